@@ -1,0 +1,29 @@
+# One image for every process: `serve`, `worker`, or both with a Valkey of their own (`up`).
+FROM python:3.12-slim
+
+# PyTorch's index without CUDA; empty takes torch, with CUDA, from where pip looks by default.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+WORKDIR /opt/driftline
+COPY constraints.txt ./
+RUN pip install --no-cache-dir --no-deps -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+
+COPY pyproject.toml README.md LICENSE ./
+COPY driftline driftline
+COPY app app
+COPY worker worker
+RUN pip install --no-cache-dir -c constraints.txt '.[demo]'
+
+RUN useradd --create-home driftline && install --directory --owner driftline --mode 700 /data
+USER driftline
+WORKDIR /home/driftline
+ENV DRIFTLINE_DATA_DIR=/data
+VOLUME /data
+EXPOSE 8000
+
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["python", "-c", \
+    "import http.client as c; h = c.HTTPConnection('127.0.0.1', 8000, timeout=2); h.request('GET', '/livez'); exit(h.getresponse().status != 200)"]
+
+# Listening on every address needs a key: docker run -v … IMAGE keys create --scope admin
+ENTRYPOINT ["driftline"]
+CMD ["up", "--host", "0.0.0.0"]

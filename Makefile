@@ -1,0 +1,43 @@
+# Everything runs from .venv, which make builds itself. TORCH_INDEX=URL takes torch from another index, for example a
+# build without CUDA (the README names it).
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+BIN := .venv/bin
+PACKAGES := driftline app worker
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check up bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: .venv/.installed ## watch a model meet drift and recover
+	$(BIN)/driftline demo
+
+up: .venv/.installed ## start everything on this machine
+	$(BIN)/driftline up
+
+test: check ## check, then run every test
+	$(BIN)/python -m pytest
+
+check: .venv/.installed ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(PACKAGES)
+
+bench: .venv/.installed ## run every benchmark
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: ## remove what make and the tests left
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch alone comes from TORCH_INDEX; what it depends on comes, pinned, with the rest.
+.venv/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Driftline needs Python 3.11 or newer, and there is no '$(PYTHON)' here; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Driftline needs Python 3.11 or newer, and '$(PYTHON)' is `$(PYTHON) -V 2>&1`; name another: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --no-deps -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/pip install -c constraints.txt -e '.[demo,dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The serving process: answers predictions, takes feedback, follows the head."""

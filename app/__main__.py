@@ -1,0 +1,71 @@
+"""Starts the serving process: ``python -P app/__main__.py --host H --port P``, or ``--fd N`` for a bound socket."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Our own `app` and `driftline` come first, and the user's folder, with its factories, last.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(Path.cwd()))
+
+import argparse
+import logging
+import socket
+
+import torch
+import uvicorn
+
+from app.main import create_app
+from driftline.errors import ConfigurationError, DriftlineError
+from driftline.keys import KeyStore
+from driftline.local import is_loopback
+from driftline.processes import bind
+from driftline.settings import Settings
+
+STOP_SECONDS = 15
+
+
+def main() -> None:
+    settings = Settings()
+    arguments = _parse(settings)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    torch.set_num_threads(settings.threads)
+    try:
+        listener = _listener(arguments)
+        is_public = not is_loopback(listener.getsockname()[0])
+        if is_public and not KeyStore(settings.keys_path).exists:
+            raise ConfigurationError(
+                f"without API keys the server binds to this machine only, not to {listener.getsockname()[0]}; "
+                "make a key with `driftline keys create`"
+            )
+        app = create_app(settings, is_public=is_public)
+    except DriftlineError as error:
+        sys.exit(f"driftline: {error}")
+    config = uvicorn.Config(
+        app,
+        log_level=settings.log_level,
+        access_log=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        server_header=False,
+        lifespan="on",
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _parse(settings: Settings) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="driftline serve")
+    parser.add_argument("--host", default=settings.host)
+    parser.add_argument("--port", type=int, default=settings.port)
+    parser.add_argument("--fd", type=int, help="a listening socket that the parent has bound")
+    return parser.parse_args()
+
+
+def _listener(arguments: argparse.Namespace) -> socket.socket:
+    if arguments.fd is not None:
+        return socket.socket(fileno=arguments.fd)
+    return bind(arguments.host, arguments.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What an admin tells a model: every call appends a command to its log, and the worker carries it out."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.openapi import example
+from app.services import Has, Services
+from driftline.errors import InvalidInput, NotFound
+from driftline.learning.learner import check_retrain
+from driftline.records import Command, CommandKind
+from driftline.spec import ModelSpec, parse
+from driftline.store.head import Job
+
+router = APIRouter(prefix="/v1", tags=["control"])
+
+QUEUED = example(202, {"command": 481})
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Retrain(_Strict):
+    """A retrain job: another recipe, edits of the network, and how often to go through the kept examples."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"recipe": {"optimizer": {"name": "sgd", "learning_rate": 0.05}}, "epochs": 3}]
+        },
+    )
+
+    recipe: dict[str, Any] = Field({}, description="merged over the model's recipe")
+    edits: list[dict[str, Any]] = Field([], max_length=100)
+    epochs: int = Field(3, ge=1, le=1000)
+    reason: str = Field("", max_length=1000)
+
+
+class Rollback(_Strict):
+    """Which version to return to."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 3}]})
+
+    version: int = Field(ge=1)
+
+
+@router.post(
+    "/models/{model}/retrain", status_code=202, summary="Retrain", responses=example(202, {"job_id": "4be0c1-1f"})
+)
+async def retrain(model: str, body: Retrain, services: Has) -> dict[str, Any]:
+    """Trains a copy of the learner on the kept examples, beside the stream; promoted only if the gate lets it pass."""
+    snapshot = (await services.follower.model(model)).snapshot
+    current = parse(ModelSpec, (await services.catalog.get(model)).spec)
+    check_retrain(current, snapshot.classes, body.recipe, body.edits, services.settings.factories)
+    job = f"{snapshot.uid}-{secrets.token_hex(6)}"
+    await _tell(services, snapshot.uid, "retrain", body.model_dump(), job)
+    return {"job_id": job}
+
+
+@router.get(
+    "/jobs/{job}",
+    summary="Show a job",
+    responses=example(200, {"id": "4be0c1-1f", "state": "succeeded", "progress": 1.0, "promoted": True, "version": 7}),
+)
+async def show_job(job: str, services: Has) -> dict[str, Any]:
+    """``state`` is ``queued``, ``running``, ``succeeded``, ``failed`` or ``cancelled``; ``progress`` goes from 0 to 1."""
+    _, found = await _job(services, job)
+    return {
+        "id": found.id,
+        "state": found.state,
+        "progress": found.progress,
+        "promoted": found.promoted,
+        "version": found.version,
+        "report": found.report,
+    }
+
+
+@router.delete("/jobs/{job}", status_code=202, summary="Cancel a job", responses=QUEUED)
+async def cancel_job(job: str, services: Has) -> dict[str, Any]:
+    """Ends a job that waits or runs; the model stays as it is."""
+    uid, _ = await _job(services, job)
+    return await _tell(services, uid, "cancel", {"job": job})
+
+
+@router.post("/models/{model}/rollback", status_code=202, summary="Roll back", responses=QUEUED)
+async def rollback(model: str, body: Rollback, services: Has) -> dict[str, Any]:
+    """Publishes a new version with the weights of an old one; learning goes on from them."""
+    uid = await services.catalog.uid(model)
+    await services.history(uid).version(body.version)
+    return await _tell(services, uid, "rollback", {"version": body.version})
+
+
+@router.post("/models/{model}/pause", status_code=202, summary="Pause learning", responses=QUEUED)
+async def pause(model: str, services: Has) -> dict[str, Any]:
+    """Stops learning; labels are still taken, and wait. Predictions go on."""
+    return await _tell(services, await services.catalog.uid(model), "pause", {})
+
+
+@router.post("/models/{model}/resume", status_code=202, summary="Resume learning", responses=QUEUED)
+async def resume(model: str, services: Has) -> dict[str, Any]:
+    """Learns on, from where it stopped."""
+    return await _tell(services, await services.catalog.uid(model), "resume", {})
+
+
+@router.patch("/models/{model}/recipe", status_code=202, summary="Change the recipe", responses=QUEUED)
+async def change_recipe(
+    model: str,
+    body: Annotated[dict[str, Any], Body(examples=[{"optimizer": {"learning_rate": 0.0003}}])],
+    services: Has,
+) -> dict[str, Any]:
+    """Merges changes over the recipe; the next step learns by it."""
+    if not body:
+        raise InvalidInput("body: there is no change", field="body", value=body)
+    snapshot = (await services.follower.model(model)).snapshot
+    current = parse(ModelSpec, (await services.catalog.get(model)).spec)
+    check_retrain(current, snapshot.classes, body, [], services.settings.factories)
+    return await _tell(services, snapshot.uid, "recipe", {"recipe": body})
+
+
+async def _tell(
+    services: Services, uid: str, kind: CommandKind, arguments: dict[str, Any], identifier: str | None = None
+) -> dict[str, Any]:
+    command = Command(identifier or f"c:{secrets.token_hex(8)}", kind, arguments)
+    (receipt,) = await services.log(uid).append([command])
+    return {"command": receipt.n}
+
+
+async def _job(services: Services, identifier: str) -> tuple[str, Job]:
+    uid = identifier.partition("-")[0]
+    job = await services.history(uid).job(identifier)
+    if job is None and await services.log(uid).find(identifier) is not None:
+        job = Job(identifier, "queued")
+    if job is None:
+        raise NotFound(f"there is no job {identifier!r}", code="unknown_job", field="job", value=identifier)
+    return uid, job

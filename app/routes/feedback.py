@@ -1,0 +1,173 @@
+"""``POST …/feedback`` and ``…/feedback/stream``: labels in; ``GET …/feedback/{id}``: what became of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from app.routes.predict import read_body
+from app.security import send_error, send_json
+from app.services import Services
+from driftline import feedback, inputs
+from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
+
+MOST_ITEMS = 100_000
+LINES_AT_ONCE = 500
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    items: list[msgspec.Raw]
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class Feedback:
+    """Takes items, each accepted or refused by itself; 202 when at least one is in."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services: Services = scope["app"].state.services
+        try:
+            items = _items(await read_body(scope, receive))
+            outcomes = await _append(services, scope["path_params"]["model"], items)
+            durability = await services.connection.durability.level()
+        except DriftlineError as error:
+            await send_error(send, error)
+            return
+        answers = [_answer(outcome) for outcome in outcomes]
+        accepted = sum(outcome.error is None for outcome in outcomes)
+        if accepted:
+            await send_json(send, 202, {"accepted": accepted, "items": answers, "durability": durability})
+        else:
+            await send_json(send, 422, {"error": _none_accepted(outcomes, answers)})
+
+
+class FeedbackStream:
+    """Takes one item a line and answers line by line, for as long as the client sends."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services: Services = scope["app"].state.services
+        name = scope["path_params"]["model"]
+        try:
+            _check_is_ndjson(scope)
+            await services.feedback_decoder(name)
+        except DriftlineError as error:
+            await send_error(send, error)
+            return
+        headers = [(b"content-type", b"application/x-ndjson")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for lines in _lines(receive, services.settings.max_body_bytes, services.settings.read_timeout):
+            answer = b"".join([orjson.dumps(line) + b"\n" for line in await self._answers(services, name, lines)])
+            await send({"type": "http.response.body", "body": answer, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _answers(
+        self, services: Services, name: str, lines: list[bytes] | DriftlineError
+    ) -> list[dict[str, Any]]:
+        if isinstance(lines, DriftlineError):
+            return [{"status": "error", "error": lines.as_json()}]
+        try:
+            outcomes = await _append(services, name, lines)
+            durability = await services.connection.durability.level()
+        except DriftlineError as error:
+            return [{"status": "error", "error": error.as_json()} for _ in lines]
+        return [_answer(outcome) | ({} if outcome.error else {"durability": durability}) for outcome in outcomes]
+
+
+class Receipt:
+    """Answers the state of one item: ``queued``, ``learned``, ``served``, ``rejected`` or ``quarantined``."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services: Services = scope["app"].state.services
+        try:
+            uid = await services.catalog.uid(scope["path_params"]["model"])
+            state = await receipt(services, uid, scope["path_params"]["id"])
+        except DriftlineError as error:
+            await send_error(send, error)
+            return
+        await send_json(send, 200, state)
+
+
+async def receipt(services: Services, uid: str, identifier: str) -> dict[str, Any]:
+    """The state of one item, while its id is recognised."""
+    found = await services.log(uid).find(identifier)
+    if found is None:
+        raise NotFound(
+            f"there is no item {identifier!r}, or it is too old", code="unknown_item", field="id", value=identifier
+        )
+    n = found[0]
+    history = services.history(uid)
+    exception = await history.exception(n)
+    if exception is not None:
+        state, reason = exception
+        return {"id": identifier, "state": state, "reason": reason}
+    version = await history.covering(n)
+    if version is not None:
+        return {"id": identifier, "state": "served", "version": version}
+    return {"id": identifier, "state": "learned" if (await history.head()).offset >= n else "queued"}
+
+
+def _items(body: bytes) -> list[msgspec.Raw]:
+    try:
+        items = _decoder.decode(body).items
+    except msgspec.DecodeError as error:
+        raise inputs.malformed(error) from None
+    if not items:
+        raise InvalidInput("items: there is no item", field="items", value=[])
+    if len(items) > MOST_ITEMS:
+        raise TooLarge(f"items: {len(items)} where {MOST_ITEMS} is the most", field="items", value=len(items))
+    return items
+
+
+async def _append(services: Services, name: str, raw: list[Any]) -> list[feedback.Outcome]:
+    uid, decoder = await services.feedback_decoder(name)
+    return await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
+
+
+def _answer(outcome: feedback.Outcome) -> dict[str, Any]:
+    answer: dict[str, Any] = {"id": outcome.id, "status": outcome.status}
+    if outcome.error is not None:
+        answer["error"] = outcome.error.as_json()
+    return answer
+
+
+def _none_accepted(outcomes: list[feedback.Outcome], answers: list[dict[str, Any]]) -> dict[str, Any]:
+    first = next(outcome.error for outcome in outcomes if outcome.error is not None).as_json()
+    return first | {"details": first.get("details", {}) | {"items": answers}}
+
+
+def _check_is_ndjson(scope: Scope) -> None:
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    if not kind.startswith(b"application/x-ndjson"):
+        raise UnsupportedMedia(
+            "this call takes application/x-ndjson", field="Content-Type", value=kind.decode("latin-1")
+        )
+
+
+async def _lines(receive: Receive, most_bytes: int, seconds: float) -> AsyncIterator[list[bytes] | DriftlineError]:
+    """The lines of a body as they arrive, some at once; an error where a line has no end or its sender stalls inside one."""
+    rest = b""
+    while True:
+        try:
+            message = await asyncio.wait_for(receive(), seconds if rest else None)
+        except TimeoutError:
+            yield InvalidInput("the last line has no end", code="unfinished_line")
+            return
+        if message["type"] == "http.disconnect":
+            return
+        *lines, rest = (rest + message.get("body", b"")).split(b"\n")
+        if not message.get("more_body"):
+            lines, rest = [*lines, rest], b""
+        whole = [line for line in lines if line.strip()]
+        for first in range(0, len(whole), LINES_AT_ONCE):
+            yield whole[first : first + LINES_AT_ONCE]
+        if len(rest) > most_bytes:
+            yield TooLarge(f"a line may have {most_bytes} bytes at most", field="line", limit=most_bytes)
+            return
+        if not message.get("more_body"):
+            return

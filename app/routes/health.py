@@ -1,0 +1,113 @@
+"""``/livez``, ``/readyz`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from app.openapi import example
+from app.routes.models import model_metrics
+from app.services import Has, Services
+from driftline.errors import Unavailable
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", summary="Is the process alive", responses=example(200, {"status": "alive"}))
+async def livez() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+@router.get("/readyz", summary="Can it answer", responses=example(200, {"status": "ready", "store": "available"}))
+async def readyz(services: Has) -> dict[str, str]:
+    """Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions."""
+    try:
+        await services.catalog.names()
+    except Unavailable:
+        if not services.follower.is_ready:
+            raise
+        return {"status": "ready", "store": "unavailable"}
+    return {"status": "ready", "store": "available"}
+
+
+@router.get("/metrics", summary="Prometheus", response_class=Response)
+async def prometheus(services: Has) -> Response:
+    """Everything that is measured, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Collected([*_own(services), *await _learned(services)]))
+    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class _Collected:
+    def __init__(self, families: list[Metric]) -> None:
+        self.families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+def _own(services: Services) -> list[Metric]:
+    """What this process has done."""
+    engine, recorder = services.engine, services.recorder
+    rows = CounterMetricFamily("driftline_predictions", "rows answered", labels=["model"])
+    batches = CounterMetricFamily("driftline_batches", "batches computed", labels=["model"])
+    seconds = CounterMetricFamily("driftline_compute_seconds", "time in the network", labels=["model"])
+    refused = CounterMetricFamily("driftline_predictions_refused", "requests refused: queue full", labels=["model"])
+    late = CounterMetricFamily("driftline_predictions_late", "requests not answered in time", labels=["model"])
+    swaps = CounterMetricFamily("driftline_swaps", "versions swapped in", labels=["model"])
+    queued = GaugeMetricFamily("driftline_queued_rows", "rows waiting", labels=["model"])
+    served = GaugeMetricFamily("driftline_served_version", "version that this process serves", labels=["model"])
+    for model in engine.models.values():
+        name, counters = [model.snapshot.spec.name], model.counters
+        rows.add_metric(name, counters.rows)
+        batches.add_metric(name, counters.batches)
+        seconds.add_metric(name, counters.seconds)
+        refused.add_metric(name, counters.refused)
+        late.add_metric(name, counters.late)
+        swaps.add_metric(name, counters.swaps)
+        queued.add_metric(name, model.queued_rows)
+        served.add_metric(name, model.snapshot.version)
+    return [
+        *(rows, batches, seconds, refused, late, swaps, queued, served),
+        CounterMetricFamily("driftline_swap_failures", "versions that could not be loaded", services.follower.failures),
+        CounterMetricFamily("driftline_predictions_unrecorded", "batches not kept for the join", recorder.dropped),
+        GaugeMetricFamily(
+            "driftline_join_horizon_seconds", "how far back a label can be joined", recorder.join_horizon
+        ),
+    ]
+
+
+async def _learned(services: Services) -> list[Metric]:
+    """What the store knows of learning; only ``driftline_store_up`` 0 where it does not answer."""
+    learned = CounterMetricFamily("driftline_learned", "labels learned", labels=["model"])
+    waiting = GaugeMetricFamily("driftline_waiting", "labels waiting to be learned", labels=["model"])
+    lag = GaugeMetricFamily("driftline_lag_seconds", "age of the oldest waiting label", labels=["model"])
+    version = GaugeMetricFamily("driftline_version", "live version", labels=["model"])
+    prequential = GaugeMetricFamily(
+        "driftline_prequential", "score of the served answers, newest labels", labels=["model", "measure"]
+    )
+    alarms = GaugeMetricFamily("driftline_alarms", "alarms that stand", labels=["model"])
+    try:
+        for model in await services.catalog.models():
+            found = await model_metrics(services, model)
+            learned.add_metric([model.name], model.head.learned)
+            waiting.add_metric([model.name], model.waiting)
+            lag.add_metric([model.name], found["lag"]["seconds"])
+            version.add_metric([model.name], model.head.version)
+            alarms.add_metric([model.name], len(found["alarms"]))
+            for measure, value in _numbers(found.get("prequential", {}).get("window", {})):
+                prequential.add_metric([model.name, measure], value)
+    except Unavailable:
+        return [GaugeMetricFamily("driftline_store_up", "whether the store answers", 0)]
+    return [
+        GaugeMetricFamily("driftline_store_up", "whether the store answers", 1),
+        *(learned, waiting, lag, version, prequential, alarms),
+    ]
+
+
+def _numbers(values: dict[str, Any]) -> Iterable[tuple[str, float]]:
+    return ((name, value) for name, value in values.items() if isinstance(value, int | float))

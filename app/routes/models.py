@@ -1,0 +1,206 @@
+"""``/v1/models``: create, list, show, delete; versions and metrics of one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.datastructures import UploadFile
+
+from app.openapi import example
+from app.routes.predict import read_body
+from app.services import Has, Services
+from driftline import inputs
+from driftline.errors import Conflict, InvalidInput
+from driftline.learning.learner import Learner
+from driftline.networks import bundle
+from driftline.spec import ModelSpec, parse
+from driftline.store.catalog import Model
+from driftline.store.head import Version
+from driftline.store.keys import new_uid
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+SPEC = {"name": "weather", "task": "classification", "inputs": {"shape": [8]}, "classes": [0, 1]}
+SHOWN = {"name": "weather", "version": 1, "learned": 0, "waiting": 0, "state": "idle", "created": 1.8e9, "spec": SPEC}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create a model",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/ModelSpec"}, "example": SPEC},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {"type": "string", "description": "the spec, as JSON"},
+                            "weights": {"type": "string", "format": "binary", "description": "a safetensors file"},
+                        },
+                        "required": ["spec", "weights"],
+                    }
+                },
+            },
+        }
+    },
+    responses=example(201, SHOWN),
+)
+async def create(request: Request, services: Has) -> dict[str, Any]:
+    """Creates a model from a spec, with random weights or with yours. Version 1 answers at once."""
+    spec, weights = await _parse(request)
+    uid = new_uid()
+    taken = await services.catalog.names()
+    if spec.name in taken:
+        raise Conflict(f"there is already a model {spec.name!r}", code="model_exists", field="name", value=spec.name)
+    first = await asyncio.to_thread(_first_version, services, uid, spec, weights)
+    try:
+        await services.catalog.create(uid, spec.model_dump(mode="json"), first)
+    except Conflict:
+        await asyncio.to_thread(services.artifacts.remove, uid)
+        raise
+    return await show(spec.name, services)
+
+
+@router.get("", summary="List models", responses=example(200, {"models": [SHOWN]}))
+async def list_models(services: Has) -> dict[str, Any]:
+    """Every model, by name."""
+    return {"models": [shown(model) for model in await services.catalog.models()]}
+
+
+@router.get("/{model}", summary="Show a model", responses=example(200, SHOWN))
+async def show(model: str, services: Has) -> dict[str, Any]:
+    """The live version, how many labels are learned and waiting, the state and the spec.
+
+    ``state`` is ``idle``, ``learning`` or ``paused``.
+    """
+    return shown(await services.catalog.get(model))
+
+
+@router.delete("/{model}", summary="Delete a model", responses=example(200, {"deleted": "weather"}))
+async def delete(model: str, services: Has) -> dict[str, Any]:
+    """Removes a model with its log, its versions and all else that is kept of it."""
+    uid = await services.catalog.delete(model)
+    services.engine.drop(uid)
+    await asyncio.to_thread(services.artifacts.remove, uid)
+    return {"deleted": model}
+
+
+@router.get(
+    "/{model}/versions",
+    summary="List versions",
+    responses=example(
+        200,
+        {
+            "model": "weather",
+            "live": 2,
+            "versions": [
+                {"version": 1, "parent": None, "offset": 0, "created": 1.8e9, "reason": "created", "scores": {}},
+                {"version": 2, "parent": 1, "offset": 32, "created": 1.8e9, "reason": "promoted: …", "scores": {}},
+            ],
+        },
+    ),
+)
+async def versions(model: str, services: Has) -> dict[str, Any]:
+    """Every kept version, oldest first, with the reason why it was promoted."""
+    found = await services.catalog.get(model)
+    kept = await services.history(found.uid).versions()
+    return {"model": model, "live": found.head.version, "versions": [_shown_version(version) for version in kept]}
+
+
+@router.get(
+    "/{model}/metrics",
+    summary="Metrics of a model",
+    responses=example(
+        200,
+        {
+            "model": "weather",
+            "version": 2,
+            "prequential": {"accuracy": 0.93, "count": 480, "window": {"accuracy": 0.95, "count": 480, "size": 1000}},
+            "lag": {"labels": 0, "seconds": 0.0},
+            "alarms": [],
+        },
+    ),
+)
+async def metrics(model: str, services: Has) -> dict[str, Any]:
+    """How well the served answers were, how far learning is behind, and what has raised an alarm."""
+    return await model_metrics(services, await services.catalog.get(model))
+
+
+async def model_metrics(services: Services, model: Model) -> dict[str, Any]:
+    """What the learner measures of a model, with its lag and alarms."""
+    learner, alarms, age = await services.catalog.measured(model)
+    return {
+        "model": model.name,
+        "version": model.head.version,
+        "learned": model.head.learned,
+        **learner,
+        "lag": {"labels": model.waiting, "seconds": round(age, 3)},
+        "alarms": [*learner.get("alarms", []), *alarms],
+    }
+
+
+def shown(model: Model) -> dict[str, Any]:
+    """A model as the API shows it."""
+    state = "paused" if model.paused else "learning" if model.waiting else "idle"
+    return {
+        "name": model.name,
+        "version": model.head.version,
+        "learned": model.head.learned,
+        "waiting": model.waiting,
+        "state": state,
+        "created": model.created,
+        "spec": model.spec,
+    }
+
+
+def _shown_version(version: Version) -> dict[str, Any]:
+    shown = msgspec.to_builtins(version)
+    del shown["manifest"]
+    return {"scores": {}, **shown}
+
+
+async def _parse(request: Request) -> tuple[ModelSpec, bytes | None]:
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return parse(ModelSpec, _json(await read_body(request.scope, request.receive))), None
+    async with request.form(max_files=1, max_fields=2) as form:
+        spec, weights = form.get("spec"), form.get("weights")
+        if spec is None or not isinstance(weights, UploadFile):
+            raise InvalidInput('a multipart body has the parts "spec" and "weights" (a file)', field="body")
+        text = await spec.read() if isinstance(spec, UploadFile) else spec
+        return parse(ModelSpec, _json(text)), await weights.read()
+
+
+def _json(text: bytes | str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise inputs.malformed(error) from None
+
+
+def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes | None) -> Version:
+    tensors = bundle.weights_from_bytes(weights) if weights is not None else None
+    learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=services.settings.factories)
+    data = bundle.weights_to_bytes(learner.publishable())
+    manifest = bundle.Manifest(
+        kind="version",
+        model=uid,
+        version=1,
+        parent=None,
+        step=0,
+        offset=0,
+        spec=learner.spec.model_dump(mode="json"),
+        classes=learner.classes,
+        created=time.time(),
+        files={"weights": bundle.File(services.artifacts.put(uid, data), len(data))},
+    )
+    digest = services.artifacts.put(uid, bundle.encode(manifest))
+    return Version(
+        version=1, manifest=digest, parent=None, step=0, offset=0, created=manifest.created, reason="created"
+    )

@@ -1,0 +1,81 @@
+"""What the routes work with: one object that the lifespan opens and closes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.engine import Engine
+from app.hotswap import Follower
+from driftline.errors import ConfigurationError
+from driftline.feedback import FeedbackDecoder
+from driftline.settings import Settings
+from driftline.store.artifacts import Artifacts
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection
+from driftline.store.head import History
+from driftline.store.log import Log
+from driftline.store.predictions import Predictions, Recorder
+
+
+class Services:
+    """The store, the engine and what follows the heads, for one serving process."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.redis_url is None:
+            raise ConfigurationError(
+                "DRIFTLINE_REDIS_URL is not set; set it, or let `driftline up` start its own server"
+            )
+        self.settings = settings
+        self.connection = Connection(settings.redis_url, settings.prefix)
+        self.catalog = Catalog(self.connection)
+        self.artifacts = Artifacts(settings.data_dir / "artifacts")
+        self.recorder = Recorder(self.connection, horizon=settings.join_horizon, budget=settings.prediction_bytes)
+        self.engine = Engine(
+            self.recorder,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            timeout=settings.predict_timeout,
+            record=settings.record == "all",
+        )
+        self.follower = Follower(
+            self.connection,
+            self.artifacts,
+            self.engine,
+            factories=settings.factories,
+            device=settings.device,
+            poll_seconds=settings.poll_seconds,
+        )
+        self._decoders: dict[str, FeedbackDecoder] = {}
+
+    def log(self, uid: str) -> Log:
+        return Log(self.connection, uid, cap=self.settings.log_cap, receipt_seconds=self.settings.receipt_seconds)
+
+    def history(self, uid: str) -> History:
+        return History(self.connection, uid)
+
+    def predictions(self, uid: str) -> Predictions:
+        return Predictions(self.connection, uid, self.settings.join_horizon)
+
+    async def feedback_decoder(self, name: str) -> tuple[str, FeedbackDecoder]:
+        """The uid of a model, and what parses its feedback: kept for as long as its spec stays."""
+        snapshot = (await self.follower.model(name)).snapshot
+        decoder = self._decoders.get(snapshot.uid)
+        if decoder is None or decoder.spec != snapshot.spec:
+            decoder = self._decoders[snapshot.uid] = FeedbackDecoder(snapshot.spec)
+        return snapshot.uid, decoder
+
+    async def close(self) -> None:
+        self.engine.close()
+        self.follower.close()
+        await self.connection.close()
+
+
+def services(request: Request) -> Services:
+    """The services of the app that answers ``request``."""
+    found: Services = request.app.state.services
+    return found
+
+
+Has = Annotated[Services, Depends(services)]

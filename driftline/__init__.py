@@ -1,0 +1,3 @@
+"""Driftline serves PyTorch models that keep learning in production."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,7 @@
+"""``python -m driftline.cli``."""
+
+from __future__ import annotations
+
+from driftline.cli import main
+
+main()

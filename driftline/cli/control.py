@@ -1,0 +1,120 @@
+"""``retrain``, ``job``, ``versions``, ``rollback``, ``pause``, ``resume``, ``recipe`` and ``metrics``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftline.cli.common import AsJson, KeyText, ModelName, Url, connect, print_fields, print_table, read_json
+
+if TYPE_CHECKING:
+    from driftline.calls import Job
+
+JsonOption = Annotated[str | None, typer.Option(metavar="JSON", help="JSON, @file, or - for standard input.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended; exit code 1 unless it succeeded.")]
+Timeout = Annotated[float, typer.Option("--timeout", help="How long to wait at most, in seconds.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (retrain, job, versions, rollback, pause, resume, recipe, metrics):
+        app.command()(command)
+
+
+def retrain(
+    model: ModelName,
+    recipe: JsonOption = None,
+    edits: JsonOption = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the log.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Kept with the job.")] = None,
+    is_waiting: Wait = False,
+    timeout: Timeout = 3600.0,
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train again over the log, beside the model that goes on learning."""
+    parts, changes = read_json(recipe), read_json(edits)
+    with connect(url, key) as client:
+        identifier = client.retrain(model, recipe=parts, edits=changes, epochs=epochs, reason=reason)
+        if not is_waiting:
+            print_fields({"job_id": identifier}, as_json)
+            return
+        _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
+
+
+def job(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    is_waiting: Wait = False,
+    is_cancelled: Annotated[bool, typer.Option("--cancel", help="End it.")] = False,
+    timeout: Timeout = 3600.0,
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
+    """A retrain's state."""
+    with connect(url, key) as client:
+        if is_cancelled:
+            client.cancel_job(identifier)
+        if is_waiting:
+            _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
+        else:
+            print_fields(client.job(identifier), as_json)
+
+
+def _finish(identifier: str, job: Job, as_json: bool) -> None:
+    print_fields({"id": identifier, **job}, as_json)
+    if job["state"] != "succeeded":
+        raise typer.Exit(1)
+
+
+def versions(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
+    """The history of a model."""
+    with connect(url, key) as client:
+        rows = client.versions(model)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    print_table(rows, columns, as_json, empty="no versions")
+
+
+def rollback(
+    model: ModelName,
+    version: Annotated[int, typer.Argument(help="The version whose weights come back.")],
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish an older version's weights as the next version."""
+    with connect(url, key) as client:
+        print_fields(client.rollback(model, version), as_json)
+
+
+def pause(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
+    """Stop learning; feedback waits."""
+    with connect(url, key) as client:
+        print_fields(client.pause(model), as_json)
+
+
+def resume(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
+    """Go on learning."""
+    with connect(url, key) as client:
+        print_fields(client.resume(model), as_json)
+
+
+def recipe(
+    model: ModelName,
+    change: Annotated[str, typer.Argument(metavar="JSON", help="The fields to change: JSON, @file, or -.")],
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change how a model learns."""
+    body = read_json(change)
+    with connect(url, key) as client:
+        print_fields(client.change_recipe(model, body), as_json)
+
+
+def metrics(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
+    """How well it predicts, how far learning is behind, alarms."""
+    with connect(url, key) as client:
+        print_fields(client.metrics(model), as_json)

@@ -1,0 +1,100 @@
+"""``predict``, ``feedback`` and ``receipt``: what applications do, by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from driftline.cli.common import (
+    AsJson,
+    KeyText,
+    ModelName,
+    Url,
+    connect,
+    parse_json,
+    print_fields,
+    print_json,
+    print_table,
+    read_json,
+    read_text,
+)
+
+BATCH = 500
+
+Inputs = Annotated[str, typer.Argument(metavar="INPUTS", help="Rows as JSON, @file, or - for standard input.")]
+Items = Annotated[
+    str,
+    typer.Argument(
+        metavar="ITEMS",
+        help="Labelled items: a JSON object, a list or a line for each; @file, or - for standard input.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (predict, feedback, receipt):
+        app.command()(command)
+
+
+def predict(model: ModelName, inputs: Inputs, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
+    """Answer rows."""
+    with connect(url, key) as client:
+        answer = client.predict(model, read_json(inputs))
+    if as_json:
+        print_json(answer)
+        return
+    rows = [{**row, "probability": max(row.get("probabilities") or [0.0])} for row in answer["predictions"]]
+    columns = ("id", "value") if rows and "value" in rows[0] else ("id", "label", "probability")
+    print_table(rows, columns, False, empty="no rows")
+    print(f"by version {answer['version']} of {model}")
+
+
+def feedback(model: ModelName, items: Items, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
+    """Hand in labels, for example: driftline feedback weather '{"prediction_id": "…", "label": 1}'."""
+    parsed = parse_items(read_text(items))
+    statuses: list[Any] = []
+    durability = ""
+    with connect(url, key) as client:
+        for start in range(0, len(parsed), BATCH):
+            answer = client.feedback(model, parsed[start : start + BATCH])
+            statuses += answer["items"]
+            durability = answer["durability"]
+    errors = [status for status in statuses if status["status"] == "error"]
+    accepted = len(statuses) - len(errors)
+    if as_json:
+        print_json({"accepted": accepted, "items": statuses, "durability": durability})
+    else:
+        rows = [{**status, "error": status.get("error", {}).get("message")} for status in statuses]
+        print_table(rows, ("id", "status", "error"), False, empty="no items")
+        print(f"{accepted} accepted, durability {durability}")
+    if errors:
+        raise typer.Exit(1)
+
+
+def parse_items(text: str) -> list[Any]:
+    """Items from a JSON list, an object, or a line of JSON for each."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and not text.lstrip().startswith("["):
+        try:
+            return [parse_json(line) for line in lines]
+        except typer.BadParameter:
+            pass  # one object over several lines
+    value = parse_json(text)
+    return value if isinstance(value, list) else [value]
+
+
+def receipt(
+    model: ModelName,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The item's id.")],
+    is_waiting: Annotated[bool, typer.Option("--wait", help="Wait until it is served.")] = False,
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
+    """How far a labelled item has come."""
+    with connect(url, key) as client:
+        print_fields(
+            client.wait_served(model, identifier) if is_waiting else client.receipt(model, identifier), as_json
+        )

@@ -1,0 +1,61 @@
+"""``keys``: make, list and revoke API keys, in the file that the server on this machine reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftline.cli.common import AsJson, DataDir, load_settings, print_fields, print_json, print_table
+
+if TYPE_CHECKING:
+    from driftline.keys import KeyStore
+
+Scopes = Annotated[list[str], typer.Option("--scope", help="predict, feedback, metrics or admin; may be repeated.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+    keys.command("list")(list_keys)
+    for command in (create, revoke):
+        keys.command()(command)
+    app.add_typer(keys, name="keys")
+
+
+def _store(data_dir: Path | None) -> KeyStore:
+    from driftline.keys import KeyStore
+
+    return KeyStore(load_settings(data_dir=data_dir).keys_path)
+
+
+def create(
+    scope: Scopes,
+    name: Annotated[str, typer.Option(help="Whose it is.")] = "",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key. It is printed this once: only its hash is kept."""
+    token = _store(data_dir).create(scope, name)
+    print_json({"key": token}) if as_json else print(token)
+
+
+def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Every key, without its secret."""
+    rows = [
+        {"id": key.id, "name": key.name, "scopes": ", ".join(key.scopes), "created": key.created}
+        for key in _store(data_dir).list()
+    ]
+    empty = "there is no key; make one: driftline keys create --scope admin"
+    print_table(rows, ("id", "name", "scopes", "created"), as_json, empty=empty)
+
+
+def revoke(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The part of the key before the dot.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a key; it stops working at once."""
+    key = _store(data_dir).revoke(identifier)
+    print_fields({"revoked": key.id, "name": key.name}, as_json)

@@ -1,0 +1,209 @@
+"""The traffic: clients that ask, and labels that come back late."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from driftline.calls import Item, ItemStatus
+from driftline.client import AsyncClient
+from driftline.demo.digits import PHASES, Digits
+from driftline.demo.display import Display
+from driftline.demo.outcome import Outcome
+from driftline.errors import Busy, DriftlineError, InvalidInput, Late, Unavailable
+
+MODEL = "digits"
+SPEC = {"name": MODEL, "task": "classification", "inputs": {"shape": [8, 8]}, "classes": list(range(10))}
+CLIENTS = 6
+REQUESTS_PER_SECOND = 150
+FEEDBACK_EVERY = 0.2
+SETTLE_SECONDS = 90.0
+TRIES = 20
+
+
+@dataclass(frozen=True)
+class Owed:
+    """A label that is due at a time of the monotonic clock."""
+
+    due: float
+    prediction_id: str
+    label: int
+    tries: int = 0
+
+
+class Stream:
+    """One run of the demo against the server at ``url``."""
+
+    def __init__(self, url: str, digits: Digits, seconds: float, display: Display) -> None:
+        self.client = AsyncClient(url)
+        self.digits = digits
+        self.display = display
+        self.outcome = Outcome(seconds)
+        self.delay = seconds / 50
+        self.random = random.Random(0)
+        self.phase = PHASES[0]
+        self.is_asking = True
+        self.owed: deque[Owed] = deque()
+        self.acknowledged: dict[str, float] = {}
+
+    async def run(self) -> Outcome:
+        """Stream through all phases, wait until every label is served, and check."""
+        async with self.client:
+            await self.client.create_model(SPEC)
+            self.outcome.began = time.monotonic()
+            with self.display.live(self.outcome):
+                async with background(self._feed_back, self._watch, self._time_a_label, self._draw):
+                    await self._stream()
+                    await self._settle()
+            return self.outcome
+
+    async def _stream(self) -> None:
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(CLIENTS):
+                clients.create_task(self._ask())
+            for index, phase in enumerate(PHASES):
+                self.phase = phase
+                self.outcome.activity = phase.name
+                self.outcome.enter(index)
+                await asyncio.sleep(phase.share * self.outcome.seconds)
+            self.is_asking = False
+
+    async def _ask(self) -> None:
+        """One client, asking at its pace."""
+        interval = CLIENTS / REQUESTS_PER_SECOND
+        due = time.monotonic() + self.random.random() * interval
+        while self.is_asking:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due = max(due + interval, time.monotonic() - 1.0)
+            await self._ask_once()
+
+    async def _ask_once(self) -> None:
+        index = self.random.randrange(len(self.digits.labels))
+        image, label = self.phase.scan(self.digits.images[index]), int(self.digits.labels[index])
+        began = time.monotonic()
+        try:
+            answer = await self.client.predict(MODEL, image[None])
+        except DriftlineError as error:
+            self.outcome.fail(error.message)
+            return
+        row = answer["predictions"][0]
+        self.outcome.answer(row.get("label") == label, time.monotonic() - began)
+        self.owed.append(Owed(time.monotonic() + self.delay, row["id"], label))
+
+    async def _feed_back(self) -> None:
+        while True:
+            now = time.monotonic()
+            due = [self.owed.popleft() for _ in range(len(self.owed)) if self.owed[0].due <= now]
+            if due:
+                await self._hand_in(due)
+            await asyncio.sleep(FEEDBACK_EVERY)
+
+    async def _hand_in(self, labels: list[Owed]) -> None:
+        """Hand in labels until they are acknowledged: an item's id is its prediction's, so sending again is safe."""
+        items: list[Item] = [{"prediction_id": owed.prediction_id, "label": owed.label} for owed in labels]
+        for attempt in itertools.count(1):
+            try:
+                statuses = (await self.client.feedback(MODEL, items))["items"]
+                break
+            except InvalidInput as error:  # not one of the items was accepted
+                statuses = error.details.get("items", [])
+                break
+            except (Busy, Late, Unavailable) as error:
+                if attempt == TRIES:
+                    for _ in labels:
+                        self.outcome.lose(error.message)
+                    return
+                await asyncio.sleep(error.retry_after or 0.5)
+        if len(statuses) != len(labels):
+            for _ in labels:
+                self.outcome.lose(f"the server answered {len(statuses)} items of {len(labels)}")
+            return
+        for owed, status in zip(labels, statuses, strict=True):
+            self._note_status(owed, status)
+
+    def _note_status(self, owed: Owed, status: ItemStatus) -> None:
+        if status["status"] != "error":
+            self.acknowledged[status["id"]] = time.monotonic()
+            self.outcome.acknowledged = len(self.acknowledged)
+            return
+        error = status.get("error", {})
+        if error.get("code") == "prediction_not_stored" and owed.tries < TRIES:
+            self.owed.append(Owed(time.monotonic(), owed.prediction_id, owed.label, owed.tries + 1))
+        else:
+            self.outcome.lose(str(error.get("message", status)))
+
+    async def _watch(self) -> None:
+        """Follow what the server says of the model."""
+        while True:
+            with contextlib.suppress(Busy, Late, Unavailable):
+                metrics = await self.client.metrics(MODEL)
+                self.outcome.version = metrics["version"]
+                self.outcome.learned = metrics["learned"]
+                self.outcome.alarms.update(json.dumps(alarm, sort_keys=True) for alarm in metrics["alarms"])
+            await asyncio.sleep(0.5)
+
+    async def _time_a_label(self) -> None:
+        """Take the newest acknowledged label, and see how long it takes until it is served; again and again."""
+        newest = None
+        while True:
+            await asyncio.sleep(0.1)
+            last, newest = newest, next(reversed(self.acknowledged), None)
+            if newest is None or newest == last:
+                continue
+            with contextlib.suppress(Busy, Late, Unavailable):
+                while (await self.client.receipt(MODEL, newest))["state"] in ("queued", "learned"):
+                    await asyncio.sleep(0.1)
+                self.outcome.label_to_served.append(time.monotonic() - self.acknowledged[newest])
+
+    async def _draw(self) -> None:
+        while True:
+            if self.outcome.activity in {phase.name for phase in PHASES}:
+                self.outcome.sample()
+            self.display.draw(self.outcome)
+            await asyncio.sleep(0.25)
+
+    async def _settle(self) -> None:
+        """Wait until the last label is in and served; then look at every receipt."""
+        self.outcome.activity = "waiting for the last labels"
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self.outcome.labels_owed and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        while self.outcome.learned < self.outcome.acknowledged and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        self.outcome.activity = "checking the receipt of every label"
+        identifiers = iter(list(self.acknowledged))
+        await asyncio.gather(*(self._check_receipts(identifiers, deadline) for _ in range(8)))
+
+    async def _check_receipts(self, identifiers: Iterator[str], deadline: float) -> None:
+        for identifier in identifiers:
+            left = max(0.1, deadline - time.monotonic())
+            try:
+                receipt = await self.client.wait_served(MODEL, identifier, left)
+            except Late as error:
+                self.outcome.lose(error.message)
+                continue
+            if receipt["state"] == "served":
+                self.outcome.served += 1
+            else:
+                self.outcome.lose(f"{identifier} is {receipt['state']}: {receipt.get('reason', '')}")
+
+
+@contextlib.asynccontextmanager
+async def background(*tasks: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run ``tasks`` beside the block; one that fails ends the block with its error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(task()) for task in tasks]
+            yield
+            for task in running:
+                task.cancel()
+    except* Exception as errors:
+        raise errors.exceptions[0] from None

@@ -1,0 +1,136 @@
+"""The errors a user can meet: one small tree, each with what went wrong and what to do.
+
+Every error has a ``code`` (stable, for programs), a ``message`` (for people) and ``details`` (the field and the value it is
+about, where there is one). ``status`` is the HTTP status that carries it; the client raises the same class again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+
+class DriftlineError(Exception):
+    """Anything Driftline refuses or cannot do."""
+
+    status: ClassVar[int] = 500
+    default_code: ClassVar[str] = "internal"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after: float | None = None, **details: Any
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.retry_after = retry_after
+        self.details = details
+
+    def as_json(self) -> dict[str, Any]:
+        """The body that ``/v1`` answers: ``{"code", "message", "details"?}``."""
+        body: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.details:
+            body["details"] = self.details
+        return body
+
+
+class InvalidInput(DriftlineError):
+    """What was sent does not fit; nothing was changed."""
+
+    status = 422
+    default_code = "invalid_input"
+
+
+class Unauthorized(DriftlineError):
+    """No key, or a key that is not known."""
+
+    status = 401
+    default_code = "unauthorized"
+
+
+class Forbidden(DriftlineError):
+    """A known caller that may not do this."""
+
+    status = 403
+    default_code = "forbidden"
+
+
+class NotFound(DriftlineError):
+    """A name or id that nothing goes by."""
+
+    status = 404
+    default_code = "not_found"
+
+
+class Conflict(DriftlineError):
+    """It clashes with what is already there."""
+
+    status = 409
+    default_code = "conflict"
+
+
+class TooLarge(DriftlineError):
+    """A body or a batch above its limit."""
+
+    status = 413
+    default_code = "too_large"
+
+
+class UnsupportedMedia(DriftlineError):
+    """A body of another content type than the call takes."""
+
+    status = 415
+    default_code = "unsupported_media_type"
+
+
+class Busy(DriftlineError):
+    """Full for the moment; try again after ``retry_after`` seconds."""
+
+    status = 429
+    default_code = "busy"
+
+
+class Unavailable(DriftlineError):
+    """A part that is needed does not answer; try again after ``retry_after`` seconds."""
+
+    status = 503
+    default_code = "unavailable"
+
+
+class Late(DriftlineError):
+    """The answer did not come in time."""
+
+    status = 504
+    default_code = "late"
+
+
+class ConfigurationError(DriftlineError):
+    """The installation, a setting or the machine does not allow it."""
+
+    default_code = "configuration"
+
+
+class CorruptData(DriftlineError):
+    """Stored data is not what was written: a wrong digest, a missing record, a torn file."""
+
+    default_code = "corrupt_data"
+
+
+class Fenced(DriftlineError):
+    """Another worker owns the model now; what this one computed must not be committed."""
+
+    status = 409
+    default_code = "fenced"
+
+
+def _tree(base: type[DriftlineError]) -> Iterator[type[DriftlineError]]:
+    for child in base.__subclasses__():
+        yield child
+        yield from _tree(child)
+
+
+def from_json(status: int, body: dict[str, Any], retry_after: float | None = None) -> DriftlineError:
+    """The error that an HTTP answer carries, as the class that the server raised."""
+    by_status = {error.status: error for error in reversed(list(_tree(DriftlineError)))}
+    error = by_status.get(status, DriftlineError)
+    message = body.get("message", f"HTTP {status}")
+    return error(message, code=body.get("code"), retry_after=retry_after, **body.get("details", {}))

@@ -1,0 +1,154 @@
+"""API keys: a file of hashed secrets, each with what it allows."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from driftline.errors import ConfigurationError, CorruptData, InvalidInput, NotFound
+
+Scope = Literal["predict", "feedback", "admin", "metrics"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key as it is kept: the SHA-256 of its secret, never the secret."""
+
+    id: str
+    secret_sha256: str
+    scopes: tuple[Scope, ...]
+    name: str
+    created: str
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the key may do what ``scope`` covers; ``admin`` covers all."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class _File(msgspec.Struct, frozen=True):
+    keys: list[Key] = []
+
+
+class KeyStore:
+    """The keys in one file. Every process reads it again when it has changed, so a revoked key stops working at once.
+
+    >>> store = KeyStore(Path(tempfile.mkdtemp()) / "keys.json")
+    >>> token = store.create(["predict"], "phone app")
+    >>> store.check(token).name
+    'phone app'
+    >>> store.check(token + "x") is None
+    True
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp: tuple[int, int, int] | None = None
+        self._keys: dict[str, Key] = {}
+
+    @property
+    def exists(self) -> bool:
+        """Whether any key is configured."""
+        return bool(self._current())
+
+    def list(self) -> list[Key]:
+        """Every key, in the order of creation."""
+        return list(self._current().values())
+
+    def check(self, token: str) -> Key | None:
+        """The key that ``token`` (``id.secret``) proves, or None."""
+        identifier, _, secret = token.partition(".")
+        key = self._current().get(identifier)
+        if key is None or not hmac.compare_digest(_digest(secret), key.secret_sha256):
+            return None
+        return key
+
+    def create(self, scopes: Iterable[str], name: str = "") -> str:
+        """Make a key and give its text ``id.secret``: the only time that the secret is known."""
+        identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        key = Key(identifier, _digest(secret), _parse_scopes(scopes), name, created)
+        with self._changing() as keys:
+            keys[identifier] = key
+        return f"{identifier}.{secret}"
+
+    def revoke(self, identifier: str) -> Key:
+        """Remove a key; :class:`NotFound` where there is none."""
+        with self._changing() as keys:
+            if identifier not in keys:
+                raise NotFound(f"there is no key {identifier!r}", field="id", value=identifier)
+            return keys.pop(identifier)
+
+    def _current(self) -> dict[str, Key]:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            self._stamp, self._keys = None, {}
+            return self._keys
+        stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+        if stamp != self._stamp:
+            self._keys = self._read()
+            self._stamp = stamp
+        return self._keys
+
+    def _read(self) -> dict[str, Key]:
+        try:
+            file = msgspec.json.decode(self.path.read_bytes(), type=_File)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise ConfigurationError(f"the API keys in {self.path} cannot be read: {error.strerror}") from None
+        except msgspec.DecodeError as error:
+            raise CorruptData(f"{self.path} is not a file of API keys: {error}") from None
+        return {key.id: key for key in file.keys}
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Key]]:
+        """The keys, to be changed; written back as one new file, under a lock that other processes respect."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path.with_name(self.path.name + ".lock"), "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                keys = self._read()
+                yield keys
+                self._write(keys)
+        except OSError as error:
+            raise ConfigurationError(f"the API keys in {self.path} cannot be written: {error.strerror}") from None
+
+    def _write(self, keys: dict[str, Key]) -> None:
+        content = json.dumps({"keys": [msgspec.to_builtins(key) for key in keys.values()]}, indent=2) + "\n"
+        # mkstemp makes the file readable by its owner alone.
+        handle, aside = tempfile.mkstemp(dir=self.path.parent, prefix=".keys-")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, self.path)
+        except BaseException:
+            os.unlink(aside)
+            raise
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _parse_scopes(scopes: Iterable[str]) -> tuple[Scope, ...]:
+    wanted = set(scopes)
+    for scope in sorted(wanted.difference(SCOPES)):
+        raise InvalidInput(f"{scope!r} is no scope; known: {', '.join(SCOPES)}", field="scopes", value=scope)
+    if not wanted:
+        raise InvalidInput(f"a key needs at least one scope of {', '.join(SCOPES)}", field="scopes")
+    return tuple(scope for scope in SCOPES if scope in wanted)

@@ -1,0 +1,1 @@
+"""How a model learns: torch and numpy, never Redis or HTTP."""

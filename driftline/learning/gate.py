@@ -1,0 +1,93 @@
+"""The gate: whether a candidate takes the champion's place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline.learning.examples import Examples
+from driftline.networks.build import Served
+
+FIRST_LABELS = 30
+FEWEST_HELD_OUT = 30
+FEWEST_COMPARED = 10
+ANCHOR_LABELS = 1000
+STANDARD_ERRORS = 2.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a candidate was promoted, why, and the scores that decided."""
+
+    promoted: bool
+    reason: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"promoted": self.promoted, "reason": self.reason, "scores": dict(self.scores)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Errors of a candidate and of the one that it is compared with, on the same rows ``[rows]``."""
+
+    name: str
+    candidate: Tensor
+    other: Tensor
+
+    def __len__(self) -> int:
+        return len(self.candidate)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the candidate errs more, by more than two standard errors of the paired difference."""
+        difference = (self.candidate - self.other).double()
+        if len(difference) < FEWEST_COMPARED:
+            return False
+        error = float(difference.std()) / math.sqrt(len(difference))
+        return float(difference.mean()) > STANDARD_ERRORS * error
+
+    def scores(self) -> dict[str, float]:
+        return {
+            f"{self.name}_rows": len(self),
+            f"{self.name}_error": float(self.candidate.double().mean()),
+            f"{self.name}_other_error": float(self.other.double().mean()),
+        }
+
+    def __str__(self) -> str:
+        ours, others = float(self.candidate.double().mean()), float(self.other.double().mean())
+        return f"error {ours:.3f} to {others:.3f} on {len(self)} {self.name}"
+
+
+@torch.no_grad()
+def errors(module: Served, examples: Examples) -> Tensor:
+    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units."""
+    if not len(examples):
+        return torch.zeros(0)
+    module.eval()
+    outputs = module.predict(examples.inputs)
+    if module.is_regression:
+        return (outputs[:, 0] - examples.targets).abs()
+    if not outputs.shape[1]:
+        return torch.ones(len(examples))
+    return (outputs.argmax(1) != examples.targets).float()
+
+
+def is_finite(module: Served) -> bool:
+    """Whether every weight is a finite number."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters())
+
+
+def decide(comparisons: list[Comparison]) -> Decision:
+    """Rejects a candidate that is worse in any comparison; all else is promoted, so that learning goes on."""
+    held = [comparison for comparison in comparisons if len(comparison)]
+    scores = {name: value for comparison in held for name, value in comparison.scores().items()}
+    worse = [comparison for comparison in held if comparison.is_worse]
+    if worse:
+        return Decision(False, "worse: " + "; ".join(map(str, worse)), scores)
+    return Decision(True, "not worse: " + ("; ".join(map(str, held)) or "nothing to compare on yet"), scores)

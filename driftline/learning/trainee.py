@@ -1,0 +1,121 @@
+"""A module with its optimizer, and the one update that both the stream and a retrain job make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from driftline.learning.examples import Examples
+from driftline.learning.optimizers import load_state, state_of
+from driftline.networks.build import Served
+from driftline.networks.edits import Kept
+from driftline.spec import ModelSpec
+
+
+class Trainee:
+    """What training changes: the weights, the optimizer's state, and the state of chance."""
+
+    def __init__(self, spec: ModelSpec, module: Served, seed: int) -> None:
+        self.spec = spec
+        self.module = module
+        self.generator = torch.Generator().manual_seed(seed)
+        self.chance = torch.Generator().manual_seed(seed).get_state()
+        self.renew_optimizer()
+
+    def renew_optimizer(self) -> None:
+        """A fresh optimizer, as the recipe says."""
+        self.optimizer = self.spec.recipe.optimizer.build(self.module)
+
+    @property
+    def parameter_names(self) -> list[str]:
+        return [name for name, parameter in self.module.named_parameters() if parameter.requires_grad]
+
+    def update(self, examples: Examples) -> str | None:
+        """One gradient update; or the reason why it was not made: a loss or a gradient that is not finite."""
+        self.module.train()
+        self.optimizer.zero_grad()
+        outputs = self.module(examples.inputs)
+        losses = self.spec.loss(outputs, self.module.scaled_targets(examples.targets))
+        loss = (losses * examples.weights).sum() / len(losses)
+        if not bool(torch.isfinite(loss)):
+            return "the loss is not a finite number"
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = self.spec.recipe.optimizer.clip
+        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit if limit is not None else float("inf"))
+        if not bool(torch.isfinite(norm)):
+            return "the gradient is not finite"
+        self.optimizer.step()
+        return None
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Lets dropout and friends, which draw from torch's global generator, draw from this trainee's own chance."""
+        outside = torch.get_rng_state()
+        torch.set_rng_state(self.chance)
+        try:
+            yield
+        finally:
+            self.chance = torch.get_rng_state()
+            torch.set_rng_state(outside)
+
+    def replace(self, spec: ModelSpec, module: Served, kept: Sequence[Kept]) -> None:
+        """Goes on with an edited module; the optimizer keeps its state for what was kept."""
+        before = state_of(self.optimizer, self.parameter_names)
+        self.spec, self.module = spec, module
+        self.renew_optimizer()
+        shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+        load_state(self.optimizer, self.parameter_names, _carried(before, shapes, {place.new: place for place in kept}))
+
+    def tensors(self) -> dict[str, Tensor]:
+        weights = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        optimizer = {
+            f"optimizer.{name}": value for name, value in state_of(self.optimizer, self.parameter_names).items()
+        }
+        return {**weights, **optimizer, "generator": self.generator.get_state(), "chance": self.chance}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Sets the state that :meth:`tensors` gave."""
+        self.module.load_state_dict(part(tensors, "module"))
+        self.renew_optimizer()
+        load_state(self.optimizer, self.parameter_names, part(tensors, "optimizer"))
+        self.generator.set_state(tensors["generator"])
+        self.chance = tensors["chance"]
+
+
+def _carried(
+    before: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], kept: Mapping[str, Kept]
+) -> dict[str, Tensor]:
+    """The optimizer's state for the new parameters: theirs where they were kept, zero for what is new in them."""
+
+    def fits(name: str, value: Tensor) -> bool:
+        return name in shapes and (value.dim() == 0 or value.shape == shapes[name] or name in kept)
+
+    lost = {_owner(key) for key, value in before.items() if not fits(_owner(key), value)}
+    found: dict[str, Tensor] = {}
+    for key, value in before.items():
+        name = _owner(key)
+        if name in lost:
+            continue
+        found[key] = value
+        if value.dim() and value.shape != shapes[name]:
+            found[key] = value.new_zeros(shapes[name])
+            found[key][: kept[name].rows] = value
+    return found
+
+
+def _owner(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors below ``name``, without it."""
+    prefix = name + "."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def named(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors below ``name``."""
+    return {f"{name}.{key}": value for key, value in tensors.items()}

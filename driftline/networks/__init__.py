@@ -1,0 +1,1 @@
+"""What is served: the app runs it, the learner trains it."""

@@ -1,0 +1,115 @@
+"""A module as files: safetensors and a manifest. Never pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal
+
+import msgspec
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from driftline.errors import CorruptData, InvalidInput
+
+FORMAT = 1
+
+
+class File(msgspec.Struct, frozen=True):
+    """One file of a bundle, by its sha256 in hexadecimal."""
+
+    sha256: str
+    bytes: int
+
+
+def this_build() -> dict[str, Any]:
+    """What must be equal for the same computation to give the same bits."""
+    return {**_fixed_build(), "threads": torch.get_num_threads()}
+
+
+@cache
+def _fixed_build() -> dict[str, Any]:
+    return {"torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version or a checkpoint is, and which files it consists of.
+
+    ``data`` is the plain part of a checkpoint's state. ``step`` and ``offset`` say where in its log the learner stood.
+    """
+
+    format: int = FORMAT
+    kind: Literal["version", "checkpoint"]
+    model: str
+    version: int | None = None
+    parent: int | None = None
+    step: int
+    offset: int
+    spec: dict[str, Any]
+    classes: list[int | str]
+    edits: list[dict[str, Any]] = []
+    scores: dict[str, float] = {}
+    created: float
+    build: dict[str, Any] = msgspec.field(default_factory=this_build)
+    data: dict[str, Any] = {}
+    files: dict[str, File]
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest as JSON, the same bytes for the same content."""
+    return msgspec.json.encode(manifest, order="deterministic")
+
+
+def decode(data: bytes) -> Manifest:
+    """The manifest that :func:`encode` wrote; :class:`CorruptData` where it is none."""
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise CorruptData(f"not a manifest: {error}", code="artifact_damaged") from None
+    if manifest.format != FORMAT:
+        raise CorruptData(
+            f"a manifest of format {manifest.format}; this Driftline knows {FORMAT}", code="unknown_format"
+        )
+    return manifest
+
+
+def weights_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors by name as a safetensors file."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(plain)
+
+
+def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; :class:`InvalidInput` where it is none."""
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"weights: not a safetensors file: {error}", code="not_safetensors", field="weights"
+        ) from None
+
+
+def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Sets all of a module's tensors; :class:`InvalidInput` names the first that does not fit, and nothing is set."""
+    own = module.state_dict()
+    for name, tensor in own.items():
+        if name not in tensors:
+            raise _misfit(name, f"it is missing; the network has it with shape {list(tensor.shape)}")
+        if tensors[name].shape != tensor.shape:
+            raise _misfit(name, f"its shape is {list(tensors[name].shape)} where the network has {list(tensor.shape)}")
+        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all() | _may_be_infinite(name)):
+            raise _misfit(name, "it holds numbers that are not finite")
+    for name in tensors:
+        if name not in own:
+            raise _misfit(name, "the network has no such tensor")
+    module.load_state_dict(dict(tensors))
+
+
+def _may_be_infinite(name: str) -> bool:
+    return name.endswith(".limit")
+
+
+def _misfit(name: str, reason: str) -> InvalidInput:
+    return InvalidInput(f"weights: {name}: {reason}", code="wrong_weights", field="weights", value=name)

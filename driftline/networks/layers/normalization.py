@@ -1,0 +1,37 @@
+"""Normalisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from driftline.networks.layers import Layer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class BatchNorm(Layer):
+    """Batch normalisation over the first dimension of a row (Ioffe & Szegedy 2015)."""
+
+    type: Literal["batch_norm"] = "batch_norm"
+
+    def build(self, shape: tuple[int, ...]) -> nn.Module:
+        from torch import nn
+
+        kinds: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d}
+        if len(shape) not in kinds:
+            raise ValueError(f"it needs rows of one to three dimensions, not {list(shape)}")
+        return kinds[len(shape)](shape[0])
+
+
+class LayerNorm(Layer):
+    """Layer normalisation over the last dimension (Ba et al. 2016)."""
+
+    type: Literal["layer_norm"] = "layer_norm"
+
+    def build(self, shape: tuple[int, ...]) -> nn.Module:
+        from torch import nn
+
+        if not shape:
+            raise ValueError("it needs rows of at least one dimension")
+        return nn.LayerNorm(shape[-1])

@@ -1,0 +1,87 @@
+"""Modules that torch does not have."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ClampedEmbedding(nn.Embedding):
+    """An embedding whose last vector stands for every integer that has none of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        last = self.num_embeddings - 1
+        has_its_own = (input >= 0) & (input < last)
+        return super().forward(torch.where(has_its_own, input, last).long())
+
+
+class AddChannel(nn.Module):
+    """``[batch, height, width]`` → ``[batch, 1, height, width]``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.unsqueeze(1)
+
+
+class RunningScale(nn.Module):
+    """Z-scores by a running mean and deviation, clipped: inputs of any unit reach the network in one.
+
+    One mean an element for rows of rank 1, one in all for rank 2, one a channel for rank 3 and more. It moves only in
+    :meth:`observe`, and after ``cap`` rows as an exponential average, so that it keeps following. Before the first row it
+    changes nothing.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    inverse: Tensor
+    count: Tensor
+    limit: Tensor
+
+    def __init__(self, shape: tuple[int, ...], cap: float = 5000.0, limit: float = 10.0) -> None:
+        super().__init__()
+        self.cap = cap
+        kept = {0: (), 1: shape, 2: (1, 1)}.get(len(shape), (*shape[:1], *(1 for _ in shape[1:])))
+        self.reduced = tuple(axis for axis in range(len(shape) + 1) if axis == 0 or kept[axis - 1] != shape[axis - 1])
+        self.register_buffer("mean", torch.zeros(kept))
+        self.register_buffer("variance", torch.ones(kept))
+        self.register_buffer("inverse", torch.ones(kept))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("limit", torch.tensor(limit))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[batch, *shape]`` → the same, scaled."""
+        scaled = (input - self.mean) * self.inverse
+        return torch.clamp(scaled, -self.limit, self.limit)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it never moves, as for weights that were trained elsewhere on inputs as they are."""
+        return bool(self.count < 0)
+
+    def fix(self) -> None:
+        """Lets inputs through as they are, for good."""
+        self.count.fill_(-1)
+        self.limit.fill_(float("inf"))
+
+    @torch.no_grad()
+    def observe(self, input: Tensor) -> None:
+        """Takes rows ``[batch, *shape]`` into the mean and the variance (Chan et al. 1979, in float64)."""
+        rows = len(input)
+        if self.is_fixed or not rows:
+            return
+        wide = input.double()
+        mean = wide.mean(self.reduced).reshape(self.mean.shape)
+        variance = wide.var(self.reduced, unbiased=False).reshape(self.mean.shape)
+        before = min(float(self.count), self.cap)
+        total = before + rows
+        delta = mean - self.mean
+        merged = (before * self.variance + rows * variance + delta**2 * (before * rows / total)) / total
+        self.mean.copy_(self.mean + delta * (rows / total))
+        self.variance.copy_(merged)
+        # A constant feature has only rounding noise around its mean: it must not be blown up.
+        floor = (1e-6 * self.mean.double()) ** 2 + 1e-12
+        self.inverse.copy_(torch.rsqrt(merged + floor))
+        self.count.fill_(min(total, self.cap))
+
+    def restore(self, scaled: Tensor) -> Tensor:
+        """The inverse of :meth:`forward`, without the clipping."""
+        return scaled / self.inverse + self.mean

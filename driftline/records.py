@@ -1,0 +1,83 @@
+"""What a log holds: items (labelled feedback) and commands, as they are written and read.
+
+A record is whole: what the learner needs of the world stands in it, so that learning is a function of the log alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Label = int | str | float
+Route = Literal["live", "canary", "pinned", "import"]
+CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "forget"]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was served for an item: the version, and its output.
+
+    ``outputs`` is little-endian float32: the probabilities ``[classes]``, or the one value of a regression. ``label`` is the
+    class that was answered, None while there was no class and for a regression.
+    """
+
+    version: int
+    label: int | str | None
+    outputs: bytes
+
+
+class Item(msgspec.Struct, frozen=True, tag="item"):
+    """One labelled example. ``inputs`` holds each input's row, C order, little-endian, in the spec's dtype, by input name.
+
+    A spec with one unnamed input calls it ``inputs``. ``answer`` is None for items that bring their own inputs.
+    """
+
+    id: str
+    inputs: dict[str, bytes]
+    label: Label
+    weight: float = 1.0
+    route: Route = "live"
+    answer: Answer | None = None
+    source: str | None = None
+    time: float | None = None
+
+
+class Command(msgspec.Struct, frozen=True, tag="command"):
+    """Something an admin told the model. ``arguments`` are plain JSON."""
+
+    id: str
+    kind: CommandKind
+    arguments: dict[str, Any] = {}
+
+
+Record = Item | Command
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """The record as it stands in the log."""
+    return _encoder.encode(record)
+
+
+def decode(data: bytes) -> Record:
+    """The record that :func:`encode` wrote."""
+    return _decoder.decode(data)
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything about a step that a clock, the load or a setting decided. With the records it determines the step.
+
+    A step either takes items, or carries out the command with log number ``command``, or ends the running retrain job:
+    ``finish`` names the job that is done, ``abandon`` the one that has failed. ``updates`` is how many gradient updates the
+    items get; ``publish`` whether a candidate then goes to the gate. ``set_aside`` is why the step's records were passed
+    over instead.
+    """
+
+    updates: int = 0
+    publish: bool = False
+    command: int | None = None
+    finish: str | None = None
+    abandon: str | None = None
+    set_aside: str | None = None

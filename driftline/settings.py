@@ -1,0 +1,69 @@
+"""Every setting and every default, read from ``DRIFTLINE_*`` environment variables."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How one process of Driftline runs. ``DRIFTLINE_DATA_DIR=/srv/driftline`` sets ``data_dir``.
+
+    Sizes are in bytes, times in seconds.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DRIFTLINE_", extra="ignore", frozen=True)
+
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey, 7.0 or newer; none: `driftline up` starts its own"
+    )
+    prefix: str = Field("driftline:", description="stands before every key in Redis")
+    data_dir: Path = Field(Path("driftline-data"), description="artifacts, and the embedded server's files")
+    keys_file: Path | None = Field(None, description="API keys; default: keys.json in the data directory")
+    device: str = Field("cpu", description="where torch computes")
+    threads: int = Field(1, ge=1, description="torch threads a process")
+    factories: Annotated[list[str], NoDecode] = Field(
+        [], description="`module:function` network factories that specs may name"
+    )
+    sources: str = Field("[]", description="streams that the worker reads labels from: JSON, or @FILE that holds it")
+    log_level: str = Field("info", description="debug, info, warning or error")
+
+    host: str = Field("127.0.0.1", description="address that the server binds")
+    port: int = Field(8000, ge=0, le=65535, description="0: a free one")
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="a larger request body is refused with 413")
+    max_rows: int = Field(4096, ge=1, description="most rows in one predict request")
+    max_batch: int = Field(128, ge=1, description="most rows that the server computes at once")
+    max_queue: int = Field(4096, ge=1, description="rows waiting for one model; above it predict answers 429")
+    predict_timeout: float = Field(10.0, gt=0, description="a prediction later than this answers 504")
+    read_timeout: float = Field(30.0, gt=0, description="a request body that stalls longer than this is dropped")
+
+    record: str = Field(
+        "all", pattern="^(all|none)$", description="which predictions are kept for the join with feedback"
+    )
+    join_horizon: float = Field(24 * 3600.0, gt=0, description="how long a prediction can be joined with its label")
+    prediction_bytes: int = Field(
+        256 * 2**20, ge=2**20, description="most memory a replica's recorded predictions take in Redis"
+    )
+    receipt_seconds: float = Field(24 * 3600.0, gt=0, description="how long a resent item id is recognised")
+    log_cap: int = Field(1_000_000, ge=1000, description="records waiting in one log; above it feedback answers 429")
+    log_keep: int = Field(20_000, ge=0, description="learned records kept in the log for retraining")
+
+    poll_seconds: float = Field(1.0, gt=0, description="how often a lost hint from Redis is made up for")
+    lease_seconds: float = Field(10.0, ge=1, description="a worker that is silent for longer loses its models")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between checkpoints while a model learns")
+    keep_versions: int = Field(20, ge=2, description="versions kept for rollback, beside the live one")
+    orphan_seconds: float = Field(3600.0, ge=0, description="an artifact that nothing refers to goes after this long")
+
+    @field_validator("factories", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @cached_property
+    def keys_path(self) -> Path:
+        """Where the API keys are."""
+        return self.keys_file or self.data_dir / "keys.json"

@@ -1,0 +1,253 @@
+"""What a model is: its task, inputs, classes, network and recipe, as types that refuse what they do not know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictInt,
+    StrictStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from driftline.errors import InvalidInput
+from driftline.learning.drift import DETECTORS, Detector
+from driftline.learning.losses import LOSSES, Loss
+from driftline.learning.optimizers import Optimizer
+from driftline.learning.strategies import STRATEGIES, Strategy
+from driftline.networks.layers import LAYERS, Layer
+from driftline.networks.presets import Preset
+from driftline.records import Label
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+SINGLE_INPUT = "inputs"
+
+if TYPE_CHECKING:
+    DetectorField: TypeAlias = Detector
+    LayerField: TypeAlias = Layer
+    LossField: TypeAlias = Loss
+    StrategyField: TypeAlias = Strategy
+else:
+    DetectorField, LayerField = DETECTORS.field(), LAYERS.field()
+    LossField, StrategyField = LOSSES.field(), STRATEGIES.field()
+
+
+class Frozen(BaseModel):
+    """A value: no unknown fields, no change after it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TensorSpec(Frozen):
+    """One input tensor: the shape of a row, without the batch."""
+
+    shape: list[Annotated[StrictInt, Field(ge=1)]] = Field(max_length=6)
+    dtype: Literal["float32", "int64"] = "float32"
+
+    @property
+    def size(self) -> int:
+        """Numbers in one row."""
+        return math.prod(self.shape)
+
+
+class Layers(Frozen):
+    """A network given layer by layer. ``output``: ``task`` appends the layer that the task needs, ``own`` does not."""
+
+    layers: list[LayerField] = Field(max_length=1000)
+    output: Literal["task", "own"] = "task"
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Layers:
+        names = [layer.name for layer in self.layers if layer.name]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two layers are named {name!r}")
+        return self
+
+
+class Factory(Frozen):
+    """A user's own ``nn.Module``: ``package.module:function``, called with ``arguments``."""
+
+    factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    arguments: dict[str, Any] = {}
+    output: Literal["task", "own"] = "task"
+
+
+def _kind_of_network(value: Any) -> str | None:
+    keys = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, BaseModel) else {}
+    return next((key for key in ("layers", "preset", "factory") if key in keys), None)
+
+
+Network = Annotated[
+    Annotated[Layers, Tag("layers")] | Annotated[Preset, Tag("preset")] | Annotated[Factory, Tag("factory")],
+    Discriminator(
+        _kind_of_network,
+        custom_error_type="network",
+        custom_error_message='a network has "layers", "preset" or "factory"',
+    ),
+]
+
+
+class Memory(Frozen):
+    """Examples kept for replay."""
+
+    size: int = Field(5000, ge=0, le=10_000_000)
+
+
+class Trigger(Frozen):
+    """When waiting labels are learned: at so many, or once the oldest has waited so long (seconds)."""
+
+    labels: int = Field(32, ge=1, le=1_000_000)
+    seconds: float = Field(2.0, ge=0, le=86_400)
+
+
+class Gate(Frozen):
+    """What a candidate must pass: ``auto`` compares it with the champion, ``off`` promotes every finite one.
+
+    ``holdout`` is the share of records kept from training for the comparison, ``holdout_size`` how many are kept at most.
+    """
+
+    mode: Literal["auto", "off"] = "auto"
+    holdout: float = Field(0.05, ge=0, le=0.5)
+    holdout_size: int = Field(500, ge=0, le=100_000)
+
+
+class Recipe(Frozen):
+    """How a model learns.
+
+    ``updates`` is how many gradient updates a step makes when nothing is waiting; with a backlog a step makes one.
+    """
+
+    strategy: StrategyField = Field(default_factory=lambda: STRATEGIES.parse("replay"))
+    loss: LossField | None = Field(None, description="default: cross_entropy, for regression huber")
+    optimizer: Optimizer = Optimizer()
+    batch_size: int = Field(32, ge=1, le=4096)
+    updates: int = Field(4, ge=1, le=1000)
+    memory: Memory = Memory()
+    trigger: Trigger = Trigger()
+    detector: DetectorField = Field(default_factory=lambda: DETECTORS.parse("adwin"))
+    gate: Gate = Gate()
+
+
+class ModelSpec(Frozen):
+    """What a model is. The smallest has a name, a task, inputs and (for classification) classes."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    task: Literal["classification", "regression"]
+    inputs: TensorSpec | dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")], TensorSpec]
+    classes: list[StrictInt | StrictStr] | Literal["open"] | None = Field(None, max_length=100_000)
+    outputs: Literal[1] | None = None
+    network: Network = Field(default_factory=lambda: Preset(preset="mlp"))
+    recipe: Recipe = Field(default_factory=Recipe)
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> ModelSpec:
+        if self.task == "classification":
+            if self.classes is None:
+                raise ValueError('classification needs "classes": a list of strings or integers, or "open"')
+            if isinstance(self.classes, list):
+                if not self.classes:
+                    raise ValueError('"classes" is empty; give at least one, or "open"')
+                if len(set(map(repr, self.classes))) != len(self.classes):
+                    raise ValueError('"classes" names a class twice')
+            if self.outputs is not None:
+                raise ValueError('"outputs" belongs to regression')
+        elif self.classes is not None:
+            raise ValueError('"classes" belongs to classification')
+        if isinstance(self.inputs, dict) and not self.inputs:
+            raise ValueError('"inputs" is empty')
+        if self.task not in self.loss.tasks:
+            raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
+        return self
+
+    @property
+    def tensors(self) -> dict[str, TensorSpec]:
+        """Every input by its name; a single unnamed one is called ``inputs``."""
+        return self.inputs if isinstance(self.inputs, dict) else {SINGLE_INPUT: self.inputs}
+
+    @property
+    def loss(self) -> Loss:
+        """The recipe's loss, or the task's own."""
+        default = "cross_entropy" if self.task == "classification" else "huber"
+        return self.recipe.loss or LOSSES.parse(default)
+
+    def known_classes(self) -> list[int | str]:
+        """The classes the spec names; none yet for ``open`` and for a regression."""
+        return list(self.classes) if isinstance(self.classes, list) else []
+
+    @cached_property
+    def _class_keys(self) -> frozenset[tuple[type, int | str]]:
+        return frozenset((type(name), name) for name in self.known_classes())
+
+    def check_label(self, label: Any) -> Label:
+        """The label as it is learned; :class:`InvalidInput` where it is none of this model's.
+
+        Labels match by exact JSON type: ``true`` and ``1.0`` are not class ``1``.
+        """
+        if self.task == "regression":
+            if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
+                raise InvalidInput(
+                    f"a label of a regression is a finite number, not {label!r}", field="label", value=label
+                )
+            if abs(label) > 3.4e38:
+                raise InvalidInput(f"label {label!r} does not fit float32", field="label", value=label)
+            return float(label)
+        if isinstance(label, bool) or not isinstance(label, int | str):
+            raise InvalidInput(f"a label is a string or an integer, not {label!r}", field="label", value=label)
+        if self.classes != "open" and (type(label), label) not in self._class_keys:
+            raise InvalidInput(
+                f"{label!r} is none of the model's classes", code="unknown_class", field="label", value=label
+            )
+        return label
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def parse(kind: type[T], value: Any) -> T:
+    """``value`` as a ``kind``; :class:`InvalidInput` that names the first field that does not fit, and its value."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise invalid(error, value) from None
+
+
+def invalid(error: ValidationError, value: Any) -> InvalidInput:
+    """A pydantic error over ``value`` in Driftline's words."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(_path(first["loc"], value))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return InvalidInput(f"{field}: it is missing", field=field)
+    if not field:
+        return InvalidInput(message, field="")
+    return InvalidInput(
+        f"{field}: {message[:1].lower()}{message[1:]}, not {_short(first['input'])}", field=field, value=first["input"]
+    )
+
+
+def _path(location: tuple[int | str, ...], value: Any) -> Iterator[str]:
+    """A location without the names that pydantic gives to the members of a union."""
+    for index, part in enumerate(location):
+        is_last = index == len(location) - 1
+        if isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        elif isinstance(value, dict) and (part in value or is_last):
+            value = value.get(part)
+        else:
+            continue
+        yield str(part)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "…"

@@ -1,0 +1,1 @@
+"""Where it is kept: Redis and files; nothing of torch or HTTP."""

@@ -1,0 +1,134 @@
+"""Which models there are: names, uids, specs and their states."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from driftline.errors import Conflict, NotFound
+from driftline.store.connection import Connection, store_errors
+from driftline.store.head import Head, Version, parse_head
+from driftline.store.keys import new_uid
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model as it stands. ``waiting`` counts items in the log that are not learned yet."""
+
+    uid: str
+    name: str
+    spec: dict[str, Any]
+    created: float
+    paused: bool
+    head: Head
+    last: int
+    waiting: int
+
+
+class Catalog:
+    """The map from names to models, and what is kept of each."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def names(self) -> dict[str, str]:
+        """Name → uid of every model."""
+        with store_errors():
+            found = await self.connection.redis.hgetall(self.connection.keys.names)
+        return {name.decode(): uid.decode() for name, uid in found.items()}
+
+    async def uid(self, name: str) -> str:
+        """The uid behind a name; :class:`NotFound` where there is none."""
+        with store_errors():
+            found = await self.connection.redis.hget(self.connection.keys.names, name)
+        if found is None:
+            raise NotFound(f"there is no model {name!r}", code="unknown_model", field="model", value=name)
+        return str(found.decode())
+
+    async def create(self, uid: str, spec: dict[str, Any], first: Version) -> None:
+        """Puts a new model with its version 1 in place; :class:`Conflict` when the name is taken."""
+        keys, name = self.connection.keys.of(uid), spec["name"]
+        meta = {"name": name, "spec": json.dumps(spec), "created": first.created, "log_id": new_uid(), "paused": 0}
+        head = {"version": 1, "manifest": first.manifest, "step": 0, "offset": 0, "learned": 0}
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=True) as pipe:
+                pipe.hset(keys.meta, mapping=meta)
+                pipe.hset(keys.head, mapping=head)
+                pipe.hset(keys.versions, "1", msgspec.json.encode(first))
+                pipe.zadd(keys.coverage, {"1": 0})
+                await pipe.execute()
+            added = await self.connection.redis.hsetnx(self.connection.keys.names, name, uid)
+        if not added and await self.uid(name) != uid:
+            await self._remove_keys(uid)
+            raise Conflict(f"there is already a model {name!r}", code="model_exists", field="name", value=name)
+        await self.hint(uid)
+
+    async def get(self, name: str) -> Model:
+        """One model by name."""
+        return (await self._load([(name, await self.uid(name))]))[0]
+
+    async def models(self) -> list[Model]:
+        """Every model, by name."""
+        return await self._load(sorted((await self.names()).items()))
+
+    async def _load(self, named: list[tuple[str, str]]) -> list[Model]:
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                for _, uid in named:
+                    keys = self.connection.keys.of(uid)
+                    pipe.hgetall(keys.meta)
+                    pipe.hgetall(keys.head)
+                    pipe.get(keys.last)
+                    pipe.zrange(keys.commands, 0, -1)
+                found = await pipe.execute()
+        rows = [found[index : index + 4] for index in range(0, len(found), 4)]
+        return [_model(uid, *row) for (_, uid), row in zip(named, rows, strict=True) if row[0]]
+
+    async def measured(self, model: Model) -> tuple[dict[str, Any], list[dict[str, Any]], float]:
+        """What the learner measures, the worker's alarms, and the age of the oldest waiting record in seconds."""
+        keys = self.connection.keys.of(model.uid)
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                pipe.get(keys.metrics)
+                pipe.hvals(keys.alarms)
+                pipe.xrange(keys.log, f"({model.head.offset}-0", "+", 1)
+                pipe.time()
+                metrics, alarms, oldest, (seconds, micros) = await pipe.execute()
+        since = int(oldest[0][1][b"t"]) / 1000 if oldest and model.waiting else seconds + micros / 1e6
+        age = max(0.0, seconds + micros / 1e6 - since)
+        return json.loads(metrics or b"{}"), [json.loads(alarm) for alarm in alarms], age
+
+    async def delete(self, name: str) -> str:
+        """Removes a model and gives its uid; what it has stored elsewhere is then free to go."""
+        uid = await self.uid(name)
+        await self.connection.scripts.run("forget_name", [self.connection.keys.names], [name, uid])
+        await self._remove_keys(uid)
+        await self.hint(uid)
+        return uid
+
+    async def hint(self, uid: str) -> None:
+        """Tells whoever listens that the model has changed."""
+        with store_errors():
+            await self.connection.redis.publish(self.connection.keys.hints, uid)
+
+    async def _remove_keys(self, uid: str) -> None:
+        with store_errors():
+            await self.connection.redis.unlink(*self.connection.keys.of(uid).all())
+
+
+def _model(
+    uid: str, meta: dict[bytes, bytes], head: dict[bytes, bytes], last: bytes | None, commands: list[bytes]
+) -> Model:
+    state = parse_head(head)
+    newest = int(last or 0)
+    return Model(
+        uid=uid,
+        name=meta[b"name"].decode(),
+        spec=json.loads(meta[b"spec"]),
+        created=float(meta[b"created"]),
+        paused=meta.get(b"paused") == b"1",
+        head=state,
+        last=newest,
+        waiting=newest - state.offset - sum(int(n) > state.offset for n in commands),
+    )

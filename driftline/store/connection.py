@@ -1,0 +1,146 @@
+"""The connection to Redis: its retries, its scripts, and its failures in Driftline's words."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+
+from driftline.errors import Unavailable
+from driftline.store.keys import Keys
+
+TROUBLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError)
+DURABILITY_SECONDS = 5.0
+
+
+def connect(url: str, *, retries: int = 2) -> Redis:
+    """A client for ``url`` (``redis://``, ``rediss://`` or ``unix://``). Every write of ours bears being sent twice."""
+    retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries)
+    return Redis.from_url(url, retry=retry, socket_timeout=5, socket_connect_timeout=2, protocol=2)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """What Redis raises when it cannot serve becomes :class:`Unavailable`."""
+    try:
+        yield
+    except TROUBLE as error:
+        raise Unavailable(
+            f"the store does not answer: {_first_line(error)}", code="store_unavailable", retry_after=1
+        ) from error
+    except ResponseError as error:
+        if _first_line(error).startswith(("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "WRONGPASS")):
+            raise Unavailable(
+                f"the store refuses: {_first_line(error)}", code="store_unavailable", retry_after=5
+            ) from error
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+@cache
+def source(name: str) -> str:
+    """The text of ``scripts/NAME.lua``."""
+    return files("driftline.store").joinpath("scripts", f"{name}.lua").read_text()
+
+
+class Scripts:
+    """Runs the Lua scripts by digest, and loads one where the server does not have it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self._digests: dict[str, str] = {}
+
+    async def run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
+        with store_errors():
+            if name not in self._digests:
+                self._digests[name] = await self.redis.script_load(source(name))
+            try:
+                return await self.redis.evalsha(self._digests[name], len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await self.redis.eval(source(name), len(keys), *keys, *arguments)
+
+
+class Durability:
+    """What the server says about how long an acknowledged write lasts; asked again every few seconds."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self._answer = "unverified"
+        self._asked = -DURABILITY_SECONDS
+
+    async def level(self) -> str:
+        """``fsync_always``, ``everysec``, ``none``, or ``unverified`` where the server hides it."""
+        if time.monotonic() - self._asked >= DURABILITY_SECONDS:
+            self._answer = await self._ask()
+            self._asked = time.monotonic()
+        return self._answer
+
+    async def _ask(self) -> str:
+        try:
+            settings = await self.redis.config_get("append*")
+        except RedisError:
+            return "unverified"
+        if settings.get("appendonly") != "yes":
+            return "none"
+        return {"always": "fsync_always", "everysec": "everysec"}.get(str(settings.get("appendfsync")), "none")
+
+
+class Connection:
+    """One process's way to the store: the client, the keys behind its prefix, the scripts."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        # redis-py types an answer as all that any protocol and decoding could give; here it is always bytes.
+        self.redis: Any = connect(url)
+        self.keys = Keys(prefix)
+        self.scripts = Scripts(self.redis)
+        self.durability = Durability(self.redis)
+
+    async def until_available(self, seconds: float) -> None:
+        """Waits for the server; :class:`Unavailable` when it does not come within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                with store_errors():
+                    await self.redis.ping()
+                return
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
+
+    async def hints(self) -> AsyncIterator[str | None]:
+        """The uids of models that have changed, as they change; None after each (re)connection, when some may be lost."""
+        while True:
+            try:
+                async with self.redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(self.keys.hints)
+                    yield None
+                    async for message in channel.listen():
+                        yield message["data"].decode()
+            except (RedisError, OSError):
+                await asyncio.sleep(random.uniform(0.2, 1.0))
+
+    async def close(self) -> None:
+        await self.redis.aclose()

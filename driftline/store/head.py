@@ -1,0 +1,256 @@
+"""One model's head and steps: what is committed, and the one way to commit more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from driftline.errors import CorruptData, Fenced, NotFound
+from driftline.records import Plan
+from driftline.store.connection import Connection, store_errors
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Names a checkpoint: its manifest, and the step and offset that it was taken at."""
+
+    manifest: str
+    step: int
+    offset: int
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The version now live, and how far the learner has come. ``learned`` counts items, ``offset`` numbers records."""
+
+    version: int
+    manifest: str
+    step: int
+    offset: int
+    learned: int
+    checkpoint: Checkpoint | None
+    older_checkpoint: Checkpoint | None
+
+
+class Version(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a version without reading its files. ``created`` is in seconds since 1970."""
+
+    version: int
+    manifest: str
+    parent: int | None
+    step: int
+    offset: int
+    created: float
+    reason: str
+    scores: dict[str, float] = {}
+
+
+class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A retrain job as its users see it."""
+
+    id: str
+    state: str
+    progress: float = 0.0
+    promoted: bool | None = None
+    version: int | None = None
+    report: dict[str, Any] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One committed advance over the log, from offset ``start`` to ``end``: enough to repeat it and to check the result."""
+
+    k: int
+    start: int
+    end: int
+    plan: Plan
+    digest: str
+    version: int | None = None
+    decision: dict[str, Any] | None = None
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """A step with all that changes with it, atomically."""
+
+    step: Step
+    epoch: int
+    token: str
+    learned: int
+    version: Version | None = None
+    spec: dict[str, Any] | None = None
+    exceptions: dict[int, str] = {}
+    jobs: list[Job] = []
+    paused: bool | None = None
+    metrics: dict[str, Any] | None = None
+
+
+class History:
+    """Reads and moves the head of the model ``uid``."""
+
+    def __init__(self, connection: Connection, uid: str) -> None:
+        self.connection = connection
+        self.uid = uid
+        self.keys = connection.keys.of(uid)
+
+    async def head(self) -> Head:
+        """The head; :class:`NotFound` when the model is gone."""
+        with store_errors():
+            fields = await self.connection.redis.hgetall(self.keys.head)
+        return parse_head(fields)
+
+    async def commit(self, commit: Commit) -> None:
+        """Makes a step true. Sending it twice is harmless.
+
+        Raises:
+            Fenced: another worker owns the model now.
+            CorruptData: the head is not where this owner left it.
+            NotFound: the model is gone.
+        """
+        keys = self.keys
+        answer = await self.connection.scripts.run(
+            "commit",
+            [keys.meta, keys.epoch, keys.head, keys.steps, keys.versions, keys.coverage]
+            + [keys.pending, keys.exceptions, keys.jobs, keys.progress, keys.metrics],
+            [_arguments(commit), self.connection.keys.hints, self.uid],
+        )
+        _raise_for(answer, commit.step.k)
+
+    async def checkpoint(self, checkpoint: Checkpoint, epoch: int, log_keep: int) -> None:
+        """Names the newest checkpoint, and trims log and steps behind the one before it."""
+        keys = self.keys
+        answer = await self.connection.scripts.run(
+            "checkpoint",
+            [keys.epoch, keys.head, keys.log, keys.steps, keys.commands, keys.pending, keys.exceptions, keys.last],
+            [epoch, checkpoint.manifest, checkpoint.step, checkpoint.offset, log_keep],
+        )
+        _raise_for(answer, checkpoint.step)
+
+    async def steps(self, after: int, count: int = 500) -> list[Step]:
+        """Committed steps behind step ``after``; :class:`CorruptData` where one is missing."""
+        with store_errors():
+            found = await self.connection.redis.xrange(self.keys.steps, f"({after}-0", "+", count)
+        steps = [msgspec.json.decode(fields[b"s"], type=Step) for _, fields in found]
+        for expected, step in enumerate(steps, start=after + 1):
+            if step.k != expected:
+                raise CorruptData(f"step {expected} is missing", code="step_gap", after=expected - 1)
+        return steps
+
+    async def versions(self) -> list[Version]:
+        """Every kept version, oldest first."""
+        with store_errors():
+            found = await self.connection.redis.hvals(self.keys.versions)
+        return sorted(
+            (msgspec.json.decode(value, type=Version) for value in found), key=lambda version: version.version
+        )
+
+    async def version(self, number: int) -> Version:
+        """One kept version; :class:`NotFound` where there is none."""
+        with store_errors():
+            found = await self.connection.redis.hget(self.keys.versions, str(number))
+        if found is None:
+            raise NotFound(f"there is no version {number}", code="unknown_version", field="version", value=number)
+        return msgspec.json.decode(found, type=Version)
+
+    async def retire(self, versions: list[int]) -> None:
+        """Forgets versions; their files are then free to go."""
+        if versions:
+            with store_errors():
+                await self.connection.redis.hdel(self.keys.versions, *map(str, versions))
+
+    async def covering(self, n: int) -> int | None:
+        """The first version that covers log number ``n``, if one does."""
+        with store_errors():
+            found = await self.connection.redis.zrange(self.keys.coverage, n, "+inf", byscore=True, offset=0, num=1)
+        return int(found[0]) if found else None
+
+    async def exception(self, n: int) -> tuple[str, str] | None:
+        """Why record ``n`` was not learned: ``rejected`` or ``quarantined``, and the reason."""
+        with store_errors():
+            found = await self.connection.redis.hget(self.keys.exceptions, str(n))
+        if found is None:
+            return None
+        state, _, reason = found.decode().partition(":")
+        return state, reason
+
+    async def job(self, identifier: str) -> Job | None:
+        """A job that has begun, with the progress it has made; None before that."""
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                pipe.hget(self.keys.jobs, identifier)
+                pipe.hget(self.keys.progress, identifier)
+                found, progress = await pipe.execute()
+        if found is None:
+            return None
+        job = msgspec.json.decode(found, type=Job)
+        return msgspec.structs.replace(job, progress=float(progress)) if progress else job
+
+    async def running_jobs(self) -> list[Job]:
+        """The jobs that have begun and not ended."""
+        with store_errors():
+            found = await self.connection.redis.hvals(self.keys.jobs)
+        jobs = [msgspec.json.decode(value, type=Job) for value in found]
+        return [job for job in jobs if job.state == "running"]
+
+    async def report_progress(self, identifier: str, share: float) -> None:
+        """A hint for those who watch; the committed state of the job is the truth."""
+        with store_errors():
+            await self.connection.redis.hset(self.keys.progress, identifier, f"{share:.3f}")
+
+
+def parse_head(fields: dict[bytes, bytes]) -> Head:
+    """The head from its hash."""
+    if b"manifest" not in fields:
+        raise NotFound("the model has been deleted", code="unknown_model")
+    return Head(
+        version=int(fields[b"version"]),
+        manifest=fields[b"manifest"].decode(),
+        step=int(fields[b"step"]),
+        offset=int(fields[b"offset"]),
+        learned=int(fields[b"learned"]),
+        checkpoint=_checkpoint(fields, b"checkpoint", b"checkpoint_"),
+        older_checkpoint=_checkpoint(fields, b"older_checkpoint", b"older_"),
+    )
+
+
+def _checkpoint(fields: dict[bytes, bytes], name: bytes, prefix: bytes) -> Checkpoint | None:
+    if not fields.get(name):
+        return None
+    return Checkpoint(fields[name].decode(), int(fields[prefix + b"step"]), int(fields[prefix + b"offset"]))
+
+
+def _arguments(commit: Commit) -> bytes:
+    step, version = commit.step, commit.version
+    arguments: dict[str, Any] = {
+        "epoch": str(commit.epoch),
+        "token": commit.token,
+        "step": step.k,
+        "from": step.start,
+        "to": step.end,
+        "record": _text(step),
+        "learned": commit.learned,
+        "exceptions": {str(n): reason for n, reason in commit.exceptions.items()},
+        "jobs": {job.id: _text(job) for job in commit.jobs},
+    }
+    if version is not None:
+        arguments |= {"version": version.version, "manifest": version.manifest, "summary": _text(version)}
+    if step.plan.command is not None:
+        arguments["command"] = step.plan.command
+    if commit.spec is not None:
+        arguments["spec"] = json.dumps(commit.spec)
+    if commit.paused is not None:
+        arguments["paused"] = int(commit.paused)
+    if commit.metrics is not None:
+        arguments["metrics"] = json.dumps(commit.metrics)
+    return msgspec.json.encode(arguments)
+
+
+def _text(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _raise_for(answer: bytes, k: int) -> None:
+    if answer == b"fenced":
+        raise Fenced("another worker owns the model now")
+    if answer == b"gone":
+        raise NotFound("the model has been deleted", code="unknown_model")
+    if answer != b"ok":
+        raise CorruptData(f"step {k} is not the next one", code="out_of_order", step=k)

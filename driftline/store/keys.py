@@ -1,0 +1,79 @@
+"""Every key in Redis, in one place.
+
+All keys of one model share the hash tag ``{uid}``, so that one script may touch them on a cluster. The uid is made at
+creation: a model that is deleted and made again under its name shares nothing with the old one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+
+def new_uid() -> str:
+    """A model's identity: 12 hex digits, never used twice."""
+    return secrets.token_hex(6)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys behind one prefix. ``hints`` is a pub/sub channel that carries the uid of a model that has changed."""
+
+    prefix: str
+
+    @property
+    def names(self) -> str:
+        """Hash: model name → uid."""
+        return f"{self.prefix}names"
+
+    @property
+    def hints(self) -> str:
+        return f"{self.prefix}hints"
+
+    def of(self, uid: str) -> ModelKeys:
+        return ModelKeys(f"{self.prefix}{{{uid}}}:")
+
+
+@dataclass(frozen=True)
+class ModelKeys:
+    """The keys of one model."""
+
+    base: str
+
+    def __getattr__(self, noun: str) -> str:
+        if noun not in NOUNS:
+            raise AttributeError(noun)
+        return self.base + noun
+
+    def item(self, identifier: str) -> str:
+        """String: log number and digest of a record that was appended, for as long as a resend is recognised."""
+        return f"{self.base}item:{identifier}"
+
+    def predictions(self, nonce: str) -> str:
+        """Stream: what the replica that booted with ``nonce`` has answered, a batch an entry."""
+        return f"{self.base}predictions:{nonce}"
+
+    def all(self) -> list[str]:
+        """Every key without a life of its own; what is not here expires by itself."""
+        return [self.base + noun for noun in NOUNS]
+
+
+NOUNS = {
+    "meta": "hash: name, spec, created, log_id, paused",
+    "log": "stream: records, entry n-0, n dense",
+    "last": "string: number of the newest record",
+    "head": "hash: version, manifest, step, offset, learned, checkpoint …",
+    "steps": "stream: committed steps, entry k-0",
+    "versions": "hash: version → what is known of it",
+    "coverage": "sorted set: version, by the log offset that it covers",
+    "commands": "sorted set: log numbers of all commands in the log",
+    "pending": "sorted set: log numbers of commands not yet carried out",
+    "exceptions": "hash: log number → why the record was not learned",
+    "jobs": "hash: job id → its state and report",
+    "progress": "hash: job id → share done",
+    "metrics": "string: what the learner measures",
+    "alarms": "hash: kind → the newest alarm of that kind",
+    "sources": "hash: source → how far it has been read",
+    "lease": "string: who learns, for how long",
+    "epoch": "string: counts owners; fences the former ones",
+}

@@ -1,0 +1,282 @@
+"""What was predicted, kept until its label comes: written behind the answer, a batch an entry.
+
+A prediction id is known before the write: the model's uid, the nonce of the replica that answered, the entry and the row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+from redis.exceptions import RedisError
+
+from driftline.errors import InvalidInput, Unavailable
+from driftline.records import Answer, Route
+from driftline.store.connection import Connection, store_errors
+
+NOT_STORED_SECONDS = 1.0
+MOST_UNWRITTEN_BYTES = 32 * 2**20
+
+
+class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
+    """One computed batch. ``inputs`` and ``outputs`` hold all rows, little-endian, C order; ``labels`` one a row."""
+
+    version: int
+    route: Route
+    rows: int
+    inputs: dict[str, bytes]
+    outputs: bytes
+    labels: list[int | str | None]
+
+    def row(self, index: int) -> tuple[dict[str, bytes], Answer]:
+        """One row's inputs, and what was answered."""
+        inputs = {name: _part(data, index, self.rows) for name, data in self.inputs.items()}
+        return inputs, Answer(self.version, self.labels[index], _part(self.outputs, index, self.rows))
+
+
+def _part(data: bytes, index: int, rows: int) -> bytes:
+    size = len(data) // rows
+    return data[index * size : (index + 1) * size]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(PredictionBatch)
+
+
+@dataclass(frozen=True, order=True)
+class EntryId:
+    """Where a batch stands in its replica's stream: milliseconds of Redis' clock, and a number within them."""
+
+    ms: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: bytes) -> EntryId:
+        ms, _, seq = text.partition(b"-")
+        return cls(int(ms), int(seq))
+
+
+@dataclass(frozen=True)
+class PredictionId:
+    """An id as clients hold it: ``uid-nonce-ms-seq-row``, numbers in hexadecimal."""
+
+    uid: str
+    nonce: str
+    entry: EntryId
+    row: int
+
+    @classmethod
+    def parse(cls, text: str) -> PredictionId | None:
+        """The parts of an id; None where it is none."""
+        parts = text.split("-")
+        if len(parts) != 5 or len(text) > 100:
+            return None
+        try:
+            ms, seq, row = (int(part, 16) for part in parts[2:])
+        except ValueError:
+            return None
+        return cls(parts[0], parts[1], EntryId(ms, seq), row) if min(ms, seq, row) >= 0 else None
+
+
+class Recorder:
+    """Writes what this replica answers, behind the answers. Bounded: under trouble it drops and counts, it never delays.
+
+    Args:
+        horizon: how long a prediction is kept, in seconds.
+        budget: most bytes that this replica's predictions take in Redis; the oldest go first.
+    """
+
+    def __init__(self, connection: Connection, *, horizon: float, budget: int) -> None:
+        self.connection = connection
+        self.horizon = horizon
+        self.budget = budget
+        self.nonce = secrets.token_hex(4)
+        self.dropped = 0
+        self._clock_offset = 0.0
+        self._newest = EntryId(0, 0)
+        self._unwritten: deque[tuple[str, EntryId, bytes]] = deque()
+        self._unwritten_bytes = 0
+        self._written: deque[tuple[str, EntryId, int]] = deque()
+        self._written_bytes = 0
+        self._wake = asyncio.Event()
+
+    def next_entry(self) -> EntryId:
+        """A new entry's id, above all former ones."""
+        ms = int((time.time() + self._clock_offset) * 1000)
+        newest = self._newest
+        self._newest = EntryId(ms, 0) if ms > newest.ms else EntryId(newest.ms, newest.seq + 1)
+        return self._newest
+
+    def prefix(self, uid: str, entry: EntryId) -> str:
+        """What the ids of all rows of an entry begin with; the row follows in hexadecimal."""
+        return f"{uid}-{self.nonce}-{entry.ms:x}-{entry.seq:x}-"
+
+    def record(self, uid: str, entry: EntryId, batch: PredictionBatch) -> None:
+        """Queues a batch to be written."""
+        data = _encoder.encode(batch)
+        self._unwritten.append((uid, entry, data))
+        self._unwritten_bytes += len(data)
+        while self._unwritten_bytes > MOST_UNWRITTEN_BYTES:
+            self._unwritten_bytes -= len(self._unwritten.popleft()[2])
+            self.dropped += 1
+        self._wake.set()
+
+    @property
+    def join_horizon(self) -> float:
+        """How far back a label can be joined with a prediction of this replica, in seconds."""
+        if self._written_bytes < self.budget * 0.9 or not self._written:
+            return self.horizon
+        return min(self.horizon, time.time() + self._clock_offset - self._written[0][1].ms / 1000)
+
+    async def run(self) -> None:
+        """Writes until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.flush()
+            except Unavailable:
+                self._wake.set()
+                await asyncio.sleep(0.5)
+
+    async def synchronize(self) -> None:
+        """Sets the clock that entries are numbered with by the clock of Redis."""
+        with store_errors():
+            seconds, micros = await self.connection.redis.time()
+        self._clock_offset = seconds + micros / 1e6 - time.time()
+
+    async def flush(self) -> None:
+        """Writes what is queued; :class:`Unavailable` leaves it queued."""
+        batch, self._unwritten = self._unwritten, deque()
+        try:
+            await self._write(batch)
+        except Unavailable:
+            self._unwritten.extendleft(reversed(batch))
+            raise
+        self._unwritten_bytes -= sum(len(data) for _, _, data in batch)
+        self._written.extend((uid, entry, len(data)) for uid, entry, data in batch)
+        self._written_bytes += sum(len(data) for _, _, data in batch)
+        await self._trim()
+
+    async def _write(self, batch: Iterable[tuple[str, EntryId, bytes]]) -> None:
+        oldest_ms = self._newest.ms - int(self.horizon * 1000)
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                for uid, entry, data in batch:
+                    key = self.connection.keys.of(uid).predictions(self.nonce)
+                    pipe.xadd(key, {"b": data}, id=str(entry), minid=oldest_ms)
+                    pipe.expire(key, int(self.horizon) + 60)
+                answers = await pipe.execute(raise_on_error=False)
+        refused = [answer for answer in answers if isinstance(answer, RedisError)]
+        # A retried write finds its own entry there: that is no loss.
+        self.dropped += sum("equal or smaller" not in str(answer) for answer in refused)
+
+    async def _trim(self) -> None:
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                while self._written_bytes > self.budget:
+                    uid, entry, size = self._written.popleft()
+                    self._written_bytes -= size
+                    pipe.xtrim(
+                        self.connection.keys.of(uid).predictions(self.nonce),
+                        minid=f"{entry.ms}-{entry.seq + 1}",
+                        approximate=False,
+                    )
+                await pipe.execute()
+
+
+Found = tuple[dict[str, bytes], Answer, Route]
+
+
+class Predictions:
+    """Finds the predictions of the model ``uid`` again."""
+
+    def __init__(self, connection: Connection, uid: str, horizon: float) -> None:
+        self.connection = connection
+        self.uid = uid
+        self.keys = connection.keys.of(uid)
+        self.horizon = horizon
+
+    async def find(self, texts: Iterable[str]) -> dict[str, Found | InvalidInput]:
+        """Inputs, answer and route behind each prediction id, or the reason why there are none.
+
+        A prediction that is not yet stored is waited for, up to a second.
+        """
+        found: dict[str, Found | InvalidInput] = {}
+        waiting = set(texts)
+        deadline = time.monotonic() + NOT_STORED_SECONDS
+        while waiting:
+            answers = await self._look(waiting)
+            found |= answers
+            waiting = {text for text in waiting if _is_not_stored(answers[text])}
+            if not waiting or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.02)
+        return found
+
+    async def _look(self, texts: Iterable[str]) -> dict[str, Found | InvalidInput]:
+        ids = {text: PredictionId.parse(text) for text in texts}
+        places = {(found.nonce, found.entry) for found in ids.values() if found is not None and found.uid == self.uid}
+        entries = await self._entries(places)
+        return {text: self._answer(text, identifier, entries) for text, identifier in ids.items()}
+
+    async def _entries(self, places: set[tuple[str, EntryId]]) -> dict[tuple[str, EntryId], PredictionBatch | str]:
+        """What stands at each place, or the code that says why nothing does."""
+        ordered = sorted(places)
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                pipe.time()
+                for nonce, entry in ordered:
+                    key = self.keys.predictions(nonce)
+                    pipe.xrange(key, str(entry), str(entry))
+                    pipe.xrange(key, "-", "+", 1)
+                    pipe.xrevrange(key, "+", "-", 1)
+                (seconds, _), *answers = await pipe.execute()
+        horizon_ms = int((seconds - self.horizon) * 1000)
+        found: dict[tuple[str, EntryId], PredictionBatch | str] = {}
+        for index, place in enumerate(ordered):
+            exact, first, last = answers[3 * index : 3 * index + 3]
+            if exact:
+                found[place] = _decoder.decode(exact[0][1][b"b"])
+            elif place[1].ms < horizon_ms or (first and place[1] < EntryId.parse(first[0][0])):
+                found[place] = "prediction_expired"
+            elif not last or place[1] > EntryId.parse(last[0][0]):
+                found[place] = "prediction_not_stored"
+            else:
+                found[place] = "prediction_unknown"
+        return found
+
+    def _answer(
+        self, text: str, identifier: PredictionId | None, entries: dict[tuple[str, EntryId], PredictionBatch | str]
+    ) -> Found | InvalidInput:
+        if identifier is None or identifier.uid != self.uid:
+            return _missing(text, "prediction_unknown")
+        batch = entries[identifier.nonce, identifier.entry]
+        if isinstance(batch, str):
+            return _missing(text, batch)
+        if identifier.row >= batch.rows:
+            return _missing(text, "prediction_unknown")
+        return *batch.row(identifier.row), batch.route
+
+
+REASONS = {
+    "prediction_unknown": "this model has made no such prediction",
+    "prediction_expired": "the prediction is no longer kept; send the inputs with the label",
+    "prediction_not_stored": "the prediction was not recorded (yet); send the inputs with the label, or try again",
+}
+
+
+def _missing(text: str, code: str) -> InvalidInput:
+    return InvalidInput(f"{REASONS[code]}: {text!r}", code=code, field="prediction_id", value=text)
+
+
+def _is_not_stored(answer: Found | InvalidInput) -> bool:
+    return isinstance(answer, InvalidInput) and answer.code == "prediction_not_stored"

@@ -1,0 +1,30 @@
+-- Commits one step: appends it and moves the head, if the owner is still the owner and the step is the next one.
+-- KEYS: meta, epoch, head, steps, versions, coverage, pending, exceptions, jobs, progress, metrics
+-- ARGV: one JSON object (see driftline/store/head.py, Commit), channel, uid
+-- Answers 'ok', 'gone', 'fenced', or 'out_of_order'.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
+local c = cjson.decode(ARGV[1])
+if redis.call('GET', KEYS[2]) ~= c.epoch then return 'fenced' end
+local head = redis.call('HMGET', KEYS[3], 'step', 'offset', 'token')
+if head[3] == c.token then return 'ok' end
+if tonumber(head[1]) ~= c.step - 1 or tonumber(head[2]) ~= c.from then return 'out_of_order' end
+redis.call('XADD', KEYS[4], c.step .. '-0', 's', c.record)
+redis.call('HSET', KEYS[3], 'step', c.step, 'offset', c.to, 'epoch', c.epoch, 'token', c.token)
+redis.call('HINCRBY', KEYS[3], 'learned', c.learned)
+if c.version then
+  redis.call('HSET', KEYS[3], 'version', c.version, 'manifest', c.manifest)
+  redis.call('HSET', KEYS[5], c.version, c.summary)
+  redis.call('ZADD', KEYS[6], c.to, c.version)
+  redis.call('ZREMRANGEBYRANK', KEYS[6], 0, -10001)
+end
+if c.spec then redis.call('HSET', KEYS[1], 'spec', c.spec) end
+if c.paused then redis.call('HSET', KEYS[1], 'paused', c.paused) end
+if c.command then redis.call('ZREM', KEYS[7], c.command) end
+for n, reason in pairs(c.exceptions) do redis.call('HSET', KEYS[8], n, reason) end
+for id, state in pairs(c.jobs) do
+  redis.call('HSET', KEYS[9], id, state)
+  redis.call('HDEL', KEYS[10], id)
+end
+if c.metrics then redis.call('SET', KEYS[11], c.metrics) end
+redis.call('PUBLISH', ARGV[2], ARGV[3])
+return 'ok'

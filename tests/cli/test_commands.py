@@ -1,0 +1,156 @@
+"""The commands that talk to a server: what they send, what they print, how they end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import driftline
+
+MODEL = {
+    "name": "m",
+    "version": 3,
+    "learned": 64,
+    "waiting": 2,
+    "state": "learning",
+    "spec": {"task": "classification"},
+}
+PREDICTIONS = {
+    "model": "m",
+    "version": 3,
+    "classes": [0, 1],
+    "predictions": [{"id": "p1", "label": 1, "probabilities": [0.25, 0.75]}],
+}
+
+# command, what the server answers, what it is sent, what --json prints
+COMMANDS: list[tuple[list[str], Any, tuple[str, str, Any], Any]] = [
+    (["models", "list"], {"models": [MODEL]}, ("GET", "/v1/models", b""), [{**MODEL, "task": "classification"}]),
+    (["models", "show", "m"], MODEL, ("GET", "/v1/models/m", b""), MODEL),
+    (["models", "delete", "m"], {"deleted": "m"}, ("DELETE", "/v1/models/m", b""), {"deleted": "m"}),
+    (["predict", "m", "[[1.5]]"], PREDICTIONS, ("POST", "/v1/models/m/predict", {"inputs": [[1.5]]}), PREDICTIONS),
+    (
+        ["feedback", "m", '{"prediction_id": "p1", "label": 1}'],
+        {"accepted": 1, "items": [{"id": "p:p1", "status": "queued"}], "durability": "fsync_always"},
+        ("POST", "/v1/models/m/feedback", {"items": [{"prediction_id": "p1", "label": 1}]}),
+        {"accepted": 1, "items": [{"id": "p:p1", "status": "queued"}], "durability": "fsync_always"},
+    ),
+    (
+        ["receipt", "m", "p:p1"],
+        {"state": "learned"},
+        ("GET", "/v1/models/m/feedback/p%3Ap1", b""),
+        {"state": "learned"},
+    ),
+    (
+        ["retrain", "m", "--recipe", '{"batch_size": 8}', "--edits", '[{"type": "replace_head"}]', "--epochs", "2"],
+        {"job_id": "u-1"},
+        (
+            "POST",
+            "/v1/models/m/retrain",
+            {"recipe": {"batch_size": 8}, "edits": [{"type": "replace_head"}], "epochs": 2},
+        ),
+        {"job_id": "u-1"},
+    ),
+    (["job", "u-1"], {"state": "running"}, ("GET", "/v1/jobs/u-1", b""), {"state": "running"}),
+    (["versions", "m"], {"versions": [{"version": 1}]}, ("GET", "/v1/models/m/versions", b""), [{"version": 1}]),
+    (["rollback", "m", "1"], {"command": 9}, ("POST", "/v1/models/m/rollback", {"version": 1}), {"command": 9}),
+    (["pause", "m"], {"command": 9}, ("POST", "/v1/models/m/pause", {}), {"command": 9}),
+    (["resume", "m"], {"command": 9}, ("POST", "/v1/models/m/resume", {}), {"command": 9}),
+    (
+        ["recipe", "m", '{"batch_size": 8}'],
+        {"command": 9},
+        ("PATCH", "/v1/models/m/recipe", {"batch_size": 8}),
+        {"command": 9},
+    ),
+    (["metrics", "m"], {"version": 3}, ("GET", "/v1/models/m/metrics", b""), {"version": 3}),
+]
+
+
+@pytest.mark.parametrize(("command", "answer", "sent", "printed"), COMMANDS, ids=lambda value: None)
+def test_a_command_is_one_call_and_prints_its_answer(
+    server: Any, run: Any, command: list[str], answer: Any, sent: Any, printed: Any
+) -> None:
+    server.answers = [(200, answer), (200, answer)]
+    result = run(*command, "--json", "--url", server.url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == printed
+    result = run(*command, DRIFTLINE_URL=server.url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.strip()
+    assert server.requests == [sent, sent]
+
+
+def test_a_spec_comes_from_a_file_or_from_standard_input(server: Any, run: Any, tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text('{"name": "m"}')
+    server.answers = [(201, MODEL)] * 3
+    assert run("models", "create", "spec.json", "--url", server.url).returncode == 0
+    assert run("models", "create", "-", "--url", server.url, stdin='{"name": "m"}').returncode == 0
+    assert server.requests == [("POST", "/v1/models", {"name": "m"})] * 2
+    (tmp_path / "weights.safetensors").write_bytes(b"the weights")
+    result = run("models", "create", "spec.json", "--weights", "weights.safetensors", "--url", server.url)
+    assert result.returncode == 0
+    assert b"the weights" in server.requests[2][2]
+
+
+@pytest.mark.parametrize("text", ['{"label": 1}\n{"label": 2}\n', '[{"label": 1},\n {"label": 2}]'])
+def test_items_come_as_a_list_or_as_lines(server: Any, run: Any, tmp_path: Path, text: str) -> None:
+    statuses = [{"id": "a", "status": "queued"}, {"id": "b", "status": "duplicate"}]
+    server.answers = [(202, {"accepted": 2, "items": statuses, "durability": "fsync_always"})] * 2
+    (tmp_path / "labels").write_text(text)
+    assert run("feedback", "m", "@labels", "--url", server.url).returncode == 0
+    assert run("feedback", "m", "-", "--url", server.url, stdin=text).returncode == 0
+    assert [body for _, _, body in server.requests] == [{"items": [{"label": 1}, {"label": 2}]}] * 2
+
+
+def test_an_item_that_is_refused_is_told_and_counts_as_failure(server: Any, run: Any) -> None:
+    statuses = [
+        {"id": "a", "status": "queued"},
+        {"id": "b", "status": "error", "error": {"code": "conflict", "message": "b was sent with another label"}},
+    ]
+    server.answers = [(202, {"accepted": 1, "items": statuses, "durability": "fsync_always"})]
+    result = run("feedback", "m", '[{"label": 1}, {"label": 2}]', "--url", server.url)
+    assert result.returncode == 1
+    assert "b was sent with another label" in result.stdout
+    assert "1 accepted" in result.stdout
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
+def test_waiting_for_a_retrain_ends_as_the_job_ends(server: Any, run: Any, state: str, code: int) -> None:
+    server.answers = [(202, {"job_id": "u-1"}), (200, {"state": "running"}), (200, {"state": state, "version": 4})]
+    result = run("retrain", "m", "--wait", "--json", "--url", server.url)
+    assert result.returncode == code
+    assert json.loads(result.stdout) == {"id": "u-1", "state": state, "version": 4}
+
+
+def test_expected_trouble_is_one_sentence(server: Any, run: Any) -> None:
+    server.answers = [(404, {"error": {"code": "not_found", "message": "there is no model 'm'"}})]
+    result = run("models", "show", "m", "--url", server.url)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "driftline: there is no model 'm'\n")
+    result = run("models", "list", "--url", "http://127.0.0.1:1")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and "http://127.0.0.1:1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["predict", "m", "[1"], ["predict", "m", "@missing"], ["rollback", "m", "x"], ["x"]]
+)
+def test_a_wrong_use_is_told_with_exit_code_2(run: Any, command: list[str]) -> None:
+    result = run(*command)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr and "Usage" in result.stderr
+
+
+def test_the_version_is_printed(run: Any) -> None:
+    assert run("--version").stdout == f"driftline {driftline.__version__}\n"
+
+
+def test_the_command_line_imports_neither_torch_nor_the_processes(environment: dict[str, str]) -> None:
+    program = "import sys, driftline.cli; print([m for m in ('torch', 'app', 'worker', 'httpx') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"

@@ -1,0 +1,121 @@
+"""A whole Driftline as real processes, for the tests that need one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from driftline.client import Client
+
+START_SECONDS = 60.0
+
+
+class Instance:
+    """A running ``driftline up``, what it has printed, and a client for it."""
+
+    def __init__(self, process: subprocess.Popen[str], lines: list[str]) -> None:
+        self.process = process
+        self.lines = lines
+        self.url = self._await(r"(http://\S+)")
+        self.client = Client(self.url)
+        until(lambda: self.is_ready, START_SECONDS)
+
+    @property
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def pid(self, child: str) -> int:
+        """The process id that a child has now."""
+        found = [match for line in self.lines if (match := re.search(rf"{child} started, process (\d+)", line))]
+        return int(found[-1][1])
+
+    def kill(self, child: str) -> None:
+        """kill -9, then until the next one has started."""
+        before = self.pid(child)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: self.pid(child) != before, 30)
+
+    def _await(self, pattern: str) -> str:
+        found: list[str] = []
+
+        def look() -> bool:
+            assert self.process.poll() is None, "\n".join(self.lines)
+            found.extend(match[1] for line in self.lines if (match := re.search(pattern, line)))
+            return bool(found)
+
+        until(look, START_SECONDS)
+        return found[0]
+
+
+@contextlib.contextmanager
+def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Instance]:
+    """``driftline up`` in ``folder``, on a free port; ended at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "driftline.cli", "up", "--port", "0", *arguments]
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_") and name != "PYTHONPATH"
+    }
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=clean | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=_collect, args=(process, lines))
+    reader.start()
+    try:
+        yield Instance(process, lines)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
+            reader.join()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if os.environ.get("DRIFTLINE_TEST_VERBOSE"):
+            sys.stderr.write(line)
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """What ``condition`` gives once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
+        time.sleep(0.05)
+    return found
+
+
+def spec(name: str = "weather", **changes: Any) -> dict[str, Any]:
+    """A small spec."""
+    return {"name": name, "task": "classification", "inputs": {"shape": [8]}, "classes": [0, 1]} | changes
+
+
+def pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, default=str)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from driftline.records import Item
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection
+from driftline.store.head import Version
+from driftline.store.keys import new_uid
+from driftline.store.log import Log
+
+SPEC = {"name": "weather", "task": "classification", "inputs": {"shape": [2]}, "classes": [0, 1]}
+
+
+@pytest.fixture
+async def connection(redis_url: str, prefix: str) -> AsyncIterator[Connection]:
+    connection = Connection(redis_url, prefix)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def uid(connection: Connection) -> str:
+    """A model that has just been created."""
+    uid = new_uid()
+    await Catalog(connection).create(uid, SPEC, Version(1, "0" * 64, None, 0, 0, time.time(), "created"))
+    return uid
+
+
+@pytest.fixture
+def log(connection: Connection, uid: str) -> Log:
+    return Log(connection, uid, cap=1000, receipt_seconds=3600)
+
+
+def item(identifier: str, label: int = 1) -> Item:
+    return Item(identifier, {"inputs": b"\0" * 8}, label)

@@ -1,0 +1,148 @@
+"""The head moves by whole steps, and only for the owner."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from driftline.errors import CorruptData, Fenced, NotFound
+from driftline.records import Command, Plan
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection
+from driftline.store.head import Checkpoint, Commit, History, Job, Step, Version
+from driftline.store.lease import Lease
+from driftline.store.log import Log
+from tests.store.conftest import item
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def lease(connection: Connection, uid: str) -> Lease:
+    lease = Lease(connection, uid, "me", 30)
+    assert await lease.acquire()
+    return lease
+
+
+@pytest.fixture
+def history(connection: Connection, uid: str) -> History:
+    return History(connection, uid)
+
+
+def commit(lease: Lease, k: int, start: int, end: int, **more: object) -> Commit:
+    step = Step(k, start, end, Plan(updates=1), f"digest{k}")
+    return Commit(step=step, epoch=lease.epoch, token=f"{lease.owner}:{k}", learned=end - start, **more)  # type: ignore[arg-type]
+
+
+def version(number: int, k: int, offset: int) -> Version:
+    return Version(number, f"{number:064}", number - 1, k, offset, time.time(), "better", {"holdout": 0.5})
+
+
+async def test_a_step_moves_head_version_and_coverage_at_once(history: History, lease: Lease) -> None:
+    await history.commit(commit(lease, 1, 0, 32, version=version(2, 1, 32), exceptions={7: "rejected:why"}))
+    head = await history.head()
+    assert (head.version, head.step, head.offset, head.learned) == (2, 1, 32, 32)
+    assert [step.k for step in await history.steps(0)] == [1]
+    assert [found.version for found in await history.versions()] == [1, 2]
+    assert (await history.covering(32), await history.covering(33)) == (2, None)
+    assert await history.exception(7) == ("rejected", "why")
+
+
+async def test_a_commit_that_is_sent_twice_counts_once(history: History, lease: Lease) -> None:
+    first = commit(lease, 1, 0, 10)
+    await history.commit(first)
+    await history.commit(first)
+    head = await history.head()
+    assert (head.step, head.learned) == (1, 10)
+
+
+async def test_a_former_owner_is_fenced_as_soon_as_another_takes_over(
+    history: History, lease: Lease, connection: Connection, uid: str
+) -> None:
+    await connection.redis.delete(lease.keys.lease)  # As if its time had run out.
+    other = Lease(connection, uid, "other", 30)
+    assert await other.acquire()
+    with pytest.raises(Fenced):
+        await history.commit(commit(lease, 1, 0, 10))
+    assert not await lease.renew()
+    assert (await history.head()).step == 0
+    await history.commit(commit(other, 1, 0, 10))
+
+
+async def test_an_owner_that_nobody_replaced_goes_on_after_its_lease_ran_out(
+    lease: Lease, history: History, connection: Connection
+) -> None:
+    await connection.redis.delete(lease.keys.lease)
+    assert await lease.renew()
+    await history.commit(commit(lease, 1, 0, 10))
+
+
+async def test_two_workers_never_hold_one_lease(lease: Lease, connection: Connection, uid: str) -> None:
+    other = Lease(connection, uid, "other", 30)
+    assert not await other.acquire()
+    await lease.release()
+    assert await other.acquire()
+
+
+async def test_a_step_out_of_order_is_refused(history: History, lease: Lease) -> None:
+    for wrong in (commit(lease, 2, 0, 10), commit(lease, 1, 5, 10)):
+        with pytest.raises(CorruptData):
+            await history.commit(wrong)
+    assert (await history.head()).step == 0
+
+
+async def test_a_missing_step_is_seen(history: History, lease: Lease, connection: Connection) -> None:
+    for k in range(1, 4):
+        await history.commit(commit(lease, k, k - 1, k))
+    await connection.redis.xdel(history.keys.steps, "2-0")
+    with pytest.raises(CorruptData):
+        await history.steps(0)
+
+
+async def test_a_command_leaves_the_waiting_ones_with_its_step(
+    history: History, lease: Lease, log: Log, connection: Connection
+) -> None:
+    await log.append([Command("x", "pause")])
+    step = Step(1, 0, 0, Plan(command=1), "digest")
+    job = Job("uid-1", "running")
+    await history.report_progress("uid-1", 0.5)
+    await history.commit(Commit(step=step, epoch=lease.epoch, token="t", learned=0, paused=True, jobs=[job]))
+    assert await connection.redis.zcard(log.keys.pending) == 0
+    assert (await Catalog(connection).get("weather")).paused
+    assert await history.job("uid-1") == job
+    assert await history.running_jobs() == [job]
+
+
+async def test_a_checkpoint_trims_the_log_to_the_one_before_it(history: History, lease: Lease, log: Log) -> None:
+    await log.append([item(str(index)) for index in range(30)])
+    for k in range(1, 4):
+        await history.commit(commit(lease, k, 10 * (k - 1), 10 * k))
+        await history.checkpoint(Checkpoint(f"{k:064}", k, 10 * k), lease.epoch, log_keep=0)
+    head = await history.head()
+    assert (head.checkpoint, head.older_checkpoint) == (Checkpoint(f"{3:064}", 3, 30), Checkpoint(f"{2:064}", 2, 20))
+    assert (await log.read(20, 100))[0].n == 21
+    assert await log.get(20) is None
+
+
+async def test_trimming_leaves_what_retraining_keeps_and_what_waits(history: History, lease: Lease, log: Log) -> None:
+    await log.append([item("0"), Command("x", "retrain"), *(item(str(index)) for index in range(1, 29))])
+    for k in range(1, 4):
+        await history.commit(commit(lease, k, 10 * (k - 1), 10 * k))
+        await history.checkpoint(Checkpoint(f"{k:064}", k, 10 * k), lease.epoch, log_keep=12)
+    assert await log.get(2) is not None, "the command waits"
+    assert len(await log.kept(30, 1000)) == 28
+
+
+async def test_a_fenced_owner_names_no_checkpoint(history: History, lease: Lease) -> None:
+    stale = Checkpoint("0" * 64, 0, 0)
+    with pytest.raises(Fenced):
+        await history.checkpoint(stale, lease.epoch - 1, log_keep=0)
+    assert (await history.head()).checkpoint is None
+
+
+async def test_a_deleted_model_takes_no_step(history: History, lease: Lease, connection: Connection) -> None:
+    await Catalog(connection).delete("weather")
+    with pytest.raises(NotFound):
+        await history.commit(commit(lease, 1, 0, 10))
+    assert await connection.redis.keys(f"{connection.keys.prefix}*") == []

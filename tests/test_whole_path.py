@@ -1,0 +1,178 @@
+"""The main job as a user sees it: real processes, from the first prediction to the restart."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from driftline.client import Client
+from driftline.errors import Conflict, InvalidInput, NotFound
+from tests.services import spec, until, up
+
+pytestmark = pytest.mark.timeout(240)
+
+RANDOM = np.random.default_rng(7)
+WEIGHTS = RANDOM.normal(size=8)
+
+
+def world(rows: int, turn: int = 1) -> tuple[list[list[float]], list[int]]:
+    """Rows, and their classes: which side of a plane they are on. ``turn=-1`` turns the world around."""
+    inputs = RANDOM.normal(size=(rows, 8))
+    return inputs.tolist(), (turn * (inputs @ WEIGHTS) > 0).astype(int).tolist()
+
+
+def teach(client: Client, model: str, rows: int, turn: int = 1) -> float:
+    """Predicts, then labels; gives the share of right answers."""
+    right = 0
+    for _ in range(rows // 32):
+        inputs, labels = world(32, turn)
+        answers = client.predict(model, inputs)["predictions"]
+        right += sum(answer["label"] == label for answer, label in zip(answers, labels, strict=True))
+        items = [{"prediction_id": a["id"], "label": label} for a, label in zip(answers, labels, strict=True)]
+        assert client.feedback(model, items)["accepted"] == 32
+    return right / rows
+
+
+def all_served(client: Client, model: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found: dict[str, Any] = dict(client.model(model))
+        return found if not found["waiting"] else None
+
+    found: dict[str, Any] = until(look)
+    return found
+
+
+def test_the_whole_path(tmp_path: Path) -> None:
+    with up(tmp_path) as instance:
+        client = instance.client
+        created = client.create_model(spec())
+        assert (created["version"], created["learned"], created["waiting"]) == (1, 0, 0)
+        with pytest.raises(Conflict):
+            client.create_model(spec())
+
+        first = teach(client, "weather", 640)
+        all_served(client, "weather")
+        second = teach(client, "weather", 1280)
+        assert second > max(first, 0.75), "it learns from the labels that come back"
+        shown = all_served(client, "weather")
+        assert shown["learned"] == 1920
+        assert shown["version"] > 1
+
+        metrics = client.metrics("weather")
+        assert metrics["prequential"]["count"] == 1920
+        assert metrics["prequential"]["accuracy"] == pytest.approx((first * 640 + second * 1280) / 1920, abs=1e-3)
+
+        versions_seen = [client.predict("weather", world(1)[0])["version"] for _ in range(20)]
+        assert all(a <= b for a, b in itertools.pairwise(versions_seen))
+
+        job = client.retrain("weather", recipe={"optimizer": {"name": "sgd", "learning_rate": 0.05}}, epochs=2)["job_id"]
+        done = client.wait_for_job(job, 60)
+        assert done["state"] == "succeeded", done
+        if done["promoted"]:
+            assert client.model("weather")["spec"]["recipe"]["optimizer"]["name"] == "sgd"
+
+        live = client.model("weather")["version"]
+        client.rollback("weather", 1)
+        until(lambda: client.model("weather")["version"] == live + 1)
+        inputs = world(4)[0]
+        until(lambda: client.predict("weather", inputs)["version"] == live + 1)
+        with pytest.raises(NotFound):
+            client.rollback("weather", 10_000)
+
+        client.pause("weather")
+        until(lambda: client.model("weather")["state"] == "paused")
+        teach(client, "weather", 64)
+        assert client.model("weather")["waiting"] == 64
+        client.resume("weather")
+        assert all_served(client, "weather")["learned"] == 1984
+        before, weights = client.model("weather"), client.predict("weather", inputs)
+
+    with up(tmp_path) as instance:
+        client = instance.client
+        after = client.model("weather")
+        assert {key: after[key] for key in ("learned", "waiting", "spec")} == {  # type: ignore[literal-required]
+            key: before[key]
+            for key in ("learned", "waiting", "spec")  # type: ignore[literal-required]
+        }
+        assert after["version"] >= before["version"]
+        if after["version"] == weights["version"]:
+            again = client.predict("weather", inputs)
+            for one, other in zip(weights["predictions"], again["predictions"], strict=True):
+                assert one["probabilities"] == pytest.approx(other["probabilities"], rel=1e-5)
+        teach(client, "weather", 64)
+        assert all_served(client, "weather")["learned"] == 2048
+        client.delete_model("weather")
+        with pytest.raises(NotFound):
+            client.predict("weather", inputs)
+        client.create_model(spec())
+        assert client.model("weather")["learned"] == 0, "a model made again shares nothing with the old one"
+
+
+def test_bad_input_names_the_field_and_changes_nothing(tmp_path: Path) -> None:
+    with up(tmp_path) as instance:
+        client = instance.client
+        client.create_model(spec())
+        row = [0.0] * 8
+        wrong: list[tuple[Any, str]] = [
+            ([row[:7]], "inputs[0]"),
+            ([row, [*row[:7], "x"]], "inputs[1][7]"),
+            ([row, [*row[:7], 1e39]], "inputs[1][7]"),
+            ([], "inputs"),
+            ("rain", "inputs"),
+        ]
+        for inputs, field in wrong:
+            with pytest.raises(InvalidInput) as refused:
+                client.predict("weather", inputs)
+            assert refused.value.details["field"] == field, refused.value
+        items: list[tuple[dict[str, Any], str, str]] = [
+            ({"inputs": row, "label": 7}, "unknown_class", "label"),
+            ({"inputs": row, "label": True}, "invalid_input", "label"),
+            ({"inputs": row, "label": 1.0}, "invalid_input", "label"),
+            ({"inputs": row[:3], "label": 1}, "wrong_shape", "inputs[0]"),
+            ({"prediction_id": "nonsense", "label": 1}, "prediction_unknown", "prediction_id"),
+            ({"label": 1}, "invalid_input", "prediction_id"),
+            ({"inputs": row, "label": 1, "wieght": 2}, "invalid_input", "item"),
+            ({"inputs": row, "label": 1, "weight": -1}, "invalid_input", "weight"),
+        ]
+        for item, code, field in items:
+            with pytest.raises(InvalidInput) as refused:
+                client.feedback("weather", [item])
+            assert (refused.value.code, refused.value.details["field"]) == (code, field), refused.value
+        mixed = client.feedback("weather", [{"inputs": row, "label": 7}, {"inputs": row, "label": 1}])
+        assert [answer["status"] for answer in mixed["items"]] == ["error", "queued"]
+        for bad_spec, field in (
+            (spec("x", network={"preset": "mpl"}), "network"),
+            (spec("x", recipe={"strategy": "replya"}), "recipe.strategy"),
+            (spec("x", inputs={"shape": [0]}), "inputs"),
+            (spec("X"), "name"),
+            (spec("x", colour="red"), "colour"),
+            (spec("x", classes=[1, 1]), ""),
+        ):
+            with pytest.raises(InvalidInput) as refused:
+                client.create_model(bad_spec)
+            assert refused.value.details["field"].startswith(field), refused.value
+        with pytest.raises(InvalidInput):
+            client.retrain("weather", recipe={"optimizer": {"name": "adamw", "learning_rate": -1}})
+        with pytest.raises(NotFound):
+            client.predict("wether", [row])
+        assert [model["name"] for model in client.models()] == ["weather"]
+        assert all_served(client, "weather")["learned"] == 1
+
+
+def test_feedback_as_a_stream_answers_line_by_line(tmp_path: Path) -> None:
+    with up(tmp_path) as instance:
+        client = instance.client
+        client.create_model(spec())
+        inputs, labels = world(300)
+        items = [
+            {"inputs": row, "label": label, "id": str(n)}
+            for n, (row, label) in enumerate(zip(inputs, labels, strict=True))
+        ]
+        answers = list(client.feedback_stream("weather", [*items, {"inputs": [1], "label": 1}, items[0]]))
+        assert [answer["status"] for answer in answers] == ["queued"] * 300 + ["error", "duplicate"]
+        assert all_served(client, "weather")["learned"] == 300
+        assert client.wait_served("weather", "7")["state"] == "served"

@@ -1,0 +1,1 @@
+"""The learning process: owns models by lease, and learns their logs."""

@@ -1,0 +1,42 @@
+"""Starts the learning process: ``python -P worker/__main__.py``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Our own `worker` and `driftline` come first, and the user's folder, with its factories, last.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(Path.cwd()))
+
+import asyncio
+import logging
+import signal
+
+import torch
+
+from driftline.errors import DriftlineError
+from driftline.settings import Settings
+from worker.main import Worker
+
+
+async def run(settings: Settings) -> None:
+    worker = Worker(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
+
+
+def main() -> None:
+    settings = Settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    torch.set_num_threads(settings.threads)
+    try:
+        asyncio.run(run(settings))
+    except DriftlineError as error:
+        sys.exit(f"driftline: {error}")
+
+
+if __name__ == "__main__":
+    main()

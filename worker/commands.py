@@ -1,0 +1,80 @@
+"""What an admin's command does to a learner, now and when the step is repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from driftline.errors import CorruptData, InvalidInput, NotFound
+from driftline.learning.learner import Learner
+from driftline.records import Command, Item
+from driftline.spec import ModelSpec, parse
+from driftline.store.head import Job
+from worker.model_store import ModelStore
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What changes with the step that carries out a command, beside the learner.
+
+    ``publish`` is why the learner's weights become a version as they are; ``needs_checkpoint`` spares recovery the command.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    publish: str | None = None
+    paused: bool | None = None
+    is_new_spec: bool = False
+    needs_checkpoint: bool = False
+
+
+def must_wait(learner: Learner, command: Command) -> bool:
+    """Whether the command cannot be carried out yet: one retrain job runs at a time."""
+    return command.kind == "retrain" and learner.retraining is not None
+
+
+async def carry_out(store: ModelStore, learner: Learner, command: Command, offset: int) -> Effect:
+    """Does what a command says to the learner.
+
+    Raises:
+        InvalidInput, NotFound, CorruptData: it cannot be done; the learner is as it was.
+    """
+    arguments = command.arguments
+    match command.kind:
+        case "retrain":
+            return await _retrain(store, learner, command, offset)
+        case "cancel":
+            return _cancel(learner, arguments["job"])
+        case "rollback":
+            return await _rollback(store, learner, arguments["version"])
+        case "recipe":
+            learner.change_recipe(arguments["recipe"])
+            return Effect(is_new_spec=True)
+        case "pause" | "resume":
+            return Effect(paused=command.kind == "pause")
+    raise InvalidInput(f"this worker does not know the command {command.kind!r}", field="kind", value=command.kind)
+
+
+async def _retrain(store: ModelStore, learner: Learner, command: Command, offset: int) -> Effect:
+    arguments: dict[str, Any] = command.arguments
+    examples: list[Item] = await store.log.kept(offset, store.settings.log_keep)
+    learner.retrain(command.id, arguments["recipe"], arguments["edits"], arguments["epochs"], examples)
+    return Effect(jobs=[Job(command.id, "running")], needs_checkpoint=True)
+
+
+def _cancel(learner: Learner, job: str) -> Effect:
+    if learner.retraining is None or learner.retraining.job != job:
+        return Effect()
+    learner.cancel()
+    return Effect(jobs=[Job(job, "cancelled")])
+
+
+async def _rollback(store: ModelStore, learner: Learner, number: int) -> Effect:
+    running = learner.retraining
+    version = await store.history.version(number)
+    manifest, state = store.publisher.read(version.manifest)
+    learner.rollback(parse(ModelSpec, manifest.spec), manifest.classes, state.tensors)
+    jobs = [Job(running.job, "cancelled", report={"reason": f"rolled back to version {number}"})] if running else []
+    return Effect(jobs=jobs, publish=f"rolled back to version {number}", is_new_spec=True, needs_checkpoint=True)
+
+
+REFUSALS = (InvalidInput, NotFound, CorruptData)

@@ -1,0 +1,97 @@
+"""A retrain: a second learner, forked at its command, that runs in slices between the steps of the stream."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from driftline.learning.retraining import Retraining
+from driftline.records import Command, Plan
+from driftline.store.head import Job
+from worker.commands import Effect
+
+if TYPE_CHECKING:
+    from worker.trainer import Trainer
+
+logger = logging.getLogger("driftline.jobs")
+
+T = TypeVar("T")
+SLICE_SECONDS = 0.05
+
+
+async def slice_of(trainer: Trainer) -> bool:
+    """Advances the running job by a slice, and ends it when it is done; False when none runs."""
+    retraining = trainer.learner.retraining
+    if retraining is None:
+        return False
+    try:
+        await trainer.compute(_advance, retraining)
+        if retraining.is_done:
+            await _finish(trainer, retraining.job)
+        else:
+            await trainer.store.history.report_progress(retraining.job, retraining.progress)
+    except _Failed as failure:
+        await _abandon(trainer, retraining.job, failure.reason)
+    return True
+
+
+class _Failed(Exception):
+    """A user's own network or loss has raised inside a job."""
+
+    def __init__(self, error: Exception) -> None:
+        self.reason = f"{type(error).__name__}: {error}".splitlines()[-1]
+        super().__init__(self.reason)
+
+
+def _advance(retraining: Retraining) -> None:
+    deadline = time.monotonic() + SLICE_SECONDS
+    while not retraining.is_done and time.monotonic() < deadline:
+        _guarded(lambda: retraining.advance(1))
+
+
+def _guarded(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except Exception as error:
+        raise _Failed(error) from error
+
+
+async def _finish(trainer: Trainer, job: str) -> None:
+    """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
+    try:
+        outcome = await trainer.compute(_guarded, trainer.learner.finish)
+    except _Failed:
+        await trainer.recover()
+        raise
+    decision = outcome.decision
+    assert decision is not None
+    report = {"reason": decision.reason, "scores": dict(decision.scores)}
+    done = Job(job, "succeeded", 1.0, decision.promoted, report=report)
+    await trainer.commit(Plan(finish=job), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted))
+    await trainer.checkpoint()
+
+
+async def _abandon(trainer: Trainer, job: str, reason: str) -> None:
+    logger.warning("%s: job %s failed: %s", trainer.name, job, reason)
+    trainer.learner.cancel()
+    failed = Job(job, "failed", report={"reason": reason})
+    await trainer.commit(Plan(abandon=job), await trainer.unchanged(), effect=Effect(jobs=[failed]))
+
+
+async def fail_lost(trainer: Trainer) -> None:
+    """Ends jobs that ran when the learner had to restart without them."""
+    running = trainer.learner.retraining
+    for job in await trainer.store.history.running_jobs():
+        if running is None or running.job != job.id:
+            lost = Job(job.id, "failed", report={"reason": "lost: recovery could not repeat it"})
+            await trainer.commit(Plan(), await trainer.unchanged(), effect=Effect(jobs=[lost]))
+
+
+async def cancel_waiting(trainer: Trainer, job: str) -> None:
+    """Passes over the command of a job that has not begun."""
+    for n in await trainer.store.pending():
+        entry = await trainer.store.log.get(n)
+        if entry is not None and isinstance(entry.record, Command) and entry.record.id == job:
+            await trainer.refuse(n, entry.record, "cancelled before it began", state="cancelled")

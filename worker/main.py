@@ -1,0 +1,144 @@
+"""Which models are mine: takes leases, renews them, and runs a trainer for each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from driftline.errors import ConfigurationError, CorruptData, DriftlineError, Fenced, NotFound, Unavailable
+from driftline.settings import Settings
+from driftline.store.artifacts import Artifacts
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection
+from driftline.store.lease import Lease
+from worker.model_store import ModelStore
+from worker.sources import Source, parse_sources
+from worker.sources.intake import Intake
+from worker.trainer import Trainer
+
+logger = logging.getLogger("driftline.worker")
+
+RETRY_SECONDS = 10.0
+STORE_SECONDS = 60.0
+
+
+class Worker:
+    """One worker process: an IO loop, and one compute thread that its models use in turn."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.redis_url is None:
+            raise ConfigurationError(
+                "DRIFTLINE_REDIS_URL is not set; set it, or let `driftline up` start its own server"
+            )
+        self.settings = settings
+        self.sources = parse_sources(settings.sources)
+        self.connection = Connection(settings.redis_url, settings.prefix)
+        self.catalog = Catalog(self.connection)
+        self.artifacts = Artifacts(settings.data_dir / "artifacts")
+        self.thread = ThreadPoolExecutor(1, "torch")
+        self.owner = secrets.token_hex(6)
+        self.owned: dict[str, _Owned] = {}
+        self._not_before: dict[str, float] = {}
+        self._look = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Asks :meth:`run` to end: every trainer finishes its step, leaves a checkpoint, and gives its lease back."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Owns and learns models until it is stopped."""
+        await self.connection.until_available(STORE_SECONDS)
+        logger.info("worker %s learns", self.owner)
+        helpers = [asyncio.create_task(task) for task in (self._listen(), self._own_models(), self._renew())]
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([*helpers, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for helper in helpers:
+                if helper.done():
+                    helper.result()
+        finally:
+            helpers[1].cancel()
+            for owned in self.owned.values():
+                owned.trainer.stop()
+            await asyncio.gather(*(owned.task for owned in self.owned.values()), return_exceptions=True)
+            for task in (*helpers, stopped):
+                task.cancel()
+            await asyncio.gather(*helpers, stopped, return_exceptions=True)
+            self.thread.shutdown()
+            await self.connection.close()
+
+    async def _listen(self) -> None:
+        async for uid in self.connection.hints():
+            if uid is not None and uid not in self.owned:
+                self._look.set()
+            for owned in self.owned.values() if uid is None else filter(None, [self.owned.get(uid)]):
+                owned.trainer.wake.set()
+
+    async def _own_models(self) -> None:
+        while True:
+            with contextlib.suppress(Unavailable):
+                for name, uid in (await self.catalog.names()).items():
+                    if uid not in self.owned and time.monotonic() >= self._not_before.get(uid, 0.0):
+                        await self._try_to_own(name, uid)
+            self._look.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), self.settings.poll_seconds * random.uniform(0.8, 1.2))
+
+    async def _try_to_own(self, name: str, uid: str) -> None:
+        lease = Lease(self.connection, uid, self.owner, self.settings.lease_seconds)
+        if await lease.acquire():
+            store = ModelStore(self.connection, self.artifacts, uid, self.settings)
+            trainer = Trainer(store, lease, self.thread)
+            sources = [source for source in self.sources if source.model == name]
+            self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(uid, trainer, sources)))
+
+    async def _train(self, uid: str, trainer: Trainer, sources: list[Source]) -> None:
+        intakes = [asyncio.create_task(Intake(trainer.store, source.key).run(source)) for source in sources]
+        try:
+            await trainer.run()
+        except Fenced:
+            logger.info("model %s has another owner now", uid)
+        except NotFound:
+            await asyncio.to_thread(self.artifacts.remove, uid)
+        except CorruptData as error:
+            logger.error("model %s cannot be learned: %s", uid, error)
+            await self._give_up(uid, trainer, error)
+        except Exception as error:  # One model's trouble must not end the others' learning.
+            logger.exception("the trainer of model %s ended", uid)
+            await self._give_up(uid, trainer, error)
+        finally:
+            for intake in intakes:
+                intake.cancel()
+            await asyncio.gather(*intakes, return_exceptions=True)
+            with contextlib.suppress(Unavailable):
+                await trainer.lease.release()
+            self.owned.pop(uid, None)
+
+    async def _give_up(self, uid: str, trainer: Trainer, error: Exception) -> None:
+        self._not_before[uid] = time.monotonic() + RETRY_SECONDS
+        kind = error.code if isinstance(error, DriftlineError) else "trainer_failed"
+        with contextlib.suppress(Unavailable):
+            await trainer.store.alarm(kind, f"{type(error).__name__}: {error}")
+
+    async def _renew(self) -> None:
+        """Keeps the leases; the time that compute takes does not matter to it."""
+        while True:
+            await asyncio.sleep(self.settings.lease_seconds / 3)
+            for uid, owned in list(self.owned.items()):
+                with contextlib.suppress(Unavailable):
+                    if not await owned.lease.renew():
+                        logger.info("the lease of model %s is lost", uid)
+                        owned.task.cancel()
+
+
+class _Owned:
+    def __init__(self, lease: Lease, trainer: Trainer, task: asyncio.Task[None]) -> None:
+        self.lease = lease
+        self.trainer = trainer
+        self.task = task

@@ -1,0 +1,77 @@
+"""Everything that is kept of one model, as its trainer needs it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from driftline.records import Record
+from driftline.settings import Settings
+from driftline.store.artifacts import Artifacts
+from driftline.store.connection import Connection, store_errors
+from driftline.store.head import History
+from driftline.store.log import Log
+from worker.publisher import Publisher
+
+
+class ModelStore:
+    """Log, history, files and alarms of the model ``uid``."""
+
+    def __init__(self, connection: Connection, artifacts: Artifacts, uid: str, settings: Settings) -> None:
+        self.connection = connection
+        self.keys = connection.keys.of(uid)
+        self.uid = uid
+        self.settings = settings
+        self.log = Log(connection, uid, cap=settings.log_cap, receipt_seconds=settings.receipt_seconds)
+        self.history = History(connection, uid)
+        self.publisher = Publisher(artifacts, uid)
+        self.artifacts = artifacts
+        self._clock_offset = 0.0
+
+    @property
+    def seed(self) -> int:
+        """What all of the model's random draws start from."""
+        return int(self.uid, 16)
+
+    def now(self) -> float:
+        """The time by the clock of Redis, in seconds since 1970."""
+        return time.time() + self._clock_offset
+
+    async def synchronize(self) -> None:
+        """Sets :meth:`now` by the clock of Redis."""
+        with store_errors():
+            seconds, micros = await self.connection.redis.time()
+        self._clock_offset = seconds + micros / 1e6 - time.time()
+
+    async def pending(self) -> list[int]:
+        """Log numbers of the commands that are not carried out yet."""
+        with store_errors():
+            return [int(n) for n in await self.connection.redis.zrange(self.keys.pending, 0, -1)]
+
+    async def is_paused(self) -> bool:
+        with store_errors():
+            return bool(await self.connection.redis.hget(self.keys.meta, "paused") == b"1")
+
+    async def spec(self) -> dict[str, Any]:
+        """The spec as it now stands, its recipe included."""
+        with store_errors():
+            found: dict[str, Any] = json.loads(await self.connection.redis.hget(self.keys.meta, "spec") or "null")
+        return found
+
+    async def alarm(self, kind: str, message: str) -> None:
+        """Raises an alarm; a newer one of the same kind takes its place."""
+        alarm = {"kind": kind, "message": message, "time": self.now()}
+        with store_errors():
+            await self.connection.redis.hset(self.keys.alarms, kind, json.dumps(alarm))
+
+    async def records(self, start: int, end: int) -> list[tuple[int, Record]]:
+        """The records with numbers above ``start`` up to ``end``."""
+        found: list[tuple[int, Record]] = []
+        while start < end:
+            entries = await self.log.read(start, min(1000, end - start))
+            if not entries:
+                break
+            found += [(entry.n, entry.record) for entry in entries]
+            start = entries[-1].n
+        return found

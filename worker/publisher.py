@@ -1,0 +1,94 @@
+"""Writes what the learner has become: versions for the app, checkpoints for recovery."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from driftline.errors import CorruptData
+from driftline.learning.learner import Learner, State
+from driftline.networks import bundle
+from driftline.store.artifacts import Artifacts
+from driftline.store.head import Checkpoint, Version
+
+SHARE = 0.1
+"""At most this share of the trainer's time goes into each of publishing and checkpoints."""
+
+
+class Budget:
+    """Allows something again only once the rest has had its share of the time."""
+
+    def __init__(self, share: float = SHARE) -> None:
+        self.share = share
+        self.due_at = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return time.monotonic() >= self.due_at
+
+    def spent(self, seconds: float) -> None:
+        """Takes ``seconds`` that have just gone into it."""
+        self.due_at = time.monotonic() + seconds * (1 - self.share) / self.share
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in its log a learner stands."""
+
+    step: int
+    offset: int
+
+
+class Publisher:
+    """Writes and reads bundles of the model ``uid``."""
+
+    def __init__(self, artifacts: Artifacts, uid: str) -> None:
+        self.artifacts = artifacts
+        self.uid = uid
+
+    def version(
+        self, learner: Learner, number: int, parent: int, at: Position, reason: str, scores: dict[str, Any]
+    ) -> Version:
+        """Writes the learner's weights as a version; it is live once it is committed."""
+        data = bundle.weights_to_bytes(learner.publishable())
+        files = {"weights": bundle.File(self.artifacts.put(self.uid, data), len(data))}
+        manifest = self._manifest("version", learner, at, files, version=number, parent=parent, scores=scores)
+        digest = self.artifacts.put(self.uid, bundle.encode(manifest))
+        return Version(number, digest, parent, at.step, at.offset, manifest.created, reason, scores)
+
+    def checkpoint(self, learner: Learner, state: State, at: Position) -> Checkpoint:
+        """Writes the learner's whole state."""
+        data = bundle.weights_to_bytes(state.tensors)
+        files = {"state": bundle.File(self.artifacts.put(self.uid, data), len(data))}
+        manifest = self._manifest("checkpoint", learner, at, files, data=state.data)
+        return Checkpoint(self.artifacts.put(self.uid, bundle.encode(manifest)), at.step, at.offset)
+
+    def read(self, digest: str) -> tuple[bundle.Manifest, State]:
+        """A version's or checkpoint's manifest and tensors; :class:`CorruptData` where a file is not what was written."""
+        manifest = bundle.decode(self.artifacts.get(self.uid, digest))
+        (file,) = manifest.files.values()
+        tensors = bundle.weights_from_bytes(self.artifacts.get(self.uid, file.sha256))
+        if manifest.model != self.uid:
+            raise CorruptData(f"the manifest {digest} belongs to another model", code="artifact_damaged", sha256=digest)
+        return manifest, State(tensors, manifest.data)
+
+    def files(self, digest: str) -> set[str]:
+        """The blobs that a manifest keeps: itself, and its files."""
+        manifest = bundle.decode(self.artifacts.get(self.uid, digest))
+        return {digest, *(file.sha256 for file in manifest.files.values())}
+
+    def _manifest(
+        self, kind: Any, learner: Learner, at: Position, files: dict[str, bundle.File], **more: Any
+    ) -> bundle.Manifest:
+        return bundle.Manifest(
+            kind=kind,
+            model=self.uid,
+            step=at.step,
+            offset=at.offset,
+            spec=learner.spec.model_dump(mode="json"),
+            classes=list(learner.classes),
+            created=time.time(),
+            files=files,
+            **more,
+        )

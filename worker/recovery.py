@@ -1,0 +1,147 @@
+"""How a learner comes back: load the checkpoint, repeat the committed steps behind it, compare, go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from driftline.errors import CorruptData, DriftlineError, NotFound
+from driftline.learning.learner import Learner, Outcome
+from driftline.networks import bundle
+from driftline.records import Command, Item
+from driftline.spec import ModelSpec, parse
+from driftline.store.head import Checkpoint, Head, Step
+from worker.commands import carry_out
+from worker.model_store import ModelStore
+
+logger = logging.getLogger("driftline.recovery")
+
+T = TypeVar("T")
+
+
+class Compute(Protocol):
+    """Runs a function on the compute thread."""
+
+    async def __call__(self, function: Callable[..., T], *arguments: object) -> T: ...
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A learner that stands at the head. ``is_restarted``: it could not be repeated, and starts anew from the live weights."""
+
+    learner: Learner
+    head: Head
+    paused: bool
+    is_restarted: bool = False
+
+
+class Diverged(DriftlineError):
+    """A repeated step gave other weights than the first time."""
+
+    default_code = "recovery_diverged"
+
+
+async def recover(store: ModelStore, compute: Compute) -> Recovered:
+    """The learner as it stood behind the last committed step.
+
+    The newest checkpoint that is whole is taken, else the one before, else version 1. Where none leads to the committed
+    weights, an alarm says so, and the learner restarts from the live ones.
+    """
+    await store.synchronize()
+    head = await store.history.head()
+    paused = await store.is_paused()
+    places = dict.fromkeys([head.checkpoint, head.older_checkpoint, None])
+    for place in places:
+        try:
+            return Recovered(await _repeat(store, compute, head, place), head, paused)
+        except Diverged as error:
+            await store.alarm("recovery_diverged", error.message)
+            break
+        except (CorruptData, NotFound) as error:
+            await store.alarm("recovery_failed", error.message)
+            logger.error("model %s: %s", store.uid, error)
+    return Recovered(await _restart(store, compute, head), head, paused, is_restarted=True)
+
+
+async def _repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpoint | None) -> Learner:
+    build, learner = await compute(_load, store, place) if place else await _first(store, compute)
+    step_number = place.step if place else 0
+    while step_number < head.step:
+        for step in (steps := await store.history.steps(step_number)):
+            outcome = await _apply(store, compute, learner, step)
+            if outcome != step.digest:
+                raise Diverged(_divergence(step, build))
+        if not steps:
+            raise CorruptData(f"step {step_number + 1} is missing", code="step_gap")
+        step_number = steps[-1].k
+    return learner
+
+
+async def _apply(store: ModelStore, compute: Compute, learner: Learner, step: Step) -> str:
+    """Repeats one step, and gives the digest of the weights behind it."""
+    plan = step.plan
+    if plan.set_aside is not None:
+        return await compute(learner.digest)
+    if plan.command is not None:
+        await _carry_out_again(store, learner, plan.command, step.start)
+        return await compute(learner.digest)
+    if plan.finish is not None:
+        return (await compute(learner.finish)).digest
+    if plan.abandon is not None:
+        learner.cancel()
+        return await compute(learner.digest)
+    records = await store.records(step.start, step.end)
+    if len(records) != step.end - step.start:
+        raise CorruptData(f"the log lacks records of step {step.k}", code="log_gap", step=step.k)
+    items = [(n, record) for n, record in records if isinstance(record, Item)]
+    outcome: Outcome = await compute(learner.learn, [item for _, item in items], [n for n, _ in items], plan)
+    return outcome.digest
+
+
+async def _carry_out_again(store: ModelStore, learner: Learner, n: int, offset: int) -> None:
+    entry = await store.log.get(n)
+    if entry is None or not isinstance(entry.record, Command):
+        raise CorruptData(f"the command {n} is missing in the log", code="log_gap", n=n)
+    await carry_out(store, learner, entry.record, offset)
+
+
+def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:
+    manifest, state = store.publisher.read(place.manifest)
+    return manifest.build, Learner.from_state(state, factories=store.settings.factories)
+
+
+async def _first(store: ModelStore, compute: Compute) -> tuple[dict[str, object], Learner]:
+    version = await store.history.version(1)
+    manifest, state = store.publisher.read(version.manifest)
+    spec = parse(ModelSpec, manifest.spec)
+
+    def create() -> Learner:
+        return Learner.create(spec, seed=store.seed, weights=state.tensors, factories=store.settings.factories)
+
+    return manifest.build, await compute(create)
+
+
+async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
+    manifest, state = store.publisher.read(head.manifest)
+    spec = parse(ModelSpec, manifest.spec)
+
+    def restart() -> Learner:
+        learner = Learner.create(spec, seed=store.seed, factories=store.settings.factories)
+        learner.rollback(spec, manifest.classes, state.tensors)
+        return learner
+
+    return await compute(restart)
+
+
+def _divergence(step: Step, build: dict[str, object]) -> str:
+    here = bundle.this_build()
+    cause = "on the same build" if here == build else f"on another build: {here}, then {build}"
+    return f"step {step.k} gave other weights when it was repeated {cause}; learning restarts from the live version"
+
+
+async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """A :class:`Compute` for those who have no thread of their own."""
+    return await asyncio.to_thread(function, *arguments)

@@ -1,0 +1,60 @@
+"""What goes: versions beyond the kept ones, superseded checkpoints, and files that nothing refers to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from driftline.errors import CorruptData, NotFound
+from driftline.store.head import Head, Version
+from worker.model_store import ModelStore
+
+SWEEP_SECONDS = 600.0
+
+
+class Retention:
+    """Keeps the files of one model to what is live or referred to."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self.store = store
+        self._files: dict[str, frozenset[str]] = {}
+        self._swept_at = -SWEEP_SECONDS
+
+    async def apply(self) -> None:
+        """Retires what is beyond its time. A file that was never referred to goes after an hour."""
+        history = self.store.history
+        head, versions = await history.head(), await history.versions()
+        kept = self._kept(head, versions)
+        retired = [version for version in versions if version not in kept]
+        manifests = {version.manifest for version in kept} | {head.manifest}
+        manifests |= {place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None}
+        gone = set(self._files) - manifests
+        is_sweep = time.monotonic() - self._swept_at >= SWEEP_SECONDS
+        if not (retired or gone or is_sweep):
+            return
+        await history.retire([version.version for version in retired])
+        gone |= {version.manifest for version in retired}
+        await asyncio.to_thread(self._collect, manifests, gone)
+        self._swept_at = time.monotonic()
+
+    def _kept(self, head: Head, versions: list[Version]) -> list[Version]:
+        newest = versions[-self.store.settings.keep_versions - 1 :]
+        # Until there are two checkpoints, recovery may have to begin at version 1.
+        first = [version for version in versions if version.version == 1] if head.older_checkpoint is None else []
+        live = [version for version in versions if version.version == head.version]
+        return list({version.version: version for version in [*first, *live, *newest]}.values())
+
+    def _collect(self, manifests: set[str], gone: set[str]) -> None:
+        keep = frozenset().union(*(self._of(manifest) for manifest in manifests))
+        retired = frozenset().union(*(self._of(manifest) for manifest in gone))
+        self.store.artifacts.collect(self.store.uid, keep, self.store.settings.orphan_seconds, retired - keep)
+        for manifest in gone:
+            self._files.pop(manifest, None)
+
+    def _of(self, manifest: str) -> frozenset[str]:
+        if manifest not in self._files:
+            try:
+                self._files[manifest] = frozenset(self.store.publisher.files(manifest))
+            except (CorruptData, NotFound):
+                self._files[manifest] = frozenset({manifest})
+        return self._files[manifest]

@@ -1,0 +1,68 @@
+"""Takes what a source reads into a model's log, each entry once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from driftline import feedback
+from driftline.errors import Busy, DriftlineError
+from driftline.feedback import FeedbackDecoder
+from driftline.spec import ModelSpec, parse
+from driftline.store.connection import store_errors
+from driftline.store.log import Cursor
+from driftline.store.predictions import Predictions
+from worker.model_store import ModelStore
+from worker.sources import Source
+
+logger = logging.getLogger("driftline.sources")
+
+RETRY_SECONDS = 1.0
+
+
+class Intake:
+    """The way from one source into the log. Its position moves in the script that appends: never apart from the items."""
+
+    def __init__(self, store: ModelStore, key: str) -> None:
+        self.store = store
+        self.key = key
+        self.predictions = Predictions(store.connection, store.uid, store.settings.join_horizon)
+        self.refused = 0
+
+    async def run(self, source: Source) -> None:
+        """Runs a source for as long as the model is owned; trouble is an alarm and a new try."""
+        while True:
+            try:
+                await source.run(self)
+            except Exception as error:  # A stream of the user's may fail in any way.
+                logger.warning("source %s: %s", self.key, error)
+                await self._alarm(f"{self.key}: {type(error).__name__}: {error}")
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def position(self) -> str:
+        """Where the source has been read to; empty at first."""
+        with store_errors():
+            found = await self.store.connection.redis.hget(self.store.keys.sources, self.key)
+        return found.decode() if found else ""
+
+    async def take(self, items: list[bytes], ids: list[str], before: str, after: str) -> None:
+        """Appends feedback items (JSON each) and moves the position, at once or not at all."""
+        decoder = FeedbackDecoder(parse(ModelSpec, await self.store.spec()))
+        cursor = Cursor(self.key, before, after)
+        while True:
+            try:
+                outcomes = await feedback.append(self.store.log, self.predictions, decoder, items, ids, cursor)
+                break
+            except Busy as error:
+                await asyncio.sleep(error.retry_after or RETRY_SECONDS)
+        refused = [(ids[index], outcome.error) for index, outcome in enumerate(outcomes) if outcome.error is not None]
+        if refused:
+            self.refused += len(refused)
+            name, reason = refused[-1]
+            await self._alarm(f"{self.key}: {self.refused} entries refused; the last one, {name}: {reason}")
+
+    async def _alarm(self, message: str) -> None:
+        try:
+            await self.store.alarm("source", message)
+        except DriftlineError as error:
+            logger.warning("source %s: %s", self.key, error)
