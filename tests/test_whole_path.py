@@ -69,7 +69,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
         versions_seen = [client.predict("weather", world(1)[0])["version"] for _ in range(20)]
         assert all(a <= b for a, b in itertools.pairwise(versions_seen))
 
-        job = client.retrain("weather", recipe={"optimizer": {"name": "sgd", "learning_rate": 0.05}}, epochs=2)["job_id"]
+        job = client.retrain("weather", recipe={"optimizer": {"name": "sgd", "learning_rate": 0.05}}, epochs=2)
         done = client.wait_for_job(job, 60)
         assert done["state"] == "succeeded", done
         if done["promoted"]:

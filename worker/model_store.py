@@ -49,6 +49,11 @@ class ModelStore:
         with store_errors():
             return [int(n) for n in await self.connection.redis.zrange(self.keys.pending, 0, -1)]
 
+    async def newest(self) -> int:
+        """The number of the newest record; 0 while there is none."""
+        with store_errors():
+            return int(await self.connection.redis.get(self.keys.last) or 0)
+
     async def is_paused(self) -> bool:
         with store_errors():
             return bool(await self.connection.redis.hget(self.keys.meta, "paused") == b"1")

@@ -93,30 +93,30 @@ class Trainer:
 
     async def _advance(self) -> bool:
         """One turn over all that there is to do; False when there was nothing."""
+        newest = await self.store.newest()
         entries = await self.store.log.read(self.head.offset, READ_AHEAD)
         did_obey = await self._obey()
-        did_learn = not self.paused and await self._learn(entries)
+        did_learn = not self.paused and await self._learn(entries, newest)
         did_retrain = await jobs.slice_of(self)
         if not did_learn and self._may_try_again():
-            plan = Plan(updates=self.learner.spec.recipe.updates, publish=True)
-            await self._step([], plan, self.head.offset)
+            # One that the gate has rejected would be rejected again: it replays first.
+            updates = self.learner.spec.recipe.updates if self._retry_seconds else 0
+            await self._step([], Plan(updates=updates, publish=True), self.head.offset)
         if self._is_checkpoint_due():
             await self.checkpoint()
         return did_obey or did_learn or did_retrain
 
-    async def _learn(self, entries: list[Entry]) -> bool:
-        """When the trigger opens, steps over all that waits."""
+    async def _learn(self, entries: list[Entry], newest: int) -> bool:
+        """When the trigger opens, steps over what waits. ``newest`` is the log's last number: far behind it steps are lighter."""
         self._oldest = entries[0].time if entries else None
         recipe = self.learner.spec.recipe
         if not entries or (len(entries) < recipe.trigger.labels and self._trigger_seconds() > 0):
             return False
         while entries and not self.is_stopping:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
-            has_backlog = len(entries) > recipe.batch_size
-            plan = Plan(
-                updates=1 if has_backlog else recipe.updates,
-                publish=not entries and self.publishing.is_open,
-            )
+            has_backlog = newest - batch[-1].n > recipe.batch_size
+            updates = 1 if has_backlog else recipe.updates
+            plan = Plan(updates=updates, publish=not entries and self.publishing.is_open)
             await self._step(batch, plan, batch[-1].n)
         self._oldest = None
         return True

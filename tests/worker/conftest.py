@@ -1,0 +1,147 @@
+"""A trainer in this process, on a real store, that can be made to die."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from driftline.learning.learner import Learner
+from driftline.networks import bundle
+from driftline.records import Answer, Item
+from driftline.settings import Settings
+from driftline.spec import ModelSpec, parse
+from driftline.store.artifacts import Artifacts
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection
+from driftline.store.head import Commit, Version
+from driftline.store.keys import new_uid
+from driftline.store.lease import Lease
+from tests.services import spec
+from worker.model_store import ModelStore
+from worker.trainer import Trainer
+
+
+class Killed(BaseException):
+    """What a trainer meets instead of a SIGKILL."""
+
+
+@pytest.fixture
+async def connection(embedded: str, prefix: str) -> AsyncIterator[Connection]:
+    connection = Connection(embedded, prefix)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def thread() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as thread:
+        yield thread
+
+
+class Bench:
+    """Makes models and trains them."""
+
+    def __init__(self, connection: Connection, url: str, thread: ThreadPoolExecutor, folder: Path, **settings: Any) -> None:
+        self.connection = connection
+        self.url = url
+        self.folder = folder
+        self.thread = thread
+        self.artifacts = Artifacts(folder / "artifacts")
+        self.settings = Settings(poll_seconds=0.05, **settings)
+        self.owners = 0
+
+    async def model(self, name: str = "weather", uid: str | None = None, **changes: Any) -> ModelStore:
+        """A new model. The same ``uid`` gives the same first weights."""
+        uid = uid or new_uid()
+        found = parse(ModelSpec, spec(name, **changes))
+        learner = Learner.create(found, seed=int(uid, 16), factories=self.settings.factories)
+        data = bundle.weights_to_bytes(learner.publishable())
+        manifest = bundle.Manifest(
+            kind="version",
+            model=uid,
+            version=1,
+            step=0,
+            offset=0,
+            spec=found.model_dump(mode="json"),
+            classes=learner.classes,
+            created=time.time(),
+            files={"weights": bundle.File(self.artifacts.put(uid, data), len(data))},
+        )
+        digest = self.artifacts.put(uid, bundle.encode(manifest))
+        first = Version(1, digest, None, 0, 0, manifest.created, "created")
+        await Catalog(self.connection).create(uid, found.model_dump(mode="json"), first)
+        return ModelStore(self.connection, self.artifacts, uid, self.settings)
+
+    async def trainer(self, store: ModelStore) -> Trainer:
+        """A trainer of a new owner; whoever had the model before has just died."""
+        self.owners += 1
+        await self.connection.redis.delete(store.keys.lease)
+        lease = Lease(self.connection, store.uid, f"owner{self.owners}", 30)
+        assert await lease.acquire()
+        return Trainer(store, lease, self.thread)
+
+    async def train(self, store: ModelStore, die_after: int | None = None) -> Trainer:
+        """Trains until the log is learned and served, or dies behind so many commits."""
+        trainer = await self.trainer(store)
+        with dying(trainer, die_after):
+            running = asyncio.create_task(trainer.run())
+            while not running.done() and not await self._is_done(store):
+                await asyncio.sleep(0.02)
+            trainer.stop()
+            await running
+        return trainer
+
+    async def _is_done(self, store: ModelStore) -> bool:
+        head, newest = await store.history.head(), await store.newest()
+        is_idle = not await store.pending() and not await store.history.running_jobs()
+        return is_idle and head.offset == newest and await store.history.covering(newest) is not None
+
+
+@contextmanager
+def dying(trainer: Trainer, after: int | None) -> Iterator[None]:
+    commit, left = trainer.store.history.commit, after
+
+    async def and_die(what: Commit) -> None:
+        nonlocal left
+        await commit(what)
+        if left is not None:
+            left -= 1
+            if left == 0:
+                raise Killed
+
+    trainer.store.history.commit = and_die  # type: ignore[method-assign]
+    try:
+        yield
+    except Killed:
+        return
+    finally:
+        trainer.store.history.commit = commit  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def bench(connection: Connection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path) -> Bench:
+    return Bench(connection, embedded, thread, tmp_path)
+
+
+def labelled(count: int, first: int = 0, turn: int = 1, answered: int | None = None) -> list[Item]:
+    """Items of a world that is learned easily: the class is the sign of the first number. ``answered``: what was served."""
+    random = np.random.default_rng(first + 1)
+    rows = random.normal(size=(count, 8)).astype(np.float32)
+    half = np.array([0.5, 0.5], np.float32).tobytes()
+    return [
+        Item(
+            f"i{first + n}",
+            {"inputs": row.tobytes()},
+            int(turn * row[0] > 0),
+            answer=None if answered is None else Answer(1, answered, half),
+        )
+        for n, row in enumerate(rows)
+    ]

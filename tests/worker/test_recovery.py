@@ -1,0 +1,137 @@
+"""A trainer that dies anywhere goes on bit for bit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from driftline.records import Command
+from driftline.store.connection import Connection
+from tests.worker.conftest import Bench, labelled
+from worker.model_store import ModelStore
+
+pytestmark = pytest.mark.anyio
+
+UID = "00000000abcd"
+
+
+async def alarms(store: ModelStore) -> list[str]:
+    return [json.loads(value)["kind"] for value in await store.connection.redis.hvals(store.keys.alarms)]
+
+
+async def undisturbed_digest(bench: Bench) -> str:
+    """What the same model comes to, elsewhere, when nothing dies."""
+    elsewhere = Connection(bench.url, f"{bench.connection.keys.prefix}undisturbed:")
+    try:
+        other = Bench(elsewhere, bench.url, bench.thread, bench.folder / "undisturbed")
+        store = await other.model(uid=UID)
+        await store.log.append(labelled(300))
+        return (await other.train(store)).learner.digest()
+    finally:
+        await elsewhere.close()
+
+
+@pytest.mark.parametrize("die_after", [1, 2, 3, 5, 8, 10])
+async def test_a_trainer_killed_behind_any_step_ends_as_one_that_was_not(bench: Bench, die_after: int) -> None:
+    digest = await undisturbed_digest(bench)
+    store = await bench.model(uid=UID)
+    await store.log.append(labelled(300))
+    await bench.train(store, die_after)
+    trainer = await bench.train(store)
+    assert trainer.learner.digest() == digest
+    assert trainer.head.learned == 300
+    assert await alarms(store) == []
+
+
+async def test_a_trainer_killed_again_and_again_ends_as_one_that_was_not(bench: Bench) -> None:
+    digest = await undisturbed_digest(bench)
+    store = await bench.model(uid=UID)
+    await store.log.append(labelled(300))
+    for _ in range(9):
+        await bench.train(store, die_after=1)
+    trainer = await bench.train(store)
+    assert trainer.learner.digest() == digest
+    assert trainer.head.learned == 300
+
+
+async def test_every_step_counts_its_labels_once(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(200))
+    await bench.train(store, die_after=3)
+    await store.log.append(labelled(100, first=200))
+    await bench.train(store)
+    steps = await store.history.steps(0)
+    assert [step.start for step in steps[1:]] == [step.end for step in steps[:-1]]
+    assert (await store.history.head()).learned == 300
+
+
+async def test_jobs_rollbacks_and_recipes_are_repeated_too(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(200))
+    await bench.train(store)
+    commands = [
+        Command("c1", "recipe", {"recipe": {"optimizer": {"learning_rate": 0.01}}}),
+        Command(f"{store.uid}-job", "retrain", {"recipe": {}, "edits": [], "epochs": 2, "reason": ""}),
+        Command("c2", "pause"),
+        Command("c3", "resume"),
+    ]
+    await store.log.append([*commands, *labelled(100, first=200)])
+    for _ in range(12):
+        await bench.train(store, die_after=1)
+    trainer = await bench.train(store)
+    job = await store.history.job(f"{store.uid}-job")
+    assert job is not None and job.state == "succeeded"
+    assert trainer.learner.spec.recipe.optimizer.learning_rate == 0.01
+    await store.log.append([Command("c4", "rollback", {"version": trainer.head.version})])
+    await bench.train(store, die_after=1)
+    await bench.train(store)
+    assert await alarms(store) == []
+    assert (await store.history.head()).learned == 300
+
+
+async def test_weights_that_come_out_otherwise_are_an_alarm_and_learning_restarts_from_the_live_ones(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(200))
+    await bench.train(store, die_after=4)
+    (identifier, fields), *_ = await store.connection.redis.xrange(store.keys.steps, "2-0", "2-0")
+    changed = json.loads(fields[b"s"]) | {"digest": "0" * 16}
+    async with store.connection.redis.pipeline() as pipe:
+        kept = await store.connection.redis.xrange(store.keys.steps)
+        pipe.delete(store.keys.steps)
+        for name, values in kept:
+            pipe.xadd(store.keys.steps, {"s": json.dumps(changed)} if name == identifier else values, id=name)
+        await pipe.execute()
+    trainer = await bench.train(store)
+    assert await alarms(store) == ["recovery_diverged"]
+    assert trainer.head.learned == 200
+    assert trainer.head.checkpoint is not None
+
+
+async def test_a_damaged_checkpoint_falls_back_to_the_one_before(bench: Bench) -> None:
+    store = await bench.model()
+    for first in (0, 100, 200):
+        await store.log.append(labelled(100, first=first))
+        await bench.train(store)
+    head = await store.history.head()
+    assert head.checkpoint is not None and head.older_checkpoint is not None
+    (store.artifacts.root / store.uid / head.checkpoint.manifest).write_bytes(b"{}")
+    await store.log.append(labelled(50, first=300))
+    trainer = await bench.train(store)
+    assert trainer.head.learned == 350
+    assert await alarms(store) == ["recovery_failed"]
+
+
+async def test_a_fenced_trainer_commits_nothing_more(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(100))
+    first = await bench.trainer(store)
+    second = await bench.trainer(store)
+    running = asyncio.create_task(first.run())
+    result = (await asyncio.gather(running, return_exceptions=True))[0]
+    assert type(result).__name__ == "Fenced"
+    assert (await store.history.head()).step == 0
+    del second
+    await bench.train(store)
+    assert (await store.history.head()).learned == 100
