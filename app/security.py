@@ -38,8 +38,9 @@ def scopes_for(method: str, path: str) -> set[str]:
 class Gatekeeper:
     """Checks key, Host, Origin and content type, and bounds size and time of a body.
 
-    An address that other machines reach (``is_public``) always asks for a key. Without keys the server is for this machine only, so a web page must not be able to drive it: a page of another site
-    carries its own Origin or, after DNS rebinding, its own Host.
+    An address that other machines reach (``is_public``) always asks for a key. Without keys the server is for this machine
+    only, so a web page must not be able to drive it: a page of another site carries its own Origin or, after DNS rebinding,
+    its own Host.
     """
 
     def __init__(

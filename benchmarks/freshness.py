@@ -75,7 +75,8 @@ def main() -> None:
         delays = asyncio.run(measure(instance.url, arguments.rate, arguments.seconds))
     p50, p95, worst = (float(np.quantile(delays, share)) for share in (0.5, 0.95, 1.0))
     print(
-        f"{len(delays)} labels at {arguments.rate:g}/s: p50 {p50 * 1e3:.0f} ms, p95 {p95 * 1e3:.0f} ms, worst {worst * 1e3:.0f} ms"
+        f"{len(delays)} labels at {arguments.rate:g}/s: p50 {p50 * 1e3:.0f} ms, p95 {p95 * 1e3:.0f} ms,"
+        f" worst {worst * 1e3:.0f} ms"
     )
 
 

@@ -107,7 +107,7 @@ class Trainer:
         return did_obey or did_learn or did_retrain
 
     async def _learn(self, entries: list[Entry], newest: int) -> bool:
-        """When the trigger opens, steps over what waits. ``newest`` is the log's last number: far behind it steps are lighter."""
+        """When the trigger opens, steps over what waits; far behind ``newest``, the log's last number, steps are lighter."""
         self._oldest = entries[0].time if entries else None
         recipe = self.learner.spec.recipe
         if not entries or (len(entries) < recipe.trigger.labels and self._trigger_seconds() > 0):

@@ -64,7 +64,10 @@ async def read_body(scope: Scope, receive: Receive, kind: bytes = b"application/
 
 
 def encode(name: str, answer: Answer) -> bytes:
-    """The answer's JSON: ``{"model", "version", "classes"?, "predictions": [{"id", "label", "probabilities"} | {"id", "value"}]}``."""
+    """The answer's JSON: ``{"model", "version", "classes", "predictions": [{"id", "label", "probabilities"}]}``.
+
+    A regression has no ``classes``, and a ``value`` a row.
+    """
     snapshot, prefix = answer.snapshot, answer.id_prefix
     ids = [f"{prefix}{answer.first_row + row:x}" if prefix else None for row in range(len(answer.outputs))]
     body: dict[str, Any] = {"model": name, "version": snapshot.version}

@@ -113,7 +113,7 @@ class Memory(_Slots):
         """Sets the state that :meth:`tensors` and :meth:`data` gave."""
         self.rows = Examples.from_tensors(tensors)
         self.filled = len(self.rows)
-        self.seen = {label: count for label, count in data["seen"]}
+        self.seen = dict(data["seen"])
         self.full = set(data["full"])
         self._slots = {label: list(slots) for label, slots in data["slots"]}
 

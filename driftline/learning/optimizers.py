@@ -54,7 +54,7 @@ class Optimizer(Part):
 
 
 def state_of(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> dict[str, Tensor]:
-    """The optimizer's state as tensors named ``parameter.quantity``; ``names`` are the parameters in the order of the optimizer."""
+    """The optimizer's state as tensors named ``parameter.quantity``; ``names`` are its parameters, in its order."""
     import torch
 
     found: dict[str, Tensor] = {}

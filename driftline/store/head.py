@@ -83,6 +83,22 @@ class Commit(msgspec.Struct, frozen=True):
     metrics: dict[str, Any] | None = None
 
 
+COMMITTED = [
+    "meta",
+    "epoch",
+    "head",
+    "steps",
+    "versions",
+    "coverage",
+    "pending",
+    "exceptions",
+    "jobs",
+    "progress",
+    "metrics",
+]
+"""What a commit touches, in the order of ``commit.lua``."""
+
+
 class History:
     """Reads and moves the head of the model ``uid``."""
 
@@ -108,8 +124,7 @@ class History:
         keys = self.keys
         answer = await self.connection.scripts.run(
             "commit",
-            [keys.meta, keys.epoch, keys.head, keys.steps, keys.versions, keys.coverage]
-            + [keys.pending, keys.exceptions, keys.jobs, keys.progress, keys.metrics],
+            [getattr(keys, noun) for noun in COMMITTED],
             [_arguments(commit), self.connection.keys.hints, self.uid],
         )
         _raise_for(answer, commit.step.k)

@@ -49,7 +49,9 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 class Bench:
     """Makes models and trains them."""
 
-    def __init__(self, connection: Connection, url: str, thread: ThreadPoolExecutor, folder: Path, **settings: Any) -> None:
+    def __init__(
+        self, connection: Connection, url: str, thread: ThreadPoolExecutor, folder: Path, **settings: Any
+    ) -> None:
         self.connection = connection
         self.url = url
         self.folder = folder

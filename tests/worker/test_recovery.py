@@ -91,7 +91,9 @@ async def test_jobs_rollbacks_and_recipes_are_repeated_too(bench: Bench) -> None
     assert (await store.history.head()).learned == 300
 
 
-async def test_weights_that_come_out_otherwise_are_an_alarm_and_learning_restarts_from_the_live_ones(bench: Bench) -> None:
+async def test_weights_that_come_out_otherwise_are_an_alarm_and_learning_restarts_from_the_live_ones(
+    bench: Bench,
+) -> None:
     store = await bench.model()
     await store.log.append(labelled(200))
     await bench.train(store, die_after=4)
