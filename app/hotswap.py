@@ -66,20 +66,16 @@ class Follower:
         await self._load(uid)
         return self.engine.models[uid]
 
-    async def run(self) -> None:
-        """Follows until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen())
-            tasks.create_task(self._poll())
-
-    async def _listen(self) -> None:
+    async def listen(self) -> None:
+        """Follows the hints until cancelled."""
         async for uid in self.connection.hints():
             if uid is None:
                 await self._follow_all()
             elif uid in self.engine.models:
                 await self._follow(uid)
 
-    async def _poll(self) -> None:
+    async def poll(self) -> None:
+        """Follows by looking, until cancelled."""
         while True:
             await self._follow_all()
             await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))

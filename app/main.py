@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -22,6 +23,7 @@ from app.services import Services
 from driftline.errors import DriftlineError, Unavailable
 from driftline.keys import KeyStore
 from driftline.settings import Settings
+from driftline.tasks import end
 
 logger = logging.getLogger("driftline.app")
 
@@ -34,18 +36,19 @@ def create_app(settings: Settings, *, is_public: bool = False) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(Unavailable):
             await services.recorder.synchronize()
-        tasks = [asyncio.create_task(services.follower.run()), asyncio.create_task(services.recorder.run())]
+        follower, recorder = services.follower, services.recorder
+        running = [asyncio.create_task(task) for task in (follower.listen(), follower.poll(), recorder.run())]
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*running)
             with contextlib.suppress(Unavailable):
                 await services.recorder.flush()
             await services.close()
 
-    app = FastAPI(title="Driftline", lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="Driftline", lifespan=lifespan, docs_url=None, redoc_url=None, swagger_ui_oauth2_redirect_url=None
+    )
     app.state.services = services
     app.router.routes.extend(
         [
@@ -69,6 +72,8 @@ def create_app(settings: Settings, *, is_public: bool = False) -> FastAPI:
         read_timeout=settings.read_timeout,
     )
     openapi.install(app)
+    # The page's scripts come from this server: it works without a network, and tells nobody who reads it.
+    patch_fastapi(app, swagger_ui_parameters={"docExpansion": "list", "displayRequestDuration": True})
     return app
 
 

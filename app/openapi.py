@@ -10,6 +10,13 @@ from fastapi.openapi.utils import get_openapi
 from driftline import __version__
 from driftline.spec import ModelSpec
 
+TAGS = [
+    {"name": "models", "description": "What is served: create, show, remove, look back."},
+    {"name": "predict", "description": "Answers, each with an id that a label can refer to."},
+    {"name": "feedback", "description": "Labels, and how far each has come."},
+    {"name": "control", "description": "What an admin tells a model; the worker carries it out."},
+    {"name": "health", "description": "Probes and measurements."},
+]
 ERROR = {
     "type": "object",
     "properties": {
@@ -162,7 +169,11 @@ def install(app: FastAPI) -> None:
     def schema() -> dict[str, Any]:
         if not app.openapi_schema:
             found = get_openapi(
-                title="Driftline", version=__version__, description="Models that keep learning.", routes=app.routes
+                title="Driftline",
+                version=__version__,
+                description="PyTorch models that keep learning.",
+                routes=app.routes,
+                tags=TAGS,
             )
             schemas = found.setdefault("components", {}).setdefault("schemas", {})
             spec = ModelSpec.model_json_schema(ref_template="#/components/schemas/{model}")

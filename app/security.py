@@ -16,7 +16,7 @@ from driftline.keys import KeyStore
 from driftline.local import is_loopback
 
 BODY_TYPES = ("application/json", "application/x-ndjson", "application/octet-stream", "multipart/form-data")
-OPEN = re.compile(r"^/(livez|readyz|docs|redoc|openapi\.json)?$")
+OPEN = re.compile(r"^/(livez|readyz|docs|openapi\.json|swagger/[\w.-]+)?$")
 SCOPES = [
     (re.compile(r"^/metrics$"), {"metrics"}),
     (re.compile(r"^/v1/models/[^/]+/predict$"), {"predict"}),
@@ -107,7 +107,8 @@ class Gatekeeper:
             if is_complete or is_stream:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), self.read_timeout)
+                async with asyncio.timeout(self.read_timeout):
+                    message = await receive()
             except TimeoutError:
                 raise Late(f"the body did not come within {self.read_timeout:g} s", code="slow_body") from None
             received += len(message.get("body", b""))

@@ -104,10 +104,14 @@ class Memory(Frozen):
 
 
 class Trigger(Frozen):
-    """When waiting labels are learned: at so many, or once the oldest has waited so long (seconds)."""
+    """When waiting labels are learned: at so many, or once the oldest has waited so long (seconds).
+
+    Behind a drift alarm, so many labels as ``alarm`` says are learned as they come.
+    """
 
     labels: int = Field(32, ge=1, le=1_000_000)
     seconds: float = Field(2.0, ge=0, le=86_400)
+    alarm: int = Field(512, ge=0, le=1_000_000)
 
 
 class Gate(Frozen):

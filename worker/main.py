@@ -16,6 +16,7 @@ from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
 from driftline.store.lease import Lease
+from driftline.tasks import end
 from worker.model_store import ModelStore
 from worker.sources import Source, parse_sources
 from worker.sources.intake import Intake
@@ -55,21 +56,19 @@ class Worker:
         """Owns and learns models until it is stopped."""
         await self.connection.until_available(STORE_SECONDS)
         logger.info("worker %s learns", self.owner)
-        helpers = [asyncio.create_task(task) for task in (self._listen(), self._own_models(), self._renew())]
-        stopped = asyncio.create_task(self._stop.wait())
+        helpers = [asyncio.create_task(task) for task in (self._own_models(), self._listen(), self._renew())]
+        owning, stopped = helpers[0], asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([*helpers, stopped], return_when=asyncio.FIRST_COMPLETED)
             for helper in helpers:
                 if helper.done():
                     helper.result()
         finally:
-            helpers[1].cancel()
+            await end(owning)
             for owned in self.owned.values():
                 owned.trainer.stop()
             await asyncio.gather(*(owned.task for owned in self.owned.values()), return_exceptions=True)
-            for task in (*helpers, stopped):
-                task.cancel()
-            await asyncio.gather(*helpers, stopped, return_exceptions=True)
+            await end(*helpers, stopped)
             self.thread.shutdown()
             await self.connection.close()
 
@@ -88,7 +87,8 @@ class Worker:
                         await self._try_to_own(name, uid)
             self._look.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), self.settings.poll_seconds * random.uniform(0.8, 1.2))
+                async with asyncio.timeout(self.settings.poll_seconds * random.uniform(0.8, 1.2)):
+                    await self._look.wait()
 
     async def _try_to_own(self, name: str, uid: str) -> None:
         lease = Lease(self.connection, uid, self.owner, self.settings.lease_seconds)
@@ -113,9 +113,7 @@ class Worker:
             logger.exception("the trainer of model %s ended", uid)
             await self._give_up(uid, trainer, error)
         finally:
-            for intake in intakes:
-                intake.cancel()
-            await asyncio.gather(*intakes, return_exceptions=True)
+            await end(*intakes)
             with contextlib.suppress(Unavailable):
                 await trainer.lease.release()
             self.owned.pop(uid, None)

@@ -266,9 +266,12 @@ class Trainer:
         return max(self._retry_at, self.publishing.due_at) - time.monotonic()
 
     def _trigger_seconds(self) -> float:
-        """Seconds until the oldest waiting label has waited long enough."""
+        """Seconds until the oldest waiting label has waited long enough; behind a drift alarm none has to."""
+        alarms, trigger = self.learner.alarms, self.learner.spec.recipe.trigger
+        if alarms and self.head.offset - alarms[-1].at < trigger.alarm:
+            return 0.0
         oldest = self.store.now() if self._oldest is None else self._oldest
-        return oldest + self.learner.spec.recipe.trigger.seconds - self.store.now()
+        return oldest + trigger.seconds - self.store.now()
 
     @property
     def _checkpointed_step(self) -> int:
@@ -315,7 +318,8 @@ class Trainer:
         if self.is_unpublished and not self.paused:
             seconds = min(seconds, self._seconds_to_retry())
         try:
-            await asyncio.wait_for(self.wake.wait(), max(0.01, seconds))
+            async with asyncio.timeout(max(0.01, seconds)):
+                await self.wake.wait()
         except TimeoutError:
             return
 

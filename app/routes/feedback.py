@@ -154,7 +154,8 @@ async def _lines(receive: Receive, most_bytes: int, seconds: float) -> AsyncIter
     rest = b""
     while True:
         try:
-            message = await asyncio.wait_for(receive(), seconds if rest else None)
+            async with asyncio.timeout(seconds if rest else None):
+                message = await receive()
         except TimeoutError:
             yield InvalidInput("the last line has no end", code="unfinished_line")
             return

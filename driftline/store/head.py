@@ -83,19 +83,7 @@ class Commit(msgspec.Struct, frozen=True):
     metrics: dict[str, Any] | None = None
 
 
-COMMITTED = [
-    "meta",
-    "epoch",
-    "head",
-    "steps",
-    "versions",
-    "coverage",
-    "pending",
-    "exceptions",
-    "jobs",
-    "progress",
-    "metrics",
-]
+COMMITTED = "meta epoch head steps versions coverage pending exceptions jobs progress metrics".split()
 """What a commit touches, in the order of ``commit.lua``."""
 
 

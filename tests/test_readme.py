@@ -1,0 +1,83 @@
+"""The README, followed to the letter: each shell block runs against a running Driftline."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+from tests.services import Instance, up
+
+pytestmark = pytest.mark.timeout(180)
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def here(code: str, instance: Instance) -> str:
+    """The code of the README, for a server on another port."""
+    assert "http://127.0.0.1:8000" in code
+    return code.replace("http://127.0.0.1:8000", instance.url)
+
+
+def run_shell(script: str, folder: Path) -> str:
+    if shutil.which("curl") is None:
+        missing("curl")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_curl_is_in_a_block_that_is_run() -> None:
+    assert README.count("curl -") == sum(block.count("curl -") for block in SHELL)
+
+
+def test_the_way_from_create_to_retrain(tmp_path: Path) -> None:
+    blocks = [block for block in SHELL if "keys create" not in block]
+    with up(tmp_path) as instance:
+        answers = run_shell(here("\necho\n".join(blocks), instance), tmp_path)
+        created, predicted, accepted, receipt, job = (json.loads(line) for line in answers.splitlines() if line)
+        assert (created["name"], created["version"]) == ("weather", 1)
+        (prediction,) = predicted["predictions"]
+        assert accepted["items"] == [{"id": f"p:{prediction['id']}", "status": "queued"}]
+        assert accepted["durability"] == "fsync_always"
+        assert receipt["state"] in ("queued", "learned", "served")
+        assert job["state"] in ("queued", "running", "succeeded")
+        done = instance.client.wait_for_job(job["id"], 60)
+        assert done["state"] == "succeeded", done
+        assert instance.client.wait_served("weather", receipt["id"])["state"] == "served"
+
+
+def test_the_python_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = PYTHON
+    with up(tmp_path) as instance:
+        run_shell(here(SHELL[0], instance), tmp_path)
+        exec(compile(here(code, instance), "README.md", "exec"), {})
+    assert "'state': 'served'" in capsys.readouterr().out
+
+
+def test_keys(tmp_path: Path) -> None:
+    (block,) = (block for block in SHELL if "keys create" in block)
+    with up(tmp_path) as instance:
+        *_, models = run_shell(here(block, instance), tmp_path).splitlines()
+        assert json.loads(models) == {"models": []}
+        keyless = run_shell(f"curl -sS {instance.url}/v1/models", tmp_path)
+        assert json.loads(keyless)["error"]["code"] == "no_key"

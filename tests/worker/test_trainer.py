@@ -1,0 +1,166 @@
+"""When a trainer learns, what it does with trouble, and how jobs end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from driftline.records import Command, Item
+from tests.worker.conftest import Bench, labelled
+from worker.model_store import ModelStore
+from worker.trainer import Trainer
+
+pytestmark = pytest.mark.anyio
+
+NEVER = {"labels": 100_000, "seconds": 3600}
+
+
+@asynccontextmanager
+async def running(bench: Bench, store: ModelStore) -> AsyncIterator[Trainer]:
+    trainer = await bench.trainer(store)
+    task = asyncio.create_task(trainer.run())
+    try:
+        yield trainer
+    finally:
+        trainer.stop()
+        await task
+
+
+async def offset_is(store: ModelStore, offset: int, seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while (await store.history.head()).offset < offset:
+            await asyncio.sleep(0.02)
+
+
+async def add(store: ModelStore, trainer: Trainer, items: list[Item] | list[Command]) -> None:
+    await store.log.append(items)
+    trainer.wake.set()
+
+
+async def test_labels_are_learned_at_a_count(bench: Bench) -> None:
+    store = await bench.model(recipe={"trigger": {"labels": 20, "seconds": 3600}})
+    async with running(bench, store) as trainer:
+        await add(store, trainer, labelled(19))
+        await asyncio.sleep(0.3)
+        assert (await store.history.head()).offset == 0
+        await add(store, trainer, labelled(1, first=19))
+        await offset_is(store, 20)
+
+
+async def test_labels_are_learned_at_an_age(bench: Bench) -> None:
+    store = await bench.model(recipe={"trigger": {"labels": 1000, "seconds": 0.3}})
+    async with running(bench, store) as trainer:
+        await add(store, trainer, labelled(3))
+        await offset_is(store, 3)
+
+
+async def test_behind_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench) -> None:
+    store = await bench.model(recipe={"trigger": {"labels": 600, "seconds": 3600, "alarm": 300}})
+    right = [item for item in labelled(700, answered=1) if item.label == 1][:300]
+    wrong = [item for item in labelled(700, first=700, answered=0) if item.label == 1][:300]
+    async with running(bench, store) as trainer:
+        await add(store, trainer, [*right, *wrong])
+        await offset_is(store, 600)
+        assert [alarm.kind for alarm in trainer.learner.alarms]
+        await add(store, trainer, labelled(2, first=5000))
+        await offset_is(store, 602)
+        await add(store, trainer, labelled(200, first=6000))
+        await offset_is(store, 802)
+        await add(store, trainer, labelled(2, first=7000))
+        await asyncio.sleep(0.3)
+        assert (await store.history.head()).offset == 802, "the alarm is long ago"
+
+
+async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench) -> None:
+    store = await bench.model()
+    async with running(bench, store) as trainer:
+        await add(store, trainer, [Command("p", "pause")])
+        await offset_is(store, 0)
+        async with asyncio.timeout(10):
+            while not await store.is_paused():
+                await asyncio.sleep(0.02)
+        await add(store, trainer, labelled(64))
+        await asyncio.sleep(0.3)
+        assert (await store.history.head()).learned == 0
+        await add(store, trainer, [Command("r", "resume")])
+        await offset_is(store, 66)
+    assert (await store.history.head()).learned == 64
+
+
+async def test_a_record_that_fails_is_quarantined_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await bench.model()
+    trainer = await bench.trainer(store)
+    learn = type(trainer).compute
+
+    async def fail_on_13(self: Trainer, function, *arguments):  # type: ignore[no-untyped-def]
+        if getattr(function, "__name__", "") == "learn" and 13 in arguments[1]:
+            raise ZeroDivisionError("a network of the user's")
+        return await learn(self, function, *arguments)
+
+    monkeypatch.setattr(Trainer, "compute", fail_on_13)
+    await store.log.append(labelled(32))
+    await bench.train(store)
+    state = await store.history.exception(13)
+    assert state == ("quarantined", "ZeroDivisionError: a network of the user's")
+    assert [await store.history.exception(n) for n in (12, 14)] == [None, None]
+    assert (await store.history.head()).learned == 32
+
+
+async def test_a_job_that_waits_is_cancelled_before_it_begins_and_one_that_runs_at_once(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(300))
+    await bench.train(store)
+    long = {"recipe": {}, "edits": [], "epochs": 1000, "reason": ""}
+    jobs = [f"{store.uid}-{n}" for n in (1, 2)]
+    async with running(bench, store) as trainer:
+        await add(store, trainer, [Command(job, "retrain", long) for job in jobs])
+        await state_is(store, jobs[0], "running")
+        await add(store, trainer, [Command("c2", "cancel", {"job": jobs[1]})])
+        await state_is(store, jobs[1], "cancelled")
+        await add(store, trainer, labelled(32, first=300))
+        await offset_is(store, 335)
+        await add(store, trainer, [Command("c1", "cancel", {"job": jobs[0]})])
+        await state_is(store, jobs[0], "cancelled")
+    assert (await store.history.head()).learned == 332, "the stream is learned while a job runs"
+
+
+async def test_a_job_changes_the_network_only_when_it_is_promoted(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(300))
+    await bench.train(store)
+    good = {"recipe": {}, "edits": [{"type": "activation", "to": "gelu"}], "epochs": 3, "reason": ""}
+    harmful = {"recipe": {"optimizer": {"name": "sgd", "learning_rate": 100.0}}, "edits": [], "epochs": 3, "reason": ""}
+    await store.log.append([Command(f"{store.uid}-good", "retrain", good), *labelled(40, first=300)])
+    await bench.train(store)
+    done = await store.history.job(f"{store.uid}-good")
+    assert done is not None and (done.state, done.promoted) == ("succeeded", True), done
+    spec = await store.spec()
+    assert "gelu" in json.dumps(spec["network"])
+    await store.log.append([Command(f"{store.uid}-harmful", "retrain", harmful), *labelled(1500, first=400)])
+    await bench.train(store)
+    done = await store.history.job(f"{store.uid}-harmful")
+    assert done is not None and not done.promoted and done.report, done
+    assert (await store.spec())["recipe"]["optimizer"]["name"] == "adamw"
+
+
+async def state_is(store: ModelStore, job: str, state: str) -> None:
+    async with asyncio.timeout(30):
+        while (found := await store.history.job(job)) is None or found.state != state:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_rollback_is_a_new_version_with_the_old_weights(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(300))
+    await bench.train(store)
+    head = await store.history.head()
+    await store.log.append([Command("back", "rollback", {"version": 1})])
+    await bench.train(store)
+    first, last = await store.history.version(1), await store.history.version(head.version + 1)
+    weights = [store.publisher.read(version.manifest)[1].tensors for version in (first, last)]
+    assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
+    assert (await store.history.head()).offset == 301
