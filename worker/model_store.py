@@ -6,13 +6,13 @@ import json
 import time
 from typing import Any
 
+from driftline.publisher import Publisher
 from driftline.records import Record
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import Connection, store_errors
 from driftline.store.head import History
 from driftline.store.log import Log
-from worker.publisher import Publisher
 
 
 class ModelStore:

@@ -14,14 +14,15 @@ import msgspec
 
 from driftline.errors import DriftlineError, Unavailable
 from driftline.learning.learner import Outcome
+from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
 from driftline.store.head import Commit, Job, Step, Version
 from driftline.store.lease import Lease
 from driftline.store.log import Entry
 from worker import jobs
+from worker.budget import Budget
 from worker.commands import REFUSALS, Effect, carry_out, must_wait
 from worker.model_store import ModelStore
-from worker.publisher import Budget, Position
 from worker.recovery import recover
 from worker.retention import Retention
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from driftline import inputs
 from driftline.errors import Conflict, InvalidInput
 from driftline.learning.learner import Learner
 from driftline.networks import bundle
+from driftline.publisher import Publisher
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import Model
 from driftline.store.head import Version
@@ -187,20 +187,4 @@ def _json(text: bytes | str) -> Any:
 def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes | None) -> Version:
     tensors = bundle.weights_from_bytes(weights) if weights is not None else None
     learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=services.settings.factories)
-    data = bundle.weights_to_bytes(learner.publishable())
-    manifest = bundle.Manifest(
-        kind="version",
-        model=uid,
-        version=1,
-        parent=None,
-        step=0,
-        offset=0,
-        spec=learner.spec.model_dump(mode="json"),
-        classes=learner.classes,
-        created=time.time(),
-        files={"weights": bundle.File(services.artifacts.put(uid, data), len(data))},
-    )
-    digest = services.artifacts.put(uid, bundle.encode(manifest))
-    return Version(
-        version=1, manifest=digest, parent=None, step=0, offset=0, created=manifest.created, reason="created"
-    )
+    return Publisher(services.artifacts, uid).first(learner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,14 +13,14 @@ import numpy as np
 import pytest
 
 from driftline.learning.learner import Learner
-from driftline.networks import bundle
+from driftline.publisher import Publisher
 from driftline.records import Answer, Item
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
-from driftline.store.head import Commit, Version
+from driftline.store.head import Commit
 from driftline.store.keys import new_uid
 from driftline.store.lease import Lease
 from tests.services import spec
@@ -65,20 +64,7 @@ class Bench:
         uid = uid or new_uid()
         found = parse(ModelSpec, spec(name, **changes))
         learner = Learner.create(found, seed=int(uid, 16), factories=self.settings.factories)
-        data = bundle.weights_to_bytes(learner.publishable())
-        manifest = bundle.Manifest(
-            kind="version",
-            model=uid,
-            version=1,
-            step=0,
-            offset=0,
-            spec=found.model_dump(mode="json"),
-            classes=learner.classes,
-            created=time.time(),
-            files={"weights": bundle.File(self.artifacts.put(uid, data), len(data))},
-        )
-        digest = self.artifacts.put(uid, bundle.encode(manifest))
-        first = Version(1, digest, None, 0, 0, manifest.created, "created")
+        first = await asyncio.to_thread(Publisher(self.artifacts, uid).first, learner)
         await Catalog(self.connection).create(uid, found.model_dump(mode="json"), first)
         return ModelStore(self.connection, self.artifacts, uid, self.settings)
 

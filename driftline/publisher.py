@@ -12,25 +12,6 @@ from driftline.networks import bundle
 from driftline.store.artifacts import Artifacts
 from driftline.store.head import Checkpoint, Version
 
-SHARE = 0.1
-"""At most this share of the trainer's time goes into each of publishing and checkpoints."""
-
-
-class Budget:
-    """Allows something again only once the rest has had its share of the time."""
-
-    def __init__(self, share: float = SHARE) -> None:
-        self.share = share
-        self.due_at = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        return time.monotonic() >= self.due_at
-
-    def spent(self, seconds: float) -> None:
-        """Takes ``seconds`` that have just gone into it."""
-        self.due_at = time.monotonic() + seconds * (1 - self.share) / self.share
-
 
 @dataclass(frozen=True)
 class Position:
@@ -38,6 +19,9 @@ class Position:
 
     step: int
     offset: int
+
+
+START = Position(0, 0)
 
 
 class Publisher:
@@ -48,7 +32,7 @@ class Publisher:
         self.uid = uid
 
     def version(
-        self, learner: Learner, number: int, parent: int, at: Position, reason: str, scores: dict[str, Any]
+        self, learner: Learner, number: int, parent: int | None, at: Position, reason: str, scores: dict[str, Any]
     ) -> Version:
         """Writes the learner's weights as a version; it is live once it is committed."""
         data = bundle.weights_to_bytes(learner.publishable())
@@ -56,6 +40,10 @@ class Publisher:
         manifest = self._manifest("version", learner, at, files, version=number, parent=parent, scores=scores)
         digest = self.artifacts.put(self.uid, bundle.encode(manifest))
         return Version(number, digest, parent, at.step, at.offset, manifest.created, reason, scores)
+
+    def first(self, learner: Learner) -> Version:
+        """Writes version 1 of a new model."""
+        return self.version(learner, 1, None, START, "created", {})
 
     def checkpoint(self, learner: Learner, state: State, at: Position) -> Checkpoint:
         """Writes the learner's whole state."""
