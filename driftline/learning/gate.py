@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
+from driftline.networks import bundle
 from driftline.networks.build import Served
 
 FIRST_LABELS = 30
@@ -66,21 +67,21 @@ class Comparison:
 
 @torch.no_grad()
 def errors(module: Served, examples: Examples) -> Tensor:
-    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units."""
+    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite."""
     if not len(examples):
         return torch.zeros(0)
     module.eval()
     outputs = module.predict(examples.inputs)
     if module.is_regression:
-        return (outputs[:, 0] - examples.targets).abs()
+        return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=torch.finfo(torch.float32).max)
     if not outputs.shape[1]:
         return torch.ones(len(examples))
-    return (outputs.argmax(1) != examples.targets).float()
+    return ((outputs.argmax(1) != examples.targets) | outputs.isnan().any(1)).float()
 
 
 def is_finite(module: Served) -> bool:
-    """Whether every weight is a finite number."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters())
+    """Whether every weight and buffer is a finite number."""
+    return all(bundle.is_finite(name, tensor) for name, tensor in module.state_dict().items())
 
 
 def decide(comparisons: list[Comparison]) -> Decision:

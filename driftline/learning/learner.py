@@ -24,7 +24,7 @@ from driftline.networks.build import Served, build
 from driftline.networks.edits import Edited, apply_all, parse_edits
 from driftline.networks.edits.add_classes import AddClasses
 from driftline.records import Item, Plan
-from driftline.spec import ModelSpec, parse
+from driftline.spec import ModelSpec, Recipe, parse
 
 MOST_ALARMS = 20
 
@@ -269,22 +269,27 @@ class Learner:
     @property
     def champion_classes(self) -> list[int | str]:
         """The classes that the champion answers: those of the learner, up to its width."""
-        return self.classes[: _width(self.champion)]
+        return self.classes[: self._width(self.champion)]
 
     def change_recipe(self, changes: Mapping[str, Any]) -> None:
-        """Merges changes over the recipe; :class:`InvalidInput` where they do not fit."""
-        spec = changed_recipe(self.spec, changes)
-        before, recipe = self.spec.recipe, spec.recipe
-        self.trainee.spec = spec
-        if recipe.optimizer != before.optimizer:
-            self.trainee.renew_optimizer()
+        """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit."""
+        before = self.spec.recipe
+        trainees = [self.trainee, self.retraining.trainee] if self.retraining else [self.trainee]
+        specs = [changed_recipe(trainee.spec, changes) for trainee in trainees]
+        for trainee, spec in zip(trainees, specs, strict=True):
+            trainee.follow(spec)
+        self._follow(before)
+
+    def _follow(self, before: Recipe) -> None:
+        """Lets all that is not trained follow a recipe that has taken the place of ``before``."""
+        recipe, empty = self.spec.recipe, Examples.empty(self.spec)
         if recipe.detector != before.detector:
             self.detector = recipe.detector.start()
         if recipe.memory.size != before.memory.size:
-            kept, self.memory = self.memory.examples, Memory(recipe.memory.size, Examples.empty(spec))
+            kept, self.memory = self.memory.examples, Memory(recipe.memory.size, empty)
             self.memory.add(kept, self.trainee.generator)
         if recipe.gate.holdout_size != before.gate.holdout_size:
-            held, self.holdout = self.holdout.current(), Holdout(recipe.gate.holdout_size, Examples.empty(spec))
+            held, self.holdout = self.holdout.current(), Holdout(recipe.gate.holdout_size, empty)
             self.holdout.add(held)
 
     def retrain(
@@ -314,10 +319,18 @@ class Learner:
         self.retraining = Retraining(job, edited.spec, edited.classes, edited.module, both, epochs, seed)
 
     def finish(self) -> Outcome:
-        """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with."""
+        """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
+
+        Raises:
+            InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
+        """
         job = self.retraining
         if job is None:
             raise InvalidInput("no retrain job is running", code="no_job")
+        for arrived, added in zip(self.classes, job.classes, strict=False):
+            if (type(arrived), arrived) != (type(added), added):
+                message = f"the job added the class {added!r}, and meanwhile {arrived!r} has arrived; retrain again"
+                raise InvalidInput(message, code="classes_clash", field="edits", value=added)
         new = self.classes[len(job.classes) :]
         if new:
             edited = AddClasses(classes=new).apply(job.trainee.spec, job.classes, job.trainee.module)
@@ -326,7 +339,8 @@ class Learner:
         job.catch_up()
         decision = self._judge(None, job.trainee.module)
         if decision.promoted:
-            self.trainee, self.classes = job.trainee, job.classes
+            before, self.trainee, self.classes = self.spec.recipe, job.trainee, job.classes
+            self._follow(before)
             self.anchor, self.anchored_at = self.champion, self.learned
         self.retraining = None
         return Outcome(self.digest(), decision=decision)
@@ -372,8 +386,8 @@ class Learner:
         data = {
             "spec": self.spec.model_dump(mode="json"),
             "classes": self.classes,
-            "champion_width": _width(self.champion),
-            "anchor_width": _width(self.anchor),
+            "champion_width": self._width(self.champion),
+            "anchor_width": self._width(self.anchor),
             "seed": self.seed,
             "learned": self.learned,
             "anchored_at": self.anchored_at,
@@ -398,7 +412,7 @@ class Learner:
         learner.memory.load(part(tensors, "memory"), data["memory"])
         learner.holdout.load(part(tensors, "holdout"), data["holdout"])
         learner.prequential.load(data["prequential"])
-        learner.detector = data["detector"]
+        learner.detector = copy.deepcopy(data["detector"])
         learner.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
         learner.learned, learner.anchored_at = data["learned"], data["anchored_at"]
         if data["retraining"] is not None:
@@ -412,9 +426,9 @@ class Learner:
         module.load_state_dict(dict(tensors))
         return module
 
-
-def _width(module: Served) -> int:
-    return int(getattr(module.output, "out_features", 0))
+    def _width(self, module: Served) -> int:
+        """How many classes a champion or an anchor answers. A network with an output of its own never takes more."""
+        return int(getattr(module.output, "out_features", len(self.classes)))
 
 
 def _with_scales(module: Served, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

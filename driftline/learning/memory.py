@@ -26,6 +26,11 @@ class _Slots:
         """A copy of all rows that are kept."""
         return self.rows.take(torch.arange(self.filled))
 
+    def _set(self, rows: Examples) -> None:
+        """Takes a copy of rows in the place of what is kept: they are written over later."""
+        self.filled = len(rows)
+        self.rows = rows.take(torch.arange(self.filled))
+
     def _write(self, slots: Tensor, new: Examples) -> None:
         """Puts rows into slots; a later row wins where two have the same."""
         highest = int(slots.max()) + 1
@@ -111,8 +116,7 @@ class Memory(_Slots):
 
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, list]) -> None:  # type: ignore[type-arg]
         """Sets the state that :meth:`tensors` and :meth:`data` gave."""
-        self.rows = Examples.from_tensors(tensors)
-        self.filled = len(self.rows)
+        self._set(Examples.from_tensors(tensors))
         self.seen = dict(data["seen"])
         self.full = set(data["full"])
         self._slots = {label: list(slots) for label, slots in data["slots"]}
@@ -149,6 +153,5 @@ class Holdout(_Slots):
         return {"arrived": self.arrived, "since": self.since}
 
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, int]) -> None:
-        self.rows = Examples.from_tensors(tensors)
-        self.filled = len(self.rows)
+        self._set(Examples.from_tensors(tensors))
         self.arrived, self.since = data["arrived"], data["since"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from driftline.learning.examples import Examples
 from driftline.learning.optimizers import load_state, state_of
@@ -35,7 +35,7 @@ class Trainee:
 
     def update(self, examples: Examples) -> str | None:
         """One gradient update; or the reason why it was not made: a loss or a gradient that is not finite."""
-        self.module.train()
+        _train(self.module, len(examples))
         self.optimizer.zero_grad()
         outputs = self.module(examples.inputs)
         losses = self.spec.loss(outputs, self.module.scaled_targets(examples.targets))
@@ -61,6 +61,12 @@ class Trainee:
             self.chance = torch.get_rng_state()
             torch.set_rng_state(outside)
 
+    def follow(self, spec: ModelSpec) -> None:
+        """Goes on by another recipe; another optimizer starts anew."""
+        before, self.spec = self.spec.recipe, spec
+        if spec.recipe.optimizer != before.optimizer:
+            self.renew_optimizer()
+
     def replace(self, spec: ModelSpec, module: Served, kept: Sequence[Kept]) -> None:
         """Goes on with an edited module; the optimizer keeps its state for what was kept."""
         before = state_of(self.optimizer, self.parameter_names)
@@ -83,6 +89,15 @@ class Trainee:
         load_state(self.optimizer, self.parameter_names, part(tensors, "optimizer"))
         self.generator.set_state(tensors["generator"])
         self.chance = tensors["chance"]
+
+
+def _train(module: nn.Module, rows: int) -> None:
+    """Training mode. A single row has no variance: batch normalisation then takes its running one."""
+    module.train()
+    if rows == 1:
+        for layer in module.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
 
 
 def _carried(

@@ -39,7 +39,7 @@ class Served(nn.Module):
         """Logits ``[batch, classes]``, or values ``[batch, 1]`` in units of the target's running deviation."""
         scaled = {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.names}
         hidden = self.network(**scaled) if self.takes_names else self.network(_joined(scaled))
-        result: Tensor = self.output(hidden.flatten(1))
+        result: Tensor = self.output(hidden.flatten(1) if hidden.dim() > 1 else hidden.unsqueeze(1))
         return result
 
     def predict(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -109,6 +109,9 @@ def _sequential(layers: Sequence[Layer], rows: TensorSpec, path: str) -> tuple[n
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     example = torch.zeros((1, *rows.shape), dtype=getattr(torch, rows.dtype))
     for index, (name, layer) in enumerate(zip(layer_names(layers), layers, strict=True)):
+        if hasattr(nn.Sequential(), name):
+            message = f"{path}.{index}.name: {name!r} is a name that torch needs itself; choose another"
+            raise InvalidInput(message, field=f"{path}.{index}.name", value=name)
         if layer.type == "conv2d" and example.dim() == 3:
             modules[f"{name}_channel"] = AddChannel()
             example = example.unsqueeze(1)

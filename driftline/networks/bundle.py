@@ -66,7 +66,7 @@ def decode(data: bytes) -> Manifest:
     """The manifest that :func:`encode` wrote; :class:`CorruptData` where it is none."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptData(f"not a manifest: {error}", code="artifact_damaged") from None
     if manifest.format != FORMAT:
         raise CorruptData(
@@ -99,7 +99,7 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise _misfit(name, f"it is missing; the network has it with shape {list(tensor.shape)}")
         if tensors[name].shape != tensor.shape:
             raise _misfit(name, f"its shape is {list(tensors[name].shape)} where the network has {list(tensor.shape)}")
-        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all() | _may_be_infinite(name)):
+        if not is_finite(name, tensors[name].to(tensor.dtype)):
             raise _misfit(name, "it holds numbers that are not finite")
     for name in tensors:
         if name not in own:
@@ -107,8 +107,9 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     module.load_state_dict(dict(tensors))
 
 
-def _may_be_infinite(name: str) -> bool:
-    return name.endswith(".limit")
+def is_finite(name: str, tensor: Tensor) -> bool:
+    """Whether all numbers of a module's tensor are finite, as they must be to be served; only a scale may have no limit."""
+    return name.endswith(".limit") or bool(torch.isfinite(tensor).all())
 
 
 def _misfit(name: str, reason: str) -> InvalidInput:

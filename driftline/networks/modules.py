@@ -76,7 +76,7 @@ class RunningScale(nn.Module):
         delta = mean - self.mean
         merged = (before * self.variance + rows * variance + delta**2 * (before * rows / total)) / total
         self.mean.copy_(self.mean + delta * (rows / total))
-        self.variance.copy_(merged)
+        self.variance.copy_(merged.clamp(max=torch.finfo(self.variance.dtype).max))
         # A constant feature has only rounding noise around its mean: it must not be blown up.
         floor = (1e-6 * self.mean.double()) ** 2 + 1e-12
         self.inverse.copy_(torch.rsqrt(merged + floor))

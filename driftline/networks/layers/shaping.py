@@ -35,7 +35,7 @@ class Reshape(Layer):
 
         if math.prod(self.shape) != math.prod(shape):
             raise ValueError(f"{math.prod(shape)} numbers do not fill {self.shape}")
-        return nn.Sequential(nn.Flatten(), nn.Unflatten(1, tuple(self.shape)))
+        return nn.Sequential(Flatten().build(shape), nn.Unflatten(1, tuple(self.shape)))
 
 
 class Dropout(Layer):

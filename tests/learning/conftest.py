@@ -1,0 +1,93 @@
+"""Small worlds to learn, and learners that play them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from driftline.learning.examples import Examples
+from driftline.learning.learner import Learner, Outcome, State
+from driftline.networks import bundle
+from driftline.records import Answer, Item, Plan, Route
+from driftline.spec import ModelSpec, parse
+
+WIDTH = 4
+# As a worker has it; more would only wait for each other here.
+torch.set_num_threads(1)
+
+
+def spec(**changes: Any) -> ModelSpec:
+    """A small spec of two classes."""
+    small = {"preset": "mlp", "hidden": [8]}
+    whole = {"name": "m", "task": "classification", "inputs": {"shape": [WIDTH]}, "classes": [0, 1], "network": small}
+    return parse(ModelSpec, whole | changes)
+
+
+def learner(**changes: Any) -> Learner:
+    return Learner.create(spec(**changes), seed=7)
+
+
+def item(row: Sequence[float], label: int | str | float, name: str = "i", **changes: Any) -> Item:
+    return Item(name, {"inputs": np.asarray(row, np.float32).tobytes()}, label, **changes)
+
+
+def world(count: int, first: int = 0, names: Sequence[int | str] = (0, 1), route: Route = "live") -> list[Item]:
+    """Items whose class is told by the first number: the higher it is, the later in ``names``."""
+    rows = np.random.default_rng(first + 1).normal(size=(count, WIDTH)).astype(np.float32)
+    cuts = np.quantile(rows[:, 0], np.arange(1, len(names)) / len(names)) if len(names) > 2 else [0.0]
+    labels = np.searchsorted(cuts, rows[:, 0])
+    pairs = zip(rows, labels, strict=True)
+    return [item(row, names[label], f"i{first + n}", route=route) for n, (row, label) in enumerate(pairs)]
+
+
+def values(count: int, first: int = 0) -> list[Item]:
+    """Items of a regression: around 1000, in steps of the first number."""
+    rows = np.random.default_rng(first + 1).normal(size=(count, WIDTH)).astype(np.float32)
+    return [item(row, float(1000 + 50 * row[0]), f"i{first + n}") for n, row in enumerate(rows)]
+
+
+def answered(items: Sequence[Item], is_right: bool) -> list[Item]:
+    """Items as if they had been served, and rightly or wrongly so."""
+    return [
+        Item(i.id, i.inputs, i.label, answer=Answer(1, i.label if is_right else 1 - i.label, bytes(8)))  # type: ignore[arg-type, operator]
+        for i in items
+    ]
+
+
+def play(learner: Learner, items: Sequence[Item], size: int = 16, updates: int = 2) -> list[Outcome]:
+    """Learns items in steps of ``size``, each of which publishes."""
+    return [
+        learner.learn(items[start : start + size], range(start + 1, start + 1 + len(items[start : start + size])), plan)
+        for start in range(0, len(items), size)
+        for plan in [Plan(updates=updates, publish=True)]
+    ]
+
+
+def through_files(state: State) -> State:
+    """The state as a checkpoint gives it back."""
+    tensors = bundle.weights_from_bytes(bundle.weights_to_bytes(state.tensors))
+    return State(tensors, json.loads(json.dumps(state.data)))
+
+
+def assert_same(one: State, other: State) -> None:
+    """Bit for bit."""
+    assert json.dumps(one.data, sort_keys=True) == json.dumps(other.data, sort_keys=True)
+    assert one.tensors.keys() == other.tensors.keys()
+    differing = [name for name, tensor in one.tensors.items() if not torch.equal(tensor, other.tensors[name])]
+    assert not differing
+
+
+def accuracy(learner: Learner, items: Sequence[Item]) -> float:
+    """Of the champion."""
+    examples = examples_of(learner, items)
+    with torch.no_grad():
+        answers = learner.champion.eval().predict(examples.inputs).argmax(1)
+    return float((answers == examples.targets).float().mean())
+
+
+def examples_of(learner: Learner, items: Sequence[Item]) -> Examples:
+    return Examples.of(learner.spec, items, {(type(name), name): n for n, name in enumerate(learner.classes)})

@@ -1,0 +1,176 @@
+"""A candidate takes the champion's place unless it is shown to be worse."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftline.learning import gate
+from driftline.learning.gate import Comparison, decide
+from driftline.learning.learner import Learner
+from driftline.networks.build import build
+from driftline.records import Plan
+from tests.learning.conftest import examples_of, item, learner, spec, through_files, values, world
+
+BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
+
+
+def compared(candidate: list[float], other: list[float]) -> Comparison:
+    return Comparison("held-out labels", torch.tensor(candidate), torch.tensor(other))
+
+
+def more_errors(count: int, rows: int = 100) -> Comparison:
+    """Two that err alike, but for ``count`` rows that only the candidate gets wrong."""
+    return compared([1.0] * count + [0.0] * (rows - count), [0.0] * rows)
+
+
+def straight(angle: float = 0.0, **changes: Any) -> Learner:
+    """A learner whose champion answers by the first number alone, turned by so many degrees towards the second."""
+    found = learner(network={"layers": []}, **changes)
+    turn(found, angle)
+    found.champion.load_state_dict(found.module.state_dict())
+    return found
+
+
+def turn(learner: Learner, angle: float) -> None:
+    right = torch.tensor([math.cos(math.radians(angle)), math.sin(math.radians(angle)), 0, 0])
+    with torch.no_grad():
+        learner.module.output.weight.copy_(torch.stack([-right, right]))  # type: ignore[union-attr, operator]
+        learner.module.output.bias.zero_()  # type: ignore[union-attr, operator]
+
+
+def test_worse_by_more_than_two_standard_errors_is_rejected() -> None:
+    decision = decide([more_errors(4)])
+    assert not decision.promoted
+    assert decision.reason == "worse: error 0.040 to 0.000 on 100 held-out labels"
+    assert decision.scores["held-out labels_error"] == pytest.approx(0.04)
+    assert decide([more_errors(3)]).promoted, "1.75 standard errors"
+
+
+def test_one_comparison_that_is_worse_is_enough() -> None:
+    assert not decide([more_errors(0), more_errors(20), more_errors(0)]).promoted
+
+
+@given(BITS)
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_of_two_at_most_one_is_worse(errors: list[tuple[int, int]]) -> None:
+    one, other = [float(a) for a, _ in errors], [float(b) for _, b in errors]
+    assert not (compared(one, other).is_worse and compared(other, one).is_worse)
+    assert decide([compared(one, one)]).promoted
+    if sum(one) <= sum(other):
+        assert decide([compared(one, other)]).promoted
+
+
+def test_the_comparison_is_paired() -> None:
+    hard = torch.rand(50, generator=torch.Generator().manual_seed(0)) * 100
+    slightly = torch.linspace(0.05, 0.15, 50)
+    assert Comparison("labels", hard + slightly, hard).is_worse
+    assert not Comparison("labels", (hard + slightly).flip(0), hard).is_worse
+
+
+def test_few_rows_decide_nothing() -> None:
+    assert decide([]).promoted
+    assert decide([more_errors(9, rows=9)]).promoted
+    assert not decide([more_errors(10, rows=10)]).promoted
+
+
+def test_few_held_out_rows_are_not_compared() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(44), range(44), Plan())
+    turn(found, 180)
+    assert 10 < len(found.holdout) < gate.FEWEST_HELD_OUT
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and decision.promoted and decision.scores == {}
+
+
+def test_the_errors_are_those_of_the_answers() -> None:
+    found = straight()
+    rows = examples_of(found, [item([1, 0, 0, 0], 1), item([-1, 0, 0, 0], 1), item([-2, 0, 0, 0], 0)])
+    assert gate.errors(found.module, rows).tolist() == [0, 1, 0]
+    assert gate.errors(found.module, rows.take(slice(0, 0))).tolist() == []
+    nothing = build(spec(classes="open"), [], seed=0)
+    assert gate.errors(nothing, rows).tolist() == [1, 1, 1]
+
+
+def test_the_errors_of_a_regression_are_in_its_own_units() -> None:
+    found = learner(task="regression", classes=None)
+    found.learn(values(64), range(64), Plan())
+    rows = examples_of(found, values(5, first=500))
+    with torch.no_grad():
+        answers = found.module.predict(rows.inputs)[:, 0]
+    assert gate.errors(found.module, rows).tolist() == (answers - rows.targets).abs().tolist()
+    assert gate.errors(found.module, rows).max() < 500
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+@pytest.mark.parametrize("labels", [1, 100])
+def test_weights_that_are_not_finite_never_pass(mode: str, weight: float, labels: int) -> None:
+    found = straight(recipe={"gate": {"mode": mode}})
+    found.learn(world(labels), range(labels), Plan())
+    with torch.no_grad():
+        found.module.output.weight[0, 0] = weight  # type: ignore[index, union-attr]
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and not decision.promoted and "not finite" in decision.reason
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found.publishable().values() if tensor.dim())
+
+
+def test_a_running_statistic_that_is_not_finite_never_passes() -> None:
+    found = learner(network={"layers": [{"type": "batch_norm"}]})
+    found.module.network.batch_norm1.running_var.fill_(math.inf)  # type: ignore[union-attr, operator]
+    assert not gate.is_finite(found.module)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_answers_that_are_not_finite_are_errors(task: str) -> None:
+    changes: dict[str, Any] = {"task": "regression", "classes": None} if task == "regression" else {}
+    found = learner(**changes, recipe={"gate": {"holdout": 0.5}})
+    items = values(200) if task == "regression" else world(200)
+    found.learn(items, range(200), Plan(publish=True))
+    with torch.no_grad():
+        for parameter in found.module.parameters():
+            parameter.fill_(1e30)
+    assert gate.is_finite(found.module)
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and not decision.promoted
+    assert "Infinity" not in json.dumps(decision.as_json()) and "NaN" not in json.dumps(decision.as_json())
+
+
+def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    turn(found, 180)
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and not decision.promoted and decision.reason.startswith("worse: error 0.99")
+    assert found.champion.output.weight[0, 0] == -1  # type: ignore[index, union-attr]
+    assert found.module.output.weight[0, 0] == 1  # type: ignore[index, union-attr]
+
+
+def test_labels_from_before_an_alarm_do_not_judge() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    found.holdout.alarm()
+    turn(found, 180)
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and decision.promoted
+
+
+def test_small_losses_do_not_add_up_beyond_the_anchor() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(20), range(20), Plan(publish=True))
+    decisions = []
+    for step in range(1, 13):
+        turn(found, step)
+        numbers = range(100 * step, 100 * step + 100)
+        decisions.append(found.learn(world(100, first=100 * step), numbers, Plan(publish=True)).decision)
+    fell = [decision.promoted for decision in decisions if decision is not None]
+    assert fell == [True] * 9 + [False] * 3
+    assert decisions[9] is not None and "of the anchor" in decisions[9].reason
+    assert "latest" not in decisions[9].reason
+    assert Learner.from_state(through_files(found.state_dict())).anchored_at == 20

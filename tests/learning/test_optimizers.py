@@ -1,0 +1,88 @@
+"""Every optimizer goes on from its state as if nothing had happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from driftline.errors import InvalidInput
+from driftline.learning.optimizers import HAS_MOMENTUM, TORCH_NAMES, Optimizer, load_state, state_of
+from driftline.networks import bundle
+from driftline.spec import parse
+
+RECIPES: list[dict[str, Any]] = [
+    *({"name": name} for name in TORCH_NAMES),
+    *({"name": name, "momentum": 0.9, "weight_decay": 0.01} for name in sorted(HAS_MOMENTUM)),
+    {"name": "adamw", "weight_decay": 0.5, "learning_rate": 0.1},
+]
+
+
+def network() -> nn.Module:
+    """Parameters of several shapes, a scalar and one that gets no gradient."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found = nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Linear(4, 2))
+    found.scalar = nn.Parameter(torch.tensor(0.5))
+    found.unused = nn.Parameter(torch.ones(2))
+    return found
+
+
+def names(module: nn.Module) -> list[str]:
+    return [name for name, _ in module.named_parameters()]
+
+
+def update(module: nn.Module, optimizer: torch.optim.Optimizer, times: int = 2, first: int = 0) -> None:
+    for n in range(first, first + times):
+        rows = torch.randn((5, 3), generator=torch.Generator().manual_seed(n))
+        optimizer.zero_grad()
+        (module(rows) * module.scalar).square().sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+@pytest.mark.parametrize("updates", [0, 1, 7])
+def test_two_updates_after_a_round_trip_give_the_same_bits(recipe: dict[str, Any], updates: int) -> None:
+    one = network()
+    optimizer = parse(Optimizer, recipe).build(one)
+    update(one, optimizer, updates)
+    other = network()
+    other.load_state_dict(one.state_dict())
+    copy = parse(Optimizer, recipe).build(other)
+    state = bundle.weights_from_bytes(bundle.weights_to_bytes(state_of(optimizer, names(one))))
+    before = {name: value.clone() for name, value in state.items()}
+    load_state(copy, names(other), state)
+    update(one, optimizer, first=100)
+    update(other, copy, first=100)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert all(torch.equal(state[name], value) for name, value in before.items()), "the state itself stays"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_it_makes_the_loss_smaller(recipe: dict[str, Any]) -> None:
+    module = network()
+    rows = torch.randn((5, 3), generator=torch.Generator().manual_seed(0))
+    optimizer = parse(Optimizer, recipe | {"learning_rate": 0.001}).build(module)
+    before = module(rows).square().sum().item()
+    for _ in range(10):
+        optimizer.zero_grad()
+        module(rows).square().sum().backward()
+        optimizer.step()
+    assert module(rows).square().sum().item() < before
+
+
+def test_parameters_that_are_frozen_stay() -> None:
+    module = network()
+    frozen = next(module.parameters())
+    frozen.requires_grad = False
+    before = frozen.clone()
+    update(module, Optimizer(weight_decay=0.1).build(module))
+    assert torch.equal(frozen, before)
+
+
+@pytest.mark.parametrize("name", sorted(TORCH_NAMES.keys() - HAS_MOMENTUM))
+def test_momentum_is_refused_by_those_that_have_none(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{name} has no momentum; rmsprop and sgd have"):
+        parse(Optimizer, {"name": name, "momentum": 0.9})

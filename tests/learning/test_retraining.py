@@ -1,0 +1,260 @@
+"""A retrain learns beside the stream, does not disturb it, and is gone on with if it is not worse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from driftline.errors import InvalidInput
+from driftline.learning import retraining
+from driftline.learning.examples import Examples
+from driftline.learning.learner import Learner
+from driftline.learning.retraining import Retraining
+from driftline.networks.build import build
+from driftline.records import Item, Plan
+from tests.learning.conftest import (
+    accuracy,
+    answered,
+    assert_same,
+    examples_of,
+    item,
+    learner,
+    play,
+    through_files,
+    world,
+)
+
+OFF = {"gate": {"mode": "off"}}
+GELU = [{"type": "activation", "to": "gelu"}]
+ADD = [{"type": "add_classes", "classes": ["x"]}]
+
+
+def begun(learner: Learner, *arguments: Any) -> Retraining:
+    """The job of a retrain that has just begun."""
+    learner.retrain("job", *arguments)
+    assert learner.retraining is not None
+    return learner.retraining
+
+
+def job(count: int = 100, epochs: int = 2) -> Retraining:
+    """A job by itself, over so many examples, with 64 an update."""
+    one = learner()
+    examples = examples_of(one, world(count))
+    return Retraining("job", one.spec, one.classes, build(one.spec, one.classes, seed=0), examples, epochs, seed=3)
+
+
+def weights(retraining: Retraining) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in retraining.trainee.module.state_dict().items()}
+
+
+def differ(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return any(not torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_an_epoch_is_as_many_updates_as_its_examples_need() -> None:
+    found = job(count=130, epochs=4)
+    assert (found.batch_size, found.total) == (64, 12)
+    seen = []
+    while not found.is_done:
+        seen.append(found.progress)
+        found.advance(5)
+    assert seen == [0, 5 / 12, 10 / 12]
+    assert (found.done, found.progress) == (12, 1)
+    before = weights(found)
+    found.advance(5)
+    assert not differ(before, weights(found)), "a job that is done makes no more updates"
+
+
+def test_slices_of_any_size_come_to_the_same() -> None:
+    one, other = job(epochs=6), job(epochs=6)
+    one.advance(12)
+    for updates in (1, 4, 2, 9):
+        other.advance(updates)
+    assert not differ(weights(one), weights(other))
+
+
+def test_it_learns_its_examples() -> None:
+    one = learner(recipe=OFF)
+    begun(one, {"optimizer": {"learning_rate": 0.02}}, [], 20, world(300))
+    one.finish()
+    assert accuracy(one, world(300, 1000)) > 0.9
+
+
+def test_a_job_without_examples_is_done_at_once() -> None:
+    found = begun(learner(), {}, [], 5, [])
+    assert found.is_done and found.progress == 1
+    found.advance(3)
+    found.catch_up()
+
+
+def test_it_catches_up_with_what_has_arrived_meanwhile() -> None:
+    one, other = job(), job()
+    other.observe(examples_of(learner(), world(100, 500)))
+    for each in (one, other):
+        each.advance(each.total)
+    assert not differ(weights(one), weights(other))
+    one.catch_up()
+    other.catch_up()
+    assert differ(weights(one), weights(other))
+
+
+def test_a_last_row_alone_is_caught_up_with_too() -> None:
+    one = learner(network={"layers": [{"type": "batch_norm"}]}, recipe={"gate": {"holdout": 0}})
+    begun(one, {}, [], 1, world(10))
+    play(one, world(65, 100))
+    assert one.finish().decision is not None
+
+
+def test_of_what_arrives_the_newest_is_kept() -> None:
+    found, one = job(), learner()
+    rows = examples_of(one, world(1000))
+    for n in range(25):
+        found.observe(Examples(rows.inputs, torch.full((1000,), n), rows.weights))
+    kept = found.arrived.targets
+    assert len(kept) == retraining.MOST_ARRIVED == 20_000
+    assert (int(kept[0]), int(kept[-1])) == (5, 24)
+
+
+def test_a_job_goes_on_from_its_state_bit_for_bit() -> None:
+    one = learner(network={"layers": [{"type": "linear", "features": 8}, {"type": "dropout"}]}, recipe=OFF)
+    play(one, world(100))
+    begun(one, {}, [], 5, world(50)).advance(3)
+    play(one, world(50, 100))
+    other = Learner.from_state(through_files(one.state_dict()))
+    digests = []
+    for each in (one, other):
+        assert each.retraining is not None and each.retraining.done == 3
+        each.retraining.advance(2)
+        digests.append(each.finish().digest)
+    assert digests[0] == digests[1]
+    assert_same(one.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("edits", [[], GELU], ids=["as it is", "edited"])
+def test_the_stream_learns_the_same_beside_a_job_as_without_one(edits: list[dict[str, Any]]) -> None:
+    one, other = learner(), learner()
+    play(one, world(100))
+    play(other, world(100))
+    found, kept = begun(one, {}, edits, 9, world(50)), len(one.memory)
+    for start in range(100, 300, 50):
+        found.advance(2)
+        assert play(one, world(50, start)) == play(other, world(50, start))
+    assert len(found.arrived) == len(one.memory) - kept > 150, "all that the stream has learned meanwhile"
+    one.cancel()
+    assert_same(one.state_dict(), other.state_dict())
+
+
+def test_a_job_that_is_promoted_is_gone_on_with() -> None:
+    one = learner(recipe=OFF)
+    play(one, world(100))
+    begun(one, {"batch_size": 8}, GELU, 2, [])
+    play(one, world(50, 100))
+    decision = one.finish().decision
+    assert decision is not None and decision.promoted and one.retraining is None
+    assert one.spec.network.layers[2].type == "gelu" and one.spec.recipe.batch_size == 8  # type: ignore[union-attr]
+    assert type(one.champion.network.relu1).__name__ == type(one.module.network.relu1).__name__ == "GELU"
+    assert len(one.memory) > 100, "memory stays"
+    play(one, world(50, 200))
+    build(one.spec, one.champion_classes, seed=0).load_state_dict(one.publishable())
+
+
+def test_a_job_that_is_worse_leaves_no_trace() -> None:
+    one = learner(recipe={"gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
+    play(one, world(400))
+    before = one.state_dict()
+    found = begun(one, {"optimizer": {"learning_rate": 0.02}}, GELU, 0, [])
+    with torch.no_grad():
+        found.trainee.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
+    decision = one.finish().decision
+    assert decision is not None and not decision.promoted and decision.reason.startswith("worse")
+    assert_same(one.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "edits", "field"),
+    [
+        ({"batch_size": 0}, [], "recipe.batch_size"),
+        ({}, [GELU[0], {"type": "activation", "to": "tanh", "layer": "linear1"}], "edits.1"),
+        ({}, [{"type": "nothing"}], "edits.0"),
+    ],
+)
+def test_what_does_not_fit_begins_no_job(recipe: dict[str, Any], edits: list[dict[str, Any]], field: str) -> None:
+    one = learner()
+    before = one.state_dict()
+    with pytest.raises(InvalidInput) as refused:
+        one.retrain("job", recipe, edits, 1, [])
+    assert refused.value.details["field"] == field
+    assert_same(one.state_dict(), before)
+    with pytest.raises(InvalidInput, match="no retrain job"):
+        one.finish()
+
+
+def test_no_example_is_held_out_or_unfit() -> None:
+    one = learner(recipe={"gate": {"holdout": 0.5}})
+    play(one, world(100))
+    unfit = [Item("short", {"inputs": b""}, 1), item([0, 0, 0, 0], "no class")]
+    found = begun(one, {}, [], 1, [*world(200), *unfit])
+    held = {tuple(row) for row in one.holdout.examples.inputs["inputs"].tolist()}
+    used = {tuple(row) for row in found.examples.inputs["inputs"].tolist()}
+    assert held and not held & used
+    assert len(used) == 200 - sum(one._is_held_out(i) for i in world(200))
+
+
+def test_classes_that_arrive_meanwhile_are_learned_by_the_job_too() -> None:
+    one = learner(classes="open", recipe=OFF)
+    play(one, world(100, names=["a", "b"]))
+    begun(one, {}, GELU, 2, [])
+    play(one, world(100, 100, ["a", "b", "c", 4]))
+    assert one.finish().decision is not None
+    assert set(one.champion_classes) == {"a", "b", "c", 4} and one.classes == one.champion_classes
+    play(one, world(100, 200, ["a", "b", "c", 4, "e"]))
+    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+
+
+def test_classes_that_a_job_adds_are_learned_from_then_on() -> None:
+    one = learner(classes=["a", "b"], recipe=OFF)
+    play(one, world(100, names=["a", "b"]))
+    begun(one, {}, ADD, 1, [])
+    assert one.learn([item([0, 0, 0, 0], "x")], [1], Plan(updates=1)).rejected.keys() == {1}
+    one.finish()
+    assert one.classes == one.champion_classes == one.spec.classes == ["a", "b", "x"]
+    assert not one.learn([item([0, 0, 0, 0], "x")], [2], Plan(updates=1)).rejected
+
+
+def test_a_job_whose_classes_clash_with_those_that_arrived_fails() -> None:
+    one = learner(classes="open", recipe=OFF)
+    play(one, world(100, names=["a", "b"]))
+    begun(one, {}, ADD, 1, [])
+    play(one, world(30, 100, ["a", "b", "c"]))
+    with pytest.raises(InvalidInput, match="'c'"):
+        one.finish()
+    one.cancel()
+    assert one.classes[2:] == ["c"]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{"detector": "adwin"}, {"memory": {"size": 20}}, {"gate": {"holdout_size": 10}}, {"optimizer": {"name": "sgd"}}],
+)
+def test_a_recipe_that_comes_with_a_job_is_followed(recipe: dict[str, Any]) -> None:
+    one = learner(recipe={"detector": "none", "gate": {"mode": "off", "holdout": 0.5}})
+    play(one, answered(world(200), is_right=True))
+    begun(one, recipe, [], 1, [])
+    one.finish()
+    other = Learner.from_state(through_files(one.state_dict()))
+    for each in (one, other):
+        play(each, answered(world(200, 200), is_right=False))
+    assert_same(one.state_dict(), other.state_dict())
+    assert len(one.memory) <= one.spec.recipe.memory.size and len(one.holdout) <= one.spec.recipe.gate.holdout_size
+
+
+def test_a_recipe_that_changes_while_a_job_runs_stays_changed() -> None:
+    one = learner(recipe=OFF)
+    play(one, world(100))
+    begun(one, {"batch_size": 8}, [], 1, [])
+    one.change_recipe({"optimizer": {"learning_rate": 0.5}, "memory": {"size": 30}})
+    one.finish()
+    assert (one.spec.recipe.batch_size, one.spec.recipe.memory.size) == (8, 30)
+    assert one.trainee.optimizer.param_groups[0]["lr"] == one.spec.recipe.optimizer.learning_rate == 0.5

@@ -1,0 +1,216 @@
+"""An edit changes the structure that it names, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftline.errors import InvalidInput
+from driftline.networks.build import Served, build
+from driftline.networks.edits import EDITS, Edited, apply_all, parse_edits
+from driftline.networks.layers import LAYERS
+from driftline.networks.layers.activations import Activation
+from driftline.spec import Layers, ModelSpec, parse
+from tests.services import spec
+
+ACTIVATIONS = [name for name, kind in LAYERS.parts.items() if issubclass(kind, Activation)]
+CLASSES = ["a", 1, "1", "b", 2]
+
+
+def model(**changes: Any) -> Edited:
+    """A new model before any edit."""
+    found = parse(ModelSpec, spec(**changes))
+    return Edited(found, found.known_classes(), build(found, found.known_classes(), seed=0))
+
+
+def edited(before: Edited, *edits: dict[str, Any]) -> Edited:
+    return apply_all(parse_edits(edits), before)
+
+
+def rows(count: int = 7) -> dict[str, torch.Tensor]:
+    return {"inputs": torch.randn((count, 8), generator=torch.Generator().manual_seed(0))}
+
+
+def layers(edited: Edited) -> dict[str, str]:
+    """Type by name, as the spec has it."""
+    assert isinstance(edited.spec.network, Layers)
+    return {str(layer.name): layer.type for layer in edited.spec.network.layers}
+
+
+def assert_its_spec_builds_it(edited: Edited) -> None:
+    rebuilt: Served = build(edited.spec, edited.classes, seed=1)
+    rebuilt.load_state_dict(edited.module.state_dict())
+    assert [type(part) for part in rebuilt.modules()] == [type(part) for part in edited.module.modules()]
+    assert torch.equal(rebuilt(rows()), edited.module.eval()(rows()))
+    assert parse(ModelSpec, edited.spec.model_dump(mode="json")) == edited.spec
+
+
+def test_an_activation_is_swapped_in_all_layers_and_names_are_kept() -> None:
+    before = model(network={"preset": "mlp", "hidden": [4, 3]})
+    after = edited(before, {"type": "activation", "to": "gelu"})
+    assert layers(after) == {
+        "flatten1": "flatten",
+        "linear1": "linear",
+        "relu1": "gelu",
+        "linear2": "linear",
+        "relu2": "gelu",
+    }
+    assert after.module.state_dict().keys() == before.module.state_dict().keys()
+    assert not torch.equal(after.module(rows()), before.module(rows()))
+    assert_its_spec_builds_it(after)
+
+
+def test_an_activation_is_swapped_in_one_layer() -> None:
+    network = {"layers": [{"type": "relu"}, {"type": "linear", "features": 2}, {"type": "relu", "name": "last"}]}
+    before = model(network=network)
+    after = edited(before, {"type": "activation", "to": "tanh", "layer": "last"})
+    assert layers(after) == {"relu1": "relu", "linear1": "linear", "last": "tanh"}
+    assert_its_spec_builds_it(after)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("network", [{"preset": "cnn", "hidden": [4]}, {"layers": [{"type": "elu"}], "output": "own"}])
+def test_every_activation_may_be_put_in(activation: str, network: dict[str, Any]) -> None:
+    found = parse(ModelSpec, spec(network=network, inputs={"shape": [4, 4] if "preset" in network else [2]}))
+    before = Edited(found, [0, 1], build(found, [0, 1], seed=0))
+    after = edited(before, {"type": "activation", "to": activation})
+    rebuilt = build(after.spec, after.classes, seed=1)
+    rebuilt.load_state_dict(after.module.state_dict())
+    assert [type(part) for part in rebuilt.modules()] == [type(part) for part in after.module.modules()]
+
+
+def test_the_model_before_an_edit_stays_as_it_was() -> None:
+    before = model(classes=["a", "b"])
+    state = {name: value.clone() for name, value in before.module.state_dict().items()}
+    description, outputs = before.spec.model_dump(), before.module(rows())
+    edited(before, {"type": "activation", "to": "tanh"}, {"type": "add_classes", "classes": ["c"]})
+    assert before.spec.model_dump() == description and before.classes == ["a", "b"]
+    assert before.module.state_dict().keys() == state.keys()
+    assert torch.equal(before.module(rows()), outputs)
+
+
+@given(
+    st.lists(st.integers(1, 9), max_size=2),
+    st.sampled_from(ACTIVATIONS),
+    st.integers(0, len(CLASSES) - 1),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_more_classes_leave_the_old_logits_as_they_are(
+    hidden: list[int], activation: str, known: int, is_open: bool, seed: int
+) -> None:
+    network = [layer for width in hidden for layer in ({"type": "linear", "features": width}, {"type": activation})]
+    named = is_open or not known
+    found = parse(ModelSpec, spec(network={"layers": network}, classes="open" if named else CLASSES[:known]))
+    module = build(found, CLASSES[:known], seed=seed)
+    after = edited(Edited(found, CLASSES[:known], module), {"type": "add_classes", "classes": CLASSES[known:]})
+    logits = after.module(rows())
+    assert after.classes == CLASSES and logits.shape == (7, len(CLASSES))
+    assert torch.allclose(logits[:, :known], module(rows()), atol=1e-6, rtol=0)
+    assert after.spec.classes == ("open" if named else CLASSES)
+    assert [(kept.old, kept.new, kept.rows) for kept in after.kept] == [
+        (name, name, known) for name in ("output.weight", "output.bias")
+    ]
+    assert_its_spec_builds_it(after)
+
+
+def test_a_new_class_starts_as_an_unlikely_one_and_the_first_of_all_start_level() -> None:
+    after = edited(model(classes=["a", "b"]), {"type": "add_classes", "classes": ["c"]})
+    assert after.module.predict(rows())[:, 2].max().item() < 0.05
+    first = edited(model(classes="open"), {"type": "add_classes", "classes": ["a", "b"]})
+    assert first.module(rows()).unique().tolist() == [0.0]
+
+
+def test_the_labels_of_new_classes_are_taken_from_then_on() -> None:
+    before = model(classes=["a", "b"])
+    with pytest.raises(InvalidInput):
+        before.spec.check_label("c")
+    after = edited(before, {"type": "add_classes", "classes": ["c"]})
+    assert after.spec.check_label("c") == "c"
+    with pytest.raises(InvalidInput):
+        before.spec.check_label("c")
+
+
+def test_edits_follow_one_another_and_what_they_keep_adds_up() -> None:
+    edits = [
+        {"type": "add_classes", "classes": ["c"]},
+        {"type": "activation", "to": "prelu"},
+        {"type": "activation", "to": "elu", "layer": "relu1"},
+        {"type": "add_classes", "classes": ["d", "e"]},
+    ]
+    after = edited(model(classes=["a", "b"], network={"preset": "mlp", "hidden": [3, 3]}), *edits)
+    assert after.classes == ["a", "b", "c", "d", "e"]
+    assert (layers(after)["relu1"], layers(after)["relu2"]) == ("elu", "prelu")
+    assert [kept.rows for kept in after.kept] == [2, 2, 3, 3]
+    assert_its_spec_builds_it(after)
+
+
+FITTING = {"type": "activation", "to": "tanh"}
+MLP = {"preset": "mlp", "hidden": [3]}
+
+
+@pytest.mark.parametrize(
+    ("edit", "changes", "reason"),
+    [
+        (FITTING | {"layer": "relu9"}, {}, "there is no layer 'relu9'; there are flatten1, linear1, relu1"),
+        (FITTING | {"layer": "linear1"}, {}, "the layer 'linear1' is no activation"),
+        (FITTING | {"to": "linear"}, {}, "there is no activation 'linear'; known: elu, gelu"),
+        (FITTING, {"network": {"preset": "mlp", "hidden": []}}, "the network has no activation"),
+        ({"type": "add_classes", "classes": ["a"]}, {"classes": ["a", "b"]}, "there is a class 'a' already"),
+        ({"type": "add_classes", "classes": ["x", "x"]}, {}, "there is a class 'x' already"),
+        ({"type": "add_classes", "classes": ["a"]}, {"task": "regression", "classes": None}, "has no classes"),
+        (
+            {"type": "add_classes", "classes": ["a"]},
+            {"network": {"layers": [{"type": "linear", "features": 2}, {"type": "relu"}], "output": "own"}},
+            "its own output",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_by_its_index(edit: dict[str, Any], changes: dict[str, Any], reason: str) -> None:
+    before = model(**{"network": MLP} | changes)
+    edits = [edit] if reason == "the network has no activation" else [FITTING, edit]
+    with pytest.raises(InvalidInput) as refused:
+        edited(before, *edits)
+    field = f"edits.{len(edits) - 1}"
+    assert refused.value.message.startswith(f"{field} ({edit['type']}): ") and reason in refused.value.message
+    assert refused.value.details["field"] == field
+    assert refused.value.details["value"]["type"] == edit["type"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"type": "no_edit"},
+        {},
+        {"type": "activation"},
+        {"type": "activation", "to": "tanh", "more": 1},
+        {"type": "add_classes", "classes": []},
+        {"type": "add_classes", "classes": [1.5]},
+        {"type": "add_classes", "classes": [True]},
+    ],
+    ids=str,
+)
+def test_what_is_no_edit_is_named_by_its_index(edit: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_edits([FITTING, edit])
+    assert refused.value.message.startswith("edits.1: ")
+    assert (refused.value.details["field"], refused.value.details["value"]) == ("edits.1", edit)
+
+
+def test_a_network_of_ones_own_has_no_layers_to_name() -> None:
+    name = "tests.networks.factories:plain"
+    found = parse(ModelSpec, spec(inputs={"shape": [4]}, network={"factory": name}))
+    before = Edited(found, [0, 1], build(found, [0, 1], factories=[name], seed=0))
+    with pytest.raises(InvalidInput, match="a network of your own has no layers by name"):
+        edited(before, FITTING)
+    after = edited(before, {"type": "add_classes", "classes": [2]})
+    assert after.module({"inputs": torch.zeros(1, 4)}).shape == (1, 3)
+
+
+def test_every_edit_that_is_registered_says_what_type_it_is() -> None:
+    assert all(kind.model_fields["type"].default == name for name, kind in EDITS.parts.items())
