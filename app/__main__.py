@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.append(str(Path.cwd()))
 
 import argparse
+import gc
 import logging
 import socket
 
@@ -17,6 +18,7 @@ import torch
 import uvicorn
 
 from app.main import create_app
+from app.server import Connection, Server
 from driftline.errors import ConfigurationError, DriftlineError
 from driftline.keys import KeyStore
 from driftline.local import is_loopback
@@ -24,6 +26,10 @@ from driftline.processes import bind
 from driftline.settings import Settings
 
 STOP_SECONDS = 15
+# Longer than load balancers keep a connection that they may use again: they should be the ones to close it.
+KEEP_ALIVE_SECONDS = 75
+# Preparing a version is work in another thread; a request should not wait long for its turn.
+SWITCH_SECONDS = 0.001
 
 
 def main() -> None:
@@ -49,8 +55,15 @@ def main() -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
         server_header=False,
         lifespan="on",
+        ws="none",
+        proxy_headers=False,
+        http=Connection,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()  # What the start has made stays: no collection should look at all of torch again while requests wait.
+    Server(config, settings.read_timeout).run(sockets=[listener])
 
 
 def _parse(settings: Settings) -> argparse.Namespace:

@@ -3,50 +3,86 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
+import orjson
 import torch
 from numpy.typing import NDArray
 
-from driftline import inputs
+from app.body import BodyDecoder
+from app.measures import Measures, ModelMeasures
 from driftline.errors import Busy, Late
 from driftline.inputs import Rows
 from driftline.networks.build import Served
 from driftline.records import Route
+from driftline.settings import Settings
 from driftline.spec import ModelSpec
-from driftline.store.predictions import EntryId, PredictionBatch, Recorder
+from driftline.store.predictions import PredictionBatch, Recorder
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How a model is served: most rows a batch, seconds that a batch waits for more of them, seconds until an answer is
+    late, most rows that wait, and the share of batches that are recorded."""
+
+    max_batch: int
+    max_wait: float
+    deadline: float
+    max_queue: int
+    record_share: float
+
+    @classmethod
+    def of(cls, spec: ModelSpec, settings: Settings) -> Limits:
+        """What the spec says, and else the settings."""
+        given = spec.serving.model_dump(exclude_none=True)
+        share = {"all": 1.0, "none": 0.0, "sample": given.get("record_share", settings.record_share)}
+        return cls(
+            max_batch=given.get("max_batch", settings.max_batch),
+            max_wait=given.get("max_wait", 0.0),
+            deadline=given.get("deadline", settings.predict_timeout),
+            max_queue=given.get("max_queue", settings.max_queue),
+            record_share=share[given.get("record", settings.record)],
+        )
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version, ready to answer. Immutable: a swap replaces it."""
+    """One version, ready to answer. Immutable: a swap replaces it. ``raw_spec`` is ``spec`` as its manifest has it."""
 
     uid: str
     version: int
-    offset: int
     spec: ModelSpec
+    raw_spec: dict[str, Any]
     classes: Sequence[int | str]
     module: Served
     device: torch.device
+    limits: Limits
 
     @cached_property
-    def classes_json(self) -> bytes:
-        """The classes as they stand in every answer."""
-        return msgspec.json.encode(list(self.classes))
-
-    @cached_property
-    def predict_decoder(self) -> msgspec.json.Decoder[Any]:
+    def body(self) -> BodyDecoder:
         """Parses the body of a predict call."""
-        fields: list[Any] = [("inputs", inputs.json_type(self.spec, batched=True))]
-        return msgspec.json.Decoder(msgspec.defstruct("PredictBody", fields, forbid_unknown_fields=True))
+        return BodyDecoder(self.spec)
+
+    @cached_property
+    def label_texts(self) -> list[bytes]:
+        """Each class as JSON; ``null`` stands last, for no class at all."""
+        return [*map(msgspec.json.encode, self.classes), b"null"]
+
+    @cached_property
+    def answer_head(self) -> bytes:
+        """How the JSON of every answer begins."""
+        name, classes = msgspec.json.encode(self.spec.name), b",".join(self.label_texts[:-1])
+        classes = b"" if self.spec.task == "regression" else b'"classes":[%b],' % classes
+        return b'{"model":%b,"version":%d,%b"predictions":[' % (name, self.version, classes)
 
     def compute(self, rows: Rows) -> NDArray[np.float32]:
         """Probabilities ``[rows, classes]``, or values ``[rows, 1]`` of a regression."""
@@ -55,167 +91,242 @@ class Snapshot:
             outputs: NDArray[np.float32] = self.module.predict(tensors).cpu().numpy()
         return outputs
 
-    def labels(self, outputs: NDArray[np.float32]) -> list[int | str | None]:
-        """The class of each row; None for a regression, and while there is no class."""
-        if self.spec.task == "regression" or not self.classes:
-            return [None] * len(outputs)
-        return [self.classes[index] for index in outputs.argmax(axis=1).tolist()]
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that were computed together. The id of a row is ``prefix`` and its number in hexadecimal; None: not recorded."""
+
+    snapshot: Snapshot
+    rows: Rows
+    outputs: NDArray[np.float32]
+    prefix: str | None
+
+    @cached_property
+    def indices(self) -> list[int]:
+        """The class of each row by its index; -1 for a regression, and while there is no class."""
+        if self.snapshot.spec.task == "regression" or not self.snapshot.classes:
+            return [-1] * len(self.outputs)
+        found: list[int] = self.outputs.argmax(axis=1).tolist()
+        return found
+
+    @cached_property
+    def texts(self) -> list[bytes]:
+        """Each row's outputs as JSON numbers with commas between them."""
+        return orjson.dumps(self.outputs, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+
+    def label(self, row: int) -> int | str | None:
+        """The class that a row was given."""
+        index = self.indices[row]
+        return self.snapshot.classes[index] if index >= 0 else None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One request's rows of a computed batch. Their ids are ``id_prefix`` and the row, from ``first_row`` on."""
+    """One request's rows of a batch: ``count`` of them from ``first`` on."""
 
-    snapshot: Snapshot
-    outputs: NDArray[np.float32]
-    labels: list[int | str | None]
-    id_prefix: str | None
-    first_row: int
+    batch: Batch
+    first: int
+    count: int
+
+    @property
+    def places(self) -> range:
+        return range(self.first, self.first + self.count)
+
+    @property
+    def outputs(self) -> NDArray[np.float32]:
+        """The outputs of its rows."""
+        return self.batch.outputs[self.first : self.first + self.count]
+
+    @property
+    def ids(self) -> list[str | None]:
+        """The prediction id of each row."""
+        prefix = self.batch.prefix
+        return [f"{prefix}{row:x}" if prefix is not None else None for row in self.places]
+
+
+class Caller(Protocol):
+    """The connection that an answer goes to."""
+
+    @property
+    def disconnected(self) -> bool: ...
 
 
 @dataclass(eq=False)
 class _Request:
     rows: Rows
     count: int
+    begin: float
     deadline: float
+    caller: Caller | None
     answer: asyncio.Future[Answer]
 
 
 @dataclass
-class Counters:
-    """What one model has answered in this process."""
-
-    rows: int = 0
-    batches: int = 0
-    refused: int = 0
-    late: int = 0
-    seconds: float = 0.0
-    swaps: int = 0
-
-
-@dataclass
 class Model:
-    """A model in this process: its live snapshot, and what waits for it."""
+    """What answers for one model: its snapshot, and what waits for it. ``spare`` was served before, and may be overwritten."""
 
     snapshot: Snapshot
-    counters: Counters = field(default_factory=Counters)
+    measures: ModelMeasures
+    route: Route = "live"
     queue: deque[_Request] = field(default_factory=deque)
     queued_rows: int = 0
     batcher: asyncio.Task[None] | None = None
+    is_filled: asyncio.Event = field(default_factory=asyncio.Event)
+    running: Snapshot | None = None
+    spare: Snapshot | None = None
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Answers from another snapshot from now on. A batch that has begun ends on the one that it took."""
+        self.spare, self.snapshot = self.snapshot, snapshot
+        self.measures.swapped(snapshot.version)
+
+    def take_spare(self) -> Snapshot | None:
+        """A snapshot that nothing uses any more, to build the next one in its memory."""
+        spare, self.spare = self.spare, None
+        return spare if spare is not self.running else None
 
 
 class Engine:
     """Answers for all models of this process, with one torch thread that they use in turn."""
 
-    def __init__(self, recorder: Recorder, *, max_batch: int, max_queue: int, timeout: float, record: bool) -> None:
+    def __init__(self, recorder: Recorder, measures: Measures) -> None:
         self.recorder = recorder
-        self.max_batch = max_batch
-        self.max_queue = max_queue
-        self.timeout = timeout
-        self.is_recording = record
+        self.measures = measures
         self.models: dict[str, Model] = {}
         self.thread = ThreadPoolExecutor(1, "torch")
 
+    def model(self, snapshot: Snapshot, route: Route = "live") -> Model:
+        """What answers from a snapshot."""
+        return Model(snapshot, self.measures.of(snapshot.spec.name, snapshot.version), route)
+
     def swap(self, snapshot: Snapshot) -> None:
-        """Makes a snapshot the live one. Batches that have begun end on the one that they took."""
+        """Makes a snapshot the live one of its model. Versions never go back."""
         model = self.models.get(snapshot.uid)
         if model is None:
-            self.models[snapshot.uid] = Model(snapshot)
+            self.models[snapshot.uid] = self.model(snapshot)
         elif snapshot.version > model.snapshot.version:
-            model.snapshot = snapshot
-            model.counters.swaps += 1
+            model.swap(snapshot)
 
     def drop(self, uid: str) -> None:
         """Forgets a model that is gone."""
         self.models.pop(uid, None)
 
-    async def predict(self, model: Model, rows: Rows) -> Answer:
+    async def predict(self, model: Model, rows: Rows, caller: Caller | None = None) -> Answer:
         """Answers the rows of one request, all from one version.
 
         Raises:
             Busy: too many rows wait for this model.
             Late: the answer was not there in time.
         """
-        count = len(next(iter(rows.values())))
-        if model.queued_rows + count > self.max_queue:
-            model.counters.refused += 1
+        count, limits = len(next(iter(rows.values()))), model.snapshot.limits
+        if model.queued_rows + count > limits.max_queue:
+            model.measures.refused.inc()
             raise Busy(f"{model.queued_rows} rows wait for this model already", code="queue_full", retry_after=1)
         loop = asyncio.get_running_loop()
-        request = _Request(rows, count, loop.time() + self.timeout, loop.create_future())
+        now = loop.time()
+        request = _Request(rows, count, now, now + limits.deadline, caller, loop.create_future())
         model.queue.append(request)
         model.queued_rows += count
         if model.batcher is None:
-            model.batcher = asyncio.create_task(self._batches(model))
+            model.batcher = loop.create_task(self._batches(model))
+        elif model.queued_rows >= limits.max_batch:
+            model.is_filled.set()
         return await request.answer
 
     async def _batches(self, model: Model) -> None:
         try:
             while model.queue:
+                await self._wait_for_more(model)
                 requests = self._take(model)
                 if requests:
                     await self._answer(model, requests)
         finally:
             model.batcher = None
 
+    async def _wait_for_more(self, model: Model) -> None:
+        """Where the model says so, until the batch is full or its first row has waited long enough."""
+        limits = model.snapshot.limits
+        if limits.max_wait and model.queued_rows < limits.max_batch:
+            model.is_filled.clear()
+            try:
+                async with asyncio.timeout_at(model.queue[0].begin + limits.max_wait):
+                    await model.is_filled.wait()
+            except TimeoutError:
+                return
+
     def _take(self, model: Model) -> list[_Request]:
         """What is queued, up to the largest batch; without those whose client went away or whose time is over."""
         taken: list[_Request] = []
         rows, now = 0, asyncio.get_running_loop().time()
-        while model.queue and (not taken or rows + model.queue[0].count <= self.max_batch):
+        while model.queue and (not taken or rows + model.queue[0].count <= model.snapshot.limits.max_batch):
             request = model.queue.popleft()
             model.queued_rows -= request.count
-            if request.answer.cancelled():
-                continue
-            if now > request.deadline:
-                model.counters.late += 1
-                request.answer.set_exception(Late(f"not answered within {self.timeout:g} s", code="late"))
-                continue
-            taken.append(request)
-            rows += request.count
+            if request.answer.done() or (request.caller is not None and request.caller.disconnected):
+                request.answer.cancel()
+            elif now > request.deadline:
+                self._miss(model, request)
+            else:
+                taken.append(request)
+                rows += request.count
         return taken
 
     async def _answer(self, model: Model, requests: list[_Request]) -> None:
-        snapshot = model.snapshot
-        rows = requests[0].rows if len(requests) == 1 else _joined([request.rows for request in requests])
+        loop = asyncio.get_running_loop()
+        snapshot = model.running = model.snapshot
+        is_recorded = snapshot.limits.record_share > random.random()
+        overdue = loop.call_at(requests[0].deadline, self._miss_overdue, model, requests)
         begin = time.perf_counter()
         try:
-            outputs = await asyncio.get_running_loop().run_in_executor(self.thread, snapshot.compute, rows)
+            rows, outputs = await loop.run_in_executor(self.thread, _compute, snapshot, requests)
         except Exception as error:  # A user's own network may raise anything; its requests get the reason.
             for request in requests:
                 if not request.answer.done():
                     request.answer.set_exception(error)
             return
-        model.counters.seconds += time.perf_counter() - begin
-        model.counters.batches += 1
-        model.counters.rows += len(outputs)
-        labels = snapshot.labels(outputs)
-        entry = self.recorder.next_entry() if self.is_recording else None
-        prefix = self.recorder.prefix(snapshot.uid, entry) if entry else None
+        finally:
+            overdue.cancel()
+            model.running = None
+        model.measures.computed(len(outputs), time.perf_counter() - begin)
+        entry = self.recorder.next_entry() if is_recorded else None
+        batch = Batch(snapshot, rows, outputs, self.recorder.prefix(snapshot.uid, entry) if entry else None)
         first = 0
         for request in requests:
-            part = slice(first, first + request.count)
             if not request.answer.done():
-                request.answer.set_result(Answer(snapshot, outputs[part], labels[part], prefix, first))
+                request.answer.set_result(Answer(batch, first, request.count))
             first += request.count
         if entry is not None:
-            self._record(snapshot, entry, rows, outputs, labels)
+            self.recorder.record(snapshot.uid, entry, _recorded(batch, model.route))
 
-    def _record(
-        self,
-        snapshot: Snapshot,
-        entry: EntryId,
-        rows: Rows,
-        outputs: NDArray[np.float32],
-        labels: list[int | str | None],
-        route: Route = "live",
-    ) -> None:
-        data = {name: array.tobytes() for name, array in rows.items()}
-        batch = PredictionBatch(snapshot.version, route, len(outputs), data, outputs.tobytes(), labels)
-        self.recorder.record(snapshot.uid, entry, batch)
+    def _miss_overdue(self, model: Model, running: list[_Request]) -> None:
+        """Gives up what is late while a batch runs, and looks again at the next deadline."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        waiting = [request for request in (*running, *model.queue) if not request.answer.done()]
+        for request in waiting:
+            if now >= request.deadline:
+                self._miss(model, request)
+        if model.running is not None:
+            later = [request.deadline for request in waiting if now < request.deadline]
+            loop.call_at(min(later, default=now + model.snapshot.limits.deadline), self._miss_overdue, model, running)
+
+    def _miss(self, model: Model, request: _Request) -> None:
+        model.measures.late.inc()
+        seconds = request.deadline - request.begin
+        request.answer.set_exception(Late(f"not answered within {seconds:g} s", code="late"))
 
     def close(self) -> None:
         self.thread.shutdown()
 
 
-def _joined(parts: list[Rows]) -> Rows:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32]]:
+    parts = [request.rows for request in requests]
+    rows = parts[0]
+    if len(parts) > 1:
+        rows = {name: np.concatenate([part[name] for part in parts]) for name in rows}
+    return rows, snapshot.compute(rows)
+
+
+def _recorded(batch: Batch, route: Route) -> PredictionBatch:
+    inputs = {name: array.tobytes() for name, array in batch.rows.items()}
+    labels = [batch.label(row) for row in range(len(batch.outputs))]
+    return PredictionBatch(batch.snapshot.version, route, len(labels), inputs, batch.outputs.tobytes(), labels)

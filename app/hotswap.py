@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import random
-from collections.abc import Collection
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 import torch
 
-from app.engine import Engine, Model, Snapshot
+from app.engine import Engine, Limits, Model, Snapshot
 from driftline.errors import DriftlineError, NotFound, Unavailable
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
+from driftline.networks.bundle import Manifest
+from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
@@ -25,32 +26,30 @@ from driftline.store.head import History
 
 logger = logging.getLogger("driftline.hotswap")
 
+MOST_PINNED = 16
+WARM_UP_ROWS = (1, 8, 32)
+
 
 class Follower:
     """Keeps the engine's snapshots at the heads. Hints make it quick; a poll makes up for lost hints."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        artifacts: Artifacts,
-        engine: Engine,
-        *,
-        factories: Collection[str],
-        device: str,
-        poll_seconds: float,
-    ) -> None:
+    def __init__(self, connection: Connection, artifacts: Artifacts, engine: Engine, settings: Settings) -> None:
         self.connection = connection
         self.catalog = Catalog(connection)
         self.artifacts = artifacts
         self.engine = engine
-        self.factories = factories
-        self.device = torch.device(device)
-        self.poll_seconds = poll_seconds
-        self.failures = 0
+        self.settings = settings
+        self.device = torch.device(settings.device)
         self.is_ready = False
         self._uids: dict[str, str] = {}
+        self._pinned: OrderedDict[tuple[str, int], Model] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
         self._thread = ThreadPoolExecutor(1, "prepare")
+
+    def loaded(self, name: str) -> Model | None:
+        """The model that goes by a name, if it is in use already."""
+        uid = self._uids.get(name)
+        return self.engine.models.get(uid) if uid is not None else None
 
     async def model(self, name: str) -> Model:
         """The model that goes by a name, loaded at its first use.
@@ -59,12 +58,29 @@ class Follower:
             NotFound: there is no such model.
             Unavailable: it is not loaded yet, and the store does not answer.
         """
-        uid = self._uids.get(name)
-        if uid is not None and (model := self.engine.models.get(uid)) is not None:
-            return model
-        uid = self._uids[name] = await self.catalog.uid(name)
-        await self._load(uid)
-        return self.engine.models[uid]
+        model = self.loaded(name)
+        if model is None:
+            uid = self._uids[name] = await self.catalog.uid(name)
+            await self._load(uid)
+            model = self.engine.models[uid]
+        return model
+
+    async def pinned(self, name: str, version: int) -> Model:
+        """One kept version of a model, whatever is live; the last ones used stay loaded.
+
+        Raises:
+            NotFound: there is no such model or version.
+        """
+        uid = (await self.model(name)).snapshot.uid
+        async with self._locks.setdefault(uid, asyncio.Lock()):
+            found = self._pinned.pop((uid, version), None)
+            if found is None:
+                manifest = (await History(self.connection, uid).version(version)).manifest
+                found = self.engine.model(await self._prepared(uid, manifest, None), "pinned")
+            self._pinned[uid, version] = found
+            while len(self._pinned) > MOST_PINNED:
+                self._pinned.popitem(last=False)
+            return found
 
     async def listen(self) -> None:
         """Follows the hints until cancelled."""
@@ -78,63 +94,84 @@ class Follower:
         """Follows by looking, until cancelled."""
         while True:
             await self._follow_all()
-            await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
+            await asyncio.sleep(self.settings.poll_seconds * random.uniform(0.8, 1.2))
 
     async def _follow_all(self) -> None:
         try:
             self._uids = await self.catalog.names()
+            versions = await self.catalog.live_versions(list(self.engine.models))
         except Unavailable:
             return
         self.is_ready = True
-        for uid in list(self.engine.models):
-            await self._follow(uid)
+        for uid, version in versions.items():
+            model = self.engine.models.get(uid)
+            if model is not None and model.snapshot.version != version:
+                await self._follow(uid)
 
     async def _follow(self, uid: str) -> None:
         try:
             await self._load(uid)
         except NotFound:
-            self.engine.drop(uid)
+            self._forget(uid)
         except Unavailable:
             return
         except DriftlineError as error:
-            self.failures += 1
+            self.engine.measures.swap_failures.inc()
             logger.error("model %s stays at its version: %s", uid, error)
+
+    def _forget(self, uid: str) -> None:
+        self.engine.drop(uid)
+        self._locks.pop(uid, None)
+        for key in [key for key in self._pinned if key[0] == uid]:
+            del self._pinned[key]
 
     async def _load(self, uid: str) -> None:
         async with self._locks.setdefault(uid, asyncio.Lock()):
             head = await History(self.connection, uid).head()
-            current = self.engine.models.get(uid)
-            if current is not None and current.snapshot.version >= head.version:
-                return
-            loop = asyncio.get_running_loop()
-            before = current.snapshot if current else None
-            snapshot = await loop.run_in_executor(self._thread, self._prepare, uid, head.manifest, before)
-            self.engine.swap(snapshot)
+            model = self.engine.models.get(uid)
+            if model is None or model.snapshot.version < head.version:
+                self.engine.swap(await self._prepared(uid, head.manifest, model))
 
-    def _prepare(self, uid: str, digest: str, before: Snapshot | None) -> Snapshot:
+    async def _prepared(self, uid: str, manifest: str, model: Model | None) -> Snapshot:
+        spare = model.take_spare() if model else None
+        before = model.snapshot if model else None
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._prepare, uid, manifest, before, spare
+        )
+
+    def _prepare(self, uid: str, digest: str, before: Snapshot | None, spare: Snapshot | None) -> Snapshot:
+        """A snapshot of the version with this manifest, in the memory of ``spare`` where it has the same structure."""
         manifest = bundle.decode(self.artifacts.get(uid, digest))
-        tensors = bundle.weights_from_bytes(self.artifacts.get(uid, manifest.files["weights"].sha256))
-        spec = parse(ModelSpec, manifest.spec)
-        module = self._module(spec, manifest.classes, before)
-        bundle.load(module, tensors)
-        module.to(self.device).eval()
         assert manifest.version is not None
-        snapshot = Snapshot(uid, manifest.version, manifest.offset, spec, manifest.classes, module, self.device)
-        _warm_up(snapshot)
+        tensors = bundle.weights_from_bytes(self.artifacts.get(uid, manifest.files["weights"].sha256))
+        spec, limits = self._spec(manifest, before)
+        module = self._module(spec, manifest, spare)
+        bundle.load(module, tensors)
+        snapshot = Snapshot(uid, manifest.version, spec, manifest.spec, manifest.classes, module, self.device, limits)
+        if spare is None or module is not spare.module:
+            _warm_up(snapshot)
         return snapshot
 
-    def _module(self, spec: ModelSpec, classes: list[int | str], before: Snapshot | None) -> Served:
-        if before is not None and before.spec.network == spec.network and before.classes == classes:
-            return copy.deepcopy(before.module)
-        return build(spec, classes, factories=self.factories, seed=0)
+    def _spec(self, manifest: Manifest, before: Snapshot | None) -> tuple[ModelSpec, Limits]:
+        """The manifest's spec; the very one of the snapshot before where nothing has changed."""
+        if before is not None and before.raw_spec == manifest.spec:
+            return before.spec, before.limits
+        spec = parse(ModelSpec, manifest.spec)
+        return spec, Limits.of(spec, self.settings)
+
+    def _module(self, spec: ModelSpec, manifest: Manifest, spare: Snapshot | None) -> Served:
+        if spare is not None and spare.spec.network == spec.network and spare.classes == manifest.classes:
+            return spare.module
+        module = build(spec, manifest.classes, factories=self.settings.factories, seed=0)
+        return module.to(self.device).eval()
 
     def close(self) -> None:
         self._thread.shutdown()
 
 
 def _warm_up(snapshot: Snapshot) -> None:
-    """The first batch of a module costs more than the others; nobody should wait for it."""
-    for rows in (1, 8):
+    """The first batches of a module cost more than the others; nobody should wait for it."""
+    for rows in WARM_UP_ROWS:
         inputs = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()}
         with suppress(RuntimeError):
             snapshot.compute(inputs)

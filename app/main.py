@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
@@ -13,22 +12,62 @@ from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import openapi
-from app.routes import control, health, models
+from app.routes import control, health, models, v2
 from app.routes.feedback import Feedback, FeedbackStream, Receipt
 from app.routes.predict import Predict
-from app.security import Gatekeeper
+from app.routes.v2 import Infer
+from app.security import Gatekeeper, error_status
 from app.services import Services
-from driftline.errors import DriftlineError, Unavailable
+from driftline.errors import DriftlineError, InvalidInput, Unavailable
 from driftline.keys import KeyStore
 from driftline.settings import Settings
 from driftline.tasks import end
 
-logger = logging.getLogger("driftline.app")
+KEYS_LOOK_SECONDS = 0.05
 
 
-def create_app(settings: Settings, *, is_public: bool = False) -> FastAPI:
+class App(FastAPI):
+    """FastAPI behind the gatekeeper. The calls that are made most go to their routes past FastAPI's machinery."""
+
+    gatekeeper: Gatekeeper
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.gatekeeper(scope, receive, send)
+
+    async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the gatekeeper has let in."""
+        hot = hot_route(scope) if scope["type"] == "http" else None
+        if hot is None:
+            await super().__call__(scope, receive, send)
+        else:
+            scope["app"] = self
+            await hot(scope, receive, send)
+
+
+PREDICT, INFER = Predict(), Infer()
+
+
+def hot_route(scope: Scope) -> ASGIApp | None:
+    """The route of a predict or infer call, with its ``path_params``; None for every other call."""
+    if scope["method"] != "POST":
+        return None
+    match scope["path"].split("/"):
+        case ["", "v1", "models", model, "predict"]:
+            scope["path_params"] = {"model": model}
+            return PREDICT
+        case ["", "v2", "models", model, "infer"]:
+            scope["path_params"] = {"model": model}
+            return INFER
+        case ["", "v2", "models", model, "versions", version, "infer"]:
+            scope["path_params"] = {"model": model, "version": version}
+            return INFER
+    return None
+
+
+def create_app(settings: Settings, *, is_public: bool = False) -> App:
     """The serving app. ``is_public``: other machines reach it, so every call needs a key."""
     services = Services(settings)
 
@@ -36,8 +75,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(Unavailable):
             await services.recorder.synchronize()
-        follower, recorder = services.follower, services.recorder
-        running = [asyncio.create_task(task) for task in (follower.listen(), follower.poll(), recorder.run())]
+        running = [asyncio.create_task(task) for task in services.background()]
         try:
             yield
         finally:
@@ -46,69 +84,63 @@ def create_app(settings: Settings, *, is_public: bool = False) -> FastAPI:
                 await services.recorder.flush()
             await services.close()
 
-    app = FastAPI(
-        title="Driftline", lifespan=lifespan, docs_url=None, redoc_url=None, swagger_ui_oauth2_redirect_url=None
-    )
+    app = App(title="Driftline", lifespan=lifespan, docs_url=None, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
     app.state.services = services
     app.router.routes.extend(
         [
-            Route("/v1/models/{model}/predict", Predict(), methods=["POST"]),
+            Route("/v1/models/{model}/predict", PREDICT, methods=["POST"]),
+            Route("/v2/models/{model}/infer", INFER, methods=["POST"]),
+            Route("/v2/models/{model}/versions/{version}/infer", INFER, methods=["POST"]),
             Route("/v1/models/{model}/feedback", Feedback(), methods=["POST"]),
             Route("/v1/models/{model}/feedback/stream", FeedbackStream(), methods=["POST"]),
             Route("/v1/models/{model}/feedback/{id:path}", Receipt(), methods=["GET"]),
         ]
     )
-    for router in (models.router, control.router, health.router):
+    for router in (models.router, control.router, health.router, v2.router):
         app.include_router(router)
     app.add_exception_handler(DriftlineError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
-    app.add_middleware(
-        Gatekeeper,
-        keys=KeyStore(settings.keys_path),
-        is_public=is_public,
-        max_body_bytes=settings.max_body_bytes,
-        read_timeout=settings.read_timeout,
-    )
+    keys = KeyStore(settings.keys_path, KEYS_LOOK_SECONDS)
+    app.gatekeeper = Gatekeeper(app.route, keys=keys, is_public=is_public, max_body_bytes=settings.max_body_bytes)
     openapi.install(app)
     # The page's scripts come from this server: it works without a network, and tells nobody who reads it.
     patch_fastapi(app, swagger_ui_parameters={"docExpansion": "list", "displayRequestDuration": True})
     return app
 
 
-def _answer(error: DriftlineError) -> JSONResponse:
+def _answer(request: Request, error: DriftlineError, status: int | None = None) -> JSONResponse:
+    is_v2 = request.url.path.startswith("/v2")
     headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after is not None else None
-    return JSONResponse({"error": error.as_json()}, error.status, headers)
+    body = error.message if is_v2 else error.as_json()
+    return JSONResponse({"error": body}, status or error_status(error, is_v2), headers)
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DriftlineError)
-    return _answer(error)
+    return _answer(request, error)
 
 
 async def _refuse_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part != "body"]
     if first["type"] == "json_invalid":
-        problem = DriftlineError(f"body: not JSON: {first['ctx']['error']}", code="malformed_json", field="body")
+        problem = InvalidInput(f"body: not JSON: {first['ctx']['error']}", code="malformed_json", field="body")
     else:
-        field = ".".join(where) or "body"
-        problem = DriftlineError(
-            f"{field}: {first['msg']}", code="invalid_input", field=field, value=first.get("input")
-        )
-    return JSONResponse({"error": problem.as_json()}, 422)
+        field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+        problem = InvalidInput(f"{field}: {first['msg']}", field=field, value=first.get("input"))
+    return _answer(request, problem)
 
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:
-    return _answer(DriftlineError(f"{request.method} {request.url.path} failed: {type(error).__name__}"))
+    return _answer(request, DriftlineError(f"{request.method} {request.url.path} failed: {type(error).__name__}"))
 
 
 async def _refuse_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, DriftlineError):
-        return _answer(error.__cause__)
+        return _answer(request, error.__cause__)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
-    message = f"{request.method} {request.url.path}: {error.detail}"
-    return JSONResponse({"error": {"code": code, "message": message}}, error.status_code, error.headers)
+    problem = DriftlineError(f"{request.method} {request.url.path}: {error.detail}", code=code)
+    return _answer(request, problem, error.status_code)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from app.engine import Engine
 from app.hotswap import Follower
+from app.measures import Measures
 from driftline.errors import ConfigurationError
 from driftline.feedback import FeedbackDecoder
 from driftline.settings import Settings
@@ -31,22 +34,10 @@ class Services:
         self.connection = Connection(settings.redis_url, settings.prefix)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
+        self.measures = Measures()
         self.recorder = Recorder(self.connection, horizon=settings.join_horizon, budget=settings.prediction_bytes)
-        self.engine = Engine(
-            self.recorder,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            timeout=settings.predict_timeout,
-            record=settings.record == "all",
-        )
-        self.follower = Follower(
-            self.connection,
-            self.artifacts,
-            self.engine,
-            factories=settings.factories,
-            device=settings.device,
-            poll_seconds=settings.poll_seconds,
-        )
+        self.engine = Engine(self.recorder, self.measures)
+        self.follower = Follower(self.connection, self.artifacts, self.engine, settings)
         self._decoders: dict[str, FeedbackDecoder] = {}
 
     def log(self, uid: str) -> Log:
@@ -65,6 +56,16 @@ class Services:
         if decoder is None or decoder.spec != snapshot.spec:
             decoder = self._decoders[snapshot.uid] = FeedbackDecoder(snapshot.spec)
         return snapshot.uid, decoder
+
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs for as long as the app does."""
+        return [self.follower.listen(), self.follower.poll(), self.recorder.run(), self._sample()]
+
+    async def _sample(self) -> None:
+        """Keeps what other replicas read of this one fresh."""
+        while True:
+            self.measures.sample(self.engine, self.recorder)
+            await asyncio.sleep(self.settings.poll_seconds)
 
     async def close(self) -> None:
         self.engine.close()

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -44,6 +45,8 @@ class _File(msgspec.Struct, frozen=True):
 class KeyStore:
     """The keys in one file. Every process reads it again when it has changed, so a revoked key stops working at once.
 
+    ``look_seconds`` is how long a process may go without looking, where it asks very often.
+
     >>> store = KeyStore(Path(tempfile.mkdtemp()) / "keys.json")
     >>> token = store.create(["predict"], "phone app")
     >>> store.check(token).name
@@ -52,8 +55,10 @@ class KeyStore:
     True
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, look_seconds: float = 0.0) -> None:
         self.path = path
+        self.look_seconds = look_seconds
+        self._look_at = 0.0
         self._stamp: tuple[int, int, int] | None = None
         self._keys: dict[str, Key] = {}
 
@@ -91,16 +96,22 @@ class KeyStore:
             return keys.pop(identifier)
 
     def _current(self) -> dict[str, Key]:
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look()
+            self._look_at = now + self.look_seconds
+        return self._keys
+
+    def _look(self) -> None:
         try:
             status = self.path.stat()
         except FileNotFoundError:
             self._stamp, self._keys = None, {}
-            return self._keys
+            return
         stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         if stamp != self._stamp:
             self._keys = self._read()
             self._stamp = stamp
-        return self._keys
 
     def _read(self) -> dict[str, Key]:
         try:

@@ -42,8 +42,11 @@ class Settings(BaseSettings):
     read_timeout: float = Field(30.0, gt=0, description="a request body that stalls longer than this is dropped")
 
     record: str = Field(
-        "all", pattern="^(all|none)$", description="which predictions are kept for the join with feedback"
+        "all",
+        pattern="^(all|sample|none)$",
+        description="which predictions are kept for the join with feedback: all, sample or none",
     )
+    record_share: float = Field(0.1, ge=0, le=1, description="the share of batches that `sample` keeps")
     join_horizon: float = Field(24 * 3600.0, gt=0, description="how long a prediction can be joined with its label")
     prediction_bytes: int = Field(
         256 * 2**20, ge=2**20, description="most memory a replica's recorded predictions take in Redis"

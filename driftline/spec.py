@@ -125,6 +125,22 @@ class Gate(Frozen):
     holdout_size: int = Field(500, ge=0, le=100_000)
 
 
+class Serving(Frozen):
+    """How a model is served. What is not given is as the operator has set it for all models.
+
+    ``max_batch`` rows are computed at once, ``max_queue`` wait at most. A batch waits ``max_wait`` seconds for more rows; an
+    answer is late after ``deadline`` seconds. ``record`` says which predictions are kept for the join with feedback;
+    ``sample`` keeps the share ``record_share``.
+    """
+
+    max_batch: int | None = Field(None, ge=1, le=65_536)
+    max_wait: float | None = Field(None, ge=0, le=10)
+    deadline: float | None = Field(None, gt=0, le=3600)
+    max_queue: int | None = Field(None, ge=1, le=1_000_000)
+    record: Literal["all", "sample", "none"] | None = None
+    record_share: float | None = Field(None, ge=0, le=1)
+
+
 class Recipe(Frozen):
     """How a model learns.
 
@@ -152,6 +168,7 @@ class ModelSpec(Frozen):
     outputs: Literal[1] | None = None
     network: Network = Field(default_factory=lambda: Preset(preset="mlp"))
     recipe: Recipe = Field(default_factory=Recipe)
+    serving: Serving = Serving()
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> ModelSpec:
@@ -173,7 +190,7 @@ class ModelSpec(Frozen):
             raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
         return self
 
-    @property
+    @cached_property
     def tensors(self) -> dict[str, TensorSpec]:
         """Every input by its name; a single unnamed one is called ``inputs``."""
         return self.inputs if isinstance(self.inputs, dict) else {SINGLE_INPUT: self.inputs}
@@ -187,6 +204,11 @@ class ModelSpec(Frozen):
     def known_classes(self) -> list[int | str]:
         """The classes the spec names; none yet for ``open`` and for a regression."""
         return list(self.classes) if isinstance(self.classes, list) else []
+
+    @cached_property
+    def has_integer_classes(self) -> bool:
+        """Whether every class is an integer, for good."""
+        return isinstance(self.classes, list) and all(isinstance(name, int) for name in self.classes)
 
     @cached_property
     def _class_keys(self) -> frozenset[tuple[type, int | str]]:

@@ -36,10 +36,12 @@ async def readyz(services: Has) -> dict[str, str]:
 
 @router.get("/metrics", summary="Prometheus", response_class=Response)
 async def prometheus(services: Has) -> Response:
-    """Everything that is measured, in Prometheus' text format."""
-    registry = CollectorRegistry()
-    registry.register(_Collected([*_own(services), *await _learned(services)]))
-    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """Everything that is measured, in Prometheus' text format; what serving processes count, added up over all of them."""
+    services.measures.sample(services.engine, services.recorder)
+    learned = CollectorRegistry()
+    learned.register(_Collected(await _learned(services)))
+    text = generate_latest(services.measures.readable()) + generate_latest(learned)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class _Collected:
@@ -48,37 +50,6 @@ class _Collected:
 
     def collect(self) -> Iterable[Metric]:
         return self.families
-
-
-def _own(services: Services) -> list[Metric]:
-    """What this process has done."""
-    engine, recorder = services.engine, services.recorder
-    rows = CounterMetricFamily("driftline_predictions", "rows answered", labels=["model"])
-    batches = CounterMetricFamily("driftline_batches", "batches computed", labels=["model"])
-    seconds = CounterMetricFamily("driftline_compute_seconds", "time in the network", labels=["model"])
-    refused = CounterMetricFamily("driftline_predictions_refused", "requests refused: queue full", labels=["model"])
-    late = CounterMetricFamily("driftline_predictions_late", "requests not answered in time", labels=["model"])
-    swaps = CounterMetricFamily("driftline_swaps", "versions swapped in", labels=["model"])
-    queued = GaugeMetricFamily("driftline_queued_rows", "rows waiting", labels=["model"])
-    served = GaugeMetricFamily("driftline_served_version", "version that this process serves", labels=["model"])
-    for model in engine.models.values():
-        name, counters = [model.snapshot.spec.name], model.counters
-        rows.add_metric(name, counters.rows)
-        batches.add_metric(name, counters.batches)
-        seconds.add_metric(name, counters.seconds)
-        refused.add_metric(name, counters.refused)
-        late.add_metric(name, counters.late)
-        swaps.add_metric(name, counters.swaps)
-        queued.add_metric(name, model.queued_rows)
-        served.add_metric(name, model.snapshot.version)
-    return [
-        *(rows, batches, seconds, refused, late, swaps, queued, served),
-        CounterMetricFamily("driftline_swap_failures", "versions that could not be loaded", services.follower.failures),
-        CounterMetricFamily("driftline_predictions_unrecorded", "batches not kept for the join", recorder.dropped),
-        GaugeMetricFamily(
-            "driftline_join_horizon_seconds", "how far back a label can be joined", recorder.join_horizon
-        ),
-    ]
 
 
 async def _learned(services: Services) -> list[Metric]:

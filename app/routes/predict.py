@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import Any
+from urllib.parse import parse_qs
 
-import msgspec
-import orjson
 from starlette.types import Receive, Scope, Send
 
-from app.engine import Answer
-from app.security import send_error, send_json
+from app.engine import Answer, Caller, Model
+from app.security import content_type, send_error, send_json
+from app.server import CALLER
 from app.services import Services
-from driftline import inputs
-from driftline.errors import DriftlineError, UnsupportedMedia
+from driftline.errors import DriftlineError, InvalidInput, UnsupportedMedia
 
 logger = logging.getLogger("driftline.predict")
+
+
+class ClientGone(DriftlineError):
+    """The client went away before it had sent all; nobody waits for the answer."""
+
+    status = 499
+    default_code = "client_gone"
 
 
 class Predict:
@@ -27,57 +31,86 @@ class Predict:
             body = await self._answer(scope, receive)
         except DriftlineError as error:
             await send_error(send, error)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # A user's own network may raise anything.
             logger.exception("predict failed")
-            await send_error(send, DriftlineError(f"the model's network failed: {error!r}", code="network_failed"))
+            await send_error(send, network_failed(error))
         else:
             await send_json(send, 200, body)
 
     async def _answer(self, scope: Scope, receive: Receive) -> bytes:
         services: Services = scope["app"].state.services
-        name = scope["path_params"]["model"]
-        model = await services.follower.model(name)
+        model = await find_model(services, scope["path_params"]["model"], _version(scope["query_string"]))
         body = await read_body(scope, receive)
-        try:
-            decoded = model.snapshot.predict_decoder.decode(body)
-        except msgspec.DecodeError as error:
-            raise inputs.malformed(error) from None
-        rows = inputs.batch(model.snapshot.spec, decoded.inputs)
-        return encode(name, await services.engine.predict(model, rows))
+        rows = model.snapshot.body.decode(body)
+        return encode(await services.engine.predict(model, rows, caller(scope)))
 
 
-async def read_body(scope: Scope, receive: Receive, kind: bytes = b"application/json") -> bytes:
-    """The whole body, which must be of content type ``kind``."""
-    sent = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    if sent.partition(b";")[0].strip().lower() != kind:
-        raise UnsupportedMedia(f"this call takes {kind.decode()}", field="Content-Type", value=sent.decode("latin-1"))
+def network_failed(error: Exception) -> DriftlineError:
+    """What a client is told when a user's own network has raised."""
+    return DriftlineError(f"the model's network failed: {error!r}", code="network_failed")
+
+
+async def find_model(services: Services, name: str, version: int | None) -> Model:
+    """What answers for a name: its live version, or the one that is asked for."""
+    if version is not None:
+        return await services.follower.pinned(name, version)
+    return services.follower.loaded(name) or await services.follower.model(name)
+
+
+def parse_version(text: str) -> int:
+    """A version's number; :class:`InvalidInput` where it is none."""
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 16):
+        raise InvalidInput(f"version: {text!r} is not the number of a version", field="version", value=text)
+    return int(text)
+
+
+def _version(query: bytes) -> int | None:
+    if not query:
+        return None
+    fields = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    for name in fields:
+        if name != "version":
+            raise InvalidInput(f"query: there is no parameter {name!r}; there is version", field=name)
+    return parse_version(fields["version"][-1]) if fields else None
+
+
+def caller(scope: Scope) -> Caller | None:
+    """The connection of a request, where the server tells."""
+    found: Caller | None = scope.get("extensions", {}).get(CALLER)
+    return found
+
+
+async def read_body(scope: Scope, receive: Receive, kind: bytes | None = b"application/json") -> bytes:
+    """The whole body, which must be of content type ``kind`` where one is given; :class:`ClientGone` where it never comes."""
+    if kind is not None:
+        sent = content_type(dict(scope["headers"]))
+        if sent != kind:
+            value = sent.decode("latin-1")
+            raise UnsupportedMedia(f"this call takes {kind.decode()}", field="Content-Type", value=value)
     parts = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError
+            raise ClientGone("the client has gone")
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def encode(name: str, answer: Answer) -> bytes:
+def encode(answer: Answer) -> bytes:
     """The answer's JSON: ``{"model", "version", "classes", "predictions": [{"id", "label", "probabilities"}]}``.
 
     A regression has no ``classes``, and a ``value`` a row.
     """
-    snapshot, prefix = answer.snapshot, answer.id_prefix
-    ids = [f"{prefix}{answer.first_row + row:x}" if prefix else None for row in range(len(answer.outputs))]
-    body: dict[str, Any] = {"model": name, "version": snapshot.version}
-    if snapshot.spec.task == "regression":
-        values = answer.outputs[:, 0].tolist()
-        body["predictions"] = [{"id": i, "value": value} for i, value in zip(ids, values, strict=True)]
+    batch = answer.batch
+    texts = batch.texts
+    ids = [b"null" if identifier is None else b'"%b"' % identifier.encode() for identifier in answer.ids]
+    if batch.snapshot.spec.task == "regression":
+        rows = [b'{"id":%b,"value":%b}' % (i, texts[row]) for i, row in zip(ids, answer.places, strict=True)]
     else:
-        body["classes"] = orjson.Fragment(snapshot.classes_json)
-        body["predictions"] = [
-            {"id": i, "label": label, "probabilities": row}
-            for i, label, row in zip(ids, answer.labels, answer.outputs, strict=True)
+        labels, indices = batch.snapshot.label_texts, batch.indices
+        rows = [
+            b'{"id":%b,"label":%b,"probabilities":[%b]}' % (i, labels[indices[row]], texts[row])
+            for i, row in zip(ids, answer.places, strict=True)
         ]
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return b"%b%b]}" % (batch.snapshot.answer_head, b",".join(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -63,6 +64,15 @@ class Catalog:
             await self._remove_keys(uid)
             raise Conflict(f"there is already a model {name!r}", code="model_exists", field="name", value=name)
         await self.hint(uid)
+
+    async def live_versions(self, uids: Sequence[str]) -> dict[str, int | None]:
+        """The live version of each model, asked all at once; None for one that is gone."""
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                for uid in uids:
+                    pipe.hget(self.connection.keys.of(uid).head, "version")
+                found = await pipe.execute()
+        return {uid: int(version) if version else None for uid, version in zip(uids, found, strict=True)}
 
     async def get(self, name: str) -> Model:
         """One model by name."""

@@ -83,7 +83,19 @@ class Commit(msgspec.Struct, frozen=True):
     metrics: dict[str, Any] | None = None
 
 
-COMMITTED = "meta epoch head steps versions coverage pending exceptions jobs progress metrics".split()
+COMMITTED = [
+    "meta",
+    "epoch",
+    "head",
+    "steps",
+    "versions",
+    "coverage",
+    "pending",
+    "exceptions",
+    "jobs",
+    "progress",
+    "metrics",
+]
 """What a commit touches, in the order of ``commit.lua``."""
 
 

@@ -1,0 +1,190 @@
+"""``/v2``: the Open Inference Protocol, so that its clients work unchanged."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.types import Receive, Scope, Send
+
+from app import tensors
+from app.engine import Answer
+from app.openapi import example
+from app.routes.predict import caller, find_model, network_failed, parse_version, read_body
+from app.security import send_body, send_error
+from app.services import Has, Services
+from app.tensors import InferRequest, Output, OutputRequest
+from driftline import __version__
+from driftline.errors import DriftlineError, InvalidInput, Unavailable
+from driftline.spec import ModelSpec
+
+logger = logging.getLogger("driftline.v2")
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+OUTPUTS = {"classification": ("label", "probabilities", "prediction_id"), "regression": ("value", "prediction_id")}
+BY_DEFAULT = {task: [name for name in names if name != "prediction_id"] for task, names in OUTPUTS.items()}
+OF_TENSORS = {"float32": "FP32", "int64": "INT64"}
+DESCRIBED = {
+    "name": "weather",
+    "versions": ["1", "2"],
+    "platform": "pytorch",
+    "inputs": [{"name": "inputs", "datatype": "FP32", "shape": [-1, 8]}],
+    "outputs": [
+        {"name": "label", "datatype": "INT64", "shape": [-1]},
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
+    ],
+}
+
+
+@router.get(
+    "",
+    summary="Describe the server",
+    responses=example(200, {"name": "driftline", "version": __version__, "extensions": ["binary_tensor_data"]}),
+)
+async def server() -> dict[str, Any]:
+    return {"name": "driftline", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+
+@router.get("/health/live", summary="Is the process alive", responses=example(200, {"live": True}))
+async def live() -> dict[str, bool]:
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="Can it answer", responses=example(200, {"ready": True}))
+async def ready(services: Has) -> dict[str, bool]:
+    """Ready once it has seen the store."""
+    if not services.follower.is_ready:
+        raise Unavailable("the store has not answered yet", code="not_ready", retry_after=1)
+    return {"ready": True}
+
+
+@router.get("/models/{model}", summary="Describe a model", responses=example(200, DESCRIBED))
+@router.get("/models/{model}/versions/{version}", summary="Describe a version", responses=example(200, DESCRIBED))
+async def describe(model: str, services: Has, version: str | None = None) -> dict[str, Any]:
+    """Its kept versions, its inputs, and its outputs. ``prediction_id`` is given where it is asked for."""
+    found = await find_model(services, model, parse_version(version) if version is not None else None)
+    snapshot = found.snapshot
+    kept = await services.history(snapshot.uid).versions()
+    return {
+        "name": model,
+        "versions": [str(known.version) for known in kept],
+        "platform": "pytorch",
+        "inputs": [
+            {"name": name, "datatype": OF_TENSORS[tensor.dtype], "shape": [-1, *tensor.shape]}
+            for name, tensor in snapshot.spec.tensors.items()
+        ],
+        "outputs": _described_outputs(snapshot.spec, len(snapshot.classes)),
+    }
+
+
+@router.get("/models/{model}/ready", summary="Can a model answer", responses=example(200, {"ready": True}))
+@router.get(
+    "/models/{model}/versions/{version}/ready", summary="Can a version answer", responses=example(200, {"ready": True})
+)
+async def model_ready(model: str, services: Has, version: str | None = None) -> dict[str, bool]:
+    await find_model(services, model, parse_version(version) if version is not None else None)
+    return {"ready": True}
+
+
+def _described_outputs(spec: ModelSpec, classes: int) -> list[dict[str, Any]]:
+    types = {"label": _label_type(spec), "probabilities": "FP32", "value": "FP32", "prediction_id": "BYTES"}
+    shapes = {"probabilities": [-1, classes]}
+    return [{"name": name, "datatype": types[name], "shape": shapes.get(name, [-1])} for name in OUTPUTS[spec.task]]
+
+
+def _label_type(spec: ModelSpec) -> str:
+    """INT64 where every class is an integer; else a class is its text."""
+    return "INT64" if spec.has_integer_classes else "BYTES"
+
+
+class Infer:
+    """Answers infer calls of all models: the hot path, a plain ASGI route beside FastAPI's machinery."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body, json_length = await self._answer(scope, receive)
+        except DriftlineError as error:
+            await send_error(send, error, is_v2=True)
+        except Exception as error:  # A user's own network may raise anything.
+            logger.exception("infer failed")
+            await send_error(send, network_failed(error), is_v2=True)
+        else:
+            await send_body(send, 200, body, _headers(json_length))
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[bytes, int | None]:
+        services: Services = scope["app"].state.services
+        where = scope["path_params"]
+        version = parse_version(where["version"]) if "version" in where else None
+        model = await find_model(services, where["model"], version)
+        body = await read_body(scope, receive, None)
+        header_length = dict(scope["headers"]).get(b"inference-header-content-length")
+        request, binary = tensors.decode(body, header_length)
+        _check_outputs(request, model.snapshot.spec)
+        rows = tensors.rows(model.snapshot.spec, request, binary)
+        answer = await services.engine.predict(model, rows, caller(scope))
+        return _encoded(request, answer)
+
+
+def _headers(json_length: int | None) -> list[tuple[bytes, bytes]]:
+    if json_length is None:
+        return [(b"content-type", b"application/json")]
+    length = str(json_length).encode()
+    return [(b"content-type", b"application/octet-stream"), (b"inference-header-content-length", length)]
+
+
+def _check_outputs(request: InferRequest, spec: ModelSpec) -> None:
+    known = OUTPUTS[spec.task]
+    seen: set[str] = set()
+    for output in request.outputs:
+        if output.name not in known:
+            raise _wrong(output, f"the model has no such output; it has {', '.join(map(repr, known))}")
+        if output.name in seen:
+            raise _wrong(output, "it is asked for twice")
+        for unsupported in ("classification", "shared_memory_region"):
+            if output.parameters.get(unsupported):
+                raise _wrong(output, f"the parameter {unsupported!r} is not supported")
+        seen.add(output.name)
+
+
+def _wrong(output: OutputRequest, reason: str) -> InvalidInput:
+    return InvalidInput(f"output {output.name!r}: {reason}", field=f"outputs.{output.name}")
+
+
+def _encoded(request: InferRequest, answer: Answer) -> tuple[bytes, int | None]:
+    snapshot = answer.batch.snapshot
+    head: dict[str, Any] = {"model_name": snapshot.spec.name, "model_version": str(snapshot.version)}
+    if request.id:
+        head["id"] = request.id
+    if answer.batch.prefix is not None:
+        head["parameters"] = {"prediction_id": ",".join(filter(None, answer.ids))}
+    by_default = bool(request.parameters.get("binary_data_output"))
+    is_binary = {output.name: bool(output.parameters.get("binary_data", by_default)) for output in request.outputs}
+    names = list(is_binary) or BY_DEFAULT[snapshot.spec.task]
+    binary = {name for name in names if is_binary.get(name, by_default)}
+    return tensors.encode(head, {name: MAKERS[name](answer) for name in names}, binary)
+
+
+def _labels(answer: Answer) -> Output:
+    labels = [answer.batch.label(row) for row in answer.places]
+    if _label_type(answer.batch.snapshot.spec) == "INT64":
+        return "INT64", np.array(labels, np.int64), [answer.count]
+    return "BYTES", ["" if label is None else str(label) for label in labels], [answer.count]
+
+
+def _probabilities(answer: Answer) -> Output:
+    part = answer.outputs
+    return "FP32", part, list(part.shape)
+
+
+def _values(answer: Answer) -> Output:
+    return "FP32", answer.outputs, [answer.count]
+
+
+def _ids(answer: Answer) -> Output:
+    return "BYTES", [identifier or "" for identifier in answer.ids], [answer.count]
+
+
+MAKERS = {"label": _labels, "probabilities": _probabilities, "value": _values, "prediction_id": _ids}
