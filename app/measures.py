@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, multiprocess
@@ -18,6 +19,7 @@ class Measures:
     """The counters of one app. Their names begin with ``driftline_``."""
 
     def __init__(self) -> None:
+        _forget_dead()
         self.registry = CollectorRegistry()
 
         def counter(name: str, what: str, *labels: str) -> Counter:
@@ -62,6 +64,23 @@ class Measures:
         together = CollectorRegistry()
         multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return together
+
+
+def _forget_dead() -> None:
+    """Takes away the gauges of replicas that have ended; what they have counted stays."""
+    if FOLDER in os.environ:
+        for path in Path(os.environ[FOLDER]).glob("gauge_live*_*.db"):
+            process = int(path.stem.rpartition("_")[2])
+            if not _is_alive(process):
+                multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class ModelMeasures:

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 from app.engine import Engine
 from app.hotswap import Follower
 from app.measures import Measures
-from driftline.errors import ConfigurationError
 from driftline.feedback import FeedbackDecoder
+from driftline.local import require_redis
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
@@ -26,12 +26,8 @@ class Services:
     """The store, the engine and what follows the heads, for one serving process."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.redis_url is None:
-            raise ConfigurationError(
-                "DRIFTLINE_REDIS_URL is not set; set it, or let `driftline up` start its own server"
-            )
         self.settings = settings
-        self.connection = Connection(settings.redis_url, settings.prefix)
+        self.connection = Connection(require_redis(settings), settings.prefix)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.measures = Measures()

@@ -9,7 +9,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from driftline.errors import ConfigurationError
@@ -51,15 +52,39 @@ def plan(settings: Settings, listener: socket.socket, output: Output = None) -> 
             def worker() -> subprocess.Popen[bytes]:
                 return guard.spawn(program("worker"), env=env, stdout=output, stderr=output)
 
-            def app() -> subprocess.Popen[bytes]:
-                file = listener.fileno()
-                command = program("app", "--fd", str(file))
-                return guard.spawn(command, env=env, pass_fds=[file], stdout=output, stderr=output)
-
-            ours = [Child("worker", worker, WORKER_SECONDS), Child("app", app, APP_SECONDS)]
+            apps = stack.enter_context(_apps(settings.replicas, listener, guard, env, output))
+            ours = [Child("worker", worker, WORKER_SECONDS), *apps]
             yield [server.child, *ours] if server else ours
 
     return children
+
+
+def serving_plan(settings: Settings, listener: socket.socket) -> Plan:
+    """The children of ``driftline serve`` with several replicas."""
+
+    @contextlib.contextmanager
+    def children(guard: Guard) -> Iterator[Sequence[Child]]:
+        with _apps(settings.replicas, listener, guard, environment(settings, settings.redis_url), None) as apps:
+            yield apps
+
+    return children
+
+
+@contextlib.contextmanager
+def _apps(
+    replicas: int, listener: socket.socket, guard: Guard, env: Mapping[str, str], output: Output
+) -> Iterator[list[Child]]:
+    """The serving processes. All accept from the one listening socket, and count into one folder."""
+    with tempfile.TemporaryDirectory(prefix="driftline-counts-") as counts:
+
+        def app() -> subprocess.Popen[bytes]:
+            file = listener.fileno()
+            counting = {**env, "PROMETHEUS_MULTIPROC_DIR": counts}
+            command = program("app", "--fd", str(file))
+            return guard.spawn(command, env=counting, pass_fds=[file], stdout=output, stderr=output)
+
+        names = [f"app-{number}" for number in range(1, replicas + 1)] if replicas > 1 else ["app"]
+        yield [Child(name, app, APP_SECONDS) for name in names]
 
 
 class _Embedded:
@@ -86,6 +111,13 @@ def _embedded(settings: Settings, guard: Guard) -> Iterator[_Embedded]:
         yield server
     finally:
         server.stop()
+
+
+def require_redis(settings: Settings) -> str:
+    """The Redis that one process alone cannot do without."""
+    if settings.redis_url is None:
+        raise ConfigurationError("DRIFTLINE_REDIS_URL is not set; set it, or let `driftline up` start its own server")
+    return settings.redis_url
 
 
 def refuse_exposure(settings: Settings) -> None:

@@ -190,6 +190,10 @@ class ModelSpec(Frozen):
             raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
         return self
 
+    def changed(self, **fields: Any) -> ModelSpec:
+        """This spec with other ``fields``. (A ``model_copy`` would take along what was worked out from the old ones.)"""
+        return ModelSpec(**{name: getattr(self, name) for name in ModelSpec.model_fields} | fields)
+
     @cached_property
     def tensors(self) -> dict[str, TensorSpec]:
         """Every input by its name; a single unnamed one is called ``inputs``."""

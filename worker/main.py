@@ -10,7 +10,8 @@ import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from driftline.errors import ConfigurationError, CorruptData, DriftlineError, Fenced, NotFound, Unavailable
+from driftline.errors import CorruptData, DriftlineError, Fenced, NotFound, Unavailable
+from driftline.local import require_redis
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
@@ -32,13 +33,9 @@ class Worker:
     """One worker process: an IO loop, and one compute thread that its models use in turn."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.redis_url is None:
-            raise ConfigurationError(
-                "DRIFTLINE_REDIS_URL is not set; set it, or let `driftline up` start its own server"
-            )
         self.settings = settings
         self.sources = parse_sources(settings.sources)
-        self.connection = Connection(settings.redis_url, settings.prefix)
+        self.connection = Connection(require_redis(settings), settings.prefix)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.thread = ThreadPoolExecutor(1, "torch")

@@ -6,13 +6,23 @@ import os
 import sys
 import threading
 import time
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftline.cli.common import DataDir, load_settings
 
+if TYPE_CHECKING:
+    import socket
+
+    from driftline.processes import Plan
+    from driftline.settings import Settings
+
 Host = Annotated[str | None, typer.Option("--host", help="The address to listen on.", show_default="127.0.0.1")]
+Replicas = Annotated[
+    int | None, typer.Option("--replicas", min=1, help="Serving processes that share the port.", show_default="1")
+]
 Port = Annotated[int | None, typer.Option("--port", help="The port; 0: a free one.", show_default="8000")]
 
 
@@ -22,17 +32,23 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas: Replicas = None) -> None:
     """Start everything on this machine: the server, a worker, and a Valkey unless DRIFTLINE_REDIS_URL names one."""
+    from driftline import local
+
+    settings = load_settings(host=host, port=port, data_dir=data_dir, replicas=replicas)
+    supervise(settings, lambda listener: local.plan(settings, listener))
+
+
+def supervise(settings: Settings, plan: Callable[[socket.socket], Plan]) -> None:
+    """Bind the port, and keep the children of a plan running until a signal ends them."""
     from driftline import local
     from driftline.processes import Supervisor, bind
 
-    settings = load_settings(host=host, port=port, data_dir=data_dir)
     local.refuse_exposure(settings)
     with bind(settings.host, settings.port) as listener:
-        url = local.address(listener)
-        supervisor = Supervisor(local.plan(settings, listener), report)
-        threading.Thread(target=announce, args=(url,), daemon=True).start()
+        supervisor = Supervisor(plan(listener), report)
+        threading.Thread(target=announce, args=(local.address(listener),), daemon=True).start()
         with supervisor.handling_signals():
             supervisor.run()
 
@@ -51,11 +67,15 @@ def report(line: str) -> None:
     print(f"driftline: {line}", file=sys.stderr, flush=True)
 
 
-def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
-    """Run one serving process; it needs DRIFTLINE_REDIS_URL."""
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas: Replicas = None) -> None:
+    """Run the server alone, in one process or several; it needs DRIFTLINE_REDIS_URL."""
     from driftline import local
 
-    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    settings = load_settings(host=host, port=port, data_dir=data_dir, replicas=replicas)
+    if settings.replicas > 1:
+        local.require_redis(settings)
+        supervise(settings, lambda listener: local.serving_plan(settings, listener))
+        return
     command = local.program("app", "--host", settings.host, "--port", str(settings.port))
     os.execve(sys.executable, command, local.environment(settings, settings.redis_url))
 

@@ -248,7 +248,7 @@ class Learner:
 
         The recipe stays too: it is how the model learns from here on, and not what it was.
         """
-        spec = spec.model_copy(update={"recipe": self.spec.recipe})
+        spec = spec.changed(recipe=self.spec.recipe)
         module = build(spec, classes, factories=self.factories, seed=0)
         bundle.load(module, weights)
         self._restart(spec, classes, module)

@@ -59,7 +59,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode(manifest: Manifest) -> bytes:
     """The manifest as JSON, the same bytes for the same content."""
-    return msgspec.json.encode(manifest, order="deterministic")
+    return msgspec.json.encode(manifest)
 
 
 def decode(data: bytes) -> Manifest:

@@ -41,7 +41,7 @@ class SwapActivation(Edit):
         named = [layer.model_copy(update={"name": name}) for name, layer in zip(names, layers, strict=True)]
         output: Any = "task" if isinstance(spec.network, Preset) else spec.network.output
         network = Layers(layers=[layer.model_dump() for layer in named], output=output)
-        return Edited(spec.model_copy(update={"network": network}), list(classes), edited)
+        return Edited(spec.changed(network=network), list(classes), edited)
 
     def _chosen(self, names: list[str], layers: list[Layer]) -> list[int]:
         if self.layer is not None and self.layer not in names:

@@ -47,7 +47,6 @@ class AddClasses(Edit):
         edited = copy.deepcopy(module)
         edited.output = new
         both = [*classes, *self.classes]
-        # Not model_copy: it would take along what the old spec has worked out from its classes.
-        changed = spec if spec.classes == "open" else type(spec).model_validate({**dict(spec), "classes": both})
+        changed = spec if spec.classes == "open" else spec.changed(classes=both)
         kept = [Kept(name, name, old.out_features) for name in ("output.weight", "output.bias")]
         return Edited(changed, both, edited, kept)
