@@ -44,6 +44,7 @@ class Follower:
         self._uids: dict[str, str] = {}
         self._pinned: OrderedDict[tuple[str, int], Model] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
+        self._troubles: dict[str, str] = {}
         self._thread = ThreadPoolExecutor(1, "prepare")
 
     def loaded(self, name: str) -> Model | None:
@@ -116,12 +117,15 @@ class Follower:
         except Unavailable:
             return
         except DriftlineError as error:
-            self.engine.measures.swap_failures.inc()
-            logger.error("model %s stays at its version: %s", uid, error)
+            if self._troubles.get(uid) != error.message:
+                self._troubles[uid] = error.message
+                self.engine.measures.swap_failures.inc()
+                logger.error("model %s stays at its version: %s", uid, error)
 
     def _forget(self, uid: str) -> None:
         self.engine.drop(uid)
         self._locks.pop(uid, None)
+        self._troubles.pop(uid, None)
         for key in [key for key in self._pinned if key[0] == uid]:
             del self._pinned[key]
 

@@ -58,8 +58,8 @@ class Connection(HttpToolsProtocol):
         self.waiting_since: float | None = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
-        self.received_bytes += len(data)
         super().data_received(data)
+        self.received_bytes += len(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

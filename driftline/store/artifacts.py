@@ -25,11 +25,11 @@ class Artifacts:
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(uid, digest)
         try:
-            if not path.exists():
+            if path.exists() and path.read_bytes() == data:
+                os.utime(path)
+            else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._write(path, data)
-            else:
-                os.utime(path)
         except OSError as error:
             raise Unavailable(f"cannot write {path}: {error.strerror}", code="disk", retry_after=5) from error
         return digest

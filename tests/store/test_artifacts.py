@@ -32,6 +32,13 @@ def test_a_damaged_or_missing_blob_is_named(artifacts: Artifacts) -> None:
         artifacts.get("m", "0" * 64)
 
 
+def test_a_damaged_blob_is_whole_again_when_it_is_written_again(artifacts: Artifacts) -> None:
+    digest = artifacts.put("m", b"weights")
+    (artifacts.root / "m" / digest).write_bytes(b"weight")
+    assert artifacts.put("m", b"weights") == digest
+    assert artifacts.get("m", digest) == b"weights"
+
+
 def test_only_what_nobody_refers_to_goes_and_orphans_have_their_grace(artifacts: Artifacts) -> None:
     live, retired, orphan, fresh = (artifacts.put("m", data) for data in (b"live", b"retired", b"orphan", b"fresh"))
     os.utime(artifacts.root / "m" / orphan, (0, 0))

@@ -1,0 +1,278 @@
+"""Batches, limits and swaps: who is computed together, who is turned away, and by which version."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from app.services import Services
+from driftline.spec import ModelSpec, parse
+from driftline.store.artifacts import Artifacts
+from driftline.store.connection import Connection
+from tests.app.conftest import Start
+from tests.services import spec
+from tests.versions import Versions
+
+pytestmark = pytest.mark.anyio
+
+FACTORY = "tests.app.slow:network"
+ROW = [0.0] * 8
+
+
+def slow(seconds: float, **serving: Any) -> dict[str, Any]:
+    return spec(network={"factory": FACTORY, "arguments": {"seconds": seconds}}, serving=serving)
+
+
+async def create(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    answer = await client.post("/v1/models", json=body)
+    assert answer.status_code == 201, answer.text
+
+
+async def predict(client: httpx.AsyncClient, rows: int = 1, model: str = "weather", query: str = "") -> httpx.Response:
+    return await client.post(f"/v1/models/{model}/predict{query}", json={"inputs": [ROW] * rows})
+
+
+def services_of(client: httpx.AsyncClient) -> Services:
+    found: Services = client._transport.app.state.services  # type: ignore[attr-defined]
+    return found
+
+
+async def computed(client: httpx.AsyncClient) -> list[int]:
+    """How many rows each batch had, without those of the warm-up."""
+    model = services_of(client).follower.loaded("weather")
+    assert model is not None
+    rows: list[int] = model.snapshot.module.network.rows  # type: ignore[assignment,union-attr]
+    return rows
+
+
+async def warmed(client: httpx.AsyncClient) -> list[int]:
+    await predict(client)
+    rows = await computed(client)
+    rows.clear()
+    return rows
+
+
+async def test_what_is_queued_while_a_batch_runs_is_the_next_batch(start: Start) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.1))
+    rows = await warmed(client)
+    first = asyncio.create_task(predict(client))
+    await asyncio.sleep(0.03)
+    answers = await asyncio.gather(first, *(predict(client, 2) for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert rows == [1, 10]
+
+
+async def test_a_batch_is_no_larger_than_its_limit(start: Start) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.05, max_batch=4))
+    rows = await warmed(client)
+    await asyncio.gather(*(predict(client) for _ in range(10)), predict(client, 6))
+    assert sum(rows) == 16 and sorted(rows)[-2:] == [4, 6], "one request is never torn"
+
+
+async def test_a_batch_waits_for_more_where_the_model_says_so(start: Start) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.0, max_wait=0.2, max_batch=8))
+    rows = await warmed(client)
+
+    async def later(seconds: float) -> httpx.Response:
+        await asyncio.sleep(seconds)
+        return await predict(client)
+
+    await asyncio.gather(*(later(0.02 * n) for n in range(5)))
+    assert rows == [5]
+    begin = asyncio.get_running_loop().time()
+    await asyncio.gather(*(predict(client) for _ in range(8)))
+    assert rows == [5, 8]
+    assert asyncio.get_running_loop().time() - begin < 0.15, "a full batch does not wait"
+
+
+async def test_a_missed_deadline_is_answered_at_the_deadline(start: Start) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.0, deadline=0.2))
+    await warmed(client)
+    model = services_of(client).follower.loaded("weather")
+    assert model is not None
+    model.snapshot.module.network.seconds = 1.0  # type: ignore[assignment,union-attr]
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    running = asyncio.create_task(predict(client))
+    await asyncio.sleep(0.05)
+    for answer in await asyncio.gather(running, predict(client)):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "late")
+    assert loop.time() - begin < 0.8
+    assert 'driftline_predictions_late_total{model="weather"} 2.0' in (await client.get("/metrics")).text
+
+
+class Caller:
+    def __init__(self, disconnected: bool) -> None:
+        self.disconnected = disconnected
+
+
+async def test_a_client_that_went_away_is_not_computed(start: Start) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.1))
+    rows = await warmed(client)
+    services = services_of(client)
+    model = services.follower.loaded("weather")
+    assert model is not None
+    inputs = {"inputs": np.zeros((1, 8), np.float32)}
+    here, gone = Caller(False), Caller(False)
+    first = asyncio.create_task(services.engine.predict(model, inputs, here))
+    await asyncio.sleep(0.02)
+    second = asyncio.create_task(services.engine.predict(model, inputs, gone))
+    third = asyncio.create_task(services.engine.predict(model, inputs, here))
+    await asyncio.sleep(0)
+    gone.disconnected = True
+    await first
+    await third
+    assert rows == [1, 1]
+    assert second.cancelled() or isinstance(second.exception(), asyncio.CancelledError)
+
+
+async def test_a_busy_model_delays_another_by_a_batch_at_most(start: Start) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.1, max_batch=1, max_queue=1000))
+    await create(client, spec("quick"))
+    await predict(client)
+    await predict(client, model="quick")
+    busy = [asyncio.create_task(predict(client)) for _ in range(10)]
+    await asyncio.sleep(0.05)
+    begin = asyncio.get_running_loop().time()
+    assert (await predict(client, model="quick")).status_code == 200
+    assert asyncio.get_running_loop().time() - begin < 0.35
+    await asyncio.gather(*busy)
+
+
+async def test_a_network_that_raises_fails_its_requests_and_no_more(start: Start) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.0))
+    rows = await warmed(client)
+    del rows
+    model = services_of(client).follower.loaded("weather")
+    assert model is not None
+    network = model.snapshot.module.network
+    network.seconds = "no number"  # type: ignore[union-attr,assignment]
+    answer = await predict(client)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "network_failed")
+    network.seconds = 0.0  # type: ignore[union-attr,assignment]
+    assert (await predict(client)).status_code == 200
+
+
+@pytest.fixture
+async def versions(connection: Connection, client: httpx.AsyncClient) -> Versions:
+    await create(client, spec())
+    found = Versions(connection, Artifacts(services_of(client).settings.data_dir / "artifacts"))
+    await found.take("weather")
+    return found
+
+
+async def served_version(client: httpx.AsyncClient, version: int) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while (answer := (await predict(client)).json())["version"] != version:
+            await asyncio.sleep(0.01)
+    found: dict[str, Any] = answer
+    return found
+
+
+async def test_a_swap_is_answered_by_one_version_or_the_other(client: httpx.AsyncClient, versions: Versions) -> None:
+    wrong: list[Any] = []
+    over = asyncio.Event()
+
+    async def ask() -> None:
+        newest = 0
+        while not over.is_set():
+            answer = (await predict(client, 3)).json()
+            constants = {round(row["probabilities"][1], 3) for row in answer["predictions"]}
+            if answer["version"] > 1 and constants != {0.1 if answer["version"] % 2 else 0.9}:
+                wrong.append(answer)
+            if answer["version"] < newest:
+                wrong.append((newest, answer))
+            newest = answer["version"]
+
+    asking = [asyncio.create_task(ask()) for _ in range(8)]
+    for number in range(2, 60):
+        assert await versions.publish(versions.constant(0.1 if number % 2 else 0.9)) == number
+    await served_version(client, 59)
+    over.set()
+    await asyncio.gather(*asking)
+    assert not wrong
+
+
+async def test_a_swap_reuses_the_memory_of_the_version_before_the_last(
+    client: httpx.AsyncClient, versions: Versions
+) -> None:
+    modules = []
+    for number in range(2, 8):
+        await versions.publish(versions.constant(0.3))
+        await served_version(client, number)
+        model = services_of(client).follower.loaded("weather")
+        assert model is not None
+        modules.append(id(model.snapshot.module))
+    assert len(set(modules[1:])) == 2
+
+
+async def test_a_swap_may_bring_another_structure_and_more_classes(
+    client: httpx.AsyncClient, versions: Versions
+) -> None:
+    larger = parse(ModelSpec, spec(classes=[0, 1, 2], network={"preset": "mlp", "hidden": [5]}))
+    await served_version(client, 1)
+    await versions.publish(versions.constant(0.9, larger))
+    answer = await served_version(client, 2)
+    assert answer["classes"] == [0, 1, 2]
+    assert answer["predictions"][0]["label"] == 2
+
+
+async def test_a_damaged_version_is_not_served_and_the_next_one_is(
+    client: httpx.AsyncClient, versions: Versions
+) -> None:
+    await served_version(client, 1)
+    put = versions.artifacts.put
+
+    def damage(uid: str, data: bytes) -> str:
+        digest = put(uid, data)
+        (versions.artifacts.root / uid / digest).write_bytes(data[:-1])
+        return digest
+
+    versions.publisher.artifacts.put = damage  # type: ignore[method-assign]
+    await versions.publish(versions.constant(0.9))
+    await asyncio.sleep(0.3)
+    assert (await predict(client)).json()["version"] == 1
+    versions.publisher.artifacts.put = put  # type: ignore[method-assign]
+    await versions.publish(versions.constant(0.9))
+    await served_version(client, 3)
+
+
+async def test_a_pinned_version_answers_whatever_is_live(client: httpx.AsyncClient, versions: Versions) -> None:
+    for probability in (0.2, 0.7):
+        await versions.publish(versions.constant(probability))
+    await served_version(client, 3)
+    pinned = (await predict(client, query="?version=2")).json()
+    assert pinned["version"] == 2
+    assert pinned["predictions"][0]["probabilities"][1] == pytest.approx(0.2, abs=1e-3)
+    for number, status in (("9", 404), ("x", 422), ("", 422), ("-1", 422)):
+        assert (await predict(client, query=f"?version={number}")).status_code == status
+    assert (await predict(client, query="?versoin=2")).status_code == 422
+    identifier = pinned["predictions"][0]["id"]
+    item = {"prediction_id": identifier, "label": 1}
+    assert (await client.post("/v1/models/weather/feedback", json={"items": [item]})).status_code == 202
+    (entry,) = await services_of(client).log(versions.uid).read(0, 10)
+    assert entry.record.route == "pinned"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("record", "share", "kept"), [("all", None, 40), ("none", None, 0), ("sample", 0.5, None)])
+async def test_what_is_recorded_has_an_id_and_can_be_joined(
+    client: httpx.AsyncClient, record: str, share: float | None, kept: int | None
+) -> None:
+    await create(client, spec(serving={"record": record, "record_share": share}))
+    ids = [(await predict(client)).json()["predictions"][0]["id"] for _ in range(40)]
+    known = [identifier for identifier in ids if identifier is not None]
+    assert len(known) == kept if kept is not None else 5 < len(known) < 35
+    for identifier in known[:3]:
+        item = {"prediction_id": identifier, "label": 1}
+        assert (await client.post("/v1/models/weather/feedback", json={"items": [item]})).status_code == 202

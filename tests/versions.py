@@ -1,0 +1,71 @@
+"""Versions with weights of a test's choice, published as a trainer would publish them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import torch
+
+from driftline.learning.learner import Learner
+from driftline.publisher import Position, Publisher
+from driftline.records import Plan
+from driftline.spec import ModelSpec, parse
+from driftline.store.artifacts import Artifacts
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection
+from driftline.store.head import Commit, History, Step
+from driftline.store.lease import Lease
+
+LEASE_SECONDS = 3600
+
+
+class Versions:
+    """Takes a model from whoever learns it, and publishes what it is told."""
+
+    def __init__(self, connection: Connection, artifacts: Artifacts) -> None:
+        self.connection = connection
+        self.artifacts = artifacts
+
+    async def take(self, name: str) -> None:
+        """Owns the model from now on."""
+        model = await Catalog(self.connection).get(name)
+        self.spec, self.uid, self.head = parse(ModelSpec, model.spec), model.uid, model.head
+        self.history = History(self.connection, self.uid)
+        self.publisher = Publisher(self.artifacts, self.uid)
+        self.lease = Lease(self.connection, self.uid, "test", LEASE_SECONDS)
+        await self.connection.redis.delete(self.lease.keys.lease)
+        assert await self.lease.acquire()
+        self.step = self.head.step
+        self.number = self.head.version
+
+    async def publish(self, learner: Learner) -> int:
+        """Makes a learner's champion the next version, and gives its number."""
+        self.step, self.number = self.step + 1, self.number + 1
+        at = Position(self.step, self.head.offset)
+        version = await asyncio.to_thread(
+            self.publisher.version, learner, self.number, self.number - 1, at, "told to", {}
+        )
+        step = Step(self.step, at.offset, at.offset, Plan(), "", self.number)
+        commit = Commit(step, self.lease.epoch, f"test:{self.step}", 0, version)
+        await self.history.commit(commit)
+        return self.number
+
+    async def retire(self, versions: list[int], keep: int = 3) -> None:
+        """Forgets versions and deletes the files of all but the newest ones."""
+        await self.history.retire(versions)
+        kept = (await self.history.versions())[-keep:]
+        files = set().union(*(self.publisher.files(version.manifest) for version in kept))
+        await asyncio.to_thread(self.artifacts.collect, self.uid, files, 0.0)
+
+    def constant(self, probability: float, spec: ModelSpec | None = None) -> Learner:
+        """A learner that gives the last of its classes this probability, whatever the input."""
+        spec = spec or self.spec
+        learner = Learner.create(spec, seed=1)
+        with torch.no_grad():
+            output = learner.champion.output
+            output.weight.zero_()  # type: ignore[operator,union-attr]
+            output.bias.fill_(-30.0)  # type: ignore[operator,union-attr]
+            output.bias[0] = 0.0  # type: ignore[index]
+            output.bias[-1] = math.log(probability / (1 - probability))  # type: ignore[index]
+        return learner
