@@ -53,7 +53,9 @@ class Worker:
         """Owns and learns models until it is stopped."""
         await self.connection.until_available(STORE_SECONDS)
         logger.info("worker %s learns", self.owner)
-        helpers = [asyncio.create_task(task) for task in (self._own_models(), self._listen(), self._renew())]
+        helpers = [
+            asyncio.create_task(task) for task in (self._own_models(), self._listen(), self._poll(), self._renew())
+        ]
         owning, stopped = helpers[0], asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([*helpers, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -76,6 +78,19 @@ class Worker:
             for owned in self.owned.values() if uid is None else filter(None, [self.owned.get(uid)]):
                 owned.trainer.wake.set()
 
+    async def _poll(self) -> None:
+        """Makes up for lost hints: one look at the logs of all models that it owns."""
+        while True:
+            await asyncio.sleep(self._poll_seconds())
+            with contextlib.suppress(Unavailable):
+                for uid, (newest, pending) in (await self.catalog.log_ends(list(self.owned))).items():
+                    owned = self.owned.get(uid)
+                    if owned is not None and owned.trainer.has_missed(newest, pending):
+                        owned.trainer.wake.set()
+
+    def _poll_seconds(self) -> float:
+        return self.settings.poll_seconds * random.uniform(0.8, 1.2)
+
     async def _own_models(self) -> None:
         while True:
             with contextlib.suppress(Unavailable):
@@ -84,7 +99,7 @@ class Worker:
                         await self._try_to_own(name, uid)
             self._look.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.settings.poll_seconds * random.uniform(0.8, 1.2)):
+                async with asyncio.timeout(self._poll_seconds()):
                     await self._look.wait()
 
     async def _try_to_own(self, name: str, uid: str) -> None:

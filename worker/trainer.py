@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -46,7 +47,7 @@ class Trainer:
         self.thread = thread
         self.retention = Retention(store)
         self.wake = asyncio.Event()
-        self.is_stopping = False
+        self.is_stopping = self.is_recovered = False
         self.publishing = Budget()
         self.checkpointing = Budget()
 
@@ -70,7 +71,8 @@ class Trainer:
                 is_busy = await self._advance()
             except Unavailable as error:
                 logger.warning("%s waits for its store: %s", self.name, error)
-                is_busy = False
+                await asyncio.sleep(error.retry_after or 1)
+                is_busy = True
             if not is_busy:
                 await self._wait()
         if self.head.step > self._checkpointed_step:
@@ -91,6 +93,7 @@ class Trainer:
         if recovered.is_restarted:
             await self.checkpoint()
         await jobs.fail_lost(self)
+        self.is_recovered = True
 
     async def _advance(self) -> bool:
         """One turn over all that there is to do; False when there was nothing."""
@@ -278,10 +281,12 @@ class Trainer:
     def _checkpointed_step(self) -> int:
         return self.head.checkpoint.step if self.head.checkpoint else 0
 
+    def _seconds_to_checkpoint(self) -> float:
+        due_at = max(self._checkpointed_at + self.store.settings.checkpoint_seconds, self.checkpointing.due_at)
+        return due_at - time.monotonic()
+
     def _is_checkpoint_due(self) -> bool:
-        age = time.monotonic() - self._checkpointed_at
-        is_time = age >= self.store.settings.checkpoint_seconds and self.checkpointing.is_open
-        return is_time and self.head.step > self._checkpointed_step
+        return self.head.step > self._checkpointed_step and self._seconds_to_checkpoint() <= 0
 
     async def checkpoint(self) -> None:
         """Writes the learner's whole state, from which recovery begins, and trims what it makes superfluous."""
@@ -311,18 +316,22 @@ class Trainer:
                 logger.warning("%s: %s; trying again", self.name, error)
                 await asyncio.sleep(error.retry_after or 1)
 
+    def has_missed(self, newest: int, pending: int) -> bool:
+        """Whether the log, which ends at ``newest``, holds something that this trainer may not have been told of."""
+        return self.is_recovered and (newest > self.head.offset or pending > 0)
+
     async def _wait(self) -> None:
-        """Until a hint comes, the trigger's time is over, a candidate may be tried again, or a poll is due."""
-        seconds = self.store.settings.poll_seconds
+        """Until somebody wakes it, or one of its own times has come: a trigger's, another candidate's, a checkpoint's."""
+        times = []
         if self._oldest is not None and not self.paused:
-            seconds = min(seconds, self._trigger_seconds())
+            times.append(self._trigger_seconds())
         if self.is_unpublished and not self.paused:
-            seconds = min(seconds, self._seconds_to_retry())
-        try:
-            async with asyncio.timeout(max(0.01, seconds)):
+            times.append(self._seconds_to_retry())
+        if self.head.step > self._checkpointed_step:
+            times.append(self._seconds_to_checkpoint())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.01, min(times)) if times else None):
                 await self.wake.wait()
-        except TimeoutError:
-            return
 
 
 def _reason(error: Exception) -> str:

@@ -74,6 +74,18 @@ class Catalog:
                 found = await pipe.execute()
         return {uid: int(version) if version else None for uid, version in zip(uids, found, strict=True)}
 
+    async def log_ends(self, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """The newest record of each model's log, and how many commands wait, asked all at once."""
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                for uid in uids:
+                    keys = self.connection.keys.of(uid)
+                    pipe.get(keys.last)
+                    pipe.zcard(keys.pending)
+                found = await pipe.execute()
+        ends = zip(found[::2], found[1::2], strict=True)
+        return {uid: (int(last or 0), pending) for uid, (last, pending) in zip(uids, ends, strict=True)}
+
     async def get(self, name: str) -> Model:
         """One model by name."""
         return (await self._load([(name, await self.uid(name))]))[0]

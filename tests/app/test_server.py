@@ -118,9 +118,8 @@ def test_replicas_share_a_port_follow_the_head_and_are_replaced(tmp_path: Path) 
         for thread in asking:
             thread.start()
         rows = [[float(n % 2)] * 8 for n in range(320)]
-        client.feedback("weather", [{"inputs": row, "label": int(row[0])} for row in rows])
-        until(lambda: client.model("weather")["waiting"] == 0)
-        live = client.model("weather")["version"]
+        client.feedback("weather", [{"inputs": row, "label": int(row[0]), "id": str(n)} for n, row in enumerate(rows)])
+        live = client.wait_served("weather", "319")["version"]
         until(lambda: all(Client(instance.url).predict("weather", [[0.0] * 8])["version"] >= live for _ in range(12)))
         over.set()
         for thread in asking:

@@ -82,6 +82,7 @@ class Bench:
         with dying(trainer, die_after):
             running = asyncio.create_task(trainer.run())
             while not running.done() and not await self._is_done(store):
+                trainer.wake.set()
                 await asyncio.sleep(0.02)
             trainer.stop()
             await running
