@@ -7,7 +7,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.body import BodyDecoder
+from app.compute import ComputeThread
 from app.measures import Measures, ModelMeasures
 from driftline.errors import Busy, Late
 from driftline.inputs import Rows
@@ -193,7 +193,7 @@ class Engine:
         self.recorder = recorder
         self.measures = measures
         self.models: dict[str, Model] = {}
-        self.thread = ThreadPoolExecutor(1, "torch")
+        self.thread = ComputeThread("torch")
 
     def model(self, snapshot: Snapshot, route: Route = "live") -> Model:
         """What answers from a snapshot."""
@@ -277,7 +277,7 @@ class Engine:
         overdue = loop.call_at(requests[0].deadline, self._miss_overdue, model, requests)
         begin = time.perf_counter()
         try:
-            rows, outputs = await loop.run_in_executor(self.thread, _compute, snapshot, requests)
+            rows, outputs = await self.thread.run(_compute, snapshot, requests)
         except Exception as error:  # A user's own network may raise anything; its requests get the reason.
             for request in requests:
                 if not request.answer.done():
@@ -315,7 +315,7 @@ class Engine:
         request.answer.set_exception(Late(f"not answered within {seconds:g} s", code="late"))
 
     def close(self) -> None:
-        self.thread.shutdown()
+        self.thread.close()
 
 
 def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32]]:

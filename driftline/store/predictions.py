@@ -20,6 +20,8 @@ from driftline.records import Answer, Route
 from driftline.store.connection import Connection, store_errors
 
 NOT_STORED_SECONDS = 1.0
+GATHER_SECONDS = 0.005
+EXPIRY_SECONDS = 60.0
 MOST_UNWRITTEN_BYTES = 32 * 2**20
 
 
@@ -106,6 +108,7 @@ class Recorder:
         self._unwritten_bytes = 0
         self._written: deque[tuple[str, EntryId, int]] = deque()
         self._written_bytes = 0
+        self._expiry_due: dict[str, float] = {}
         self._wake = asyncio.Event()
 
     def next_entry(self) -> EntryId:
@@ -140,6 +143,8 @@ class Recorder:
         """Writes until cancelled."""
         while True:
             await self._wake.wait()
+            # Under load many batches go in one pipeline; the first label cannot be back so soon.
+            await asyncio.sleep(GATHER_SECONDS)
             self._wake.clear()
             try:
                 await self.flush()
@@ -167,13 +172,15 @@ class Recorder:
         await self._trim()
 
     async def _write(self, batch: Iterable[tuple[str, EntryId, bytes]]) -> None:
-        oldest_ms = self._newest.ms - int(self.horizon * 1000)
+        oldest_ms, now = self._newest.ms - int(self.horizon * 1000), time.monotonic()
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 for uid, entry, data in batch:
                     key = self.connection.keys.of(uid).predictions(self.nonce)
                     pipe.xadd(key, {"b": data}, id=str(entry), minid=oldest_ms)
-                    pipe.expire(key, int(self.horizon) + 60)
+                    if now >= self._expiry_due.get(uid, 0.0):
+                        self._expiry_due[uid] = now + EXPIRY_SECONDS
+                        pipe.expire(key, int(self.horizon + 2 * EXPIRY_SECONDS))
                 answers = await pipe.execute(raise_on_error=False)
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
         # A retried write finds its own entry there: that is no loss.
