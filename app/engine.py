@@ -211,12 +211,11 @@ class Engine:
         """Forgets a model that is gone."""
         self.models.pop(uid, None)
 
-    async def predict(self, model: Model, rows: Rows, caller: Caller | None = None) -> Answer:
-        """Answers the rows of one request, all from one version.
+    def submit(self, model: Model, rows: Rows, caller: Caller | None = None) -> asyncio.Future[Answer]:
+        """Queues the rows of one request, all to be answered by one version; :class:`Late` where that is not done in time.
 
         Raises:
             Busy: too many rows wait for this model.
-            Late: the answer was not there in time.
         """
         count, limits = len(next(iter(rows.values()))), model.snapshot.limits
         if model.queued_rows + count > limits.max_queue:
@@ -231,7 +230,7 @@ class Engine:
             model.batcher = loop.create_task(self._batches(model))
         elif model.queued_rows >= limits.max_batch:
             model.is_filled.set()
-        return await request.answer
+        return request.answer
 
     async def _batches(self, model: Model) -> None:
         try:

@@ -12,9 +12,10 @@ from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app import openapi
+from app.hot import HotCall
 from app.routes import control, health, models, v2
 from app.routes.feedback import Feedback, FeedbackStream, Receipt
 from app.routes.predict import Predict
@@ -29,6 +30,9 @@ from driftline.tasks import end
 KEYS_LOOK_SECONDS = 0.05
 
 
+PREDICT, INFER = Predict(), Infer()
+
+
 class App(FastAPI):
     """FastAPI behind the gatekeeper. The calls that are made most go to their routes past FastAPI's machinery."""
 
@@ -39,32 +43,29 @@ class App(FastAPI):
 
     async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What the gatekeeper has let in."""
-        hot = hot_route(scope) if scope["type"] == "http" else None
+        hot = self.hot_call(scope) if scope["type"] == "http" else None
         if hot is None:
             await super().__call__(scope, receive, send)
         else:
             scope["app"] = self
             await hot(scope, receive, send)
 
-
-PREDICT, INFER = Predict(), Infer()
-
-
-def hot_route(scope: Scope) -> ASGIApp | None:
-    """The route of a predict or infer call, with its ``path_params``; None for every other call."""
-    if scope["method"] != "POST":
+    @staticmethod
+    def hot_call(scope: Scope) -> HotCall | None:
+        """What a predict or infer call goes to, with its ``path_params``; None for every other call."""
+        if scope["method"] != "POST":
+            return None
+        match scope["path"].split("/"):
+            case ["", "v1", "models", model, "predict"]:
+                scope["path_params"] = {"model": model}
+                return PREDICT
+            case ["", "v2", "models", model, "infer"]:
+                scope["path_params"] = {"model": model}
+                return INFER
+            case ["", "v2", "models", model, "versions", version, "infer"]:
+                scope["path_params"] = {"model": model, "version": version}
+                return INFER
         return None
-    match scope["path"].split("/"):
-        case ["", "v1", "models", model, "predict"]:
-            scope["path_params"] = {"model": model}
-            return PREDICT
-        case ["", "v2", "models", model, "infer"]:
-            scope["path_params"] = {"model": model}
-            return INFER
-        case ["", "v2", "models", model, "versions", version, "infer"]:
-            scope["path_params"] = {"model": model, "version": version}
-            return INFER
-    return None
 
 
 def create_app(settings: Settings, *, is_public: bool = False) -> App:

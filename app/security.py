@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
@@ -55,14 +55,15 @@ class Gatekeeper:
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             try:
-                self._check(scope, headers)
+                self.check(scope, headers)
             except DriftlineError as error:
-                await send_error(send, error, is_v2=scope["path"].startswith("/v2"))
+                await send_content(send, error_content(error, is_v2=scope["path"].startswith("/v2")))
                 return
             receive = self._bounded(receive, headers)
         await self.app(scope, receive, send)
 
-    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+    def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Whether a call may be made; the error says why not."""
         host = headers.get(b"host", b"")
         if self.is_public or self.keys.exists:
             self._check_key(scope, headers)
@@ -76,7 +77,7 @@ class Gatekeeper:
         if length != b"0" or b"transfer-encoding" in headers:
             self._check_body(scope, headers, length)
 
-    def _check_body(self, scope: Scope, headers: dict[bytes, bytes], length: bytes) -> None:
+    def _check_body(self, scope: Scope, headers: Mapping[bytes, bytes], length: bytes) -> None:
         kind = content_type(headers)
         # Clients of the Open Inference Protocol name no type. What a page sends without one has an Origin.
         if kind not in BODY_TYPES and (kind or not scope["path"].startswith("/v2/")):
@@ -88,7 +89,7 @@ class Gatekeeper:
         if length.isdigit() and int(length) > self.max_body_bytes:
             raise self._too_large()
 
-    def _check_key(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+    def _check_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         needed = scopes_for(scope["method"], scope["path"])
         if not needed:
             return
@@ -101,7 +102,7 @@ class Gatekeeper:
         if not (needed | {"admin"}) & set(key.scopes):
             raise Forbidden(f"this key lacks the scope {' or '.join(sorted(needed))}", code="missing_scope")
 
-    def _bounded(self, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
+    def _bounded(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
         """``receive`` that ends a body which is larger than it said, or never said how large.
 
         A stream of feedback lines may be as long as its sender likes; its route bounds the lines.
@@ -138,10 +139,32 @@ def _is_this_machine(host: bytes) -> bool:
     return is_loopback(name)
 
 
-async def send_error(send: Send, error: DriftlineError, *, is_v2: bool = False) -> None:
-    """Answers an error in the shape of ``/v1``, or of ``/v2``, where bad input is 400 and an error one sentence."""
-    body = error.message if is_v2 else error.as_json()
-    await send_json(send, error_status(error, is_v2), {"error": body}, error.retry_after)
+class Content(NamedTuple):
+    """An answer: its status, its body, and the headers beside its length."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+
+
+JSON = ((b"content-type", b"application/json"),)
+
+
+def json_content(status: int, body: Any) -> Content:
+    """``body`` as JSON."""
+    return Content(status, orjson.dumps(body, default=str), JSON)
+
+
+def error_content(error: DriftlineError, is_v2: bool = False) -> Content:
+    """An error in the shape of ``/v1``, or of ``/v2``, where an error is one sentence."""
+    status, body, headers = json_content(
+        error_status(error, is_v2), {"error": error.message if is_v2 else error.as_json()}
+    )
+    if error.retry_after is not None:
+        headers = (*headers, (b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if status == 401:
+        headers = (*headers, (b"www-authenticate", b"Bearer"))
+    return Content(status, body, headers)
 
 
 def error_status(error: DriftlineError, is_v2: bool) -> int:
@@ -149,18 +172,8 @@ def error_status(error: DriftlineError, is_v2: bool) -> int:
     return 400 if is_v2 and isinstance(error, InvalidInput) else error.status
 
 
-async def send_json(send: Send, status: int, body: Any, retry_after: float | None = None) -> None:
-    """Answers JSON, without a second serializer pass where ``body`` is bytes already."""
-    headers = [(b"content-type", b"application/json")]
-    if retry_after is not None:
-        headers.append((b"retry-after", str(max(1, round(retry_after))).encode()))
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send_body(send, status, body if isinstance(body, bytes) else orjson.dumps(body, default=str), headers)
-
-
-async def send_body(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    """Answers ``body``."""
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})
+async def send_content(send: Send, content: Content) -> None:
+    """Answers ``content``."""
+    headers = [*content.headers, (b"content-length", b"%d" % len(content.body))]
+    await send({"type": "http.response.start", "status": content.status, "headers": headers})
+    await send({"type": "http.response.body", "body": content.body})

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-CALLER = "driftline.caller"
-"""The scope's extension that holds the connection's state: ``disconnected`` is true once the client has gone."""
+from app.hot import CALLER, Begun, HotCall
+from app.security import Content
+from driftline.errors import DriftlineError
+
+MOST_DIRECT_BYTES = 2**20
+"""A longer body is left to uvicorn, which holds the sender back while it is read."""
 SLOWEST_BYTES = 1024
 """A body that comes slower than this, in bytes a second, is given up after the time-out."""
 TOO_SLOW = (
@@ -48,14 +53,35 @@ class JoinedWrites:
             self._transport.write(held)
 
 
+class DirectCycle:
+    """A call that its connection makes itself, as uvicorn sees it: one that has begun, and must end before the next."""
+
+    response_started = False
+    response_complete = False
+    disconnected = False
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.message_event = self
+
+    def set(self) -> None:
+        """Nobody waits for a message."""
+
+
 class Connection(HttpToolsProtocol):
-    """One client. ``waiting_since`` is when it began to owe us the rest of a request; None while it owes nothing."""
+    """One client. ``waiting_since`` is when it began to owe us the rest of a request; None while it owes nothing.
+
+    A hot call is put off until it is there as a whole, and then made directly. Where that cannot be, uvicorn gets the call as
+    if it had just come.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.joined = JoinedWrites(transport, self.loop)
         self.received_bytes = 0
         self.waiting_since: float | None = self.loop.time()
+        self.hot: HotCall | None = None
+        self.put_off = b""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -66,16 +92,84 @@ class Connection(HttpToolsProtocol):
         self.received_bytes, self.waiting_since = 0, self.loop.time()
 
     def on_headers_complete(self) -> None:
+        self.hot = self._hot_call()
+        if self.hot is None:
+            self._begin()
+
+    def on_body(self, body: bytes) -> None:
+        if self.hot is None:
+            super().on_body(body)
+            return
+        self.put_off += body
+        if len(self.put_off) > MOST_DIRECT_BYTES:
+            self._leave_to_uvicorn()
+
+    def on_message_complete(self) -> None:
+        self.waiting_since = None
+        if self.hot is not None and not self._make(self.hot):
+            self._leave_to_uvicorn()
+        if self.hot is None:
+            super().on_message_complete()
+
+    def _hot_call(self) -> HotCall | None:
+        """The hot call whose headers have come, if nothing else is under way on this connection."""
+        is_free = self.cycle is None or self.cycle.response_complete
+        if not is_free or self.expect_100_continue or not self.url.endswith((b"/predict", b"/infer")):
+            return None
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["path"] = self.url.decode("ascii")
+        self.scope["query_string"] = b""
+        hot: HotCall | None = self.config.loaded_app.hot_call(self.scope) if b"%" not in self.url else None
+        return hot if hot is not None and self.parser.get_http_version() == "1.1" else None
+
+    def _make(self, hot: HotCall) -> bool:
+        """Makes a hot call; False where it has to wait for something."""
+        app, headers, body = self.config.loaded_app, dict(self.headers), self.put_off
+        cycle = DirectCycle(self.parser.should_keep_alive())
+        try:
+            app.gatekeeper.check(self.scope, headers)
+            begun = hot.begin(app.state.services, cast(Scope, self.scope), headers, body, cycle)
+        except DriftlineError as error:
+            self._start(cycle)
+            self._answer(cycle, hot.refuse(error))
+            return True
+        if begun is not None:
+            self._start(cycle)
+            begun.answer.add_done_callback(lambda answer: self._settle(cycle, hot, begun))
+        return begun is not None
+
+    def _start(self, cycle: DirectCycle) -> None:
+        self.cycle, self.put_off = cycle, b""  # type: ignore[assignment]
+
+    def _settle(self, cycle: DirectCycle, hot: HotCall, begun: Begun) -> None:
+        if not cycle.disconnected and not begun.answer.cancelled():
+            self._answer(cycle, hot.settle(begun))
+
+    def _answer(self, cycle: DirectCycle, content: Content) -> None:
+        """Writes an answer as one packet, and lets the connection go on."""
+        headers = [*self.server_state.default_headers, *content.headers, (b"content-length", b"%d" % len(content.body))]
+        if not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[content.status], lines, content.body))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _leave_to_uvicorn(self) -> None:
+        """Gives uvicorn the headers and the part of the body that were put off."""
+        body, self.put_off, self.hot = self.put_off, b"", None
+        self._begin()
+        super().on_body(body)
+
+    def _begin(self) -> None:
         super().on_headers_complete()
         self.cycle.transport = self.joined  # type: ignore[assignment]
         self.scope["extensions"] = {CALLER: self.cycle}  # type: ignore[dict-item]
         # Between the lines of a stream of feedback there may be any time; its route looks after unfinished lines.
         if any(name == b"content-type" and value.startswith(b"application/x-ndjson") for name, value in self.headers):
             self.waiting_since = None
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self.waiting_since = None
 
     def is_too_slow(self, now: float, seconds: float) -> bool:
         """Whether the rest of a request is overdue: ``seconds``, and what its bytes may take beyond that."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import bisect
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 

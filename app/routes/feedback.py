@@ -10,8 +10,8 @@ import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from app.routes.predict import read_body
-from app.security import send_error, send_json
+from app.hot import check_kind, read_body
+from app.security import error_content, json_content, send_content
 from app.services import Services
 from driftline import feedback, inputs
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
@@ -33,18 +33,20 @@ class Feedback:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services: Services = scope["app"].state.services
         try:
-            items = _items(await read_body(scope, receive))
+            check_kind(dict(scope["headers"]), b"application/json")
+            items = _items(await read_body(receive))
             outcomes = await _append(services, scope["path_params"]["model"], items)
             durability = await services.connection.durability.level()
         except DriftlineError as error:
-            await send_error(send, error)
+            await send_content(send, error_content(error))
             return
         answers = [_answer(outcome) for outcome in outcomes]
         accepted = sum(outcome.error is None for outcome in outcomes)
         if accepted:
-            await send_json(send, 202, {"accepted": accepted, "items": answers, "durability": durability})
+            content = json_content(202, {"accepted": accepted, "items": answers, "durability": durability})
         else:
-            await send_json(send, 422, {"error": _none_accepted(outcomes, answers)})
+            content = json_content(422, {"error": _none_accepted(outcomes, answers)})
+        await send_content(send, content)
 
 
 class FeedbackStream:
@@ -57,7 +59,7 @@ class FeedbackStream:
             _check_is_ndjson(scope)
             await services.feedback_decoder(name)
         except DriftlineError as error:
-            await send_error(send, error)
+            await send_content(send, error_content(error))
             return
         headers = [(b"content-type", b"application/x-ndjson")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -88,9 +90,9 @@ class Receipt:
             uid = await services.catalog.uid(scope["path_params"]["model"])
             state = await receipt(services, uid, scope["path_params"]["id"])
         except DriftlineError as error:
-            await send_error(send, error)
+            await send_content(send, error_content(error))
             return
-        await send_json(send, 200, state)
+        await send_content(send, json_content(200, state))
 
 
 async def receipt(services: Services, uid: str, identifier: str) -> dict[str, Any]:

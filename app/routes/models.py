@@ -9,8 +9,8 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 
+from app.hot import check_kind, read_body
 from app.openapi import example
-from app.routes.predict import read_body
 from app.services import Has, Services
 from driftline import inputs
 from driftline.errors import Conflict, InvalidInput
@@ -168,7 +168,8 @@ def _shown_version(version: Version) -> dict[str, Any]:
 
 async def _parse(request: Request) -> tuple[ModelSpec, bytes | None]:
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return parse(ModelSpec, _json(await read_body(request.scope, request.receive))), None
+        check_kind(dict(request.scope["headers"]), b"application/json")
+        return parse(ModelSpec, _json(await read_body(request.receive))), None
     async with request.form(max_files=1, max_fields=2) as form:
         spec, weights = form.get("spec"), form.get("weights")
         if spec is None or not isinstance(weights, UploadFile):

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from app import tensors
-from app.engine import Answer
+from app.engine import Answer, Model
+from app.hot import Encode, Headers, HotCall, find_model, parse_version
 from app.openapi import example
-from app.routes.predict import caller, find_model, network_failed, parse_version, read_body
-from app.security import send_body, send_error
-from app.services import Has, Services
+from app.security import JSON, Content
+from app.services import Has
 from app.tensors import InferRequest, Output, OutputRequest
 from driftline import __version__
-from driftline.errors import DriftlineError, InvalidInput, Unavailable
+from driftline.errors import InvalidInput, Unavailable
+from driftline.inputs import Rows
 from driftline.spec import ModelSpec
-
-logger = logging.getLogger("driftline.v2")
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -100,39 +99,20 @@ def _label_type(spec: ModelSpec) -> str:
     return "INT64" if spec.has_integer_classes else "BYTES"
 
 
-class Infer:
-    """Answers infer calls of all models: the hot path, a plain ASGI route beside FastAPI's machinery."""
+class Infer(HotCall):
+    """Answers infer calls of all models."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body, json_length = await self._answer(scope, receive)
-        except DriftlineError as error:
-            await send_error(send, error, is_v2=True)
-        except Exception as error:  # A user's own network may raise anything.
-            logger.exception("infer failed")
-            await send_error(send, network_failed(error), is_v2=True)
-        else:
-            await send_body(send, 200, body, _headers(json_length))
+    is_v2 = True
+    kind = None
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[bytes, int | None]:
-        services: Services = scope["app"].state.services
+    def version(self, scope: Scope) -> int | None:
         where = scope["path_params"]
-        version = parse_version(where["version"]) if "version" in where else None
-        model = await find_model(services, where["model"], version)
-        body = await read_body(scope, receive, None)
-        header_length = dict(scope["headers"]).get(b"inference-header-content-length")
-        request, binary = tensors.decode(body, header_length)
+        return parse_version(where["version"]) if "version" in where else None
+
+    def read(self, model: Model, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
+        request, binary = tensors.decode(body, headers.get(b"inference-header-content-length"))
         _check_outputs(request, model.snapshot.spec)
-        rows = tensors.rows(model.snapshot.spec, request, binary)
-        answer = await services.engine.predict(model, rows, caller(scope))
-        return _encoded(request, answer)
-
-
-def _headers(json_length: int | None) -> list[tuple[bytes, bytes]]:
-    if json_length is None:
-        return [(b"content-type", b"application/json")]
-    length = str(json_length).encode()
-    return [(b"content-type", b"application/octet-stream"), (b"inference-header-content-length", length)]
+        return tensors.rows(model.snapshot.spec, request, binary), partial(_encode, request)
 
 
 def _check_outputs(request: InferRequest, spec: ModelSpec) -> None:
@@ -153,7 +133,7 @@ def _wrong(output: OutputRequest, reason: str) -> InvalidInput:
     return InvalidInput(f"output {output.name!r}: {reason}", field=f"outputs.{output.name}")
 
 
-def _encoded(request: InferRequest, answer: Answer) -> tuple[bytes, int | None]:
+def _encode(request: InferRequest, answer: Answer) -> Content:
     snapshot = answer.batch.snapshot
     head: dict[str, Any] = {"model_name": snapshot.spec.name, "model_version": str(snapshot.version)}
     if request.id:
@@ -164,7 +144,11 @@ def _encoded(request: InferRequest, answer: Answer) -> tuple[bytes, int | None]:
     is_binary = {output.name: bool(output.parameters.get("binary_data", by_default)) for output in request.outputs}
     names = list(is_binary) or BY_DEFAULT[snapshot.spec.task]
     binary = {name for name in names if is_binary.get(name, by_default)}
-    return tensors.encode(head, {name: MAKERS[name](answer) for name in names}, binary)
+    body, json_length = tensors.encode(head, {name: MAKERS[name](answer) for name in names}, binary)
+    if json_length is None:
+        return Content(200, body, JSON)
+    length = (b"inference-header-content-length", b"%d" % json_length)
+    return Content(200, body, ((b"content-type", b"application/octet-stream"), length))
 
 
 def _labels(answer: Answer) -> Output:
