@@ -15,6 +15,7 @@ TAGS = [
     {"name": "predict", "description": "Answers, each with an id that a label can refer to."},
     {"name": "feedback", "description": "Labels, and how far each has come."},
     {"name": "control", "description": "What an admin tells a model; the worker carries it out."},
+    {"name": "Open Inference Protocol", "description": "The same models for the clients of that protocol."},
     {"name": "health", "description": "Probes and measurements."},
 ]
 ERROR = {
@@ -56,6 +57,80 @@ _ITEM = {
     "required": ["label"],
     "additionalProperties": False,
 }
+
+
+_ROWS = {
+    "type": "object",
+    "properties": {"inputs": {"description": "rows of numbers in the spec's shape; columns by name for named inputs"}},
+    "required": ["inputs"],
+    "additionalProperties": False,
+}
+_ANSWER = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "version": {"type": "integer", "minimum": 1},
+        "classes": {"type": "array", "items": {"type": ["integer", "string"]}},
+        "predictions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": ["string", "null"], "description": "null where predictions are not recorded"},
+                    "label": {"type": ["integer", "string", "null"], "description": "null while there is no class"},
+                    "probabilities": {"type": "array", "items": {"type": "number"}},
+                    "value": {"type": "number", "description": "of a regression"},
+                },
+                "required": ["id"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["model", "version", "predictions"],
+    "additionalProperties": False,
+}
+_PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+_TENSOR = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        "datatype": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "data": {"type": "array", "description": "flat or nested; without it the bytes lie behind the JSON"},
+    },
+    "required": ["name", "shape", "datatype"],
+}
+_INFER = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+                "required": ["name"],
+            },
+        },
+    },
+    "required": ["inputs"],
+}
+_INFERRED = {
+    "type": "object",
+    "properties": {
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "id": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "outputs": {"type": "array", "items": _TENSOR},
+    },
+    "required": ["model_name", "model_version", "outputs"],
+    "additionalProperties": False,
+}
+_SENTENCE = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
 
 
 def example(status: int, value: Any) -> dict[int | str, dict[str, Any]]:
@@ -100,15 +175,19 @@ def _plain_routes() -> dict[str, Any]:
         "classes": [0, 1],
         "predictions": [{"id": _ID, "label": 1, "probabilities": [0.4, 0.6]}],
     }
-    line = {"id": f"p:{_ID}", "status": "queued", "durability": "fsync_always"}
-    rows_schema = {
-        "type": "object",
-        "properties": {
-            "inputs": {"description": "rows of numbers in the spec's shape; columns by name for named inputs"}
-        },
-        "required": ["inputs"],
-        "additionalProperties": False,
+    given = {"name": "inputs", "shape": [1, 8], "datatype": "FP32", "data": rows["inputs"][0]}
+    infer = {"id": "7", "inputs": [given]}
+    inferred = {
+        "model_name": "weather",
+        "model_version": "1",
+        "id": "7",
+        "parameters": {"prediction_id": _ID},
+        "outputs": [
+            {"name": "label", "datatype": "INT64", "shape": [1], "data": [1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.4, 0.6]},
+        ],
     }
+    line = {"id": f"p:{_ID}", "status": "queued", "durability": "fsync_always"}
     items_schema = {
         "type": "object",
         "properties": {"items": {"type": "array", "items": _ITEM, "minItems": 1}},
@@ -121,9 +200,30 @@ def _plain_routes() -> dict[str, Any]:
                 "Predict",
                 "predict",
                 ["model"],
-                {"200": {"description": "answered", "content": _content(answered)}, **_refusals("422", _WRONG)},
-                _content(rows, schema=rows_schema),
+                {
+                    "200": {"description": "answered", "content": _content(answered, schema=_ANSWER)},
+                    **_refusals("422", _WRONG),
+                },
+                _content(rows, schema=_ROWS),
             )
+        },
+        **{
+            f"/v2/models/{{model}}{versions}/infer": {
+                "post": _operation(
+                    "Infer",
+                    "Open Inference Protocol",
+                    parameters,
+                    {
+                        "200": {"description": "answered", "content": _content(inferred, schema=_INFERRED)},
+                        "400": {
+                            "description": "refused",
+                            "content": _content({"error": "input 'inputs': it is given twice"}, schema=_SENTENCE),
+                        },
+                    },
+                    _content(infer, schema=_INFER),
+                )
+            }
+            for versions, parameters in (("", ["model"]), ("/versions/{version}", ["model", "version"]))
         },
         "/v1/models/{model}/feedback": {
             "post": _operation(

@@ -74,6 +74,17 @@ def test_the_python_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "'state': 'served'" in capsys.readouterr().out
 
 
+def test_the_example_for_clients_of_the_open_inference_protocol(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL | re.MULTILINE)
+    with up(tmp_path) as instance:
+        run_shell(here(SHELL[0], instance), tmp_path)
+        address = instance.url.removeprefix("http://")
+        exec(compile(code.replace("127.0.0.1:8000", address), "api.md", "exec"), {})
+    assert capsys.readouterr().out.count("-0'") == 1
+
+
 def test_keys(tmp_path: Path) -> None:
     (block,) = (block for block in SHELL if "keys create" in block)
     with up(tmp_path) as instance:

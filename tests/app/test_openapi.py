@@ -6,7 +6,10 @@ import re
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
+
+from tests.services import spec
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +43,36 @@ def schema_examples(part: dict[str, Any], schema: dict[str, Any]) -> list[Any]:
             described = schema["components"]["schemas"][described["$ref"].rsplit("/", 1)[1]]
         found += described.get("examples", [])
     return found
+
+
+def validate(value: Any, content: dict[str, Any]) -> None:
+    jsonschema.validate(value, content["content"]["application/json"]["schema"])
+
+
+@pytest.mark.parametrize("changes", [{}, {"classes": "open"}, {"task": "regression", "classes": None}])
+async def test_the_hot_calls_take_and_answer_what_the_page_says(
+    client: httpx.AsyncClient, changes: dict[str, Any]
+) -> None:
+    assert (await client.post("/v1/models", json=spec(**changes))).status_code == 201
+    calls = await operations(client)
+    tensor = {"name": "inputs", "shape": [2, 8], "datatype": "FP32", "data": [0.0] * 16}
+    for name, path, body in (
+        ("POST /v1/models/{model}/predict", "/v1/models/weather/predict", {"inputs": [[0.0] * 8] * 2}),
+        ("POST /v2/models/{model}/infer", "/v2/models/weather/infer", {"id": "1", "inputs": [tensor]}),
+        (
+            "POST /v2/models/{model}/versions/{version}/infer",
+            "/v2/models/weather/versions/1/infer",
+            {"inputs": [tensor]},
+        ),
+    ):
+        call = calls[name]
+        validate(body, call["requestBody"])
+        answer = await client.post(path, json=body)
+        validate(answer.json(), call["responses"][str(answer.status_code)])
+        wrong = await client.post(path, json={"inputs": []})
+        validate(wrong.json(), call["responses"][str(wrong.status_code)])
+        validate(call["requestBody"]["content"]["application/json"]["example"], call["requestBody"])
+        validate(call["responses"]["200"]["content"]["application/json"]["example"], call["responses"]["200"])
 
 
 async def test_the_examples_of_create_and_predict_work(client: httpx.AsyncClient) -> None:
