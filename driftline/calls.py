@@ -230,9 +230,10 @@ def delete(model: str) -> Call:
     return Call("DELETE", _path(model))
 
 
-def predict(model: str, inputs: Any) -> Call:
-    """Answers for rows: ``[rows, *shape]``, or such columns by input name."""
-    return _post(_path(model, "predict"), {"inputs": inputs})
+def predict(model: str, inputs: Any, version: int | None = None) -> Call:
+    """Answers for rows: ``[rows, *shape]``, or such columns by input name; from the live version, or from a kept one."""
+    query = "" if version is None else f"?version={version}"
+    return _post(_path(model, "predict") + query, {"inputs": inputs})
 
 
 def feedback(model: str, items: Iterable[Item]) -> Call:

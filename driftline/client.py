@@ -116,9 +116,9 @@ class Client:
         """Remove a model and all it has learned."""
         return cast(dict[str, Any], self._send(calls.delete(model)))
 
-    def predict(self, model: str, inputs: Any) -> Predictions:
-        """Answers for ``inputs`` ``[rows, *shape]``, or such columns by input name."""
-        return cast(Predictions, self._send(calls.predict(model, inputs)))
+    def predict(self, model: str, inputs: Any, version: int | None = None) -> Predictions:
+        """Answers for ``inputs`` ``[rows, *shape]``, or such columns by input name; ``version``: from a kept version."""
+        return cast(Predictions, self._send(calls.predict(model, inputs, version)))
 
     def feedback(self, model: str, items: Iterable[Item]) -> Accepted:
         """Hand in labels. With an ``id`` or a ``prediction_id`` in each item it is safe to send the same again."""
@@ -270,9 +270,9 @@ class AsyncClient:
         """Remove a model and all it has learned."""
         return cast(dict[str, Any], await self._send(calls.delete(model)))
 
-    async def predict(self, model: str, inputs: Any) -> Predictions:
-        """Answers for ``inputs`` ``[rows, *shape]``, or such columns by input name."""
-        return cast(Predictions, await self._send(calls.predict(model, inputs)))
+    async def predict(self, model: str, inputs: Any, version: int | None = None) -> Predictions:
+        """Answers for ``inputs`` ``[rows, *shape]``, or such columns by input name; ``version``: from a kept version."""
+        return cast(Predictions, await self._send(calls.predict(model, inputs, version)))
 
     async def feedback(self, model: str, items: Iterable[Item]) -> Accepted:
         """Hand in labels. With an ``id`` or a ``prediction_id`` in each item it is safe to send the same again."""

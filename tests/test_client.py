@@ -113,6 +113,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, str, Any]]] =
     ("model", ("../x y",), {}, ("GET", "/v1/models/..%2Fx%20y", None)),
     ("delete_model", ("m",), {}, ("DELETE", "/v1/models/m", None)),
     ("predict", ("m", [[1.5]]), {}, ("POST", "/v1/models/m/predict", {"inputs": [[1.5]]})),
+    ("predict", ("m", [[1.5]], 7), {}, ("POST", "/v1/models/m/predict?version=7", {"inputs": [[1.5]]})),
     ("feedback", ("m", [{"label": 1}]), {}, ("POST", "/v1/models/m/feedback", {"items": [{"label": 1}]})),
     ("receipt", ("m", "p:1/2"), {}, ("GET", "/v1/models/m/feedback/p%3A1%2F2", None)),
     ("job", ("u-1",), {}, ("GET", "/v1/jobs/u-1", None)),

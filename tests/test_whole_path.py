@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from driftline.calls import Predictions
 from driftline.client import Client
 from driftline.errors import Conflict, InvalidInput, NotFound
 from tests.services import spec, until, up
@@ -46,6 +47,10 @@ def all_served(client: Client, model: str) -> dict[str, Any]:
     return found
 
 
+def probabilities(answer: Predictions) -> list[float]:
+    return [number for row in answer["predictions"] for number in row["probabilities"]]
+
+
 def test_the_whole_path(tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         client = instance.client
@@ -75,11 +80,13 @@ def test_the_whole_path(tmp_path: Path) -> None:
         if done["promoted"]:
             assert client.model("weather")["spec"]["recipe"]["optimizer"]["name"] == "sgd"
 
-        live = client.model("weather")["version"]
-        client.rollback("weather", 1)
-        until(lambda: client.model("weather")["version"] == live + 1)
         inputs = world(4)[0]
+        *_, older, live = [version["version"] for version in client.versions("weather")]
+        wanted = client.predict("weather", inputs, version=older)
+        assert wanted["version"] == older
+        client.rollback("weather", older)
         until(lambda: client.predict("weather", inputs)["version"] == live + 1)
+        assert probabilities(client.predict("weather", inputs)) == pytest.approx(probabilities(wanted), rel=1e-5)
         with pytest.raises(NotFound):
             client.rollback("weather", 10_000)
 
@@ -101,8 +108,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
         assert after["version"] >= before["version"]
         if after["version"] == weights["version"]:
             again = client.predict("weather", inputs)
-            for one, other in zip(weights["predictions"], again["predictions"], strict=True):
-                assert one["probabilities"] == pytest.approx(other["probabilities"], rel=1e-5)
+            assert probabilities(again) == pytest.approx(probabilities(weights), rel=1e-5)
         teach(client, "weather", 64)
         assert all_served(client, "weather")["learned"] == 2048
         client.delete_model("weather")

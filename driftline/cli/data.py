@@ -38,10 +38,17 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def predict(model: ModelName, inputs: Inputs, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
+def predict(
+    model: ModelName,
+    inputs: Inputs,
+    version: Annotated[int | None, typer.Option(help="Ask a kept version.", show_default="the live one")] = None,
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
     """Answer rows."""
     with connect(url, key) as client:
-        answer = client.predict(model, read_json(inputs))
+        answer = client.predict(model, read_json(inputs), version)
     if as_json:
         print_json(answer)
         return
