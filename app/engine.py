@@ -163,7 +163,10 @@ class _Request:
 
 @dataclass
 class Model:
-    """What answers for one model: its snapshot, and what waits for it. ``spare`` was served before, and may be overwritten."""
+    """What answers for one model: its snapshot, and what waits for it.
+
+    ``spare`` was served before, and may be overwritten; ``largest`` is how many rows the largest batch had.
+    """
 
     snapshot: Snapshot
     measures: ModelMeasures
@@ -172,6 +175,7 @@ class Model:
     queued_rows: int = 0
     batcher: asyncio.Task[None] | None = None
     is_filled: asyncio.Event = field(default_factory=asyncio.Event)
+    largest: int = 1
     running: Snapshot | None = None
     spare: Snapshot | None = None
 
@@ -286,6 +290,7 @@ class Engine:
             overdue.cancel()
             model.running = None
         model.measures.computed(len(outputs), time.perf_counter() - begin)
+        model.largest = max(model.largest, len(outputs))
         entry = self.recorder.next_entry() if is_recorded else None
         batch = Batch(snapshot, rows, outputs, self.recorder.prefix(snapshot.uid, entry) if entry else None)
         first = 0

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import torch
@@ -137,13 +139,14 @@ class Follower:
                 self.engine.swap(await self._prepared(uid, head.manifest, model))
 
     async def _prepared(self, uid: str, manifest: str, model: Model | None) -> Snapshot:
-        spare = model.take_spare() if model else None
-        before = model.snapshot if model else None
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._prepare, uid, manifest, before, spare
-        )
+        prepare = partial(self._prepare, uid, manifest)
+        if model is not None:
+            prepare = partial(prepare, before=model.snapshot, spare=model.take_spare(), largest=model.largest)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, prepare)
 
-    def _prepare(self, uid: str, digest: str, before: Snapshot | None, spare: Snapshot | None) -> Snapshot:
+    def _prepare(
+        self, uid: str, digest: str, before: Snapshot | None = None, spare: Snapshot | None = None, largest: int = 1
+    ) -> Snapshot:
         """A snapshot of the version with this manifest, in the memory of ``spare`` where it has the same structure."""
         manifest = bundle.decode(self.artifacts.get(uid, digest))
         assert manifest.version is not None
@@ -153,7 +156,7 @@ class Follower:
         bundle.load(module, tensors)
         snapshot = Snapshot(uid, manifest.version, spec, manifest.spec, manifest.classes, module, self.device, limits)
         if spare is None or module is not spare.module:
-            _warm_up(snapshot)
+            _warm_up(snapshot, {*WARM_UP_ROWS, largest})
         return snapshot
 
     def _spec(self, manifest: Manifest, before: Snapshot | None) -> tuple[ModelSpec, Limits]:
@@ -173,9 +176,9 @@ class Follower:
         self._thread.shutdown()
 
 
-def _warm_up(snapshot: Snapshot) -> None:
+def _warm_up(snapshot: Snapshot, sizes: Iterable[int]) -> None:
     """The first batches of a module cost more than the others; nobody should wait for it."""
-    for rows in WARM_UP_ROWS:
+    for rows in sizes:
         inputs = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()}
         with suppress(RuntimeError):
             snapshot.compute(inputs)

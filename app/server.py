@@ -113,7 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def _hot_call(self) -> HotCall | None:
         """The hot call whose headers have come, if nothing else is under way on this connection."""
-        is_free = self.cycle is None or self.cycle.response_complete
+        is_free = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
         if not is_free or self.expect_100_continue or not self.url.endswith((b"/predict", b"/infer")):
             return None
         self.scope["method"] = self.parser.get_method().decode("ascii")
@@ -133,6 +133,8 @@ class Connection(HttpToolsProtocol):
             self._start(cycle)
             self._answer(cycle, hot.refuse(error))
             return True
+        except Exception:  # The long way fails in the same way, and says so in the log.
+            return False
         if begun is not None:
             self._start(cycle)
             begun.answer.add_done_callback(lambda answer: self._settle(cycle, hot, begun))
