@@ -21,6 +21,7 @@ from app.body import BodyDecoder
 from app.compute import ComputeThread
 from app.measures import Measures, ModelMeasures
 from driftline.errors import Busy, Late
+from driftline.failpoints import reach
 from driftline.inputs import Rows
 from driftline.networks.build import Served
 from driftline.records import Route
@@ -289,6 +290,7 @@ class Engine:
         finally:
             overdue.cancel()
             model.running = None
+        reach("app.computed")
         model.measures.computed(len(outputs), time.perf_counter() - begin)
         model.largest = max(model.largest, len(outputs))
         entry = self.recorder.next_entry() if is_recorded else None

@@ -16,6 +16,7 @@ import torch
 
 from app.engine import Engine, Limits, Model, Snapshot
 from driftline.errors import DriftlineError, NotFound, Unavailable
+from driftline.failpoints import reach
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
 from driftline.networks.bundle import Manifest
@@ -136,7 +137,9 @@ class Follower:
             head = await History(self.connection, uid).head()
             model = self.engine.models.get(uid)
             if model is None or model.snapshot.version < head.version:
-                self.engine.swap(await self._prepared(uid, head.manifest, model))
+                snapshot = await self._prepared(uid, head.manifest, model)
+                reach("app.prepared")
+                self.engine.swap(snapshot)
 
     async def _prepared(self, uid: str, manifest: str, model: Model | None) -> Snapshot:
         prepare = partial(self._prepare, uid, manifest)

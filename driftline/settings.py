@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between checkpoints while a model learns")
     keep_versions: int = Field(20, ge=2, description="versions kept for rollback, beside the live one")
     orphan_seconds: float = Field(3600.0, ge=0, description="an artifact that nothing refers to goes after this long")
+    sweep_seconds: float = Field(600.0, gt=0, description="how often a worker looks for such artifacts")
 
     @field_validator("factories", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from driftline.failpoints import reach
 from driftline.learning.retraining import Retraining
 from driftline.records import Command, Plan
 from driftline.store.head import Job
@@ -65,6 +66,7 @@ async def _finish(trainer: Trainer, job: str) -> None:
     except _Failed:
         await trainer.recover()
         raise
+    reach("job.finished")
     decision = outcome.decision
     assert decision is not None
     report = {"reason": decision.reason, "scores": dict(decision.scores)}

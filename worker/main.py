@@ -53,9 +53,8 @@ class Worker:
         """Owns and learns models until it is stopped."""
         await self.connection.until_available(STORE_SECONDS)
         logger.info("worker %s learns", self.owner)
-        helpers = [
-            asyncio.create_task(task) for task in (self._own_models(), self._listen(), self._poll(), self._renew())
-        ]
+        tasks = (self._own_models(), self._listen(), self._poll(), self._renew(), self._sweep())
+        helpers = [asyncio.create_task(task) for task in tasks]
         owning, stopped = helpers[0], asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([*helpers, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -145,6 +144,16 @@ class Worker:
                     if not await owned.lease.renew():
                         logger.info("the lease of model %s is lost", uid)
                         owned.task.cancel()
+
+    async def _sweep(self) -> None:
+        """Takes away the files of models that are gone, or whose creation was cut off."""
+        while True:
+            await asyncio.sleep(self.settings.sweep_seconds)
+            with contextlib.suppress(Unavailable):
+                known = set((await self.catalog.names()).values())
+                for uid in await asyncio.to_thread(self.artifacts.abandoned, known, self.settings.orphan_seconds):
+                    logger.info("the files of model %s go: it has no name", uid)
+                    await asyncio.to_thread(self.artifacts.remove, uid)
 
 
 class _Owned:

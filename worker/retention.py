@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 from driftline.errors import CorruptData, NotFound
+from driftline.failpoints import reach
 from driftline.store.head import Head, Version
 from worker.model_store import ModelStore
-
-SWEEP_SECONDS = 600.0
 
 
 class Retention:
@@ -18,7 +18,7 @@ class Retention:
     def __init__(self, store: ModelStore) -> None:
         self.store = store
         self._files: dict[str, frozenset[str]] = {}
-        self._swept_at = -SWEEP_SECONDS
+        self._swept_at = -math.inf
 
     async def apply(self) -> None:
         """Retires what is beyond its time. A file that was never referred to goes after an hour."""
@@ -29,10 +29,11 @@ class Retention:
         manifests = {version.manifest for version in kept} | {head.manifest}
         manifests |= {place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None}
         gone = set(self._files) - manifests
-        is_sweep = time.monotonic() - self._swept_at >= SWEEP_SECONDS
+        is_sweep = time.monotonic() - self._swept_at >= self.store.settings.sweep_seconds
         if not (retired or gone or is_sweep):
             return
         await history.retire([version.version for version in retired])
+        reach("retention.retired")
         gone |= {version.manifest for version in retired}
         await asyncio.to_thread(self._collect, manifests, gone)
         self._swept_at = time.monotonic()

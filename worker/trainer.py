@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from driftline.errors import DriftlineError, Unavailable
+from driftline.failpoints import reach
 from driftline.learning.learner import Outcome
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
@@ -136,6 +137,7 @@ class Trainer:
             await self.recover()
             await self._take_apart(batch, plan, end, error)
             return
+        reach("trainer.learned")
         await self.commit(plan, outcome, end=end, learned=len(items))
 
     async def _take_apart(self, batch: list[Entry], plan: Plan, end: int, error: Exception) -> None:
@@ -226,6 +228,7 @@ class Trainer:
             metrics=self.learner.metrics(),
         )
         await self._insist(lambda: self.store.history.commit(commit))
+        reach("trainer.committed")
         self._stand_behind(commit, outcome, time.monotonic() - begin)
         if version is not None:
             await self.retention.apply()
@@ -238,7 +241,9 @@ class Trainer:
         reason = effect.publish or (decision.reason if decision else "")
         scores = decision.scores if decision else {}
         arguments = (self.learner, head.version + 1, head.version, at, reason, scores)
-        return await self._insist(lambda: self.compute(self.store.publisher.version, *arguments))
+        version = await self._insist(lambda: self.compute(self.store.publisher.version, *arguments))
+        reach("trainer.published")
+        return version
 
     def _stand_behind(self, commit: Commit, outcome: Outcome, seconds: float) -> None:
         step, version, head = commit.step, commit.version, self.head
@@ -294,7 +299,9 @@ class Trainer:
         at = Position(self.head.step, self.head.offset)
         state = await self.compute(self.learner.state_dict)
         place = await asyncio.to_thread(self.store.publisher.checkpoint, self.learner, state, at)
+        reach("trainer.checkpointing")
         await self.store.history.checkpoint(place, self.lease.epoch, self.store.settings.log_keep)
+        reach("trainer.checkpointed")
         self.head = msgspec.structs.replace(self.head, checkpoint=place, older_checkpoint=self.head.checkpoint)
         self._checkpointed_at = time.monotonic()
         self.checkpointing.spent(self._checkpointed_at - begin)

@@ -15,6 +15,7 @@ from app.security import error_content, json_content, send_content
 from app.services import Services
 from driftline import feedback, inputs
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
+from driftline.failpoints import reach
 
 MOST_ITEMS = 100_000
 LINES_AT_ONCE = 500
@@ -128,7 +129,9 @@ def _items(body: bytes) -> list[msgspec.Raw]:
 
 async def _append(services: Services, name: str, raw: list[Any]) -> list[feedback.Outcome]:
     uid, decoder = await services.feedback_decoder(name)
-    return await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
+    outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
+    reach("app.appended")
+    return outcomes
 
 
 def _answer(outcome: feedback.Outcome) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.openapi import example
 from app.services import Has, Services
 from driftline import inputs
 from driftline.errors import Conflict, InvalidInput
+from driftline.failpoints import reach
 from driftline.learning.learner import Learner
 from driftline.networks import bundle
 from driftline.publisher import Publisher
@@ -60,6 +61,7 @@ async def create(request: Request, services: Has) -> dict[str, Any]:
     if spec.name in taken:
         raise Conflict(f"there is already a model {spec.name!r}", code="model_exists", field="name", value=spec.name)
     first = await asyncio.to_thread(_first_version, services, uid, spec, weights)
+    reach("app.created")
     try:
         await services.catalog.create(uid, spec.model_dump(mode="json"), first)
     except Conflict:

@@ -78,6 +78,17 @@ class Artifacts:
                         gone += 1
         return gone
 
+    def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:
+        """The models that are not among the ``known`` ones and have got no file for so long."""
+        with contextlib.suppress(FileNotFoundError):
+            now = time.time()
+            return [
+                entry.name
+                for entry in os.scandir(self.root)
+                if entry.name not in known and now - entry.stat().st_mtime > orphan_seconds
+            ]
+        return []
+
     def remove(self, uid: str) -> None:
         """Deletes everything of a model."""
         shutil.rmtree(self.root / uid, ignore_errors=True)

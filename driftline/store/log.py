@@ -124,6 +124,8 @@ class Log:
 
     async def kept(self, until: int, count: int) -> list[Item]:
         """The newest items up to number ``until`` that the log still keeps, oldest first; ``count`` at most."""
+        if not count:
+            return []
         with store_errors():
             found = await self.connection.redis.xrevrange(self.keys.log, f"{until}-0", "-", count)
         records = [_entry(identifier, fields).record for identifier, fields in reversed(found)]

@@ -7,6 +7,7 @@ import logging
 
 from driftline import feedback
 from driftline.errors import Busy, DriftlineError
+from driftline.failpoints import reach
 from driftline.feedback import FeedbackDecoder
 from driftline.spec import ModelSpec, parse
 from driftline.store.connection import store_errors
@@ -55,6 +56,7 @@ class Intake:
                 break
             except Busy as error:
                 await asyncio.sleep(error.retry_after or RETRY_SECONDS)
+        reach("source.appended")
         refused = [(ids[index], outcome.error) for index, outcome in enumerate(outcomes) if outcome.error is not None]
         if refused:
             self.refused += len(refused)

@@ -1,0 +1,50 @@
+"""Places where a process may be made to die, so that tests can see what is left behind.
+
+``DRIFTLINE_FAILPOINTS=name:N@FILE`` kills the process when it comes to the place ``name`` for the N-th time, once: ``FILE`` is
+made before. Without the variable a place costs a look at an empty dictionary.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+POINTS = {
+    "trainer.learned": "a step is computed, and nothing of it is written",
+    "trainer.published": "the files of a version are written, and no step names them",
+    "trainer.committed": "a step is committed, and the trainer does not know it yet",
+    "trainer.checkpointing": "the files of a checkpoint are written, and the head does not name them",
+    "trainer.checkpointed": "a checkpoint is named, and nothing is trimmed or collected yet",
+    "retention.retired": "versions are forgotten, and their files are still there",
+    "job.finished": "a job's candidate is judged, and nothing of it is written",
+    "source.appended": "a source's batch is in the log, and its reader does not know it",
+    "app.appended": "feedback is in the log, and its sender is not told",
+    "app.computed": "a batch is computed, and nobody has an answer",
+    "app.prepared": "a version is prepared, and not yet served",
+    "app.created": "the files of a new model are written, and it has no name",
+}
+
+
+def _parse(text: str) -> dict[str, tuple[int, Path]]:
+    name, _, rest = text.partition(":")
+    count, _, file = rest.partition("@")
+    return {name: (int(count), Path(file))} if text else {}
+
+
+_armed = _parse(os.environ.get("DRIFTLINE_FAILPOINTS", ""))
+_reached = 0
+
+
+def reach(name: str) -> None:
+    """The process has come to the place ``name``; one of :data:`POINTS`."""
+    if name in _armed:
+        _die_when_due(*_armed[name])
+
+
+def _die_when_due(count: int, file: Path) -> None:
+    global _reached
+    _reached += 1
+    if _reached == count and not file.exists():
+        file.touch()
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,79 @@
+"""Processes that are killed at a named place, under load: what was acknowledged is served once, and all goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from driftline.errors import Unavailable
+from tests.services import spec, until, up
+from tests.test_trouble import check_all_served_once, feeding
+
+pytestmark = pytest.mark.timeout(240)
+
+UNDER_LOAD = [
+    ("app.appended", 5),
+    ("app.prepared", 2),
+    ("trainer.learned", 4),
+    ("trainer.published", 3),
+    ("trainer.committed", 4),
+    ("trainer.checkpointing", 2),
+    ("trainer.checkpointed", 1),
+]
+
+
+@pytest.mark.parametrize(("name", "count"), UNDER_LOAD)
+def test_a_process_killed_there_loses_no_label_and_learns_none_twice(tmp_path: Path, name: str, count: int) -> None:
+    marker = tmp_path / "killed"
+    with up(
+        tmp_path / "up",
+        DRIFTLINE_FAILPOINTS=f"{name}:{count}@{marker}",
+        DRIFTLINE_CHECKPOINT_SECONDS="0.5",
+        DRIFTLINE_LEASE_SECONDS="2",
+    ) as instance:
+        instance.client.create_model(spec())
+        instance.client.predict("weather", [[0.0] * 8])
+        with feeding(instance) as feeder:
+            until(marker.exists, 60)
+            time.sleep(2)
+        check_all_served_once(instance, feeder)
+
+
+def test_an_app_killed_with_a_batch_at_hand_answers_again_at_once(tmp_path: Path) -> None:
+    marker = tmp_path / "killed"
+    with up(tmp_path / "up", DRIFTLINE_FAILPOINTS=f"app.computed:3@{marker}") as instance:
+        instance.client.create_model(spec())
+        for _ in range(2):
+            instance.client.predict("weather", [[0.0] * 8])
+        with pytest.raises(Unavailable):
+            instance.client.predict("weather", [[0.0] * 8])
+        assert marker.exists()
+        until(lambda: answers(instance.url), 30)
+
+
+def test_a_model_whose_creation_was_cut_off_is_not_there_and_can_be_made(tmp_path: Path) -> None:
+    marker = tmp_path / "killed"
+    with up(
+        tmp_path / "up",
+        DRIFTLINE_FAILPOINTS=f"app.created:1@{marker}",
+        DRIFTLINE_ORPHAN_SECONDS="1",
+        DRIFTLINE_SWEEP_SECONDS="1",
+    ) as instance:
+        with pytest.raises(Unavailable):
+            instance.client.create_model(spec())
+        until(lambda: instance.is_ready, 30)
+        assert list(instance.client.models()) == []
+        instance.client.create_model(spec())
+        assert instance.client.predict("weather", [[0.0] * 8])["version"] == 1
+        artifacts = tmp_path / "up" / "driftline-data" / "artifacts"
+        until(lambda: len(list(artifacts.iterdir())) == 1, 30)
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.post(f"{url}/v1/models/weather/predict", json={"inputs": [[0.0] * 8]}).status_code == 200
+    return False
