@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from driftline.learning.drift import DETECTORS
 from driftline.learning.losses import LOSSES
@@ -14,7 +15,7 @@ from driftline.learning.strategies import STRATEGIES
 from driftline.networks.edits import EDITS
 from driftline.networks.layers import LAYERS
 from driftline.registry import Registry
-from driftline.spec import ModelSpec, Recipe, parse
+from driftline.spec import ModelSpec, Recipe, Serving, parse
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
 
@@ -25,11 +26,15 @@ def test_every_part_is_named(registry: Registry) -> None:  # type: ignore[type-a
         assert f"`{name}`" in PAGE or f'"{name}"' in PAGE, name
 
 
-def test_the_example_is_a_spec_and_every_field_of_a_recipe_has_its_line() -> None:
+def test_the_example_is_a_spec() -> None:
     (example,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     parse(ModelSpec, json.loads(example))
-    lines = re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", PAGE.partition("## Recipe")[2], re.MULTILINE)
-    assert lines == list(Recipe.model_fields)
+
+
+@pytest.mark.parametrize("kind", [Recipe, Serving])
+def test_every_field_has_its_line(kind: type[BaseModel]) -> None:
+    section = PAGE.partition(f"## {kind.__name__}\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", section, re.MULTILINE) == list(kind.model_fields)
 
 
 def test_the_defaults_are_those_of_the_code() -> None:

@@ -77,35 +77,37 @@ async def test_a_batch_is_no_larger_than_its_limit(start: Start) -> None:
 
 async def test_a_batch_waits_for_more_where_the_model_says_so(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.0, max_wait=0.2, max_batch=8))
+    await create(client, slow(0.0, max_wait=0.5, max_batch=5))
     rows = await warmed(client)
 
     async def later(seconds: float) -> httpx.Response:
         await asyncio.sleep(seconds)
         return await predict(client)
 
-    await asyncio.gather(*(later(0.02 * n) for n in range(5)))
-    assert rows == [5]
-    begin = asyncio.get_running_loop().time()
-    await asyncio.gather(*(predict(client) for _ in range(8)))
-    assert rows == [5, 8]
-    assert asyncio.get_running_loop().time() - begin < 0.15, "a full batch does not wait"
+    await asyncio.gather(*(later(0.01 * n) for n in range(4)))
+    assert rows == [4]
 
 
-async def test_a_missed_deadline_is_answered_at_the_deadline(start: Start) -> None:
+async def test_a_full_batch_does_not_wait(start: Start) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.0, max_wait=10, max_batch=5))
+    await services_of(client).follower.model("weather")
+    async with asyncio.timeout(9):
+        await asyncio.gather(*(predict(client) for _ in range(5)))
+
+
+async def test_a_missed_deadline_is_answered_while_the_batch_still_runs(start: Start) -> None:
     client = await start(factories=[FACTORY])
     await create(client, slow(0.0, deadline=0.2))
-    await warmed(client)
+    rows = await warmed(client)
     model = services_of(client).follower.loaded("weather")
     assert model is not None
-    model.snapshot.module.network.seconds = 1.0  # type: ignore[assignment,union-attr]
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
+    model.snapshot.module.network.seconds = 2.0  # type: ignore[assignment,union-attr]
     running = asyncio.create_task(predict(client))
     await asyncio.sleep(0.05)
     for answer in await asyncio.gather(running, predict(client)):
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "late")
-    assert loop.time() - begin < 0.8
+    assert rows == []
     assert 'driftline_predictions_late_total{model="weather"} 2.0' in (await client.get("/metrics")).text
 
 
@@ -143,9 +145,8 @@ async def test_a_busy_model_delays_another_by_a_batch_at_most(start: Start) -> N
     await predict(client, model="quick")
     busy = [asyncio.create_task(predict(client)) for _ in range(10)]
     await asyncio.sleep(0.05)
-    begin = asyncio.get_running_loop().time()
     assert (await predict(client, model="quick")).status_code == 200
-    assert asyncio.get_running_loop().time() - begin < 0.35
+    assert sum(task.done() for task in busy) <= 3
     await asyncio.gather(*busy)
 
 
