@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import ipaddress
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -48,9 +49,10 @@ def plan(settings: Settings, listener: socket.socket, output: Output = None) -> 
         with contextlib.ExitStack() as stack:
             server = None if settings.redis_url else stack.enter_context(_embedded(settings, guard))
             env = environment(settings, settings.redis_url or (server.url if server else None))
+            named = {"DRIFTLINE_WORKER_ID": secrets.token_hex(6), **env}
 
             def worker() -> subprocess.Popen[bytes]:
-                return guard.spawn(program("worker"), env=env, stdout=output, stderr=output)
+                return guard.spawn(program("worker"), env=named, stdout=output, stderr=output)
 
             apps = stack.enter_context(_apps(settings.replicas, listener, guard, env, output))
             ours = [Child("worker", worker, WORKER_SECONDS), *apps]

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     log_keep: int = Field(20_000, ge=0, description="learned records kept in the log for retraining")
 
     poll_seconds: float = Field(1.0, gt=0, description="how often a lost hint from Redis is made up for")
+    worker_id: str | None = Field(
+        None, description="a name that no other worker has: started again under it, one takes its models back at once"
+    )
     lease_seconds: float = Field(10.0, ge=1, description="a worker that is silent for longer loses its models")
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between checkpoints while a model learns")
     keep_versions: int = Field(20, ge=2, description="versions kept for rollback, beside the live one")

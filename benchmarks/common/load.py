@@ -27,7 +27,7 @@ SEED = 1
 class Result:
     """What a load of so many ``seconds`` has seen.
 
-    ``latencies`` are in seconds, one an answer of status 200, late ones included; ``answered`` counts those that came within
+    ``latencies`` are in seconds, one an answer of a status 2xx, late ones included; ``answered`` counts those that came within
     the ``seconds``. All else is a failure: another status, a lost connection, no answer at all. ``busy`` is the share of a
     core that the load itself took.
     """
@@ -157,7 +157,7 @@ class _Load:
 
     def answered(self, connection: _Connection, status: int) -> None:
         now = time.perf_counter()
-        if status == 200 and (self.check is None or self.check(connection.number, connection.body)):
+        if status // 100 == 2 and (self.check is None or self.check(connection.number, connection.body)):
             self.result.latencies.append(now - connection.due)
             self.result.answered += now <= self.end
         else:

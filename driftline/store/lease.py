@@ -16,7 +16,7 @@ class Lease:
         self.epoch = 0
 
     async def acquire(self) -> bool:
-        """Takes the lease if nobody holds it."""
+        """Takes the lease if nobody else holds it. ``owner`` must be nobody else's name: who died under it is fenced."""
         keys = [self.keys.meta, self.keys.lease, self.keys.epoch]
         self.epoch = max(0, int(await self.connection.scripts.run("acquire", keys, [self.owner, self.milliseconds])))
         return self.epoch > 0

@@ -78,6 +78,17 @@ async def test_an_owner_that_nobody_replaced_goes_on_after_its_lease_ran_out(
     await history.commit(commit(lease, 1, 0, 10))
 
 
+async def test_a_worker_that_died_and_takes_its_lease_again_fences_what_it_was(
+    connection: Connection, history: History
+) -> None:
+    dead, again = (Lease(connection, history.uid, "worker", 30) for _ in range(2))
+    assert await dead.acquire()
+    assert await again.acquire()
+    assert again.epoch > dead.epoch
+    assert not await dead.renew()
+    assert await again.renew()
+
+
 async def test_two_workers_never_hold_one_lease(lease: Lease, connection: Connection, uid: str) -> None:
     other = Lease(connection, uid, "other", 30)
     assert not await other.acquire()

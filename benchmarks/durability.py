@@ -1,0 +1,181 @@
+"""What durability costs: feedback a second, the way back after a crash, checkpoints and versions, and what piles up.
+
+python -m benchmarks.durability [--seconds 5] [--labels 100000]
+
+Every acknowledgement is one of an embedded Valkey that syncs each write (``fsync_always``); the worker learns meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from benchmarks.common.contenders import SPEC
+from benchmarks.common.load import closed_loop, request
+from benchmarks.common.processes import resident_bytes
+from driftline.learning.examples import Examples
+from driftline.learning.learner import Learner
+from driftline.publisher import START, Publisher
+from driftline.spec import ModelSpec, parse
+from driftline.store.artifacts import Artifacts
+from tests.services import Instance, spec, until, up
+
+BATCH = 100
+WARM_UP_SECONDS = 1.0
+SMALL = spec("small", inputs={"shape": [20]})
+LARGE = SPEC | {"name": "large"}
+PROCESSES = ("app", "worker", "valkey")
+REPEATS = 10
+
+
+def items(features: int, classes: int, count: int) -> list[dict[str, Any]]:
+    """Labelled rows that bring their inputs; sent again they are new items."""
+    random = np.random.default_rng(1)
+    rows = random.normal(size=(count, features)).astype(np.float32).tolist()
+    return [{"inputs": row, "label": number % classes} for number, row in enumerate(rows)]
+
+
+def message(port: int, model: str, batch: list[dict[str, Any]], *, is_stream: bool = False) -> bytes:
+    """One call that hands in a batch, as JSON or as lines."""
+    if is_stream:
+        lines = b"".join(json.dumps(item).encode() + b"\n" for item in batch)
+        kind = {"content-type": "application/x-ndjson"}
+        return request(port, f"/v1/models/{model}/feedback/stream", lines, kind)
+    kind = {"content-type": "application/json"}
+    return request(port, f"/v1/models/{model}/feedback", json.dumps({"items": batch}).encode(), kind)
+
+
+def acknowledged(instance: Instance, seconds: float) -> None:
+    """How many records are acknowledged a second, and how long one waits for it."""
+    port = urlsplit(instance.url).port or 0
+    small, large = items(20, 2, BATCH), items(784, 10, BATCH)
+    cases = {
+        "20 features, JSON, batches of 100": (message(port, "small", small), BATCH, 4),
+        "784 features, JSON, batches of 100": (message(port, "large", large), BATCH, 4),
+        "784 features, lines, streams of 100": (message(port, "large", large, is_stream=True), BATCH, 4),
+        "20 features, one item a call, one connection": (message(port, "small", small[:1]), 1, 1),
+    }
+    for title, (sent, records, connections) in cases.items():
+        closed_loop(port, sent, connections, WARM_UP_SECONDS)
+        result = closed_loop(port, sent, connections, seconds)
+        p50, p99 = (1e3 * result.quantile(share) for share in (0.5, 0.99))
+        print(
+            f"{title:46} {records * result.rate:9,.0f} records/s  p50 {p50:6.1f} ms  p99 {p99:6.1f} ms"
+            f"  failures {result.failures}"
+        )
+
+
+def recovery(folder: Path, labels: int) -> None:
+    """How long a killed worker takes until it serves the next label, with so many labels behind its checkpoint."""
+    with up(folder, DRIFTLINE_CHECKPOINT_SECONDS="86400") as instance:
+        client = instance.client
+        client.create_model(SMALL)
+        for batch in np.array_split(np.array(items(20, 2, labels), object), max(1, labels // 500)) if labels else ():
+            client.feedback("small", list(batch))
+        until(lambda: client.model("small")["waiting"] == 0, 600)
+        begin = time.perf_counter()
+        instance.kill("worker")
+        started = time.perf_counter()
+        (accepted,) = client.feedback("small", items(20, 2, 1))["items"]
+        client.wait_served("small", accepted["id"], 600)
+        print(
+            f"{labels:6,} labels behind the checkpoint: served again {time.perf_counter() - begin:.1f} s after the kill,"
+            f" {time.perf_counter() - started:.1f} s after the new worker's start"
+        )
+
+
+def costs() -> None:
+    """What a checkpoint and a version take to write, with a full memory."""
+    for model in (SMALL, LARGE):
+        with tempfile.TemporaryDirectory() as name:
+            cost(parse(ModelSpec, model), Publisher(Artifacts(Path(name)), "0"))
+
+
+def cost(found: ModelSpec, publisher: Publisher) -> None:
+    learner = Learner.create(found, seed=1)
+    rows, features = found.recipe.memory.size, found.tensors["inputs"].size
+    full = Examples({"inputs": torch.randn(rows, features)}, torch.arange(rows) % 2, torch.ones(rows))
+    learner.memory.add(full, learner.trainee.generator)
+
+    def version(number: int) -> None:
+        publisher.version(changed(learner), number + 2, number + 1, START, "", {})
+
+    def checkpoint(number: int) -> None:
+        publisher.checkpoint(changed(learner), learner.state_dict(), START)
+
+    print(f"{features} features: a version {timed(version):.1f} ms, a checkpoint {timed(checkpoint):.1f} ms")
+
+
+def changed(learner: Learner) -> Learner:
+    """The learner with other weights, so that no file of it is there already."""
+    learner.champion.output.bias.data += 1
+    return learner
+
+
+def timed(action: Callable[[int], None]) -> float:
+    """The mean time of an action, in milliseconds."""
+    begin = time.perf_counter()
+    for number in range(REPEATS):
+        action(number)
+    return 1e3 * (time.perf_counter() - begin) / REPEATS
+
+
+def growth(folder: Path, labels: int) -> None:
+    """What is on disk and in memory while so many labels are learned."""
+    with up(folder) as instance:
+        client = instance.client
+        client.create_model(SMALL)
+        batch = items(20, 2, 500)
+        for quarter in range(5):
+            until(lambda: client.model("small")["waiting"] == 0, 3600)
+            learned = client.model("small")["learned"]
+            data = folder / "driftline-data"
+            sizes = {name: size(data / name) for name in ("artifacts", "valkey")}
+            resident = {name: resident_bytes(instance.pid(name)) for name in PROCESSES}
+            print(
+                f"{learned:9,} labels: "
+                + "  ".join(f"{name} {value / 2**20:.0f} MiB" for name, value in sizes.items())
+                + "  resident: "
+                + "  ".join(f"{name} {value / 2**20:.0f}" for name, value in resident.items())
+            )
+            if quarter < 4:
+                for _ in range(labels // 4 // len(batch)):
+                    client.feedback("small", batch)
+
+
+def size(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5, help="length of one load")
+    parser.add_argument("--labels", type=int, default=100_000, help="how many labels the growth is watched over")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with up(folder / "acknowledged") as instance:
+            for model in (SMALL, LARGE):
+                instance.client.create_model(model)
+            acknowledged(instance, arguments.seconds)
+        for labels in (0, 6000):
+            recovery(folder / f"recovery-{labels}", labels)
+        costs()
+        growth(folder / "growth", arguments.labels)
+
+
+if __name__ == "__main__":
+    main()
