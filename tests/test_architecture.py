@@ -19,6 +19,7 @@ FORBIDDEN = {
     "driftline/networks": {"driftline.store", "driftline.learning", "redis", "fastapi", "httpx"},
     "driftline/store": {"driftline.learning", "driftline.networks", "torch", "fastapi", "httpx"},
     "driftline/cli": {"torch", "driftline.learning.learner", "driftline.networks.build"},
+    "driftline/doctor": {"torch", "driftline.learning.learner", "driftline.networks"},
 }
 
 
@@ -57,5 +58,5 @@ def test_nothing_is_unpickled() -> None:
 
 
 def test_a_spec_is_read_without_torch() -> None:
-    program = "import driftline.spec, driftline.cli, sys; assert 'torch' not in sys.modules"
+    program = "import driftline.spec, driftline.cli, driftline.doctor, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

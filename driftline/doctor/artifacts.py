@@ -1,0 +1,147 @@
+"""Files: every one that the store names is there and whole, and little lies about that nothing names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from driftline.doctor import snapshot
+from driftline.doctor.finding import Finding, count_text, error, ok, size_text, warning
+from driftline.doctor.snapshot import Bundle, Snapshot
+from driftline.errors import DriftlineError
+from driftline.settings import Settings
+from driftline.store.artifacts import Artifacts
+from driftline.store.connection import Connection
+
+
+class _File(msgspec.Struct):
+    sha256: str
+
+
+class _Manifest(msgspec.Struct):
+    """What of :class:`driftline.networks.bundle.Manifest` can be read without torch."""
+
+    model: str
+    files: dict[str, _File]
+
+
+class Files:
+    """The files of one model, each read once."""
+
+    def __init__(self, artifacts: Artifacts, uid: str) -> None:
+        self.artifacts = artifacts
+        self.uid = uid
+        self.folder = artifacts.root / uid
+        self.named: set[str] = set()
+        self._troubles: dict[str, str | None] = {}
+
+    def trouble(self, digest: str) -> str | None:
+        """What is wrong with the bundle whose manifest this is, or with one of its files."""
+        self.named.add(digest)
+        try:
+            manifest = msgspec.json.decode(self.artifacts.get(self.uid, digest), type=_Manifest)
+        except DriftlineError as trouble:
+            return trouble.message
+        except msgspec.DecodeError as trouble:
+            return f"{self.folder / digest} is not a manifest: {trouble}"
+        if manifest.model != self.uid:
+            return f"the manifest {self.folder / digest} belongs to another model"
+        return next(filter(None, [self._file(file.sha256) for file in manifest.files.values()]), None)
+
+    def _file(self, digest: str) -> str | None:
+        self.named.add(digest)
+        if digest not in self._troubles:
+            try:
+                self.artifacts.get(self.uid, digest)
+                self._troubles[digest] = None
+            except DriftlineError as trouble:
+                self._troubles[digest] = trouble.message
+        return self._troubles[digest]
+
+    def unnamed(self) -> Iterator[os.DirEntry[str]]:
+        """The files that no bundle that was looked at names."""
+        with suppress(FileNotFoundError):
+            yield from (entry for entry in os.scandir(self.folder) if entry.name not in self.named)
+
+
+async def check(connection: Connection, settings: Settings, model: Snapshot) -> list[Finding]:
+    """Manifests and files of everything that the store names, and what lies beside them."""
+    files = Files(Artifacts(settings.data_dir / "artifacts"), model.uid)
+    troubles = await asyncio.to_thread(_troubles, files, model)
+    if troubles:
+        # What was retired in the meantime may be gone.
+        now = await snapshot.read(connection, model.name, model.uid)
+        named = now.bundles if now else {}
+        troubles = {digest: trouble for digest, trouble in troubles.items() if digest in named}
+    if troubles:
+        return [_damage(model, model.bundles[digest], troubles) for digest in troubles]
+    count = count_text(len(model.bundles), "bundle")
+    whole = ok("artifacts", f"{model.name}: {count} of versions and checkpoints, all whole")
+    return [whole, *await asyncio.to_thread(_orphans, files, settings, model)]
+
+
+def _troubles(files: Files, model: Snapshot) -> dict[str, str]:
+    """What is wrong with a bundle, by its manifest."""
+    return {digest: trouble for digest in model.bundles if (trouble := files.trouble(digest))}
+
+
+def _damage(model: Snapshot, bundle: Bundle, troubles: dict[str, str]) -> Finding:
+    advice = "put the file back from a backup"
+    if bundle.kind == "live version":
+        whole = [version.version for version in model.versions if version.manifest not in troubles]
+        if whole:
+            advice += f", or go back to a version that is whole: driftline rollback {model.name} {max(whole)}"
+    elif bundle.kind == "checkpoint":
+        advice = f"let the worker run, or end it with SIGTERM, so that it writes another checkpoint; else {advice}"
+    else:
+        advice += "; until then no rollback to it succeeds"
+    return error("artifacts", f"{model.name}: {bundle} is damaged: {troubles[bundle.manifest]}", advice)
+
+
+def _orphans(files: Files, settings: Settings, model: Snapshot) -> list[Finding]:
+    """What nothing refers to. New files may be about to be named, so only those that are old count."""
+    states = []
+    for entry in files.unnamed():
+        with suppress(FileNotFoundError):
+            states.append(entry.stat())
+    old = [state for state in states if time.time() - state.st_mtime > settings.orphan_seconds]
+    if not old:
+        return []
+    size = size_text(sum(state.st_size for state in old))
+    message = f"{model.name}: nothing refers to {count_text(len(old), 'file')} ({size}) in {files.folder}"
+    return [warning("orphans", message, "the worker removes them some time after the model's next version")]
+
+
+async def check_strangers(settings: Settings, names: dict[str, str]) -> list[Finding]:
+    """Folders of models that the store does not know."""
+    return await asyncio.to_thread(_strangers, settings, names)
+
+
+def _strangers(settings: Settings, names: dict[str, str]) -> list[Finding]:
+    root = settings.data_dir.resolve() / "artifacts"
+    try:
+        folders = [
+            Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and entry.name not in names.values()
+        ]
+        old = [folder for folder in folders if time.time() - folder.stat().st_mtime > settings.orphan_seconds]
+        sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in old]
+    except FileNotFoundError:
+        return []
+    except OSError as trouble:
+        advice = "give the user who runs Driftline the right to read it"
+        return [error("orphans", f"{trouble.filename}: {trouble.strerror}", advice)]
+    if old and not names:
+        message = f"the store knows no model, but {root} holds files of {count_text(len(old), 'model')}"
+        advice = "see that DRIFTLINE_REDIS_URL and DRIFTLINE_PREFIX are right; if the store has lost them, restore it"
+        return [warning("orphans", message, advice)]
+    advice = "remove it, unless another Driftline shares this data directory: rm -r "
+    return [
+        warning("orphans", f"{folder} ({size_text(size)}) belongs to no model", f"{advice}{folder}")
+        for folder, size in zip(old, sizes, strict=True)
+    ]

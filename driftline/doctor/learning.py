@@ -1,0 +1,72 @@
+"""Whether a model learns: who owns it, what waits, and which alarms stand."""
+
+from __future__ import annotations
+
+from driftline.doctor.finding import Finding, count_text, error, ok, time_text, warning
+from driftline.doctor.snapshot import Snapshot
+from driftline.settings import Settings
+
+LATE_SECONDS = 60.0
+NEARLY_FULL = 0.8
+
+ALARMS = {
+    "recovery_diverged": "run the workers on one torch build and CPU type; learning went on from the live version",
+    "recovery_failed": "the findings about artifacts, log and steps say what is damaged; recovery went on without it",
+    "step_failed": "look at that record and at the network's own code; the record was set aside",
+    "command_failed": "mend what it says, and send the command again",
+    "source": "mend the entries of that source, or DRIFTLINE_SOURCES",
+}
+
+
+def check(model: Snapshot, settings: Settings, is_running: bool) -> list[Finding]:
+    """Owner, lag and alarms of one model."""
+    return [_check_lease(model, is_running), _check_lag(model, settings), *_check_alarms(model)]
+
+
+def _check_lease(model: Snapshot, is_running: bool) -> Finding:
+    if model.is_owned:
+        return ok("lease", f"{model.name}: a worker owns it")
+    if not is_running:
+        return ok("lease", f"{model.name}: Driftline is not running; {_waiting(model)}")
+    message = f"{model.name}: no worker owns it; {_waiting(model)}"
+    return warning(
+        "lease", message, "start one: driftline worker; if one runs, its log says why it does not take the model"
+    )
+
+
+def _waiting(model: Snapshot) -> str:
+    commands = f" and {count_text(len(model.pending), 'command')}" if model.pending else ""
+    return f"{count_text(model.waiting, 'label')}{commands} waiting"
+
+
+def _check_lag(model: Snapshot, settings: Settings) -> Finding:
+    waits = f"{model.name}: {_waiting(model)}, the oldest for {time_text(model.waited)}"
+    if model.last - model.head.offset >= settings.log_cap:
+        advice = "give the worker more time or more machines, or raise DRIFTLINE_LOG_CAP"
+        return error("lag", f"{waits}: the log is full, and feedback is answered with 429", advice)
+    if not model.waiting:
+        return ok("lag", f"{model.name}: no label waits")
+    if model.is_paused:
+        return ok("lag", f"{waits}: learning is paused, until `driftline resume {model.name}`")
+    is_late = model.waited > max(LATE_SECONDS, 2 * model.trigger.seconds)
+    if is_late or model.last - model.head.offset > NEARLY_FULL * settings.log_cap:
+        return warning("lag", waits, "see that a worker runs and is not short of CPU; more workers share the models")
+    return ok("lag", waits)
+
+
+def _check_alarms(model: Snapshot) -> list[Finding]:
+    findings = [*_drifts(model)]
+    for alarm in model.alarms:
+        ago = time_text(max(0.0, model.now - alarm["time"]))
+        advice = ALARMS.get(alarm["kind"], "the worker's log has more")
+        findings.append(warning("alarms", f"{model.name}: {alarm['kind']}, {ago} ago: {alarm['message']}", advice))
+    return findings or [ok("alarms", f"{model.name}: no alarm stands")]
+
+
+def _drifts(model: Snapshot) -> list[Finding]:
+    """The newest drift, while the labels behind it are still learned as they come."""
+    drift = model.drifts[-1] if model.drifts else None
+    if drift is None or model.head.offset - drift["at"] >= model.trigger.alarm:
+        return []
+    advice = f"nothing, if it recovers: watch its accuracy with `driftline metrics {model.name}`"
+    return [warning("alarms", f"{model.name}: {drift['kind']} at record {drift['at']}: {drift['message']}", advice)]

@@ -1,0 +1,78 @@
+"""Where the store is: the one that the settings name, that of a running ``driftline up``, or one started for the check."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import redis
+
+from driftline.doctor.finding import Finding, error, warning
+from driftline.errors import ConfigurationError
+from driftline.processes import Guard
+from driftline.settings import Settings
+from driftline.store.embedded import EmbeddedServer, running_url
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the store answers; None where there is none. ``is_running``: processes of Driftline may be at work on it."""
+
+    url: str | None
+    is_running: bool
+    findings: list[Finding] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def find(settings: Settings) -> Iterator[Place]:
+    """The store of these settings, for as long as the check takes."""
+    if settings.redis_url is not None:
+        yield _given(settings.redis_url)
+    elif url := running_url(settings.data_dir):
+        yield Place(url, True)
+    elif os.path.isdir(settings.data_dir / "valkey"):
+        with _started(settings) as place:
+            yield place
+    else:
+        yield Place(None, False, [_nothing(settings)])
+
+
+def _given(url: str) -> Place:
+    try:
+        redis.Redis.from_url(url).close()
+    except ValueError as trouble:
+        message = f"DRIFTLINE_REDIS_URL is not an address of a store: {trouble}"
+        return Place(None, False, [error("store", message, "set it to redis://HOST:PORT, rediss://… or unix://…")])
+    return Place(url, True)
+
+
+@contextlib.contextmanager
+def _started(settings: Settings) -> Iterator[Place]:
+    """Driftline's own server, under the lock that keeps ``up`` from opening the same data."""
+    with Guard() as guard:
+        server = EmbeddedServer(settings.data_dir, guard)
+        try:
+            yield _start(server)
+        finally:
+            server.stop()
+
+
+def _start(server: EmbeddedServer) -> Place:
+    try:
+        server.start()
+    except ConfigurationError as trouble:
+        advice = "if `driftline up` is starting or stopping on it, ask again in a minute; else the log is " + str(
+            server.folder / "valkey.log"
+        )
+        return Place(None, False, [error("store", trouble.message, advice)])
+    return Place(server.url, False)
+
+
+def _nothing(settings: Settings) -> Finding:
+    return warning(
+        "store",
+        f"no store is set, and {settings.data_dir} holds none",
+        "`driftline up` starts one; if yours is elsewhere, give --data-dir or set DRIFTLINE_REDIS_URL",
+    )

@@ -1,0 +1,143 @@
+"""What the store says of one model, read in one transaction: parts that move together are compared as of one moment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from driftline.spec import Trigger
+from driftline.store.connection import Connection, store_errors
+from driftline.store.head import Head, Version, parse_head
+
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A densely numbered stream as it stands: its first and last number (0 while it is empty), and how many it holds."""
+
+    key: str
+    first: int
+    last: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A version by its number, or a checkpoint by its step."""
+
+    kind: Literal["live version", "checkpoint", "version"]
+    number: int
+    manifest: str
+
+    def __str__(self) -> str:
+        return (
+            f"the checkpoint of step {self.number}" if self.kind == "checkpoint" else f"the {self.kind} {self.number}"
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One model. ``last`` numbers the newest record; ``pending`` the commands that wait; times are in seconds."""
+
+    name: str
+    uid: str
+    head: Head
+    versions: list[Version]
+    log: Stream
+    steps: Stream
+    last: int
+    pending: list[int]
+    waiting: int
+    waited: float
+    now: float
+    is_paused: bool
+    is_owned: bool
+    trigger: Trigger
+    drifts: list[dict[str, Any]]
+    alarms: list[dict[str, Any]]
+
+    @property
+    def bundles(self) -> dict[str, Bundle]:
+        """Every bundle that the store names, by its manifest; one that is two things is the more important one."""
+        places = [place for place in (self.head.checkpoint, self.head.older_checkpoint) if place is not None]
+        found = [
+            Bundle("live version", self.head.version, self.head.manifest),
+            *(Bundle("checkpoint", place.step, place.manifest) for place in places),
+            *(Bundle("version", version.version, version.manifest) for version in self.versions),
+        ]
+        return {bundle.manifest: bundle for bundle in reversed(found)}
+
+    @property
+    def recovers_from(self) -> tuple[int, int]:
+        """Step and offset of the newest checkpoint, where a recovery begins."""
+        place = self.head.checkpoint
+        return (place.step, place.offset) if place else (0, 0)
+
+    @property
+    def kept_from(self) -> tuple[int, int]:
+        """Step and offset of the checkpoint before: what comes later is never trimmed."""
+        place = self.head.older_checkpoint
+        return (place.step, place.offset) if place else (0, 0)
+
+
+async def read(connection: Connection, name: str, uid: str) -> Snapshot | None:
+    """The model as it stands; None where it has just been deleted."""
+    keys = connection.keys.of(uid)
+    with store_errors():
+        async with connection.redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(keys.meta)
+            pipe.hgetall(keys.head)
+            pipe.hvals(keys.versions)
+            pipe.get(keys.last)
+            pipe.zrange(keys.pending, 0, -1)
+            pipe.zrange(keys.commands, 0, -1)
+            pipe.exists(keys.lease)
+            pipe.get(keys.metrics)
+            pipe.hvals(keys.alarms)
+            pipe.time()
+            for key in (keys.log, keys.steps):
+                pipe.xrange(key, "-", "+", 1)
+                pipe.xrevrange(key, "+", "-", 1)
+                pipe.xlen(key)
+            found = await pipe.execute()
+        if not found[0] and await connection.redis.hget(connection.keys.names, name) != uid.encode():
+            return None
+        oldest = await connection.redis.xrange(keys.log, f"({int(found[1].get(b'offset', 0))}-0", "+", 1)
+    return _snapshot(name, uid, (keys.log, keys.steps), found, oldest)
+
+
+def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], oldest: Entries) -> Snapshot:
+    meta, fields, versions, last, pending, commands, is_owned, metrics, alarms, (seconds, micros) = found[:10]
+    head, newest, now = parse_head(fields), int(last or 0), seconds + micros / 1e6
+    waiting = newest - head.offset - sum(int(n) > head.offset for n in commands)
+    return Snapshot(
+        name=name,
+        uid=uid,
+        head=head,
+        versions=[msgspec.json.decode(version, type=Version) for version in versions],
+        log=_stream(streams[0], *found[10:13]),
+        steps=_stream(streams[1], *found[13:16]),
+        last=newest,
+        pending=[int(n) for n in pending],
+        waiting=max(0, waiting),
+        waited=max(0.0, now - int(oldest[0][1][b"t"]) / 1000) if oldest and waiting > 0 else 0.0,
+        now=now,
+        is_paused=meta.get(b"paused") == b"1",
+        is_owned=bool(is_owned),
+        trigger=Trigger.model_validate(json.loads(meta[b"spec"]).get("recipe", {}).get("trigger", {})),
+        drifts=json.loads(metrics or b"{}").get("alarms", []),
+        alarms=[json.loads(alarm) for alarm in alarms],
+    )
+
+
+def _stream(key: str, first: Entries, last: Entries, count: int) -> Stream:
+    return Stream(key, number(first[0]) if first else 0, number(last[0]) if last else 0, count)
+
+
+def number(entry: tuple[bytes, Any]) -> int:
+    """The number n of the entry ``n-0``."""
+    return int(entry[0].partition(b"-")[0])
