@@ -115,11 +115,12 @@ class Worker:
             await trainer.run()
         except Fenced:
             logger.info("model %s has another owner now", uid)
-        except NotFound:
-            await asyncio.to_thread(self.artifacts.remove, uid)
-        except CorruptData as error:
-            logger.error("model %s cannot be learned: %s", uid, error)
-            await self._give_up(uid, trainer, error)
+        except (CorruptData, NotFound) as error:
+            if uid in await self._named():
+                logger.error("model %s cannot be learned: %s", uid, error)
+                await self._give_up(uid, trainer, error)
+            else:
+                logger.info("model %s is gone", uid)
         except Exception as error:  # One model's trouble must not end the others' learning.
             logger.exception("the trainer of model %s ended", uid)
             await self._give_up(uid, trainer, error)
@@ -128,6 +129,13 @@ class Worker:
             with contextlib.suppress(Unavailable):
                 await trainer.lease.release()
             self.owned.pop(uid, None)
+
+    async def _named(self) -> set[str]:
+        """The uids that have a name; none where the store does not answer."""
+        try:
+            return set((await self.catalog.names()).values())
+        except Unavailable:
+            return set()
 
     async def _give_up(self, uid: str, trainer: Trainer, error: Exception) -> None:
         self._not_before[uid] = time.monotonic() + RETRY_SECONDS
@@ -146,13 +154,17 @@ class Worker:
                         owned.task.cancel()
 
     async def _sweep(self) -> None:
-        """Takes away the files of models that are gone, or whose creation was cut off."""
+        """Takes away the files of models that were deleted, or whose creation was cut off; never those of an unknown model."""
         while True:
             await asyncio.sleep(self.settings.sweep_seconds)
             with contextlib.suppress(Unavailable):
-                known = set((await self.catalog.names()).values())
-                for uid in await asyncio.to_thread(self.artifacts.abandoned, known, self.settings.orphan_seconds):
-                    logger.info("the files of model %s go: it has no name", uid)
+                for uid in await self.catalog.deleted():
+                    await asyncio.to_thread(self.artifacts.remove, uid)
+                    await self.catalog.forget_deleted(uid)
+                named = set((await self.catalog.names()).values())
+                begun = await asyncio.to_thread(self.artifacts.unnamed, self.settings.orphan_seconds)
+                for uid in set(begun) - named:
+                    logger.info("the files of model %s go: its creation was cut off", uid)
                     await asyncio.to_thread(self.artifacts.remove, uid)
 
 

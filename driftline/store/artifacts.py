@@ -13,6 +13,8 @@ from pathlib import Path
 
 from driftline.errors import CorruptData, Unavailable
 
+UNNAMED = ".unnamed"
+
 
 class Artifacts:
     """Blobs by sha256, a folder a model. A blob is complete or not there: written aside, synced, renamed."""
@@ -78,16 +80,23 @@ class Artifacts:
                         gone += 1
         return gone
 
-    def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:
-        """The models that are not among the ``known`` ones and have got no file for so long."""
-        with contextlib.suppress(FileNotFoundError):
-            now = time.time()
-            return [
-                entry.name
-                for entry in os.scandir(self.root)
-                if entry.name not in known and now - entry.stat().st_mtime > orphan_seconds
-            ]
-        return []
+    def begin(self, uid: str) -> None:
+        """Marks the files to come as those of a model that has no name yet; :class:`Unavailable` when the disk refuses."""
+        path = self._path(uid, UNNAMED)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise Unavailable(f"cannot write {path}: {error.strerror}", code="disk", retry_after=5) from error
+
+    def settle(self, uid: str) -> None:
+        """The model has its name."""
+        (self.root / uid / UNNAMED).unlink(missing_ok=True)
+
+    def unnamed(self, seconds: float) -> list[str]:
+        """The models that were begun longer ago than ``seconds``, and have not got their name."""
+        before = time.time() - seconds
+        return [mark.parent.name for mark in self.root.glob(f"*/{UNNAMED}") if mark.stat().st_mtime < before]
 
     def remove(self, uid: str) -> None:
         """Deletes everything of a model."""

@@ -124,10 +124,23 @@ class Catalog:
     async def delete(self, name: str) -> str:
         """Removes a model and gives its uid; what it has stored elsewhere is then free to go."""
         uid = await self.uid(name)
+        with store_errors():
+            await self.connection.redis.sadd(self.connection.keys.deleted, uid)
         await self.connection.scripts.run("forget_name", [self.connection.keys.names], [name, uid])
         await self._remove_keys(uid)
         await self.hint(uid)
         return uid
+
+    async def deleted(self) -> set[str]:
+        """Models that were deleted, and whose files may still be there: a store that was emptied knows of none."""
+        with store_errors():
+            found = await self.connection.redis.smembers(self.connection.keys.deleted)
+        return {uid.decode() for uid in found} - set((await self.names()).values())
+
+    async def forget_deleted(self, uid: str) -> None:
+        """The files of a deleted model are gone too."""
+        with store_errors():
+            await self.connection.redis.srem(self.connection.keys.deleted, uid)
 
     async def hint(self, uid: str) -> None:
         """Tells whoever listens that the model has changed."""

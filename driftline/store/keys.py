@@ -27,6 +27,11 @@ class Keys:
         return f"{self.prefix}names"
 
     @property
+    def deleted(self) -> str:
+        """Set: uids of models that were deleted, and whose files may still be there."""
+        return f"{self.prefix}deleted"
+
+    @property
     def hints(self) -> str:
         return f"{self.prefix}hints"
 

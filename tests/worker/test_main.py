@@ -1,0 +1,103 @@
+"""A worker process, without its process: which models it owns, and which files it takes away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from driftline.settings import Settings
+from driftline.store.catalog import Catalog
+from tests.worker.conftest import Bench, labelled
+from worker.main import Worker
+from worker.model_store import ModelStore
+
+pytestmark = pytest.mark.anyio
+
+
+@contextlib.asynccontextmanager
+async def working(bench: Bench) -> AsyncIterator[Worker]:
+    worker = Worker(
+        Settings(
+            redis_url=bench.url,
+            prefix=bench.connection.keys.prefix,
+            data_dir=bench.folder,
+            poll_seconds=0.05,
+            sweep_seconds=0.1,
+            orphan_seconds=0.5,
+        )
+    )
+    running = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await running
+
+
+async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+async def is_learned(store: ModelStore) -> bool:
+    return (await store.history.head()).learned == 64
+
+
+async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(64))
+    folder = store.artifacts.root / store.uid
+    async with working(bench):
+        await until(lambda: is_learned(store))
+    await store.connection.redis.delete(store.keys.head)
+    before = {path.name for path in folder.iterdir()}
+    async with working(bench):
+        await until(lambda: store.connection.redis.hlen(store.keys.alarms))
+        await asyncio.sleep(1.0)
+    assert {path.name for path in folder.iterdir()} == before
+
+
+async def test_an_emptied_store_costs_no_file(bench: Bench) -> None:
+    store = await bench.model()
+    folder = store.artifacts.root / store.uid
+    before = {path.name for path in folder.iterdir()}
+    async with working(bench) as worker:
+        await until(lambda: asyncio.sleep(0, bool(worker.owned)))
+        keys = [key async for key in store.connection.redis.scan_iter(f"{store.connection.keys.prefix}*")]
+        await store.connection.redis.delete(*keys)
+        await asyncio.sleep(1.5)
+    assert {path.name for path in folder.iterdir()} == before
+
+
+async def test_the_files_of_a_deleted_model_and_of_one_that_never_came_to_be_go(bench: Bench) -> None:
+    store, kept = await bench.model("deleted"), await bench.model("kept")
+    bench.artifacts.begin("0123456789ab")
+    bench.artifacts.put("0123456789ab", b"weights")
+    await Catalog(bench.connection).delete("deleted")
+    folders = bench.artifacts.root
+
+    async def is_clean() -> bool:
+        return [path.name for path in folders.iterdir()] == [kept.uid]
+
+    async with working(bench):
+        await until(is_clean)
+    assert await Catalog(bench.connection).deleted() == set()
+    del store
+
+
+async def test_models_are_learned_as_they_come_and_their_leases_given_back(bench: Bench) -> None:
+    first = await bench.model("first")
+    await first.log.append(labelled(64))
+    async with working(bench):
+        await until(lambda: is_learned(first))
+        second = await bench.model("second")
+        await second.log.append(labelled(64))
+        await until(lambda: is_learned(second))
+    for store in (first, second):
+        assert await store.connection.redis.get(store.keys.lease) is None
+        head = await store.history.head()
+        assert head.checkpoint is not None and head.checkpoint.step == head.step
