@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from driftline import __version__
-from driftline.cli import control, data, keys, models, up
+from driftline.cli import backup, control, data, keys, models, up
 from driftline.errors import DriftlineError
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ def options(
     pass
 
 
-for register in (up.register, models.register, data.register, control.register, keys.register):
+for register in (up.register, models.register, data.register, control.register, keys.register, backup.register):
     register(app)
 
 

@@ -17,6 +17,7 @@ from driftline.errors import ConfigurationError
 START_SECONDS = 60.0
 LOCK_SECONDS = 5.0
 STOP_SECONDS = 20.0
+URL_FILE = "url"
 
 
 class Spawner(Protocol):
@@ -29,7 +30,7 @@ class EmbeddedServer:
     """A Valkey server whose data is in ``data_dir/valkey``.
 
     A lock on the data directory is held by this process and inherited by the server, so that no second server opens the data
-    while either of them lives.
+    while either of them lives. Its URL stands in ``data_dir/valkey/url`` while it runs, for :func:`running_url`.
     """
 
     def __init__(self, data_dir: Path, guard: Spawner) -> None:
@@ -67,6 +68,7 @@ class EmbeddedServer:
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         self.process = self.guard.spawn([str(binary), *arguments], pass_fds=(self._lock,))
         self._wait_until_it_answers(self.process)
+        _write_url(self.folder, self.url)
 
     def stop(self) -> None:
         """Ends the server and gives the data directory free."""
@@ -78,6 +80,7 @@ class EmbeddedServer:
                 self.process.kill()
                 self.process.wait()
         if self._lock is not None:
+            (self.folder / URL_FILE).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
         shutil.rmtree(self._socket_folder, ignore_errors=True)
@@ -120,6 +123,23 @@ class EmbeddedServer:
         log = self.folder / "valkey.log"
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
         return lines[-1] if lines else "it said nothing"
+
+
+def running_url(data_dir: Path) -> str | None:
+    """Where the server that runs on a data directory is found; None where none answers."""
+    try:
+        url = (data_dir / "valkey" / URL_FILE).read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
+    return url if _answers(url.removeprefix("unix://")) else None
+
+
+def _write_url(folder: Path, url: str) -> None:
+    aside = folder / f".{URL_FILE}"
+    aside.write_text(f"{url}\n")
+    aside.replace(folder / URL_FILE)
 
 
 def _answers(path: str) -> bool:
