@@ -115,6 +115,24 @@ def _embedded(settings: Settings, guard: Guard) -> Iterator[_Embedded]:
         server.stop()
 
 
+@contextlib.contextmanager
+def store_url(settings: Settings) -> Iterator[str]:
+    """Where a command finds the store: ``redis_url``, else the server of the running ``up``, else one for this while."""
+    from driftline.store.embedded import EmbeddedServer, running_url
+
+    url = settings.redis_url or running_url(settings.data_dir)
+    if url is not None:
+        yield url
+        return
+    with Guard() as guard:
+        server = EmbeddedServer(settings.data_dir, guard)
+        try:
+            server.start()
+            yield server.url
+        finally:
+            server.stop()
+
+
 def require_redis(settings: Settings) -> str:
     """The Redis that one process alone cannot do without."""
     if settings.redis_url is None:

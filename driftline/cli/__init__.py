@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from driftline import __version__
-from driftline.cli import control, data, doctor, keys, models, up
+from driftline.cli import backup, control, data, doctor, keys, models, up
 from driftline.errors import DriftlineError
 
 app = typer.Typer(
@@ -32,8 +32,8 @@ def options(
     pass
 
 
-for register in (up.register, models.register, data.register, control.register, keys.register, doctor.register):
-    register(app)
+for commands in (up, models, data, control, keys, doctor, backup):
+    commands.register(app)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from driftline.errors import ConfigurationError
 START_SECONDS = 60.0
 LOCK_SECONDS = 5.0
 STOP_SECONDS = 20.0
+URL_FILE = "url"
 
 
 class Spawner(Protocol):
@@ -30,7 +31,7 @@ class EmbeddedServer:
     """A Valkey server whose data is in ``data_dir/valkey``.
 
     A lock on the data directory is held by this process and inherited by the server, so that no second server opens the data
-    while either of them lives. While it runs, ``data_dir/valkey/url`` says where: see :func:`running_url`.
+    while either of them lives. Its URL stands in ``data_dir/valkey/url`` while it runs, for :func:`running_url`.
     """
 
     def __init__(self, data_dir: Path, guard: Spawner) -> None:
@@ -68,9 +69,9 @@ class EmbeddedServer:
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         self.process = self.guard.spawn([str(binary), *arguments], pass_fds=(self._lock,))
         self._wait_until_it_answers(self.process)
-        # Only who looks the instance over reads it: a full disk must not keep the server from running.
+        # Only who looks for it reads the file: a full disk must not keep the server from running.
         with contextlib.suppress(OSError):
-            (self.folder / "url").write_text(self.url)
+            _write_url(self.folder, self.url)
 
     def stop(self) -> None:
         """Ends the server and gives the data directory free."""
@@ -82,7 +83,7 @@ class EmbeddedServer:
                 self.process.kill()
                 self.process.wait()
         if self._lock is not None:
-            (self.folder / "url").unlink(missing_ok=True)
+            (self.folder / URL_FILE).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
         shutil.rmtree(self._socket_folder, ignore_errors=True)
@@ -128,12 +129,20 @@ class EmbeddedServer:
 
 
 def running_url(data_dir: Path) -> str | None:
-    """Where the server of a running Driftline on this data directory answers; None where none runs."""
+    """Where the server that runs on a data directory is found; None where none answers."""
     try:
-        url = (data_dir / "valkey" / "url").read_text()
-        return url if _answers(url.removeprefix("unix://")) else None
-    except (OSError, ValueError):
+        url = (data_dir / "valkey" / URL_FILE).read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise ConfigurationError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
+    return url if _answers(url.removeprefix("unix://")) else None
+
+
+def _write_url(folder: Path, url: str) -> None:
+    aside = folder / f".{URL_FILE}"
+    aside.write_text(f"{url}\n")
+    aside.replace(folder / URL_FILE)
 
 
 def _answers(path: str) -> bool:

@@ -67,6 +67,19 @@ def test_two_servers_never_open_one_data_directory(
     other.stop()
 
 
+def test_it_is_found_by_its_data_directory_while_it_runs(server: EmbeddedServer, guard: Guard, data_dir: Path) -> None:
+    assert embedded.running_url(data_dir) is None
+    server.start()
+    EmbeddedServer(data_dir, guard).stop()  # one that has never started takes nothing away
+    assert embedded.running_url(data_dir) == server.url
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    assert embedded.running_url(data_dir) is None, "the file is there, the server is not"
+    server.stop()
+    assert not (data_dir / "valkey" / "url").exists()
+
+
 def test_a_platform_without_a_binary_is_told_what_to_do(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,113 @@
+"""``backup`` and ``restore``: a consistent copy of everything, and its way back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from driftline.cli.common import AsJson, DataDir, load_settings, print_json, print_table
+
+if TYPE_CHECKING:
+    from driftline.settings import Settings
+    from driftline.store.artifacts import Artifacts
+    from driftline.store.backup import Index
+    from driftline.store.connection import Connection
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the backup.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (backup, restore):
+        app.command()(command)
+
+
+def backup(
+    folder: Folder,
+    with_predictions: Annotated[
+        bool, typer.Option("--predictions", help="Also recorded predictions, for labels that come later.")
+    ] = False,
+    with_keys: Annotated[bool, typer.Option("--keys", help="Also the API keys, as hashes.")] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy every model into DIR, a new folder, while everything goes on."""
+    from driftline.errors import ConfigurationError
+    from driftline.store.backup import back_up
+
+    settings = load_settings(data_dir=data_dir)
+    if settings.redis_url is None and not (settings.data_dir / "valkey").is_dir():
+        raise ConfigurationError(
+            f"there is nothing to back up in {settings.data_dir}; name the data directory with --data-dir, "
+            "or set DRIFTLINE_REDIS_URL"
+        )
+    api_keys = settings.keys_path if with_keys else None
+
+    async def copy(connection: Connection, artifacts: Artifacts) -> Index:
+        return await back_up(connection, artifacts, folder, with_predictions=with_predictions, api_keys=api_keys)
+
+    _print(_with_store(settings, copy), folder, "backup", as_json)
+
+
+def restore(
+    folder: Folder,
+    is_replacing: Annotated[
+        bool, typer.Option("--replace", help="Put the backup's models in the place of those with their names.")
+    ] = False,
+    with_keys: Annotated[bool, typer.Option("--keys", help="Also the API keys, if the backup has them.")] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the models of the backup DIR into the store and the data directory."""
+    from driftline.store import backup as store
+
+    settings = load_settings(data_dir=data_dir)
+    api_keys = settings.keys_path if with_keys else None
+    store.read_index(folder)  # A folder that is no backup starts no server.
+
+    async def bring(connection: Connection, artifacts: Artifacts) -> Index:
+        return await store.restore(
+            connection,
+            artifacts,
+            folder,
+            replace=is_replacing,
+            api_keys=api_keys,
+            forget_seconds=2 * settings.poll_seconds,
+        )
+
+    _print(_with_store(settings, bring), folder, "restored", as_json)
+
+
+def _with_store(settings: Settings, work: Callable[[Connection, Artifacts], Awaitable[Index]]) -> Index:
+    from driftline.local import store_url
+    from driftline.store.artifacts import Artifacts
+    from driftline.store.connection import Connection
+
+    async def run(url: str) -> Index:
+        connection = Connection(url, settings.prefix)
+        try:
+            return await work(connection, Artifacts(settings.data_dir / "artifacts"))
+        finally:
+            await connection.close()
+
+    with store_url(settings) as url:
+        return asyncio.run(run(url))
+
+
+def _print(index: Index, folder: Path, what: str, as_json: bool) -> None:
+    rows = [
+        {"name": model.name, "version": model.version, "learned": model.learned, "bytes": model.bytes}
+        for model in index.models
+    ]
+    if as_json:
+        print_json({what: str(folder), "models": rows})
+        return
+    print_table(rows, ("name", "version", "learned", "bytes"), False, empty="there is no model")
+    print(f"{len(rows)} model{'' if len(rows) == 1 else 's'} {_DONE[what]} {folder}")
+
+
+_DONE = {"backup": "backed up in", "restored": "restored from"}

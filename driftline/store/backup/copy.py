@@ -1,0 +1,312 @@
+"""The way out: each model at one point of its history, while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from driftline.errors import ConfigurationError, Conflict, CorruptData, NotFound, Unavailable
+from driftline.store.artifacts import Artifacts
+from driftline.store.backup import format
+from driftline.store.backup.format import Entries, Entry, Fields, File, Index, Piece, SavedModel, Scores, Text
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection, store_errors
+from driftline.store.head import Head, Version, parse_head
+from driftline.store.keys import Keys
+
+ATTEMPTS = 20
+RETRY_SECONDS = 0.2
+PAGE = 200
+SCAN_PAGE = 1000
+
+
+class Overtaken(Exception):
+    """What the copied point refers to has been trimmed or collected meanwhile."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model at one point. ``streams`` are the first and the last number of each stream, which are still to be read."""
+
+    uid: str
+    name: str
+    pieces: list[Piece]
+    streams: dict[str, tuple[int, int]]
+    head: Head
+    versions: list[Version]
+    last: int
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """What a backup needs of a manifest: which files it names."""
+
+    files: dict[str, File]
+
+
+async def back_up(
+    connection: Connection,
+    artifacts: Artifacts,
+    folder: Path,
+    *,
+    with_predictions: bool = False,
+    api_keys: Path | None = None,
+) -> Index:
+    """Copies every model into ``folder``, which must be empty or not there yet.
+
+    A model is read at one point of its history, in one transaction; what that point refers to (log, steps, files) never
+    changes, it can only go. Where it has gone before it was copied, the model is taken again.
+
+    Args:
+        with_predictions: also the recorded predictions, so that labels for them can still come after a restore.
+        api_keys: the file of API keys, to be copied too.
+    """
+    with format.disk_errors(folder), _new_folder(folder):
+        keys_file = _copy_api_keys(api_keys, folder) if api_keys else None
+        backup = Backup(connection, artifacts, folder)
+        index = Index(models=await backup.models(with_predictions), api_keys=keys_file)
+        format.write_index(folder, index)
+    return index
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """An empty folder; empty again when the backup fails."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f"{folder} is not an empty folder; name a new one for the backup", code="folder_not_empty")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder / "models", ignore_errors=True)
+        for path in folder.iterdir():
+            path.unlink()
+        raise
+
+
+def _copy_api_keys(path: Path, folder: Path) -> File:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigurationError(f"there are no API keys in {path}; leave out --keys") from None
+    return format.write_file(folder / format.API_KEYS, data, 0o600)
+
+
+class Backup:
+    """One backup of all models into ``folder``."""
+
+    def __init__(self, connection: Connection, artifacts: Artifacts, folder: Path) -> None:
+        self.connection = connection
+        self.artifacts = artifacts
+        self.folder = folder
+
+    async def models(self, with_predictions: bool) -> list[SavedModel]:
+        """Copies all models that are there from the beginning to the end."""
+        saved: dict[str, SavedModel] = {}
+        for name, uid in sorted((await Catalog(self.connection).names()).items()):
+            model = await self._insist(name, uid)
+            if model is not None:
+                saved[uid] = model
+        await self._copy_receipts(saved)
+        if with_predictions:
+            await self._copy_predictions(saved)
+        names = [format.RECEIPTS, *([format.PREDICTIONS] if with_predictions else [])]
+        return [self._settled(model, names) for model in saved.values()]
+
+    async def _insist(self, name: str, uid: str) -> SavedModel | None:
+        """One model; None when it is deleted meanwhile."""
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._copy(name, uid)
+            except Overtaken as overtaken:
+                reason = overtaken
+            except NotFound:
+                shutil.rmtree(self.folder / "models" / name, ignore_errors=True)
+                return None
+            await asyncio.sleep(RETRY_SECONDS)
+        raise Unavailable(
+            f"the model {name!r} could not be copied in {ATTEMPTS} attempts: {reason}; "
+            f"check that DRIFTLINE_DATA_DIR is the one of its worker, or `driftline pause {name}` and back up again",
+            code="backup_overtaken",
+        )
+
+    async def _copy(self, name: str, uid: str) -> SavedModel:
+        point = await read_point(self.connection, name, uid)
+        folder = self.folder / "models" / name
+        blobs = await asyncio.to_thread(self._copy_blobs, point, folder / "artifacts")
+        path = folder / format.KEYS
+        format.aside(path).unlink(missing_ok=True)
+        format.append_pieces(path, point.pieces)
+        for noun, (first, last) in point.streams.items():
+            async for page in self._stream(uid, noun, first, last):
+                format.append_pieces(path, [Entries(noun.encode(), page)])
+        files = {format.KEYS: format.settle(path), **{f"artifacts/{digest}": file for digest, file in blobs.items()}}
+        return SavedModel(name, uid, point.head.version, point.head.learned, point.last, files, list(blobs))
+
+    def _copy_blobs(self, point: Point, folder: Path) -> dict[str, File]:
+        """Copies what the point names, what goes first first; what an earlier attempt has copied stays."""
+        blobs: dict[str, File] = {}
+        for digest in manifests(point):
+            data = self._copy_blob(point.uid, digest, folder, blobs)
+            for file in msgspec.json.decode(data, type=_Manifest).files.values():
+                self._copy_blob(point.uid, file.sha256, folder, blobs)
+        for path in folder.iterdir():
+            if path.name not in blobs:
+                path.unlink()
+        return blobs
+
+    def _copy_blob(self, uid: str, digest: str, folder: Path, blobs: dict[str, File]) -> bytes:
+        path = folder / digest
+        if path.exists():
+            data = path.read_bytes()
+        else:
+            data = self._blob(uid, digest)
+            format.write_file(path, data)
+        blobs[digest] = File(digest, len(data))
+        return data
+
+    def _blob(self, uid: str, digest: str) -> bytes:
+        try:
+            return self.artifacts.get(uid, digest)
+        except CorruptData as error:
+            if error.code != "artifact_missing":
+                raise
+            raise Overtaken(error.message) from error
+
+    async def _stream(self, uid: str, noun: str, first: int, last: int) -> AsyncIterator[list[Entry]]:
+        key, after = getattr(self.connection.keys.of(uid), noun), first - 1
+        while after < last:
+            page = await self._page(key, f"({after}-0", f"{last}-0")
+            numbers = [int(identifier.partition(b"-")[0]) for identifier, _ in page]
+            if not page or numbers != list(range(after + 1, after + 1 + len(page))):
+                raise Overtaken(f"{noun} {after + 1} is gone")
+            after = numbers[-1]
+            yield page
+
+    async def _page(self, key: str | bytes, start: str | bytes, end: str | bytes) -> list[Entry]:
+        with store_errors():
+            found = await self.connection.redis.xrange(key, start, end, PAGE)
+        return [(identifier, list(fields.items())) for identifier, fields in found]
+
+    async def _copy_receipts(self, saved: dict[str, SavedModel]) -> None:
+        """Copies the receipts of copied records. Those of newer ones are left out: a resend must be a new record."""
+        async for found in self._scan("item:", saved):
+            with store_errors():
+                async with self.connection.redis.pipeline(transaction=False) as pipe:
+                    for _, key in found:
+                        pipe.get(key)
+                        pipe.pttl(key)
+                    answers = await pipe.execute()
+            pieces: dict[str, list[Piece]] = defaultdict(list)
+            for (uid, key), value, ms in zip(found, answers[::2], answers[1::2], strict=True):
+                if value is not None and ms > 0 and int(value.partition(b":")[0]) <= saved[uid].last:
+                    pieces[uid].append(Text(self._without_base(uid, key), value, ms))
+            for uid, rows in pieces.items():
+                format.append_pieces(self._path(saved[uid], format.RECEIPTS), rows)
+
+    async def _copy_predictions(self, saved: dict[str, SavedModel]) -> None:
+        async for found in self._scan("predictions:", saved):
+            for uid, key in found:
+                await self._copy_replica(uid, key, self._path(saved[uid], format.PREDICTIONS))
+
+    async def _copy_replica(self, uid: str, key: bytes, path: Path) -> None:
+        """What one replica has recorded until now."""
+        with store_errors():
+            newest = await self.connection.redis.xrevrange(key, "+", "-", 1)
+            ms = await self.connection.redis.pttl(key)
+        start = b"-"
+        while newest and (page := await self._page(key, start, newest[0][0])):
+            format.append_pieces(path, [Entries(self._without_base(uid, key), page, ms if ms > 0 else None)])
+            start = b"(" + page[-1][0]
+
+    async def _scan(self, kind: str, saved: dict[str, SavedModel]) -> AsyncIterator[list[tuple[str, bytes]]]:
+        """The keys of one kind of all copied models, with their uids, in pages; some may come twice."""
+        cursor, is_first = 0, True
+        while cursor or is_first:
+            with store_errors():
+                cursor, found = await self.connection.redis.scan(
+                    cursor, pattern(self.connection.keys, "*", kind), SCAN_PAGE
+                )
+            is_first = False
+            keys = [(self._uid(key), key) for key in found]
+            yield [(uid, key) for uid, key in keys if uid in saved]
+
+    def _uid(self, key: bytes) -> str:
+        rest = key[len(self.connection.keys.prefix.encode()) :]
+        return rest[1:].partition(b"}")[0].decode()
+
+    def _without_base(self, uid: str, key: bytes) -> bytes:
+        return key[len(self.connection.keys.of(uid).base.encode()) :]
+
+    def _path(self, model: SavedModel, name: str) -> Path:
+        return self.folder / model.folder / name
+
+    def _settled(self, model: SavedModel, names: list[str]) -> SavedModel:
+        files = dict(model.files)
+        for name in names:
+            format.append_pieces(self._path(model, name), [])
+            files[name] = format.settle(self._path(model, name))
+        return msgspec.structs.replace(model, files=files)
+
+
+def pattern(keys: Keys, uid: str, kind: str) -> str:
+    """The glob of the keys that begin with ``kind``, of one model or with ``*`` of all."""
+    prefix = re.sub(r"([*?\[\]\\])", r"\\\1", keys.prefix)
+    return f"{prefix}{{{uid}}}:{kind}*"
+
+
+def manifests(point: Point) -> list[str]:
+    """What a point refers to, oldest versions first: retention takes those first."""
+    places = [place.manifest for place in (point.head.older_checkpoint, point.head.checkpoint) if place is not None]
+    versions = [version.manifest for version in point.versions]
+    return list(dict.fromkeys([*versions[:1], *places, *versions[1:], point.head.manifest]))
+
+
+async def read_point(connection: Connection, name: str, uid: str) -> Point:
+    """A model as it stands: everything but what stands in streams, in one transaction."""
+    keys = connection.keys.of(uid)
+    with store_errors():
+        async with connection.redis.pipeline(transaction=True) as pipe:
+            for noun, kind in format.KINDS.items():
+                _READ[kind](pipe, getattr(keys, noun))
+            found = dict(zip(format.KINDS, await pipe.execute(), strict=True))
+    head, last = parse_head(found["head"]), int(found["last"] or 0)
+    versions = [msgspec.json.decode(value, type=Version) for value in found["versions"].values()]
+    ends = {"log": last, "steps": head.step}
+    return Point(
+        uid=uid,
+        name=name,
+        pieces=[_piece(noun, value) for noun, value in found.items() if value and noun not in ends],
+        streams={noun: (_number(found[noun]), end) for noun, end in ends.items() if found[noun]},
+        head=head,
+        versions=sorted(versions, key=lambda version: version.version),
+        last=last,
+    )
+
+
+_READ: dict[str, Any] = {
+    "hash": lambda pipe, key: pipe.hgetall(key),
+    "string": lambda pipe, key: pipe.get(key),
+    "sorted set": lambda pipe, key: pipe.zrange(key, 0, -1, withscores=True),
+    "stream": lambda pipe, key: pipe.xrange(key, "-", "+", 1),
+}
+
+
+def _piece(noun: str, value: Any) -> Piece:
+    if isinstance(value, dict):
+        return Fields(noun.encode(), list(value.items()))
+    if isinstance(value, list):
+        return Scores(noun.encode(), value)
+    return Text(noun.encode(), value)
+
+
+def _number(first: list[Any]) -> int:
+    return int(first[0][0].partition(b"-")[0])

@@ -1,0 +1,249 @@
+"""What a backup is on disk: a folder of files, and an index, written last, that names each by its sha256.
+
+::
+
+    index.json                            format, time, models, sha256 of each file
+    keys.json                             API keys, where they were asked for
+    models/NAME/keys.msgpack              the model's keys in Redis, at one point
+    models/NAME/receipts.msgpack          which records a resend is recognised by
+    models/NAME/predictions.msgpack       recorded predictions, where they were asked for
+    models/NAME/artifacts/SHA256          versions and checkpoints
+
+A ``.msgpack`` file is a row of pieces, each behind its length in 4 bytes, big-endian.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from driftline import __version__
+from driftline.errors import ConfigurationError, CorruptData, InvalidInput
+from driftline.store.keys import NOUNS
+
+FORMAT = 1
+INDEX, API_KEYS = "index.json", "keys.json"
+KEYS, RECEIPTS, PREDICTIONS = "keys.msgpack", "receipts.msgpack", "predictions.msgpack"
+CHUNK_BYTES = 2**20
+
+Entry = tuple[bytes, list[tuple[bytes, bytes]]]
+
+KINDS = {noun: what.partition(":")[0] for noun, what in NOUNS.items() if noun != "lease"}
+"""Noun → its type in Redis, for every key of a model that a backup holds."""
+
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
+Uid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")]
+
+
+class Text(msgspec.Struct, frozen=True, tag=True):
+    """A string key. ``ms`` is how long it still lives, None for ever."""
+
+    key: bytes
+    value: bytes
+    ms: int | None = None
+
+    def write(self, pipe: Any, base: bytes) -> None:
+        pipe.set(base + self.key, self.value, px=self.ms)
+
+
+class Fields(msgspec.Struct, frozen=True, tag=True):
+    """A hash."""
+
+    key: bytes
+    fields: list[tuple[bytes, bytes]]
+
+    def write(self, pipe: Any, base: bytes) -> None:
+        pipe.hset(base + self.key, mapping=dict(self.fields))
+
+
+class Scores(msgspec.Struct, frozen=True, tag=True):
+    """A sorted set."""
+
+    key: bytes
+    members: list[tuple[bytes, float]]
+
+    def write(self, pipe: Any, base: bytes) -> None:
+        pipe.zadd(base + self.key, dict(self.members))
+
+
+class Entries(msgspec.Struct, frozen=True, tag=True):
+    """Consecutive entries of a stream. ``ms`` is how long the stream still lives, None for ever."""
+
+    key: bytes
+    entries: list[Entry]
+    ms: int | None = None
+
+    def write(self, pipe: Any, base: bytes) -> None:
+        for identifier, fields in self.entries:
+            pipe.xadd(base + self.key, dict(fields), id=identifier)
+        if self.ms is not None:
+            pipe.pexpire(base + self.key, self.ms)
+
+
+Piece = Text | Fields | Scores | Entries
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Piece] = msgspec.msgpack.Decoder(Piece)
+
+
+class File(msgspec.Struct, frozen=True):
+    """One file of a backup."""
+
+    sha256: Digest
+    bytes: int
+
+
+class SavedModel(msgspec.Struct, frozen=True):
+    """One model in a backup. ``version``, ``learned`` and ``last`` are what its head and log stood at."""
+
+    name: Name
+    uid: Uid
+    version: int
+    learned: int
+    last: int
+    files: dict[str, File]
+    artifacts: list[Digest]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files.values())
+
+    @property
+    def folder(self) -> str:
+        return f"models/{self.name}"
+
+
+class Index(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup holds. A folder without one is not a backup."""
+
+    format: int = FORMAT
+    driftline: str = __version__
+    created: float = msgspec.field(default_factory=time.time)
+    models: list[SavedModel]
+    api_keys: File | None = None
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """Makes the folder a backup."""
+    write_file(folder / INDEX, msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n")
+
+
+def read_index(folder: Path) -> Index:
+    """The index of a backup; :class:`InvalidInput` where the folder is none."""
+    try:
+        data = (folder / INDEX).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InvalidInput(
+            f"{folder} is not a backup: it has no {INDEX}, which a backup that was interrupted lacks",
+            code="not_a_backup",
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{folder / INDEX} cannot be read: {error.strerror}") from None
+    try:
+        found = msgspec.json.decode(data, type=_Format).format
+        if found != FORMAT:
+            raise CorruptData(
+                f"{folder} is a backup of format {found}, and this Driftline knows {FORMAT}; "
+                "restore it with the Driftline that made it",
+                code="unknown_format",
+            )
+        return msgspec.json.decode(data, type=Index)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptData(f"{folder / INDEX} is damaged: {error}; take another backup", code="damaged_backup") from None
+
+
+def verify(folder: Path, index: Index) -> None:
+    """Reads every file of a backup; :class:`CorruptData` names the first that is not what was written."""
+    for model in index.models:
+        for digest in model.artifacts:
+            _check(folder / model.folder / "artifacts" / digest, model.files.get(f"artifacts/{digest}"))
+        for name in (KEYS, RECEIPTS, *({PREDICTIONS} & model.files.keys())):
+            _check(folder / model.folder / name, model.files.get(name))
+    if index.api_keys is not None:
+        _check(folder / API_KEYS, index.api_keys)
+
+
+def _check(path: Path, expected: File | None) -> None:
+    try:
+        found = measure(path)
+    except FileNotFoundError:
+        raise _damaged(path, "missing") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    if found != expected:
+        raise _damaged(path, "damaged")
+
+
+def _damaged(path: Path, how: str) -> CorruptData:
+    message = f"{path} is {how}: it is not what the backup wrote; nothing was restored, take another backup"
+    return CorruptData(message, code="damaged_backup")
+
+
+def measure(path: Path) -> File:
+    """The sha256 and the size of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return File(digest.hexdigest(), size)
+
+
+def aside(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
+def settle(path: Path) -> File:
+    """Puts what was written aside in its place, and measures it."""
+    with aside(path).open("rb") as file:
+        os.fsync(file.fileno())
+    aside(path).rename(path)
+    return measure(path)
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o666) -> File:
+    """Writes a file that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        aside(path).unlink()
+    with os.fdopen(os.open(aside(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+    return settle(path)
+
+
+def append_pieces(path: Path, pieces: Sequence[Piece]) -> None:
+    """Adds pieces to a file that is still aside; :func:`settle` ends it."""
+    with aside(path).open("ab") as file:
+        for piece in pieces:
+            data = _encoder.encode(piece)
+            file.write(struct.pack(">I", len(data)) + data)
+
+
+def read_pieces(path: Path) -> Iterator[Piece]:
+    """The pieces of a file whose sha256 has been checked."""
+    with path.open("rb") as file:
+        while length := file.read(4):
+            yield _decoder.decode(file.read(struct.unpack(">I", length)[0]))
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """What the disk refuses becomes :class:`ConfigurationError`."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {error.filename or folder}: {error.strerror or error}") from error

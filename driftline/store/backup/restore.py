@@ -1,0 +1,200 @@
+"""The way back: files first, then keys that nothing names yet, the name last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from driftline.errors import Conflict, Unavailable
+from driftline.store.artifacts import Artifacts
+from driftline.store.backup import format
+from driftline.store.backup.copy import pattern
+from driftline.store.backup.format import Entries, Fields, Index, Piece, SavedModel, Text
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection, store_errors
+from driftline.store.keys import new_uid
+
+BATCH = 500
+OWNER_SECONDS = 120.0
+
+
+async def restore(
+    connection: Connection,
+    artifacts: Artifacts,
+    folder: Path,
+    *,
+    replace: bool = False,
+    api_keys: Path | None = None,
+    forget_seconds: float = 0.0,
+) -> Index:
+    """Brings every model of a backup into the store, where a worker goes on with it.
+
+    Nothing is written before every file has been read and found whole.
+
+    Args:
+        replace: models (and API keys) that are there already give way; otherwise they are a :class:`Conflict`.
+        api_keys: where the file of API keys goes; it must be in the backup.
+        forget_seconds: how long servers need to notice that a model is gone.
+    """
+    index = format.read_index(folder)
+    await asyncio.to_thread(format.verify, folder, index)
+    if api_keys is not None:
+        _refuse_api_keys(folder, index, api_keys, replace)
+    restoring = Restore(connection, artifacts, folder, forget_seconds)
+    await restoring.refuse_clashes(index, replace)
+    with format.disk_errors(artifacts.root):
+        if api_keys is not None:
+            format.write_file(api_keys, (folder / format.API_KEYS).read_bytes(), 0o600)
+        for model in index.models:
+            await restoring.model(model)
+    return index
+
+
+def _refuse_api_keys(folder: Path, index: Index, path: Path, replace: bool) -> None:
+    if index.api_keys is None:
+        raise Conflict(f"{folder} holds no API keys; leave out --keys", code="no_api_keys")
+    if path.exists() and not replace:
+        raise Conflict(f"there are API keys in {path} already; leave out --keys, or give --replace", code="keys_exist")
+
+
+class Restore:
+    """Brings models of the backup ``folder`` into a store."""
+
+    def __init__(self, connection: Connection, artifacts: Artifacts, folder: Path, forget_seconds: float) -> None:
+        self.connection = connection
+        self.catalog = Catalog(connection)
+        self.artifacts = artifacts
+        self.folder = folder
+        self.forget_seconds = forget_seconds
+
+    async def refuse_clashes(self, index: Index, replace: bool) -> None:
+        """:class:`Conflict` where a model's name, or its uid under another name, is there already."""
+        names = await self.catalog.names()
+        by_uid = {uid: name for name, uid in names.items()}
+        for model in index.models:
+            name, other = model.name, by_uid.get(model.uid)
+            if name in names and not replace:
+                raise _taken(name)
+            if other is not None and other != name:
+                message = (
+                    f"the model {name!r} of the backup is there already under the name {other!r}; delete that first"
+                )
+                raise Conflict(message, code="model_exists", field="name", value=other)
+
+    async def model(self, model: SavedModel) -> None:
+        """Brings one model back. Until its name is written, nobody sees it."""
+        await self._remove(model.name)
+        epoch = await self._clear(model.uid)
+        await self.catalog.forget_deleted(model.uid)
+        await asyncio.to_thread(self._put_blobs, model)
+        await self._write_keys(model, epoch)
+        await self._write_name(model)
+        await asyncio.to_thread(self.artifacts.settle, model.uid)
+        await self.catalog.hint(model.uid)
+
+    async def _remove(self, name: str) -> None:
+        """Deletes the model that has the name, and waits until its owner and the servers have let it go."""
+        uid = (await self.catalog.names()).get(name)
+        if uid is None:
+            return
+        keys = self.connection.keys.of(uid)
+        await self.connection.scripts.run("forget_name", [self.connection.keys.names], [name, uid])
+        with store_errors():
+            await self.connection.redis.unlink(*(key for key in keys.all() if key not in (keys.lease, keys.epoch)))
+        await self.catalog.hint(uid)
+        await self._wait_for_owner(name, uid)
+        await asyncio.sleep(self.forget_seconds)
+        await self._clear(uid)
+        await asyncio.to_thread(self.artifacts.remove, uid)
+
+    async def _wait_for_owner(self, name: str, uid: str) -> None:
+        deadline = time.monotonic() + OWNER_SECONDS
+        with store_errors():
+            while await self.connection.redis.exists(self.connection.keys.of(uid).lease):
+                if time.monotonic() > deadline:
+                    message = f"a worker does not let go of the model {name!r}; stop it and restore again"
+                    raise Unavailable(message, code="model_owned")
+                await asyncio.sleep(0.05)
+
+    async def _clear(self, uid: str) -> int:
+        """Deletes what an interrupted restore or a former model has left, and gives its epoch, which stays."""
+        keys = self.connection.keys.of(uid)
+        redis = self.connection.redis
+        with store_errors():
+            await redis.unlink(*(key for key in keys.all() if key != keys.epoch))
+            for kind in ("item:", "predictions:"):
+                found = [key async for key in redis.scan_iter(pattern(self.connection.keys, uid, kind), 1000)]
+                for start in range(0, len(found), 1000):
+                    await redis.unlink(*found[start : start + 1000])
+            return int(await redis.get(keys.epoch) or 0)
+
+    def _put_blobs(self, model: SavedModel) -> None:
+        self.artifacts.begin(model.uid)
+        for digest in model.artifacts:
+            self.artifacts.put(model.uid, (self.folder / model.folder / "artifacts" / digest).read_bytes())
+
+    async def _write_keys(self, model: SavedModel, epoch: int) -> None:
+        """What is long in parts; then, at once, what makes it a model, with an epoch above all former owners'."""
+        base = self.connection.keys.of(model.uid).base.encode()
+        short: list[Piece] = []
+        for batch in _batches(self._pieces(model)):
+            short += [piece for piece in batch if not _is_long(piece)]
+            await self._write(base, filter(_is_long, batch), is_transaction=False)
+        saved_epoch = next(
+            (int(piece.value) for piece in short if isinstance(piece, Text) and piece.key == b"epoch"), 0
+        )
+        short += [Fields(b"meta", [(b"log_id", new_uid().encode())])]
+        short += [Text(b"epoch", str(max(epoch, saved_epoch) + 1).encode())]
+        await self._write(base, short, is_transaction=True)
+
+    def _pieces(self, model: SavedModel) -> Iterator[Piece]:
+        for name in (format.KEYS, format.RECEIPTS, format.PREDICTIONS):
+            if name in model.files:
+                yield from format.read_pieces(self.folder / model.folder / name)
+
+    async def _write(self, base: bytes, pieces: Iterable[Piece], is_transaction: bool) -> None:
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=is_transaction) as pipe:
+                for piece in pieces:
+                    piece.write(pipe, base)
+                answers = await pipe.execute(raise_on_error=False)
+            for answer in answers:
+                # A write that was sent twice finds its own entry there.
+                if isinstance(answer, RedisError) and "equal or smaller" not in str(answer):
+                    raise answer
+
+    async def _write_name(self, model: SavedModel) -> None:
+        with store_errors():
+            await self.connection.redis.hsetnx(self.connection.keys.names, model.name, model.uid)
+        if await self.catalog.uid(model.name) != model.uid:
+            await self._clear(model.uid)
+            await asyncio.to_thread(self.artifacts.remove, model.uid)
+            raise _taken(model.name)
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(
+        f"there is already a model {name!r}; delete it, or give --replace to put the backup's in its place",
+        code="model_exists",
+        field="name",
+        value=name,
+    )
+
+
+def _is_long(piece: Piece) -> bool:
+    return isinstance(piece, Entries) or (isinstance(piece, Text) and piece.ms is not None)
+
+
+def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+    """Pieces to be written together: one page of a stream, or many short ones."""
+    batch: list[Piece] = []
+    for piece in pieces:
+        batch.append(piece)
+        if isinstance(piece, Entries) or len(batch) == BATCH:
+            yield batch
+            batch = []
+    yield batch
