@@ -116,7 +116,7 @@ class Worker:
         except Fenced:
             logger.info("model %s has another owner now", uid)
         except NotFound:
-            await asyncio.to_thread(self.artifacts.remove, uid)
+            await self._remove_if_deleted(uid)
         except CorruptData as error:
             logger.error("model %s cannot be learned: %s", uid, error)
             await self._give_up(uid, trainer, error)
@@ -128,6 +128,12 @@ class Worker:
             with contextlib.suppress(Unavailable):
                 await trainer.lease.release()
             self.owned.pop(uid, None)
+
+    async def _remove_if_deleted(self, uid: str) -> None:
+        """Takes away the files of a model that has been deleted; not those of one that the store has lost."""
+        with contextlib.suppress(Unavailable):
+            if uid not in (await self.catalog.names()).values():
+                await asyncio.to_thread(self.artifacts.remove, uid)
 
     async def _give_up(self, uid: str, trainer: Trainer, error: Exception) -> None:
         self._not_before[uid] = time.monotonic() + RETRY_SECONDS
@@ -148,12 +154,30 @@ class Worker:
     async def _sweep(self) -> None:
         """Takes away the files of models that are gone, or whose creation was cut off."""
         while True:
+            are_ours = await self._are_files_ours()
             await asyncio.sleep(self.settings.sweep_seconds)
-            with contextlib.suppress(Unavailable):
-                known = set((await self.catalog.names()).values())
-                for uid in await asyncio.to_thread(self.artifacts.abandoned, known, self.settings.orphan_seconds):
-                    logger.info("the files of model %s go: it has no name", uid)
-                    await asyncio.to_thread(self.artifacts.remove, uid)
+            if are_ours:
+                with contextlib.suppress(Unavailable):
+                    await self._remove_abandoned()
+
+    async def _are_files_ours(self) -> bool:
+        with contextlib.suppress(Unavailable):
+            await self.catalog.names()
+            store_id = self.connection.store_id
+            if store_id is not None and await asyncio.to_thread(self.artifacts.are_of, store_id):
+                return True
+            logger.warning(
+                "%s holds the files of another store: none of them is removed; restore that store's backup, or use "
+                "another data directory",
+                self.artifacts.root,
+            )
+        return False
+
+    async def _remove_abandoned(self) -> None:
+        known = set((await self.catalog.names()).values())
+        for uid in await asyncio.to_thread(self.artifacts.abandoned, known, self.settings.orphan_seconds):
+            logger.info("the files of model %s go: it has no name", uid)
+            await asyncio.to_thread(self.artifacts.remove, uid)
 
 
 class _Owned:

@@ -8,10 +8,14 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from driftline.errors import CorruptData, Unavailable
+
+
+OWNER = ".store"
+"""The file that names the store which the blobs belong to."""
 
 
 class Artifacts:
@@ -31,7 +35,7 @@ class Artifacts:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._write(path, data)
         except OSError as error:
-            raise Unavailable(f"cannot write {path}: {error.strerror}", code="disk", retry_after=5) from error
+            raise _unwilling("write", path, error) from error
         return digest
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -56,7 +60,7 @@ class Artifacts:
         except FileNotFoundError:
             raise CorruptData(f"the artifact {path} is missing", code="artifact_missing", sha256=digest) from None
         except OSError as error:
-            raise Unavailable(f"cannot read {path}: {error.strerror}", code="disk", retry_after=5) from error
+            raise _unwilling("read", path, error) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise CorruptData(f"the artifact {path} is damaged", code="artifact_damaged", sha256=digest)
         return data
@@ -68,7 +72,7 @@ class Artifacts:
             How many went.
         """
         gone = 0
-        with contextlib.suppress(FileNotFoundError):
+        with _reading(self.root / uid):
             for entry in list(os.scandir(self.root / uid)):
                 if entry.name in keep:
                     continue
@@ -78,14 +82,28 @@ class Artifacts:
                         gone += 1
         return gone
 
+    def are_of(self, store_id: str) -> bool:
+        """Whether the blobs belong to this store: the first one that asks.
+
+        Those of a store that has lost its data are all that is left of its models, and not for another store to delete.
+        """
+        path = self.root / OWNER
+        try:
+            if not path.exists():
+                self.root.mkdir(parents=True, exist_ok=True)
+                self._write(path, store_id.encode())
+            return path.read_text() == store_id
+        except OSError as error:
+            raise _unwilling("read", path, error) from error
+
     def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:
         """The models that are not among the ``known`` ones and have got no file for so long."""
-        with contextlib.suppress(FileNotFoundError):
+        with _reading(self.root):
             now = time.time()
             return [
                 entry.name
                 for entry in os.scandir(self.root)
-                if entry.name not in known and now - entry.stat().st_mtime > orphan_seconds
+                if entry.name not in {*known, OWNER} and now - entry.stat().st_mtime > orphan_seconds
             ]
         return []
 
@@ -95,6 +113,25 @@ class Artifacts:
 
     def _path(self, uid: str, digest: str) -> Path:
         return self.root / uid / digest
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """A folder that is not there is an empty one; one that the disk refuses is :class:`Unavailable`."""
+    try:
+        yield
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwilling("tidy", folder, error) from error
+
+
+def _unwilling(verb: str, path: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"cannot {verb} {path}: {error.strerror}; it is tried again until the disk has room and lets us use this folder",
+        code="disk",
+        retry_after=5,
+    )
 
 
 def _sync_folder(folder: Path) -> None:

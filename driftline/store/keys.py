@@ -10,6 +10,9 @@ import secrets
 from dataclasses import dataclass
 
 
+STORE_ID = ":store"
+
+
 def new_uid() -> str:
     """A model's identity: 12 hex digits, never used twice."""
     return secrets.token_hex(6)
@@ -23,7 +26,7 @@ class Keys:
 
     @property
     def names(self) -> str:
-        """Hash: model name → uid."""
+        """Hash: model name → uid; beside them, under a name that no model can have, the store's own id."""
         return f"{self.prefix}names"
 
     @property
