@@ -6,16 +6,16 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import numpy as np
 import torch
 
 from app.engine import Engine, Limits, Model, Snapshot
-from driftline.errors import DriftlineError, NotFound, Unavailable
+from driftline.errors import CorruptData, DriftlineError, NotFound, Unavailable
 from driftline.failpoints import reach
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
@@ -60,12 +60,13 @@ class Follower:
 
         Raises:
             NotFound: there is no such model.
-            Unavailable: it is not loaded yet, and the store does not answer.
+            Unavailable: it is not loaded yet, and the store does not answer or a file of it is missing or damaged.
         """
         model = self.loaded(name)
         if model is None:
             uid = self._uids[name] = await self.catalog.uid(name)
-            await self._load(uid)
+            with _readable(name):
+                await self._load(uid)
             model = self.engine.models[uid]
         return model
 
@@ -80,7 +81,8 @@ class Follower:
             found = self._pinned.pop((uid, version), None)
             if found is None:
                 manifest = (await History(self.connection, uid).version(version)).manifest
-                found = self.engine.model(await self._prepared(uid, manifest, None), "pinned")
+                with _readable(name, version):
+                    found = self.engine.model(await self._prepared(uid, manifest, None), "pinned")
             self._pinned[uid, version] = found
             while len(self._pinned) > MOST_PINNED:
                 self._pinned.popitem(last=False)
@@ -116,7 +118,7 @@ class Follower:
         try:
             await self._load(uid)
         except NotFound:
-            self._forget(uid)
+            await self._forget_if_deleted(uid)
         except Unavailable:
             return
         except DriftlineError as error:
@@ -124,6 +126,12 @@ class Follower:
                 self._troubles[uid] = error.message
                 self.engine.measures.swap_failures.inc()
                 logger.error("model %s stays at its version: %s", uid, error)
+
+    async def _forget_if_deleted(self, uid: str) -> None:
+        """Forgets a model that has no name any more; one that the store has lost goes on serving."""
+        with suppress(Unavailable):
+            if uid not in (await self.catalog.names()).values():
+                self._forget(uid)
 
     def _forget(self, uid: str) -> None:
         self.engine.drop(uid)
@@ -177,6 +185,18 @@ class Follower:
 
     def close(self) -> None:
         self._thread.shutdown()
+
+
+@contextmanager
+def _readable(name: str, version: int | None = None) -> Iterator[None]:
+    """A version whose files are not what was written cannot be served, and none is served in its place."""
+    try:
+        yield
+    except CorruptData as error:
+        which = "the live version" if version is None else f"version {version}"
+        advice = "" if version is not None else f", or make a whole version live: driftline rollback {name} VERSION"
+        message = f"{which} of model {name!r} cannot be served: {error.message}; restore the file{advice}"
+        raise Unavailable(message, code=error.code, **error.details) from error
 
 
 def _warm_up(snapshot: Snapshot, sizes: Iterable[int]) -> None:

@@ -89,6 +89,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.hot = None
         self.received_bytes, self.waiting_since = 0, self.loop.time()
 
     def on_headers_complete(self) -> None:
@@ -172,6 +173,12 @@ class Connection(HttpToolsProtocol):
         # Between the lines of a stream of feedback there may be any time; its route looks after unfinished lines.
         if any(name == b"content-type" and value.startswith(b"application/x-ndjson") for name, value in self.headers):
             self.waiting_since = None
+
+    def shutdown(self) -> None:
+        """The server ends: a call that has begun to come is still answered, as the last one of this connection."""
+        if self.hot is not None and self.waiting_since is not None:
+            self._leave_to_uvicorn()
+        super().shutdown()
 
     def is_too_slow(self, now: float, seconds: float) -> bool:
         """Whether the rest of a request is overdue: ``seconds``, and what its bytes may take beyond that."""

@@ -27,8 +27,9 @@ pytestmark = pytest.mark.timeout(240)
 class Feeder(threading.Thread):
     """Sends labels until it is stopped, again and again until each is acknowledged; predicts beside it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, model: str = "weather") -> None:
         super().__init__()
+        self.model = model
         self.client = Client(url, timeout=10)
         self.acknowledged: list[str] = []
         self.is_over = threading.Event()
@@ -49,7 +50,7 @@ class Feeder(threading.Thread):
     def _send(self, items: list[dict[str, object]]) -> None:
         while True:
             try:
-                answer = self.client.feedback("weather", items)
+                answer = self.client.feedback(self.model, items)
                 self.acknowledged += [str(item["id"]) for item in answer["items"]]
                 return
             except DriftlineError:
@@ -57,8 +58,8 @@ class Feeder(threading.Thread):
 
 
 @contextmanager
-def feeding(instance: Instance) -> Iterator[Feeder]:
-    feeder = Feeder(instance.url)
+def feeding(instance: Instance, model: str = "weather") -> Iterator[Feeder]:
+    feeder = Feeder(instance.url, model)
     feeder.start()
     try:
         yield feeder
@@ -73,15 +74,15 @@ def check_all_served_once(instance: Instance, feeder: Feeder) -> None:
 
     def is_done() -> bool:
         try:
-            return client.receipt("weather", feeder.acknowledged[-1])["state"] == "served"
+            return client.receipt(feeder.model, feeder.acknowledged[-1])["state"] == "served"
         except Unavailable:
             return False
 
     until(is_done, 60)
-    states = {client.receipt("weather", identifier)["state"] for identifier in feeder.acknowledged}
+    states = {client.receipt(feeder.model, identifier)["state"] for identifier in feeder.acknowledged}
     assert states == {"served"}
-    assert client.model("weather")["learned"] == len(feeder.acknowledged)
-    assert [alarm["kind"] for alarm in client.metrics("weather")["alarms"]] == []
+    assert client.model(feeder.model)["learned"] == len(feeder.acknowledged)
+    assert [alarm["kind"] for alarm in client.metrics(feeder.model)["alarms"]] == []
 
 
 def test_kill_9_of_each_process_loses_no_label_and_learns_none_twice(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Worker:
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.thread = ThreadPoolExecutor(1, "torch")
-        self.owner = settings.worker_id or secrets.token_hex(6)
+        self.owner = secrets.token_hex(6)
         self.owned: dict[str, _Owned] = {}
         self._not_before: dict[str, float] = {}
         self._look = asyncio.Event()
@@ -116,11 +116,11 @@ class Worker:
         except Fenced:
             logger.info("model %s has another owner now", uid)
         except (CorruptData, NotFound) as error:
-            if uid in await self._named():
+            if await self._is_deleted(uid):
+                logger.info("model %s has been deleted", uid)
+            else:
                 logger.error("model %s cannot be learned: %s", uid, error)
                 await self._give_up(uid, trainer, error)
-            else:
-                logger.info("model %s is gone", uid)
         except Exception as error:  # One model's trouble must not end the others' learning.
             logger.exception("the trainer of model %s ended", uid)
             await self._give_up(uid, trainer, error)
@@ -130,12 +130,12 @@ class Worker:
                 await trainer.lease.release()
             self.owned.pop(uid, None)
 
-    async def _named(self) -> set[str]:
-        """The uids that have a name; none where the store does not answer."""
+    async def _is_deleted(self, uid: str) -> bool:
+        """Whether a model has no name any more; what the store has lost was not deleted."""
         try:
-            return set((await self.catalog.names()).values())
+            return uid not in (await self.catalog.names()).values()
         except Unavailable:
-            return set()
+            return False
 
     async def _give_up(self, uid: str, trainer: Trainer, error: Exception) -> None:
         self._not_before[uid] = time.monotonic() + RETRY_SECONDS
@@ -154,18 +154,32 @@ class Worker:
                         owned.task.cancel()
 
     async def _sweep(self) -> None:
-        """Takes away the files of models that were deleted, or whose creation was cut off; never those of an unknown model."""
+        """Takes away the files of models that are gone, or whose creation was cut off."""
         while True:
+            are_ours = await self._are_files_ours()
             await asyncio.sleep(self.settings.sweep_seconds)
-            with contextlib.suppress(Unavailable):
-                for uid in await self.catalog.deleted():
-                    await asyncio.to_thread(self.artifacts.remove, uid)
-                    await self.catalog.forget_deleted(uid)
-                named = set((await self.catalog.names()).values())
-                begun = await asyncio.to_thread(self.artifacts.unnamed, self.settings.orphan_seconds)
-                for uid in set(begun) - named:
-                    logger.info("the files of model %s go: its creation was cut off", uid)
-                    await asyncio.to_thread(self.artifacts.remove, uid)
+            if are_ours:
+                with contextlib.suppress(Unavailable):
+                    await self._remove_abandoned()
+
+    async def _are_files_ours(self) -> bool:
+        with contextlib.suppress(Unavailable):
+            await self.catalog.names()
+            store_id = self.connection.store_id
+            if store_id is not None and await asyncio.to_thread(self.artifacts.are_of, store_id):
+                return True
+            logger.warning(
+                "%s holds the files of another store: none of them is removed; restore that store's backup, or use "
+                "another data directory",
+                self.artifacts.root,
+            )
+        return False
+
+    async def _remove_abandoned(self) -> None:
+        known = set((await self.catalog.names()).values())
+        for uid in await asyncio.to_thread(self.artifacts.abandoned, known, self.settings.orphan_seconds):
+            logger.info("the files of model %s go: it has no name", uid)
+            await asyncio.to_thread(self.artifacts.remove, uid)
 
 
 class _Owned:

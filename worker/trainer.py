@@ -44,6 +44,7 @@ class Trainer:
 
     def __init__(self, store: ModelStore, lease: Lease, thread: Executor) -> None:
         self.store = store
+        self.name = store.uid
         self.lease = lease
         self.thread = thread
         self.retention = Retention(store)
@@ -65,23 +66,29 @@ class Trainer:
             NotFound: the model has been deleted.
             CorruptData: the log has a gap.
         """
-        await self.recover()
-        while not self.is_stopping:
-            self.wake.clear()
-            try:
-                is_busy = await self._advance()
-            except Unavailable as error:
-                logger.warning("%s waits for its store: %s", self.name, error)
-                await asyncio.sleep(error.retry_after or 1)
-                is_busy = True
-            if not is_busy:
-                await self._wait()
-        if self.head.step > self._checkpointed_step:
-            await self.checkpoint()
+        try:
+            await self.recover()
+            while not self.is_stopping:
+                self.wake.clear()
+                try:
+                    is_busy = await self._advance()
+                except Unavailable as error:
+                    logger.warning("%s waits for its store: %s", self.name, error)
+                    await asyncio.sleep(error.retry_after or 1)
+                    is_busy = True
+                if not is_busy:
+                    await self._wait()
+            if self.head.step > self._checkpointed_step:
+                await self.checkpoint()
+        except (_Stopped, Unavailable) as error:
+            logger.warning("%s ends without a checkpoint: %s", self.name, error)
 
     async def recover(self) -> None:
         """Puts the learner back to where the last committed step left it."""
-        recovered = await self._insist(lambda: recover(self.store, self.compute))
+        await self._insist(self._recover)
+
+    async def _recover(self) -> None:
+        recovered = await recover(self.store, self.compute)
         self.learner = recovered.learner
         self.head = recovered.head
         self.paused = recovered.paused
@@ -320,6 +327,8 @@ class Trainer:
             try:
                 return await action()
             except Unavailable as error:
+                if self.is_stopping:
+                    raise _Stopped(error.message) from error
                 logger.warning("%s: %s; trying again", self.name, error)
                 await asyncio.sleep(error.retry_after or 1)
 
@@ -339,6 +348,10 @@ class Trainer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.01, min(times)) if times else None):
                 await self.wake.wait()
+
+
+class _Stopped(Exception):
+    """A trainer that is to end does not wait for its store: what is not committed is computed again by the next owner."""
 
 
 def _reason(error: Exception) -> str:

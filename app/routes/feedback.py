@@ -129,8 +129,14 @@ def _items(body: bytes) -> list[msgspec.Raw]:
 
 async def _append(services: Services, name: str, raw: list[Any]) -> list[feedback.Outcome]:
     uid, decoder = await services.feedback_decoder(name)
-    outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
+    try:
+        outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
+    except NotFound:
+        await services.catalog.uid(name)  # Says so where it is not the model that has gone but all that the store held.
+        raise
     reach("app.appended")
+    if all(outcome.error is not None for outcome in outcomes):
+        await services.catalog.uid(name)
     return outcomes
 
 

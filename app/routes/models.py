@@ -67,7 +67,6 @@ async def create(request: Request, services: Has) -> dict[str, Any]:
     except Conflict:
         await asyncio.to_thread(services.artifacts.remove, uid)
         raise
-    await asyncio.to_thread(services.artifacts.settle, uid)
     return await show(spec.name, services)
 
 
@@ -92,7 +91,6 @@ async def delete(model: str, services: Has) -> dict[str, Any]:
     uid = await services.catalog.delete(model)
     services.engine.drop(uid)
     await asyncio.to_thread(services.artifacts.remove, uid)
-    await services.catalog.forget_deleted(uid)
     return {"deleted": model}
 
 
@@ -192,5 +190,4 @@ def _json(text: bytes | str) -> Any:
 def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes | None) -> Version:
     tensors = bundle.weights_from_bytes(weights) if weights is not None else None
     learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=services.settings.factories)
-    services.artifacts.begin(uid)
     return Publisher(services.artifacts, uid).first(learner)

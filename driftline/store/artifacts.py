@@ -8,12 +8,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from driftline.errors import CorruptData, Unavailable
 
-UNNAMED = ".unnamed"
+OWNER = ".store"
+"""The file that names the store which the blobs belong to."""
 
 
 class Artifacts:
@@ -33,7 +34,7 @@ class Artifacts:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._write(path, data)
         except OSError as error:
-            raise Unavailable(f"cannot write {path}: {error.strerror}", code="disk", retry_after=5) from error
+            raise _unwilling("write", path, error) from error
         return digest
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -58,7 +59,7 @@ class Artifacts:
         except FileNotFoundError:
             raise CorruptData(f"the artifact {path} is missing", code="artifact_missing", sha256=digest) from None
         except OSError as error:
-            raise Unavailable(f"cannot read {path}: {error.strerror}", code="disk", retry_after=5) from error
+            raise _unwilling("read", path, error) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise CorruptData(f"the artifact {path} is damaged", code="artifact_damaged", sha256=digest)
         return data
@@ -70,7 +71,7 @@ class Artifacts:
             How many went.
         """
         gone = 0
-        with contextlib.suppress(FileNotFoundError):
+        with _reading(self.root / uid):
             for entry in list(os.scandir(self.root / uid)):
                 if entry.name in keep:
                     continue
@@ -80,23 +81,34 @@ class Artifacts:
                         gone += 1
         return gone
 
-    def begin(self, uid: str) -> None:
-        """Marks the files to come as those of a model that has no name yet; :class:`Unavailable` when the disk refuses."""
-        path = self._path(uid, UNNAMED)
+    def are_of(self, store_id: str) -> bool:
+        """Whether the blobs belong to this store: the first one that asks.
+
+        Those of a store that has lost its data are all that is left of its models, and not for another store to delete.
+        """
+        path = self.root / OWNER
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            if not path.exists():
+                self.adopt(store_id)
+            return path.read_text() == store_id
         except OSError as error:
-            raise Unavailable(f"cannot write {path}: {error.strerror}", code="disk", retry_after=5) from error
+            raise _unwilling("read", path, error) from error
 
-    def settle(self, uid: str) -> None:
-        """The model has its name."""
-        (self.root / uid / UNNAMED).unlink(missing_ok=True)
+    def adopt(self, store_id: str) -> None:
+        """Lets the blobs belong to this store, as when it has just been restored from a backup."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._write(self.root / OWNER, store_id.encode())
 
-    def unnamed(self, seconds: float) -> list[str]:
-        """The models that were begun longer ago than ``seconds``, and have not got their name."""
-        before = time.time() - seconds
-        return [mark.parent.name for mark in self.root.glob(f"*/{UNNAMED}") if mark.stat().st_mtime < before]
+    def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:
+        """The models that are not among the ``known`` ones and have got no file for so long."""
+        with _reading(self.root):
+            now = time.time()
+            return [
+                entry.name
+                for entry in os.scandir(self.root)
+                if entry.name not in {*known, OWNER} and now - entry.stat().st_mtime > orphan_seconds
+            ]
+        return []
 
     def remove(self, uid: str) -> None:
         """Deletes everything of a model."""
@@ -104,6 +116,25 @@ class Artifacts:
 
     def _path(self, uid: str, digest: str) -> Path:
         return self.root / uid / digest
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """A folder that is not there is an empty one; one that the disk refuses is :class:`Unavailable`."""
+    try:
+        yield
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwilling("tidy", folder, error) from error
+
+
+def _unwilling(verb: str, path: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"cannot {verb} {path}: {error.strerror}; it is tried again until the disk has room and lets us use this folder",
+        code="disk",
+        retry_after=5,
+    )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from driftline.errors import Conflict, NotFound
 from driftline.store.connection import Connection, store_errors
 from driftline.store.head import Head, Version, parse_head
-from driftline.store.keys import new_uid
+from driftline.store.keys import STORE_ID, new_uid
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -34,15 +34,29 @@ class Catalog:
         self.connection = connection
 
     async def names(self) -> dict[str, str]:
-        """Name → uid of every model."""
+        """Name → uid of every model; :class:`Unavailable` where the store has lost its data."""
         with store_errors():
             found = await self.connection.redis.hgetall(self.connection.keys.names)
-        return {name.decode(): uid.decode() for name, uid in found.items()}
+        names = {name.decode(): uid.decode() for name, uid in found.items()}
+        store_id = names.pop(STORE_ID, None)
+        if store_id is None and self.connection.store_id is None:
+            store_id = await self._name_store()
+        self.connection.recognise(store_id)
+        return names
+
+    async def _name_store(self) -> str:
+        """Gives a store that is new its id, or finds the one that another process has just given it."""
+        names = self.connection.keys.names
+        with store_errors():
+            await self.connection.redis.hsetnx(names, STORE_ID, new_uid())
+            found = await self.connection.redis.hget(names, STORE_ID)
+        return str(found.decode())
 
     async def uid(self, name: str) -> str:
-        """The uid behind a name; :class:`NotFound` where there is none."""
+        """The uid behind a name; :class:`NotFound` where there is none, :class:`Unavailable` where there was one."""
         with store_errors():
-            found = await self.connection.redis.hget(self.connection.keys.names, name)
+            found, store_id = await self.connection.redis.hmget(self.connection.keys.names, name, STORE_ID)
+        self.connection.recognise(store_id.decode() if store_id else None)
         if found is None:
             raise NotFound(f"there is no model {name!r}", code="unknown_model", field="model", value=name)
         return str(found.decode())
@@ -124,23 +138,10 @@ class Catalog:
     async def delete(self, name: str) -> str:
         """Removes a model and gives its uid; what it has stored elsewhere is then free to go."""
         uid = await self.uid(name)
-        with store_errors():
-            await self.connection.redis.sadd(self.connection.keys.deleted, uid)
         await self.connection.scripts.run("forget_name", [self.connection.keys.names], [name, uid])
         await self._remove_keys(uid)
         await self.hint(uid)
         return uid
-
-    async def deleted(self) -> set[str]:
-        """Models that were deleted, and whose files may still be there: a store that was emptied knows of none."""
-        with store_errors():
-            found = await self.connection.redis.smembers(self.connection.keys.deleted)
-        return {uid.decode() for uid in found} - set((await self.names()).values())
-
-    async def forget_deleted(self, uid: str) -> None:
-        """The files of a deleted model are gone too."""
-        with store_errors():
-            await self.connection.redis.srem(self.connection.keys.deleted, uid)
 
     async def hint(self, uid: str) -> None:
         """Tells whoever listens that the model has changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +28,8 @@ from redis.exceptions import (
 
 from driftline.errors import Unavailable
 from driftline.store.keys import Keys
+
+logger = logging.getLogger("driftline.store")
 
 TROUBLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError)
 DURABILITY_SECONDS = 5.0
@@ -116,6 +119,26 @@ class Connection:
         self.keys = Keys(prefix)
         self.scripts = Scripts(self.redis)
         self.durability = Durability(self.redis)
+        self.store_id: str | None = None
+        self._is_lost = False
+
+    def recognise(self, store_id: str | None) -> None:
+        """Checks that this is still the store that this process began with.
+
+        Raises:
+            Unavailable: ``store_lost``: it has been emptied, or another one has taken its place.
+        """
+        self.store_id = self.store_id or store_id
+        was_lost, self._is_lost = self._is_lost, store_id != self.store_id
+        if self._is_lost:
+            error = Unavailable(
+                "the store has lost its data: it is not the one that this process began with; restore its backup, or "
+                "restart Driftline to go on with what is there",
+                code="store_lost",
+            )
+            if not was_lost:
+                logger.error("%s", error)
+            raise error
 
     async def until_available(self, seconds: float) -> None:
         """Waits for the server; :class:`Unavailable` when it does not come within ``seconds``."""

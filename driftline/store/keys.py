@@ -9,6 +9,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+STORE_ID = ":store"
+
 
 def new_uid() -> str:
     """A model's identity: 12 hex digits, never used twice."""
@@ -23,13 +25,8 @@ class Keys:
 
     @property
     def names(self) -> str:
-        """Hash: model name → uid."""
+        """Hash: model name → uid; beside them, under a name that no model can have, the store's own id."""
         return f"{self.prefix}names"
-
-    @property
-    def deleted(self) -> str:
-        """Set: uids of models that were deleted, and whose files may still be there."""
-        return f"{self.prefix}deleted"
 
     @property
     def hints(self) -> str:

@@ -75,17 +75,15 @@ async def test_an_emptied_store_costs_no_file(bench: Bench) -> None:
 
 async def test_the_files_of_a_deleted_model_and_of_one_that_never_came_to_be_go(bench: Bench) -> None:
     store, kept = await bench.model("deleted"), await bench.model("kept")
-    bench.artifacts.begin("0123456789ab")
     bench.artifacts.put("0123456789ab", b"weights")
     await Catalog(bench.connection).delete("deleted")
     folders = bench.artifacts.root
 
     async def is_clean() -> bool:
-        return [path.name for path in folders.iterdir()] == [kept.uid]
+        return {path.name for path in folders.iterdir() if path.is_dir()} == {kept.uid}
 
     async with working(bench):
         await until(is_clean)
-    assert await Catalog(bench.connection).deleted() == set()
     del store
 
 

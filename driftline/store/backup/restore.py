@@ -51,6 +51,8 @@ async def restore(
             format.write_file(api_keys, (folder / format.API_KEYS).read_bytes(), 0o600)
         for model in index.models:
             await restoring.model(model)
+        assert connection.store_id is not None
+        await asyncio.to_thread(artifacts.adopt, connection.store_id)
     return index
 
 
@@ -89,11 +91,9 @@ class Restore:
         """Brings one model back. Until its name is written, nobody sees it."""
         await self._remove(model.name)
         epoch = await self._clear(model.uid)
-        await self.catalog.forget_deleted(model.uid)
         await asyncio.to_thread(self._put_blobs, model)
         await self._write_keys(model, epoch)
         await self._write_name(model)
-        await asyncio.to_thread(self.artifacts.settle, model.uid)
         await self.catalog.hint(model.uid)
 
     async def _remove(self, name: str) -> None:
@@ -133,7 +133,6 @@ class Restore:
             return int(await redis.get(keys.epoch) or 0)
 
     def _put_blobs(self, model: SavedModel) -> None:
-        self.artifacts.begin(model.uid)
         for digest in model.artifacts:
             self.artifacts.put(model.uid, (self.folder / model.folder / "artifacts" / digest).read_bytes())
 
