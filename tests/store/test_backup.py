@@ -95,6 +95,8 @@ def elsewhere(tmp_path: Path) -> Artifacts:
 
 
 async def wipe(connection: Connection) -> None:
+    """Empties the store, and makes it a new one to this connection."""
+    connection.store_id = None
     keys = [key async for key in connection.redis.scan_iter(f"{connection.keys.prefix}*")]
     if keys:
         await connection.redis.delete(*keys)
