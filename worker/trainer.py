@@ -222,7 +222,7 @@ class Trainer:
         commit = Commit(
             step=step,
             epoch=self.lease.epoch,
-            token=f"{self.lease.epoch}:{at.step}",
+            token=f"{self.lease.owner}:{self.lease.epoch}:{at.step}",
             learned=learned,
             version=version,
             spec=self.learner.spec.model_dump(mode="json") if effect.is_new_spec else None,
