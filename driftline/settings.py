@@ -19,7 +19,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DRIFTLINE_", extra="ignore", frozen=True)
 
     redis_url: str | None = Field(
-        None, description="Redis or Valkey, 7.0 or newer; none: `driftline up` starts its own"
+        None,
+        description="Redis or Valkey, 7.0 or newer: `redis://`, `rediss://`, `unix://`, or `redis+cluster://` with any node "
+        "of a cluster; none: `driftline up` starts its own",
     )
     prefix: str = Field("driftline:", description="stands before every key in Redis")
     data_dir: Path = Field(Path("driftline-data"), description="artifacts, and the embedded server's files")

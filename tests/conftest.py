@@ -1,7 +1,8 @@
-"""Real servers for the tests: the embedded one, and a Redis of the machine's own."""
+"""Real servers for the tests: the embedded one, and a Redis and a Redis Cluster of the machine's own."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from driftline.processes import Guard
 from driftline.store.embedded import EmbeddedServer
@@ -47,19 +49,58 @@ def embedded(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="session")
 def system_redis(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Redis that is installed on the machine."""
+    port = free_port()
+    with redis_server(guard, tmp_path_factory.mktemp("redis"), port):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a cluster of three nodes, each with a third of the slots."""
+    free = free_ports(6)
+    ports, buses = free[:3], free[3:]
+    with contextlib.ExitStack() as stack:
+        for port, bus in zip(ports, buses, strict=True):
+            folder = tmp_path_factory.mktemp("node")
+            stack.enter_context(
+                redis_server(guard, folder, port, "--cluster-enabled", "yes", "--cluster-port", str(bus))
+            )
+        nodes = [stack.enter_context(Redis(port=port, decode_responses=True)) for port in ports]
+        join(nodes, ports, buses)
+        yield f"redis+cluster://127.0.0.1:{ports[0]}"
+
+
+@contextlib.contextmanager
+def redis_server(guard: Guard, folder: Path, port: int, *options: str) -> Iterator[None]:
+    """A server from the binary that is installed on the machine."""
     binary = shutil.which("redis-server")
     if binary is None:
         missing("redis-server")
-    folder, port = tmp_path_factory.mktemp("redis"), free_port()
-    options = ["--port", str(port), "--dir", str(folder), "--appendonly", "yes", "--save", "", "--bind", "127.0.0.1"]
-    process = guard.spawn([str(binary), *options], stdout=subprocess.DEVNULL)
-    wait_for_port(port)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait()
+    own = ["--port", str(port), "--dir", str(folder), "--appendonly", "yes", "--save", "", "--bind", "127.0.0.1"]
+    process = guard.spawn([str(binary), *own, *options], stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
-@pytest.fixture(params=["embedded", "system_redis"])
+def join(nodes: list[Redis], ports: list[int], buses: list[int]) -> None:
+    """Gives each node its share of the 16384 slots, and waits until every node knows of all."""
+    share = -(-16384 // len(nodes))
+    for index, node in enumerate(nodes):
+        node.execute_command("CLUSTER SET-CONFIG-EPOCH", index + 1)
+        node.execute_command("CLUSTER ADDSLOTSRANGE", share * index, min(share * (index + 1), 16384) - 1)
+        if index:
+            nodes[0].execute_command("CLUSTER MEET", "127.0.0.1", ports[index], buses[index])
+    deadline = time.monotonic() + 30
+    while not all(node.execute_command("CLUSTER INFO")["cluster_state"] == "ok" for node in nodes):
+        assert time.monotonic() < deadline, "the nodes do not become a cluster"
+        time.sleep(0.05)
+
+
+@pytest.fixture(params=["embedded", "system_redis", "redis_cluster"])
 def redis_url(request: pytest.FixtureRequest) -> str:
     """Every store the tests must hold on."""
     url: str = request.getfixturevalue(request.param)
@@ -73,10 +114,16 @@ def prefix() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses, each another one."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def wait_for_port(port: int, seconds: float = 20) -> None:

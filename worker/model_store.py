@@ -40,9 +40,7 @@ class ModelStore:
 
     async def synchronize(self) -> None:
         """Sets :meth:`now` by the clock of Redis."""
-        with store_errors():
-            seconds, micros = await self.connection.redis.time()
-        self._clock_offset = seconds + micros / 1e6 - time.time()
+        self._clock_offset = await self.connection.time() - time.time()
 
     async def pending(self) -> list[int]:
         """Log numbers of the commands that are not carried out yet."""
@@ -67,8 +65,7 @@ class ModelStore:
     async def alarm(self, kind: str, message: str) -> None:
         """Raises an alarm; a newer one of the same kind takes its place."""
         alarm = {"kind": kind, "message": message, "time": self.now()}
-        with store_errors():
-            await self.connection.redis.hset(self.keys.alarms, kind, json.dumps(alarm))
+        await self.history.note("alarms", kind, json.dumps(alarm))
 
     async def records(self, start: int, end: int) -> list[tuple[int, Record]]:
         """The records with numbers above ``start`` up to ``end``."""

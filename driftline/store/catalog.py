@@ -67,7 +67,8 @@ class Catalog:
         meta = {"name": name, "spec": json.dumps(spec), "created": first.created, "log_id": new_uid(), "paused": 0}
         head = {"version": 1, "manifest": first.manifest, "step": 0, "offset": 0, "learned": 0}
         with store_errors():
-            async with self.connection.redis.pipeline(transaction=True) as pipe:
+            # Nobody knows the model before it has its name, so its keys need not come at once.
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
                 pipe.hset(keys.meta, mapping=meta)
                 pipe.hset(keys.head, mapping=head)
                 pipe.hset(keys.versions, "1", msgspec.json.encode(first))
@@ -129,10 +130,10 @@ class Catalog:
                 pipe.get(keys.metrics)
                 pipe.hvals(keys.alarms)
                 pipe.xrange(keys.log, f"({model.head.offset}-0", "+", 1)
-                pipe.time()
-                metrics, alarms, oldest, (seconds, micros) = await pipe.execute()
-        since = int(oldest[0][1][b"t"]) / 1000 if oldest and model.waiting else seconds + micros / 1e6
-        age = max(0.0, seconds + micros / 1e6 - since)
+                metrics, alarms, oldest = await pipe.execute()
+        now = await self.connection.time()
+        since = int(oldest[0][1][b"t"]) / 1000 if oldest and model.waiting else now
+        age = max(0.0, now - since)
         return json.loads(metrics or b"{}"), [json.loads(alarm) for alarm in alarms], age
 
     async def delete(self, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import time
@@ -12,15 +13,17 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     BusyLoadingError,
+    ClusterError,
     ConnectionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     TimeoutError,
@@ -31,14 +34,37 @@ from driftline.store.keys import Keys
 
 logger = logging.getLogger("driftline.store")
 
-TROUBLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError)
+TROUBLE = (
+    ConnectionError,
+    TimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    ClusterError,
+    RedisClusterException,
+    OSError,
+)
+DURABILITY = ["unverified", "none", "everysec", "fsync_always"]
+"""From the weakest word to the strongest."""
 DURABILITY_SECONDS = 5.0
 
 
-def connect(url: str, *, retries: int = 2) -> Redis:
-    """A client for ``url`` (``redis://``, ``rediss://`` or ``unix://``). Every write of ours bears being sent twice."""
+def connect(url: str, *, retries: int = 2) -> Redis | RedisCluster:
+    """A client for ``url``. Every write of ours bears being sent twice.
+
+    ``redis://``, ``rediss://`` (TLS) and ``unix://`` name a server; ``redis+cluster://`` and ``rediss+cluster://`` any node
+    of a cluster.
+    """
     retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries)
-    return Redis.from_url(url, retry=retry, socket_timeout=5, socket_connect_timeout=2, protocol=2)
+    scheme, _, rest = url.partition("://")
+    client = RedisCluster if scheme.endswith("+cluster") else Redis
+    return client.from_url(
+        f"{scheme.removesuffix('+cluster')}://{rest}",
+        retry=retry,
+        socket_timeout=5,
+        socket_connect_timeout=2,
+        protocol=2,
+    )
 
 
 @contextmanager
@@ -68,27 +94,33 @@ def source(name: str) -> str:
     return files("driftline.store").joinpath("scripts", f"{name}.lua").read_text()
 
 
-class Scripts:
-    """Runs the Lua scripts by digest, and loads one where the server does not have it."""
+@cache
+def digest(name: str) -> str:
+    """What a server knows the script by, once it has run it."""
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
-    def __init__(self, redis: Redis) -> None:
+
+class Scripts:
+    """Runs the Lua scripts by digest, and in full where the server does not have one."""
+
+    def __init__(self, redis: Any) -> None:
         self.redis = redis
-        self._digests: dict[str, str] = {}
 
     async def run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
         with store_errors():
-            if name not in self._digests:
-                self._digests[name] = await self.redis.script_load(source(name))
             try:
-                return await self.redis.evalsha(self._digests[name], len(keys), *keys, *arguments)
+                return await self.redis.evalsha(digest(name), len(keys), *keys, *arguments)
             except NoScriptError:
                 return await self.redis.eval(source(name), len(keys), *keys, *arguments)
 
 
 class Durability:
-    """What the server says about how long an acknowledged write lasts; asked again every few seconds."""
+    """What the server says about how long an acknowledged write lasts; asked again every few seconds.
 
-    def __init__(self, redis: Redis) -> None:
+    A cluster is as durable as the least durable of its primaries.
+    """
+
+    def __init__(self, redis: Any) -> None:
         self.redis = redis
         self._answer = "unverified"
         self._asked = -DURABILITY_SECONDS
@@ -102,12 +134,20 @@ class Durability:
 
     async def _ask(self) -> str:
         try:
-            settings = await self.redis.config_get("append*")
-        except RedisError:
+            if isinstance(self.redis, RedisCluster):
+                await self.redis.initialize()
+                asked = [self.redis.config_get("append*", target_nodes=node) for node in self.redis.get_primaries()]
+            else:
+                asked = [self.redis.config_get("append*")]
+            return min(map(_durability, await asyncio.gather(*asked)), key=DURABILITY.index)
+        except (RedisError, RedisClusterException):
             return "unverified"
-        if settings.get("appendonly") != "yes":
-            return "none"
-        return {"always": "fsync_always", "everysec": "everysec"}.get(str(settings.get("appendfsync")), "none")
+
+
+def _durability(settings: dict[str | None, str | None]) -> str:
+    if settings.get("appendonly") != "yes":
+        return "none"
+    return {"always": "fsync_always", "everysec": "everysec"}.get(str(settings.get("appendfsync")), "none")
 
 
 class Connection:
@@ -153,16 +193,23 @@ class Connection:
                     raise
                 await asyncio.sleep(0.1)
 
+    async def time(self) -> float:
+        """The time by the clock of Redis, in seconds since 1970."""
+        with store_errors():
+            seconds, micros = await self.redis.time()
+        return float(seconds + micros / 1e6)
+
     async def hints(self) -> AsyncIterator[str | None]:
         """The uids of models that have changed, as they change; None after each (re)connection, when some may be lost."""
         while True:
             try:
+                await self.redis.initialize()  # A cluster's nodes must be known before one of them is subscribed to.
                 async with self.redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self.keys.hints)
                     yield None
                     async for message in channel.listen():
                         yield message["data"].decode()
-            except (RedisError, OSError):
+            except (RedisError, RedisClusterException, OSError):
                 await asyncio.sleep(random.uniform(0.2, 1.0))
 
     async def close(self) -> None:

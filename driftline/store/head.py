@@ -207,8 +207,11 @@ class History:
 
     async def report_progress(self, identifier: str, share: float) -> None:
         """A hint for those who watch; the committed state of the job is the truth."""
-        with store_errors():
-            await self.connection.redis.hset(self.keys.progress, identifier, f"{share:.3f}")
+        await self.note("progress", identifier, f"{share:.3f}")
+
+    async def note(self, noun: str, field: str, value: str) -> None:
+        """Sets one field of the hash ``noun`` outside of a step; nothing where the model is gone."""
+        await self.connection.scripts.run("note", [self.keys.meta, getattr(self.keys, noun)], [field, value])
 
 
 def parse_head(fields: dict[bytes, bytes]) -> Head:

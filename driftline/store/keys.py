@@ -67,7 +67,7 @@ NOUNS = {
     "head": "hash: version, manifest, step, offset, learned, checkpoint …",
     "steps": "stream: committed steps, entry k-0",
     "versions": "hash: version → what is known of it",
-    "coverage": "sorted set: version, by the log offset that it covers",
+    "coverage": "sorted set: version, by the log offset up to which it is the first to cover",
     "commands": "sorted set: log numbers of all commands in the log",
     "pending": "sorted set: log numbers of commands not yet carried out",
     "exceptions": "hash: log number → why the record was not learned",

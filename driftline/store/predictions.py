@@ -154,9 +154,7 @@ class Recorder:
 
     async def synchronize(self) -> None:
         """Sets the clock that entries are numbered with by the clock of Redis."""
-        with store_errors():
-            seconds, micros = await self.connection.redis.time()
-        self._clock_offset = seconds + micros / 1e6 - time.time()
+        self._clock_offset = await self.connection.time() - time.time()
 
     async def flush(self) -> None:
         """Writes what is queued; :class:`Unavailable` leaves it queued."""
@@ -240,14 +238,14 @@ class Predictions:
         ordered = sorted(places)
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
-                pipe.time()
                 for nonce, entry in ordered:
                     key = self.keys.predictions(nonce)
                     pipe.xrange(key, str(entry), str(entry))
                     pipe.xrange(key, "-", "+", 1)
                     pipe.xrevrange(key, "+", "-", 1)
-                (seconds, _), *answers = await pipe.execute()
-        horizon_ms = int((seconds - self.horizon) * 1000)
+                answers = await pipe.execute()
+        is_complete = all(answers[::3])
+        horizon_ms = 0 if is_complete else int((await self.connection.time() - self.horizon) * 1000)
         found: dict[tuple[str, EntryId], PredictionBatch | str] = {}
         for index, place in enumerate(ordered):
             exact, first, last = answers[3 * index : 3 * index + 3]

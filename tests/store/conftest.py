@@ -35,5 +35,11 @@ def log(connection: Connection, uid: str) -> Log:
     return Log(connection, uid, cap=1000, receipt_seconds=3600)
 
 
+async def stored_keys(connection: Connection, uid: str = "") -> list[str]:
+    """Every key in Redis; of one model, if it is named."""
+    pattern = f"{connection.keys.prefix}{f'{{{uid}}}:' if uid else ''}*"
+    return [key.decode() async for key in connection.redis.scan_iter(pattern)]
+
+
 def item(identifier: str, label: int = 1) -> Item:
     return Item(identifier, {"inputs": b"\0" * 8}, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from driftline.store.connection import Connection
 from driftline.store.head import Checkpoint, Commit, History, Job, Step, Version
 from driftline.store.lease import Lease
 from driftline.store.log import Log
-from tests.store.conftest import item
+from tests.store.conftest import item, stored_keys
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +48,13 @@ async def test_a_step_moves_head_version_and_coverage_at_once(history: History, 
     assert [found.version for found in await history.versions()] == [1, 2]
     assert (await history.covering(32), await history.covering(33)) == (2, None)
     assert await history.exception(7) == ("rejected", "why")
+
+
+async def test_of_versions_at_one_offset_the_first_covers_it(history: History, lease: Lease) -> None:
+    ends = [0] * 7 + [32] * 4
+    for k, (start, end) in enumerate(itertools.pairwise([0, *ends]), start=1):
+        await history.commit(commit(lease, k, start, end, version=version(k + 1, k, end)))
+    assert (await history.covering(1), await history.covering(32)) == (9, 9), "not version 10, 11 or 12"
 
 
 async def test_a_commit_that_is_sent_twice_counts_once(history: History, lease: Lease) -> None:
@@ -156,4 +164,4 @@ async def test_a_deleted_model_takes_no_step(history: History, lease: Lease, con
     await Catalog(connection).delete("weather")
     with pytest.raises(NotFound):
         await history.commit(commit(lease, 1, 0, 10))
-    assert await connection.redis.keys(f"{connection.keys.prefix}*") == []
+    assert await stored_keys(connection) == []

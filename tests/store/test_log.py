@@ -11,7 +11,7 @@ from driftline.records import Command
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
 from driftline.store.log import Cursor, Log
-from tests.store.conftest import item
+from tests.store.conftest import item, stored_keys
 
 pytestmark = pytest.mark.anyio
 
@@ -83,7 +83,7 @@ async def test_a_deleted_model_takes_nothing(log: Log, connection: Connection) -
     await Catalog(connection).delete("weather")
     with pytest.raises(NotFound):
         await log.append([item("a")])
-    assert await connection.redis.keys(f"{connection.keys.prefix}*") == []
+    assert await stored_keys(connection) == []
 
 
 async def test_commands_wait_until_they_are_carried_out(log: Log, connection: Connection) -> None:

@@ -24,7 +24,7 @@ if last - offset + count > tonumber(ARGV[2]) then
 end
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local receipts = {}
+local receipts, before = {}, last
 for i = 1, count do
   local kind, digest, payload = ARGV[first + 3 * (i - 1)], ARGV[first + 3 * (i - 1) + 1], ARGV[first + 3 * (i - 1) + 2]
   local seen = redis.call('GET', KEYS[7 + i])
@@ -42,7 +42,9 @@ for i = 1, count do
     receipts[i] = {'queued', last}
   end
 end
-redis.call('SET', KEYS[3], last)
 if source ~= '' then redis.call('HSET', KEYS[7], source, ARGV[7]) end
-redis.call('PUBLISH', ARGV[3], ARGV[4])
+if last > before then
+  redis.call('SET', KEYS[3], last)
+  redis.call('PUBLISH', ARGV[3], ARGV[4])
+end
 return receipts

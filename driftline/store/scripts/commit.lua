@@ -14,7 +14,8 @@ redis.call('HINCRBY', KEYS[3], 'learned', c.learned)
 if c.version then
   redis.call('HSET', KEYS[3], 'version', c.version, 'manifest', c.manifest)
   redis.call('HSET', KEYS[5], c.version, c.summary)
-  redis.call('ZADD', KEYS[6], c.to, c.version)
+  -- Of several versions at one offset the first covers it.
+  if redis.call('ZCOUNT', KEYS[6], c.to, '+inf') == 0 then redis.call('ZADD', KEYS[6], c.to, c.version) end
   redis.call('ZREMRANGEBYRANK', KEYS[6], 0, -10001)
 end
 if c.spec then redis.call('HSET', KEYS[1], 'spec', c.spec) end

@@ -1,0 +1,61 @@
+"""The connection: scripts that no server must have, hints that arrive, and failures in Driftline's words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from driftline.errors import Unavailable
+from driftline.store.catalog import Catalog
+from driftline.store.connection import Connection
+from driftline.store.log import Log
+from tests.conftest import free_port
+from tests.store.conftest import item
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_server_that_has_forgotten_the_scripts_runs_them(connection: Connection, log: Log) -> None:
+    await log.append([item("a")])
+    await connection.redis.script_flush()
+    assert [receipt.n for receipt in await log.append([item("b")])] == [2]
+
+
+async def test_whoever_listens_hears_which_model_has_changed(connection: Connection, uid: str, log: Log) -> None:
+    hints = connection.hints()
+    assert await within(hints) is None, "now it listens"
+    await log.append([item("a")])
+    assert await within(hints) == uid
+    await Catalog(connection).hint("other")
+    assert await within(hints) == "other"
+    await hints.aclose()  # type: ignore[attr-defined]
+
+
+async def within(hints: AsyncIterator[str | None], seconds: float = 5) -> str | None:
+    return await asyncio.wait_for(anext(hints), seconds)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+async def test_a_store_that_is_not_there_is_unavailable(scheme: str, prefix: str) -> None:
+    connection = Connection(f"{scheme}://127.0.0.1:{free_port()}", prefix)
+    with pytest.raises(Unavailable):
+        await connection.until_available(0.1)
+    with pytest.raises(Unavailable):
+        await Catalog(connection).names()
+    assert await connection.durability.level() == "unverified"
+    await connection.close()
+
+
+async def test_a_cluster_is_as_durable_as_its_least_durable_node(redis_cluster: str, prefix: str) -> None:
+    connection = Connection(redis_cluster, prefix)
+    assert await connection.durability.level() == "everysec"
+    first, *_ = connection.redis.get_primaries()
+    await connection.redis.config_set("appendonly", "no", target_nodes=first)
+    try:
+        connection.durability = type(connection.durability)(connection.redis)
+        assert await connection.durability.level() == "none"
+    finally:
+        await connection.redis.config_set("appendonly", "yes", target_nodes=first)
+        await connection.close()
