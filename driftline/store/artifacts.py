@@ -13,7 +13,6 @@ from pathlib import Path
 
 from driftline.errors import CorruptData, Unavailable
 
-
 OWNER = ".store"
 """The file that names the store which the blobs belong to."""
 
