@@ -13,9 +13,9 @@ import pytest
 
 from driftline.errors import Unavailable
 from tests.conftest import missing
-from tests.faults.parts import asking
+from tests.faults.parts import asking, feeding
 from tests.services import Instance, spec, until, up
-from tests.test_trouble import check_all_served_once, feeding
+from tests.test_trouble import check_all_served_once
 
 pytestmark = pytest.mark.timeout(240)
 
