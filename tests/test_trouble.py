@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -27,8 +28,10 @@ pytestmark = pytest.mark.timeout(240)
 class Feeder(threading.Thread):
     """Sends labels until it is stopped, again and again until each is acknowledged; predicts beside it."""
 
-    def __init__(self, url: str, model: str = "weather") -> None:
+    def __init__(self, url: str, model: str, pause: float) -> None:
         super().__init__()
+        self.pause = pause
+        self.end_at = math.inf
         self.model = model
         self.client = Client(url, timeout=10)
         self.acknowledged: list[str] = []
@@ -45,7 +48,7 @@ class Feeder(threading.Thread):
             ]
             number += 10
             self._send(items)
-            time.sleep(0.02)
+            time.sleep(self.pause)
 
     def _send(self, items: list[dict[str, object]]) -> None:
         while True:
@@ -54,16 +57,19 @@ class Feeder(threading.Thread):
                 self.acknowledged += [str(item["id"]) for item in answer["items"]]
                 return
             except DriftlineError:
+                if self.is_over.is_set() and time.monotonic() > self.end_at:
+                    return
                 time.sleep(0.1)
 
 
 @contextmanager
-def feeding(instance: Instance, model: str = "weather") -> Iterator[Feeder]:
-    feeder = Feeder(instance.url, model)
+def feeding(instance: Instance, model: str = "weather", pause: float = 0.02) -> Iterator[Feeder]:
+    feeder = Feeder(instance.url, model, pause)
     feeder.start()
     try:
         yield feeder
     finally:
+        feeder.end_at = time.monotonic() + 30
         feeder.is_over.set()
         feeder.join()
 

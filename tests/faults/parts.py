@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import http.client
+import json
 import os
 import re
 import signal
@@ -12,14 +14,20 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-
-import httpx
 
 from driftline.local import program
 from driftline.store.connection import source
+from tests import test_trouble
 from tests.services import until
 from tests.test_trouble import is_there
+
+BODY = json.dumps({"inputs": [[0.5] * 8]}).encode()
+"""A row to predict."""
+
+feeding = partial(test_trouble.feeding, pause=0.1)
+"""Labels at a rate at which each of them can be asked for at the end."""
 
 
 def digest(script: str) -> bytes:
@@ -35,7 +43,8 @@ class Asker(threading.Thread):
 
     def __init__(self, url: str, model: str = "weather") -> None:
         super().__init__()
-        self.url = f"{url}/v1/models/{model}/predict"
+        self.host = url.removeprefix("http://").rstrip("/")
+        self.path = f"/v1/models/{model}/predict"
         self.versions: list[int] = []
         self.refusals: list[str] = []
         self.broken = 0
@@ -43,15 +52,20 @@ class Asker(threading.Thread):
 
     def run(self) -> None:
         while not self.is_over.wait(0.01):
+            connection = http.client.HTTPConnection(self.host, timeout=20)
             try:
-                answer = httpx.post(self.url, json={"inputs": [[0.5] * 8]}, timeout=20)
-            except httpx.TransportError:
+                connection.request("POST", self.path, BODY, {"content-type": "application/json"})
+                answer = connection.getresponse()
+                text = answer.read()
+            except (OSError, http.client.HTTPException):
                 self.broken += 1
                 continue
-            if answer.status_code == 200:
-                self.versions.append(answer.json()["version"])
+            finally:
+                connection.close()
+            if answer.status == 200:
+                self.versions.append(json.loads(text)["version"])
             else:
-                self.refusals.append(answer.text)
+                self.refusals.append(text.decode())
 
 
 @contextlib.contextmanager

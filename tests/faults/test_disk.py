@@ -13,9 +13,9 @@ import pytest
 
 from driftline.errors import Unavailable
 from tests.conftest import missing
-from tests.faults.parts import asking
+from tests.faults.parts import asking, feeding
 from tests.services import Instance, spec, until, up
-from tests.test_trouble import check_all_served_once, feeding
+from tests.test_trouble import check_all_served_once
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -93,8 +93,10 @@ def test_without_its_folder_learning_waits_and_goes_on_when_it_is_back(tmp_path:
 def test_it_ends_in_time_while_its_disk_refuses_and_goes_on_from_there(tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         instance.client.create_model(spec())
-        with replaced_by_a_file(tmp_path / DATA / "artifacts"):
+        with contextlib.ExitStack() as stack:
             with feeding(instance) as feeder:
+                until(lambda: feeder.acknowledged)
+                stack.enter_context(replaced_by_a_file(tmp_path / DATA / "artifacts"))
                 until(lambda: [line for line in instance.lines if "trying again" in line])
             instance.process.terminate()
             assert instance.process.wait(25) == 0

@@ -12,9 +12,9 @@ import pytest
 from redis import Redis
 
 from tests.conftest import free_port
-from tests.faults.parts import WorkerProcess, asking, owner_in, stopped
+from tests.faults.parts import WorkerProcess, asking, feeding, owner_in, stopped
 from tests.services import Instance, spec, until, up
-from tests.test_trouble import check_all_served_once, feeding, is_there, own_redis
+from tests.test_trouble import check_all_served_once, is_there, own_redis
 
 pytestmark = pytest.mark.timeout(240)
 
