@@ -7,10 +7,10 @@ BIN := .venv/bin
 PACKAGES := driftline app worker
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up bench clean
+.PHONY: help demo test test-long check up bench clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: .venv/.installed ## watch a model meet drift and recover
 	$(BIN)/driftline demo
@@ -18,8 +18,11 @@ demo: .venv/.installed ## watch a model meet drift and recover
 up: .venv/.installed ## start everything on this machine
 	$(BIN)/driftline up
 
-test: check ## check, then run every test
+test: check ## check, then run the tests
 	$(BIN)/python -m pytest
+
+test-long: check ## the same, and the long form of the faults
+	$(BIN)/python -m pytest -m ""
 
 check: .venv/.installed ## format, lint and types
 	$(BIN)/ruff format --check .

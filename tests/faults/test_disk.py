@@ -85,11 +85,13 @@ def test_with_a_full_disk_learning_waits_and_goes_on_when_there_is_room(tmp_path
         check_learning_waits_and_all_else_goes_on(instance, full(artifacts))
 
 
+@pytest.mark.long
 def test_without_its_folder_learning_waits_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
     with up(tmp_path, DRIFTLINE_CHECKPOINT_SECONDS="1", DRIFTLINE_SWEEP_SECONDS="0.5") as instance:
         check_learning_waits_and_all_else_goes_on(instance, replaced_by_a_file(tmp_path / DATA / "artifacts"))
 
 
+@pytest.mark.long
 def test_it_ends_in_time_while_its_disk_refuses_and_goes_on_from_there(tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         instance.client.create_model(spec())

@@ -67,6 +67,7 @@ def test_a_cut_of_some_seconds_under_load_is_made_up_for(wired: Wired) -> None:
     assert asker.broken == 0
 
 
+@pytest.mark.long
 def test_a_connection_that_hangs_half_open_is_given_up_and_made_up_for(wired: Wired) -> None:
     model_of(wired, "hangs")
     with asking(wired.instance.url, "hangs") as asker, feeding(wired.instance, "hangs") as feeder:
@@ -82,6 +83,7 @@ def test_a_connection_that_hangs_half_open_is_given_up_and_made_up_for(wired: Wi
     assert asker.broken == 0
 
 
+@pytest.mark.long
 def test_two_hundred_milliseconds_to_redis_slow_it_down_and_break_nothing(wired: Wired) -> None:
     model_of(wired, "far")
     wired.proxy.delay = 0.2
@@ -124,6 +126,7 @@ class CutBehindLease:
         return "half" if self.left >= 0 else "pass"
 
 
+@pytest.mark.long
 def test_a_cut_while_a_worker_recovers_raises_no_alarm(wired: Wired) -> None:
     model_of(wired, "recovers")
     with feeding(wired.instance, "recovers") as feeder:
@@ -159,6 +162,7 @@ def created(wired: Wired, name: str) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_a_redis_that_is_killed_and_comes_back_under_load_has_lost_nothing(wired: Wired) -> None:
     until(lambda: created(wired, "killed"))
     with asking(wired.instance.url, "killed") as asker, feeding(wired.instance, "killed") as feeder:

@@ -111,6 +111,7 @@ def test_two_workers_share_many_models_and_no_model_has_two_owners(pair: Pair) -
     assert {pair.owner(name) for name in names} <= {pair.first_owner, pair.second.owner}
 
 
+@pytest.mark.long
 def test_a_worker_that_is_asked_to_end_under_load_gives_its_model_to_another(pair: Pair) -> None:
     lasting = {"DRIFTLINE_LEASE_SECONDS": "120"}
     with WorkerProcess(pair.folder, pair.environment | lasting) as third:

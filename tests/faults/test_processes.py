@@ -17,12 +17,12 @@ pytestmark = pytest.mark.timeout(240)
 
 UNDER_LOAD = [
     ("app.appended", 5),
-    ("app.prepared", 2),
-    ("trainer.learned", 4),
     ("trainer.published", 3),
-    ("trainer.committed", 4),
     ("trainer.checkpointing", 2),
-    ("trainer.checkpointed", 1),
+    pytest.param("app.prepared", 2, marks=pytest.mark.long),
+    pytest.param("trainer.learned", 4, marks=pytest.mark.long),
+    pytest.param("trainer.committed", 4, marks=pytest.mark.long),
+    pytest.param("trainer.checkpointed", 1, marks=pytest.mark.long),
 ]
 
 
