@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftline.cli.common import AsJson, DataDir, load_settings, print_json, print_table
+from driftline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from driftline.settings import Settings
@@ -95,6 +96,10 @@ def _with_store(settings: Settings, work: Callable[[Connection, Artifacts], Awai
             await connection.close()
 
     with store_url(settings) as url:
+        if "+cluster://" in url:
+            raise ConfigurationError(
+                "backup and restore take one Redis, not a cluster; copy a cluster by its own means, then the artifacts"
+            )
         return asyncio.run(run(url))
 
 

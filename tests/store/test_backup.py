@@ -89,6 +89,13 @@ async def model(connection: Connection, artifacts: Artifacts) -> Model:
     return model
 
 
+@pytest.fixture(params=["embedded", "system_redis"])
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The stores that a backup takes; a cluster is backed up by its own means."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path / "elsewhere" / "artifacts")

@@ -223,7 +223,7 @@ class Store(RuleBasedStateMachine):
     def acquire(self, which: int) -> None:
         lease, expected = self.workers[which], self.expected
         assert self.do(lease.acquire()) == (expected.holder in (None, lease.owner))
-        if expected.holder is None:
+        if expected.holder in (None, lease.owner):
             expected.holder, expected.epoch = lease.owner, expected.epoch + 1
         assert lease.epoch == (expected.epoch if expected.holder == lease.owner else 0)
 
