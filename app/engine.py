@@ -178,6 +178,7 @@ class Model:
     is_filled: asyncio.Event = field(default_factory=asyncio.Event)
     largest: int = 1
     running: Snapshot | None = None
+    batch: list[_Request] | None = None
     spare: Snapshot | None = None
 
     def swap(self, snapshot: Snapshot) -> None:
@@ -277,6 +278,7 @@ class Engine:
     async def _answer(self, model: Model, requests: list[_Request]) -> None:
         loop = asyncio.get_running_loop()
         snapshot = model.running = model.snapshot
+        model.batch = requests
         is_recorded = snapshot.limits.record_share > random.random()
         overdue = loop.call_at(requests[0].deadline, self._miss_overdue, model, requests)
         begin = time.perf_counter()
@@ -289,7 +291,7 @@ class Engine:
             return
         finally:
             overdue.cancel()
-            model.running = None
+            model.running = model.batch = None
         reach("app.computed")
         model.measures.computed(len(outputs), time.perf_counter() - begin)
         model.largest = max(model.largest, len(outputs))
@@ -311,7 +313,7 @@ class Engine:
         for request in waiting:
             if now >= request.deadline:
                 self._miss(model, request)
-        if model.running is not None:
+        if model.batch is running:
             later = [request.deadline for request in waiting if now < request.deadline]
             loop.call_at(min(later, default=now + model.snapshot.limits.deadline), self._miss_overdue, model, running)
 

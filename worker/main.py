@@ -39,7 +39,7 @@ class Worker:
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.thread = ThreadPoolExecutor(1, "torch")
-        self.owner = secrets.token_hex(6)
+        self.owner = settings.worker_id or secrets.token_hex(6)
         self.owned: dict[str, _Owned] = {}
         self._not_before: dict[str, float] = {}
         self._look = asyncio.Event()

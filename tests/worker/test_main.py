@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from driftline.settings import Settings
 from driftline.store.catalog import Catalog
+from driftline.store.lease import Lease
 from tests.worker.conftest import Bench, labelled
 from worker.main import Worker
 from worker.model_store import ModelStore
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 @contextlib.asynccontextmanager
-async def working(bench: Bench) -> AsyncIterator[Worker]:
+async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
     worker = Worker(
         Settings(
             redis_url=bench.url,
@@ -27,6 +29,7 @@ async def working(bench: Bench) -> AsyncIterator[Worker]:
             poll_seconds=0.05,
             sweep_seconds=0.1,
             orphan_seconds=0.5,
+            **settings,
         )
     )
     running = asyncio.create_task(worker.run())
@@ -85,6 +88,14 @@ async def test_the_files_of_a_deleted_model_and_of_one_that_never_came_to_be_go(
     async with working(bench):
         await until(is_clean)
     del store
+
+
+async def test_a_worker_that_is_started_again_under_its_name_does_not_wait_for_its_lease(bench: Bench) -> None:
+    store = await bench.model()
+    assert await Lease(bench.connection, store.uid, "named", 3600).acquire()
+    await store.log.append(labelled(64))
+    async with working(bench, worker_id="named"):
+        await until(lambda: is_learned(store))
 
 
 async def test_models_are_learned_as_they_come_and_their_leases_given_back(bench: Bench) -> None:
