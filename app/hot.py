@@ -100,7 +100,7 @@ async def find_model(services: Services, name: str, version: int | None) -> Mode
     """What answers for a name: its live version, or the one that is asked for."""
     if version is not None:
         return await services.follower.pinned(name, version)
-    return services.follower.loaded(name) or await services.follower.model(name)
+    return await services.follower.model(name)
 
 
 def parse_version(text: str) -> int:

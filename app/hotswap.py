@@ -130,7 +130,7 @@ class Follower:
     async def _forget_if_deleted(self, uid: str) -> None:
         """Forgets a model that has no name any more; one that the store has lost goes on serving."""
         with suppress(Unavailable):
-            if uid not in (await self.catalog.names()).values():
+            if not await self.catalog.is_named(uid):
                 self._forget(uid)
 
     def _forget(self, uid: str) -> None:

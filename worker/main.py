@@ -133,7 +133,7 @@ class Worker:
     async def _is_deleted(self, uid: str) -> bool:
         """Whether a model has no name any more; what the store has lost was not deleted."""
         try:
-            return uid not in (await self.catalog.names()).values()
+            return not await self.catalog.is_named(uid)
         except Unavailable:
             return False
 

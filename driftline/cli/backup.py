@@ -37,7 +37,6 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy every model into DIR, a new folder, while everything goes on."""
-    from driftline.errors import ConfigurationError
     from driftline.store.backup import back_up
 
     settings = load_settings(data_dir=data_dir)

@@ -101,6 +101,10 @@ class Catalog:
         ends = zip(found[::2], found[1::2], strict=True)
         return {uid: (int(last or 0), pending) for uid, (last, pending) in zip(uids, ends, strict=True)}
 
+    async def is_named(self, uid: str) -> bool:
+        """Whether a model still has a name; :class:`Unavailable` where the store has lost what it knew."""
+        return uid in (await self.names()).values()
+
     async def get(self, name: str) -> Model:
         """One model by name."""
         return (await self._load([(name, await self.uid(name))]))[0]
