@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from driftline.spec import Trigger
+from driftline.store.catalog import count_waiting
 from driftline.store.connection import Connection, store_errors
 from driftline.store.head import Head, Version, parse_head
 
@@ -113,7 +114,7 @@ async def read(connection: Connection, name: str, uid: str) -> Snapshot | None:
 def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], oldest: Entries) -> Snapshot:
     meta, fields, versions, last, pending, commands, is_owned, metrics, alarms, (seconds, micros) = found[:10]
     head, newest, now = parse_head(fields), int(last or 0), seconds + micros / 1e6
-    waiting = newest - head.offset - sum(int(n) > head.offset for n in commands)
+    waiting = count_waiting(newest, head.offset, commands)
     return Snapshot(
         name=name,
         uid=uid,

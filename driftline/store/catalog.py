@@ -171,5 +171,10 @@ def _model(
         paused=meta.get(b"paused") == b"1",
         head=state,
         last=newest,
-        waiting=newest - state.offset - sum(int(n) > state.offset for n in commands),
+        waiting=count_waiting(newest, state.offset, commands),
     )
+
+
+def count_waiting(newest: int, offset: int, commands: list[bytes]) -> int:
+    """How many items lie behind ``offset`` in a log that ends at ``newest``; ``commands`` are the numbers of its commands."""
+    return newest - offset - sum(int(n) > offset for n in commands)
