@@ -85,12 +85,12 @@ class Snapshot:
         classes = b"" if self.spec.task == "regression" else b'"classes":[%b],' % classes
         return b'{"model":%b,"version":%d,%b"predictions":[' % (name, self.version, classes)
 
-    def compute(self, rows: Rows) -> NDArray[np.float32]:
-        """Probabilities ``[rows, classes]``, or values ``[rows, 1]`` of a regression."""
+    def compute(self, rows: Rows) -> tuple[NDArray[np.float32], bytes]:
+        """Probabilities ``[rows, classes]``, or values ``[rows, 1]`` of a regression; and their traces, if they have any."""
         with torch.inference_mode():
             tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.items()}
-            outputs: NDArray[np.float32] = self.module.predict(tensors).cpu().numpy()
-        return outputs
+            outputs, trace = self.module.answer(tensors)
+            return outputs.cpu().numpy(), b"" if trace is None else trace.half().cpu().numpy().tobytes()
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Batch:
     snapshot: Snapshot
     rows: Rows
     outputs: NDArray[np.float32]
+    traces: bytes
     prefix: str | None
 
     @cached_property
@@ -283,7 +284,7 @@ class Engine:
         overdue = loop.call_at(requests[0].deadline, self._miss_overdue, model, requests)
         begin = time.perf_counter()
         try:
-            rows, outputs = await self.thread.run(_compute, snapshot, requests)
+            rows, outputs, traces = await self.thread.run(_compute, snapshot, requests)
         except Exception as error:  # A user's own network may raise anything; its requests get the reason.
             for request in requests:
                 if not request.answer.done():
@@ -296,7 +297,8 @@ class Engine:
         model.measures.computed(len(outputs), time.perf_counter() - begin)
         model.largest = max(model.largest, len(outputs))
         entry = self.recorder.next_entry() if is_recorded else None
-        batch = Batch(snapshot, rows, outputs, self.recorder.prefix(snapshot.uid, entry) if entry else None)
+        prefix = self.recorder.prefix(snapshot.uid, entry) if entry else None
+        batch = Batch(snapshot, rows, outputs, traces, prefix)
         first = 0
         for request in requests:
             if not request.answer.done():
@@ -326,15 +328,16 @@ class Engine:
         self.thread.close()
 
 
-def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32]]:
+def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32], bytes]:
     parts = [request.rows for request in requests]
     rows = parts[0]
     if len(parts) > 1:
         rows = {name: np.concatenate([part[name] for part in parts]) for name in rows}
-    return rows, snapshot.compute(rows)
+    return rows, *snapshot.compute(rows)
 
 
 def _recorded(batch: Batch, route: Route) -> PredictionBatch:
     inputs = {name: array.tobytes() for name, array in batch.rows.items()}
     labels = [batch.label(row) for row in range(len(batch.outputs))]
-    return PredictionBatch(batch.snapshot.version, route, len(labels), inputs, batch.outputs.tobytes(), labels)
+    outputs = batch.outputs.tobytes()
+    return PredictionBatch(batch.snapshot.version, route, len(labels), inputs, outputs, labels, batch.traces)

@@ -178,13 +178,18 @@ class Follower:
         return spec, Limits.of(spec, self.settings)
 
     def _module(self, spec: ModelSpec, manifest: Manifest, spare: Snapshot | None) -> Served:
-        if spare is not None and spare.spec.network == spec.network and spare.classes == manifest.classes:
+        if spare is not None and spare.classes == manifest.classes and _has_structure(spare.spec, spec):
             return spare.module
         module = build(spec, manifest.classes, factories=self.settings.factories, seed=0)
         return module.to(self.device).eval()
 
     def close(self) -> None:
         self._thread.shutdown()
+
+
+def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
+    """Whether the modules of two specs of a model are alike but for their weights."""
+    return (one.network, one.recipe.strategy) == (other.network, other.recipe.strategy)
 
 
 @contextmanager

@@ -14,16 +14,18 @@ Route = Literal["live", "canary", "pinned", "import"]
 CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "forget"]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was served for an item: the version, and its output.
 
     ``outputs`` is little-endian float32: the probabilities ``[classes]``, or the one value of a regression. ``label`` is the
-    class that was answered, None while there was no class and for a regression.
+    class that was answered, None while there was no class and for a regression. ``trace`` is little-endian float16: the
+    log-probabilities ``[parts, classes]`` of what was mixed, where a strategy mixes.
     """
 
     version: int
     label: int | str | None
     outputs: bytes
+    trace: bytes = b""
 
 
 class Item(msgspec.Struct, frozen=True, tag="item"):

@@ -36,10 +36,11 @@ class Registry(Generic[P]):
     'cross_entropy'
     """
 
-    def __init__(self, base: type[P], package: str, tag: str = "name") -> None:
+    def __init__(self, base: type[P], package: str, tag: str = "name", default: str | None = None) -> None:
         self.base = base
         self.package = package
         self.tag = tag
+        self.default = default
 
     @cached_property
     def parts(self) -> dict[str, type[P]]:
@@ -57,7 +58,10 @@ class Registry(Generic[P]):
             yield from self._tagged(child)
 
     def field(self) -> Any:
-        """The type of a pydantic field that takes a part: its name, or an object with its name and parameters."""
+        """The type of a pydantic field that takes a part: its name, or an object with its name and parameters.
+
+        Where the registry has a default, an object may leave the name out.
+        """
         classes = tuple(self.parts.values())
         union: Any = reduce(or_, classes)
         if len(classes) > 1:
@@ -65,6 +69,8 @@ class Registry(Generic[P]):
         return Annotated[union, BeforeValidator(self._expand)]
 
     def _expand(self, value: Any) -> Any:
+        if isinstance(value, dict) and self.default is not None:
+            return {self.tag: self.default, **value}
         return {self.tag: value} if isinstance(value, str) else value
 
     @cached_property

@@ -22,6 +22,7 @@ from pydantic import (
 from driftline.errors import InvalidInput
 from driftline.learning.drift import DETECTORS, Detector
 from driftline.learning.losses import LOSSES, Loss
+from driftline.learning.memories import MEMORIES, MemoryPolicy
 from driftline.learning.optimizers import Optimizer
 from driftline.learning.strategies import STRATEGIES, Strategy
 from driftline.networks.layers import LAYERS, Layer
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
     DetectorField: TypeAlias = Detector
     LayerField: TypeAlias = Layer
     LossField: TypeAlias = Loss
+    MemoryField: TypeAlias = MemoryPolicy
     StrategyField: TypeAlias = Strategy
 else:
     DetectorField, LayerField = DETECTORS.field(), LAYERS.field()
-    LossField, StrategyField = LOSSES.field(), STRATEGIES.field()
+    LossField, MemoryField, StrategyField = LOSSES.field(), MEMORIES.field(), STRATEGIES.field()
 
 
 class Frozen(BaseModel):
@@ -97,12 +99,6 @@ Network = Annotated[
 ]
 
 
-class Memory(Frozen):
-    """Examples kept for replay."""
-
-    size: int = Field(5000, ge=0, le=10_000_000)
-
-
 class Trigger(Frozen):
     """When waiting labels are learned: at so many, or once the oldest has waited so long (seconds).
 
@@ -110,7 +106,7 @@ class Trigger(Frozen):
     """
 
     labels: int = Field(32, ge=1, le=1_000_000)
-    seconds: float = Field(2.0, ge=0, le=86_400)
+    seconds: float = Field(0.1, ge=0, le=86_400)
     alarm: int = Field(512, ge=0, le=1_000_000)
 
 
@@ -144,7 +140,8 @@ class Serving(Frozen):
 class Recipe(Frozen):
     """How a model learns.
 
-    ``updates`` is how many gradient updates a step makes when nothing is waiting; with a backlog a step makes one.
+    ``updates`` is how many gradient updates a full step makes when nothing is waiting, and a smaller one its share; with a
+    backlog a step makes one.
     """
 
     strategy: StrategyField = Field(default_factory=lambda: STRATEGIES.parse("replay"))
@@ -152,7 +149,7 @@ class Recipe(Frozen):
     optimizer: Optimizer = Optimizer()
     batch_size: int = Field(32, ge=1, le=4096)
     updates: int = Field(4, ge=1, le=1000)
-    memory: Memory = Memory()
+    memory: MemoryField = Field(default_factory=lambda: MEMORIES.parse({}))
     trigger: Trigger = Trigger()
     detector: DetectorField = Field(default_factory=lambda: DETECTORS.parse("adwin"))
     gate: Gate = Gate()

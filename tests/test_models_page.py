@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from driftline.learning.drift import DETECTORS
 from driftline.learning.losses import LOSSES
+from driftline.learning.memories import MEMORIES
 from driftline.learning.strategies import STRATEGIES
 from driftline.networks.edits import EDITS
 from driftline.networks.layers import LAYERS
@@ -20,7 +21,9 @@ from driftline.spec import ModelSpec, Recipe, Serving, parse
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
 
 
-@pytest.mark.parametrize("registry", [LAYERS, LOSSES, STRATEGIES, DETECTORS, EDITS], ids=lambda r: r.base.__name__)
+@pytest.mark.parametrize(
+    "registry", [LAYERS, LOSSES, MEMORIES, STRATEGIES, DETECTORS, EDITS], ids=lambda r: r.base.__name__
+)
 def test_every_part_is_named(registry: Registry) -> None:  # type: ignore[type-arg]
     for name in registry.parts:
         assert f"`{name}`" in PAGE or f'"{name}"' in PAGE, name
@@ -33,7 +36,7 @@ def test_the_example_is_a_spec() -> None:
 
 @pytest.mark.parametrize("kind", [Recipe, Serving])
 def test_every_field_has_its_line(kind: type[BaseModel]) -> None:
-    section = PAGE.partition(f"## {kind.__name__}\n")[2].partition("\n## ")[0]
+    section = PAGE.partition(f"## {kind.__name__}\n")[2].partition("\n##")[0]
     assert re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", section, re.MULTILINE) == list(kind.model_fields)
 
 

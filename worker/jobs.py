@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from driftline.failpoints import reach
+from driftline.learning.learner import Outcome
 from driftline.learning.retraining import Retraining
 from driftline.records import Command, Plan
 from driftline.store.head import Job
@@ -79,7 +80,7 @@ async def _abandon(trainer: Trainer, job: str, reason: str) -> None:
     logger.warning("%s: job %s failed: %s", trainer.name, job, reason)
     trainer.learner.cancel()
     failed = Job(job, "failed", report={"reason": reason})
-    await trainer.commit(Plan(abandon=job), await trainer.unchanged(), effect=Effect(jobs=[failed]))
+    await trainer.commit(Plan(abandon=job), Outcome(), effect=Effect(jobs=[failed]))
 
 
 async def fail_lost(trainer: Trainer) -> None:
@@ -88,7 +89,7 @@ async def fail_lost(trainer: Trainer) -> None:
     for job in await trainer.store.history.running_jobs():
         if running is None or running.job != job.id:
             lost = Job(job.id, "failed", report={"reason": "lost: recovery could not repeat it"})
-            await trainer.commit(Plan(), await trainer.unchanged(), effect=Effect(jobs=[lost]))
+            await trainer.commit(Plan(), Outcome(), effect=Effect(jobs=[lost]))
 
 
 async def cancel_waiting(trainer: Trainer, job: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from driftline.errors import CorruptData, DriftlineError, NotFound
-from driftline.learning.learner import Learner, Outcome
+from driftline.learning.learner import Learner
 from driftline.networks import bundle
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
@@ -71,8 +71,8 @@ async def _repeat(store: ModelStore, compute: Compute, head: Head, place: Checkp
     step_number = place.step if place else 0
     while step_number < head.step:
         for step in (steps := await store.history.steps(step_number)):
-            outcome = await _apply(store, compute, learner, step)
-            if outcome != step.digest:
+            await _apply(store, compute, learner, step)
+            if await compute(learner.digest) != step.digest:
                 raise Diverged(_divergence(step, build))
         if not steps:
             raise CorruptData(f"step {step_number + 1} is missing", code="step_gap")
@@ -80,25 +80,27 @@ async def _repeat(store: ModelStore, compute: Compute, head: Head, place: Checkp
     return learner
 
 
-async def _apply(store: ModelStore, compute: Compute, learner: Learner, step: Step) -> str:
-    """Repeats one step, and gives the digest of the weights behind it."""
+async def _apply(store: ModelStore, compute: Compute, learner: Learner, step: Step) -> None:
+    """Repeats one step."""
     plan = step.plan
     if plan.set_aside is not None:
-        return await compute(learner.digest)
+        return
     if plan.command is not None:
         await _carry_out_again(store, learner, plan.command, step.start)
-        return await compute(learner.digest)
-    if plan.finish is not None:
-        return (await compute(learner.finish)).digest
-    if plan.abandon is not None:
+    elif plan.finish is not None:
+        await compute(learner.finish)
+    elif plan.abandon is not None:
         learner.cancel()
-        return await compute(learner.digest)
+    else:
+        await _learn_again(store, compute, learner, step)
+
+
+async def _learn_again(store: ModelStore, compute: Compute, learner: Learner, step: Step) -> None:
     records = await store.records(step.start, step.end)
     if len(records) != step.end - step.start:
         raise CorruptData(f"the log lacks records of step {step.k}", code="log_gap", step=step.k)
     items = [(n, record) for n, record in records if isinstance(record, Item)]
-    outcome: Outcome = await compute(learner.learn, [item for _, item in items], [n for n, _ in items], plan)
-    return outcome.digest
+    await compute(learner.learn, [item for _, item in items], [n for n, _ in items], step.plan)
 
 
 async def _carry_out_again(store: ModelStore, learner: Learner, n: int, offset: int) -> None:

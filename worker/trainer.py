@@ -16,6 +16,7 @@ import msgspec
 from driftline.errors import DriftlineError, Unavailable
 from driftline.failpoints import reach
 from driftline.learning.learner import Outcome
+from driftline.learning.pace import updates_for
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
 from driftline.store.head import Commit, Job, Step, Version
@@ -127,7 +128,7 @@ class Trainer:
         while entries and not self.is_stopping:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
             has_backlog = newest - batch[-1].n > recipe.batch_size
-            updates = 1 if has_backlog else recipe.updates
+            updates = updates_for(recipe, len(batch), has_backlog)
             plan = Plan(updates=updates, publish=not entries and self.publishing.is_open)
             await self._step(batch, plan, batch[-1].n)
         self._oldest = None
@@ -157,7 +158,7 @@ class Trainer:
         reason = _reason(error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
-        outcome = dataclasses.replace(await self.unchanged(), quarantined=dict.fromkeys(items, reason))
+        outcome = dataclasses.replace(Outcome(), quarantined=dict.fromkeys(items, reason))
         await self.commit(Plan(set_aside=reason), outcome, end=end, learned=len(items))
 
     async def _obey(self) -> bool:
@@ -187,7 +188,7 @@ class Trainer:
             await self.recover()
             await self.refuse(n, command, _reason(error))
             return
-        await self.commit(Plan(command=n), await self.unchanged(), effect=effect)
+        await self.commit(Plan(command=n), Outcome(), effect=effect)
         if effect.needs_checkpoint:
             await self.checkpoint()
 
@@ -197,7 +198,7 @@ class Trainer:
         if state == "failed":
             await self.store.alarm("command_failed", f"{command.kind} (record {n}): {reason}")
         effect = Effect(jobs=[Job(command.id, state, report={"reason": reason})] if is_job else [])
-        await self.commit(Plan(command=n, set_aside=reason), await self.unchanged(), effect=effect)
+        await self.commit(Plan(command=n, set_aside=reason), Outcome(), effect=effect)
 
     async def commit(
         self, plan: Plan, outcome: Outcome, *, end: int | None = None, learned: int = 0, effect: Effect | None = None
@@ -215,7 +216,7 @@ class Trainer:
             start=self.head.offset,
             end=at.offset,
             plan=plan,
-            digest=outcome.digest,
+            digest=await self.compute(self.learner.digest),
             version=version.version if version else None,
             decision=outcome.decision.as_json() if outcome.decision else None,
         )
@@ -243,7 +244,7 @@ class Trainer:
 
     async def _publish(self, outcome: Outcome, effect: Effect, at: Position) -> Version | None:
         decision, head = outcome.decision, self.head
-        if effect.publish is None and (decision is None or not decision.promoted):
+        if effect.publish is None and (decision is None or not (decision.promoted or decision.restored)):
             return None
         reason = effect.publish or (decision.reason if decision else "")
         scores = decision.scores if decision else {}
@@ -313,10 +314,6 @@ class Trainer:
         self._checkpointed_at = time.monotonic()
         self.checkpointing.spent(self._checkpointed_at - begin)
         await self.retention.apply()
-
-    async def unchanged(self) -> Outcome:
-        """The outcome of a step that scores nothing and decides nothing."""
-        return Outcome(digest=await self.compute(self.learner.digest))
 
     async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
         """Runs ``function`` on the one compute thread, in turn with all other models."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.openapi import example
 from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
-from driftline.learning.learner import check_retrain
+from driftline.learning.recipes import check_retrain
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
 from driftline.store.head import Job

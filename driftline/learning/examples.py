@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,14 +12,20 @@ from torch import Tensor
 from driftline.records import Item
 from driftline.spec import ModelSpec
 
+NO_NOTE = float("nan")
+
 
 @dataclass(frozen=True)
 class Examples:
-    """``inputs`` ``[rows, *shape]`` by name, ``targets`` ``[rows]`` (class indices, or values), ``weights`` ``[rows]``."""
+    """``inputs`` ``[rows, *shape]`` by name, ``targets`` ``[rows]`` (class indices, or values), ``weights`` ``[rows]``.
+
+    ``notes`` ``[rows, width]`` by name are what a strategy remembers of a row; NaN stands where it has noted nothing.
+    """
 
     inputs: dict[str, Tensor]
     targets: Tensor
     weights: Tensor
+    notes: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -45,23 +51,52 @@ class Examples:
 
     def take(self, rows: Tensor | slice) -> Examples:
         """Some rows, by index, mask or slice."""
-        inputs = {name: value[rows] for name, value in self.inputs.items()}
-        return Examples(inputs, self.targets[rows], self.weights[rows])
+        return self._map(lambda value: value[rows])
 
     def joined(self, other: Examples) -> Examples:
-        """These rows, then the other's."""
+        """These rows, then the other's, with the notes that both have."""
         if not len(self) or not len(other):
             return self if len(self) else other
         inputs = {name: torch.cat([value, other.inputs[name]]) for name, value in self.inputs.items()}
-        return Examples(inputs, torch.cat([self.targets, other.targets]), torch.cat([self.weights, other.weights]))
+        notes = {
+            name: torch.cat([value, other.notes[name]]) for name, value in self.notes.items() if name in other.notes
+        }
+        targets, weights = torch.cat([self.targets, other.targets]), torch.cat([self.weights, other.weights])
+        return Examples(inputs, targets, weights, notes)
+
+    def noted(self, **notes: Tensor) -> Examples:
+        """These rows with ``notes`` ``[rows, width]``."""
+        return Examples(self.inputs, self.targets, self.weights, {**self.notes, **notes})
+
+    def grown(self, size: int) -> Examples:
+        """These rows, with zeros behind them up to ``size`` rows."""
+        return self._map(lambda value: torch.cat([value, value.new_zeros((size - len(value), *value.shape[1:]))]))
+
+    def with_room_for(self, other: Examples) -> Examples:
+        """These rows, with every note of the other's, as wide as it is there."""
+        notes = dict(self.notes)
+        for name, value in other.notes.items():
+            own = notes.get(name, value.new_zeros((len(self), 0)))
+            missing = value.shape[1] - own.shape[1]
+            notes[name] = torch.nn.functional.pad(own, (0, missing), value=NO_NOTE) if missing > 0 else own
+        return Examples(self.inputs, self.targets, self.weights, notes) if other.notes else self
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Examples:
+        inputs = {name: change(value) for name, value in self.inputs.items()}
+        notes = {name: change(value) for name, value in self.notes.items()}
+        return Examples(inputs, change(self.targets), change(self.weights), notes)
 
     def tensors(self) -> dict[str, Tensor]:
         """The rows as tensors by name, for a state dict."""
         inputs = {f"inputs.{name}": value for name, value in self.inputs.items()}
-        return {**inputs, "targets": self.targets, "weights": self.weights}
+        notes = {f"notes.{name}": value for name, value in self.notes.items()}
+        return {**inputs, **notes, "targets": self.targets, "weights": self.weights}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Examples:
         """The rows that :meth:`tensors` gave."""
-        inputs = {name.removeprefix("inputs."): value for name, value in tensors.items() if name.startswith("inputs.")}
-        return cls(inputs, tensors["targets"], tensors["weights"])
+
+        def below(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        return cls(below("inputs."), tensors["targets"], tensors["weights"], below("notes."))

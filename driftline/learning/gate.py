@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -17,20 +17,25 @@ from driftline.networks.build import Served
 FIRST_LABELS = 30
 FEWEST_HELD_OUT = 30
 FEWEST_COMPARED = 10
+COMPARED_LABELS = 32
 ANCHOR_LABELS = 1000
 STANDARD_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a candidate was promoted, why, and the scores that decided."""
+    """Whether a candidate was promoted, why, and the scores that decided.
+
+    ``restored`` says that the champion takes back the place of what was served since the last comparison.
+    """
 
     promoted: bool
     reason: str
     scores: Mapping[str, float] = field(default_factory=dict)
+    restored: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        return {"promoted": self.promoted, "reason": self.reason, "scores": dict(self.scores)}
+        return {**asdict(self), "scores": dict(self.scores)}
 
 
 @dataclass(frozen=True)

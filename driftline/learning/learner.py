@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison, Decision
 from driftline.learning.memory import Holdout, Memory
 from driftline.learning.metrics import Prequential
+from driftline.learning.recipes import changed_recipe
 from driftline.learning.retraining import Retraining
+from driftline.learning.traces import traces_of
 from driftline.learning.trainee import Trainee, named, part
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
@@ -51,9 +54,8 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step has done. ``digest`` stands for all weights behind it; records are named by log number."""
+    """What a step has done; records are named by log number."""
 
-    digest: str
     scored: int = 0
     alarms: list[Alarm] = field(default_factory=list)
     rejected: dict[int, str] = field(default_factory=dict)
@@ -64,7 +66,8 @@ class Outcome:
 class Learner:
     """Scores, learns and judges, a step at a time; it knows neither clock nor store.
 
-    ``champion`` is what is served, ``anchor`` an older champion, against which small losses add up.
+    ``champion`` is the last that has passed a comparison, ``anchor`` an older one, against which small losses add up. What is
+    served may be ahead of the champion by the few labels between two comparisons.
     """
 
     def __init__(
@@ -74,14 +77,15 @@ class Learner:
         self.seed = seed
         self.factories = list(factories)
         self.trainee = Trainee(spec, module, seed)
-        self.memory = Memory(spec.recipe.memory.size, Examples.empty(spec))
+        self.memory = Memory(spec.recipe.memory, Examples.empty(spec))
         self.holdout = Holdout(spec.recipe.gate.holdout_size, Examples.empty(spec))
         self.prequential = Prequential(spec.task == "regression")
         self.detector = spec.recipe.detector.start()
         self.alarms: list[Alarm] = []
         self.learned = 0
         self.champion = self.anchor = copy.deepcopy(module)
-        self.anchored_at = 0
+        self.judged_at = self.anchored_at = 0
+        self.is_ahead = self.is_on_trial = False
         self.retraining: Retraining | None = None
 
     @classmethod
@@ -112,6 +116,11 @@ class Learner:
     def module(self) -> Served:
         return self.trainee.module
 
+    @property
+    def served(self) -> Served:
+        """What was published last, or is to be: the champion, or what is ahead of it."""
+        return self.module if self.is_ahead else self.champion
+
     def learn(self, items: Sequence[Item], numbers: Sequence[int], plan: Plan) -> Outcome:
         """One step: scores the items as they were served, learns them, and puts a candidate to the gate where the plan says so.
 
@@ -125,14 +134,16 @@ class Learner:
             valid = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
             self._add_classes(item for _, item in valid)
             alarms, scored = self._score(valid)
+            self._weigh([item for _, item in valid])
             held = [self._is_held_out(item) for _, item in valid]
-            latest = self._compare_latest(valid) if plan.publish else None
+            is_compared = plan.publish and self._is_comparison_due(len(valid))
+            latest = self._compare_latest(valid) if is_compared else None
             self.holdout.add(self._examples([item for (_, item), is_held in zip(valid, held, strict=True) if is_held]))
             fresh = [pair for pair, is_held in zip(valid, held, strict=True) if not is_held]
             quarantined = self._train(fresh, plan.updates)
             self.learned += len(valid)
-            decision = self._judge(latest) if plan.publish else None
-        return Outcome(self.digest(), scored, alarms, rejected, quarantined, decision)
+            decision = self._decision(latest, is_compared) if plan.publish else None
+        return Outcome(scored, alarms, rejected, quarantined, decision)
 
     def _refused(self, items: Sequence[Item], numbers: Sequence[int]) -> dict[int, str]:
         """Items that no longer fit the spec, as when it was edited behind their acknowledgement."""
@@ -175,6 +186,7 @@ class Learner:
         if alarms:
             self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
             self.holdout.alarm()
+            self.trainee.method.alarm(self.memory)
         return alarms, scored
 
     def _served_error(self, item: Item) -> float:
@@ -184,6 +196,15 @@ class Learner:
             return abs(float(value) - float(item.label))
         served = item.answer.label
         return float(type(served) is not type(item.label) or served != item.label)
+
+    def _weigh(self, items: Sequence[Item]) -> None:
+        """Shows a strategy that mixes how well the parts of what was served had done."""
+        if self.module.experts is None:
+            return
+        live = [item for item in items if item.route == "live"]
+        if live:
+            traces = traces_of(live, self._examples(live), self.served)
+            self.trainee.method.weigh(traces, self._examples(live).targets)
 
     def _is_held_out(self, item: Item) -> bool:
         """Decided by a keyed hash of the inputs, so that duplicates fall on one side."""
@@ -202,26 +223,49 @@ class Learner:
         new = self._examples([item for _, item in fresh])
         if len(new):
             self.module.observe(new.inputs, new.targets)
+        method = self.trainee.method
+        teacher = self.anchor if self.anchored_at >= gate.FIRST_LABELS else None
         for _ in range(updates):
-            batch = self.spec.recipe.strategy.batch(new, self.memory, self.trainee.generator)
-            failure = self.trainee.update(batch) if len(batch) else None
+            failure = method.update(new, self.memory, teacher)
             if failure is not None:
                 self._restart(self.spec, self.champion_classes, copy.deepcopy(self.champion))
                 return {n: failure for n, _ in fresh}
-        self.memory.add(new, self.trainee.generator)
+        method.end_step(new, self.memory)
+        self.memory.add(method.note(new), self.trainee.generator)
         if self.retraining is not None:
             self.retraining.observe(new)
         return {}
 
-    def _judge(self, latest: Comparison | None, candidate: Served | None = None) -> Decision:
-        """The gate over the present weights, or over a retrain job's."""
-        candidate = candidate or self.module
+    def _is_comparison_due(self, arriving: int) -> bool:
+        """Few labels cannot tell a loss from chance: steps of a few are compared together, unless the last one failed."""
+        is_due = self.learned + arriving - self.judged_at >= gate.COMPARED_LABELS
+        return is_due or not arriving or self.is_on_trial or self.learned < gate.FIRST_LABELS
+
+    def _decision(self, latest: Comparison | None, is_compared: bool) -> Decision:
+        """The gate over the present weights."""
+        if is_compared:
+            return self._judge(latest, self.module)
+        if not gate.is_finite(self.module):
+            return self._refuse(Decision(False, "its weights are not finite"))
+        self.is_ahead = True
+        return Decision(True, f"{self.learned - self.judged_at} labels since the last comparison")
+
+    def _judge(self, latest: Comparison | None, candidate: Served) -> Decision:
+        """Compares a candidate, the present weights or a retrain job's; one that passes is the next champion."""
         decision = self._decide(latest, candidate)
-        if decision.promoted:
-            self.champion = copy.deepcopy(candidate)
-            if self.learned - self.anchored_at >= gate.ANCHOR_LABELS or self.learned < gate.FIRST_LABELS:
-                self.anchor, self.anchored_at = self.champion, self.learned
+        if not decision.promoted:
+            return self._refuse(decision)
+        self.champion, self.judged_at = copy.deepcopy(candidate), self.learned
+        self.is_ahead = self.is_on_trial = False
+        if self.learned - self.anchored_at >= gate.ANCHOR_LABELS or self.learned < gate.FIRST_LABELS:
+            self.anchor, self.anchored_at = self.champion, self.learned
         return decision
+
+    def _refuse(self, decision: Decision) -> Decision:
+        """Keeps the champion; where what is served has gone ahead of it, it is taken back."""
+        self.judged_at, self.is_on_trial = self.learned, True
+        was_ahead, self.is_ahead = self.is_ahead, False
+        return dataclasses.replace(decision, restored=was_ahead)
 
     def _decide(self, latest: Comparison | None, candidate: Served) -> Decision:
         if not gate.is_finite(candidate):
@@ -240,8 +284,8 @@ class Learner:
         return gate.decide(comparisons)
 
     def publishable(self) -> dict[str, Tensor]:
-        """The weights and buffers of the champion: what a version holds."""
-        return {name: value.detach().clone() for name, value in self.champion.state_dict().items()}
+        """The weights and buffers of what is to be served: what a version holds."""
+        return {name: value.detach().clone() for name, value in self.served.state_dict().items()}
 
     def rollback(self, spec: ModelSpec, classes: Sequence[int | str], weights: Mapping[str, Tensor]) -> None:
         """Restarts from other weights, with a fresh optimizer. Memory, holdout and detectors stay; a running job goes.
@@ -252,8 +296,7 @@ class Learner:
         module = build(spec, classes, factories=self.factories, seed=0)
         bundle.load(module, weights)
         self._restart(spec, classes, module)
-        self.champion = self.anchor = copy.deepcopy(self.module)
-        self.anchored_at = self.learned
+        self._crown()
         self.retraining = None
 
     def _restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
@@ -285,8 +328,8 @@ class Learner:
         recipe, empty = self.spec.recipe, Examples.empty(self.spec)
         if recipe.detector != before.detector:
             self.detector = recipe.detector.start()
-        if recipe.memory.size != before.memory.size:
-            kept, self.memory = self.memory.examples, Memory(recipe.memory.size, empty)
+        if recipe.memory != before.memory:
+            kept, self.memory = self.memory.examples, Memory(recipe.memory, empty)
             self.memory.add(kept, self.trainee.generator)
         if recipe.gate.holdout_size != before.gate.holdout_size:
             held, self.holdout = self.holdout.current(), Holdout(recipe.gate.holdout_size, empty)
@@ -337,13 +380,22 @@ class Learner:
             job.trainee.replace(edited.spec, edited.module, edited.kept)
             job.classes = edited.classes
         job.catch_up()
-        decision = self._judge(None, job.trainee.module)
+        decision = self._decide(None, job.trainee.module)
         if decision.promoted:
-            before, self.trainee, self.classes = self.spec.recipe, job.trainee, job.classes
-            self._follow(before)
-            self.anchor, self.anchored_at = self.champion, self.learned
+            self._take_over(job)
         self.retraining = None
-        return Outcome(self.digest(), decision=decision)
+        return Outcome(decision=decision)
+
+    def _take_over(self, job: Retraining) -> None:
+        before, self.trainee, self.classes = self.spec.recipe, job.trainee, job.classes
+        self._follow(before)
+        self._crown()
+
+    def _crown(self) -> None:
+        """Makes the present weights champion and anchor, whatever was before."""
+        self.champion = self.anchor = copy.deepcopy(self.module)
+        self.judged_at = self.anchored_at = self.learned
+        self.is_ahead = self.is_on_trial = False
 
     def cancel(self) -> None:
         """Ends the running job without a trace."""
@@ -390,7 +442,10 @@ class Learner:
             "anchor_width": self._width(self.anchor),
             "seed": self.seed,
             "learned": self.learned,
+            "judged_at": self.judged_at,
             "anchored_at": self.anchored_at,
+            "is_on_trial": self.is_on_trial,
+            "is_ahead": self.is_ahead,
             "memory": self.memory.data(),
             "holdout": self.holdout.data(),
             "prequential": self.prequential.data(),
@@ -414,7 +469,8 @@ class Learner:
         learner.prequential.load(data["prequential"])
         learner.detector = copy.deepcopy(data["detector"])
         learner.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
-        learner.learned, learner.anchored_at = data["learned"], data["anchored_at"]
+        for name in ("learned", "judged_at", "anchored_at", "is_on_trial", "is_ahead"):
+            setattr(learner, name, data[name])
         if data["retraining"] is not None:
             learner.retraining = Retraining.from_state(
                 part(tensors, "retraining"), data["retraining"], learner.factories
@@ -440,37 +496,3 @@ def _with_scales(module: Served, weights: Mapping[str, Tensor]) -> dict[str, Ten
         module.target_scale.fix()
     own = module.state_dict()
     return {**{name: own[name] for name in own if "scale." in name.split("network.")[0]}, **weights}
-
-
-def changed_recipe(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
-    """The spec with changes merged over its recipe; :class:`InvalidInput` names the field that does not fit."""
-    whole = spec.model_dump(mode="json")
-    return parse(ModelSpec, {**whole, "recipe": _merged(whole["recipe"], changes)})
-
-
-def _merged(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Objects are merged, unless they are parts of another name: these come with parameters of their own."""
-    result = dict(value)
-    for key, change in changes.items():
-        old = value.get(key)
-        is_same_part = (
-            isinstance(change, Mapping)
-            and isinstance(old, Mapping)
-            and change.get("name", old.get("name")) == old.get("name")
-        )
-        result[key] = _merged(old, change) if is_same_part else change  # type: ignore[arg-type]
-    return result
-
-
-def check_retrain(
-    spec: ModelSpec,
-    classes: Sequence[int | str],
-    recipe: Mapping[str, Any],
-    edits: Sequence[dict[str, Any]],
-    factories: Collection[str],
-) -> None:
-    """Whether a recipe and edits fit a model, before anything is changed; :class:`InvalidInput` says what does not."""
-    changed = changed_recipe(spec, recipe)
-    parsed = parse_edits(edits)
-    if parsed:
-        apply_all(parsed, Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0)))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from driftline.learning.examples import Examples
+from driftline.learning.examples import NO_NOTE, Examples
+from driftline.learning.memories import MemoryPolicy
 
 
 class _Slots:
@@ -35,43 +36,40 @@ class _Slots:
         """Puts rows into slots; a later row wins where two have the same."""
         highest = int(slots.max()) + 1
         if highest > len(self.rows):
-            self.rows = _grown(self.rows, min(self.size, max(highest, 2 * len(self.rows))))
+            self.rows = self.rows.grown(min(self.size, max(highest, 2 * len(self.rows))))
+        self.rows = self.rows.with_room_for(new)
         for name, value in self.rows.inputs.items():
             value[slots] = new.inputs[name]
+        for name, note in self.rows.notes.items():
+            note[slots] = NO_NOTE
+            if name in new.notes:
+                note[slots, : new.notes[name].shape[1]] = new.notes[name]
         self.rows.targets[slots] = new.targets
         self.rows.weights[slots] = new.weights
         self.filled = max(self.filled, highest)
 
 
-def _grown(rows: Examples, size: int) -> Examples:
-    def grow(value: Tensor) -> Tensor:
-        larger = value.new_zeros((size, *value.shape[1:]))
-        larger[: len(value)] = value
-        return larger
-
-    return Examples({name: grow(value) for name, value in rows.inputs.items()}, grow(rows.targets), grow(rows.weights))
-
-
 class Memory(_Slots):
-    """A class-balanced reservoir (CBRS, Chrysakis & Moens 2020); of a regression, a plain reservoir (Vitter 1985).
+    """What the recipe's policy keeps. ``seen`` counts the examples of each class, of a regression under class 0.
 
-    While there is room everything is kept. Then a new example of a small class takes the place of one of the largest, and an
-    example of a class that was ever the largest is kept with the probability that keeps its class a fair sample.
+    ``slots`` and ``full`` are a policy's own: the slots of each class, and the classes that were ever the largest.
     """
 
-    def __init__(self, size: int, empty: Examples) -> None:
-        super().__init__(size, empty)
-        self.is_balanced = empty.targets.dtype == torch.int64
+    def __init__(self, policy: MemoryPolicy, empty: Examples) -> None:
+        super().__init__(policy.size, empty)
+        self.policy = policy
+        self.has_classes = empty.targets.dtype == torch.int64
         self.seen: dict[int, int] = {}
+        self.total_seen = 0
         self.full: set[int] = set()
-        self._slots: dict[int, list[int]] = {}
+        self.slots: dict[int, list[int]] = {}
 
     def add(self, new: Examples, generator: torch.Generator) -> None:
         """Takes rows in, in their order."""
         if not len(new) or not self.size:
             return
         chances = torch.rand((len(new), 2), generator=generator, dtype=torch.float64).tolist()
-        classes = new.targets.tolist() if self.is_balanced else [0] * len(new)
+        classes = new.targets.tolist() if self.has_classes else [0] * len(new)
         slots = [self._place(label, *chance) for label, chance in zip(classes, chances, strict=True)]
         # A slot that is taken twice in one call holds the later row.
         last = {slot: row for row, slot in enumerate(slots) if slot is not None}
@@ -79,23 +77,9 @@ class Memory(_Slots):
             self._write(torch.tensor(list(last)), new.take(torch.tensor(list(last.values()))))
 
     def _place(self, label: int, keep: float, which: float) -> int | None:
-        """The slot that a new example of a class takes; None when it is not kept."""
         self.seen[label] = self.seen.get(label, 0) + 1
-        own = self._slots.setdefault(label, [])
-        used = sum(map(len, self._slots.values()))
-        if used < self.size:
-            own.append(used)
-            return used
-        most = max(map(len, self._slots.values()))
-        self.full |= {name for name, slots in self._slots.items() if len(slots) == most}
-        if label not in self.full:
-            victims = self._slots[min(name for name, slots in self._slots.items() if len(slots) == most)]
-            slot = victims.pop(int(which * len(victims)))
-            own.append(slot)
-            return slot
-        if keep * self.seen[label] < len(own):
-            return own[int(which * len(own))]
-        return None
+        self.total_seen += 1
+        return self.policy.place(self, label, keep, which)
 
     def sample(self, count: int, generator: torch.Generator) -> Examples:
         """``count`` rows, drawn evenly with replacement; none while nothing is kept."""
@@ -111,15 +95,16 @@ class Memory(_Slots):
         return {
             "seen": sorted(self.seen.items()),
             "full": sorted(self.full),
-            "slots": sorted(self._slots.items()),
+            "slots": sorted(self.slots.items()),
         }
 
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, list]) -> None:  # type: ignore[type-arg]
         """Sets the state that :meth:`tensors` and :meth:`data` gave."""
         self._set(Examples.from_tensors(tensors))
         self.seen = dict(data["seen"])
+        self.total_seen = sum(self.seen.values())
         self.full = set(data["full"])
-        self._slots = {label: list(slots) for label, slots in data["slots"]}
+        self.slots = {label: list(slots) for label, slots in data["slots"]}
 
 
 class Holdout(_Slots):

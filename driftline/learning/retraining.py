@@ -57,7 +57,7 @@ class Retraining:
         with self.trainee.drawing():
             for _ in range(min(updates, self.total - self.done)):
                 rows = torch.randint(len(self.examples), (self.batch_size,), generator=self.trainee.generator)
-                self.trainee.update(self.examples.take(rows))
+                self.trainee.descend(self.examples.take(rows))
                 self.done += 1
 
     def observe(self, examples: Examples) -> None:
@@ -70,7 +70,7 @@ class Retraining:
         self.advance(self.total - self.done)
         with self.trainee.drawing():
             for start in range(0, len(self.arrived), self.batch_size):
-                self.trainee.update(self.arrived.take(slice(start, start + self.batch_size)))
+                self.trainee.descend(self.arrived.take(slice(start, start + self.batch_size)))
 
     def tensors(self) -> dict[str, Tensor]:
         return {

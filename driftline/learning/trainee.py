@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,11 @@ from driftline.networks.build import Served
 from driftline.networks.edits import Kept
 from driftline.spec import ModelSpec
 
+Change: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
 
 class Trainee:
-    """What training changes: the weights, the optimizer's state, and the state of chance."""
+    """What training changes: the weights, the optimizer's and the strategy's state, and the state of chance."""
 
     def __init__(self, spec: ModelSpec, module: Served, seed: int) -> None:
         self.spec = spec
@@ -24,31 +27,71 @@ class Trainee:
         self.generator = torch.Generator().manual_seed(seed)
         self.chance = torch.Generator().manual_seed(seed).get_state()
         self.renew_optimizer()
+        self.method = spec.recipe.strategy.start(self)
 
     def renew_optimizer(self) -> None:
         """A fresh optimizer, as the recipe says."""
         self.optimizer = self.spec.recipe.optimizer.build(self.module)
 
-    @property
-    def parameter_names(self) -> list[str]:
-        return [name for name, parameter in self.module.named_parameters() if parameter.requires_grad]
+    def renew_weights(self) -> None:
+        """Fresh weights in every layer that knows how to make them, and a fresh optimizer."""
+        for part in (self.module.network, self.module.output):
+            for layer in part.modules():
+                reset = getattr(layer, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+        self.renew_optimizer()
 
-    def update(self, examples: Examples) -> str | None:
-        """One gradient update; or the reason why it was not made: a loss or a gradient that is not finite."""
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name."""
+        return {name: parameter for name, parameter in self.module.named_parameters() if parameter.requires_grad}
+
+    def loss(self, examples: Examples, outputs: Tensor | None = None) -> Tensor:
+        """The mean weighted loss, of the module's ``outputs`` where they are known already."""
+        outputs = self.module(examples.inputs) if outputs is None else outputs
+        losses = self.spec.loss(outputs, self.module.scaled_targets(examples.targets))
+        return (losses * examples.weights).sum() / len(losses)
+
+    def descend(
+        self, examples: Examples, extra: Callable[[Tensor], Tensor] | None = None, change: Change | None = None
+    ) -> str | None:
+        """One gradient update; or the reason why it was not made: a loss or a gradient that is not finite.
+
+        Args:
+            examples: those of the loss; where there is none, ``extra`` is all of it.
+            extra: gives a term beside the loss, from the outputs ``[rows, classes]``.
+            change: takes the gradient by parameter, and gives the one that is followed.
+        """
         _train(self.module, len(examples))
         self.optimizer.zero_grad()
         outputs = self.module(examples.inputs)
-        losses = self.spec.loss(outputs, self.module.scaled_targets(examples.targets))
-        loss = (losses * examples.weights).sum() / len(losses)
+        loss = self.loss(examples, outputs) if len(examples) else outputs.new_zeros(())
+        if extra is not None:
+            loss = loss + extra(outputs)
         if not bool(torch.isfinite(loss)):
             return "the loss is not a finite number"
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
+        if change is not None:
+            self._follow_another(change)
         limit = self.spec.recipe.optimizer.clip
         norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit if limit is not None else float("inf"))
         if not bool(torch.isfinite(norm)):
             return "the gradient is not finite"
         self.optimizer.step()
         return None
+
+    def _follow_another(self, change: Change) -> None:
+        own = {name: weight.grad for name, weight in self.parameters.items() if weight.grad is not None}
+        for name, gradient in change(own).items():
+            self.parameters[name].grad = gradient
+
+    def gradient(self, examples: Examples) -> dict[str, Tensor]:
+        """The loss's gradient by parameter; nothing is changed."""
+        _train(self.module, len(examples))
+        parameters = self.parameters
+        found = torch.autograd.grad(self.loss(examples), list(parameters.values()), allow_unused=True)
+        return {name: value for name, value in zip(parameters, found, strict=True) if value is not None}
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -62,31 +105,37 @@ class Trainee:
             torch.set_rng_state(outside)
 
     def follow(self, spec: ModelSpec) -> None:
-        """Goes on by another recipe; another optimizer starts anew."""
+        """Goes on by another recipe; another optimizer or strategy starts anew."""
         before, self.spec = self.spec.recipe, spec
         if spec.recipe.optimizer != before.optimizer:
             self.renew_optimizer()
+        if spec.recipe.strategy != before.strategy:
+            self.method = spec.recipe.strategy.start(self)
 
     def replace(self, spec: ModelSpec, module: Served, kept: Sequence[Kept]) -> None:
-        """Goes on with an edited module; the optimizer keeps its state for what was kept."""
-        before = state_of(self.optimizer, self.parameter_names)
+        """Goes on with an edited module; the optimizer and the strategy keep their state for what was kept."""
+        before, method = state_of(self.optimizer, self.parameters), self.method.tensors()
         self.spec, self.module = spec, module
         self.renew_optimizer()
         shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
-        load_state(self.optimizer, self.parameter_names, _carried(before, shapes, {place.new: place for place in kept}))
+        places = {place.new: place for place in kept}
+        load_state(self.optimizer, self.parameters, _carried(before, shapes, places))
+        self.method = spec.recipe.strategy.start(self)
+        self.method.follow(method, lambda state: _carried(state, shapes, places))
 
     def tensors(self) -> dict[str, Tensor]:
         weights = {f"module.{name}": value for name, value in self.module.state_dict().items()}
-        optimizer = {
-            f"optimizer.{name}": value for name, value in state_of(self.optimizer, self.parameter_names).items()
-        }
-        return {**weights, **optimizer, "generator": self.generator.get_state(), "chance": self.chance}
+        optimizer = {f"optimizer.{name}": value for name, value in state_of(self.optimizer, self.parameters).items()}
+        method = named("method", self.method.tensors())
+        return {**weights, **optimizer, **method, "generator": self.generator.get_state(), "chance": self.chance}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Sets the state that :meth:`tensors` gave."""
         self.module.load_state_dict(part(tensors, "module"))
         self.renew_optimizer()
-        load_state(self.optimizer, self.parameter_names, part(tensors, "optimizer"))
+        load_state(self.optimizer, self.parameters, part(tensors, "optimizer"))
+        self.method = self.spec.recipe.strategy.start(self)
+        self.method.load(part(tensors, "method"))
         self.generator.set_state(tensors["generator"])
         self.chance = tensors["chance"]
 
@@ -106,7 +155,7 @@ def _carried(
     """The optimizer's state for the new parameters: theirs where they were kept, zero for what is new in them."""
 
     def fits(name: str, value: Tensor) -> bool:
-        return name in shapes and (value.dim() == 0 or value.shape == shapes[name] or name in kept)
+        return not name or (name in shapes and (value.dim() == 0 or value.shape == shapes[name] or name in kept))
 
     lost = {_owner(key) for key, value in before.items() if not fits(_owner(key), value)}
     found: dict[str, Tensor] = {}

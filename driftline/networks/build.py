@@ -21,10 +21,14 @@ from driftline.spec import SINGLE_INPUT, Factory, ModelSpec, TensorSpec
 class Served(nn.Module):
     """A model as it is served: the running scale of its inputs, the network, and the output that its task needs.
 
-    ``network`` takes one tensor; or, where it is a user's own and inputs are named, a keyword argument for each.
+    ``network`` takes one tensor; or, where it is a user's own and inputs are named, a keyword argument for each. ``experts``
+    is what the recipe's strategy serves beside it: rows ``[batch, numbers]`` and the network's log-probabilities ``[batch,
+    classes]`` give logits ``[batch, classes]`` and the log-probabilities of all parts ``[batch, parts, classes]``.
     """
 
-    def __init__(self, spec: ModelSpec, network: nn.Module, output: nn.Module) -> None:
+    def __init__(
+        self, spec: ModelSpec, network: nn.Module, output: nn.Module, experts: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.is_regression = spec.task == "regression"
         self.takes_names = isinstance(spec.inputs, dict) and isinstance(spec.network, Factory)
@@ -34,18 +38,37 @@ class Served(nn.Module):
         self.names = list(spec.tensors)
         self.network = network
         self.output = output
+        self.experts = experts
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Logits ``[batch, classes]``, or values ``[batch, 1]`` in units of the target's running deviation."""
-        scaled = {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.names}
+        """The network's logits ``[batch, classes]``, or values ``[batch, 1]`` in units of the target's running deviation."""
+        return self._network_outputs(self._scaled(inputs))
+
+    def _scaled(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.names}
+
+    def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
         hidden = self.network(**scaled) if self.takes_names else self.network(_joined(scaled))
         result: Tensor = self.output(hidden.flatten(1) if hidden.dim() > 1 else hidden.unsqueeze(1))
         return result
 
     def predict(self, inputs: dict[str, Tensor]) -> Tensor:
         """Probabilities ``[batch, classes]``, or values ``[batch, 1]`` in the target's own units."""
-        outputs = self(inputs)
-        return self.target_scale.restore(outputs) if self.target_scale is not None else outputs.softmax(1)
+        return self.answer(inputs)[0]
+
+    def answer(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`predict` gives; and, where there are experts, the trace of it: the log-probabilities of all parts."""
+        scaled = self._scaled(inputs)
+        outputs, trace = self._network_outputs(scaled), None
+        if self.target_scale is not None:
+            return self.target_scale.restore(outputs), None
+        if self.experts is not None:
+            outputs, trace = self.experts(self.rows(scaled), outputs.log_softmax(1))
+        return outputs.softmax(1), trace
+
+    def rows(self, scaled: dict[str, Tensor]) -> Tensor:
+        """Scaled inputs as experts take them: ``[batch, numbers]``."""
+        return torch.cat([scaled[name].flatten(1).float() for name in self.names], 1)
 
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> None:
         """Lets the running scales follow what is about to be learned."""
@@ -83,7 +106,8 @@ def build(
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         network, shape = _network(spec, factories)
         width = 1 if spec.task == "regression" else len(classes)
-        return Served(spec, network, _output(spec, shape, width)).eval()
+        output = _output(spec, shape, width)
+        return Served(spec, network, output, spec.recipe.strategy.experts(spec, width)).eval()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ MOST_UNWRITTEN_BYTES = 32 * 2**20
 
 
 class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
-    """One computed batch. ``inputs`` and ``outputs`` hold all rows, little-endian, C order; ``labels`` one a row."""
+    """One computed batch: the bytes of all rows (little-endian, C order), and one label a row."""
 
     version: int
     route: Route
@@ -34,11 +34,13 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     inputs: dict[str, bytes]
     outputs: bytes
     labels: list[int | str | None]
+    traces: bytes = b""
 
     def row(self, index: int) -> tuple[dict[str, bytes], Answer]:
         """One row's inputs, and what was answered."""
         inputs = {name: _part(data, index, self.rows) for name, data in self.inputs.items()}
-        return inputs, Answer(self.version, self.labels[index], _part(self.outputs, index, self.rows))
+        outputs, trace = _part(self.outputs, index, self.rows), _part(self.traces, index, self.rows)
+        return inputs, Answer(self.version, self.labels[index], outputs, trace)
 
 
 def _part(data: bytes, index: int, rows: int) -> bytes:

@@ -174,3 +174,23 @@ def test_small_losses_do_not_add_up_beyond_the_anchor() -> None:
     assert decisions[9] is not None and "of the anchor" in decisions[9].reason
     assert "latest" not in decisions[9].reason
     assert Learner.from_state(through_files(found.state_dict())).anchored_at == 20
+
+
+def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    good = found.publishable()
+    turn(found, 180)
+    harmed = [found.learn([i], [n], Plan(publish=True)).decision for n, i in enumerate(world(31, first=300))]
+    assert all(decision is not None and decision.promoted for decision in harmed), "too few to tell a loss from chance"
+    assert not torch.equal(found.publishable()["output.weight"], good["output.weight"])
+    last = found.learn(world(1, first=900), [900], Plan(publish=True)).decision
+    assert last is not None and last.restored and last.reason.startswith("worse")
+    assert torch.equal(found.publishable()["output.weight"], good["output.weight"])
+    again = found.learn(world(1, first=901), [901], Plan(publish=True)).decision
+    assert again is not None and not again.promoted and not again.restored, "on trial, each is compared"
+    found.module.load_state_dict(found.champion.state_dict())
+    freed = found.learn(world(1, first=902), [902], Plan(publish=True)).decision
+    assert freed is not None and freed.promoted and "error" in freed.reason
+    other = Learner.from_state(through_files(found.state_dict()))
+    assert (other.is_on_trial, other.judged_at, other.is_ahead) == (False, found.judged_at, False)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from driftline.errors import InvalidInput
-from driftline.learning.learner import Learner, check_retrain
+from driftline.learning.learner import Learner
+from driftline.learning.recipes import check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.records import Item, Plan
@@ -128,7 +129,7 @@ def test_the_same_seed_learns_the_same_and_another_does_not() -> None:
     digests = []
     for each in found:
         torch.rand(3)
-        digests.append(play(each, world(64))[-1].digest)
+        digests.append(play(each, world(64)) and each.digest())
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -267,7 +268,7 @@ def test_imported_items_are_neither_scored_nor_held_out() -> None:
     imported = [
         Item(i.id, i.inputs, i.label, route="import", answer=i.answer) for i in answered(world(100), is_right=False)
     ]
-    outcomes = play(one, imported)
+    outcomes = play(one, imported, size=50)
     assert sum(outcome.scored for outcome in outcomes) == one.prequential.count == len(one.holdout) == 0
     assert len(one.memory) == one.learned == 100
     assert all("nothing to compare on" in outcome.decision.reason for outcome in outcomes[2:] if outcome.decision)
@@ -451,7 +452,7 @@ def test_weights_of_a_version_bring_their_scale() -> None:
     other = Learner.create(one.spec, seed=3, weights=one.publishable())
     rows = examples_of(one, world(9, 200)).inputs
     with torch.no_grad():
-        assert torch.equal(other.module.eval().predict(rows), one.champion.eval().predict(rows))
+        assert torch.equal(other.module.eval().predict(rows), one.served.eval().predict(rows))
 
 
 def test_named_inputs_of_integers_and_floats_are_learned() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.learning.examples import Examples
+from driftline.learning.memories import MEMORIES
 from driftline.learning.memory import Holdout, Memory
 
 LABELS = st.lists(st.integers(0, 4), max_size=120)
@@ -25,7 +26,7 @@ def rows(labels: Sequence[float], dtype: torch.dtype = torch.int64, first: int =
 
 
 def memory(size: int, dtype: torch.dtype = torch.int64) -> Memory:
-    return Memory(size, rows([], dtype))
+    return Memory(MEMORIES.parse({"size": size}), rows([], dtype))
 
 
 def chance(seed: int = 0) -> torch.Generator:

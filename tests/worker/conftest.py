@@ -81,17 +81,18 @@ class Bench:
         trainer = await self.trainer(store)
         with dying(trainer, die_after):
             running = asyncio.create_task(trainer.run())
-            while not running.done() and not await self._is_done(store):
+            while not running.done() and not await self._is_done(trainer):
                 trainer.wake.set()
                 await asyncio.sleep(0.02)
             trainer.stop()
             await running
         return trainer
 
-    async def _is_done(self, store: ModelStore) -> bool:
+    async def _is_done(self, trainer: Trainer) -> bool:
+        store = trainer.store
         head, newest = await store.history.head(), await store.newest()
         is_idle = not await store.pending() and not await store.history.running_jobs()
-        return is_idle and head.offset == newest and await store.history.covering(newest) is not None
+        return is_idle and head.offset == newest and trainer.is_recovered and not trainer.is_unpublished
 
 
 @contextmanager

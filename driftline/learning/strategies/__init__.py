@@ -1,20 +1,25 @@
-"""How the updates of a step are made, one strategy a file."""
+"""How a model is trained on what it is told, one strategy a file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from driftline.registry import Part, Registry
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor, nn
 
     from driftline.learning.examples import Examples
     from driftline.learning.memory import Memory
+    from driftline.learning.trainee import Trainee
+    from driftline.networks.build import Served
+    from driftline.spec import ModelSpec
 
 
 class Strategy(Part):
-    """Chooses what an update trains on."""
+    """Parameters of a strategy. One that keeps nothing of its own only chooses the examples of an update."""
 
     name: str
 
@@ -27,6 +32,50 @@ class Strategy(Part):
             generator: the only source of chance.
         """
         raise NotImplementedError
+
+    def start(self, trainee: Trainee) -> Method:
+        """The strategy at work on ``trainee``, before its first label."""
+        return Method(trainee)
+
+    def experts(self, spec: ModelSpec, classes: int) -> nn.Module | None:
+        """What is served beside the network, as part of the same module; None where it is the network alone."""
+        return None
+
+
+class Method:
+    """A strategy at work. What it keeps is tensors; what it changes is its trainee."""
+
+    def __init__(self, trainee: Trainee) -> None:
+        self.trainee = trainee
+
+    def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
+        """One gradient update; or the reason why it was not made. ``teacher`` is an older champion, once there is one."""
+        batch = self.trainee.spec.recipe.strategy.batch(new, memory, self.trainee.generator)
+        return self.trainee.descend(batch) if len(batch) else None
+
+    def note(self, new: Examples) -> Examples:
+        """The step's new examples with what is to be remembered of them."""
+        return new
+
+    def weigh(self, traces: Tensor, targets: Tensor) -> None:
+        """Takes in how well the parts of what was served had done: their log-probabilities ``[rows, parts, classes]``."""
+
+    def end_step(self, new: Examples, memory: Memory) -> None:
+        """Behind the updates of a step."""
+
+    def alarm(self, memory: Memory) -> None:
+        """The world has changed."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state."""
+        return {}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Sets the state that :meth:`tensors` gave."""
+
+    def follow(self, before: Mapping[str, Tensor], carry: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]) -> None:
+        """Goes on behind an edit from the state ``before``. ``carry`` maps what is named ``parameter.quantity``."""
+        self.load(carry(before))
 
 
 STRATEGIES = Registry(Strategy, __name__)

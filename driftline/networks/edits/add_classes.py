@@ -46,6 +46,8 @@ class AddClasses(Edit):
             new.bias[: old.out_features] = old.bias
         edited = copy.deepcopy(module)
         edited.output = new
+        if edited.experts is not None:
+            edited.experts.add_classes(len(self.classes))  # type: ignore[operator]
         both = [*classes, *self.classes]
         changed = spec if spec.classes == "open" else spec.changed(classes=both)
         kept = [Kept(name, name, old.out_features) for name in ("output.weight", "output.bias")]

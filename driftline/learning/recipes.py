@@ -1,0 +1,44 @@
+"""Changes of a recipe, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from driftline.networks.build import build
+from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.spec import ModelSpec, parse
+
+
+def changed_recipe(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
+    """The spec with changes merged over its recipe; :class:`InvalidInput` names the field that does not fit."""
+    whole = spec.model_dump(mode="json")
+    return parse(ModelSpec, {**whole, "recipe": _merged(whole["recipe"], changes)})
+
+
+def _merged(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Objects are merged, unless they are parts of another name: these come with parameters of their own."""
+    result = dict(value)
+    for key, change in changes.items():
+        old = value.get(key)
+        is_same_part = (
+            isinstance(change, Mapping)
+            and isinstance(old, Mapping)
+            and change.get("name", old.get("name")) == old.get("name")
+        )
+        result[key] = _merged(old, change) if is_same_part else change  # type: ignore[arg-type]
+    return result
+
+
+def check_retrain(
+    spec: ModelSpec,
+    classes: Sequence[int | str],
+    recipe: Mapping[str, Any],
+    edits: Sequence[dict[str, Any]],
+    factories: Collection[str],
+) -> None:
+    """Whether a recipe and edits fit a model, before anything is changed; :class:`InvalidInput` says what does not."""
+    changed = changed_recipe(spec, recipe)
+    parsed = parse_edits(edits)
+    if parsed:
+        apply_all(parsed, Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0)))
