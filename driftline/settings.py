@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     device: str = Field("cpu", description="where torch computes")
     threads: int = Field(1, ge=1, description="torch threads a process")
     factories: Annotated[list[str], NoDecode] = Field(
-        [], description="`module:function` network factories that specs may name"
+        [], description="`module:function` network factories and losses that specs may name"
     )
     sources: str = Field("[]", description="streams that the worker reads labels from: JSON, or @FILE that holds it")
     log_level: str = Field("info", description="debug, info, warning or error")

@@ -20,11 +20,21 @@ from pydantic import (
 )
 
 from driftline.errors import InvalidInput
+from driftline.learning.averaging import AVERAGINGS, Averaging
+from driftline.learning.distillation import Distillation
 from driftline.learning.drift import DETECTORS, Detector
 from driftline.learning.losses import LOSSES, Loss
+from driftline.learning.losses.custom import Custom
 from driftline.learning.memories import MEMORIES, MemoryPolicy
 from driftline.learning.optimizers import Optimizer
+from driftline.learning.rules import Rule
+from driftline.learning.rules.l2_sp import L2SP
+from driftline.learning.rules.max_norm import MaxNorm
+from driftline.learning.rules.refresh import Refresh
+from driftline.learning.rules.sanitize import Repair
+from driftline.learning.rules.shrink_and_perturb import ShrinkAndPerturb
 from driftline.learning.strategies import STRATEGIES, Strategy
+from driftline.networks.functions import FUNCTION_PATTERN
 from driftline.networks.layers import LAYERS, Layer
 from driftline.networks.presets import Preset
 from driftline.records import Label
@@ -33,13 +43,14 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 SINGLE_INPUT = "inputs"
 
 if TYPE_CHECKING:
+    AveragingField: TypeAlias = Averaging
     DetectorField: TypeAlias = Detector
     LayerField: TypeAlias = Layer
     LossField: TypeAlias = Loss
     MemoryField: TypeAlias = MemoryPolicy
     StrategyField: TypeAlias = Strategy
 else:
-    DetectorField, LayerField = DETECTORS.field(), LAYERS.field()
+    AveragingField, DetectorField, LayerField = AVERAGINGS.field(), DETECTORS.field(), LAYERS.field()
     LossField, MemoryField, StrategyField = LOSSES.field(), MEMORIES.field(), STRATEGIES.field()
 
 
@@ -79,7 +90,7 @@ class Layers(Frozen):
 class Factory(Frozen):
     """A user's own ``nn.Module``: ``package.module:function``, called with ``arguments``."""
 
-    factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    factory: str = Field(pattern=FUNCTION_PATTERN)
     arguments: dict[str, Any] = {}
     output: Literal["task", "own"] = "task"
 
@@ -146,6 +157,7 @@ class Recipe(Frozen):
 
     strategy: StrategyField = Field(default_factory=lambda: STRATEGIES.parse("replay"))
     loss: LossField | None = Field(None, description="default: cross_entropy, for regression huber")
+    distillation: Distillation | None = None
     optimizer: Optimizer = Optimizer()
     batch_size: int = Field(32, ge=1, le=4096)
     updates: int = Field(4, ge=1, le=1000)
@@ -153,6 +165,19 @@ class Recipe(Frozen):
     trigger: Trigger = Trigger()
     detector: DetectorField = Field(default_factory=lambda: DETECTORS.parse("adwin"))
     gate: Gate = Gate()
+    averaging: AveragingField | None = None
+    l2_sp: L2SP | None = None
+    max_norm: MaxNorm | None = None
+    refresh: Refresh | None = None
+    shrink_and_perturb: ShrinkAndPerturb | None = None
+    sanitize: Literal["refuse", "repair"] = "refuse"
+
+    @property
+    def rules(self) -> list[Rule]:
+        """What happens to the weights beside the gradient, in this order: a mean is of weights that all else has changed."""
+        repair = Repair() if self.sanitize == "repair" else None
+        given = (self.l2_sp, self.shrink_and_perturb, self.refresh, self.max_norm, repair, self.averaging)
+        return [rule for rule in given if rule is not None]
 
 
 class ModelSpec(Frozen):
@@ -185,6 +210,7 @@ class ModelSpec(Frozen):
             raise ValueError('"inputs" is empty')
         if self.task not in self.loss.tasks:
             raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
+        self.loss.check(len(self.classes) if isinstance(self.classes, list) else None)
         return self
 
     def changed(self, **fields: Any) -> ModelSpec:
@@ -201,6 +227,11 @@ class ModelSpec(Frozen):
         """The recipe's loss, or the task's own."""
         default = "cross_entropy" if self.task == "classification" else "huber"
         return self.recipe.loss or LOSSES.parse(default)
+
+    @property
+    def loss_function(self) -> str | None:
+        """The function of the user's own that is the loss; None where the loss is one of ours."""
+        return self.loss.function if isinstance(self.loss, Custom) else None
 
     def known_classes(self) -> list[int | str]:
         """The classes the spec names; none yet for ``open`` and for a regression."""

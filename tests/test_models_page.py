@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from driftline.learning.averaging import AVERAGINGS
 from driftline.learning.drift import DETECTORS
 from driftline.learning.losses import LOSSES
 from driftline.learning.memories import MEMORIES
+from driftline.learning.schedules import SCHEDULES
 from driftline.learning.strategies import STRATEGIES
 from driftline.networks.edits import EDITS
 from driftline.networks.layers import LAYERS
@@ -22,7 +24,9 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
 
 
 @pytest.mark.parametrize(
-    "registry", [LAYERS, LOSSES, MEMORIES, STRATEGIES, DETECTORS, EDITS], ids=lambda r: r.base.__name__
+    "registry",
+    [LAYERS, LOSSES, MEMORIES, STRATEGIES, DETECTORS, EDITS, SCHEDULES, AVERAGINGS],
+    ids=lambda r: r.base.__name__,
 )
 def test_every_part_is_named(registry: Registry) -> None:  # type: ignore[type-arg]
     for name in registry.parts:

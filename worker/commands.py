@@ -7,6 +7,7 @@ from typing import Any
 
 from driftline.errors import CorruptData, InvalidInput, NotFound
 from driftline.learning.learner import Learner
+from driftline.learning.recipes import named_versions
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
 from driftline.store.head import Job
@@ -47,7 +48,8 @@ async def carry_out(store: ModelStore, learner: Learner, command: Command, offse
         case "rollback":
             return await _rollback(store, learner, arguments["version"])
         case "recipe":
-            learner.change_recipe(arguments["recipe"])
+            recipe = arguments["recipe"]
+            learner.change_recipe(recipe, await store.weights_of(named_versions(recipe)))
             return Effect(is_new_spec=True)
         case "pause" | "resume":
             return Effect(paused=command.kind == "pause")
@@ -57,7 +59,8 @@ async def carry_out(store: ModelStore, learner: Learner, command: Command, offse
 async def _retrain(store: ModelStore, learner: Learner, command: Command, offset: int) -> Effect:
     arguments: dict[str, Any] = command.arguments
     examples: list[Item] = await store.log.kept(offset, store.settings.log_keep)
-    learner.retrain(command.id, arguments["recipe"], arguments["edits"], arguments["epochs"], examples)
+    recipe, edits, epochs = arguments["recipe"], arguments["edits"], arguments["epochs"]
+    learner.retrain(command.id, recipe, edits, epochs, examples, await store.weights_of(named_versions(recipe)))
     return Effect(jobs=[Job(command.id, "running")], needs_checkpoint=True)
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from driftline.failpoints import reach
 from driftline.learning.learner import Outcome
+from driftline.learning.losses.custom import LossFailed
 from driftline.learning.retraining import Retraining
+from driftline.networks.functions import last_line
 from driftline.records import Command, Plan
 from driftline.store.head import Job
 from worker.commands import Effect
@@ -31,7 +33,7 @@ async def slice_of(trainer: Trainer) -> bool:
     try:
         await trainer.compute(_advance, retraining)
         if retraining.is_done:
-            await _finish(trainer, retraining.job)
+            await _finish(trainer, retraining)
         else:
             await trainer.store.history.report_progress(retraining.job, retraining.progress)
     except _Failed as failure:
@@ -43,7 +45,7 @@ class _Failed(Exception):
     """A user's own network or loss has raised inside a job."""
 
     def __init__(self, error: Exception) -> None:
-        self.reason = f"{type(error).__name__}: {error}".splitlines()[-1]
+        self.reason = error.message if isinstance(error, LossFailed) else last_line(error)
         super().__init__(self.reason)
 
 
@@ -60,8 +62,9 @@ def _guarded(function: Callable[[], T]) -> T:
         raise _Failed(error) from error
 
 
-async def _finish(trainer: Trainer, job: str) -> None:
+async def _finish(trainer: Trainer, retraining: Retraining) -> None:
     """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
+    job = retraining.job
     try:
         outcome = await trainer.compute(_guarded, trainer.learner.finish)
     except _Failed:
@@ -70,7 +73,7 @@ async def _finish(trainer: Trainer, job: str) -> None:
     reach("job.finished")
     decision = outcome.decision
     assert decision is not None
-    report = {"reason": decision.reason, "scores": dict(decision.scores)}
+    report = {"reason": decision.reason, "scores": dict(decision.scores), **retraining.report()}
     done = Job(job, "succeeded", 1.0, decision.promoted, report=report)
     await trainer.commit(Plan(finish=job), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted))
     await trainer.checkpoint()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from typing import Any
+
+from torch import Tensor
 
 from driftline.publisher import Publisher
 from driftline.records import Record
@@ -51,6 +54,15 @@ class ModelStore:
         """The number of the newest record; 0 while there is none."""
         with store_errors():
             return int(await self.connection.redis.get(self.keys.last) or 0)
+
+    async def weights_of(self, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
+        """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""
+        found = {}
+        for number in versions:
+            version = await self.history.version(number)
+            _, state = self.publisher.read(version.manifest)
+            found[number] = state.tensors
+        return found
 
     async def is_paused(self) -> bool:
         with store_errors():

@@ -6,10 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
 
 from driftline.errors import CorruptData, DriftlineError, NotFound
 from driftline.learning.learner import Learner
+from driftline.learning.recipes import named_versions
 from driftline.networks import bundle
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
@@ -129,13 +132,24 @@ async def _first(store: ModelStore, compute: Compute) -> tuple[dict[str, object]
 async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
     manifest, state = store.publisher.read(head.manifest)
     spec = parse(ModelSpec, manifest.spec)
+    versions = await _named(store, manifest.spec["recipe"])
 
     def restart() -> Learner:
         learner = Learner.create(spec, seed=store.seed, factories=store.settings.factories)
         learner.rollback(spec, manifest.classes, state.tensors)
+        learner.trainee.upkeep.remember(versions)
         return learner
 
     return await compute(restart)
+
+
+async def _named(store: ModelStore, recipe: dict[str, Any]) -> dict[int, dict[str, Tensor]]:
+    """The weights of the versions that a recipe names; none where they are lost, which an alarm says."""
+    try:
+        return await store.weights_of(named_versions(recipe))
+    except (CorruptData, NotFound) as error:
+        await store.alarm("recovery_failed", f"the recipe's l2_sp pulls nowhere: {error.message}")
+        return {}
 
 
 def _divergence(step: Step, build: dict[str, object]) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.openapi import example
 from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
-from driftline.learning.recipes import check_retrain
+from driftline.learning.recipes import check_recipe, check_retrain, named_versions
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
 from driftline.store.head import Job
@@ -57,6 +57,7 @@ async def retrain(model: str, body: Retrain, services: Has) -> dict[str, Any]:
     snapshot = (await services.follower.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
     check_retrain(current, snapshot.classes, body.recipe, body.edits, services.settings.factories)
+    await _check_versions(services, snapshot.uid, body.recipe)
     job = f"{snapshot.uid}-{secrets.token_hex(6)}"
     await _tell(services, snapshot.uid, "retrain", body.model_dump(), job)
     return {"job_id": job}
@@ -118,8 +119,15 @@ async def change_recipe(
         raise InvalidInput("body: there is no change", field="body", value=body)
     snapshot = (await services.follower.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
-    check_retrain(current, snapshot.classes, body, [], services.settings.factories)
+    check_recipe(current, snapshot.classes, body, services.settings.factories)
+    await _check_versions(services, snapshot.uid, body)
     return await _tell(services, snapshot.uid, "recipe", {"recipe": body})
+
+
+async def _check_versions(services: Services, uid: str, recipe: dict[str, Any]) -> None:
+    """:class:`NotFound` where a recipe names a version that is not kept."""
+    for version in named_versions(recipe):
+        await services.history(uid).version(version)
 
 
 async def _tell(

@@ -16,6 +16,7 @@ from driftline import inputs
 from driftline.errors import Conflict, InvalidInput
 from driftline.failpoints import reach
 from driftline.learning.learner import Learner
+from driftline.learning.recipes import check_versions
 from driftline.networks import bundle
 from driftline.publisher import Publisher
 from driftline.spec import ModelSpec, parse
@@ -189,5 +190,6 @@ def _json(text: bytes | str) -> Any:
 
 def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes | None) -> Version:
     tensors = bundle.weights_from_bytes(weights) if weights is not None else None
+    check_versions(spec.recipe.model_dump(), ())
     learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=services.settings.factories)
     return Publisher(services.artifacts, uid).first(learner)

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,20 +16,25 @@ from driftline.errors import InvalidInput
 from driftline.learning import gate
 from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison, Decision
+from driftline.learning.losses.custom import LossFailed
 from driftline.learning.memory import Holdout, Memory
 from driftline.learning.metrics import Prequential
-from driftline.learning.recipes import changed_recipe
-from driftline.learning.retraining import Retraining
+from driftline.learning.recipes import changed_recipe, check_fit, check_versions, without_search
+from driftline.learning.retraining import Retraining, Teacher
 from driftline.learning.traces import traces_of
-from driftline.learning.trainee import Trainee, named, part
+from driftline.learning.trainee import Elders, Trainee, named, part
 from driftline.networks import bundle
-from driftline.networks.build import Served, build
+from driftline.networks.build import Served, build, check_loss
 from driftline.networks.edits import Edited, apply_all, parse_edits
 from driftline.networks.edits.add_classes import AddClasses
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, Recipe, parse
 
 MOST_ALARMS = 20
+
+Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
+"""The weights of kept versions, by version and name."""
+NO_VERSIONS: Versions = {}
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Learner:
     @property
     def served(self) -> Served:
         """What was published last, or is to be: the champion, or what is ahead of it."""
-        return self.module if self.is_ahead else self.champion
+        return self.trainee.candidate() if self.is_ahead else self.champion
 
     def learn(self, items: Sequence[Item], numbers: Sequence[int], plan: Plan) -> Outcome:
         """One step: scores the items as they were served, learns them, and puts a candidate to the gate where the plan says so.
@@ -129,6 +134,8 @@ class Learner:
             numbers: their log numbers.
             plan: how many updates, and whether to publish.
         """
+        teacher = self.anchor if self.anchored_at >= gate.FIRST_LABELS else None
+        self.trainee.elders = Elders(self.champion, teacher)
         with self.trainee.drawing():
             rejected = self._refused(items, numbers)
             valid = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
@@ -180,13 +187,14 @@ class Learner:
                 continue
             error = self._served_error(item)
             self.prequential.add(error)
+            self.trainee.score(error)
             scored += 1
             if detector.update(self.detector, error):
                 alarms.append(Alarm("drift", n, f"the error of what is served has risen ({detector.name})"))
         if alarms:
             self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
             self.holdout.alarm()
-            self.trainee.method.alarm(self.memory)
+            self.trainee.alarm(self.memory)
         return alarms, scored
 
     def _served_error(self, item: Item) -> float:
@@ -217,16 +225,16 @@ class Learner:
     def _compare_latest(self, valid: Sequence[tuple[int, Item]]) -> Comparison:
         """Candidate and champion on labels that neither was trained on."""
         latest = self._examples([item for _, item in valid if item.route == "live"])
-        return Comparison("latest labels", gate.errors(self.module, latest), gate.errors(self.champion, latest))
+        candidate = self.trainee.candidate()
+        return Comparison("latest labels", gate.errors(candidate, latest), gate.errors(self.champion, latest))
 
     def _train(self, fresh: Sequence[tuple[int, Item]], updates: int) -> dict[int, str]:
         new = self._examples([item for _, item in fresh])
         if len(new):
-            self.module.observe(new.inputs, new.targets)
+            self.trainee.observe(new)
         method = self.trainee.method
-        teacher = self.anchor if self.anchored_at >= gate.FIRST_LABELS else None
         for _ in range(updates):
-            failure = method.update(new, self.memory, teacher)
+            failure = self._update(new)
             if failure is not None:
                 self._restart(self.spec, self.champion_classes, copy.deepcopy(self.champion))
                 return {n: failure for n, _ in fresh}
@@ -236,6 +244,13 @@ class Learner:
             self.retraining.observe(new)
         return {}
 
+    def _update(self, new: Examples) -> str | None:
+        """One update; or the reason why it was not made."""
+        try:
+            return self.trainee.method.update(new, self.memory, self.trainee.elders.teacher)
+        except LossFailed as error:
+            return error.message
+
     def _is_comparison_due(self, arriving: int) -> bool:
         """Few labels cannot tell a loss from chance: steps of a few are compared together, unless the last one failed."""
         is_due = self.learned + arriving - self.judged_at >= gate.COMPARED_LABELS
@@ -244,8 +259,8 @@ class Learner:
     def _decision(self, latest: Comparison | None, is_compared: bool) -> Decision:
         """The gate over the present weights."""
         if is_compared:
-            return self._judge(latest, self.module)
-        if not gate.is_finite(self.module):
+            return self._judge(latest, self.trainee.candidate())
+        if not gate.is_finite(self.trainee.candidate()):
             return self._refuse(Decision(False, "its weights are not finite"))
         self.is_ahead = True
         return Decision(True, f"{self.learned - self.judged_at} labels since the last comparison")
@@ -314,14 +329,26 @@ class Learner:
         """The classes that the champion answers: those of the learner, up to its width."""
         return self.classes[: self._width(self.champion)]
 
-    def change_recipe(self, changes: Mapping[str, Any]) -> None:
-        """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit."""
+    def change_recipe(self, changes: Mapping[str, Any], versions: Versions = NO_VERSIONS) -> None:
+        """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit.
+
+        ``versions`` are the weights of those that the changes name.
+        """
         before = self.spec.recipe
         trainees = [self.trainee, self.retraining.trainee] if self.retraining else [self.trainee]
-        specs = [changed_recipe(trainee.spec, changes) for trainee in trainees]
+        specs = [self._changed(trainee.spec, changes, versions) for trainee in trainees]
+        for trainee, spec in zip(trainees, specs, strict=True):
+            check_fit(spec, trainee.module)
         for trainee, spec in zip(trainees, specs, strict=True):
             trainee.follow(spec)
+            trainee.upkeep.remember(versions)
         self._follow(before)
+
+    def _changed(self, spec: ModelSpec, changes: Mapping[str, Any], versions: Versions) -> ModelSpec:
+        check_versions(changes, versions)
+        changed = changed_recipe(spec, changes)
+        check_loss(changed, self.factories)
+        return changed
 
     def _follow(self, before: Recipe) -> None:
         """Lets all that is not trained follow a recipe that has taken the place of ``before``."""
@@ -342,13 +369,17 @@ class Learner:
         edits: Sequence[dict[str, Any]],
         epochs: int,
         examples: Sequence[Item],
+        versions: Versions = NO_VERSIONS,
     ) -> None:
         """Forks a job that trains on the memory and on ``examples``, without what is held out.
+
+        ``versions`` are the weights of those that the recipe names.
 
         Raises:
             InvalidInput: the recipe or an edit does not fit.
         """
-        spec = changed_recipe(self.spec, recipe)
+        recipe, is_searching = without_search(recipe)
+        spec = self._changed(self.spec, recipe, versions)
         edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)))
         refused = self._refused(examples, range(len(examples)))
         usable = [item for n, item in enumerate(examples) if n not in refused and not self._is_held_out(item)]
@@ -359,7 +390,12 @@ class Learner:
         ]
         both = self.memory.examples.joined(self._examples(known))
         seed = self.seed + self.learned + 1
-        self.retraining = Retraining(job, edited.spec, edited.classes, edited.module, both, epochs, seed)
+        teacher = Teacher(self.spec, self.champion_classes, self.champion)
+        forked = Retraining(job, edited.spec, edited.classes, edited.module, both, epochs, seed, teacher)
+        forked.trainee.upkeep.inherit(self.trainee.upkeep, versions)
+        if is_searching:
+            forked.find_rate()
+        self.retraining = forked
 
     def finish(self) -> Outcome:
         """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
@@ -380,7 +416,7 @@ class Learner:
             job.trainee.replace(edited.spec, edited.module, edited.kept)
             job.classes = edited.classes
         job.catch_up()
-        decision = self._decide(None, job.trainee.module)
+        decision = self._decide(None, job.trainee.candidate())
         if decision.promoted:
             self._take_over(job)
         self.retraining = None
@@ -393,7 +429,7 @@ class Learner:
 
     def _crown(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
-        self.champion = self.anchor = copy.deepcopy(self.module)
+        self.champion = self.anchor = copy.deepcopy(self.trainee.candidate())
         self.judged_at = self.anchored_at = self.learned
         self.is_ahead = self.is_on_trial = False
 

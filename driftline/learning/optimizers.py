@@ -1,56 +1,105 @@
-"""Torch's optimizers by name, each with the parameters that it has."""
+"""Torch's optimizers by name, each with the parameters that it has, and the rate of each layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from driftline.learning.layer_rates import layer_rates
+from driftline.learning.schedules import SCHEDULES, Schedule
 from driftline.registry import Part
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    ScheduleField: TypeAlias = Schedule
+else:
+    ScheduleField = SCHEDULES.field()
+
 TORCH_NAMES = {
+    "adadelta": "Adadelta",
     "adagrad": "Adagrad",
     "adam": "Adam",
     "adamax": "Adamax",
     "adamw": "AdamW",
+    "asgd": "ASGD",
     "nadam": "NAdam",
     "radam": "RAdam",
     "rmsprop": "RMSprop",
+    "rprop": "Rprop",
     "sgd": "SGD",
 }
 HAS_MOMENTUM = {"sgd", "rmsprop"}
 
 
 class Optimizer(Part):
-    """How the weights follow the gradient. ``clip`` bounds the gradient's norm before each update."""
+    """How the weights follow the gradient. ``clip`` bounds the gradient's norm before each update.
 
-    name: Literal["adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"] = "adamw"
+    ``layers`` multiplies the rate of layers by name, 0 freezes them; ``discriminative`` lets each earlier layer learn at that
+    fraction of the one behind it (Howard & Ruder 2018).
+    """
+
+    name: Literal[
+        "adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd"
+    ] = "adamw"
     learning_rate: float = Field(0.003, gt=0, le=100)
     weight_decay: float | None = Field(None, ge=0, le=10)
     momentum: float | None = Field(None, ge=0, lt=1)
+    nesterov: bool = False
     clip: float | None = Field(10.0, gt=0)
+    layers: dict[str, Annotated[float, Field(ge=0, le=1000)]] = Field({}, max_length=1000)
+    discriminative: float | None = Field(None, gt=0, le=1)
+    schedule: ScheduleField = Field(default_factory=lambda: SCHEDULES.parse("constant"))
 
     @model_validator(mode="after")
     def _has_its_parameters(self) -> Optimizer:
         if self.momentum is not None and self.name not in HAS_MOMENTUM:
             raise ValueError(f"{self.name} has no momentum; {' and '.join(sorted(HAS_MOMENTUM))} have")
+        if self.nesterov and not (self.name == "sgd" and self.momentum):
+            raise ValueError("nesterov needs sgd with a momentum; nadam is Adam with it")
+        if self.name == "rprop" and (self.weight_decay is not None or self.schedule.name != "constant"):
+            raise ValueError("rprop has a rate of its own for each weight: it takes no weight_decay and no schedule")
         return self
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of a module's trainable parameters."""
+        """The optimizer of a module's trainable parameters, those of the same rate in a group.
+
+        Raises:
+            InvalidInput: ``layers`` names one that there is not, or leaves nothing to train.
+        """
         import torch
 
-        options = {"weight_decay": self.weight_decay, "momentum": self.momentum}
-        given = {name: value for name, value in options.items() if value is not None}
-        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        given: dict[str, Any] = {"weight_decay": self.weight_decay, "momentum": self.momentum}
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.nesterov:
+            given["nesterov"] = True
+        trained = self.trained(module)
+        groups = [
+            {"params": [parameter for parameter, _ in group], "share": share}
+            for share, group in groupby(trained.values(), key=itemgetter(1))
+        ]
         kind = getattr(torch.optim, TORCH_NAMES[self.name])
-        optimizer: torch.optim.Optimizer = kind(parameters, lr=self.learning_rate, foreach=True, **given)
+        optimizer: torch.optim.Optimizer = kind(groups, lr=self.learning_rate, foreach=True, **given)
+        self.set_rate(optimizer, 1.0)
         return optimizer
+
+    def trained(self, module: nn.Module) -> dict[str, tuple[nn.Parameter, float]]:
+        """What is trained, by name in the optimizer's order, each with its share of the learning rate."""
+        return layer_rates(module, self.layers, self.discriminative)
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, factor: float) -> None:
+        """Sets the rates of an optimizer that :meth:`build` gave, as the schedule wants them."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * group["share"] * factor
+
+    def continues(self, before: Optimizer) -> bool:
+        """Whether this one can go on from the state of the one ``before`` it."""
+        return self.name == before.name and bool(self.momentum) == bool(before.momentum)
 
 
 def state_of(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> dict[str, Tensor]:
@@ -79,5 +128,5 @@ def load_state(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors: 
             optimizer.state[parameter] = state
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from driftline.networks.build import build
+from driftline.errors import InvalidInput
+from driftline.networks.build import Served, build
 from driftline.networks.edits import Edited, apply_all, parse_edits
 from driftline.spec import ModelSpec, parse
+
+FIND = "find"
+"""The learning rate of a retrain that is to find it."""
 
 
 def changed_recipe(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
@@ -30,6 +34,17 @@ def _merged(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return result
 
 
+def check_recipe(
+    spec: ModelSpec,
+    classes: Sequence[int | str],
+    changes: Mapping[str, Any],
+    factories: Collection[str],
+) -> None:
+    """Whether changes of a recipe fit a model, before anything is changed; :class:`InvalidInput` says what does not."""
+    changed = changed_recipe(spec, changes)
+    check_fit(changed, build(changed, classes, factories=factories, seed=0))
+
+
 def check_retrain(
     spec: ModelSpec,
     classes: Sequence[int | str],
@@ -38,7 +53,39 @@ def check_retrain(
     factories: Collection[str],
 ) -> None:
     """Whether a recipe and edits fit a model, before anything is changed; :class:`InvalidInput` says what does not."""
-    changed = changed_recipe(spec, recipe)
+    changed = changed_recipe(spec, without_search(recipe)[0])
     parsed = parse_edits(edits)
-    if parsed:
-        apply_all(parsed, Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0)))
+    before = Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0))
+    edited = apply_all(parsed, before)
+    check_fit(edited.spec, edited.module)
+
+
+def check_fit(spec: ModelSpec, module: Served) -> None:
+    """Whether a recipe fits its network: the layers that it names, and the structure that its rules need."""
+    spec.recipe.optimizer.trained(module)
+    for rule in spec.recipe.rules:
+        rule.check(module)
+
+
+def without_search(recipe: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Changes of a recipe without ``"learning_rate": "find"``, and whether that was there: it is asked of a retrain alone."""
+    optimizer = recipe.get("optimizer")
+    if not isinstance(optimizer, Mapping) or optimizer.get("learning_rate") != FIND:
+        return dict(recipe), False
+    rest = {name: value for name, value in optimizer.items() if name != "learning_rate"}
+    return {**recipe, "optimizer": rest}, True
+
+
+def named_versions(changes: Mapping[str, Any]) -> list[int]:
+    """The kept versions whose weights changes of a recipe need."""
+    pulled = changes.get("l2_sp")
+    version = pulled.get("version") if isinstance(pulled, Mapping) else None
+    return [version] if isinstance(version, int) else []
+
+
+def check_versions(changes: Mapping[str, Any], versions: Collection[int]) -> None:
+    """:class:`InvalidInput` where changes name a version whose weights are not among ``versions``."""
+    for version in named_versions(changes):
+        if version not in versions:
+            message = f"recipe.l2_sp.version: the weights of version {version} are not known here"
+            raise InvalidInput(message, field="recipe.l2_sp.version", value=version)

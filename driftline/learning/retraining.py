@@ -1,24 +1,38 @@
-"""A retrain: a trainee of its own, over examples that it was given at its fork."""
+"""A retrain: a trainee of its own, over examples and a teacher that it was given at its fork."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.learning.trainee import Trainee, named, part
+from driftline.learning.rate_search import FEWEST_EXAMPLES, RateSearch
+from driftline.learning.trainee import Elders, Trainee, named, part
 from driftline.networks.build import Served, build
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """The champion at a fork: its spec, its classes and its module."""
+
+    spec: ModelSpec
+    classes: list[int | str]
+    module: Served
+
+
 class Retraining:
-    """Goes ``epochs`` times through its examples, an update at a time; ``arrived`` is what the stream has learned meanwhile."""
+    """Goes ``epochs`` times through its examples, an update at a time; ``arrived`` is what the stream has learned meanwhile.
+
+    ``search`` is the race between learning rates that comes first, where one was asked for.
+    """
 
     def __init__(
         self,
@@ -29,14 +43,27 @@ class Retraining:
         examples: Examples,
         epochs: int,
         seed: int,
+        teacher: Teacher | None = None,
     ) -> None:
         self.job = job
         self.classes = list(classes)
         self.trainee = Trainee(spec, module, seed)
+        self.trainee.count(examples)
         self.examples = examples
         self.arrived = examples.take(slice(0, 0))
         self.total = epochs * math.ceil(len(examples) / self.batch_size)
         self.done = 0
+        self.seed = seed
+        self.search: RateSearch | None = None
+        self.teacher = teacher
+        if teacher is not None:
+            self.trainee.elders = Elders(teacher.module, teacher.module)
+
+    def find_rate(self) -> None:
+        """Lets a race between learning rates come first; with too few examples to judge it the recipe's own rate stays."""
+        if len(self.examples) >= FEWEST_EXAMPLES:
+            self.search = RateSearch.begin(self.trainee, self.examples, self.batch_size, self.seed)
+            self.total += self.search.total
 
     @property
     def batch_size(self) -> int:
@@ -56,9 +83,16 @@ class Retraining:
         """Makes some of the updates that are left."""
         with self.trainee.drawing():
             for _ in range(min(updates, self.total - self.done)):
-                rows = torch.randint(len(self.examples), (self.batch_size,), generator=self.trainee.generator)
-                self.trainee.descend(self.examples.take(rows))
+                if self.search is not None and not self.search.is_done:
+                    self.search.advance()
+                else:
+                    rows = torch.randint(len(self.examples), (self.batch_size,), generator=self.trainee.generator)
+                    self._learn(self.examples.take(rows))
                 self.done += 1
+
+    def _learn(self, examples: Examples) -> None:
+        self.trainee.labels += len(examples)
+        self.trainee.descend(examples)
 
     def observe(self, examples: Examples) -> None:
         """Notes what the stream learns meanwhile; the newest are kept."""
@@ -68,20 +102,36 @@ class Retraining:
     def catch_up(self) -> None:
         """Makes the updates that are left, and goes once through what has arrived."""
         self.advance(self.total - self.done)
+        self.trainee.count(self.arrived)
         with self.trainee.drawing():
             for start in range(0, len(self.arrived), self.batch_size):
-                self.trainee.descend(self.arrived.take(slice(start, start + self.batch_size)))
+                self._learn(self.arrived.take(slice(start, start + self.batch_size)))
+
+    def report(self) -> dict[str, Any]:
+        """What is to be told of the job beside the gate's decision: ``rates``, the table of a race between learning rates."""
+        return {"rates": self.search.table()} if self.search is not None else {}
 
     def tensors(self) -> dict[str, Tensor]:
         return {
+            **(named("teacher", self.teacher.module.state_dict()) if self.teacher else {}),
+            **(named("search", self.search.tensors()) if self.search else {}),
             **named("trainee", self.trainee.tensors()),
             **named("examples", self.examples.tensors()),
             **named("arrived", self.arrived.tensors()),
         }
 
     def data(self) -> dict[str, Any]:
-        spec = self.trainee.spec.model_dump(mode="json")
-        return {"job": self.job, "spec": spec, "classes": self.classes, "total": self.total, "done": self.done}
+        teacher = self.teacher
+        return {
+            "job": self.job,
+            "spec": self.trainee.spec.model_dump(mode="json"),
+            "classes": self.classes,
+            "total": self.total,
+            "done": self.done,
+            "seed": self.seed,
+            "search": self.search.data() if self.search else None,
+            "teacher": {"spec": teacher.spec.model_dump(mode="json"), "classes": teacher.classes} if teacher else None,
+        }
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Retraining:
@@ -89,8 +139,19 @@ class Retraining:
         spec = parse(ModelSpec, data["spec"])
         module = build(spec, data["classes"], factories=factories, seed=0)
         examples = Examples.from_tensors(part(tensors, "examples"))
-        found = cls(data["job"], spec, data["classes"], module, examples, 0, 0)
+        teacher = _teacher(part(tensors, "teacher"), data["teacher"], factories) if data["teacher"] else None
+        found = cls(data["job"], spec, data["classes"], module, examples, 0, data["seed"], teacher)
+        if (search := data["search"]) is not None:
+            found.search = RateSearch(found.trainee, examples, found.batch_size, search["seed"], search["rate"])
+            found.search.load(part(tensors, "search"), search["done"])
         found.trainee.load(part(tensors, "trainee"))
         found.arrived = Examples.from_tensors(part(tensors, "arrived"))
         found.total, found.done = data["total"], data["done"]
         return found
+
+
+def _teacher(tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Teacher:
+    spec = parse(ModelSpec, data["spec"])
+    module = build(spec, data["classes"], factories=factories, seed=0)
+    module.load_state_dict(dict(tensors))
+    return Teacher(spec, list(data["classes"]), module)

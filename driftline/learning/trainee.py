@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from driftline.learning.distillation import distilled
 from driftline.learning.examples import Examples
+from driftline.learning.memory import Memory
 from driftline.learning.optimizers import load_state, state_of
+from driftline.learning.upkeep import Upkeep
 from driftline.networks.build import Served
 from driftline.networks.edits import Kept
 from driftline.spec import ModelSpec
@@ -18,40 +22,95 @@ from driftline.spec import ModelSpec
 Change: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
+@dataclass(frozen=True)
+class Elders:
+    """Former versions that a trainee is held to: the last champion, and the one whose answers it learns beside the labels."""
+
+    champion: Served | None = None
+    teacher: Served | None = None
+
+
 class Trainee:
-    """What training changes: the weights, the optimizer's and the strategy's state, and the state of chance."""
+    """What training changes: the weights, the state of all that changes them, the labels counted, and the state of chance.
+
+    ``counts`` ``[classes]`` holds how many labels of each class have been learned, up to the last that was seen.
+    ``parameters`` is what is trained, by name, in the optimizer's order.
+    """
 
     def __init__(self, spec: ModelSpec, module: Served, seed: int) -> None:
         self.spec = spec
         self.module = module
+        self.elders = Elders()
         self.generator = torch.Generator().manual_seed(seed)
         self.chance = torch.Generator().manual_seed(seed).get_state()
+        self.labels = 0
+        self.counts = torch.zeros(0, dtype=torch.int64)
+        self.schedule = spec.recipe.optimizer.schedule.start(0)
         self.renew_optimizer()
         self.method = spec.recipe.strategy.start(self)
+        self.upkeep = Upkeep(self)
 
     def renew_optimizer(self) -> None:
         """A fresh optimizer, as the recipe says."""
-        self.optimizer = self.spec.recipe.optimizer.build(self.module)
+        recipe = self.spec.recipe.optimizer
+        self.parameters = {name: parameter for name, (parameter, _) in recipe.trained(self.module).items()}
+        self.optimizer = recipe.build(self.module)
 
     def renew_weights(self) -> None:
         """Fresh weights in every layer that knows how to make them, and a fresh optimizer."""
-        for part in (self.module.network, self.module.output):
-            for layer in part.modules():
-                reset = getattr(layer, "reset_parameters", None)
-                if callable(reset):
-                    reset()
+        renew(self.module)
         self.renew_optimizer()
 
-    @property
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name."""
-        return {name: parameter for name, parameter in self.module.named_parameters() if parameter.requires_grad}
+    def forget(self, name: str, place: tuple[slice | int, ...] = ()) -> None:
+        """Lets the optimizer start anew for a parameter, or for a place in it."""
+        if name not in self.parameters:
+            return
+        parameter = self.parameters[name]
+        for value in self.optimizer.state.get(parameter, {}).values():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                value[place or ...] = 0
+
+    def observe(self, new: Examples) -> None:
+        """Lets the running scales, the counts and the schedule follow labels that are about to be learned."""
+        self.module.observe(new.inputs, new.targets)
+        self.count(new)
+        self.labels += len(new)
+
+    def count(self, examples: Examples) -> None:
+        """Takes labels into ``counts``."""
+        if not self.module.is_regression and len(examples):
+            found = torch.bincount(examples.targets, minlength=len(self.counts))
+            found[: len(self.counts)] += self.counts
+            self.counts = found
+
+    def score(self, error: float) -> None:
+        """Takes in the error of a prediction that was served."""
+        self.spec.recipe.optimizer.schedule.score(self.schedule, error)
+
+    def alarm(self, memory: Memory) -> None:
+        """The world has changed."""
+        self.spec.recipe.optimizer.schedule.alarm(self.schedule, self.labels)
+        self.upkeep.alarm()
+        self.method.alarm(memory)
+
+    def candidate(self) -> Served:
+        """What is put to the gate and served: the module, or the mean of its weights where the recipe averages."""
+        return self.upkeep.candidate()
+
+    def champion_weights(self) -> dict[str, Tensor]:
+        """The champion's weights and buffers by name; none while there is no champion."""
+        return dict(self.elders.champion.state_dict()) if self.elders.champion is not None else {}
 
     def loss(self, examples: Examples, outputs: Tensor | None = None) -> Tensor:
         """The mean weighted loss, of the module's ``outputs`` where they are known already."""
         outputs = self.module(examples.inputs) if outputs is None else outputs
-        losses = self.spec.loss(outputs, self.module.scaled_targets(examples.targets))
+        counts = self._counts_up_to(0 if self.module.is_regression else outputs.shape[1])
+        losses = self.spec.loss(outputs, self.module.scaled_targets(examples.targets), counts)
         return (losses * examples.weights).sum() / len(losses)
+
+    def _counts_up_to(self, classes: int) -> Tensor:
+        missing = classes - len(self.counts)
+        return self.counts[:classes] if missing <= 0 else torch.nn.functional.pad(self.counts, (0, missing))
 
     def descend(
         self, examples: Examples, extra: Callable[[Tensor], Tensor] | None = None, change: Change | None = None
@@ -63,23 +122,42 @@ class Trainee:
             extra: gives a term beside the loss, from the outputs ``[rows, classes]``.
             change: takes the gradient by parameter, and gives the one that is followed.
         """
-        _train(self.module, len(examples))
-        self.optimizer.zero_grad()
+        self._train(len(examples))
+        self.module.zero_grad()
         outputs = self.module(examples.inputs)
         loss = self.loss(examples, outputs) if len(examples) else outputs.new_zeros(())
         if extra is not None:
             loss = loss + extra(outputs)
+        loss = loss + self._distilled(examples, outputs)
         if not bool(torch.isfinite(loss)):
             return "the loss is not a finite number"
         loss.backward()
         if change is not None:
             self._follow_another(change)
-        limit = self.spec.recipe.optimizer.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit if limit is not None else float("inf"))
+        self.upkeep.gradient()
+        recipe = self.spec.recipe.optimizer
+        limit = recipe.clip if recipe.clip is not None else float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit)
         if not bool(torch.isfinite(norm)):
             return "the gradient is not finite"
+        recipe.set_rate(self.optimizer, recipe.schedule.factor(self.schedule, self.labels))
         self.optimizer.step()
+        self.upkeep.updated(examples)
         return None
+
+    def _distilled(self, examples: Examples, outputs: Tensor) -> Tensor | float:
+        recipe, teacher = self.spec.recipe.distillation, self.elders.teacher
+        if recipe is None or teacher is None or not len(examples):
+            return 0.0
+        return distilled(self.module, teacher, examples, recipe.weight, recipe.temperature)(outputs)
+
+    def _train(self, rows: int) -> None:
+        """Training mode. A single row has no variance: batch normalisation then takes its running one, as a frozen one does."""
+        _train(self.module, rows)
+        if self.spec.recipe.optimizer.layers:
+            for path, layer in self.module.named_modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm) and f"{path}.weight" not in self.parameters:
+                    layer.eval()
 
     def _follow_another(self, change: Change) -> None:
         own = {name: weight.grad for name, weight in self.parameters.items() if weight.grad is not None}
@@ -88,7 +166,7 @@ class Trainee:
 
     def gradient(self, examples: Examples) -> dict[str, Tensor]:
         """The loss's gradient by parameter; nothing is changed."""
-        _train(self.module, len(examples))
+        self._train(len(examples))
         parameters = self.parameters
         found = torch.autograd.grad(self.loss(examples), list(parameters.values()), allow_unused=True)
         return {name: value for name, value in zip(parameters, found, strict=True) if value is not None}
@@ -105,16 +183,22 @@ class Trainee:
             torch.set_rng_state(outside)
 
     def follow(self, spec: ModelSpec) -> None:
-        """Goes on by another recipe; another optimizer or strategy starts anew."""
+        """Goes on by another recipe; another optimizer, strategy, schedule or rule starts anew."""
         before, self.spec = self.spec.recipe, spec
-        if spec.recipe.optimizer != before.optimizer:
+        recipe = spec.recipe
+        if recipe.optimizer != before.optimizer:
+            kept = state_of(self.optimizer, self.parameters) if recipe.optimizer.continues(before.optimizer) else {}
             self.renew_optimizer()
-        if spec.recipe.strategy != before.strategy:
-            self.method = spec.recipe.strategy.start(self)
+            load_state(self.optimizer, self.parameters, kept)
+        if recipe.optimizer.schedule != before.optimizer.schedule:
+            self.schedule = recipe.optimizer.schedule.start(self.labels)
+        if recipe.strategy != before.strategy:
+            self.method = recipe.strategy.start(self)
+        self.upkeep.follow_recipe()
 
     def replace(self, spec: ModelSpec, module: Served, kept: Sequence[Kept]) -> None:
         """Goes on with an edited module; the optimizer and the strategy keep their state for what was kept."""
-        before, method = state_of(self.optimizer, self.parameters), self.method.tensors()
+        before, method, former = state_of(self.optimizer, self.parameters), self.method.tensors(), self.module
         self.spec, self.module = spec, module
         self.renew_optimizer()
         shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
@@ -122,12 +206,21 @@ class Trainee:
         load_state(self.optimizer, self.parameters, _carried(before, shapes, places))
         self.method = spec.recipe.strategy.start(self)
         self.method.follow(method, lambda state: _carried(state, shapes, places))
+        self.upkeep.follow_edit(former, lambda state: _carried(state, shapes, places))
 
     def tensors(self) -> dict[str, Tensor]:
-        weights = {f"module.{name}": value for name, value in self.module.state_dict().items()}
-        optimizer = {f"optimizer.{name}": value for name, value in state_of(self.optimizer, self.parameters).items()}
-        method = named("method", self.method.tensors())
-        return {**weights, **optimizer, **method, "generator": self.generator.get_state(), "chance": self.chance}
+        schedule = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.schedule.items()}
+        return {
+            **named("module", self.module.state_dict()),
+            **named("optimizer", state_of(self.optimizer, self.parameters)),
+            **named("method", self.method.tensors()),
+            **named("upkeep", self.upkeep.tensors()),
+            **named("schedule", schedule),
+            "counts": self.counts,
+            "labels": torch.tensor(self.labels),
+            "generator": self.generator.get_state(),
+            "chance": self.chance,
+        }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Sets the state that :meth:`tensors` gave."""
@@ -136,8 +229,20 @@ class Trainee:
         load_state(self.optimizer, self.parameters, part(tensors, "optimizer"))
         self.method = self.spec.recipe.strategy.start(self)
         self.method.load(part(tensors, "method"))
+        self.upkeep.load(part(tensors, "upkeep"))
+        self.schedule = {name: value.item() for name, value in part(tensors, "schedule").items()}
+        self.counts, self.labels = tensors["counts"].clone(), int(tensors["labels"])
         self.generator.set_state(tensors["generator"])
         self.chance = tensors["chance"]
+
+
+def renew(module: Served) -> None:
+    """Draws the weights of every layer of network and output anew that knows how to."""
+    for half in (module.network, module.output):
+        for layer in half.modules():
+            reset = getattr(layer, "reset_parameters", None)
+            if callable(reset):
+                reset()
 
 
 def _train(module: nn.Module, rows: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Sequence
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
+from driftline.networks.functions import allowed, failed
 from driftline.networks.layers import Layer
 from driftline.networks.modules import AddChannel, RunningScale
 from driftline.networks.presets import Preset
@@ -95,12 +95,13 @@ def build(
 
     Args:
         classes: the classes that it answers, in order; none for a regression.
-        factories: the ``module:function`` strings that a spec may name.
+        factories: the ``module:function`` strings that a spec may name, for its network and its loss.
         seed: makes the weights repeatable, and leaves torch's own generator as it was.
 
     Raises:
-        InvalidInput: it names the layer that cannot take its rows, or what is wrong with the factory.
+        InvalidInput: it names the layer that cannot take its rows, or what is wrong with a function of the user's own.
     """
+    check_loss(spec, factories)
     with _seeded(seed), warnings.catch_warnings():
         # A layer for no class at all has nothing to initialise.
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
@@ -108,6 +109,12 @@ def build(
         width = 1 if spec.task == "regression" else len(classes)
         output = _output(spec, shape, width)
         return Served(spec, network, output, spec.recipe.strategy.experts(spec, width)).eval()
+
+
+def check_loss(spec: ModelSpec, factories: Collection[str]) -> None:
+    """:class:`InvalidInput` where the loss is a function of the user's own that is not allowed, or not to be had."""
+    if spec.loss_function is not None:
+        allowed(spec.loss_function, factories, "recipe.loss.function")
 
 
 @contextmanager
@@ -169,16 +176,9 @@ def layer_names(layers: Sequence[Layer]) -> list[str]:
 
 
 def _made(network: Factory, factories: Collection[str]) -> nn.Module:
-    if network.factory not in factories:
-        raise InvalidInput(
-            f"network.factory: {network.factory!r} is not allowed here; the operator lists factories in DRIFTLINE_FACTORIES",
-            code="factory_not_allowed",
-            field="network.factory",
-            value=network.factory,
-        )
-    module_name, _, function = network.factory.partition(":")
+    function = allowed(network.factory, factories, "network.factory")
     try:
-        made = getattr(importlib.import_module(module_name), function)(**network.arguments)
+        made = function(**network.arguments)
     except Exception as error:  # A user's own code may raise anything.
         raise _factory_failed(network, error) from error
     if not isinstance(made, nn.Module):
@@ -198,8 +198,7 @@ def _shape_behind_factory(spec: ModelSpec, module: nn.Module) -> tuple[int, ...]
 
 
 def _factory_failed(network: Factory, error: Exception) -> InvalidInput:
-    message = f"network.factory: {network.factory} failed: {type(error).__name__}: {_last_line(error)}"
-    return InvalidInput(message, code="factory_failed", field="network.factory", value=network.factory)
+    return failed(network.factory, error, "network.factory")
 
 
 def _output(spec: ModelSpec, shape: tuple[int, ...], width: int) -> nn.Module:

@@ -9,6 +9,9 @@ from driftline.registry import Part, Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+CLASSIFICATION = frozenset({"classification"})
+REGRESSION = frozenset({"regression"})
+
 
 class Loss(Part):
     """What training makes small. ``tasks`` are those it is for."""
@@ -16,17 +19,21 @@ class Loss(Part):
     name: str
     tasks: ClassVar[frozenset[str]]
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         """The loss of each row.
 
         Args:
             outputs: logits ``[batch, classes]``, or values ``[batch, 1]`` of a regression.
             targets: class indices ``[batch]`` int64, or values ``[batch]`` float32.
+            counts: how many labels of each class have been learned, ``[classes]`` int64; of a regression ``[0]``.
 
         Returns:
             ``[batch]``, finite for finite outputs.
         """
         raise NotImplementedError
+
+    def check(self, classes: int | None) -> None:
+        """:class:`ValueError` where it does not fit so many classes; None is any number of them."""
 
 
 LOSSES = Registry(Loss, __name__)

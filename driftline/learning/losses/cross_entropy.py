@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.learning.losses import Loss
+from driftline.learning.losses import CLASSIFICATION, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class CrossEntropy(Loss):
-    """``-log p(label)``, the label's share smoothed by ``smoothing`` (Szegedy et al. 2016)."""
+    """``-log p(label)``, the label's share smoothed by ``smoothing`` (Szegedy et al. 2016).
+
+    ``weights`` are those of the classes, in their order; 1 for those behind the last.
+    """
 
     name: Literal["cross_entropy"] = "cross_entropy"
     smoothing: float = Field(0.0, ge=0, lt=1)
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    weights: list[Annotated[float, Field(ge=0, le=1e6)]] = Field([], max_length=100_000)
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(outputs, targets, reduction="none", label_smoothing=self.smoothing)
+        weight = self._weight(outputs) if self.weights else None
+        return cross_entropy(outputs, targets, weight, reduction="none", label_smoothing=self.smoothing)
+
+    def _weight(self, outputs: Tensor) -> Tensor:
+        found = outputs.new_ones(outputs.shape[1])
+        known = self.weights[: len(found)]
+        found[: len(known)] = outputs.new_tensor(known)
+        return found
+
+    def check(self, classes: int | None) -> None:
+        if classes is not None and len(self.weights) > classes:
+            raise ValueError(f"recipe.loss.weights: there are {len(self.weights)} weights for {classes} classes")

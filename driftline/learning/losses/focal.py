@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.learning.losses import Loss
+from driftline.learning.losses import CLASSIFICATION, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,9 +17,9 @@ class Focal(Loss):
 
     name: Literal["focal"] = "focal"
     gamma: float = Field(2.0, ge=0, le=10)
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         from torch.nn.functional import cross_entropy
 
         surprise = cross_entropy(outputs, targets, reduction="none")

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.learning.losses import Loss
+from driftline.learning.losses import REGRESSION, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-REGRESSION = frozenset({"regression"})
 
 
 class SquaredError(Loss):
@@ -20,7 +18,7 @@ class SquaredError(Loss):
     name: Literal["mse"] = "mse"
     tasks: ClassVar[frozenset[str]] = REGRESSION
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         return (outputs[:, 0] - targets) ** 2
 
 
@@ -30,7 +28,7 @@ class AbsoluteError(Loss):
     name: Literal["mae"] = "mae"
     tasks: ClassVar[frozenset[str]] = REGRESSION
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         return (outputs[:, 0] - targets).abs()
 
 
@@ -41,7 +39,7 @@ class Huber(Loss):
     delta: float = Field(1.0, gt=0)
     tasks: ClassVar[frozenset[str]] = REGRESSION
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         from torch.nn.functional import huber_loss
 
         return huber_loss(outputs[:, 0], targets, reduction="none", delta=self.delta)

@@ -10,7 +10,6 @@ from driftline.learning.strategies import Method, Strategy
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from driftline.learning.examples import Examples
     from driftline.learning.memory import Memory
@@ -41,24 +40,11 @@ class LwfMethod(Method):
         self.strategy = strategy
 
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
-        import torch
+        from driftline.learning.distillation import distilled
 
         if not len(new):
             return None
         if teacher is None:
             return self.trainee.descend(new)
-        with torch.no_grad():
-            taught = teacher.eval()(new.inputs)
-            if teacher.target_scale is not None:
-                taught = self.trainee.module.scaled_targets(teacher.target_scale.restore(taught))
-        return self.trainee.descend(new, lambda outputs: self.strategy.strength * self._distance(outputs, taught))
-
-    def _distance(self, outputs: Tensor, taught: Tensor) -> Tensor:
-        from torch.nn import functional
-
-        known = taught.shape[1]
-        if self.trainee.module.is_regression or known < 2:
-            return functional.mse_loss(outputs[:, :known], taught) if known else outputs.new_zeros(())
-        heat = self.strategy.temperature
-        ours, theirs = (outputs[:, :known] / heat).log_softmax(1), (taught / heat).softmax(1)
-        return heat**2 * functional.kl_div(ours, theirs, reduction="batchmean")
+        strength, temperature = self.strategy.strength, self.strategy.temperature
+        return self.trainee.descend(new, distilled(self.trainee.module, teacher, new, strength, temperature))

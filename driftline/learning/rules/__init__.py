@@ -1,0 +1,53 @@
+"""What happens to the weights beside the gradient, one rule a file. The state of a rule is tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+
+from driftline.registry import Part
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from driftline.learning.examples import Examples
+    from driftline.learning.trainee import Trainee
+    from driftline.networks.build import Served
+
+State: TypeAlias = "dict[str, Tensor]"
+Carry: TypeAlias = "Callable[[Mapping[str, Tensor]], dict[str, Tensor]]"
+
+
+class Rule(Part):
+    """Parameters of a rule. Its methods change the weights of the ``trainee``, or its own ``state``, in place.
+
+    What they draw comes from torch's global generator, which the trainee keeps. ``field`` is the recipe's that names it.
+    """
+
+    field: ClassVar[str]
+
+    def check(self, module: Served) -> None:
+        """:class:`InvalidInput` where a network cannot be treated so."""
+
+    def start(self, trainee: Trainee) -> State:
+        """The state before the first update."""
+        return {}
+
+    def remember(self, state: State, versions: Mapping[int, Mapping[str, Tensor]]) -> None:
+        """Takes in the weights of kept versions, by version and name."""
+
+    def inherit(self, state: State, other: State) -> None:
+        """Takes over from the state of the same rule at the stream what a job that is forked from it needs."""
+
+    def on_gradient(self, trainee: Trainee, state: State) -> None:
+        """Between the gradient and the update that follows it."""
+
+    def on_update(self, trainee: Trainee, state: State, examples: Examples) -> None:
+        """Behind an update with ``examples``."""
+
+    def on_alarm(self, trainee: Trainee, state: State) -> None:
+        """The world has changed."""
+
+    def follow(self, trainee: Trainee, state: State, before: Served, carry: Carry) -> State:
+        """The state behind an edit of the module that was ``before``. ``carry`` maps what is named ``parameter.quantity``."""
+        return state
