@@ -392,7 +392,8 @@ class Learner:
         seed = self.seed + self.learned + 1
         teacher = Teacher(self.spec, self.champion_classes, self.champion)
         forked = Retraining(job, edited.spec, edited.classes, edited.module, both, epochs, seed, teacher)
-        forked.trainee.upkeep.inherit(self.trainee.upkeep, versions)
+        forked.trainee.upkeep.inherit(self.trainee.upkeep)
+        forked.trainee.upkeep.remember(versions)
         if is_searching:
             forked.find_rate()
         self.retraining = forked
@@ -446,12 +447,14 @@ class Learner:
         return found.hexdigest()[:16]
 
     def metrics(self) -> dict[str, Any]:
-        """What is measured: ``{"prequential", "alarms", "held_out", "memory"}``."""
+        """What is measured: ``{"prequential", "alarms", "held_out", "memory", "learning_rate"}``, and what rules tell."""
         return {
             "prequential": self.prequential.shown(),
             "alarms": [alarm.as_json() for alarm in self.alarms[-3:]],
             "held_out": len(self.holdout),
             "memory": len(self.memory),
+            "learning_rate": self.trainee.learning_rate,
+            **self.trainee.upkeep.metrics(),
         }
 
     @property

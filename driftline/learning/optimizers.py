@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from driftline.learning.layer_rates import layer_rates
 from driftline.learning.schedules import SCHEDULES, Schedule
@@ -56,6 +56,11 @@ class Optimizer(Part):
     discriminative: float | None = Field(None, gt=0, le=1)
     schedule: ScheduleField = Field(default_factory=lambda: SCHEDULES.parse("constant"))
 
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _none_is_no_layer(cls, value: Any) -> Any:
+        return {} if value is None else value
+
     @model_validator(mode="after")
     def _has_its_parameters(self) -> Optimizer:
         if self.momentum is not None and self.name not in HAS_MOMENTUM:
@@ -85,17 +90,17 @@ class Optimizer(Part):
         ]
         kind = getattr(torch.optim, TORCH_NAMES[self.name])
         optimizer: torch.optim.Optimizer = kind(groups, lr=self.learning_rate, foreach=True, **given)
-        self.set_rate(optimizer, 1.0)
+        self.set_rate(optimizer, self.learning_rate)
         return optimizer
 
     def trained(self, module: nn.Module) -> dict[str, tuple[nn.Parameter, float]]:
         """What is trained, by name in the optimizer's order, each with its share of the learning rate."""
         return layer_rates(module, self.layers, self.discriminative)
 
-    def set_rate(self, optimizer: torch.optim.Optimizer, factor: float) -> None:
-        """Sets the rates of an optimizer that :meth:`build` gave, as the schedule wants them."""
+    def set_rate(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
+        """Sets the rate of an optimizer that :meth:`build` gave; each group has its share of it."""
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * group["share"] * factor
+            group["lr"] = rate * group["share"]
 
     def continues(self, before: Optimizer) -> bool:
         """Whether this one can go on from the state of the one ``before`` it."""

@@ -60,8 +60,8 @@ class RateSearch:
     def advance(self) -> None:
         """The next update of the rate that runs; behind its last one the next rate's turn comes, behind all the best one's."""
         rows = torch.randint(len(self.trained), (self.batch_size,), generator=self.trainee.generator)
-        self.trainee.descend(self.trained.take(rows))
         self.trainee.labels += self.batch_size
+        self.trainee.descend(self.trained.take(rows))
         self.done += 1
         if self.done % self.updates:
             return

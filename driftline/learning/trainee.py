@@ -97,6 +97,12 @@ class Trainee:
         """What is put to the gate and served: the module, or the mean of its weights where the recipe averages."""
         return self.upkeep.candidate()
 
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update, as the schedule has it; that of a layer is a share of it."""
+        recipe = self.spec.recipe.optimizer
+        return recipe.learning_rate * recipe.schedule.factor(self.schedule, self.labels)
+
     def champion_weights(self) -> dict[str, Tensor]:
         """The champion's weights and buffers by name; none while there is no champion."""
         return dict(self.elders.champion.state_dict()) if self.elders.champion is not None else {}
@@ -140,7 +146,7 @@ class Trainee:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit)
         if not bool(torch.isfinite(norm)):
             return "the gradient is not finite"
-        recipe.set_rate(self.optimizer, recipe.schedule.factor(self.schedule, self.labels))
+        recipe.set_rate(self.optimizer, self.learning_rate)
         self.optimizer.step()
         self.upkeep.updated(examples)
         return None

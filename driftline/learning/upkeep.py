@@ -27,14 +27,17 @@ class Upkeep:
 
     def follow_recipe(self) -> None:
         """Takes the rules of the trainee's recipe; those that are as they were go on."""
-        before = {rule.field: rule for rule in self.rules}
-        self.rules = self.trainee.spec.recipe.rules
-        states = {}
+        before, former = self._by_field(), self.states
+        self.rules, self.states = self.trainee.spec.recipe.rules, {}
         for rule in self.rules:
             rule.check(self.trainee.module)
             has_stayed = before.get(rule.field) == rule
-            states[rule.field] = self.states[rule.field] if has_stayed else rule.start(self.trainee)
-        self.states = states
+            self.states[rule.field] = former[rule.field] if has_stayed else rule.start(self.trainee)
+            if rule.field in before and not has_stayed:
+                rule.inherit(self.states[rule.field], before[rule.field], former[rule.field])
+
+    def _by_field(self) -> dict[str, Rule]:
+        return {rule.field: rule for rule in self.rules}
 
     def follow_edit(self, before: Served, carry: Carry) -> None:
         """Goes on with the trainee's edited module."""
@@ -42,13 +45,12 @@ class Upkeep:
             rule.check(self.trainee.module)
             self.states[rule.field] = rule.follow(self.trainee, self.states[rule.field], before, carry)
 
-    def inherit(self, other: Upkeep, versions: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Takes over what the other remembers of versions, and ``versions`` themselves."""
-        before = {rule.field: rule for rule in other.rules}
+    def inherit(self, other: Upkeep) -> None:
+        """Takes over what the rules of a job need from those of the stream that it is forked from."""
+        theirs = other._by_field()
         for rule in self.rules:
-            if before.get(rule.field) == rule:
-                rule.inherit(self.states[rule.field], other.states[rule.field])
-        self.remember(versions)
+            if rule.field in theirs:
+                rule.inherit(self.states[rule.field], theirs[rule.field], other.states[rule.field])
 
     def remember(self, versions: Mapping[int, Mapping[str, Tensor]]) -> None:
         """Gives the rules the weights of versions that they name."""
@@ -76,6 +78,10 @@ class Upkeep:
             if isinstance(rule, Averaging):
                 return rule.candidate(self.trainee.module, self.states[rule.field])
         return self.trainee.module
+
+    def metrics(self) -> dict[str, int]:
+        """What is told of the rules."""
+        return {name: value for rule in self.rules for name, value in rule.metrics(self.states[rule.field]).items()}
 
     def tensors(self) -> State:
         """The state."""

@@ -135,9 +135,10 @@ def test_it_is_pulled_and_let_go_on_a_live_model(lever: str) -> None:
     one.change_recipe(LEVERS[lever])
     play(one, items[100:200], updates=1)
     before = Recipe().model_dump(mode="json")
+    before["optimizer"]["layers"] = None
     one.change_recipe({name: before[name] for name in LEVERS[lever]})
     play(one, items[200:], updates=1)
-    assert one.spec.recipe.rules == [] and one.trainee.candidate() is one.module
+    assert one.spec.recipe == Recipe() and one.trainee.candidate() is one.module
     assert_same(restored(one).state_dict(), one.state_dict())
 
 

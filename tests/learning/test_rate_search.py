@@ -44,6 +44,7 @@ def test_each_rate_has_the_same_budget_from_the_same_start() -> None:
     for _ in FACTORS:
         now = {f"module.{name}": value for name, value in job.trainee.module.state_dict().items()}
         assert all(torch.equal(value, start[name]) for name, value in now.items())
+        assert torch.equal(job.trainee.chance, job.search.start["chance"])
         seen.append(job.trainee.spec.recipe.optimizer.learning_rate)
         job.advance(job.search.updates)
     assert seen == job.search.rates and job.search.is_done

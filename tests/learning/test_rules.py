@@ -65,9 +65,10 @@ def test_what_a_named_version_weighed_is_kept_in_the_state_and_given_to_a_job() 
     version = one.publishable()
     one.change_recipe({"l2_sp": {"version": 3}}, {3: version})
     play(one, world(64, 64))
+    one.change_recipe({"l2_sp": {"strength": 0.1}})
     other = Learner.from_state(through_files(one.state_dict()))
     for each in (one, other):
-        each.retrain("job", {}, [], 2, [])
+        each.retrain("job", {"l2_sp": {"strength": 0.2}}, [], 2, [])
         assert each.retraining is not None
         origin = each.retraining.trainee.upkeep.states["l2_sp"]
         assert torch.equal(origin["output.weight.origin"], version["output.weight"])
@@ -123,7 +124,7 @@ def test_weights_that_are_broken_are_repaired_from_the_champion(number: float) -
         found[sanitize] = outcomes[-1].decision
         if sanitize == "repair":
             assert torch.equal(one.module.output.weight[0, :2].detach(), champion[0, :2])  # type: ignore[index, union-attr]
-            assert int(one.trainee.upkeep.states["sanitize"]["repaired"]) == 2
+            assert one.metrics()["repaired"] == 2
             assert not one.trainee.tensors()["optimizer.output.weight.exp_avg"].any(), "and forgotten by the optimizer"
     assert found["repair"] is not None and found["repair"].promoted
     if not math.isfinite(number):

@@ -68,6 +68,7 @@ def rate(recipe: dict[str, Any], steps: list[list[Any]]) -> list[float]:
     for items in steps:
         play(one, items, size=len(items))
         found.append(one.trainee.optimizer.param_groups[0]["lr"])
+        assert one.metrics()["learning_rate"] == found[-1]
     return found
 
 

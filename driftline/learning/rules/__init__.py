@@ -36,8 +36,8 @@ class Rule(Part):
     def remember(self, state: State, versions: Mapping[int, Mapping[str, Tensor]]) -> None:
         """Takes in the weights of kept versions, by version and name."""
 
-    def inherit(self, state: State, other: State) -> None:
-        """Takes over from the state of the same rule at the stream what a job that is forked from it needs."""
+    def inherit(self, state: State, before: Rule, other: State) -> None:
+        """Takes over what it needs of the rule that was in its place ``before``, or is in the stream of a job."""
 
     def on_gradient(self, trainee: Trainee, state: State) -> None:
         """Between the gradient and the update that follows it."""
@@ -47,6 +47,10 @@ class Rule(Part):
 
     def on_alarm(self, trainee: Trainee, state: State) -> None:
         """The world has changed."""
+
+    def metrics(self, state: State) -> dict[str, int]:
+        """What is told of the rule beside the learner's other metrics."""
+        return {}
 
     def follow(self, trainee: Trainee, state: State, before: Served, carry: Carry) -> State:
         """The state behind an edit of the module that was ``before``. ``carry`` maps what is named ``parameter.quantity``."""

@@ -33,8 +33,9 @@ class L2SP(Rule):
         if isinstance(self.version, int) and self.version in versions:
             state |= {f"{name}{ORIGIN}": value.clone() for name, value in versions[self.version].items()}
 
-    def inherit(self, state: State, other: State) -> None:
-        state |= {name: value.clone() for name, value in other.items()}
+    def inherit(self, state: State, before: Rule, other: State) -> None:
+        if isinstance(before, L2SP) and before.version == self.version:
+            state |= {name: value.clone() for name, value in other.items()}
 
     def on_gradient(self, trainee: Trainee, state: State) -> None:
         origin = {key.removesuffix(ORIGIN): value for key, value in state.items()}

@@ -30,6 +30,9 @@ class Repair(Rule):
 
         return {"repaired": torch.zeros((), dtype=torch.int64)}
 
+    def metrics(self, state: State) -> dict[str, int]:
+        return {"repaired": int(state["repaired"])}
+
     def on_update(self, trainee: Trainee, state: State, examples: Examples) -> None:
         import torch
 
