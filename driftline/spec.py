@@ -111,14 +111,18 @@ class Trigger(Frozen):
 
 
 class Gate(Frozen):
-    """What a candidate must pass: ``auto`` compares it with the champion, ``off`` promotes every finite one.
+    """What a candidate must pass.
 
-    ``holdout`` is the share of records kept from training for the comparison, ``holdout_size`` how many are kept at most.
+    ``auto`` compares it with the champion; ``manual`` waits for an admin to promote it; ``canary`` lets it answer the ``share``
+    of the traffic, until ``labels`` of its answers have been labelled; ``off`` promotes every finite one. ``holdout`` is the
+    share of records kept from training for the comparison, ``holdout_size`` how many are kept at most.
     """
 
-    mode: Literal["auto", "off"] = "auto"
+    mode: Literal["auto", "manual", "canary", "off"] = "auto"
     holdout: float = Field(0.05, ge=0, le=0.5)
     holdout_size: int = Field(500, ge=0, le=100_000)
+    share: float = Field(0.1, gt=0, le=0.5)
+    labels: int = Field(100, ge=10, le=100_000)
 
 
 class Serving(Frozen):

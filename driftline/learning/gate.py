@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,13 +26,15 @@ STANDARD_ERRORS = 2.0
 class Decision:
     """Whether a candidate was promoted, why, and the scores that decided.
 
-    ``restored`` says that the champion takes back the place of what was served since the last comparison.
+    ``restored`` says that a former champion takes back the place of what is served. ``canary`` says what becomes of a
+    candidate that answers a share of the traffic.
     """
 
     promoted: bool
     reason: str
     scores: Mapping[str, float] = field(default_factory=dict)
     restored: bool = False
+    canary: Literal["begun", "ended"] | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "scores": dict(self.scores)}
@@ -52,11 +54,15 @@ class Comparison:
     @property
     def is_worse(self) -> bool:
         """Whether the candidate errs more, by more than two standard errors of the paired difference."""
+        return self.exceeds(STANDARD_ERRORS)
+
+    def exceeds(self, standard_errors: float) -> bool:
+        """Whether the candidate errs more, by more than so many standard errors of the paired difference."""
         difference = (self.candidate - self.other).double()
         if len(difference) < FEWEST_COMPARED:
             return False
         error = float(difference.std()) / math.sqrt(len(difference))
-        return float(difference.mean()) > STANDARD_ERRORS * error
+        return float(difference.mean()) > standard_errors * error
 
     def scores(self) -> dict[str, float]:
         return {

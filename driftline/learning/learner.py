@@ -22,6 +22,7 @@ from driftline.learning.recipes import changed_recipe
 from driftline.learning.retraining import Retraining
 from driftline.learning.traces import traces_of
 from driftline.learning.trainee import Trainee, named, part
+from driftline.learning.trials import Canary, Watch
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
 from driftline.networks.edits import Edited, apply_all, parse_edits
@@ -87,6 +88,8 @@ class Learner:
         self.judged_at = self.anchored_at = 0
         self.is_ahead = self.is_on_trial = False
         self.retraining: Retraining | None = None
+        self.canary: Canary | None = None
+        self.watch: Watch | None = None
 
     @classmethod
     def create(
@@ -142,7 +145,7 @@ class Learner:
             fresh = [pair for pair, is_held in zip(valid, held, strict=True) if not is_held]
             quarantined = self._train(fresh, plan.updates)
             self.learned += len(valid)
-            decision = self._decision(latest, is_compared) if plan.publish else None
+            decision = self._taken_back() or (self._decision(latest, is_compared, plan) if plan.publish else None)
         return Outcome(scored, alarms, rejected, quarantined, decision)
 
     def _refused(self, items: Sequence[Item], numbers: Sequence[int]) -> dict[int, str]:
@@ -174,20 +177,26 @@ class Learner:
 
     def _score(self, valid: Sequence[tuple[int, Item]]) -> tuple[list[Alarm], int]:
         """Compares what was served with the labels: the prequential scores, and the detector."""
-        detector, alarms, scored = self.spec.recipe.detector, [], 0
+        detector, alarms, scored = self.spec.recipe.detector, [], []
         for n, item in valid:
-            if item.route != "live" or item.answer is None:
+            if item.answer is None:
                 continue
             error = self._served_error(item)
+            if self.canary is not None:
+                self.canary.observe(item, error)
+            if item.route != "live":
+                continue
             self.prequential.add(error)
-            scored += 1
+            scored.append((item, error))
             if detector.update(self.detector, error):
                 alarms.append(Alarm("drift", n, f"the error of what is served has risen ({detector.name})"))
+        if self.watch is not None:
+            self.watch.observe([item for item, _ in scored], [error for _, error in scored])
         if alarms:
             self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
             self.holdout.alarm()
             self.trainee.method.alarm(self.memory)
-        return alarms, scored
+        return alarms, len(scored)
 
     def _served_error(self, item: Item) -> float:
         assert item.answer is not None
@@ -241,8 +250,13 @@ class Learner:
         is_due = self.learned + arriving - self.judged_at >= gate.COMPARED_LABELS
         return is_due or not arriving or self.is_on_trial or self.learned < gate.FIRST_LABELS
 
-    def _decision(self, latest: Comparison | None, is_compared: bool) -> Decision:
-        """The gate over the present weights."""
+    def _decision(self, latest: Comparison | None, is_compared: bool, plan: Plan) -> Decision | None:
+        """The gate over the present weights; None where they wait for somebody or something else to decide."""
+        mode = self.spec.recipe.gate.mode
+        if mode == "manual":
+            return None
+        if mode == "canary" and self.learned >= gate.FIRST_LABELS:
+            return self._decide_canary(plan.version)
         if is_compared:
             return self._judge(latest, self.module)
         if not gate.is_finite(self.module):
@@ -260,6 +274,49 @@ class Learner:
         if self.learned - self.anchored_at >= gate.ANCHOR_LABELS or self.learned < gate.FIRST_LABELS:
             self.anchor, self.anchored_at = self.champion, self.learned
         return decision
+
+    def _decide_canary(self, version: int) -> Decision | None:
+        """Begins a canary where there is none, and ends one that has been labelled often enough."""
+        if self.canary is None:
+            if self.learned == self.judged_at or not gate.is_finite(self.module):
+                return None
+            needed, module = self.spec.recipe.gate.labels, copy.deepcopy(self.module)
+            self.canary, self.judged_at = Canary(version, module, self._width(module), needed), self.learned
+            return Decision(False, f"canary: judged at {needed} labels of its answers", canary="begun")
+        if not self.canary.is_due:
+            return None
+        decision, canary, self.canary = self.canary.decide(), self.canary, None
+        if decision.promoted:
+            self._watch(canary.version)
+            self.champion, self.is_ahead = canary.module, False
+        return dataclasses.replace(decision, canary="ended")
+
+    def promote(self, version: int) -> None:
+        """Makes the present weights the champion, as version ``version``, whatever the gate would say.
+
+        Raises:
+            InvalidInput: they are not finite.
+        """
+        if not gate.is_finite(self.module):
+            raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
+        self._watch(version)
+        self._crown()
+
+    def _watch(self, version: int) -> None:
+        """Lets the champion look over the shoulder of the version that takes its place."""
+        self.watch = Watch(version, self.spec, self.champion_classes, self.champion)
+
+    def _taken_back(self) -> Decision | None:
+        """Rolls back to the former champion, where what took its place has harmed."""
+        watch = self.watch
+        if watch is None or not (watch.has_harmed or watch.is_over):
+            return None
+        self.watch = None
+        if not watch.has_harmed:
+            return None
+        self.rollback(watch.spec, watch.classes, watch.module.state_dict())
+        reason = f"rolled back: version {watch.version} has harmed: {watch.comparison}"
+        return Decision(False, reason, watch.comparison.scores(), restored=True)
 
     def _refuse(self, decision: Decision) -> Decision:
         """Keeps the champion; where what is served has gone ahead of it, it is taken back."""
@@ -297,7 +354,7 @@ class Learner:
         bundle.load(module, weights)
         self._restart(spec, classes, module)
         self._crown()
-        self.retraining = None
+        self.retraining = self.canary = self.watch = None
 
     def _restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
         """Goes on from a former module. Memory and holdout count classes by their index: later ones stay known."""
@@ -361,8 +418,11 @@ class Learner:
         seed = self.seed + self.learned + 1
         self.retraining = Retraining(job, edited.spec, edited.classes, edited.module, both, epochs, seed)
 
-    def finish(self) -> Outcome:
+    def finish(self, version: int) -> Outcome:
         """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
+
+        Args:
+            version: the number that it gets when it is promoted.
 
         Raises:
             InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
@@ -382,6 +442,7 @@ class Learner:
         job.catch_up()
         decision = self._decide(None, job.trainee.module)
         if decision.promoted:
+            self._watch(version)
             self._take_over(job)
         self.retraining = None
         return Outcome(decision=decision)
@@ -434,6 +495,8 @@ class Learner:
             **named("memory", self.memory.tensors()),
             **named("holdout", self.holdout.tensors()),
             **(named("retraining", self.retraining.tensors()) if self.retraining else {}),
+            **(named("canary", self.canary.module.state_dict()) if self.canary else {}),
+            **(named("watch", self.watch.tensors()) if self.watch else {}),
         }
         data = {
             "spec": self.spec.model_dump(mode="json"),
@@ -452,6 +515,8 @@ class Learner:
             "detector": self.detector,
             "alarms": [alarm.as_json() for alarm in self.alarms],
             "retraining": self.retraining.data() if self.retraining else None,
+            "canary": self.canary.data() if self.canary else None,
+            "watch": self.watch.data() if self.watch else None,
         }
         return State({name: value.detach().clone() for name, value in tensors.items()}, copy.deepcopy(data))
 
@@ -475,6 +540,11 @@ class Learner:
             learner.retraining = Retraining.from_state(
                 part(tensors, "retraining"), data["retraining"], learner.factories
             )
+        if data["canary"] is not None:
+            module = learner._former(part(tensors, "canary"), data["canary"]["width"])
+            learner.canary = Canary(module=module, **data["canary"])
+        if data["watch"] is not None:
+            learner.watch = Watch.from_state(part(tensors, "watch"), data["watch"], learner.factories)
         return learner
 
     def _former(self, tensors: Mapping[str, Tensor], width: int) -> Served:

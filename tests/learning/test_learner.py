@@ -86,7 +86,7 @@ def test_it_goes_on_bit_for_bit_while_a_retrain_runs(played: tuple[Learner, list
         assert each.retraining is not None
         each.retraining.advance(2)
         play(each, items[140:240])
-        each.finish()
+        each.finish(2)
         play(each, items[240:])
     assert_same(one.state_dict(), other.state_dict())
     assert_same(restored(one).state_dict(), one.state_dict())
@@ -110,7 +110,7 @@ def test_torchs_own_chance_is_left_alone() -> None:
     one.retrain("job", {}, [], 1, [])
     assert one.retraining is not None
     one.retraining.advance(5)
-    one.finish()
+    one.finish(2)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -338,7 +338,7 @@ def test_rollback_brings_back_another_network() -> None:
     play(one, world(64))
     version = (one.spec, one.champion_classes, one.publishable())
     one.retrain("job", {"gate": {"mode": "off"}}, [{"type": "activation", "to": "prelu"}], 1, [])
-    one.finish()
+    one.finish(2)
     assert "network.relu1.weight" in one.publishable()
     one.rollback(*version)
     assert one.publishable().keys() == version[2].keys()
