@@ -50,7 +50,7 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
     The newest checkpoint that is whole is taken, else the one before, else version 1. Where none leads to the committed
     weights, an alarm says so, and the learner restarts from the live ones.
     """
-    await store.synchronize()
+    await store.connection.time()
     head = await store.history.head()
     paused = await store.is_paused()
     places = dict.fromkeys([head.checkpoint, head.older_checkpoint, None])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from driftline.doctor.finding import Finding, count_text, error, ok, time_text, warning
+from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.doctor.snapshot import Snapshot
 from driftline.settings import Settings
+from driftline.text import count_text, time_text
 
 LATE_SECONDS = 60.0
 NEARLY_FULL = 0.8
@@ -14,6 +15,11 @@ ALARMS = {
     "recovery_failed": "the findings about artifacts, log and steps say what is damaged; recovery went on without it",
     "step_failed": "look at that record and at the network's own code; the record was set aside",
     "command_failed": "mend what it says, and send the command again",
+    "disk": "make room on the disk of the artifacts, or mount it again; it ends by itself",
+    "log_gap": "the findings about the log say what is missing",
+    "store_lost": "restore the store, or restart Driftline to go on with what is there",
+    "trainer_failed": "the worker's log has more; it ends by itself when the model is learned again",
+    "writes_lost": "send again the labels of the moments before; set appendfsync always",
     "source": "mend the entries of that source, or DRIFTLINE_SOURCES",
 }
 

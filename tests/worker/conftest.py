@@ -89,7 +89,7 @@ class Bench:
         return trainer
 
     async def _is_done(self, store: ModelStore) -> bool:
-        head, newest = await store.history.head(), await store.newest()
+        head, newest = await store.history.head(), await store.log.newest()
         is_idle = not await store.pending() and not await store.history.running_jobs()
         return is_idle and head.offset == newest and await store.history.covering(newest) is not None
 
