@@ -43,6 +43,7 @@ class Worker:
         self.owner = settings.worker_id or secrets.token_hex(6)
         self.owned: dict[str, _Owned] = {}
         self._not_before: dict[str, float] = {}
+        self._troubles: dict[str, str] = {}
         self._look = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -127,7 +128,6 @@ class Worker:
             if await self._is_deleted(uid):
                 logger.info("model %s has been deleted", uid)
             else:
-                logger.error("model %s cannot be learned: %s", uid, error)
                 await self._give_up(uid, trainer, error)
         except Exception as error:  # One model's trouble must not end the others' learning.
             logger.exception("the trainer of model %s ended", uid)
@@ -147,11 +147,14 @@ class Worker:
 
     async def _give_up(self, uid: str, trainer: Trainer, error: Exception) -> None:
         self._not_before[uid] = time.monotonic() + RETRY_SECONDS
+        kind, why = "trainer_failed", f"{type(error).__name__}: {error}"
+        if isinstance(error, NotFound):
+            kind, why = "store_lost", f"the store has lost the head of the model; {RESTORE}"
+        if self._troubles.get(uid) != why:
+            self._troubles[uid] = why
+            logger.error("model %s cannot be learned: %s", uid, why)
         with contextlib.suppress(Unavailable):
-            if isinstance(error, NotFound):
-                await trainer.store.alarm("store_lost", f"the store has lost the head of the model; {RESTORE}")
-            else:
-                await trainer.store.alarm("trainer_failed", f"{type(error).__name__}: {error}")
+            await trainer.store.alarm(kind, why)
 
     async def _renew(self) -> None:
         """Keeps the leases; the time that compute takes does not matter to it."""

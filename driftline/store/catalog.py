@@ -157,7 +157,7 @@ class Catalog:
                 metrics, alarms, oldest, newest, learned_bytes = await pipe.execute()
         backlog = Backlog(
             records=max(0, model.last - model.head.offset),
-            bytes=max(0, int(newest[0][1][b"b"]) - int(learned_bytes or 0)) if newest else 0,
+            bytes=max(0, int(newest[0][1].get(b"b", 0)) - int(learned_bytes or 0)) if newest else 0,
             seconds=max(0.0, await self.connection.time() - int(oldest[0][1][b"t"]) / 1000)
             if oldest and model.waiting
             else 0.0,

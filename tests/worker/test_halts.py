@@ -57,9 +57,9 @@ async def until_alarm(store: ModelStore, trainer: Trainer, kind: str) -> str:
     return found[kind]
 
 
-async def is_calm(store: ModelStore) -> None:
+async def until_withdrawn(store: ModelStore, kind: str) -> None:
     async with asyncio.timeout(20):
-        while await alarms(store):
+        while kind in await alarms(store):
             await asyncio.sleep(0.01)
 
 
@@ -72,7 +72,7 @@ async def test_a_gap_halts_it_and_stops_feedback_until_the_log_is_whole(
         await store.log.append(labelled(64))
         await until_learned(store, trainer, 64)
         await asyncio.sleep(0.1)
-        with dying_wake(trainer):
+        with looking_away(trainer):
             await store.log.append(labelled(64, first=64))
             whole = await redis.dump(store.keys.log)
             await redis.xdel(store.keys.log, "100-0")
@@ -86,7 +86,7 @@ async def test_a_gap_halts_it_and_stops_feedback_until_the_log_is_whole(
         assert sum("is halted" in record.message for record in caplog.records) == 1, "it says so once"
         await redis.restore(store.keys.log, 0, whole, replace=True)
         await until_learned(store, trainer, 128)
-        await is_calm(store)
+        await until_withdrawn(store, "log_gap")
         assert [receipt.status for receipt in await store.log.append(labelled(1, first=500))] == ["queued"]
         await until_learned(store, trainer, 128)
     assert not [
@@ -95,7 +95,7 @@ async def test_a_gap_halts_it_and_stops_feedback_until_the_log_is_whole(
 
 
 @contextlib.contextmanager
-def dying_wake(trainer: Trainer):  # type: ignore[no-untyped-def]
+def looking_away(trainer: Trainer):  # type: ignore[no-untyped-def]
     """The trainer does not look meanwhile."""
     look = trainer.store.log.read
 
@@ -118,7 +118,7 @@ async def test_a_command_that_the_log_lacks_halts_it(bench: Bench) -> None:
         message = await until_alarm(store, trainer, "log_gap")
         assert "lacks the command 1" in message and "driftline doctor" in message
         await store.connection.redis.zrem(store.keys.pending, 1)
-        await is_calm(store)
+        await until_withdrawn(store, "log_gap")
         assert not trainer.is_halted
 
 
@@ -163,7 +163,7 @@ async def test_an_older_copy_of_the_store_halts_it_until_it_is_started_again(
         assert (await store.history.head()).learned == 64, "nothing is made up"
     store.connection.ends = Ends(store.connection.server)  # As in a process that has just started.
     async with training(bench, store) as trainer:
-        await is_calm(store)
+        await until_withdrawn(store, "store_lost")
         await store.log.append(labelled(64, first=200))
         await until_learned(store, trainer, 128)
 
@@ -183,6 +183,24 @@ async def test_a_store_that_lost_its_last_writes_is_followed_and_told(bench: Ben
         await store.log.append(labelled(64, first=200))
         await until_learned(store, trainer, 128)
         assert trainer.head.offset == 128
+
+
+async def test_an_older_copy_that_was_restored_while_nothing_ran_is_told_by_the_files(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(64))
+    await bench.train(store)
+    assert await alarms(store) == {}
+    saved = await copy(store)
+    await store.log.append(labelled(320, first=64))
+    await bench.train(store)
+    steps = (await store.history.head()).step
+    await put_back(store.connection, saved)
+    store.connection.ends = Ends(store.connection.server)
+    async with training(bench, store) as trainer:
+        message = await until_alarm(store, trainer, "store_older")
+        assert f"step {steps}" in message and "send them again" in message
+        await store.log.append(labelled(64, first=500))
+        await until_learned(store, trainer, 128)
 
 
 async def test_an_alarm_of_an_owner_before_is_withdrawn_when_its_condition_is_over(bench: Bench) -> None:

@@ -52,7 +52,10 @@ async def is_learned(store: ModelStore) -> bool:
     return (await store.history.head()).learned == 64
 
 
-async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench) -> None:
+async def test_a_lost_head_is_an_alarm_and_costs_no_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("worker.main.RETRY_SECONDS", 0.05)
     store = await bench.model()
     await store.log.append(labelled(64))
     folder = store.artifacts.root / store.uid
@@ -61,8 +64,9 @@ async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench) -> None:
     await store.connection.redis.delete(store.keys.head)
     before = {path.name for path in folder.iterdir()}
     async with working(bench):
-        await until(lambda: store.connection.redis.hlen(store.keys.alarms))
+        await until(lambda: store.connection.redis.hexists(store.keys.alarms, "store_lost"))
         await asyncio.sleep(1.0)
+    assert caplog.text.count("cannot be learned: the store has lost the head") == 1, "it is said once"
     assert {path.name for path in folder.iterdir()} == before
 
 
