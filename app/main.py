@@ -75,7 +75,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(Unavailable):
-            await services.recorder.synchronize()
+            await services.connection.time()
         running = [asyncio.create_task(task) for task in services.background()]
         try:
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,14 @@ class Publisher:
         """The blobs that a manifest keeps: itself, and its files."""
         manifest = bundle.decode(self.artifacts.get(self.uid, digest))
         return {digest, *(file.sha256 for file in manifest.files.values())}
+
+    def newest_step(self) -> int:
+        """The newest step that any file of the model is of; 0 where there is none."""
+        steps = [0]
+        for data in self.artifacts.texts(self.uid):
+            with contextlib.suppress(CorruptData):
+                steps.append(bundle.decode(data).step)
+        return max(steps)
 
     def _manifest(
         self, kind: Any, learner: Learner, at: Position, files: dict[str, bundle.File], **more: Any

@@ -50,9 +50,10 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
     The newest checkpoint that is whole is taken, else the one before, else version 1. Where none leads to the committed
     weights, an alarm says so, and the learner restarts from the live ones.
     """
-    await store.synchronize()
+    await store.connection.time()
     head = await store.history.head()
     paused = await store.is_paused()
+    await _compare_with_files(store, head)
     places = dict.fromkeys([head.checkpoint, head.older_checkpoint, None])
     for place in places:
         try:
@@ -64,6 +65,19 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
             await store.alarm("recovery_failed", error.message)
             logger.error("model %s: %s", store.uid, error)
     return Recovered(await _restart(store, compute, head), head, paused, is_restarted=True)
+
+
+async def _compare_with_files(store: ModelStore, head: Head) -> None:
+    """Files of steps that the store does not know tell that an older copy of it has been restored."""
+    newest = await asyncio.to_thread(store.publisher.newest_step)
+    # The files of a step are written before it is committed: those of one step may be there without it.
+    if newest > head.step + 1:
+        why = (
+            f"the store knows {head.step} steps and the files go up to step {newest}: an older copy of the store has been "
+            "restored; labels that were acknowledged after it are not in it, send them again"
+        )
+        logger.warning("model %s: %s", store.uid, why)
+        await store.alarm("store_older", why)
 
 
 async def _repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpoint | None) -> Learner:

@@ -37,14 +37,14 @@ class Feedback:
             check_kind(dict(scope["headers"]), b"application/json")
             items = _items(await read_body(receive))
             outcomes = await _append(services, scope["path_params"]["model"], items)
-            durability = await services.connection.durability.level()
+            lasts = await _lasts(services)
         except DriftlineError as error:
             await send_content(send, error_content(error))
             return
         answers = [_answer(outcome) for outcome in outcomes]
         accepted = sum(outcome.error is None for outcome in outcomes)
         if accepted:
-            content = json_content(202, {"accepted": accepted, "items": answers, "durability": durability})
+            content = json_content(202, {"accepted": accepted, "items": answers} | lasts)
         else:
             content = json_content(422, {"error": _none_accepted(outcomes, answers)})
         await send_content(send, content)
@@ -76,10 +76,10 @@ class FeedbackStream:
             return [{"status": "error", "error": lines.as_json()}]
         try:
             outcomes = await _append(services, name, lines)
-            durability = await services.connection.durability.level()
+            lasts = await _lasts(services)
         except DriftlineError as error:
             return [{"status": "error", "error": error.as_json()} for _ in lines]
-        return [_answer(outcome) | ({} if outcome.error else {"durability": durability}) for outcome in outcomes]
+        return [_answer(outcome) | ({} if outcome.error else lasts) for outcome in outcomes]
 
 
 class Receipt:
@@ -103,16 +103,14 @@ async def receipt(services: Services, uid: str, identifier: str) -> dict[str, An
         raise NotFound(
             f"there is no item {identifier!r}, or it is too old", code="unknown_item", field="id", value=identifier
         )
-    n = found[0]
-    history = services.history(uid)
-    exception = await history.exception(n)
-    if exception is not None:
-        state, reason = exception
+    if found.exception is not None:
+        state, reason = found.exception
         return {"id": identifier, "state": state, "reason": reason}
-    version = await history.covering(n)
+    history = services.history(uid)
+    version = await history.covering(found.n)
     if version is not None:
         return {"id": identifier, "state": "served", "version": version}
-    return {"id": identifier, "state": "learned" if (await history.head()).offset >= n else "queued"}
+    return {"id": identifier, "state": "learned" if (await history.head()).offset >= found.n else "queued"}
 
 
 def _items(body: bytes) -> list[msgspec.Raw]:
@@ -132,12 +130,20 @@ async def _append(services: Services, name: str, raw: list[Any]) -> list[feedbac
     try:
         outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
     except NotFound:
-        await services.catalog.uid(name)  # Says so where it is not the model that has gone but all that the store held.
+        await services.catalog.get(
+            name
+        )  # Says so where it is not the model that has gone but what the store held of it.
         raise
     reach("app.appended")
     if all(outcome.error is not None for outcome in outcomes):
         await services.catalog.uid(name)
     return outcomes
+
+
+async def _lasts(services: Services) -> dict[str, str]:
+    """What every acknowledgement says of how long it lasts."""
+    state = await services.connection.server.state()
+    return {"durability": state.durability} | ({"warning": state.warning} if state.warning else {})
 
 
 def _answer(outcome: feedback.Outcome) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from driftline.learning.learner import Learner
 from driftline.networks import bundle
 from driftline.publisher import Publisher
 from driftline.spec import ModelSpec, parse
+from driftline.store.backlog import Cap
 from driftline.store.catalog import Model
 from driftline.store.head import Version
 from driftline.store.keys import new_uid
@@ -125,7 +126,7 @@ async def versions(model: str, services: Has) -> dict[str, Any]:
             "model": "weather",
             "version": 2,
             "prequential": {"accuracy": 0.93, "count": 480, "window": {"accuracy": 0.95, "count": 480, "size": 1000}},
-            "lag": {"labels": 0, "seconds": 0.0},
+            "lag": {"labels": 0, "seconds": 0.0, "bytes": 0, "fullness": 0.0},
             "alarms": [],
         },
     ),
@@ -137,14 +138,22 @@ async def metrics(model: str, services: Has) -> dict[str, Any]:
 
 async def model_metrics(services: Services, model: Model) -> dict[str, Any]:
     """What the learner measures of a model, with its lag and alarms."""
-    learner, alarms, age = await services.catalog.measured(model)
+    learner, alarms, backlog = await services.catalog.measured(model)
+    cap = Cap.of(services.settings)
+    kinds = {alarm["kind"] for alarm in alarms}
+    standing = [{"kind": kind, "message": why} for kind, why in backlog.alarms(cap).items() if kind not in kinds]
     return {
         "model": model.name,
         "version": model.head.version,
         "learned": model.head.learned,
         **learner,
-        "lag": {"labels": model.waiting, "seconds": round(age, 3)},
-        "alarms": [*learner.get("alarms", []), *alarms],
+        "lag": {
+            "labels": model.waiting,
+            "seconds": round(backlog.seconds, 3),
+            "bytes": backlog.bytes,
+            "fullness": round(backlog.fullness(cap), 3),
+        },
+        "alarms": [*learner.get("alarms", []), *alarms, *standing],
     }
 
 

@@ -69,7 +69,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """A step with all that changes with it, atomically."""
+    """A step with all that changes with it, atomically. ``exceptions``: why records, by id, were not learned."""
 
     step: Step
     epoch: int
@@ -77,7 +77,7 @@ class Commit(msgspec.Struct, frozen=True):
     learned: int
     version: Version | None = None
     spec: dict[str, Any] | None = None
-    exceptions: dict[int, str] = {}
+    exceptions: dict[str, str] = {}
     jobs: list[Job] = []
     paused: bool | None = None
     metrics: dict[str, Any] | None = None
@@ -91,12 +91,15 @@ COMMITTED = [
     "versions",
     "coverage",
     "pending",
-    "exceptions",
     "jobs",
+    "ended",
     "progress",
     "metrics",
+    "log",
 ]
 """What a commit touches, in the order of ``commit.lua``."""
+KEEP_JOBS = 1000
+"""How many ended jobs can be asked for; older ones are forgotten."""
 
 
 class History:
@@ -124,17 +127,22 @@ class History:
         keys = self.keys
         answer = await self.connection.scripts.run(
             "commit",
-            [getattr(keys, noun) for noun in COMMITTED],
-            [_arguments(commit), self.connection.keys.hints, self.uid],
+            [getattr(keys, noun) for noun in COMMITTED] + [keys.item(identifier) for identifier in commit.exceptions],
+            [_arguments(commit), self.connection.keys.hints, self.uid, KEEP_JOBS, *commit.exceptions.values()],
         )
         _raise_for(answer, commit.step.k)
 
     async def checkpoint(self, checkpoint: Checkpoint, epoch: int, log_keep: int) -> None:
-        """Names the newest checkpoint, and trims log and steps behind the one before it."""
+        """Names the newest checkpoint, and trims log and steps behind the one before it.
+
+        Raises:
+            Fenced: another worker owns the model now.
+            CorruptData: the head is gone, or has not come as far.
+        """
         keys = self.keys
         answer = await self.connection.scripts.run(
             "checkpoint",
-            [keys.epoch, keys.head, keys.log, keys.steps, keys.commands, keys.pending, keys.exceptions, keys.last],
+            [keys.epoch, keys.head, keys.log, keys.steps, keys.commands, keys.pending, keys.last],
             [epoch, checkpoint.manifest, checkpoint.step, checkpoint.offset, log_keep],
         )
         _raise_for(answer, checkpoint.step)
@@ -176,15 +184,6 @@ class History:
         with store_errors():
             found = await self.connection.redis.zrange(self.keys.coverage, n, "+inf", byscore=True, offset=0, num=1)
         return int(found[0]) if found else None
-
-    async def exception(self, n: int) -> tuple[str, str] | None:
-        """Why record ``n`` was not learned: ``rejected`` or ``quarantined``, and the reason."""
-        with store_errors():
-            found = await self.connection.redis.hget(self.keys.exceptions, str(n))
-        if found is None:
-            return None
-        state, _, reason = found.decode().partition(":")
-        return state, reason
 
     async def job(self, identifier: str) -> Job | None:
         """A job that has begun, with the progress it has made; None before that."""
@@ -245,7 +244,6 @@ def _arguments(commit: Commit) -> bytes:
         "to": step.end,
         "record": _text(step),
         "learned": commit.learned,
-        "exceptions": {str(n): reason for n, reason in commit.exceptions.items()},
         "jobs": {job.id: _text(job) for job in commit.jobs},
     }
     if version is not None:

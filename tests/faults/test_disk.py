@@ -69,6 +69,7 @@ def check_learning_waits_and_all_else_goes_on(
         until(lambda: asker.versions and asker.versions[-1] > 1)
         with trouble:
             until(lambda: [line for line in instance.lines if "cannot" in line and "until the disk has room" in line])
+            until(lambda: "disk" in {alarm["kind"] for alarm in instance.client.metrics("weather")["alarms"]})
             acknowledged, answered = len(feeder.acknowledged), len(asker.versions)
             until(lambda: len(feeder.acknowledged) > acknowledged + 50 and len(asker.versions) > answered + 50)
             with pytest.raises(Unavailable) as refused:

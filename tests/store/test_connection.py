@@ -11,6 +11,7 @@ from driftline.errors import Unavailable
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
 from driftline.store.log import Log
+from driftline.store.server import Server
 from tests.conftest import free_port
 from tests.store.conftest import item
 
@@ -44,18 +45,17 @@ async def test_a_store_that_is_not_there_is_unavailable(scheme: str, prefix: str
         await connection.until_available(0.1)
     with pytest.raises(Unavailable):
         await Catalog(connection).names()
-    assert await connection.durability.level() == "unverified"
+    assert (await connection.server.state()).durability == "unverified"
     await connection.close()
 
 
 async def test_a_cluster_is_as_durable_as_its_least_durable_node(redis_cluster: str, prefix: str) -> None:
     connection = Connection(redis_cluster, prefix)
-    assert await connection.durability.level() == "everysec"
+    assert (await connection.server.state()).durability == "everysec"
     first, *_ = connection.redis.get_primaries()
     await connection.redis.config_set("appendonly", "no", target_nodes=first)
     try:
-        connection.durability = type(connection.durability)(connection.redis)
-        assert await connection.durability.level() == "none"
+        assert (await Server(connection.redis).state()).durability == "none"
     finally:
         await connection.redis.config_set("appendonly", "yes", target_nodes=first)
         await connection.close()
