@@ -289,6 +289,11 @@ def rollback(model: str, version: int) -> Call:
     return _post(_path(model, "rollback"), {"version": version})
 
 
+def promote(model: str) -> Call:
+    """Make what has been learned the live version, whatever the gate says."""
+    return _post(_path(model, "promote"), {})
+
+
 def pause(model: str) -> Call:
     """Stop learning; feedback waits in the log."""
     return _post(_path(model, "pause"), {})

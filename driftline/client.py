@@ -163,6 +163,10 @@ class Client:
         """Publish an older version's weights as the next version."""
         return cast(dict[str, Any], self._send(calls.rollback(model, version)))
 
+    def promote(self, model: str) -> dict[str, Any]:
+        """Make what has been learned the live version, whatever the gate says."""
+        return cast(dict[str, Any], self._send(calls.promote(model)))
+
     def pause(self, model: str) -> dict[str, Any]:
         """Stop learning; feedback waits in the log."""
         return cast(dict[str, Any], self._send(calls.pause(model)))
@@ -316,6 +320,10 @@ class AsyncClient:
     async def rollback(self, model: str, version: int) -> dict[str, Any]:
         """Publish an older version's weights as the next version."""
         return cast(dict[str, Any], await self._send(calls.rollback(model, version)))
+
+    async def promote(self, model: str) -> dict[str, Any]:
+        """Make what has been learned the live version, whatever the gate says."""
+        return cast(dict[str, Any], await self._send(calls.promote(model)))
 
     async def pause(self, model: str) -> dict[str, Any]:
         """Stop learning; feedback waits in the log."""

@@ -28,15 +28,28 @@ async def slice_of(trainer: Trainer) -> bool:
     retraining = trainer.learner.retraining
     if retraining is None:
         return False
+    is_manual = trainer.learner.spec.recipe.gate.mode == "manual"
+    if is_manual and retraining.is_waiting:
+        return False
     try:
         await trainer.compute(_advance, retraining)
-        if retraining.is_done:
+        if retraining.is_done and is_manual:
+            retraining.is_waiting = True
+            await trainer.store.history.report_progress(retraining.job, 1.0)
+        elif retraining.is_done:
             await _finish(trainer, retraining.job)
         else:
             await trainer.store.history.report_progress(retraining.job, retraining.progress)
     except _Failed as failure:
         await _abandon(trainer, retraining.job, failure.reason)
     return True
+
+
+def waiting(trainer: Trainer, command: Command) -> str | None:
+    """The job that is done and waits for a promotion, if ``command`` is one."""
+    retraining = trainer.learner.retraining
+    is_met = command.kind == "promote" and retraining is not None and retraining.is_done
+    return retraining.job if is_met and retraining else None
 
 
 class _Failed(Exception):
@@ -63,7 +76,8 @@ def _guarded(function: Callable[[], T]) -> T:
 async def _finish(trainer: Trainer, job: str) -> None:
     """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
     try:
-        outcome = await trainer.compute(_guarded, trainer.learner.finish)
+        number = trainer.head.newest + 1
+        outcome = await trainer.compute(_guarded, lambda: trainer.learner.finish(number))
     except _Failed:
         await trainer.recover()
         raise
@@ -72,7 +86,9 @@ async def _finish(trainer: Trainer, job: str) -> None:
     assert decision is not None
     report = {"reason": decision.reason, "scores": dict(decision.scores)}
     done = Job(job, "succeeded", 1.0, decision.promoted, report=report)
-    await trainer.commit(Plan(finish=job), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted))
+    await trainer.commit(
+        Plan(finish=job, version=number), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
+    )
     await trainer.checkpoint()
 
 

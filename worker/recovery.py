@@ -100,9 +100,9 @@ async def _apply(store: ModelStore, compute: Compute, learner: Learner, step: St
     if plan.set_aside is not None:
         return
     if plan.command is not None:
-        await _carry_out_again(store, learner, plan.command, step.start)
+        await _carry_out_again(store, learner, plan.command, step)
     elif plan.finish is not None:
-        await compute(learner.finish)
+        await compute(learner.finish, plan.version)
     elif plan.abandon is not None:
         learner.cancel()
     else:
@@ -117,11 +117,11 @@ async def _learn_again(store: ModelStore, compute: Compute, learner: Learner, st
     await compute(learner.learn, [item for _, item in items], [n for n, _ in items], step.plan)
 
 
-async def _carry_out_again(store: ModelStore, learner: Learner, n: int, offset: int) -> None:
+async def _carry_out_again(store: ModelStore, learner: Learner, n: int, step: Step) -> None:
     entry = await store.log.get(n)
     if entry is None or not isinstance(entry.record, Command):
         raise CorruptData(f"the command {n} is missing in the log", code="log_gap", n=n)
-    await carry_out(store, learner, entry.record, offset)
+    await carry_out(store, learner, entry.record, step.start, step.plan)
 
 
 def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:

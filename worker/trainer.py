@@ -20,7 +20,7 @@ from driftline.learning.pace import updates_for
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
 from driftline.store.backlog import RESTORE
-from driftline.store.head import Commit, Job, Step, Version
+from driftline.store.head import Commit, Job, Step, Version, moved
 from driftline.store.lease import Lease
 from driftline.store.log import Entry
 from worker import jobs
@@ -155,7 +155,7 @@ class Trainer:
         if not did_learn and self._may_try_again():
             # One that the gate has rejected would be rejected again: it replays first.
             updates = self.learner.spec.recipe.updates if self._retry_seconds else 0
-            await self._step([], Plan(updates=updates, publish=True), self.head.offset)
+            await self._step([], self._plan(updates, publish=True), self.head.offset)
         if self._is_checkpoint_due():
             await self.checkpoint()
         return did_obey or did_learn or did_retrain
@@ -178,10 +178,13 @@ class Trainer:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
             has_backlog = newest - batch[-1].n > recipe.batch_size
             updates = updates_for(recipe, len(batch), has_backlog)
-            plan = Plan(updates=updates, publish=not entries and self.publishing.is_open)
+            plan = self._plan(updates, publish=not entries and self.publishing.is_open)
             await self._step(batch, plan, batch[-1].n)
         self._look_at_oldest([])
         return True
+
+    def _plan(self, updates: int, publish: bool) -> Plan:
+        return Plan(updates=updates, publish=publish, version=self.head.newest + 1)
 
     async def _step(self, batch: list[Entry], plan: Plan, end: int) -> None:
         """Learns a batch and commits what came of it."""
@@ -225,8 +228,9 @@ class Trainer:
     async def _carry_out(self, n: int, command: Command) -> None:
         if command.kind == "cancel":
             await jobs.cancel_waiting(self, command.arguments["job"])
+        plan = Plan(command=n, version=self.head.newest + 1, finish=jobs.waiting(self, command))
         try:
-            effect = await carry_out(self.store, self.learner, command, self.head.offset)
+            effect = await carry_out(self.store, self.learner, command, self.head.offset, plan)
         except REFUSALS as error:
             await self.refuse(n, command, error.message)
             return
@@ -237,7 +241,7 @@ class Trainer:
             await self.recover()
             await self.refuse(n, command, _reason(error))
             return
-        await self.commit(Plan(command=n), Outcome(), effect=effect)
+        await self.commit(plan, Outcome(), effect=effect)
         if effect.needs_checkpoint:
             await self.checkpoint()
 
@@ -262,10 +266,12 @@ class Trainer:
 
         A store that does not answer is waited for: a step that is computed is either committed or lost with this process.
         """
-        effect = effect or Effect()
+        effect, decision = effect or Effect(), outcome.decision
         begin = time.monotonic()
         at = Position(self.head.step + 1, self.head.offset if end is None else end)
         version = await self._publish(outcome, effect, at)
+        is_canary = decision is not None and decision.canary == "begun"
+        is_taken_back = decision is not None and decision.restored
         step = Step(
             k=at.step,
             start=self.head.offset,
@@ -273,7 +279,7 @@ class Trainer:
             plan=plan,
             digest=await self.compute(self.learner.digest),
             version=version.version if version else None,
-            decision=outcome.decision.as_json() if outcome.decision else None,
+            decision=decision.as_json() if decision else None,
         )
         ids = {entry.n: entry.record.id for entry in batch}
         commit = Commit(
@@ -282,7 +288,9 @@ class Trainer:
             token=f"{self.lease.owner}:{self.lease.epoch}:{at.step}",
             learned=sum(isinstance(entry.record, Item) for entry in batch),
             version=version,
-            spec=self.learner.spec.model_dump(mode="json") if effect.is_new_spec else None,
+            share=self.learner.spec.recipe.gate.share if is_canary else None,
+            ends_canary=decision is not None and decision.canary == "ended",
+            spec=self.learner.spec.model_dump(mode="json") if effect.is_new_spec or is_taken_back else None,
             exceptions={
                 **{ids[n]: f"rejected:{why}" for n, why in outcome.rejected.items()},
                 **{ids[n]: f"quarantined:{why}" for n, why in outcome.quarantined.items()},
@@ -300,40 +308,43 @@ class Trainer:
 
     async def _publish(self, outcome: Outcome, effect: Effect, at: Position) -> Version | None:
         decision, head = outcome.decision, self.head
-        if effect.publish is None and (decision is None or not (decision.promoted or decision.restored)):
+        if effect.publish is None and (decision is None or not decision.publishes):
             return None
         reason = effect.publish or (decision.reason if decision else "")
         scores = decision.scores if decision else {}
-        arguments = (self.learner, head.version + 1, head.version, at, reason, scores)
+        if decision is not None and decision.canary == "ended":
+            assert head.canary is not None
+            number = head.canary.version
+            canary = await self._insist(lambda: self.store.history.version(number))
+            return msgspec.structs.replace(canary, reason=reason, scores=scores)
+        is_canary = decision is not None and decision.canary == "begun"
+        arguments = (self.learner, head.newest + 1, head.version, at, reason, scores, is_canary)
         version = await self._insist(lambda: self.compute(self.store.publisher.version, *arguments))
         reach("trainer.published")
         return version
 
     def _stand_behind(self, commit: Commit, outcome: Outcome, seconds: float) -> None:
-        step, version, head = commit.step, commit.version, self.head
-        self.head = msgspec.structs.replace(
-            head,
-            version=version.version if version else head.version,
-            manifest=version.manifest if version else head.manifest,
-            step=step.k,
-            offset=step.end,
-            learned=head.learned + commit.learned,
-        )
+        version, self.head = commit.version, moved(self.head, commit)
         self.paused = self.paused if commit.paused is None else commit.paused
-        if version is not None:
+        if version is not None and commit.share is None:
             self.publishing.spent(seconds)
             self.is_unpublished, self._retry_seconds, self._retry_at = False, 0.0, 0.0
             return
         self.is_unpublished |= commit.learned > 0
-        if outcome.decision is not None:
+        if outcome.decision is not None and outcome.decision.canary is None:
             # Labels are served once a candidate that holds them passes: it is tried again, ever less often.
             longer = max(self.learner.spec.recipe.trigger.seconds, 2 * self._retry_seconds, 0.1)
             self._retry_seconds = min(LONGEST_RETRY_SECONDS, longer)
             self._retry_at = time.monotonic() + self._retry_seconds
 
+    @property
+    def _has_candidate(self) -> bool:
+        """Whether labels are learned that no version covers, and the gate may be asked at any time."""
+        is_asked = self.learner.spec.recipe.gate.mode in ("auto", "off")
+        return self.is_unpublished and is_asked and not self.paused
+
     def _may_try_again(self) -> bool:
-        """Whether labels are learned that no version covers, and it is time for another candidate."""
-        return self.is_unpublished and not self.paused and self._seconds_to_retry() <= 0
+        return self._has_candidate and self._seconds_to_retry() <= 0
 
     def _seconds_to_retry(self) -> float:
         return max(self._retry_at, self.publishing.due_at) - time.monotonic()
@@ -400,7 +411,7 @@ class Trainer:
         times = []
         if self._oldest and not self.paused:
             times.append(self._trigger_seconds())
-        if self.is_unpublished and not self.paused:
+        if self._has_candidate:
             times.append(self._seconds_to_retry())
         if self.head.step > self._checkpointed_step:
             times.append(self._seconds_to_checkpoint())

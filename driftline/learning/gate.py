@@ -36,6 +36,11 @@ class Decision:
     restored: bool = False
     canary: Literal["begun", "ended"] | None = None
 
+    @property
+    def publishes(self) -> bool:
+        """Whether a version comes of it."""
+        return self.promoted or self.restored or self.canary == "begun"
+
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "scores": dict(self.scores)}
 

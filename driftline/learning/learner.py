@@ -368,8 +368,12 @@ class Learner:
 
     @property
     def champion_classes(self) -> list[int | str]:
-        """The classes that the champion answers: those of the learner, up to its width."""
-        return self.classes[: self._width(self.champion)]
+        """The classes that the champion answers."""
+        return self.classes_of(self.champion)
+
+    def classes_of(self, module: Served) -> list[int | str]:
+        """The classes that a present or former module answers: those of the learner, up to its width."""
+        return self.classes[: self._width(module)]
 
     def change_recipe(self, changes: Mapping[str, Any]) -> None:
         """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit."""
@@ -418,11 +422,12 @@ class Learner:
         seed = self.seed + self.learned + 1
         self.retraining = Retraining(job, edited.spec, edited.classes, edited.module, both, epochs, seed)
 
-    def finish(self, version: int) -> Outcome:
+    def finish(self, version: int, is_promoted: bool = False) -> Outcome:
         """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
 
         Args:
             version: the number that it gets when it is promoted.
+            is_promoted: an admin has decided already.
 
         Raises:
             InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
@@ -440,7 +445,7 @@ class Learner:
             job.trainee.replace(edited.spec, edited.module, edited.kept)
             job.classes = edited.classes
         job.catch_up()
-        decision = self._decide(None, job.trainee.module)
+        decision = Decision(True, "promoted") if is_promoted else self._decide(None, job.trainee.module)
         if decision.promoted:
             self._watch(version)
             self._take_over(job)

@@ -18,7 +18,10 @@ MOST_ARRIVED = 20_000
 
 
 class Retraining:
-    """Goes ``epochs`` times through its examples, an update at a time; ``arrived`` is what the stream has learned meanwhile."""
+    """Goes ``epochs`` times through its examples, an update at a time; ``arrived`` is what the stream has learned meanwhile.
+
+    ``is_waiting``: it is done, and it has been said that it waits for a promotion.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Retraining:
         self.arrived = examples.take(slice(0, 0))
         self.total = epochs * math.ceil(len(examples) / self.batch_size)
         self.done = 0
+        self.is_waiting = False
 
     @property
     def batch_size(self) -> int:

@@ -86,14 +86,18 @@ class Catalog:
             raise Conflict(f"there is already a model {name!r}", code="model_exists", field="name", value=name)
         await self.hint(uid)
 
-    async def live_versions(self, uids: Sequence[str]) -> dict[str, int | None]:
-        """The live version of each model, asked all at once; None for one that is gone."""
+    async def live_versions(self, uids: Sequence[str]) -> dict[str, tuple[int | None, int | None]]:
+        """The live version of each model and its canary, asked all at once; None where there is none."""
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 for uid in uids:
-                    pipe.hget(self.connection.keys.of(uid).head, "version")
+                    pipe.hmget(self.connection.keys.of(uid).head, "version", "canary")
                 found = await pipe.execute()
-        return {uid: int(version) if version else None for uid, version in zip(uids, found, strict=True)}
+
+        def number(text: bytes | None) -> int | None:
+            return int(text) if text else None
+
+        return {uid: (number(live), number(canary)) for uid, (live, canary) in zip(uids, found, strict=True)}
 
     async def log_ends(self, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """The newest record of each model's log, and how many commands wait, asked all at once."""

@@ -20,8 +20,19 @@ class Checkpoint(msgspec.Struct, frozen=True):
     offset: int
 
 
+class Canary(msgspec.Struct, frozen=True):
+    """A version that answers the ``share`` of the traffic beside the live one."""
+
+    version: int
+    manifest: str
+    share: float
+
+
 class Head(msgspec.Struct, frozen=True):
-    """The version now live, and how far the learner has come. ``learned`` counts items, ``offset`` numbers records."""
+    """The version now live, and how far the learner has come. ``learned`` counts items, ``offset`` numbers records.
+
+    ``newest`` is the highest number that a version has had: the live one's, unless there is or was a canary since.
+    """
 
     version: int
     manifest: str
@@ -30,6 +41,8 @@ class Head(msgspec.Struct, frozen=True):
     learned: int
     checkpoint: Checkpoint | None
     older_checkpoint: Checkpoint | None
+    newest: int
+    canary: Canary | None = None
 
 
 class Version(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,13 +82,18 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """A step with all that changes with it, atomically. ``exceptions``: why records, by id, were not learned."""
+    """A step with all that changes with it, atomically.
+
+    ``version`` goes live; with a ``share`` it becomes the canary instead. ``exceptions``: why records, by id, were not learned.
+    """
 
     step: Step
     epoch: int
     token: str
     learned: int
     version: Version | None = None
+    share: float | None = None
+    ends_canary: bool = False
     spec: dict[str, Any] | None = None
     exceptions: dict[str, str] = {}
     jobs: list[Job] = []
@@ -225,6 +243,33 @@ def parse_head(fields: dict[bytes, bytes]) -> Head:
         learned=int(fields[b"learned"]),
         checkpoint=_checkpoint(fields, b"checkpoint", b"checkpoint_"),
         older_checkpoint=_checkpoint(fields, b"older_checkpoint", b"older_"),
+        newest=int(fields.get(b"newest", fields[b"version"])),
+        canary=_canary(fields),
+    )
+
+
+def _canary(fields: dict[bytes, bytes]) -> Canary | None:
+    if b"canary" not in fields:
+        return None
+    return Canary(int(fields[b"canary"]), fields[b"canary_manifest"].decode(), float(fields[b"share"]))
+
+
+def moved(head: Head, commit: Commit) -> Head:
+    """The head behind a commit, as ``commit.lua`` leaves it."""
+    version, share = commit.version, commit.share
+    is_live = version is not None and share is None
+    canary = None if commit.ends_canary or is_live else head.canary
+    if version is not None and share is not None:
+        canary = Canary(version.version, version.manifest, share)
+    return msgspec.structs.replace(
+        head,
+        version=version.version if version is not None and is_live else head.version,
+        manifest=version.manifest if version is not None and is_live else head.manifest,
+        step=commit.step.k,
+        offset=commit.step.end,
+        learned=head.learned + commit.learned,
+        newest=version.version if version is not None else head.newest,
+        canary=canary,
     )
 
 
@@ -248,6 +293,9 @@ def _arguments(commit: Commit) -> bytes:
     }
     if version is not None:
         arguments |= {"version": version.version, "manifest": version.manifest, "summary": _text(version)}
+        arguments |= {"covers": version.offset} | ({} if commit.share is None else {"share": commit.share})
+    if commit.ends_canary:
+        arguments["ends_canary"] = True
     if step.plan.command is not None:
         arguments["command"] = step.plan.command
     if commit.spec is not None:

@@ -36,7 +36,7 @@ async def test_many_models_are_asked_at_once(connection: Connection) -> None:
         await log.append([*(item(str(row)) for row in range(index)), Command("x", "pause")])
     assert [model.uid for model in await catalog.models()] == uids
     assert [model.waiting for model in await catalog.models()] == list(range(20))
-    assert await catalog.live_versions([*uids, "gone"]) == dict.fromkeys(uids, 1) | {"gone": None}
+    assert await catalog.live_versions([*uids, "gone"]) == dict.fromkeys(uids, (1, None)) | {"gone": (None, None)}
     assert await catalog.log_ends(uids) == {uid: (index + 1, 1) for index, uid in enumerate(uids)}
 
 

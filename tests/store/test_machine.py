@@ -61,7 +61,7 @@ class Expected:
         self.numbers: dict[str, int] = {}
         self.pending: set[int] = set()
         self.sources: dict[str, str] = {}
-        self.head = Head(1, first.manifest, 0, 0, 0, None, None)
+        self.head = Head(1, first.manifest, 0, 0, 0, None, None, 1)
         self.steps: list[Step] = []
         self.published = [first]
         self.kept = {1: first}

@@ -17,11 +17,17 @@ local newest = redis.call('XRANGE', KEYS[12], c.to .. '-0', c.to .. '-0')[1]
 for i = 1, newest and #newest[2] or 0, 2 do
   if newest[2][i] == 'b' then redis.call('HSET', KEYS[3], 'bytes', newest[2][i + 1]) end
 end
+if c.ends_canary or (c.version and not c.share) then redis.call('HDEL', KEYS[3], 'canary', 'canary_manifest', 'share') end
 if c.version then
-  redis.call('HSET', KEYS[3], 'version', c.version, 'manifest', c.manifest)
+  redis.call('HSET', KEYS[3], 'newest', c.version)
   redis.call('HSET', KEYS[5], c.version, c.summary)
+end
+if c.share then
+  redis.call('HSET', KEYS[3], 'canary', c.version, 'canary_manifest', c.manifest, 'share', c.share)
+elseif c.version then
+  redis.call('HSET', KEYS[3], 'version', c.version, 'manifest', c.manifest)
   -- Of several versions at one offset the first covers it.
-  if redis.call('ZCOUNT', KEYS[6], c.to, '+inf') == 0 then redis.call('ZADD', KEYS[6], c.to, c.version) end
+  if redis.call('ZCOUNT', KEYS[6], c.covers, '+inf') == 0 then redis.call('ZADD', KEYS[6], c.covers, c.version) end
   redis.call('ZREMRANGEBYRANK', KEYS[6], 0, -10001)
 end
 if c.spec then redis.call('HSET', KEYS[1], 'spec', c.spec) end
