@@ -20,8 +20,8 @@ from driftline.learning.metrics import Prequential
 from driftline.learning.retraining import Retraining
 from driftline.learning.trainee import Trainee, named, part
 from driftline.networks import bundle
-from driftline.networks.build import Served, build
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.networks.build import Served, build, example_rows
+from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.networks.edits.add_classes import AddClasses
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, Recipe, parse
@@ -306,7 +306,9 @@ class Learner:
             InvalidInput: the recipe or an edit does not fit.
         """
         spec = changed_recipe(self.spec, recipe)
-        edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)))
+        sources = Sources(inputs=self.memory.examples.inputs)
+        edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)), sources)
+        _check_classes_stay(self.classes, edited)
         refused = self._refused(examples, range(len(examples)))
         usable = [item for n, item in enumerate(examples) if n not in refused and not self._is_held_out(item)]
         known = [
@@ -473,4 +475,12 @@ def check_retrain(
     changed = changed_recipe(spec, recipe)
     parsed = parse_edits(edits)
     if parsed:
-        apply_all(parsed, Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0)))
+        before = Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0))
+        _check_classes_stay(classes, apply_all(parsed, before, Sources(inputs=example_rows(spec))))
+
+
+def _check_classes_stay(classes: Sequence[int | str], edited: Edited) -> None:
+    """Memory, holdout and champion count classes by their index, and a job's must count as they do."""
+    if edited.class_indices(classes) != list(range(len(classes))):
+        message = "edits: a model that learns cannot lose a class yet; rows of it are in its memory and holdout"
+        raise InvalidInput(message, field="edits", value=[name for name in classes if name not in edited.classes])

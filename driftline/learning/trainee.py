@@ -110,7 +110,7 @@ def _carried(before: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], kep
     for key, value in before.items():
         owner, _, quantity = key.rpartition(".")
         owned.setdefault(owner, {})[quantity] = value
-    found: dict[str, Tensor] = {}
+    found = dict(owned.get("", {}))  # What belongs to no parameter.
     for block in kept:
         for quantity, value in owned.get(block.old, {}).items():
             key = f"{block.new}.{quantity}"

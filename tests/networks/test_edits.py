@@ -157,6 +157,7 @@ def test_edits_follow_one_another_and_what_they_keep_adds_up() -> None:
     assert_its_spec_builds_it(after)
 
 
+OWN = {"layers": [{"type": "linear", "features": 2}, {"type": "relu", "name": "relu1"}], "output": "own"}
 FITTING = {"type": "activation", "to": "tanh"}
 MLP = {"preset": "mlp", "hidden": [3]}
 
@@ -171,11 +172,45 @@ MLP = {"preset": "mlp", "hidden": [3]}
         ({"type": "add_classes", "classes": ["a"]}, {"classes": ["a", "b"]}, "there is a class 'a' already"),
         ({"type": "add_classes", "classes": ["x", "x"]}, {}, "there is a class 'x' already"),
         ({"type": "add_classes", "classes": ["a"]}, {"task": "regression", "classes": None}, "has no classes"),
+        ({"type": "add_classes", "classes": ["a"]}, {"network": OWN}, "its own output"),
+        ({"type": "remove_classes", "classes": [7]}, {}, "there is no class 7"),
+        ({"type": "remove_classes", "classes": ["a", "b"]}, {"classes": ["a", "b"]}, "no class would be left"),
+        ({"type": "remove_classes", "classes": ["a"]}, {"task": "regression", "classes": None}, "has no classes"),
+        ({"type": "replace_head"}, {"network": OWN}, "its own output"),
+        ({"type": "concatenate", "branch": [{"type": "linear", "features": 2}]}, {"network": OWN}, "its own output"),
         (
-            {"type": "add_classes", "classes": ["a"]},
-            {"network": {"layers": [{"type": "linear", "features": 2}, {"type": "relu"}], "output": "own"}},
-            "its own output",
+            {"type": "concatenate", "branch": [{"type": "conv2d", "channels": 2}]},
+            {},
+            "branch1.0 (conv2d1): it cannot take",
         ),
+        ({"type": "widen", "layer": "linear9", "features": 9}, {}, "there is no layer 'linear9'; there are flatten1"),
+        ({"type": "widen", "layer": "linear1", "features": 3}, {}, "'linear1' has 3 units, and 3 are no more"),
+        ({"type": "widen", "layer": "relu1", "features": 9}, {}, "a Tanh has no units of its own"),
+        (
+            {"type": "widen", "layer": "linear1", "features": 9},
+            {"network": OWN},
+            "the network, which has its own output",
+        ),
+        ({"type": "prune", "layer": "linear1", "units": [3]}, {}, "has no unit 3; they are numbered from 0 to 2"),
+        ({"type": "prune", "layer": "linear1", "units": [0, 1, 2]}, {}, "at least one goes, one stays"),
+        ({"type": "prune", "layer": "linear1", "fraction": 0.1}, {}, "at least one goes, one stays"),
+        ({"type": "merge_units", "layer": "linear1"}, {}, "no two units of 'linear1' have the same weights"),
+        ({"type": "merge", "layers": ["linear1", "relu1"]}, {}, "a Linear and a Tanh do not make one layer"),
+        ({"type": "merge", "layers": ["relu1", "linear1"]}, {}, "'linear1' does not stand right behind 'relu1'"),
+        ({"type": "merge", "layers": ["linear1", "linear1"]}, {}, "does not stand right behind"),
+        ({"type": "remove", "layer": "linear1"}, {}, "the shapes do not meet: output.weight is [2, 3]"),
+        ({"type": "insert", "after": "relu1", "layer": {"type": "linear", "features": 4}}, {}, "must keep theirs"),
+        ({"type": "insert", "after": "relu1", "layer": {"type": "max_pool"}}, {}, "it cannot take rows of shape [3]"),
+        ({"type": "insert", "layer": {"type": "relu", "name": "linear1"}}, {}, "two layers are named 'linear1'"),
+        ({"type": "freeze", "layers": ["relu1"]}, {}, "'relu1' has no weights"),
+        ({"type": "freeze"}, {"network": OWN}, "nothing would be left to train"),
+        ({"type": "adapter", "rank": 4}, {}, "an adapter of rank 4 is more than its weight has: 3"),
+        ({"type": "adapter", "rank": 1, "layers": ["relu1"]}, {}, "'relu1' takes no adapter"),
+        ({"type": "merge_adapters"}, {}, "no layer has an adapter"),
+        ({"type": "average", "versions": [1]}, {}, "no kept version can be read here"),
+        ({"type": "reinitialise", "layers": ["relu1"]}, {}, "'relu1' has no weights of its own"),
+        ({"type": "reinitialise", "units": "dead"}, {}, "no rows are known here"),
+        ({"type": "reinitialise", "layers": ["linear1"], "units": [5]}, {}, "has no unit 5"),
     ],
 )
 def test_what_does_not_fit_is_named_by_its_index(edit: dict[str, Any], changes: dict[str, Any], reason: str) -> None:

@@ -91,7 +91,7 @@ class Edit(Part):
         edit = self.resolved(draft)
         draft.restructure(edit)
         edit.fill(draft)
-        return draft.finish(edit.keeps_function)
+        return draft.finish(self.keeps_function)
 
 
 EDITS = Registry(Edit, __name__, tag="type")
