@@ -25,6 +25,7 @@ from driftline.learning.losses import LOSSES, Loss
 from driftline.learning.memories import MEMORIES, MemoryPolicy
 from driftline.learning.optimizers import Optimizer
 from driftline.learning.strategies import STRATEGIES, Strategy
+from driftline.networks.edits import EDITS, Edit
 from driftline.networks.layers import LAYERS, Layer
 from driftline.networks.presets import Preset
 from driftline.records import Label
@@ -34,12 +35,13 @@ SINGLE_INPUT = "inputs"
 
 if TYPE_CHECKING:
     DetectorField: TypeAlias = Detector
+    EditField: TypeAlias = Edit
     LayerField: TypeAlias = Layer
     LossField: TypeAlias = Loss
     MemoryField: TypeAlias = MemoryPolicy
     StrategyField: TypeAlias = Strategy
 else:
-    DetectorField, LayerField = DETECTORS.field(), LAYERS.field()
+    DetectorField, EditField, LayerField = DETECTORS.field(), EDITS.field(), LAYERS.field()
     LossField, MemoryField, StrategyField = LOSSES.field(), MEMORIES.field(), STRATEGIES.field()
 
 
@@ -62,25 +64,31 @@ class TensorSpec(Frozen):
 
 
 class Layers(Frozen):
-    """A network given layer by layer. ``output``: ``task`` appends the layer that the task needs, ``own`` does not."""
+    """A network given layer by layer. ``output``: ``task`` appends the layer that the task needs, ``own`` does not.
+
+    ``branches`` are layers beside these, on the same rows; the output takes what all of them give.
+    """
 
     layers: list[LayerField] = Field(max_length=1000)
+    branches: dict[Annotated[str, Field(pattern=r"^branch[1-9]\d{0,3}$")], list[LayerField]] = {}
     output: Literal["task", "own"] = "task"
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Layers:
-        names = [layer.name for layer in self.layers if layer.name]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two layers are named {name!r}")
+        for layers in (self.layers, *self.branches.values()):
+            names = [layer.name for layer in layers if layer.name]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two layers are named {name!r}")
         return self
 
 
 class Factory(Frozen):
-    """A user's own ``nn.Module``: ``package.module:function``, called with ``arguments``."""
+    """A user's own ``nn.Module``: ``package.module:function``, called with ``arguments``, and the ``edits`` made since."""
 
     factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     arguments: dict[str, Any] = {}
+    edits: list[EditField] = []
     output: Literal["task", "own"] = "task"
 
 
@@ -255,7 +263,7 @@ def parse(kind: type[T], value: Any) -> T:
 def invalid(error: ValidationError, value: Any) -> InvalidInput:
     """A pydantic error over ``value`` in Driftline's words."""
     first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(_path(first["loc"], value))
+    field = ".".join(_path(first["loc"], value, first["type"] == "missing"))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return InvalidInput(f"{field}: it is missing", field=field)
@@ -266,13 +274,13 @@ def invalid(error: ValidationError, value: Any) -> InvalidInput:
     )
 
 
-def _path(location: tuple[int | str, ...], value: Any) -> Iterator[str]:
+def _path(location: tuple[int | str, ...], value: Any, is_missing: bool) -> Iterator[str]:
     """A location without the names that pydantic gives to the members of a union."""
     for index, part in enumerate(location):
         is_last = index == len(location) - 1
         if isinstance(value, list) and isinstance(part, int):
             value = value[part]
-        elif isinstance(value, dict) and (part in value or is_last):
+        elif isinstance(value, dict) and (part in value or (is_last and is_missing)):
             value = value.get(part)
         else:
             continue

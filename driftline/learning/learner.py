@@ -18,14 +18,14 @@ from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison, Decision
 from driftline.learning.memory import Holdout, Memory
 from driftline.learning.metrics import Prequential
-from driftline.learning.recipes import changed_recipe
+from driftline.learning.recipes import changed_recipe, check_classes_stay
 from driftline.learning.retraining import Retraining
 from driftline.learning.traces import traces_of
 from driftline.learning.trainee import Trainee, named, part
 from driftline.learning.trials import Canary, Watch
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.networks.edits.add_classes import AddClasses
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, Recipe, parse
@@ -410,7 +410,9 @@ class Learner:
             InvalidInput: the recipe or an edit does not fit.
         """
         spec = changed_recipe(self.spec, recipe)
-        edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)))
+        sources = Sources(inputs=self.memory.examples.inputs)
+        edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)), sources)
+        check_classes_stay(self.classes, edited)
         refused = self._refused(examples, range(len(examples)))
         usable = [item for n, item in enumerate(examples) if n not in refused and not self._is_held_out(item)]
         known = [

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from driftline.networks.build import build
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.errors import InvalidInput
+from driftline.networks.build import build, example_rows
+from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.spec import ModelSpec, parse
 
 
@@ -41,4 +42,12 @@ def check_retrain(
     changed = changed_recipe(spec, recipe)
     parsed = parse_edits(edits)
     if parsed:
-        apply_all(parsed, Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0)))
+        before = Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0))
+        check_classes_stay(classes, apply_all(parsed, before, Sources(inputs=example_rows(spec))))
+
+
+def check_classes_stay(classes: Sequence[int | str], edited: Edited) -> None:
+    """Memory, holdout and champion count classes by their index, and a job's must count as they do."""
+    if edited.class_indices(classes) != list(range(len(classes))):
+        message = "edits: a model that learns cannot lose a class yet; rows of it are in its memory and holdout"
+        raise InvalidInput(message, field="edits", value=[name for name in classes if name not in edited.classes])

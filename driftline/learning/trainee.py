@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from driftline.learning.examples import Examples
 from driftline.learning.optimizers import load_state, state_of
 from driftline.networks.build import Served
-from driftline.networks.edits import Kept
+from driftline.networks.kept import Kept
 from driftline.spec import ModelSpec
 
 Change: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -118,10 +118,9 @@ class Trainee:
         self.spec, self.module = spec, module
         self.renew_optimizer()
         shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
-        places = {place.new: place for place in kept}
-        load_state(self.optimizer, self.parameters, _carried(before, shapes, places))
+        load_state(self.optimizer, self.parameters, _carried(before, shapes, kept))
         self.method = spec.recipe.strategy.start(self)
-        self.method.follow(method, lambda state: _carried(state, shapes, places))
+        self.method.follow(method, lambda state: _carried(state, shapes, kept))
 
     def tensors(self) -> dict[str, Tensor]:
         weights = {f"module.{name}": value for name, value in self.module.state_dict().items()}
@@ -141,37 +140,33 @@ class Trainee:
 
 
 def _train(module: nn.Module, rows: int) -> None:
-    """Training mode. A single row has no variance: batch normalisation then takes its running one."""
+    """Training mode. A single row has no variance: batch normalisation then takes its running one, as a frozen one does."""
     module.train()
-    if rows == 1:
-        for layer in module.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.eval()
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (rows == 1 or _is_frozen(layer)):
+            layer.eval()
 
 
-def _carried(
-    before: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], kept: Mapping[str, Kept]
-) -> dict[str, Tensor]:
+def _is_frozen(layer: nn.Module) -> bool:
+    trained = [parameter.requires_grad for parameter in layer.parameters()]
+    return bool(trained) and not any(trained)
+
+
+def _carried(before: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], kept: Sequence[Kept]) -> dict[str, Tensor]:
     """The optimizer's state for the new parameters: theirs where they were kept, zero for what is new in them."""
-
-    def fits(name: str, value: Tensor) -> bool:
-        return not name or (name in shapes and (value.dim() == 0 or value.shape == shapes[name] or name in kept))
-
-    lost = {_owner(key) for key, value in before.items() if not fits(_owner(key), value)}
-    found: dict[str, Tensor] = {}
+    owned: dict[str, dict[str, Tensor]] = {}
     for key, value in before.items():
-        name = _owner(key)
-        if name in lost:
-            continue
-        found[key] = value
-        if value.dim() and value.shape != shapes[name]:
-            found[key] = value.new_zeros(shapes[name])
-            found[key][: kept[name].rows] = value
+        owner, _, quantity = key.rpartition(".")
+        owned.setdefault(owner, {})[quantity] = value
+    found = dict(owned.get("", {}))  # What belongs to no parameter.
+    for block in kept:
+        for quantity, value in owned.get(block.old, {}).items():
+            key = f"{block.new}.{quantity}"
+            if value.dim():
+                block.copy(value, found.setdefault(key, value.new_zeros(shapes[block.new])))
+            else:
+                found.setdefault(key, value)
     return found
-
-
-def _owner(key: str) -> str:
-    return key.rpartition(".")[0]
 
 
 def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
-from driftline.networks.layers import Layer
-from driftline.networks.modules import AddChannel, RunningScale
+from driftline.networks.modules import Branched, RunningScale, joined
 from driftline.networks.presets import Preset
-from driftline.spec import SINGLE_INPUT, Factory, ModelSpec, TensorSpec
+from driftline.networks.sequential import last_line, sequential
+from driftline.networks.structure import ModuleStructure
+from driftline.spec import SINGLE_INPUT, Factory, Layers, ModelSpec
 
 
 class Served(nn.Module):
@@ -48,7 +48,7 @@ class Served(nn.Module):
         return {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.names}
 
     def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
-        hidden = self.network(**scaled) if self.takes_names else self.network(_joined(scaled))
+        hidden = self.network(**scaled) if self.takes_names else self.network(joined(scaled))
         result: Tensor = self.output(hidden.flatten(1) if hidden.dim() > 1 else hidden.unsqueeze(1))
         return result
 
@@ -82,12 +82,6 @@ class Served(nn.Module):
         return self.target_scale(targets) if self.target_scale is not None else targets
 
 
-def _joined(inputs: dict[str, Tensor]) -> Tensor:
-    if len(inputs) == 1:
-        return next(iter(inputs.values()))
-    return torch.cat([value.reshape(len(value), -1).float() for value in inputs.values()], dim=1)
-
-
 def build(
     spec: ModelSpec, classes: Sequence[int | str], *, factories: Collection[str] = (), seed: int | None = None
 ) -> Served:
@@ -101,7 +95,7 @@ def build(
     Raises:
         InvalidInput: it names the layer that cannot take its rows, or what is wrong with the factory.
     """
-    with _seeded(seed), warnings.catch_warnings():
+    with seeded(seed), warnings.catch_warnings():
         # A layer for no class at all has nothing to initialise.
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         network, shape = _network(spec, factories)
@@ -111,7 +105,8 @@ def build(
 
 
 @contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def seeded(seed: int | None) -> Iterator[None]:
+    """Lets torch draw from ``seed``, and leaves its generator as it was; None draws from that."""
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -120,52 +115,42 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 def _network(spec: ModelSpec, factories: Collection[str]) -> tuple[nn.Module, tuple[int, ...]]:
     if isinstance(spec.network, Factory):
-        module = _made(spec.network, factories)
+        module = _edited(_made(spec.network, factories), spec)
         return module, _shape_behind_factory(spec, module)
-    preset = isinstance(spec.network, Preset)
-    layers = spec.network.layers() if isinstance(spec.network, Preset) else spec.network.layers
-    tensors = list(spec.tensors.values())
-    sole = tensors[0] if len(tensors) == 1 else TensorSpec(shape=[sum(tensor.size for tensor in tensors)])
-    return _sequential(layers, sole, "network" if preset else "network.layers")
+    return layered(spec)
 
 
-def _sequential(layers: Sequence[Layer], rows: TensorSpec, path: str) -> tuple[nn.Module, tuple[int, ...]]:
-    modules: OrderedDict[str, nn.Module] = OrderedDict()
-    example = torch.zeros((1, *rows.shape), dtype=getattr(torch, rows.dtype))
-    for index, (name, layer) in enumerate(zip(layer_names(layers), layers, strict=True)):
-        if hasattr(nn.Sequential(), name):
-            message = f"{path}.{index}.name: {name!r} is a name that torch needs itself; choose another"
-            raise InvalidInput(message, field=f"{path}.{index}.name", value=name)
-        if layer.type == "conv2d" and example.dim() == 3:
-            modules[f"{name}_channel"] = AddChannel()
-            example = example.unsqueeze(1)
+def layered(spec: ModelSpec) -> tuple[nn.Module, tuple[int, ...]]:
+    """The network of a spec that gives layers or a preset, with fresh weights, and the shape of a row behind it."""
+    network, path = spec.network, "network.layers"
+    if isinstance(network, Preset):
+        network, path = Layers(layers=network.layers()), "network"
+    assert isinstance(network, Layers)
+    rows = joined(example_rows(spec))
+    main, shape = sequential(network.layers, rows, path)
+    if not network.branches:
+        return main, shape
+    built = {name: sequential(layers, rows, f"network.branches.{name}") for name, layers in network.branches.items()}
+    width = sum(int(torch.Size(size).numel()) for size in (shape, *(size for _, size in built.values())))
+    return Branched(main, {name: branch for name, (branch, _) in built.items()}), (width,)
+
+
+def example_rows(spec: ModelSpec) -> dict[str, Tensor]:
+    """One row of zeros ``[1, *shape]`` for each input."""
+    return {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.tensors.items()}
+
+
+def _edited(module: nn.Module, spec: ModelSpec) -> nn.Module:
+    """A factory's module behind the structure edits that its spec records."""
+    assert isinstance(spec.network, Factory)
+    structure = ModuleStructure(module.eval(), example_rows(spec), isinstance(spec.inputs, dict))
+    for index, edit in enumerate(spec.network.edits):
+        field = f"network.edits.{index}"
         try:
-            module = layer.build(tuple(example.shape[1:]))
-            with torch.no_grad():
-                example = module.eval()(example)
-        except (ValueError, RuntimeError, IndexError) as error:
-            raise InvalidInput(
-                f"{path}.{index} ({name}): it cannot take rows of shape {list(example.shape[1:])}: {_last_line(error)}",
-                field=f"{path}.{index}",
-                value=layer.model_dump(mode="json", exclude_none=True),
-            ) from None
-        modules[name] = module
-    return nn.Sequential(modules), tuple(example.shape[1:])
-
-
-def layer_names(layers: Sequence[Layer]) -> list[str]:
-    """The name of each layer: its own, or its type and a number, from 1 in order of that type."""
-    taken = {layer.name for layer in layers}
-    counts: Counter[str] = Counter()
-    names = []
-    for layer in layers:
-        name = layer.name
-        while name is None:
-            counts[layer.type] += 1
-            candidate = f"{layer.type}{counts[layer.type]}"
-            name = candidate if candidate not in taken else None
-        names.append(name)
-    return names
+            edit.restructure(structure)
+        except ValueError as error:
+            raise InvalidInput(f"{field} ({edit.type}): {error}", field=field, value=edit.type) from None
+    return structure.network
 
 
 def _made(network: Factory, factories: Collection[str]) -> nn.Module:
@@ -187,7 +172,7 @@ def _made(network: Factory, factories: Collection[str]) -> nn.Module:
 
 
 def _shape_behind_factory(spec: ModelSpec, module: nn.Module) -> tuple[int, ...]:
-    rows = {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.tensors.items()}
+    rows = example_rows(spec)
     try:
         with torch.no_grad():
             hidden = module.eval()(**rows) if isinstance(spec.inputs, dict) else module(rows[SINGLE_INPUT])
@@ -198,7 +183,7 @@ def _shape_behind_factory(spec: ModelSpec, module: nn.Module) -> tuple[int, ...]
 
 
 def _factory_failed(network: Factory, error: Exception) -> InvalidInput:
-    message = f"network.factory: {network.factory} failed: {type(error).__name__}: {_last_line(error)}"
+    message = f"network.factory: {network.factory} failed: {type(error).__name__}: {last_line(error)}"
     return InvalidInput(message, code="factory_failed", field="network.factory", value=network.factory)
 
 
@@ -213,7 +198,3 @@ def _output(spec: ModelSpec, shape: tuple[int, ...], width: int) -> nn.Module:
             )
         return nn.Identity()
     return nn.Linear(size, width)
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,53 @@ class AddChannel(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return input.unsqueeze(1)
+
+
+class Blended(nn.Module):
+    """A function that becomes another in ``steps`` updates: (1 − t)·old + t·new, with t from 0 to 1 (training counts)."""
+
+    count: Tensor
+
+    def __init__(self, old: nn.Module, new: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.old = old
+        self.new = new
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, input: Tensor) -> Tensor:
+        share = (self.count / self.steps).clamp(max=1)
+        if self.training:
+            self.count += 1
+        return torch.lerp(self.old(input), self.new(input), share)
+
+
+class Branched(nn.Module):
+    """A network beside others on the same rows: their outputs, flattened, one behind the other."""
+
+    def __init__(self, main: nn.Module, branches: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.main = main
+        self.branch_names = list(branches)
+        for name, branch in branches.items():
+            self.add_module(name, branch)
+
+    def forward(self, *rows: Tensor, **named: Tensor) -> Tensor:
+        own = joined(named) if named else rows[0]
+        branches = [self.get_submodule(name)(own) for name in self.branch_names]
+        return torch.cat([flat(part) for part in (self.main(*rows, **named), *branches)], 1)
+
+
+def flat(output: Tensor) -> Tensor:
+    """``[batch, …]`` → ``[batch, numbers]``."""
+    return output.flatten(1) if output.dim() > 1 else output.unsqueeze(1)
+
+
+def joined(inputs: Mapping[str, Tensor]) -> Tensor:
+    """A single input as it is; several, flattened, one behind the other."""
+    if len(inputs) == 1:
+        return next(iter(inputs.values()))
+    return torch.cat([value.reshape(len(value), -1).float() for value in inputs.values()], dim=1)
 
 
 class RunningScale(nn.Module):

@@ -161,6 +161,32 @@ def test_a_job_that_is_promoted_is_gone_on_with() -> None:
     build(one.spec, one.champion_classes, seed=0).load_state_dict(one.publishable())
 
 
+def test_a_job_with_many_edits_goes_on_from_its_state_and_is_promoted() -> None:
+    one = learner(recipe=OFF)
+    play(one, world(100))
+    edits = [
+        {"type": "widen", "layer": "linear1", "features": 12},
+        {"type": "insert", "after": "relu1", "layer": {"type": "batch_norm"}},
+        {"type": "concatenate", "branch": [{"type": "linear", "features": 3}, {"type": "relu"}]},
+        {"type": "activation", "to": "gelu", "blend": 4},
+        {"type": "reinitialise", "units": "dead"},
+        {"type": "freeze", "layers": ["linear1"]},
+        {"type": "adapter", "rank": 2, "layers": ["branch1.linear1"]},
+    ]
+    begun(one, {}, edits, 4, []).advance(2)
+    other = Learner.from_state(through_files(one.state_dict()))
+    assert_same(one.state_dict(), other.state_dict())
+    decisions = [each.finish().decision for each in (one, other)]
+    assert decisions[0] == decisions[1] and decisions[0] is not None and decisions[0].promoted
+    again = Learner.from_state(through_files(other.state_dict()))
+    for each in (one, other, again):
+        play(each, world(50, 100))
+    assert_same(one.state_dict(), other.state_dict())
+    assert_same(one.state_dict(), again.state_dict())
+    assert one.module.state_dict()["network.main.linear1.weight"].shape == (12, 4)
+    assert one.module.state_dict()["network.main.relu1.count"] > 0
+
+
 def test_a_job_that_is_worse_leaves_no_trace() -> None:
     one = learner(recipe={"gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
     play(one, world(400))
@@ -179,6 +205,7 @@ def test_a_job_that_is_worse_leaves_no_trace() -> None:
         ({"batch_size": 0}, [], "recipe.batch_size"),
         ({}, [GELU[0], {"type": "activation", "to": "tanh", "layer": "linear1"}], "edits.1"),
         ({}, [{"type": "nothing"}], "edits.0"),
+        ({}, [GELU[0], {"type": "remove_classes", "classes": [1]}], "edits"),
     ],
 )
 def test_what_does_not_fit_begins_no_job(recipe: dict[str, Any], edits: list[dict[str, Any]], field: str) -> None:
