@@ -188,6 +188,12 @@ class ModelSpec(Frozen):
             raise ValueError('"inputs" is empty')
         if self.task not in self.loss.tasks:
             raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
+        if self.task not in self.recipe.detector.tasks:
+            fitting = ", ".join(name for name, part in DETECTORS.parts.items() if self.task in part.tasks)
+            raise ValueError(
+                f"the detector {self.recipe.detector.name} takes errors of 0 and 1, and those of a {self.task} are numbers; "
+                f"it can have: {fitting}"
+            )
         return self
 
     def changed(self, **fields: Any) -> ModelSpec:
