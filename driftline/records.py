@@ -71,12 +71,14 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A step either takes items, or carries out the command with log number ``command``, or ends the running retrain job:
     ``finish`` names the job that is done, ``abandon`` the one that has failed. ``updates`` is how many gradient updates the
-    items get; ``publish`` whether a candidate then goes to the gate. ``set_aside`` is why the step's records were passed
+    items get; ``publish`` whether a candidate then goes to the gate; ``job`` is the id of the retrain job that an alarm in this
+    step may fork. ``set_aside`` is why the step's records were passed
     over instead.
     """
 
     updates: int = 0
     publish: bool = False
+    job: str | None = None
     command: int | None = None
     finish: str | None = None
     abandon: str | None = None

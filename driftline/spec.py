@@ -21,6 +21,7 @@ from pydantic import (
 
 from driftline.errors import InvalidInput
 from driftline.learning.drift import DETECTORS, Detector
+from driftline.learning.drift.inputs import InputDetector
 from driftline.learning.losses import LOSSES, Loss
 from driftline.learning.optimizers import Optimizer
 from driftline.learning.strategies import STRATEGIES, Strategy
@@ -106,7 +107,7 @@ class Memory(Frozen):
 class Trigger(Frozen):
     """When waiting labels are learned: at so many, or once the oldest has waited so long (seconds).
 
-    Behind a drift alarm, so many labels as ``alarm`` says are learned as they come.
+    Behind an alarm that is answered with ``faster``, so many labels as ``alarm`` says are learned as they come.
     """
 
     labels: int = Field(32, ge=1, le=1_000_000)
@@ -145,6 +146,9 @@ class Recipe(Frozen):
     """How a model learns.
 
     ``updates`` is how many gradient updates a step makes when nothing is waiting; with a backlog a step makes one.
+
+    ``on_alarm`` is what follows a drift alarm beside telling it: ``faster`` learns the next labels as they come, ``shorten``
+    keeps in memory only what has come since the change, ``retrain`` begins a job over that.
     """
 
     strategy: StrategyField = Field(default_factory=lambda: STRATEGIES.parse("replay"))
@@ -155,6 +159,8 @@ class Recipe(Frozen):
     memory: Memory = Memory()
     trigger: Trigger = Trigger()
     detector: DetectorField = Field(default_factory=lambda: DETECTORS.parse("adwin"))
+    input_detector: InputDetector | None = InputDetector()
+    on_alarm: Literal["tell", "faster", "shorten", "retrain"] = "faster"
     gate: Gate = Gate()
 
 

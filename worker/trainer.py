@@ -128,7 +128,8 @@ class Trainer:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
             has_backlog = newest - batch[-1].n > recipe.batch_size
             updates = 1 if has_backlog else recipe.updates
-            plan = Plan(updates=updates, publish=not entries and self.publishing.is_open)
+            job = jobs.name_behind(self, batch[-1].n) if recipe.on_alarm == "retrain" else None
+            plan = Plan(updates=updates, publish=not entries and self.publishing.is_open, job=job)
             await self._step(batch, plan, batch[-1].n)
         self._oldest = None
         return True
@@ -145,7 +146,8 @@ class Trainer:
             await self._take_apart(batch, plan, end, error)
             return
         reach("trainer.learned")
-        await self.commit(plan, outcome, end=end, learned=len(items))
+        forked = Effect(jobs=[Job(outcome.forked, "running")]) if outcome.forked else None
+        await self.commit(plan, outcome, end=end, learned=len(items), effect=forked)
 
     async def _take_apart(self, batch: list[Entry], plan: Plan, end: int, error: Exception) -> None:
         """A batch that fails is halved, until the record that fails by itself is found and quarantined."""
@@ -283,8 +285,8 @@ class Trainer:
 
     def _trigger_seconds(self) -> float:
         """Seconds until the oldest waiting label has waited long enough; behind a drift alarm none has to."""
-        alarms, trigger = self.learner.alarms, self.learner.spec.recipe.trigger
-        if alarms and self.head.offset - alarms[-1].at < trigger.alarm:
+        trigger = self.learner.spec.recipe.trigger
+        if self.learner.is_hurried(self.head.offset):
             return 0.0
         oldest = self.store.now() if self._oldest is None else self._oldest
         return oldest + trigger.seconds - self.store.now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,14 @@ from torch import Tensor
 
 from driftline.errors import InvalidInput
 from driftline.learning import gate
+from driftline.learning.evidence import change_point, moved_classes
 from driftline.learning.examples import Examples
+from driftline.learning.forgetting import Forgetting
 from driftline.learning.gate import Comparison, Decision
+from driftline.learning.lookout import Lookout
 from driftline.learning.memory import Holdout, Memory
 from driftline.learning.metrics import Prequential
+from driftline.learning.recent import Recent
 from driftline.learning.retraining import Retraining
 from driftline.learning.trainee import Trainee, named, part
 from driftline.networks import bundle
@@ -27,6 +32,9 @@ from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, Recipe, parse
 
 MOST_ALARMS = 20
+MOST_RECENT = 1000
+ALARM_EPOCHS = 10
+MEASURE_LABELS = 100
 
 
 @dataclass(frozen=True)
@@ -39,19 +47,30 @@ class State:
 
 @dataclass(frozen=True)
 class Alarm:
-    """The error of what was served has risen. ``at`` is the log number of the label that showed it."""
+    """``drift``: the error of what was served has risen. ``inputs``: what comes in is distributed otherwise.
+
+    ``at`` is the log number of the label that showed it, ``since`` the one with which it has most likely begun. ``classes`` are
+    those that err more (:func:`driftline.learning.evidence.moved_classes`), ``features`` the inputs that have moved
+    (:class:`driftline.learning.watch.Moved`).
+    """
 
     kind: str
     at: int
     message: str
+    since: int = 0
+    features: list[dict[str, Any]] = field(default_factory=list)
+    classes: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "at": self.at, "message": self.message}
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step has done. ``digest`` stands for all weights behind it; records are named by log number."""
+    """What a step has done. ``digest`` stands for all weights behind it; records are named by log number.
+
+    ``forked`` names the retrain job that an alarm has begun.
+    """
 
     digest: str
     scored: int = 0
@@ -59,6 +78,7 @@ class Outcome:
     rejected: dict[int, str] = field(default_factory=dict)
     quarantined: dict[int, str] = field(default_factory=dict)
     decision: Decision | None = None
+    forked: str | None = None
 
 
 class Learner:
@@ -78,7 +98,11 @@ class Learner:
         self.holdout = Holdout(spec.recipe.gate.holdout_size, Examples.empty(spec))
         self.prequential = Prequential(spec.task == "regression")
         self.detector = spec.recipe.detector.start()
+        self.lookout = self._new_lookout()
         self.alarms: list[Alarm] = []
+        self.recent = self._new_recent()
+        self.forgetting = Forgetting()
+        self.measured_at = 0
         self.learned = 0
         self.champion = self.anchor = copy.deepcopy(module)
         self.anchored_at = 0
@@ -132,7 +156,11 @@ class Learner:
             quarantined = self._train(fresh, plan.updates)
             self.learned += len(valid)
             decision = self._judge(latest) if plan.publish else None
-        return Outcome(self.digest(), scored, alarms, rejected, quarantined, decision)
+            if decision is not None:
+                self._measure_forgetting()
+            learned = [(n, item) for n, item in fresh if n not in quarantined]
+            forked = self._answer_alarms(alarms, learned, plan.job)
+        return Outcome(self.digest(), scored, alarms, rejected, quarantined, decision, forked)
 
     def _refused(self, items: Sequence[Item], numbers: Sequence[int]) -> dict[int, str]:
         """Items that no longer fit the spec, as when it was edited behind their acknowledgement."""
@@ -162,28 +190,93 @@ class Learner:
             self.classes = edited.classes
 
     def _score(self, valid: Sequence[tuple[int, Item]]) -> tuple[list[Alarm], int]:
-        """Compares what was served with the labels: the prequential scores, and the detector."""
-        detector, alarms, scored = self.spec.recipe.detector, [], 0
+        """Compares what was served with the labels: the prequential scores, and the detectors."""
+        detector, alarms, scored, index_of = self.spec.recipe.detector, [], 0, self._index_of
         for n, item in valid:
             if item.route != "live" or item.answer is None:
                 continue
-            error = self._served_error(item)
-            self.prequential.add(error)
+            row = self.prequential.score(n, item, index_of.get((type(item.label), item.label)))
+            self.prequential.add(row)
             scored += 1
-            if detector.update(self.detector, error):
-                alarms.append(Alarm("drift", n, f"the error of what is served has risen ({detector.name})"))
+            if detector.update(self.detector, row.error):
+                alarms.append(self._drift(n))
         if alarms:
-            self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
             self.holdout.alarm()
+        alarms += self._moved_inputs([(n, item) for n, item in valid if item.route == "live"])
+        self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
         return alarms, scored
 
-    def _served_error(self, item: Item) -> float:
-        assert item.answer is not None
-        if self.spec.task == "regression":
-            value = torch.frombuffer(bytearray(item.answer.outputs), dtype=torch.float32)[0]
-            return abs(float(value) - float(item.label))
-        served = item.answer.label
-        return float(type(served) is not type(item.label) or served != item.label)
+    def _drift(self, n: int) -> Alarm:
+        """The alarm of a risen error at ``n``, with what the newest labels tell of it."""
+        window, names = self.prequential.window, self.prequential.names
+        # What a former alarm was about is over: the rise is sought behind where that began.
+        former = max((alarm.since for alarm in self.alarms if alarm.kind == "drift"), default=0)
+        rows = [row for row in window if row.n >= former]
+        since = rows[change_point([row.error for row in rows])].n
+        classes = []
+        if self.spec.task == "classification":
+            before, behind = [row for row in window if row.n < since], [row for row in window if row.n >= since]
+            classes = moved_classes(before, behind, names)
+        where = f"; most in {', '.join(repr(moved['class']) for moved in classes[:3])}" if classes else ""
+        name = self.spec.recipe.detector.name
+        message = f"the error of what is served has risen ({name}), since record {since}{where}"
+        return Alarm("drift", n, message, since, classes=classes)
+
+    def _moved_inputs(self, live: Sequence[tuple[int, Item]]) -> list[Alarm]:
+        if self.lookout is None or not live:
+            return []
+        rows, numbers = self._examples([item for _, item in live]), [n for n, _ in live]
+        found = self.lookout.see(rows.inputs, numbers, self.module, self.learned)
+        return [Alarm("inputs", numbers[-1], str(moved), moved.since, features=moved.features) for moved in found]
+
+    def _answered(self, alarms: Sequence[Alarm]) -> list[Alarm]:
+        """The alarms that the recipe's ``on_alarm`` is for."""
+        detector = self.spec.recipe.input_detector
+        return [alarm for alarm in alarms if alarm.kind == "drift" or (detector is not None and detector.answered)]
+
+    def is_hurried(self, offset: int) -> bool:
+        """Whether, at this offset of the log, labels are learned as they come because of an alarm."""
+        recipe, alarms = self.spec.recipe, self._answered(self.alarms)
+        return recipe.on_alarm == "faster" and bool(alarms) and offset - alarms[-1].at < recipe.trigger.alarm
+
+    def _answer_alarms(
+        self, alarms: Sequence[Alarm], learned: Sequence[tuple[int, Item]], job: str | None
+    ) -> str | None:
+        """Does what the recipe says behind an alarm, at the end of its step; the job that was forked for it, if one was."""
+        if self.recent.is_kept:
+            self.recent.add(self._examples([item for _, item in learned]), [n for n, _ in learned])
+        answered, answer = self._answered(alarms), self.spec.recipe.on_alarm
+        if not answered:
+            return None
+        since = answered[-1].since
+        if answer == "shorten":
+            self.memory = Memory(self.spec.recipe.memory.size, Examples.empty(self.spec))
+            self.memory.add(self.recent.since(since), self.trainee.generator)
+        examples = self.recent.since(since) if answer == "retrain" and job and self.retraining is None else None
+        if not examples:
+            return None
+        module, seed = copy.deepcopy(self.module), self.seed + self.learned + 1
+        self.retraining = Retraining(job or "", self.spec, self.classes, module, examples, ALARM_EPOCHS, seed)
+        return job
+
+    def _new_lookout(self) -> Lookout | None:
+        detector = self.spec.recipe.input_detector
+        return Lookout(detector) if detector is not None else None
+
+    def _dismiss_witness(self) -> None:
+        if self.lookout is not None:
+            self.lookout.dismiss_witness()
+
+    def _new_recent(self) -> Recent:
+        is_needed = self.spec.recipe.on_alarm in ("shorten", "retrain")
+        return Recent(MOST_RECENT if is_needed else 0, Examples.empty(self.spec))
+
+    def _measure_forgetting(self) -> None:
+        """Of the champion, over all that is held out; now and then, since it costs a pass over these rows."""
+        if self.spec.task == "regression" or self.learned - self.measured_at < MEASURE_LABELS:
+            return
+        held, self.measured_at = self.holdout.examples, self.learned
+        self.forgetting.measure(gate.errors(self.champion, held), held.targets, self.classes)
 
     def _is_held_out(self, item: Item) -> bool:
         """Decided by a keyed hash of the inputs, so that duplicates fall on one side."""
@@ -255,6 +348,7 @@ class Learner:
         self.champion = self.anchor = copy.deepcopy(self.module)
         self.anchored_at = self.learned
         self.retraining = None
+        self._dismiss_witness()
 
     def _restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
         """Goes on from a former module. Memory and holdout count classes by their index: later ones stay known."""
@@ -285,6 +379,10 @@ class Learner:
         recipe, empty = self.spec.recipe, Examples.empty(self.spec)
         if recipe.detector != before.detector:
             self.detector = recipe.detector.start()
+        if recipe.input_detector != before.input_detector:
+            self.lookout = self._new_lookout()
+        if recipe.on_alarm != before.on_alarm:
+            self.recent = self._new_recent()
         if recipe.memory.size != before.memory.size:
             kept, self.memory = self.memory.examples, Memory(recipe.memory.size, empty)
             self.memory.add(kept, self.trainee.generator)
@@ -341,6 +439,7 @@ class Learner:
         if decision.promoted:
             before, self.trainee, self.classes = self.spec.recipe, job.trainee, job.classes
             self._follow(before)
+            self._dismiss_witness()
             self.anchor, self.anchored_at = self.champion, self.learned
         self.retraining = None
         return Outcome(self.digest(), decision=decision)
@@ -358,8 +457,9 @@ class Learner:
         return found.hexdigest()[:16]
 
     def metrics(self) -> dict[str, Any]:
-        """What is measured: ``{"prequential", "alarms", "held_out", "memory"}``."""
+        """What is measured: ``{"prequential", "alarms", "held_out", "memory", "forgetting", "backward_transfer"}``."""
         return {
+            **self.forgetting.shown(),
             "prequential": self.prequential.shown(),
             "alarms": [alarm.as_json() for alarm in self.alarms[-3:]],
             "held_out": len(self.holdout),
@@ -381,6 +481,8 @@ class Learner:
             **named("anchor", self.anchor.state_dict()),
             **named("memory", self.memory.tensors()),
             **named("holdout", self.holdout.tensors()),
+            **(named("lookout", self.lookout.tensors()) if self.lookout else {}),
+            **named("recent", self.recent.tensors()),
             **(named("retraining", self.retraining.tensors()) if self.retraining else {}),
         }
         data = {
@@ -395,7 +497,12 @@ class Learner:
             "holdout": self.holdout.data(),
             "prequential": self.prequential.data(),
             "detector": self.detector,
+            "lookout": self.lookout.data() if self.lookout else None,
+            "witness_width": self._width(self.lookout.witness) if self.lookout and self.lookout.witness else 0,
             "alarms": [alarm.as_json() for alarm in self.alarms],
+            "recent": self.recent.data(),
+            "forgetting": self.forgetting.data(),
+            "measured_at": self.measured_at,
             "retraining": self.retraining.data() if self.retraining else None,
         }
         return State({name: value.detach().clone() for name, value in tensors.items()}, copy.deepcopy(data))
@@ -413,6 +520,12 @@ class Learner:
         learner.holdout.load(part(tensors, "holdout"), data["holdout"])
         learner.prequential.load(data["prequential"])
         learner.detector = copy.deepcopy(data["detector"])
+        if learner.lookout is not None:
+            former = functools.partial(learner._former, width=data["witness_width"])
+            learner.lookout.load(part(tensors, "lookout"), data["lookout"], former)
+        learner.recent.load(part(tensors, "recent"), data["recent"])
+        learner.forgetting.load(data["forgetting"])
+        learner.measured_at = data["measured_at"]
         learner.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
         learner.learned, learner.anchored_at = data["learned"], data["anchored_at"]
         if data["retraining"] is not None:
