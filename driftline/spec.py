@@ -21,6 +21,7 @@ from pydantic import (
 
 from driftline.errors import InvalidInput
 from driftline.learning.drift import DETECTORS, Detector
+from driftline.learning.drift.inputs import InputDetector
 from driftline.learning.losses import LOSSES, Loss
 from driftline.learning.memories import MEMORIES, MemoryPolicy
 from driftline.learning.optimizers import Optimizer
@@ -110,7 +111,7 @@ Network = Annotated[
 class Trigger(Frozen):
     """When waiting labels are learned: at so many, or once the oldest has waited so long (seconds).
 
-    Behind a drift alarm, so many labels as ``alarm`` says are learned as they come.
+    Behind an alarm that is answered with ``faster``, so many labels as ``alarm`` says are learned as they come.
     """
 
     labels: int = Field(32, ge=1, le=1_000_000)
@@ -154,6 +155,9 @@ class Recipe(Frozen):
 
     ``updates`` is how many gradient updates a full step makes when nothing is waiting, and a smaller one its share; with a
     backlog a step makes one.
+
+    ``on_alarm`` is what follows a drift alarm beside telling it: ``faster`` learns the next labels as they come, ``shorten``
+    keeps in memory only what has come since the change, ``retrain`` begins a job over that.
     """
 
     strategy: StrategyField = Field(default_factory=lambda: STRATEGIES.parse("replay"))
@@ -164,6 +168,8 @@ class Recipe(Frozen):
     memory: MemoryField = Field(default_factory=lambda: MEMORIES.parse({}))
     trigger: Trigger = Trigger()
     detector: DetectorField = Field(default_factory=lambda: DETECTORS.parse("adwin"))
+    input_detector: InputDetector | None = InputDetector()
+    on_alarm: Literal["tell", "faster", "shorten", "retrain"] = "faster"
     gate: Gate = Gate()
 
 
@@ -197,6 +203,12 @@ class ModelSpec(Frozen):
             raise ValueError('"inputs" is empty')
         if self.task not in self.loss.tasks:
             raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
+        if self.task not in self.recipe.detector.tasks:
+            fitting = ", ".join(name for name, part in DETECTORS.parts.items() if self.task in part.tasks)
+            raise ValueError(
+                f"the detector {self.recipe.detector.name} takes errors of 0 and 1, and those of a {self.task} are numbers; "
+                f"it can have: {fitting}"
+            )
         return self
 
     def changed(self, **fields: Any) -> ModelSpec:

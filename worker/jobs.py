@@ -23,6 +23,11 @@ T = TypeVar("T")
 SLICE_SECONDS = 0.05
 
 
+def name_behind(trainer: Trainer, n: int) -> str:
+    """The id of a job that an alarm in the step up to record ``n`` forks. Every job's id begins with the model's uid."""
+    return f"{trainer.store.uid}-alarm{n}"
+
+
 async def slice_of(trainer: Trainer) -> bool:
     """Advances the running job by a slice, and ends it when it is done; False when none runs."""
     retraining = trainer.learner.retraining

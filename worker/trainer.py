@@ -178,13 +178,14 @@ class Trainer:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
             has_backlog = newest - batch[-1].n > recipe.batch_size
             updates = updates_for(recipe, len(batch), has_backlog)
-            plan = self._plan(updates, publish=not entries and self.publishing.is_open)
+            job = jobs.name_behind(self, batch[-1].n) if recipe.on_alarm == "retrain" else None
+            plan = self._plan(updates, publish=not entries and self.publishing.is_open, job=job)
             await self._step(batch, plan, batch[-1].n)
         self._look_at_oldest([])
         return True
 
-    def _plan(self, updates: int, publish: bool) -> Plan:
-        return Plan(updates=updates, publish=publish, version=self.head.newest + 1)
+    def _plan(self, updates: int, publish: bool, job: str | None = None) -> Plan:
+        return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job)
 
     async def _step(self, batch: list[Entry], plan: Plan, end: int) -> None:
         """Learns a batch and commits what came of it."""
@@ -198,7 +199,8 @@ class Trainer:
             await self._take_apart(batch, plan, end, error)
             return
         reach("trainer.learned")
-        await self.commit(plan, outcome, end=end, batch=batch)
+        forked = Effect(jobs=[Job(outcome.forked, "running")]) if outcome.forked else None
+        await self.commit(plan, outcome, end=end, batch=batch, effect=forked)
 
     async def _take_apart(self, batch: list[Entry], plan: Plan, end: int, error: Exception) -> None:
         """A batch that fails is halved, until the record that fails by itself is found and quarantined."""
@@ -351,8 +353,8 @@ class Trainer:
 
     def _trigger_seconds(self) -> float:
         """Seconds until the oldest waiting label has waited long enough; behind a drift alarm none has to."""
-        alarms, trigger = self.learner.alarms, self.learner.spec.recipe.trigger
-        if alarms and self.head.offset - alarms[-1].at < trigger.alarm:
+        trigger = self.learner.spec.recipe.trigger
+        if self.learner.is_hurried(self.head.offset):
             return 0.0
         return self._waits_since + trigger.seconds - time.monotonic()
 

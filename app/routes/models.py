@@ -125,9 +125,34 @@ async def versions(model: str, services: Has) -> dict[str, Any]:
         {
             "model": "weather",
             "version": 2,
-            "prequential": {"accuracy": 0.93, "count": 480, "window": {"accuracy": 0.95, "count": 480, "size": 1000}},
+            "prequential": {
+                "accuracy": 0.93,
+                "balanced_accuracy": 0.92,
+                "kappa": 0.86,
+                "log_loss": 0.21,
+                "calibration_error": 0.03,
+                "count": 480,
+                "window": {
+                    "accuracy": 0.95,
+                    "count": 480,
+                    "size": 1000,
+                    "classes": [{"class": "rain", "support": 200, "recall": 0.94, "precision": 0.9}],
+                },
+                "fading": {"accuracy": 0.95, "count": 380.7, "factor": 0.999},
+            },
+            "forgetting": 0.01,
+            "backward_transfer": 0.12,
             "lag": {"labels": 0, "seconds": 0.0, "bytes": 0, "fullness": 0.0},
-            "alarms": [],
+            "alarms": [
+                {
+                    "kind": "drift",
+                    "at": 455,
+                    "message": "the error of what is served has risen (adwin), since record 401; most in 'rain'",
+                    "since": 401,
+                    "features": [],
+                    "classes": [{"class": "rain", "labels": 30, "before": 0.05, "now": 0.6}],
+                }
+            ],
         },
     ),
 )

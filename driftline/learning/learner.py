@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +15,19 @@ from torch import Tensor
 
 from driftline.errors import InvalidInput
 from driftline.learning import gate
+from driftline.learning.evidence import change_point, moved_classes
 from driftline.learning.examples import Examples
+from driftline.learning.forgetting import Forgetting
 from driftline.learning.gate import Comparison, Decision
+from driftline.learning.lookout import Lookout
 from driftline.learning.memory import Holdout, Memory
 from driftline.learning.metrics import Prequential
+from driftline.learning.recent import Recent
 from driftline.learning.recipes import changed_recipe, check_classes_stay
 from driftline.learning.retraining import Retraining
 from driftline.learning.traces import traces_of
 from driftline.learning.trainee import Trainee, named, part
-from driftline.learning.trials import Canary, Watch
+from driftline.learning.trials import Canary, Probation
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
@@ -31,6 +36,9 @@ from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, Recipe, parse
 
 MOST_ALARMS = 20
+MOST_RECENT = 1000
+ALARM_EPOCHS = 10
+MEASURE_LABELS = 100
 
 
 @dataclass(frozen=True)
@@ -43,25 +51,37 @@ class State:
 
 @dataclass(frozen=True)
 class Alarm:
-    """The error of what was served has risen. ``at`` is the log number of the label that showed it."""
+    """``drift``: the error of what was served has risen. ``inputs``: what comes in is distributed otherwise.
+
+    ``at`` is the log number of the label that showed it, ``since`` the one with which it has most likely begun. ``classes`` are
+    those that err more (:func:`driftline.learning.evidence.moved_classes`), ``features`` the inputs that have moved
+    (:class:`driftline.learning.watch.Moved`).
+    """
 
     kind: str
     at: int
     message: str
+    since: int = 0
+    features: list[dict[str, Any]] = field(default_factory=list)
+    classes: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "at": self.at, "message": self.message}
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step has done; records are named by log number."""
+    """What a step has done; records are named by log number.
+
+    ``forked`` names the retrain job that an alarm has begun.
+    """
 
     scored: int = 0
     alarms: list[Alarm] = field(default_factory=list)
     rejected: dict[int, str] = field(default_factory=dict)
     quarantined: dict[int, str] = field(default_factory=dict)
     decision: Decision | None = None
+    forked: str | None = None
 
 
 class Learner:
@@ -82,14 +102,18 @@ class Learner:
         self.holdout = Holdout(spec.recipe.gate.holdout_size, Examples.empty(spec))
         self.prequential = Prequential(spec.task == "regression")
         self.detector = spec.recipe.detector.start()
+        self.lookout = self._new_lookout()
         self.alarms: list[Alarm] = []
+        self.recent = self._new_recent()
+        self.forgetting = Forgetting()
+        self.measured_at = 0
         self.learned = 0
         self.champion = self.anchor = copy.deepcopy(module)
         self.judged_at = self.anchored_at = 0
         self.is_ahead = self.is_on_trial = False
         self.retraining: Retraining | None = None
         self.canary: Canary | None = None
-        self.watch: Watch | None = None
+        self.probation: Probation | None = None
 
     @classmethod
     def create(
@@ -146,7 +170,11 @@ class Learner:
             quarantined = self._train(fresh, plan.updates)
             self.learned += len(valid)
             decision = self._taken_back() or (self._decision(latest, is_compared, plan) if plan.publish else None)
-        return Outcome(scored, alarms, rejected, quarantined, decision)
+            if is_compared:
+                self._measure_forgetting()
+            learned = [(n, item) for n, item in fresh if n not in quarantined]
+            forked = self._answer_alarms(alarms, learned, plan.job)
+        return Outcome(scored, alarms, rejected, quarantined, decision, forked)
 
     def _refused(self, items: Sequence[Item], numbers: Sequence[int]) -> dict[int, str]:
         """Items that no longer fit the spec, as when it was edited behind their acknowledgement."""
@@ -176,35 +204,100 @@ class Learner:
             self.classes = edited.classes
 
     def _score(self, valid: Sequence[tuple[int, Item]]) -> tuple[list[Alarm], int]:
-        """Compares what was served with the labels: the prequential scores, and the detector."""
-        detector, alarms, scored = self.spec.recipe.detector, [], []
+        """Compares what was served with the labels: the prequential scores, and the detectors."""
+        detector, alarms, scored, index_of = self.spec.recipe.detector, [], [], self._index_of
         for n, item in valid:
             if item.answer is None:
                 continue
-            error = self._served_error(item)
+            row = self.prequential.score(n, item, index_of.get((type(item.label), item.label)))
             if self.canary is not None:
-                self.canary.observe(item, error)
+                self.canary.observe(item, row.error)
             if item.route != "live":
                 continue
-            self.prequential.add(error)
-            scored.append((item, error))
-            if detector.update(self.detector, error):
-                alarms.append(Alarm("drift", n, f"the error of what is served has risen ({detector.name})"))
-        if self.watch is not None:
-            self.watch.observe([item for item, _ in scored], [error for _, error in scored])
+            self.prequential.add(row)
+            scored.append((item, row.error))
+            if detector.update(self.detector, row.error):
+                alarms.append(self._drift(n))
+        if self.probation is not None:
+            self.probation.observe([item for item, _ in scored], [error for _, error in scored])
         if alarms:
-            self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
             self.holdout.alarm()
             self.trainee.method.alarm(self.memory)
+        alarms += self._moved_inputs([(n, item) for n, item in valid if item.route == "live"])
+        self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
         return alarms, len(scored)
 
-    def _served_error(self, item: Item) -> float:
-        assert item.answer is not None
-        if self.spec.task == "regression":
-            value = torch.frombuffer(bytearray(item.answer.outputs), dtype=torch.float32)[0]
-            return abs(float(value) - float(item.label))
-        served = item.answer.label
-        return float(type(served) is not type(item.label) or served != item.label)
+    def _drift(self, n: int) -> Alarm:
+        """The alarm of a risen error at ``n``, with what the newest labels tell of it."""
+        window, names = self.prequential.window, self.prequential.names
+        # What a former alarm was about is over: the rise is sought behind where that began.
+        former = max((alarm.since for alarm in self.alarms if alarm.kind == "drift"), default=0)
+        rows = [row for row in window if row.n >= former]
+        since = rows[change_point([row.error for row in rows])].n
+        classes = []
+        if self.spec.task == "classification":
+            before, behind = [row for row in window if row.n < since], [row for row in window if row.n >= since]
+            classes = moved_classes(before, behind, names)
+        where = f"; most in {', '.join(repr(moved['class']) for moved in classes[:3])}" if classes else ""
+        name = self.spec.recipe.detector.name
+        message = f"the error of what is served has risen ({name}), since record {since}{where}"
+        return Alarm("drift", n, message, since, classes=classes)
+
+    def _moved_inputs(self, live: Sequence[tuple[int, Item]]) -> list[Alarm]:
+        if self.lookout is None or not live:
+            return []
+        rows, numbers = self._examples([item for _, item in live]), [n for n, _ in live]
+        found = self.lookout.see(rows.inputs, numbers, self.module, self.learned)
+        return [Alarm("inputs", numbers[-1], str(moved), moved.since, features=moved.features) for moved in found]
+
+    def _answered(self, alarms: Sequence[Alarm]) -> list[Alarm]:
+        """The alarms that the recipe's ``on_alarm`` is for."""
+        detector = self.spec.recipe.input_detector
+        return [alarm for alarm in alarms if alarm.kind == "drift" or (detector is not None and detector.answered)]
+
+    def is_hurried(self, offset: int) -> bool:
+        """Whether, at this offset of the log, labels are learned as they come because of an alarm."""
+        recipe, alarms = self.spec.recipe, self._answered(self.alarms)
+        return recipe.on_alarm == "faster" and bool(alarms) and offset - alarms[-1].at < recipe.trigger.alarm
+
+    def _answer_alarms(
+        self, alarms: Sequence[Alarm], learned: Sequence[tuple[int, Item]], job: str | None
+    ) -> str | None:
+        """Does what the recipe says behind an alarm, at the end of its step; the job that was forked for it, if one was."""
+        if self.recent.is_kept:
+            self.recent.add(self._examples([item for _, item in learned]), [n for n, _ in learned])
+        answered, answer = self._answered(alarms), self.spec.recipe.on_alarm
+        if not answered:
+            return None
+        since = answered[-1].since
+        if answer == "shorten":
+            self.memory = Memory(self.spec.recipe.memory, Examples.empty(self.spec))
+            self.memory.add(self.recent.since(since), self.trainee.generator)
+        examples = self.recent.since(since) if answer == "retrain" and job and self.retraining is None else None
+        if not examples:
+            return None
+        module, seed = copy.deepcopy(self.module), self.seed + self.learned + 1
+        self.retraining = Retraining(job or "", self.spec, self.classes, module, examples, ALARM_EPOCHS, seed)
+        return job
+
+    def _new_lookout(self) -> Lookout | None:
+        detector = self.spec.recipe.input_detector
+        return Lookout(detector) if detector is not None else None
+
+    def _dismiss_witness(self) -> None:
+        if self.lookout is not None:
+            self.lookout.dismiss_witness()
+
+    def _new_recent(self) -> Recent:
+        is_needed = self.spec.recipe.on_alarm in ("shorten", "retrain")
+        return Recent(MOST_RECENT if is_needed else 0, Examples.empty(self.spec))
+
+    def _measure_forgetting(self) -> None:
+        """Of the champion, over all that is held out; now and then, since it costs a pass over these rows."""
+        if self.spec.task == "regression" or self.learned - self.measured_at < MEASURE_LABELS:
+            return
+        held, self.measured_at = self.holdout.examples, self.learned
+        self.forgetting.measure(gate.errors(self.champion, held), held.targets, self.classes)
 
     def _weigh(self, items: Sequence[Item]) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
@@ -287,7 +380,7 @@ class Learner:
             return None
         decision, canary, self.canary = self.canary.decide(), self.canary, None
         if decision.promoted:
-            self._watch(canary.version)
+            self._put_on_probation(canary.version)
             self.champion, self.is_ahead = canary.module, False
         return dataclasses.replace(decision, canary="ended")
 
@@ -299,24 +392,24 @@ class Learner:
         """
         if not gate.is_finite(self.module):
             raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
-        self._watch(version)
+        self._put_on_probation(version)
         self._crown()
 
-    def _watch(self, version: int) -> None:
+    def _put_on_probation(self, version: int) -> None:
         """Lets the champion look over the shoulder of the version that takes its place."""
-        self.watch = Watch(version, self.spec, self.champion_classes, self.champion)
+        self.probation = Probation(version, self.spec, self.champion_classes, self.champion)
 
     def _taken_back(self) -> Decision | None:
         """Rolls back to the former champion, where what took its place has harmed."""
-        watch = self.watch
-        if watch is None or not (watch.has_harmed or watch.is_over):
+        probation = self.probation
+        if probation is None or not (probation.has_harmed or probation.is_over):
             return None
-        self.watch = None
-        if not watch.has_harmed:
+        self.probation = None
+        if not probation.has_harmed:
             return None
-        self.rollback(watch.spec, watch.classes, watch.module.state_dict())
-        reason = f"rolled back: version {watch.version} has harmed: {watch.comparison}"
-        return Decision(False, reason, watch.comparison.scores(), restored=True)
+        self.rollback(probation.spec, probation.classes, probation.module.state_dict())
+        reason = f"rolled back: version {probation.version} has harmed: {probation.comparison}"
+        return Decision(False, reason, probation.comparison.scores(), restored=True)
 
     def _refuse(self, decision: Decision) -> Decision:
         """Keeps the champion; where what is served has gone ahead of it, it is taken back."""
@@ -354,7 +447,7 @@ class Learner:
         bundle.load(module, weights)
         self._restart(spec, classes, module)
         self._crown()
-        self.retraining = self.canary = self.watch = None
+        self.retraining = self.canary = self.probation = None
 
     def _restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
         """Goes on from a former module. Memory and holdout count classes by their index: later ones stay known."""
@@ -389,6 +482,10 @@ class Learner:
         recipe, empty = self.spec.recipe, Examples.empty(self.spec)
         if recipe.detector != before.detector:
             self.detector = recipe.detector.start()
+        if recipe.input_detector != before.input_detector:
+            self.lookout = self._new_lookout()
+        if recipe.on_alarm != before.on_alarm:
+            self.recent = self._new_recent()
         if recipe.memory != before.memory:
             kept, self.memory = self.memory.examples, Memory(recipe.memory, empty)
             self.memory.add(kept, self.trainee.generator)
@@ -449,7 +546,7 @@ class Learner:
         job.catch_up()
         decision = Decision(True, "promoted") if is_promoted else self._decide(None, job.trainee.module)
         if decision.promoted:
-            self._watch(version)
+            self._put_on_probation(version)
             self._take_over(job)
         self.retraining = None
         return Outcome(decision=decision)
@@ -464,6 +561,7 @@ class Learner:
         self.champion = self.anchor = copy.deepcopy(self.module)
         self.judged_at = self.anchored_at = self.learned
         self.is_ahead = self.is_on_trial = False
+        self._dismiss_witness()
 
     def cancel(self) -> None:
         """Ends the running job without a trace."""
@@ -478,8 +576,9 @@ class Learner:
         return found.hexdigest()[:16]
 
     def metrics(self) -> dict[str, Any]:
-        """What is measured: ``{"prequential", "alarms", "held_out", "memory"}``."""
+        """What is measured: ``{"prequential", "alarms", "held_out", "memory", "forgetting", "backward_transfer"}``."""
         return {
+            **self.forgetting.shown(),
             "prequential": self.prequential.shown(),
             "alarms": [alarm.as_json() for alarm in self.alarms[-3:]],
             "held_out": len(self.holdout),
@@ -501,9 +600,11 @@ class Learner:
             **named("anchor", self.anchor.state_dict()),
             **named("memory", self.memory.tensors()),
             **named("holdout", self.holdout.tensors()),
+            **(named("lookout", self.lookout.tensors()) if self.lookout else {}),
+            **named("recent", self.recent.tensors()),
             **(named("retraining", self.retraining.tensors()) if self.retraining else {}),
             **(named("canary", self.canary.module.state_dict()) if self.canary else {}),
-            **(named("watch", self.watch.tensors()) if self.watch else {}),
+            **(named("probation", self.probation.tensors()) if self.probation else {}),
         }
         data = {
             "spec": self.spec.model_dump(mode="json"),
@@ -520,10 +621,15 @@ class Learner:
             "holdout": self.holdout.data(),
             "prequential": self.prequential.data(),
             "detector": self.detector,
+            "lookout": self.lookout.data() if self.lookout else None,
+            "witness_width": self._width(self.lookout.witness) if self.lookout and self.lookout.witness else 0,
             "alarms": [alarm.as_json() for alarm in self.alarms],
+            "recent": self.recent.data(),
+            "forgetting": self.forgetting.data(),
+            "measured_at": self.measured_at,
             "retraining": self.retraining.data() if self.retraining else None,
             "canary": self.canary.data() if self.canary else None,
-            "watch": self.watch.data() if self.watch else None,
+            "probation": self.probation.data() if self.probation else None,
         }
         return State({name: value.detach().clone() for name, value in tensors.items()}, copy.deepcopy(data))
 
@@ -540,6 +646,12 @@ class Learner:
         learner.holdout.load(part(tensors, "holdout"), data["holdout"])
         learner.prequential.load(data["prequential"])
         learner.detector = copy.deepcopy(data["detector"])
+        if learner.lookout is not None:
+            former = functools.partial(learner._former, width=data["witness_width"])
+            learner.lookout.load(part(tensors, "lookout"), data["lookout"], former)
+        learner.recent.load(part(tensors, "recent"), data["recent"])
+        learner.forgetting.load(data["forgetting"])
+        learner.measured_at = data["measured_at"]
         learner.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
         for name in ("learned", "judged_at", "anchored_at", "is_on_trial", "is_ahead"):
             setattr(learner, name, data[name])
@@ -550,8 +662,8 @@ class Learner:
         if data["canary"] is not None:
             module = learner._former(part(tensors, "canary"), data["canary"]["width"])
             learner.canary = Canary(module=module, **data["canary"])
-        if data["watch"] is not None:
-            learner.watch = Watch.from_state(part(tensors, "watch"), data["watch"], learner.factories)
+        if data["probation"] is not None:
+            learner.probation = Probation.from_state(part(tensors, "probation"), data["probation"], learner.factories)
         return learner
 
     def _former(self, tensors: Mapping[str, Tensor], width: int) -> Served:

@@ -17,8 +17,8 @@ from driftline.networks.build import Served, build
 from driftline.records import Item
 from driftline.spec import ModelSpec, parse
 
-WATCHED_LABELS = 500
-WATCH_STANDARD_ERRORS = 3.0
+PROBATION_LABELS = 500
+PROBATION_STANDARD_ERRORS = 3.0
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Canary:
 
 
 @dataclass
-class Watch:
+class Probation:
     """The champion before ``version`` took over, asked what it would have answered, for as long as that may take it back."""
 
     version: int
@@ -93,7 +93,7 @@ class Watch:
 
     @property
     def is_over(self) -> bool:
-        return len(self.served) >= WATCHED_LABELS
+        return len(self.served) >= PROBATION_LABELS
 
     @property
     def comparison(self) -> Comparison:
@@ -103,7 +103,7 @@ class Watch:
     def has_harmed(self) -> bool:
         """Whether its predecessor would have done better, by three standard errors: it is asked again and again."""
         is_enough = len(self.served) >= gate.FEWEST_HELD_OUT
-        return is_enough and self.comparison.exceeds(WATCH_STANDARD_ERRORS)
+        return is_enough and self.comparison.exceeds(PROBATION_STANDARD_ERRORS)
 
     def tensors(self) -> Mapping[str, Tensor]:
         return self.module.state_dict()
@@ -118,8 +118,8 @@ class Watch:
         }
 
     @classmethod
-    def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Watch:
-        """The watch that :meth:`tensors` and :meth:`data` gave."""
+    def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Probation:
+        """The probation that :meth:`tensors` and :meth:`data` gave."""
         spec = parse(ModelSpec, data["spec"])
         module = build(spec, data["classes"], factories=factories, seed=0)
         module.load_state_dict(dict(tensors))

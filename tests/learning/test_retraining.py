@@ -176,7 +176,7 @@ def test_a_job_with_many_edits_goes_on_from_its_state_and_is_promoted() -> None:
     begun(one, {}, edits, 4, []).advance(2)
     other = Learner.from_state(through_files(one.state_dict()))
     assert_same(one.state_dict(), other.state_dict())
-    decisions = [each.finish().decision for each in (one, other)]
+    decisions = [each.finish(2).decision for each in (one, other)]
     assert decisions[0] == decisions[1] and decisions[0] is not None and decisions[0].promoted
     again = Learner.from_state(through_files(other.state_dict()))
     for each in (one, other, again):

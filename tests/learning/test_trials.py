@@ -11,7 +11,7 @@ from driftline.errors import InvalidInput
 from driftline.learning import gate
 from driftline.learning.gate import Decision
 from driftline.learning.learner import Learner
-from driftline.learning.trials import WATCHED_LABELS
+from driftline.learning.trials import PROBATION_LABELS
 from driftline.records import Answer, Item, Plan, Route
 from tests.learning.conftest import assert_same, examples_of, learner, play, through_files, world
 
@@ -56,7 +56,7 @@ def test_a_canary_is_judged_by_its_own_answers(is_right: bool) -> None:
         assert ended is not None and ended.canary == "ended" and ended.promoted is is_right, ended
     assert_same(one.state_dict(), restored.state_dict())
     assert one.champion is (canary.module if is_right else champion) and one.served is one.champion
-    assert (one.watch is not None) is is_right
+    assert (one.probation is not None) is is_right
 
 
 def test_answers_of_other_versions_do_not_judge_a_canary() -> None:
@@ -116,16 +116,16 @@ def test_labels_of_former_answers_and_labels_that_its_predecessor_would_have_mis
     one, _ = harmed()
     for _ in range(5):
         assert step(one, served(world(30, 5000), 2, "live", is_right=False)) is None
-    assert one.watch is not None and one.watch.served == []
+    assert one.probation is not None and one.probation.served == []
     turned = [Item(i.id, i.inputs, 1 - int(i.label)) for i in world(200, 6000)]
-    missed = gate.errors(one.watch.module, examples_of(one, turned)).tolist()
+    missed = gate.errors(one.probation.module, examples_of(one, turned)).tolist()
     wrong = [item for item, error in zip(turned, missed, strict=True) if error]
     assert len(wrong) > 100 and step(one, served(wrong, 3, "live", is_right=False)) is None, (
         "the world has changed, not the model"
     )
 
 
-def test_a_watch_ends() -> None:
+def test_a_probation_ends() -> None:
     one, _ = harmed()
-    step(one, served(world(WATCHED_LABELS, 5000), 3, "live", is_right=True))
-    assert one.watch is None
+    step(one, served(world(PROBATION_LABELS, 5000), 3, "live", is_right=True))
+    assert one.probation is None

@@ -62,7 +62,7 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
     assert "gelu" in str((await store.spec())["network"])
     again = await bench.trainer(store)
     await again.recover()
-    assert again.learner.digest() == digest and again.learner.watch is not None
+    assert again.learner.digest() == digest and again.learner.probation is not None
 
 
 @pytest.mark.parametrize("is_right", [True, False])

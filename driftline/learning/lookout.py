@@ -1,0 +1,81 @@
+"""Looks out for drift in what comes in: in the inputs, and in what the network makes of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline.learning.drift.inputs import InputDetector
+from driftline.learning.trainee import named, part
+from driftline.learning.watch import Moved, Watch
+from driftline.networks.build import Served
+
+FIRST_LABELS = 1000
+RENEWED_AFTER = 5000
+EMBEDDING = "embedding"
+
+
+class Lookout:
+    """Watches the inputs; and the activations in front of the output layer, as a ``witness`` has them.
+
+    A network that learns changes its activations by itself, and has others for rows that it was trained on than for new ones.
+    The witness is a copy of it that learns no more, and so was trained on no row that it sees. It is renewed now and then,
+    since a network that has learned more tells more.
+    """
+
+    def __init__(self, detector: InputDetector) -> None:
+        self.detector = detector
+        self.inputs = Watch(detector)
+        self.embedding = Watch(detector)
+        self.witness: Served | None = None
+        self.born = 0
+
+    def see(self, rows: dict[str, Tensor], numbers: Sequence[int], module: Served, learned: int) -> list[Moved]:
+        """Takes rows in, in their order, with their log numbers; what has moved. The module has ``learned`` so many labels."""
+        found = [self.inputs.see(rows, numbers)]
+        if self.detector.embedding and learned >= FIRST_LABELS:
+            if self.witness is None or learned - self.born >= RENEWED_AFTER:
+                self.witness, self.born, self.embedding = copy.deepcopy(module), learned, Watch(self.detector)
+            found.append(self.embedding.see({EMBEDDING: embedding(self.witness, rows)}, numbers))
+        return [moved for moved in found if moved is not None]
+
+    def dismiss_witness(self) -> None:
+        """Takes another witness at the next rows: the network is no longer the one it was a copy of."""
+        self.witness, self.embedding = None, Watch(self.detector)
+
+    def tensors(self) -> dict[str, Tensor]:
+        witness = named("witness", self.witness.state_dict()) if self.witness else {}
+        return {
+            **named("inputs", self.inputs.tensors()),
+            **named("embedding", self.embedding.tensors()),
+            **witness,
+        }
+
+    def data(self) -> dict[str, Any]:
+        return {"inputs": self.inputs.data(), "embedding": self.embedding.data(), "born": self.born}
+
+    def load(
+        self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Callable[[Mapping[str, Tensor]], Served]
+    ) -> None:
+        """Sets the state that :meth:`tensors` and :meth:`data` gave; ``former`` makes a module of its tensors."""
+        self.inputs.load(part(tensors, "inputs"), data["inputs"])
+        self.embedding.load(part(tensors, "embedding"), data["embedding"])
+        self.born = data["born"]
+        witness = part(tensors, "witness")
+        self.witness = former(witness) if witness else None
+
+
+@torch.no_grad()
+def embedding(module: Served, inputs: dict[str, Tensor]) -> Tensor:
+    """The activations in front of the output layer ``[rows, units]``."""
+    found: list[Tensor] = []
+    hook = module.output.register_forward_pre_hook(lambda _, arguments: found.append(arguments[0]))
+    try:
+        module.eval()(inputs)
+    finally:
+        hook.remove()
+    return found[0].flatten(1)
