@@ -181,7 +181,9 @@ class Learner:
         assert item.answer is not None
         if self.spec.task == "regression":
             value = torch.frombuffer(bytearray(item.answer.outputs), dtype=torch.float32)[0]
-            return abs(float(value) - float(item.label))
+            error = abs(float(value) - float(item.label))
+            # A network may answer what is not finite, and a checkpoint holds finite numbers only: as bad as it gets.
+            return error if error <= gate.LARGEST_ERROR else gate.LARGEST_ERROR
         served = item.answer.label
         return float(type(served) is not type(item.label) or served != item.label)
 
