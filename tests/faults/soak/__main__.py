@@ -64,7 +64,10 @@ class Soak:
         finally:
             for caller in [*self.feeders, *self.askers]:
                 caller.end()
-            self._come_to_rest()
+            try:
+                self._come_to_rest()
+            except Exception as error:  # The checker then says what has not come to rest.
+                self.events.write(Stuck(0, time.monotonic(), repr(error)))
             self.archivist.end()
         self.archivist.catch_up()
         self._ask_for_receipts()
