@@ -93,7 +93,7 @@ class Soak:
         number = self.faults
         self.events.write(Fault(number, fault.__name__, of, time.monotonic()))
         try:
-            fault(Ground(self.processes, self.models, self.feeders[0], of, own))
+            fault(Ground(self.processes, self.models, of, own))
             until(lambda: self._is_over(of), HEAL_SECONDS)
             self.events.write(Over(number, time.monotonic()))
             self._catch_up()

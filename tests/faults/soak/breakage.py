@@ -20,7 +20,6 @@ from driftline.store.artifacts import Artifacts
 from driftline.store.head import Head, parse_head
 from driftline.store.keys import Keys
 from tests.faults.parts import Meddling, replaced_by_a_file, stopped
-from tests.faults.soak.load import Feeder
 from tests.faults.soak.processes import APPS, LEASE_SECONDS, WORKERS, Processes
 from tests.services import until
 
@@ -44,7 +43,6 @@ class Ground:
 
     processes: Processes
     models: dict[str, str]
-    feeder: Feeder
     of: str
     random: random.Random
 
@@ -195,12 +193,6 @@ def answered(look: Callable[[], bool]) -> bool:
     return False
 
 
-def poison(ground: Ground) -> None:
-    """Labels at which the numbers of the network leave the range of a float32."""
-    model = ground.any_model()
-    ground.feeder.hand_in(model, ground.feeder.poison(model))
-
-
 def retrain(ground: Ground) -> None:
     """A retrain beside the stream, until it has ended."""
     model = ground.any_model()
@@ -239,7 +231,7 @@ FAULTS: dict[str, list[Break]] = {
     **{name: [kill, kill, terminate, outlast_lease, outlast_lease, die_at_a_point, *LINK] for name in WORKERS},
     "valkey": [kill, terminate, stop],
     "artifacts": [vanish, damage_a_version, damage_a_checkpoint],
-    "models": [poison, retrain, roll_back, pause],
+    "models": [retrain, roll_back, pause],
 }
 """What may happen to each target. At one time a target meets one fault, and at most two targets meet one each."""
 

@@ -35,6 +35,8 @@ NOT_STORED = {"prediction_not_stored", "prediction_unknown"}
 """What a label may meet whose prediction was answered, and not yet recorded, when its app or Valkey failed."""
 LABEL_SECONDS = 15.0
 """A prediction is labelled sooner than that, or not at all."""
+REFUSALS = ("Unavailable", "Late")
+"""How a request may fail where it may: all else is an error of the app's own."""
 DEADLY = {"kill", "terminate", "die_at_a_point"}
 AWAY = {"kill", "terminate", "stop", "cut", "hang", "meddle"}
 LONGEST_SECONDS = 60.0
@@ -161,7 +163,8 @@ def versions_never_go_back(run: Seen) -> Iterator[str]:
 
 def no_request_fails_without_cause(run: Seen) -> Iterator[str]:
     for failed in run.all(seen.Failed):
-        if not run.is_excused(failed.kind, failed.app, failed.begin, failed.end):
+        is_excused = run.is_excused(failed.kind, failed.app, failed.begin, failed.end)
+        if not (is_excused and failed.error.startswith(REFUSALS)):
             yield f"{failed.kind} failed at {failed.app}, which nothing kept from it, at {failed.end:.2f}: {failed.error}"
     for sent, identifier, status in run.answers:
         is_late = status in NOT_STORED and any(

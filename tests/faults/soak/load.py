@@ -125,11 +125,6 @@ class Feeder(Caller):
             whole = [{"id": self._new_id(), "inputs": item["row"], "label": item["label"]} for item in lost]
             self.hand_in(model, whole)
 
-    def poison(self, model: str) -> list[dict[str, Any]]:
-        """Items that are valid, and at which a network's numbers leave the range of a float32."""
-        rows = [[self.random.choice((-3e38, 3e38)) for _ in range(8)] for _ in range(3)]
-        return [{"id": self._new_id(), "inputs": row, "label": truth(model, row, 0)} for row in rows]
-
     def _items(self, model: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         for asker in self.askers:
