@@ -57,7 +57,7 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
     places = dict.fromkeys([head.checkpoint, head.older_checkpoint, None])
     for place in places:
         try:
-            return Recovered(await _repeat(store, compute, head, place), head, paused)
+            return Recovered(await repeat(store, compute, head, place), head, paused)
         except Diverged as error:
             await store.alarm("recovery_diverged", error.message)
             break
@@ -80,7 +80,7 @@ async def _compare_with_files(store: ModelStore, head: Head) -> None:
         await store.alarm("store_older", why)
 
 
-async def _repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpoint | None) -> Learner:
+async def repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpoint | None) -> Learner:
     build, learner = await compute(_load, store, place) if place else await _first(store, compute)
     step_number = place.step if place else 0
     while step_number < head.step:

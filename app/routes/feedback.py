@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from app.arriving import Arriving
 from app.hot import check_kind, read_body
 from app.security import error_content, json_content, send_content
 from app.services import Services
 from driftline import feedback, inputs
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.failpoints import reach
+from driftline.tasks import end
 
 MOST_ITEMS = 100_000
 LINES_AT_ONCE = 500
@@ -64,9 +67,12 @@ class FeedbackStream:
             return
         headers = [(b"content-type", b"application/x-ndjson")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for lines in _lines(receive, services.settings.max_body_bytes, services.settings.read_timeout):
-            answer = b"".join([orjson.dumps(line) + b"\n" for line in await self._answers(services, name, lines)])
-            await send({"type": "http.response.body", "body": answer, "more_body": True})
+        async with aclosing(
+            _lines(receive, services.settings.max_body_bytes, services.settings.read_timeout)
+        ) as batches:
+            async for lines in batches:
+                answer = b"".join([orjson.dumps(line) + b"\n" for line in await self._answers(services, name, lines)])
+                await send({"type": "http.response.body", "body": answer, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
     async def _answers(
@@ -166,26 +172,32 @@ def _check_is_ndjson(scope: Scope) -> None:
         )
 
 
-async def _lines(receive: Receive, most_bytes: int, seconds: float) -> AsyncIterator[list[bytes] | DriftlineError]:
+async def _lines(
+    receive: Receive, most_bytes: int, seconds: float
+) -> AsyncGenerator[list[bytes] | DriftlineError, None]:
     """The lines of a body as they arrive, some at once; an error where a line has no end or its sender stalls inside one."""
-    rest = b""
-    while True:
-        try:
-            async with asyncio.timeout(seconds if rest else None):
-                message = await receive()
-        except TimeoutError:
-            yield InvalidInput("the last line has no end", code="unfinished_line")
-            return
-        if message["type"] == "http.disconnect":
-            return
-        *lines, rest = (rest + message.get("body", b"")).split(b"\n")
-        if not message.get("more_body"):
-            lines, rest = [*lines, rest], b""
-        whole = [line for line in lines if line.strip()]
-        for first in range(0, len(whole), LINES_AT_ONCE):
-            yield whole[first : first + LINES_AT_ONCE]
-        if len(rest) > most_bytes:
-            yield TooLarge(f"a line may have {most_bytes} bytes at most", field="line", limit=most_bytes)
-            return
-        if not message.get("more_body"):
-            return
+    arriving = Arriving(receive)
+    reading = asyncio.create_task(arriving.read())
+    try:
+        rest = b""
+        while True:
+            try:
+                async with asyncio.timeout(seconds if rest else None):
+                    part = await arriving.take()
+            except TimeoutError:
+                yield InvalidInput("the last line has no end", code="unfinished_line")
+                return
+            is_over = arriving.is_over
+            *lines, rest = (rest + part).split(b"\n")
+            if is_over and not arriving.is_cut:
+                lines, rest = [*lines, rest], b""
+            whole = [line for line in lines if line.strip()]
+            for first in range(0, len(whole), LINES_AT_ONCE):
+                yield whole[first : first + LINES_AT_ONCE]
+            if len(rest) > most_bytes:
+                yield TooLarge(f"a line may have {most_bytes} bytes at most", field="line", limit=most_bytes)
+                return
+            if is_over:
+                return
+    finally:
+        await end(reading)

@@ -20,6 +20,8 @@ FEWEST_COMPARED = 10
 COMPARED_LABELS = 32
 ANCHOR_LABELS = 1000
 STANDARD_ERRORS = 2.0
+LARGEST_ERROR = torch.finfo(torch.float32).max
+"""The error of an answer that is not finite."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def errors(module: Served, examples: Examples) -> Tensor:
     module.eval()
     outputs = module.predict(examples.inputs)
     if module.is_regression:
-        return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=torch.finfo(torch.float32).max)
+        return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=LARGEST_ERROR)
     if not outputs.shape[1]:
         return torch.ones(len(examples))
     return ((outputs.argmax(1) != examples.targets) | outputs.isnan().any(1)).float()

@@ -85,6 +85,17 @@ def store_errors() -> Iterator[None]:
                 f"the store refuses: {_first_line(error)}", code="store_unavailable", retry_after=5
             ) from error
         raise
+    except RuntimeError as error:
+        if not _is_reset(error):
+            raise
+        raise Unavailable(
+            "the store does not answer: connection lost", code="store_unavailable", retry_after=1
+        ) from error
+
+
+def _is_reset(error: RuntimeError) -> bool:
+    """Whether it is what uvloop says where a connection was reset just before it is written to."""
+    return "the handler is closed" in str(error)
 
 
 def _first_line(error: BaseException) -> str:
@@ -229,7 +240,9 @@ class Connection:
                     yield None
                     async for message in channel.listen():
                         yield message["data"].decode()
-            except (RedisError, RedisClusterException, OSError):
+            except (RedisError, RedisClusterException, OSError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not _is_reset(error):
+                    raise
                 await asyncio.sleep(random.uniform(0.2, 1.0))
 
     async def close(self) -> None:

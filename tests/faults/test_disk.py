@@ -13,7 +13,7 @@ import pytest
 
 from driftline.errors import Unavailable
 from tests.conftest import missing
-from tests.faults.parts import asking, feeding
+from tests.faults.parts import asking, feeding, replaced_by_a_file
 from tests.services import Instance, spec, until, up
 from tests.test_trouble import check_all_served_once
 
@@ -46,19 +46,6 @@ def full(folder: Path) -> Iterator[None]:
         yield
     finally:
         filler.unlink()
-
-
-@contextlib.contextmanager
-def replaced_by_a_file(folder: Path) -> Iterator[None]:
-    """No model's folder can be used."""
-    aside = folder.with_name("aside")
-    folder.rename(aside)
-    folder.write_text("")
-    try:
-        yield
-    finally:
-        folder.unlink()
-        aside.rename(folder)
 
 
 def check_learning_waits_and_all_else_goes_on(

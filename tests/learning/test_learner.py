@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import struct
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.recipes import check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
-from driftline.records import Item, Plan
+from driftline.records import Answer, Item, Plan
 from driftline.spec import ModelSpec, parse
 from tests.learning.conftest import (
     accuracy,
@@ -224,6 +225,17 @@ def test_a_number_of_any_size_leaves_a_version_that_can_be_served(size: float, i
     play(one, items)
     fresh = build(one.spec, one.champion_classes, seed=0)
     bundle.load(fresh, one.publishable())
+
+
+@pytest.mark.parametrize("served", [math.inf, -math.inf, math.nan])
+def test_an_answer_that_is_not_finite_is_scored_and_learning_goes_on_from_its_checkpoint(served: float) -> None:
+    one = learner(task="regression", classes=None)
+    answer = Answer(1, None, struct.pack("<f", served))
+    one.learn([item([1, 2, 3, 4], 5.0, answer=answer)], [1], Plan(updates=1, publish=True))
+    other = Learner.from_state(through_files(one.state_dict()))
+    assert_same(one.state_dict(), other.state_dict())
+    assert other.metrics()["prequential"]["count"] == 1
+    play(other, answered(values(64), is_right=True))
 
 
 def test_items_that_no_longer_fit_are_rejected_by_name() -> None:

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from driftline.errors import Unavailable
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
+from driftline.store.connection import Connection, store_errors
 from driftline.store.log import Log
 from driftline.store.server import Server
 from tests.conftest import free_port
@@ -36,6 +37,19 @@ async def test_whoever_listens_hears_which_model_has_changed(connection: Connect
 
 async def within(hints: AsyncIterator[str | None], seconds: float = 5) -> str | None:
     return await asyncio.wait_for(anext(hints), seconds)
+
+
+def test_a_connection_that_is_reset_ahead_of_a_write_is_a_store_that_does_not_answer(embedded: str) -> None:
+    async def write() -> None:
+        _, writer = await asyncio.open_unix_connection(embedded.removeprefix("unix://"))
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+        with store_errors():
+            writer.writelines([b"PING\r\n"])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(Unavailable) as refused:
+        runner.run(write())
+    assert refused.value.code == "store_unavailable"
 
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
