@@ -1,0 +1,16 @@
+"""How much a step trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from driftline.spec import Recipe
+
+
+def updates_for(recipe: Recipe, rows: int, has_backlog: bool = False) -> int:
+    """Gradient updates of a step with so many ``rows``: the recipe's for a full batch, for a smaller one its share.
+
+    While labels are piling up it is one a step, so that learning catches up.
+    """
+    return 1 if has_backlog else max(1, round(recipe.updates * rows / recipe.batch_size))
