@@ -144,7 +144,8 @@ class Serving(Frozen):
 class Recipe(Frozen):
     """How a model learns.
 
-    ``updates`` is how many gradient updates a step makes when nothing is waiting; with a backlog a step makes one.
+    ``updates`` is how many gradient updates a full batch gets when nothing is waiting, and a smaller step its share of; with
+    a backlog a step makes one.
     """
 
     strategy: StrategyField = Field(default_factory=lambda: STRATEGIES.parse("replay"))

@@ -16,6 +16,7 @@ import msgspec
 from driftline.errors import DriftlineError, Unavailable
 from driftline.failpoints import reach
 from driftline.learning.learner import Outcome
+from driftline.learning.pace import updates_for
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
 from driftline.store.head import Commit, Job, Step, Version
@@ -127,7 +128,7 @@ class Trainer:
         while entries and not self.is_stopping:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
             has_backlog = newest - batch[-1].n > recipe.batch_size
-            updates = 1 if has_backlog else recipe.updates
+            updates = updates_for(recipe, len(batch), has_backlog)
             plan = Plan(updates=updates, publish=not entries and self.publishing.is_open)
             await self._step(batch, plan, batch[-1].n)
         self._oldest = None
