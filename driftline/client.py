@@ -12,7 +12,7 @@ from typing import Any, cast
 import httpx
 
 from driftline import calls
-from driftline.calls import Accepted, Call, Item, ItemStatus, Job, Model, Predictions, Receipt
+from driftline.calls import Accepted, Call, Item, ItemStatus, Job, LogItem, Model, Predictions, Receipt
 from driftline.errors import ConfigurationError, Late
 
 __all__ = ["AsyncClient", "Client"]
@@ -134,6 +134,12 @@ class Client:
     def receipt(self, model: str, identifier: str) -> Receipt:
         """How far an item has come."""
         return cast(Receipt, self._send(calls.receipt(model, identifier)))
+
+    def log(self, model: str, start: int = 1, limit: int | None = None) -> Iterator[LogItem]:
+        """The labels that a model's log keeps, in its order, from number ``start`` on; ``limit`` at most."""
+        for line in self._stream(calls.log(model, start, limit)):
+            if line:
+                yield calls.decode_item(line)
 
     def retrain(
         self,
@@ -292,6 +298,12 @@ class AsyncClient:
     async def receipt(self, model: str, identifier: str) -> Receipt:
         """How far an item has come."""
         return cast(Receipt, await self._send(calls.receipt(model, identifier)))
+
+    async def log(self, model: str, start: int = 1, limit: int | None = None) -> AsyncIterator[LogItem]:
+        """The labels that a model's log keeps, in its order, from number ``start`` on; ``limit`` at most."""
+        async for line in self._stream(calls.log(model, start, limit)):
+            if line:
+                yield calls.decode_item(line)
 
     async def retrain(
         self,

@@ -200,6 +200,15 @@ def test_a_stream_is_answered_item_by_item(server: Server, client: Any) -> None:
     assert server.requests[0][3]["content-type"] == "application/x-ndjson"
 
 
+def test_a_log_comes_item_by_item(server: Server, client: Any) -> None:
+    items = [{"n": n, "label": 1} for n in range(3)]
+    server.answers = [(200, b"".join(json.dumps(item).encode() + b"\n" for item in items)), (200, b"")]
+    assert list(client.log("m")) == items
+    assert server.last == ("GET", "/v1/models/m/log?start=1", None)
+    assert list(client.log("m", start=4, limit=2)) == []
+    assert server.last == ("GET", "/v1/models/m/log?start=4&limit=2", None)
+
+
 def test_a_refused_stream_raises(server: Server, client: Any) -> None:
     server.answers = [(404, {"error": {"code": "not_found", "message": "there is no model 'm'"}})]
     with pytest.raises(errors.NotFound, match="no model"):

@@ -158,9 +158,7 @@ class Log:
         Raises:
             CorruptData: ``log_gap``: a record that must be there is not.
         """
-        with store_errors():
-            found = await self.connection.redis.xrange(self.keys.log, f"({after}-0", "+", count)
-        entries = [_entry(identifier, fields) for identifier, fields in found]
+        entries = await self.since(after + 1, count)
         for expected, entry in enumerate(entries, start=after + 1):
             if entry.n != expected:
                 raise CorruptData(
@@ -169,6 +167,12 @@ class Log:
                     after=expected - 1,
                 )
         return entries
+
+    async def since(self, n: int, count: int) -> list[Entry]:
+        """The records from number ``n`` on that are still kept, ``count`` at most."""
+        with store_errors():
+            found = await self.connection.redis.xrange(self.keys.log, f"{n}-0", "+", count)
+        return [_entry(identifier, fields) for identifier, fields in found]
 
     async def get(self, n: int) -> Entry | None:
         """The record with number ``n``, if it is still kept."""
