@@ -1,0 +1,163 @@
+"""How a served mixture learns from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from driftline.learning.experts.bank import BankLearner
+from driftline.learning.experts.ridge import RidgeLearner
+from driftline.networks.experts.bank import REACHES
+from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
+
+# Rows between two solutions of the ridge and two looks at the encoding; the first solutions come at 1, 2, 4, … rows.
+PERIOD = 32
+# A gradient update has so many new rows, and so many replayed.
+FRESH = 2
+REPLAYED = 24
+FADING = 0.99
+# A batch of B rows moves the weights as B^BATCH_POWER single ones would.
+BATCH_POWER = 0.75
+
+
+class MixtureLearner:
+    """All that a mixture's learning keeps and its serving does not: the newest rows as they came, the ridge's sums, Adam's moments.
+
+    It is a deterministic function of its state, the rows and the generator.
+    """
+
+    def __init__(self, mixture: Mixture) -> None:
+        self.mixture = mixture
+        self.ridge = RidgeLearner(mixture.ridge)
+        self.bank = BankLearner(mixture.bank)
+        size = len(mixture.neighbours.rows)
+        self.rows = torch.zeros(size, mixture.features)
+        self.weights = torch.zeros(size)
+        self.unsolved = 0
+        self.untrained = 0
+        self._encoded = torch.zeros(size, mixture.encoding.width)
+        self._rates = torch.tensor(RATES).unsqueeze(1)
+        self._reaches = torch.tensor(REACHES).unsqueeze(1)
+
+    @torch.no_grad()
+    def weigh(self, traces: Tensor, targets: Tensor) -> None:
+        """Learns whom to trust, from answers as they were served.
+
+        The weights follow the gradient of the mixture's log loss (online gradient descent, Zinkevich 2003), and stay at least 0.
+
+        Args:
+            traces: ``[rows, members + 1, classes]`` of :meth:`Mixture.forward`; fewer classes, where some have come since.
+            targets: ``[rows]``, class indices.
+        """
+        mixture = self.mixture
+        if not len(targets) or not mixture.classes:
+            return
+        traces = _widened(traces.float(), mixture.classes)
+        is_known = traces[:, -1].amax(1) == 0
+        mixture.labels.count(traces[is_known, -1].argmax(1), targets[is_known])
+        rows = torch.arange(len(targets))
+        answers = mixture.mix_each(traces)
+        lost = answers[rows, :, targets].clamp(min=FLOOR).sum(0)
+        mixture.losses.mul_(FADING ** len(targets)).sub_(lost)
+        error = answers.exp_()
+        error[rows, :, targets] -= 1
+        gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
+        mixture.weights.sub_(gradient.mul_(self._rates * len(targets) ** (BATCH_POWER - 1))).clamp_(min=0)
+
+    @torch.no_grad()
+    def learn(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+        """Teaches every member.
+
+        Args:
+            rows: ``[rows, features]``, or anything that flattens to it, as it arrived.
+            targets: ``[rows]``, class indices.
+            weights: ``[rows]``, how much each counts.
+            generator: what replay draws from.
+        """
+        rows = rows.reshape(len(rows), self.mixture.features).float()
+        for part in range(0, len(rows), PERIOD):
+            end = part + PERIOD
+            self._learn(rows[part:end], targets[part:end], weights[part:end], generator)
+
+    def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+        self._keep(rows, targets, weights)
+        self.mixture.labels.follow(targets)
+        seen = int(self.mixture.neighbours.seen)
+        self.unsolved += len(rows)
+        if self.unsolved >= min(PERIOD, max(1, seen // 2)):
+            self._follow(seen)
+            newest = self._newest(self.unsolved)
+            self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])
+            self.unsolved = 0
+        self.untrained += len(rows)
+        while self.untrained >= FRESH or (self.untrained and seen <= PERIOD):
+            self._train(generator)
+
+    def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Puts rows in the places of the oldest."""
+        neighbours = self.mixture.neighbours
+        neighbours.seen.add_(len(rows))
+        slots = self._newest(len(rows))
+        encoded = self.mixture.encoding(rows)
+        self.rows[slots], self.weights[slots], self._encoded[slots] = rows, weights, encoded
+        neighbours.rows[slots], neighbours.targets[slots] = encoded[:, : self.mixture.features], targets
+
+    def _newest(self, count: int, start: int = 0) -> Tensor:
+        """The slots of ``count`` rows, oldest first, that begin ``start`` rows behind the newest ``count``."""
+        neighbours = self.mixture.neighbours
+        seen = int(neighbours.seen) - start
+        return torch.arange(seen - count, seen).remainder_(len(self.rows))
+
+    def _follow(self, seen: int) -> None:
+        """Lets the encoding follow the newest rows, and encodes them anew."""
+        mixture, filled = self.mixture, min(seen, len(self.rows))
+        mixture.encoding.observe(self.rows[:filled], seen, self.unsolved)
+        self._encode()
+        mixture.neighbours.rows.copy_(self._encoded[:, : mixture.features])
+
+    def _encode(self) -> None:
+        self._encoded = self.mixture.encoding(self.rows)
+
+    def _train(self, generator: torch.Generator) -> None:
+        """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
+        fresh = min(FRESH, self.untrained)
+        new = self._newest(fresh, self.untrained - fresh)
+        self.untrained -= fresh
+        neighbours, members = self.mixture.neighbours, self.mixture.bank.members
+        seen, size = int(neighbours.seen), len(self.rows)
+        filled = min(seen, size)
+        reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
+        drawn = (torch.rand(members, REPLAYED, generator=generator) * reach).long()
+        slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
+        self.bank.learn(self._encoded[slots], neighbours.targets[slots], self.weights[slots])
+
+    def add_classes(self, count: int) -> None:
+        """Makes room for ``count`` more classes in the mixture and here."""
+        self.mixture.add_classes(count)
+        self.ridge.add_classes(count)
+        self.bank.add_classes(count)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of all tensors that learning needs beside the mixture's own state."""
+        counters = torch.tensor([self.unsolved, self.untrained, self.bank.steps])
+        tensors = {"rows": self.rows, "weights": self.weights, "counters": counters}
+        tensors |= {f"ridge.{name}": value for name, value in self.ridge.tensors().items()}
+        tensors |= {f"bank.{name}": value for name, value in self.bank.tensors().items()}
+        return {name: value.clone() for name, value in tensors.items()}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""
+        self.unsolved, self.untrained, self.bank.steps = tensors["counters"].tolist()
+        own = {"rows": self.rows, "weights": self.weights}
+        own |= {f"ridge.{name}": value for name, value in self.ridge.tensors().items()}
+        own |= {f"bank.{name}": value for name, value in self.bank.tensors().items()}
+        for name, value in own.items():
+            value.copy_(tensors[name])
+        self._encode()
+
+
+def _widened(traces: Tensor, classes: int) -> Tensor:
+    """Traces that knew fewer classes, with the later ones at the floor."""
+    return torch.nn.functional.pad(traces, (0, classes - traces.shape[2]), value=FLOOR)
