@@ -198,7 +198,7 @@ class Follower:
 
 def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
     """Whether the modules of two specs of a model are alike but for their weights."""
-    return (one.network, one.recipe.strategy) == (other.network, other.recipe.strategy)
+    return (one.network, one.strategy) == (other.network, other.strategy)
 
 
 @contextmanager

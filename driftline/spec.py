@@ -160,7 +160,7 @@ class Recipe(Frozen):
     keeps in memory only what has come since the change, ``retrain`` begins a job over that.
     """
 
-    strategy: StrategyField = Field(default_factory=lambda: STRATEGIES.parse("replay"))
+    strategy: StrategyField | None = Field(None, description="default: experts, for regression replay")
     loss: LossField | None = Field(None, description="default: cross_entropy, for regression huber")
     optimizer: Optimizer = Optimizer()
     batch_size: int = Field(32, ge=1, le=4096)
@@ -203,6 +203,8 @@ class ModelSpec(Frozen):
             raise ValueError('"inputs" is empty')
         if self.task not in self.loss.tasks:
             raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
+        if self.task not in self.strategy.tasks:
+            raise ValueError(f"the strategy {self.strategy.name} is not for {self.task}")
         if self.task not in self.recipe.detector.tasks:
             fitting = ", ".join(name for name, part in DETECTORS.parts.items() if self.task in part.tasks)
             raise ValueError(
@@ -225,6 +227,12 @@ class ModelSpec(Frozen):
         """The recipe's loss, or the task's own."""
         default = "cross_entropy" if self.task == "classification" else "huber"
         return self.recipe.loss or LOSSES.parse(default)
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """The recipe's strategy, or the task's own."""
+        default = "experts" if self.task == "classification" else "replay"
+        return self.recipe.strategy or STRATEGIES.parse(default)
 
     def known_classes(self) -> list[int | str]:
         """The classes the spec names; none yet for ``open`` and for a regression."""

@@ -136,7 +136,7 @@ class Ours:
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
         classes = np.array([*self.service.classes, -1])
-        outputs = predict(self.service.learner, {"inputs": rows})
+        outputs, _ = predict(self.service.learner, {"inputs": rows})
         return classes[outputs.argmax(1) if outputs.shape[1] else np.full(len(rows), -1)]
 
     def learn(self, first: int, last: int) -> None:

@@ -25,8 +25,9 @@ from driftline.learning.metrics import Prequential
 from driftline.learning.recent import Recent
 from driftline.learning.recipes import changed_recipe, check_classes_stay
 from driftline.learning.retraining import Retraining
+from driftline.learning.state import named, part
 from driftline.learning.traces import traces_of
-from driftline.learning.trainee import Trainee, named, part
+from driftline.learning.trainee import Trainee
 from driftline.learning.trials import Canary, Probation
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
@@ -132,7 +133,7 @@ class Learner:
         classes = spec.known_classes()
         module = build(spec, classes, factories=factories, seed=seed)
         if weights is not None:
-            bundle.load(module, _with_scales(module, weights))
+            bundle.load(module, _with_experts(module, _with_scales(module, weights)))
         return cls(spec, classes, module, seed, factories)
 
     @property
@@ -444,7 +445,7 @@ class Learner:
         """
         spec = spec.changed(recipe=self.spec.recipe)
         module = build(spec, classes, factories=self.factories, seed=0)
-        bundle.load(module, weights)
+        bundle.load(module, _with_experts(module, weights))
         self._restart(spec, classes, module)
         self._crown()
         self.retraining = self.canary = self.probation = None
@@ -455,8 +456,7 @@ class Learner:
         edited = Edited(spec, list(classes), module)
         if later:
             edited = AddClasses(classes=later).apply(spec, classes, module)
-        self.trainee.replace(edited.spec, edited.module, [])
-        self.trainee.renew_optimizer()
+        self.trainee.restart(edited.spec, edited.module)
         self.classes = edited.classes
 
     @property
@@ -473,9 +473,12 @@ class Learner:
         before = self.spec.recipe
         trainees = [self.trainee, self.retraining.trainee] if self.retraining else [self.trainee]
         specs = [changed_recipe(trainee.spec, changes) for trainee in trainees]
+        strategy = self.spec.strategy
         for trainee, spec in zip(trainees, specs, strict=True):
-            trainee.follow(spec)
+            trainee.follow(spec, self.memory)
         self._follow(before)
+        if strategy != self.spec.strategy:
+            self._crown()
 
     def _follow(self, before: Recipe) -> None:
         """Lets all that is not trained follow a recipe that has taken the place of ``before``."""
@@ -544,6 +547,7 @@ class Learner:
             job.trainee.replace(edited.spec, edited.module, edited.kept)
             job.classes = edited.classes
         job.catch_up()
+        job.trainee.renew_strategy(self.trainee.method, self.memory)
         decision = Decision(True, "promoted") if is_promoted else self._decide(None, job.trainee.module)
         if decision.promoted:
             self._put_on_probation(version)
@@ -552,7 +556,8 @@ class Learner:
         return Outcome(decision=decision)
 
     def _take_over(self, job: Retraining) -> None:
-        before, self.trainee, self.classes = self.spec.recipe, job.trainee, job.classes
+        before = self.spec.recipe
+        self.trainee, self.classes = job.trainee, job.classes
         self._follow(before)
         self._crown()
 
@@ -673,7 +678,15 @@ class Learner:
 
     def _width(self, module: Served) -> int:
         """How many classes a champion or an anchor answers. A network with an output of its own never takes more."""
-        return int(getattr(module.output, "out_features", len(self.classes)))
+        return module.width or len(self.classes)
+
+
+def _with_experts(module: Served, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network alone, or beside what another strategy served: fresh experts take that place."""
+    own = {name: value for name, value in module.state_dict().items() if name.startswith("experts.")}
+    if all(name in weights and weights[name].shape == value.shape for name, value in own.items()) and own:
+        return dict(weights)
+    return {**{name: value for name, value in weights.items() if not name.startswith("experts.")}, **own}
 
 
 def _with_scales(module: Served, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from driftline.learning.drift.inputs import InputDetector
-from driftline.learning.trainee import named, part
+from driftline.learning.state import named, part
 from driftline.learning.watch import Moved, Watch
 from driftline.networks.build import Served
 

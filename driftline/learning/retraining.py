@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.learning.trainee import Trainee, named, part
+from driftline.learning.state import named, part
+from driftline.learning.trainee import Trainee
 from driftline.networks.build import Served, build
 from driftline.spec import ModelSpec, parse
 

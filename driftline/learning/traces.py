@@ -20,16 +20,26 @@ def traces_of(items: Sequence[Item], examples: Examples, served: Served) -> Tens
 
     An item that brings no trace, as when it came with its own inputs, is answered now, by what is ``served``.
     """
-    served.eval()
-    with torch.no_grad():
-        _, now = served.answer(examples.inputs)
-    assert now is not None
-    parts, width = now.shape[1:]
-    for row, item in enumerate(items):
-        recorded = item.answer.trace if item.answer is not None else b""
-        known = len(recorded) // (2 * parts)
-        if recorded and len(recorded) == 2 * parts * known and known <= width:
-            then = torch.frombuffer(bytearray(recorded), dtype=torch.float16).float()
-            now[row] = FLOOR
-            now[row, :, :known] = then.reshape(parts, known)
-    return now
+    assert served.experts is not None
+    parts, width = int(served.experts.parts), int(served.experts.classes)  # type: ignore[arg-type]
+    recorded = [_recorded(item, parts, width) for item in items]
+    if None in recorded:
+        with torch.no_grad():
+            _, now = served.eval().traced(examples.inputs)
+        assert now is not None
+        traces = now
+    else:
+        traces = torch.full((len(items), parts, width), FLOOR)
+    for trace, then in zip(traces, recorded, strict=True):
+        if then is not None:
+            trace.fill_(FLOOR)
+            trace[:, : then.shape[1]] = then
+    return traces
+
+
+def _recorded(item: Item, parts: int, width: int) -> Tensor | None:
+    """The trace that an item brings, if it is of these parts and no more classes."""
+    data = item.answer.trace if item.answer is not None else b""
+    if not data or len(data) % (2 * parts) or len(data) > 2 * parts * width:
+        return None
+    return torch.frombuffer(bytearray(data), dtype=torch.float16).float().reshape(parts, -1)

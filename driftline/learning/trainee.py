@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from driftline.learning.examples import Examples
+from driftline.learning.memory import Memory
 from driftline.learning.optimizers import load_state, state_of
+from driftline.learning.state import named, part
+from driftline.learning.strategies import Method
 from driftline.networks.build import Served
 from driftline.networks.kept import Kept
 from driftline.spec import ModelSpec
@@ -27,7 +30,7 @@ class Trainee:
         self.generator = torch.Generator().manual_seed(seed)
         self.chance = torch.Generator().manual_seed(seed).get_state()
         self.renew_optimizer()
-        self.method = spec.recipe.strategy.start(self)
+        self.method = spec.strategy.start(self)
 
     def renew_optimizer(self) -> None:
         """A fresh optimizer, as the recipe says."""
@@ -35,8 +38,8 @@ class Trainee:
 
     def renew_weights(self) -> None:
         """Fresh weights in every layer that knows how to make them, and a fresh optimizer."""
-        for part in (self.module.network, self.module.output):
-            for layer in part.modules():
+        for owner in (self.module.network, self.module.output):
+            for layer in owner.modules():
                 reset = getattr(layer, "reset_parameters", None)
                 if callable(reset):
                     reset()
@@ -104,13 +107,26 @@ class Trainee:
             self.chance = torch.get_rng_state()
             torch.set_rng_state(outside)
 
-    def follow(self, spec: ModelSpec) -> None:
+    def follow(self, spec: ModelSpec, memory: Memory) -> None:
         """Goes on by another recipe; another optimizer or strategy starts anew."""
-        before, self.spec = self.spec.recipe, spec
-        if spec.recipe.optimizer != before.optimizer:
+        before, self.spec = self.spec, spec
+        if spec.recipe.optimizer != before.recipe.optimizer:
             self.renew_optimizer()
-        if spec.recipe.strategy != before.strategy:
-            self.method = spec.recipe.strategy.start(self)
+        if spec.strategy != before.strategy:
+            self.renew_strategy(self.method, memory)
+
+    def renew_strategy(self, before: Method, memory: Memory) -> None:
+        """Lets the spec's strategy take over from another; what it serves beside the network is not lost, or made of memory."""
+        self.module.experts = self.spec.strategy.experts(self.spec, self.module.width or len(self.spec.known_classes()))
+        self.method = self.spec.strategy.start(self)
+        self.method.take_over(before, memory)
+
+    def restart(self, spec: ModelSpec, module: Served) -> None:
+        """Goes on from other weights, knowing nothing else of them."""
+        self.spec, self.module = spec, module
+        self.renew_optimizer()
+        self.method = spec.strategy.start(self)
+        self.method.restart()
 
     def replace(self, spec: ModelSpec, module: Served, kept: Sequence[Kept]) -> None:
         """Goes on with an edited module; the optimizer and the strategy keep their state for what was kept."""
@@ -119,7 +135,7 @@ class Trainee:
         self.renew_optimizer()
         shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
         load_state(self.optimizer, self.parameters, _carried(before, shapes, kept))
-        self.method = spec.recipe.strategy.start(self)
+        self.method = spec.strategy.start(self)
         self.method.follow(method, lambda state: _carried(state, shapes, kept))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -133,7 +149,7 @@ class Trainee:
         self.module.load_state_dict(part(tensors, "module"))
         self.renew_optimizer()
         load_state(self.optimizer, self.parameters, part(tensors, "optimizer"))
-        self.method = self.spec.recipe.strategy.start(self)
+        self.method = self.spec.strategy.start(self)
         self.method.load(part(tensors, "method"))
         self.generator.set_state(tensors["generator"])
         self.chance = tensors["chance"]
@@ -167,14 +183,3 @@ def _carried(before: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], kep
             else:
                 found.setdefault(key, value)
     return found
-
-
-def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors below ``name``, without it."""
-    prefix = name + "."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def named(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors below ``name``."""
-    return {f"{name}.{key}": value for key, value in tensors.items()}

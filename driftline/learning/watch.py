@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.learning.drift.inputs import InputDetector
-from driftline.learning.trainee import named, part
+from driftline.learning.state import named, part
 
 EDGES = 15
 MOST_FEATURES = 1024

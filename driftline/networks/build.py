@@ -17,6 +17,9 @@ from driftline.networks.sequential import last_line, sequential
 from driftline.networks.structure import ModuleStructure
 from driftline.spec import SINGLE_INPUT, Factory, Layers, ModelSpec
 
+MOST_TRACED = 4096
+"""A trace of more numbers than this is not worth its place beside each prediction."""
+
 
 class Served(nn.Module):
     """A model as it is served: the running scale of its inputs, the network, and the output that its task needs.
@@ -57,18 +60,28 @@ class Served(nn.Module):
         return self.answer(inputs)[0]
 
     def answer(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """What :meth:`predict` gives; and, where there are experts, the trace of it: the log-probabilities of all parts."""
-        scaled = self._scaled(inputs)
-        outputs, trace = self._network_outputs(scaled), None
+        """What :meth:`predict` gives; and, where there are experts, the trace of it, unless it would be large."""
+        outputs, trace = self.traced(inputs)
+        return outputs, trace if trace is not None and trace[:1].numel() <= MOST_TRACED else None
+
+    def traced(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`predict` gives; and, where there are experts, the log-probabilities of all parts."""
+        outputs, trace = self._network_outputs(self._scaled(inputs)), None
         if self.target_scale is not None:
             return self.target_scale.restore(outputs), None
         if self.experts is not None:
-            outputs, trace = self.experts(self.rows(scaled), outputs.log_softmax(1))
+            outputs, trace = self.experts(self.rows(inputs), outputs.log_softmax(1))
         return outputs.softmax(1), trace
 
-    def rows(self, scaled: dict[str, Tensor]) -> Tensor:
-        """Scaled inputs as experts take them: ``[batch, numbers]``."""
-        return torch.cat([scaled[name].flatten(1).float() for name in self.names], 1)
+    def rows(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Inputs as experts take them, as they came: ``[batch, numbers]``."""
+        rows = [inputs[name].reshape(len(inputs[name]), -1).float() for name in self.names]
+        return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+
+    @property
+    def width(self) -> int:
+        """How many classes are answered; 0 where a network with an output of its own does not tell."""
+        return int(getattr(self.output, "out_features", 0))
 
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> None:
         """Lets the running scales follow what is about to be learned."""
@@ -101,7 +114,7 @@ def build(
         network, shape = _network(spec, factories)
         width = 1 if spec.task == "regression" else len(classes)
         output = _output(spec, shape, width)
-        return Served(spec, network, output, spec.recipe.strategy.experts(spec, width)).eval()
+        return Served(spec, network, output, spec.strategy.experts(spec, width)).eval()
 
 
 @contextmanager

@@ -32,6 +32,7 @@ def more_errors(count: int, rows: int = 100) -> Comparison:
 
 def straight(angle: float = 0.0, **changes: Any) -> Learner:
     """A learner whose champion answers by the first number alone, turned by so many degrees towards the second."""
+    changes["recipe"] = {"strategy": "replay", **changes.get("recipe", {})}
     found = learner(network={"layers": []}, **changes)
     turn(found, angle)
     found.champion.load_state_dict(found.module.state_dict())

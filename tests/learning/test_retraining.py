@@ -188,7 +188,7 @@ def test_a_job_with_many_edits_goes_on_from_its_state_and_is_promoted() -> None:
 
 
 def test_a_job_that_is_worse_leaves_no_trace() -> None:
-    one = learner(recipe={"gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
+    one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
     play(one, world(400))
     before = one.state_dict()
     found = begun(one, {"optimizer": {"learning_rate": 0.02}}, GELU, 0, [])

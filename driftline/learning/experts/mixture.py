@@ -139,6 +139,15 @@ class MixtureLearner:
         self.ridge.add_classes(count)
         self.bank.add_classes(count)
 
+    def restart(self) -> None:
+        """Begins anew from a mixture that another learner has taught: the rows that it remembers are all that is known."""
+        encoding, neighbours = self.mixture.encoding, self.mixture.neighbours
+        filled = min(int(neighbours.seen), len(self.rows))
+        self.rows[:filled] = encoding.mean + neighbours.rows[:filled] / encoding.inverse
+        self.weights[:filled] = 1
+        self._encode()
+        self.ridge.take(self._encoded[:filled], neighbours.targets[:filled], self.weights[:filled])
+
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of all tensors that learning needs beside the mixture's own state."""
         counters = torch.tensor([self.unsolved, self.untrained, self.bank.steps])

@@ -22,6 +22,11 @@ class RidgeLearner:
 
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Takes rows ``[rows, width]`` in and solves."""
+        self.take(encoded, targets, weights)
+        self._solve()
+
+    def take(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Takes rows ``[rows, width]`` into the sums."""
         rows, classes = len(targets), self.moment.shape[2]
         features = self.ridge.project(encoded)
         weighted = features * weights.unsqueeze(1)
@@ -30,6 +35,8 @@ class RidgeLearner:
         kept = torch.tensor([rate**rows for rate in KEPT]).view(-1, 1, 1)
         self.gram.mul_(kept).add_(weighted.T @ features)
         self.moment.mul_(kept).add_(weighted.T @ wanted)
+
+    def _solve(self) -> None:
         penalised = self.gram.clone()
         penalised.diagonal(dim1=1, dim2=2).add_(
             PENALTY + DAMPING * penalised.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)

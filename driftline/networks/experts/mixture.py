@@ -72,6 +72,11 @@ class Mixture(nn.Module):
         return self.weights.shape[1]
 
     @property
+    def parts(self) -> int:
+        """Rows of a trace: the members, and the newest label that was known."""
+        return self.members + 1
+
+    @property
     def bytes(self) -> int:
         """The size of what a version holds of it."""
         return sum(value.numel() * value.element_size() for value in self.state_dict().values())
