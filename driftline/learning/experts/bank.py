@@ -13,7 +13,7 @@ NAMES = ("hidden", "hidden_bias", "output", "output_bias")
 
 
 class BankLearner:
-    """Adam (Kingma & Ba 2015) on the cross-entropy of every network of a bank, in one flat tensor each for all its quantities."""
+    """Adam (Kingma & Ba 2015) on the cross-entropy of every network of a bank, all quantities in one tensor."""
 
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
@@ -34,7 +34,7 @@ class BankLearner:
 
     def _views(self, flat: Tensor) -> list[Tensor]:
         sizes = [shape[1] * shape[2] for shape in self._shapes]
-        return [part.view(shape) for part, shape in zip(flat.split(sizes, 1), self._shapes, strict=True)]
+        return [part.view(shape) for part, shape in zip(torch.split(flat, sizes, 1), self._shapes, strict=True)]
 
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """One update. ``encoded`` ``[members, rows, width]``, ``targets`` and ``weights`` ``[members, rows]``."""

@@ -17,13 +17,15 @@ PERIOD = 32
 # A gradient update has so many new rows, and so many replayed.
 FRESH = 2
 REPLAYED = 24
+# How fast the losses of the sets of weights fade, per row, and how much one unit of them counts.
 FADING = 0.99
+TRUST = 0.5
 # A batch of B rows moves the weights as B^BATCH_POWER single ones would.
 BATCH_POWER = 0.75
 
 
 class MixtureLearner:
-    """All that a mixture's learning keeps and its serving does not: the newest rows as they came, the ridge's sums, Adam's moments.
+    """What a mixture's learning keeps and its serving does not: the newest rows as they came, the ridge's sums, Adam's moments.
 
     It is a deterministic function of its state, the rows and the generator.
     """
@@ -35,6 +37,7 @@ class MixtureLearner:
         size = len(mixture.neighbours.rows)
         self.rows = torch.zeros(size, mixture.features)
         self.weights = torch.zeros(size)
+        self.losses = torch.zeros(len(RATES))
         self.unsolved = 0
         self.untrained = 0
         self._encoded = torch.zeros(size, mixture.encoding.width)
@@ -45,7 +48,8 @@ class MixtureLearner:
     def weigh(self, traces: Tensor, targets: Tensor) -> None:
         """Learns whom to trust, from answers as they were served.
 
-        The weights follow the gradient of the mixture's log loss (online gradient descent, Zinkevich 2003), and stay at least 0.
+        The weights follow the gradient of the mixture's log loss (online gradient descent, Zinkevich 2003) and are never
+        negative; how far each set of them is trusted is exponential in its recent losses (Cesa-Bianchi & Lugosi 2006, ch. 2).
 
         Args:
             traces: ``[rows, members + 1, classes]`` of :meth:`Mixture.forward`; fewer classes, where some have come since.
@@ -55,14 +59,15 @@ class MixtureLearner:
         if not len(targets) or not mixture.classes:
             return
         traces = _widened(traces.float(), mixture.classes)
-        is_known = traces[:, -1].amax(1) == 0
-        mixture.labels.count(traces[is_known, -1].argmax(1), targets[is_known])
-        rows = torch.arange(len(targets))
+        known, newest = traces[:, -1].max(1)
+        for is_known, before, after in zip((known == 0).tolist(), newest.tolist(), targets.tolist(), strict=True):
+            if is_known:
+                mixture.labels.count(before, after)
         answers = mixture.mix_each(traces)
-        lost = answers[rows, :, targets].clamp(min=FLOOR).sum(0)
-        mixture.losses.mul_(FADING ** len(targets)).sub_(lost)
-        error = answers.exp_()
-        error[rows, :, targets] -= 1
+        own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
+        self.losses.mul_(FADING ** len(targets)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
+        torch.softmax(self.losses * -TRUST, 0, out=mixture.trust)
+        error = answers.exp_().scatter_add_(2, own, answers.new_full(own.shape, -1.0))
         gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
         mixture.weights.sub_(gradient.mul_(self._rates * len(targets) ** (BATCH_POWER - 1))).clamp_(min=0)
 
@@ -97,12 +102,16 @@ class MixtureLearner:
 
     def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Puts rows in the places of the oldest."""
-        neighbours = self.mixture.neighbours
-        neighbours.seen.add_(len(rows))
-        slots = self._newest(len(rows))
+        neighbours, features = self.mixture.neighbours, self.mixture.features
+        start = int(neighbours.seen) % len(self.rows)
+        here = min(len(rows), len(self.rows) - start)
         encoded = self.mixture.encoding(rows)
-        self.rows[slots], self.weights[slots], self._encoded[slots] = rows, weights, encoded
-        neighbours.rows[slots], neighbours.targets[slots] = encoded[:, : self.mixture.features], targets
+        neighbours.seen.add_(len(rows))
+        for slots, part in ((slice(start, start + here), slice(here)), (slice(len(rows) - here), slice(here, None))):
+            if part.start is None or here < len(rows):
+                self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
+                neighbours.write(slots, encoded[part, :features])
+                neighbours.targets[slots] = targets[part]
 
     def _newest(self, count: int, start: int = 0) -> Tensor:
         """The slots of ``count`` rows, oldest first, that begin ``start`` rows behind the newest ``count``."""
@@ -115,7 +124,7 @@ class MixtureLearner:
         mixture, filled = self.mixture, min(seen, len(self.rows))
         mixture.encoding.observe(self.rows[:filled], seen, self.unsolved)
         self._encode()
-        mixture.neighbours.rows.copy_(self._encoded[:, : mixture.features])
+        mixture.neighbours.write(slice(None), self._encoded[:, : mixture.features])
 
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
@@ -151,20 +160,19 @@ class MixtureLearner:
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of all tensors that learning needs beside the mixture's own state."""
         counters = torch.tensor([self.unsolved, self.untrained, self.bank.steps])
-        tensors = {"rows": self.rows, "weights": self.weights, "counters": counters}
-        tensors |= {f"ridge.{name}": value for name, value in self.ridge.tensors().items()}
-        tensors |= {f"bank.{name}": value for name, value in self.bank.tensors().items()}
-        return {name: value.clone() for name, value in tensors.items()}
+        return {"counters": counters} | {name: value.clone() for name, value in self._tensors().items()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""
         self.unsolved, self.untrained, self.bank.steps = tensors["counters"].tolist()
-        own = {"rows": self.rows, "weights": self.weights}
-        own |= {f"ridge.{name}": value for name, value in self.ridge.tensors().items()}
-        own |= {f"bank.{name}": value for name, value in self.bank.tensors().items()}
-        for name, value in own.items():
+        for name, value in self._tensors().items():
             value.copy_(tensors[name])
         self._encode()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        ridge = {f"ridge.{name}": value for name, value in self.ridge.tensors().items()}
+        bank = {f"bank.{name}": value for name, value in self.bank.tensors().items()}
+        return {"rows": self.rows, "weights": self.weights, "losses": self.losses, **ridge, **bank}
 
 
 def _widened(traces: Tensor, classes: int) -> Tensor:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from driftline.networks.experts.ridge import KEPT, Ridge
 
+# Beside features of mean square 16 / units; and as much of the mean square that has been seen.
 PENALTY = 1.0
+AMPLITUDE = 4.0
+# From a solution, which lies between 0 and 1, to logits.
+SHARPNESS = 6.0
 DAMPING = 1e-4
 
 
@@ -28,7 +34,8 @@ class RidgeLearner:
     def take(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Takes rows ``[rows, width]`` into the sums."""
         rows, classes = len(targets), self.moment.shape[2]
-        features = self.ridge.project(encoded)
+        amplitude = AMPLITUDE * math.sqrt(2 / self.gram.shape[1])
+        features = self.ridge.project(encoded).mul_(amplitude)
         weighted = features * weights.unsqueeze(1)
         wanted = features.new_full((rows, classes), -1 / classes)
         wanted.scatter_add_(1, targets.unsqueeze(1), wanted.new_ones(rows, 1))
@@ -43,7 +50,7 @@ class RidgeLearner:
         )
         factor, failed = torch.linalg.cholesky_ex(penalised)
         if not failed.any():
-            self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor))
+            self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor).mul_(amplitude * SHARPNESS))
 
     def add_classes(self, count: int) -> None:
         self.moment = nn.functional.pad(self.moment, (0, count))

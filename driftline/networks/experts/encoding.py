@@ -17,17 +17,18 @@ SETTLING = 256
 class Encoding(nn.Module):
     """Piecewise-linear encoding of numbers (Gorishniy et al. 2022, "On Embeddings for Numerical Features").
 
-    Each feature becomes its z-score, clipped, and the filled part, less one half, of each bin between neighbouring quantiles. Rows
-    of more than ``MOST_BINNED`` features have the z-scores alone. It moves only in :meth:`observe`, and late ever more slowly: what
-    was learned on the former encoding then still holds on the present one.
+    Each feature becomes its z-score, clipped, and of each bin between neighbouring quantiles the part that is filled, less a
+    half. Rows of more than ``MOST_BINNED`` features have the z-scores alone. It moves only in :meth:`observe`, and late ever
+    more slowly: what was learned on the former encoding then still holds on the present one.
     """
 
     mean: Tensor
     variance: Tensor
-    inverse: Tensor
     quantiles: Tensor
-    low: Tensor
+    centre: Tensor
     slope: Tensor
+    _lowest: Tensor
+    _highest: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -35,24 +36,23 @@ class Encoding(nn.Module):
         self.bins = BINS if features <= MOST_BINNED else 0
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("variance", torch.ones(features))
-        self.register_buffer("inverse", torch.ones(features))
-        self.register_buffer("quantiles", torch.zeros(features, self.bins + 1))
-        self.register_buffer("low", torch.zeros(features, self.bins))
-        self.register_buffer("slope", torch.ones(features, self.bins))
+        self.register_buffer("quantiles", torch.zeros(self.bins + 1, features))
+        # The first row gives the z-scores, each further one a bin.
+        self.register_buffer("centre", torch.zeros(1 + self.bins, features))
+        self.register_buffer("slope", torch.ones(1 + self.bins, features))
+        limits = torch.tensor([[LIMIT], *[[0.5]] * self.bins]).expand(-1, features).contiguous()
+        self.register_buffer("_lowest", -limits, persistent=False)
+        self.register_buffer("_highest", limits, persistent=False)
 
     @property
     def width(self) -> int:
         """Numbers in one encoded row; the first ``features`` of them are the z-scores."""
-        return self.features * (self.bins + 1)
+        return self.slope.numel()
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[batch, features]`` → ``[batch, width]``."""
-        rows = rows.clamp(-LARGEST, LARGEST)
-        scores = ((rows - self.mean) * self.inverse).clamp_(-LIMIT, LIMIT)
-        if not self.bins:
-            return scores
-        filled = (rows.unsqueeze(2) - self.low).mul_(self.slope).clamp_(0, 1).sub_(0.5)
-        return torch.cat([scores, filled.flatten(1)], 1)
+        encoded = (rows.unsqueeze(1) - self.centre).mul_(self.slope)
+        return encoded.clamp_(self._lowest, self._highest).flatten(1)
 
     @torch.no_grad()
     def observe(self, window: Tensor, seen: int, new: int) -> None:
@@ -70,11 +70,13 @@ class Encoding(nn.Module):
         spread = variance + (1 - rate) * delta**2
         self.variance.copy_((self.variance + rate * (spread - self.variance)).clamp(max=LARGEST**2))
         self.mean.add_(rate * delta)
+        self.centre[0] = self.mean
         # A constant feature has only rounding noise around its mean: it must not be blown up.
-        self.inverse.copy_(torch.rsqrt(self.variance.double() + (1e-6 * self.mean.double()) ** 2 + 1e-12))
+        self.slope[0] = torch.rsqrt(self.variance.double() + (1e-6 * self.mean.double()) ** 2 + 1e-12)
         if self.bins:
             levels = torch.linspace(0, 1, self.bins + 1, dtype=window.dtype)
-            self.quantiles.lerp_(torch.quantile(window, levels, dim=0).T, rate)
-            self.low.copy_(self.quantiles[:, :-1])
-            narrowest = (1e-3 / self.inverse).unsqueeze(1)
-            self.slope.copy_(1 / torch.maximum(self.quantiles[:, 1:] - self.low, narrowest))
+            self.quantiles.lerp_(torch.quantile(window, levels, dim=0), rate)
+            low, high = self.quantiles[:-1], self.quantiles[1:]
+            width = torch.maximum(high - low, 1e-3 / self.slope[0])
+            self.centre[1:] = low + width / 2
+            self.slope[1:] = 1 / width

@@ -32,34 +32,31 @@ class Labels(nn.Module):
         return 2
 
     def forward(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Log-probabilities ``[members, batch, classes]``, and the newest label as ``[classes]``: 0 there, ``-inf`` elsewhere."""
+        """Log-probabilities ``[members, batch, classes]``; and the newest label ``[classes]``: 0 there, ``-inf`` elsewhere."""
         newest = int(self.newest)
         known = torch.full_like(self.frequencies, -torch.inf)
-        frequencies = self.frequencies / self.frequencies.sum()
-        follows = frequencies
+        follows = self.frequencies
         if newest >= 0:
             known[newest] = 0
-            follows = self.counts[newest] / self.counts[newest].sum()
-        both = torch.stack([follows, frequencies]).log_()
+            follows = self.counts[newest]
+        both = torch.stack([follows, self.frequencies])
+        both.div_(both.sum(1, keepdim=True)).log_()
         return both.unsqueeze(1).expand(-1, batch, -1), known
 
     @torch.no_grad()
     def follow(self, targets: Tensor) -> None:
         """Takes labels ``[rows]`` in, in their order."""
         rows = len(targets)
-        if not rows:
-            return
         ages = torch.arange(rows - 1, -1, -1, dtype=self.frequencies.dtype)
-        self.frequencies.mul_((1 - RATE) ** rows).index_add_(0, targets, RATE * (1 - RATE) ** ages)
-        self.frequencies.clamp_(min=RAREST)
+        shares = torch.pow(1 - RATE, ages).mul_(RATE)
+        self.frequencies.mul_((1 - RATE) ** rows).index_add_(0, targets, shares).clamp_(min=RAREST)
         self.newest.copy_(targets[-1])
 
     @torch.no_grad()
-    def count(self, newest: Tensor, targets: Tensor) -> None:
-        """Counts transitions: ``newest`` ``[rows]`` was known when the row with ``targets`` ``[rows]`` was asked for."""
-        for before, after in zip(newest.tolist(), targets.tolist(), strict=True):
-            self.counts[before].mul_(KEPT)
-            self.counts[before, after] += 1
+    def count(self, before: int, after: int) -> None:
+        """Counts one transition."""
+        row = self.counts[before].mul_(KEPT)
+        row[after] += 1
 
     def add_classes(self, count: int) -> None:
         before = len(self.frequencies)

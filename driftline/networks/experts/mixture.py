@@ -16,7 +16,6 @@ from driftline.networks.experts.ridge import Ridge
 FLOOR = -8.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
 RATES = (0.003, 0.01, 0.03)
-TRUST = 0.5
 # The weight at the start of a strong, a usual and a weak member.
 STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 WINDOW_NUMBERS = 2**18
@@ -31,7 +30,8 @@ def window_size(features: int) -> int:
 class Mixture(nn.Module):
     """Experts that learn at different speeds and with different biases, mixed log-linearly.
 
-    Each of several sets of weights gives ``Σ w_e · log p_e``; the sets are mixed again by how well they have predicted of late.
+    Each of several sets of weights gives ``Σ w_e · log p_e``; the sets are mixed again by ``trust``, how well each of them has
+    predicted of late.
     All of it is buffers: nothing here is a parameter of the user's optimizer. It changes through its learner
     (``driftline.learning.experts``) alone.
 
@@ -43,7 +43,7 @@ class Mixture(nn.Module):
     """
 
     weights: Tensor
-    losses: Tensor
+    trust: Tensor
 
     def __init__(self, features: int, classes: int, seed: int, *, with_network: bool = False) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Mixture(nn.Module):
             + [USUAL] * with_network
         )
         self.register_buffer("weights", start.repeat(len(RATES), 1))
-        self.register_buffer("losses", torch.zeros(len(RATES)))
+        self.register_buffer("trust", torch.full((len(RATES),), 1 / len(RATES)))
 
     @property
     def members(self) -> int:
@@ -90,8 +90,8 @@ class Mixture(nn.Module):
             network: the network's log-probabilities ``[batch, classes]``; exactly where the mixture is ``with_network``.
 
         Returns:
-            ``(logits [batch, classes], trace [batch, members + 1, classes])``: the trace holds each member's log-probabilities, and in
-            its last row the newest label that was known (0 there, ``FLOOR`` elsewhere). It fits float16.
+            ``(logits [batch, classes], trace [batch, members + 1, classes])``: the trace holds each member's log-probabilities,
+            and in its last row the newest label that was known (0 there, ``FLOOR`` elsewhere). It fits float16.
         """
         if (network is not None) != self.with_network:
             raise ValueError("network: log-probabilities are given exactly where the mixture is made with_network")
@@ -114,15 +114,11 @@ class Mixture(nn.Module):
 
     def mix(self, trace: Tensor) -> Tensor:
         """A trace → logits ``[batch, classes]``."""
-        return torch.matmul(self.trust(), self.mix_each(trace))
+        return torch.matmul(self.trust, self.mix_each(trace))
 
     def mix_each(self, trace: Tensor) -> Tensor:
         """What each set of weights makes of a trace: log-probabilities ``[batch, sets, classes]``."""
         return torch.matmul(self.weights, trace[:, :-1]).log_softmax(2)
-
-    def trust(self) -> Tensor:
-        """How much each set of weights counts ``[sets]``: the exponential weighting of Cesa-Bianchi & Lugosi (2006, ch. 2)."""
-        return torch.softmax(self.losses * -TRUST, 0)
 
     def add_classes(self, count: int) -> None:
         """Makes room for ``count`` more classes. Where a learner holds the mixture, call the learner's instead."""

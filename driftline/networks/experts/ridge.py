@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 # How much of the past each head keeps, per row.
 KEPT = (1.0, 0.999)
-AMPLITUDE = 4.0
-SHARPNESS = 6.0
 
 
 class Ridge(nn.Module):
@@ -32,12 +30,11 @@ class Ridge(nn.Module):
 
     def project(self, encoded: Tensor) -> Tensor:
         """``[batch, width]`` → random features ``[batch, units]``."""
-        amplitude = AMPLITUDE * math.sqrt(2 / len(self.phase))
-        return torch.addmm(self.phase, encoded, self.weight).cos_().mul_(amplitude)
+        return torch.addmm(self.phase, encoded, self.weight).cos_()
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Log-probabilities ``[members, batch, classes]``."""
-        return torch.matmul(self.project(encoded), self.heads).mul_(SHARPNESS).log_softmax(2)
+        return torch.matmul(self.project(encoded), self.heads).log_softmax(2)
 
     def add_classes(self, count: int) -> None:
         self.heads = nn.functional.pad(self.heads, (0, count))
