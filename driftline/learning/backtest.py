@@ -19,6 +19,7 @@ from driftline.learning import scores
 from driftline.learning.learner import Learner
 from driftline.learning.pace import updates_for
 from driftline.learning.recipes import changed_recipe
+from driftline.networks.build import evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.spec import ModelSpec
 from driftline.streams import Stream
@@ -137,7 +138,9 @@ def play(
 def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[bytes]]:
     """What the served version answers: probabilities ``[rows, classes]``, or values ``[rows, 1]``; and the trace of each."""
     with torch.inference_mode():
-        outputs, trace = learner.served.eval().answer({name: torch.from_numpy(array) for name, array in rows.items()})
+        outputs, trace = evaluating(learner.served).answer(
+            {name: torch.from_numpy(array) for name, array in rows.items()}
+        )
         traces = [b""] * len(outputs) if trace is None else [row.tobytes() for row in trace.half().numpy()]
         return outputs.numpy(), traces
 

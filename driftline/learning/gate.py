@@ -12,7 +12,7 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.networks import bundle
-from driftline.networks.build import Served
+from driftline.networks.build import Served, evaluating
 
 FIRST_LABELS = 30
 FEWEST_HELD_OUT = 30
@@ -88,8 +88,7 @@ def errors(module: Served, examples: Examples) -> Tensor:
     """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite."""
     if not len(examples):
         return torch.zeros(0)
-    module.eval()
-    outputs = module.predict(examples.inputs)
+    outputs = evaluating(module).predict(examples.inputs)
     if module.is_regression:
         return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=LARGEST_ERROR)
     if not outputs.shape[1]:
@@ -99,7 +98,7 @@ def errors(module: Served, examples: Examples) -> Tensor:
 
 def is_finite(module: Served) -> bool:
     """Whether every weight and buffer is a finite number."""
-    return all(bundle.is_finite(name, tensor) for name, tensor in module.state_dict().items())
+    return bundle.are_finite(module.state_dict())
 
 
 def decide(comparisons: list[Comparison]) -> Decision:

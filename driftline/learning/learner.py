@@ -15,6 +15,7 @@ from torch import Tensor
 
 from driftline.errors import InvalidInput
 from driftline.learning import gate
+from driftline.learning.arrived import Arrived
 from driftline.learning.evidence import change_point, moved_classes
 from driftline.learning.examples import Examples
 from driftline.learning.forgetting import Forgetting
@@ -161,19 +162,24 @@ class Learner:
             rejected = self._refused(items, numbers)
             valid = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
             self._add_classes(item for _, item in valid)
-            alarms, scored = self._score(valid)
-            self._weigh([item for _, item in valid])
-            held = [self._is_held_out(item) for _, item in valid]
-            is_compared = plan.publish and self._is_comparison_due(len(valid))
-            latest = self._compare_latest(valid) if is_compared else None
-            self.holdout.add(self._examples([item for (_, item), is_held in zip(valid, held, strict=True) if is_held]))
-            fresh = [pair for pair, is_held in zip(valid, held, strict=True) if not is_held]
+            items = [item for _, item in valid]
+            arrived = Arrived([n for n, _ in valid], items, self._examples(items))
+            live = arrived.where([item.route == "live" for item in items])
+            alarms, scored = self._score(arrived)
+            alarms += self._moved_inputs(live)
+            self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
+            self._weigh(live)
+            is_compared = plan.publish and self._is_comparison_due(len(arrived))
+            latest = self._compare_latest(live.examples) if is_compared else None
+            held = [self._is_held_out(item) for item in items]
+            self.holdout.add(arrived.where(held).examples)
+            fresh = arrived.where([not is_held for is_held in held])
             quarantined = self._train(fresh, plan.updates)
-            self.learned += len(valid)
+            self.learned += len(arrived)
             decision = self._taken_back() or (self._decision(latest, is_compared, plan) if plan.publish else None)
             if is_compared:
                 self._measure_forgetting()
-            learned = [(n, item) for n, item in fresh if n not in quarantined]
+            learned = fresh.where([n not in quarantined for n in fresh.numbers])
             forked = self._answer_alarms(alarms, learned, plan.job)
         return Outcome(scored, alarms, rejected, quarantined, decision, forked)
 
@@ -204,10 +210,10 @@ class Learner:
             self.trainee.replace(edited.spec, edited.module, edited.kept)
             self.classes = edited.classes
 
-    def _score(self, valid: Sequence[tuple[int, Item]]) -> tuple[list[Alarm], int]:
-        """Compares what was served with the labels: the prequential scores, and the detectors."""
+    def _score(self, arrived: Arrived) -> tuple[list[Alarm], int]:
+        """Compares what was served with the labels: the prequential scores, and the detector of the error."""
         detector, alarms, scored, index_of = self.spec.recipe.detector, [], [], self._index_of
-        for n, item in valid:
+        for n, item in zip(arrived.numbers, arrived.items, strict=True):
             if item.answer is None:
                 continue
             row = self.prequential.score(n, item, index_of.get((type(item.label), item.label)))
@@ -224,8 +230,6 @@ class Learner:
         if alarms:
             self.holdout.alarm()
             self.trainee.method.alarm(self.memory)
-        alarms += self._moved_inputs([(n, item) for n, item in valid if item.route == "live"])
-        self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
         return alarms, len(scored)
 
     def _drift(self, n: int) -> Alarm:
@@ -244,12 +248,11 @@ class Learner:
         message = f"the error of what is served has risen ({name}), since record {since}{where}"
         return Alarm("drift", n, message, since, classes=classes)
 
-    def _moved_inputs(self, live: Sequence[tuple[int, Item]]) -> list[Alarm]:
-        if self.lookout is None or not live:
+    def _moved_inputs(self, live: Arrived) -> list[Alarm]:
+        if self.lookout is None or not len(live):
             return []
-        rows, numbers = self._examples([item for _, item in live]), [n for n, _ in live]
-        found = self.lookout.see(rows.inputs, numbers, self.module, self.learned)
-        return [Alarm("inputs", numbers[-1], str(moved), moved.since, features=moved.features) for moved in found]
+        found = self.lookout.see(live.examples.inputs, live.numbers, self.module, self.learned)
+        return [Alarm("inputs", live.numbers[-1], str(moved), moved.since, features=moved.features) for moved in found]
 
     def _answered(self, alarms: Sequence[Alarm]) -> list[Alarm]:
         """The alarms that the recipe's ``on_alarm`` is for."""
@@ -261,12 +264,10 @@ class Learner:
         recipe, alarms = self.spec.recipe, self._answered(self.alarms)
         return recipe.on_alarm == "faster" and bool(alarms) and offset - alarms[-1].at < recipe.trigger.alarm
 
-    def _answer_alarms(
-        self, alarms: Sequence[Alarm], learned: Sequence[tuple[int, Item]], job: str | None
-    ) -> str | None:
+    def _answer_alarms(self, alarms: Sequence[Alarm], learned: Arrived, job: str | None) -> str | None:
         """Does what the recipe says behind an alarm, at the end of its step; the job that was forked for it, if one was."""
         if self.recent.is_kept:
-            self.recent.add(self._examples([item for _, item in learned]), [n for n, _ in learned])
+            self.recent.add(learned.examples, learned.numbers)
         answered, answer = self._answered(alarms), self.spec.recipe.on_alarm
         if not answered:
             return None
@@ -300,14 +301,10 @@ class Learner:
         held, self.measured_at = self.holdout.examples, self.learned
         self.forgetting.measure(gate.errors(self.champion, held), held.targets, self.classes)
 
-    def _weigh(self, items: Sequence[Item]) -> None:
+    def _weigh(self, live: Arrived) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
-        if self.module.experts is None:
-            return
-        live = [item for item in items if item.route == "live"]
-        if live:
-            traces = traces_of(live, self._examples(live), self.served)
-            self.trainee.method.weigh(traces, self._examples(live).targets)
+        if self.module.experts is not None and len(live):
+            self.trainee.method.weigh(traces_of(live, self.served), live.examples.targets)
 
     def _is_held_out(self, item: Item) -> bool:
         """Decided by a keyed hash of the inputs, so that duplicates fall on one side."""
@@ -317,13 +314,12 @@ class Learner:
         digest = hashlib.blake2b(b"".join(item.inputs[name] for name in self.spec.tensors), digest_size=8, key=key)
         return int.from_bytes(digest.digest(), "big") < self.spec.recipe.gate.holdout * 2**64
 
-    def _compare_latest(self, valid: Sequence[tuple[int, Item]]) -> Comparison:
+    def _compare_latest(self, latest: Examples) -> Comparison:
         """Candidate and champion on labels that neither was trained on."""
-        latest = self._examples([item for _, item in valid if item.route == "live"])
         return Comparison("latest labels", gate.errors(self.module, latest), gate.errors(self.champion, latest))
 
-    def _train(self, fresh: Sequence[tuple[int, Item]], updates: int) -> dict[int, str]:
-        new = self._examples([item for _, item in fresh])
+    def _train(self, fresh: Arrived, updates: int) -> dict[int, str]:
+        new = fresh.examples
         if len(new):
             self.module.observe(new.inputs, new.targets)
         method = self.trainee.method
@@ -332,7 +328,7 @@ class Learner:
             failure = method.update(new, self.memory, teacher)
             if failure is not None:
                 self._restart(self.spec, self.champion_classes, copy.deepcopy(self.champion))
-                return {n: failure for n, _ in fresh}
+                return dict.fromkeys(fresh.numbers, failure)
         method.end_step(new, self.memory)
         self.memory.add(method.note(new), self.trainee.generator)
         if self.retraining is not None:

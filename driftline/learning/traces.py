@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from driftline.learning.examples import Examples
-from driftline.networks.build import Served
-from driftline.records import Item
+from driftline.learning.arrived import Arrived
+from driftline.networks.build import Served, evaluating
 
 FLOOR = -16.0
 """The log-probability of a class that was not known yet."""
 
 
-def traces_of(items: Sequence[Item], examples: Examples, served: Served) -> Tensor:
-    """The log-probabilities ``[rows, parts, classes]`` behind the answers to ``items``, as they were when they were given.
+def traces_of(arrived: Arrived, served: Served) -> Tensor:
+    """The log-probabilities ``[rows, parts, classes]`` behind the answers to some items, as they were when they were given.
 
     An item that brings no trace, as when it came with its own inputs, is answered now, by what is ``served``.
     """
     assert served.experts is not None
     parts, width = int(served.experts.parts), int(served.experts.classes)  # type: ignore[arg-type]
-    recorded = [_recorded(item, parts, width) for item in items]
-    if None in recorded:
-        with torch.no_grad():
-            _, now = served.eval().traced(examples.inputs)
-        assert now is not None
-        traces = now
-    else:
-        traces = torch.full((len(items), parts, width), FLOOR)
-    for trace, then in zip(traces, recorded, strict=True):
-        if then is not None:
+    recorded = [item.answer.trace if item.answer is not None else b"" for item in arrived.items]
+    if all(len(data) == 2 * parts * width for data in recorded):
+        return _read(b"".join(recorded)).reshape(len(arrived), parts, width)
+    with torch.no_grad():
+        _, traces = evaluating(served).traced(arrived.examples.inputs)
+    assert traces is not None
+    for trace, data in zip(traces, recorded, strict=True):
+        # One of other parts, or of more classes, is of another network.
+        if data and not len(data) % (2 * parts) and len(data) <= 2 * parts * width:
+            then = _read(data).reshape(parts, -1)
             trace.fill_(FLOOR)
             trace[:, : then.shape[1]] = then
     return traces
 
 
-def _recorded(item: Item, parts: int, width: int) -> Tensor | None:
-    """The trace that an item brings, if it is of these parts and no more classes."""
-    data = item.answer.trace if item.answer is not None else b""
-    if not data or len(data) % (2 * parts) or len(data) > 2 * parts * width:
-        return None
-    return torch.frombuffer(bytearray(data), dtype=torch.float16).float().reshape(parts, -1)
+def _read(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.float16).float() if data else torch.zeros(0)

@@ -95,6 +95,11 @@ class Served(nn.Module):
         return self.target_scale(targets) if self.target_scale is not None else targets
 
 
+def evaluating(module: Served) -> Served:
+    """The module in evaluation mode. (To set a mode that is set already costs as much as a small answer.)"""
+    return module.eval() if module.training else module
+
+
 def build(
     spec: ModelSpec, classes: Sequence[int | str], *, factories: Collection[str] = (), seed: int | None = None
 ) -> Served:

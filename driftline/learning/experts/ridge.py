@@ -25,6 +25,7 @@ class RidgeLearner:
         heads, units, classes = ridge.heads.shape
         self.gram = torch.zeros(heads, units, units)
         self.moment = torch.zeros(heads, units, classes)
+        self._amplitude = AMPLITUDE * math.sqrt(2 / units)
 
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Takes rows ``[rows, width]`` in and solves."""
@@ -34,8 +35,7 @@ class RidgeLearner:
     def take(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Takes rows ``[rows, width]`` into the sums."""
         rows, classes = len(targets), self.moment.shape[2]
-        amplitude = AMPLITUDE * math.sqrt(2 / self.gram.shape[1])
-        features = self.ridge.project(encoded).mul_(amplitude)
+        features = self.ridge.project(encoded).mul_(self._amplitude)
         weighted = features * weights.unsqueeze(1)
         wanted = features.new_full((rows, classes), -1 / classes)
         wanted.scatter_add_(1, targets.unsqueeze(1), wanted.new_ones(rows, 1))
@@ -50,7 +50,7 @@ class RidgeLearner:
         )
         factor, failed = torch.linalg.cholesky_ex(penalised)
         if not failed.any():
-            self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor).mul_(amplitude * SHARPNESS))
+            self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor).mul_(self._amplitude * SHARPNESS))
 
     def add_classes(self, count: int) -> None:
         self.moment = nn.functional.pad(self.moment, (0, count))
