@@ -17,6 +17,8 @@ from driftline.networks.sequential import last_line, sequential
 from driftline.networks.structure import ModuleStructure
 from driftline.spec import SINGLE_INPUT, Factory, Layers, ModelSpec
 
+MOST_TAKEN = 1e18
+"""Experts square their inputs: what is beyond this would leave float32."""
 MOST_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
 
@@ -76,7 +78,7 @@ class Served(nn.Module):
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
         """Inputs as experts take them, as they came: ``[batch, numbers]``."""
         rows = [inputs[name].reshape(len(inputs[name]), -1).float() for name in self.names]
-        return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+        return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-MOST_TAKEN, MOST_TAKEN)
 
     @property
     def width(self) -> int:

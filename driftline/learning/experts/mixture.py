@@ -152,7 +152,7 @@ class MixtureLearner:
         """Begins anew from a mixture that another learner has taught: the rows that it remembers are all that is known."""
         encoding, neighbours = self.mixture.encoding, self.mixture.neighbours
         filled = min(int(neighbours.seen), len(self.rows))
-        self.rows[:filled] = encoding.mean + neighbours.rows[:filled] / encoding.inverse
+        self.rows[:filled] = encoding.centre[0] + neighbours.rows[:filled] / encoding.slope[0]
         self.weights[:filled] = 1
         self._encode()
         self.ridge.take(self._encoded[:filled], neighbours.targets[:filled], self.weights[:filled])
