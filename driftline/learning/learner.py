@@ -29,7 +29,7 @@ from driftline.learning.retraining import Retraining
 from driftline.learning.state import named, part
 from driftline.learning.traces import traces_of
 from driftline.learning.trainee import Trainee
-from driftline.learning.trials import Canary, Probation
+from driftline.learning.trials import Canary, Probation, Trial
 from driftline.networks import bundle
 from driftline.networks.build import Served, build
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
@@ -112,7 +112,8 @@ class Learner:
         self.learned = 0
         self.champion = self.anchor = copy.deepcopy(module)
         self.judged_at = self.anchored_at = 0
-        self.is_ahead = self.is_on_trial = False
+        self.is_ahead = False
+        self.trial: Trial | None = None
         self.retraining: Retraining | None = None
         self.canary: Canary | None = None
         self.probation: Probation | None = None
@@ -338,7 +339,7 @@ class Learner:
     def _is_comparison_due(self, arriving: int) -> bool:
         """Few labels cannot tell a loss from chance: steps of a few are compared together, unless the last one failed."""
         is_due = self.learned + arriving - self.judged_at >= gate.COMPARED_LABELS
-        return is_due or not arriving or self.is_on_trial or self.learned < gate.FIRST_LABELS
+        return is_due or not arriving or self.trial is not None or self.learned < gate.FIRST_LABELS
 
     def _decision(self, latest: Comparison | None, is_compared: bool, plan: Plan) -> Decision | None:
         """The gate over the present weights; None where they wait for somebody or something else to decide."""
@@ -357,10 +358,12 @@ class Learner:
     def _judge(self, latest: Comparison | None, candidate: Served) -> Decision:
         """Compares a candidate, the present weights or a retrain job's; one that passes is the next champion."""
         decision = self._decide(latest, candidate)
+        if self.trial is not None and latest is not None:
+            self.trial.observe(latest)
         if not decision.promoted:
-            return self._refuse(decision)
+            return self._end_trial() or self._refuse(decision)
         self.champion, self.judged_at = copy.deepcopy(candidate), self.learned
-        self.is_ahead = self.is_on_trial = False
+        self.is_ahead, self.trial = False, None
         if self.learned - self.anchored_at >= gate.ANCHOR_LABELS or self.learned < gate.FIRST_LABELS:
             self.anchor, self.anchored_at = self.champion, self.learned
         return decision
@@ -408,9 +411,23 @@ class Learner:
         reason = f"rolled back: version {probation.version} has harmed: {probation.comparison}"
         return Decision(False, reason, probation.comparison.scores(), restored=True)
 
+    def _end_trial(self) -> Decision | None:
+        """Promotes what was refused where the newest labels speak for it, and begins again where they never do."""
+        trial = self.trial
+        if trial is None or not gate.is_finite(self.module) or not (trial.is_won or trial.is_lost(self.learned)):
+            return None
+        if trial.is_won:
+            reason = f"better: {trial.comparison}; what was held out is of another world"
+        else:
+            self._restart(self.spec, self.champion_classes, copy.deepcopy(self.champion))
+            reason = f"begun again from the champion: refused for {self.learned - trial.since} labels"
+        self.holdout.alarm()
+        self._crown()
+        return Decision(True, reason, trial.comparison.scores())
+
     def _refuse(self, decision: Decision) -> Decision:
         """Keeps the champion; where what is served has gone ahead of it, it is taken back."""
-        self.judged_at, self.is_on_trial = self.learned, True
+        self.judged_at, self.trial = self.learned, self.trial or Trial(self.learned)
         was_ahead, self.is_ahead = self.is_ahead, False
         return dataclasses.replace(decision, restored=was_ahead)
 
@@ -561,7 +578,7 @@ class Learner:
         """Makes the present weights champion and anchor, whatever was before."""
         self.champion = self.anchor = copy.deepcopy(self.module)
         self.judged_at = self.anchored_at = self.learned
-        self.is_ahead = self.is_on_trial = False
+        self.is_ahead, self.trial = False, None
         self._dismiss_witness()
 
     def cancel(self) -> None:
@@ -616,7 +633,7 @@ class Learner:
             "learned": self.learned,
             "judged_at": self.judged_at,
             "anchored_at": self.anchored_at,
-            "is_on_trial": self.is_on_trial,
+            "trial": dataclasses.asdict(self.trial) if self.trial else None,
             "is_ahead": self.is_ahead,
             "memory": self.memory.data(),
             "holdout": self.holdout.data(),
@@ -654,8 +671,9 @@ class Learner:
         learner.forgetting.load(data["forgetting"])
         learner.measured_at = data["measured_at"]
         learner.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
-        for name in ("learned", "judged_at", "anchored_at", "is_on_trial", "is_ahead"):
+        for name in ("learned", "judged_at", "anchored_at", "is_ahead"):
             setattr(learner, name, data[name])
+        learner.trial = Trial(**data["trial"]) if data["trial"] is not None else None
         if data["retraining"] is not None:
             learner.retraining = Retraining.from_state(
                 part(tensors, "retraining"), data["retraining"], learner.factories

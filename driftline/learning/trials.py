@@ -17,8 +17,41 @@ from driftline.networks.build import Served, build
 from driftline.records import Item
 from driftline.spec import ModelSpec, parse
 
+TRIAL_LABELS = 500
+LONGEST_TRIAL = 1000
 PROBATION_LABELS = 500
 PROBATION_STANDARD_ERRORS = 3.0
+
+
+@dataclass
+class Trial:
+    """A learner whose candidate was refused: what it and the champion have got wrong since, on labels before they are learned.
+
+    What is held out may be of a world that is over, and an alarm may be late. So the newest labels have the last word.
+    """
+
+    since: int
+    own: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+
+    def observe(self, latest: Comparison) -> None:
+        """Takes in the errors of the candidate and of the champion."""
+        self.own = [*self.own, *latest.candidate.tolist()][-TRIAL_LABELS:]
+        self.others = [*self.others, *latest.other.tolist()][-TRIAL_LABELS:]
+
+    @property
+    def comparison(self) -> Comparison:
+        return Comparison("latest labels since it was refused", torch.tensor(self.own), torch.tensor(self.others))
+
+    @property
+    def is_won(self) -> bool:
+        """Whether the champion has erred more than the candidate."""
+        is_enough = len(self.own) >= gate.FEWEST_HELD_OUT
+        return is_enough and Comparison("", torch.tensor(self.others), torch.tensor(self.own)).is_worse
+
+    def is_lost(self, learned: int) -> bool:
+        """Whether it has gone on for too long: labels would never be served."""
+        return learned - self.since >= LONGEST_TRIAL
 
 
 @dataclass

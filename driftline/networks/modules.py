@@ -71,6 +71,10 @@ def joined(inputs: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([value.reshape(len(value), -1).float() for value in inputs.values()], dim=1)
 
 
+SETTLED_ROWS = 100
+FARTHEST = 50.0
+
+
 class RunningScale(nn.Module):
     """Z-scores by a running mean and deviation, clipped: inputs of any unit reach the network in one.
 
@@ -117,7 +121,7 @@ class RunningScale(nn.Module):
         rows = len(input)
         if self.is_fixed or not rows:
             return
-        wide = input.double()
+        wide = self._without_outliers(input.double())
         mean = wide.mean(self.reduced).reshape(self.mean.shape)
         variance = wide.var(self.reduced, unbiased=False).reshape(self.mean.shape)
         before = min(float(self.count), self.cap)
@@ -130,6 +134,17 @@ class RunningScale(nn.Module):
         floor = (1e-6 * self.mean.double()) ** 2 + 1e-12
         self.inverse.copy_(torch.rsqrt(merged + floor))
         self.count.fill_(min(total, self.cap))
+
+    def _without_outliers(self, rows: Tensor) -> Tensor:
+        """A number that is absurdly far away counts as a far one: it must not hide all that comes after it.
+
+        Where numbers really are larger from now on, the deviation grows by a factor with every few rows, and lets them in.
+        """
+        if self.count < SETTLED_ROWS:
+            return rows
+        far = FARTHEST * self.variance.double().sqrt()
+        low, high = self.mean - far, self.mean + far
+        return torch.where(self.variance > 0, rows.clamp(low, high), rows)
 
     def restore(self, scaled: Tensor) -> Tensor:
         """The inverse of :meth:`forward`, without the clipping."""
