@@ -3,11 +3,13 @@
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+SECONDS ?= 3600
+SEED ?=
 BIN := .venv/bin
 PACKAGES := driftline app worker
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check up bench clean
+.PHONY: help demo test test-long soak check up bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +25,9 @@ test: check ## check, then run the tests
 
 test-long: check ## the same, and the long form of the faults
 	$(BIN)/python -m pytest -m ""
+
+soak: .venv/.installed ## break everything at random for an hour, or SECONDS=300, and check what was promised
+	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: .venv/.installed ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -167,7 +167,8 @@ class _Request:
 class Model:
     """What answers for one model: its snapshot, and what waits for it.
 
-    ``spare`` was served before, and may be overwritten; ``largest`` is how many rows the largest batch had.
+    ``spare`` was served before, and may be overwritten; ``largest`` is how many rows the largest batch had. ``canary`` answers
+    ``canary_share`` of the requests.
     """
 
     snapshot: Snapshot
@@ -181,6 +182,17 @@ class Model:
     running: Snapshot | None = None
     batch: list[_Request] | None = None
     spare: Snapshot | None = None
+    canary: Model | None = None
+    canary_share: float = 0.0
+
+    @property
+    def versions(self) -> tuple[int, int | None]:
+        """The live version, and the canary."""
+        return self.snapshot.version, self.canary.snapshot.version if self.canary else None
+
+    def chosen(self) -> Model:
+        """What answers the next request."""
+        return self.canary if self.canary is not None and random.random() < self.canary_share else self
 
     def swap(self, snapshot: Snapshot) -> None:
         """Answers from another snapshot from now on. A batch that has begun ends on the one that it took."""

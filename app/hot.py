@@ -74,9 +74,10 @@ class HotCall(ABC):
 
     def begin(self, services: Services, scope: Scope, headers: Headers, body: bytes, caller: Caller) -> Begun | None:
         """The call without waiting for anything; None where it must wait, as for a model that is not loaded yet."""
-        model = services.follower.loaded(scope["path_params"]["model"])
-        if model is None or self.version(scope) is not None:
+        live = services.follower.loaded(scope["path_params"]["model"])
+        if live is None or self.version(scope) is not None:
             return None
+        model = live.chosen()
         check_kind(headers, self.kind)
         rows, encode = self.read(model, headers, body)
         return Begun(services.engine.submit(model, rows, caller), encode)
@@ -97,10 +98,10 @@ class HotCall(ABC):
 
 
 async def find_model(services: Services, name: str, version: int | None) -> Model:
-    """What answers for a name: its live version, or the one that is asked for."""
+    """What answers for a name: its live version or its canary, or the version that is asked for."""
     if version is not None:
         return await services.follower.pinned(name, version)
-    return await services.follower.model(name)
+    return (await services.follower.model(name)).chosen()
 
 
 def parse_version(text: str) -> int:

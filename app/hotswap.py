@@ -25,7 +25,7 @@ from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
-from driftline.store.head import History
+from driftline.store.head import Canary, History
 
 logger = logging.getLogger("driftline.hotswap")
 
@@ -111,7 +111,7 @@ class Follower:
         self.is_ready = True
         for uid, version in versions.items():
             model = self.engine.models.get(uid)
-            if model is not None and model.snapshot.version != version:
+            if model is not None and model.versions != version:
                 await self._follow(uid)
 
     async def _follow(self, uid: str) -> None:
@@ -148,6 +148,15 @@ class Follower:
                 snapshot = await self._prepared(uid, head.manifest, model)
                 reach("app.prepared")
                 self.engine.swap(snapshot)
+            await self._follow_canary(self.engine.models[uid], head.canary)
+
+    async def _follow_canary(self, model: Model, canary: Canary | None) -> None:
+        """Lets the head's canary answer its share of the traffic, and no other."""
+        if canary is None:
+            model.canary = None
+        elif model.canary is None or model.canary.snapshot.version != canary.version:
+            snapshot = await self._prepared(model.snapshot.uid, canary.manifest, None)
+            model.canary, model.canary_share = self.engine.model(snapshot, "canary"), canary.share
 
     async def _prepared(self, uid: str, manifest: str, model: Model | None) -> Snapshot:
         prepare = partial(self._prepare, uid, manifest)
@@ -189,7 +198,7 @@ class Follower:
 
 def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
     """Whether the modules of two specs of a model are alike but for their weights."""
-    return (one.network, one.recipe.strategy) == (other.network, other.recipe.strategy)
+    return (one.network, one.strategy) == (other.network, other.strategy)
 
 
 @contextmanager

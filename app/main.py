@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import openapi
 from app.hot import HotCall
-from app.routes import control, health, models, v2
+from app.routes import control, health, log, models, v2
 from app.routes.feedback import Feedback, FeedbackStream, Receipt
 from app.routes.predict import Predict
 from app.routes.v2 import Infer
@@ -75,7 +75,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(Unavailable):
-            await services.recorder.synchronize()
+            await services.connection.time()
         running = [asyncio.create_task(task) for task in services.background()]
         try:
             yield
@@ -97,7 +97,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
             Route("/v1/models/{model}/feedback/{id:path}", Receipt(), methods=["GET"]),
         ]
     )
-    for router in (models.router, control.router, health.router, v2.router):
+    for router in (models.router, log.router, control.router, health.router, v2.router):
         app.include_router(router)
     app.add_exception_handler(DriftlineError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)

@@ -22,6 +22,7 @@ SCOPES = [
     (re.compile(r"^/v1/models/[^/]+/predict$"), {"predict"}),
     (re.compile(r"^/v2/models/[^/]+(/versions/[^/]+)?/infer$"), {"predict"}),
     (re.compile(r"^/v1/models/[^/]+/feedback(/.*)?$"), {"feedback"}),
+    (re.compile(r"^/v1/models/[^/]+/log$"), {"admin"}),
     (re.compile(r"^/v1/models/[^/]+/metrics$"), {"metrics", "predict", "feedback"}),
 ]
 

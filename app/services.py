@@ -15,6 +15,7 @@ from driftline.feedback import FeedbackDecoder
 from driftline.local import require_redis
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
+from driftline.store.backlog import Cap
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
 from driftline.store.head import History
@@ -37,7 +38,7 @@ class Services:
         self._decoders: dict[str, FeedbackDecoder] = {}
 
     def log(self, uid: str) -> Log:
-        return Log(self.connection, uid, cap=self.settings.log_cap, receipt_seconds=self.settings.receipt_seconds)
+        return Log(self.connection, uid, cap=Cap.of(self.settings), receipt_seconds=self.settings.receipt_seconds)
 
     def history(self, uid: str) -> History:
         return History(self.connection, uid)
@@ -55,7 +56,8 @@ class Services:
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """What runs for as long as the app does."""
-        return [self.follower.listen(), self.follower.poll(), self.recorder.run(), self._sample()]
+        watch = self.connection.watch()
+        return [self.follower.listen(), self.follower.poll(), self.recorder.run(), self._sample(), watch]
 
     async def _sample(self) -> None:
         """Keeps what other replicas read of this one fresh."""

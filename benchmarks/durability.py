@@ -1,13 +1,17 @@
 """What durability costs: feedback a second, the way back after a crash, checkpoints and versions, and what piles up.
 
-python -m benchmarks.durability [--seconds 5] [--labels 100000]
+python -m benchmarks.durability [--seconds 5] [--labels 1000000]
 
 Every acknowledgement is one of an embedded Valkey that syncs each write (``fsync_always``); the worker learns meanwhile.
+While growth is watched, a resent id is recognised for ten seconds instead of a day, so that this window, which is meant to
+grow, has its full size from the first sample on.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -21,15 +25,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
+from redis import Redis
 
 from benchmarks.common.contenders import SPEC
 from benchmarks.common.load import closed_loop, request
 from benchmarks.common.processes import resident_bytes
+from benchmarks.freshness import measure
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.publisher import START, Publisher
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
+from driftline.store.embedded import running_url
 from tests.services import Instance, spec, until, up
 
 BATCH = 100
@@ -38,6 +45,9 @@ SMALL = spec("small", inputs={"shape": [20]})
 LARGE = SPEC | {"name": "large"}
 PROCESSES = ("app", "worker", "valkey")
 REPEATS = 10
+FRESH_RATE, FRESH_SECONDS = 100.0, 30.0
+LENGTHS = (0, 5_000, 50_000)
+SAMPLES = 10
 
 
 def items(features: int, classes: int, count: int) -> list[dict[str, Any]]:
@@ -132,38 +142,59 @@ def timed(action: Callable[[int], None]) -> float:
     return 1e3 * (time.perf_counter() - begin) / REPEATS
 
 
+def freshness(folder: Path, seconds: float) -> None:
+    """How long until a label that was acknowledged is in the answers."""
+    with up(folder) as instance:
+        delays = asyncio.run(measure(instance.url, FRESH_RATE, seconds))
+    p50, p95 = (1e3 * float(np.quantile(delays, share)) for share in (0.5, 0.95))
+    print(f"label to served at {FRESH_RATE:g} labels/s: p50 {p50:.0f} ms  p95 {p95:.0f} ms")
+
+
 def growth(folder: Path, labels: int) -> None:
     """What is on disk and in memory while so many labels are learned."""
-    with up(folder) as instance:
-        client = instance.client
+    with up(folder, DRIFTLINE_RECEIPT_SECONDS="10") as instance:
+        client, data = instance.client, folder / "driftline-data"
         client.create_model(SMALL)
         batch = items(20, 2, 500)
-        for quarter in range(5):
-            until(lambda: client.model("small")["waiting"] == 0, 3600)
-            learned = client.model("small")["learned"]
-            data = folder / "driftline-data"
-            sizes = {name: size(data / name) for name in ("artifacts", "valkey")}
-            resident = {name: resident_bytes(instance.pid(name)) for name in PROCESSES}
-            print(
-                f"{learned:9,} labels: "
-                + "  ".join(f"{name} {value / 2**20:.0f} MiB" for name, value in sizes.items())
-                + "  resident: "
-                + "  ".join(f"{name} {value / 2**20:.0f}" for name, value in resident.items())
-            )
-            if quarter < 4:
-                for _ in range(labels // 4 // len(batch)):
+        with Redis.from_url(running_url(data) or "") as redis:
+            begin, samples = time.perf_counter(), []
+            for share in range(SAMPLES + 1):
+                until(lambda: client.model("small")["waiting"] == 0, 3600)
+                samples.append(sample(instance, data, redis))
+                learned = client.model("small")["learned"]
+                print(
+                    f"{learned:11,} labels: " + "  ".join(f"{name} {value:.0f}" for name, value in samples[-1].items())
+                )
+                for _ in range(labels // SAMPLES // len(batch) if share < SAMPLES else 0):
                     client.feedback("small", batch)
+            rate = learned / (time.perf_counter() - begin)
+    half, last = samples[SAMPLES // 2], samples[-1]
+    grown = "  ".join(f"{name} {last[name] - half[name]:+.0f}" for name in last)
+    print(f"the second half, in MiB: {grown}; {rate:,.0f} labels/s were acknowledged and learned")
+
+
+def sample(instance: Instance, data: Path, redis: Redis) -> dict[str, float]:
+    """What is there now, in MiB."""
+    memory: dict[str, int] = redis.info("memory")  # type: ignore[assignment]
+    found = {"Redis memory": memory["used_memory"]}
+    found |= {f"disk {name}": size(data / name) for name in ("artifacts", "valkey")}
+    found |= {f"resident {name}": resident_bytes(instance.pid(name)) for name in PROCESSES}
+    return {name: value / 2**20 for name, value in found.items()}
 
 
 def size(folder: Path) -> int:
     """The bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5, help="length of one load")
-    parser.add_argument("--labels", type=int, default=100_000, help="how many labels the growth is watched over")
+    parser.add_argument("--labels", type=int, default=1_000_000, help="how many labels the growth is watched over")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -171,7 +202,8 @@ def main() -> None:
             for model in (SMALL, LARGE):
                 instance.client.create_model(model)
             acknowledged(instance, arguments.seconds)
-        for labels in (0, 6000):
+        freshness(folder / "freshness", FRESH_SECONDS)
+        for labels in LENGTHS:
             recovery(folder / f"recovery-{labels}", labels)
         costs()
         growth(folder / "growth", arguments.labels)

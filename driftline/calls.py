@@ -77,6 +77,28 @@ class Receipt(TypedDict):
     reason: NotRequired[str]
 
 
+class Answer(TypedDict):
+    """What was served for an item. Classification has ``label`` and ``probabilities``, regression ``value``."""
+
+    version: int
+    label: NotRequired[int | str | None]
+    probabilities: NotRequired[list[float]]
+    value: NotRequired[float]
+
+
+class LogItem(TypedDict):
+    """A label as the log keeps it, under its number ``n``. ``answer`` is None where the item brought its own inputs."""
+
+    n: int
+    id: str
+    inputs: Any
+    label: int | str | float
+    weight: float
+    route: str
+    time: float
+    answer: Answer | None
+
+
 class Job(TypedDict):
     """A retrain. ``progress`` goes from 0 to 1."""
 
@@ -252,6 +274,12 @@ def receipt(model: str, identifier: str) -> Call:
     return Call("GET", _path(model, "feedback", identifier))
 
 
+def log(model: str, start: int, limit: int | None) -> Call:
+    """The labels that the log keeps, from number ``start`` on, a line each."""
+    most = "" if limit is None else f"&limit={limit}"
+    return Call("GET", _path(model, "log") + f"?start={start}{most}")
+
+
 def retrain(
     model: str,
     recipe: Mapping[str, Any] | None,
@@ -289,6 +317,11 @@ def rollback(model: str, version: int) -> Call:
     return _post(_path(model, "rollback"), {"version": version})
 
 
+def promote(model: str) -> Call:
+    """Make what has been learned the live version, whatever the gate says."""
+    return _post(_path(model, "promote"), {})
+
+
 def pause(model: str) -> Call:
     """Stop learning; feedback waits in the log."""
     return _post(_path(model, "pause"), {})
@@ -312,6 +345,11 @@ def metrics(model: str) -> Call:
 def decode_line(line: str) -> ItemStatus:
     """One line of the answer to a stream."""
     return cast(ItemStatus, json.loads(line))
+
+
+def decode_item(line: str) -> LogItem:
+    """One line of a log."""
+    return cast(LogItem, json.loads(line))
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

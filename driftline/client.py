@@ -12,7 +12,7 @@ from typing import Any, cast
 import httpx
 
 from driftline import calls
-from driftline.calls import Accepted, Call, Item, ItemStatus, Job, Model, Predictions, Receipt
+from driftline.calls import Accepted, Call, Item, ItemStatus, Job, LogItem, Model, Predictions, Receipt
 from driftline.errors import ConfigurationError, Late
 
 __all__ = ["AsyncClient", "Client"]
@@ -135,6 +135,12 @@ class Client:
         """How far an item has come."""
         return cast(Receipt, self._send(calls.receipt(model, identifier)))
 
+    def log(self, model: str, start: int = 1, limit: int | None = None) -> Iterator[LogItem]:
+        """The labels that a model's log keeps, in its order, from number ``start`` on; ``limit`` at most."""
+        for line in self._stream(calls.log(model, start, limit)):
+            if line:
+                yield calls.decode_item(line)
+
     def retrain(
         self,
         model: str,
@@ -162,6 +168,10 @@ class Client:
     def rollback(self, model: str, version: int) -> dict[str, Any]:
         """Publish an older version's weights as the next version."""
         return cast(dict[str, Any], self._send(calls.rollback(model, version)))
+
+    def promote(self, model: str) -> dict[str, Any]:
+        """Make what has been learned the live version, whatever the gate says."""
+        return cast(dict[str, Any], self._send(calls.promote(model)))
 
     def pause(self, model: str) -> dict[str, Any]:
         """Stop learning; feedback waits in the log."""
@@ -289,6 +299,12 @@ class AsyncClient:
         """How far an item has come."""
         return cast(Receipt, await self._send(calls.receipt(model, identifier)))
 
+    async def log(self, model: str, start: int = 1, limit: int | None = None) -> AsyncIterator[LogItem]:
+        """The labels that a model's log keeps, in its order, from number ``start`` on; ``limit`` at most."""
+        async for line in self._stream(calls.log(model, start, limit)):
+            if line:
+                yield calls.decode_item(line)
+
     async def retrain(
         self,
         model: str,
@@ -316,6 +332,10 @@ class AsyncClient:
     async def rollback(self, model: str, version: int) -> dict[str, Any]:
         """Publish an older version's weights as the next version."""
         return cast(dict[str, Any], await self._send(calls.rollback(model, version)))
+
+    async def promote(self, model: str) -> dict[str, Any]:
+        """Make what has been learned the live version, whatever the gate says."""
+        return cast(dict[str, Any], await self._send(calls.promote(model)))
 
     async def pause(self, model: str) -> dict[str, Any]:
         """Stop learning; feedback waits in the log."""

@@ -155,8 +155,7 @@ async def _earlier(log: Log, name: str, sent: Sent) -> Outcome | None:
     found = await log.find(name)
     if found is None:
         return None
-    n, known = found
-    return _outcome(name, "duplicate" if known == mark(_content(sent)) else "conflict", n)
+    return _outcome(name, "duplicate" if found.mark == mark(_content(sent)) else "conflict", found.n)
 
 
 def _outcome(name: str, status: str, n: int) -> Outcome:

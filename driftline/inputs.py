@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
@@ -58,6 +59,15 @@ def row(spec: ModelSpec, value: Any) -> dict[str, bytes]:
     }
 
 
+def row_as_json(spec: ModelSpec, data: Mapping[str, bytes]) -> Any:
+    """The row that :func:`row` made bytes of, as nested lists; by name where inputs are named."""
+    rows = {
+        name: np.frombuffer(data[name], np.dtype(tensor.dtype).newbyteorder("<")).reshape(tensor.shape).tolist()
+        for name, tensor in spec.tensors.items()
+    }
+    return rows if isinstance(spec.inputs, dict) else rows[SINGLE_INPUT]
+
+
 def _path(spec: ModelSpec, name: str) -> str:
     return f"inputs.{name}" if isinstance(spec.inputs, dict) else SINGLE_INPUT
 
@@ -73,6 +83,11 @@ def _array(tensor: TensorSpec, value: list[Any], path: str) -> NDArray[Any]:
         raise _wrong_shape(tensor, value, path)
     if tensor.dtype == "int64":
         return wide
+    return as_float32(wide, path)
+
+
+def as_float32(wide: NDArray[Any], path: str) -> NDArray[np.float32]:
+    """Numbers as float32; :class:`InvalidInput` names the first that is not finite there."""
     # Not (a <= b) is also true for NaN.
     if wide.size and not np.abs(wide).max() <= _LARGEST:
         where = np.unravel_index(int(np.argmin(np.abs(wide) <= _LARGEST)), wide.shape)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +34,22 @@ class Publisher:
         self.uid = uid
 
     def version(
-        self, learner: Learner, number: int, parent: int | None, at: Position, reason: str, scores: dict[str, Any]
+        self,
+        learner: Learner,
+        number: int,
+        parent: int | None,
+        at: Position,
+        reason: str,
+        scores: dict[str, Any],
+        is_canary: bool = False,
     ) -> Version:
-        """Writes the learner's weights as a version; it is live once it is committed."""
-        data = bundle.weights_to_bytes(learner.publishable())
+        """Writes what the learner serves, or its canary, as a version; it is live once it is committed."""
+        module = learner.canary.module if is_canary and learner.canary else learner.served
+        data = bundle.weights_to_bytes(module.state_dict())
         files = {"weights": bundle.File(self.artifacts.put(self.uid, data), len(data))}
-        manifest = self._manifest("version", learner, at, files, version=number, parent=parent, scores=scores)
+        manifest = self._manifest(
+            "version", learner, at, files, learner.classes_of(module), version=number, parent=parent, scores=scores
+        )
         digest = self.artifacts.put(self.uid, bundle.encode(manifest))
         return Version(number, digest, parent, at.step, at.offset, manifest.created, reason, scores)
 
@@ -49,7 +61,7 @@ class Publisher:
         """Writes the learner's whole state."""
         data = bundle.weights_to_bytes(state.tensors)
         files = {"state": bundle.File(self.artifacts.put(self.uid, data), len(data))}
-        manifest = self._manifest("checkpoint", learner, at, files, data=state.data)
+        manifest = self._manifest("checkpoint", learner, at, files, learner.classes, data=state.data)
         return Checkpoint(self.artifacts.put(self.uid, bundle.encode(manifest)), at.step, at.offset)
 
     def read(self, digest: str) -> tuple[bundle.Manifest, State]:
@@ -66,8 +78,22 @@ class Publisher:
         manifest = bundle.decode(self.artifacts.get(self.uid, digest))
         return {digest, *(file.sha256 for file in manifest.files.values())}
 
+    def newest_step(self) -> int:
+        """The newest step that any file of the model is of; 0 where there is none."""
+        steps = [0]
+        for data in self.artifacts.texts(self.uid):
+            with contextlib.suppress(CorruptData):
+                steps.append(bundle.decode(data).step)
+        return max(steps)
+
     def _manifest(
-        self, kind: Any, learner: Learner, at: Position, files: dict[str, bundle.File], **more: Any
+        self,
+        kind: Any,
+        learner: Learner,
+        at: Position,
+        files: dict[str, bundle.File],
+        classes: Sequence[int | str],
+        **more: Any,
     ) -> bundle.Manifest:
         return bundle.Manifest(
             kind=kind,
@@ -75,7 +101,7 @@ class Publisher:
             step=at.step,
             offset=at.offset,
             spec=learner.spec.model_dump(mode="json"),
-            classes=list(learner.classes),
+            classes=list(classes),
             created=time.time(),
             files=files,
             **more,

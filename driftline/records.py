@@ -73,12 +73,15 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A step either takes items, or carries out the command with log number ``command``, or ends the running retrain job:
     ``finish`` names the job that is done, ``abandon`` the one that has failed. ``updates`` is how many gradient updates the
-    items get; ``publish`` whether a candidate then goes to the gate. ``set_aside`` is why the step's records were passed
-    over instead.
+    items get; ``publish`` whether a candidate then goes to the gate; ``version`` the number that a version would get; ``job``
+    the id of the retrain job that an alarm in this step may fork. ``set_aside`` is why the step's records were passed over
+    instead.
     """
 
     updates: int = 0
     publish: bool = False
+    version: int = 0
+    job: str | None = None
     command: int | None = None
     finish: str | None = None
     abandon: str | None = None

@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     )
     receipt_seconds: float = Field(24 * 3600.0, gt=0, description="how long a resent item id is recognised")
     log_cap: int = Field(1_000_000, ge=1000, description="records waiting in one log; above it feedback answers 429")
+    log_cap_bytes: int = Field(2**30, ge=2**20, description="bytes waiting in one log; above it feedback answers 429")
+    log_cap_seconds: float = Field(
+        7 * 24 * 3600.0, gt=0, description="age of the oldest label waiting in one log; above it feedback answers 429"
+    )
     log_keep: int = Field(20_000, ge=0, description="learned records kept in the log for retraining")
 
     poll_seconds: float = Field(1.0, gt=0, description="how often a lost hint from Redis is made up for")

@@ -23,6 +23,7 @@ from driftline.errors import InvalidInput
 from driftline.learning.averaging import AVERAGINGS, Averaging
 from driftline.learning.distillation import Distillation
 from driftline.learning.drift import DETECTORS, Detector
+from driftline.learning.drift.inputs import InputDetector
 from driftline.learning.losses import LOSSES, Loss
 from driftline.learning.losses.custom import Custom
 from driftline.learning.memories import MEMORIES, MemoryPolicy
@@ -34,6 +35,7 @@ from driftline.learning.rules.refresh import Refresh
 from driftline.learning.rules.sanitize import Repair
 from driftline.learning.rules.shrink_and_perturb import ShrinkAndPerturb
 from driftline.learning.strategies import STRATEGIES, Strategy
+from driftline.networks.edits import EDITS, Edit
 from driftline.networks.functions import FUNCTION_PATTERN
 from driftline.networks.layers import LAYERS, Layer
 from driftline.networks.presets import Preset
@@ -45,12 +47,14 @@ SINGLE_INPUT = "inputs"
 if TYPE_CHECKING:
     AveragingField: TypeAlias = Averaging
     DetectorField: TypeAlias = Detector
+    EditField: TypeAlias = Edit
     LayerField: TypeAlias = Layer
     LossField: TypeAlias = Loss
     MemoryField: TypeAlias = MemoryPolicy
     StrategyField: TypeAlias = Strategy
 else:
-    AveragingField, DetectorField, LayerField = AVERAGINGS.field(), DETECTORS.field(), LAYERS.field()
+    AveragingField, DetectorField = AVERAGINGS.field(), DETECTORS.field()
+    EditField, LayerField = EDITS.field(), LAYERS.field()
     LossField, MemoryField, StrategyField = LOSSES.field(), MEMORIES.field(), STRATEGIES.field()
 
 
@@ -73,25 +77,31 @@ class TensorSpec(Frozen):
 
 
 class Layers(Frozen):
-    """A network given layer by layer. ``output``: ``task`` appends the layer that the task needs, ``own`` does not."""
+    """A network given layer by layer. ``output``: ``task`` appends the layer that the task needs, ``own`` does not.
+
+    ``branches`` are layers beside these, on the same rows; the output takes what all of them give.
+    """
 
     layers: list[LayerField] = Field(max_length=1000)
+    branches: dict[Annotated[str, Field(pattern=r"^branch[1-9]\d{0,3}$")], list[LayerField]] = {}
     output: Literal["task", "own"] = "task"
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Layers:
-        names = [layer.name for layer in self.layers if layer.name]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two layers are named {name!r}")
+        for layers in (self.layers, *self.branches.values()):
+            names = [layer.name for layer in layers if layer.name]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two layers are named {name!r}")
         return self
 
 
 class Factory(Frozen):
-    """A user's own ``nn.Module``: ``package.module:function``, called with ``arguments``."""
+    """A user's own ``nn.Module``: ``package.module:function``, called with ``arguments``, and the ``edits`` made since."""
 
     factory: str = Field(pattern=FUNCTION_PATTERN)
     arguments: dict[str, Any] = {}
+    edits: list[EditField] = []
     output: Literal["task", "own"] = "task"
 
 
@@ -113,7 +123,7 @@ Network = Annotated[
 class Trigger(Frozen):
     """When waiting labels are learned: at so many, or once the oldest has waited so long (seconds).
 
-    Behind a drift alarm, so many labels as ``alarm`` says are learned as they come.
+    Behind an alarm that is answered with ``faster``, so many labels as ``alarm`` says are learned as they come.
     """
 
     labels: int = Field(32, ge=1, le=1_000_000)
@@ -122,14 +132,18 @@ class Trigger(Frozen):
 
 
 class Gate(Frozen):
-    """What a candidate must pass: ``auto`` compares it with the champion, ``off`` promotes every finite one.
+    """What a candidate must pass.
 
-    ``holdout`` is the share of records kept from training for the comparison, ``holdout_size`` how many are kept at most.
+    ``auto`` compares it with the champion; ``manual`` waits for an admin to promote it; ``canary`` lets it answer the ``share``
+    of the traffic, until ``labels`` of its answers have been labelled; ``off`` promotes every finite one. ``holdout`` is the
+    share of records kept from training for the comparison, ``holdout_size`` how many are kept at most.
     """
 
-    mode: Literal["auto", "off"] = "auto"
+    mode: Literal["auto", "manual", "canary", "off"] = "auto"
     holdout: float = Field(0.05, ge=0, le=0.5)
     holdout_size: int = Field(500, ge=0, le=100_000)
+    share: float = Field(0.1, gt=0, le=0.5)
+    labels: int = Field(100, ge=10, le=100_000)
 
 
 class Serving(Frozen):
@@ -153,9 +167,12 @@ class Recipe(Frozen):
 
     ``updates`` is how many gradient updates a full step makes when nothing is waiting, and a smaller one its share; with a
     backlog a step makes one.
+
+    ``on_alarm`` is what follows a drift alarm beside telling it: ``faster`` learns the next labels as they come, ``shorten``
+    keeps in memory only what has come since the change, ``retrain`` begins a job over that.
     """
 
-    strategy: StrategyField = Field(default_factory=lambda: STRATEGIES.parse("replay"))
+    strategy: StrategyField | None = Field(None, description="default: experts, for regression replay")
     loss: LossField | None = Field(None, description="default: cross_entropy, for regression huber")
     distillation: Distillation | None = None
     optimizer: Optimizer = Optimizer()
@@ -164,6 +181,8 @@ class Recipe(Frozen):
     memory: MemoryField = Field(default_factory=lambda: MEMORIES.parse({}))
     trigger: Trigger = Trigger()
     detector: DetectorField = Field(default_factory=lambda: DETECTORS.parse("adwin"))
+    input_detector: InputDetector | None = InputDetector()
+    on_alarm: Literal["tell", "faster", "shorten", "retrain"] = "faster"
     gate: Gate = Gate()
     averaging: AveragingField | None = None
     l2_sp: L2SP | None = None
@@ -210,6 +229,14 @@ class ModelSpec(Frozen):
             raise ValueError('"inputs" is empty')
         if self.task not in self.loss.tasks:
             raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
+        if self.task not in self.strategy.tasks:
+            raise ValueError(f"the strategy {self.strategy.name} is not for {self.task}")
+        if self.task not in self.recipe.detector.tasks:
+            fitting = ", ".join(name for name, part in DETECTORS.parts.items() if self.task in part.tasks)
+            raise ValueError(
+                f"the detector {self.recipe.detector.name} takes errors of 0 and 1, and those of a {self.task} are numbers; "
+                f"it can have: {fitting}"
+            )
         self.loss.check(len(self.classes) if isinstance(self.classes, list) else None)
         return self
 
@@ -227,6 +254,12 @@ class ModelSpec(Frozen):
         """The recipe's loss, or the task's own."""
         default = "cross_entropy" if self.task == "classification" else "huber"
         return self.recipe.loss or LOSSES.parse(default)
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """The recipe's strategy, or the task's own."""
+        default = "experts" if self.task == "classification" else "replay"
+        return self.recipe.strategy or STRATEGIES.parse(default)
 
     @property
     def loss_function(self) -> str | None:
@@ -282,7 +315,7 @@ def parse(kind: type[T], value: Any) -> T:
 def invalid(error: ValidationError, value: Any) -> InvalidInput:
     """A pydantic error over ``value`` in Driftline's words."""
     first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(_path(first["loc"], value))
+    field = ".".join(_path(first["loc"], value, first["type"] == "missing"))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return InvalidInput(f"{field}: it is missing", field=field)
@@ -293,13 +326,13 @@ def invalid(error: ValidationError, value: Any) -> InvalidInput:
     )
 
 
-def _path(location: tuple[int | str, ...], value: Any) -> Iterator[str]:
+def _path(location: tuple[int | str, ...], value: Any, is_missing: bool) -> Iterator[str]:
     """A location without the names that pydantic gives to the members of a union."""
     for index, part in enumerate(location):
         is_last = index == len(location) - 1
         if isinstance(value, list) and isinstance(part, int):
             value = value[part]
-        elif isinstance(value, dict) and (part in value or is_last):
+        elif isinstance(value, dict) and (part in value or (is_last and is_missing)):
             value = value.get(part)
         else:
             continue

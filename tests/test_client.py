@@ -119,6 +119,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, str, Any]]] =
     ("job", ("u-1",), {}, ("GET", "/v1/jobs/u-1", None)),
     ("cancel_job", ("u-1",), {}, ("DELETE", "/v1/jobs/u-1", None)),
     ("rollback", ("m", 3), {}, ("POST", "/v1/models/m/rollback", {"version": 3})),
+    ("promote", ("m",), {}, ("POST", "/v1/models/m/promote", {})),
     ("pause", ("m",), {}, ("POST", "/v1/models/m/pause", {})),
     ("resume", ("m",), {}, ("POST", "/v1/models/m/resume", {})),
     ("change_recipe", ("m", {"batch_size": 8}), {}, ("PATCH", "/v1/models/m/recipe", {"batch_size": 8})),
@@ -197,6 +198,15 @@ def test_a_stream_is_answered_item_by_item(server: Server, client: Any) -> None:
     assert sent == [{"label": n, "inputs": [n]} for n in range(501)]
     assert server.requests[0][1] == "/v1/models/m/feedback/stream"
     assert server.requests[0][3]["content-type"] == "application/x-ndjson"
+
+
+def test_a_log_comes_item_by_item(server: Server, client: Any) -> None:
+    items = [{"n": n, "label": 1} for n in range(3)]
+    server.answers = [(200, b"".join(json.dumps(item).encode() + b"\n" for item in items)), (200, b"")]
+    assert list(client.log("m")) == items
+    assert server.last == ("GET", "/v1/models/m/log?start=1", None)
+    assert list(client.log("m", start=4, limit=2)) == []
+    assert server.last == ("GET", "/v1/models/m/log?start=4&limit=2", None)
 
 
 def test_a_refused_stream_raises(server: Server, client: Any) -> None:

@@ -18,5 +18,5 @@ def test_the_test_that_a_guarantee_names_is_there(path: str, name: str) -> None:
 
 
 def test_every_guarantee_names_a_test() -> None:
-    for guarantee in re.split(r"^\d\. ", PAGE, flags=re.MULTILINE)[1:]:
+    for guarantee in re.split(r"^\d+\. ", PAGE, flags=re.MULTILINE)[1:]:
         assert "::test_" in guarantee, guarantee

@@ -46,5 +46,5 @@ def test_every_field_has_its_line(kind: type[BaseModel]) -> None:
 
 def test_the_defaults_are_those_of_the_code() -> None:
     recipe = Recipe()
-    for name in ("memory", "trigger", "gate"):
+    for name in ("memory", "trigger", "input_detector", "gate"):
         assert f"| `{json.dumps(getattr(recipe, name).model_dump(mode='json'))}` |".replace(".0,", ",") in PAGE, name

@@ -39,17 +39,27 @@ class Versions:
         self.step = self.head.step
         self.number = self.head.version
 
-    async def publish(self, learner: Learner) -> int:
-        """Makes a learner's champion the next version, and gives its number."""
-        self.step, self.number = self.step + 1, self.number + 1
-        at = Position(self.step, self.head.offset)
+    async def publish(self, learner: Learner, share: float | None = None) -> int:
+        """Makes a learner's champion the next version, or a canary with a ``share``; and gives its number."""
+        self.number += 1
+        at = self._next()
         version = await asyncio.to_thread(
             self.publisher.version, learner, self.number, self.number - 1, at, "told to", {}
         )
         step = Step(self.step, at.offset, at.offset, Plan(), "", self.number)
-        commit = Commit(step, self.lease.epoch, f"test:{self.step}", 0, version)
+        commit = Commit(step, self.lease.epoch, f"test:{self.step}", 0, version, share)
         await self.history.commit(commit)
         return self.number
+
+    async def end_canary(self) -> None:
+        """Lets the live version answer alone."""
+        at = self._next()
+        step = Step(at.step, at.offset, at.offset, Plan(), "")
+        await self.history.commit(Commit(step, self.lease.epoch, f"test:{at.step}", 0, ends_canary=True))
+
+    def _next(self) -> Position:
+        self.step += 1
+        return Position(self.step, self.head.offset)
 
     async def retire(self, versions: list[int], keep: int = 3) -> None:
         """Forgets versions and deletes the files of all but the newest ones."""

@@ -8,7 +8,7 @@ from typing import Any
 from driftline.errors import CorruptData, InvalidInput, NotFound
 from driftline.learning.learner import Learner
 from driftline.learning.recipes import named_versions
-from driftline.records import Command, Item
+from driftline.records import Command, Item, Plan
 from driftline.spec import ModelSpec, parse
 from driftline.store.head import Job
 from worker.model_store import ModelStore
@@ -33,8 +33,8 @@ def must_wait(learner: Learner, command: Command) -> bool:
     return command.kind == "retrain" and learner.retraining is not None
 
 
-async def carry_out(store: ModelStore, learner: Learner, command: Command, offset: int) -> Effect:
-    """Does what a command says to the learner.
+async def carry_out(store: ModelStore, learner: Learner, command: Command, offset: int, plan: Plan) -> Effect:
+    """Does what a command says to the learner. The plan says which version comes of it, and which job ends by it.
 
     Raises:
         InvalidInput, NotFound, CorruptData: it cannot be done; the learner is as it was.
@@ -47,6 +47,8 @@ async def carry_out(store: ModelStore, learner: Learner, command: Command, offse
             return _cancel(learner, arguments["job"])
         case "rollback":
             return await _rollback(store, learner, arguments["version"])
+        case "promote":
+            return _promote(learner, plan)
         case "recipe":
             recipe = arguments["recipe"]
             learner.change_recipe(recipe, await store.weights_of(named_versions(recipe)))
@@ -62,6 +64,17 @@ async def _retrain(store: ModelStore, learner: Learner, command: Command, offset
     recipe, edits, epochs = arguments["recipe"], arguments["edits"], arguments["epochs"]
     learner.retrain(command.id, recipe, edits, epochs, examples, await store.weights_of(named_versions(recipe)))
     return Effect(jobs=[Job(command.id, "running")], needs_checkpoint=True)
+
+
+def _promote(learner: Learner, plan: Plan) -> Effect:
+    reason = "promoted by an admin"
+    if plan.finish is None:
+        learner.promote(plan.version)
+        return Effect(publish=reason, needs_checkpoint=True)
+    told = learner.retraining.report() if learner.retraining is not None else {}
+    learner.finish(plan.version, is_promoted=True)
+    job = Job(plan.finish, "succeeded", 1.0, True, report={"reason": reason, **told})
+    return Effect(jobs=[job], publish=reason, is_new_spec=True, needs_checkpoint=True)
 
 
 def _cancel(learner: Learner, job: str) -> Effect:

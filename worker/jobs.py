@@ -11,7 +11,7 @@ from driftline.failpoints import reach
 from driftline.learning.learner import Outcome
 from driftline.learning.losses.custom import LossFailed
 from driftline.learning.retraining import Retraining
-from driftline.networks.functions import last_line
+from driftline.networks.functions import told
 from driftline.records import Command, Plan
 from driftline.store.head import Job
 from worker.commands import Effect
@@ -25,14 +25,25 @@ T = TypeVar("T")
 SLICE_SECONDS = 0.05
 
 
+def name_behind(trainer: Trainer, n: int) -> str:
+    """The id of a job that an alarm in the step up to record ``n`` forks. Every job's id begins with the model's uid."""
+    return f"{trainer.store.uid}-alarm{n}"
+
+
 async def slice_of(trainer: Trainer) -> bool:
     """Advances the running job by a slice, and ends it when it is done; False when none runs."""
     retraining = trainer.learner.retraining
     if retraining is None:
         return False
+    is_manual = trainer.learner.spec.recipe.gate.mode == "manual"
+    if is_manual and retraining.is_waiting:
+        return False
     try:
         await trainer.compute(_advance, retraining)
-        if retraining.is_done:
+        if retraining.is_done and is_manual:
+            retraining.is_waiting = True
+            await trainer.store.history.report_progress(retraining.job, 1.0)
+        elif retraining.is_done:
             await _finish(trainer, retraining)
         else:
             await trainer.store.history.report_progress(retraining.job, retraining.progress)
@@ -41,11 +52,18 @@ async def slice_of(trainer: Trainer) -> bool:
     return True
 
 
+def waiting(trainer: Trainer, command: Command) -> str | None:
+    """The job that is done and waits for a promotion, if ``command`` is one."""
+    retraining = trainer.learner.retraining
+    is_met = command.kind == "promote" and retraining is not None and retraining.is_done
+    return retraining.job if is_met and retraining else None
+
+
 class _Failed(Exception):
     """A user's own network or loss has raised inside a job."""
 
     def __init__(self, error: Exception) -> None:
-        self.reason = error.message if isinstance(error, LossFailed) else last_line(error)
+        self.reason = error.message if isinstance(error, LossFailed) else told(error)
         super().__init__(self.reason)
 
 
@@ -66,7 +84,8 @@ async def _finish(trainer: Trainer, retraining: Retraining) -> None:
     """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
     job = retraining.job
     try:
-        outcome = await trainer.compute(_guarded, trainer.learner.finish)
+        number = trainer.head.newest + 1
+        outcome = await trainer.compute(_guarded, lambda: trainer.learner.finish(number))
     except _Failed:
         await trainer.recover()
         raise
@@ -75,7 +94,9 @@ async def _finish(trainer: Trainer, retraining: Retraining) -> None:
     assert decision is not None
     report = {"reason": decision.reason, "scores": dict(decision.scores), **retraining.report()}
     done = Job(job, "succeeded", 1.0, decision.promoted, report=report)
-    await trainer.commit(Plan(finish=job), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted))
+    await trainer.commit(
+        Plan(finish=job, version=number), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
+    )
     await trainer.checkpoint()
 
 

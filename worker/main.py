@@ -10,10 +10,11 @@ import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from driftline.errors import CorruptData, DriftlineError, Fenced, NotFound, Unavailable
+from driftline.errors import CorruptData, Fenced, NotFound, Unavailable
 from driftline.local import require_redis
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
+from driftline.store.backlog import RESTORE
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
 from driftline.store.lease import Lease
@@ -42,6 +43,7 @@ class Worker:
         self.owner = settings.worker_id or secrets.token_hex(6)
         self.owned: dict[str, _Owned] = {}
         self._not_before: dict[str, float] = {}
+        self._troubles: dict[str, str] = {}
         self._look = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -53,7 +55,14 @@ class Worker:
         """Owns and learns models until it is stopped."""
         await self.connection.until_available(STORE_SECONDS)
         logger.info("worker %s learns", self.owner)
-        tasks = (self._own_models(), self._listen(), self._poll(), self._renew(), self._sweep())
+        tasks = (
+            self._own_models(),
+            self._listen(),
+            self._poll(),
+            self._renew(),
+            self._sweep(),
+            self.connection.watch(),
+        )
         helpers = [asyncio.create_task(task) for task in tasks]
         owning, stopped = helpers[0], asyncio.create_task(self._stop.wait())
         try:
@@ -119,7 +128,6 @@ class Worker:
             if await self._is_deleted(uid):
                 logger.info("model %s has been deleted", uid)
             else:
-                logger.error("model %s cannot be learned: %s", uid, error)
                 await self._give_up(uid, trainer, error)
         except Exception as error:  # One model's trouble must not end the others' learning.
             logger.exception("the trainer of model %s ended", uid)
@@ -139,25 +147,35 @@ class Worker:
 
     async def _give_up(self, uid: str, trainer: Trainer, error: Exception) -> None:
         self._not_before[uid] = time.monotonic() + RETRY_SECONDS
-        kind = error.code if isinstance(error, DriftlineError) else "trainer_failed"
+        kind, why = "trainer_failed", f"{type(error).__name__}: {error}"
+        if isinstance(error, NotFound):
+            kind, why = "store_lost", f"the store has lost the head of the model; {RESTORE}"
+        if self._troubles.get(uid) != why:
+            self._troubles[uid] = why
+            logger.error("model %s cannot be learned: %s", uid, why)
         with contextlib.suppress(Unavailable):
-            await trainer.store.alarm(kind, f"{type(error).__name__}: {error}")
+            await trainer.store.alarm(kind, why)
 
     async def _renew(self) -> None:
         """Keeps the leases; the time that compute takes does not matter to it."""
         while True:
             await asyncio.sleep(self.settings.lease_seconds / 3)
-            for uid, owned in list(self.owned.items()):
-                with contextlib.suppress(Unavailable):
-                    if not await owned.lease.renew():
-                        logger.info("the lease of model %s is lost", uid)
-                        owned.task.cancel()
+            await asyncio.gather(*(self._renew_one(uid, owned) for uid, owned in self.owned.items()))
+
+    async def _renew_one(self, uid: str, owned: _Owned) -> None:
+        with contextlib.suppress(Unavailable):
+            if not await owned.lease.renew():
+                logger.info("the lease of model %s is lost", uid)
+                owned.task.cancel()
 
     async def _sweep(self) -> None:
-        """Takes away the files of models that are gone, or whose creation was cut off."""
+        """Takes away what is left of models that are gone, or whose creation was cut off: their keys and their files."""
         while True:
             are_ours = await self._are_files_ours()
             await asyncio.sleep(self.settings.sweep_seconds)
+            with contextlib.suppress(Unavailable):
+                for uid in await self.catalog.remove_unnamed(self.settings.orphan_seconds):
+                    logger.info("the keys of model %s go: it has no name", uid)
             if are_ours:
                 with contextlib.suppress(Unavailable):
                     await self._remove_abandoned()

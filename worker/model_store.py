@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,9 +12,13 @@ from driftline.publisher import Publisher
 from driftline.records import Record
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
+from driftline.store.backlog import Cap
 from driftline.store.connection import Connection, store_errors
 from driftline.store.head import History
 from driftline.store.log import Log
+
+CONDITIONS = ("disk", "log_gap", "store_lost", "trainer_failed")
+"""Alarms about what lasts: they are withdrawn when the model is learned again. The others are about what has happened."""
 
 
 class ModelStore:
@@ -26,11 +29,10 @@ class ModelStore:
         self.keys = connection.keys.of(uid)
         self.uid = uid
         self.settings = settings
-        self.log = Log(connection, uid, cap=settings.log_cap, receipt_seconds=settings.receipt_seconds)
+        self.log = Log(connection, uid, cap=Cap.of(settings), receipt_seconds=settings.receipt_seconds)
         self.history = History(connection, uid)
         self.publisher = Publisher(artifacts, uid)
         self.artifacts = artifacts
-        self._clock_offset = 0.0
 
     @property
     def seed(self) -> int:
@@ -39,21 +41,12 @@ class ModelStore:
 
     def now(self) -> float:
         """The time by the clock of Redis, in seconds since 1970."""
-        return time.time() + self._clock_offset
-
-    async def synchronize(self) -> None:
-        """Sets :meth:`now` by the clock of Redis."""
-        self._clock_offset = await self.connection.time() - time.time()
+        return self.connection.now()
 
     async def pending(self) -> list[int]:
         """Log numbers of the commands that are not carried out yet."""
         with store_errors():
             return [int(n) for n in await self.connection.redis.zrange(self.keys.pending, 0, -1)]
-
-    async def newest(self) -> int:
-        """The number of the newest record; 0 while there is none."""
-        with store_errors():
-            return int(await self.connection.redis.get(self.keys.last) or 0)
 
     async def weights_of(self, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
         """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""
@@ -75,9 +68,14 @@ class ModelStore:
         return found
 
     async def alarm(self, kind: str, message: str) -> None:
-        """Raises an alarm; a newer one of the same kind takes its place."""
+        """Raises an alarm; a newer one of the same kind takes its place. One of :data:`CONDITIONS` ends by itself."""
         alarm = {"kind": kind, "message": message, "time": self.now()}
         await self.history.note("alarms", kind, json.dumps(alarm))
+
+    async def withdraw(self, *kinds: str) -> None:
+        """Takes alarms back: what they were about is over."""
+        with store_errors():
+            await self.connection.redis.hdel(self.keys.alarms, *kinds)
 
     async def records(self, start: int, end: int) -> list[tuple[int, Record]]:
         """The records with numbers above ``start`` up to ``end``."""

@@ -53,13 +53,14 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
     The newest checkpoint that is whole is taken, else the one before, else version 1. Where none leads to the committed
     weights, an alarm says so, and the learner restarts from the live ones.
     """
-    await store.synchronize()
+    await store.connection.time()
     head = await store.history.head()
     paused = await store.is_paused()
+    await _compare_with_files(store, head)
     places = dict.fromkeys([head.checkpoint, head.older_checkpoint, None])
     for place in places:
         try:
-            return Recovered(await _repeat(store, compute, head, place), head, paused)
+            return Recovered(await repeat(store, compute, head, place), head, paused)
         except Diverged as error:
             await store.alarm("recovery_diverged", error.message)
             break
@@ -69,7 +70,20 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
     return Recovered(await _restart(store, compute, head), head, paused, is_restarted=True)
 
 
-async def _repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpoint | None) -> Learner:
+async def _compare_with_files(store: ModelStore, head: Head) -> None:
+    """Files of steps that the store does not know tell that an older copy of it has been restored."""
+    newest = await asyncio.to_thread(store.publisher.newest_step)
+    # The files of a step are written before it is committed: those of one step may be there without it.
+    if newest > head.step + 1:
+        why = (
+            f"the store knows {head.step} steps and the files go up to step {newest}: an older copy of the store has been "
+            "restored; labels that were acknowledged after it are not in it, send them again"
+        )
+        logger.warning("model %s: %s", store.uid, why)
+        await store.alarm("store_older", why)
+
+
+async def repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpoint | None) -> Learner:
     build, learner = await compute(_load, store, place) if place else await _first(store, compute)
     step_number = place.step if place else 0
     while step_number < head.step:
@@ -89,9 +103,9 @@ async def _apply(store: ModelStore, compute: Compute, learner: Learner, step: St
     if plan.set_aside is not None:
         return
     if plan.command is not None:
-        await _carry_out_again(store, learner, plan.command, step.start)
+        await _carry_out_again(store, learner, plan.command, step)
     elif plan.finish is not None:
-        await compute(learner.finish)
+        await compute(learner.finish, plan.version)
     elif plan.abandon is not None:
         learner.cancel()
     else:
@@ -106,11 +120,11 @@ async def _learn_again(store: ModelStore, compute: Compute, learner: Learner, st
     await compute(learner.learn, [item for _, item in items], [n for n, _ in items], step.plan)
 
 
-async def _carry_out_again(store: ModelStore, learner: Learner, n: int, offset: int) -> None:
+async def _carry_out_again(store: ModelStore, learner: Learner, n: int, step: Step) -> None:
     entry = await store.log.get(n)
     if entry is None or not isinstance(entry.record, Command):
         raise CorruptData(f"the command {n} is missing in the log", code="log_gap", n=n)
-    await carry_out(store, learner, entry.record, offset)
+    await carry_out(store, learner, entry.record, step.start, step.plan)
 
 
 def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import msgspec
 
-from driftline.errors import DriftlineError, Unavailable
+from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.failpoints import reach
 from driftline.learning.learner import Outcome
 from driftline.learning.pace import updates_for
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
-from driftline.store.head import Commit, Job, Step, Version
+from driftline.store.backlog import RESTORE
+from driftline.store.head import Commit, Job, Step, Version, moved
 from driftline.store.lease import Lease
 from driftline.store.log import Entry
 from worker import jobs
 from worker.budget import Budget
 from worker.commands import REFUSALS, Effect, carry_out, must_wait
-from worker.model_store import ModelStore
+from worker.model_store import CONDITIONS, ModelStore
 from worker.recovery import recover
 from worker.retention import Retention
 
@@ -34,6 +35,8 @@ logger = logging.getLogger("driftline.trainer")
 T = TypeVar("T")
 READ_AHEAD = 1024
 LONGEST_RETRY_SECONDS = 60.0
+HALTED_SECONDS = 10.0
+HALTING = ("log_gap", "store_lost")
 
 
 class Trainer:
@@ -50,7 +53,8 @@ class Trainer:
         self.thread = thread
         self.retention = Retention(store)
         self.wake = asyncio.Event()
-        self.is_stopping = self.is_recovered = False
+        self.is_stopping = self.is_recovered = self.is_halted = False
+        self.conditions = {"of owners before"}
         self.publishing = Budget()
         self.checkpointing = Budget()
 
@@ -65,7 +69,7 @@ class Trainer:
         Raises:
             Fenced: another worker owns the model now.
             NotFound: the model has been deleted.
-            CorruptData: the log has a gap.
+            CorruptData: the head is not where this trainer left it.
         """
         try:
             await self.recover()
@@ -73,16 +77,51 @@ class Trainer:
                 self.wake.clear()
                 try:
                     is_busy = await self._advance()
-                except Unavailable as error:
-                    logger.warning("%s waits for its store: %s", self.name, error)
-                    await asyncio.sleep(error.retry_after or 1)
-                    is_busy = True
+                    await self._withdraw()
+                except (Unavailable, CorruptData) as error:
+                    if error.code in HALTING:
+                        await self._halt(error)
+                    elif isinstance(error, CorruptData):
+                        raise
+                    else:
+                        await self._wait_for_store(error)
+                    continue
                 if not is_busy:
                     await self._wait()
-            if self.head.step > self._checkpointed_step:
+            if self.head.step > self._checkpointed_step and not self.is_halted:
                 await self.checkpoint()
         except (_Stopped, Unavailable) as error:
             logger.warning("%s ends without a checkpoint: %s", self.name, error)
+
+    async def _halt(self, error: DriftlineError) -> None:
+        """Waits while the log is not whole: nothing is learned beyond what is missing, and no feedback taken, until it is."""
+        if not self.is_halted:
+            self.is_halted = True
+            logger.error("%s is halted: %s", self.name, error)
+        await self._stands(error.code, error.message)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HALTED_SECONDS):
+                await self.wake.wait()
+
+    async def _wait_for_store(self, error: Unavailable) -> None:
+        logger.warning("%s waits for its store: %s", self.name, error)
+        if error.code == "disk":
+            await self._stands("disk", error.message)
+        await asyncio.sleep(error.retry_after or 1)
+
+    async def _stands(self, kind: str, message: str) -> None:
+        """Raises the alarm of a condition, once for as long as it lasts."""
+        if kind not in self.conditions:
+            with contextlib.suppress(Unavailable):
+                await self.store.alarm(kind, message)
+                self.conditions.add(kind)
+
+    async def _withdraw(self) -> None:
+        """Takes back what this trainer, and the owners before it, have raised about conditions: a turn has succeeded."""
+        if self.conditions:
+            await self.store.withdraw(*CONDITIONS)
+            self.conditions.clear()
+            self.is_halted = False
 
     async def recover(self) -> None:
         """Puts the learner back to where the last committed step left it."""
@@ -97,7 +136,7 @@ class Trainer:
         live = await self.store.history.version(self.head.version)
         self.is_unpublished = live.offset < self.head.offset
         self._retry_seconds = self._retry_at = 0.0
-        self._oldest: float | None = None
+        self._oldest, self._waits_since = 0, math.inf
         self._checkpointed_at = time.monotonic()
         if recovered.is_restarted:
             await self.checkpoint()
@@ -106,7 +145,9 @@ class Trainer:
 
     async def _advance(self) -> bool:
         """One turn over all that there is to do; False when there was nothing."""
-        newest = await self.store.newest()
+        newest = await self.store.log.newest()
+        if newest < self.head.offset:
+            await self._go_back(newest)
         entries = await self.store.log.read(self.head.offset, READ_AHEAD)
         did_obey = await self._obey()
         did_learn = not self.paused and await self._learn(entries, newest)
@@ -114,14 +155,22 @@ class Trainer:
         if not did_learn and self._may_try_again():
             # One that the gate has rejected would be rejected again: it replays first.
             updates = self.learner.spec.recipe.updates if self._retry_seconds else 0
-            await self._step([], Plan(updates=updates, publish=True), self.head.offset)
+            await self._step([], self._plan(updates, publish=True), self.head.offset)
         if self._is_checkpoint_due():
             await self.checkpoint()
         return did_obey or did_learn or did_retrain
 
+    async def _go_back(self, newest: int) -> None:
+        """The store has lost its last writes, no more than it may: stands where it stands."""
+        lost = f"the log ends at record {newest}, and record {self.head.offset} was learned: the store has lost its last writes"
+        await self.store.alarm("writes_lost", f"{lost}; send again the labels of the moments before")
+        await self.recover()
+        if newest < self.head.offset:
+            raise CorruptData(f"{lost}; {RESTORE}", code="log_gap")
+
     async def _learn(self, entries: list[Entry], newest: int) -> bool:
         """When the trigger opens, steps over what waits; far behind ``newest``, the log's last number, steps are lighter."""
-        self._oldest = entries[0].time if entries else None
+        self._look_at_oldest(entries)
         recipe = self.learner.spec.recipe
         if not entries or (len(entries) < recipe.trigger.labels and self._trigger_seconds() > 0):
             return False
@@ -129,10 +178,14 @@ class Trainer:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
             has_backlog = newest - batch[-1].n > recipe.batch_size
             updates = updates_for(recipe, len(batch), has_backlog)
-            plan = Plan(updates=updates, publish=not entries and self.publishing.is_open)
+            job = jobs.name_behind(self, batch[-1].n) if recipe.on_alarm == "retrain" else None
+            plan = self._plan(updates, publish=not entries and self.publishing.is_open, job=job)
             await self._step(batch, plan, batch[-1].n)
-        self._oldest = None
+        self._look_at_oldest([])
         return True
+
+    def _plan(self, updates: int, publish: bool, job: str | None = None) -> Plan:
+        return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job)
 
     async def _step(self, batch: list[Entry], plan: Plan, end: int) -> None:
         """Learns a batch and commits what came of it."""
@@ -146,7 +199,8 @@ class Trainer:
             await self._take_apart(batch, plan, end, error)
             return
         reach("trainer.learned")
-        await self.commit(plan, outcome, end=end, learned=len(items))
+        forked = Effect(jobs=[Job(outcome.forked, "running")]) if outcome.forked else None
+        await self.commit(plan, outcome, end=end, batch=batch, effect=forked)
 
     async def _take_apart(self, batch: list[Entry], plan: Plan, end: int, error: Exception) -> None:
         """A batch that fails is halved, until the record that fails by itself is found and quarantined."""
@@ -158,8 +212,8 @@ class Trainer:
         reason = _reason(error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
-        outcome = dataclasses.replace(Outcome(), quarantined=dict.fromkeys(items, reason))
-        await self.commit(Plan(set_aside=reason), outcome, end=end, learned=len(items))
+        outcome = Outcome(quarantined=dict.fromkeys(items, reason))
+        await self.commit(Plan(set_aside=reason), outcome, end=end, batch=batch)
 
     async def _obey(self) -> bool:
         """Carries out the commands that wait, ahead of the labels that wait; the plan records where."""
@@ -167,7 +221,7 @@ class Trainer:
         for n in await self.store.pending():
             entry = await self.store.log.get(n)
             if entry is None or not isinstance(entry.record, Command):
-                raise DriftlineError(f"the log lacks the command {n}", code="log_gap")
+                raise CorruptData(f"the log lacks the command {n}; {RESTORE}", code="log_gap")
             if not must_wait(self.learner, entry.record):
                 await self._carry_out(n, entry.record)
                 did = True
@@ -176,8 +230,9 @@ class Trainer:
     async def _carry_out(self, n: int, command: Command) -> None:
         if command.kind == "cancel":
             await jobs.cancel_waiting(self, command.arguments["job"])
+        plan = Plan(command=n, version=self.head.newest + 1, finish=jobs.waiting(self, command))
         try:
-            effect = await carry_out(self.store, self.learner, command, self.head.offset)
+            effect = await carry_out(self.store, self.learner, command, self.head.offset, plan)
         except REFUSALS as error:
             await self.refuse(n, command, error.message)
             return
@@ -188,7 +243,7 @@ class Trainer:
             await self.recover()
             await self.refuse(n, command, _reason(error))
             return
-        await self.commit(Plan(command=n), Outcome(), effect=effect)
+        await self.commit(plan, Outcome(), effect=effect)
         if effect.needs_checkpoint:
             await self.checkpoint()
 
@@ -201,16 +256,24 @@ class Trainer:
         await self.commit(Plan(command=n, set_aside=reason), Outcome(), effect=effect)
 
     async def commit(
-        self, plan: Plan, outcome: Outcome, *, end: int | None = None, learned: int = 0, effect: Effect | None = None
+        self,
+        plan: Plan,
+        outcome: Outcome,
+        *,
+        end: int | None = None,
+        batch: Sequence[Entry] = (),
+        effect: Effect | None = None,
     ) -> Version | None:
-        """Makes a step true, with the version that it publishes; then the trainer stands behind it.
+        """Makes a step over ``batch`` true, with the version that it publishes; then the trainer stands behind it.
 
         A store that does not answer is waited for: a step that is computed is either committed or lost with this process.
         """
-        effect = effect or Effect()
+        effect, decision = effect or Effect(), outcome.decision
         begin = time.monotonic()
         at = Position(self.head.step + 1, self.head.offset if end is None else end)
         version = await self._publish(outcome, effect, at)
+        is_canary = decision is not None and decision.canary == "begun"
+        is_taken_back = decision is not None and decision.restored
         step = Step(
             k=at.step,
             start=self.head.offset,
@@ -218,18 +281,21 @@ class Trainer:
             plan=plan,
             digest=await self.compute(self.learner.digest),
             version=version.version if version else None,
-            decision=outcome.decision.as_json() if outcome.decision else None,
+            decision=decision.as_json() if decision else None,
         )
+        ids = {entry.n: entry.record.id for entry in batch}
         commit = Commit(
             step=step,
             epoch=self.lease.epoch,
             token=f"{self.lease.owner}:{self.lease.epoch}:{at.step}",
-            learned=learned,
+            learned=sum(isinstance(entry.record, Item) for entry in batch),
             version=version,
-            spec=self.learner.spec.model_dump(mode="json") if effect.is_new_spec else None,
+            share=self.learner.spec.recipe.gate.share if is_canary else None,
+            ends_canary=decision is not None and decision.canary == "ended",
+            spec=self.learner.spec.model_dump(mode="json") if effect.is_new_spec or is_taken_back else None,
             exceptions={
-                **{n: f"rejected:{why}" for n, why in outcome.rejected.items()},
-                **{n: f"quarantined:{why}" for n, why in outcome.quarantined.items()},
+                **{ids[n]: f"rejected:{why}" for n, why in outcome.rejected.items()},
+                **{ids[n]: f"quarantined:{why}" for n, why in outcome.quarantined.items()},
             },
             jobs=[msgspec.structs.replace(job, version=version.version) if version else job for job in effect.jobs],
             paused=effect.paused,
@@ -244,51 +310,61 @@ class Trainer:
 
     async def _publish(self, outcome: Outcome, effect: Effect, at: Position) -> Version | None:
         decision, head = outcome.decision, self.head
-        if effect.publish is None and (decision is None or not (decision.promoted or decision.restored)):
+        if effect.publish is None and (decision is None or not decision.publishes):
             return None
         reason = effect.publish or (decision.reason if decision else "")
         scores = decision.scores if decision else {}
-        arguments = (self.learner, head.version + 1, head.version, at, reason, scores)
+        if decision is not None and decision.canary == "ended":
+            assert head.canary is not None
+            number = head.canary.version
+            canary = await self._insist(lambda: self.store.history.version(number))
+            return msgspec.structs.replace(canary, reason=reason, scores=scores)
+        is_canary = decision is not None and decision.canary == "begun"
+        arguments = (self.learner, head.newest + 1, head.version, at, reason, scores, is_canary)
         version = await self._insist(lambda: self.compute(self.store.publisher.version, *arguments))
         reach("trainer.published")
         return version
 
     def _stand_behind(self, commit: Commit, outcome: Outcome, seconds: float) -> None:
-        step, version, head = commit.step, commit.version, self.head
-        self.head = msgspec.structs.replace(
-            head,
-            version=version.version if version else head.version,
-            manifest=version.manifest if version else head.manifest,
-            step=step.k,
-            offset=step.end,
-            learned=head.learned + commit.learned,
-        )
+        version, self.head = commit.version, moved(self.head, commit)
         self.paused = self.paused if commit.paused is None else commit.paused
-        if version is not None:
+        if version is not None and commit.share is None:
             self.publishing.spent(seconds)
             self.is_unpublished, self._retry_seconds, self._retry_at = False, 0.0, 0.0
             return
         self.is_unpublished |= commit.learned > 0
-        if outcome.decision is not None:
+        if outcome.decision is not None and outcome.decision.canary is None:
             # Labels are served once a candidate that holds them passes: it is tried again, ever less often.
             longer = max(self.learner.spec.recipe.trigger.seconds, 2 * self._retry_seconds, 0.1)
             self._retry_seconds = min(LONGEST_RETRY_SECONDS, longer)
             self._retry_at = time.monotonic() + self._retry_seconds
 
+    @property
+    def _has_candidate(self) -> bool:
+        """Whether labels are learned that no version covers, and the gate may be asked at any time."""
+        is_asked = self.learner.spec.recipe.gate.mode in ("auto", "off")
+        return self.is_unpublished and is_asked and not self.paused
+
     def _may_try_again(self) -> bool:
-        """Whether labels are learned that no version covers, and it is time for another candidate."""
-        return self.is_unpublished and not self.paused and self._seconds_to_retry() <= 0
+        return self._has_candidate and self._seconds_to_retry() <= 0
 
     def _seconds_to_retry(self) -> float:
         return max(self._retry_at, self.publishing.due_at) - time.monotonic()
 
     def _trigger_seconds(self) -> float:
         """Seconds until the oldest waiting label has waited long enough; behind a drift alarm none has to."""
-        alarms, trigger = self.learner.alarms, self.learner.spec.recipe.trigger
-        if alarms and self.head.offset - alarms[-1].at < trigger.alarm:
+        trigger = self.learner.spec.recipe.trigger
+        if self.learner.is_hurried(self.head.offset):
             return 0.0
-        oldest = self.store.now() if self._oldest is None else self._oldest
-        return oldest + trigger.seconds - self.store.now()
+        return self._waits_since + trigger.seconds - time.monotonic()
+
+    def _look_at_oldest(self, entries: list[Entry]) -> None:
+        """Finds since when the oldest label waits, once for each: whatever a clock does then, it waits no longer than that."""
+        if not entries:
+            self._oldest, self._waits_since = 0, math.inf
+        elif entries[0].n != self._oldest:
+            self._oldest = entries[0].n
+            self._waits_since = time.monotonic() - max(0.0, self.store.now() - entries[0].time)
 
     @property
     def _checkpointed_step(self) -> int:
@@ -326,19 +402,18 @@ class Trainer:
             except Unavailable as error:
                 if self.is_stopping:
                     raise _Stopped(error.message) from error
-                logger.warning("%s: %s; trying again", self.name, error)
-                await asyncio.sleep(error.retry_after or 1)
+                await self._wait_for_store(error)
 
     def has_missed(self, newest: int, pending: int) -> bool:
         """Whether the log, which ends at ``newest``, holds something that this trainer may not have been told of."""
-        return self.is_recovered and (newest > self.head.offset or pending > 0)
+        return self.is_recovered and not self.is_halted and (newest > self.head.offset or pending > 0)
 
     async def _wait(self) -> None:
         """Until somebody wakes it, or one of its own times has come: a trigger's, another candidate's, a checkpoint's."""
         times = []
-        if self._oldest is not None and not self.paused:
+        if self._oldest and not self.paused:
             times.append(self._trigger_seconds())
-        if self.is_unpublished and not self.paused:
+        if self._has_candidate:
             times.append(self._seconds_to_retry())
         if self.head.step > self._checkpointed_step:
             times.append(self._seconds_to_checkpoint())

@@ -96,6 +96,12 @@ async def rollback(model: str, body: Rollback, services: Has) -> dict[str, Any]:
     return await _tell(services, uid, "rollback", {"version": body.version})
 
 
+@router.post("/models/{model}/promote", status_code=202, summary="Promote", responses=QUEUED)
+async def promote(model: str, services: Has) -> dict[str, Any]:
+    """Makes what has been learned the live version, whatever the gate says: how a model with a manual gate moves on."""
+    return await _tell(services, await services.catalog.uid(model), "promote", {})
+
+
 @router.post("/models/{model}/pause", status_code=202, summary="Pause learning", responses=QUEUED)
 async def pause(model: str, services: Has) -> dict[str, Any]:
     """Stops learning; labels are still taken, and wait. Predictions go on."""

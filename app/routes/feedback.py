@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from app.arriving import Arriving
 from app.hot import check_kind, read_body
 from app.security import error_content, json_content, send_content
 from app.services import Services
 from driftline import feedback, inputs
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.failpoints import reach
+from driftline.tasks import end
 
 MOST_ITEMS = 100_000
 LINES_AT_ONCE = 500
@@ -37,14 +40,14 @@ class Feedback:
             check_kind(dict(scope["headers"]), b"application/json")
             items = _items(await read_body(receive))
             outcomes = await _append(services, scope["path_params"]["model"], items)
-            durability = await services.connection.durability.level()
+            lasts = await _lasts(services)
         except DriftlineError as error:
             await send_content(send, error_content(error))
             return
         answers = [_answer(outcome) for outcome in outcomes]
         accepted = sum(outcome.error is None for outcome in outcomes)
         if accepted:
-            content = json_content(202, {"accepted": accepted, "items": answers, "durability": durability})
+            content = json_content(202, {"accepted": accepted, "items": answers} | lasts)
         else:
             content = json_content(422, {"error": _none_accepted(outcomes, answers)})
         await send_content(send, content)
@@ -64,9 +67,12 @@ class FeedbackStream:
             return
         headers = [(b"content-type", b"application/x-ndjson")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for lines in _lines(receive, services.settings.max_body_bytes, services.settings.read_timeout):
-            answer = b"".join([orjson.dumps(line) + b"\n" for line in await self._answers(services, name, lines)])
-            await send({"type": "http.response.body", "body": answer, "more_body": True})
+        async with aclosing(
+            _lines(receive, services.settings.max_body_bytes, services.settings.read_timeout)
+        ) as batches:
+            async for lines in batches:
+                answer = b"".join([orjson.dumps(line) + b"\n" for line in await self._answers(services, name, lines)])
+                await send({"type": "http.response.body", "body": answer, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
     async def _answers(
@@ -76,10 +82,10 @@ class FeedbackStream:
             return [{"status": "error", "error": lines.as_json()}]
         try:
             outcomes = await _append(services, name, lines)
-            durability = await services.connection.durability.level()
+            lasts = await _lasts(services)
         except DriftlineError as error:
             return [{"status": "error", "error": error.as_json()} for _ in lines]
-        return [_answer(outcome) | ({} if outcome.error else {"durability": durability}) for outcome in outcomes]
+        return [_answer(outcome) | ({} if outcome.error else lasts) for outcome in outcomes]
 
 
 class Receipt:
@@ -103,16 +109,14 @@ async def receipt(services: Services, uid: str, identifier: str) -> dict[str, An
         raise NotFound(
             f"there is no item {identifier!r}, or it is too old", code="unknown_item", field="id", value=identifier
         )
-    n = found[0]
-    history = services.history(uid)
-    exception = await history.exception(n)
-    if exception is not None:
-        state, reason = exception
+    if found.exception is not None:
+        state, reason = found.exception
         return {"id": identifier, "state": state, "reason": reason}
-    version = await history.covering(n)
+    history = services.history(uid)
+    version = await history.covering(found.n)
     if version is not None:
         return {"id": identifier, "state": "served", "version": version}
-    return {"id": identifier, "state": "learned" if (await history.head()).offset >= n else "queued"}
+    return {"id": identifier, "state": "learned" if (await history.head()).offset >= found.n else "queued"}
 
 
 def _items(body: bytes) -> list[msgspec.Raw]:
@@ -132,12 +136,20 @@ async def _append(services: Services, name: str, raw: list[Any]) -> list[feedbac
     try:
         outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
     except NotFound:
-        await services.catalog.uid(name)  # Says so where it is not the model that has gone but all that the store held.
+        await services.catalog.get(
+            name
+        )  # Says so where it is not the model that has gone but what the store held of it.
         raise
     reach("app.appended")
     if all(outcome.error is not None for outcome in outcomes):
         await services.catalog.uid(name)
     return outcomes
+
+
+async def _lasts(services: Services) -> dict[str, str]:
+    """What every acknowledgement says of how long it lasts."""
+    state = await services.connection.server.state()
+    return {"durability": state.durability} | ({"warning": state.warning} if state.warning else {})
 
 
 def _answer(outcome: feedback.Outcome) -> dict[str, Any]:
@@ -160,26 +172,32 @@ def _check_is_ndjson(scope: Scope) -> None:
         )
 
 
-async def _lines(receive: Receive, most_bytes: int, seconds: float) -> AsyncIterator[list[bytes] | DriftlineError]:
+async def _lines(
+    receive: Receive, most_bytes: int, seconds: float
+) -> AsyncGenerator[list[bytes] | DriftlineError, None]:
     """The lines of a body as they arrive, some at once; an error where a line has no end or its sender stalls inside one."""
-    rest = b""
-    while True:
-        try:
-            async with asyncio.timeout(seconds if rest else None):
-                message = await receive()
-        except TimeoutError:
-            yield InvalidInput("the last line has no end", code="unfinished_line")
-            return
-        if message["type"] == "http.disconnect":
-            return
-        *lines, rest = (rest + message.get("body", b"")).split(b"\n")
-        if not message.get("more_body"):
-            lines, rest = [*lines, rest], b""
-        whole = [line for line in lines if line.strip()]
-        for first in range(0, len(whole), LINES_AT_ONCE):
-            yield whole[first : first + LINES_AT_ONCE]
-        if len(rest) > most_bytes:
-            yield TooLarge(f"a line may have {most_bytes} bytes at most", field="line", limit=most_bytes)
-            return
-        if not message.get("more_body"):
-            return
+    arriving = Arriving(receive)
+    reading = asyncio.create_task(arriving.read())
+    try:
+        rest = b""
+        while True:
+            try:
+                async with asyncio.timeout(seconds if rest else None):
+                    part = await arriving.take()
+            except TimeoutError:
+                yield InvalidInput("the last line has no end", code="unfinished_line")
+                return
+            is_over = arriving.is_over
+            *lines, rest = (rest + part).split(b"\n")
+            if is_over and not arriving.is_cut:
+                lines, rest = [*lines, rest], b""
+            whole = [line for line in lines if line.strip()]
+            for first in range(0, len(whole), LINES_AT_ONCE):
+                yield whole[first : first + LINES_AT_ONCE]
+            if len(rest) > most_bytes:
+                yield TooLarge(f"a line may have {most_bytes} bytes at most", field="line", limit=most_bytes)
+                return
+            if is_over:
+                return
+    finally:
+        await end(reading)

@@ -13,6 +13,7 @@ from app.openapi import example
 from app.routes.models import model_metrics
 from app.services import Has, Services
 from driftline.errors import Unavailable
+from driftline.store.server import ServerState
 
 router = APIRouter(tags=["health"])
 
@@ -22,16 +23,23 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", summary="Can it answer", responses=example(200, {"status": "ready", "store": "available"}))
-async def readyz(services: Has) -> dict[str, str]:
-    """Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions."""
+@router.get(
+    "/readyz", summary="Can it answer", responses=example(200, {"status": "ready", "store": "available", "alarms": []})
+)
+async def readyz(services: Has) -> dict[str, Any]:
+    """Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions.
+
+    ``alarms`` say what is wrong with the store: it evicts, forgets, or its memory is nearly full.
+    """
     try:
         await services.catalog.names()
     except Unavailable:
         if not services.follower.is_ready:
             raise
-        return {"status": "ready", "store": "unavailable"}
-    return {"status": "ready", "store": "available"}
+        return {"status": "ready", "store": "unavailable", "alarms": []}
+    state = await services.connection.server.state()
+    alarms = [{"kind": kind, "message": message} for kind, message in state.alarms.items()]
+    return {"status": "ready", "store": "available", "alarms": alarms}
 
 
 @router.get("/metrics", summary="Prometheus", response_class=Response)
@@ -56,6 +64,7 @@ async def _learned(services: Services) -> list[Metric]:
     """What the store knows of learning; only ``driftline_store_up`` 0 where it does not answer."""
     learned = CounterMetricFamily("driftline_learned", "labels learned", labels=["model"])
     waiting = GaugeMetricFamily("driftline_waiting", "labels waiting to be learned", labels=["model"])
+    fullness = GaugeMetricFamily("driftline_log_fullness", "share of the log's cap that waits", labels=["model"])
     lag = GaugeMetricFamily("driftline_lag_seconds", "age of the oldest waiting label", labels=["model"])
     version = GaugeMetricFamily("driftline_version", "live version", labels=["model"])
     prequential = GaugeMetricFamily(
@@ -68,6 +77,7 @@ async def _learned(services: Services) -> list[Metric]:
             learned.add_metric([model.name], model.head.learned)
             waiting.add_metric([model.name], model.waiting)
             lag.add_metric([model.name], found["lag"]["seconds"])
+            fullness.add_metric([model.name], found["lag"]["fullness"])
             version.add_metric([model.name], model.head.version)
             alarms.add_metric([model.name], len(found["alarms"]))
             for measure, value in _numbers(found.get("prequential", {}).get("window", {})):
@@ -76,8 +86,18 @@ async def _learned(services: Services) -> list[Metric]:
         return [GaugeMetricFamily("driftline_store_up", "whether the store answers", 0)]
     return [
         GaugeMetricFamily("driftline_store_up", "whether the store answers", 1),
-        *(learned, waiting, lag, version, prequential, alarms),
+        *(learned, waiting, fullness, lag, version, prequential, alarms),
+        *_of_server(await services.connection.server.state()),
     ]
+
+
+def _of_server(state: ServerState) -> Iterable[Metric]:
+    yield GaugeMetricFamily("driftline_store_memory_bytes", "memory that the store uses", state.used_bytes)
+    yield GaugeMetricFamily("driftline_store_memory_limit_bytes", "memory that the store may use", state.room_bytes)
+    alarms = GaugeMetricFamily("driftline_store_alarms", "alarms about the store that stand", labels=["kind"])
+    for kind in state.alarms:
+        alarms.add_metric([kind], 1)
+    yield alarms
 
 
 def _numbers(values: dict[str, Any]) -> Iterable[tuple[str, float]]:

@@ -20,6 +20,7 @@ from driftline.learning.recipes import check_versions
 from driftline.networks import bundle
 from driftline.publisher import Publisher
 from driftline.spec import ModelSpec, parse
+from driftline.store.backlog import Cap
 from driftline.store.catalog import Model
 from driftline.store.head import Version
 from driftline.store.keys import new_uid
@@ -125,9 +126,34 @@ async def versions(model: str, services: Has) -> dict[str, Any]:
         {
             "model": "weather",
             "version": 2,
-            "prequential": {"accuracy": 0.93, "count": 480, "window": {"accuracy": 0.95, "count": 480, "size": 1000}},
-            "lag": {"labels": 0, "seconds": 0.0},
-            "alarms": [],
+            "prequential": {
+                "accuracy": 0.93,
+                "balanced_accuracy": 0.92,
+                "kappa": 0.86,
+                "log_loss": 0.21,
+                "calibration_error": 0.03,
+                "count": 480,
+                "window": {
+                    "accuracy": 0.95,
+                    "count": 480,
+                    "size": 1000,
+                    "classes": [{"class": "rain", "support": 200, "recall": 0.94, "precision": 0.9}],
+                },
+                "fading": {"accuracy": 0.95, "count": 380.7, "factor": 0.999},
+            },
+            "forgetting": 0.01,
+            "backward_transfer": 0.12,
+            "lag": {"labels": 0, "seconds": 0.0, "bytes": 0, "fullness": 0.0},
+            "alarms": [
+                {
+                    "kind": "drift",
+                    "at": 455,
+                    "message": "the error of what is served has risen (adwin), since record 401; most in 'rain'",
+                    "since": 401,
+                    "features": [],
+                    "classes": [{"class": "rain", "labels": 30, "before": 0.05, "now": 0.6}],
+                }
+            ],
         },
     ),
 )
@@ -138,14 +164,22 @@ async def metrics(model: str, services: Has) -> dict[str, Any]:
 
 async def model_metrics(services: Services, model: Model) -> dict[str, Any]:
     """What the learner measures of a model, with its lag and alarms."""
-    learner, alarms, age = await services.catalog.measured(model)
+    learner, alarms, backlog = await services.catalog.measured(model)
+    cap = Cap.of(services.settings)
+    kinds = {alarm["kind"] for alarm in alarms}
+    standing = [{"kind": kind, "message": why} for kind, why in backlog.alarms(cap).items() if kind not in kinds]
     return {
         "model": model.name,
         "version": model.head.version,
         "learned": model.head.learned,
         **learner,
-        "lag": {"labels": model.waiting, "seconds": round(age, 3)},
-        "alarms": [*learner.get("alarms", []), *alarms],
+        "lag": {
+            "labels": model.waiting,
+            "seconds": round(backlog.seconds, 3),
+            "bytes": backlog.bytes,
+            "fullness": round(backlog.fullness(cap), 3),
+        },
+        "alarms": [*learner.get("alarms", []), *alarms, *standing],
     }
 
 

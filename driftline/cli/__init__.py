@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from driftline import __version__
-from driftline.cli import backup, control, data, doctor, keys, models, up
+from driftline.cli import backtest, backup, control, data, doctor, keys, models, up
 from driftline.errors import DriftlineError
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ def options(
     pass
 
 
-for commands in (up, models, data, control, keys, doctor, backup):
+for commands in (up, models, data, control, backtest, keys, doctor, backup):
     commands.register(app)
 
 

@@ -1,4 +1,4 @@
-"""``retrain``, ``job``, ``versions``, ``rollback``, ``pause``, ``resume``, ``recipe`` and ``metrics``."""
+"""``retrain``, ``job``, ``versions``, ``rollback``, ``promote``, ``pause``, ``resume``, ``recipe`` and ``metrics``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Timeout = Annotated[float, typer.Option("--timeout", help="How long to wait at m
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (retrain, job, versions, rollback, pause, resume, recipe, metrics):
+    for command in (retrain, job, versions, rollback, promote, pause, resume, recipe, metrics):
         app.command()(command)
 
 
@@ -87,6 +87,12 @@ def rollback(
     """Publish an older version's weights as the next version."""
     with connect(url, key) as client:
         print_fields(client.rollback(model, version), as_json)
+
+
+def promote(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
+    """Make what has been learned the live version, whatever the gate says."""
+    with connect(url, key) as client:
+        print_fields(client.promote(model), as_json)
 
 
 def pause(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 import msgspec
 
 from driftline.doctor import snapshot
-from driftline.doctor.finding import Finding, count_text, error, ok, size_text, warning
+from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.doctor.snapshot import Bundle, Snapshot
 from driftline.errors import DriftlineError
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import Connection
+from driftline.text import count_text, size_text
 
 
 class _File(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""What a check finds, and how sizes and times read in its words."""
+"""What a check finds."""
 
 from __future__ import annotations
 
@@ -31,37 +31,3 @@ def warning(check: str, message: str, advice: str) -> Finding:
 def error(check: str, message: str, advice: str) -> Finding:
     """Something does not work, or is lost."""
     return Finding(check, "error", message, advice)
-
-
-def size_text(size_bytes: float) -> str:
-    """A size as people read it.
-
-    >>> size_text(3 * 2**30)
-    '3.0 GiB'
-    """
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} TiB"
-
-
-def time_text(seconds: float) -> str:
-    """A span of time as people read it.
-
-    >>> time_text(7200)
-    '2.0 hours'
-    """
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length or (unit == "hours" and seconds >= length):
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def count_text(count: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> count_text(1, "file"), count_text(2, "file")
-    ('1 file', '2 files')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from driftline.doctor.finding import Finding, count_text, error, ok, time_text, warning
+from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.doctor.snapshot import Snapshot
 from driftline.settings import Settings
+from driftline.store.backlog import Cap
+from driftline.store.server import NEARLY_FULL
+from driftline.text import count_text, size_text, time_text
 
 LATE_SECONDS = 60.0
-NEARLY_FULL = 0.8
 
 ALARMS = {
     "recovery_diverged": "run the workers on one torch build and CPU type; learning went on from the live version",
     "recovery_failed": "the findings about artifacts, log and steps say what is damaged; recovery went on without it",
     "step_failed": "look at that record and at the network's own code; the record was set aside",
     "command_failed": "mend what it says, and send the command again",
+    "disk": "make room on the disk of the artifacts, or mount it again; it ends by itself",
+    "log_gap": "the findings about the log say what is missing",
+    "store_lost": "restore the store, or restart Driftline to go on with what is there",
+    "trainer_failed": "the worker's log has more; it ends by itself when the model is learned again",
+    "store_older": "send again the labels since that copy was made, or restore a newer one",
+    "writes_lost": "send again the labels of the moments before; set appendfsync always",
     "source": "mend the entries of that source, or DRIFTLINE_SOURCES",
 }
 
@@ -40,16 +48,19 @@ def _waiting(model: Snapshot) -> str:
 
 
 def _check_lag(model: Snapshot, settings: Settings) -> Finding:
-    waits = f"{model.name}: {_waiting(model)}, the oldest for {time_text(model.waited)}"
-    if model.last - model.head.offset >= settings.log_cap:
-        advice = "give the worker more time or more machines, or raise DRIFTLINE_LOG_CAP"
+    waits = (
+        f"{model.name}: {_waiting(model)} ({size_text(model.backlog.bytes)}), the oldest for {time_text(model.waited)}"
+    )
+    fullness = model.backlog.fullness(Cap.of(settings))
+    if fullness >= 1:
+        advice = "give the worker more time or more machines, or raise the DRIFTLINE_LOG_CAP settings"
         return error("lag", f"{waits}: the log is full, and feedback is answered with 429", advice)
     if not model.waiting:
         return ok("lag", f"{model.name}: no label waits")
     if model.is_paused:
         return ok("lag", f"{waits}: learning is paused, until `driftline resume {model.name}`")
     is_late = model.waited > max(LATE_SECONDS, 2 * model.trigger.seconds)
-    if is_late or model.last - model.head.offset > NEARLY_FULL * settings.log_cap:
+    if is_late or fullness >= NEARLY_FULL:
         return warning("lag", waits, "see that a worker runs and is not short of CPU; more workers share the models")
     return ok("lag", waits)
 

@@ -8,11 +8,12 @@ import msgspec
 from redis.exceptions import RedisError
 
 from driftline.doctor import artifacts, learning, order, snapshot
-from driftline.doctor.finding import Finding, count_text, error, ok
+from driftline.doctor.finding import Finding, error, ok
 from driftline.doctor.snapshot import Snapshot
 from driftline.errors import DriftlineError, Unavailable
 from driftline.settings import Settings
 from driftline.store.connection import Connection
+from driftline.text import count_text
 
 UNREADABLE = (DriftlineError, RedisError, msgspec.MsgspecError, ValueError, KeyError, OSError)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 
-from driftline.doctor.finding import Finding, count_text, error, ok, warning
+from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.doctor.snapshot import Snapshot, Stream, number
 from driftline.store.connection import Connection, store_errors
+from driftline.text import count_text
 
 PAGE = 1000
 RESTORE = "restore the store and the artifacts from a backup"

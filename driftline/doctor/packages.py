@@ -10,11 +10,12 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from driftline.doctor.finding import Finding, count_text, error, ok, warning
+from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.errors import ConfigurationError
 from driftline.local import ROOT
 from driftline.settings import Settings
 from driftline.store.embedded import server_binary
+from driftline.text import count_text
 
 OURS = ("app", "driftline", "worker")
 

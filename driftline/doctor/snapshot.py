@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from driftline.spec import Trigger
+from driftline.store.backlog import Backlog
 from driftline.store.catalog import count_waiting
 from driftline.store.connection import Connection, store_errors
 from driftline.store.head import Head, Version, parse_head
@@ -54,6 +55,7 @@ class Snapshot:
     pending: list[int]
     waiting: int
     waited: float
+    backlog: Backlog
     now: float
     is_paused: bool
     is_owned: bool
@@ -115,6 +117,9 @@ def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], o
     meta, fields, versions, last, pending, commands, is_owned, metrics, alarms, (seconds, micros) = found[:10]
     head, newest, now = parse_head(fields), int(last or 0), seconds + micros / 1e6
     waiting = count_waiting(newest, head.offset, commands)
+    waited = max(0.0, now - int(oldest[0][1][b"t"]) / 1000) if oldest and waiting > 0 else 0.0
+    bytes_there = int(found[11][0][1].get(b"b", 0)) if found[11] else 0
+    bytes_learned = int(fields.get(b"bytes", 0))
     return Snapshot(
         name=name,
         uid=uid,
@@ -125,7 +130,8 @@ def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], o
         last=newest,
         pending=[int(n) for n in pending],
         waiting=max(0, waiting),
-        waited=max(0.0, now - int(oldest[0][1][b"t"]) / 1000) if oldest and waiting > 0 else 0.0,
+        waited=waited,
+        backlog=Backlog(max(0, newest - head.offset), max(0, bytes_there - bytes_learned), waited),
         now=now,
         is_paused=meta.get(b"paused") == b"1",
         is_owned=bool(is_owned),

@@ -7,12 +7,14 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import ResponseError
 
-from driftline.doctor.finding import Finding, error, ok, size_text, warning
+from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.errors import Unavailable
 from driftline.store.connection import Connection, store_errors
+from driftline.store.server import FULL, NEARLY_FULL
+from driftline.store.server import room as room_of
+from driftline.text import size_text
 
 OLDEST = (7, 0)
-NEARLY_FULL, FULL = 0.8, 0.95
 
 
 async def check(connection: Connection, url: str) -> list[Finding]:
@@ -20,7 +22,7 @@ async def check(connection: Connection, url: str) -> list[Finding]:
     try:
         with store_errors():
             await connection.redis.ping()
-        durability = await connection.durability.level()
+        durability = (await connection.server.state()).durability
         info = await _info(connection)
     except Unavailable as trouble:
         return [_unreachable(url, trouble)]
@@ -111,9 +113,8 @@ def check_memory(info: dict[str, Any]) -> list[Finding]:
     """Room in the server's memory."""
     if "used_memory" not in info:
         return []
-    used, limit, machine = info["used_memory"], info.get("maxmemory", 0), info.get("total_system_memory", 0)
-    room = limit or machine
-    whose = "its maxmemory" if limit else "the machine's memory"
+    used, room = info["used_memory"], room_of(info)
+    whose = "its maxmemory" if info.get("maxmemory") else "its share of the machine's memory"
     message = f"the store uses {size_text(used)}" + (f" of {size_text(room)}, {whose}" if room else "")
     advice = "raise maxmemory, or lower DRIFTLINE_PREDICTION_BYTES and DRIFTLINE_LOG_KEEP; full, it refuses feedback"
     if room and used >= FULL * room:

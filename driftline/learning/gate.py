@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.networks import bundle
-from driftline.networks.build import Served
+from driftline.networks.build import Served, evaluating
 
 FIRST_LABELS = 30
 FEWEST_HELD_OUT = 30
@@ -20,19 +20,28 @@ FEWEST_COMPARED = 10
 COMPARED_LABELS = 32
 ANCHOR_LABELS = 1000
 STANDARD_ERRORS = 2.0
+LARGEST_ERROR = torch.finfo(torch.float32).max
+"""The error of an answer that is not finite."""
 
 
 @dataclass(frozen=True)
 class Decision:
     """Whether a candidate was promoted, why, and the scores that decided.
 
-    ``restored`` says that the champion takes back the place of what was served since the last comparison.
+    ``restored`` says that a former champion takes back the place of what is served. ``canary`` says what becomes of a
+    candidate that answers a share of the traffic.
     """
 
     promoted: bool
     reason: str
     scores: Mapping[str, float] = field(default_factory=dict)
     restored: bool = False
+    canary: Literal["begun", "ended"] | None = None
+
+    @property
+    def publishes(self) -> bool:
+        """Whether a version comes of it."""
+        return self.promoted or self.restored or self.canary == "begun"
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "scores": dict(self.scores)}
@@ -52,11 +61,15 @@ class Comparison:
     @property
     def is_worse(self) -> bool:
         """Whether the candidate errs more, by more than two standard errors of the paired difference."""
+        return self.exceeds(STANDARD_ERRORS)
+
+    def exceeds(self, standard_errors: float) -> bool:
+        """Whether the candidate errs more, by more than so many standard errors of the paired difference."""
         difference = (self.candidate - self.other).double()
         if len(difference) < FEWEST_COMPARED:
             return False
         error = float(difference.std()) / math.sqrt(len(difference))
-        return float(difference.mean()) > STANDARD_ERRORS * error
+        return float(difference.mean()) > standard_errors * error
 
     def scores(self) -> dict[str, float]:
         return {
@@ -75,10 +88,9 @@ def errors(module: Served, examples: Examples) -> Tensor:
     """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite."""
     if not len(examples):
         return torch.zeros(0)
-    module.eval()
-    outputs = module.predict(examples.inputs)
+    outputs = evaluating(module).predict(examples.inputs)
     if module.is_regression:
-        return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=torch.finfo(torch.float32).max)
+        return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=LARGEST_ERROR)
     if not outputs.shape[1]:
         return torch.ones(len(examples))
     return ((outputs.argmax(1) != examples.targets) | outputs.isnan().any(1)).float()
@@ -86,7 +98,7 @@ def errors(module: Served, examples: Examples) -> Tensor:
 
 def is_finite(module: Served) -> bool:
     """Whether every weight and buffer is a finite number."""
-    return all(bundle.is_finite(name, tensor) for name, tensor in module.state_dict().items())
+    return bundle.are_finite(module.state_dict())
 
 
 def decide(comparisons: list[Comparison]) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,23 +15,33 @@ from torch import Tensor
 
 from driftline.errors import InvalidInput
 from driftline.learning import gate
+from driftline.learning.arrived import Arrived
+from driftline.learning.evidence import change_point, moved_classes
 from driftline.learning.examples import Examples
+from driftline.learning.forgetting import Forgetting
 from driftline.learning.gate import Comparison, Decision
+from driftline.learning.lookout import Lookout
 from driftline.learning.losses.custom import LossFailed
 from driftline.learning.memory import Holdout, Memory
 from driftline.learning.metrics import Prequential
-from driftline.learning.recipes import changed_recipe, check_fit, check_versions, without_search
+from driftline.learning.recent import Recent
+from driftline.learning.recipes import changed_recipe, check_classes_stay, check_fit, check_versions, without_search
 from driftline.learning.retraining import Retraining, Teacher
+from driftline.learning.state import named, part
 from driftline.learning.traces import traces_of
-from driftline.learning.trainee import Elders, Trainee, named, part
+from driftline.learning.trainee import Elders, Trainee
+from driftline.learning.trials import Canary, Probation, Trial
 from driftline.networks import bundle
 from driftline.networks.build import Served, build, check_loss
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.networks.edits.add_classes import AddClasses
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, Recipe, parse
 
 MOST_ALARMS = 20
+MOST_RECENT = 1000
+ALARM_EPOCHS = 10
+MEASURE_LABELS = 100
 
 Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
 """The weights of kept versions, by version and name."""
@@ -47,25 +58,37 @@ class State:
 
 @dataclass(frozen=True)
 class Alarm:
-    """The error of what was served has risen. ``at`` is the log number of the label that showed it."""
+    """``drift``: the error of what was served has risen. ``inputs``: what comes in is distributed otherwise.
+
+    ``at`` is the log number of the label that showed it, ``since`` the one with which it has most likely begun. ``classes`` are
+    those that err more (:func:`driftline.learning.evidence.moved_classes`), ``features`` the inputs that have moved
+    (:class:`driftline.learning.watch.Moved`).
+    """
 
     kind: str
     at: int
     message: str
+    since: int = 0
+    features: list[dict[str, Any]] = field(default_factory=list)
+    classes: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "at": self.at, "message": self.message}
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step has done; records are named by log number."""
+    """What a step has done; records are named by log number.
+
+    ``forked`` names the retrain job that an alarm has begun.
+    """
 
     scored: int = 0
     alarms: list[Alarm] = field(default_factory=list)
     rejected: dict[int, str] = field(default_factory=dict)
     quarantined: dict[int, str] = field(default_factory=dict)
     decision: Decision | None = None
+    forked: str | None = None
 
 
 class Learner:
@@ -86,12 +109,19 @@ class Learner:
         self.holdout = Holdout(spec.recipe.gate.holdout_size, Examples.empty(spec))
         self.prequential = Prequential(spec.task == "regression")
         self.detector = spec.recipe.detector.start()
+        self.lookout = self._new_lookout()
         self.alarms: list[Alarm] = []
+        self.recent = self._new_recent()
+        self.forgetting = Forgetting()
+        self.measured_at = 0
         self.learned = 0
         self.champion = self.anchor = copy.deepcopy(module)
         self.judged_at = self.anchored_at = 0
-        self.is_ahead = self.is_on_trial = False
+        self.is_ahead = False
+        self.trial: Trial | None = None
         self.retraining: Retraining | None = None
+        self.canary: Canary | None = None
+        self.probation: Probation | None = None
 
     @classmethod
     def create(
@@ -110,7 +140,7 @@ class Learner:
         classes = spec.known_classes()
         module = build(spec, classes, factories=factories, seed=seed)
         if weights is not None:
-            bundle.load(module, _with_scales(module, weights))
+            bundle.load(module, _with_experts(module, _with_scales(module, weights)))
         return cls(spec, classes, module, seed, factories)
 
     @property
@@ -140,17 +170,26 @@ class Learner:
             rejected = self._refused(items, numbers)
             valid = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
             self._add_classes(item for _, item in valid)
-            alarms, scored = self._score(valid)
-            self._weigh([item for _, item in valid])
-            held = [self._is_held_out(item) for _, item in valid]
-            is_compared = plan.publish and self._is_comparison_due(len(valid))
-            latest = self._compare_latest(valid) if is_compared else None
-            self.holdout.add(self._examples([item for (_, item), is_held in zip(valid, held, strict=True) if is_held]))
-            fresh = [pair for pair, is_held in zip(valid, held, strict=True) if not is_held]
+            items = [item for _, item in valid]
+            arrived = Arrived([n for n, _ in valid], items, self._examples(items))
+            live = arrived.where([item.route == "live" for item in items])
+            alarms, scored = self._score(arrived)
+            alarms += self._moved_inputs(live)
+            self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
+            self._weigh(live)
+            is_compared = plan.publish and self._is_comparison_due(len(arrived))
+            latest = self._compare_latest(live.examples) if is_compared else None
+            held = [self._is_held_out(item) for item in items]
+            self.holdout.add(arrived.where(held).examples)
+            fresh = arrived.where([not is_held for is_held in held])
             quarantined = self._train(fresh, plan.updates)
-            self.learned += len(valid)
-            decision = self._decision(latest, is_compared) if plan.publish else None
-        return Outcome(scored, alarms, rejected, quarantined, decision)
+            self.learned += len(arrived)
+            decision = self._taken_back() or (self._decision(latest, is_compared, plan) if plan.publish else None)
+            if is_compared:
+                self._measure_forgetting()
+            learned = fresh.where([n not in quarantined for n in fresh.numbers])
+            forked = self._answer_alarms(alarms, learned, plan.job)
+        return Outcome(scored, alarms, rejected, quarantined, decision, forked)
 
     def _refused(self, items: Sequence[Item], numbers: Sequence[int]) -> dict[int, str]:
         """Items that no longer fit the spec, as when it was edited behind their acknowledgement."""
@@ -179,40 +218,102 @@ class Learner:
             self.trainee.replace(edited.spec, edited.module, edited.kept)
             self.classes = edited.classes
 
-    def _score(self, valid: Sequence[tuple[int, Item]]) -> tuple[list[Alarm], int]:
-        """Compares what was served with the labels: the prequential scores, and the detector."""
-        detector, alarms, scored = self.spec.recipe.detector, [], 0
-        for n, item in valid:
-            if item.route != "live" or item.answer is None:
+    def _score(self, arrived: Arrived) -> tuple[list[Alarm], int]:
+        """Compares what was served with the labels: the prequential scores, and the detector of the error."""
+        detector, alarms, scored, index_of = self.spec.recipe.detector, [], [], self._index_of
+        for n, item in zip(arrived.numbers, arrived.items, strict=True):
+            if item.answer is None:
                 continue
-            error = self._served_error(item)
-            self.prequential.add(error)
-            self.trainee.score(error)
-            scored += 1
-            if detector.update(self.detector, error):
-                alarms.append(Alarm("drift", n, f"the error of what is served has risen ({detector.name})"))
+            row = self.prequential.score(n, item, index_of.get((type(item.label), item.label)))
+            if self.canary is not None:
+                self.canary.observe(item, row.error)
+            if item.route != "live":
+                continue
+            self.prequential.add(row)
+            self.trainee.score(row.error)
+            scored.append((item, row.error))
+            if detector.update(self.detector, row.error):
+                alarms.append(self._drift(n))
+        if self.probation is not None:
+            self.probation.observe([item for item, _ in scored], [error for _, error in scored])
         if alarms:
-            self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
             self.holdout.alarm()
             self.trainee.alarm(self.memory)
-        return alarms, scored
+        return alarms, len(scored)
 
-    def _served_error(self, item: Item) -> float:
-        assert item.answer is not None
-        if self.spec.task == "regression":
-            value = torch.frombuffer(bytearray(item.answer.outputs), dtype=torch.float32)[0]
-            return abs(float(value) - float(item.label))
-        served = item.answer.label
-        return float(type(served) is not type(item.label) or served != item.label)
+    def _drift(self, n: int) -> Alarm:
+        """The alarm of a risen error at ``n``, with what the newest labels tell of it."""
+        window, names = self.prequential.window, self.prequential.names
+        # What a former alarm was about is over: the rise is sought behind where that began.
+        former = max((alarm.since for alarm in self.alarms if alarm.kind == "drift"), default=0)
+        rows = [row for row in window if row.n >= former]
+        since = rows[change_point([row.error for row in rows])].n
+        classes = []
+        if self.spec.task == "classification":
+            before, behind = [row for row in window if row.n < since], [row for row in window if row.n >= since]
+            classes = moved_classes(before, behind, names)
+        where = f"; most in {', '.join(repr(moved['class']) for moved in classes[:3])}" if classes else ""
+        name = self.spec.recipe.detector.name
+        message = f"the error of what is served has risen ({name}), since record {since}{where}"
+        return Alarm("drift", n, message, since, classes=classes)
 
-    def _weigh(self, items: Sequence[Item]) -> None:
-        """Shows a strategy that mixes how well the parts of what was served had done."""
-        if self.module.experts is None:
+    def _moved_inputs(self, live: Arrived) -> list[Alarm]:
+        if self.lookout is None or not len(live):
+            return []
+        found = self.lookout.see(live.examples.inputs, live.numbers, self.module, self.learned)
+        return [Alarm("inputs", live.numbers[-1], str(moved), moved.since, features=moved.features) for moved in found]
+
+    def _answered(self, alarms: Sequence[Alarm]) -> list[Alarm]:
+        """The alarms that the recipe's ``on_alarm`` is for."""
+        detector = self.spec.recipe.input_detector
+        return [alarm for alarm in alarms if alarm.kind == "drift" or (detector is not None and detector.answered)]
+
+    def is_hurried(self, offset: int) -> bool:
+        """Whether, at this offset of the log, labels are learned as they come because of an alarm."""
+        recipe, alarms = self.spec.recipe, self._answered(self.alarms)
+        return recipe.on_alarm == "faster" and bool(alarms) and offset - alarms[-1].at < recipe.trigger.alarm
+
+    def _answer_alarms(self, alarms: Sequence[Alarm], learned: Arrived, job: str | None) -> str | None:
+        """Does what the recipe says behind an alarm, at the end of its step; the job that was forked for it, if one was."""
+        if self.recent.is_kept:
+            self.recent.add(learned.examples, learned.numbers)
+        answered, answer = self._answered(alarms), self.spec.recipe.on_alarm
+        if not answered:
+            return None
+        since = answered[-1].since
+        if answer == "shorten":
+            self.memory = Memory(self.spec.recipe.memory, Examples.empty(self.spec))
+            self.memory.add(self.recent.since(since), self.trainee.generator)
+        examples = self.recent.since(since) if answer == "retrain" and job and self.retraining is None else None
+        if not examples:
+            return None
+        whole = Edited(self.spec, self.classes, copy.deepcopy(self.module))
+        self.retraining = self._forked(job or "", whole, examples, ALARM_EPOCHS)
+        return job
+
+    def _new_lookout(self) -> Lookout | None:
+        detector = self.spec.recipe.input_detector
+        return Lookout(detector) if detector is not None else None
+
+    def _dismiss_witness(self) -> None:
+        if self.lookout is not None:
+            self.lookout.dismiss_witness()
+
+    def _new_recent(self) -> Recent:
+        is_needed = self.spec.recipe.on_alarm in ("shorten", "retrain")
+        return Recent(MOST_RECENT if is_needed else 0, Examples.empty(self.spec))
+
+    def _measure_forgetting(self) -> None:
+        """Of the champion, over all that is held out; now and then, since it costs a pass over these rows."""
+        if self.spec.task == "regression" or self.learned - self.measured_at < MEASURE_LABELS:
             return
-        live = [item for item in items if item.route == "live"]
-        if live:
-            traces = traces_of(live, self._examples(live), self.served)
-            self.trainee.method.weigh(traces, self._examples(live).targets)
+        held, self.measured_at = self.holdout.examples, self.learned
+        self.forgetting.measure(gate.errors(self.champion, held), held.targets, self.classes)
+
+    def _weigh(self, live: Arrived) -> None:
+        """Shows a strategy that mixes how well the parts of what was served had done."""
+        if self.module.experts is not None and len(live):
+            self.trainee.method.weigh(traces_of(live, self.served), live.examples.targets)
 
     def _is_held_out(self, item: Item) -> bool:
         """Decided by a keyed hash of the inputs, so that duplicates fall on one side."""
@@ -222,14 +323,13 @@ class Learner:
         digest = hashlib.blake2b(b"".join(item.inputs[name] for name in self.spec.tensors), digest_size=8, key=key)
         return int.from_bytes(digest.digest(), "big") < self.spec.recipe.gate.holdout * 2**64
 
-    def _compare_latest(self, valid: Sequence[tuple[int, Item]]) -> Comparison:
+    def _compare_latest(self, latest: Examples) -> Comparison:
         """Candidate and champion on labels that neither was trained on."""
-        latest = self._examples([item for _, item in valid if item.route == "live"])
         candidate = self.trainee.candidate()
         return Comparison("latest labels", gate.errors(candidate, latest), gate.errors(self.champion, latest))
 
-    def _train(self, fresh: Sequence[tuple[int, Item]], updates: int) -> dict[int, str]:
-        new = self._examples([item for _, item in fresh])
+    def _train(self, fresh: Arrived, updates: int) -> dict[int, str]:
+        new = fresh.examples
         if len(new):
             self.trainee.observe(new)
         method = self.trainee.method
@@ -237,7 +337,7 @@ class Learner:
             failure = self._update(new)
             if failure is not None:
                 self._restart(self.spec, self.champion_classes, copy.deepcopy(self.champion))
-                return {n: failure for n, _ in fresh}
+                return dict.fromkeys(fresh.numbers, failure)
         method.end_step(new, self.memory)
         self.memory.add(method.note(new), self.trainee.generator)
         if self.retraining is not None:
@@ -254,10 +354,15 @@ class Learner:
     def _is_comparison_due(self, arriving: int) -> bool:
         """Few labels cannot tell a loss from chance: steps of a few are compared together, unless the last one failed."""
         is_due = self.learned + arriving - self.judged_at >= gate.COMPARED_LABELS
-        return is_due or not arriving or self.is_on_trial or self.learned < gate.FIRST_LABELS
+        return is_due or not arriving or self.trial is not None or self.learned < gate.FIRST_LABELS
 
-    def _decision(self, latest: Comparison | None, is_compared: bool) -> Decision:
-        """The gate over the present weights."""
+    def _decision(self, latest: Comparison | None, is_compared: bool, plan: Plan) -> Decision | None:
+        """The gate over the present weights; None where they wait for somebody or something else to decide."""
+        mode = self.spec.recipe.gate.mode
+        if mode == "manual":
+            return None
+        if mode == "canary" and self.learned >= gate.FIRST_LABELS:
+            return self._decide_canary(plan.version)
         if is_compared:
             return self._judge(latest, self.trainee.candidate())
         if not gate.is_finite(self.trainee.candidate()):
@@ -268,17 +373,81 @@ class Learner:
     def _judge(self, latest: Comparison | None, candidate: Served) -> Decision:
         """Compares a candidate, the present weights or a retrain job's; one that passes is the next champion."""
         decision = self._decide(latest, candidate)
+        if self.trial is not None and latest is not None:
+            self.trial.observe(latest)
         if not decision.promoted:
-            return self._refuse(decision)
+            return self._end_trial() or self._refuse(decision)
         self.champion, self.judged_at = copy.deepcopy(candidate), self.learned
-        self.is_ahead = self.is_on_trial = False
+        self.is_ahead, self.trial = False, None
         if self.learned - self.anchored_at >= gate.ANCHOR_LABELS or self.learned < gate.FIRST_LABELS:
             self.anchor, self.anchored_at = self.champion, self.learned
         return decision
 
+    def _decide_canary(self, version: int) -> Decision | None:
+        """Begins a canary where there is none, and ends one that has been labelled often enough."""
+        if self.canary is None:
+            candidate = self.trainee.candidate()
+            if self.learned == self.judged_at or not gate.is_finite(candidate):
+                return None
+            needed, module = self.spec.recipe.gate.labels, copy.deepcopy(candidate)
+            self.canary, self.judged_at = Canary(version, module, self._width(module), needed), self.learned
+            return Decision(False, f"canary: judged at {needed} labels of its answers", canary="begun")
+        if not self.canary.is_due:
+            return None
+        decision, canary, self.canary = self.canary.decide(), self.canary, None
+        if decision.promoted:
+            self._put_on_probation(canary.version)
+            self.champion, self.is_ahead = canary.module, False
+        return dataclasses.replace(decision, canary="ended")
+
+    def promote(self, version: int) -> None:
+        """Makes the present weights the champion, as version ``version``, whatever the gate would say.
+
+        Raises:
+            InvalidInput: they are not finite.
+        """
+        if not gate.is_finite(self.trainee.candidate()):
+            raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
+        self._put_on_probation(version)
+        self._crown()
+
+    def _put_on_probation(self, version: int) -> None:
+        """Lets the champion look over the shoulder of the version that takes its place."""
+        self.probation = Probation(version, self.spec, self.champion_classes, self.champion)
+
+    def _taken_back(self) -> Decision | None:
+        """Rolls back to the former champion, where what took its place has harmed."""
+        probation = self.probation
+        if probation is None or not (probation.has_harmed or probation.is_over):
+            return None
+        self.probation = None
+        if not probation.has_harmed:
+            return None
+        self.rollback(probation.spec, probation.classes, probation.module.state_dict())
+        reason = f"rolled back: version {probation.version} has harmed: {probation.comparison}"
+        return Decision(False, reason, probation.comparison.scores(), restored=True)
+
+    def _end_trial(self) -> Decision | None:
+        """Promotes what was refused where the newest labels speak for it, and begins again where they never do."""
+        trial = self.trial
+        if (
+            trial is None
+            or not gate.is_finite(self.trainee.candidate())
+            or not (trial.is_won or trial.is_lost(self.learned))
+        ):
+            return None
+        if trial.is_won:
+            reason = f"better: {trial.comparison}; what was held out is of another world"
+        else:
+            self._restart(self.spec, self.champion_classes, copy.deepcopy(self.champion))
+            reason = f"begun again from the champion: refused for {self.learned - trial.since} labels"
+        self.holdout.alarm()
+        self._crown()
+        return Decision(True, reason, trial.comparison.scores())
+
     def _refuse(self, decision: Decision) -> Decision:
         """Keeps the champion; where what is served has gone ahead of it, it is taken back."""
-        self.judged_at, self.is_on_trial = self.learned, True
+        self.judged_at, self.trial = self.learned, self.trial or Trial(self.learned)
         was_ahead, self.is_ahead = self.is_ahead, False
         return dataclasses.replace(decision, restored=was_ahead)
 
@@ -305,14 +474,24 @@ class Learner:
     def rollback(self, spec: ModelSpec, classes: Sequence[int | str], weights: Mapping[str, Tensor]) -> None:
         """Restarts from other weights, with a fresh optimizer. Memory, holdout and detectors stay; a running job goes.
 
-        The recipe stays too: it is how the model learns from here on, and not what it was.
+        The recipe stays too: it is how the model learns from here on, and not what it was. Only where it does not fit the
+        former network, as when it names layers that were not there, the former recipe comes with it.
         """
-        spec = spec.changed(recipe=self.spec.recipe)
+        before, spec = self.spec.recipe, self._with_present_recipe(spec, classes)
         module = build(spec, classes, factories=self.factories, seed=0)
-        bundle.load(module, weights)
+        bundle.load(module, _with_experts(module, weights))
         self._restart(spec, classes, module)
+        self._follow(before)
         self._crown()
-        self.retraining = None
+        self.retraining = self.canary = self.probation = None
+
+    def _with_present_recipe(self, spec: ModelSpec, classes: Sequence[int | str]) -> ModelSpec:
+        changed = spec.changed(recipe=self.spec.recipe)
+        try:
+            check_fit(changed, build(changed, classes, factories=self.factories, seed=0))
+        except InvalidInput:
+            return spec
+        return changed
 
     def _restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
         """Goes on from a former module. Memory and holdout count classes by their index: later ones stay known."""
@@ -320,14 +499,17 @@ class Learner:
         edited = Edited(spec, list(classes), module)
         if later:
             edited = AddClasses(classes=later).apply(spec, classes, module)
-        self.trainee.replace(edited.spec, edited.module, [])
-        self.trainee.renew_optimizer()
+        self.trainee.restart(edited.spec, edited.module)
         self.classes = edited.classes
 
     @property
     def champion_classes(self) -> list[int | str]:
-        """The classes that the champion answers: those of the learner, up to its width."""
-        return self.classes[: self._width(self.champion)]
+        """The classes that the champion answers."""
+        return self.classes_of(self.champion)
+
+    def classes_of(self, module: Served) -> list[int | str]:
+        """The classes that a present or former module answers: those of the learner, up to its width."""
+        return self.classes[: self._width(module)]
 
     def change_recipe(self, changes: Mapping[str, Any], versions: Versions = NO_VERSIONS) -> None:
         """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit.
@@ -339,10 +521,13 @@ class Learner:
         specs = [self._changed(trainee.spec, changes, versions) for trainee in trainees]
         for trainee, spec in zip(trainees, specs, strict=True):
             check_fit(spec, trainee.module)
+        strategy = self.spec.strategy
         for trainee, spec in zip(trainees, specs, strict=True):
-            trainee.follow(spec)
+            trainee.follow(spec, self.memory)
             trainee.upkeep.remember(versions)
         self._follow(before)
+        if strategy != self.spec.strategy:
+            self._crown()
 
     def _changed(self, spec: ModelSpec, changes: Mapping[str, Any], versions: Versions) -> ModelSpec:
         check_versions(changes, versions)
@@ -355,6 +540,10 @@ class Learner:
         recipe, empty = self.spec.recipe, Examples.empty(self.spec)
         if recipe.detector != before.detector:
             self.detector = recipe.detector.start()
+        if recipe.input_detector != before.input_detector:
+            self.lookout = self._new_lookout()
+        if recipe.on_alarm != before.on_alarm:
+            self.recent = self._new_recent()
         if recipe.memory != before.memory:
             kept, self.memory = self.memory.examples, Memory(recipe.memory, empty)
             self.memory.add(kept, self.trainee.generator)
@@ -380,7 +569,9 @@ class Learner:
         """
         recipe, is_searching = without_search(recipe)
         spec = self._changed(self.spec, recipe, versions)
-        edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)))
+        sources = Sources(inputs=self.memory.examples.inputs)
+        edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)), sources)
+        check_classes_stay(self.classes, edited)
         refused = self._refused(examples, range(len(examples)))
         usable = [item for n, item in enumerate(examples) if n not in refused and not self._is_held_out(item)]
         known = [
@@ -389,17 +580,27 @@ class Learner:
             if self.spec.task == "regression" or (type(item.label), item.label) in self._index_of
         ]
         both = self.memory.examples.joined(self._examples(known))
-        seed = self.seed + self.learned + 1
-        teacher = Teacher(self.spec, self.champion_classes, self.champion)
-        forked = Retraining(job, edited.spec, edited.classes, edited.module, both, epochs, seed, teacher)
-        forked.trainee.upkeep.inherit(self.trainee.upkeep)
+        forked = self._forked(job, edited, both, epochs)
         forked.trainee.upkeep.remember(versions)
         if is_searching:
             forked.find_rate()
         self.retraining = forked
 
-    def finish(self) -> Outcome:
+    def _forked(self, job: str, edited: Edited, examples: Examples, epochs: int) -> Retraining:
+        seed, teacher = self.seed + self.learned + 1, Teacher(self.spec, self.champion_classes, self.champion)
+        if edited.spec.strategy != self.spec.strategy:
+            # What another strategy serves beside the network comes at the end; the job's state has its shape from here on.
+            edited.module.experts = edited.spec.strategy.experts(edited.spec, len(edited.classes))
+        forked = Retraining(job, edited.spec, edited.classes, edited.module, examples, epochs, seed, teacher)
+        forked.trainee.upkeep.inherit(self.trainee.upkeep)
+        return forked
+
+    def finish(self, version: int, is_promoted: bool = False) -> Outcome:
         """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
+
+        Args:
+            version: the number that it gets when it is promoted.
+            is_promoted: an admin has decided already.
 
         Raises:
             InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
@@ -417,14 +618,17 @@ class Learner:
             job.trainee.replace(edited.spec, edited.module, edited.kept)
             job.classes = edited.classes
         job.catch_up()
-        decision = self._decide(None, job.trainee.candidate())
+        job.trainee.renew_strategy(self.trainee.method, self.memory)
+        decision = Decision(True, "promoted") if is_promoted else self._decide(None, job.trainee.candidate())
         if decision.promoted:
+            self._put_on_probation(version)
             self._take_over(job)
         self.retraining = None
         return Outcome(decision=decision)
 
     def _take_over(self, job: Retraining) -> None:
-        before, self.trainee, self.classes = self.spec.recipe, job.trainee, job.classes
+        before = self.spec.recipe
+        self.trainee, self.classes = job.trainee, job.classes
         self._follow(before)
         self._crown()
 
@@ -432,7 +636,8 @@ class Learner:
         """Makes the present weights champion and anchor, whatever was before."""
         self.champion = self.anchor = copy.deepcopy(self.trainee.candidate())
         self.judged_at = self.anchored_at = self.learned
-        self.is_ahead = self.is_on_trial = False
+        self.is_ahead, self.trial = False, None
+        self._dismiss_witness()
 
     def cancel(self) -> None:
         """Ends the running job without a trace."""
@@ -447,8 +652,9 @@ class Learner:
         return found.hexdigest()[:16]
 
     def metrics(self) -> dict[str, Any]:
-        """What is measured: ``{"prequential", "alarms", "held_out", "memory", "learning_rate"}``, and what rules tell."""
+        """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what rules tell."""
         return {
+            **self.forgetting.shown(),
             "prequential": self.prequential.shown(),
             "alarms": [alarm.as_json() for alarm in self.alarms[-3:]],
             "held_out": len(self.holdout),
@@ -472,7 +678,11 @@ class Learner:
             **named("anchor", self.anchor.state_dict()),
             **named("memory", self.memory.tensors()),
             **named("holdout", self.holdout.tensors()),
+            **(named("lookout", self.lookout.tensors()) if self.lookout else {}),
+            **named("recent", self.recent.tensors()),
             **(named("retraining", self.retraining.tensors()) if self.retraining else {}),
+            **(named("canary", self.canary.module.state_dict()) if self.canary else {}),
+            **(named("probation", self.probation.tensors()) if self.probation else {}),
         }
         data = {
             "spec": self.spec.model_dump(mode="json"),
@@ -483,14 +693,21 @@ class Learner:
             "learned": self.learned,
             "judged_at": self.judged_at,
             "anchored_at": self.anchored_at,
-            "is_on_trial": self.is_on_trial,
+            "trial": dataclasses.asdict(self.trial) if self.trial else None,
             "is_ahead": self.is_ahead,
             "memory": self.memory.data(),
             "holdout": self.holdout.data(),
             "prequential": self.prequential.data(),
             "detector": self.detector,
+            "lookout": self.lookout.data() if self.lookout else None,
+            "witness_width": self._width(self.lookout.witness) if self.lookout and self.lookout.witness else 0,
             "alarms": [alarm.as_json() for alarm in self.alarms],
+            "recent": self.recent.data(),
+            "forgetting": self.forgetting.data(),
+            "measured_at": self.measured_at,
             "retraining": self.retraining.data() if self.retraining else None,
+            "canary": self.canary.data() if self.canary else None,
+            "probation": self.probation.data() if self.probation else None,
         }
         return State({name: value.detach().clone() for name, value in tensors.items()}, copy.deepcopy(data))
 
@@ -507,13 +724,25 @@ class Learner:
         learner.holdout.load(part(tensors, "holdout"), data["holdout"])
         learner.prequential.load(data["prequential"])
         learner.detector = copy.deepcopy(data["detector"])
+        if learner.lookout is not None:
+            former = functools.partial(learner._former, width=data["witness_width"])
+            learner.lookout.load(part(tensors, "lookout"), data["lookout"], former)
+        learner.recent.load(part(tensors, "recent"), data["recent"])
+        learner.forgetting.load(data["forgetting"])
+        learner.measured_at = data["measured_at"]
         learner.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
-        for name in ("learned", "judged_at", "anchored_at", "is_on_trial", "is_ahead"):
+        for name in ("learned", "judged_at", "anchored_at", "is_ahead"):
             setattr(learner, name, data[name])
+        learner.trial = Trial(**data["trial"]) if data["trial"] is not None else None
         if data["retraining"] is not None:
             learner.retraining = Retraining.from_state(
                 part(tensors, "retraining"), data["retraining"], learner.factories
             )
+        if data["canary"] is not None:
+            module = learner._former(part(tensors, "canary"), data["canary"]["width"])
+            learner.canary = Canary(module=module, **data["canary"])
+        if data["probation"] is not None:
+            learner.probation = Probation.from_state(part(tensors, "probation"), data["probation"], learner.factories)
         return learner
 
     def _former(self, tensors: Mapping[str, Tensor], width: int) -> Served:
@@ -523,7 +752,15 @@ class Learner:
 
     def _width(self, module: Served) -> int:
         """How many classes a champion or an anchor answers. A network with an output of its own never takes more."""
-        return int(getattr(module.output, "out_features", len(self.classes)))
+        return module.width or len(self.classes)
+
+
+def _with_experts(module: Served, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network alone, or beside what another strategy served: fresh experts take that place."""
+    own = {name: value for name, value in module.state_dict().items() if name.startswith("experts.")}
+    if all(name in weights and weights[name].shape == value.shape for name, value in own.items()) and own:
+        return dict(weights)
+    return {**{name: value for name, value in weights.items() if not name.startswith("experts.")}, **own}
 
 
 def _with_scales(module: Served, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

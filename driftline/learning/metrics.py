@@ -2,51 +2,115 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from driftline.learning.tallies import ClassTally, Scored, ValueTally
+from driftline.records import Item
+
 WINDOW = 1000
+FADE = 0.999
+HEAVIEST = 1e9
+MOST_CLASSES = 20
+LARGEST = 3.4e38
+LEAST_LIKELY = 1e-7
 
 
 class Prequential:
-    """Scores of what was served (Gama et al. 2013). ``errors`` are 0 or 1, or the absolute errors of a regression."""
+    """Scores of what was served (Gama et al. 2013): of all labels, of the newest ``WINDOW``, and of all as older ones fade."""
 
     def __init__(self, is_regression: bool) -> None:
         self.is_regression = is_regression
-        self.count = 0
-        self.total = 0.0
-        self.squares = 0.0
-        self.window: deque[float] = deque(maxlen=WINDOW)
+        self.names: list[int | str] = []
+        self.all = self._tally()
+        self.fading = self._tally()
+        self.weight = 1.0
+        self.newest = self._tally()
+        self.window: deque[Scored] = deque(maxlen=WINDOW)
+        self._numbers: dict[tuple[type, int | str], int] = {}
 
-    def add(self, error: float) -> None:
-        self.count += 1
-        self.total += error
-        self.squares += error**2
-        self.window.append(error)
+    def _tally(self) -> ClassTally | ValueTally:
+        return ValueTally() if self.is_regression else ClassTally()
+
+    @property
+    def count(self) -> int:
+        return int(self.all.count)
+
+    def score(self, n: int, item: Item, index: int | None) -> Scored:
+        """Compares what was served for an item with its label.
+
+        Args:
+            index: where the label's class stands in the answer; None for a regression.
+        """
+        assert item.answer is not None
+        outputs = np.frombuffer(item.answer.outputs, "<f4")
+        if self.is_regression:
+            value, label = float(outputs[0]), float(item.label)
+            value = value if math.isfinite(value) else LARGEST
+            return Scored(n, label, value, abs(value - label))
+        served = item.answer.label
+        is_right = type(served) is type(item.label) and served == item.label
+        likelihood = float(outputs[index]) if index is not None and index < len(outputs) else 0.0
+        confidence = min(1.0, max(0.0, float(outputs.max()))) if len(outputs) else 0.0
+        truth = self._number(item.label)  # type: ignore[arg-type]
+        answer = -1 if served is None else truth if is_right else self._number(served)
+        return Scored(n, truth, answer, float(not is_right), -math.log(max(LEAST_LIKELY, likelihood)), confidence)
+
+    def _number(self, name: int | str) -> int:
+        """Classes are numbered as they are seen: an edit may give the network's own order another meaning."""
+        key = (type(name), name)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.names)
+            self.names.append(name)
+        return self._numbers[key]
+
+    def add(self, row: Scored) -> None:
+        self.all.add(row)
+        self.weight /= FADE
+        if self.weight > HEAVIEST:
+            self.fading.scale(1 / self.weight)
+            self.weight = 1.0
+        self.fading.add(row, self.weight)
+        if isinstance(self.newest, ClassTally):
+            if len(self.window) == WINDOW:
+                self.newest.add(self.window[0], -1.0)
+            self.newest.add(row)
+        self.window.append(row)
 
     def shown(self) -> dict[str, Any]:
-        """``{"accuracy", "count", "window": {"accuracy", "count", "size"}}``; of a regression ``mae`` and ``rmse``."""
-        newest = list(self.window)
-        return {
-            **self._scores(self.count, self.total, self.squares),
-            "window": {
-                **self._scores(len(newest), sum(newest), sum(error**2 for error in newest)),
-                "size": WINDOW,
-            },
-        }
+        """``{"accuracy", "count", …, "window": {…, "size", "classes"}, "fading": {…, "factor"}}``.
 
-    def _scores(self, count: int, total: float, squares: float) -> dict[str, Any]:
-        if not count:
-            return {"count": 0}
-        if self.is_regression:
-            return {"mae": total / count, "rmse": math.sqrt(squares / count), "count": count}
-        return {"accuracy": 1 - total / count, "count": count}
+        The scores are those of :class:`ClassTally`, of a regression those of :class:`ValueTally`. The window names the
+        ``MOST_CLASSES`` classes with the most labels.
+        """
+        newest = self.newest if isinstance(self.newest, ClassTally) else ValueTally.of(list(self.window))
+        window: dict[str, Any] = {**newest.scores(), "count": len(self.window), "size": WINDOW}
+        if isinstance(newest, ClassTally):
+            window["classes"] = [
+                {"class": self.names[number], **scores} for number, scores in newest.of_classes(MOST_CLASSES)
+            ]
+        fading = {**self.fading.scores(), "count": self.fading.count / self.weight, "factor": FADE}
+        return {**self.all.scores(), "count": self.count, "window": window, "fading": fading}
 
     def data(self) -> dict[str, Any]:
-        return {"count": self.count, "total": self.total, "squares": self.squares, "window": list(self.window)}
+        return {
+            "names": self.names,
+            "all": self.all.data(),
+            "fading": self.fading.data(),
+            "weight": self.weight,
+            "newest": self.newest.data(),
+            "window": [list(row) for row in self.window],
+        }
 
     def load(self, data: Mapping[str, Any]) -> None:
-        self.count, self.total, self.squares = data["count"], data["total"], data["squares"]
-        self.window = deque(data["window"], maxlen=WINDOW)
+        data = copy.deepcopy(dict(data))
+        self.names, self.weight = data["names"], data["weight"]
+        self._numbers = {(type(name), name): number for number, name in enumerate(self.names)}
+        for name in ("all", "fading", "newest"):
+            getattr(self, name).load(data[name])
+        self.window = deque((Scored(*row) for row in data["window"]), maxlen=WINDOW)

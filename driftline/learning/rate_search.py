@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.learning.trainee import Trainee, named, part
+from driftline.learning.state import named, part
+from driftline.learning.trainee import Trainee
 from driftline.spec import ModelSpec
 
 FACTORS = (1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0)
@@ -45,7 +46,8 @@ class RateSearch:
         """The search before its first update, around the rate of the trainee's recipe."""
         found = cls(trainee, examples, batch_size, seed, trainee.spec.recipe.optimizer.learning_rate)
         found.start = {name: value.clone() for name, value in trainee.tensors().items()}
-        trainee.follow(found._spec(found.rates[0]))
+        trainee.spec = found._spec(found.rates[0])
+        trainee.load(found.start)
         return found
 
     @property

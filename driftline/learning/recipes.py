@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import Served, build
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.networks.build import Served, build, example_rows
+from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.spec import ModelSpec, parse
 
 FIND = "find"
@@ -56,8 +56,16 @@ def check_retrain(
     changed = changed_recipe(spec, without_search(recipe)[0])
     parsed = parse_edits(edits)
     before = Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0))
-    edited = apply_all(parsed, before)
+    edited = apply_all(parsed, before, Sources(inputs=example_rows(spec)))
+    check_classes_stay(classes, edited)
     check_fit(edited.spec, edited.module)
+
+
+def check_classes_stay(classes: Sequence[int | str], edited: Edited) -> None:
+    """Memory, holdout and champion count classes by their index, and a job's must count as they do."""
+    if edited.class_indices(classes) != list(range(len(classes))):
+        message = "edits: a model that learns cannot lose a class yet; rows of it are in its memory and holdout"
+        raise InvalidInput(message, field="edits", value=[name for name in classes if name not in edited.classes])
 
 
 def check_fit(spec: ModelSpec, module: Served) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.learning.rate_search import FEWEST_EXAMPLES, RateSearch
-from driftline.learning.trainee import Elders, Trainee, named, part
+from driftline.learning.state import named, part
+from driftline.learning.trainee import Elders, Trainee
 from driftline.networks.build import Served, build
 from driftline.spec import ModelSpec, parse
 
@@ -31,7 +32,8 @@ class Teacher:
 class Retraining:
     """Goes ``epochs`` times through its examples, an update at a time; ``arrived`` is what the stream has learned meanwhile.
 
-    ``search`` is the race between learning rates that comes first, where one was asked for.
+    ``search`` is the race between learning rates that comes first, where one was asked for. ``is_waiting``: it is done, and it
+    has been said that it waits for a promotion.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Retraining:
         self.arrived = examples.take(slice(0, 0))
         self.total = epochs * math.ceil(len(examples) / self.batch_size)
         self.done = 0
+        self.is_waiting = False
         self.seed = seed
         self.search: RateSearch | None = None
         self.teacher = teacher

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from driftline.learning.examples import Examples
-from driftline.networks.build import Served
-from driftline.records import Item
+from driftline.learning.arrived import Arrived
+from driftline.networks.build import Served, evaluating
 
 FLOOR = -16.0
 """The log-probability of a class that was not known yet."""
 
 
-def traces_of(items: Sequence[Item], examples: Examples, served: Served) -> Tensor:
-    """The log-probabilities ``[rows, parts, classes]`` behind the answers to ``items``, as they were when they were given.
+def traces_of(arrived: Arrived, served: Served) -> Tensor:
+    """The log-probabilities ``[rows, parts, classes]`` behind the answers to some items, as they were when they were given.
 
     An item that brings no trace, as when it came with its own inputs, is answered now, by what is ``served``.
     """
-    served.eval()
+    assert served.experts is not None
+    parts, width = int(served.experts.parts), int(served.experts.classes)  # type: ignore[arg-type]
+    recorded = [item.answer.trace if item.answer is not None else b"" for item in arrived.items]
+    if all(len(data) == 2 * parts * width for data in recorded):
+        return _read(b"".join(recorded)).reshape(len(arrived), parts, width)
     with torch.no_grad():
-        _, now = served.answer(examples.inputs)
-    assert now is not None
-    parts, width = now.shape[1:]
-    for row, item in enumerate(items):
-        recorded = item.answer.trace if item.answer is not None else b""
-        known = len(recorded) // (2 * parts)
-        if recorded and len(recorded) == 2 * parts * known and known <= width:
-            then = torch.frombuffer(bytearray(recorded), dtype=torch.float16).float()
-            now[row] = FLOOR
-            now[row, :, :known] = then.reshape(parts, known)
-    return now
+        _, traces = evaluating(served).traced(arrived.examples.inputs)
+    assert traces is not None
+    for trace, data in zip(traces, recorded, strict=True):
+        # One of other parts, or of more classes, is of another network.
+        if data and not len(data) % (2 * parts) and len(data) <= 2 * parts * width:
+            then = _read(data).reshape(parts, -1)
+            trace.fill_(FLOOR)
+            trace[:, : then.shape[1]] = then
+    return traces
+
+
+def _read(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.float16).float() if data else torch.zeros(0)

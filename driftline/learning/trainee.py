@@ -14,9 +14,11 @@ from driftline.learning.distillation import distilled
 from driftline.learning.examples import Examples
 from driftline.learning.memory import Memory
 from driftline.learning.optimizers import load_state, state_of
+from driftline.learning.state import named, part
+from driftline.learning.strategies import Method
 from driftline.learning.upkeep import Upkeep
 from driftline.networks.build import Served
-from driftline.networks.edits import Kept
+from driftline.networks.kept import Kept
 from driftline.spec import ModelSpec
 
 Change: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -47,7 +49,7 @@ class Trainee:
         self.counts = torch.zeros(0, dtype=torch.int64)
         self.schedule = spec.recipe.optimizer.schedule.start(0)
         self.renew_optimizer()
-        self.method = spec.recipe.strategy.start(self)
+        self.method = spec.strategy.start(self)
         self.upkeep = Upkeep(self)
 
     def renew_optimizer(self) -> None:
@@ -188,19 +190,34 @@ class Trainee:
             self.chance = torch.get_rng_state()
             torch.set_rng_state(outside)
 
-    def follow(self, spec: ModelSpec) -> None:
+    def follow(self, spec: ModelSpec, memory: Memory) -> None:
         """Goes on by another recipe; another optimizer, strategy, schedule or rule starts anew."""
-        before, self.spec = self.spec.recipe, spec
-        recipe = spec.recipe
-        if recipe.optimizer != before.optimizer:
-            kept = state_of(self.optimizer, self.parameters) if recipe.optimizer.continues(before.optimizer) else {}
+        before, self.spec = self.spec, spec
+        former, optimizer = before.recipe.optimizer, spec.recipe.optimizer
+        if optimizer != former:
+            kept = state_of(self.optimizer, self.parameters) if optimizer.continues(former) else {}
             self.renew_optimizer()
             load_state(self.optimizer, self.parameters, kept)
-        if recipe.optimizer.schedule != before.optimizer.schedule:
-            self.schedule = recipe.optimizer.schedule.start(self.labels)
-        if recipe.strategy != before.strategy:
-            self.method = recipe.strategy.start(self)
+        if optimizer.schedule != former.schedule:
+            self.schedule = optimizer.schedule.start(self.labels)
+        if spec.strategy != before.strategy:
+            self.renew_strategy(self.method, memory)
         self.upkeep.follow_recipe()
+
+    def renew_strategy(self, before: Method, memory: Memory) -> None:
+        """Lets the spec's strategy take over from another; what it serves beside the network is not lost, or made of memory."""
+        self.module.experts = self.spec.strategy.experts(self.spec, self.module.width or len(self.spec.known_classes()))
+        self.method = self.spec.strategy.start(self)
+        self.method.take_over(before, memory)
+
+    def restart(self, spec: ModelSpec, module: Served) -> None:
+        """Goes on from other weights, knowing nothing else of them."""
+        self.spec, self.module = spec, module
+        self.renew_optimizer()
+        self.method = spec.strategy.start(self)
+        self.method.restart()
+        self.upkeep.follow_recipe()
+        self.upkeep.restart()
 
     def replace(self, spec: ModelSpec, module: Served, kept: Sequence[Kept]) -> None:
         """Goes on with an edited module; the optimizer and the strategy keep their state for what was kept."""
@@ -208,11 +225,10 @@ class Trainee:
         self.spec, self.module = spec, module
         self.renew_optimizer()
         shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
-        places = {place.new: place for place in kept}
-        load_state(self.optimizer, self.parameters, _carried(before, shapes, places))
-        self.method = spec.recipe.strategy.start(self)
-        self.method.follow(method, lambda state: _carried(state, shapes, places))
-        self.upkeep.follow_edit(former, lambda state: _carried(state, shapes, places))
+        load_state(self.optimizer, self.parameters, _carried(before, shapes, kept))
+        self.method = spec.strategy.start(self)
+        self.method.follow(method, lambda state: _carried(state, shapes, kept))
+        self.upkeep.follow_edit(former, lambda state: _carried(state, shapes, kept))
 
     def tensors(self) -> dict[str, Tensor]:
         schedule = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.schedule.items()}
@@ -233,7 +249,7 @@ class Trainee:
         self.module.load_state_dict(part(tensors, "module"))
         self.renew_optimizer()
         load_state(self.optimizer, self.parameters, part(tensors, "optimizer"))
-        self.method = self.spec.recipe.strategy.start(self)
+        self.method = self.spec.strategy.start(self)
         self.method.load(part(tensors, "method"))
         self.upkeep.load(part(tensors, "upkeep"))
         self.schedule = {name: value.item() for name, value in part(tensors, "schedule").items()}
@@ -252,45 +268,30 @@ def renew(module: Served) -> None:
 
 
 def _train(module: nn.Module, rows: int) -> None:
-    """Training mode. A single row has no variance: batch normalisation then takes its running one."""
+    """Training mode. A single row has no variance: batch normalisation then takes its running one, as a frozen one does."""
     module.train()
-    if rows == 1:
-        for layer in module.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.eval()
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (rows == 1 or _is_frozen(layer)):
+            layer.eval()
 
 
-def _carried(
-    before: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], kept: Mapping[str, Kept]
-) -> dict[str, Tensor]:
+def _is_frozen(layer: nn.Module) -> bool:
+    trained = [parameter.requires_grad for parameter in layer.parameters()]
+    return bool(trained) and not any(trained)
+
+
+def _carried(before: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], kept: Sequence[Kept]) -> dict[str, Tensor]:
     """The optimizer's state for the new parameters: theirs where they were kept, zero for what is new in them."""
-
-    def fits(name: str, value: Tensor) -> bool:
-        return not name or (name in shapes and (value.dim() == 0 or value.shape == shapes[name] or name in kept))
-
-    lost = {_owner(key) for key, value in before.items() if not fits(_owner(key), value)}
-    found: dict[str, Tensor] = {}
+    owned: dict[str, dict[str, Tensor]] = {}
     for key, value in before.items():
-        name = _owner(key)
-        if name in lost:
-            continue
-        found[key] = value
-        if value.dim() and value.shape != shapes[name]:
-            found[key] = value.new_zeros(shapes[name])
-            found[key][: kept[name].rows] = value
+        owner, _, quantity = key.rpartition(".")
+        owned.setdefault(owner, {})[quantity] = value
+    found = dict(owned.get("", {}))  # What belongs to no parameter.
+    for block in kept:
+        for quantity, value in owned.get(block.old, {}).items():
+            key = f"{block.new}.{quantity}"
+            if value.dim():
+                block.copy(value, found.setdefault(key, value.new_zeros(shapes[block.new])))
+            else:
+                found.setdefault(key, value)
     return found
-
-
-def _owner(key: str) -> str:
-    return key.rpartition(".")[0]
-
-
-def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors below ``name``, without it."""
-    prefix = name + "."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def named(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors below ``name``."""
-    return {f"{name}.{key}": value for key, value in tensors.items()}

@@ -39,6 +39,14 @@ class Upkeep:
     def _by_field(self) -> dict[str, Rule]:
         return {rule.field: rule for rule in self.rules}
 
+    def restart(self) -> None:
+        """Goes on with other weights of the trainee, knowing nothing else of them."""
+        former = self.states
+        self.states = {}
+        for rule in self.rules:
+            self.states[rule.field] = rule.start(self.trainee)
+            rule.inherit(self.states[rule.field], rule, former[rule.field])
+
     def follow_edit(self, before: Served, carry: Carry) -> None:
         """Goes on with the trainee's edited module."""
         for rule in self.rules:

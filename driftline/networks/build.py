@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,10 +11,16 @@ from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
 from driftline.networks.functions import allowed, failed
-from driftline.networks.layers import Layer
-from driftline.networks.modules import AddChannel, RunningScale
+from driftline.networks.modules import Branched, RunningScale, joined
 from driftline.networks.presets import Preset
-from driftline.spec import SINGLE_INPUT, Factory, ModelSpec, TensorSpec
+from driftline.networks.sequential import sequential
+from driftline.networks.structure import ModuleStructure
+from driftline.spec import SINGLE_INPUT, Factory, Layers, ModelSpec
+
+MOST_TAKEN = 1e18
+"""Experts square their inputs: what is beyond this would leave float32."""
+MOST_TRACED = 4096
+"""A trace of more numbers than this is not worth its place beside each prediction."""
 
 
 class Served(nn.Module):
@@ -48,7 +53,7 @@ class Served(nn.Module):
         return {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.names}
 
     def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
-        hidden = self.network(**scaled) if self.takes_names else self.network(_joined(scaled))
+        hidden = self.network(**scaled) if self.takes_names else self.network(joined(scaled))
         result: Tensor = self.output(hidden.flatten(1) if hidden.dim() > 1 else hidden.unsqueeze(1))
         return result
 
@@ -57,18 +62,28 @@ class Served(nn.Module):
         return self.answer(inputs)[0]
 
     def answer(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """What :meth:`predict` gives; and, where there are experts, the trace of it: the log-probabilities of all parts."""
-        scaled = self._scaled(inputs)
-        outputs, trace = self._network_outputs(scaled), None
+        """What :meth:`predict` gives; and, where there are experts, the trace of it, unless it would be large."""
+        outputs, trace = self.traced(inputs)
+        return outputs, trace if trace is not None and trace[:1].numel() <= MOST_TRACED else None
+
+    def traced(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`predict` gives; and, where there are experts, the log-probabilities of all parts."""
+        outputs, trace = self._network_outputs(self._scaled(inputs)), None
         if self.target_scale is not None:
             return self.target_scale.restore(outputs), None
         if self.experts is not None:
-            outputs, trace = self.experts(self.rows(scaled), outputs.log_softmax(1))
+            outputs, trace = self.experts(self.rows(inputs), outputs.log_softmax(1))
         return outputs.softmax(1), trace
 
-    def rows(self, scaled: dict[str, Tensor]) -> Tensor:
-        """Scaled inputs as experts take them: ``[batch, numbers]``."""
-        return torch.cat([scaled[name].flatten(1).float() for name in self.names], 1)
+    def rows(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Inputs as experts take them, as they came: ``[batch, numbers]``."""
+        rows = [inputs[name].reshape(len(inputs[name]), -1).float() for name in self.names]
+        return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-MOST_TAKEN, MOST_TAKEN)
+
+    @property
+    def width(self) -> int:
+        """How many classes are answered; 0 where a network with an output of its own does not tell."""
+        return int(getattr(self.output, "out_features", 0))
 
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> None:
         """Lets the running scales follow what is about to be learned."""
@@ -82,10 +97,9 @@ class Served(nn.Module):
         return self.target_scale(targets) if self.target_scale is not None else targets
 
 
-def _joined(inputs: dict[str, Tensor]) -> Tensor:
-    if len(inputs) == 1:
-        return next(iter(inputs.values()))
-    return torch.cat([value.reshape(len(value), -1).float() for value in inputs.values()], dim=1)
+def evaluating(module: Served) -> Served:
+    """The module in evaluation mode. (To set a mode that is set already costs as much as a small answer.)"""
+    return module.eval() if module.training else module
 
 
 def build(
@@ -102,13 +116,13 @@ def build(
         InvalidInput: it names the layer that cannot take its rows, or what is wrong with a function of the user's own.
     """
     check_loss(spec, factories)
-    with _seeded(seed), warnings.catch_warnings():
+    with seeded(seed), warnings.catch_warnings():
         # A layer for no class at all has nothing to initialise.
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         network, shape = _network(spec, factories)
         width = 1 if spec.task == "regression" else len(classes)
         output = _output(spec, shape, width)
-        return Served(spec, network, output, spec.recipe.strategy.experts(spec, width)).eval()
+        return Served(spec, network, output, spec.strategy.experts(spec, width)).eval()
 
 
 def check_loss(spec: ModelSpec, factories: Collection[str]) -> None:
@@ -118,7 +132,8 @@ def check_loss(spec: ModelSpec, factories: Collection[str]) -> None:
 
 
 @contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def seeded(seed: int | None) -> Iterator[None]:
+    """Lets torch draw from ``seed``, and leaves its generator as it was; None draws from that."""
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -127,52 +142,42 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 def _network(spec: ModelSpec, factories: Collection[str]) -> tuple[nn.Module, tuple[int, ...]]:
     if isinstance(spec.network, Factory):
-        module = _made(spec.network, factories)
+        module = _edited(_made(spec.network, factories), spec)
         return module, _shape_behind_factory(spec, module)
-    preset = isinstance(spec.network, Preset)
-    layers = spec.network.layers() if isinstance(spec.network, Preset) else spec.network.layers
-    tensors = list(spec.tensors.values())
-    sole = tensors[0] if len(tensors) == 1 else TensorSpec(shape=[sum(tensor.size for tensor in tensors)])
-    return _sequential(layers, sole, "network" if preset else "network.layers")
+    return layered(spec)
 
 
-def _sequential(layers: Sequence[Layer], rows: TensorSpec, path: str) -> tuple[nn.Module, tuple[int, ...]]:
-    modules: OrderedDict[str, nn.Module] = OrderedDict()
-    example = torch.zeros((1, *rows.shape), dtype=getattr(torch, rows.dtype))
-    for index, (name, layer) in enumerate(zip(layer_names(layers), layers, strict=True)):
-        if hasattr(nn.Sequential(), name):
-            message = f"{path}.{index}.name: {name!r} is a name that torch needs itself; choose another"
-            raise InvalidInput(message, field=f"{path}.{index}.name", value=name)
-        if layer.type == "conv2d" and example.dim() == 3:
-            modules[f"{name}_channel"] = AddChannel()
-            example = example.unsqueeze(1)
+def layered(spec: ModelSpec) -> tuple[nn.Module, tuple[int, ...]]:
+    """The network of a spec that gives layers or a preset, with fresh weights, and the shape of a row behind it."""
+    network, path = spec.network, "network.layers"
+    if isinstance(network, Preset):
+        network, path = Layers(layers=network.layers()), "network"
+    assert isinstance(network, Layers)
+    rows = joined(example_rows(spec))
+    main, shape = sequential(network.layers, rows, path)
+    if not network.branches:
+        return main, shape
+    built = {name: sequential(layers, rows, f"network.branches.{name}") for name, layers in network.branches.items()}
+    width = sum(int(torch.Size(size).numel()) for size in (shape, *(size for _, size in built.values())))
+    return Branched(main, {name: branch for name, (branch, _) in built.items()}), (width,)
+
+
+def example_rows(spec: ModelSpec) -> dict[str, Tensor]:
+    """One row of zeros ``[1, *shape]`` for each input."""
+    return {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.tensors.items()}
+
+
+def _edited(module: nn.Module, spec: ModelSpec) -> nn.Module:
+    """A factory's module behind the structure edits that its spec records."""
+    assert isinstance(spec.network, Factory)
+    structure = ModuleStructure(module.eval(), example_rows(spec), isinstance(spec.inputs, dict))
+    for index, edit in enumerate(spec.network.edits):
+        field = f"network.edits.{index}"
         try:
-            module = layer.build(tuple(example.shape[1:]))
-            with torch.no_grad():
-                example = module.eval()(example)
-        except (ValueError, RuntimeError, IndexError) as error:
-            raise InvalidInput(
-                f"{path}.{index} ({name}): it cannot take rows of shape {list(example.shape[1:])}: {_last_line(error)}",
-                field=f"{path}.{index}",
-                value=layer.model_dump(mode="json", exclude_none=True),
-            ) from None
-        modules[name] = module
-    return nn.Sequential(modules), tuple(example.shape[1:])
-
-
-def layer_names(layers: Sequence[Layer]) -> list[str]:
-    """The name of each layer: its own, or its type and a number, from 1 in order of that type."""
-    taken = {layer.name for layer in layers}
-    counts: Counter[str] = Counter()
-    names = []
-    for layer in layers:
-        name = layer.name
-        while name is None:
-            counts[layer.type] += 1
-            candidate = f"{layer.type}{counts[layer.type]}"
-            name = candidate if candidate not in taken else None
-        names.append(name)
-    return names
+            edit.restructure(structure)
+        except ValueError as error:
+            raise InvalidInput(f"{field} ({edit.type}): {error}", field=field, value=edit.type) from None
+    return structure.network
 
 
 def _made(network: Factory, factories: Collection[str]) -> nn.Module:
@@ -187,7 +192,7 @@ def _made(network: Factory, factories: Collection[str]) -> nn.Module:
 
 
 def _shape_behind_factory(spec: ModelSpec, module: nn.Module) -> tuple[int, ...]:
-    rows = {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.tensors.items()}
+    rows = example_rows(spec)
     try:
         with torch.no_grad():
             hidden = module.eval()(**rows) if isinstance(spec.inputs, dict) else module(rows[SINGLE_INPUT])
@@ -212,7 +217,3 @@ def _output(spec: ModelSpec, shape: tuple[int, ...], width: int) -> nn.Module:
             )
         return nn.Identity()
     return nn.Linear(size, width)
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

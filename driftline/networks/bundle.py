@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from driftline.errors import CorruptData, InvalidInput
 
 FORMAT = 1
+SMALL = 2**16
 
 
 class File(msgspec.Struct, frozen=True):
@@ -99,17 +100,27 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise _misfit(name, f"it is missing; the network has it with shape {list(tensor.shape)}")
         if tensors[name].shape != tensor.shape:
             raise _misfit(name, f"its shape is {list(tensors[name].shape)} where the network has {list(tensor.shape)}")
-        if not is_finite(name, tensors[name].to(tensor.dtype)):
-            raise _misfit(name, "it holds numbers that are not finite")
     for name in tensors:
         if name not in own:
             raise _misfit(name, "the network has no such tensor")
+    fitting = {name: tensors[name].to(tensor.dtype) for name, tensor in own.items()}
+    if not are_finite(fitting):
+        name = next(name for name, tensor in fitting.items() if not are_finite({name: tensor}))
+        raise _misfit(name, "it holds numbers that are not finite")
     module.load_state_dict(dict(tensors))
 
 
-def is_finite(name: str, tensor: Tensor) -> bool:
-    """Whether all numbers of a module's tensor are finite, as they must be to be served; only a scale may have no limit."""
-    return name.endswith(".limit") or bool(torch.isfinite(tensor).all())
+def are_finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether all numbers of a module's tensors are finite, as they must be to be served; only a scale may have no limit."""
+    floats = [
+        tensor.detach().reshape(-1)
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not name.endswith(".limit")
+    ]
+    # Small ones are asked together: to ask each by itself takes longer than to answer.
+    small, large = [t for t in floats if t.numel() < SMALL], [t for t in floats if t.numel() >= SMALL]
+    asked = [torch.cat(small), *large] if small else large
+    return all(bool(tensor.isfinite().all()) for tensor in asked)
 
 
 def _misfit(name: str, reason: str) -> InvalidInput:

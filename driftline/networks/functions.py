@@ -31,10 +31,14 @@ def allowed(name: str, factories: Collection[str], field: str) -> Callable[..., 
 
 def failed(name: str, error: Exception, field: str) -> InvalidInput:
     """What a function that ``field`` names has raised, by its last line."""
-    return InvalidInput(f"{field}: {name} failed: {last_line(error)}", code="factory_failed", field=field, value=name)
+    return InvalidInput(f"{field}: {name} failed: {told(error)}", code="factory_failed", field=field, value=name)
+
+
+def told(error: Exception) -> str:
+    """What a user's own code has raised, as the last line of a traceback tells it."""
+    return f"{type(error).__name__}: {last_line(error)}"
 
 
 def last_line(error: Exception) -> str:
-    """What a user's own code has raised, as the last line of a traceback tells it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{type(error).__name__}: {lines[-1]}"
+    """What an error says at its end."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

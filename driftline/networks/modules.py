@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,57 @@ class AddChannel(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return input.unsqueeze(1)
+
+
+class Blended(nn.Module):
+    """A function that becomes another in ``steps`` updates: (1 − t)·old + t·new, with t from 0 to 1 (training counts)."""
+
+    count: Tensor
+
+    def __init__(self, old: nn.Module, new: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.old = old
+        self.new = new
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, input: Tensor) -> Tensor:
+        share = (self.count / self.steps).clamp(max=1)
+        if self.training:
+            self.count += 1
+        return torch.lerp(self.old(input), self.new(input), share)
+
+
+class Branched(nn.Module):
+    """A network beside others on the same rows: their outputs, flattened, one behind the other."""
+
+    def __init__(self, main: nn.Module, branches: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.main = main
+        self.branch_names = list(branches)
+        for name, branch in branches.items():
+            self.add_module(name, branch)
+
+    def forward(self, *rows: Tensor, **named: Tensor) -> Tensor:
+        own = joined(named) if named else rows[0]
+        branches = [self.get_submodule(name)(own) for name in self.branch_names]
+        return torch.cat([flat(part) for part in (self.main(*rows, **named), *branches)], 1)
+
+
+def flat(output: Tensor) -> Tensor:
+    """``[batch, …]`` → ``[batch, numbers]``."""
+    return output.flatten(1) if output.dim() > 1 else output.unsqueeze(1)
+
+
+def joined(inputs: Mapping[str, Tensor]) -> Tensor:
+    """A single input as it is; several, flattened, one behind the other."""
+    if len(inputs) == 1:
+        return next(iter(inputs.values()))
+    return torch.cat([value.reshape(len(value), -1).float() for value in inputs.values()], dim=1)
+
+
+SETTLED_ROWS = 100
+FARTHEST = 50.0
 
 
 class RunningScale(nn.Module):
@@ -68,7 +121,7 @@ class RunningScale(nn.Module):
         rows = len(input)
         if self.is_fixed or not rows:
             return
-        wide = input.double()
+        wide = self._without_outliers(input.double())
         mean = wide.mean(self.reduced).reshape(self.mean.shape)
         variance = wide.var(self.reduced, unbiased=False).reshape(self.mean.shape)
         before = min(float(self.count), self.cap)
@@ -81,6 +134,17 @@ class RunningScale(nn.Module):
         floor = (1e-6 * self.mean.double()) ** 2 + 1e-12
         self.inverse.copy_(torch.rsqrt(merged + floor))
         self.count.fill_(min(total, self.cap))
+
+    def _without_outliers(self, rows: Tensor) -> Tensor:
+        """A number that is absurdly far away counts as a far one: it must not hide all that comes after it.
+
+        Where numbers really are larger from now on, the deviation grows by a factor with every few rows, and lets them in.
+        """
+        if self.count < SETTLED_ROWS:
+            return rows
+        far = FARTHEST * self.variance.double().sqrt()
+        low, high = self.mean - far, self.mean + far
+        return torch.where(self.variance > 0, rows.clamp(low, high), rows)
 
     def restore(self, scaled: Tensor) -> Tensor:
         """The inverse of :meth:`forward`, without the clipping."""

@@ -64,6 +64,14 @@ class Artifacts:
             raise CorruptData(f"the artifact {path} is damaged", code="artifact_damaged", sha256=digest)
         return data
 
+    def texts(self, uid: str) -> Iterator[bytes]:
+        """The blobs of a model that look like JSON, of which what else it has are none."""
+        with _reading(self.root / uid):
+            for entry in list(os.scandir(self.root / uid)):
+                with contextlib.suppress(FileNotFoundError), open(entry.path, "rb") as file:
+                    if (first := file.read(1)) == b"{":
+                        yield first + file.read()
+
     def collect(self, uid: str, keep: Collection[str], orphan_seconds: float, retired: Collection[str] = ()) -> int:
         """Deletes the blobs of a model that are not in ``keep``: ``retired`` ones at once, others when old enough.
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from driftline.errors import Conflict, NotFound
+from driftline.errors import Conflict, NotFound, Unavailable
+from driftline.store.backlog import RESTORE, Backlog
 from driftline.store.connection import Connection, store_errors
 from driftline.store.head import Head, Version, parse_head
 from driftline.store.keys import STORE_ID, new_uid
@@ -42,6 +43,7 @@ class Catalog:
         if store_id is None and self.connection.store_id is None:
             store_id = await self._name_store()
         self.connection.recognise(store_id)
+        self.connection.ends.keep(set(names.values()))
         return names
 
     async def _name_store(self) -> str:
@@ -66,6 +68,7 @@ class Catalog:
         keys, name = self.connection.keys.of(uid), spec["name"]
         meta = {"name": name, "spec": json.dumps(spec), "created": first.created, "log_id": new_uid(), "paused": 0}
         head = {"version": 1, "manifest": first.manifest, "step": 0, "offset": 0, "learned": 0}
+        await self._mark_unnamed(uid)
         with store_errors():
             # Nobody knows the model before it has its name, so its keys need not come at once.
             async with self.connection.redis.pipeline(transaction=False) as pipe:
@@ -75,19 +78,26 @@ class Catalog:
                 pipe.zadd(keys.coverage, {"1": 0})
                 await pipe.execute()
             added = await self.connection.redis.hsetnx(self.connection.keys.names, name, uid)
-        if not added and await self.uid(name) != uid:
+        is_taken = not added and await self.uid(name) != uid
+        if is_taken:
             await self._remove_keys(uid)
+        await self._settle(uid)
+        if is_taken:
             raise Conflict(f"there is already a model {name!r}", code="model_exists", field="name", value=name)
         await self.hint(uid)
 
-    async def live_versions(self, uids: Sequence[str]) -> dict[str, int | None]:
-        """The live version of each model, asked all at once; None for one that is gone."""
+    async def live_versions(self, uids: Sequence[str]) -> dict[str, tuple[int | None, int | None]]:
+        """The live version of each model and its canary, asked all at once; None where there is none."""
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 for uid in uids:
-                    pipe.hget(self.connection.keys.of(uid).head, "version")
+                    pipe.hmget(self.connection.keys.of(uid).head, "version", "canary")
                 found = await pipe.execute()
-        return {uid: int(version) if version else None for uid, version in zip(uids, found, strict=True)}
+
+        def number(text: bytes | None) -> int | None:
+            return int(text) if text else None
+
+        return {uid: (number(live), number(canary)) for uid, (live, canary) in zip(uids, found, strict=True)}
 
     async def log_ends(self, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """The newest record of each model's log, and how many commands wait, asked all at once."""
@@ -106,11 +116,21 @@ class Catalog:
         return uid in (await self.names()).values()
 
     async def get(self, name: str) -> Model:
-        """One model by name."""
-        return (await self._load([(name, await self.uid(name))]))[0]
+        """One model by name.
+
+        Raises:
+            NotFound: there is none.
+            Unavailable: ``store_lost``: there was one, and the store has lost what it knew of it.
+        """
+        uid = await self.uid(name)
+        for model in await self._load([(name, uid)]):
+            return model
+        if await self.is_named(uid):
+            raise Unavailable(f"the store has lost the head of the model {name!r}; {RESTORE}", code="store_lost")
+        raise NotFound(f"there is no model {name!r}", code="unknown_model", field="model", value=name)
 
     async def models(self) -> list[Model]:
-        """Every model, by name."""
+        """Every model that is whole, by name."""
         return await self._load(sorted((await self.names()).items()))
 
     async def _load(self, named: list[tuple[str, str]]) -> list[Model]:
@@ -124,29 +144,63 @@ class Catalog:
                     pipe.zrange(keys.commands, 0, -1)
                 found = await pipe.execute()
         rows = [found[index : index + 4] for index in range(0, len(found), 4)]
-        return [_model(uid, *row) for (_, uid), row in zip(named, rows, strict=True) if row[0]]
+        return [
+            _model(uid, *row) for (_, uid), row in zip(named, rows, strict=True) if row[0] and row[1].get(b"manifest")
+        ]
 
-    async def measured(self, model: Model) -> tuple[dict[str, Any], list[dict[str, Any]], float]:
-        """What the learner measures, the worker's alarms, and the age of the oldest waiting record in seconds."""
+    async def measured(self, model: Model) -> tuple[dict[str, Any], list[dict[str, Any]], Backlog]:
+        """What the learner measures, the alarms that its worker has raised, and what waits in its log."""
         keys = self.connection.keys.of(model.uid)
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 pipe.get(keys.metrics)
                 pipe.hvals(keys.alarms)
                 pipe.xrange(keys.log, f"({model.head.offset}-0", "+", 1)
-                metrics, alarms, oldest = await pipe.execute()
-        now = await self.connection.time()
-        since = int(oldest[0][1][b"t"]) / 1000 if oldest and model.waiting else now
-        age = max(0.0, now - since)
-        return json.loads(metrics or b"{}"), [json.loads(alarm) for alarm in alarms], age
+                pipe.xrevrange(keys.log, "+", "-", 1)
+                pipe.hget(keys.head, "bytes")
+                metrics, alarms, oldest, newest, learned_bytes = await pipe.execute()
+        backlog = Backlog(
+            records=max(0, model.last - model.head.offset),
+            bytes=max(0, int(newest[0][1].get(b"b", 0)) - int(learned_bytes or 0)) if newest else 0,
+            seconds=max(0.0, await self.connection.time() - int(oldest[0][1][b"t"]) / 1000)
+            if oldest and model.waiting
+            else 0.0,
+            gap=_gap(model, oldest),
+        )
+        return json.loads(metrics or b"{}"), [json.loads(alarm) for alarm in alarms], backlog
 
     async def delete(self, name: str) -> str:
         """Removes a model and gives its uid; what it has stored elsewhere is then free to go."""
         uid = await self.uid(name)
+        await self._mark_unnamed(uid)
         await self.connection.scripts.run("forget_name", [self.connection.keys.names], [name, uid])
         await self._remove_keys(uid)
+        await self._settle(uid)
         await self.hint(uid)
         return uid
+
+    async def remove_unnamed(self, seconds: float) -> list[str]:
+        """Removes what is left of models whose creation or removal began so long ago and was cut off; gives their uids."""
+        begun = await self.connection.time() - seconds
+        with store_errors():
+            found = await self.connection.redis.zrange(self.connection.keys.unnamed, "-inf", begun, byscore=True)
+        named = set((await self.names()).values())
+        gone = [uid.decode() for uid in found if uid.decode() not in named]
+        for uid in gone:
+            await self._remove_keys(uid)
+        for uid in found:
+            await self._settle(uid.decode())
+        return gone
+
+    async def _mark_unnamed(self, uid: str) -> None:
+        """Keys of a model without its name are about to be there: whoever finds the mark much later removes them."""
+        begun = await self.connection.time()
+        with store_errors():
+            await self.connection.redis.zadd(self.connection.keys.unnamed, {uid: begun})
+
+    async def _settle(self, uid: str) -> None:
+        with store_errors():
+            await self.connection.redis.zrem(self.connection.keys.unnamed, uid)
 
     async def hint(self, uid: str) -> None:
         """Tells whoever listens that the model has changed."""
@@ -173,6 +227,15 @@ def _model(
         last=newest,
         waiting=count_waiting(newest, state.offset, commands),
     )
+
+
+def _gap(model: Model, oldest: list[tuple[bytes, Any]]) -> int | None:
+    """A record that must be in the log and is not: the newest that was learned, or the next one to learn."""
+    offset = model.head.offset
+    if model.last < offset:
+        return offset
+    is_next_there = bool(oldest) and int(oldest[0][0].partition(b"-")[0]) == offset + 1
+    return None if is_next_there or model.last == offset else offset + 1
 
 
 def count_waiting(newest: int, offset: int, commands: list[bytes]) -> int:

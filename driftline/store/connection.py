@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -31,6 +33,7 @@ from redis.exceptions import (
 
 from driftline.errors import Unavailable
 from driftline.store.keys import Keys
+from driftline.store.server import STATE_SECONDS, Server
 
 logger = logging.getLogger("driftline.store")
 
@@ -44,9 +47,9 @@ TROUBLE = (
     RedisClusterException,
     OSError,
 )
-DURABILITY = ["unverified", "none", "everysec", "fsync_always"]
-"""From the weakest word to the strongest."""
-DURABILITY_SECONDS = 5.0
+
+
+UNSETTLED_SECONDS = 5.0
 
 
 def connect(url: str, *, retries: int = 2) -> Redis | RedisCluster:
@@ -82,6 +85,17 @@ def store_errors() -> Iterator[None]:
                 f"the store refuses: {_first_line(error)}", code="store_unavailable", retry_after=5
             ) from error
         raise
+    except RuntimeError as error:
+        if not _is_reset(error):
+            raise
+        raise Unavailable(
+            "the store does not answer: connection lost", code="store_unavailable", retry_after=1
+        ) from error
+
+
+def _is_reset(error: RuntimeError) -> bool:
+    """Whether it is what uvloop says where a connection was reset just before it is written to."""
+    return "the handler is closed" in str(error)
 
 
 def _first_line(error: BaseException) -> str:
@@ -114,40 +128,35 @@ class Scripts:
                 return await self.redis.eval(source(name), len(keys), *keys, *arguments)
 
 
-class Durability:
-    """What the server says about how long an acknowledged write lasts; asked again every few seconds.
+class Ends:
+    """Where the log of each model ends at least: what this process was told of.
 
-    A cluster is as durable as the least durable of its primaries.
+    A store that syncs every second, and a replica that takes over, may lack what is younger than :data:`UNSETTLED_SECONDS`;
+    a store without an append-only file may lack all, and has said so.
     """
 
-    def __init__(self, redis: Any) -> None:
-        self.redis = redis
-        self._answer = "unverified"
-        self._asked = -DURABILITY_SECONDS
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._told: dict[str, deque[tuple[float, int]]] = {}
 
-    async def level(self) -> str:
-        """``fsync_always``, ``everysec``, ``none``, or ``unverified`` where the server hides it."""
-        if time.monotonic() - self._asked >= DURABILITY_SECONDS:
-            self._answer = await self._ask()
-            self._asked = time.monotonic()
-        return self._answer
+    def note(self, uid: str, n: int) -> None:
+        """The server has said that record ``n`` is the newest; what it may have lost, it has."""
+        now, told = time.monotonic(), self._told.setdefault(uid, deque([(-math.inf, 0)]))
+        while told[-1][1] > n:
+            told.pop()
+        if now - told[-1][0] >= UNSETTLED_SECONDS / 5:
+            told.append((now, n))
+        while len(told) > 1 and now - told[1][0] >= UNSETTLED_SECONDS:
+            told.popleft()
 
-    async def _ask(self) -> str:
-        try:
-            if isinstance(self.redis, RedisCluster):
-                await self.redis.initialize()
-                asked = [self.redis.config_get("append*", target_nodes=node) for node in self.redis.get_primaries()]
-            else:
-                asked = [self.redis.config_get("append*")]
-            return min(map(_durability, await asyncio.gather(*asked)), key=DURABILITY.index)
-        except (RedisError, RedisClusterException):
-            return "unverified"
+    def keep(self, uids: Collection[str]) -> None:
+        """Forgets all other models: one that is restored under its uid begins anew."""
+        self._told = {uid: told for uid, told in self._told.items() if uid in uids}
 
-
-def _durability(settings: dict[str | None, str | None]) -> str:
-    if settings.get("appendonly") != "yes":
-        return "none"
-    return {"always": "fsync_always", "everysec": "everysec"}.get(str(settings.get("appendfsync")), "none")
+    def known(self, uid: str) -> int:
+        """The number of a record that must be there; 0 where none is known."""
+        told = self._told.get(uid)
+        return told[0][1] if told and self.server.known.durability != "none" else 0
 
 
 class Connection:
@@ -158,9 +167,11 @@ class Connection:
         self.redis: Any = connect(url)
         self.keys = Keys(prefix)
         self.scripts = Scripts(self.redis)
-        self.durability = Durability(self.redis)
+        self.server = Server(self.redis)
         self.store_id: str | None = None
+        self.ends = Ends(self.server)
         self._is_lost = False
+        self._clock_offset = time.time() - time.monotonic()
 
     def recognise(self, store_id: str | None) -> None:
         """Checks that this is still the store that this process began with.
@@ -193,11 +204,31 @@ class Connection:
                     raise
                 await asyncio.sleep(0.1)
 
+    async def watch(self) -> None:
+        """Keeps fresh what this process knows of its server, and says what is wrong with it, until cancelled."""
+        said: dict[str, str] = {}
+        while True:
+            alarms = (await self.server.state()).alarms
+            for kind in alarms.keys() - said.keys():
+                logger.warning("%s", alarms[kind])
+            for kind in said.keys() - alarms.keys():
+                logger.warning("it is over: %s", said[kind])
+            said = alarms
+            with suppress(Unavailable):
+                await self.time()
+            await asyncio.sleep(STATE_SECONDS)
+
     async def time(self) -> float:
         """The time by the clock of Redis, in seconds since 1970."""
         with store_errors():
             seconds, micros = await self.redis.time()
-        return float(seconds + micros / 1e6)
+        now = float(seconds + micros / 1e6)
+        self._clock_offset = now - time.monotonic()
+        return now
+
+    def now(self) -> float:
+        """The time by the clock of Redis as it was last asked. A clock of this machine that is set moves it nowhere."""
+        return time.monotonic() + self._clock_offset
 
     async def hints(self) -> AsyncIterator[str | None]:
         """The uids of models that have changed, as they change; None after each (re)connection, when some may be lost."""
@@ -209,7 +240,9 @@ class Connection:
                     yield None
                     async for message in channel.listen():
                         yield message["data"].decode()
-            except (RedisError, RedisClusterException, OSError):
+            except (RedisError, RedisClusterException, OSError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not _is_reset(error):
+                    raise
                 await asyncio.sleep(random.uniform(0.2, 1.0))
 
     async def close(self) -> None:

@@ -20,8 +20,19 @@ class Checkpoint(msgspec.Struct, frozen=True):
     offset: int
 
 
+class Canary(msgspec.Struct, frozen=True):
+    """A version that answers the ``share`` of the traffic beside the live one."""
+
+    version: int
+    manifest: str
+    share: float
+
+
 class Head(msgspec.Struct, frozen=True):
-    """The version now live, and how far the learner has come. ``learned`` counts items, ``offset`` numbers records."""
+    """The version now live, and how far the learner has come. ``learned`` counts items, ``offset`` numbers records.
+
+    ``newest`` is the highest number that a version has had: the live one's, unless there is or was a canary since.
+    """
 
     version: int
     manifest: str
@@ -30,6 +41,8 @@ class Head(msgspec.Struct, frozen=True):
     learned: int
     checkpoint: Checkpoint | None
     older_checkpoint: Checkpoint | None
+    newest: int
+    canary: Canary | None = None
 
 
 class Version(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,15 +82,20 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """A step with all that changes with it, atomically."""
+    """A step with all that changes with it, atomically.
+
+    ``version`` goes live; with a ``share`` it becomes the canary instead. ``exceptions``: why records, by id, were not learned.
+    """
 
     step: Step
     epoch: int
     token: str
     learned: int
     version: Version | None = None
+    share: float | None = None
+    ends_canary: bool = False
     spec: dict[str, Any] | None = None
-    exceptions: dict[int, str] = {}
+    exceptions: dict[str, str] = {}
     jobs: list[Job] = []
     paused: bool | None = None
     metrics: dict[str, Any] | None = None
@@ -91,12 +109,15 @@ COMMITTED = [
     "versions",
     "coverage",
     "pending",
-    "exceptions",
     "jobs",
+    "ended",
     "progress",
     "metrics",
+    "log",
 ]
 """What a commit touches, in the order of ``commit.lua``."""
+KEEP_JOBS = 1000
+"""How many ended jobs can be asked for; older ones are forgotten."""
 
 
 class History:
@@ -124,17 +145,22 @@ class History:
         keys = self.keys
         answer = await self.connection.scripts.run(
             "commit",
-            [getattr(keys, noun) for noun in COMMITTED],
-            [_arguments(commit), self.connection.keys.hints, self.uid],
+            [getattr(keys, noun) for noun in COMMITTED] + [keys.item(identifier) for identifier in commit.exceptions],
+            [_arguments(commit), self.connection.keys.hints, self.uid, KEEP_JOBS, *commit.exceptions.values()],
         )
         _raise_for(answer, commit.step.k)
 
     async def checkpoint(self, checkpoint: Checkpoint, epoch: int, log_keep: int) -> None:
-        """Names the newest checkpoint, and trims log and steps behind the one before it."""
+        """Names the newest checkpoint, and trims log and steps behind the one before it.
+
+        Raises:
+            Fenced: another worker owns the model now.
+            CorruptData: the head is gone, or has not come as far.
+        """
         keys = self.keys
         answer = await self.connection.scripts.run(
             "checkpoint",
-            [keys.epoch, keys.head, keys.log, keys.steps, keys.commands, keys.pending, keys.exceptions, keys.last],
+            [keys.epoch, keys.head, keys.log, keys.steps, keys.commands, keys.pending, keys.last],
             [epoch, checkpoint.manifest, checkpoint.step, checkpoint.offset, log_keep],
         )
         _raise_for(answer, checkpoint.step)
@@ -177,15 +203,6 @@ class History:
             found = await self.connection.redis.zrange(self.keys.coverage, n, "+inf", byscore=True, offset=0, num=1)
         return int(found[0]) if found else None
 
-    async def exception(self, n: int) -> tuple[str, str] | None:
-        """Why record ``n`` was not learned: ``rejected`` or ``quarantined``, and the reason."""
-        with store_errors():
-            found = await self.connection.redis.hget(self.keys.exceptions, str(n))
-        if found is None:
-            return None
-        state, _, reason = found.decode().partition(":")
-        return state, reason
-
     async def job(self, identifier: str) -> Job | None:
         """A job that has begun, with the progress it has made; None before that."""
         with store_errors():
@@ -226,6 +243,33 @@ def parse_head(fields: dict[bytes, bytes]) -> Head:
         learned=int(fields[b"learned"]),
         checkpoint=_checkpoint(fields, b"checkpoint", b"checkpoint_"),
         older_checkpoint=_checkpoint(fields, b"older_checkpoint", b"older_"),
+        newest=int(fields.get(b"newest", fields[b"version"])),
+        canary=_canary(fields),
+    )
+
+
+def _canary(fields: dict[bytes, bytes]) -> Canary | None:
+    if b"canary" not in fields:
+        return None
+    return Canary(int(fields[b"canary"]), fields[b"canary_manifest"].decode(), float(fields[b"share"]))
+
+
+def moved(head: Head, commit: Commit) -> Head:
+    """The head behind a commit, as ``commit.lua`` leaves it."""
+    version, share = commit.version, commit.share
+    is_live = version is not None and share is None
+    canary = None if commit.ends_canary or is_live else head.canary
+    if version is not None and share is not None:
+        canary = Canary(version.version, version.manifest, share)
+    return msgspec.structs.replace(
+        head,
+        version=version.version if version is not None and is_live else head.version,
+        manifest=version.manifest if version is not None and is_live else head.manifest,
+        step=commit.step.k,
+        offset=commit.step.end,
+        learned=head.learned + commit.learned,
+        newest=version.version if version is not None else head.newest,
+        canary=canary,
     )
 
 
@@ -245,11 +289,13 @@ def _arguments(commit: Commit) -> bytes:
         "to": step.end,
         "record": _text(step),
         "learned": commit.learned,
-        "exceptions": {str(n): reason for n, reason in commit.exceptions.items()},
         "jobs": {job.id: _text(job) for job in commit.jobs},
     }
     if version is not None:
         arguments |= {"version": version.version, "manifest": version.manifest, "summary": _text(version)}
+        arguments |= {"covers": version.offset} | ({} if commit.share is None else {"share": commit.share})
+    if commit.ends_canary:
+        arguments["ends_canary"] = True
     if step.plan.command is not None:
         arguments["command"] = step.plan.command
     if commit.spec is not None:

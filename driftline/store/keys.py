@@ -29,6 +29,11 @@ class Keys:
         return f"{self.prefix}names"
 
     @property
+    def unnamed(self) -> str:
+        """Sorted set: uids of models that are being made or removed, by when that began."""
+        return f"{self.prefix}unnamed"
+
+    @property
     def hints(self) -> str:
         return f"{self.prefix}hints"
 
@@ -48,7 +53,7 @@ class ModelKeys:
         return self.base + noun
 
     def item(self, identifier: str) -> str:
-        """String: log number and digest of a record that was appended, for as long as a resend is recognised."""
+        """String: log number and digest of a record, and why it was not learned, for as long as a resend is recognised."""
         return f"{self.base}item:{identifier}"
 
     def predictions(self, nonce: str) -> str:
@@ -64,14 +69,14 @@ NOUNS = {
     "meta": "hash: name, spec, created, log_id, paused",
     "log": "stream: records, entry n-0, n dense",
     "last": "string: number of the newest record",
-    "head": "hash: version, manifest, step, offset, learned, checkpoint …",
+    "head": "hash: version, manifest, step, offset, learned, bytes (of the records up to offset), checkpoint …",
     "steps": "stream: committed steps, entry k-0",
     "versions": "hash: version → what is known of it",
     "coverage": "sorted set: version, by the log offset up to which it is the first to cover",
     "commands": "sorted set: log numbers of all commands in the log",
     "pending": "sorted set: log numbers of commands not yet carried out",
-    "exceptions": "hash: log number → why the record was not learned",
     "jobs": "hash: job id → its state and report",
+    "ended": "sorted set: ids of ended jobs, by the step that ended them",
     "progress": "hash: job id → share done",
     "metrics": "string: what the learner measures",
     "alarms": "hash: kind → the newest alarm of that kind",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from driftline.errors import Busy, Conflict, CorruptData, NotFound
+from driftline.errors import Busy, Conflict, CorruptData, NotFound, Unavailable
 from driftline.records import Command, Item, Record, decode, encode
+from driftline.store.backlog import RESTORE, Backlog, Cap
 from driftline.store.connection import Connection, store_errors
 
 MOST_RECORDS = 500
@@ -21,6 +22,15 @@ class Receipt:
 
     status: Literal["queued", "duplicate", "conflict"]
     n: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """A record by its id: number, digest, and why it was not learned (``rejected`` or ``quarantined``, and the reason)."""
+
+    n: int
+    mark: str
+    exception: tuple[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Cursor:
 class Log:
     """Appends to and reads from the log of the model ``uid``."""
 
-    def __init__(self, connection: Connection, uid: str, *, cap: int, receipt_seconds: float) -> None:
+    def __init__(self, connection: Connection, uid: str, *, cap: Cap, receipt_seconds: float) -> None:
         self.connection = connection
         self.uid = uid
         self.keys = connection.keys.of(uid)
@@ -62,10 +72,11 @@ class Log:
             cursor: moves a source on, in the same script as its records (which must then fit one script).
 
         Raises:
-            Busy: the log is at its cap; records of earlier chunks are in, and a resend finds them.
+            Busy: the log is at its cap, or the store's memory is; records of earlier chunks are in, and a resend finds them.
             NotFound: the model is gone.
             Conflict: the source stands elsewhere than the cursor says.
-            Unavailable: the store does not answer. The records may be in or not; send them again.
+            Unavailable: the store does not answer: the records may be in or not; send them again. Or it has lost what it
+                held of the model (``log_gap``, ``store_lost``): nothing was appended.
         """
         payloads = [encode(record) for record in records]
         marks = [mark(data) for data in (digests or payloads)]
@@ -83,20 +94,63 @@ class Log:
         what: list[str | bytes] = []
         for record, mark, payload in zip(records, marks, payloads, strict=True):
             what += ["command" if isinstance(record, Command) else "item", mark, payload]
+        cap = Cap(-1) if self.connection.server.known.is_full else self.cap
         answer = await self.connection.scripts.run(
             "append",
-            [keys.meta, keys.log, keys.last, keys.head, keys.commands, keys.pending, keys.sources, *items],
-            [self.receipt_ms, self.cap, self.connection.keys.hints, self.uid, *where, *what],
+            [keys.meta, keys.log, keys.last, keys.head, keys.commands, keys.pending, keys.sources, keys.alarms, *items],
+            [
+                *(self.receipt_ms, cap.records, cap.bytes, int(cap.seconds * 1000)),
+                *(self.connection.ends.known(self.uid), self.connection.keys.hints, self.uid),
+                *where,
+                *what,
+            ],
         )
-        if answer == b"gone":
-            raise NotFound("the model has been deleted", code="unknown_model")
-        if answer == b"full":
-            raise Busy(f"the log is full: {self.cap} records wait to be learned", code="log_full", retry_after=2)
-        if answer == b"moved":
-            raise Conflict("another reader has moved this source on", code="source_moved")
-        if answer == b"done":
+        if isinstance(answer, bytes):
+            self._refuse(*answer.decode().partition(" ")[::2])
             return []
-        return [Receipt(status.decode(), int(n)) for status, n in answer]
+        receipts = [Receipt(status.decode(), int(n)) for status, n in answer]
+        if queued := [receipt.n for receipt in receipts if receipt.status == "queued"]:
+            self.connection.ends.note(self.uid, queued[-1])
+        return receipts
+
+    def _refuse(self, reason: str, rest: str) -> None:
+        """Raises what the script's answer means; ``done`` means that there is nothing left to do."""
+        match reason:
+            case "gone":
+                raise NotFound("the model has been deleted", code="unknown_model")
+            case "moved":
+                raise Conflict("another reader has moved this source on", code="source_moved")
+            case "full":
+                raise self._full(*map(int, rest.split()))
+            case "lost":
+                raise Unavailable(f"the store has lost the model's head; {RESTORE}", code="store_lost")
+            case "back":
+                raise went_back(*map(int, rest.split()))
+            case "gap":
+                raise Unavailable(f"the log lacks record {rest}, which is not learned; {RESTORE}", code="log_gap")
+            case "halted":
+                raise Unavailable(rest, code="log_gap")
+
+    def _full(self, records: int, size: int, ms: int) -> Busy:
+        memory = self.connection.server.known
+        if memory.is_full:
+            return Busy(memory.alarms["store_memory"], code="store_full", retry_after=5)
+        message = f"the log is full: {Backlog(records, size, ms / 1000).told(self.cap)}"
+        return Busy(message, code="log_full", retry_after=2)
+
+    async def newest(self) -> int:
+        """The number of the newest record; 0 while there is none.
+
+        Raises:
+            Unavailable: ``store_lost``: it lies before one that this process knows to have been there.
+        """
+        with store_errors():
+            newest = int(await self.connection.redis.get(self.keys.last) or 0)
+        known = self.connection.ends.known(self.uid)
+        if newest < known:
+            raise went_back(newest, known)
+        self.connection.ends.note(self.uid, newest)
+        return newest
 
     async def read(self, after: int, count: int) -> list[Entry]:
         """The next records behind number ``after``, ``count`` at most.
@@ -104,9 +158,7 @@ class Log:
         Raises:
             CorruptData: ``log_gap``: a record that must be there is not.
         """
-        with store_errors():
-            found = await self.connection.redis.xrange(self.keys.log, f"({after}-0", "+", count)
-        entries = [_entry(identifier, fields) for identifier, fields in found]
+        entries = await self.since(after + 1, count)
         for expected, entry in enumerate(entries, start=after + 1):
             if entry.n != expected:
                 raise CorruptData(
@@ -115,6 +167,12 @@ class Log:
                     after=expected - 1,
                 )
         return entries
+
+    async def since(self, n: int, count: int) -> list[Entry]:
+        """The records from number ``n`` on that are still kept, ``count`` at most."""
+        with store_errors():
+            found = await self.connection.redis.xrange(self.keys.log, f"{n}-0", "+", count)
+        return [_entry(identifier, fields) for identifier, fields in found]
 
     async def get(self, n: int) -> Entry | None:
         """The record with number ``n``, if it is still kept."""
@@ -131,14 +189,24 @@ class Log:
         records = [_entry(identifier, fields).record for identifier, fields in reversed(found)]
         return [record for record in records if isinstance(record, Item)]
 
-    async def find(self, identifier: str) -> tuple[int, str] | None:
-        """Number and digest of the record that was appended under an id, while a resend is recognised."""
+    async def find(self, identifier: str) -> Known | None:
+        """The record that was appended under an id, while a resend is recognised."""
         with store_errors():
             found = await self.connection.redis.get(self.keys.item(identifier))
         if found is None:
             return None
-        n, digest = found.decode().split(":", 1)
-        return int(n), digest
+        n, mark, *end = found.decode().split(":", 3)
+        return Known(int(n), mark, (end[0], end[1]) if end else None)
+
+
+def went_back(newest: int, known: int) -> Unavailable:
+    """The log ends before a record that was acknowledged."""
+    return Unavailable(
+        f"the log ends at record {newest}, and record {known} was acknowledged: the store has lost writes, or an older "
+        "copy of it was restored; restore a newer one, or restart Driftline to go on with what is there, and send the "
+        "labels in between again",
+        code="store_lost",
+    )
 
 
 def mark(data: bytes) -> str:

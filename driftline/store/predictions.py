@@ -104,7 +104,6 @@ class Recorder:
         self.budget = budget
         self.nonce = secrets.token_hex(4)
         self.dropped = 0
-        self._clock_offset = 0.0
         self._newest = EntryId(0, 0)
         self._unwritten: deque[tuple[str, EntryId, bytes]] = deque()
         self._unwritten_bytes = 0
@@ -115,7 +114,7 @@ class Recorder:
 
     def next_entry(self) -> EntryId:
         """A new entry's id, above all former ones."""
-        ms = int((time.time() + self._clock_offset) * 1000)
+        ms = int(self.connection.now() * 1000)
         newest = self._newest
         self._newest = EntryId(ms, 0) if ms > newest.ms else EntryId(newest.ms, newest.seq + 1)
         return self._newest
@@ -139,7 +138,7 @@ class Recorder:
         """How far back a label can be joined with a prediction of this replica, in seconds."""
         if self._written_bytes < self.budget * 0.9 or not self._written:
             return self.horizon
-        return min(self.horizon, time.time() + self._clock_offset - self._written[0][1].ms / 1000)
+        return min(self.horizon, self.connection.now() - self._written[0][1].ms / 1000)
 
     async def run(self) -> None:
         """Writes until cancelled."""
@@ -154,13 +153,14 @@ class Recorder:
                 self._wake.set()
                 await asyncio.sleep(0.5)
 
-    async def synchronize(self) -> None:
-        """Sets the clock that entries are numbered with by the clock of Redis."""
-        self._clock_offset = await self.connection.time() - time.time()
-
     async def flush(self) -> None:
         """Writes what is queued; :class:`Unavailable` leaves it queued."""
         batch, self._unwritten = self._unwritten, deque()
+        if self.connection.server.known.is_full:
+            # What memory is left belongs to those who make room.
+            self.dropped += len(batch)
+            self._unwritten_bytes = 0
+            return
         try:
             await self._write(batch)
         except Unavailable:

@@ -277,3 +277,27 @@ async def test_what_is_recorded_has_an_id_and_can_be_joined(
     for identifier in known[:3]:
         item = {"prediction_id": identifier, "label": 1}
         assert (await client.post("/v1/models/weather/feedback", json={"items": [item]})).status_code == 202
+
+
+async def test_a_canary_answers_its_share_and_says_so(client: httpx.AsyncClient, versions: Versions) -> None:
+    canary = await versions.publish(versions.constant(0.9), share=0.5)
+
+    async def answers() -> list[httpx.Response]:
+        return [await predict(client) for _ in range(40)]
+
+    async with asyncio.timeout(10):
+        while canary not in {(await predict(client)).json()["version"] for _ in range(20)}:
+            await asyncio.sleep(0.02)
+    found = await answers()
+    by_canary = [answer.json() for answer in found if answer.json()["version"] == canary]
+    assert 5 < len(by_canary) < 35 and {answer.json()["version"] for answer in found} == {1, canary}
+    assert all(answer["predictions"][0]["probabilities"][1] == pytest.approx(0.9) for answer in by_canary)
+    label = {"prediction_id": by_canary[0]["predictions"][0]["id"], "label": 1}
+    answer = await client.post("/v1/models/weather/feedback", json={"items": [label]})
+    assert answer.status_code == 202, answer.text
+    (entry,) = await services_of(client).log(versions.uid).read(0, 1)
+    assert entry.record.route == "canary" and entry.record.answer.version == canary  # type: ignore[union-attr]
+    await versions.end_canary()
+    async with asyncio.timeout(10):
+        while {answer.json()["version"] for answer in await answers()} != {1}:
+            await asyncio.sleep(0.02)

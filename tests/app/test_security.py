@@ -83,7 +83,12 @@ async def test_a_form_s_content_type_is_refused(tmp_path: Path) -> None:
                     "GET /metrics",
                     "GET /v1/models",
                 ),
-                *("POST /v1/models/m/feedback", "GET /v1/models/m/feedback/x", "PATCH /v1/models/m/recipe"),
+                *(
+                    "POST /v1/models/m/feedback",
+                    "GET /v1/models/m/feedback/x",
+                    "GET /v1/models/m/log",
+                    "PATCH /v1/models/m/recipe",
+                ),
             },
         ),
     ],
@@ -91,7 +96,12 @@ async def test_a_form_s_content_type_is_refused(tmp_path: Path) -> None:
 async def test_a_key_does_what_its_scopes_allow_and_no_more(tmp_path: Path, scope: str, allowed: set[str]) -> None:
     calls = {
         *("POST /v1/models", "DELETE /v1/models/m", "POST /v1/models/m/predict", "GET /metrics", "GET /v1/models"),
-        *("POST /v1/models/m/feedback", "GET /v1/models/m/feedback/x", "PATCH /v1/models/m/recipe"),
+        *(
+            "POST /v1/models/m/feedback",
+            "GET /v1/models/m/feedback/x",
+            "GET /v1/models/m/log",
+            "PATCH /v1/models/m/recipe",
+        ),
     }
     token = KeyStore(tmp_path / "keys.json").create([scope])
     gate = gatekeeper(tmp_path, is_public=True)

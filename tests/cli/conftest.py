@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
         is_json = self.headers.get("content-type") == "application/json"
         self.server.requests.append((self.command, self.path, json.loads(body) if is_json else body))
         status, answer = self.server.answers.pop(0)
-        content = json.dumps(answer).encode()
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(content)))
         self.end_headers()

@@ -216,7 +216,16 @@ async def test_a_label_that_waits_for_long_is_told(model: ModelStore, look: Look
     await model.connection.redis.xadd(model.keys.log, {"d": b"", "t": (seconds - 7300) * 1000}, id="129-0")
     await model.connection.redis.set(model.keys.last, 129)
     found = only(await look(), "lag", "warning")
-    assert "1 label waiting, the oldest for 2.0 hours" in found.message
+    assert "1 label waiting (0 bytes), the oldest for 2.0 hours" in found.message
+
+
+async def test_a_log_that_fills_by_its_bytes_is_told(model: ModelStore, look: Look) -> None:
+    await model.log.append(labelled(1, 128))
+    await model.connection.redis.hset(model.keys.head, "bytes", -int(0.9 * 2**30))
+    found = only(await look(), "lag", "warning")
+    assert "MiB), the oldest for" in found.message
+    await model.connection.redis.hset(model.keys.head, "bytes", -(2**30))
+    assert "the log is full" in only(await look(), "lag", "error").message
 
 
 async def test_a_paused_model_is_well(model: ModelStore, look: Look) -> None:

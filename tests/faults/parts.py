@@ -140,14 +140,14 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 class Proxy(threading.Thread):
-    """A TCP connection to ``target`` that a test can cut, delay, or leave half open.
+    """A TCP connection to ``target``, a port or a Unix socket, that a test can cut, delay, or leave half open.
 
     ``on_request`` sees what a client sends and says what becomes of it: ``pass``, ``half`` (half of it arrives, then the
     connection is cut), ``deaf`` (all of it arrives, and the connection is cut ahead of the answer), or ``mute`` (this
     connection carries nothing from now on, and both ends believe that it stands).
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int | str) -> None:
         super().__init__(daemon=True)
         self.target = target
         self.delay = 0.0
@@ -208,7 +208,7 @@ class Proxy(threading.Thread):
             self._writers.discard(writer)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.target)
+        from_server, to_server = await self._open()
         self._writers.add(to_server)
         state = {"fate": "pass"}
         ways = [
@@ -222,6 +222,11 @@ class Proxy(threading.Thread):
                 way.cancel()
             to_server.transport.abort()
             self._writers.discard(to_server)
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.target, str):
+            return await asyncio.open_unix_connection(self.target)
+        return await asyncio.open_connection("127.0.0.1", self.target)
 
     async def _carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, state: dict[str, str], *, is_request: bool
@@ -253,3 +258,16 @@ class Meddling:
     @property
     def is_done(self) -> bool:
         return not self.left
+
+
+@contextlib.contextmanager
+def replaced_by_a_file(folder: Path) -> Iterator[None]:
+    """No model's folder can be used."""
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    folder.write_text("")
+    try:
+        yield
+    finally:
+        folder.unlink()
+        aside.rename(folder)

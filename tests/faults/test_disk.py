@@ -13,7 +13,7 @@ import pytest
 
 from driftline.errors import Unavailable
 from tests.conftest import missing
-from tests.faults.parts import asking, feeding
+from tests.faults.parts import asking, feeding, replaced_by_a_file
 from tests.services import Instance, spec, until, up
 from tests.test_trouble import check_all_served_once
 
@@ -48,19 +48,6 @@ def full(folder: Path) -> Iterator[None]:
         filler.unlink()
 
 
-@contextlib.contextmanager
-def replaced_by_a_file(folder: Path) -> Iterator[None]:
-    """No model's folder can be used."""
-    aside = folder.with_name("aside")
-    folder.rename(aside)
-    folder.write_text("")
-    try:
-        yield
-    finally:
-        folder.unlink()
-        aside.rename(folder)
-
-
 def check_learning_waits_and_all_else_goes_on(
     instance: Instance, trouble: contextlib.AbstractContextManager[None]
 ) -> None:
@@ -69,6 +56,7 @@ def check_learning_waits_and_all_else_goes_on(
         until(lambda: asker.versions and asker.versions[-1] > 1)
         with trouble:
             until(lambda: [line for line in instance.lines if "cannot" in line and "until the disk has room" in line])
+            until(lambda: "disk" in {alarm["kind"] for alarm in instance.client.metrics("weather")["alarms"]})
             acknowledged, answered = len(feeder.acknowledged), len(asker.versions)
             until(lambda: len(feeder.acknowledged) > acknowledged + 50 and len(asker.versions) > answered + 50)
             with pytest.raises(Unavailable) as refused:

@@ -15,7 +15,7 @@ from redis import Redis
 from driftline.client import Client
 from driftline.errors import Unavailable
 from tests.conftest import free_port
-from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, feeding
+from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, feeding, stopped
 from tests.services import Instance, spec, until, up
 from tests.test_trouble import check_all_served_once, own_redis
 
@@ -81,6 +81,22 @@ def test_a_connection_that_hangs_half_open_is_given_up_and_made_up_for(wired: Wi
         until(lambda: len(feeder.acknowledged) > acknowledged + 50, 60)
     check_all_served_once(wired.instance, feeder)
     assert asker.broken == 0
+
+
+@pytest.mark.long
+def test_a_redis_that_stalls_for_longer_than_a_lease_costs_no_label_and_no_lease(wired: Wired) -> None:
+    client = model_of(wired, "stalls")
+    redis = Redis(port=wired.port, decode_responses=True)
+    with feeding(wired.instance, "stalls") as feeder:
+        until(lambda: client.model("stalls")["version"] > 1)
+        epoch = f"driftline:{{{redis.hget('driftline:names', 'stalls')}}}:epoch"
+        before = redis.get(epoch)
+        with stopped(redis.info("server")["process_id"]):  # type: ignore[index]
+            time.sleep(4.5)
+        acknowledged = len(feeder.acknowledged)
+        until(lambda: len(feeder.acknowledged) > acknowledged + 50, 60)
+    check_all_served_once(wired.instance, feeder)
+    assert redis.get(epoch) == before, "its owner has kept it"
 
 
 @pytest.mark.long

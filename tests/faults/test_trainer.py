@@ -71,7 +71,7 @@ async def undisturbed(busy: Bench) -> str:
 async def check(store: ModelStore, trainer: Trainer, learned: int) -> None:
     """What must hold whatever has died."""
     head = await store.history.head()
-    assert (head.learned, head.offset) == (learned, await store.newest())
+    assert (head.learned, head.offset) == (learned, await store.log.newest())
     assert await store.history.covering(head.offset) is not None, "every label is served"
     steps = await store.history.steps(max(0, head.checkpoint.step if head.checkpoint else 0))
     assert all(one.end == other.start for one, other in itertools.pairwise(steps))

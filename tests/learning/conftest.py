@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -70,7 +71,7 @@ def play(learner: Learner, items: Sequence[Item], size: int = 16, updates: int =
 def through_files(state: State) -> State:
     """The state as a checkpoint gives it back."""
     tensors = bundle.weights_from_bytes(bundle.weights_to_bytes(state.tensors))
-    return State(tensors, json.loads(json.dumps(state.data)))
+    return State(tensors, msgspec.json.decode(msgspec.json.encode(state.data)))
 
 
 def assert_same(one: State, other: State) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import pytest
 
-from driftline.learning.drift import DETECTORS
 from driftline.learning.drift.adwin import Adwin
 
 
@@ -81,24 +79,3 @@ def test_its_memory_is_logarithmic_and_its_sums_are_those_of_the_window() -> Non
     # Of zeros and ones, the squared differences from the mean add up to this.
     assert all(variance == pytest.approx(total - total**2 / size) for size, total, variance in buckets)
     assert state["variance"] == pytest.approx(sum(errors) - sum(errors) ** 2 / 20_000)
-
-
-@pytest.mark.parametrize("name", DETECTORS.parts)
-@pytest.mark.parametrize("cut", [0, 1, 500, 2050])
-def test_every_detector_goes_on_from_its_state_as_json(name: str, cut: int) -> None:
-    detector, chance = DETECTORS.parse(name), random.Random(1)
-    errors = [abs(chance.gauss(0, 1 + 3 * (n > 2000))) for n in range(2400)]
-    state = detector.start()
-    for error in errors[:cut]:
-        detector.update(state, error)
-    copy = json.loads(json.dumps(state))
-    heard = [[detector.update(each, error) for error in errors[cut:]] for each in (state, copy)]
-    assert heard[0] == heard[1]
-    assert state == copy
-
-
-@pytest.mark.parametrize("name", DETECTORS.parts)
-def test_no_detector_alarms_while_nothing_is_wrong(name: str) -> None:
-    detector = DETECTORS.parse(name)
-    state = detector.start()
-    assert not any(detector.update(state, 0.0) for _ in range(1000))

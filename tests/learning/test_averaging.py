@@ -19,7 +19,8 @@ EVERY_AVERAGING = pytest.mark.parametrize("averaging", AVERAGINGS.parts)
 
 
 def made(averaging: str | dict[str, Any], **changes: Any) -> Learner:
-    return learner(recipe={"averaging": averaging, "gate": {"mode": "off", "holdout": 0}}, **changes)
+    recipe = {"strategy": "replay", "averaging": averaging, "gate": {"mode": "off", "holdout": 0}}
+    return learner(recipe=recipe, **changes)
 
 
 def traced(one: Learner, count: int, size: int = 16) -> list[dict[str, Tensor]]:
@@ -61,7 +62,7 @@ def test_the_oldest_of_a_stochastic_mean_fade() -> None:
 
 @EVERY_AVERAGING
 def test_training_goes_on_from_the_weights_themselves(averaging: str) -> None:
-    one, other = made(averaging), learner(recipe={"gate": {"mode": "off", "holdout": 0}})
+    one, other = made(averaging), learner(recipe={"strategy": "replay", "gate": {"mode": "off", "holdout": 0}})
     for each in (one, other):
         play(each, world(200))
     assert one.digest() == other.digest()
@@ -114,6 +115,6 @@ def test_a_job_is_judged_and_gone_on_with_by_its_mean(averaging: str) -> None:
     one = made("ema")
     play(one, world(100))
     one.retrain("job", {"averaging": averaging}, [{"type": "activation", "to": "gelu"}], 3, [])
-    one.finish()
+    one.finish(2)
     assert all(torch.equal(value, one.champion.state_dict()[name]) for name, value in one.publishable().items())
     assert not torch.equal(one.publishable()["output.weight"], one.module.output.weight)  # type: ignore[arg-type]

@@ -22,9 +22,10 @@ def turned(items: list[Item]) -> list[Item]:
 
 
 def apart(one: Served, other: Served, learner: Learner) -> float:
+    """How far the networks' own answers differ."""
     rows = examples_of(learner, world(100, 9000)).inputs
     with torch.no_grad():
-        return float((one.eval().predict(rows) - other.eval().predict(rows)).abs().mean())
+        return float((one.eval()(rows).softmax(1) - other.eval()(rows).softmax(1)).abs().mean())
 
 
 def test_the_term_is_the_divergence_from_the_teacher_times_the_squared_temperature() -> None:
@@ -80,7 +81,7 @@ def test_the_champion_at_its_fork_teaches_a_job() -> None:
         play(one, world(64, 8000), size=32, updates=4)
         other = Learner.from_state(through_files(one.state_dict()))
         for each in (one, other):
-            each.finish()
+            each.finish(2)
         assert_same(one.state_dict(), other.state_dict())
         distance[weight] = apart(one.module, teacher, one)
     assert distance[50.0] < 0.6 * distance[0.0]

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from driftline.learning.gate import Comparison, decide
 from driftline.learning.learner import Learner
 from driftline.networks.build import build
 from driftline.records import Plan
-from tests.learning.conftest import examples_of, item, learner, spec, through_files, values, world
+from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, world
 
 BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
 
@@ -32,6 +33,7 @@ def more_errors(count: int, rows: int = 100) -> Comparison:
 
 def straight(angle: float = 0.0, **changes: Any) -> Learner:
     """A learner whose champion answers by the first number alone, turned by so many degrees towards the second."""
+    changes["recipe"] = {"strategy": "replay", **changes.get("recipe", {})}
     found = learner(network={"layers": []}, **changes)
     turn(found, angle)
     found.champion.load_state_dict(found.module.state_dict())
@@ -193,4 +195,40 @@ def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed(
     freed = found.learn(world(1, first=902), [902], Plan(publish=True)).decision
     assert freed is not None and freed.promoted and "error" in freed.reason
     other = Learner.from_state(through_files(found.state_dict()))
-    assert (other.is_on_trial, other.judged_at, other.is_ahead) == (False, found.judged_at, False)
+    assert (other.trial, other.judged_at, other.is_ahead) == (None, found.judged_at, False)
+
+
+def refused() -> Learner:
+    """A learner with a good champion, and a candidate that is worse on what is held out."""
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    turn(found, 180)
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and not decision.promoted and found.trial is not None
+    return found
+
+
+def test_the_newest_labels_overrule_what_was_held_out_in_another_world() -> None:
+    found = refused()
+    turned = [
+        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live") for i in world(60, 900)
+    ]
+    half = Learner.from_state(through_files(found.state_dict()))
+    for each in (found, half):
+        first = each.learn(turned[:20], range(20), Plan(publish=True)).decision
+        assert first is not None and not first.promoted, "too few to tell"
+        second = each.learn(turned[20:], range(20, 60), Plan(publish=True)).decision
+        assert second is not None and second.promoted and "better" in second.reason
+    assert found.trial is None and not len(found.holdout.current())
+
+
+def test_a_learner_that_is_refused_for_good_begins_again_and_its_labels_are_served() -> None:
+    found = refused()
+    promoted = []
+    for step in range(12):
+        turn(found, 180)
+        items = world(100, first=1000 + 100 * step)
+        decision = found.learn(items, range(100), Plan(publish=True)).decision
+        promoted.append(decision is not None and decision.promoted)
+    assert promoted.index(True) == 9
+    assert "begun again" in str(decision) or accuracy(found, world(200, 9000)) > 0.9

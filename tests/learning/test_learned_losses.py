@@ -21,7 +21,7 @@ RAISING = "tests.learning.functions:raising"
 
 
 def made(recipe: dict[str, Any], **changes: Any) -> Learner:
-    return Learner.create(spec(recipe=recipe, **changes), seed=7, factories=[OWN, RAISING])
+    return Learner.create(spec(recipe={"strategy": "replay", **recipe}, **changes), seed=7, factories=[OWN, RAISING])
 
 
 def restored(one: Learner) -> Learner:
@@ -60,7 +60,7 @@ def test_labels_are_counted_as_they_are_learned() -> None:
     assert one.retraining is not None
     assert one.retraining.trainee.counts.tolist() == [20, 15, 10], "memory and what was given beside it"
     play(one, [item([n, 1, 0, 0], "c") for n in range(5)])
-    one.finish()
+    one.finish(2)
     assert one.trainee.counts.tolist() == [20, 15, 15]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import struct
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.recipes import check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
-from driftline.records import Item, Plan
+from driftline.records import Answer, Item, Plan
 from driftline.spec import ModelSpec, parse
 from tests.learning.conftest import (
     accuracy,
@@ -86,7 +87,7 @@ def test_it_goes_on_bit_for_bit_while_a_retrain_runs(played: tuple[Learner, list
         assert each.retraining is not None
         each.retraining.advance(2)
         play(each, items[140:240])
-        each.finish()
+        each.finish(2)
         play(each, items[240:])
     assert_same(one.state_dict(), other.state_dict())
     assert_same(restored(one).state_dict(), one.state_dict())
@@ -110,7 +111,7 @@ def test_torchs_own_chance_is_left_alone() -> None:
     one.retrain("job", {}, [], 1, [])
     assert one.retraining is not None
     one.retraining.advance(5)
-    one.finish()
+    one.finish(2)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -201,7 +202,7 @@ def test_a_step_that_is_not_finite_is_quarantined_and_learning_goes_on(task: str
     assert len(one.memory) == kept
     assert all(torch.equal(value, served[name]) for name, value in one.module.state_dict().items())
     assert not any(outcome.quarantined for outcome in play(one, items[70:]))
-    assert all(bundle.is_finite(name, value) for name, value in one.publishable().items())
+    assert bundle.are_finite(one.publishable())
 
 
 def test_a_quarantined_step_keeps_the_classes_that_came_with_it() -> None:
@@ -224,6 +225,17 @@ def test_a_number_of_any_size_leaves_a_version_that_can_be_served(size: float, i
     play(one, items)
     fresh = build(one.spec, one.champion_classes, seed=0)
     bundle.load(fresh, one.publishable())
+
+
+@pytest.mark.parametrize("served", [math.inf, -math.inf, math.nan])
+def test_an_answer_that_is_not_finite_is_scored_and_learning_goes_on_from_its_checkpoint(served: float) -> None:
+    one = learner(task="regression", classes=None)
+    answer = Answer(1, None, struct.pack("<f", served))
+    one.learn([item([1, 2, 3, 4], 5.0, answer=answer)], [1], Plan(updates=1, publish=True))
+    other = Learner.from_state(through_files(one.state_dict()))
+    assert_same(one.state_dict(), other.state_dict())
+    assert other.metrics()["prequential"]["count"] == 1
+    play(other, answered(values(64), is_right=True))
 
 
 def test_items_that_no_longer_fit_are_rejected_by_name() -> None:
@@ -286,7 +298,7 @@ def test_a_served_answer_matches_by_exact_type() -> None:
     one = learner(classes=[1, "1"])
     served = answered([item([0, 0, 0, 0], 1)], is_right=True)[0].answer
     one.learn([item([0, 0, 0, 0], "1", answer=served), item([0, 0, 0, 1], 1, answer=served)], [1, 2], Plan())
-    assert one.prequential.total == 1
+    assert one.metrics()["prequential"]["accuracy"] == 0.5
 
 
 def test_a_drift_raises_an_alarm_in_the_outcome() -> None:
@@ -338,7 +350,7 @@ def test_rollback_brings_back_another_network() -> None:
     play(one, world(64))
     version = (one.spec, one.champion_classes, one.publishable())
     one.retrain("job", {"gate": {"mode": "off"}}, [{"type": "activation", "to": "prelu"}], 1, [])
-    one.finish()
+    one.finish(2)
     assert "network.relu1.weight" in one.publishable()
     one.rollback(*version)
     assert one.publishable().keys() == version[2].keys()
@@ -363,7 +375,7 @@ def test_batches_of_any_kind_are_learned(batch: str, strategy: str, network: str
     outcomes = [*play(one, BATCHES[batch]), one.learn([], [], Plan(updates=1, publish=True))]
     assert not any(outcome.quarantined or outcome.rejected for outcome in outcomes)
     assert all(outcome.decision and outcome.decision.promoted for outcome in outcomes)
-    assert all(bundle.is_finite(name, value) for name, value in one.publishable().items())
+    assert bundle.are_finite(one.publishable())
 
 
 def test_single_rows_leave_a_batch_norm_that_still_answers() -> None:

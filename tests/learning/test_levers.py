@@ -56,7 +56,8 @@ LEVERS: dict[str, dict[str, Any]] = {
     "refresh": {"refresh": {"rate": 0.01, "maturity": 5, "every": 2}},
     "shrink_and_perturb": {"shrink_and_perturb": {}},
     "repair": {"sanitize": "repair"},
-    "all": {
+    "all, with experts beside the network": {
+        "strategy": "experts",
         "loss": "logit_adjusted",
         "distillation": {},
         "optimizer": {"layers": {"output": 2}, "schedule": "warm_restart", "discriminative": 0.9},
@@ -78,7 +79,7 @@ def anchors_move_early(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(recipe: dict[str, Any], **changes: Any) -> Learner:
-    return Learner.create(spec(recipe=recipe, network=NETWORK, **changes), seed=7)
+    return Learner.create(spec(recipe={"strategy": "replay", **recipe}, network=NETWORK, **changes), seed=7)
 
 
 def restored(one: Learner) -> Learner:
@@ -122,7 +123,7 @@ def test_it_goes_on_bit_for_bit_while_a_retrain_runs(lever: str) -> None:
         assert each.retraining is not None
         each.retraining.advance(2)
         play(each, items[140:200], updates=1)
-        assert each.finish().decision is not None
+        assert each.finish(2).decision is not None
         play(each, items[200:400], updates=1)
     assert_same(one.state_dict(), other.state_dict())
     assert_same(restored(one).state_dict(), one.state_dict())
@@ -134,19 +135,20 @@ def test_it_is_pulled_and_let_go_on_a_live_model(lever: str) -> None:
     play(one, items[:100], updates=1)
     one.change_recipe(LEVERS[lever])
     play(one, items[100:200], updates=1)
-    before = Recipe().model_dump(mode="json")
+    before = Recipe.model_validate({"strategy": "replay"}).model_dump(mode="json")
     before["optimizer"]["layers"] = None
     one.change_recipe({name: before[name] for name in LEVERS[lever]})
     play(one, items[200:], updates=1)
-    assert one.spec.recipe == Recipe() and one.trainee.candidate() is one.module
+    assert one.spec.recipe == Recipe.model_validate({"strategy": "replay"}) and one.trainee.candidate() is one.module
     assert_same(restored(one).state_dict(), one.state_dict())
 
 
 @EVERY_LEVER
 def test_what_there_is_to_learn_is_learned_with_it(lever: str) -> None:
     recipe = LEVERS[lever]
-    one = learner(recipe={**recipe, "optimizer": {"learning_rate": 0.02, **recipe.get("optimizer", {})}})
-    play(one, world(900), size=32, updates=4)
+    fast = {"learning_rate": 0.02, **recipe.get("optimizer", {})}
+    one = learner(recipe={"strategy": "replay", **recipe, "optimizer": fast})
+    play(one, world(640), size=32, updates=4)
     assert accuracy(one, world(300, first=9000)) > 0.85
 
 

@@ -19,7 +19,9 @@ DROPOUT = {"layers": [{"type": "linear", "features": 8}, {"type": "relu"}, {"typ
 
 
 def begun(recipe: dict[str, Any] | None = None, count: int = 300, rate: float = 0.003) -> tuple[Learner, Retraining]:
-    one = learner(network=DROPOUT, recipe={"gate": {"mode": "off"}, "optimizer": {"learning_rate": rate}})
+    one = learner(
+        network=DROPOUT, recipe={"strategy": "replay", "gate": {"mode": "off"}, "optimizer": {"learning_rate": rate}}
+    )
     play(one, world(60))
     one.retrain("job", recipe or FIND, [], 2, world(count, 1000))
     assert one.retraining is not None
@@ -28,7 +30,7 @@ def begun(recipe: dict[str, Any] | None = None, count: int = 300, rate: float = 
 
 def test_the_rate_with_the_lowest_loss_is_gone_on_with() -> None:
     one, job = begun(rate=0.0002)
-    one.finish()
+    one.finish(2)
     table = job.report()["rates"]
     assert len(table) == len(FACTORS)
     best = min(table, key=lambda row: row["loss"])["learning_rate"]
@@ -73,7 +75,7 @@ def test_it_goes_on_from_its_state_bit_for_bit(cut: int) -> None:
     reports = [each.retraining.report() for each in (one, other) if each.retraining is not None]
     assert reports[0] == reports[1]
     for each in (one, other):
-        each.finish()
+        each.finish(2)
     assert_same(one.state_dict(), other.state_dict())
 
 
@@ -83,8 +85,8 @@ def test_slices_of_any_size_come_to_the_same() -> None:
     while not slow.is_done:
         slow.advance(3)
     assert job.progress == slow.progress == 1
-    one.finish()
-    other.finish()
+    one.finish(2)
+    other.finish(2)
     assert one.digest() == other.digest()
 
 
@@ -103,7 +105,7 @@ def test_with_too_few_examples_the_rate_stays() -> None:
     one = learner(recipe={"gate": {"mode": "off", "holdout": 0}})
     one.retrain("job", FIND, [], 2, world(10))
     assert one.retraining is not None and one.retraining.search is None and one.retraining.report() == {}
-    one.finish()
+    one.finish(2)
     assert one.spec.recipe.optimizer.learning_rate == 0.003
 
 

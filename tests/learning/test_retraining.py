@@ -78,7 +78,7 @@ def test_slices_of_any_size_come_to_the_same() -> None:
 def test_it_learns_its_examples() -> None:
     one = learner(recipe=OFF)
     begun(one, {"optimizer": {"learning_rate": 0.02}}, [], 20, world(300))
-    one.finish()
+    one.finish(2)
     assert accuracy(one, world(300, 1000)) > 0.9
 
 
@@ -104,7 +104,7 @@ def test_a_last_row_alone_is_caught_up_with_too() -> None:
     one = learner(network={"layers": [{"type": "batch_norm"}]}, recipe={"gate": {"holdout": 0}})
     begun(one, {}, [], 1, world(10))
     play(one, world(65, 100))
-    assert one.finish().decision is not None
+    assert one.finish(2).decision is not None
 
 
 def test_of_what_arrives_the_newest_is_kept() -> None:
@@ -127,7 +127,7 @@ def test_a_job_goes_on_from_its_state_bit_for_bit() -> None:
     for each in (one, other):
         assert each.retraining is not None and each.retraining.done == 3
         each.retraining.advance(2)
-        each.finish()
+        each.finish(2)
         digests.append(each.digest())
     assert digests[0] == digests[1]
     assert_same(one.state_dict(), other.state_dict())
@@ -152,7 +152,7 @@ def test_a_job_that_is_promoted_is_gone_on_with() -> None:
     play(one, world(100))
     begun(one, {"batch_size": 8}, GELU, 2, [])
     play(one, world(50, 100))
-    decision = one.finish().decision
+    decision = one.finish(2).decision
     assert decision is not None and decision.promoted and one.retraining is None
     assert one.spec.network.layers[2].type == "gelu" and one.spec.recipe.batch_size == 8  # type: ignore[union-attr]
     assert type(one.champion.network.relu1).__name__ == type(one.module.network.relu1).__name__ == "GELU"
@@ -161,14 +161,40 @@ def test_a_job_that_is_promoted_is_gone_on_with() -> None:
     build(one.spec, one.champion_classes, seed=0).load_state_dict(one.publishable())
 
 
+def test_a_job_with_many_edits_goes_on_from_its_state_and_is_promoted() -> None:
+    one = learner(recipe=OFF)
+    play(one, world(100))
+    edits = [
+        {"type": "widen", "layer": "linear1", "features": 12},
+        {"type": "insert", "after": "relu1", "layer": {"type": "batch_norm"}},
+        {"type": "concatenate", "branch": [{"type": "linear", "features": 3}, {"type": "relu"}]},
+        {"type": "activation", "to": "gelu", "blend": 4},
+        {"type": "reinitialise", "units": "dead"},
+        {"type": "freeze", "layers": ["linear1"]},
+        {"type": "adapter", "rank": 2, "layers": ["branch1.linear1"]},
+    ]
+    begun(one, {}, edits, 4, []).advance(2)
+    other = Learner.from_state(through_files(one.state_dict()))
+    assert_same(one.state_dict(), other.state_dict())
+    decisions = [each.finish(2).decision for each in (one, other)]
+    assert decisions[0] == decisions[1] and decisions[0] is not None and decisions[0].promoted
+    again = Learner.from_state(through_files(other.state_dict()))
+    for each in (one, other, again):
+        play(each, world(50, 100))
+    assert_same(one.state_dict(), other.state_dict())
+    assert_same(one.state_dict(), again.state_dict())
+    assert one.module.state_dict()["network.main.linear1.weight"].shape == (12, 4)
+    assert one.module.state_dict()["network.main.relu1.count"] > 0
+
+
 def test_a_job_that_is_worse_leaves_no_trace() -> None:
-    one = learner(recipe={"gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
+    one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
     play(one, world(400))
     before = one.state_dict()
     found = begun(one, {"optimizer": {"learning_rate": 0.02}}, GELU, 0, [])
     with torch.no_grad():
         found.trainee.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
-    decision = one.finish().decision
+    decision = one.finish(2).decision
     assert decision is not None and not decision.promoted and decision.reason.startswith("worse")
     assert_same(one.state_dict(), before)
 
@@ -179,6 +205,7 @@ def test_a_job_that_is_worse_leaves_no_trace() -> None:
         ({"batch_size": 0}, [], "recipe.batch_size"),
         ({}, [GELU[0], {"type": "activation", "to": "tanh", "layer": "linear1"}], "edits.1"),
         ({}, [{"type": "nothing"}], "edits.0"),
+        ({}, [GELU[0], {"type": "remove_classes", "classes": [1]}], "edits"),
     ],
 )
 def test_what_does_not_fit_begins_no_job(recipe: dict[str, Any], edits: list[dict[str, Any]], field: str) -> None:
@@ -189,7 +216,7 @@ def test_what_does_not_fit_begins_no_job(recipe: dict[str, Any], edits: list[dic
     assert refused.value.details["field"] == field
     assert_same(one.state_dict(), before)
     with pytest.raises(InvalidInput, match="no retrain job"):
-        one.finish()
+        one.finish(2)
 
 
 def test_no_example_is_held_out_or_unfit() -> None:
@@ -208,7 +235,7 @@ def test_classes_that_arrive_meanwhile_are_learned_by_the_job_too() -> None:
     play(one, world(100, names=["a", "b"]))
     begun(one, {}, GELU, 2, [])
     play(one, world(100, 100, ["a", "b", "c", 4]))
-    assert one.finish().decision is not None
+    assert one.finish(2).decision is not None
     assert set(one.champion_classes) == {"a", "b", "c", 4} and one.classes == one.champion_classes
     play(one, world(100, 200, ["a", "b", "c", 4, "e"]))
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
@@ -219,7 +246,7 @@ def test_classes_that_a_job_adds_are_learned_from_then_on() -> None:
     play(one, world(100, names=["a", "b"]))
     begun(one, {}, ADD, 1, [])
     assert one.learn([item([0, 0, 0, 0], "x")], [1], Plan(updates=1)).rejected.keys() == {1}
-    one.finish()
+    one.finish(2)
     assert one.classes == one.champion_classes == one.spec.classes == ["a", "b", "x"]
     assert not one.learn([item([0, 0, 0, 0], "x")], [2], Plan(updates=1)).rejected
 
@@ -230,7 +257,7 @@ def test_a_job_whose_classes_clash_with_those_that_arrived_fails() -> None:
     begun(one, {}, ADD, 1, [])
     play(one, world(30, 100, ["a", "b", "c"]))
     with pytest.raises(InvalidInput, match="'c'"):
-        one.finish()
+        one.finish(2)
     one.cancel()
     assert one.classes[2:] == ["c"]
 
@@ -243,7 +270,7 @@ def test_a_recipe_that_comes_with_a_job_is_followed(recipe: dict[str, Any]) -> N
     one = learner(recipe={"detector": "none", "gate": {"mode": "off", "holdout": 0.5}})
     play(one, answered(world(200), is_right=True))
     begun(one, recipe, [], 1, [])
-    one.finish()
+    one.finish(2)
     other = Learner.from_state(through_files(one.state_dict()))
     for each in (one, other):
         play(each, answered(world(200, 200), is_right=False))
@@ -256,6 +283,6 @@ def test_a_recipe_that_changes_while_a_job_runs_stays_changed() -> None:
     play(one, world(100))
     begun(one, {"batch_size": 8}, [], 1, [])
     one.change_recipe({"optimizer": {"learning_rate": 0.5}, "memory": {"size": 30}})
-    one.finish()
+    one.finish(2)
     assert (one.spec.recipe.batch_size, one.spec.recipe.memory.size) == (8, 30)
     assert one.trainee.optimizer.param_groups[0]["lr"] == one.spec.recipe.optimizer.learning_rate == 0.5

@@ -44,7 +44,7 @@ def turned(items: list[Item]) -> list[Item]:
 
 
 def played(recipe: dict[str, Any], items: list[Item], **changes: Any) -> Learner:
-    one = learner(recipe={"gate": {"holdout": 0}, **recipe}, **changes)
+    one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0}, **recipe}, **changes)
     play(one, items, size=32, updates=4)
     return one
 
@@ -72,7 +72,7 @@ def test_what_a_named_version_weighed_is_kept_in_the_state_and_given_to_a_job() 
         assert each.retraining is not None
         origin = each.retraining.trainee.upkeep.states["l2_sp"]
         assert torch.equal(origin["output.weight.origin"], version["output.weight"])
-        each.finish()
+        each.finish(2)
         play(each, world(64, 128))
     assert_same(one.state_dict(), other.state_dict())
 

@@ -43,3 +43,49 @@ def no_module() -> int:
 
 def narrow() -> nn.Module:
     return nn.Linear(3, 2)
+
+
+class Convolved(nn.Module):
+    """Containers in containers, and a forward of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()),
+            nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3), nn.ReLU()),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(12, 6),
+            nn.Tanh(),
+            nn.Linear(6, 5),
+        )
+        self.gate = nn.Linear(5, 5)
+        self.act = nn.Sigmoid()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        found: Tensor = self.features(rows)
+        return found * self.act(self.gate(found))
+
+
+def convolved() -> nn.Module:
+    return Convolved()
+
+
+class Shared(nn.Module):
+    """The same layers twice in a pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        found: Tensor = self.stack(self.stack(rows))
+        return found
+
+
+def shared() -> nn.Module:
+    return Shared()
+
+
+def eights() -> nn.Module:
+    return nn.Sequential(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), nn.Linear(8, 8))

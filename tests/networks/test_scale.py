@@ -144,3 +144,22 @@ def test_a_scale_comes_back_bit_for_bit_and_goes_on_the_same() -> None:
     for each in (one, other):
         each.observe(random(30, 3, seed=1))
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("far", [1e6, 3e38])
+def test_one_absurd_number_does_not_hide_what_comes_after_it(far: float) -> None:
+    scale, random = RunningScale((1,)), torch.Generator().manual_seed(0)
+    rows = torch.randn(2000, 1, generator=random)
+    for start in range(0, 1000, 50):
+        scale.observe(rows[start : start + 50])
+    scale.observe(torch.tensor([[far]]))
+    assert 0.5 < float(scale(rows[:500]).std()) < 1.5
+
+
+def test_numbers_that_are_larger_from_now_on_are_followed() -> None:
+    scale, random = RunningScale((1,)), torch.Generator().manual_seed(0)
+    rows = torch.randn(4000, 1, generator=random)
+    scale.observe(rows[:1000])
+    for start in range(1000, 4000, 50):
+        scale.observe(1e6 + 1e4 * rows[start : start + 50])
+    assert abs(float(scale.mean) - 1e6) < 0.5e6

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from driftline.records import Item
+from driftline.store.backlog import Cap
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
 from driftline.store.head import Version
@@ -26,13 +27,17 @@ async def connection(redis_url: str, prefix: str) -> AsyncIterator[Connection]:
 async def uid(connection: Connection) -> str:
     """A model that has just been created."""
     uid = new_uid()
-    await Catalog(connection).create(uid, SPEC, Version(1, "0" * 64, None, 0, 0, time.time(), "created"))
+    await Catalog(connection).create(uid, SPEC, first_version())
     return uid
 
 
 @pytest.fixture
 def log(connection: Connection, uid: str) -> Log:
-    return Log(connection, uid, cap=1000, receipt_seconds=3600)
+    return Log(connection, uid, cap=Cap(1000), receipt_seconds=3600)
+
+
+def first_version() -> Version:
+    return Version(1, "0" * 64, None, 0, 0, time.time(), "created")
 
 
 async def stored_keys(connection: Connection, uid: str = "") -> list[str]:

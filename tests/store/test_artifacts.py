@@ -23,9 +23,10 @@ def test_what_was_put_comes_back(artifacts: Artifacts) -> None:
     assert os.listdir(artifacts.root / "m") == [digest], "nothing is left aside"
 
 
-def test_a_damaged_or_missing_blob_is_named(artifacts: Artifacts) -> None:
+@pytest.mark.parametrize("written", [b"weightz", b"weigh", b"", b"another file"])
+def test_a_damaged_cut_off_or_missing_blob_is_named(artifacts: Artifacts, written: bytes) -> None:
     digest = artifacts.put("m", b"weights")
-    (artifacts.root / "m" / digest).write_bytes(b"weightz")
+    (artifacts.root / "m" / digest).write_bytes(written)
     with pytest.raises(CorruptData, match="damaged"):
         artifacts.get("m", digest)
     with pytest.raises(CorruptData, match="missing"):

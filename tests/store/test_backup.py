@@ -18,6 +18,7 @@ import pytest
 from driftline.errors import Conflict, CorruptData, InvalidInput, Unavailable
 from driftline.records import Command, Plan
 from driftline.store.artifacts import Artifacts
+from driftline.store.backlog import Cap
 from driftline.store.backup import back_up, copy, format, read_index, restore
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
@@ -36,7 +37,7 @@ class Model:
     def __init__(self, connection: Connection, artifacts: Artifacts, uid: str) -> None:
         self.connection, self.artifacts, self.uid = connection, artifacts, uid
         self.keys = connection.keys.of(uid)
-        self.log = Log(connection, uid, cap=1000, receipt_seconds=3600)
+        self.log = Log(connection, uid, cap=Cap(1000), receipt_seconds=3600)
         self.history = History(connection, uid)
 
     def version(self, number: int, step: int, offset: int) -> Version:

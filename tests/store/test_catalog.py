@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
-from driftline.errors import Conflict, NotFound
+from driftline.errors import Conflict, NotFound, Unavailable
 from driftline.records import Command
+from driftline.store.backlog import Cap
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
-from driftline.store.head import Version
 from driftline.store.keys import new_uid
 from driftline.store.log import Log
-from tests.store.conftest import SPEC, item, stored_keys
+from tests.store.conftest import SPEC, first_version, item, stored_keys
 
 pytestmark = pytest.mark.anyio
 
 
+class Killed(BaseException):
+    """What a process meets instead of a SIGKILL."""
+
+
 async def create(connection: Connection, name: str) -> str:
     uid = new_uid()
-    version = Version(1, "0" * 64, None, 0, 0, time.time(), "created")
-    await Catalog(connection).create(uid, SPEC | {"name": name}, version)
+    await Catalog(connection).create(uid, SPEC | {"name": name}, first_version())
     return uid
 
 
@@ -30,11 +32,11 @@ async def test_many_models_are_asked_at_once(connection: Connection) -> None:
     catalog = Catalog(connection)
     uids = [await create(connection, f"model{index:02}") for index in range(20)]
     for index, uid in enumerate(uids):
-        log = Log(connection, uid, cap=1000, receipt_seconds=60)
+        log = Log(connection, uid, cap=Cap(1000), receipt_seconds=60)
         await log.append([*(item(str(row)) for row in range(index)), Command("x", "pause")])
     assert [model.uid for model in await catalog.models()] == uids
     assert [model.waiting for model in await catalog.models()] == list(range(20))
-    assert await catalog.live_versions([*uids, "gone"]) == dict.fromkeys(uids, 1) | {"gone": None}
+    assert await catalog.live_versions([*uids, "gone"]) == dict.fromkeys(uids, (1, None)) | {"gone": (None, None)}
     assert await catalog.log_ends(uids) == {uid: (index + 1, 1) for index, uid in enumerate(uids)}
 
 
@@ -47,12 +49,12 @@ async def test_a_name_that_is_taken_is_refused_and_nothing_stays(connection: Con
 
 async def test_the_age_of_the_oldest_waiting_record_is_known(connection: Connection, uid: str) -> None:
     catalog = Catalog(connection)
-    _, _, age = await catalog.measured(await catalog.get("weather"))
-    assert age == 0
-    await Log(connection, uid, cap=1000, receipt_seconds=60).append([item("a")])
+    _, _, backlog = await catalog.measured(await catalog.get("weather"))
+    assert backlog.seconds == 0
+    await Log(connection, uid, cap=Cap(1000), receipt_seconds=60).append([item("a")])
     await asyncio.sleep(0.05)
-    _, _, age = await catalog.measured(await catalog.get("weather"))
-    assert 0.04 < age < 60
+    _, _, backlog = await catalog.measured(await catalog.get("weather"))
+    assert 0.04 < backlog.seconds < 60
 
 
 async def test_a_deleted_model_is_gone_and_its_name_is_free(connection: Connection, uid: str) -> None:
@@ -61,3 +63,60 @@ async def test_a_deleted_model_is_gone_and_its_name_is_free(connection: Connecti
     with pytest.raises(NotFound):
         await catalog.get("weather")
     assert await create(connection, "weather") != uid
+
+
+async def test_what_is_left_of_a_creation_that_was_cut_off_goes(
+    connection: Connection, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, other = Catalog(connection), new_uid()
+    before = await stored_keys(connection)
+
+    async def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(connection.redis, "hsetnx", die)
+        await catalog.create(other, SPEC | {"name": "other"}, first_version())
+    assert await stored_keys(connection, other)
+    assert await catalog.remove_unnamed(3600) == [], "it may still be going on"
+    assert await catalog.remove_unnamed(-1) == [other]
+    assert sorted(await stored_keys(connection)) == sorted(before)
+    assert (await catalog.get("weather")).uid == uid
+
+
+async def test_what_is_left_of_a_removal_that_was_cut_off_goes(
+    connection: Connection, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(connection)
+
+    async def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(connection.redis, "unlink", die)
+        await catalog.delete("weather")
+    assert await stored_keys(connection, uid)
+    assert await catalog.remove_unnamed(-1) == [uid]
+    assert await stored_keys(connection, uid) == []
+
+
+async def test_a_creation_that_was_named_is_not_taken_for_one_that_was_cut_off(
+    connection: Connection, uid: str
+) -> None:
+    await connection.redis.zadd(connection.keys.unnamed, {uid: 0})
+    assert await Catalog(connection).remove_unnamed(-1) == []
+    assert (await Catalog(connection).get("weather")).uid == uid
+    assert not await connection.redis.exists(connection.keys.unnamed)
+
+
+@pytest.mark.parametrize("lost", ["head", "meta"])
+async def test_a_model_whose_head_is_lost_is_not_taken_for_a_deleted_one(
+    connection: Connection, uid: str, lost: str
+) -> None:
+    catalog = Catalog(connection)
+    await catalog.create(new_uid(), SPEC | {"name": "other"}, first_version())
+    await connection.redis.delete(getattr(connection.keys.of(uid), lost))
+    with pytest.raises(Unavailable) as refused:
+        await catalog.get("weather")
+    assert refused.value.code == "store_lost"
+    assert [model.name for model in await catalog.models()] == ["other"], "the others are there"

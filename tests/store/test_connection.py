@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from driftline.errors import Unavailable
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
+from driftline.store.connection import Connection, store_errors
 from driftline.store.log import Log
+from driftline.store.server import Server
 from tests.conftest import free_port
 from tests.store.conftest import item
 
@@ -37,6 +39,19 @@ async def within(hints: AsyncIterator[str | None], seconds: float = 5) -> str | 
     return await asyncio.wait_for(anext(hints), seconds)
 
 
+def test_a_connection_that_is_reset_ahead_of_a_write_is_a_store_that_does_not_answer(embedded: str) -> None:
+    async def write() -> None:
+        _, writer = await asyncio.open_unix_connection(embedded.removeprefix("unix://"))
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+        with store_errors():
+            writer.writelines([b"PING\r\n"])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(Unavailable) as refused:
+        runner.run(write())
+    assert refused.value.code == "store_unavailable"
+
+
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
 async def test_a_store_that_is_not_there_is_unavailable(scheme: str, prefix: str) -> None:
     connection = Connection(f"{scheme}://127.0.0.1:{free_port()}", prefix)
@@ -44,18 +59,17 @@ async def test_a_store_that_is_not_there_is_unavailable(scheme: str, prefix: str
         await connection.until_available(0.1)
     with pytest.raises(Unavailable):
         await Catalog(connection).names()
-    assert await connection.durability.level() == "unverified"
+    assert (await connection.server.state()).durability == "unverified"
     await connection.close()
 
 
 async def test_a_cluster_is_as_durable_as_its_least_durable_node(redis_cluster: str, prefix: str) -> None:
     connection = Connection(redis_cluster, prefix)
-    assert await connection.durability.level() == "everysec"
+    assert (await connection.server.state()).durability == "everysec"
     first, *_ = connection.redis.get_primaries()
     await connection.redis.config_set("appendonly", "no", target_nodes=first)
     try:
-        connection.durability = type(connection.durability)(connection.redis)
-        assert await connection.durability.level() == "none"
+        assert (await Server(connection.redis).state()).durability == "none"
     finally:
         await connection.redis.config_set("appendonly", "yes", target_nodes=first)
         await connection.close()

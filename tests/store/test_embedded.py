@@ -46,7 +46,7 @@ def test_it_says_that_every_write_is_synced(server: EmbeddedServer) -> None:
     async def ask() -> str:
         connection = Connection(server.url, "x:")
         try:
-            return await connection.durability.level()
+            return (await connection.server.state()).durability
         finally:
             await connection.close()
 

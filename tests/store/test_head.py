@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 
@@ -9,6 +10,7 @@ import pytest
 
 from driftline.errors import CorruptData, Fenced, NotFound
 from driftline.records import Command, Plan
+from driftline.store.backlog import Cap
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
 from driftline.store.head import Checkpoint, Commit, History, Job, Step, Version
@@ -40,14 +42,18 @@ def version(number: int, k: int, offset: int) -> Version:
     return Version(number, f"{number:064}", number - 1, k, offset, time.time(), "better", {"holdout": 0.5})
 
 
-async def test_a_step_moves_head_version_and_coverage_at_once(history: History, lease: Lease) -> None:
-    await history.commit(commit(lease, 1, 0, 32, version=version(2, 1, 32), exceptions={7: "rejected:why"}))
+async def test_a_step_moves_head_version_and_coverage_at_once(history: History, lease: Lease, log: Log) -> None:
+    await log.append([item(str(n)) for n in range(1, 33)])
+    await history.commit(commit(lease, 1, 0, 32, version=version(2, 1, 32), exceptions={"7": "rejected:why: this"}))
     head = await history.head()
     assert (head.version, head.step, head.offset, head.learned) == (2, 1, 32, 32)
     assert [step.k for step in await history.steps(0)] == [1]
     assert [found.version for found in await history.versions()] == [1, 2]
     assert (await history.covering(32), await history.covering(33)) == (2, None)
-    assert await history.exception(7) == ("rejected", "why")
+    assert [known and known.exception for known in [await log.find("7"), await log.find("8")]] == [
+        ("rejected", "why: this"),
+        None,
+    ]
 
 
 async def test_of_versions_at_one_offset_the_first_covers_it(history: History, lease: Lease) -> None:
@@ -131,6 +137,35 @@ async def test_a_command_leaves_the_waiting_ones_with_its_step(
     assert (await Catalog(connection).get("weather")).paused
     assert await history.job("uid-1") == job
     assert await history.running_jobs() == [job]
+
+
+async def test_of_ended_jobs_the_newest_are_kept_and_of_running_ones_all(
+    history: History, lease: Lease, monkeypatch: pytest.MonkeyPatch, connection: Connection
+) -> None:
+    monkeypatch.setattr("driftline.store.head.KEEP_JOBS", 3)
+    await history.commit(commit(lease, 1, 0, 0, jobs=[Job("runs", "running")]))
+    for k in range(2, 12):
+        await history.commit(commit(lease, k, 0, 0, jobs=[Job(f"job{k}", "succeeded")]))
+    kept = {job.decode() for job in await connection.redis.hkeys(history.keys.jobs)}
+    assert kept == {"runs", "job9", "job10", "job11"}
+    assert await connection.redis.zcard(history.keys.ended) == 3
+
+
+async def test_why_a_record_was_not_learned_is_kept_as_long_as_its_receipt(
+    history: History, lease: Lease, connection: Connection, uid: str
+) -> None:
+    log = Log(connection, uid, cap=Cap(1000), receipt_seconds=0.3)
+    await log.append([item("a"), item("b")])
+    await history.commit(commit(lease, 1, 0, 1, exceptions={"a": "rejected:why"}))
+    known = await log.find("a")
+    assert known is not None and known.exception == ("rejected", "why")
+    assert [receipt.status for receipt in await log.append([item("a"), item("a", label=0)])] == [
+        "duplicate",
+        "conflict",
+    ]
+    await asyncio.sleep(0.4)
+    await history.commit(commit(lease, 2, 1, 2, exceptions={"b": "rejected:why"}))
+    assert not [key for key in await stored_keys(connection, uid) if ":item:" in key], "nothing is kept beyond it"
 
 
 async def test_a_checkpoint_trims_the_log_to_the_one_before_it(history: History, lease: Lease, log: Log) -> None:

@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 
-from driftline.errors import Busy, Conflict, CorruptData, NotFound
-from driftline.records import Command
+from driftline.errors import Busy, Conflict, CorruptData, NotFound, Unavailable
+from driftline.records import Command, Plan, encode
+from driftline.store.backlog import Backlog, Cap
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
+from driftline.store.connection import Connection, Ends
+from driftline.store.head import Checkpoint, Commit, History, Step
+from driftline.store.lease import Lease
 from driftline.store.log import Cursor, Log
 from tests.store.conftest import item, stored_keys
 
@@ -40,19 +43,152 @@ async def test_an_id_with_another_content_is_a_conflict_and_changes_nothing(log:
 
 
 async def test_a_batch_larger_than_a_script_keeps_its_order(log: Log, connection: Connection, uid: str) -> None:
-    large = Log(connection, uid, cap=100_000, receipt_seconds=60)
+    large = Log(connection, uid, cap=Cap(100_000), receipt_seconds=60)
     receipts = await large.append([item(str(index)) for index in range(1201)])
     assert [receipt.n for receipt in receipts] == list(range(1, 1202))
 
 
 async def test_a_full_log_refuses_new_items_but_takes_resends_and_commands(connection: Connection, uid: str) -> None:
-    log = Log(connection, uid, cap=3, receipt_seconds=60)
+    log = Log(connection, uid, cap=Cap(3), receipt_seconds=60)
     await log.append([item("a"), item("b"), item("c")])
     with pytest.raises(Busy) as refused:
         await log.append([item("d")])
     assert refused.value.retry_after
     assert [receipt.status for receipt in await log.append([item("a"), item("b")])] == ["duplicate", "duplicate"]
     assert [receipt.status for receipt in await log.append([Command("x", "pause")])] == ["queued"]
+
+
+async def test_a_log_is_full_by_its_bytes_too(connection: Connection, uid: str) -> None:
+    size = len(encode(item("0")))
+    log = Log(connection, uid, cap=Cap(1000, bytes=10 * size), receipt_seconds=60)
+    await log.append([item(str(n)) for n in range(10)])
+    with pytest.raises(Busy) as refused:
+        await log.append([item("x")])
+    assert f"10 records of {10 * size} bytes wait" in refused.value.message
+    lease, history = Lease(connection, uid, "me", 30), History(connection, uid)
+    assert await lease.acquire()
+    await history.commit(Commit(Step(1, 0, 4, Plan(updates=1), "digest"), lease.epoch, "t", learned=4))
+    await log.append([item(name) for name in "abcd"])
+    with pytest.raises(Busy):
+        await log.append([item("e")])
+    _, _, backlog = await Catalog(connection).measured(await Catalog(connection).get("weather"))
+    assert (backlog.records, backlog.bytes, backlog.fullness(log.cap)) == (10, 10 * size, 1.0)
+
+
+async def test_a_log_is_full_by_the_age_of_its_oldest_record_too(connection: Connection, uid: str) -> None:
+    log = Log(connection, uid, cap=Cap(1000, seconds=0.05), receipt_seconds=60)
+    await log.append([item("a")])
+    await log.append([item("b")])
+    await asyncio.sleep(0.1)
+    with pytest.raises(Busy) as refused:
+        await log.append([item("c")])
+    assert "2 records" in refused.value.message
+    await connection.redis.hset(log.keys.head, "offset", 2)
+    assert [receipt.n for receipt in await log.append([item("c")])] == [3], "an old record that is learned is no matter"
+
+
+def test_the_alarm_comes_before_the_cap_and_names_the_numbers() -> None:
+    cap = Cap(1000, bytes=2**20, seconds=3600)
+    assert Backlog(790, 2**19, 60).alarms(cap) == {}
+    for backlog, share in (
+        (Backlog(800, 0, 0), "80%"),
+        (Backlog(1, int(0.9 * 2**20), 0), "90%"),
+        (Backlog(1, 0, 3600), "100%"),
+    ):
+        (message,) = backlog.alarms(cap).values()
+        assert share in message and f"{backlog.records:,} records of" in message and "DRIFTLINE_LOG_CAP" in message
+
+
+async def refused(log: Log) -> Unavailable:
+    with pytest.raises(Unavailable) as found:
+        await log.append([item("later")])
+    with pytest.raises(Unavailable):
+        await log.append([Command("c:later", "pause")])
+    return found.value
+
+
+async def test_without_its_head_a_log_takes_nothing_and_no_head_is_made_up(
+    log: Log, connection: Connection, uid: str
+) -> None:
+    await log.append([item("a")])
+    lease, history = Lease(connection, uid, "me", 30), History(connection, uid)
+    assert await lease.acquire()
+    await connection.redis.delete(log.keys.head)
+    assert (await refused(log)).code == "store_lost"
+    for act in (
+        history.commit(Commit(Step(1, 0, 1, Plan(updates=1), "digest"), lease.epoch, "t", learned=1)),
+        history.checkpoint(Checkpoint("0" * 64, 0, 0), lease.epoch, log_keep=0),
+    ):
+        with pytest.raises(CorruptData):
+            await act
+    assert not await connection.redis.exists(log.keys.head)
+
+
+@pytest.mark.parametrize("gone", ["2-0", "5-0"])
+async def test_a_log_that_lacks_the_next_or_the_newest_record_takes_nothing(
+    log: Log, connection: Connection, gone: str
+) -> None:
+    await log.append([item(str(n)) for n in range(5)])
+    await connection.redis.hset(log.keys.head, "offset", 1)
+    await connection.redis.xdel(log.keys.log, gone)
+    error = await refused(log)
+    assert error.code == "log_gap" and f"record {gone[0]}" in error.message and "restore" in error.message
+    assert await connection.redis.get(log.keys.last) == b"5"
+
+
+async def test_a_log_that_ends_before_its_head_takes_nothing(log: Log, connection: Connection) -> None:
+    await log.append([item("a")])
+    await connection.redis.hset(log.keys.head, "offset", 7)
+    error = await refused(log)
+    assert error.code == "store_lost" and "record 1" in error.message and "record 7" in error.message
+
+
+async def test_what_the_worker_finds_missing_stops_feedback_until_it_takes_it_back(
+    log: Log, connection: Connection
+) -> None:
+    await connection.redis.hset(log.keys.alarms, "log_gap", '{"kind": "log_gap", "message": "record 9 is missing"}')
+    assert (await refused(log)).message == "record 9 is missing"
+    await connection.redis.hdel(log.keys.alarms, "log_gap")
+    assert [receipt.n for receipt in await log.append([item("later")])] == [1]
+
+
+async def set_back(log: Log, connection: Connection, more: int) -> None:
+    """Appends so many records, and then puts the copy of the store back that was made before."""
+    names = [log.keys.log, log.keys.last, log.keys.head]
+    copies = [await connection.redis.dump(name) for name in names]
+    await log.append([item(f"lost{n}") for n in range(more)])
+    for name, copy in zip(names, copies, strict=True):
+        await connection.redis.restore(name, 0, copy, replace=True)
+
+
+async def test_an_older_copy_of_the_store_is_noticed_and_takes_nothing(
+    log: Log, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("driftline.store.connection.UNSETTLED_SECONDS", 0.0)
+    await connection.server.state()
+    await log.append([item("a")])
+    await set_back(log, connection, more=3)
+    error = await refused(log)
+    assert error.code == "store_lost" and "record 1," in error.message and "record 4 was" in error.message
+    with pytest.raises(Unavailable):
+        await log.newest()
+    connection.ends = Ends(connection.server)  # As in a process that has just started.
+    assert [receipt.n for receipt in await log.append([item("b")])] == [2]
+
+
+async def test_a_store_may_lose_the_last_moments_and_goes_on(log: Log, connection: Connection) -> None:
+    await connection.server.state()
+    await log.append([item("a")])
+    await set_back(log, connection, more=3)
+    assert [receipt.n for receipt in await log.append([item("b")])] == [2]
+
+
+async def test_a_model_that_is_gone_is_forgotten(log: Log, connection: Connection) -> None:
+    await log.append([item("a")])
+    assert await Catalog(connection).names() and connection.ends._told
+    await Catalog(connection).delete("weather")
+    await Catalog(connection).names()
+    assert not connection.ends._told, "one that is restored under its uid begins anew"
 
 
 async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: Connection) -> None:
@@ -65,6 +201,7 @@ async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: Co
 
 async def test_numbers_go_on_behind_a_log_that_was_trimmed_to_nothing(log: Log, connection: Connection) -> None:
     await log.append([item(str(index)) for index in range(5)])
+    await connection.redis.hset(log.keys.head, "offset", 5)
     await connection.redis.xtrim(log.keys.log, maxlen=0, approximate=False)
     (receipt,) = await log.append([item("next")])
     assert receipt.n == 6

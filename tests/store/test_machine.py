@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 
 from driftline.errors import Busy, Conflict, CorruptData, Fenced, NotFound
 from driftline.records import Command, Item, Plan, Record
+from driftline.store.backlog import Cap
 from driftline.store.catalog import Catalog
 from driftline.store.connection import Connection
 from driftline.store.head import Checkpoint, Commit, Head, History, Step, Version
@@ -60,11 +61,11 @@ class Expected:
         self.numbers: dict[str, int] = {}
         self.pending: set[int] = set()
         self.sources: dict[str, str] = {}
-        self.head = Head(1, first.manifest, 0, 0, 0, None, None)
+        self.head = Head(1, first.manifest, 0, 0, 0, None, None, 1)
         self.steps: list[Step] = []
         self.published = [first]
         self.kept = {1: first}
-        self.exceptions: dict[int, str] = {}
+        self.exceptions: dict[str, str] = {}
         self.trimmed = 0
         self.epoch = 0
         self.holder: str | None = None
@@ -147,7 +148,7 @@ class Store(RuleBasedStateMachine):
         self.newest: Commit | None = None
         uid = self.expected.uid
         self.do(self.catalog.create(uid, SPEC, self.expected.published[0]))
-        self.log = Log(self.connection, uid, cap=CAP, receipt_seconds=3600)
+        self.log = Log(self.connection, uid, cap=Cap(CAP), receipt_seconds=3600)
         self.history = History(self.connection, uid)
         self.workers = [self.lease("one"), self.lease("two")]
         self.crashed: list[Lease] = []
@@ -258,7 +259,7 @@ class Store(RuleBasedStateMachine):
         for _ in range(steps):
             start, last = self.expected.head.offset, self.expected.last
             end = data.draw(st.just(last) | st.integers(start, last), "end")
-            bad = [start + 1] if end > start and data.draw(st.booleans(), "rejects one") else []
+            bad = [self.expected.records[start].id] if end > start and data.draw(st.booleans(), "rejects one") else []
             self.commit(Plan(updates=1, publish=publishes), end, exceptions=dict.fromkeys(bad, "rejected:why"))
 
     @precondition(lambda self: self.expected.pending)
@@ -404,8 +405,9 @@ class Store(RuleBasedStateMachine):
         assert self.do(self.history.versions()) == [self.expected.kept[n] for n in sorted(self.expected.kept)]
         covered = self.do(self.history.covering(head.offset))
         assert covered == self.expected.covering(head.offset)
-        for n, reason in self.expected.exceptions.items():
-            assert self.do(self.history.exception(n)) == tuple(reason.split(":"))
+        for identifier, reason in self.expected.exceptions.items():
+            known = self.do(self.log.find(identifier))
+            assert known is not None and known.exception == tuple(reason.split(":"))
 
     @invariant()
     def each_source_stands_behind_what_it_brought(self) -> None:

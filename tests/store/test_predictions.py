@@ -22,7 +22,7 @@ def batch(rows: int, version: int = 3) -> PredictionBatch:
 @pytest.fixture
 async def recorder(connection: Connection) -> Recorder:
     recorder = Recorder(connection, horizon=3600, budget=2**20)
-    await recorder.synchronize()
+    await recorder.connection.time()
     return recorder
 
 
@@ -84,7 +84,7 @@ async def test_a_label_that_overtakes_its_prediction_waits_for_it(
 
 async def test_the_oldest_predictions_go_when_the_budget_is_spent(connection: Connection, uid: str) -> None:
     recorder = Recorder(connection, horizon=3600, budget=20_000)
-    await recorder.synchronize()
+    await recorder.connection.time()
     for _ in range(100):
         recorder.record(uid, recorder.next_entry(), batch(50))
     await recorder.flush()

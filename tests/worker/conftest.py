@@ -90,7 +90,7 @@ class Bench:
 
     async def _is_done(self, trainer: Trainer) -> bool:
         store = trainer.store
-        head, newest = await store.history.head(), await store.newest()
+        head, newest = await store.history.head(), await store.log.newest()
         is_idle = not await store.pending() and not await store.history.running_jobs()
         return is_idle and head.offset == newest and trainer.is_recovered and not trainer.is_unpublished
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -50,7 +52,10 @@ async def is_learned(store: ModelStore) -> bool:
     return (await store.history.head()).learned == 64
 
 
-async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench) -> None:
+async def test_a_lost_head_is_an_alarm_and_costs_no_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("worker.main.RETRY_SECONDS", 0.05)
     store = await bench.model()
     await store.log.append(labelled(64))
     folder = store.artifacts.root / store.uid
@@ -59,8 +64,9 @@ async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench) -> None:
     await store.connection.redis.delete(store.keys.head)
     before = {path.name for path in folder.iterdir()}
     async with working(bench):
-        await until(lambda: store.connection.redis.hlen(store.keys.alarms))
+        await until(lambda: store.connection.redis.hexists(store.keys.alarms, "store_lost"))
         await asyncio.sleep(1.0)
+    assert caplog.text.count("cannot be learned: the store has lost the head") == 1, "it is said once"
     assert {path.name for path in folder.iterdir()} == before
 
 
@@ -88,6 +94,52 @@ async def test_the_files_of_a_deleted_model_and_of_one_that_never_came_to_be_go(
     async with working(bench):
         await until(is_clean)
     del store
+
+
+async def test_the_keys_of_a_model_that_never_came_to_be_go(bench: Bench) -> None:
+    left, keys = "0123456789ab", bench.connection.keys
+    await bench.model("kept")
+    await bench.connection.redis.hset(keys.of(left).meta, "name", "never")
+    await bench.connection.redis.zadd(keys.unnamed, {left: await bench.connection.time()})
+
+    async def is_clean() -> bool:
+        return not await bench.connection.redis.exists(keys.of(left).meta, keys.unnamed)
+
+    async with working(bench):
+        await until(is_clean)
+
+
+async def test_two_workers_that_start_at_once_learn_each_label_once(bench: Bench) -> None:
+    stores = [await bench.model(f"model{number}") for number in range(4)]
+    for store in stores:
+        await store.log.append(labelled(64))
+    async with working(bench) as first, working(bench) as second:
+        for store in stores:
+            await until(lambda store=store: is_learned(store))
+        assert len(first.owned) + len(second.owned) == len(stores)
+        for store in stores:
+            assert await store.connection.redis.get(store.keys.epoch) == b"1", "it has had one owner"
+            assert await store.connection.redis.hlen(store.keys.alarms) == 0
+
+
+async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(64))
+    slow = iter([2.5])
+    sync = os.fsync
+
+    def slow_sync(file: int) -> None:
+        time.sleep(next(slow, 0))
+        sync(file)
+
+    monkeypatch.setattr("driftline.store.artifacts.os.fsync", slow_sync)
+    async with working(bench, lease_seconds=1), working(bench, lease_seconds=1):
+        await until(lambda: is_learned(store))
+        assert list(slow) == [], "the disk was slow"
+        assert await store.connection.redis.get(store.keys.epoch) == b"1", "no other worker has taken over"
+    assert "is lost" not in caplog.text and "another owner" not in caplog.text
 
 
 async def test_a_worker_that_is_started_again_under_its_name_does_not_wait_for_its_lease(bench: Bench) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 
+import msgspec
+import numpy as np
 import pytest
 
-from driftline.records import Command
+from driftline.records import Answer, Command
 from driftline.store.connection import Connection
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
@@ -89,6 +91,26 @@ async def test_jobs_rollbacks_and_recipes_are_repeated_too(bench: Bench) -> None
     await bench.train(store)
     assert await alarms(store) == []
     assert (await store.history.head()).learned == 300
+
+
+@pytest.mark.parametrize("die_after", [None, 1])
+async def test_a_job_that_an_alarm_forks_is_repeated_and_ends_as_any_other(bench: Bench, die_after: int | None) -> None:
+    store = await bench.model(recipe={"on_alarm": "retrain", "trigger": {"labels": 32}})
+    right = np.array([0.0, 1.0], np.float32).tobytes()
+    calm, wrong = labelled(320), labelled(96, first=320)
+    await store.log.append([msgspec.structs.replace(i, answer=Answer(1, i.label, right)) for i in calm])
+    await bench.train(store)
+    await store.log.append([msgspec.structs.replace(i, answer=Answer(1, 1 - i.label, right)) for i in wrong])
+    for _ in range(8 if die_after else 0):
+        await bench.train(store, die_after=die_after)
+    trainer = await bench.train(store)
+    alarm = trainer.learner.alarms[0]
+    assert abs(alarm.since - 321) <= 5
+    jobs = [step.plan.finish for step in await store.history.steps(0) if step.plan.finish]
+    assert jobs and jobs[0].startswith(f"{store.uid}-alarm")
+    job = await store.history.job(jobs[0])
+    assert job is not None and job.state == "succeeded"
+    assert await alarms(store) == []
 
 
 async def test_weights_that_come_out_otherwise_are_an_alarm_and_learning_restarts_from_the_live_ones(

@@ -51,7 +51,7 @@ async def reading(store: ModelStore, found: Source) -> AsyncIterator[Intake]:
 
 async def newest_is(store: ModelStore, count: int) -> None:
     async with asyncio.timeout(20):
-        while await store.newest() < count:
+        while await store.log.newest() < count:
             await asyncio.sleep(0.02)
 
 
@@ -75,7 +75,7 @@ async def test_a_reader_that_dies_anywhere_reads_nothing_twice(bench: Bench) -> 
     async with reading(store, source(bench)):
         await newest_is(store, 1000)
         await asyncio.sleep(0.1)
-    assert await store.newest() == 1000
+    assert await store.log.newest() == 1000
     entries = await store.log.read(0, 1000)
     assert len({entry.record.id for entry in entries}) == 1000
 
@@ -86,7 +86,7 @@ async def test_two_readers_at_once_take_each_entry_once(bench: Bench) -> None:
     async with reading(store, source(bench)), reading(store, source(bench)):
         await newest_is(store, 1000)
         await asyncio.sleep(0.2)
-    assert await store.newest() == 1000
+    assert await store.log.newest() == 1000
 
 
 async def test_an_entry_that_does_not_fit_is_passed_over_and_told(bench: Bench) -> None:
@@ -113,7 +113,7 @@ async def test_a_start_at_the_end_stays_where_it_was_first_fixed(bench: Bench) -
     await add(bench, 5, first=10)
     async with reading(store, source(bench, start="$")):
         await newest_is(store, 5)
-    assert await store.newest() == 5
+    assert await store.log.newest() == 5
 
 
 async def test_a_stream_that_cannot_be_read_is_an_alarm_and_is_tried_again(bench: Bench) -> None:

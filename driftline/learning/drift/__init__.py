@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from driftline.registry import Part, Registry
 
 
 class Detector(Part):
-    """Parameters of a detector. It alarms when the error has risen; a fall is no drift that anybody need fear."""
+    """Parameters of a detector. It alarms when the error has risen; a fall is no drift that anybody need fear.
+
+    ``tasks`` are those it is for: what is made for errors of 0 and 1 cannot take those of a regression.
+    """
 
     name: str
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
 
     def start(self) -> dict[str, Any]:
         """The state before the first error: plain data, which JSON keeps bit for bit."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from driftline.errors import DriftlineError
 from driftline.learning.losses import CLASSIFICATION, REGRESSION, Loss
-from driftline.networks.functions import FUNCTION_PATTERN, imported, last_line
+from driftline.networks.functions import FUNCTION_PATTERN, imported, told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class Custom(Loss):
         try:
             losses: Tensor = imported(self.function)(outputs, targets, **self.arguments)
         except Exception as error:  # A user's own code may raise anything.
-            raise LossFailed(last_line(error)) from error
+            raise LossFailed(told(error)) from error
         if getattr(losses, "shape", None) != targets.shape:
             given = list(getattr(losses, "shape", [])) or type(losses).__name__
             raise LossFailed(

@@ -37,7 +37,7 @@ class Rule(Part):
         """Takes in the weights of kept versions, by version and name."""
 
     def inherit(self, state: State, before: Rule, other: State) -> None:
-        """Takes over what it needs of the rule that was in its place ``before``, or is in the stream of a job."""
+        """Takes over from the rule ``before`` it: of another recipe, of other weights, or of the stream that a job has left."""
 
     def on_gradient(self, trainee: Trainee, state: State) -> None:
         """Between the gradient and the update that follows it."""

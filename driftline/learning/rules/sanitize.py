@@ -30,6 +30,9 @@ class Repair(Rule):
 
         return {"repaired": torch.zeros((), dtype=torch.int64)}
 
+    def inherit(self, state: State, before: Rule, other: State) -> None:
+        state["repaired"] = other["repaired"].clone()
+
     def metrics(self, state: State) -> dict[str, int]:
         return {"repaired": int(state["repaired"])}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from driftline.registry import Part, Registry
 
@@ -22,6 +22,7 @@ class Strategy(Part):
     """Parameters of a strategy. One that keeps nothing of its own only chooses the examples of an update."""
 
     name: str
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
 
     def batch(self, new: Examples, memory: Memory, generator: torch.Generator) -> Examples:
         """The examples of one update.
@@ -50,7 +51,7 @@ class Method:
 
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
         """One gradient update; or the reason why it was not made. ``teacher`` is an older champion, once there is one."""
-        batch = self.trainee.spec.recipe.strategy.batch(new, memory, self.trainee.generator)
+        batch = self.trainee.spec.strategy.batch(new, memory, self.trainee.generator)
         return self.trainee.descend(batch) if len(batch) else None
 
     def note(self, new: Examples) -> Examples:
@@ -76,6 +77,12 @@ class Method:
     def follow(self, before: Mapping[str, Tensor], carry: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]) -> None:
         """Goes on behind an edit from the state ``before``. ``carry`` maps what is named ``parameter.quantity``."""
         self.load(carry(before))
+
+    def restart(self) -> None:
+        """Begins anew from the weights of a former version, whose own state is gone."""
+
+    def take_over(self, other: Method, memory: Memory) -> None:
+        """Goes on with what another strategy, or this one on another trainee, has learned beside the network."""
 
 
 STRATEGIES = Registry(Strategy, __name__)

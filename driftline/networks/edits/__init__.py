@@ -2,76 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from driftline.errors import InvalidInput
+from driftline.networks.kept import Kept, compose
 from driftline.registry import Part, Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from driftline.networks.build import Served
+    from driftline.networks.draft import Draft
+    from driftline.networks.structure import Structure
     from driftline.spec import ModelSpec
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Where all of the old parameter ``old`` is found in the new parameter ``new``: in its leading ``rows``."""
+class Sources:
+    """What an edit may ask for beside the model.
 
-    old: str
-    new: str
-    rows: int
+    Args:
+        weights_of: the tensors of a kept version by name; it raises a :class:`ValueError` where there is none.
+        inputs: rows that the model was asked or taught, by input name; they tell which units are dead.
+    """
+
+    weights_of: Callable[[int], Mapping[str, Tensor]] | None = None
+    inputs: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Edited:
-    """What an edit gives. Parameters that it does not name in ``kept`` stayed as they were, or are new."""
+    """What edits give. ``kept`` names every parameter that lives on, in whole or in part; all others are new.
+
+    Where ``keeps_function`` is not true, outputs have changed, and training or distillation has to repair them.
+    """
 
     spec: ModelSpec
     classes: list[int | str]
     module: Served
     kept: list[Kept] = field(default_factory=list)
+    keeps_function: bool = True
+
+    def class_indices(self, before: Sequence[int | str]) -> list[int | None]:
+        """The index that each class of ``before`` has now; None where it was removed."""
+        now = {(type(name), name): index for index, name in enumerate(self.classes)}
+        return [now.get((type(name), name)) for name in before]
 
 
 class Edit(Part):
-    """One change of a network's structure."""
+    """One change of a network's structure or weights.
+
+    :meth:`restructure` changes the structure alone: a network of a user's own is built anew from its factory and the record
+    of these changes. :meth:`fill` then sets the weights.
+    """
 
     type: str
 
-    def apply(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> Edited:
+    @property
+    def keeps_function(self) -> bool:
+        """Whether the outputs in evaluation mode stay as they are, up to rounding."""
+        return False
+
+    def resolved(self, draft: Draft) -> Edit:
+        """The edit without what depends on weights: what is recorded, and can be repeated without them."""
+        return self
+
+    def restructure(self, structure: Structure) -> None:
+        """Changes layers or submodules; weights may be anything. :class:`ValueError` says why they cannot be changed."""
+
+    def fill(self, draft: Draft) -> None:
+        """Sets the weights that did not simply stay; :class:`ValueError` says why they cannot be set."""
+
+    def apply(
+        self, spec: ModelSpec, classes: Sequence[int | str], module: Served, sources: Sources | None = None
+    ) -> Edited:
         """The changed model; ``module`` itself stays as it is.
 
         Raises:
             ValueError: why the edit does not fit; it names the layer.
         """
-        raise NotImplementedError
+        from driftline.networks.draft import Draft
+
+        draft = Draft(spec, classes, module, sources or Sources())
+        edit = self.resolved(draft)
+        draft.restructure(edit)
+        edit.fill(draft)
+        return draft.finish(self.keeps_function)
 
 
 EDITS = Registry(Edit, __name__, tag="type")
 
 
 def parse_edits(values: Sequence[dict[str, Any]]) -> list[Edit]:
-    """Edits from their JSON; :class:`InvalidInput` names the index of the one that does not parse."""
+    """Edits from their JSON; :class:`InvalidInput` names the field of the one that does not parse."""
+    from driftline.spec import invalid
+
     edits = []
     for index, value in enumerate(values):
         try:
             edits.append(EDITS.parse(value))
         except ValidationError as error:
-            reason = error.errors(include_url=False, include_context=False)[0]["msg"]
-            raise InvalidInput(f"edits.{index}: {reason}", field=f"edits.{index}", value=value) from None
+            found, where = invalid(error, value), f"edits.{index}"
+            field = found.details["field"]
+            message = f"{where}.{found.message}" if field else f"{where}: {found.message}"
+            details = found.details if field else {"value": value}
+            raise InvalidInput(message, **details | {"field": f"{where}.{field}" if field else where}) from None
     return edits
 
 
-def apply_all(edits: Sequence[Edit], edited: Edited) -> Edited:
+def apply_all(edits: Sequence[Edit], edited: Edited, sources: Sources | None = None) -> Edited:
     """One edit after the other; :class:`InvalidInput` names the index of the one that does not fit."""
-    kept = list(edited.kept)
+    kept, keeps_function = whole(edited.module), edited.keeps_function
     for index, edit in enumerate(edits):
         try:
-            edited = edit.apply(edited.spec, edited.classes, edited.module)
+            edited = edit.apply(edited.spec, edited.classes, edited.module, sources)
         except ValueError as error:
             field, value = f"edits.{index}", edit.model_dump(mode="json")
             raise InvalidInput(f"{field} ({edit.type}): {error}", field=field, value=value) from None
-        kept += edited.kept
-    return Edited(edited.spec, edited.classes, edited.module, kept)
+        kept = compose(kept, edited.kept)
+        keeps_function = keeps_function and edited.keeps_function
+    return Edited(edited.spec, edited.classes, edited.module, kept, keeps_function)
+
+
+def whole(module: Served) -> list[Kept]:
+    """Every parameter of a module, as it is."""
+    return [Kept(name, name) for name, _ in module.named_parameters()]

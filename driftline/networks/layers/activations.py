@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from driftline.networks.layers import Layer
+from driftline.networks.layers import LAYERS, Layer
+from driftline.registry import Part
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Activation(Layer):
-    """An elementwise function; ``module`` is its name in ``torch.nn``."""
+def _layer(value: Any) -> Any:
+    return value if isinstance(value, Layer) else LAYERS.parse(value)
 
+
+class Blend(Part):
+    """What an activation was before, and in how many updates it becomes what it is."""
+
+    old: Annotated[SerializeAsAny[Layer], BeforeValidator(_layer)]
+    steps: int = Field(ge=1, le=10_000_000)
+
+
+class Activation(Layer):
+    """An elementwise function; ``module`` is its name in ``torch.nn``. With ``blend`` it starts as another one."""
+
+    blend: Blend | None = None
     module: ClassVar[str]
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         from torch import nn
 
-        module: nn.Module = getattr(nn, self.module)(**self.arguments())
-        return module
+        from driftline.networks.modules import Blended
+
+        new: nn.Module = getattr(nn, self.module)(**self.arguments())
+        return Blended(self.blend.old.build(shape), new, self.blend.steps) if self.blend else new
 
     def arguments(self) -> dict[str, float]:
         """The parameters of the function."""
-        return {name: value for name, value in self if name not in ("type", "name")}
+        return {name: value for name, value in self if name not in Activation.model_fields}
 
 
 class Relu(Activation):
@@ -42,6 +57,13 @@ class LeakyRelu(Activation):
 class Prelu(Activation):
     type: Literal["prelu"] = "prelu"
     module: ClassVar[str] = "PReLU"
+    can_be_identity: ClassVar[bool] = True
+
+    def make_identity(self, module: nn.Module) -> None:
+        from torch import nn
+
+        assert isinstance(module, nn.PReLU)
+        nn.init.ones_(module.weight)
 
 
 class Elu(Activation):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ class Embedding(Layer):
     type: Literal["embedding"] = "embedding"
     count: int = Field(ge=1, le=100_000_000)
     features: int = Field(ge=1, le=100_000)
+    units: ClassVar[str | None] = "features"
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         from driftline.networks.modules import ClampedEmbedding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from driftline.networks.layers import Layer
 
@@ -14,6 +14,7 @@ class BatchNorm(Layer):
     """Batch normalisation over the first dimension of a row (Ioffe & Szegedy 2015)."""
 
     type: Literal["batch_norm"] = "batch_norm"
+    can_be_identity: ClassVar[bool] = True
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         from torch import nn
@@ -22,6 +23,14 @@ class BatchNorm(Layer):
         if len(shape) not in kinds:
             raise ValueError(f"it needs rows of one to three dimensions, not {list(shape)}")
         return kinds[len(shape)](shape[0])
+
+    def make_identity(self, module: nn.Module) -> None:
+        from torch import nn
+
+        assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+        module.reset_parameters()
+        # The running variance starts at 1, to which eps is added under the root.
+        nn.init.constant_(module.weight, (1 + module.eps) ** 0.5)
 
 
 class LayerNorm(Layer):

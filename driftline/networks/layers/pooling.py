@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ class MaxPool(Layer):
 
     type: Literal["max_pool"] = "max_pool"
     kernel: int = Field(2, ge=1)
+    can_be_identity: ClassVar[bool] = True
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         from torch import nn
@@ -37,6 +38,7 @@ class AveragePool(Layer):
 
     type: Literal["average_pool"] = "average_pool"
     kernel: int | None = Field(None, ge=1)
+    can_be_identity: ClassVar[bool] = True
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         from torch import nn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ class Flatten(Layer):
     """One dimension of all."""
 
     type: Literal["flatten"] = "flatten"
+    can_be_identity: ClassVar[bool] = True
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         from torch import nn
@@ -29,6 +30,7 @@ class Reshape(Layer):
 
     type: Literal["reshape"] = "reshape"
     shape: list[int] = Field(min_length=1, max_length=6)
+    can_be_identity: ClassVar[bool] = True
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         from torch import nn
@@ -43,6 +45,7 @@ class Dropout(Layer):
 
     type: Literal["dropout"] = "dropout"
     share: float = Field(0.5, ge=0, lt=1)
+    can_be_identity: ClassVar[bool] = True
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         from torch import nn

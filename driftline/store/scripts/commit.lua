@@ -1,6 +1,7 @@
 -- Commits one step: appends it and moves the head, if the owner is still the owner and the step is the next one.
--- KEYS: meta, epoch, head, steps, versions, coverage, pending, exceptions, jobs, progress, metrics
--- ARGV: one JSON object (see driftline/store/head.py, Commit), channel, uid
+-- KEYS: meta, epoch, head, steps, versions, coverage, pending, jobs, ended, progress, metrics, log, then the item key of each
+--       exception
+-- ARGV: one JSON object (see driftline/store/head.py, Commit), channel, uid, keep_jobs, then why each exception was not learned
 -- Answers 'ok', 'gone', 'fenced', or 'out_of_order'.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 local c = cjson.decode(ARGV[1])
@@ -11,20 +12,40 @@ if tonumber(head[1]) ~= c.step - 1 or tonumber(head[2]) ~= c.from then return 'o
 redis.call('XADD', KEYS[4], c.step .. '-0', 's', c.record)
 redis.call('HSET', KEYS[3], 'step', c.step, 'offset', c.to, 'epoch', c.epoch, 'token', c.token)
 redis.call('HINCRBY', KEYS[3], 'learned', c.learned)
+-- Each record says how many bytes of records there are up to it.
+local newest = redis.call('XRANGE', KEYS[12], c.to .. '-0', c.to .. '-0')[1]
+for i = 1, newest and #newest[2] or 0, 2 do
+  if newest[2][i] == 'b' then redis.call('HSET', KEYS[3], 'bytes', newest[2][i + 1]) end
+end
+if c.ends_canary or (c.version and not c.share) then redis.call('HDEL', KEYS[3], 'canary', 'canary_manifest', 'share') end
 if c.version then
-  redis.call('HSET', KEYS[3], 'version', c.version, 'manifest', c.manifest)
+  redis.call('HSET', KEYS[3], 'newest', c.version)
   redis.call('HSET', KEYS[5], c.version, c.summary)
+end
+if c.share then
+  redis.call('HSET', KEYS[3], 'canary', c.version, 'canary_manifest', c.manifest, 'share', c.share)
+elseif c.version then
+  redis.call('HSET', KEYS[3], 'version', c.version, 'manifest', c.manifest)
   -- Of several versions at one offset the first covers it.
-  if redis.call('ZCOUNT', KEYS[6], c.to, '+inf') == 0 then redis.call('ZADD', KEYS[6], c.to, c.version) end
+  if redis.call('ZCOUNT', KEYS[6], c.covers, '+inf') == 0 then redis.call('ZADD', KEYS[6], c.covers, c.version) end
   redis.call('ZREMRANGEBYRANK', KEYS[6], 0, -10001)
 end
 if c.spec then redis.call('HSET', KEYS[1], 'spec', c.spec) end
 if c.paused then redis.call('HSET', KEYS[1], 'paused', c.paused) end
 if c.command then redis.call('ZREM', KEYS[7], c.command) end
-for n, reason in pairs(c.exceptions) do redis.call('HSET', KEYS[8], n, reason) end
+-- Why a record was not learned stands in its receipt, and expires with it.
+for i = 13, #KEYS do
+  local receipt = string.match(redis.call('GET', KEYS[i]) or '', '^%d+:%x+')
+  if receipt then redis.call('SET', KEYS[i], receipt .. ':' .. ARGV[i - 8], 'KEEPTTL') end
+end
 for id, state in pairs(c.jobs) do
-  redis.call('HSET', KEYS[9], id, state)
+  redis.call('HSET', KEYS[8], id, state)
   redis.call('HDEL', KEYS[10], id)
+  if cjson.decode(state).state ~= 'running' then redis.call('ZADD', KEYS[9], c.step, id) end
+end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1 - tonumber(ARGV[4]))) do
+  redis.call('HDEL', KEYS[8], id)
+  redis.call('ZREM', KEYS[9], id)
 end
 if c.metrics then redis.call('SET', KEYS[11], c.metrics) end
 redis.call('PUBLISH', ARGV[2], ARGV[3])

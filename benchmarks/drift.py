@@ -1,0 +1,116 @@
+"""How often detectors alarm without cause, and how soon with one.
+
+Those of the error: over errors of 0 and 1 at one rate, and where it rises. The input detector: over rows of 10 numbers, of
+which some are normal, some skewed, some flags, that do not change; and where the mean of one number moves, by so many of its
+deviations.
+
+    python -m benchmarks.drift
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from driftline.learning.drift import DETECTORS, Detector
+from driftline.learning.drift.inputs import InputDetector
+from driftline.learning.learner import Learner
+from driftline.learning.watch import Watch
+from driftline.records import Item, Plan
+from driftline.spec import ModelSpec, parse
+
+STREAMS, ROWS, STEP = 100, 20_000, 32
+BEFORE, BEHIND = 2000, 2000
+
+
+def errors(count: int, rate: float, seed: int) -> list[float]:
+    chance = random.Random(seed)
+    return [float(chance.random() < rate) for _ in range(count)]
+
+
+def heard_by(detector: Detector, stream: list[float]) -> list[int]:
+    """The errors at which a detector alarms."""
+    state = detector.start()
+    return [n for n, error in enumerate(stream, 1) if detector.update(state, error)]
+
+
+def detectors_of_the_error(streams: int = 10, count: int = 10_000) -> None:
+    """A line each: alarms without cause in 100,000 errors at two rates, and how soon a rise from .1 to .3 is heard."""
+    for name in DETECTORS.parts:
+        detector = DETECTORS.parse(name)
+        false = [
+            sum(len(heard_by(detector, errors(count, rate, seed))) for seed in range(streams)) for rate in (0.1, 0.3)
+        ]
+        delays = []
+        for seed in range(streams):
+            stream = errors(BEFORE, 0.1, seed) + errors(BEHIND, 0.3, seed + streams)
+            delays.append(next((n - BEFORE for n in heard_by(detector, stream) if n > BEFORE), BEHIND + 1))
+        print(f"{name}: {false[0]} and {false[1]} false alarms, median delay {statistics.median(delays):.0f}")
+
+
+def rows(count: int, seed: int) -> NDArray[np.float32]:
+    """``[count, 10]``: four normal numbers, three skewed ones, three flags."""
+    chance = np.random.default_rng(seed)
+    flags = chance.random((count, 3)) < [0.02, 0.3, 0.5]
+    return np.hstack([chance.normal(size=(count, 4)), chance.lognormal(size=(count, 3)), flags]).astype(np.float32)
+
+
+def alarms(stream: NDArray[np.float32]) -> list[int]:
+    """The rows at which the detector alarms, as it comes."""
+    watch, tensor = Watch(InputDetector()), torch.from_numpy(stream)
+    starts = range(0, len(tensor), STEP)
+    heard = []
+    for start in starts:
+        some = tensor[start : start + STEP]
+        if watch.see({"inputs": some}, range(start, start + len(some))):
+            heard.append(start + len(some))
+    return heard
+
+
+def false_alarms_of_the_inputs() -> None:
+    count = sum(len(alarms(rows(ROWS, seed))) for seed in range(STREAMS))
+    print(f"{count} false alarms of the inputs in {STREAMS * ROWS:,} rows")
+
+
+def delays() -> None:
+    for shift in (0.25, 0.5, 1.0, 2.0):
+        found = []
+        for seed in range(STREAMS):
+            stream = rows(BEFORE + BEHIND, seed)
+            stream[BEFORE:, 0] += shift
+            found.append(next((at - BEFORE for at in alarms(stream) if at > BEFORE), BEHIND + 1))
+        heard = sum(delay <= BEHIND for delay in found) / STREAMS
+        print(f"shift {shift}: heard {heard:.0%} within {BEHIND} rows, median behind {statistics.median(found):.0f}")
+
+
+def false_alarms_of_the_embedding(streams: int = 5, count: int = 8000) -> None:
+    """Labels are chance, so that the network learns them by heart: the hardest case for what watches it."""
+    heard = 0
+    for seed in range(streams):
+        spec = {"name": "m", "task": "classification", "inputs": {"shape": [10]}, "classes": [0, 1]}
+        learner = Learner.create(parse(ModelSpec, spec), seed=seed)
+        labels = np.random.default_rng(seed).integers(2, size=count).tolist()
+        items = [
+            Item(str(n), {"inputs": row.tobytes()}, label)
+            for n, (row, label) in enumerate(zip(rows(count, seed), labels, strict=True))
+        ]
+        for start in range(0, count, STEP):
+            outcome = learner.learn(items[start : start + STEP], range(start, start + STEP), Plan(updates=4))
+            heard += len(outcome.alarms)
+    print(f"{heard} false alarms of inputs and embedding in {streams * count:,} labels")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    detectors_of_the_error()
+    false_alarms_of_the_inputs()
+    delays()
+    false_alarms_of_the_embedding()

@@ -1,0 +1,70 @@
+"""Labels a second: what the gate, the scores and the digests cost beside a loop that is written by hand and makes the same
+number of updates; and each strategy beside ``replay``. Labels come 32 rows later and are learned by 32, on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from benchmarks.common.results import kept, our_state, table
+from benchmarks.learn.options import Options
+from benchmarks.learn.replay_loop import ReplayLoop
+from benchmarks.learn.worlds import world
+from driftline.learning.backtest import backtest
+from driftline.learning.pace import updates_for
+from driftline.learning.strategies import STRATEGIES
+from driftline.spec import Recipe
+from driftline.streams import Stream
+
+BATCH = 32
+USUAL_ROWS = 10_000
+SHAPES = ((8, 2), (784, 10))
+
+
+def tables(options: Options) -> list[str]:
+    """Labels a second by strategy and size of a row, each also relative to ``replay``."""
+    header, rows = [""], []
+    columns: list[dict[str, float]] = []
+    for features, classes in SHAPES:
+        stream = world(options.rows or USUAL_ROWS, features, classes, seed=1)
+        columns.append(_rates(options, stream, features, classes))
+        header += [f"{features} numbers, {classes} classes", "to replay"]
+    for name in columns[0]:
+        cells = [(round(column[name]), f"{column[name] / column['replay']:.2f}") for column in columns]
+        rows.append([name, *(cell for pair in cells for cell in pair)])
+    return ["Labels a second:", table(header, rows)]
+
+
+def _rates(options: Options, stream: Stream, features: int, classes: int) -> dict[str, float]:
+    shape = [len(stream), features, classes]
+    by_hand = kept(options.results, ["by hand", *shape], lambda: {"rate": loop(stream, features, classes)})
+    found = {"by hand": by_hand["rate"]}
+    for name in STRATEGIES.parts:
+        what = [name, *shape, our_state()]
+        found[name] = kept(options.results, what, lambda name=name: {"rate": learner(stream, {"strategy": name})})[
+            "rate"
+        ]
+    return found
+
+
+def learner(stream: Stream, recipe: dict[str, Any]) -> float:
+    """Of Driftline with a recipe."""
+    report = backtest(stream, {"it": recipe}, delay=BATCH)
+    return float(report["labels_per_second"]["it"])
+
+
+def loop(stream: Stream, features: int, classes: int) -> float:
+    """Of the loop that is written by hand."""
+    torch.set_num_threads(1)
+    recipe = Recipe()
+    by_hand = ReplayLoop((features,), classes, recipe.memory.size, seed=0)
+    rows, labels = torch.from_numpy(stream.inputs["inputs"]), torch.tensor(stream.labels)
+    begin = time.perf_counter()
+    for first in range(0, len(rows), BATCH):
+        batch = slice(first, first + BATCH)
+        by_hand.predict(rows[batch])
+        by_hand.learn(rows[batch], labels[batch], updates_for(recipe, BATCH))
+    return len(rows) / (time.perf_counter() - begin)

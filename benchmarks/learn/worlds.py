@@ -1,0 +1,28 @@
+"""Streams that are made here: rows of normal numbers whose class a random network tells."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline.spec import ModelSpec, parse
+from driftline.streams import Stream
+
+
+def world(rows: int, features: int, classes: int, seed: int, changes: int = 0) -> Stream:
+    """Classes by a random network of 16 units, which another one replaces ``changes`` times, at once."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(rows, features)).astype(np.float32)
+    parts = np.array_split(np.arange(rows), changes + 1)
+    labels = np.concatenate([_teacher(random, features, classes, inputs[part]) for part in parts])
+    spec = {"name": "m", "task": "classification", "inputs": {"shape": [features]}, "classes": "open"}
+    return Stream(parse(ModelSpec, spec), {"inputs": inputs}, labels.tolist())
+
+
+def _teacher(
+    random: np.random.Generator, features: int, classes: int, inputs: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """The class of each row, by a network of its own; no class is rare."""
+    hidden = np.tanh(inputs @ random.normal(size=(features, 16)) / np.sqrt(features))
+    scores = hidden @ random.normal(size=(16, classes))
+    return (scores - np.median(scores, axis=0)).argmax(axis=1)

@@ -1,0 +1,76 @@
+"""Adam for a bank of small networks, written out: autograd would cost more than the products themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from driftline.networks.experts.bank import RATES, Bank
+
+FIRST, SECOND = 0.9, 0.999
+TINY = 1e-8
+NAMES = ("hidden", "hidden_bias", "output", "output_bias")
+
+
+class BankLearner:
+    """Adam (Kingma & Ba 2015) on the cross-entropy of every network of a bank, all quantities in one tensor."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
+        self.steps = 0
+        self._rates = torch.tensor(RATES).unsqueeze(1)
+        self._own()
+        self.first = torch.zeros_like(self._values)
+        self.second = torch.zeros_like(self._values)
+
+    def _own(self) -> None:
+        """Lays the bank's tensors side by side, so that one operation reaches them all; the bank's become views."""
+        tensors = [getattr(self.bank, name) for name in NAMES]
+        self._shapes = [tensor.shape for tensor in tensors]
+        self._values = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
+        self._gradient = torch.zeros_like(self._values)
+        for name, view in zip(NAMES, self._views(self._values), strict=True):
+            setattr(self.bank, name, view)
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        sizes = [shape[1] * shape[2] for shape in self._shapes]
+        return [part.view(shape) for part, shape in zip(torch.split(flat, sizes, 1), self._shapes, strict=True)]
+
+    def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """One update. ``encoded`` ``[members, rows, width]``, ``targets`` and ``weights`` ``[members, rows]``."""
+        bank, rows = self.bank, targets.shape[1]
+        hidden, hidden_bias, output, output_bias = self._views(self._gradient)
+        activations = bank.activate(encoded)
+        error = bank.logits(activations).softmax(2)
+        error.scatter_add_(2, targets.unsqueeze(2), error.new_full((*targets.shape, 1), -1.0))
+        error.mul_(weights.unsqueeze(2) / rows)
+        torch.matmul(activations.transpose(1, 2), error, out=output)
+        torch.sum(error, 1, keepdim=True, out=output_bias)
+        back = torch.matmul(error, bank.output.transpose(1, 2)).mul_(activations > 0)
+        torch.matmul(encoded.transpose(1, 2), back, out=hidden)
+        torch.sum(back, 1, keepdim=True, out=hidden_bias)
+        self._step()
+
+    def _step(self) -> None:
+        self.steps += 1
+        self.first.lerp_(self._gradient, 1 - FIRST)
+        self.second.mul_(SECOND).addcmul_(self._gradient, self._gradient, value=1 - SECOND)
+        root = self.second.sqrt().mul_((1 - SECOND**self.steps) ** -0.5).add_(TINY)
+        self._values.sub_((self.first / root).mul_(self._rates / (1 - FIRST**self.steps)))
+        if self.steps == 1:
+            self.bank.is_trained.fill_(1)
+
+    def add_classes(self, count: int) -> None:
+        """Widens the moments like the bank, which has the new classes already."""
+        moments = [
+            [
+                nn.functional.pad(view, (0, count)) if index >= 2 else view
+                for index, view in enumerate(self._views(flat))
+            ]
+            for flat in (self.first, self.second)
+        ]
+        self.first, self.second = (torch.cat([view.flatten(1) for view in views], 1) for views in moments)
+        self._own()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"first": self.first, "second": self.second}

@@ -1,0 +1,105 @@
+"""Looks out for drift in what comes in: in the inputs, and in what the network makes of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline.learning.drift.inputs import InputDetector
+from driftline.learning.state import named, part
+from driftline.learning.watch import Moved, Watch
+from driftline.networks.build import Served, evaluating
+
+FIRST_LABELS = 1000
+RENEWED_AFTER = 5000
+EMBEDDING = "embedding"
+ROWS_AT_ONCE = 32
+
+
+class Lookout:
+    """Watches the inputs; and the activations in front of the output layer, as a ``witness`` has them.
+
+    A network that learns changes its activations by itself, and has others for rows that it was trained on than for new ones.
+    The witness is a copy of it that learns no more, and so was trained on no row that it sees. It is renewed now and then,
+    since a network that has learned more tells more.
+    """
+
+    def __init__(self, detector: InputDetector) -> None:
+        self.detector = detector
+        self.inputs = Watch(detector)
+        self.embedding = Watch(detector)
+        self.witness: Served | None = None
+        self.born = 0
+        self.waiting: dict[str, Tensor] = {}
+        self.numbers: list[int] = []
+
+    def see(self, rows: dict[str, Tensor], numbers: Sequence[int], module: Served, learned: int) -> list[Moved]:
+        """Takes rows in, in their order, with their log numbers; what has moved. The module has ``learned`` so many labels."""
+        found = [self.inputs.see(rows, numbers)]
+        if self.detector.embedding and learned >= FIRST_LABELS:
+            if self.witness is None or learned - self.born >= RENEWED_AFTER:
+                self.dismiss_witness()
+                self.witness, self.born = copy.deepcopy(module), learned
+            found.append(self._see_embedding(self.witness, rows, numbers))
+        return [moved for moved in found if moved is not None]
+
+    def _see_embedding(self, witness: Served, rows: dict[str, Tensor], numbers: Sequence[int]) -> Moved | None:
+        """Rows wait until there are some: the witness, which learns no more, says the same of them later, and all at once."""
+        self.numbers += numbers
+        self.waiting = (
+            {name: torch.cat([self.waiting[name], value]) for name, value in rows.items()} if self.waiting else rows
+        )
+        if len(self.numbers) < ROWS_AT_ONCE:
+            return None
+        rows, numbers = self.waiting, self.numbers
+        self.waiting, self.numbers = {}, []
+        return self.embedding.see({EMBEDDING: embedding(witness, rows)}, numbers)
+
+    def dismiss_witness(self) -> None:
+        """Takes another witness at the next rows: the network is no longer the one it was a copy of."""
+        self.witness, self.embedding = None, Watch(self.detector)
+        self.waiting, self.numbers = {}, []
+
+    def tensors(self) -> dict[str, Tensor]:
+        witness = named("witness", self.witness.state_dict()) if self.witness else {}
+        return {
+            **named("inputs", self.inputs.tensors()),
+            **named("embedding", self.embedding.tensors()),
+            **named("waiting", self.waiting),
+            **witness,
+        }
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "inputs": self.inputs.data(),
+            "embedding": self.embedding.data(),
+            "born": self.born,
+            "numbers": self.numbers,
+        }
+
+    def load(
+        self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Callable[[Mapping[str, Tensor]], Served]
+    ) -> None:
+        """Sets the state that :meth:`tensors` and :meth:`data` gave; ``former`` makes a module of its tensors."""
+        self.inputs.load(part(tensors, "inputs"), data["inputs"])
+        self.embedding.load(part(tensors, "embedding"), data["embedding"])
+        self.born, self.numbers = data["born"], list(data["numbers"])
+        self.waiting = part(tensors, "waiting")
+        witness = part(tensors, "witness")
+        self.witness = former(witness) if witness else None
+
+
+@torch.no_grad()
+def embedding(module: Served, inputs: dict[str, Tensor]) -> Tensor:
+    """The activations in front of the output layer ``[rows, units]``."""
+    found: list[Tensor] = []
+    hook = module.output.register_forward_pre_hook(lambda _, arguments: found.append(arguments[0]))
+    try:
+        evaluating(module)(inputs)
+    finally:
+        hook.remove()
+    return found[0].flatten(1)

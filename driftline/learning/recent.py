@@ -1,0 +1,44 @@
+"""The newest examples that were trained on, so that an alarm can be answered from what came behind the change."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from driftline.learning.examples import Examples
+from driftline.learning.memory import Holdout
+
+
+class Recent:
+    """At most ``size`` examples, each with its log number."""
+
+    def __init__(self, size: int, empty: Examples) -> None:
+        self.examples = Holdout(size, empty)
+        self.numbers: deque[int] = deque(maxlen=size)
+
+    @property
+    def is_kept(self) -> bool:
+        return self.examples.size > 0
+
+    def add(self, new: Examples, numbers: Sequence[int]) -> None:
+        """Takes rows in; the oldest go."""
+        self.examples.add(new)
+        self.numbers.extend(numbers)
+
+    def since(self, n: int) -> Examples:
+        """Those from log number ``n`` on, oldest first."""
+        is_newer = torch.tensor([number >= n for number in self.numbers], dtype=torch.bool)
+        return self.examples.current().take(is_newer)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.examples.current().tensors()
+
+    def data(self) -> list[int]:
+        return list(self.numbers)
+
+    def load(self, tensors: Mapping[str, Tensor], numbers: Sequence[int]) -> None:
+        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
+        self.add(Examples.from_tensors(tensors), numbers)

@@ -1,0 +1,133 @@
+"""A mixture of experts beside the network, weighted by how well they had predicted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from driftline.learning.state import named, part
+from driftline.learning.strategies import Method, Strategy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from driftline.learning.examples import Examples
+    from driftline.learning.memory import Memory
+    from driftline.learning.trainee import Trainee
+    from driftline.networks.build import Served
+    from driftline.networks.experts.mixture import Mixture
+    from driftline.spec import ModelSpec
+
+MOST_FEATURES = 4096
+FEWEST_ROWS = 8
+PLAYED_ROWS = 32
+
+
+class Experts(Strategy):
+    """Serves the network in a mixture with ridge regressions, small networks, nearest neighbours and what the labels alone say.
+
+    The network is trained by replay; the others learn by their own rules. The weights follow how each had predicted, as
+    served, so that a drift moves weight at once instead of after retraining. Rows of more than 4,096 numbers are left to the
+    network alone.
+    """
+
+    name: Literal["experts"] = "experts"
+    replayed: int = Field(64, ge=1, le=100_000)
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+
+    def batch(self, new: Examples, memory: Memory, generator: torch.Generator) -> Examples:
+        return new.joined(memory.sample(self.replayed, generator))
+
+    def start(self, trainee: Trainee) -> Method:
+        return Method(trainee) if trainee.module.experts is None else ExpertsMethod(trainee)
+
+    def experts(self, spec: ModelSpec, classes: int) -> nn.Module | None:
+        features = sum(tensor.size for tensor in spec.tensors.values())
+        return _mixture(features, classes) if features <= MOST_FEATURES else None
+
+
+class ExpertsMethod(Method):
+    """``waiting`` are rows that the network has not been trained on: an update of it costs more than a row is worth."""
+
+    def __init__(self, trainee: Trainee) -> None:
+        from driftline.learning.examples import Examples
+        from driftline.learning.experts.mixture import MixtureLearner
+        from driftline.networks.experts.mixture import Mixture
+
+        super().__init__(trainee)
+        assert isinstance(trainee.module.experts, Mixture)
+        self.mixture = MixtureLearner(trainee.module.experts)
+        self.waiting = Examples.empty(trainee.spec)
+
+    def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
+        both = self.waiting.joined(new)
+        if len(new) and len(both) < FEWEST_ROWS:
+            self.waiting = both
+            return None
+        self.waiting = self.waiting.take(slice(0, 0))
+        return super().update(both, memory, teacher)
+
+    def weigh(self, traces: Tensor, targets: Tensor) -> None:
+        self.mixture.weigh(traces, targets)
+
+    def end_step(self, new: Examples, memory: Memory) -> None:
+        if len(new):
+            rows = self.trainee.module.rows(new.inputs)
+            self.mixture.learn(rows, new.targets, new.weights, self.trainee.generator)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {**named("mixture", self.mixture.state_dict()), **named("waiting", self.waiting.tensors())}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        from driftline.learning.examples import Examples
+
+        self.mixture.load_state_dict(part(tensors, "mixture"))
+        self.waiting = Examples.from_tensors(part(tensors, "waiting"))
+
+    def follow(self, before: Mapping[str, Tensor], carry: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]) -> None:
+        from driftline.learning.experts.mixture import MixtureLearner
+
+        state, present = part(before, "mixture"), self.mixture.mixture
+        known = state["ridge.moment"].shape[-1]
+        former = MixtureLearner(_mixture(present.features, known))
+        former.load_state_dict(state)
+        former.add_classes(present.classes - known)
+        self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
+
+    def restart(self) -> None:
+        self.mixture.restart()
+
+    def take_over(self, other: Method, memory: Memory) -> None:
+        if not isinstance(other, ExpertsMethod):
+            self._play(memory.examples)
+            return
+        from driftline.learning.experts.mixture import MixtureLearner
+
+        taught = copy.deepcopy(other.mixture.mixture)
+        taught.add_classes(self.mixture.mixture.classes - taught.classes)
+        self.trainee.module.experts = taught
+        self.mixture = MixtureLearner(taught)
+        self.follow(other.tensors(), dict)
+
+    def _play(self, examples: Examples) -> None:
+        """Lets the experts learn, and be weighed, as if these had come one after the other."""
+        import torch
+
+        module = self.trainee.module.eval()
+        for first in range(0, len(examples), PLAYED_ROWS):
+            some = examples.take(slice(first, first + PLAYED_ROWS))
+            with torch.no_grad():
+                trace = module.traced(some.inputs)[1]
+            assert trace is not None
+            self.weigh(trace, some.targets)
+            self.mixture.learn(module.rows(some.inputs), some.targets, some.weights, self.trainee.generator)
+
+
+def _mixture(features: int, classes: int) -> Mixture:
+    from driftline.networks.experts.mixture import Mixture
+
+    return Mixture(features, classes, seed=0, with_network=True)

@@ -1,0 +1,84 @@
+"""What a model consists of, and what edits would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from driftline.networks.build import Served, example_rows
+from driftline.networks.edits import Edit, Edited, Sources, apply_all
+from driftline.networks.lines import OUTPUT, shapes
+from driftline.networks.modules import Branched
+from driftline.spec import Factory, ModelSpec
+
+
+def describe(spec: ModelSpec, classes: Sequence[int | str], module: Served) -> dict[str, Any]:
+    """A model's layers, and what they cost.
+
+    Returns:
+        ``layers``, in order: ``name``, ``type``, ``shape`` of a row behind it (None where it is not used exactly once),
+        ``parameters`` and how many of them are ``trained``. Of the whole: ``parameters``, ``trained``, ``bytes`` of weights
+        and buffers, and ``flops``, the floating-point operations of matrix products and convolutions for one row.
+    """
+    rows = example_rows(spec)
+    behind = shapes(module.network, rows, module.takes_names)
+    layers = [
+        _layer(path.removeprefix("main."), part, behind.get(path))
+        for path, part in module.network.named_modules()
+        if path and _is_layer(spec, module.network, path, part)
+    ]
+    output = [] if isinstance(module.output, nn.Identity) else [_layer(OUTPUT, module.output, (_width(spec, classes),))]
+    size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
+    return {"layers": [*layers, *output], **_parameters(module), "bytes": size, "flops": _flops(spec, module)}
+
+
+def dry_run(edits: Sequence[Edit], before: Edited, sources: Sources | None = None) -> dict[str, Any]:
+    """What edits would do: ``{"before", "after", "keeps_function"}``, as :func:`describe` gives them; nothing is changed."""
+    after = apply_all(edits, before, sources)
+    return {
+        "before": describe(before.spec, before.classes, before.module),
+        "after": describe(after.spec, after.classes, after.module),
+        "keeps_function": after.keeps_function,
+    }
+
+
+def _is_layer(spec: ModelSpec, network: nn.Module, path: str, part: nn.Module) -> bool:
+    """Whether a module is one of the spec's layers; of a user's own network, whether it has no submodule but an adapter."""
+    if "parametrizations" in path.split("."):
+        return False
+    if isinstance(spec.network, Factory):
+        return all(name == "parametrizations" for name, _ in part.named_children())
+    return path.count(".") == (1 if isinstance(network, Branched) else 0)
+
+
+def _layer(name: str, module: nn.Module, shape: tuple[int, ...] | None) -> dict[str, Any]:
+    kind = type(module).__name__.removeprefix("Parametrized")
+    return {"name": name, "type": kind, "shape": None if shape is None else list(shape), **_parameters(module)}
+
+
+def _parameters(module: nn.Module) -> dict[str, int]:
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    return {
+        "parameters": sum(size for size, _ in sizes),
+        "trained": sum(size for size, is_trained in sizes if is_trained),
+    }
+
+
+def _width(spec: ModelSpec, classes: Sequence[int | str]) -> int:
+    return 1 if spec.task == "regression" else len(classes)
+
+
+def _flops(spec: ModelSpec, module: Served) -> int:
+    """Counted by torch over one row in evaluation mode."""
+    was_training = module.training
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            module.eval()(example_rows(spec))
+    finally:
+        module.train(was_training)
+    return int(counter.get_total_flops())

@@ -1,0 +1,54 @@
+"""A bank of small networks in one batched product, as an expert."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# Learning rate of each network, and from how many of the newest rows it replays (0: from all that are kept).
+RATES = (1e-3, 3e-3, 1e-2, 3e-3)
+REACHES = (0, 0, 0, 200)
+HIDDEN = 64
+
+
+class Bank(nn.Module):
+    """Networks of one hidden layer that learn at different speeds and replay different pasts. Untrained they answer evenly."""
+
+    hidden: Tensor
+    hidden_bias: Tensor
+    output: Tensor
+    output_bias: Tensor
+    is_trained: Tensor
+
+    def __init__(self, width: int, classes: int, generator: torch.Generator) -> None:
+        super().__init__()
+        count = len(RATES)
+        hidden = torch.randn(count, width, HIDDEN, generator=generator) * math.sqrt(2 / width)
+        self.register_buffer("hidden", hidden)
+        self.register_buffer("hidden_bias", torch.zeros(count, 1, HIDDEN))
+        output = torch.randn(count, HIDDEN, classes, generator=generator) / math.sqrt(HIDDEN)
+        self.register_buffer("output", output)
+        self.register_buffer("output_bias", torch.zeros(count, 1, classes))
+        self.register_buffer("is_trained", torch.zeros(()))
+
+    @property
+    def members(self) -> int:
+        return len(RATES)
+
+    def activate(self, encoded: Tensor) -> Tensor:
+        """``[batch, width]``, or ``[members, batch, width]`` → the hidden layer ``[members, batch, HIDDEN]``."""
+        return torch.matmul(encoded, self.hidden).add_(self.hidden_bias).relu_()
+
+    def logits(self, activations: Tensor) -> Tensor:
+        """The hidden layer → ``[members, batch, classes]``."""
+        return torch.baddbmm(self.output_bias, activations, self.output)
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Log-probabilities ``[members, batch, classes]``."""
+        return self.logits(self.activate(encoded)).mul_(self.is_trained).log_softmax(2)
+
+    def add_classes(self, count: int) -> None:
+        self.output = nn.functional.pad(self.output, (0, count))
+        self.output_bias = nn.functional.pad(self.output_bias, (0, count))

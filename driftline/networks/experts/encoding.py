@@ -1,0 +1,82 @@
+"""Rows as the experts see them: z-scores beside a piecewise-linear encoding between quantiles."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+BINS = 8
+MOST_BINNED = 100
+LIMIT = 5.0
+# Beyond this a difference of two inputs, or its square, would leave float32.
+LARGEST = 1e18
+SLOWEST = 0.01
+SETTLING = 256
+
+
+class Encoding(nn.Module):
+    """Piecewise-linear encoding of numbers (Gorishniy et al. 2022, "On Embeddings for Numerical Features").
+
+    Each feature becomes its z-score, clipped, and of each bin between neighbouring quantiles the part that is filled, less a
+    half. Rows of more than ``MOST_BINNED`` features have the z-scores alone. It moves only in :meth:`observe`, and late ever
+    more slowly: what was learned on the former encoding then still holds on the present one.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    quantiles: Tensor
+    centre: Tensor
+    slope: Tensor
+    _lowest: Tensor
+    _highest: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+        self.bins = BINS if features <= MOST_BINNED else 0
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("variance", torch.ones(features))
+        self.register_buffer("quantiles", torch.zeros(self.bins + 1, features))
+        # The first row gives the z-scores, each further one a bin.
+        self.register_buffer("centre", torch.zeros(1 + self.bins, features))
+        self.register_buffer("slope", torch.ones(1 + self.bins, features))
+        limits = torch.tensor([[LIMIT], *[[0.5]] * self.bins]).expand(-1, features).contiguous()
+        self.register_buffer("_lowest", -limits, persistent=False)
+        self.register_buffer("_highest", limits, persistent=False)
+
+    @property
+    def width(self) -> int:
+        """Numbers in one encoded row; the first ``features`` of them are the z-scores."""
+        return self.slope.numel()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """``[batch, features]`` → ``[batch, width]``."""
+        encoded = (rows.unsqueeze(1) - self.centre).mul_(self.slope)
+        return encoded.clamp_(self._lowest, self._highest).flatten(1)
+
+    @torch.no_grad()
+    def observe(self, window: Tensor, seen: int, new: int) -> None:
+        """Follows the newest rows.
+
+        Args:
+            window: ``[rows, features]``, the newest rows.
+            seen: how many rows there have been.
+            new: how many of them since the last call.
+        """
+        window = window.clamp(-LARGEST, LARGEST)
+        rate = 1.0 if seen <= SETTLING else max(new / seen, SLOWEST)
+        variance, mean = torch.var_mean(window.double(), 0, correction=0)
+        delta = mean - self.mean
+        spread = variance + (1 - rate) * delta**2
+        self.variance.copy_((self.variance + rate * (spread - self.variance)).clamp(max=LARGEST**2))
+        self.mean.add_(rate * delta)
+        self.centre[0] = self.mean
+        # A constant feature has only rounding noise around its mean: it must not be blown up.
+        self.slope[0] = torch.rsqrt(self.variance.double() + (1e-6 * self.mean.double()) ** 2 + 1e-12)
+        if self.bins:
+            levels = torch.linspace(0, 1, self.bins + 1, dtype=window.dtype)
+            self.quantiles.lerp_(torch.quantile(window, levels, dim=0), rate)
+            low, high = self.quantiles[:-1], self.quantiles[1:]
+            width = torch.maximum(high - low, 1e-3 / self.slope[0])
+            self.centre[1:] = low + width / 2
+            self.slope[1:] = 1 / width

@@ -1,0 +1,72 @@
+"""Nearest neighbours among the newest rows, as an expert."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# Each: how far a row as old as the window is moved away (in mean squared distances), and how many neighbours vote.
+KINDS = ((0.0, 5), (0.1, 1), (0.1, 5), (1.0, 5))
+MOST_VOTES = max(votes for _, votes in KINDS)
+UNSURE = 0.02
+
+
+class Neighbours(nn.Module):
+    """Votes of the nearest of the newest rows, by inverse distance; to most of its members an older row is a farther one.
+
+    On streams whose labels follow their predecessors, and behind a sudden change, the near past is the best neighbour.
+    """
+
+    rows: Tensor
+    norms: Tensor
+    targets: Tensor
+    seen: Tensor
+    _votes: Tensor
+    _shifts: Tensor
+
+    def __init__(self, features: int, classes: int, size: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.register_buffer("rows", torch.zeros(size, features))
+        self.register_buffer("norms", torch.zeros(size))
+        self.register_buffer("targets", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        votes = torch.tensor([[float(vote < most) for vote in range(MOST_VOTES)] for _, most in KINDS])
+        self.register_buffer("_votes", votes, persistent=False)
+        # Twice the slots from the oldest to the newest: the shifts of a ring are a slice of it, wherever its newest row lies.
+        ages = torch.arange(size - 1, -1, -1).repeat(2) / size
+        shifts = torch.tensor([[shift] for shift, _ in KINDS]) * ages
+        self.register_buffer("_shifts", shifts, persistent=False)
+
+    @property
+    def members(self) -> int:
+        return len(KINDS)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Z-scores ``[batch, features]`` → log-probabilities ``[members, batch, classes]``."""
+        batch, seen, size = len(scores), int(self.seen), len(self.rows)
+        filled = min(seen, size)
+        if not filled:
+            return scores.new_full((self.members, batch, self.classes), -math.log(max(self.classes, 1)))
+        products = torch.addmm(self.norms[:filled], scores, self.rows[:filled].T, alpha=-2)
+        squared = products.add_(scores.square().sum(1, keepdim=True)).clamp_(min=0)
+        squared.div_(squared.mean(1, keepdim=True).add_(1e-6))
+        oldest = -seen % size
+        shifted = squared.unsqueeze(1) + self._shifts[:, oldest : oldest + filled]
+        votes = min(MOST_VOTES, filled)
+        nearest, indices = shifted.topk(votes, largest=False)
+        weights = nearest.add_(1e-3).rsqrt_().mul_(self._votes[:, :votes])
+        weights.div_(weights.sum(2, keepdim=True))
+        chances = scores.new_full((batch, self.members, self.classes), UNSURE / self.classes)
+        chances.scatter_add_(2, self.targets[indices], weights)
+        return chances.div_(1 + UNSURE).log_().transpose(0, 1)
+
+    def write(self, slots: slice, rows: Tensor) -> None:
+        """Puts z-scores into slots."""
+        self.rows[slots] = rows
+        torch.sum(rows.square(), 1, out=self.norms[slots])
+
+    def add_classes(self, count: int) -> None:
+        self.classes += count

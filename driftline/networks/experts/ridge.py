@@ -1,0 +1,40 @@
+"""Ridge regression on random features, as an expert."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# How much of the past each head keeps, per row.
+KEPT = (1.0, 0.999)
+
+
+class Ridge(nn.Module):
+    """Linear heads on random cosine features (Rahimi & Recht 2007), one for each rate of forgetting."""
+
+    weight: Tensor
+    phase: Tensor
+    heads: Tensor
+
+    def __init__(self, width: int, units: int, classes: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(width, units, generator=generator) / math.sqrt(width))
+        self.register_buffer("phase", torch.rand(units, generator=generator) * (2 * math.pi))
+        self.register_buffer("heads", torch.zeros(len(KEPT), units, classes))
+
+    @property
+    def members(self) -> int:
+        return len(KEPT)
+
+    def project(self, encoded: Tensor) -> Tensor:
+        """``[batch, width]`` → random features ``[batch, units]``."""
+        return torch.addmm(self.phase, encoded, self.weight).cos_()
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Log-probabilities ``[members, batch, classes]``."""
+        return torch.matmul(self.project(encoded), self.heads).log_softmax(2)
+
+    def add_classes(self, count: int) -> None:
+        self.heads = nn.functional.pad(self.heads, (0, count))

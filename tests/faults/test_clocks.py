@@ -1,0 +1,94 @@
+"""A clock that is set, by an hour and more, on the app's machine, the worker's, or that of Redis: nothing is lost or waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from driftline.store.connection import Connection
+from driftline.store.predictions import PredictionBatch, Predictions, Recorder
+from tests.worker.conftest import Bench, labelled
+from tests.worker.test_halts import training, until_learned
+
+pytestmark = pytest.mark.anyio
+
+HOUR = 3600.0
+JUMPS = [HOUR, -HOUR, 48 * HOUR, -48 * HOUR]
+
+
+class Clock:
+    """The clock of this machine, which a test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.set_by = 0.0
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + self.set_by)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+async def test_predictions_made_before_and_behind_a_jump_are_joined_with_their_labels(
+    bench: Bench, clock: Clock, jump: float
+) -> None:
+    store = await bench.model()
+    await bench.connection.time()
+    recorder = Recorder(bench.connection, horizon=24 * HOUR, budget=2**20)
+    entries = []
+    for set_by in (0.0, jump, 0.0):
+        clock.set_by = set_by
+        entries.append(recorder.next_entry())
+        recorder.record(store.uid, entries[-1], PredictionBatch(1, "live", 1, {"inputs": b"12"}, b"1234", [1]))
+        await recorder.flush()
+    assert entries == sorted(entries) and entries[-1].ms - entries[0].ms < 60_000
+    ids = [recorder.prefix(store.uid, entry) + "0" for entry in entries]
+    found = await Predictions(bench.connection, store.uid, 24 * HOUR).find(ids)
+    assert all(isinstance(found[text], tuple) for text in ids), found
+    assert recorder.dropped == 0
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+async def test_labels_behind_a_jump_of_the_workers_clock_are_learned_in_order_and_in_time(
+    bench: Bench, clock: Clock, jump: float
+) -> None:
+    store = await bench.model(recipe={"trigger": {"labels": 1000, "seconds": 0.3}})
+    async with training(bench, store) as trainer:
+        await store.log.append(labelled(20))
+        await until_learned(store, trainer, 20)
+        clock.set_by = jump
+        await store.log.append(labelled(20, first=20))
+        begin = time.monotonic()
+        await until_learned(store, trainer, 40)
+        assert 0.1 < time.monotonic() - begin < 10
+    steps = await store.history.steps(0)
+    assert [step.end for step in steps if step.end > step.start][-1] == 40
+
+
+@pytest.mark.parametrize("jump", [-HOUR, HOUR])
+async def test_labels_do_not_wait_for_a_clock_of_redis_that_was_set(
+    bench: Bench, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await bench.model(recipe={"trigger": {"labels": 1000, "seconds": 0.3}})
+    now = Connection.now
+    async with training(bench, store) as trainer:
+        monkeypatch.setattr(Connection, "now", lambda self: now(self) + jump)
+        await store.log.append(labelled(20))
+        await until_learned(store, trainer, 20)
+
+
+async def test_a_lease_is_kept_by_no_clock_that_can_be_set(bench: Bench, clock: Clock) -> None:
+    from tests.worker.test_main import working
+
+    store = await bench.model()
+    async with working(bench, lease_seconds=1):
+        await store.log.append(labelled(32))
+        for jump in (HOUR, -HOUR):
+            clock.set_by = jump
+            await asyncio.sleep(1.2)
+        assert await store.connection.redis.get(store.keys.epoch) == b"1"
+        assert await store.connection.redis.exists(store.keys.lease)

@@ -1,0 +1,222 @@
+"""Edits of random networks, in any order: the spec builds what the edit made, and an edit that says so keeps the function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftline.errors import InvalidInput
+from driftline.networks.build import Served, build
+from driftline.networks.draft import Draft
+from driftline.networks.edits import EDITS, Edited, Sources, apply_all, parse_edits
+from driftline.networks.edits.activation import SwapActivation
+from driftline.spec import ModelSpec, parse
+
+ACTIVATIONS = ["relu", "gelu", "tanh", "prelu", "elu", "silu"]
+FACTORY = "tests.networks.factories:convolved"
+
+
+@st.composite
+def stacks(draw: st.DrawFn, is_image: bool) -> list[dict[str, Any]]:
+    """Layers of a small network."""
+    layers: list[dict[str, Any]] = []
+    for _ in range(draw(st.integers(0, 2)) if is_image else 0):
+        layers.append(
+            {"type": "conv2d", "channels": draw(st.integers(1, 4)), "kernel": draw(st.sampled_from([1, 2, 3]))}
+        )
+        layers += draw(followers())
+    if is_image and layers:
+        layers += draw(st.sampled_from([[{"type": "max_pool"}], [{"type": "average_pool"}], []]))
+    if is_image:
+        layers.append({"type": "flatten"})
+    for _ in range(draw(st.integers(0, 3))):
+        layers.append({"type": "linear", "features": draw(st.integers(1, 6)), "bias": draw(st.booleans())})
+        layers += draw(followers())
+    return layers
+
+
+@st.composite
+def followers(draw: st.DrawFn) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [{"type": "batch_norm"}] if draw(st.booleans()) else []
+    return found + draw(st.sampled_from([[], *([{"type": name}] for name in ACTIVATIONS), [{"type": "dropout"}]]))
+
+
+INPUTS: dict[str, Any] = {
+    "row": {"shape": [5]},
+    "image": {"shape": [4, 4]},
+    "channels": {"shape": [2, 4, 4]},
+    "named": {"user": {"shape": [2]}, "item": {"shape": [3]}},
+}
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Edited:
+    """A model whose weights and running statistics are those of one that has learned."""
+    kind = draw(st.sampled_from(sorted(INPUTS)))
+    network: dict[str, Any] = {"layers": draw(stacks(kind in ("image", "channels")))}
+    if kind == "channels" and draw(st.booleans()):
+        network = {"factory": FACTORY}
+    classes = draw(st.sampled_from([None, ["a", "b", "c"], "open"]))
+    found = parse(
+        ModelSpec,
+        {
+            "name": "m",
+            "task": "classification" if classes else "regression",
+            "inputs": INPUTS[kind],
+            "network": network,
+            **({"classes": classes} if classes else {}),
+        },
+    )
+    known: list[int | str] = ["a", "b", "c"] if classes else []
+    module = build(found, known, factories=[FACTORY], seed=draw(st.integers(0, 99)))
+    disturb(module)
+    return Edited(found, known, module)
+
+
+@torch.no_grad()
+def disturb(module: Served) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for name, value in module.state_dict().items():
+        if value.dim() and name.startswith(("network.", "output.")):
+            noise = torch.rand(value.shape, generator=generator)
+            value.add_(noise if name.endswith("running_var") else 0.4 * (noise - 0.5))
+
+
+def rows(edited: Edited) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn((5, *tensor.shape), generator=generator) for name, tensor in edited.spec.tensors.items()}
+
+
+def names(edited: Edited) -> list[str]:
+    return Draft(edited.spec, edited.classes, edited.module, Sources()).structure.names
+
+
+def two(edited: Edited, draw: Callable[[Any], Any]) -> list[str]:
+    found = names(edited)
+    at = draw(st.integers(0, max(0, len(found) - 2)))
+    return found[at : at + 2]
+
+
+@st.composite
+def edits(draw: st.DrawFn, model: Edited) -> dict[str, Any]:
+    """An edit with names that the model has; it need not fit."""
+    found = names(model) or ["none"]
+    layer = draw(st.sampled_from(found))
+    layers = draw(st.one_of(st.none(), st.lists(st.sampled_from(found), min_size=1, max_size=2)))
+    kind = draw(st.sampled_from(sorted(EDITS.parts)))
+    new = draw(
+        st.sampled_from(
+            [
+                {"type": "linear", "features": draw(st.integers(1, 6))},
+                {"type": "conv2d", "channels": draw(st.integers(1, 4)), "kernel": draw(st.sampled_from([1, 2, 3]))},
+                *({"type": name} for name in ("batch_norm", "dropout", "prelu", "relu", "layer_norm")),
+            ]
+        )
+    )
+    parameters: dict[str, dict[str, Any]] = {
+        "activation": {
+            "to": draw(st.sampled_from(ACTIVATIONS)),
+            "layer": draw(st.sampled_from([None, layer])),
+            "blend": draw(st.sampled_from([None, 10])),
+        },
+        "adapter": {"rank": draw(st.integers(1, 2)), "layers": layers},
+        "add_classes": {"classes": draw(st.lists(st.sampled_from(["d", "e", 1]), min_size=1, max_size=2, unique=True))},
+        "average": {"versions": [1, 2]},
+        "concatenate": {"branch": [{"type": "flatten"}, {"type": "linear", "features": draw(st.integers(1, 3))}]},
+        "freeze": {"layers": layers},
+        "insert": {"after": draw(st.sampled_from([None, layer])), "layer": new},
+        "merge": {"layers": two(model, draw) if len(found) > 1 else [layer, layer]},
+        "merge_adapters": {},
+        "merge_units": {"layer": layer},
+        "prune": {"layer": layer, "fraction": draw(st.sampled_from([0.3, 0.6]))},
+        "reinitialise": {"layers": layers, "units": draw(st.sampled_from([None, "dead"]))},
+        "remove": {"layer": layer},
+        "remove_classes": {"classes": [draw(st.sampled_from(["a", "b", "d"]))]},
+        "replace_head": {},
+        "shrink_and_perturb": {"layers": layers},
+        "unfreeze": {"layers": layers},
+        "widen": {"layer": layer, "features": draw(st.integers(2, 9))},
+    }
+    assert parameters.keys() == EDITS.parts.keys()
+    return {"type": kind, **parameters[kind]}
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=20, derandomize=True)
+def test_edits_in_any_order(data: st.DataObject) -> None:
+    start = now = data.draw(models())
+    sources = Sources(inputs=rows(start))
+    done = []
+    for _ in range(data.draw(st.integers(1, 5))):
+        edit = data.draw(edits(now))
+        state = {name: value.clone() for name, value in now.module.state_dict().items()}
+        try:
+            after = apply_all(parse_edits([edit]), now, sources)
+        except InvalidInput as error:
+            assert error.message.startswith(f"edits.0 ({edit['type']}): ")
+            continue
+        finally:
+            assert all(torch.equal(value, state[name]) for name, value in now.module.state_dict().items())
+        check_spec(after)
+        check_function(now, after)
+        check_kept(now, after)
+        now = after
+        done.append(edit)
+    together = apply_all(parse_edits(done), start, sources)
+    assert together.spec == now.spec and together.classes == now.classes
+    assert torch.equal(together.module(rows(now)), now.module(rows(now)))
+    check_kept(start, together)
+
+
+def check_spec(after: Edited) -> None:
+    """The spec, read anew, builds the module."""
+    read = parse(ModelSpec, after.spec.model_dump(mode="json"))
+    assert read == after.spec
+    rebuilt = build(read, after.classes, factories=[FACTORY], seed=7)
+    shapes, made = ({name: v.shape for name, v in m.state_dict().items()} for m in (rebuilt, after.module))
+    assert list(shapes.items()) == list(made.items())
+    trained, said = ({name: p.requires_grad for name, p in m.named_parameters()} for m in (rebuilt, after.module))
+    assert trained == said
+    rebuilt.load_state_dict(after.module.state_dict())
+    assert torch.equal(rebuilt(rows(after)), after.module(rows(after)))
+
+
+def check_function(before: Edited, after: Edited) -> None:
+    outputs, earlier = after.module(rows(after)), before.module(rows(before))
+    assert torch.isfinite(outputs).all()
+    if after.keeps_function:
+        assert torch.allclose(outputs[:, : earlier.shape[1]], earlier, atol=1e-5, rtol=1e-5)
+
+
+def check_kept(before: Edited, after: Edited) -> None:
+    """What is kept has a place in both."""
+    old, new = (dict(edited.module.named_parameters()) for edited in (before, after))
+    with torch.no_grad():
+        for kept in after.kept:
+            kept.copy(old[kept.old], new[kept.new].clone())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_blend_goes_over_into_the_new_activation(seed: int) -> None:
+    found = parse(
+        ModelSpec,
+        {
+            "name": "m",
+            "task": "regression",
+            "inputs": {"shape": [3]},
+            "network": {"layers": [{"type": "linear", "features": 4}, {"type": "relu"}]},
+        },
+    )
+    before = Edited(found, [], build(found, [], seed=seed))
+    blended = SwapActivation(to="tanh", blend=4).apply(found, [], before.module).module
+    target = SwapActivation(to="tanh").apply(found, [], before.module).module
+    data, apart = rows(before), []
+    for _ in range(5):
+        apart.append((blended.eval()(data) - target(data)).abs().max().item())
+        blended.train()(data)
+    assert apart == sorted(apart, reverse=True) and apart[0] > 0 and apart[-1] == 0

@@ -1,0 +1,86 @@
+"""The gate's modes from end to end of a trainer: what waits for an admin, and what a canary must show."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from driftline.records import Answer, Command, Item
+from tests.worker.conftest import Bench, labelled
+from tests.worker.test_trainer import add, offset_is, running
+from worker.model_store import ModelStore
+
+pytestmark = pytest.mark.anyio
+
+HALF = bytes(8)
+
+
+def answered(items: list[Item], version: int, route: str, is_right: bool) -> list[Item]:
+    return [
+        Item(f"{route}-{i.id}", i.inputs, i.label, route=route, answer=Answer(version, i.label ^ (not is_right), HALF))  # type: ignore[arg-type, operator]
+        for i in items
+    ]
+
+
+async def until_version(store: ModelStore, version: int) -> None:
+    async with asyncio.timeout(20):
+        while (await store.history.head()).version < version:
+            await asyncio.sleep(0.02)
+
+
+async def test_under_a_manual_gate_labels_wait_visibly_until_they_are_promoted(bench: Bench) -> None:
+    store = await bench.model(recipe={"gate": {"mode": "manual"}})
+    async with running(bench, store) as trainer:
+        await add(store, trainer, labelled(100))
+        await offset_is(store, 100)
+        await asyncio.sleep(0.3)
+        head = await store.history.head()
+        assert (head.version, head.learned) == (1, 100) and await store.history.covering(100) is None
+        await add(store, trainer, [Command("p", "promote")])
+        await until_version(store, 2)
+        assert await store.history.covering(100) == 2
+        assert (await store.history.version(2)).reason == "promoted by an admin"
+
+
+async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_crash(bench: Bench) -> None:
+    store = await bench.model(recipe={"gate": {"mode": "manual"}})
+    await store.log.append(labelled(200))
+    job = f"{store.uid}-1"
+    retrain = {"recipe": {}, "edits": [{"type": "activation", "to": "gelu"}], "epochs": 2, "reason": ""}
+    async with running(bench, store) as trainer:
+        await add(store, trainer, [Command(job, "retrain", retrain)])
+        async with asyncio.timeout(20):
+            while (found := await store.history.job(job)) is None or found.progress < 1:
+                await asyncio.sleep(0.02)
+        assert found.state == "running" and (await store.history.head()).version == 1
+        await add(store, trainer, [Command("p", "promote")])
+        await until_version(store, 2)
+        digest = trainer.learner.digest()
+    found = await store.history.job(job)
+    assert found is not None and (found.state, found.promoted, found.version) == ("succeeded", True, 2)
+    assert "gelu" in str((await store.spec())["network"])
+    again = await bench.trainer(store)
+    await again.recover()
+    assert again.learner.digest() == digest and again.learner.probation is not None
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_a_canary_goes_live_or_goes(bench: Bench, is_right: bool) -> None:
+    store = await bench.model(recipe={"gate": {"mode": "canary", "labels": 20, "share": 0.25}})
+    async with running(bench, store) as trainer:
+        await add(store, trainer, labelled(64))
+        async with asyncio.timeout(20):
+            while (canary := (await store.history.head()).canary) is None:
+                await asyncio.sleep(0.02)
+        assert canary.share == 0.25 and (await store.history.head()).version == 1
+        live = answered(labelled(30, first=500), 1, "live", is_right=not is_right)
+        await add(store, trainer, live + answered(labelled(30, first=600), canary.version, "canary", is_right))
+        await offset_is(store, 124)
+        head = await store.history.head()
+        assert head.version == (canary.version if is_right else 1) and head.newest >= canary.version
+        assert head.canary is None or head.canary.version > canary.version
+        assert trainer.head == head
+    again = await bench.trainer(store)
+    await again.recover()
+    assert again.head.version == head.version
