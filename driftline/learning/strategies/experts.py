@@ -103,6 +103,7 @@ class ExpertsMethod(Method):
 
     def take_over(self, other: Method, memory: Memory) -> None:
         if not isinstance(other, ExpertsMethod):
+            self.mixture.mixture.rely_on_network()
             self._play(memory.examples)
             return
         from driftline.learning.experts.mixture import MixtureLearner

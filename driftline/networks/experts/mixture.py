@@ -120,6 +120,11 @@ class Mixture(nn.Module):
         """What each set of weights makes of a trace: log-probabilities ``[batch, sets, classes]``."""
         return torch.matmul(self.weights, trace[:, :-1]).log_softmax(2)
 
+    def rely_on_network(self) -> None:
+        """Answers as the network does alone, until others have shown that they do better: it was trained elsewhere."""
+        self.weights.zero_()
+        self.weights[:, -1] = 1
+
     def add_classes(self, count: int) -> None:
         """Makes room for ``count`` more classes. Where a learner holds the mixture, call the learner's instead."""
         for member in (self.ridge, self.bank, self.neighbours, self.labels):
