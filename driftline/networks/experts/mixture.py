@@ -15,7 +15,7 @@ from driftline.networks.experts.ridge import Ridge
 
 FLOOR = -8.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
-RATES = (0.003, 0.01, 0.03)
+RATES = (0.003, 0.01, 0.03, 0.1)
 # The weight at the start of a strong, a usual and a weak member.
 STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 WINDOW_NUMBERS = 2**18
