@@ -312,6 +312,11 @@ def versions(model: str) -> Call:
     return Call("GET", _path(model, "versions"), result="versions")
 
 
+def version(model: str, number: int) -> Call:
+    """One kept version, with the report of the retrain that it came of."""
+    return Call("GET", _path(model, "versions", str(number)))
+
+
 def rollback(model: str, version: int) -> Call:
     """Publish an older version's weights as the next version."""
     return _post(_path(model, "rollback"), {"version": version})

@@ -165,6 +165,10 @@ class Client:
         """The history of a model."""
         return cast(list[dict[str, Any]], self._send(calls.versions(model)))
 
+    def version(self, model: str, number: int) -> dict[str, Any]:
+        """One kept version, with the report of the retrain that it came of."""
+        return cast(dict[str, Any], self._send(calls.version(model, number)))
+
     def rollback(self, model: str, version: int) -> dict[str, Any]:
         """Publish an older version's weights as the next version."""
         return cast(dict[str, Any], self._send(calls.rollback(model, version)))
@@ -328,6 +332,10 @@ class AsyncClient:
     async def versions(self, model: str) -> list[dict[str, Any]]:
         """The history of a model."""
         return cast(list[dict[str, Any]], await self._send(calls.versions(model)))
+
+    async def version(self, model: str, number: int) -> dict[str, Any]:
+        """One kept version, with the report of the retrain that it came of."""
+        return cast(dict[str, Any], await self._send(calls.version(model, number)))
 
     async def rollback(self, model: str, version: int) -> dict[str, Any]:
         """Publish an older version's weights as the next version."""

@@ -119,6 +119,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, str, Any]]] =
     ("job", ("u-1",), {}, ("GET", "/v1/jobs/u-1", None)),
     ("cancel_job", ("u-1",), {}, ("DELETE", "/v1/jobs/u-1", None)),
     ("rollback", ("m", 3), {}, ("POST", "/v1/models/m/rollback", {"version": 3})),
+    ("version", ("m", 3), {}, ("GET", "/v1/models/m/versions/3", None)),
     ("promote", ("m",), {}, ("POST", "/v1/models/m/promote", {})),
     ("pause", ("m",), {}, ("POST", "/v1/models/m/pause", {})),
     ("resume", ("m",), {}, ("POST", "/v1/models/m/resume", {})),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,13 +61,39 @@ def job(
         if is_waiting:
             _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
         else:
-            print_fields(client.job(identifier), as_json)
+            _print(client.job(identifier), as_json)
 
 
 def _finish(identifier: str, job: Job, as_json: bool) -> None:
-    print_fields({"id": identifier, **job}, as_json)
+    _print({"id": identifier, **job}, as_json)
     if job["state"] != "succeeded":
         raise typer.Exit(1)
+
+
+def _print(job: Mapping[str, Any], as_json: bool) -> None:
+    """A job; what its report measures stands side by side, before and after."""
+    report = job.get("report") or {}
+    if as_json or "before" not in report:
+        print_fields(job, as_json)
+        return
+    before, after = dict(_measures(report.pop("before"))), dict(_measures(report.pop("after")))
+    print_fields(job, as_json)
+    rows = [
+        {"measure": name, "before": before.get(name), "after": after.get(name)}
+        for name in dict.fromkeys([*before, *after])
+    ]
+    print_table(rows, ("measure", "before", "after"), as_json, empty="")
+
+
+def _measures(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers in a measurement, by their path; of a class its recall."""
+    for name, part in value.items():
+        if isinstance(part, dict):
+            yield from _measures(part, f"{where}{name} ")
+        elif name == "classes":
+            yield from ((f"{where}recall of {found['class']!r}", found["recall"]) for found in part)
+        else:
+            yield f"{where}{name}", part
 
 
 def versions(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:

@@ -67,8 +67,12 @@ class Retraining:
 
     def observe(self, examples: Examples) -> None:
         """Notes what the stream learns meanwhile; the newest are kept."""
-        both = self.arrived.joined(examples)
-        self.arrived = both.take(slice(max(0, len(both) - MOST_ARRIVED), len(both)))
+        self.arrived = _last(self.arrived.joined(examples), MOST_ARRIVED)
+
+    def newest(self, count: int) -> Examples:
+        """The newest that were learned, here or by the stream meanwhile; ``count`` at most."""
+        both = _last(self.examples, count).joined(_last(self.arrived, count))
+        return _last(both, count)
 
     def catch_up(self) -> None:
         """Makes the updates that are left, and goes once through what has arrived."""
@@ -99,3 +103,7 @@ class Retraining:
         found.arrived = Examples.from_tensors(part(tensors, "arrived"))
         found.total, found.done = data["total"], data["done"]
         return found
+
+
+def _last(examples: Examples, count: int) -> Examples:
+    return examples.take(slice(max(0, len(examples) - count), len(examples)))

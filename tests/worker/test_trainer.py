@@ -140,6 +140,8 @@ async def test_a_job_changes_the_network_only_when_it_is_promoted(bench: Bench) 
     assert done is not None and (done.state, done.promoted) == ("succeeded", True), done
     spec = await store.spec()
     assert "gelu" in json.dumps(spec["network"])
+    assert done.version is not None and (await store.history.version(done.version)).report == done.report
+    assert done.report is not None and done.report["after"]["latest"]["accuracy"] > 0.8
     await store.log.append([Command(f"{store.uid}-harmful", "retrain", harmful), *labelled(1500, first=400)])
     await bench.train(store)
     done = await store.history.job(f"{store.uid}-harmful")
