@@ -286,13 +286,15 @@ def retrain(
     edits: Iterable[Mapping[str, Any]] | None,
     epochs: int | None,
     reason: str | None,
+    is_dry_run: bool = False,
 ) -> Call:
-    """Train again over the log, beside the model that goes on."""
+    """Train again over the log, beside the model that goes on; or say what that would give."""
     body = {
         "recipe": recipe,
         "edits": None if edits is None else list(edits),
         "epochs": epochs,
         "reason": reason,
+        "dry_run": is_dry_run or None,
     }
     return _post(_path(model, "retrain"), {name: value for name, value in body.items() if value is not None})
 

@@ -153,6 +153,17 @@ class Client:
         """Train again over the log, beside the model that goes on; gives the job's id."""
         return cast(str, self._send(calls.retrain(model, recipe, edits, epochs, reason))["job_id"])
 
+    def retrain_dry_run(
+        self,
+        model: str,
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        edits: Iterable[Mapping[str, Any]] | None = None,
+        epochs: int | None = None,
+    ) -> dict[str, Any]:
+        """What a retrain would give and cost, before and after; nothing is begun."""
+        return cast(dict[str, Any], self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True)))
+
     def job(self, identifier: str) -> Job:
         """A retrain's state."""
         return cast(Job, self._send(calls.job(identifier)))
@@ -320,6 +331,19 @@ class AsyncClient:
     ) -> str:
         """Train again over the log, beside the model that goes on; gives the job's id."""
         return cast(str, (await self._send(calls.retrain(model, recipe, edits, epochs, reason)))["job_id"])
+
+    async def retrain_dry_run(
+        self,
+        model: str,
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        edits: Iterable[Mapping[str, Any]] | None = None,
+        epochs: int | None = None,
+    ) -> dict[str, Any]:
+        """What a retrain would give and cost, before and after; nothing is begun."""
+        return cast(
+            dict[str, Any], await self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True))
+        )
 
     async def job(self, identifier: str) -> Job:
         """A retrain's state."""

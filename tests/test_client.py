@@ -155,6 +155,12 @@ def test_a_retrain_sends_what_is_given_and_gives_the_job(server: Server, client:
     assert server.last[2] == {"recipe": {"batch_size": 8}, "edits": edits, "epochs": 2, "reason": "wider"}
 
 
+def test_a_dry_run_of_a_retrain_gives_what_it_would_do(server: Server, client: Any) -> None:
+    server.answers = [(200, {"before": {}, "after": {}})]
+    assert client.retrain_dry_run("m", epochs=2) == {"before": {}, "after": {}}
+    assert server.last == ("POST", "/v1/models/m/retrain", {"epochs": 2, "dry_run": True})
+
+
 @pytest.mark.parametrize("as_path", [True, False])
 def test_weights_go_beside_the_spec(server: Server, client: Any, tmp_path: Path, as_path: bool) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"\x00weights\xff")

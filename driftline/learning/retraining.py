@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
+from driftline.learning.recipes import examples_an_update
 from driftline.learning.state import named, part
 from driftline.learning.trainee import Trainee
 from driftline.networks.build import Served, build
@@ -45,8 +46,8 @@ class Retraining:
 
     @property
     def batch_size(self) -> int:
-        """Examples an update: more than a step of the stream takes, since a job has all of them at once."""
-        return 2 * self.trainee.spec.recipe.batch_size
+        """Examples an update."""
+        return examples_an_update(self.trainee.spec)
 
     @property
     def is_done(self) -> bool:

@@ -195,7 +195,11 @@ MLP = {"preset": "mlp", "hidden": [3]}
         ({"type": "prune", "layer": "linear1", "units": [0, 1, 2]}, {}, "at least one goes, one stays"),
         ({"type": "prune", "layer": "linear1", "fraction": 0.1}, {}, "at least one goes, one stays"),
         ({"type": "merge_units", "layer": "linear1"}, {}, "no two units of 'linear1' have the same weights"),
-        ({"type": "merge", "layers": ["linear1", "relu1"]}, {}, "a Linear and a Tanh do not make one layer"),
+        (
+            {"type": "merge", "layers": ["linear1", "relu1"]},
+            {},
+            "'linear1', a Linear, and 'relu1', a Tanh, do not make one layer",
+        ),
         ({"type": "merge", "layers": ["relu1", "linear1"]}, {}, "'linear1' does not stand right behind 'relu1'"),
         ({"type": "merge", "layers": ["linear1", "linear1"]}, {}, "does not stand right behind"),
         ({"type": "remove", "layer": "linear1"}, {}, "the shapes do not meet: output.weight is [2, 3]"),
