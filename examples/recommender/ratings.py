@@ -72,6 +72,7 @@ def run(rows: np.ndarray, learned: int, new: int, tested: int, epochs: int) -> l
             {"type": "grow_embedding", "layer": layer, "count": grown[name] + 1}
             for name, layers in {"user": ("users", "user_bias"), "item": ("items", "item_bias")}.items()
             for layer in layers
+            if grown[name] > counts[name]
         ],
     }
     with up(DRIFTLINE_FACTORIES=FACTORY) as url, Client(url, timeout=120) as client:
