@@ -25,7 +25,7 @@ def part(inputs: Any, rows: slice) -> Any:
 
 
 def slices(count: int) -> list[slice]:
-    return [slice(first, first + ROWS_A_REQUEST) for first in range(0, count, ROWS_A_REQUEST)]
+    return [slice(first, min(first + ROWS_A_REQUEST, count)) for first in range(0, count, ROWS_A_REQUEST)]
 
 
 def answers(client: Client, model: str, inputs: Any, count: int) -> np.ndarray:
@@ -59,11 +59,21 @@ def pull(client: Client, model: str, lever: Mapping[str, Any], epochs: int) -> d
     }
 
 
-def parameters(client: Client, model: str, factories: Sequence[str] = ()) -> int:
-    """How many numbers the live network learns, or has kept frozen."""
+def roll_back(client: Client, model: str, version: int) -> int:
+    """Takes everything since ``version`` back; gives the number under which it answers again."""
+    before = client.model(model)["version"]
+    client.rollback(model, version)
+    while (now := client.predict(model, example(client, model))["version"]) <= before:
+        time.sleep(0.05)
+    return now
+
+
+def parameters(client: Client, model: str, factories: Sequence[str] = (), *, only_trained: bool = False) -> int:
+    """How many numbers the live network has, or how many of them are trained."""
     spec = parse(ModelSpec, client.model(model)["spec"])
     built = build(spec, spec.known_classes(), factories=factories)
-    return sum(parameter.numel() for parameter in (*built.network.parameters(), *built.output.parameters()))
+    both = (*built.network.parameters(), *built.output.parameters())
+    return sum(parameter.numel() for parameter in both if parameter.requires_grad or not only_trained)
 
 
 def example(client: Client, model: str) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from driftline.client import Client
 from driftline.temporary import up
-from examples.live import Load, answers, parameters, pull, show, teach
+from examples.live import Load, answers, parameters, pull, roll_back, show, teach
 
 MODEL = "fashion"
 USUAL_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -101,11 +101,11 @@ def run(
                         "before": before,
                         "after": after,
                         "promoted": done["promoted"],
-                        "seconds": round(done["seconds"], 1),
+                        "seconds": f"{done['seconds']:.1f}",
                         "parameters": count,
                     }
                 )
-                client.rollback(MODEL, base)
+                base = roll_back(client, MODEL, base)
                 client.change_recipe(MODEL, {"loss": recipe["loss"], "optimizer": OPTIMIZER})
         print(load)
         assert load.failed == 0
