@@ -69,6 +69,7 @@ def models(draw: st.DrawFn) -> Edited:
             "task": "classification" if classes else "regression",
             "inputs": INPUTS[kind],
             "network": network,
+            "recipe": {"strategy": "replay"},
             **({"classes": classes} if classes else {}),
         },
     )

@@ -126,7 +126,8 @@ def test_more_classes_leave_the_old_logits_as_they_are(
 
 
 def test_a_new_class_starts_as_an_unlikely_one_and_the_first_of_all_start_level() -> None:
-    after = edited(model(classes=["a", "b"]), {"type": "add_classes", "classes": ["c"]})
+    alone = {"strategy": "replay"}
+    after = edited(model(classes=["a", "b"], recipe=alone), {"type": "add_classes", "classes": ["c"]})
     assert after.module.predict(rows())[:, 2].max().item() < 0.05
     first = edited(model(classes="open"), {"type": "add_classes", "classes": ["a", "b"]})
     assert first.module(rows()).unique().tolist() == [0.0]
