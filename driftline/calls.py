@@ -286,13 +286,15 @@ def retrain(
     edits: Iterable[Mapping[str, Any]] | None,
     epochs: int | None,
     reason: str | None,
+    is_dry_run: bool = False,
 ) -> Call:
-    """Train again over the log, beside the model that goes on."""
+    """Train again over the log, beside the model that goes on; or say what that would give."""
     body = {
         "recipe": recipe,
         "edits": None if edits is None else list(edits),
         "epochs": epochs,
         "reason": reason,
+        "dry_run": is_dry_run or None,
     }
     return _post(_path(model, "retrain"), {name: value for name, value in body.items() if value is not None})
 
@@ -310,6 +312,11 @@ def cancel_job(identifier: str) -> Call:
 def versions(model: str) -> Call:
     """The history of a model."""
     return Call("GET", _path(model, "versions"), result="versions")
+
+
+def version(model: str, number: int) -> Call:
+    """One kept version, with the report of the retrain that it came of."""
+    return Call("GET", _path(model, "versions", str(number)))
 
 
 def rollback(model: str, version: int) -> Call:

@@ -153,6 +153,17 @@ class Client:
         """Train again over the log, beside the model that goes on; gives the job's id."""
         return cast(str, self._send(calls.retrain(model, recipe, edits, epochs, reason))["job_id"])
 
+    def retrain_dry_run(
+        self,
+        model: str,
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        edits: Iterable[Mapping[str, Any]] | None = None,
+        epochs: int | None = None,
+    ) -> dict[str, Any]:
+        """What a retrain would give and cost, before and after; nothing is begun."""
+        return cast(dict[str, Any], self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True)))
+
     def job(self, identifier: str) -> Job:
         """A retrain's state."""
         return cast(Job, self._send(calls.job(identifier)))
@@ -164,6 +175,10 @@ class Client:
     def versions(self, model: str) -> list[dict[str, Any]]:
         """The history of a model."""
         return cast(list[dict[str, Any]], self._send(calls.versions(model)))
+
+    def version(self, model: str, number: int) -> dict[str, Any]:
+        """One kept version, with the report of the retrain that it came of."""
+        return cast(dict[str, Any], self._send(calls.version(model, number)))
 
     def rollback(self, model: str, version: int) -> dict[str, Any]:
         """Publish an older version's weights as the next version."""
@@ -317,6 +332,19 @@ class AsyncClient:
         """Train again over the log, beside the model that goes on; gives the job's id."""
         return cast(str, (await self._send(calls.retrain(model, recipe, edits, epochs, reason)))["job_id"])
 
+    async def retrain_dry_run(
+        self,
+        model: str,
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        edits: Iterable[Mapping[str, Any]] | None = None,
+        epochs: int | None = None,
+    ) -> dict[str, Any]:
+        """What a retrain would give and cost, before and after; nothing is begun."""
+        return cast(
+            dict[str, Any], await self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True))
+        )
+
     async def job(self, identifier: str) -> Job:
         """A retrain's state."""
         return cast(Job, await self._send(calls.job(identifier)))
@@ -328,6 +356,10 @@ class AsyncClient:
     async def versions(self, model: str) -> list[dict[str, Any]]:
         """The history of a model."""
         return cast(list[dict[str, Any]], await self._send(calls.versions(model)))
+
+    async def version(self, model: str, number: int) -> dict[str, Any]:
+        """One kept version, with the report of the retrain that it came of."""
+        return cast(dict[str, Any], await self._send(calls.version(model, number)))
 
     async def rollback(self, model: str, version: int) -> dict[str, Any]:
         """Publish an older version's weights as the next version."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from driftline.errors import CorruptData
 from driftline.learning.learner import Learner, State
 from driftline.networks import bundle
+from driftline.networks.build import build
+from driftline.networks.edits import Edited
+from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.head import Checkpoint, Version
 
@@ -72,6 +75,14 @@ class Publisher:
         if manifest.model != self.uid:
             raise CorruptData(f"the manifest {digest} belongs to another model", code="artifact_damaged", sha256=digest)
         return manifest, State(tensors, manifest.data)
+
+    def restored(self, digest: str, factories: Collection[str]) -> Edited:
+        """The model of a version, as it was written."""
+        manifest, state = self.read(digest)
+        spec = parse(ModelSpec, manifest.spec)
+        module = build(spec, manifest.classes, factories=factories, seed=0)
+        bundle.load(module, state.tensors)
+        return Edited(spec, manifest.classes, module)
 
     def files(self, digest: str) -> set[str]:
         """The blobs that a manifest keeps: itself, and its files."""

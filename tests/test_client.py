@@ -119,6 +119,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, str, Any]]] =
     ("job", ("u-1",), {}, ("GET", "/v1/jobs/u-1", None)),
     ("cancel_job", ("u-1",), {}, ("DELETE", "/v1/jobs/u-1", None)),
     ("rollback", ("m", 3), {}, ("POST", "/v1/models/m/rollback", {"version": 3})),
+    ("version", ("m", 3), {}, ("GET", "/v1/models/m/versions/3", None)),
     ("promote", ("m",), {}, ("POST", "/v1/models/m/promote", {})),
     ("pause", ("m",), {}, ("POST", "/v1/models/m/pause", {})),
     ("resume", ("m",), {}, ("POST", "/v1/models/m/resume", {})),
@@ -152,6 +153,12 @@ def test_a_retrain_sends_what_is_given_and_gives_the_job(server: Server, client:
     edits = [{"type": "widen", "layer": "linear1", "features": 64}]
     assert client.retrain("m", recipe={"batch_size": 8}, edits=edits, epochs=2, reason="wider") == "u-2"
     assert server.last[2] == {"recipe": {"batch_size": 8}, "edits": edits, "epochs": 2, "reason": "wider"}
+
+
+def test_a_dry_run_of_a_retrain_gives_what_it_would_do(server: Server, client: Any) -> None:
+    server.answers = [(200, {"before": {}, "after": {}})]
+    assert client.retrain_dry_run("m", epochs=2) == {"before": {}, "after": {}}
+    assert server.last == ("POST", "/v1/models/m/retrain", {"epochs": 2, "dry_run": True})
 
 
 @pytest.mark.parametrize("as_path", [True, False])

@@ -8,6 +8,7 @@ import math
 import torch
 
 from driftline.learning.learner import Learner
+from driftline.learning.strategies import STRATEGIES
 from driftline.publisher import Position, Publisher
 from driftline.records import Plan
 from driftline.spec import ModelSpec, parse
@@ -71,6 +72,7 @@ class Versions:
     def constant(self, probability: float, spec: ModelSpec | None = None) -> Learner:
         """A learner that gives the last of its classes this probability, whatever the input."""
         spec = spec or self.spec
+        spec = spec.changed(recipe=spec.recipe.model_copy(update={"strategy": STRATEGIES.parse("replay")}))
         learner = Learner.create(spec, seed=1)
         with torch.no_grad():
             output = learner.champion.output

@@ -71,9 +71,8 @@ def _promote(learner: Learner, plan: Plan) -> Effect:
     if plan.finish is None:
         learner.promote(plan.version)
         return Effect(publish=reason, needs_checkpoint=True)
-    told = learner.retraining.report() if learner.retraining is not None else {}
     learner.finish(plan.version, is_promoted=True)
-    job = Job(plan.finish, "succeeded", 1.0, True, report={"reason": reason, **told})
+    job = Job(plan.finish, "succeeded", 1.0, True, report={"reason": reason})
     return Effect(jobs=[job], publish=reason, is_new_spec=True, needs_checkpoint=True)
 
 

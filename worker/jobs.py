@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from driftline.failpoints import reach
-from driftline.learning.learner import Outcome
+from driftline.learning.gate import Decision
+from driftline.learning.learner import Learner, Outcome
 from driftline.learning.losses.custom import LossFailed
+from driftline.learning.report import Examination
 from driftline.learning.retraining import Retraining
 from driftline.networks.functions import told
 from driftline.records import Command, Plan
@@ -44,7 +49,7 @@ async def slice_of(trainer: Trainer) -> bool:
             retraining.is_waiting = True
             await trainer.store.history.report_progress(retraining.job, 1.0)
         elif retraining.is_done:
-            await _finish(trainer, retraining)
+            await _finish(trainer, retraining.job)
         else:
             await trainer.store.history.report_progress(retraining.job, retraining.progress)
     except _Failed as failure:
@@ -80,24 +85,39 @@ def _guarded(function: Callable[[], T]) -> T:
         raise _Failed(error) from error
 
 
-async def _finish(trainer: Trainer, retraining: Retraining) -> None:
+async def _finish(trainer: Trainer, job: str) -> None:
     """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
-    job = retraining.job
+    number = trainer.head.newest + 1
     try:
-        number = trainer.head.newest + 1
-        outcome = await trainer.compute(_guarded, lambda: trainer.learner.finish(number))
+        outcome, report = await trainer.compute(_guarded, lambda: _examined(trainer.learner, number))
     except _Failed:
         await trainer.recover()
         raise
     reach("job.finished")
     decision = outcome.decision
     assert decision is not None
-    report = {"reason": decision.reason, "scores": dict(decision.scores), **retraining.report()}
     done = Job(job, "succeeded", 1.0, decision.promoted, report=report)
     await trainer.commit(
         Plan(finish=job, version=number), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
     )
     await trainer.checkpoint()
+
+
+def _examined(learner: Learner, number: int) -> tuple[Outcome, dict[str, Any]]:
+    """Finishes the job, and looks at what is served before and behind that: recovery repeats only the former."""
+    examination = Examination(learner)
+    outcome = learner.finish(number)
+    assert outcome.decision is not None
+    return outcome, examination.report(outcome.decision)
+
+
+def reported(effect: Effect, examination: Examination) -> Effect:
+    """The effect of a promotion that ends a job, with the job's whole report."""
+    jobs = [
+        msgspec.structs.replace(job, report=examination.report(Decision(True, (job.report or {})["reason"])))
+        for job in effect.jobs
+    ]
+    return dataclasses.replace(effect, jobs=jobs)
 
 
 async def _abandon(trainer: Trainer, job: str, reason: str) -> None:

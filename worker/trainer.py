@@ -17,6 +17,7 @@ from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.failpoints import reach
 from driftline.learning.learner import Outcome
 from driftline.learning.pace import updates_for
+from driftline.learning.report import Examination
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
 from driftline.store.backlog import RESTORE
@@ -232,7 +233,10 @@ class Trainer:
             await jobs.cancel_waiting(self, command.arguments["job"])
         plan = Plan(command=n, version=self.head.newest + 1, finish=jobs.waiting(self, command))
         try:
+            examination = await self.compute(Examination, self.learner) if plan.finish else None
             effect = await carry_out(self.store, self.learner, command, self.head.offset, plan)
+            if examination is not None:
+                effect = await self.compute(jobs.reported, effect, examination)
         except REFUSALS as error:
             await self.refuse(n, command, error.message)
             return
@@ -323,7 +327,8 @@ class Trainer:
         arguments = (self.learner, head.newest + 1, head.version, at, reason, scores, is_canary)
         version = await self._insist(lambda: self.compute(self.store.publisher.version, *arguments))
         reach("trainer.published")
-        return version
+        ended = [job.report for job in effect.jobs if job.promoted]
+        return msgspec.structs.replace(version, report=ended[0] if ended else None)
 
     def _stand_behind(self, commit: Commit, outcome: Outcome, seconds: float) -> None:
         version, self.head = commit.version, moved(self.head, commit)

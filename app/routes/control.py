@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.openapi import example
 from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
-from driftline.learning.recipes import check_recipe, check_retrain, named_versions
+from driftline.learning.recipes import check_recipe, check_retrain, named_versions, preview
+from driftline.publisher import Publisher
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
 from driftline.store.head import Job
 
 router = APIRouter(prefix="/v1", tags=["control"])
 
+_SIZE = {"layers": [], "parameters": 9610, "trained": 9610, "bytes": 38440, "flops": 18944}
+PREVIEW = {
+    "before": _SIZE,
+    "after": _SIZE | {"parameters": 18954},
+    "keeps_function": True,
+    "training": {"examples": 480, "updates": 24, "flops": 87293952},
+}
 QUEUED = example(202, {"command": 481})
 
 
@@ -39,6 +49,7 @@ class Retrain(_Strict):
     edits: list[dict[str, Any]] = Field([], max_length=100)
     epochs: int = Field(3, ge=1, le=1000)
     reason: str = Field("", max_length=1000)
+    dry_run: bool = Field(False, description="say what it would give and cost, and begin nothing")
 
 
 class Rollback(_Strict):
@@ -50,17 +61,39 @@ class Rollback(_Strict):
 
 
 @router.post(
-    "/models/{model}/retrain", status_code=202, summary="Retrain", responses=example(202, {"job_id": "4be0c1-1f"})
+    "/models/{model}/retrain",
+    status_code=202,
+    summary="Retrain",
+    responses=example(202, {"job_id": "4be0c1-1f"}) | example(200, PREVIEW),
 )
-async def retrain(model: str, body: Retrain, services: Has) -> dict[str, Any]:
-    """Trains a copy of the learner on the kept examples, beside the stream; promoted only if the gate lets it pass."""
+async def retrain(model: str, body: Retrain, services: Has, response: Response) -> dict[str, Any]:
+    """Trains a copy of the learner on the kept examples, beside the stream; promoted only if the gate lets it pass.
+
+    With ``dry_run`` it answers 200 with the structure, size and cost before and after, and begins nothing.
+    """
     snapshot = (await services.follower.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
     check_retrain(current, snapshot.classes, body.recipe, body.edits, services.settings.factories)
     await _check_versions(services, snapshot.uid, body.recipe)
+    if body.dry_run:
+        response.status_code = 200
+        return await _previewed(services, snapshot.uid, current, body)
     job = f"{snapshot.uid}-{secrets.token_hex(6)}"
-    await _tell(services, snapshot.uid, "retrain", body.model_dump(), job)
+    await _tell(services, snapshot.uid, "retrain", body.model_dump(exclude={"dry_run"}), job)
     return {"job_id": job}
+
+
+async def _previewed(services: Services, uid: str, current: ModelSpec, body: Retrain) -> dict[str, Any]:
+    head = await services.history(uid).head()
+    examples = current.recipe.memory.size + services.settings.log_keep
+    publisher, factories = Publisher(services.artifacts, uid), services.settings.factories
+
+    def look() -> dict[str, Any]:
+        live = publisher.restored(head.manifest, factories)
+        before = dataclasses.replace(live, spec=live.spec.changed(recipe=current.recipe))
+        return preview(before, body.recipe, body.edits, body.epochs, min(head.learned, examples))
+
+    return await asyncio.to_thread(look)
 
 
 @router.get(

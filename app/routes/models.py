@@ -119,6 +119,28 @@ async def versions(model: str, services: Has) -> dict[str, Any]:
 
 
 @router.get(
+    "/{model}/versions/{version}",
+    summary="Show a version",
+    responses=example(
+        200,
+        {
+            "version": 2,
+            "parent": 1,
+            "offset": 32,
+            "created": 1.8e9,
+            "reason": "promoted: …",
+            "scores": {},
+            "report": None,
+        },
+    ),
+)
+async def show_version(model: str, version: int, services: Has) -> dict[str, Any]:
+    """One kept version; ``report`` is that of the retrain job that it came of, else null."""
+    found = await services.history(await services.catalog.uid(model)).version(version)
+    return {**_shown_version(found), "report": found.report}
+
+
+@router.get(
     "/{model}/metrics",
     summary="Metrics of a model",
     responses=example(
@@ -199,8 +221,7 @@ def shown(model: Model) -> dict[str, Any]:
 
 def _shown_version(version: Version) -> dict[str, Any]:
     shown = msgspec.to_builtins(version)
-    del shown["manifest"]
-    return {"scores": {}, **shown}
+    return {"scores": {}, **{name: value for name, value in shown.items() if name not in ("manifest", "report")}}
 
 
 async def _parse(request: Request) -> tuple[ModelSpec, bytes | None]:

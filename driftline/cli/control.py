@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +29,9 @@ def retrain(
     edits: JsonOption = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the log.")] = None,
     reason: Annotated[str | None, typer.Option(help="Kept with the job.")] = None,
+    is_dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would give and cost; begin nothing.")
+    ] = False,
     is_waiting: Wait = False,
     timeout: Timeout = 3600.0,
     url: Url = None,
@@ -37,6 +41,9 @@ def retrain(
     """Train again over the log, beside the model that goes on learning."""
     parts, changes = read_json(recipe), read_json(edits)
     with connect(url, key) as client:
+        if is_dry_run:
+            _print_preview(client.retrain_dry_run(model, recipe=parts, edits=changes, epochs=epochs), as_json)
+            return
         identifier = client.retrain(model, recipe=parts, edits=changes, epochs=epochs, reason=reason)
         if not is_waiting:
             print_fields({"job_id": identifier}, as_json)
@@ -60,13 +67,52 @@ def job(
         if is_waiting:
             _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
         else:
-            print_fields(client.job(identifier), as_json)
+            _print(client.job(identifier), as_json)
 
 
 def _finish(identifier: str, job: Job, as_json: bool) -> None:
-    print_fields({"id": identifier, **job}, as_json)
+    _print({"id": identifier, **job}, as_json)
     if job["state"] != "succeeded":
         raise typer.Exit(1)
+
+
+def _print(job: Mapping[str, Any], as_json: bool) -> None:
+    """A job; what its report measures stands side by side, before and after."""
+    report = job.get("report") or {}
+    if as_json or "before" not in report:
+        print_fields(job, as_json)
+        return
+    before, after = dict(_measures(report.pop("before"))), dict(_measures(report.pop("after")))
+    print_fields(job, as_json)
+    rows = [
+        {"measure": name, "before": before.get(name), "after": after.get(name)}
+        for name in dict.fromkeys([*before, *after])
+    ]
+    print_table(rows, ("measure", "before", "after"), as_json, empty="")
+
+
+def _print_preview(found: dict[str, Any], as_json: bool) -> None:
+    """What a retrain would give: the sums, and the layers behind it."""
+    if as_json:
+        print_fields(found, as_json)
+        return
+    before, after = found["before"], found["after"]
+    names = [name for name in after if name != "layers"]
+    rows = [{"": name, "before": before[name], "after": after[name]} for name in names]
+    print_table(rows, ("", "before", "after"), as_json, empty="")
+    print_table(after["layers"], ("name", "type", "shape", "parameters", "trained"), as_json, empty="no layers")
+    print_fields({"keeps_function": found["keeps_function"], **found["training"]}, as_json)
+
+
+def _measures(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers in a measurement, by their path; of a class its recall."""
+    for name, part in value.items():
+        if isinstance(part, dict):
+            yield from _measures(part, f"{where}{name} ")
+        elif name == "classes":
+            yield from ((f"{where}recall of {found['class']!r}", found["recall"]) for found in part)
+        else:
+            yield f"{where}{name}", part
 
 
 def versions(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:

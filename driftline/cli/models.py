@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,9 @@ from driftline.cli.common import (
 )
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC.json", help="The spec's file; - reads it from standard input.")]
-Weights = Annotated[Path | None, typer.Option("--weights", help="Pretrained weights: a safetensors file.")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Pretrained weights: a safetensors file, or Keras' as .npz.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +46,17 @@ def create(spec: Spec, weights: Weights = None, url: Url = None, key: KeyText = 
     """Make a model from its spec."""
     body = parse_json(read_text(spec if spec == "-" else f"@{spec}"))
     with connect(url, key) as client:
-        print_fields(client.create_model(body, weights), as_json)
+        print_fields(client.create_model(body, _as_driftline_has_it(weights, body)), as_json)
+
+
+def _as_driftline_has_it(weights: Path | None, body: Any) -> Path | bytes | None:
+    """What is sent: a safetensors file as it is, one of Keras' converted."""
+    if weights is None or weights.suffix != ".npz":
+        return weights
+    from driftline.networks import keras
+    from driftline.spec import ModelSpec, parse
+
+    return keras.weights_of(weights, parse(ModelSpec, body))
 
 
 def show(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:

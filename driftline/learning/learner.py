@@ -760,6 +760,8 @@ def _with_experts(module: Served, weights: Mapping[str, Tensor]) -> dict[str, Te
     own = {name: value for name, value in module.state_dict().items() if name.startswith("experts.")}
     if all(name in weights and weights[name].shape == value.shape for name, value in own.items()) and own:
         return dict(weights)
+    if own and any(name.startswith("network.") or name.startswith("output.") for name in weights):
+        module.experts.rely_on_network()  # type: ignore[operator, union-attr]
     return {**{name: value for name, value in weights.items() if not name.startswith("experts.")}, **own}
 
 

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
+from driftline.learning.search_budget import FACTORS, held_rows, updates_a_rate
 from driftline.learning.state import named, part
 from driftline.learning.trainee import Trainee
 from driftline.spec import ModelSpec
 
-FACTORS = (1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0)
 HIGHEST_RATE = 100.0
-FEWEST_EXAMPLES = 20
-MOST_HELD = 2000
-FEWEST_UPDATES, MOST_UPDATES = 10, 100
 
 
 class RateSearch:
@@ -33,10 +30,9 @@ class RateSearch:
         self.trainee, self.batch_size, self.seed, self.rate = trainee, batch_size, seed, rate
         self.rates = [min(HIGHEST_RATE, float(f"{rate * factor:.3g}")) for factor in FACTORS]
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
-        held = min(MOST_HELD, len(examples) // 5)
+        held = held_rows(len(examples))
         self.held, self.trained = examples.take(order[:held]), examples.take(order[held:])
-        rounds = math.ceil(len(self.trained) / batch_size)
-        self.updates = min(MOST_UPDATES, max(FEWEST_UPDATES, rounds))
+        self.updates = updates_a_rate(len(examples), batch_size)
         self.start: dict[str, Tensor] = {}
         self.losses: list[float] = []
         self.done = 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from driftline.errors import InvalidInput
+from driftline.learning.search_budget import search_updates
 from driftline.networks.build import Served, build, example_rows
+from driftline.networks.describe import dry_run
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.spec import ModelSpec, parse
 
@@ -18,6 +22,11 @@ def changed_recipe(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
     """The spec with changes merged over its recipe; :class:`InvalidInput` names the field that does not fit."""
     whole = spec.model_dump(mode="json")
     return parse(ModelSpec, {**whole, "recipe": _merged(whole["recipe"], changes)})
+
+
+def examples_an_update(spec: ModelSpec) -> int:
+    """Of a retrain: more than a step of the stream takes, since a job has all of them at once."""
+    return 2 * spec.recipe.batch_size
 
 
 def _merged(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +68,33 @@ def check_retrain(
     edited = apply_all(parsed, before, Sources(inputs=example_rows(spec)))
     check_classes_stay(classes, edited)
     check_fit(edited.spec, edited.module)
+
+
+def preview(
+    before: Edited, recipe: Mapping[str, Any], edits: Sequence[dict[str, Any]], epochs: int, examples: int
+) -> dict[str, Any]:
+    """What a retrain of ``before`` would give, and cost; nothing is changed.
+
+    Args:
+        examples: how many there are at most to train on.
+
+    Returns:
+        ``before`` and ``after`` as :func:`driftline.networks.describe.describe` gives them, ``keeps_function``, and
+        ``training``: ``examples``, ``updates``, and ``flops``, the operations of all of these: a backward pass counts twice a
+        forward one.
+
+    Raises:
+        InvalidInput: the recipe or an edit does not fit.
+    """
+    recipe, is_searching = without_search(recipe)
+    changed = changed_recipe(before.spec, recipe)
+    found = dry_run(
+        parse_edits(edits), dataclasses.replace(before, spec=changed), Sources(inputs=example_rows(changed))
+    )
+    batch_size = examples_an_update(changed)
+    updates = epochs * math.ceil(examples / batch_size) + (search_updates(examples, batch_size) if is_searching else 0)
+    flops = 3 * found["after"]["flops"] * updates * batch_size
+    return {**found, "training": {"examples": examples, "updates": updates, "flops": flops}}
 
 
 def check_classes_stay(classes: Sequence[int | str], edited: Edited) -> None:

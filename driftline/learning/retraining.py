@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.learning.rate_search import FEWEST_EXAMPLES, RateSearch
+from driftline.learning.rate_search import RateSearch
+from driftline.learning.recipes import examples_an_update
+from driftline.learning.search_budget import FEWEST_EXAMPLES
 from driftline.learning.state import named, part
 from driftline.learning.trainee import Elders, Trainee
 from driftline.networks.build import Served, build
@@ -70,8 +72,8 @@ class Retraining:
 
     @property
     def batch_size(self) -> int:
-        """Examples an update: more than a step of the stream takes, since a job has all of them at once."""
-        return 2 * self.trainee.spec.recipe.batch_size
+        """Examples an update."""
+        return examples_an_update(self.trainee.spec)
 
     @property
     def is_done(self) -> bool:
@@ -99,8 +101,12 @@ class Retraining:
 
     def observe(self, examples: Examples) -> None:
         """Notes what the stream learns meanwhile; the newest are kept."""
-        both = self.arrived.joined(examples)
-        self.arrived = both.take(slice(max(0, len(both) - MOST_ARRIVED), len(both)))
+        self.arrived = _last(self.arrived.joined(examples), MOST_ARRIVED)
+
+    def newest(self, count: int) -> Examples:
+        """The newest that were learned, here or by the stream meanwhile; ``count`` at most."""
+        both = _last(self.examples, count).joined(_last(self.arrived, count))
+        return _last(both, count)
 
     def catch_up(self) -> None:
         """Makes the updates that are left, and goes once through what has arrived."""
@@ -158,3 +164,7 @@ def _teacher(tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: 
     module = build(spec, data["classes"], factories=factories, seed=0)
     module.load_state_dict(dict(tensors))
     return Teacher(spec, list(data["classes"]), module)
+
+
+def _last(examples: Examples, count: int) -> Examples:
+    return examples.take(slice(max(0, len(examples) - count), len(examples)))

@@ -91,6 +91,10 @@ class Structure(ABC):
         """Gives a layer another number of units, and what takes them as many inputs."""
 
     @abstractmethod
+    def grow(self, name: str, count: int) -> None:
+        """Gives an embedding another number of vectors."""
+
+    @abstractmethod
     def absorb(self, name: str, next_name: str, has_bias: bool) -> None:
         """Takes the layer behind a linear or convolution layer into it."""
 
@@ -170,6 +174,9 @@ class LayeredStructure(Structure):
             raise ValueError(f"the layer {name!r} has no units of its own")
         line_behind(self.network, self.path(name), self.shapes())
         self._change(name, **{field: units})
+
+    def grow(self, name: str, count: int) -> None:
+        self._change(name, count=count)
 
     def absorb(self, name: str, next_name: str, has_bias: bool) -> None:
         gone = self.layer(next_name)
@@ -276,6 +283,13 @@ class ModuleStructure(Structure):
         if path != OUTPUT:
             inputs = torch.Size((*view[:axis], units, *view[axis + 1 :])).numel()
             self._put(path, _resized(self.network.get_submodule(path), inputs=inputs))
+
+    def grow(self, name: str, count: int) -> None:
+        grown = copy.deepcopy(self.module(name))
+        assert isinstance(grown, nn.Embedding)
+        grown.num_embeddings = count
+        _set(grown, "weight", grown.weight.new_zeros((count, grown.embedding_dim)))
+        self._put(self.path(name), grown)
 
     def absorb(self, name: str, next_name: str, has_bias: bool) -> None:
         next_module = self.module(next_name)

@@ -46,7 +46,10 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a version without reading its files. ``created`` is in seconds since 1970."""
+    """What is known of a version without reading its files. ``created`` is in seconds since 1970.
+
+    ``report`` is that of the retrain job that it came of.
+    """
 
     version: int
     manifest: str
@@ -56,6 +59,7 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     created: float
     reason: str
     scores: dict[str, float] = {}
+    report: dict[str, Any] | None = None
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):

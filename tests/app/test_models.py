@@ -73,7 +73,7 @@ async def test_weights_of_ones_own_are_served_as_they_are(client: httpx.AsyncCli
     assert answer.status_code == 201, answer.text
     rows = torch.randn(3, 8) * 50
     served = [row["probabilities"] for row in (await predict(client, rows.tolist()))["predictions"]]
-    np.testing.assert_allclose(served, layer(rows).softmax(1).detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(served, layer(rows).softmax(1).detach().numpy(), atol=1e-3)
 
 
 async def test_weights_that_do_not_fit_are_named_and_make_no_model(client: httpx.AsyncClient) -> None:

@@ -126,6 +126,29 @@ def test_waiting_for_a_retrain_ends_as_the_job_ends(server: Any, run: Any, state
     assert json.loads(result.stdout) == {"id": "u-1", "state": state, "version": 4}
 
 
+def test_a_report_stands_side_by_side(server: Any, run: Any) -> None:
+    before = {"holdout": {"accuracy": 0.75, "classes": [{"class": "rain", "recall": 0.5}]}, "parameters": 10}
+    after = {"holdout": {"accuracy": 0.875, "classes": []}, "parameters": 20}
+    report = {"before": before, "after": after, "reason": "not worse"}
+    server.answers = [(200, {"state": "succeeded", "report": report})]
+    lines = [line.split() for line in run("job", "u-1", "--url", server.url).stdout.splitlines()]
+    assert ["holdout", "accuracy", "0.75", "0.875"] in lines and ["parameters", "10", "20"] in lines
+    assert ["holdout", "recall", "of", "'rain'", "0.5"] in lines
+
+
+def test_a_dry_run_shows_what_a_retrain_would_give(server: Any, run: Any) -> None:
+    layer = {"name": "linear1", "type": "Linear", "shape": [6], "parameters": 54, "trained": 54}
+    sizes = {"layers": [layer], "parameters": 54}
+    training = {"examples": 10, "updates": 3, "flops": 99}
+    found = {"before": sizes, "after": sizes | {"parameters": 77}, "keeps_function": True, "training": training}
+    server.answers = [(200, found)] * 2
+    lines = [line.split() for line in run("retrain", "m", "--dry-run", "--url", server.url).stdout.splitlines()]
+    assert ["parameters", "54", "77"] in lines and ["linear1", "Linear", "[6]", "54", "54"] in lines
+    assert ["updates", "3"] in lines
+    assert json.loads(run("retrain", "m", "--dry-run", "--json", "--url", server.url).stdout) == found
+    assert [body for _, _, body in server.requests] == [{"dry_run": True}] * 2
+
+
 def test_expected_trouble_is_one_sentence(server: Any, run: Any) -> None:
     server.answers = [(404, {"error": {"code": "not_found", "message": "there is no model 'm'"}})]
     result = run("models", "show", "m", "--url", server.url)

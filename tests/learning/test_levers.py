@@ -196,3 +196,29 @@ def test_units_are_refreshed_only_where_it_is_known_what_takes_them() -> None:
 
 def test_every_averaging_is_among_the_levers() -> None:
     assert AVERAGED.keys() == AVERAGINGS.parts.keys()
+
+
+def test_a_rollback_to_a_network_that_the_recipe_does_not_fit_brings_its_own_recipe_back() -> None:
+    one = made({})
+    play(one, world(64))
+    spec_then, weights = one.spec, one.publishable()
+    one.retrain(
+        "job", {"gate": {"mode": "off"}}, [{"type": "insert", "layer": {"type": "linear", "features": 4}}], 1, []
+    )
+    one.finish(2)
+    (added,) = {layer.name for layer in one.spec.network.layers} - {  # type: ignore[union-attr]
+        "linear1",
+        "linear2",
+        "relu1",
+        "relu2",
+        "batch_norm1",
+        "dropout1",
+    }
+    one.change_recipe({"optimizer": {"layers": {added: 0.5}}, "batch_size": 8})
+    one.rollback(spec_then, one.classes, weights)
+    assert one.spec.recipe == spec_then.recipe
+    one.change_recipe({"batch_size": 8})
+    one.rollback(spec_then, one.classes, weights)
+    assert one.spec.recipe.batch_size == 8, "where it fits it stays"
+    play(one, world(64, 64))
+    assert_same(restored(one).state_dict(), one.state_dict())

@@ -10,8 +10,9 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
-from driftline.learning.rate_search import FACTORS, HIGHEST_RATE
+from driftline.learning.rate_search import HIGHEST_RATE
 from driftline.learning.retraining import Retraining
+from driftline.learning.search_budget import FACTORS, search_updates
 from tests.learning.conftest import assert_same, learner, play, through_files, world
 
 FIND = {"optimizer": {"learning_rate": "find"}}
@@ -49,6 +50,7 @@ def test_each_rate_has_the_same_budget_from_the_same_start() -> None:
         assert torch.equal(job.trainee.chance, job.search.start["chance"])
         seen.append(job.trainee.spec.recipe.optimizer.learning_rate)
         job.advance(job.search.updates)
+    assert job.search.total == search_updates(len(job.examples), job.batch_size)
     assert seen == job.search.rates and job.search.is_done
     assert job.trainee.labels == 0 and not job.trainee.optimizer.state, "and so has the training that follows"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from driftline.networks.modules import ClampedEmbedding
+
 
 def plain(features: int = 5) -> nn.Module:
     return nn.Sequential(nn.Linear(4, features), nn.Tanh())
@@ -31,6 +33,20 @@ class Towers(nn.Module):
 
 def towers() -> nn.Module:
     return Towers()
+
+
+class Factors(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = ClampedEmbedding(4, 3)
+        self.items = nn.Embedding(5, 3)
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        return self.users(user) * self.items(item)
+
+
+def factors() -> nn.Module:
+    return Factors()
 
 
 def raising() -> nn.Module:

@@ -16,7 +16,8 @@ from driftline.spec import ModelSpec, parse
 def model(network: dict[str, Any], factories: tuple[str, ...] = ()) -> Edited:
     found = parse(
         ModelSpec,
-        {"name": "m", "task": "classification", "classes": ["a", "b"], "inputs": {"shape": [8]}, "network": network},
+        {"name": "m", "task": "classification", "classes": ["a", "b"], "inputs": {"shape": [8]}}
+        | {"network": network, "recipe": {"strategy": "replay"}},
     )
     return Edited(found, ["a", "b"], build(found, ["a", "b"], factories=factories, seed=0))
 

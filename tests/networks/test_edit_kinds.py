@@ -218,3 +218,28 @@ def test_a_wide_convolution_is_folded_and_widened_through_pools() -> None:
     )
     data = {"inputs": torch.randn(3, 8, 8)}
     assert torch.allclose(after.module(data), before.module(data), atol=1e-5)
+
+
+def test_an_embedding_grows_from_the_vector_of_what_is_unknown() -> None:
+    found = parse(
+        ModelSpec,
+        {
+            "name": "m",
+            "task": "regression",
+            "inputs": {"shape": [1], "dtype": "int64"},
+            "network": {"layers": [{"type": "embedding", "count": 4, "features": 3}, {"type": "flatten"}]},
+        },
+    )
+    before = Edited(found, [], build(found, [], seed=0))
+    after = edited(before, {"type": "grow_embedding", "layer": "embedding1", "count": 7})
+    data = {"inputs": torch.tensor([[-5], [0], [1], [2], [3], [4], [5], [6], [1000]])}
+    assert after.keeps_function and torch.equal(after.module(data), before.module(data))
+    assert spec_layer(after, "embedding1")["count"] == 7
+    (kept,) = (kept for kept in after.kept if kept.new == "network.embedding1.weight")
+    assert kept.target == ([0, 1, 2, 6],) and list(kept.source[0] or []) == [0, 1, 2, 3]
+    with torch.no_grad():
+        parameter(after, "network.embedding1.weight")[3:6] += 1.0
+    changed = (after.module(data) != before.module(data)).flatten().tolist()
+    assert changed == [False] * 4 + [True] * 3 + [False] * 2
+    with pytest.raises(InvalidInput, match="has 4 vectors, and 3 are no more"):
+        edited(before, {"type": "grow_embedding", "layer": "embedding1", "count": 3})

@@ -69,6 +69,7 @@ def models(draw: st.DrawFn) -> Edited:
             "task": "classification" if classes else "regression",
             "inputs": INPUTS[kind],
             "network": network,
+            "recipe": {"strategy": "replay"},
             **({"classes": classes} if classes else {}),
         },
     )
@@ -129,6 +130,7 @@ def edits(draw: st.DrawFn, model: Edited) -> dict[str, Any]:
         "average": {"versions": [1, 2]},
         "concatenate": {"branch": [{"type": "flatten"}, {"type": "linear", "features": draw(st.integers(1, 3))}]},
         "freeze": {"layers": layers},
+        "grow_embedding": {"layer": layer, "count": draw(st.integers(2, 9))},
         "insert": {"after": draw(st.sampled_from([None, layer])), "layer": new},
         "merge": {"layers": two(model, draw) if len(found) > 1 else [layer, layer]},
         "merge_adapters": {},

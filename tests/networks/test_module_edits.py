@@ -20,6 +20,7 @@ INPUTS: dict[str, Any] = {
     "shared": {"shape": [4]},
     "towers": {"user": {"shape": [], "dtype": "int64"}, "item": {"shape": [2]}},
     "narrow": {"shape": [3]},
+    "factors": {"user": {"shape": [], "dtype": "int64"}, "item": {"shape": [], "dtype": "int64"}},
 }
 
 
@@ -115,6 +116,14 @@ def test_named_inputs() -> None:
     assert torch.allclose(after.module(data), before.module(data), atol=1e-6)
 
 
+def test_an_embedding_of_ones_own_grows() -> None:
+    before = model("factors")
+    after = edited(before, {"type": "grow_embedding", "layer": "users", "count": 7})
+    check_spec_of(after)
+    data = {"user": torch.tensor([-1, 0, 2, 3, 5, 99]), "item": torch.tensor([0, 1, 2, 3, 4, 0])}
+    assert torch.equal(after.module(data), before.module(data))
+
+
 @pytest.mark.parametrize(
     ("factory", "edit", "reason"),
     [
@@ -139,6 +148,8 @@ def test_named_inputs() -> None:
         ("convolved", {"type": "adapter", "rank": 2, "layers": ["act"]}, "takes no adapter"),
         ("convolved", {"type": "merge_adapters"}, "no layer has an adapter"),
         ("shared", {"type": "widen", "layer": "stack.0", "features": 9}, "not used exactly once"),
+        ("factors", {"type": "grow_embedding", "layer": "items", "count": 9}, "'items' is a Embedding; only"),
+        ("factors", {"type": "grow_embedding", "layer": "users", "count": 4}, "has 4 vectors, and 4 are no more"),
         ("narrow", {"type": "activation", "to": "gelu"}, "the network has no activation"),
     ],
     ids=str,

@@ -99,7 +99,8 @@ class Expected:
         self.pending.discard(step.plan.command or 0)
         self.exceptions |= commit.exceptions
         if version is not None:
-            self.head = msgspec.structs.replace(self.head, version=version.version, manifest=version.manifest)
+            number = version.version
+            self.head = msgspec.structs.replace(self.head, version=number, manifest=version.manifest, newest=number)
             self.published.append(version)
             self.kept[version.version] = version
 

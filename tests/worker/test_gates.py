@@ -60,6 +60,7 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
     found = await store.history.job(job)
     assert found is not None and (found.state, found.promoted, found.version) == ("succeeded", True, 2)
     assert "gelu" in str((await store.spec())["network"])
+    assert found.report and found.report["reason"] == "promoted by an admin" and found.report["after"]["parameters"]
     again = await bench.trainer(store)
     await again.recover()
     assert again.learner.digest() == digest and again.learner.probation is not None

@@ -77,8 +77,9 @@ async def test_a_loss_of_ones_own_that_fails_is_told_of_and_the_champion_stays(
     assert done is not None and done.state == "failed" and done.report == {"reason": "ValueError: no loss today"}
     await store.log.append([Command("c1", "recipe", {"recipe": OWN}), *labelled(10, first=200)])
     trainer = await bench.train(store)
-    reasons = await store.connection.redis.hvals(store.keys.exceptions)
-    assert reasons and {bytes(reason) for reason in reasons} == {b"quarantined:ValueError: no loss today"}
+    found = [await store.log.find(f"i{200 + n}") for n in range(10)]
+    reasons = {receipt.exception for receipt in found if receipt is not None}
+    assert reasons - {None} == {("quarantined", "ValueError: no loss today")}
     after = trainer.learner.champion.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert json.loads(await store.connection.redis.hget(store.keys.meta, "spec"))["recipe"]["loss"]["name"] == "custom"

@@ -16,7 +16,7 @@ from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
 PERIOD = 32
 # A gradient update has so many new rows, and so many replayed.
 FRESH = 2
-REPLAYED = 24
+REPLAYED = 14
 # How fast the losses of the sets of weights fade, per row, and how much one unit of them counts.
 FADING = 0.99
 TRUST = 0.5
@@ -27,7 +27,8 @@ BATCH_POWER = 0.75
 class MixtureLearner:
     """What a mixture's learning keeps and its serving does not: the newest rows as they came, the ridge's sums, Adam's moments.
 
-    It is a deterministic function of its state, the rows and the generator.
+    It is a deterministic function of its state, the rows and the generator. Of a mixture that has learned elsewhere, as behind
+    a rollback, it takes up what can be seen in it: the newest rows, and sums that have the present heads as their solution.
     """
 
     def __init__(self, mixture: Mixture) -> None:
@@ -43,6 +44,19 @@ class MixtureLearner:
         self._encoded = torch.zeros(size, mixture.encoding.width)
         self._rates = torch.tensor(RATES).unsqueeze(1)
         self._reaches = torch.tensor(REACHES).unsqueeze(1)
+        if mixture.neighbours.seen:
+            self._recall()
+
+    @torch.no_grad()
+    def _recall(self) -> None:
+        """Makes state that fits a mixture which has learned already."""
+        neighbours, encoding = self.mixture.neighbours, self.mixture.encoding
+        seen = int(neighbours.seen)
+        filled = min(seen, len(self.rows))
+        self.rows[:filled] = neighbours.rows[:filled] / encoding.slope[0] + encoding.mean
+        self.weights[:filled] = 1
+        self._encode()
+        self.ridge.recall(self._encoded[:filled], seen)
 
     @torch.no_grad()
     def weigh(self, traces: Tensor, targets: Tensor) -> None:
@@ -107,11 +121,11 @@ class MixtureLearner:
         here = min(len(rows), len(self.rows) - start)
         encoded = self.mixture.encoding(rows)
         neighbours.seen.add_(len(rows))
-        for slots, part in ((slice(start, start + here), slice(here)), (slice(len(rows) - here), slice(here, None))):
-            if part.start is None or here < len(rows):
-                self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
-                neighbours.write(slots, encoded[part, :features])
-                neighbours.targets[slots] = targets[part]
+        whole, rest = (slice(start, start + here), slice(here)), (slice(len(rows) - here), slice(here, None))
+        for slots, part in (whole, rest) if here < len(rows) else (whole,):
+            self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
+            neighbours.write(slots, encoded[part, :features])
+            neighbours.targets[slots] = targets[part]
 
     def _newest(self, count: int, start: int = 0) -> Tensor:
         """The slots of ``count`` rows, oldest first, that begin ``start`` rows behind the newest ``count``."""
@@ -147,15 +161,6 @@ class MixtureLearner:
         self.mixture.add_classes(count)
         self.ridge.add_classes(count)
         self.bank.add_classes(count)
-
-    def restart(self) -> None:
-        """Begins anew from a mixture that another learner has taught: the rows that it remembers are all that is known."""
-        encoding, neighbours = self.mixture.encoding, self.mixture.neighbours
-        filled = min(int(neighbours.seen), len(self.rows))
-        self.rows[:filled] = encoding.centre[0] + neighbours.rows[:filled] / encoding.slope[0]
-        self.weights[:filled] = 1
-        self._encode()
-        self.ridge.take(self._encoded[:filled], neighbours.targets[:filled], self.weights[:filled])
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of all tensors that learning needs beside the mixture's own state."""

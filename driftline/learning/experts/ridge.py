@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from driftline.networks.experts.ridge import KEPT, Ridge
 
-# Beside features of mean square 16 / units; and as much of the mean square that has been seen.
 PENALTY = 1.0
 AMPLITUDE = 4.0
 # From a solution, which lies between 0 and 1, to logits.
 SHARPNESS = 6.0
-DAMPING = 1e-4
+# Of the mean square that has been seen: keeps float32 from failing on millions of rows.
+DAMPING = 1e-5
 
 
 class RidgeLearner:
@@ -25,15 +25,13 @@ class RidgeLearner:
         heads, units, classes = ridge.heads.shape
         self.gram = torch.zeros(heads, units, units)
         self.moment = torch.zeros(heads, units, classes)
-        self._amplitude = AMPLITUDE * math.sqrt(2 / units)
+
+    @property
+    def _amplitude(self) -> float:
+        return AMPLITUDE * math.sqrt(2 / self.gram.shape[1])
 
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Takes rows ``[rows, width]`` in and solves."""
-        self.take(encoded, targets, weights)
-        self._solve()
-
-    def take(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
-        """Takes rows ``[rows, width]`` into the sums."""
         rows, classes = len(targets), self.moment.shape[2]
         features = self.ridge.project(encoded).mul_(self._amplitude)
         weighted = features * weights.unsqueeze(1)
@@ -42,15 +40,23 @@ class RidgeLearner:
         kept = torch.tensor([rate**rows for rate in KEPT]).view(-1, 1, 1)
         self.gram.mul_(kept).add_(weighted.T @ features)
         self.moment.mul_(kept).add_(weighted.T @ wanted)
-
-    def _solve(self) -> None:
-        penalised = self.gram.clone()
-        penalised.diagonal(dim1=1, dim2=2).add_(
-            PENALTY + DAMPING * penalised.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
-        )
-        factor, failed = torch.linalg.cholesky_ex(penalised)
+        factor, failed = torch.linalg.cholesky_ex(self._penalised())
         if not failed.any():
             self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor).mul_(self._amplitude * SHARPNESS))
+
+    def recall(self, encoded: Tensor, seen: int) -> None:
+        """Sums that have the present heads as their solution, as of ``seen`` rows like those of ``encoded``."""
+        features = self.ridge.project(encoded).mul_(self._amplitude)
+        for gram, kept in zip(self.gram, KEPT, strict=True):
+            remembered = min(seen, 1 / (1 - kept)) if kept < 1 else seen
+            gram.copy_(features.T @ features * (remembered / len(encoded)))
+        self.moment.copy_(self._penalised() @ self.ridge.heads / (self._amplitude * SHARPNESS))
+
+    def _penalised(self) -> Tensor:
+        gram = self.gram.clone()
+        diagonal = gram.diagonal(dim1=1, dim2=2)
+        diagonal.add_(PENALTY + DAMPING * diagonal.mean(1, keepdim=True))
+        return gram
 
     def add_classes(self, count: int) -> None:
         self.moment = nn.functional.pad(self.moment, (0, count))

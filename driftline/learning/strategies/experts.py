@@ -98,11 +98,9 @@ class ExpertsMethod(Method):
         former.add_classes(present.classes - known)
         self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
 
-    def restart(self) -> None:
-        self.mixture.restart()
-
     def take_over(self, other: Method, memory: Memory) -> None:
         if not isinstance(other, ExpertsMethod):
+            self.mixture.mixture.rely_on_network()
             self._play(memory.examples)
             return
         from driftline.learning.experts.mixture import MixtureLearner

@@ -75,7 +75,7 @@ def _check(structure: Structure, layers: list[str]) -> None:
         return
     is_of_units = isinstance(one, CONVOLUTIONS) or (isinstance(one, nn.Linear) and len(shape) == 1)
     if not (is_of_units and isinstance(two, _BatchNorm) and two.running_mean is not None):
-        kinds = f"a {type(one).__name__} and a {type(two).__name__}"
+        kinds = f"{layers[0]!r}, a {type(one).__name__}, and {layers[1]!r}, a {type(two).__name__},"
         raise ValueError(
             f"{kinds} do not make one layer; two linear ones do, and a batch_norm behind its linear or conv2d"
         )

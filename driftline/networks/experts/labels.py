@@ -59,6 +59,8 @@ class Labels(nn.Module):
         row[after] += 1
 
     def add_classes(self, count: int) -> None:
+        if not count:
+            return
         before = len(self.frequencies)
         classes = before + count
         counts = torch.full((classes, classes), PRIOR / classes)

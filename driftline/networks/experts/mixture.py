@@ -15,7 +15,7 @@ from driftline.networks.experts.ridge import Ridge
 
 FLOOR = -8.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
-RATES = (0.003, 0.01, 0.03)
+RATES = (0.003, 0.01, 0.03, 0.1)
 # The weight at the start of a strong, a usual and a weak member.
 STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 WINDOW_NUMBERS = 2**18
@@ -119,6 +119,11 @@ class Mixture(nn.Module):
     def mix_each(self, trace: Tensor) -> Tensor:
         """What each set of weights makes of a trace: log-probabilities ``[batch, sets, classes]``."""
         return torch.matmul(self.weights, trace[:, :-1]).log_softmax(2)
+
+    def rely_on_network(self) -> None:
+        """Answers as the network does alone, until others have shown that they do better: it was trained elsewhere."""
+        self.weights.zero_()
+        self.weights[:, -1] = 1
 
     def add_classes(self, count: int) -> None:
         """Makes room for ``count`` more classes. Where a learner holds the mixture, call the learner's instead."""

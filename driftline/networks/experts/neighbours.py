@@ -10,7 +10,8 @@ from torch import Tensor, nn
 # Each: how far a row as old as the window is moved away (in mean squared distances), and how many neighbours vote.
 KINDS = ((0.0, 5), (0.1, 1), (0.1, 5), (1.0, 5))
 MOST_VOTES = max(votes for _, votes in KINDS)
-UNSURE = 0.02
+# Votes that are given evenly to all classes: the fewer neighbours vote, the less sure they are.
+EVEN_VOTES = 0.25
 
 
 class Neighbours(nn.Module):
@@ -24,6 +25,7 @@ class Neighbours(nn.Module):
     targets: Tensor
     seen: Tensor
     _votes: Tensor
+    _even: Tensor
     _shifts: Tensor
 
     def __init__(self, features: int, classes: int, size: int) -> None:
@@ -35,6 +37,7 @@ class Neighbours(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         votes = torch.tensor([[float(vote < most) for vote in range(MOST_VOTES)] for _, most in KINDS])
         self.register_buffer("_votes", votes, persistent=False)
+        self.register_buffer("_even", EVEN_VOTES / votes.sum(1, keepdim=True), persistent=False)
         # Twice the slots from the oldest to the newest: the shifts of a ring are a slice of it, wherever its newest row lies.
         ages = torch.arange(size - 1, -1, -1).repeat(2) / size
         shifts = torch.tensor([[shift] for shift, _ in KINDS]) * ages
@@ -59,9 +62,9 @@ class Neighbours(nn.Module):
         nearest, indices = shifted.topk(votes, largest=False)
         weights = nearest.add_(1e-3).rsqrt_().mul_(self._votes[:, :votes])
         weights.div_(weights.sum(2, keepdim=True))
-        chances = scores.new_full((batch, self.members, self.classes), UNSURE / self.classes)
+        chances = (self._even / self.classes).expand(batch, -1, self.classes).contiguous()
         chances.scatter_add_(2, self.targets[indices], weights)
-        return chances.div_(1 + UNSURE).log_().transpose(0, 1)
+        return chances.div_(1 + self._even).log_().transpose(0, 1)
 
     def write(self, slots: slice, rows: Tensor) -> None:
         """Puts z-scores into slots."""

@@ -216,8 +216,8 @@ async def _check_head(run: Seen, model: str, store: ModelStore, head: Head) -> l
     items = sum(event.model == model and event.id is not None for event in run.all(seen.Logged))
     if head.learned != items:
         wrong.append(f"{head.learned} items were learned of {items} that were in the log")
-    if head.offset != await store.newest():
-        wrong.append(f"the head stands at {head.offset} of {await store.newest()} records")
+    if head.offset != await store.log.newest():
+        wrong.append(f"the head stands at {head.offset} of {await store.log.newest()} records")
     digests = {event.k: event.digest for event in run.all(seen.Stepped) if event.model == model}
     for step in await _kept_steps(store, head):
         if digests.get(step.k) != step.digest:

@@ -1,0 +1,127 @@
+"""How good a module is, how quick and how large: what a retrain job reports, and what versions are compared by.
+
+Nothing here decides anything or changes a learner: clocks are read, and recovery need not repeat it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from driftline.learning.examples import Examples
+from driftline.learning.gate import LARGEST_ERROR, Decision
+from driftline.learning.metrics import LEAST_LIKELY, MOST_CLASSES
+from driftline.learning.tallies import ClassTally, Scored, ValueTally
+from driftline.networks.build import Served, evaluating, example_rows
+from driftline.networks.describe import describe
+from driftline.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from driftline.learning.learner import Learner
+
+LATEST = 500
+"""How many of the newest labels a report looks at."""
+BATCHES = (1, 32)
+MOST_PASSES = 9
+LATENCY_SECONDS = 0.1
+CHUNK = 256
+
+
+@torch.no_grad()
+def answered(module: Served, examples: Examples) -> list[Scored]:
+    """What a module answers to each row, and how wrong that is."""
+    rows: list[Scored] = []
+    for start in range(0, len(examples), CHUNK):
+        chunk = examples.take(slice(start, start + CHUNK))
+        outputs = evaluating(module).predict(chunk.inputs)
+        rows += _values(outputs, chunk) if module.is_regression else _classes(outputs, chunk)
+    return [row._replace(n=n) for n, row in enumerate(rows)]
+
+
+def _values(outputs: Tensor, examples: Examples) -> list[Scored]:
+    values = torch.nan_to_num(outputs[:, 0], nan=LARGEST_ERROR).tolist()
+    pairs = zip(examples.targets.tolist(), values, strict=True)
+    return [Scored(0, target, value, abs(value - target)) for target, value in pairs]
+
+
+def _classes(outputs: Tensor, examples: Examples) -> list[Scored]:
+    found = []
+    for row, target in zip(torch.nan_to_num(outputs).tolist(), examples.targets.tolist(), strict=True):
+        confidence = min(1.0, max(row, default=0.0))
+        answer = row.index(max(row)) if row else -1
+        likelihood = row[target] if target < len(row) else 0.0
+        loss = -math.log(max(LEAST_LIKELY, likelihood))
+        found.append(Scored(0, target, answer, float(answer != target), loss, confidence))
+    return found
+
+
+def scores(rows: Sequence[Scored], classes: Sequence[int | str], is_regression: bool) -> dict[str, Any]:
+    """``count`` and the scores of a tally; of a classification also ``classes``, those with the most labels."""
+    if is_regression:
+        return {"count": len(rows), **ValueTally.of(rows).scores()}
+    tally = ClassTally()
+    for row in rows:
+        tally.add(row)
+    named = [{"class": classes[number], **found} for number, found in tally.of_classes(MOST_CLASSES)]
+    return {"count": len(rows), **tally.scores(), "classes": named}
+
+
+def cost(spec: ModelSpec, classes: Sequence[int | str], module: Served) -> dict[str, int]:
+    """``parameters``, how many are ``trained``, ``bytes``, and ``flops`` for one row."""
+    found = describe(spec, classes, module)
+    return {name: found[name] for name in ("parameters", "trained", "bytes", "flops")}
+
+
+@torch.no_grad()
+def latency_ms(spec: ModelSpec, module: Served) -> dict[str, float]:
+    """Milliseconds that an answer takes here and now, the median of a few, by the rows in a batch."""
+    return {str(batch): _milliseconds(module, batch, spec) for batch in BATCHES}
+
+
+def _milliseconds(module: Served, batch: int, spec: ModelSpec) -> float:
+    inputs = {name: row.expand(batch, *row.shape[1:]).contiguous() for name, row in example_rows(spec).items()}
+    evaluating(module).predict(inputs)
+    passes: list[float] = []
+    while not passes or (len(passes) < MOST_PASSES and sum(passes) < LATENCY_SECONDS):
+        begin = time.perf_counter()
+        module.predict(inputs)
+        passes.append(time.perf_counter() - begin)
+    return round(1000 * statistics.median(passes), 4)
+
+
+def measured(
+    spec: ModelSpec, classes: Sequence[int | str], module: Served, examples: dict[str, Examples]
+) -> dict[str, Any]:
+    """All of the above: the scores on each of ``examples`` by its name, ``latency_ms``, and what :func:`cost` gives."""
+    on = {name: scores(answered(module, rows), classes, module.is_regression) for name, rows in examples.items()}
+    return {**on, "latency_ms": latency_ms(spec, module), **cost(spec, classes, module)}
+
+
+class Examination:
+    """Looks at what is served before a job ends, and at the job's candidate behind it, on the same examples."""
+
+    def __init__(self, learner: Learner) -> None:
+        job = learner.retraining
+        assert job is not None
+        self.job = job
+        self.examples = {"holdout": learner.holdout.current(), "latest": job.newest(LATEST)}
+        served = learner.served
+        self.before = measured(learner.spec, learner.classes, served, self.examples)
+
+    def report(self, decision: Decision) -> dict[str, Any]:
+        """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
+        trainee = self.job.trainee
+        after = measured(trainee.spec, self.job.classes, trainee.candidate(), self.examples)
+        return {
+            "before": self.before,
+            "after": after,
+            "reason": decision.reason,
+            "scores": dict(decision.scores),
+            **self.job.report(),
+        }

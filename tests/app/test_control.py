@@ -1,0 +1,57 @@
+"""What an admin asks is checked before it is told to the worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.services import spec
+
+pytestmark = pytest.mark.anyio
+
+MLP = {"preset": "mlp", "hidden": [6]}
+WIDEN = {"type": "widen", "layer": "linear1", "features": 9}
+
+
+async def retrain(client: httpx.AsyncClient, **body: Any) -> httpx.Response:
+    return await client.post("/v1/models/weather/retrain", json=body)
+
+
+async def log_length(client: httpx.AsyncClient) -> int:
+    waiting: int = (await client.get("/v1/models/weather")).json()["waiting"]
+    return waiting
+
+
+async def test_a_dry_run_tells_structure_and_cost_and_begins_nothing(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/models", json=spec(network=MLP))).status_code == 201
+    answer = await retrain(client, edits=[WIDEN], dry_run=True)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    before, after = found["before"], found["after"]
+    assert (before["parameters"], after["parameters"]) == (8 * 6 + 6 + 6 * 2 + 2, 8 * 9 + 9 + 9 * 2 + 2)
+    assert [layer["name"] for layer in after["layers"]] == ["flatten1", "linear1", "relu1", "output"]
+    assert after["bytes"] > before["bytes"] and after["flops"] > before["flops"] and found["keeps_function"]
+    assert found["training"] == {"examples": 0, "updates": 0, "flops": 0}, "there is no label yet"
+    assert await log_length(client) == 0
+
+
+@pytest.mark.parametrize("is_dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("body", "field", "told"),
+    [
+        ({"edits": [WIDEN, {"type": "merge", "layers": ["linear1", "relu1"]}]}, "edits.1", "relu1"),
+        ({"edits": [{"type": "remove", "layer": "nothing"}]}, "edits.0", "nothing"),
+        ({"recipe": {"optimizer": {"learning_rate": -1}}}, "recipe.optimizer.learning_rate", "-1"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_with_its_place_and_reason(
+    client: httpx.AsyncClient, body: dict[str, Any], field: str, told: str, is_dry_run: bool
+) -> None:
+    await client.post("/v1/models", json=spec(network=MLP))
+    answer = await retrain(client, **body, dry_run=is_dry_run)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["details"]["field"]) == (422, field), error
+    assert told in error["message"]
+    assert await log_length(client) == 0
