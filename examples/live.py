@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -66,6 +66,30 @@ def roll_back(client: Client, model: str, version: int) -> int:
     while (now := client.predict(model, example(client, model))["version"]) <= before:
         time.sleep(0.05)
     return now
+
+
+class Pulled(NamedTuple):
+    """A lever, what was measured in front of it and with it live, and what the job gave."""
+
+    name: str
+    before: Any
+    after: Any
+    promoted: bool
+    seconds: str
+
+
+def pull_each(
+    client: Client, model: str, levers: Mapping[str, Mapping[str, Any]], epochs: int, measure: Callable[[], Any]
+) -> Iterator[Pulled]:
+    """Pulls one lever after the other, each from the version that is live now, which is taken back to behind each."""
+    shown = client.model(model)
+    base, recipe = shown["version"], shown["spec"]["recipe"]
+    for name, lever in levers.items():
+        before, done = measure(), pull(client, model, lever, epochs)
+        yield Pulled(name, before, measure(), done["promoted"], f"{done['seconds']:.1f}")
+        base = roll_back(client, model, base)
+        if changed := {part: recipe[part] for part in lever.get("recipe", {})}:
+            client.change_recipe(model, changed)
 
 
 def parameters(client: Client, model: str, factories: Sequence[str] = (), *, only_trained: bool = False) -> int:

@@ -68,8 +68,13 @@ class _Failed(Exception):
     """A user's own network or loss has raised inside a job."""
 
     def __init__(self, error: Exception) -> None:
-        self.reason = error.message if isinstance(error, LossFailed) else told(error)
+        self.reason = reason_of(error)
         super().__init__(self.reason)
+
+
+def reason_of(error: Exception) -> str:
+    """What a user is told of an error in code of their own: its last line."""
+    return error.message if isinstance(error, LossFailed) else told(error)
 
 
 def _advance(retraining: Retraining) -> None:

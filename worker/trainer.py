@@ -210,7 +210,7 @@ class Trainer:
             await self._step(batch[:middle], plan, batch[middle - 1].n)
             await self._step(batch[middle:], plan, end)
             return
-        reason = _reason(error)
+        reason = jobs.reason_of(error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
         outcome = Outcome(quarantined=dict.fromkeys(items, reason))
@@ -245,7 +245,7 @@ class Trainer:
         except Exception as error:  # A user's own factory may raise anything.
             logger.exception("%s: command %d failed", self.name, n)
             await self.recover()
-            await self.refuse(n, command, _reason(error))
+            await self.refuse(n, command, jobs.reason_of(error))
             return
         await self.commit(plan, Outcome(), effect=effect)
         if effect.needs_checkpoint:
@@ -429,7 +429,3 @@ class Trainer:
 
 class _Stopped(Exception):
     """A trainer that is to end does not wait for its store: what is not committed is computed again by the next owner."""
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[-1]

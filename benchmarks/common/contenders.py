@@ -36,6 +36,8 @@ SPEC = {
     "inputs": {"shape": [FEATURES]},
     "classes": list(range(CLASSES)),
     "network": {"layers": [{"type": "linear", "features": HIDDEN}, {"type": "relu"}]},
+    # The network alone, as the others serve it.
+    "recipe": {"strategy": "replay"},
 }
 DRIFTLINE = {
     "JSON": json_rows("/v1/models/digits/predict", "predictions", "probabilities"),

@@ -574,10 +574,9 @@ class Learner:
         check_classes_stay(self.classes, edited)
         refused = self._refused(examples, range(len(examples)))
         usable = [item for n, item in enumerate(examples) if n not in refused and not self._is_held_out(item)]
+        index_of = self._index_of
         known = [
-            item
-            for item in usable
-            if self.spec.task == "regression" or (type(item.label), item.label) in self._index_of
+            item for item in usable if self.spec.task == "regression" or (type(item.label), item.label) in index_of
         ]
         both = self.memory.examples.joined(self._examples(known))
         forked = self._forked(job, edited, both, epochs)
@@ -758,9 +757,9 @@ class Learner:
 def _with_experts(module: Served, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a network alone, or beside what another strategy served: fresh experts take that place."""
     own = {name: value for name, value in module.state_dict().items() if name.startswith("experts.")}
-    if all(name in weights and weights[name].shape == value.shape for name, value in own.items()) and own:
+    if own and all(name in weights and weights[name].shape == value.shape for name, value in own.items()):
         return dict(weights)
-    if own and any(name.startswith("network.") or name.startswith("output.") for name in weights):
+    if own:
         module.experts.rely_on_network()  # type: ignore[operator, union-attr]
     return {**{name: value for name, value in weights.items() if not name.startswith("experts.")}, **own}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.learning.tallies import ClassTally, Scored, ValueTally
+from driftline.learning.tallies import ClassTally, Scored, ValueTally, surprise
 from driftline.records import Item
 
 WINDOW = 1000
@@ -18,7 +18,6 @@ FADE = 0.999
 HEAVIEST = 1e9
 MOST_CLASSES = 20
 LARGEST = 3.4e38
-LEAST_LIKELY = 1e-7
 
 
 class Prequential:
@@ -59,7 +58,7 @@ class Prequential:
         confidence = min(1.0, max(0.0, float(outputs.max()))) if len(outputs) else 0.0
         truth = self._number(item.label)  # type: ignore[arg-type]
         answer = -1 if served is None else truth if is_right else self._number(served)
-        return Scored(n, truth, answer, float(not is_right), -math.log(max(LEAST_LIKELY, likelihood)), confidence)
+        return Scored(n, truth, answer, float(not is_right), surprise(likelihood), confidence)
 
     def _number(self, name: int | str) -> int:
         """Classes are numbered as they are seen: an edit may give the network's own order another meaning."""

@@ -5,7 +5,6 @@ Nothing here decides anything or changes a learner: clocks are read, and recover
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.learning.gate import LARGEST_ERROR, Decision
-from driftline.learning.metrics import LEAST_LIKELY, MOST_CLASSES
-from driftline.learning.tallies import ClassTally, Scored, ValueTally
+from driftline.learning.metrics import MOST_CLASSES
+from driftline.learning.tallies import ClassTally, Scored, ValueTally, surprise
 from driftline.networks.build import Served, evaluating, example_rows
 from driftline.networks.describe import describe
 from driftline.spec import ModelSpec
@@ -56,8 +55,7 @@ def _classes(outputs: Tensor, examples: Examples) -> list[Scored]:
         confidence = min(1.0, max(row, default=0.0))
         answer = row.index(max(row)) if row else -1
         likelihood = row[target] if target < len(row) else 0.0
-        loss = -math.log(max(LEAST_LIKELY, likelihood))
-        found.append(Scored(0, target, answer, float(answer != target), loss, confidence))
+        found.append(Scored(0, target, answer, float(answer != target), surprise(likelihood), confidence))
     return found
 
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline.learning.tallies import LEAST_LIKELY, agreement
 from driftline.records import Label
-
-LEAST_LIKELY = 1e-7
 
 
 def of_classes(labels: Sequence[Label], answers: Sequence[Label | None]) -> dict[str, float]:
-    """``accuracy``; ``balanced_accuracy``, the mean recall of the classes; ``kappa`` (Cohen 1960), 0 for chance.
+    """What :func:`driftline.learning.tallies.agreement` gives.
 
     An answer of None, as before any class was known, is wrong.
     """
@@ -22,14 +21,9 @@ def of_classes(labels: Sequence[Label], answers: Sequence[Label | None]) -> dict
     answered = np.array([numbers[answer] for answer in answers])
     is_right = truth == answered
     counts = np.bincount(truth, minlength=len(numbers))
+    given = np.bincount(answered, minlength=len(numbers))
     right = np.bincount(truth, is_right, minlength=len(numbers))
-    chance = float(counts @ np.bincount(answered, minlength=len(numbers))) / len(truth) ** 2
-    accuracy = float(is_right.mean())
-    return {
-        "accuracy": accuracy,
-        "balanced_accuracy": float((right[counts > 0] / counts[counts > 0]).mean()),
-        "kappa": (accuracy - chance) / (1 - chance) if chance < 1 else 0.0,
-    }
+    return agreement(float(is_right.mean()), len(truth), counts, given, right)
 
 
 def log_loss(likelihoods: Sequence[float]) -> float:

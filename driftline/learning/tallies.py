@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 BINS = 10
+LEAST_LIKELY = 1e-7
+"""No label is taken to have been less likely: one answer that was sure and wrong would else be all of a log-loss."""
 
 
 class Scored(NamedTuple):
@@ -23,6 +26,28 @@ class Scored(NamedTuple):
     error: float
     loss: float = 0.0
     confidence: float = 0.0
+
+
+def surprise(likelihood: float) -> float:
+    """−log of the probability that was given to a label."""
+    return -math.log(max(LEAST_LIKELY, likelihood))
+
+
+def agreement(
+    accuracy: float, count: float, support: NDArray[Any], answered: NDArray[Any], right: NDArray[Any]
+) -> dict[str, float]:
+    """``accuracy``; ``balanced_accuracy``, the mean recall of the classes; ``kappa`` (Cohen 1960), 0 for chance.
+
+    Args:
+        count: of all labels; ``support``, ``answered`` and ``right`` ``[classes]`` are those of each class.
+    """
+    is_there = support > 0
+    chance = float(support @ answered) / count**2
+    return {
+        "accuracy": accuracy,
+        "balanced_accuracy": float((right[is_there] / support[is_there]).mean()),
+        "kappa": (accuracy - chance) / (1 - chance) if chance < 1 else 0.0,
+    }
 
 
 class ClassTally:
@@ -63,19 +88,14 @@ class ClassTally:
             counts[:] = [value * factor for value in counts]
 
     def scores(self) -> dict[str, float]:
-        """``accuracy``; ``balanced_accuracy``, the mean recall of the classes; ``kappa`` (Cohen 1960), 0 for chance;
-        ``log_loss``; ``calibration_error``, the expected one over ten bins of confidence (Guo et al. 2017).
+        """What :func:`agreement` gives; ``log_loss``; ``calibration_error``, the expected one over ten bins of confidence
+        (Guo et al. 2017).
         """
         if self.count <= 0:
             return {}
-        support, right = np.array(self.support), np.array(self.right)
-        is_there = support > 0
-        accuracy = 1 - self.wrong / self.count
-        chance = float(support @ np.array(self.answered)) / self.count**2
+        counts = [np.array(values) for values in (self.support, self.answered, self.right)]
         return {
-            "accuracy": accuracy,
-            "balanced_accuracy": float((right[is_there] / support[is_there]).mean()),
-            "kappa": (accuracy - chance) / (1 - chance) if chance < 1 else 0.0,
+            **agreement(1 - self.wrong / self.count, self.count, *counts),
             "log_loss": max(0.0, self.loss / self.count),
             "calibration_error": sum(abs(confident - right) for confident, right in self.bins) / self.count,
         }

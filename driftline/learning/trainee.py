@@ -15,7 +15,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.memory import Memory
 from driftline.learning.optimizers import load_state, state_of
 from driftline.learning.state import named, part
-from driftline.learning.strategies import Method
+from driftline.learning.strategies import Method, Strategy
 from driftline.learning.upkeep import Upkeep
 from driftline.networks.build import Served
 from driftline.networks.kept import Kept
@@ -204,7 +204,7 @@ class Trainee:
             self.renew_strategy(self.method, memory)
         self.upkeep.follow_recipe()
 
-    def renew_strategy(self, before: Method, memory: Memory) -> None:
+    def renew_strategy(self, before: Method[Strategy], memory: Memory) -> None:
         """Lets the spec's strategy take over from another; what it serves beside the network is not lost, or made of memory."""
         self.module.experts = self.spec.strategy.experts(self.spec, self.module.width or len(self.spec.known_classes()))
         self.method = self.spec.strategy.start(self)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
+from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.functions import allowed, failed
 from driftline.networks.modules import Branched, RunningScale, joined
 from driftline.networks.presets import Preset
@@ -17,8 +18,6 @@ from driftline.networks.sequential import sequential
 from driftline.networks.structure import ModuleStructure
 from driftline.spec import SINGLE_INPUT, Factory, Layers, ModelSpec
 
-MOST_TAKEN = 1e18
-"""Experts square their inputs: what is beyond this would leave float32."""
 MOST_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
 
@@ -78,7 +77,7 @@ class Served(nn.Module):
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
         """Inputs as experts take them, as they came: ``[batch, numbers]``."""
         rows = [inputs[name].reshape(len(inputs[name]), -1).float() for name in self.names]
-        return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-MOST_TAKEN, MOST_TAKEN)
+        return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-LARGEST, LARGEST)
 
     @property
     def width(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from driftline.client import Client
 from driftline.temporary import up
-from examples.live import Load, answers, parameters, pull, roll_back, show, teach
+from examples.live import Load, answers, parameters, pull_each, show, teach
 
 MODEL = "fashion"
 USUAL_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -89,24 +89,18 @@ def run(
             print(f"accuracy behind {learned} labels: {accuracy(images[test]):.3f}", end="; ")
             print(f"of drifted images: {accuracy(drifted(images[test])):.3f}")
             teach(client, MODEL, drifted(images[later]), labels[later])
-            base, recipe = client.model(MODEL)["version"], SPEC["recipe"]
             rows = []
-            for name, lever in LEVERS.items():
-                before = accuracy(drifted(images[test]))
-                done = pull(client, MODEL, lever, epochs)
-                after, count = accuracy(drifted(images[test])), parameters(client, MODEL)
+            for pulled in pull_each(client, MODEL, LEVERS, epochs, lambda: accuracy(drifted(images[test]))):
                 rows.append(
                     {
-                        "lever": name,
-                        "before": before,
-                        "after": after,
-                        "promoted": done["promoted"],
-                        "seconds": f"{done['seconds']:.1f}",
-                        "parameters": count,
+                        "lever": pulled.name,
+                        "before": pulled.before,
+                        "after": pulled.after,
+                        "promoted": pulled.promoted,
+                        "seconds": pulled.seconds,
+                        "parameters": parameters(client, MODEL),
                     }
                 )
-                base = roll_back(client, MODEL, base)
-                client.change_recipe(MODEL, {"loss": recipe["loss"], "optimizer": OPTIMIZER})
         print(load)
         assert load.failed == 0
     return rows

@@ -12,7 +12,7 @@ import numpy as np
 
 from driftline.client import Client
 from driftline.temporary import up
-from examples.live import Load, answers, parameters, pull, roll_back, show, teach
+from examples.live import Load, answers, parameters, pull_each, show, teach
 
 MODEL = "ratings"
 FACTORY = "examples.recommender.network:factorisation"
@@ -66,14 +66,16 @@ def run(rows: np.ndarray, learned: int, new: int, tested: int, epochs: int) -> l
     print(
         f"{counts} known behind {learned} ratings, {grown} behind {new} more; asked for {len(test)} ratings by new users"
     )
-    levers: dict[str, list[dict[str, Any]]] = {
-        "nothing else": [],
-        "grow the embeddings": [
-            {"type": "grow_embedding", "layer": layer, "count": grown[name] + 1}
-            for name, layers in {"user": ("users", "user_bias"), "item": ("items", "item_bias")}.items()
-            for layer in layers
-            if grown[name] > counts[name]
-        ],
+    levers: dict[str, dict[str, Any]] = {
+        "nothing else": {},
+        "grow the embeddings": {
+            "edits": [
+                {"type": "grow_embedding", "layer": layer, "count": grown[name] + 1}
+                for name, layers in {"user": ("users", "user_bias"), "item": ("items", "item_bias")}.items()
+                for layer in layers
+                if grown[name] > counts[name]
+            ]
+        },
     }
     with up(DRIFTLINE_FACTORIES=FACTORY) as url, Client(url, timeout=120) as client:
         client.create_model(spec(counts["user"] + 1, counts["item"] + 1))
@@ -84,20 +86,17 @@ def run(rows: np.ndarray, learned: int, new: int, tested: int, epochs: int) -> l
 
         with Load(url, MODEL) as load:
             teach(client, MODEL, inputs, labels[: learned + new])
-            table, base = [], client.model(MODEL)["version"]
-            for name, edits in levers.items():
-                before, done = error(), pull(client, MODEL, {"edits": edits} if edits else {}, epochs)
-                table.append(
-                    {
-                        "lever": name,
-                        "rmse before": before,
-                        "after": error(),
-                        "promoted": done["promoted"],
-                        "seconds": f"{done['seconds']:.1f}",
-                        "parameters": parameters(client, MODEL, [FACTORY]),
-                    }
-                )
-                base = roll_back(client, MODEL, base)
+            table = [
+                {
+                    "lever": pulled.name,
+                    "rmse before": pulled.before,
+                    "after": pulled.after,
+                    "promoted": pulled.promoted,
+                    "seconds": pulled.seconds,
+                    "parameters": parameters(client, MODEL, [FACTORY]),
+                }
+                for pulled in pull_each(client, MODEL, levers, epochs, error)
+            ]
         print(load)
         assert load.failed == 0
     return table

@@ -11,7 +11,7 @@ import numpy as np
 
 from driftline.client import Client
 from driftline.temporary import up
-from examples.live import Load, answers, parameters, pull, roll_back, show, teach
+from examples.live import Load, answers, parameters, pull_each, show, teach
 
 MODEL = "digits"
 FACTORY = "examples.speech.network:spoken"
@@ -66,27 +66,27 @@ def run(
             rows = tests[whose]
             return float((answers(client, MODEL, sounds[rows], len(rows)) == digits[rows]).mean())
 
+        def accuracies() -> dict[str, float]:
+            return {whose: accuracy(whose) for whose in tests}
+
         with Load(url, MODEL) as load:
             teach(client, MODEL, sounds[old_rows[:learned]], digits[old_rows[:learned]])
             print(
                 f"behind {learned} words: {accuracy('old'):.3f} of the old speakers, {accuracy('new'):.3f} of the new"
             )
             teach(client, MODEL, sounds[new_rows[:new]], digits[new_rows[:new]])
-            table, base = [], client.model(MODEL)["version"]
-            for name, edits in LEVERS.items():
-                before = {whose: accuracy(whose) for whose in tests}
-                done = pull(client, MODEL, {"edits": edits} if edits else {}, epochs)
-                table.append(
-                    {
-                        "what is tuned": name,
-                        **{f"{whose}, before": value for whose, value in before.items()},
-                        **{f"{whose}, after": accuracy(whose) for whose in tests},
-                        "promoted": done["promoted"],
-                        "seconds": f"{done['seconds']:.1f}",
-                        "trained": parameters(client, MODEL, [FACTORY], only_trained=True),
-                    }
-                )
-                base = roll_back(client, MODEL, base)
+            levers = {name: {"edits": edits} for name, edits in LEVERS.items()}
+            table = [
+                {
+                    "what is tuned": pulled.name,
+                    **{f"{whose}, before": value for whose, value in pulled.before.items()},
+                    **{f"{whose}, after": value for whose, value in pulled.after.items()},
+                    "promoted": pulled.promoted,
+                    "seconds": pulled.seconds,
+                    "trained": parameters(client, MODEL, [FACTORY], only_trained=True),
+                }
+                for pulled in pull_each(client, MODEL, levers, epochs, accuracies)
+            ]
         print(load)
         assert load.failed == 0
     return table

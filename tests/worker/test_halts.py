@@ -142,6 +142,14 @@ async def put_back(connection: Connection, saved: dict[str, bytes]) -> None:
         await pipe.execute()
 
 
+async def learn_and_lose(store: ModelStore, trainer: Trainer, saved: dict[str, bytes]) -> None:
+    """Learns records 65 to 128, of which the store then knows nothing any more."""
+    await store.log.append(labelled(64, first=64))
+    await until_learned(store, trainer, 128)
+    await asyncio.sleep(0.1)
+    await put_back(store.connection, saved)
+
+
 async def test_an_older_copy_of_the_store_halts_it_until_it_is_started_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,10 +160,7 @@ async def test_an_older_copy_of_the_store_halts_it_until_it_is_started_again(
     await bench.train(store)
     saved = await copy(store)
     async with training(bench, store) as trainer:
-        await store.log.append(labelled(64, first=64))
-        await until_learned(store, trainer, 128)
-        await asyncio.sleep(0.1)
-        await put_back(store.connection, saved)
+        await learn_and_lose(store, trainer, saved)
         message = await until_alarm(store, trainer, "store_lost")
         assert "record 64" in message and "record 128" in message and "restart Driftline" in message
         with pytest.raises(Unavailable):
@@ -174,10 +179,7 @@ async def test_a_store_that_lost_its_last_writes_is_followed_and_told(bench: Ben
     await bench.train(store)
     saved = await copy(store)
     async with training(bench, store) as trainer:
-        await store.log.append(labelled(64, first=64))
-        await until_learned(store, trainer, 128)
-        await asyncio.sleep(0.1)
-        await put_back(store.connection, saved)
+        await learn_and_lose(store, trainer, saved)
         message = await until_alarm(store, trainer, "writes_lost")
         assert "record 64" in message and "record 128" in message
         await store.log.append(labelled(64, first=200))

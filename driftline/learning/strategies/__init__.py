@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from driftline.registry import Part, Registry
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Strategy(Part):
-    """Parameters of a strategy. One that keeps nothing of its own only chooses the examples of an update."""
+    """Parameters of a strategy. One that keeps nothing of its own only chooses the examples of an update: the new ones."""
 
     name: str
     tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
@@ -32,26 +32,30 @@ class Strategy(Part):
             memory: those kept from former steps.
             generator: the only source of chance.
         """
-        raise NotImplementedError
+        return new
 
-    def start(self, trainee: Trainee) -> Method:
+    def start(self, trainee: Trainee) -> Method[Strategy]:
         """The strategy at work on ``trainee``, before its first label."""
-        return Method(trainee)
+        return Method(trainee, self)
 
     def experts(self, spec: ModelSpec, classes: int) -> nn.Module | None:
         """What is served beside the network, as part of the same module; None where it is the network alone."""
         return None
 
 
-class Method:
+S = TypeVar("S", bound=Strategy, covariant=True)
+
+
+class Method(Generic[S]):
     """A strategy at work. What it keeps is tensors; what it changes is its trainee."""
 
-    def __init__(self, trainee: Trainee) -> None:
+    def __init__(self, trainee: Trainee, strategy: S) -> None:
         self.trainee = trainee
+        self.strategy = strategy
 
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
         """One gradient update; or the reason why it was not made. ``teacher`` is an older champion, once there is one."""
-        batch = self.trainee.spec.strategy.batch(new, memory, self.trainee.generator)
+        batch = self.strategy.batch(new, memory, self.trainee.generator)
         return self.trainee.descend(batch) if len(batch) else None
 
     def note(self, new: Examples) -> Examples:
@@ -81,7 +85,7 @@ class Method:
     def restart(self) -> None:
         """Begins anew from the weights of a former version, whose own state is gone."""
 
-    def take_over(self, other: Method, memory: Memory) -> None:
+    def take_over(self, other: Method[Strategy], memory: Memory) -> None:
         """Goes on with what another strategy, or this one on another trainee, has learned beside the network."""
 
 

@@ -9,7 +9,6 @@ from pydantic import Field
 from driftline.learning.strategies import Method, Strategy
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from driftline.learning.examples import Examples
@@ -27,18 +26,11 @@ class Agem(Strategy):
     name: Literal["agem"] = "agem"
     replayed: int = Field(64, ge=1, le=100_000)
 
-    def batch(self, new: Examples, memory: Memory, generator: torch.Generator) -> Examples:
-        return new
-
-    def start(self, trainee: Trainee) -> Method:
+    def start(self, trainee: Trainee) -> Method[Agem]:
         return AgemMethod(trainee, self)
 
 
-class AgemMethod(Method):
-    def __init__(self, trainee: Trainee, strategy: Agem) -> None:
-        super().__init__(trainee)
-        self.strategy = strategy
-
+class AgemMethod(Method[Agem]):
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
         if not len(new):
             return None

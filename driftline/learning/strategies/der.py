@@ -9,7 +9,6 @@ from pydantic import Field
 from driftline.learning.strategies import Method, Strategy
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from driftline.learning.examples import Examples
@@ -31,18 +30,11 @@ class Der(Strategy):
     alpha: float = Field(0.3, ge=0, le=100)
     beta: float = Field(0.7, ge=0, le=100)
 
-    def batch(self, new: Examples, memory: Memory, generator: torch.Generator) -> Examples:
-        return new
-
-    def start(self, trainee: Trainee) -> Method:
+    def start(self, trainee: Trainee) -> Method[Der]:
         return DerMethod(trainee, self)
 
 
-class DerMethod(Method):
-    def __init__(self, trainee: Trainee, strategy: Der) -> None:
-        super().__init__(trainee)
-        self.strategy = strategy
-
+class DerMethod(Method[Der]):
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
         generator, count = self.trainee.generator, self.strategy.replayed
         once, again = memory.sample(count, generator), memory.sample(count, generator)

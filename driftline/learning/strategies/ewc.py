@@ -10,7 +10,6 @@ from pydantic import Field
 from driftline.learning.strategies import Method, Strategy
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from driftline.learning.examples import Examples
@@ -31,21 +30,17 @@ class Ewc(Strategy):
     decay: float = Field(0.9, ge=0, le=1)
     every: int = Field(512, ge=1, le=1_000_000)
 
-    def batch(self, new: Examples, memory: Memory, generator: torch.Generator) -> Examples:
-        return new
-
-    def start(self, trainee: Trainee) -> Method:
+    def start(self, trainee: Trainee) -> Method[Ewc]:
         return EwcMethod(trainee, self)
 
 
-class EwcMethod(Method):
+class EwcMethod(Method[Ewc]):
     """``gathered`` is the sum of squared gradients since the last consolidation, over ``labels`` labels."""
 
     def __init__(self, trainee: Trainee, strategy: Ewc) -> None:
         import torch
 
-        super().__init__(trainee)
-        self.strategy = strategy
+        super().__init__(trainee, strategy)
         self.importance = {name: torch.zeros_like(weight) for name, weight in self._weights()}
         self.gathered = {name: torch.zeros_like(weight) for name, weight in self._weights()}
         self.center = {name: weight.detach().clone() for name, weight in self._weights()}

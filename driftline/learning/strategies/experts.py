@@ -42,23 +42,23 @@ class Experts(Strategy):
     def batch(self, new: Examples, memory: Memory, generator: torch.Generator) -> Examples:
         return new.joined(memory.sample(self.replayed, generator))
 
-    def start(self, trainee: Trainee) -> Method:
-        return Method(trainee) if trainee.module.experts is None else ExpertsMethod(trainee)
+    def start(self, trainee: Trainee) -> Method[Experts]:
+        return Method(trainee, self) if trainee.module.experts is None else ExpertsMethod(trainee, self)
 
     def experts(self, spec: ModelSpec, classes: int) -> nn.Module | None:
         features = sum(tensor.size for tensor in spec.tensors.values())
         return _mixture(features, classes) if features <= MOST_FEATURES else None
 
 
-class ExpertsMethod(Method):
+class ExpertsMethod(Method[Experts]):
     """``waiting`` are rows that the network has not been trained on: an update of it costs more than a row is worth."""
 
-    def __init__(self, trainee: Trainee) -> None:
+    def __init__(self, trainee: Trainee, strategy: Experts) -> None:
         from driftline.learning.examples import Examples
         from driftline.learning.experts.mixture import MixtureLearner
         from driftline.networks.experts.mixture import Mixture
 
-        super().__init__(trainee)
+        super().__init__(trainee, strategy)
         assert isinstance(trainee.module.experts, Mixture)
         self.mixture = MixtureLearner(trainee.module.experts)
         self.waiting = Examples.empty(trainee.spec)
@@ -98,7 +98,7 @@ class ExpertsMethod(Method):
         former.add_classes(present.classes - known)
         self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
 
-    def take_over(self, other: Method, memory: Memory) -> None:
+    def take_over(self, other: Method[Strategy], memory: Memory) -> None:
         if not isinstance(other, ExpertsMethod):
             self.mixture.mixture.rely_on_network()
             self._play(memory.examples)

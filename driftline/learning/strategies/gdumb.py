@@ -30,15 +30,11 @@ class Gdumb(Strategy):
     def batch(self, new: Examples, memory: Memory, generator: torch.Generator) -> Examples:
         return memory.sample(self.replayed, generator) if len(memory) else new
 
-    def start(self, trainee: Trainee) -> Method:
+    def start(self, trainee: Trainee) -> Method[Gdumb]:
         return GdumbMethod(trainee, self)
 
 
-class GdumbMethod(Method):
-    def __init__(self, trainee: Trainee, strategy: Gdumb) -> None:
-        super().__init__(trainee)
-        self.strategy = strategy
-
+class GdumbMethod(Method[Gdumb]):
     def alarm(self, memory: Memory) -> None:
         if not len(memory):
             return

@@ -9,7 +9,6 @@ from pydantic import Field
 from driftline.learning.strategies import Method, Strategy
 
 if TYPE_CHECKING:
-    import torch
 
     from driftline.learning.examples import Examples
     from driftline.learning.memory import Memory
@@ -27,18 +26,11 @@ class Lwf(Strategy):
     strength: float = Field(1.0, ge=0, le=100)
     temperature: float = Field(2.0, gt=0, le=100)
 
-    def batch(self, new: Examples, memory: Memory, generator: torch.Generator) -> Examples:
-        return new
-
-    def start(self, trainee: Trainee) -> Method:
+    def start(self, trainee: Trainee) -> Method[Lwf]:
         return LwfMethod(trainee, self)
 
 
-class LwfMethod(Method):
-    def __init__(self, trainee: Trainee, strategy: Lwf) -> None:
-        super().__init__(trainee)
-        self.strategy = strategy
-
+class LwfMethod(Method[Lwf]):
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
         from driftline.learning.distillation import distilled
 
