@@ -146,3 +146,37 @@ def test_the_members_that_predict_well_gain_weight() -> None:
     stream.learner.weigh(trace, targets)
     assert (stream.mixture.weights[:, 0] > before[:, 0]).all()
     torch.testing.assert_close(stream.mixture.weights[:, 1:], before[:, 1:])
+
+
+def test_classes_that_have_gone_are_remembered() -> None:
+    """Two classes, then two others: without the memory the mixture would only know the latter."""
+
+    def final(remembers: bool) -> float:
+        stream = Stream(classes=4, features=4)
+        centres = 2 * torch.eye(4)
+        old, new = torch.arange(800) % 2, torch.arange(800) % 2 + 2
+        memory = centres[old[:50]] + random(50, 4, seed=1)
+        for targets in torch.cat([old, new]).split(10):
+            stream.step(centres[targets] + random(len(targets), 4, seed=int(stream.mixture.neighbours.seen)), targets)
+            if remembers:
+                stream.learner.remember(memory[:10], old[:10])
+        logits, _ = stream.mixture(memory[10:])
+        return float((logits.argmax(1) == old[10:50]).float().mean())
+
+    assert final(True) > final(False) + 0.2
+
+
+def test_while_all_classes_come_memory_changes_nothing() -> None:
+    stream = Stream()
+    stream.play(random(64, 2), torch.arange(64) % 2, 32)
+    before = stream.mixture.weights.clone()
+    stream.learner.remember(random(10, 2), torch.arange(10) % 2)
+    assert torch.equal(stream.mixture.weights, before)
+
+
+@pytest.mark.parametrize("features", [150, 6000])
+def test_wide_rows_are_learned(features: int) -> None:
+    stream, rows = Stream(features=features), random(200, features)
+    stream.play(rows, (rows[:, 0] > 0).long(), 100)
+    assert stream.is_finite()
+    assert stream.learner.bank.steps > 0

@@ -107,3 +107,14 @@ def test_growing_keeps_the_answers_about_the_old_classes() -> None:
     assert mixture(random(5, 4))[0].shape == (5, 5)
     fresh = Mixture(4, 5, seed=0).state_dict()
     assert {name: value.shape for name, value in mixture.state_dict().items()} == {n: v.shape for n, v in fresh.items()}
+
+
+def test_features_in_one_unit_are_scaled_alike_and_then_stand_still() -> None:
+    encoding = Encoding(200, one_unit=True)
+    rows = random(300, 200)
+    rows[:, 0] = 0
+    encoding.observe(rows, 300, 300)
+    slope = encoding.slope.clone()
+    assert torch.equal(slope, slope[:1, :1].expand_as(slope))
+    encoding.observe(10 * rows, 600, 300)
+    assert torch.equal(encoding.slope, slope)

@@ -13,7 +13,10 @@ from driftline.networks.experts.bank import REACHES
 from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
 
 # Rows between two solutions of the ridge and two looks at the encoding; the first solutions come at 1, 2, 4, … rows.
-PERIOD = 32
+PERIOD, LARGE_PERIOD = 32, 128
+LARGE_UNITS = 500
+# How much a row of a class that belongs to the past counts beside one of the present.
+PAST = 0.3
 # A gradient update has so many new rows, and so many replayed.
 FRESH = 2
 REPLAYED = 14
@@ -41,6 +44,9 @@ class MixtureLearner:
         self.losses = torch.zeros(len(RATES))
         self.unsolved = 0
         self.untrained = 0
+        usual = PERIOD if len(mixture.ridge.phase) <= LARGE_UNITS else LARGE_PERIOD
+        # A part of PERIOD rows may come on top, and all of them must be in the window still.
+        self._period = min(usual, size - PERIOD)
         self._encoded = torch.zeros(size, mixture.encoding.width)
         self._rates = torch.tensor(RATES).unsqueeze(1)
         self._reaches = torch.tensor(REACHES).unsqueeze(1)
@@ -81,9 +87,35 @@ class MixtureLearner:
         own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
         self.losses.mul_(FADING ** len(targets)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
         torch.softmax(self.losses * -TRUST, 0, out=mixture.trust)
-        error = answers.exp_().scatter_add_(2, own, answers.new_full(own.shape, -1.0))
+        self._descend(traces, answers, targets, 1.0)
+
+    @torch.no_grad()
+    def remember(self, rows: Tensor, targets: Tensor, network: Tensor | None = None) -> None:
+        """Keeps the weights fit for classes that have gone: where labels come in long runs, those of the present alone would
+        teach them to trust whoever has forgotten the past. Of the rows given only those of rare classes count; where all
+        classes still come it does nothing.
+
+        Args:
+            rows: ``[rows, features]``, kept in a memory; about as many as there have been new labels since the last call.
+            targets: ``[rows]``, class indices.
+            network: the network's present log-probabilities of them ``[rows, classes]``, where it is a member.
+        """
+        mixture = self.mixture
+        if not len(targets):
+            return
+        is_rare = mixture.labels.is_rare(targets)
+        if not is_rare.any():
+            return
+        traces = mixture(rows[is_rare], None if network is None else network[is_rare])[1]
+        self._descend(traces, mixture.mix_each(traces), targets[is_rare], PAST)
+
+    def _descend(self, traces: Tensor, answers: Tensor, targets: Tensor, share: float) -> None:
+        """One step of each set of weights down the gradient of its log loss, from what it answers to the traces."""
+        own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
+        error = answers.exp().scatter_add_(2, own, answers.new_full(own.shape, -1.0))
         gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
-        mixture.weights.sub_(gradient.mul_(self._rates * len(targets) ** (BATCH_POWER - 1))).clamp_(min=0)
+        rates = self._rates * (share * len(targets) ** (BATCH_POWER - 1))
+        self.mixture.weights.sub_(gradient.mul_(rates)).clamp_(min=0)
 
     @torch.no_grad()
     def learn(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
@@ -105,7 +137,7 @@ class MixtureLearner:
         self.mixture.labels.follow(targets)
         seen = int(self.mixture.neighbours.seen)
         self.unsolved += len(rows)
-        if self.unsolved >= min(PERIOD, max(1, seen // 2)):
+        if self.unsolved >= min(self._period, max(1, seen // 2)):
             self._follow(seen)
             newest = self._newest(self.unsolved)
             self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])

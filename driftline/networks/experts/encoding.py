@@ -20,6 +20,9 @@ class Encoding(nn.Module):
     Each feature becomes its z-score, clipped, and of each bin between neighbouring quantiles the part that is filled, less a
     half. Rows of more than ``MOST_BINNED`` features have the z-scores alone. It moves only in :meth:`observe`, and late ever
     more slowly: what was learned on the former encoding then still holds on the present one.
+
+    Features in one unit, as pixels are, have one mean and deviation for all, which soon stand still: a border that was empty
+    until now then does not count for more than all else.
     """
 
     mean: Tensor
@@ -30,10 +33,11 @@ class Encoding(nn.Module):
     _lowest: Tensor
     _highest: Tensor
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, *, one_unit: bool = False) -> None:
         super().__init__()
         self.features = features
-        self.bins = BINS if features <= MOST_BINNED else 0
+        self.one_unit = one_unit
+        self.bins = BINS if features <= MOST_BINNED and not one_unit else 0
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("variance", torch.ones(features))
         self.register_buffer("quantiles", torch.zeros(self.bins + 1, features))
@@ -63,9 +67,11 @@ class Encoding(nn.Module):
             seen: how many rows there have been.
             new: how many of them since the last call.
         """
+        if self.one_unit and seen - new >= SETTLING:
+            return
         window = window.clamp(-LARGEST, LARGEST)
         rate = 1.0 if seen <= SETTLING else max(new / seen, SLOWEST)
-        variance, mean = torch.var_mean(window.double(), 0, correction=0)
+        variance, mean = torch.var_mean(window.double(), (0, 1) if self.one_unit else 0, correction=0)
         delta = mean - self.mean
         spread = variance + (1 - rate) * delta**2
         self.variance.copy_((self.variance + rate * (spread - self.variance)).clamp(max=LARGEST**2))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 KEPT = 0.999
 RATE = 0.02
 RAREST = 1e-4
+RARE = 0.1
 PRIOR = 0.5
 
 
@@ -42,6 +43,10 @@ class Labels(nn.Module):
         both = torch.stack([follows, self.frequencies])
         both.div_(both.sum(1, keepdim=True)).log_()
         return both.unsqueeze(1).expand(-1, batch, -1), known
+
+    def is_rare(self, targets: Tensor) -> Tensor:
+        """Whether each of ``targets`` ``[rows]`` has of late been far below its even share: its class belongs to the past."""
+        return self.frequencies[targets] < RARE / len(self.frequencies)
 
     @torch.no_grad()
     def follow(self, targets: Tensor) -> None:

@@ -18,6 +18,8 @@ FLOOR = -8.0
 RATES = (0.003, 0.01, 0.03, 0.1)
 # The weight at the start of a strong, a usual and a weak member.
 STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
+# Random features under the ridge, of narrow rows and of wide ones.
+FEW_UNITS, MANY_UNITS = 300, 2000
 WINDOW_NUMBERS = 2**18
 WINDOW = 1000
 
@@ -39,20 +41,23 @@ class Mixture(nn.Module):
         features: numbers in one flat row.
         classes: how many classes it answers; may be none yet.
         seed: what its random features and first weights start from.
+        one_unit: whether all features are in one unit, as pixels are.
         with_network: whether a network's own log-probabilities are one more member.
     """
 
     weights: Tensor
     trust: Tensor
 
-    def __init__(self, features: int, classes: int, seed: int, *, with_network: bool = False) -> None:
+    def __init__(
+        self, features: int, classes: int, seed: int, *, one_unit: bool = False, with_network: bool = False
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.features = features
         self.classes = classes
         self.with_network = with_network
-        self.encoding = Encoding(features)
-        units = 300 if features <= MOST_BINNED else 1000
+        self.encoding = Encoding(features, one_unit=one_unit)
+        units = FEW_UNITS if features <= MOST_BINNED else MANY_UNITS
         self.ridge = Ridge(self.encoding.width, units, classes, generator)
         self.bank = Bank(self.encoding.width, classes, generator)
         self.neighbours = Neighbours(features, classes, window_size(features))
