@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,20 +32,21 @@ class _Slots:
         self.filled = len(rows)
         self.rows = rows.take(torch.arange(self.filled))
 
-    def _write(self, slots: Tensor, new: Examples) -> None:
-        """Puts rows into slots; a later row wins where two have the same."""
-        highest = int(slots.max()) + 1
+    def _write(self, slots: Sequence[int], new: Examples) -> None:
+        """Puts rows into slots, each into one of its own."""
+        highest = max(slots) + 1
         if highest > len(self.rows):
             self.rows = self.rows.grown(min(self.size, max(highest, 2 * len(self.rows))))
         self.rows = self.rows.with_room_for(new)
+        places: Tensor | slice = torch.tensor(slots) if len(slots) > 1 else slice(highest - 1, highest)
         for name, value in self.rows.inputs.items():
-            value[slots] = new.inputs[name]
+            value[places] = new.inputs[name]
         for name, note in self.rows.notes.items():
-            note[slots] = NO_NOTE
+            note[places] = NO_NOTE
             if name in new.notes:
-                note[slots, : new.notes[name].shape[1]] = new.notes[name]
-        self.rows.targets[slots] = new.targets
-        self.rows.weights[slots] = new.weights
+                note[places, : new.notes[name].shape[1]] = new.notes[name]
+        self.rows.targets[places] = new.targets
+        self.rows.weights[places] = new.weights
         self.filled = max(self.filled, highest)
 
 
@@ -74,7 +75,8 @@ class Memory(_Slots):
         # A slot that is taken twice in one call holds the later row.
         last = {slot: row for row, slot in enumerate(slots) if slot is not None}
         if last:
-            self._write(torch.tensor(list(last)), new.take(torch.tensor(list(last.values()))))
+            kept = new if len(last) == len(new) else new.take(torch.tensor(list(last.values())))
+            self._write(list(last), kept)
 
     def _place(self, label: int, keep: float, which: float) -> int | None:
         self.seen[label] = self.seen.get(label, 0) + 1
@@ -119,7 +121,7 @@ class Holdout(_Slots):
         """Takes rows in; the oldest go."""
         new = new.take(slice(max(0, len(new) - self.size), len(new)))
         if len(new):
-            self._write((torch.arange(len(new)) + self.arrived) % self.size, new)
+            self._write([n % self.size for n in range(self.arrived, self.arrived + len(new))], new)
             self.arrived += len(new)
 
     def alarm(self) -> None:

@@ -73,8 +73,8 @@ class Trainee:
                 value[place or ...] = 0
 
     def observe(self, new: Examples) -> None:
-        """Lets the running scales, the counts and the schedule follow labels that are about to be learned."""
-        self.module.observe(new.inputs, new.targets)
+        """Lets the counts and the schedule follow labels that are about to be learned, and the method what it trains on them."""
+        self.method.observe(new)
         self.count(new)
         self.labels += len(new)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from driftline.errors import CorruptData, InvalidInput
 
 FORMAT = 1
-SMALL = 2**16
 
 
 class File(msgspec.Struct, frozen=True):
@@ -112,15 +112,16 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def are_finite(tensors: Mapping[str, Tensor]) -> bool:
     """Whether all numbers of a module's tensors are finite, as they must be to be served; only a scale may have no limit."""
-    floats = [
-        tensor.detach().reshape(-1)
+    return all(
+        _is_finite(tensor.detach())
         for name, tensor in tensors.items()
         if tensor.is_floating_point() and not name.endswith(".limit")
-    ]
-    # Small ones are asked together: to ask each by itself takes longer than to answer.
-    small, large = [t for t in floats if t.numel() < SMALL], [t for t in floats if t.numel() >= SMALL]
-    asked = [torch.cat(small), *large] if small else large
-    return all(bool(tensor.isfinite().all()) for tensor in asked)
+    )
+
+
+def _is_finite(numbers: Tensor) -> bool:
+    # A sum is many times cheaper, and carries on what is not finite; only it may leave the range by itself.
+    return math.isfinite(float(numbers.sum())) or bool(numbers.isfinite().all())
 
 
 def _misfit(name: str, reason: str) -> InvalidInput:

@@ -166,14 +166,6 @@ def test_classes_that_have_gone_are_remembered() -> None:
     assert final(True) > final(False) + 0.2
 
 
-def test_while_all_classes_come_memory_changes_nothing() -> None:
-    stream = Stream()
-    stream.play(random(64, 2), torch.arange(64) % 2, 32)
-    before = stream.mixture.weights.clone()
-    stream.learner.remember(random(10, 2), torch.arange(10) % 2)
-    assert torch.equal(stream.mixture.weights, before)
-
-
 @pytest.mark.parametrize("features", [150, 6000])
 def test_wide_rows_are_learned(features: int) -> None:
     stream, rows = Stream(features=features), random(200, features)

@@ -195,13 +195,13 @@ def test_a_step_that_is_not_finite_is_quarantined_and_learning_goes_on(task: str
     items = values(300) if task == "regression" else world(300)
     play(one, items[:64])
     kept, served = len(one.memory), one.publishable()
-    poison = [*items[64:70], item([0, number, 0, 0], items[0].label)]
-    outcome = one.learn(poison, range(65, 72), Plan(updates=2, publish=True))
-    assert outcome.quarantined.keys() == set(range(65, 72))
+    poison = [*items[64:71], item([0, number, 0, 0], items[0].label)]
+    outcome = one.learn(poison, range(65, 73), Plan(updates=2, publish=True))
+    assert outcome.quarantined.keys() == set(range(65, 73))
     assert set(outcome.quarantined.values()) == {"the loss is not a finite number"}
     assert len(one.memory) == kept
     assert all(torch.equal(value, served[name]) for name, value in one.module.state_dict().items())
-    assert not any(outcome.quarantined for outcome in play(one, items[70:]))
+    assert not any(outcome.quarantined for outcome in play(one, items[71:]))
     assert bundle.are_finite(one.publishable())
 
 

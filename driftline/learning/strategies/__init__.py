@@ -53,6 +53,10 @@ class Method(Generic[S]):
         self.trainee = trainee
         self.strategy = strategy
 
+    def observe(self, new: Examples) -> None:
+        """Before the updates of a step: lets the running scales follow the rows that they will be about."""
+        self.trainee.module.observe(new.inputs, new.targets)
+
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
         """One gradient update; or the reason why it was not made. ``teacher`` is an older champion, once there is one."""
         batch = self.strategy.batch(new, memory, self.trainee.generator)

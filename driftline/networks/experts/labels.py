@@ -44,9 +44,10 @@ class Labels(nn.Module):
         both.div_(both.sum(1, keepdim=True)).log_()
         return both.unsqueeze(1).expand(-1, batch, -1), known
 
-    def is_rare(self, targets: Tensor) -> Tensor:
-        """Whether each of ``targets`` ``[rows]`` has of late been far below its even share: its class belongs to the past."""
-        return self.frequencies[targets] < RARE / len(self.frequencies)
+    @property
+    def rare(self) -> Tensor:
+        """Whether each class ``[classes]`` has of late been far below its even share: it belongs to the past, or to the future."""
+        return self.frequencies < RARE / len(self.frequencies)
 
     @torch.no_grad()
     def follow(self, targets: Tensor) -> None:

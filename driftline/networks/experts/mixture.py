@@ -14,6 +14,8 @@ from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
 
 FLOOR = -8.0
+# In a trace, the log-probability of a class that was not known yet when it was made.
+UNKNOWN = -16.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
 RATES = (0.003, 0.01, 0.03, 0.1)
 # The weight at the start of a strong, a usual and a weak member.
