@@ -359,7 +359,7 @@ class Trainer:
     def _trigger_seconds(self) -> float:
         """Seconds until the oldest waiting label has waited long enough; behind a drift alarm none has to."""
         trigger = self.learner.spec.recipe.trigger
-        if self.learner.is_hurried(self.head.offset):
+        if self.learner.monitor.is_hurried(self.head.offset):
             return 0.0
         return self._waits_since + trigger.seconds - time.monotonic()
 

@@ -12,7 +12,7 @@ from driftline.learning.search_budget import search_updates
 from driftline.networks.build import Served, build, example_rows
 from driftline.networks.describe import dry_run
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
-from driftline.spec import ModelSpec, parse
+from driftline.spec import ModelSpec, Recipe, parse
 
 FIND = "find"
 """The learning rate of a retrain that is to find it."""
@@ -109,6 +109,16 @@ def check_fit(spec: ModelSpec, module: Served) -> None:
     spec.recipe.optimizer.trained(module)
     for rule in spec.recipe.rules:
         rule.check(module)
+
+
+def with_recipe(spec: ModelSpec, classes: Sequence[int | str], recipe: Recipe, factories: Collection[str]) -> ModelSpec:
+    """The spec with another recipe; or as it is, where that does not fit its network (it may name layers that it has not)."""
+    changed = spec.changed(recipe=recipe)
+    try:
+        check_fit(changed, build(changed, classes, factories=factories, seed=0))
+    except InvalidInput:
+        return spec
+    return changed
 
 
 def without_search(recipe: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

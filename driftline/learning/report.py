@@ -108,7 +108,7 @@ class Examination:
         job = learner.retraining
         assert job is not None
         self.job = job
-        self.examples = {"holdout": learner.holdout.current(), "latest": job.newest(LATEST)}
+        self.examples = {"holdout": learner.judge.holdout.current(), "latest": job.newest(LATEST)}
         served = learner.served
         self.before = measured(learner.spec, learner.classes, served, self.examples)
 

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
 from driftline.learning.rate_search import RateSearch
 from driftline.learning.recipes import examples_an_update
 from driftline.learning.search_budget import FEWEST_EXAMPLES
 from driftline.learning.state import named, part
 from driftline.learning.trainee import Elders, Trainee
-from driftline.networks.build import Served, build
+from driftline.networks.build import Served, build, rebuilt
+from driftline.networks.edits.add_classes import AddClasses
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
@@ -108,6 +110,17 @@ class Retraining:
         both = _last(self.examples, count).joined(_last(self.arrived, count))
         return _last(both, count)
 
+    def follow_classes(self, classes: Sequence[int | str]) -> None:
+        """Adds the classes that have arrived meanwhile; :class:`InvalidInput` where the job has added others in their place."""
+        for arrived, added in zip(classes, self.classes, strict=False):
+            if (type(arrived), arrived) != (type(added), added):
+                message = f"the job added the class {added!r}, and meanwhile {arrived!r} has arrived; retrain again"
+                raise InvalidInput(message, code="classes_clash", field="edits", value=added)
+        if new := classes[len(self.classes) :]:
+            edited = AddClasses(classes=list(new)).apply(self.trainee.spec, self.classes, self.trainee.module)
+            self.trainee.replace(edited.spec, edited.module, edited.kept)
+            self.classes = edited.classes
+
     def catch_up(self) -> None:
         """Makes the updates that are left, and goes once through what has arrived."""
         self.advance(self.total - self.done)
@@ -160,10 +173,8 @@ class Retraining:
 
 
 def _teacher(tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Teacher:
-    spec = parse(ModelSpec, data["spec"])
-    module = build(spec, data["classes"], factories=factories, seed=0)
-    module.load_state_dict(dict(tensors))
-    return Teacher(spec, list(data["classes"]), module)
+    spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
+    return Teacher(spec, classes, rebuilt(spec, classes, tensors, factories))
 
 
 def _last(examples: Examples, count: int) -> Examples:

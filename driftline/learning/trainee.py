@@ -206,7 +206,7 @@ class Trainee:
 
     def renew_strategy(self, before: Method[Strategy], memory: Memory) -> None:
         """Lets the spec's strategy take over from another; what it serves beside the network is not lost, or made of memory."""
-        self.module.experts = self.spec.strategy.experts(self.spec, self.module.width or len(self.spec.known_classes()))
+        self.module.experts = self.spec.strategy.experts(self.spec, self.module.width)
         self.method = self.spec.strategy.start(self)
         self.method.take_over(before, memory)
 
