@@ -15,7 +15,7 @@ import msgspec
 
 from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.failpoints import reach
-from driftline.learning.learner import Outcome
+from driftline.learning.outcome import Outcome
 from driftline.learning.pace import updates_for
 from driftline.learning.report import Examination
 from driftline.publisher import Position

@@ -43,6 +43,15 @@ class Arrived:
         return Arrived([self.numbers[row] for row in rows], [self.items[row] for row in rows], examples)
 
 
+def usable(spec: ModelSpec, classes: Sequence[int | str], items: Sequence[Item]) -> list[Item]:
+    """The items that fit the spec and are of a known class."""
+    unfit, index_of = refused(spec, range(len(items)), items), indices_of(classes)
+    fit = [item for n, item in enumerate(items) if n not in unfit]
+    if spec.task == "regression":
+        return fit
+    return [item for item in fit if (type(item.label), item.label) in index_of]
+
+
 def refused(spec: ModelSpec, numbers: Sequence[int], items: Sequence[Item]) -> dict[int, str]:
     """Why items no longer fit the spec, by log number, as when it was edited behind their acknowledgement."""
     found = {}

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from driftline.errors import InvalidInput
-from driftline.learning.arrived import Arrived, refused
+from driftline.learning.arrived import Arrived, refused, usable
 from driftline.learning.examples import Examples, indices_of
 from driftline.learning.gate import Comparison, Decision, is_finite
 from driftline.learning.judge import Candidate, Judge
 from driftline.learning.losses.custom import LossFailed
 from driftline.learning.memory import Memory
 from driftline.learning.monitor import Alarm, Monitor
+from driftline.learning.outcome import Outcome
 from driftline.learning.recipes import (
-    changed_recipe,
+    NO_VERSIONS,
+    Versions,
     check_classes_stay,
     check_fit,
-    check_versions,
+    checked_recipe,
     with_recipe,
     without_search,
 )
@@ -31,33 +30,13 @@ from driftline.learning.retraining import Retraining, Teacher
 from driftline.learning.state import State, named, part
 from driftline.learning.traces import traces_of
 from driftline.learning.trainee import Trainee
-from driftline.networks import brought
-from driftline.networks.build import Served, build, check_loss, rebuilt
+from driftline.networks import brought, bundle
+from driftline.networks.build import Served, build, rebuilt
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
-from driftline.networks.edits.add_classes import AddClasses
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 
 ALARM_EPOCHS = 10
-
-Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
-"""The weights of kept versions, by version and name."""
-NO_VERSIONS: Versions = {}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a step has done; records are named by log number.
-
-    ``forked`` names the retrain job that an alarm has begun.
-    """
-
-    scored: int = 0
-    alarms: list[Alarm] = field(default_factory=list)
-    rejected: dict[int, str] = field(default_factory=dict)
-    quarantined: dict[int, str] = field(default_factory=dict)
-    decision: Decision | None = None
-    forked: str | None = None
 
 
 class Learner:
@@ -70,12 +49,11 @@ class Learner:
     def __init__(
         self, spec: ModelSpec, classes: Sequence[int | str], module: Served, seed: int, factories: Collection[str]
     ) -> None:
-        self.classes = list(classes)
         self.seed = seed
         self.factories = list(factories)
         self.learned = 0
         self.monitor = Monitor(spec)
-        self.trainee = Trainee(spec, module, seed)
+        self.trainee = Trainee(spec, classes, module, seed)
         self.memory = Memory(spec.recipe.memory, Examples.empty(spec))
         self.judge = Judge(spec, module, seed)
         self.retraining: Retraining | None = None
@@ -102,6 +80,10 @@ class Learner:
     @property
     def spec(self) -> ModelSpec:
         return self.trainee.spec
+
+    @property
+    def classes(self) -> list[int | str]:
+        return self.trainee.classes
 
     @property
     def module(self) -> Served:
@@ -147,18 +129,9 @@ class Learner:
         """Records that fit, as tensors; a class that comes with them is one of the model's from here on."""
         numbers, items = [n for n, _ in records], [item for _, item in records]
         if self.spec.task == "classification":
-            self._add_classes(item.label for item in items)
+            known, labels = indices_of(self.classes), dict.fromkeys((type(item.label), item.label) for item in items)
+            self.trainee.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
         return Arrived.of(self.spec, self.classes, numbers, items)
-
-    def _add_classes(self, labels: Iterable[Any]) -> None:
-        known = indices_of(self.classes)
-        new = [
-            name for kind, name in dict.fromkeys((type(label), label) for label in labels) if (kind, name) not in known
-        ]
-        if new:
-            edited = AddClasses(classes=new).apply(self.spec, self.classes, self.module)
-            self.trainee.replace(edited.spec, edited.module, edited.kept)
-            self.classes = edited.classes
 
     def _observe(self, arrived: Arrived, live: Arrived) -> tuple[int, list[Alarm]]:
         """Lets everybody know how what was served has done, and how the world has changed; the count that was scored."""
@@ -236,8 +209,7 @@ class Learner:
             return None
         examples = self.monitor.recent.since(answered[-1].since)
         if answer == "shorten":
-            self.memory = Memory(self.spec.recipe.memory, Examples.empty(self.spec))
-            self.memory.add(examples, self.trainee.generator)
+            self._renew_memory(examples)
             return None
         if job is None or self.retraining is not None or not examples:
             return None
@@ -265,7 +237,7 @@ class Learner:
         spec = with_recipe(spec, classes, self.spec.recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
         brought.load(module, weights)
-        self._restart(spec, classes, module)
+        self.trainee.restart(spec, classes, module)
         self._follow()
         self._crown()
         self.judge.dismiss()
@@ -274,16 +246,7 @@ class Learner:
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.judge.champion
-        self._restart(self.spec, self.classes_of(champion), copy.deepcopy(champion))
-
-    def _restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
-        """Goes on from a former module. Memory and holdout count classes by their index: later ones stay known."""
-        later = self.classes[len(classes) :]
-        edited = Edited(spec, list(classes), module)
-        if later:
-            edited = AddClasses(classes=later).apply(spec, classes, module)
-        self.trainee.restart(edited.spec, edited.module)
-        self.classes = edited.classes
+        self.trainee.restart(self.spec, self.classes_of(champion), copy.deepcopy(champion))
 
     def _crown(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
@@ -297,7 +260,7 @@ class Learner:
         """
         strategy = self.spec.strategy
         trainees = [self.trainee, self.retraining.trainee] if self.retraining else [self.trainee]
-        specs = [self._changed(trainee.spec, changes, versions) for trainee in trainees]
+        specs = [checked_recipe(trainee.spec, changes, versions, self.factories) for trainee in trainees]
         for trainee, spec in zip(trainees, specs, strict=True):
             check_fit(spec, trainee.module)
         for trainee, spec in zip(trainees, specs, strict=True):
@@ -307,20 +270,17 @@ class Learner:
         if strategy != self.spec.strategy:
             self._crown()
 
-    def _changed(self, spec: ModelSpec, changes: Mapping[str, Any], versions: Versions) -> ModelSpec:
-        check_versions(changes, versions)
-        changed = changed_recipe(spec, changes)
-        check_loss(changed, self.factories)
-        return changed
-
     def _follow(self) -> None:
         """Lets all that is not trained follow the trainee's recipe."""
         self.monitor.follow(self.spec)
-        policy, kept = self.spec.recipe.memory, self.memory
-        if policy != kept.policy:
-            self.memory = Memory(policy, Examples.empty(self.spec))
-            self.memory.add(kept.examples, self.trainee.generator)
+        if self.spec.recipe.memory != self.memory.policy:
+            self._renew_memory(self.memory.examples)
         self.judge.follow(self.spec)
+
+    def _renew_memory(self, examples: Examples) -> None:
+        """Keeps these examples, as the recipe's memory does, and no others."""
+        self.memory = Memory(self.spec.recipe.memory, Examples.empty(self.spec))
+        self.memory.add(examples, self.trainee.generator)
 
     def retrain(
         self,
@@ -339,35 +299,22 @@ class Learner:
             InvalidInput: the recipe or an edit does not fit.
         """
         recipe, is_searching = without_search(recipe)
-        spec = self._changed(self.spec, recipe, versions)
+        spec = checked_recipe(self.spec, recipe, versions, self.factories)
         sources = Sources(inputs=self.memory.examples.inputs)
         edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)), sources)
         check_classes_stay(self.classes, edited)
-        both = self.memory.examples.joined(self._usable(examples))
+        items = [item for item in usable(self.spec, self.classes, examples) if not self.judge.is_held_out(item)]
+        both = self.memory.examples.joined(Examples.of(self.spec, items, indices_of(self.classes)))
         forked = self._forked(job, edited, both, epochs)
         forked.trainee.upkeep.remember(versions)
         if is_searching:
             forked.find_rate()
         self.retraining = forked
 
-    def _usable(self, items: Sequence[Item]) -> Examples:
-        """Those of the items that fit, are not held out, and are of a known class."""
-        unfit = refused(self.spec, range(len(items)), items)
-        usable = [item for n, item in enumerate(items) if n not in unfit and not self.judge.is_held_out(item)]
-        index_of = indices_of(self.classes)
-        if self.spec.task == "classification":
-            usable = [item for item in usable if (type(item.label), item.label) in index_of]
-        return Examples.of(self.spec, usable, index_of)
-
     def _forked(self, job: str, edited: Edited, examples: Examples, epochs: int) -> Retraining:
         champion, seed = self.judge.champion, self.seed + self.learned + 1
         teacher = Teacher(self.spec, self.classes_of(champion), champion)
-        if edited.spec.strategy != self.spec.strategy:
-            # What another strategy serves beside the network comes at the end; the job's state has its shape from here on.
-            edited.module.experts = edited.spec.strategy.experts(edited.spec, len(edited.classes))
-        forked = Retraining(job, edited.spec, edited.classes, edited.module, examples, epochs, seed, teacher)
-        forked.trainee.upkeep.inherit(self.trainee.upkeep)
-        return forked
+        return Retraining.fork(job, edited, examples, epochs, seed, teacher, self.trainee)
 
     def finish(self, version: int, is_promoted: bool = False) -> Outcome:
         """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
@@ -382,14 +329,12 @@ class Learner:
         job = self.retraining
         if job is None:
             raise InvalidInput("no retrain job is running", code="no_job")
-        job.follow_classes(self.classes)
-        job.catch_up()
-        job.trainee.renew_strategy(self.trainee.method, self.memory)
+        job.rejoin(self.trainee, self.memory)
         candidate = job.trainee.candidate()
         decision = Decision(True, "promoted") if is_promoted else self.judge.compare(candidate, self.learned)
         if decision.promoted:
             self.judge.put_on_probation(version, self.spec, self.classes)
-            self.trainee, self.classes = job.trainee, job.classes
+            self.trainee = job.trainee
             self._follow()
             self._crown()
         self.retraining = None
@@ -401,11 +346,7 @@ class Learner:
 
     def digest(self) -> str:
         """16 hexadecimal digits that stand for every weight and buffer, and for the count of what was learned."""
-        found = hashlib.sha256(str(self.learned).encode())
-        for name, value in self.module.state_dict().items():
-            found.update(name.encode())
-            found.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
-        return found.hexdigest()[:16]
+        return bundle.digest_of(self.module.state_dict(), str(self.learned))
 
     def metrics(self) -> dict[str, Any]:
         """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what rules tell."""

@@ -115,7 +115,7 @@ class Examination:
     def report(self, decision: Decision) -> dict[str, Any]:
         """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
         trainee = self.job.trainee
-        after = measured(trainee.spec, self.job.classes, trainee.candidate(), self.examples)
+        after = measured(trainee.spec, trainee.classes, trainee.candidate(), self.examples)
         return {
             "before": self.before,
             "after": after,

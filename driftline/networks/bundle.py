@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
@@ -121,6 +122,15 @@ def are_finite(tensors: Mapping[str, Tensor]) -> bool:
     small, large = [t for t in floats if t.numel() < SMALL], [t for t in floats if t.numel() >= SMALL]
     asked = [torch.cat(small), *large] if small else large
     return all(bool(tensor.isfinite().all()) for tensor in asked)
+
+
+def digest_of(tensors: Mapping[str, Tensor], text: str) -> str:
+    """16 hexadecimal digits that stand for every tensor and its name, and for a text."""
+    found = hashlib.sha256(text.encode())
+    for name, value in tensors.items():
+        found.update(name.encode())
+        found.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
 
 
 def _misfit(name: str, reason: str) -> InvalidInput:

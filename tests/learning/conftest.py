@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from driftline.learning.examples import Examples
-from driftline.learning.learner import Learner, Outcome
+from driftline.learning.learner import Learner
+from driftline.learning.outcome import Outcome
 from driftline.learning.state import State
 from driftline.networks import bundle
 from driftline.records import Answer, Item, Plan, Route

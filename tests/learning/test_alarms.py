@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from driftline.learning.learner import Learner, Outcome
+from driftline.learning.learner import Learner
 from driftline.learning.lookout import FIRST_LABELS, embedding
 from driftline.learning.monitor import MOST_RECENT
+from driftline.learning.outcome import Outcome
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import (
     WIDTH,
