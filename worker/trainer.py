@@ -15,7 +15,7 @@ import msgspec
 
 from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.failpoints import reach
-from driftline.learning.learner import Outcome
+from driftline.learning.outcome import Outcome
 from driftline.learning.pace import updates_for
 from driftline.learning.report import Examination
 from driftline.publisher import Position
@@ -359,7 +359,7 @@ class Trainer:
     def _trigger_seconds(self) -> float:
         """Seconds until the oldest waiting label has waited long enough; behind a drift alarm none has to."""
         trigger = self.learner.spec.recipe.trigger
-        if self.learner.is_hurried(self.head.offset):
+        if self.learner.monitor.is_hurried(self.head.offset):
             return 0.0
         return self._waits_since + trigger.seconds - time.monotonic()
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from driftline.errors import InvalidInput
 from driftline.inputs import Rows
 from driftline.learning import scores
+from driftline.learning.examples import indices_of
 from driftline.learning.learner import Learner
 from driftline.learning.pace import rows_of_step, updates_for
 from driftline.learning.recipes import changed_recipe
@@ -156,7 +157,7 @@ class Service:
 
     def _take_version(self) -> None:
         self.classes = self.learner.classes_of(self.learner.served)
-        self.index_of: dict[tuple[type, Label], int] = {(type(c), c): n for n, c in enumerate(self.classes)}
+        self.index_of = indices_of(self.classes)
 
     def serve(self, stream: Stream, until: int) -> None:
         """Predicts the rows up to ``until`` that are not yet."""

@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
+from driftline.learning.memory import Memory
 from driftline.learning.rate_search import RateSearch
 from driftline.learning.recipes import examples_an_update
 from driftline.learning.search_budget import FEWEST_EXAMPLES
 from driftline.learning.state import named, part
 from driftline.learning.trainee import Elders, Trainee
-from driftline.networks.build import Served, build
+from driftline.networks.build import Served, build, rebuilt
+from driftline.networks.edits import Edited
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
@@ -50,8 +53,7 @@ class Retraining:
         teacher: Teacher | None = None,
     ) -> None:
         self.job = job
-        self.classes = list(classes)
-        self.trainee = Trainee(spec, module, seed)
+        self.trainee = Trainee(spec, classes, module, seed)
         self.trainee.count(examples)
         self.examples = examples
         self.arrived = examples.take(slice(0, 0))
@@ -63,6 +65,18 @@ class Retraining:
         self.teacher = teacher
         if teacher is not None:
             self.trainee.elders = Elders(teacher.module, teacher.module)
+
+    @classmethod
+    def fork(
+        cls, job: str, edited: Edited, examples: Examples, epochs: int, seed: int, teacher: Teacher, stream: Trainee
+    ) -> Retraining:
+        """A job over an edited copy of the stream's model, with what its rules need of the stream."""
+        if edited.spec.strategy != stream.spec.strategy:
+            # What another strategy serves beside the network comes at the end; the job's state has its shape from here on.
+            edited.module.experts = edited.spec.strategy.experts(edited.spec, len(edited.classes))
+        forked = cls(job, edited.spec, edited.classes, edited.module, examples, epochs, seed, teacher)
+        forked.trainee.upkeep.inherit(stream.upkeep)
+        return forked
 
     def find_rate(self) -> None:
         """Lets a race between learning rates come first; with too few examples to judge it the recipe's own rate stays."""
@@ -108,6 +122,20 @@ class Retraining:
         both = _last(self.examples, count).joined(_last(self.arrived, count))
         return _last(both, count)
 
+    def rejoin(self, stream: Trainee, memory: Memory) -> None:
+        """Catches up with the stream that it was forked from, and takes over what its strategy keeps beside the network.
+
+        Raises:
+            InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
+        """
+        for arrived, added in zip(stream.classes, self.trainee.classes, strict=False):
+            if (type(arrived), arrived) != (type(added), added):
+                message = f"the job added the class {added!r}, and meanwhile {arrived!r} has arrived; retrain again"
+                raise InvalidInput(message, code="classes_clash", field="edits", value=added)
+        self.trainee.add_classes(stream.classes[len(self.trainee.classes) :])
+        self.catch_up()
+        self.trainee.renew_strategy(stream.method, memory)
+
     def catch_up(self) -> None:
         """Makes the updates that are left, and goes once through what has arrived."""
         self.advance(self.total - self.done)
@@ -134,7 +162,7 @@ class Retraining:
         return {
             "job": self.job,
             "spec": self.trainee.spec.model_dump(mode="json"),
-            "classes": self.classes,
+            "classes": self.trainee.classes,
             "total": self.total,
             "done": self.done,
             "seed": self.seed,
@@ -160,10 +188,8 @@ class Retraining:
 
 
 def _teacher(tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Teacher:
-    spec = parse(ModelSpec, data["spec"])
-    module = build(spec, data["classes"], factories=factories, seed=0)
-    module.load_state_dict(dict(tensors))
-    return Teacher(spec, list(data["classes"]), module)
+    spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
+    return Teacher(spec, classes, rebuilt(spec, classes, tensors, factories))
 
 
 def _last(examples: Examples, count: int) -> Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -122,6 +123,15 @@ def are_finite(tensors: Mapping[str, Tensor]) -> bool:
 def _is_finite(numbers: Tensor) -> bool:
     # A sum is many times cheaper, and carries on what is not finite; only it may leave the range by itself.
     return math.isfinite(float(numbers.sum())) or bool(numbers.isfinite().all())
+
+
+def digest_of(tensors: Mapping[str, Tensor], text: str) -> str:
+    """16 hexadecimal digits that stand for every tensor and its name, and for a text."""
+    found = hashlib.sha256(text.encode())
+    for name, value in tensors.items():
+        found.update(name.encode())
+        found.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
 
 
 def _misfit(name: str, reason: str) -> InvalidInput:

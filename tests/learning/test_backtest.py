@@ -15,7 +15,8 @@ from driftline.inputs import Rows
 from driftline.learning import backtest as harness
 from driftline.learning.backtest import backtest
 from driftline.learning.gate import Decision
-from driftline.learning.learner import Learner, Outcome
+from driftline.learning.learner import Learner
+from driftline.learning.outcome import Outcome
 from driftline.learning.pace import rows_of_step
 from driftline.records import Item, Label, Plan
 from driftline.spec import ModelSpec, parse

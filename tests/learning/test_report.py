@@ -34,7 +34,7 @@ def test_a_report_tells_before_and_after() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert before["parameters"] == 4 * 8 + 8 + 8 * 2 + 2 and after["parameters"] == 4 * 16 + 16 + 16 * 2 + 2
     assert after["bytes"] > before["bytes"] and after["flops"] > before["flops"]
-    assert before["holdout"]["count"] == after["holdout"]["count"] == len(one.holdout)
+    assert before["holdout"]["count"] == after["holdout"]["count"] == len(one.judge.holdout)
     assert before["latest"]["count"] <= report.LATEST < 600
     assert after["latest"]["accuracy"] > before["latest"]["accuracy"]
     assert after["latest"]["log_loss"] < before["latest"]["log_loss"] and "calibration_error" in after["latest"]

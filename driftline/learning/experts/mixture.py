@@ -96,17 +96,15 @@ class MixtureLearner:
         self._descend(traces, answers, targets, 1.0)
 
     @torch.no_grad()
-    def remember(self, rows: Tensor, targets: Tensor, network: Tensor | None = None) -> None:
+    def remember(self, traces: Tensor, targets: Tensor) -> None:
         """Keeps the weights fit for classes that have gone: where labels come in long runs, those of the present alone would
         teach them to trust whoever has forgotten the past.
 
         Args:
-            rows: ``[rows, features]`` of such classes, kept in a memory; about as many as one finds there among as many rows as
-                there have been new labels since the last call.
+            traces: ``[rows, members + 1, classes]``, what is answered now to rows of such classes that were never trained on;
+                about as many as one finds there among as many as there have been new labels since the last call.
             targets: ``[rows]``, class indices.
-            network: the network's present log-probabilities of them ``[rows, classes]``, where it is a member.
         """
-        traces = self.mixture(rows, network)[1]
         self._descend(traces, self.mixture.mix_each(traces), targets, PAST)
 
     def _descend(self, traces: Tensor, answers: Tensor, targets: Tensor, share: float) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from driftline.learning.examples import Examples
-    from driftline.learning.memory import Memory
+    from driftline.learning.memory import Holdout, Memory
     from driftline.learning.trainee import Trainee
     from driftline.networks.build import Served
     from driftline.spec import ModelSpec
@@ -71,6 +71,9 @@ class Method(Generic[S]):
 
     def end_step(self, new: Examples, memory: Memory) -> None:
         """Behind the updates of a step."""
+
+    def review(self, holdout: Holdout, count: int) -> None:
+        """Behind a step of ``count`` labels: looks at what was never trained on, which memory is no fair test of."""
 
     def alarm(self, memory: Memory) -> None:
         """The world has changed."""

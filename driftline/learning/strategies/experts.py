@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from driftline.learning.examples import Examples
-    from driftline.learning.memory import Memory
+    from driftline.learning.memory import Holdout, Memory
     from driftline.learning.trainee import Trainee
     from driftline.networks.build import Served
     from driftline.networks.experts.mixture import Mixture
@@ -91,22 +91,22 @@ class ExpertsMethod(Method[Experts]):
         if len(new):
             rows = self.trainee.module.rows(new.inputs)
             self.mixture.learn(rows, new.targets, new.weights, self.trainee.generator)
-            self._remember(memory, len(new))
 
-    def _remember(self, memory: Memory, count: int) -> None:
-        """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of the memory."""
+    def review(self, holdout: Holdout, count: int) -> None:
+        """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""
         import torch
 
         rare = self.mixture.mixture.labels.rare
-        if not bool(rare.any()):
+        if not count or not bool(rare.any()):
             return
-        kept = memory.sample(count, self.trainee.generator)
-        gone = kept.take(rare[kept.targets])
+        held = holdout.sample(count, self.trainee.generator)
+        gone = held.take(rare[held.targets])
         if len(gone):
             module = self.trainee.module.eval()
             with torch.no_grad():
-                network = module(gone.inputs).log_softmax(1)
-            self.mixture.remember(module.rows(gone.inputs), gone.targets, network)
+                trace = module.traced(gone.inputs, in_order=False)[1]
+            assert trace is not None
+            self.mixture.remember(trace, gone.targets)
 
     def tensors(self) -> dict[str, Tensor]:
         return {**named("mixture", self.mixture.state_dict()), **named("waiting", self.waiting.tensors())}

@@ -32,9 +32,12 @@ class Labels(nn.Module):
     def members(self) -> int:
         return 2
 
-    def forward(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Log-probabilities ``[members, batch, classes]``; and the newest label ``[classes]``: 0 there, ``-inf`` elsewhere."""
-        newest = int(self.newest)
+    def forward(self, batch: int, in_order: bool = True) -> tuple[Tensor, Tensor]:
+        """Log-probabilities ``[members, batch, classes]``; and the newest label ``[classes]``: 0 there, ``-inf`` elsewhere.
+
+        Out of order rows have no newest label.
+        """
+        newest = int(self.newest) if in_order else -1
         known = torch.full_like(self.frequencies, -torch.inf)
         follows = self.frequencies
         if newest >= 0:
@@ -46,7 +49,7 @@ class Labels(nn.Module):
 
     @property
     def rare(self) -> Tensor:
-        """Whether each class ``[classes]`` has of late been far below its even share: it belongs to the past, or to the future."""
+        """Whether each class ``[classes]`` has of late been far below its even share: it belongs to the past."""
         return self.frequencies < RARE / len(self.frequencies)
 
     @torch.no_grad()
