@@ -126,7 +126,7 @@ def play(
     batch_size, begin = spec.recipe.batch_size, time.perf_counter()
     while (step := rows_of_step(service.learned, delay, batch_size)) <= len(stream) - delay - service.learned:
         service.serve(stream, service.learned + step + delay)
-        plan = Plan(updates=updates_for(spec.recipe, step), publish=True)
+        plan = Plan(updates_for(spec.recipe, step), publish=True, version=service.played.versions + 1)
         service.learn(stream, range(service.learned, service.learned + step), plan)
         advance(step)
     service.serve(stream, len(stream))

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from driftline.learning import gate
 from driftline.learning.arrived import Arrived
 from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison, Decision
+from driftline.learning.latest import Latest
 from driftline.learning.memory import Holdout
 from driftline.learning.state import Former, named, part
 from driftline.learning.trainee import Elders
@@ -52,7 +54,8 @@ class Judge:
 
     ``champion`` is the last that has passed a comparison, ``anchor`` an older one, against which small losses add up; they
     came after ``judged_at`` and ``anchored_at`` labels. What is served may be ahead of the champion by the few labels between
-    two comparisons (``is_ahead``).
+    two comparisons (``is_ahead``); it is the learner's own weights of ``served_at`` labels. ``latest`` are labels that wait for
+    the next comparison.
     """
 
     def __init__(self, spec: ModelSpec, module: Served, seed: int) -> None:
@@ -61,8 +64,9 @@ class Judge:
         self.key = seed.to_bytes(16, "big", signed=True)
         self.holdout = Holdout(self.recipe.holdout_size, Examples.empty(spec))
         self.champion = self.anchor = copy.deepcopy(module)
-        self.judged_at = self.anchored_at = 0
+        self.judged_at = self.anchored_at = self.served_at = 0
         self.is_ahead = False
+        self.latest = Latest(Examples.empty(spec))
         self.trial: Trial | None = None
         self.canary: Canary | None = None
         self.probation: Probation | None = None
@@ -94,14 +98,28 @@ class Judge:
             live = [(item, error) for item, error in errors if item.route == "live"]
             self.probation.observe([item for item, _ in live], [error for _, error in live])
 
-    def is_comparison_due(self, learned: int, arriving: int) -> bool:
-        """Few labels cannot tell a loss from chance: steps of a few are compared together, unless the last one failed."""
-        is_due = learned + arriving - self.judged_at >= gate.COMPARED_LABELS
-        return is_due or not arriving or self.trial is not None or learned < gate.FIRST_LABELS
+    def watch(self, live: Arrived, errors: Sequence[float], candidate: Candidate) -> None:
+        """Takes in how wrong a candidate is on live labels before it learns them.
 
-    def compare_latest(self, module: Served, latest: Examples) -> Comparison:
-        """A candidate and the champion on labels that neither was trained on."""
-        return Comparison("latest labels", gate.errors(module, latest), gate.errors(self.champion, latest))
+        Args:
+            errors: those of the answers that were served to them, where all bring one.
+        """
+        was_served = candidate.learned == self.served_at and len(errors) == len(live)
+        if was_served and all(item.answer and item.answer.version == candidate.version - 1 for item in live.items):
+            found = torch.tensor(errors, dtype=torch.float32)
+        else:
+            found = gate.errors(candidate.module, live.examples)
+        self.latest.add(live.examples, found)
+
+    def compare_latest(self, learned: int, arriving: int) -> Comparison | None:
+        """Candidate and champion on the labels since the last comparison, where one is due.
+
+        Few labels cannot tell a loss from chance: steps of a few are compared together, unless the last one failed.
+        """
+        is_due = learned + arriving - self.judged_at >= gate.COMPARED_LABELS
+        if not (is_due or not arriving or self.trial is not None or learned < gate.FIRST_LABELS):
+            return None
+        return self.latest.compare(self.champion)
 
     def decide(self, candidate: Candidate, latest: Comparison | None) -> Verdict | None:
         """The gate over what the stream has taught; None where it waits for somebody or something else to decide.
@@ -117,18 +135,19 @@ class Judge:
             return self._judge(candidate, latest)
         if not gate.is_finite(candidate.module):
             return Verdict(self._refuse(Decision(False, "its weights are not finite"), candidate.learned))
-        self.is_ahead = True
+        self.is_ahead, self.served_at = True, candidate.learned
         return Verdict(Decision(True, f"{candidate.learned - self.judged_at} labels since the last comparison"))
 
     def _judge(self, candidate: Candidate, latest: Comparison) -> Verdict:
         """Compares; a candidate that passes is the next champion."""
         learned = candidate.learned
         decision = self.compare(candidate.module, learned, latest)
-        if self.trial is not None:
-            self.trial.observe(latest)
         if not decision.promoted:
+            self.trial = self.trial or Trial(learned)
+            self.trial.observe(latest)
             return self._end_trial(candidate) or Verdict(self._refuse(decision, learned))
-        self.champion, self.judged_at = copy.deepcopy(candidate.module), learned
+        self.champion = copy.deepcopy(candidate.module)
+        self.judged_at = self.served_at = learned
         self.is_ahead, self.trial = False, None
         if learned - self.anchored_at >= gate.ANCHOR_LABELS or learned < gate.FIRST_LABELS:
             self.anchor, self.anchored_at = self.champion, learned
@@ -200,7 +219,7 @@ class Judge:
     def crown(self, module: Served, learned: int) -> None:
         """Makes weights champion and anchor, whatever was before."""
         self.champion = self.anchor = copy.deepcopy(module)
-        self.judged_at = self.anchored_at = learned
+        self.judged_at = self.anchored_at = self.served_at = learned
         self.is_ahead, self.trial = False, None
 
     def dismiss(self) -> None:
@@ -219,6 +238,7 @@ class Judge:
             **named("champion", self.champion.state_dict()),
             **named("anchor", self.anchor.state_dict()),
             **named("holdout", self.holdout.tensors()),
+            **named("latest", self.latest.tensors()),
             **(named("canary", self.canary.tensors()) if self.canary else {}),
             **(named("probation", self.probation.tensors()) if self.probation else {}),
         }
@@ -229,6 +249,7 @@ class Judge:
             "anchor_width": self.anchor.width,
             "judged_at": self.judged_at,
             "anchored_at": self.anchored_at,
+            "served_at": self.served_at,
             "is_ahead": self.is_ahead,
             "holdout": self.holdout.data(),
             "trial": self.trial.data() if self.trial else None,
@@ -242,9 +263,10 @@ class Judge:
         """Sets the state that :meth:`tensors` and :meth:`data` gave."""
         self.champion = former(part(tensors, "champion"), data["champion_width"])
         self.anchor = former(part(tensors, "anchor"), data["anchor_width"])
-        for name in ("judged_at", "anchored_at", "is_ahead"):
+        for name in ("judged_at", "anchored_at", "served_at", "is_ahead"):
             setattr(self, name, data[name])
         self.holdout.load(part(tensors, "holdout"), data["holdout"])
+        self.latest.load(part(tensors, "latest"))
         self.trial = Trial(**data["trial"]) if data["trial"] else None
         self.canary = Canary.from_state(part(tensors, "canary"), data["canary"], former) if data["canary"] else None
         if data["probation"]:

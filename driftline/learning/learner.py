@@ -111,9 +111,9 @@ class Learner:
             rejected = refused(self.spec, numbers, items)
             arrived = self._taken_in([(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected])
             live = arrived.live
-            scored, alarms = self._observe(arrived, live)
+            errors, alarms = self._observe(arrived, live)
             self._weigh(live)
-            latest = self._compare(live.examples, len(arrived)) if plan.publish else None
+            latest = self._compare(live, errors, len(arrived), plan.version) if plan.publish else None
             fresh = self.judge.hold_out(arrived)
             quarantined = self._train(fresh, plan.updates)
             self.learned += len(arrived)
@@ -123,7 +123,7 @@ class Learner:
                     self.judge.champion, self.judge.holdout.examples, self.classes, self.learned
                 )
             forked = self._answer(alarms, fresh.where([n not in quarantined for n in fresh.numbers]), plan.job)
-        return Outcome(scored, alarms, rejected, quarantined, decision, forked)
+        return Outcome(len(errors), alarms, rejected, quarantined, decision, forked)
 
     def _taken_in(self, records: Sequence[tuple[int, Item]]) -> Arrived:
         """Records that fit, as tensors; a class that comes with them is one of the model's from here on."""
@@ -133,8 +133,8 @@ class Learner:
             self.trainee.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
         return Arrived.of(self.spec, self.classes, numbers, items)
 
-    def _observe(self, arrived: Arrived, live: Arrived) -> tuple[int, list[Alarm]]:
-        """Lets everybody know how what was served has done, and how the world has changed; the count that was scored."""
+    def _observe(self, arrived: Arrived, live: Arrived) -> tuple[list[float], list[Alarm]]:
+        """Lets everybody know how what was served has done, and how the world has changed; the errors of live answers."""
         errors, alarms = self.monitor.score(arrived, self.classes)
         self.judge.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
@@ -145,18 +145,20 @@ class Learner:
             self.trainee.alarm(self.memory)
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
-        return len(of_live), alarms
+        return of_live, alarms
 
     def _weigh(self, live: Arrived) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
             self.trainee.method.weigh(traces_of(live, self.served), live.examples.targets)
 
-    def _compare(self, latest: Examples, arriving: int) -> Comparison | None:
+    def _compare(self, live: Arrived, errors: list[float], arriving: int, version: int) -> Comparison | None:
         """Candidate and champion on labels before they are learned, where a comparison is due."""
-        if not self.judge.is_comparison_due(self.learned, arriving):
-            return None
-        return self.judge.compare_latest(self.trainee.candidate(), latest)
+        self.judge.watch(live, errors, self._candidate(version))
+        return self.judge.compare_latest(self.learned, arriving)
+
+    def _candidate(self, version: int) -> Candidate:
+        return Candidate(self.spec, self.classes, self.trainee.candidate(), self.learned, version)
 
     def _train(self, fresh: Arrived, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
@@ -192,8 +194,7 @@ class Learner:
 
     def _decide(self, latest: Comparison | None, version: int) -> Decision | None:
         """Puts the present weights to the gate."""
-        candidate = Candidate(self.spec, self.classes, self.trainee.candidate(), self.learned, version)
-        verdict = self.judge.decide(candidate, latest)
+        verdict = self.judge.decide(self._candidate(version), latest)
         if verdict is None:
             return None
         if verdict.move == "begin_again":

@@ -77,7 +77,7 @@ class Trainee:
                 value[place or ...] = 0
 
     def observe(self, new: Examples) -> None:
-        """Lets the counts and the schedule follow labels that are about to be learned, and the method what it trains on them."""
+        """Lets the counts, the schedule and the method follow labels that are about to be learned."""
         self.method.observe(new)
         self.count(new)
         self.labels += len(new)

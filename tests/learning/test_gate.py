@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.learning import gate
-from driftline.learning.gate import Comparison, decide
+from driftline.learning.gate import Comparison, Decision, decide
 from driftline.learning.learner import Learner
 from driftline.networks.build import build
-from driftline.records import Plan
+from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, weights_of, world
 
 BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
@@ -232,3 +232,37 @@ def test_a_learner_that_is_refused_for_good_begins_again_and_its_labels_are_serv
         promoted.append(decision is not None and decision.promoted)
     assert promoted.index(True) == 9
     assert "begun again" in str(decision) or accuracy(found, world(200, 9000)) > 0.9
+
+
+def test_labels_that_came_singly_overrule_what_was_held_out_at_once() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    turn(found, 180)
+    turned = [
+        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live") for i in world(32, 900)
+    ]
+    for n, one in enumerate(turned[:-1]):
+        assert found.learn([one], [n], Plan(publish=True)).decision == Decision(
+            True, f"{n + 1} labels since the last comparison"
+        )
+        found = Learner.from_state(through_files(found.state_dict()))
+    last = found.learn(turned[-1:], [31], Plan(publish=True)).decision
+    assert last is not None and last.promoted and "better" in last.reason
+    assert "on 32 latest labels" in last.reason
+
+
+def test_what_was_served_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers of the newest version are those of the candidate, while it has learned nothing since."""
+    found = straight(recipe={"gate": {"holdout": 0.0}})
+    found.learn(world(64), range(64), Plan(publish=True, version=2))
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "driftline.learning.judge.gate.errors", lambda module, rows: asked.append(len(rows)) or torch.zeros(len(rows))
+    )
+    for version, answered_by in ((3, 2), (4, 2)):
+        right = [
+            Item(i.id, i.inputs, i.label, answer=Answer(answered_by, i.label, b"")) for i in world(2, 100 * version)
+        ]
+        found.learn(right, range(2), Plan(publish=True, version=version))
+    assert asked == [2], "version 2 answered before the labels of the first step were learned"
+    assert found.judge.latest.errors.tolist() == [0.0] * 4

@@ -212,4 +212,4 @@ class MixtureLearner:
 
 def _widened(traces: Tensor, classes: int) -> Tensor:
     """Traces that knew fewer classes, with the later ones unknown."""
-    return torch.nn.functional.pad(traces, (0, classes - traces.shape[2]), value=FLOOR)
+    return torch.nn.functional.pad(traces, (0, classes - traces.shape[2]), value=UNKNOWN)
