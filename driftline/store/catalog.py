@@ -36,13 +36,14 @@ class Catalog:
 
     async def names(self) -> dict[str, str]:
         """Name → uid of every model; :class:`Unavailable` where the store has lost its data."""
+        known = self.connection.store_id
         with store_errors():
             found = await self.connection.redis.hgetall(self.connection.keys.names)
         names = {name.decode(): uid.decode() for name, uid in found.items()}
         store_id = names.pop(STORE_ID, None)
-        if store_id is None and self.connection.store_id is None:
+        if store_id is None and known is None:
             store_id = await self._name_store()
-        self.connection.recognise(store_id)
+        self.connection.recognise(store_id, known)
         self.connection.ends.keep(set(names.values()))
         return names
 
@@ -56,9 +57,10 @@ class Catalog:
 
     async def uid(self, name: str) -> str:
         """The uid behind a name; :class:`NotFound` where there is none, :class:`Unavailable` where there was one."""
+        known = self.connection.store_id
         with store_errors():
             found, store_id = await self.connection.redis.hmget(self.connection.keys.names, name, STORE_ID)
-        self.connection.recognise(store_id.decode() if store_id else None)
+        self.connection.recognise(store_id.decode() if store_id else None, known)
         if found is None:
             raise NotFound(f"there is no model {name!r}", code="unknown_model", field="model", value=name)
         return str(found.decode())

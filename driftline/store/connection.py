@@ -173,14 +173,17 @@ class Connection:
         self._is_lost = False
         self._clock_offset = time.time() - time.monotonic()
 
-    def recognise(self, store_id: str | None) -> None:
+    def recognise(self, store_id: str | None, known: str | None) -> None:
         """Checks that this is still the store that this process began with.
+
+        Args:
+            known: ``self.store_id`` as it was when the store was asked: a new store gets its id between two answers.
 
         Raises:
             Unavailable: ``store_lost``: it has been emptied, or another one has taken its place.
         """
         self.store_id = self.store_id or store_id
-        was_lost, self._is_lost = self._is_lost, store_id != self.store_id
+        was_lost, self._is_lost = self._is_lost, known is not None and store_id != known
         if self._is_lost:
             error = Unavailable(
                 "the store has lost its data: it is not the one that this process began with; restore its backup, or "

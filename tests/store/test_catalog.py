@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -120,3 +121,22 @@ async def test_a_model_whose_head_is_lost_is_not_taken_for_a_deleted_one(
         await catalog.get("weather")
     assert refused.value.code == "store_lost"
     assert [model.name for model in await catalog.models()] == ["other"], "the others are there"
+
+
+async def test_a_new_store_that_gets_its_id_while_it_is_asked_is_not_lost(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two questions at once: the answer of the first is older than the name that the second has given the store."""
+    catalog, ask = Catalog(connection), connection.redis.hmget
+
+    async def slow(*arguments: Any) -> Any:
+        found = await ask(*arguments)
+        await catalog.names()
+        return found
+
+    monkeypatch.setattr(connection.redis, "hmget", slow)
+    with pytest.raises(NotFound):
+        await catalog.uid("weather")
+    await connection.redis.delete(connection.keys.names)
+    with pytest.raises(Unavailable, match="lost its data"):
+        await catalog.names()

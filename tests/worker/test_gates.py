@@ -56,6 +56,9 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
         assert found.state == "running" and (await store.history.head()).version == 1
         await add(store, trainer, [Command("p", "promote")])
         await until_version(store, 2)
+        async with asyncio.timeout(20):
+            while (await store.history.head()).learned < 200:
+                await asyncio.sleep(0.02)
         digest = trainer.learner.digest()
     found = await store.history.job(job)
     assert found is not None and (found.state, found.promoted, found.version) == ("succeeded", True, 2)
