@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from driftline.learning.trials import Canary, Probation, Trial
 from driftline.networks.build import Served
 from driftline.records import Item
 from driftline.spec import ModelSpec
+
+Errors: TypeAlias = dict[int, float]
+"""By the number of a row that is held out."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Judge:
 
     ``champion`` is the last that has passed a comparison, ``anchor`` an older one, against which small losses add up; they
     came after ``judged_at`` and ``anchored_at`` labels. What is served may be ahead of the champion by the few labels between
-    two comparisons (``is_ahead``); it is the learner's own weights of ``served_at`` labels. ``latest`` are labels that wait for
-    the next comparison.
+    two comparisons (``is_ahead``); it is the learner's own weights of ``served_at`` labels. ``held_errors`` are the champion's
+    on what is held out; ``latest`` are labels that wait for the next comparison.
     """
 
     def __init__(self, spec: ModelSpec, module: Served, seed: int) -> None:
@@ -64,6 +67,7 @@ class Judge:
         self.key = seed.to_bytes(16, "big", signed=True)
         self.holdout = Holdout(self.recipe.holdout_size, Examples.empty(spec))
         self.champion = self.anchor = copy.deepcopy(module)
+        self.held_errors: Errors = {}
         self.judged_at = self.anchored_at = self.served_at = 0
         self.is_ahead = False
         self.latest = Latest(Examples.empty(spec))
@@ -141,12 +145,12 @@ class Judge:
     def _judge(self, candidate: Candidate, latest: Comparison) -> Verdict:
         """Compares; a candidate that passes is the next champion."""
         learned = candidate.learned
-        decision = self.compare(candidate.module, learned, latest)
+        decision, held_errors = self._compare(candidate.module, learned, latest)
         if not decision.promoted:
             self.trial = self.trial or Trial(learned)
             self.trial.observe(latest)
             return self._end_trial(candidate) or Verdict(self._refuse(decision, learned))
-        self.champion = copy.deepcopy(candidate.module)
+        self._promote(copy.deepcopy(candidate.module), held_errors)
         self.judged_at = self.served_at = learned
         self.is_ahead, self.trial = False, None
         if learned - self.anchored_at >= gate.ANCHOR_LABELS or learned < gate.FIRST_LABELS:
@@ -155,21 +159,35 @@ class Judge:
 
     def compare(self, module: Served, learned: int, latest: Comparison | None = None) -> Decision:
         """What the gate says of weights, the stream's or a retrain job's; nothing is changed by it."""
+        return self._compare(module, learned, latest)[0]
+
+    def _compare(self, module: Served, learned: int, latest: Comparison | None) -> tuple[Decision, Errors]:
+        """What the gate says of weights, and how wrong they are on what is held out, where it came to that."""
         if not gate.is_finite(module):
-            return Decision(False, "its weights are not finite")
+            return Decision(False, "its weights are not finite"), {}
         if self.recipe.mode == "off":
-            return Decision(True, "the gate is off")
+            return Decision(True, "the gate is off"), {}
         if learned < gate.FIRST_LABELS:
-            return Decision(True, f"the first {gate.FIRST_LABELS} labels")
+            return Decision(True, f"the first {gate.FIRST_LABELS} labels"), {}
         comparisons = [latest] if latest is not None else []
-        held = self.holdout.current()
-        if len(held) >= gate.FEWEST_HELD_OUT:
-            errors, champion = (gate.errors(each, held, in_order=False) for each in (module, self.champion))
-            comparisons.append(Comparison("held-out labels", errors, champion))
-            if learned - self.anchored_at >= gate.ANCHOR_LABELS:
-                anchor = gate.errors(self.anchor, held, in_order=False)
-                comparisons.append(Comparison("held-out labels of the anchor", errors, anchor))
-        return gate.decide(comparisons)
+        held, numbers = self.holdout.current(), self.holdout.current_numbers()
+        if len(held) < gate.FEWEST_HELD_OUT:
+            return gate.decide(comparisons), {}
+        errors = gate.errors(module, held, in_order=False)
+        comparisons.append(Comparison("held-out labels", errors, self._errors_of_champion(held, numbers)))
+        if learned - self.anchored_at >= gate.ANCHOR_LABELS:
+            anchor = gate.errors(self.anchor, held, in_order=False)
+            comparisons.append(Comparison("held-out labels of the anchor", errors, anchor))
+        return gate.decide(comparisons), dict(zip(numbers, errors.tolist(), strict=True))
+
+    def _errors_of_champion(self, held: Examples, numbers: Sequence[int]) -> Tensor:
+        """On what is held out; it stands still, and is asked but once about each row."""
+        known = self.held_errors
+        new = [row for row, number in enumerate(numbers) if number not in known]
+        asked = gate.errors(self.champion, held.take(torch.tensor(new, dtype=torch.int64)), in_order=False)
+        known |= zip((numbers[row] for row in new), asked.tolist(), strict=True)
+        self.held_errors = {number: known[number] for number in numbers}
+        return torch.tensor(list(self.held_errors.values()))
 
     def _end_trial(self, candidate: Candidate) -> Verdict | None:
         """Crowns what was refused where the newest labels speak for it, and lets it begin again where they never do."""
@@ -201,7 +219,8 @@ class Judge:
         decision, canary, self.canary = self.canary.decide(), self.canary, None
         if decision.promoted:
             self.put_on_probation(canary.version, candidate.spec, candidate.classes)
-            self.champion, self.is_ahead = canary.module, False
+            self._promote(canary.module)
+            self.is_ahead = False
         return Verdict(dataclasses.replace(decision, canary="ended"))
 
     def put_on_probation(self, version: int, spec: ModelSpec, classes: Sequence[int | str]) -> None:
@@ -218,9 +237,13 @@ class Judge:
 
     def crown(self, module: Served, learned: int) -> None:
         """Makes weights champion and anchor, whatever was before."""
-        self.champion = self.anchor = copy.deepcopy(module)
+        self._promote(copy.deepcopy(module))
+        self.anchor = self.champion
         self.judged_at = self.anchored_at = self.served_at = learned
         self.is_ahead, self.trial = False, None
+
+    def _promote(self, module: Served, held_errors: Errors | None = None) -> None:
+        self.champion, self.held_errors = module, held_errors or {}
 
     def dismiss(self) -> None:
         """Ends canary and probation undecided: the champion did not come of them."""
@@ -250,6 +273,7 @@ class Judge:
             "judged_at": self.judged_at,
             "anchored_at": self.anchored_at,
             "served_at": self.served_at,
+            "held_errors": list(self.held_errors.items()),
             "is_ahead": self.is_ahead,
             "holdout": self.holdout.data(),
             "trial": self.trial.data() if self.trial else None,
@@ -265,6 +289,7 @@ class Judge:
         self.anchor = former(part(tensors, "anchor"), data["anchor_width"])
         for name in ("judged_at", "anchored_at", "served_at", "is_ahead"):
             setattr(self, name, data[name])
+        self.held_errors = dict(data["held_errors"])
         self.holdout.load(part(tensors, "holdout"), data["holdout"])
         self.latest.load(part(tensors, "latest"))
         self.trial = Trial(**data["trial"]) if data["trial"] else None

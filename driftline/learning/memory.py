@@ -111,32 +111,34 @@ class Memory(_Slots):
         self.slots = {label: list(slots) for label, slots in data["slots"]}
 
 
-class Holdout(_Slots):
-    """Examples that are never trained on: the newest of each class, and as many of each as there is room for.
+class Newest(_Slots):
+    """The newest examples; ``numbers`` counts, for each slot, how many came before its own.
 
-    Where a class comes no more its last examples stay, and tell what has become of it. Of a regression it is the newest of all.
-    ``since`` numbers those that arrived behind the last alarm; ``numbers`` are those of the slots.
+    Where examples have groups it is the newest of each group, and as many of each as there is room for. ``since`` is the
+    number with which the present has begun.
     """
 
     def __init__(self, size: int, empty: Examples) -> None:
         super().__init__(size, empty)
-        self.has_classes = empty.targets.dtype == torch.int64
         self.arrived = 0
         self.since = 0
         self.numbers: list[int] = []
         self.slots: dict[int, deque[int]] = {}
 
+    def groups_of(self, new: Examples) -> list[int]:
+        """The group of each row."""
+        return [0] * len(new)
+
     def add(self, new: Examples) -> None:
-        """Takes rows in, in their order; the oldest of the largest class go."""
+        """Takes rows in, in their order; the oldest of the largest group go."""
         if not self.size or not len(new):
             return
-        classes = new.targets.tolist() if self.has_classes else [0] * len(new)
         # A slot that is taken twice in one call holds the later row.
-        last = {self._place(label): row for row, label in enumerate(classes)}
+        last = {self._place(group): row for row, group in enumerate(self.groups_of(new))}
         self._write(list(last), new.take(torch.tensor(list(last.values()))))
 
-    def _place(self, label: int) -> int:
-        own = self.slots.setdefault(label, deque())
+    def _place(self, group: int) -> int:
+        own = self.slots.setdefault(group, deque())
         if len(self.numbers) < self.size:
             slot = len(self.numbers)
             self.numbers.append(self.arrived)
@@ -148,25 +150,44 @@ class Holdout(_Slots):
         self.arrived += 1
         return slot
 
-    def alarm(self) -> None:
-        """What was held out before now belongs to another world."""
-        self.since = self.arrived
+    def _present(self) -> list[int]:
+        """The slots of what is of the present, oldest first."""
+        slots = [slot for slot, number in enumerate(self.numbers) if number >= self.since]
+        return sorted(slots, key=self.numbers.__getitem__)
 
     def current(self) -> Examples:
-        """What was held out since the last alarm, oldest first."""
-        slots = [slot for slot, number in enumerate(self.numbers) if number >= self.since]
-        return self.rows.take(torch.tensor(sorted(slots, key=self.numbers.__getitem__), dtype=torch.int64))
+        """What is of the present, oldest first."""
+        return self.rows.take(torch.tensor(self._present(), dtype=torch.int64))
+
+    def current_numbers(self) -> list[int]:
+        """The numbers of :meth:`current`."""
+        return [self.numbers[slot] for slot in self._present()]
 
     def tensors(self) -> dict[str, Tensor]:
         return self.examples.tensors()
 
     def data(self) -> dict[str, object]:
         """The plain part of the state."""
-        slots = [(label, list(own)) for label, own in self.slots.items()]
+        slots = [(group, list(own)) for group, own in self.slots.items()]
         return {"arrived": self.arrived, "since": self.since, "numbers": self.numbers, "slots": slots}
 
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
         """Sets the state that :meth:`tensors` and :meth:`data` gave."""
         self._set(Examples.from_tensors(tensors))
         self.arrived, self.since, self.numbers = data["arrived"], data["since"], list(data["numbers"])
-        self.slots = {label: deque(own) for label, own in data["slots"]}
+        self.slots = {group: deque(own) for group, own in data["slots"]}
+
+
+class Holdout(Newest):
+    """Examples that are never trained on; each class is a group, so that what has become of one that comes no more is seen."""
+
+    def __init__(self, size: int, empty: Examples) -> None:
+        super().__init__(size, empty)
+        self.has_classes = empty.targets.dtype == torch.int64
+
+    def groups_of(self, new: Examples) -> list[int]:
+        return new.targets.tolist() if self.has_classes else super().groups_of(new)
+
+    def alarm(self) -> None:
+        """What was held out before now belongs to another world."""
+        self.since = self.arrived

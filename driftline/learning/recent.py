@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.learning.memory import Holdout
+from driftline.learning.memory import Newest
 
 
 class Recent:
     """At most ``size`` examples, each with its log number."""
 
     def __init__(self, size: int, empty: Examples) -> None:
-        self.examples = Holdout(size, empty)
+        self.examples = Newest(size, empty)
         self.numbers: deque[int] = deque(maxlen=size)
 
     @property

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-# Each: how far a row as old as the window is moved away (in mean squared distances), and how many neighbours vote.
-KINDS = ((0.0, 5), (0.1, 1), (0.1, 5), (1.0, 5))
+# How far a row as old as the window is moved away, in mean squared distances.
+SHIFTS = (0.0, 0.1, 1.0)
+# Each: which of the shifts, and how many neighbours vote.
+KINDS = ((0, 5), (1, 1), (1, 5), (2, 5))
 MOST_VOTES = max(votes for _, votes in KINDS)
 # Votes that are given evenly to all classes: the fewer neighbours vote, the less sure they are.
 EVEN_VOTES = 0.25
@@ -27,6 +29,7 @@ class Neighbours(nn.Module):
     _votes: Tensor
     _even: Tensor
     _shifts: Tensor
+    _kinds: Tensor
 
     def __init__(self, features: int, classes: int, size: int) -> None:
         super().__init__()
@@ -38,9 +41,10 @@ class Neighbours(nn.Module):
         votes = torch.tensor([[float(vote < most) for vote in range(MOST_VOTES)] for _, most in KINDS])
         self.register_buffer("_votes", votes, persistent=False)
         self.register_buffer("_even", EVEN_VOTES / votes.sum(1, keepdim=True), persistent=False)
+        self.register_buffer("_kinds", torch.tensor([shift for shift, _ in KINDS]), persistent=False)
         # Twice the slots from the oldest to the newest: the shifts of a ring are a slice of it, wherever its newest row lies.
         ages = torch.arange(size - 1, -1, -1).repeat(2) / size
-        shifts = torch.tensor([[shift] for shift, _ in KINDS]) * ages
+        shifts = torch.tensor(SHIFTS).unsqueeze(1) * ages
         self.register_buffer("_shifts", shifts, persistent=False)
 
     @property
@@ -59,7 +63,7 @@ class Neighbours(nn.Module):
         oldest = -seen % size
         shifted = squared.unsqueeze(1) + self._shifts[:, oldest : oldest + filled]
         votes = min(MOST_VOTES, filled)
-        nearest, indices = shifted.topk(votes, largest=False)
+        nearest, indices = (found[:, self._kinds] for found in shifted.topk(votes, largest=False))
         weights = nearest.add_(1e-3).rsqrt_().mul_(self._votes[:, :votes])
         weights.div_(weights.sum(2, keepdim=True))
         chances = (self._even / self.classes).expand(batch, -1, self.classes).contiguous()
