@@ -107,13 +107,13 @@ def test_what_is_learned_says_what_was_served_and_by_which_version(monkeypatch: 
     report = backtest(world(100), {"r": {}}, delay=10)
     items = [item for _, items, _, _ in spy.steps for item in items]
     answers = [item.answer for item in items if item.answer is not None]
-    assert len(answers) == len(items) == 90
+    assert 90 - rows_of_step(90, 10, 32) < len(answers) == len(items) <= 90
     assert [answer.version for answer in answers[:12]] == [*[1] * 11, 2]
     versions = [answer.version for answer in answers]
     # What was learned last was answered by whoever had learned the labels up to ten rows before.
     assert versions == sorted(versions) and versions[-1] < report["versions"]["r"]
     right = sum(item.label == answer.label for item, answer in zip(items, answers, strict=True))
-    assert right / 90 == pytest.approx(report["accuracy"]["r"], abs=0.1)
+    assert right / len(items) == pytest.approx(report["accuracy"]["r"], abs=0.1)
     assert len(answers[-1].outputs) == 2 * 4
 
 
