@@ -177,13 +177,20 @@ class Trainer:
             return False
         while entries and not self.is_stopping:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
-            has_backlog = newest - batch[-1].n > recipe.batch_size
-            updates = updates_for(recipe, len(batch), has_backlog)
-            job = jobs.name_behind(self, batch[-1].n) if recipe.on_alarm == "retrain" else None
-            plan = self._plan(updates, publish=not entries and self.publishing.is_open, job=job)
+            plan = self._plan_over(batch, newest, publish=not entries and self.publishing.is_open)
             await self._step(batch, plan, batch[-1].n)
         self._look_at_oldest([])
         return True
+
+    def _plan_over(self, batch: list[Entry], newest: int, publish: bool) -> Plan:
+        """What a step over a batch does. Commands alone teach nothing: what is served stays as they left it."""
+        recipe, end = self.learner.spec.recipe, batch[-1].n
+        rows = sum(isinstance(entry.record, Item) for entry in batch)
+        if not rows:
+            return Plan()
+        updates = updates_for(recipe, rows, has_backlog=newest - end > recipe.batch_size)
+        job = jobs.name_behind(self, end) if recipe.on_alarm == "retrain" else None
+        return self._plan(updates, publish, job)
 
     def _plan(self, updates: int, publish: bool, job: str | None = None) -> Plan:
         return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job)
