@@ -164,12 +164,16 @@ class Client:
         """What a retrain would give and cost, before and after; nothing is begun."""
         return cast(dict[str, Any], self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True)))
 
+    def compare(self, model: str, first: int, second: int) -> str:
+        """Measure two kept versions side by side; gives the job's id. The differences are the second's less the first's."""
+        return cast(str, self._send(calls.compare(model, first, second))["job_id"])
+
     def job(self, identifier: str) -> Job:
-        """A retrain's state."""
+        """A job's state."""
         return cast(Job, self._send(calls.job(identifier)))
 
     def cancel_job(self, identifier: str) -> dict[str, Any]:
-        """End a retrain."""
+        """End a job."""
         return cast(dict[str, Any], self._send(calls.cancel_job(identifier)))
 
     def versions(self, model: str) -> list[dict[str, Any]]:
@@ -345,12 +349,16 @@ class AsyncClient:
             dict[str, Any], await self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True))
         )
 
+    async def compare(self, model: str, first: int, second: int) -> str:
+        """Measure two kept versions side by side; gives the job's id. The differences are the second's less the first's."""
+        return cast(str, (await self._send(calls.compare(model, first, second)))["job_id"])
+
     async def job(self, identifier: str) -> Job:
-        """A retrain's state."""
+        """A job's state."""
         return cast(Job, await self._send(calls.job(identifier)))
 
     async def cancel_job(self, identifier: str) -> dict[str, Any]:
-        """End a retrain."""
+        """End a job."""
         return cast(dict[str, Any], await self._send(calls.cancel_job(identifier)))
 
     async def versions(self, model: str) -> list[dict[str, Any]]:

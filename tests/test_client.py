@@ -161,6 +161,12 @@ def test_a_dry_run_of_a_retrain_gives_what_it_would_do(server: Server, client: A
     assert server.last == ("POST", "/v1/models/m/retrain", {"epochs": 2, "dry_run": True})
 
 
+def test_a_comparison_names_the_versions_and_gives_the_job(server: Server, client: Any) -> None:
+    server.answers = [(202, {"job_id": "u-1"})]
+    assert client.compare("m", 12, 17) == "u-1"
+    assert server.last == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
+
+
 @pytest.mark.parametrize("as_path", [True, False])
 def test_weights_go_beside_the_spec(server: Server, client: Any, tmp_path: Path, as_path: bool) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"\x00weights\xff")

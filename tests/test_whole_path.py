@@ -90,6 +90,11 @@ def test_the_whole_path(tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             client.rollback("weather", 10_000)
 
+        compared = client.wait_for_job(client.compare("weather", older, live), 60)
+        assert compared["state"] == "succeeded", compared
+        assert [found["version"] for found in compared["report"]["versions"]] == [older, live]
+        assert client.model("weather")["learned"] == 1920
+
         client.pause("weather")
         until(lambda: client.model("weather")["state"] == "paused")
         teach(client, "weather", 64)

@@ -55,6 +55,9 @@ async def carry_out(store: ModelStore, learner: Learner, command: Command, offse
             return Effect(is_new_spec=True)
         case "pause" | "resume":
             return Effect(paused=command.kind == "pause")
+        case "compare":
+            # It has looked when it was carried out; a repeated step has nobody to tell.
+            return Effect()
     raise InvalidInput(f"this worker does not know the command {command.kind!r}", field="kind", value=command.kind)
 
 
@@ -92,4 +95,6 @@ async def _rollback(store: ModelStore, learner: Learner, number: int) -> Effect:
     return Effect(jobs=jobs, publish=f"rolled back to version {number}", is_new_spec=True, needs_checkpoint=True)
 
 
+JOBS = ("compare", "retrain")
+"""The kinds of commands that are jobs: each ends with a report."""
 REFUSALS = (InvalidInput, NotFound, CorruptData)

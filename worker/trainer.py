@@ -26,7 +26,8 @@ from driftline.store.lease import Lease
 from driftline.store.log import Entry
 from worker import jobs
 from worker.budget import Budget
-from worker.commands import REFUSALS, Effect, carry_out, must_wait
+from worker.commands import JOBS, REFUSALS, Effect, carry_out, must_wait
+from worker.comparison import compare
 from worker.model_store import CONDITIONS, ModelStore
 from worker.recovery import recover
 from worker.retention import Retention
@@ -240,10 +241,7 @@ class Trainer:
             await jobs.cancel_waiting(self, command.arguments["job"])
         plan = Plan(command=n, version=self.head.newest + 1, finish=jobs.waiting(self, command))
         try:
-            examination = await self.compute(Examination, self.learner) if plan.finish else None
-            effect = await carry_out(self.store, self.learner, command, self.head.offset, plan)
-            if examination is not None:
-                effect = await self.compute(jobs.reported, effect, examination)
+            effect = await self._effect_of(command, plan)
         except REFUSALS as error:
             await self.refuse(n, command, error.message)
             return
@@ -258,9 +256,17 @@ class Trainer:
         if effect.needs_checkpoint:
             await self.checkpoint()
 
+    async def _effect_of(self, command: Command, plan: Plan) -> Effect:
+        """Does what a command says, and what recovery need not repeat: it only looks."""
+        if command.kind == "compare":
+            return await compare(self, command)
+        examination = await self.compute(Examination, self.learner) if plan.finish else None
+        effect = await carry_out(self.store, self.learner, command, self.head.offset, plan)
+        return effect if examination is None else await self.compute(jobs.reported, effect, examination)
+
     async def refuse(self, n: int, command: Command, reason: str, state: str = "failed") -> None:
         """Passes over a command that cannot be carried out; its job, if it has one, ends in ``state``."""
-        is_job = command.kind == "retrain"
+        is_job = command.kind in JOBS
         if state == "failed":
             await self.store.alarm("command_failed", f"{command.kind} (record {n}): {reason}")
         effect = Effect(jobs=[Job(command.id, state, report={"reason": reason})] if is_job else [])

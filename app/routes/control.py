@@ -28,6 +28,7 @@ PREVIEW = {
     "keeps_function": True,
     "training": {"examples": 480, "updates": 24, "flops": 87293952},
 }
+JOB = {"job_id": "4be0c1-1f"}
 QUEUED = example(202, {"command": 481})
 
 
@@ -52,6 +53,14 @@ class Retrain(_Strict):
     dry_run: bool = Field(False, description="say what it would give and cost, and begin nothing")
 
 
+class Compare(_Strict):
+    """Which two kept versions stand side by side; differences are the second's less the first's."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"versions": [12, 17]}]})
+
+    versions: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)
+
+
 class Rollback(_Strict):
     """Which version to return to."""
 
@@ -64,7 +73,7 @@ class Rollback(_Strict):
     "/models/{model}/retrain",
     status_code=202,
     summary="Retrain",
-    responses=example(202, {"job_id": "4be0c1-1f"}) | example(200, PREVIEW),
+    responses=example(202, JOB) | example(200, PREVIEW),
 )
 async def retrain(model: str, body: Retrain, services: Has, response: Response) -> dict[str, Any]:
     """Trains a copy of the learner on the kept examples, beside the stream; promoted only if the gate lets it pass.
@@ -78,9 +87,7 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
     if body.dry_run:
         response.status_code = 200
         return await _previewed(services, snapshot.uid, current, body)
-    job = f"{snapshot.uid}-{secrets.token_hex(6)}"
-    await _tell(services, snapshot.uid, "retrain", body.model_dump(exclude={"dry_run"}), job)
-    return {"job_id": job}
+    return await _begin(services, snapshot.uid, "retrain", body.model_dump(exclude={"dry_run"}))
 
 
 async def _previewed(services: Services, uid: str, current: ModelSpec, body: Retrain) -> dict[str, Any]:
@@ -94,6 +101,22 @@ async def _previewed(services: Services, uid: str, current: ModelSpec, body: Ret
         return preview(before, body.recipe, body.edits, body.epochs, min(head.learned, examples))
 
     return await asyncio.to_thread(look)
+
+
+@router.post("/models/{model}/compare", status_code=202, summary="Compare two versions", responses=example(202, JOB))
+async def compare(model: str, body: Compare, services: Has) -> dict[str, Any]:
+    """Measures two kept versions on what is held out and on the latest labels, and changes nothing.
+
+    The job's report has ``versions``, what each measures, and ``differences``, with those that are ``beyond_chance``.
+    """
+    uid = await services.catalog.uid(model)
+    first, second = body.versions
+    if first == second:
+        message = f"versions: two different ones are compared, not {first} with itself"
+        raise InvalidInput(message, field="versions", value=body.versions)
+    for version in body.versions:
+        await services.history(uid).version(version)
+    return await _begin(services, uid, "compare", body.model_dump())
 
 
 @router.get(
@@ -175,6 +198,13 @@ async def _tell(
     command = Command(identifier or f"c:{secrets.token_hex(8)}", kind, arguments)
     (receipt,) = await services.log(uid).append([command])
     return {"command": receipt.n}
+
+
+async def _begin(services: Services, uid: str, kind: CommandKind, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Tells a command that is a job, under an id which begins with the model's uid."""
+    job = f"{uid}-{secrets.token_hex(6)}"
+    await _tell(services, uid, kind, arguments, job)
+    return {"job_id": job}
 
 
 async def _job(services: Services, identifier: str) -> tuple[str, Job]:

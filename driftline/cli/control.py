@@ -1,4 +1,4 @@
-"""``retrain``, ``job``, ``versions``, ``rollback``, ``promote``, ``pause``, ``resume``, ``recipe`` and ``metrics``."""
+"""Commands about jobs and control: ``retrain``, ``compare``, ``job``, ``versions``, ``rollback``, ``pause``, ``recipe``, …"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Timeout = Annotated[float, typer.Option("--timeout", help="How long to wait at m
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (retrain, job, versions, rollback, promote, pause, resume, recipe, metrics):
+    for command in (retrain, compare, job, versions, rollback, promote, pause, resume, recipe, metrics):
         app.command()(command)
 
 
@@ -51,6 +51,21 @@ def retrain(
         _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
 
 
+def compare(
+    model: ModelName,
+    first: Annotated[int, typer.Argument(help="A kept version.")],
+    second: Annotated[int, typer.Argument(help="Another one; differences are its less the first's.")],
+    timeout: Timeout = 3600.0,
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
+    """Two kept versions side by side, on the same examples: scores, speed, size, and what is beyond chance."""
+    with connect(url, key) as client:
+        identifier = client.compare(model, first, second)
+        _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
+
+
 def job(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
     is_waiting: Wait = False,
@@ -60,7 +75,7 @@ def job(
     key: KeyText = None,
     as_json: AsJson = False,
 ) -> None:
-    """A retrain's state."""
+    """A job's state: of a retrain, or of a comparison."""
     with connect(url, key) as client:
         if is_cancelled:
             client.cancel_job(identifier)
@@ -77,18 +92,30 @@ def _finish(identifier: str, job: Job, as_json: bool) -> None:
 
 
 def _print(job: Mapping[str, Any], as_json: bool) -> None:
-    """A job; what its report measures stands side by side, before and after."""
+    """A job; what its report measures stands side by side: before and after, or version by version."""
     report = job.get("report") or {}
-    if as_json or "before" not in report:
-        print_fields(job, as_json)
-        return
-    before, after = dict(_measures(report.pop("before"))), dict(_measures(report.pop("after")))
+    columns, more = ({}, {}) if as_json else _taken_out(report)
     print_fields(job, as_json)
+    if columns:
+        _print_measures(columns, more)
+
+
+def _taken_out(report: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The measurements of a report by their name, and what it tells of each measure; neither stays in it."""
+    if "before" in report:
+        return {name: report.pop(name) for name in ("before", "after")}, {}
+    versions, differences = report.pop("versions", []), report.pop("differences", {})
+    return {str(found.pop("version")): found for found in versions}, dict(_differences(differences))
+
+
+def _print_measures(found: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:
+    """Measurements side by side, a line for each number in them, with ``more`` about it."""
+    columns = {name: dict(_measures(measures)) for name, measures in found.items()}
     rows = [
-        {"measure": name, "before": before.get(name), "after": after.get(name)}
-        for name in dict.fromkeys([*before, *after])
+        {"measure": path, **{name: column.get(path) for name, column in columns.items()}, **more.get(path, {})}
+        for path in dict.fromkeys(path for column in columns.values() for path in column)
     ]
-    print_table(rows, ("measure", "before", "after"), as_json, empty="")
+    print_table(rows, dict.fromkeys(name for row in rows for name in row), as_json=False, empty="")
 
 
 def _print_preview(found: dict[str, Any], as_json: bool) -> None:
@@ -113,6 +140,22 @@ def _measures(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, 
             yield from ((f"{where}recall of {found['class']!r}", found["recall"]) for found in part)
         else:
             yield f"{where}{name}", part
+
+
+def _differences(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """What is told of each difference, by the path of its measure; the standard error is called ±."""
+    for name, part in value.items():
+        if name == "classes":
+            yield from ((f"{where}recall of {found['class']!r}", _titled(found["recall"])) for found in part)
+        elif "difference" in part:
+            yield f"{where}{name}", _titled(part)
+        else:
+            yield from _differences(part, f"{where}{name} ")
+
+
+def _titled(difference: Mapping[str, Any]) -> dict[str, Any]:
+    titles = {"standard_error": "±", "beyond_chance": "beyond chance"}
+    return {titles.get(name, name): value for name, value in difference.items()}
 
 
 def versions(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:

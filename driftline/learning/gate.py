@@ -63,13 +63,25 @@ class Comparison:
         """Whether the candidate errs more, by more than two standard errors of the paired difference."""
         return self.exceeds(STANDARD_ERRORS)
 
+    @property
+    def is_beyond_chance(self) -> bool:
+        """Whether either errs more, by more than two standard errors of the paired difference."""
+        return self.is_worse or Comparison(self.name, self.other, self.candidate).is_worse
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean of the paired difference; not a number for less than two rows."""
+        return float(self._difference.std()) / math.sqrt(len(self))
+
+    @property
+    def _difference(self) -> Tensor:
+        return (self.candidate - self.other).double()
+
     def exceeds(self, standard_errors: float) -> bool:
         """Whether the candidate errs more, by more than so many standard errors of the paired difference."""
-        difference = (self.candidate - self.other).double()
-        if len(difference) < FEWEST_COMPARED:
+        if len(self) < FEWEST_COMPARED:
             return False
-        error = float(difference.std()) / math.sqrt(len(difference))
-        return float(difference.mean()) > standard_errors * error
+        return float(self._difference.mean()) > standard_errors * self.standard_error
 
     def scores(self) -> dict[str, float]:
         return {

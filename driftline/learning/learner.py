@@ -572,18 +572,20 @@ class Learner:
         sources = Sources(inputs=self.memory.examples.inputs)
         edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)), sources)
         check_classes_stay(self.classes, edited)
-        refused = self._refused(examples, range(len(examples)))
-        usable = [item for n, item in enumerate(examples) if n not in refused and not self._is_held_out(item)]
-        index_of = self._index_of
-        known = [
-            item for item in usable if self.spec.task == "regression" or (type(item.label), item.label) in index_of
-        ]
-        both = self.memory.examples.joined(self._examples(known))
+        both = self.memory.examples.joined(self.usable(examples))
         forked = self._forked(job, edited, both, epochs)
         forked.trainee.upkeep.remember(versions)
         if is_searching:
             forked.find_rate()
         self.retraining = forked
+
+    def usable(self, items: Sequence[Item]) -> Examples:
+        """Those of the items that fit, are not held out, and are of a known class."""
+        refused, index_of = self._refused(items, range(len(items))), self._index_of
+        usable = [item for n, item in enumerate(items) if n not in refused and not self._is_held_out(item)]
+        if self.spec.task == "classification":
+            usable = [item for item in usable if (type(item.label), item.label) in index_of]
+        return self._examples(usable)
 
     def _forked(self, job: str, edited: Edited, examples: Examples, epochs: int) -> Retraining:
         seed, teacher = self.seed + self.learned + 1, Teacher(self.spec, self.champion_classes, self.champion)

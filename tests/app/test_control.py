@@ -55,3 +55,24 @@ async def test_what_does_not_fit_is_refused_with_its_place_and_reason(
     assert (answer.status_code, error["details"]["field"]) == (422, field), error
     assert told in error["message"]
     assert await log_length(client) == 0
+
+
+@pytest.mark.parametrize(
+    ("versions", "status", "field", "told"),
+    [
+        ([1], 422, "versions", "at least 2"),
+        ([1, 1], 422, "versions", "not 1 with itself"),
+        ([1, 0], 422, "versions.1", "greater than or equal to 1"),
+        ([1, "x"], 422, "versions.1", "integer"),
+        ([1, 7], 404, "version", "no version 7, or it is no longer kept"),
+    ],
+)
+async def test_versions_that_cannot_be_compared_are_refused_by_name(
+    client: httpx.AsyncClient, versions: list[Any], status: int, field: str, told: str
+) -> None:
+    await client.post("/v1/models", json=spec(network=MLP))
+    answer = await client.post("/v1/models/weather/compare", json={"versions": versions})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["details"]["field"]) == (status, field), error
+    assert told in error["message"]
+    assert await log_length(client) == 0

@@ -136,6 +136,27 @@ def test_a_report_stands_side_by_side(server: Any, run: Any) -> None:
     assert ["holdout", "recall", "of", "'rain'", "0.5"] in lines
 
 
+def test_two_versions_stand_side_by_side(server: Any, run: Any) -> None:
+    classes = [{"class": "rain", "recall": 0.5}]
+    measured = {"holdout": {"accuracy": 0.75, "classes": classes}, "latency_ms": {"1": 0.5}, "parameters": 10}
+    better = {"difference": 0.125, "standard_error": 0.05, "beyond_chance": True}
+    differences = {
+        "holdout": {"accuracy": better, "classes": [{"class": "rain", "recall": {"difference": 0.0}}]},
+        "latency_ms": {"1": {"difference": 0.25}},
+        "parameters": {"difference": 0},
+    }
+    versions = [{"version": 12, **measured}, {"version": 17, **measured, "latency_ms": {"1": 0.75}}]
+    job = {"state": "succeeded", "report": {"versions": versions, "differences": differences}}
+    server.answers = [(202, {"job_id": "u-1"}), (200, job)] * 2
+    result = run("compare", "m", "12", "17", "--url", server.url)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["holdout", "accuracy", "0.75", "0.75", "0.125", "0.05", "true"] in lines
+    assert ["holdout", "recall", "of", "'rain'", "0.5", "0.5", "0"] in lines
+    assert ["latency_ms", "1", "0.5", "0.75", "0.25"] in lines and result.returncode == 0
+    assert json.loads(run("compare", "m", "12", "17", "--json", "--url", server.url).stdout) == {"id": "u-1", **job}
+    assert server.requests[0] == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
+
+
 def test_a_dry_run_shows_what_a_retrain_would_give(server: Any, run: Any) -> None:
     layer = {"name": "linear1", "type": "Linear", "shape": [6], "parameters": 54, "trained": 54}
     sizes = {"layers": [layer], "parameters": 54}
