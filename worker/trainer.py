@@ -261,7 +261,7 @@ class Trainer:
         if command.kind == "compare":
             return await compare(self, command)
         examination = await self.compute(Examination, self.learner) if plan.finish else None
-        effect = await carry_out(self.store, self.learner, command, self.head.offset, plan)
+        effect = await carry_out(self.store, self.compute, self.learner, command, self.head.offset, plan)
         return effect if examination is None else await self.compute(jobs.reported, effect, examination)
 
     async def refuse(self, n: int, command: Command, reason: str, state: str = "failed") -> None:

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.openapi import example
 from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
-from driftline.learning.recipes import check_recipe, check_retrain, named_versions, preview
+from driftline.learning.recipes import Versions, check_recipe, check_retrain, named_versions, preview
 from driftline.publisher import Publisher
 from driftline.records import Command, CommandKind
+from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
+from driftline.store.catalog import Model
 from driftline.store.head import Job
 
 router = APIRouter(prefix="/v1", tags=["control"])
@@ -80,27 +82,27 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
 
     With ``dry_run`` it answers 200 with the structure, size and cost before and after, and begins nothing.
     """
-    snapshot = (await services.follower.model(model)).snapshot
-    current = parse(ModelSpec, (await services.catalog.get(model)).spec)
-    check_retrain(current, snapshot.classes, body.recipe, body.edits, services.settings.factories)
-    await _check_versions(services, snapshot.uid, body.recipe)
+    found = await services.catalog.get(model)
+    await _check_versions(services, found.uid, body.recipe)
+    publisher = Publisher(services.artifacts, found.uid)
+    versions = await publisher.weights_of(services.history(found.uid), named_versions({}, body.edits))
+    previewed = await asyncio.to_thread(_previewed, services.settings, publisher, found, body, versions)
     if body.dry_run:
         response.status_code = 200
-        return await _previewed(services, snapshot.uid, current, body)
-    return await _begin(services, snapshot.uid, "retrain", body.model_dump(exclude={"dry_run"}))
+        return previewed
+    return await _begin(services, found.uid, "retrain", body.model_dump(exclude={"dry_run"}))
 
 
-async def _previewed(services: Services, uid: str, current: ModelSpec, body: Retrain) -> dict[str, Any]:
-    head = await services.history(uid).head()
-    examples = current.recipe.memory.size + services.settings.log_keep
-    publisher, factories = Publisher(services.artifacts, uid), services.settings.factories
-
-    def look() -> dict[str, Any]:
-        live = publisher.restored(head.manifest, factories)
-        before = dataclasses.replace(live, spec=live.spec.changed(recipe=current.recipe))
-        return preview(before, body.recipe, body.edits, body.epochs, min(head.learned, examples))
-
-    return await asyncio.to_thread(look)
+def _previewed(
+    settings: Settings, publisher: Publisher, model: Model, body: Retrain, versions: Versions
+) -> dict[str, Any]:
+    """What a retrain would make of the live version; :class:`InvalidInput` where it does not fit."""
+    recipe = parse(ModelSpec, model.spec).recipe
+    live = publisher.restored(model.head.manifest, settings.factories)
+    before = dataclasses.replace(live, spec=live.spec.changed(recipe=recipe))
+    check_retrain(before, body.recipe, body.edits, settings.factories, versions)
+    examples = min(model.head.learned, recipe.memory.size + settings.log_keep)
+    return preview(before, body.recipe, body.edits, body.epochs, examples, versions)
 
 
 @router.post("/models/{model}/compare", status_code=202, summary="Compare two versions", responses=example(202, JOB))

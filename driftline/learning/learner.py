@@ -8,7 +8,7 @@ import functools
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,15 @@ from driftline.learning.losses.custom import LossFailed
 from driftline.learning.memory import Holdout, Memory
 from driftline.learning.metrics import Prequential
 from driftline.learning.recent import Recent
-from driftline.learning.recipes import changed_recipe, check_classes_stay, check_fit, check_versions, without_search
+from driftline.learning.recipes import (
+    NO_VERSIONS,
+    Versions,
+    changed_recipe,
+    check_classes_stay,
+    check_fit,
+    check_versions,
+    without_search,
+)
 from driftline.learning.retraining import Retraining, Teacher
 from driftline.learning.state import named, part
 from driftline.learning.traces import traces_of
@@ -42,10 +50,6 @@ MOST_ALARMS = 20
 MOST_RECENT = 1000
 ALARM_EPOCHS = 10
 MEASURE_LABELS = 100
-
-Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
-"""The weights of kept versions, by version and name."""
-NO_VERSIONS: Versions = {}
 
 
 @dataclass(frozen=True)
@@ -562,14 +566,14 @@ class Learner:
     ) -> None:
         """Forks a job that trains on the memory and on ``examples``, without what is held out.
 
-        ``versions`` are the weights of those that the recipe names.
+        ``versions`` are the weights of those that the recipe and the edits name.
 
         Raises:
             InvalidInput: the recipe or an edit does not fit.
         """
         recipe, is_searching = without_search(recipe)
         spec = self._changed(self.spec, recipe, versions)
-        sources = Sources(inputs=self.memory.examples.inputs)
+        sources = Sources(versions, self.memory.examples.inputs, self._held_out_error)
         edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)), sources)
         check_classes_stay(self.classes, edited)
         both = self.memory.examples.joined(self.usable(examples))
@@ -578,6 +582,13 @@ class Learner:
         if is_searching:
             forked.find_rate()
         self.retraining = forked
+
+    def _held_out_error(self, module: Served) -> float:
+        """The mean error on what is held out; :class:`ValueError` where that is too little to judge by."""
+        held = self.holdout.current()
+        if len(held) < gate.FEWEST_HELD_OUT:
+            raise ValueError(f"{len(held)} held-out labels are too few to judge by; {gate.FEWEST_HELD_OUT} are needed")
+        return float(gate.errors(module, held).double().mean())
 
     def usable(self, items: Sequence[Item]) -> Examples:
         """Those of the items that fit, are not held out, and are of a known class."""

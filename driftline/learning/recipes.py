@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
+
+from torch import Tensor
 
 from driftline.errors import InvalidInput
 from driftline.learning.search_budget import search_updates
-from driftline.networks.build import Served, build, example_rows
+from driftline.networks.build import Served, build, check_loss, example_rows
 from driftline.networks.describe import dry_run
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.spec import ModelSpec, parse
 
+Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
+"""The weights of kept versions, by version and name."""
+NO_VERSIONS: Versions = {}
 FIND = "find"
 """The learning rate of a retrain that is to find it."""
 
@@ -55,28 +60,37 @@ def check_recipe(
 
 
 def check_retrain(
-    spec: ModelSpec,
-    classes: Sequence[int | str],
+    before: Edited,
     recipe: Mapping[str, Any],
     edits: Sequence[dict[str, Any]],
     factories: Collection[str],
+    versions: Versions = NO_VERSIONS,
 ) -> None:
-    """Whether a recipe and edits fit a model, before anything is changed; :class:`InvalidInput` says what does not."""
-    changed = changed_recipe(spec, without_search(recipe)[0])
-    parsed = parse_edits(edits)
-    before = Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0))
-    edited = apply_all(parsed, before, Sources(inputs=example_rows(spec)))
-    check_classes_stay(classes, edited)
+    """Whether a recipe and edits fit a model, before anything is changed; :class:`InvalidInput` says what does not.
+
+    ``versions`` are the weights of those that the edits name.
+    """
+    changed = changed_recipe(before.spec, without_search(recipe)[0])
+    check_loss(changed, factories)
+    sources = Sources(versions, example_rows(changed))
+    edited = apply_all(parse_edits(edits), dataclasses.replace(before, spec=changed), sources)
+    check_classes_stay(before.classes, edited)
     check_fit(edited.spec, edited.module)
 
 
 def preview(
-    before: Edited, recipe: Mapping[str, Any], edits: Sequence[dict[str, Any]], epochs: int, examples: int
+    before: Edited,
+    recipe: Mapping[str, Any],
+    edits: Sequence[dict[str, Any]],
+    epochs: int,
+    examples: int,
+    versions: Versions = NO_VERSIONS,
 ) -> dict[str, Any]:
     """What a retrain of ``before`` would give, and cost; nothing is changed.
 
     Args:
         examples: how many there are at most to train on.
+        versions: the weights of those that the edits name.
 
     Returns:
         ``before`` and ``after`` as :func:`driftline.networks.describe.describe` gives them, ``keeps_function``, and
@@ -88,9 +102,8 @@ def preview(
     """
     recipe, is_searching = without_search(recipe)
     changed = changed_recipe(before.spec, recipe)
-    found = dry_run(
-        parse_edits(edits), dataclasses.replace(before, spec=changed), Sources(inputs=example_rows(changed))
-    )
+    sources = Sources(versions, example_rows(changed))
+    found = dry_run(parse_edits(edits), dataclasses.replace(before, spec=changed), sources)
     batch_size = examples_an_update(changed)
     updates = epochs * math.ceil(examples / batch_size) + (search_updates(examples, batch_size) if is_searching else 0)
     flops = 3 * found["after"]["flops"] * updates * batch_size
@@ -120,11 +133,12 @@ def without_search(recipe: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     return {**recipe, "optimizer": rest}, True
 
 
-def named_versions(changes: Mapping[str, Any]) -> list[int]:
-    """The kept versions whose weights changes of a recipe need."""
+def named_versions(changes: Mapping[str, Any], edits: Sequence[dict[str, Any]] = ()) -> list[int]:
+    """The kept versions whose weights a recipe and edits need; :class:`InvalidInput` where an edit does not parse."""
     pulled = changes.get("l2_sp")
     version = pulled.get("version") if isinstance(pulled, Mapping) else None
-    return [version] if isinstance(version, int) else []
+    needed = [number for edit in parse_edits(edits) for number in edit.needed_versions]
+    return [*([version] if isinstance(version, int) else []), *needed]
 
 
 def check_versions(changes: Mapping[str, Any], versions: Collection[int]) -> None:

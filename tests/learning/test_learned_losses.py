@@ -13,6 +13,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.losses import LOSSES
 from driftline.learning.losses.custom import LossFailed
 from driftline.learning.recipes import check_recipe, check_retrain
+from driftline.networks.edits import Edited
 from driftline.records import Plan
 from tests.learning.conftest import accuracy, assert_same, item, learner, play, spec, through_files, values, world
 
@@ -111,7 +112,7 @@ def test_a_loss_of_ones_own_must_be_allowed() -> None:
         lambda: one.change_recipe(given),
         lambda: one.retrain("job", given, [], 1, []),
         lambda: check_recipe(one.spec, [0, 1], given, [OWN]),
-        lambda: check_retrain(one.spec, [0, 1], given, [], [OWN]),
+        lambda: check_retrain(Edited(one.spec, [0, 1], one.module), given, [], [OWN]),
     ):
         with pytest.raises(InvalidInput, match=r"recipe\.loss\.function: .*DRIFTLINE_FACTORIES") as refused:
             change()

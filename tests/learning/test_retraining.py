@@ -199,6 +199,24 @@ def test_a_job_that_is_worse_leaves_no_trace() -> None:
     assert_same(one.state_dict(), before)
 
 
+def test_a_greedy_soup_is_judged_on_what_is_held_out() -> None:
+    one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
+    play(one, world(40))
+    soup = [{"type": "average", "versions": [1, 2], "soup": "greedy"}]
+    good = one.publishable()
+    bad = {name: -value for name, value in good.items()}
+    with pytest.raises(InvalidInput, match=r"edits\.0 \(average\): \d+ held-out labels are too few to judge by"):
+        one.retrain("job", {}, soup, 1, [], {1: good, 2: bad})
+    play(one, world(300, 40))
+    better = one.publishable()
+    one.retrain("job", {}, soup, 1, [], {1: bad, 2: better})
+    assert one.retraining is not None
+    found = one.retraining.trainee.module.state_dict()
+    assert torch.equal(found["output.weight"], better["output.weight"]), "the other would only harm"
+    with pytest.raises(InvalidInput, match="the weights of version 2 are not known here"):
+        one.retrain("job", {}, soup, 1, [], {1: bad})
+
+
 @pytest.mark.parametrize(
     ("recipe", "edits", "field"),
     [

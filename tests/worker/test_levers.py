@@ -52,6 +52,34 @@ async def test_a_trainer_killed_again_and_again_finds_the_same_rate_and_pulls_to
     assert not await store.connection.redis.hvals(store.keys.alarms)
 
 
+@pytest.mark.parametrize("soup", ["mean", "greedy"])
+async def test_kept_versions_are_averaged_also_by_a_trainer_killed_again_and_again(bench: Bench, soup: str) -> None:
+    store = await bench.model(recipe={"strategy": "replay", "gate": {"mode": "off", "holdout": 0.3}})
+    for first in (0, 100, 200):
+        await store.log.append(labelled(100, first=first))
+        await bench.train(store)
+    numbers = [version.version for version in (await store.history.versions())[-3:]]
+    edits = [{"type": "average", "versions": numbers, "soup": soup}]
+    job = f"{store.uid}-job"
+    still: dict[str, Any] = {"optimizer": {"name": "sgd", "learning_rate": 1e-12, "momentum": 0, "weight_decay": 0}}
+    await store.log.append([Command(job, "retrain", retrain(still) | {"edits": edits, "epochs": 1})])
+    for _ in range(3):
+        await bench.train(store, die_after=1)
+    await bench.train(store)
+    done = await store.history.job(job)
+    assert done is not None and done.state == "succeeded" and done.version is not None, done
+    weights = await store.weights_of([*numbers, done.version])
+    mixed = weights.pop(done.version)["output.weight"]
+    if soup == "mean":
+        assert torch.allclose(mixed, torch.stack([each["output.weight"] for each in weights.values()]).mean(0))
+    assert not await store.connection.redis.hvals(store.keys.alarms)
+    lost = [{"type": "average", "versions": [99]}]
+    await store.log.append([Command(f"{job}2", "retrain", retrain({}) | {"edits": lost})])
+    await bench.train(store)
+    done = await store.history.job(f"{job}2")
+    assert done is not None and done.state == "failed" and "99" in str(done.report)
+
+
 async def test_a_version_that_is_not_kept_is_pulled_towards_by_nothing(bench: Bench) -> None:
     store = await bench.model()
     job = f"{store.uid}-job"
