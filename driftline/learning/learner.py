@@ -345,7 +345,7 @@ class Learner:
         method.end_step(new, self.memory)
         self.memory.add(method.note(new), self.trainee.generator)
         if self.retraining is not None:
-            self.retraining.observe(new)
+            self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
 
     def _update(self, new: Examples) -> str | None:
@@ -629,9 +629,9 @@ class Learner:
             edited = AddClasses(classes=new).apply(job.trainee.spec, job.classes, job.trainee.module)
             job.trainee.replace(edited.spec, edited.module, edited.kept)
             job.classes = edited.classes
-        job.catch_up()
+        compared = job.catch_up()
         job.trainee.renew_strategy(self.trainee.method, self.memory)
-        decision = Decision(True, "promoted") if is_promoted else self._decide(None, job.trainee.candidate())
+        decision = Decision(True, "promoted") if is_promoted else self._decide(compared, job.trainee.candidate())
         if decision.promoted:
             self._put_on_probation(version)
             self._take_over(job)

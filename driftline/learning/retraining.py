@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftline.learning import gate
 from driftline.learning.examples import Examples
+from driftline.learning.gate import Comparison
 from driftline.learning.rate_search import RateSearch
 from driftline.learning.recipes import examples_an_update
 from driftline.learning.search_budget import FEWEST_EXAMPLES
@@ -20,6 +22,7 @@ from driftline.networks.build import Served, build
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
+MOST_COMPARED = 500
 
 
 @dataclass(frozen=True)
@@ -99,22 +102,36 @@ class Retraining:
         self.trainee.labels += len(examples)
         self.trainee.descend(examples)
 
-    def observe(self, examples: Examples) -> None:
-        """Notes what the stream learns meanwhile; the newest are kept."""
-        self.arrived = _last(self.arrived.joined(examples), MOST_ARRIVED)
+    def observe(self, examples: Examples, is_live: Sequence[bool]) -> None:
+        """Notes what the stream learns meanwhile, and which of it the model was served to; the newest are kept."""
+        noted = examples.noted(is_live=torch.tensor(is_live, dtype=torch.float32).unsqueeze(1))
+        self.arrived = _last(self.arrived.joined(noted), MOST_ARRIVED)
 
     def newest(self, count: int) -> Examples:
         """The newest that were learned, here or by the stream meanwhile; ``count`` at most."""
         both = _last(self.examples, count).joined(_last(self.arrived, count))
         return _last(both, count)
 
-    def catch_up(self) -> None:
-        """Makes the updates that are left, and goes once through what has arrived."""
+    def catch_up(self) -> Comparison | None:
+        """Makes the updates that are left, and goes once through what has arrived; gives how it did on that before."""
         self.advance(self.total - self.done)
+        compared = self._compare_arrived()
         self.trainee.count(self.arrived)
         with self.trainee.drawing():
             for start in range(0, len(self.arrived), self.batch_size):
                 self._learn(self.arrived.take(slice(start, start + self.batch_size)))
+        return compared
+
+    def _compare_arrived(self) -> Comparison | None:
+        """The job and the champion that it was forked from, on the newest live labels since: neither was trained on these.
+
+        None where their strategies differ: what another one serves beside the network comes at the end.
+        """
+        if self.teacher is None or self.teacher.spec.strategy != self.trainee.spec.strategy or not len(self.arrived):
+            return None
+        live = _last(self.arrived.take(self.arrived.notes["is_live"][:, 0] > 0), MOST_COMPARED)
+        errors = [gate.errors(module, live) for module in (self.trainee.candidate(), self.teacher.module)]
+        return Comparison("labels since the fork", *errors)
 
     def report(self) -> dict[str, Any]:
         """What is to be told of the job beside the gate's decision: ``rates``, the table of a race between learning rates."""

@@ -13,7 +13,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.retraining import Retraining
 from driftline.networks.build import build
-from driftline.records import Item, Plan
+from driftline.records import Item, Plan, Route
 from tests.learning.conftest import (
     accuracy,
     answered,
@@ -91,7 +91,7 @@ def test_a_job_without_examples_is_done_at_once() -> None:
 
 def test_it_catches_up_with_what_has_arrived_meanwhile() -> None:
     one, other = job(), job()
-    other.observe(examples_of(learner(), world(100, 500)))
+    other.observe(examples_of(learner(), world(100, 500)), [True] * 100)
     for each in (one, other):
         each.advance(each.total)
     assert not differ(weights(one), weights(other))
@@ -111,7 +111,7 @@ def test_of_what_arrives_the_newest_is_kept() -> None:
     found, one = job(), learner()
     rows = examples_of(one, world(1000))
     for n in range(25):
-        found.observe(Examples(rows.inputs, torch.full((1000,), n), rows.weights))
+        found.observe(Examples(rows.inputs, torch.full((1000,), n), rows.weights), [True] * 1000)
     kept = found.arrived.targets
     assert len(kept) == retraining.MOST_ARRIVED == 20_000
     assert (int(kept[0]), int(kept[-1])) == (5, 24)
@@ -215,6 +215,19 @@ def test_a_greedy_soup_is_judged_on_what_is_held_out() -> None:
     assert torch.equal(found["output.weight"], better["output.weight"]), "the other would only harm"
     with pytest.raises(InvalidInput, match="the weights of version 2 are not known here"):
         one.retrain("job", {}, soup, 1, [], {1: bad})
+
+
+@pytest.mark.parametrize(("route", "is_promoted"), [("live", False), ("import", True)])
+def test_a_job_is_judged_on_the_live_labels_that_came_while_it_ran(route: Route, is_promoted: bool) -> None:
+    one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0}, "optimizer": {"learning_rate": 0.02}})
+    play(one, world(300))
+    found = begun(one, {"optimizer": {"name": "sgd", "learning_rate": 1e-9}}, [], 1, [])
+    play(one, world(100, 300, route=route))
+    with torch.no_grad():
+        found.trainee.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
+    decision = one.finish(2).decision
+    assert decision is not None and decision.promoted == is_promoted
+    assert is_promoted or decision.reason.endswith("on 100 labels since the fork")
 
 
 @pytest.mark.parametrize(
