@@ -94,8 +94,11 @@ def _finish(identifier: str, job: Job, as_json: bool) -> None:
 def _print(job: Mapping[str, Any], as_json: bool) -> None:
     """A job; what its report measures stands side by side: before and after, or version by version."""
     report = job.get("report") or {}
-    columns, more = ({}, {}) if as_json else _taken_out(report)
-    print_fields(job, as_json)
+    if as_json:
+        print_fields(job, as_json)
+        return
+    columns, more = _taken_out(report)
+    print_fields({name: value for name, value in job.items() if value not in (None, {})}, as_json)
     if columns:
         _print_measures(columns, more)
 
