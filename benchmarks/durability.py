@@ -130,7 +130,7 @@ def cost(found: ModelSpec, publisher: Publisher) -> None:
 
 def changed(learner: Learner) -> Learner:
     """The learner with other weights, so that no file of it is there already."""
-    learner.champion.output.bias.data += 1
+    learner.judge.champion.output.bias.data += 1
     return learner
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from driftline.errors import CorruptData
-from driftline.learning.learner import Learner, State
+from driftline.learning.learner import Learner
+from driftline.learning.state import State
 from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.edits import Edited
@@ -50,7 +51,7 @@ class Publisher:
         is_canary: bool = False,
     ) -> Version:
         """Writes what the learner serves, or its canary, as a version; it is live once it is committed."""
-        module = learner.canary.module if is_canary and learner.canary else learner.served
+        module = learner.judge.canary.module if is_canary and learner.judge.canary else learner.served
         data = bundle.weights_to_bytes(module.state_dict())
         files = {"weights": bundle.File(self.artifacts.put(self.uid, data), len(data))}
         manifest = self._manifest(

@@ -12,8 +12,9 @@ import msgspec
 
 from driftline.failpoints import reach
 from driftline.learning.gate import Decision
-from driftline.learning.learner import Learner, Outcome
+from driftline.learning.learner import Learner
 from driftline.learning.losses.custom import LossFailed
+from driftline.learning.outcome import Outcome
 from driftline.learning.report import Examination
 from driftline.learning.retraining import Retraining
 from driftline.networks.functions import told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -15,28 +14,28 @@ import msgspec
 
 from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.failpoints import reach
-from driftline.learning.learner import Outcome
+from driftline.learning.outcome import Outcome
 from driftline.learning.pace import updates_for
 from driftline.learning.report import Examination
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
 from driftline.store.backlog import RESTORE
-from driftline.store.head import Commit, Job, Step, Version, moved
+from driftline.store.head import Commit, Job, Step, moved
 from driftline.store.lease import Lease
 from driftline.store.log import Entry
 from worker import jobs
-from worker.budget import Budget
 from worker.commands import JOBS, REFUSALS, Effect, carry_out, must_wait
 from worker.comparison import compare
 from worker.model_store import CONDITIONS, ModelStore
 from worker.recovery import recover
+from worker.release import prepare
 from worker.retention import Retention
+from worker.timetable import Timetable
 
 logger = logging.getLogger("driftline.trainer")
 
 T = TypeVar("T")
 READ_AHEAD = 1024
-LONGEST_RETRY_SECONDS = 60.0
 HALTED_SECONDS = 10.0
 HALTING = ("log_gap", "store_lost")
 
@@ -57,8 +56,7 @@ class Trainer:
         self.wake = asyncio.Event()
         self.is_stopping = self.is_recovered = self.is_halted = False
         self.conditions = {"of owners before"}
-        self.publishing = Budget()
-        self.checkpointing = Budget()
+        self.timetable = Timetable(store.settings.checkpoint_seconds)
 
     def stop(self) -> None:
         """Asks :meth:`run` to end behind the step that it is at."""
@@ -90,7 +88,7 @@ class Trainer:
                     continue
                 if not is_busy:
                     await self._wait()
-            if self.head.step > self._checkpointed_step and not self.is_halted:
+            if self._has_advanced and not self.is_halted:
                 await self.checkpoint()
         except (_Stopped, Unavailable) as error:
             logger.warning("%s ends without a checkpoint: %s", self.name, error)
@@ -127,7 +125,7 @@ class Trainer:
 
     async def recover(self) -> None:
         """Puts the learner back to where the last committed step left it."""
-        await self._insist(self._recover)
+        await self.insist(self._recover)
 
     async def _recover(self) -> None:
         recovered = await recover(self.store, self.compute)
@@ -137,9 +135,7 @@ class Trainer:
         self.name = self.learner.spec.name
         live = await self.store.history.version(self.head.version)
         self.is_unpublished = live.offset < self.head.offset
-        self._retry_seconds = self._retry_at = 0.0
-        self._oldest, self._waits_since = 0, math.inf
-        self._checkpointed_at = time.monotonic()
+        self.timetable.begin()
         if recovered.is_restarted:
             await self.checkpoint()
         await jobs.fail_lost(self)
@@ -154,11 +150,11 @@ class Trainer:
         did_obey = await self._obey()
         did_learn = not self.paused and await self._learn(entries, newest)
         did_retrain = await jobs.slice_of(self)
-        if not did_learn and self._may_try_again():
+        if not did_learn and self._has_candidate and self.timetable.until_candidate <= 0:
             # One that the gate has rejected would be rejected again: it replays first.
-            updates = self.learner.spec.recipe.updates if self._retry_seconds else 0
+            updates = self.learner.spec.recipe.updates if self.timetable.was_refused else 0
             await self._step([], self._plan(updates, publish=True), self.head.offset)
-        if self._is_checkpoint_due():
+        if self._has_advanced and self.timetable.until_checkpoint <= 0:
             await self.checkpoint()
         return did_obey or did_learn or did_retrain
 
@@ -172,15 +168,15 @@ class Trainer:
 
     async def _learn(self, entries: list[Entry], newest: int) -> bool:
         """When the trigger opens, steps over what waits; far behind ``newest``, the log's last number, steps are lighter."""
-        self._look_at_oldest(entries)
+        self.timetable.look(entries, self.store.now())
         recipe = self.learner.spec.recipe
-        if not entries or (len(entries) < recipe.trigger.labels and self._trigger_seconds() > 0):
+        if not entries or (len(entries) < recipe.trigger.labels and self._until_step() > 0):
             return False
         while entries and not self.is_stopping:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
-            plan = self._plan_over(batch, newest, publish=not entries and self.publishing.is_open)
+            plan = self._plan_over(batch, newest, publish=not entries and self.timetable.publishing.is_open)
             await self._step(batch, plan, batch[-1].n)
-        self._look_at_oldest([])
+        self.timetable.look([], self.store.now())
         return True
 
     def _plan_over(self, batch: list[Entry], newest: int, publish: bool) -> Plan:
@@ -280,82 +276,56 @@ class Trainer:
         end: int | None = None,
         batch: Sequence[Entry] = (),
         effect: Effect | None = None,
-    ) -> Version | None:
+    ) -> None:
         """Makes a step over ``batch`` true, with the version that it publishes; then the trainer stands behind it.
 
         A store that does not answer is waited for: a step that is computed is either committed or lost with this process.
         """
-        effect, decision = effect or Effect(), outcome.decision
-        begin = time.monotonic()
+        effect, decision, begin = effect or Effect(), outcome.decision, time.monotonic()
         at = Position(self.head.step + 1, self.head.offset if end is None else end)
-        version = await self._publish(outcome, effect, at)
-        is_canary = decision is not None and decision.canary == "begun"
-        is_taken_back = decision is not None and decision.restored
+        release = await prepare(self, outcome, effect, at)
+        number = release.version.version if release.version else None
         step = Step(
             k=at.step,
             start=self.head.offset,
             end=at.offset,
             plan=plan,
             digest=await self.compute(self.learner.digest),
-            version=version.version if version else None,
+            version=number,
             decision=decision.as_json() if decision else None,
         )
-        ids = {entry.n: entry.record.id for entry in batch}
+        is_new_spec = effect.is_new_spec or (decision is not None and decision.restored)
         commit = Commit(
             step=step,
             epoch=self.lease.epoch,
             token=f"{self.lease.owner}:{self.lease.epoch}:{at.step}",
             learned=sum(isinstance(entry.record, Item) for entry in batch),
-            version=version,
-            share=self.learner.spec.recipe.gate.share if is_canary else None,
-            ends_canary=decision is not None and decision.canary == "ended",
-            spec=self.learner.spec.model_dump(mode="json") if effect.is_new_spec or is_taken_back else None,
-            exceptions={
-                **{ids[n]: f"rejected:{why}" for n, why in outcome.rejected.items()},
-                **{ids[n]: f"quarantined:{why}" for n, why in outcome.quarantined.items()},
-            },
-            jobs=[msgspec.structs.replace(job, version=version.version) if version else job for job in effect.jobs],
+            version=release.version,
+            share=release.share,
+            ends_canary=release.ends_canary,
+            spec=self.learner.spec.model_dump(mode="json") if is_new_spec else None,
+            exceptions=_exceptions(batch, outcome),
+            jobs=[msgspec.structs.replace(job, version=number) for job in effect.jobs],
             paused=effect.paused,
             metrics=self.learner.metrics(),
         )
-        await self._insist(lambda: self.store.history.commit(commit))
+        await self.insist(lambda: self.store.history.commit(commit))
         reach("trainer.committed")
-        self._stand_behind(commit, outcome, time.monotonic() - begin)
-        if version is not None:
+        self._stand_behind(commit, time.monotonic() - begin)
+        if release.version is not None:
             await self.retention.apply()
-        return version
 
-    async def _publish(self, outcome: Outcome, effect: Effect, at: Position) -> Version | None:
-        decision, head = outcome.decision, self.head
-        if effect.publish is None and (decision is None or not decision.publishes):
-            return None
-        reason = effect.publish or (decision.reason if decision else "")
-        scores = decision.scores if decision else {}
-        if decision is not None and decision.canary == "ended":
-            assert head.canary is not None
-            number = head.canary.version
-            canary = await self._insist(lambda: self.store.history.version(number))
-            return msgspec.structs.replace(canary, reason=reason, scores=scores)
-        is_canary = decision is not None and decision.canary == "begun"
-        arguments = (self.learner, head.newest + 1, head.version, at, reason, scores, is_canary)
-        version = await self._insist(lambda: self.compute(self.store.publisher.version, *arguments))
-        reach("trainer.published")
-        ended = [job.report for job in effect.jobs if job.promoted]
-        return msgspec.structs.replace(version, report=ended[0] if ended else None)
-
-    def _stand_behind(self, commit: Commit, outcome: Outcome, seconds: float) -> None:
-        version, self.head = commit.version, moved(self.head, commit)
+    def _stand_behind(self, commit: Commit, seconds: float) -> None:
+        """Goes on from a step that is committed, which took so long."""
+        self.head = moved(self.head, commit)
         self.paused = self.paused if commit.paused is None else commit.paused
-        if version is not None and commit.share is None:
-            self.publishing.spent(seconds)
-            self.is_unpublished, self._retry_seconds, self._retry_at = False, 0.0, 0.0
+        if commit.version is not None and commit.share is None:
+            self.is_unpublished = False
+            self.timetable.published(seconds)
             return
         self.is_unpublished |= commit.learned > 0
-        if outcome.decision is not None and outcome.decision.canary is None:
-            # Labels are served once a candidate that holds them passes: it is tried again, ever less often.
-            longer = max(self.learner.spec.recipe.trigger.seconds, 2 * self._retry_seconds, 0.1)
-            self._retry_seconds = min(LONGEST_RETRY_SECONDS, longer)
-            self._retry_at = time.monotonic() + self._retry_seconds
+        if commit.step.decision is not None and commit.version is None and not commit.ends_canary:
+            self.timetable.refused(self.learner.spec.recipe.trigger.seconds)
 
     @property
     def _has_candidate(self) -> bool:
@@ -363,37 +333,15 @@ class Trainer:
         is_asked = self.learner.spec.recipe.gate.mode in ("auto", "off")
         return self.is_unpublished and is_asked and not self.paused
 
-    def _may_try_again(self) -> bool:
-        return self._has_candidate and self._seconds_to_retry() <= 0
-
-    def _seconds_to_retry(self) -> float:
-        return max(self._retry_at, self.publishing.due_at) - time.monotonic()
-
-    def _trigger_seconds(self) -> float:
-        """Seconds until the oldest waiting label has waited long enough; behind a drift alarm none has to."""
-        trigger = self.learner.spec.recipe.trigger
-        if self.learner.is_hurried(self.head.offset):
-            return 0.0
-        return self._waits_since + trigger.seconds - time.monotonic()
-
-    def _look_at_oldest(self, entries: list[Entry]) -> None:
-        """Finds since when the oldest label waits, once for each: whatever a clock does then, it waits no longer than that."""
-        if not entries:
-            self._oldest, self._waits_since = 0, math.inf
-        elif entries[0].n != self._oldest:
-            self._oldest = entries[0].n
-            self._waits_since = time.monotonic() - max(0.0, self.store.now() - entries[0].time)
+    def _until_step(self) -> float:
+        """Seconds until the labels that wait have waited long enough; behind a drift alarm none has to."""
+        is_hurried = self.learner.monitor.is_hurried(self.head.offset)
+        return 0.0 if is_hurried else self.timetable.until_step(self.learner.spec.recipe.trigger.seconds)
 
     @property
-    def _checkpointed_step(self) -> int:
-        return self.head.checkpoint.step if self.head.checkpoint else 0
-
-    def _seconds_to_checkpoint(self) -> float:
-        due_at = max(self._checkpointed_at + self.store.settings.checkpoint_seconds, self.checkpointing.due_at)
-        return due_at - time.monotonic()
-
-    def _is_checkpoint_due(self) -> bool:
-        return self.head.step > self._checkpointed_step and self._seconds_to_checkpoint() <= 0
+    def _has_advanced(self) -> bool:
+        """Whether there are steps behind the newest checkpoint."""
+        return self.head.step > (self.head.checkpoint.step if self.head.checkpoint else 0)
 
     async def checkpoint(self) -> None:
         """Writes the learner's whole state, from which recovery begins, and trims what it makes superfluous."""
@@ -405,15 +353,15 @@ class Trainer:
         await self.store.history.checkpoint(place, self.lease.epoch, self.store.settings.log_keep)
         reach("trainer.checkpointed")
         self.head = msgspec.structs.replace(self.head, checkpoint=place, older_checkpoint=self.head.checkpoint)
-        self._checkpointed_at = time.monotonic()
-        self.checkpointing.spent(self._checkpointed_at - begin)
+        self.timetable.checkpointed(time.monotonic() - begin)
         await self.retention.apply()
 
     async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
         """Runs ``function`` on the one compute thread, in turn with all other models."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
-    async def _insist(self, action: Callable[[], Awaitable[T]]) -> T:
+    async def insist(self, action: Callable[[], Awaitable[T]]) -> T:
+        """Does something that needs the store; one that does not answer is waited for."""
         while True:
             try:
                 return await action()
@@ -429,15 +377,24 @@ class Trainer:
     async def _wait(self) -> None:
         """Until somebody wakes it, or one of its own times has come: a trigger's, another candidate's, a checkpoint's."""
         times = []
-        if self._oldest and not self.paused:
-            times.append(self._trigger_seconds())
+        if self.timetable.is_waiting and not self.paused:
+            times.append(self._until_step())
         if self._has_candidate:
-            times.append(self._seconds_to_retry())
-        if self.head.step > self._checkpointed_step:
-            times.append(self._seconds_to_checkpoint())
+            times.append(self.timetable.until_candidate)
+        if self._has_advanced:
+            times.append(self.timetable.until_checkpoint)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.01, min(times)) if times else None):
                 await self.wake.wait()
+
+
+def _exceptions(batch: Sequence[Entry], outcome: Outcome) -> dict[str, str]:
+    """Why records were not learned, by id."""
+    ids = {entry.n: entry.record.id for entry in batch}
+    return {
+        **{ids[n]: f"rejected:{why}" for n, why in outcome.rejected.items()},
+        **{ids[n]: f"quarantined:{why}" for n, why in outcome.quarantined.items()},
+    }
 
 
 class _Stopped(Exception):

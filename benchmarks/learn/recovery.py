@@ -20,7 +20,7 @@ from benchmarks.common.results import kept, our_state, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.worlds import world
 from driftline.learning import backtest as harness
-from driftline.learning.learner import changed_recipe
+from driftline.learning.recipes import changed_recipe
 from driftline.learning.strategies import STRATEGIES
 from driftline.streams import Stream
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from driftline.errors import InvalidInput
 from driftline.inputs import Rows
 from driftline.learning import scores
+from driftline.learning.examples import indices_of
 from driftline.learning.learner import Learner
-from driftline.learning.pace import updates_for
+from driftline.learning.pace import rows_of_step, updates_for
 from driftline.learning.recipes import changed_recipe
 from driftline.networks.build import evaluating
 from driftline.records import Answer, Item, Label, Plan
@@ -62,8 +63,8 @@ def backtest(
     """Plays a stream once for each recipe, and beside the base lines.
 
     A row is predicted by the version that is served as of then, and scored. Its label comes once ``delay`` more rows have
-    been predicted. Labels are learned in steps of ``delay`` of them, at most a batch, each of which puts a candidate to the
-    gate: what passes is served from the next row on.
+    been predicted. Labels are learned in steps (:func:`~driftline.learning.pace.rows_of_step`), each of which puts a candidate
+    to the gate: what passes is served from the next row on.
 
     Args:
         recipes: what each changes in the recipe of the stream's spec, by its name.
@@ -122,12 +123,11 @@ def play(
 ) -> Played:
     """Predicts every row, and learns every label that comes while there are still rows."""
     service = Service(Learner.create(spec, seed=seed, factories=factories))
-    step = min(spec.recipe.batch_size, max(1, delay))
-    plan = Plan(updates=updates_for(spec.recipe, step), publish=True)
-    begin = time.perf_counter()
-    for first in range(0, len(stream) - delay - step + 1, step):
-        service.serve(stream, first + step + delay)
-        service.learn(stream, range(first, first + step), plan)
+    batch_size, begin = spec.recipe.batch_size, time.perf_counter()
+    while (step := rows_of_step(service.learned, delay, batch_size)) <= len(stream) - delay - service.learned:
+        service.serve(stream, service.learned + step + delay)
+        plan = Plan(updates_for(spec.recipe, step), publish=True, version=service.played.versions + 1)
+        service.learn(stream, range(service.learned, service.learned + step), plan)
         advance(step)
     service.serve(stream, len(stream))
     service.played.seconds = time.perf_counter() - begin
@@ -157,7 +157,7 @@ class Service:
 
     def _take_version(self) -> None:
         self.classes = self.learner.classes_of(self.learner.served)
-        self.index_of: dict[tuple[type, Label], int] = {(type(c), c): n for n, c in enumerate(self.classes)}
+        self.index_of = indices_of(self.classes)
 
     def serve(self, stream: Stream, until: int) -> None:
         """Predicts the rows up to ``until`` that are not yet."""

@@ -15,6 +15,11 @@ from driftline.spec import ModelSpec
 NO_NOTE = float("nan")
 
 
+def indices_of(classes: Sequence[int | str]) -> dict[tuple[type, object], int]:
+    """The index of each class by its type and name: ``1`` is not the class ``"1"``."""
+    return {(type(name), name): index for index, name in enumerate(classes)}
+
+
 @dataclass(frozen=True)
 class Examples:
     """``inputs`` ``[rows, *shape]`` by name, ``targets`` ``[rows]`` (class indices, or values), ``weights`` ``[rows]``.

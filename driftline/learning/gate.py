@@ -96,11 +96,15 @@ class Comparison:
 
 
 @torch.no_grad()
-def errors(module: Served, examples: Examples) -> Tensor:
-    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite."""
+def errors(module: Served, examples: Examples, in_order: bool = True) -> Tensor:
+    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite.
+
+    ``in_order``: the rows come right behind what the module has learned. What was held out does not: who follows the newest
+    label would be right or wrong on it by chance.
+    """
     if not len(examples):
         return torch.zeros(0)
-    outputs = evaluating(module).predict(examples.inputs)
+    outputs = evaluating(module).predict(examples.inputs, in_order)
     if module.is_regression:
         return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=LARGEST_ERROR)
     if not outputs.shape[1]:

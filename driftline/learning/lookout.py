@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from driftline.learning.drift.inputs import InputDetector
-from driftline.learning.state import named, part
+from driftline.learning.state import Former, named, part
 from driftline.learning.watch import Moved, Watch
 from driftline.networks.build import Served, evaluating
 
@@ -79,18 +79,17 @@ class Lookout:
             "embedding": self.embedding.data(),
             "born": self.born,
             "numbers": self.numbers,
+            "width": self.witness.width if self.witness else 0,
         }
 
-    def load(
-        self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Callable[[Mapping[str, Tensor]], Served]
-    ) -> None:
-        """Sets the state that :meth:`tensors` and :meth:`data` gave; ``former`` makes a module of its tensors."""
+    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Former) -> None:
+        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
         self.inputs.load(part(tensors, "inputs"), data["inputs"])
         self.embedding.load(part(tensors, "embedding"), data["embedding"])
         self.born, self.numbers = data["born"], list(data["numbers"])
         self.waiting = part(tensors, "waiting")
         witness = part(tensors, "witness")
-        self.witness = former(witness) if witness else None
+        self.witness = former(witness, data["width"]) if witness else None
 
 
 @torch.no_grad()

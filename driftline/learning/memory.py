@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,25 +29,32 @@ class _Slots:
         """A copy of all rows that are kept."""
         return self.rows.take(torch.arange(self.filled))
 
+    def sample(self, count: int, generator: torch.Generator) -> Examples:
+        """``count`` rows, drawn evenly with replacement; none while nothing is kept."""
+        if not self.filled:
+            return self.examples
+        return self.rows.take(torch.randint(self.filled, (count,), generator=generator))
+
     def _set(self, rows: Examples) -> None:
         """Takes a copy of rows in the place of what is kept: they are written over later."""
         self.filled = len(rows)
         self.rows = rows.take(torch.arange(self.filled))
 
-    def _write(self, slots: Tensor, new: Examples) -> None:
-        """Puts rows into slots; a later row wins where two have the same."""
-        highest = int(slots.max()) + 1
+    def _write(self, slots: Sequence[int], new: Examples) -> None:
+        """Puts rows into slots, each into one of its own."""
+        highest = max(slots) + 1
         if highest > len(self.rows):
             self.rows = self.rows.grown(min(self.size, max(highest, 2 * len(self.rows))))
         self.rows = self.rows.with_room_for(new)
+        places: Tensor | slice = torch.tensor(slots) if len(slots) > 1 else slice(highest - 1, highest)
         for name, value in self.rows.inputs.items():
-            value[slots] = new.inputs[name]
+            value[places] = new.inputs[name]
         for name, note in self.rows.notes.items():
-            note[slots] = NO_NOTE
+            note[places] = NO_NOTE
             if name in new.notes:
-                note[slots, : new.notes[name].shape[1]] = new.notes[name]
-        self.rows.targets[slots] = new.targets
-        self.rows.weights[slots] = new.weights
+                note[places, : new.notes[name].shape[1]] = new.notes[name]
+        self.rows.targets[places] = new.targets
+        self.rows.weights[places] = new.weights
         self.filled = max(self.filled, highest)
 
 
@@ -74,18 +83,13 @@ class Memory(_Slots):
         # A slot that is taken twice in one call holds the later row.
         last = {slot: row for row, slot in enumerate(slots) if slot is not None}
         if last:
-            self._write(torch.tensor(list(last)), new.take(torch.tensor(list(last.values()))))
+            kept = new if len(last) == len(new) else new.take(torch.tensor(list(last.values())))
+            self._write(list(last), kept)
 
     def _place(self, label: int, keep: float, which: float) -> int | None:
         self.seen[label] = self.seen.get(label, 0) + 1
         self.total_seen += 1
         return self.policy.place(self, label, keep, which)
-
-    def sample(self, count: int, generator: torch.Generator) -> Examples:
-        """``count`` rows, drawn evenly with replacement; none while nothing is kept."""
-        if not self.filled:
-            return self.examples
-        return self.rows.take(torch.randint(self.filled, (count,), generator=generator))
 
     def tensors(self) -> dict[str, Tensor]:
         return self.examples.tensors()
@@ -108,19 +112,41 @@ class Memory(_Slots):
 
 
 class Holdout(_Slots):
-    """The newest examples that are never trained on. ``since`` numbers those that arrived behind the last alarm."""
+    """Examples that are never trained on: the newest of each class, and as many of each as there is room for.
+
+    Where a class comes no more its last examples stay, and tell what has become of it. Of a regression it is the newest of all.
+    ``since`` numbers those that arrived behind the last alarm; ``numbers`` are those of the slots.
+    """
 
     def __init__(self, size: int, empty: Examples) -> None:
         super().__init__(size, empty)
+        self.has_classes = empty.targets.dtype == torch.int64
         self.arrived = 0
         self.since = 0
+        self.numbers: list[int] = []
+        self.slots: dict[int, deque[int]] = {}
 
     def add(self, new: Examples) -> None:
-        """Takes rows in; the oldest go."""
-        new = new.take(slice(max(0, len(new) - self.size), len(new)))
-        if len(new):
-            self._write((torch.arange(len(new)) + self.arrived) % self.size, new)
-            self.arrived += len(new)
+        """Takes rows in, in their order; the oldest of the largest class go."""
+        if not self.size or not len(new):
+            return
+        classes = new.targets.tolist() if self.has_classes else [0] * len(new)
+        # A slot that is taken twice in one call holds the later row.
+        last = {self._place(label): row for row, label in enumerate(classes)}
+        self._write(list(last), new.take(torch.tensor(list(last.values()))))
+
+    def _place(self, label: int) -> int:
+        own = self.slots.setdefault(label, deque())
+        if len(self.numbers) < self.size:
+            slot = len(self.numbers)
+            self.numbers.append(self.arrived)
+        else:
+            largest = max(self.slots.values(), key=len)
+            slot = (own if len(own) == len(largest) else largest).popleft()
+            self.numbers[slot] = self.arrived
+        own.append(slot)
+        self.arrived += 1
+        return slot
 
     def alarm(self) -> None:
         """What was held out before now belongs to another world."""
@@ -128,15 +154,19 @@ class Holdout(_Slots):
 
     def current(self) -> Examples:
         """What was held out since the last alarm, oldest first."""
-        count = min(self.filled, self.arrived - self.since)
-        return self.rows.take((torch.arange(self.arrived - count, self.arrived)) % max(self.size, 1))
+        slots = [slot for slot, number in enumerate(self.numbers) if number >= self.since]
+        return self.rows.take(torch.tensor(sorted(slots, key=self.numbers.__getitem__), dtype=torch.int64))
 
     def tensors(self) -> dict[str, Tensor]:
         return self.examples.tensors()
 
-    def data(self) -> dict[str, int]:
-        return {"arrived": self.arrived, "since": self.since}
+    def data(self) -> dict[str, object]:
+        """The plain part of the state."""
+        slots = [(label, list(own)) for label, own in self.slots.items()]
+        return {"arrived": self.arrived, "since": self.since, "numbers": self.numbers, "slots": slots}
 
-    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, int]) -> None:
+    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
         self._set(Examples.from_tensors(tensors))
-        self.arrived, self.since = data["arrived"], data["since"]
+        self.arrived, self.since, self.numbers = data["arrived"], data["since"], list(data["numbers"])
+        self.slots = {label: deque(own) for label, own in data["slots"]}

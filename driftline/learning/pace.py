@@ -14,3 +14,12 @@ def updates_for(recipe: Recipe, rows: int, has_backlog: bool = False) -> int:
     While labels are piling up it is one a step, so that learning catches up.
     """
     return 1 if has_backlog else max(1, round(recipe.updates * rows / recipe.batch_size))
+
+
+def rows_of_step(learned: int, delay: int, most: int) -> int:
+    """How many labels a step takes that come one by one, each ``delay`` rows late, when ``learned`` of them have come.
+
+    Each of the first is learned by itself: they teach the most. Later a step waits for a quarter of the delay, which is little
+    beside what the labels have waited already; and for ``most`` at most.
+    """
+    return max(1, min(most, delay // 4, learned // 16))

@@ -14,7 +14,7 @@ from driftline.learning.search_budget import search_updates
 from driftline.networks.build import Served, build, check_loss, example_rows
 from driftline.networks.describe import dry_run
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
-from driftline.spec import ModelSpec, parse
+from driftline.spec import ModelSpec, Recipe, parse
 
 Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
 """The weights of kept versions, by version and name."""
@@ -27,6 +27,16 @@ def changed_recipe(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
     """The spec with changes merged over its recipe; :class:`InvalidInput` names the field that does not fit."""
     whole = spec.model_dump(mode="json")
     return parse(ModelSpec, {**whole, "recipe": _merged(whole["recipe"], changes)})
+
+
+def checked_recipe(
+    spec: ModelSpec, changes: Mapping[str, Any], versions: Collection[int], factories: Collection[str]
+) -> ModelSpec:
+    """What :func:`changed_recipe` gives, where also the ``versions`` that are named are known, and the loss is allowed."""
+    check_versions(changes, versions)
+    changed = changed_recipe(spec, changes)
+    check_loss(changed, factories)
+    return changed
 
 
 def examples_an_update(spec: ModelSpec) -> int:
@@ -122,6 +132,16 @@ def check_fit(spec: ModelSpec, module: Served) -> None:
     spec.recipe.optimizer.trained(module)
     for rule in spec.recipe.rules:
         rule.check(module)
+
+
+def with_recipe(spec: ModelSpec, classes: Sequence[int | str], recipe: Recipe, factories: Collection[str]) -> ModelSpec:
+    """The spec with another recipe; or as it is, where that does not fit its network (it may name layers that it has not)."""
+    changed = spec.changed(recipe=recipe)
+    try:
+        check_fit(changed, build(changed, classes, factories=factories, seed=0))
+    except InvalidInput:
+        return spec
+    return changed
 
 
 def without_search(recipe: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

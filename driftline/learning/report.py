@@ -43,7 +43,7 @@ def answered(module: Served, examples: Examples) -> list[Scored]:
     rows: list[Scored] = []
     for start in range(0, len(examples), CHUNK):
         chunk = examples.take(slice(start, start + CHUNK))
-        outputs = evaluating(module).predict(chunk.inputs)
+        outputs = evaluating(module).predict(chunk.inputs, in_order=False)
         rows += _values(outputs, chunk) if module.is_regression else _classes(outputs, chunk)
     return [row._replace(n=n) for n, row in enumerate(rows)]
 
@@ -113,14 +113,14 @@ class Examination:
         job = learner.retraining
         assert job is not None
         self.job = job
-        self.examples = {"holdout": learner.holdout.current(), "latest": job.newest(LATEST)}
+        self.examples = {"holdout": learner.judge.holdout.current(), "latest": job.newest(LATEST)}
         served = learner.served
         self.before = measured(learner.spec, learner.classes, served, all_answered(served, self.examples))
 
     def report(self, decision: Decision) -> dict[str, Any]:
         """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
-        spec, candidate = self.job.trainee.spec, self.job.trainee.candidate()
-        after = measured(spec, self.job.classes, candidate, all_answered(candidate, self.examples))
+        trainee, candidate = self.job.trainee, self.job.trainee.candidate()
+        after = measured(trainee.spec, trainee.classes, candidate, all_answered(candidate, self.examples))
         return {
             "before": self.before,
             "after": after,

@@ -10,15 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftline.errors import InvalidInput
 from driftline.learning import gate
 from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison
+from driftline.learning.memory import Memory
 from driftline.learning.rate_search import RateSearch
 from driftline.learning.recipes import examples_an_update
 from driftline.learning.search_budget import FEWEST_EXAMPLES
 from driftline.learning.state import named, part
 from driftline.learning.trainee import Elders, Trainee
-from driftline.networks.build import Served, build
+from driftline.networks.build import Served, build, rebuilt
+from driftline.networks.edits import Edited
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
@@ -53,8 +56,7 @@ class Retraining:
         teacher: Teacher | None = None,
     ) -> None:
         self.job = job
-        self.classes = list(classes)
-        self.trainee = Trainee(spec, module, seed)
+        self.trainee = Trainee(spec, classes, module, seed)
         self.trainee.count(examples)
         self.examples = examples
         self.arrived = examples.take(slice(0, 0))
@@ -66,6 +68,18 @@ class Retraining:
         self.teacher = teacher
         if teacher is not None:
             self.trainee.elders = Elders(teacher.module, teacher.module)
+
+    @classmethod
+    def fork(
+        cls, job: str, edited: Edited, examples: Examples, epochs: int, seed: int, teacher: Teacher, stream: Trainee
+    ) -> Retraining:
+        """A job over an edited copy of the stream's model, with what its rules need of the stream."""
+        if edited.spec.strategy != stream.spec.strategy:
+            # What another strategy serves beside the network comes at the end; the job's state has its shape from here on.
+            edited.module.experts = edited.spec.strategy.experts(edited.spec, len(edited.classes))
+        forked = cls(job, edited.spec, edited.classes, edited.module, examples, epochs, seed, teacher)
+        forked.trainee.upkeep.inherit(stream.upkeep)
+        return forked
 
     def find_rate(self) -> None:
         """Lets a race between learning rates come first; with too few examples to judge it the recipe's own rate stays."""
@@ -112,6 +126,23 @@ class Retraining:
         both = _last(self.examples, count).joined(_last(self.arrived, count))
         return _last(both, count)
 
+    def rejoin(self, stream: Trainee, memory: Memory) -> Comparison | None:
+        """Catches up with the stream that it was forked from, and takes over what its strategy keeps beside the network.
+
+        Gives what :meth:`catch_up` gives.
+
+        Raises:
+            InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
+        """
+        for arrived, added in zip(stream.classes, self.trainee.classes, strict=False):
+            if (type(arrived), arrived) != (type(added), added):
+                message = f"the job added the class {added!r}, and meanwhile {arrived!r} has arrived; retrain again"
+                raise InvalidInput(message, code="classes_clash", field="edits", value=added)
+        self.trainee.add_classes(stream.classes[len(self.trainee.classes) :])
+        compared = self.catch_up()
+        self.trainee.renew_strategy(stream.method, memory)
+        return compared
+
     def catch_up(self) -> Comparison | None:
         """Makes the updates that are left, and goes once through what has arrived; gives how it did on that before."""
         self.advance(self.total - self.done)
@@ -130,7 +161,8 @@ class Retraining:
         if self.teacher is None or self.teacher.spec.strategy != self.trainee.spec.strategy or not len(self.arrived):
             return None
         live = _last(self.arrived.take(self.arrived.notes["is_live"][:, 0] > 0), MOST_COMPARED)
-        errors = [gate.errors(module, live) for module in (self.trainee.candidate(), self.teacher.module)]
+        modules = self.trainee.candidate(), self.teacher.module
+        errors = [gate.errors(module, live, in_order=False) for module in modules]
         return Comparison("labels since the fork", *errors)
 
     def report(self) -> dict[str, Any]:
@@ -151,7 +183,7 @@ class Retraining:
         return {
             "job": self.job,
             "spec": self.trainee.spec.model_dump(mode="json"),
-            "classes": self.classes,
+            "classes": self.trainee.classes,
             "total": self.total,
             "done": self.done,
             "seed": self.seed,
@@ -177,10 +209,8 @@ class Retraining:
 
 
 def _teacher(tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Teacher:
-    spec = parse(ModelSpec, data["spec"])
-    module = build(spec, data["classes"], factories=factories, seed=0)
-    module.load_state_dict(dict(tensors))
-    return Teacher(spec, list(data["classes"]), module)
+    spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
+    return Teacher(spec, classes, rebuilt(spec, classes, tensors, factories))
 
 
 def _last(examples: Examples, count: int) -> Examples:

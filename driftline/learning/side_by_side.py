@@ -30,7 +30,7 @@ COSTS = ("parameters", "trained", "bytes", "flops")
 
 def examples_of(learner: Learner, items: Sequence[Item]) -> dict[str, Examples]:
     """``holdout``: what is held out since the last alarm; ``latest``: those of the newest ``items`` that are not held out."""
-    return {"holdout": learner.holdout.current(), "latest": learner.usable(items)}
+    return {"holdout": learner.judge.holdout.current(), "latest": learner.trainable(items)}
 
 
 @dataclass(frozen=True)

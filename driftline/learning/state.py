@@ -1,12 +1,26 @@
-"""Tensors by name, as parts of a larger state."""
+"""Tensors and plain data: a learner's whole state, and the parts of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from driftline.networks.build import Served
+
+Former: TypeAlias = "Callable[[Mapping[str, Tensor], int], Served]"
+"""Makes a former module of the learner's network from its tensors and its width."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A learner's whole state: tensors, and plain data that JSON keeps bit for bit."""
+
+    tensors: dict[str, Tensor]
+    data: dict[str, Any]
 
 
 def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -7,9 +7,7 @@ from torch import Tensor
 
 from driftline.learning.arrived import Arrived
 from driftline.networks.build import Served, evaluating
-
-FLOOR = -16.0
-"""The log-probability of a class that was not known yet."""
+from driftline.networks.experts.mixture import UNKNOWN
 
 
 def traces_of(arrived: Arrived, served: Served) -> Tensor:
@@ -29,7 +27,7 @@ def traces_of(arrived: Arrived, served: Served) -> Tensor:
         # One of other parts, or of more classes, is of another network.
         if data and not len(data) % (2 * parts) and len(data) <= 2 * parts * width:
             then = _read(data).reshape(parts, -1)
-            trace.fill_(FLOOR)
+            trace.fill_(UNKNOWN)
             trace[:, : then.shape[1]] = then
     return traces
 

@@ -18,6 +18,8 @@ from driftline.learning.state import named, part
 from driftline.learning.strategies import Method, Strategy
 from driftline.learning.upkeep import Upkeep
 from driftline.networks.build import Served
+from driftline.networks.edits import Edited
+from driftline.networks.edits.add_classes import AddClasses
 from driftline.networks.kept import Kept
 from driftline.spec import ModelSpec
 
@@ -35,12 +37,14 @@ class Elders:
 class Trainee:
     """What training changes: the weights, the state of all that changes them, the labels counted, and the state of chance.
 
-    ``counts`` ``[classes]`` holds how many labels of each class have been learned, up to the last that was seen.
+    ``classes`` are those that the module answers, in order. ``counts`` ``[classes]`` holds how many labels of
+    each class have been learned, up to the last that was seen.
     ``parameters`` is what is trained, by name, in the optimizer's order.
     """
 
-    def __init__(self, spec: ModelSpec, module: Served, seed: int) -> None:
+    def __init__(self, spec: ModelSpec, classes: Sequence[int | str], module: Served, seed: int) -> None:
         self.spec = spec
+        self.classes = list(classes)
         self.module = module
         self.elders = Elders()
         self.generator = torch.Generator().manual_seed(seed)
@@ -73,8 +77,8 @@ class Trainee:
                 value[place or ...] = 0
 
     def observe(self, new: Examples) -> None:
-        """Lets the running scales, the counts and the schedule follow labels that are about to be learned."""
-        self.module.observe(new.inputs, new.targets)
+        """Lets the counts, the schedule and the method follow labels that are about to be learned."""
+        self.method.observe(new)
         self.count(new)
         self.labels += len(new)
 
@@ -206,29 +210,38 @@ class Trainee:
 
     def renew_strategy(self, before: Method[Strategy], memory: Memory) -> None:
         """Lets the spec's strategy take over from another; what it serves beside the network is not lost, or made of memory."""
-        self.module.experts = self.spec.strategy.experts(self.spec, self.module.width or len(self.spec.known_classes()))
+        self.module.experts = self.spec.strategy.experts(self.spec, self.module.width)
         self.method = self.spec.strategy.start(self)
         self.method.take_over(before, memory)
 
-    def restart(self, spec: ModelSpec, module: Served) -> None:
-        """Goes on from other weights, knowing nothing else of them."""
-        self.spec, self.module = spec, module
+    def restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
+        """Goes on from weights that answer the first of the present classes, knowing nothing else of them."""
+        # Memory and holdout count classes by their index: later ones stay known.
+        self._take(_with_classes(Edited(spec, list(classes), module), self.classes[len(classes) :]))
         self.renew_optimizer()
-        self.method = spec.strategy.start(self)
+        self.method = self.spec.strategy.start(self)
         self.method.restart()
         self.upkeep.follow_recipe()
         self.upkeep.restart()
 
-    def replace(self, spec: ModelSpec, module: Served, kept: Sequence[Kept]) -> None:
+    def add_classes(self, classes: Sequence[int | str]) -> None:
+        """Answers more classes."""
+        if classes:
+            self.replace(_with_classes(Edited(self.spec, self.classes, self.module), classes))
+
+    def replace(self, edited: Edited) -> None:
         """Goes on with an edited module; the optimizer and the strategy keep their state for what was kept."""
         before, method, former = state_of(self.optimizer, self.parameters), self.method.tensors(), self.module
-        self.spec, self.module = spec, module
+        self._take(edited)
         self.renew_optimizer()
-        shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+        kept, shapes = edited.kept, {name: parameter.shape for name, parameter in self.module.named_parameters()}
         load_state(self.optimizer, self.parameters, _carried(before, shapes, kept))
-        self.method = spec.strategy.start(self)
+        self.method = self.spec.strategy.start(self)
         self.method.follow(method, lambda state: _carried(state, shapes, kept))
         self.upkeep.follow_edit(former, lambda state: _carried(state, shapes, kept))
+
+    def _take(self, edited: Edited) -> None:
+        self.spec, self.classes, self.module = edited.spec, edited.classes, edited.module
 
     def tensors(self) -> dict[str, Tensor]:
         schedule = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.schedule.items()}
@@ -256,6 +269,10 @@ class Trainee:
         self.counts, self.labels = tensors["counts"].clone(), int(tensors["labels"])
         self.generator.set_state(tensors["generator"])
         self.chance = tensors["chance"]
+
+
+def _with_classes(edited: Edited, more: Sequence[int | str]) -> Edited:
+    return AddClasses(classes=list(more)).apply(edited.spec, edited.classes, edited.module) if more else edited
 
 
 def renew(module: Served) -> None:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from driftline.learning import gate
-from driftline.learning.examples import Examples
+from driftline.learning.examples import Examples, indices_of
 from driftline.learning.gate import Comparison, Decision
-from driftline.networks.build import Served, build
+from driftline.learning.state import Former
+from driftline.networks.build import Served, rebuilt
 from driftline.records import Item
 from driftline.spec import ModelSpec, parse
 
@@ -53,6 +54,17 @@ class Trial:
         """Whether it has gone on for too long: labels would never be served."""
         return learned - self.since >= LONGEST_TRIAL
 
+    def decide(self, learned: int) -> Decision:
+        """What is served at its end: the candidate where it has won, else the champion, from which the learner begins again."""
+        if self.is_won:
+            reason = f"better: {self.comparison}; what was held out is of another world"
+        else:
+            reason = f"begun again from the champion: refused for {learned - self.since} labels"
+        return Decision(True, reason, self.comparison.scores())
+
+    def data(self) -> dict[str, Any]:
+        return {"since": self.since, "own": self.own, "others": self.others}
+
 
 @dataclass
 class Canary:
@@ -60,7 +72,6 @@ class Canary:
 
     version: int
     module: Served
-    width: int
     needed: int
     own: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
@@ -88,14 +99,23 @@ class Canary:
         is_worse = difference > gate.STANDARD_ERRORS * spread
         return Decision(not is_worse, f"canary {'worse' if is_worse else 'not worse'}: {text}", scores)
 
+    def tensors(self) -> Mapping[str, Tensor]:
+        return self.module.state_dict()
+
     def data(self) -> dict[str, Any]:
         return {
             "version": self.version,
-            "width": self.width,
+            "width": self.module.width,
             "needed": self.needed,
             "own": self.own,
             "others": self.others,
         }
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Former) -> Canary:
+        """The canary whose module has these tensors, and of which :meth:`data` told."""
+        module = former(tensors, data["width"])
+        return cls(data["version"], module, data["needed"], list(data["own"]), list(data["others"]))
 
 
 @dataclass
@@ -111,7 +131,7 @@ class Probation:
 
     def observe(self, items: Sequence[Item], errors: Sequence[float]) -> None:
         """Takes in labels of answers by the version that took over, and what its predecessor would have got wrong."""
-        index_of: dict[tuple[type, object], int] = {(type(name), name): n for n, name in enumerate(self.classes)}
+        index_of = indices_of(self.classes)
         is_regression = self.spec.task == "regression"
         pairs = [
             (item, error)
@@ -138,6 +158,11 @@ class Probation:
         is_enough = len(self.served) >= gate.FEWEST_HELD_OUT
         return is_enough and self.comparison.exceeds(PROBATION_STANDARD_ERRORS)
 
+    def decide(self) -> Decision:
+        """The predecessor of a version that has harmed takes its place back."""
+        reason = f"rolled back: version {self.version} has harmed: {self.comparison}"
+        return Decision(False, reason, self.comparison.scores(), restored=True)
+
     def tensors(self) -> Mapping[str, Tensor]:
         return self.module.state_dict()
 
@@ -153,7 +178,6 @@ class Probation:
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Probation:
         """The probation that :meth:`tensors` and :meth:`data` gave."""
-        spec = parse(ModelSpec, data["spec"])
-        module = build(spec, data["classes"], factories=factories, seed=0)
-        module.load_state_dict(dict(tensors))
-        return cls(data["version"], spec, data["classes"], module, list(data["served"]), list(data["former"]))
+        spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
+        module = rebuilt(spec, classes, tensors, factories)
+        return cls(data["version"], spec, classes, module, list(data["served"]), list(data["former"]))

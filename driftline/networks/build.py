@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -31,9 +31,10 @@ class Served(nn.Module):
     """
 
     def __init__(
-        self, spec: ModelSpec, network: nn.Module, output: nn.Module, experts: nn.Module | None = None
+        self, spec: ModelSpec, network: nn.Module, output: nn.Module, width: int, experts: nn.Module | None = None
     ) -> None:
         super().__init__()
+        self._own_width = width
         self.is_regression = spec.task == "regression"
         self.takes_names = isinstance(spec.inputs, dict) and isinstance(spec.network, Factory)
         floats = {name: tensor for name, tensor in spec.tensors.items() if tensor.dtype == "float32"}
@@ -56,22 +57,25 @@ class Served(nn.Module):
         result: Tensor = self.output(hidden.flatten(1) if hidden.dim() > 1 else hidden.unsqueeze(1))
         return result
 
-    def predict(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Probabilities ``[batch, classes]``, or values ``[batch, 1]`` in the target's own units."""
-        return self.answer(inputs)[0]
+    def predict(self, inputs: dict[str, Tensor], in_order: bool = True) -> Tensor:
+        """Probabilities ``[batch, classes]``, or values ``[batch, 1]`` in the target's own units.
+
+        ``in_order``: the rows come behind the newest label that was learned, as all do that are served; not from before it.
+        """
+        return self.traced(inputs, in_order)[0]
 
     def answer(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """What :meth:`predict` gives; and, where there are experts, the trace of it, unless it would be large."""
         outputs, trace = self.traced(inputs)
         return outputs, trace if trace is not None and trace[:1].numel() <= MOST_TRACED else None
 
-    def traced(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def traced(self, inputs: dict[str, Tensor], in_order: bool = True) -> tuple[Tensor, Tensor | None]:
         """What :meth:`predict` gives; and, where there are experts, the log-probabilities of all parts."""
         outputs, trace = self._network_outputs(self._scaled(inputs)), None
         if self.target_scale is not None:
             return self.target_scale.restore(outputs), None
         if self.experts is not None:
-            outputs, trace = self.experts(self.rows(inputs), outputs.log_softmax(1))
+            outputs, trace = self.experts(self.rows(inputs), outputs.log_softmax(1), in_order)
         return outputs.softmax(1), trace
 
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -81,8 +85,9 @@ class Served(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many classes are answered; 0 where a network with an output of its own does not tell."""
-        return int(getattr(self.output, "out_features", 0))
+        """How many numbers are answered: as many as there are classes, or one value."""
+        # A network with an output of its own never takes more classes than it was made for.
+        return int(getattr(self.output, "out_features", self._own_width))
 
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> None:
         """Lets the running scales follow what is about to be learned."""
@@ -121,7 +126,16 @@ def build(
         network, shape = _network(spec, factories)
         width = 1 if spec.task == "regression" else len(classes)
         output = _output(spec, shape, width)
-        return Served(spec, network, output, spec.strategy.experts(spec, width)).eval()
+        return Served(spec, network, output, width, spec.strategy.experts(spec, width)).eval()
+
+
+def rebuilt(
+    spec: ModelSpec, classes: Sequence[int | str], tensors: Mapping[str, Tensor], factories: Collection[str]
+) -> Served:
+    """The module of a spec with the tensors that it had."""
+    module = build(spec, classes, factories=factories, seed=0)
+    module.load_state_dict(dict(tensors))
+    return module
 
 
 def check_loss(spec: ModelSpec, factories: Collection[str]) -> None:

@@ -121,30 +121,30 @@ class RunningScale(nn.Module):
         rows = len(input)
         if self.is_fixed or not rows:
             return
-        wide = self._without_outliers(input.double())
-        mean = wide.mean(self.reduced).reshape(self.mean.shape)
-        variance = wide.var(self.reduced, unbiased=False).reshape(self.mean.shape)
         before = min(float(self.count), self.cap)
-        total = before + rows
-        delta = mean - self.mean
-        merged = (before * self.variance + rows * variance + delta**2 * (before * rows / total)) / total
-        self.mean.copy_(self.mean + delta * (rows / total))
+        wide = self._without_outliers(input.double(), before)
+        variance, mean = torch.var_mean(wide, self.reduced, correction=0)
+        share = rows / (before + rows)
+        delta = mean.reshape(self.mean.shape) - self.mean
+        merged = torch.lerp(self.variance.double(), variance.reshape(self.mean.shape), share)
+        merged.addcmul_(delta, delta, value=share * (1 - share))
+        self.mean.add_(delta, alpha=share)
         self.variance.copy_(merged.clamp(max=torch.finfo(self.variance.dtype).max))
         # A constant feature has only rounding noise around its mean: it must not be blown up.
-        floor = (1e-6 * self.mean.double()) ** 2 + 1e-12
-        self.inverse.copy_(torch.rsqrt(merged + floor))
-        self.count.fill_(min(total, self.cap))
+        floor = self.mean.double().mul_(1e-6).square_().add_(1e-12)
+        self.inverse.copy_(merged.add_(floor).rsqrt_())
+        self.count.fill_(min(before + rows, self.cap))
 
-    def _without_outliers(self, rows: Tensor) -> Tensor:
+    def _without_outliers(self, rows: Tensor, seen: float) -> Tensor:
         """A number that is absurdly far away counts as a far one: it must not hide all that comes after it.
 
         Where numbers really are larger from now on, the deviation grows by a factor with every few rows, and lets them in.
         """
-        if self.count < SETTLED_ROWS:
+        if seen < SETTLED_ROWS:
             return rows
-        far = FARTHEST * self.variance.double().sqrt()
-        low, high = self.mean - far, self.mean + far
-        return torch.where(self.variance > 0, rows.clamp(low, high), rows)
+        far = self.variance.double().sqrt_().mul_(FARTHEST)
+        far.masked_fill_(far == 0, torch.inf)
+        return rows.clamp(self.mean - far, self.mean + far)
 
     def restore(self, scaled: Tensor) -> Tensor:
         """The inverse of :meth:`forward`, without the clipping."""

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from driftline.learning.examples import Examples
-from driftline.learning.learner import Learner, Outcome, State
+from driftline.learning.learner import Learner
+from driftline.learning.outcome import Outcome
+from driftline.learning.state import State
 from driftline.networks import bundle
 from driftline.records import Answer, Item, Plan, Route
 from driftline.spec import ModelSpec, parse
@@ -87,11 +89,16 @@ def _are_same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return shapes and one.contiguous().numpy().tobytes() == other.contiguous().numpy().tobytes()
 
 
+def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+    """A copy of what is served."""
+    return {name: value.detach().clone() for name, value in learner.served.state_dict().items()}
+
+
 def accuracy(learner: Learner, items: Sequence[Item]) -> float:
     """Of the champion."""
     examples = examples_of(learner, items)
     with torch.no_grad():
-        answers = learner.champion.eval().predict(examples.inputs).argmax(1)
+        answers = learner.judge.champion.eval().predict(examples.inputs).argmax(1)
     return float((answers == examples.targets).float().mean())
 
 

@@ -8,10 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from driftline.learning.learner import MOST_RECENT, Learner, Outcome
+from driftline.learning.learner import Learner
 from driftline.learning.lookout import FIRST_LABELS, embedding
+from driftline.learning.monitor import MOST_RECENT
+from driftline.learning.outcome import Outcome
 from driftline.records import Answer, Item, Plan
-from tests.learning.conftest import WIDTH, answered, assert_same, item, learner, play, spec, through_files, world
+from tests.learning.conftest import (
+    WIDTH,
+    answered,
+    assert_same,
+    item,
+    learner,
+    play,
+    spec,
+    through_files,
+    weights_of,
+    world,
+)
 
 RIGHT = {0: np.array([0.9, 0.1], np.float32), 1: np.array([0.1, 0.9], np.float32)}
 
@@ -56,7 +69,7 @@ def test_moved_inputs_are_told_and_touch_nothing_else() -> None:
     steps(other, items)
     assert [alarm.kind for alarm in told] == ["inputs"]
     assert told[0].features[0]["index"] == [2] and abs(told[0].since - 801) <= 10
-    assert one.holdout.since == 0 and not one.is_hurried(told[0].at)
+    assert one.judge.holdout.since == 0 and not one.monitor.is_hurried(told[0].at)
     assert one.digest() == other.digest(), "what watches the inputs changes nothing that is learned"
 
 
@@ -93,8 +106,8 @@ def test_each_answer_is_given_and_is_the_same_when_the_steps_are_repeated(answer
     outcomes = [steps(each, changing()[640:], first=641) for each in (one, other)]
     assert outcomes[0] == outcomes[1]
     assert_same(one.state_dict(), other.state_dict())
-    alarm = one.alarms[-1]
-    assert one.is_hurried(alarm.at + 511) == (answer == "faster") and not one.is_hurried(alarm.at + 512)
+    alarm = one.monitor.alarms[-1]
+    assert one.monitor.is_hurried(alarm.at + 511) == (answer == "faster") and not one.monitor.is_hurried(alarm.at + 512)
     assert (one.retraining is not None) == (answer == "retrain")
     assert (len(one.memory) < 300) == (answer == "shorten")
 
@@ -124,18 +137,18 @@ def test_a_job_that_an_alarm_forks_ends_as_any_other() -> None:
 def test_without_a_name_for_it_no_job_is_forked() -> None:
     one = learner(recipe={"on_alarm": "retrain"})
     play(one, changing())
-    assert one.alarms and one.retraining is None
+    assert one.monitor.alarms and one.retraining is None
 
 
 def test_only_what_an_answer_needs_is_kept() -> None:
     one = learner()
     play(one, world(64))
-    assert not len(one.recent.numbers)
+    assert not len(one.monitor.recent.numbers)
     one.change_recipe({"on_alarm": "shorten"})
     play(one, world(64))
-    assert 0 < len(one.recent.numbers) <= MOST_RECENT
+    assert 0 < len(one.monitor.recent.numbers) <= MOST_RECENT
     one.change_recipe({"on_alarm": "tell", "input_detector": None})
-    assert not len(one.recent.numbers) and one.lookout is None
+    assert not len(one.monitor.recent.numbers) and one.monitor.lookout is None
     one.change_recipe({"input_detector": {"alpha": 0.01}})
     assert one.spec.recipe.input_detector is not None and one.spec.recipe.input_detector.alpha == 0.01
 
@@ -143,7 +156,7 @@ def test_only_what_an_answer_needs_is_kept() -> None:
 def test_input_alarms_are_answered_where_the_recipe_says_so() -> None:
     one = learner(recipe={"input_detector": {"answered": True}})
     steps(one, served(world(800), set()) + [shifted(each) for each in served(world(480, 800), set())])
-    assert one.alarms[-1].kind == "inputs" and one.is_hurried(one.alarms[-1].at + 1)
+    assert one.monitor.alarms[-1].kind == "inputs" and one.monitor.is_hurried(one.monitor.alarms[-1].at + 1)
 
 
 @pytest.mark.parametrize("changes", [{}, {"recipe": {"on_alarm": "shorten"}}, {"recipe": {"input_detector": None}}])
@@ -160,11 +173,11 @@ def test_the_whole_state_survives_beyond_the_first_witness(changes: dict[str, An
 def test_a_rollback_dismisses_the_witness() -> None:
     one = learner(classes="open", recipe={"gate": {"mode": "off"}})
     play(one, world(64, names=["a", "b"]))
-    version = (one.spec, one.champion_classes, one.publishable())
+    version = (one.spec, one.classes_of(one.served), weights_of(one))
     play(one, world(FIRST_LABELS + 100, names=["a", "b", "c"]), size=100)
-    assert one.lookout is not None and one.lookout.witness is not None
+    assert one.monitor.lookout is not None and one.monitor.lookout.witness is not None
     one.rollback(*version)
-    assert one.lookout.witness is None
+    assert one.monitor.lookout.witness is None
     play(one, world(200, 5000, names=["a", "b", "c"]), size=100)
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
 
@@ -175,9 +188,9 @@ def test_forgetting_is_how_far_classes_fell_below_their_best() -> None:
     play(one, world(300))
     learned = one.metrics()
     assert learned["forgetting"] < 0.1
-    one.champion = learner().champion
-    one.measured_at = 0
-    one._measure_forgetting()
+    one.judge.champion = learner().judge.champion
+    one.monitor.measured_at = 0
+    one.monitor.measure_forgetting(one.judge.champion, one.judge.holdout.examples, one.classes, one.learned)
     assert one.metrics()["forgetting"] > learned["forgetting"] + 0.1
 
 

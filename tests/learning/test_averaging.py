@@ -11,7 +11,7 @@ from torch import Tensor
 from driftline.learning.averaging import AVERAGINGS
 from driftline.learning.learner import Learner
 from driftline.records import Plan
-from tests.learning.conftest import item, learner, play, world
+from tests.learning.conftest import item, learner, play, weights_of, world
 
 EMA = {"name": "ema", "decay": 0.5}
 NORMED = {"layers": [{"type": "linear", "features": 4}, {"type": "batch_norm"}, {"type": "relu"}]}
@@ -38,7 +38,7 @@ def test_an_exponential_mean_is_served_with_its_statistics() -> None:
     for update, now in enumerate(traced(one, 12)):
         kept = min(0.5, (1 + update) / (10 + update))
         expected = {name: kept * expected[name] + (1 - kept) * now[name] for name in now}
-    served = one.publishable()
+    served = weights_of(one)
     for name in ("network.linear1.weight", "network.batch_norm1.running_var", "output.bias"):
         assert torch.allclose(served[name], expected[name], atol=1e-6) and not torch.equal(served[name], now[name])
     assert torch.equal(served["scale.inputs.mean"], now["scale.inputs.mean"]), "the inputs are scaled as they now are"
@@ -51,13 +51,13 @@ def test_a_stochastic_mean_is_of_the_weights_at_every_so_many_labels() -> None:
     one = made({"name": "swa", "every": 32, "most": 100})
     seen = traced(one, 9)
     expected = torch.stack([seen[n]["output.weight"] for n in (0, 2, 4, 6, 8)]).mean(0)
-    assert torch.allclose(one.publishable()["output.weight"], expected, atol=1e-6)
+    assert torch.allclose(weights_of(one)["output.weight"], expected, atol=1e-6)
 
 
 def test_the_oldest_of_a_stochastic_mean_fade() -> None:
     one = made({"name": "swa", "every": 1, "most": 1})
     seen = traced(one, 3)
-    assert torch.allclose(one.publishable()["output.weight"], seen[-1]["output.weight"])
+    assert torch.allclose(weights_of(one)["output.weight"], seen[-1]["output.weight"])
 
 
 @EVERY_AVERAGING
@@ -66,14 +66,14 @@ def test_training_goes_on_from_the_weights_themselves(averaging: str) -> None:
     for each in (one, other):
         play(each, world(200))
     assert one.digest() == other.digest()
-    assert not torch.equal(one.publishable()["output.weight"], other.publishable()["output.weight"])
+    assert not torch.equal(weights_of(one)["output.weight"], weights_of(other)["output.weight"])
 
 
 @EVERY_AVERAGING
 def test_the_gate_judges_the_mean(averaging: str) -> None:
     one = made(averaging)
     play(one, world(224), size=32)
-    assert all(torch.equal(value, one.champion.state_dict()[name]) for name, value in one.publishable().items())
+    assert all(torch.equal(value, one.judge.champion.state_dict()[name]) for name, value in weights_of(one).items())
     with torch.no_grad():
         one.trainee.upkeep.states["averaging"]["output.weight.average"].fill_(float("nan"))
     decision = one.learn([], [], Plan(publish=True)).decision
@@ -92,7 +92,7 @@ def test_behind_an_alarm_it_begins_anew(averaging: str) -> None:
 def test_it_goes_on_where_a_class_is_added(averaging: str) -> None:
     one = made(averaging, classes="open")
     play(one, world(200, names=["a", "b"]))
-    before = one.publishable()["output.weight"]
+    before = weights_of(one)["output.weight"]
     one.learn([item([1, 2, 3, 4], "c")], [201], Plan())
     served = one.trainee.candidate().output.weight
     assert torch.equal(served[:2], before)  # type: ignore[index, arg-type]
@@ -103,10 +103,10 @@ def test_it_goes_on_where_a_class_is_added(averaging: str) -> None:
 def test_a_rollback_begins_it_anew(averaging: str) -> None:
     one = made(averaging)
     play(one, world(100))
-    old = one.publishable()
+    old = weights_of(one)
     play(one, world(200, 100))
     one.rollback(one.spec, one.classes, old)
-    for weights in (one.publishable(), dict(one.module.state_dict()), dict(one.trainee.candidate().state_dict())):
+    for weights in (weights_of(one), dict(one.module.state_dict()), dict(one.trainee.candidate().state_dict())):
         assert all(torch.equal(value, old[name]) for name, value in weights.items())
 
 
@@ -116,5 +116,5 @@ def test_a_job_is_judged_and_gone_on_with_by_its_mean(averaging: str) -> None:
     play(one, world(100))
     one.retrain("job", {"averaging": averaging}, [{"type": "activation", "to": "gelu"}], 3, [])
     one.finish(2)
-    assert all(torch.equal(value, one.champion.state_dict()[name]) for name, value in one.publishable().items())
-    assert not torch.equal(one.publishable()["output.weight"], one.module.output.weight)  # type: ignore[arg-type]
+    assert all(torch.equal(value, one.judge.champion.state_dict()[name]) for name, value in weights_of(one).items())
+    assert not torch.equal(weights_of(one)["output.weight"], one.module.output.weight)  # type: ignore[arg-type]

@@ -15,7 +15,9 @@ from driftline.inputs import Rows
 from driftline.learning import backtest as harness
 from driftline.learning.backtest import backtest
 from driftline.learning.gate import Decision
-from driftline.learning.learner import Learner, Outcome
+from driftline.learning.learner import Learner
+from driftline.learning.outcome import Outcome
+from driftline.learning.pace import rows_of_step
 from driftline.records import Item, Label, Plan
 from driftline.spec import ModelSpec, parse
 from driftline.streams import Stream
@@ -65,16 +67,16 @@ class Spy:
 def test_no_label_is_seen_before_its_delay(monkeypatch: pytest.MonkeyPatch, delay: int) -> None:
     spy, played = Spy(monkeypatch), world(120)
     backtest(played, {"r": {"batch_size": 16}}, delay=delay)
-    step = min(16, max(1, delay))
     learned = 0
-    for predicted, items, numbers, plan in spy.steps:
+    for version, (predicted, items, numbers, plan) in enumerate(spy.steps, 2):
+        step = rows_of_step(learned, delay, 16)
         assert len(items) == step and list(numbers) == list(range(learned + 1, learned + 1 + step))
         learned += step
         # The newest label comes with the row that is ``delay`` behind its own, and no row after that was predicted.
         assert predicted == learned + delay
-        assert plan == Plan(updates=max(1, round(4 * step / 16)), publish=True)
+        assert plan == Plan(updates=max(1, round(4 * step / 16)), publish=True, version=version)
     assert spy.predicted == len(played)
-    assert len(played) - delay - step < learned <= max(0, len(played) - delay)
+    assert len(played) - delay - rows_of_step(learned, delay, 16) < learned <= max(0, len(played) - delay)
 
 
 @pytest.mark.parametrize(("delay", "accuracy"), [(0, 0.5), (1, 0.0), (7, 0.0)])
@@ -106,8 +108,10 @@ def test_what_is_learned_says_what_was_served_and_by_which_version(monkeypatch: 
     items = [item for _, items, _, _ in spy.steps for item in items]
     answers = [item.answer for item in items if item.answer is not None]
     assert len(answers) == len(items) == 90
-    assert [answer.version for answer in answers[:20]] == [1] * 20
-    assert sorted({answer.version for answer in answers}) == list(range(1, report["versions"]["r"] - 1))
+    assert [answer.version for answer in answers[:12]] == [*[1] * 11, 2]
+    versions = [answer.version for answer in answers]
+    # What was learned last was answered by whoever had learned the labels up to ten rows before.
+    assert versions == sorted(versions) and versions[-1] < report["versions"]["r"]
     right = sum(item.label == answer.label for item, answer in zip(items, answers, strict=True))
     assert right / 90 == pytest.approx(report["accuracy"]["r"], abs=0.1)
     assert len(answers[-1].outputs) == 2 * 4

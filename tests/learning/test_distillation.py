@@ -67,7 +67,7 @@ def test_the_anchor_teaches_a_stream_whatever_its_strategy(strategy: str) -> Non
         one = learner(recipe={"strategy": strategy, "optimizer": FAST, "distillation": {"weight": weight}})
         play(one, world(1100), size=100, updates=8)
         play(one, turned(world(320, 5000)), size=32, updates=4)
-        distance[weight] = apart(one.module, one.anchor, one)
+        distance[weight] = apart(one.module, one.judge.anchor, one)
     assert distance[50.0] < 0.6 * distance[0.0]
 
 
@@ -76,7 +76,7 @@ def test_the_champion_at_its_fork_teaches_a_job() -> None:
     for weight in (0.0, 50.0):
         one = learner(recipe={"optimizer": FAST, "memory": {"size": 10}, "gate": {"mode": "off", "holdout": 0}})
         play(one, world(400), size=32, updates=4)
-        teacher = one.champion
+        teacher = one.judge.champion
         one.retrain("job", {"distillation": {"weight": weight}}, [], 10, turned(world(300, 5000)))
         play(one, world(64, 8000), size=32, updates=4)
         other = Learner.from_state(through_files(one.state_dict()))

@@ -159,19 +159,11 @@ def test_classes_that_have_gone_are_remembered() -> None:
         for targets in torch.cat([old, new]).split(10):
             stream.step(centres[targets] + random(len(targets), 4, seed=int(stream.mixture.neighbours.seen)), targets)
             if remembers:
-                stream.learner.remember(memory[:10], old[:10])
+                stream.learner.remember(stream.mixture(memory[:10], in_order=False)[1], old[:10])
         logits, _ = stream.mixture(memory[10:])
         return float((logits.argmax(1) == old[10:50]).float().mean())
 
     assert final(True) > final(False) + 0.2
-
-
-def test_while_all_classes_come_memory_changes_nothing() -> None:
-    stream = Stream()
-    stream.play(random(64, 2), torch.arange(64) % 2, 32)
-    before = stream.mixture.weights.clone()
-    stream.learner.remember(random(10, 2), torch.arange(10) % 2)
-    assert torch.equal(stream.mixture.weights, before)
 
 
 @pytest.mark.parametrize("features", [150, 6000])
@@ -180,3 +172,13 @@ def test_wide_rows_are_learned(features: int) -> None:
     stream.play(rows, (rows[:, 0] > 0).long(), 100)
     assert stream.is_finite()
     assert stream.learner.bank.steps > 0
+
+
+def test_that_a_class_was_unknown_is_nobodys_fault() -> None:
+    stream = Stream()
+    stream.play(random(64, 2), torch.arange(64) % 2, 32)
+    before, losses = stream.mixture.weights.clone(), stream.learner.losses.clone()
+    trace = stream.mixture(random(3, 2))[1]
+    stream.learner.add_classes(1)
+    stream.learner.weigh(trace, torch.tensor([2, 2, 2]))
+    assert torch.equal(stream.mixture.weights, before) and torch.equal(stream.learner.losses, losses)

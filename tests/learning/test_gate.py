@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.learning import gate
-from driftline.learning.gate import Comparison, decide
+from driftline.learning.gate import Comparison, Decision, decide
 from driftline.learning.learner import Learner
 from driftline.networks.build import build
-from driftline.records import Plan
-from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, world
+from driftline.records import Answer, Item, Plan
+from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, weights_of, world
 
 BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
 
@@ -36,7 +36,7 @@ def straight(angle: float = 0.0, **changes: Any) -> Learner:
     changes["recipe"] = {"strategy": "replay", **changes.get("recipe", {})}
     found = learner(network={"layers": []}, **changes)
     turn(found, angle)
-    found.champion.load_state_dict(found.module.state_dict())
+    found.judge.champion.load_state_dict(found.module.state_dict())
     return found
 
 
@@ -86,7 +86,7 @@ def test_few_held_out_rows_are_not_compared() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(44), range(44), Plan())
     turn(found, 180)
-    assert 10 < len(found.holdout) < gate.FEWEST_HELD_OUT
+    assert 10 < len(found.judge.holdout) < gate.FEWEST_HELD_OUT
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and decision.promoted and decision.scores == {}
 
@@ -120,7 +120,7 @@ def test_weights_that_are_not_finite_never_pass(mode: str, weight: float, labels
         found.module.output.weight[0, 0] = weight  # type: ignore[index, union-attr]
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and not decision.promoted and "not finite" in decision.reason
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in found.publishable().values() if tensor.dim())
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights_of(found).values() if tensor.dim())
 
 
 def test_a_running_statistic_that_is_not_finite_never_passes() -> None:
@@ -150,14 +150,14 @@ def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and not decision.promoted and decision.reason.startswith("worse: error 0.99")
-    assert found.champion.output.weight[0, 0] == -1  # type: ignore[index, union-attr]
+    assert found.judge.champion.output.weight[0, 0] == -1  # type: ignore[index, union-attr]
     assert found.module.output.weight[0, 0] == 1  # type: ignore[index, union-attr]
 
 
 def test_labels_from_before_an_alarm_do_not_judge() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(200), range(200), Plan(publish=True))
-    found.holdout.alarm()
+    found.judge.holdout.alarm()
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and decision.promoted
@@ -175,27 +175,27 @@ def test_small_losses_do_not_add_up_beyond_the_anchor() -> None:
     assert fell == [True] * 9 + [False] * 3
     assert decisions[9] is not None and "of the anchor" in decisions[9].reason
     assert "latest" not in decisions[9].reason
-    assert Learner.from_state(through_files(found.state_dict())).anchored_at == 20
+    assert Learner.from_state(through_files(found.state_dict())).judge.anchored_at == 20
 
 
 def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(200), range(200), Plan(publish=True))
-    good = found.publishable()
+    good = weights_of(found)
     turn(found, 180)
     harmed = [found.learn([i], [n], Plan(publish=True)).decision for n, i in enumerate(world(31, first=300))]
     assert all(decision is not None and decision.promoted for decision in harmed), "too few to tell a loss from chance"
-    assert not torch.equal(found.publishable()["output.weight"], good["output.weight"])
+    assert not torch.equal(weights_of(found)["output.weight"], good["output.weight"])
     last = found.learn(world(1, first=900), [900], Plan(publish=True)).decision
     assert last is not None and last.restored and last.reason.startswith("worse")
-    assert torch.equal(found.publishable()["output.weight"], good["output.weight"])
+    assert torch.equal(weights_of(found)["output.weight"], good["output.weight"])
     again = found.learn(world(1, first=901), [901], Plan(publish=True)).decision
     assert again is not None and not again.promoted and not again.restored, "on trial, each is compared"
-    found.module.load_state_dict(found.champion.state_dict())
+    found.module.load_state_dict(found.judge.champion.state_dict())
     freed = found.learn(world(1, first=902), [902], Plan(publish=True)).decision
     assert freed is not None and freed.promoted and "error" in freed.reason
     other = Learner.from_state(through_files(found.state_dict()))
-    assert (other.trial, other.judged_at, other.is_ahead) == (None, found.judged_at, False)
+    assert (other.judge.trial, other.judge.judged_at, other.judge.is_ahead) == (None, found.judge.judged_at, False)
 
 
 def refused() -> Learner:
@@ -204,7 +204,7 @@ def refused() -> Learner:
     found.learn(world(200), range(200), Plan(publish=True))
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
-    assert decision is not None and not decision.promoted and found.trial is not None
+    assert decision is not None and not decision.promoted and found.judge.trial is not None
     return found
 
 
@@ -219,7 +219,7 @@ def test_the_newest_labels_overrule_what_was_held_out_in_another_world() -> None
         assert first is not None and not first.promoted, "too few to tell"
         second = each.learn(turned[20:], range(20, 60), Plan(publish=True)).decision
         assert second is not None and second.promoted and "better" in second.reason
-    assert found.trial is None and not len(found.holdout.current())
+    assert found.judge.trial is None and not len(found.judge.holdout.current())
 
 
 def test_a_learner_that_is_refused_for_good_begins_again_and_its_labels_are_served() -> None:
@@ -232,3 +232,37 @@ def test_a_learner_that_is_refused_for_good_begins_again_and_its_labels_are_serv
         promoted.append(decision is not None and decision.promoted)
     assert promoted.index(True) == 9
     assert "begun again" in str(decision) or accuracy(found, world(200, 9000)) > 0.9
+
+
+def test_labels_that_came_singly_overrule_what_was_held_out_at_once() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    turn(found, 180)
+    turned = [
+        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live") for i in world(32, 900)
+    ]
+    for n, one in enumerate(turned[:-1]):
+        assert found.learn([one], [n], Plan(publish=True)).decision == Decision(
+            True, f"{n + 1} labels since the last comparison"
+        )
+        found = Learner.from_state(through_files(found.state_dict()))
+    last = found.learn(turned[-1:], [31], Plan(publish=True)).decision
+    assert last is not None and last.promoted and "better" in last.reason
+    assert "on 32 latest labels" in last.reason
+
+
+def test_what_was_served_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers of the newest version are those of the candidate, while it has learned nothing since."""
+    found = straight(recipe={"gate": {"holdout": 0.0}})
+    found.learn(world(64), range(64), Plan(publish=True, version=2))
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "driftline.learning.judge.gate.errors", lambda module, rows: asked.append(len(rows)) or torch.zeros(len(rows))
+    )
+    for version, answered_by in ((3, 2), (4, 2)):
+        right = [
+            Item(i.id, i.inputs, i.label, answer=Answer(answered_by, i.label, b"")) for i in world(2, 100 * version)
+        ]
+        found.learn(right, range(2), Plan(publish=True, version=version))
+    assert asked == [2], "version 2 answered before the labels of the first step were learned"
+    assert found.judge.latest.errors.tolist() == [0.0] * 4

@@ -15,7 +15,18 @@ from driftline.learning.losses.custom import LossFailed
 from driftline.learning.recipes import check_recipe, check_retrain
 from driftline.networks.edits import Edited
 from driftline.records import Plan
-from tests.learning.conftest import accuracy, assert_same, item, learner, play, spec, through_files, values, world
+from tests.learning.conftest import (
+    accuracy,
+    assert_same,
+    item,
+    learner,
+    play,
+    spec,
+    through_files,
+    values,
+    weights_of,
+    world,
+)
 
 OWN = "tests.learning.functions:cross_entropy"
 RAISING = "tests.learning.functions:raising"
@@ -83,11 +94,11 @@ def test_rare_classes_are_answered_where_the_loss_knows_the_prior() -> None:
 def test_a_loss_of_ones_own_that_fails_leaves_the_champion_and_says_why() -> None:
     one = made({})
     play(one, world(100))
-    champion = {name: value.clone() for name, value in one.champion.state_dict().items()}
+    champion = {name: value.clone() for name, value in one.judge.champion.state_dict().items()}
     one.change_recipe({"loss": {"name": "custom", "function": RAISING}})
     outcome = one.learn(world(3, 100), [101, 102, 103], Plan(updates=2, publish=True))
     assert set(outcome.quarantined.values()) == {"ValueError: no loss today"}
-    assert all(torch.equal(value, champion[name]) for name, value in one.publishable().items())
+    assert all(torch.equal(value, champion[name]) for name, value in weights_of(one).items())
     one.change_recipe({"loss": "cross_entropy"})
     assert not one.learn(world(3, 110), [111, 112, 113], Plan(updates=2, publish=True)).quarantined
 

@@ -30,6 +30,7 @@ from tests.learning.conftest import (
     spec,
     through_files,
     values,
+    weights_of,
     world,
 )
 
@@ -146,7 +147,7 @@ def test_it_learns_a_regression_in_its_own_units() -> None:
     play(one, values(600), updates=4)
     rows = examples_of(one, values(200, first=1000))
     with torch.no_grad():
-        answers = one.champion.eval().predict(rows.inputs)[:, 0]
+        answers = one.judge.champion.eval().predict(rows.inputs)[:, 0]
     assert float((answers - rows.targets).abs().mean()) < 10, "50 is the deviation of the labels"
 
 
@@ -165,9 +166,9 @@ def test_a_label_never_seen_before_adds_a_class_and_the_old_logits_stay() -> Non
     assert sorted(one.classes[:2], key=str) == ["a", "b"] and one.classes[2:] == ["c", 7, "7"]
     assert logits(one, probe).shape == (9, 5)
     assert torch.allclose(logits(one, probe)[:, :2], before, atol=1e-6)
-    assert one.champion_classes == one.classes[:2], "it is not served yet"
+    assert one.classes_of(one.served) == one.classes[:2], "it is not served yet"
     one.learn([], [], Plan(publish=True))
-    assert one.champion_classes == one.classes
+    assert one.classes_of(one.served) == one.classes
 
 
 def test_an_open_model_learns_classes_as_they_come() -> None:
@@ -195,15 +196,26 @@ def test_a_step_that_is_not_finite_is_quarantined_and_learning_goes_on(task: str
     one = learner(**changes, recipe={"gate": {"holdout": 0}})
     items = values(300) if task == "regression" else world(300)
     play(one, items[:64])
-    kept, served = len(one.memory), one.publishable()
-    poison = [*items[64:70], item([0, number, 0, 0], items[0].label)]
-    outcome = one.learn(poison, range(65, 72), Plan(updates=2, publish=True))
-    assert outcome.quarantined.keys() == set(range(65, 72))
+    kept, served = len(one.memory), weights_of(one)
+    poison = [*items[64:71], item([0, number, 0, 0], items[0].label)]
+    outcome = one.learn(poison, range(65, 73), Plan(updates=2, publish=True))
+    assert outcome.quarantined.keys() == set(range(65, 73))
     assert set(outcome.quarantined.values()) == {"the loss is not a finite number"}
     assert len(one.memory) == kept
     assert all(torch.equal(value, served[name]) for name, value in one.module.state_dict().items())
-    assert not any(outcome.quarantined for outcome in play(one, items[70:]))
-    assert bundle.are_finite(one.publishable())
+    assert not any(outcome.quarantined for outcome in play(one, items[71:]))
+    assert bundle.are_finite(weights_of(one))
+
+
+def test_a_champion_of_no_class_goes_on_from_its_checkpoint_when_classes_have_come() -> None:
+    one = learner(classes="open", recipe={"gate": {"mode": "manual"}})
+    play(one, world(64, names=["a", "b"]))
+    other = restored(one)
+    assert one.classes_of(one.served) == other.classes_of(other.served) == []
+    for each in (one, other):
+        each.promote(2)
+        assert sorted(each.classes_of(each.served), key=str) == ["a", "b"]
+    assert_same(one.state_dict(), other.state_dict())
 
 
 def test_a_quarantined_step_keeps_the_classes_that_came_with_it() -> None:
@@ -224,8 +236,8 @@ def test_a_number_of_any_size_leaves_a_version_that_can_be_served(size: float, i
         item([1, 2, 3, 4], size, route="import") if is_label else item([size, 2, 3, -size], 1000, route="import")
     )
     play(one, items)
-    fresh = build(one.spec, one.champion_classes, seed=0)
-    bundle.load(fresh, one.publishable())
+    fresh = build(one.spec, one.classes_of(one.served), seed=0)
+    bundle.load(fresh, weights_of(one))
 
 
 @pytest.mark.parametrize("served", [math.inf, -math.inf, math.nan])
@@ -260,11 +272,11 @@ def test_duplicates_of_an_input_fall_on_one_side_of_the_holdout() -> None:
     play(one, [item(row, n % 2) for n in range(5) for row in rows], size=7, updates=0)
     held, kept = (
         {tuple(row) for row in examples.inputs["inputs"].tolist()}
-        for examples in (one.holdout.examples, one.memory.examples)
+        for examples in (one.judge.holdout.examples, one.memory.examples)
     )
     assert not held & kept
     assert len(held) + len(kept) == 40 and 4 < len(held) < 20
-    assert len(one.holdout) == 5 * len(held)
+    assert len(one.judge.holdout) == 5 * len(held)
 
 
 def test_which_are_held_out_cannot_be_told_from_outside() -> None:
@@ -272,7 +284,7 @@ def test_which_are_held_out_cannot_be_told_from_outside() -> None:
     for seed in (1, 2):
         one = Learner.create(spec(recipe={"gate": {"holdout": 0.5}}), seed=seed)
         play(one, world(64), updates=0)
-        sides.append({tuple(row) for row in one.holdout.examples.inputs["inputs"].tolist()})
+        sides.append({tuple(row) for row in one.judge.holdout.examples.inputs["inputs"].tolist()})
     assert sides[0] != sides[1]
 
 
@@ -282,7 +294,7 @@ def test_imported_items_are_neither_scored_nor_held_out() -> None:
         Item(i.id, i.inputs, i.label, route="import", answer=i.answer) for i in answered(world(100), is_right=False)
     ]
     outcomes = play(one, imported, size=50)
-    assert sum(outcome.scored for outcome in outcomes) == one.prequential.count == len(one.holdout) == 0
+    assert sum(outcome.scored for outcome in outcomes) == one.monitor.prequential.count == len(one.judge.holdout) == 0
     assert len(one.memory) == one.learned == 100
     assert all("nothing to compare on" in outcome.decision.reason for outcome in outcomes[2:] if outcome.decision)
 
@@ -316,16 +328,17 @@ def test_a_drift_raises_an_alarm_in_the_outcome() -> None:
 def test_rollback_keeps_memory_holdout_and_scores() -> None:
     one = learner(recipe=MANY)
     play(one, answered(world(100), is_right=True))
-    version = (one.spec, one.champion_classes, one.publishable())
+    version = (one.spec, one.classes_of(one.served), weights_of(one))
     play(one, answered(world(100, 100), is_right=False))
     one.retrain("job", {}, [], 1, [])
     before = one.state_dict()
     one.rollback(*version)
     after = one.state_dict()
-    for part in ("memory", "holdout", "prequential", "detector", "alarms", "learned"):
+    for part in ("memory", "monitor", "learned"):
         assert before.data[part] == after.data[part]
+    assert before.data["judge"]["holdout"] == after.data["judge"]["holdout"]
     assert all(torch.equal(after.tensors[name], before.tensors[name]) for name in after.tensors if "memory" in name)
-    for found in (one.publishable(), one.module.state_dict(), one.anchor.state_dict()):
+    for found in (weights_of(one), one.module.state_dict(), one.judge.anchor.state_dict()):
         assert all(torch.equal(found[name], value) for name, value in version[2].items())
     assert not any(name.startswith("trainee.optimizer") for name in after.tensors), "the optimizer is fresh"
     assert one.retraining is None
@@ -335,13 +348,13 @@ def test_rollback_keeps_memory_holdout_and_scores() -> None:
 def test_rollback_keeps_the_recipe_and_the_classes_that_came_later() -> None:
     one = learner(classes="open", recipe={"gate": {"mode": "off"}})
     play(one, world(64, names=["a", "b"]))
-    version = (one.spec, one.champion_classes, one.publishable())
+    version = (one.spec, one.classes_of(one.served), weights_of(one))
     play(one, world(64, 64, ["a", "b", "c"]))
     one.change_recipe({"batch_size": 7})
     one.rollback(*version)
     assert one.spec.recipe.batch_size == 7
-    assert len(one.classes) == 3 and one.champion_classes == one.classes
-    assert torch.equal(one.publishable()["output.weight"][:2], version[2]["output.weight"])
+    assert len(one.classes) == 3 and one.classes_of(one.served) == one.classes
+    assert torch.equal(weights_of(one)["output.weight"][:2], version[2]["output.weight"])
     play(one, world(64, 128, ["a", "b", "c", "d"]))
     assert_same(restored(one).state_dict(), one.state_dict())
 
@@ -349,12 +362,12 @@ def test_rollback_keeps_the_recipe_and_the_classes_that_came_later() -> None:
 def test_rollback_brings_back_another_network() -> None:
     one = learner()
     play(one, world(64))
-    version = (one.spec, one.champion_classes, one.publishable())
+    version = (one.spec, one.classes_of(one.served), weights_of(one))
     one.retrain("job", {"gate": {"mode": "off"}}, [{"type": "activation", "to": "prelu"}], 1, [])
     one.finish(2)
-    assert "network.relu1.weight" in one.publishable()
+    assert "network.relu1.weight" in weights_of(one)
     one.rollback(*version)
-    assert one.publishable().keys() == version[2].keys()
+    assert weights_of(one).keys() == version[2].keys()
     play(one, world(64, 64))
 
 
@@ -376,7 +389,7 @@ def test_batches_of_any_kind_are_learned(batch: str, strategy: str, network: str
     outcomes = [*play(one, BATCHES[batch]), one.learn([], [], Plan(updates=1, publish=True))]
     assert not any(outcome.quarantined or outcome.rejected for outcome in outcomes)
     assert all(outcome.decision and outcome.decision.promoted for outcome in outcomes)
-    assert bundle.are_finite(one.publishable())
+    assert bundle.are_finite(weights_of(one))
 
 
 def test_single_rows_leave_a_batch_norm_that_still_answers() -> None:
@@ -402,7 +415,7 @@ def test_a_weight_counts_as_so_many_examples() -> None:
     rows = [item([1, 1, 1, 1], n % 2, weight=9.0 if n % 2 else 1.0) for n in range(320)]
     play(one, rows, updates=8)
     with torch.no_grad():
-        share = one.champion.eval().predict({"inputs": torch.ones(1, 4)})[0, 1]
+        share = one.judge.champion.eval().predict({"inputs": torch.ones(1, 4)})[0, 1]
     assert float(share) == pytest.approx(0.9, abs=0.05)
 
 
@@ -413,7 +426,7 @@ def test_a_recipe_is_merged_and_the_learner_follows_it() -> None:
     recipe = one.spec.recipe
     assert (recipe.optimizer.name, recipe.optimizer.momentum, recipe.optimizer.learning_rate) == ("sgd", 0.5, 0.2)
     assert one.trainee.optimizer.param_groups[0]["lr"] == 0.2
-    assert (len(one.memory), len(one.holdout), recipe.gate.holdout) == (10, 8, 0.5)
+    assert (len(one.memory), len(one.judge.holdout), recipe.gate.holdout) == (10, 8, 0.5)
     one.change_recipe({"optimizer": {"name": "adam"}, "detector": "none"})
     assert one.spec.recipe.optimizer.momentum is None, "another optimizer comes with parameters of its own"
     play(one, answered(world(50, 100), is_right=False))
@@ -462,7 +475,7 @@ def test_weights_trained_elsewhere_see_inputs_as_they_are() -> None:
 def test_weights_of_a_version_bring_their_scale() -> None:
     one = learner()
     play(one, world(100))
-    other = Learner.create(one.spec, seed=3, weights=one.publishable())
+    other = Learner.create(one.spec, seed=3, weights=weights_of(one))
     rows = examples_of(one, world(9, 200)).inputs
     with torch.no_grad():
         assert torch.equal(other.module.eval().predict(rows), one.served.eval().predict(rows))

@@ -14,15 +14,7 @@ from driftline.learning.recipes import check_recipe
 from driftline.learning.schedules import SCHEDULES
 from driftline.records import Answer, Item
 from driftline.spec import Recipe
-from tests.learning.conftest import (
-    accuracy,
-    assert_same,
-    learner,
-    play,
-    spec,
-    through_files,
-    world,
-)
+from tests.learning.conftest import accuracy, assert_same, learner, play, spec, through_files, weights_of, world
 
 COLOURS = ["red", "green", 3, "blue"]
 NETWORK = {
@@ -107,7 +99,7 @@ def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
         outcomes = [play(each, items[start:end], updates=1) for each in (one, other)]
         assert outcomes[0] == outcomes[1]
         assert_same(one.state_dict(), other.state_dict())
-    assert one.alarms and one.trainee.elders.teacher is not None, "the world had an alarm and a teacher in it"
+    assert one.monitor.alarms and one.trainee.elders.teacher is not None, "the world had an alarm and a teacher in it"
 
 
 @EVERY_LEVER
@@ -201,7 +193,7 @@ def test_every_averaging_is_among_the_levers() -> None:
 def test_a_rollback_to_a_network_that_the_recipe_does_not_fit_brings_its_own_recipe_back() -> None:
     one = made({})
     play(one, world(64))
-    spec_then, weights = one.spec, one.publishable()
+    spec_then, weights = one.spec, weights_of(one)
     one.retrain(
         "job", {"gate": {"mode": "off"}}, [{"type": "insert", "layer": {"type": "linear", "features": 4}}], 1, []
     )

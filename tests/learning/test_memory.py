@@ -136,6 +136,28 @@ def test_the_newest_are_held_out_oldest_first(batches: list[int], size: int) -> 
     assert len(held) == min(size, count)
 
 
+@given(st.lists(st.integers(0, 3), max_size=60), st.integers(1, 12), st.integers(1, 7))
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_the_newest_of_each_class_are_held_out_and_as_many_of_each(labels: list[int], size: int, piece: int) -> None:
+    held = Holdout(size, rows([]))
+    for first in range(0, len(labels), piece):
+        held.add(rows(labels[first : first + piece], first=first))
+    kept = numbers(held.current())
+    assert kept == sorted(kept) and len(kept) == min(size, len(labels))
+    for label in set(labels):
+        of_class = [n for n, other in enumerate(labels) if other == label]
+        count = sum(labels[n] == label for n in kept)
+        assert [n for n in kept if labels[n] == label] == (of_class[-count:] if count else [])
+        # A class that came late takes the places of the largest only.
+        assert count in (len(of_class), max(count, size // len(set(labels)))), "its share, or all that there were"
+
+
+def test_a_class_that_comes_no_more_stays_held_out() -> None:
+    held = Holdout(10, rows([]))
+    held.add(rows([0] * 8 + [1] * 100))
+    assert [n for n in numbers(held.current()) if n < 8] == [3, 4, 5, 6, 7]
+
+
 def test_only_what_arrived_behind_the_last_alarm_is_current() -> None:
     held = holdout(6, 4)
     held.alarm()

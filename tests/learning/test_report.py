@@ -34,7 +34,7 @@ def test_a_report_tells_before_and_after() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert before["parameters"] == 4 * 8 + 8 + 8 * 2 + 2 and after["parameters"] == 4 * 16 + 16 + 16 * 2 + 2
     assert after["bytes"] > before["bytes"] and after["flops"] > before["flops"]
-    assert before["holdout"]["count"] == after["holdout"]["count"] == len(one.holdout)
+    assert before["holdout"]["count"] == after["holdout"]["count"] == len(one.judge.holdout)
     assert before["latest"]["count"] <= report.LATEST < 600
     assert after["latest"]["accuracy"] > before["latest"]["accuracy"]
     assert after["latest"]["log_loss"] < before["latest"]["log_loss"] and "calibration_error" in after["latest"]
@@ -49,7 +49,7 @@ def test_the_scores_are_those_of_the_answers() -> None:
     examples = examples_of(one, world(300, 500))
     found = report.scores(report.answered(one.module, examples), one.classes, False)
     with torch.no_grad():
-        probabilities = one.module.eval().predict(examples.inputs)
+        probabilities = one.module.eval().predict(examples.inputs, in_order=False)
     assert found["accuracy"] == pytest.approx(float((probabilities.argmax(1) == examples.targets).float().mean()))
     assert found["log_loss"] == pytest.approx(
         float(torch.nn.functional.nll_loss(probabilities.log(), examples.targets))

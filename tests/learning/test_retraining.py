@@ -23,6 +23,7 @@ from tests.learning.conftest import (
     learner,
     play,
     through_files,
+    weights_of,
     world,
 )
 
@@ -155,10 +156,10 @@ def test_a_job_that_is_promoted_is_gone_on_with() -> None:
     decision = one.finish(2).decision
     assert decision is not None and decision.promoted and one.retraining is None
     assert one.spec.network.layers[2].type == "gelu" and one.spec.recipe.batch_size == 8  # type: ignore[union-attr]
-    assert type(one.champion.network.relu1).__name__ == type(one.module.network.relu1).__name__ == "GELU"
+    assert type(one.judge.champion.network.relu1).__name__ == type(one.module.network.relu1).__name__ == "GELU"
     assert len(one.memory) > 100, "memory stays"
     play(one, world(50, 200))
-    build(one.spec, one.champion_classes, seed=0).load_state_dict(one.publishable())
+    build(one.spec, one.classes_of(one.served), seed=0).load_state_dict(weights_of(one))
 
 
 def test_a_job_with_many_edits_goes_on_from_its_state_and_is_promoted() -> None:
@@ -203,12 +204,12 @@ def test_a_greedy_soup_is_judged_on_what_is_held_out() -> None:
     one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
     play(one, world(40))
     soup = [{"type": "average", "versions": [1, 2], "soup": "greedy"}]
-    good = one.publishable()
+    good = weights_of(one)
     bad = {name: -value for name, value in good.items()}
     with pytest.raises(InvalidInput, match=r"edits\.0 \(average\): \d+ held-out labels are too few to judge by"):
         one.retrain("job", {}, soup, 1, [], {1: good, 2: bad})
     play(one, world(300, 40))
-    better = one.publishable()
+    better = weights_of(one)
     one.retrain("job", {}, soup, 1, [], {1: bad, 2: better})
     assert one.retraining is not None
     found = one.retraining.trainee.module.state_dict()
@@ -255,10 +256,10 @@ def test_no_example_is_held_out_or_unfit() -> None:
     play(one, world(100))
     unfit = [Item("short", {"inputs": b""}, 1), item([0, 0, 0, 0], "no class")]
     found = begun(one, {}, [], 1, [*world(200), *unfit])
-    held = {tuple(row) for row in one.holdout.examples.inputs["inputs"].tolist()}
+    held = {tuple(row) for row in one.judge.holdout.examples.inputs["inputs"].tolist()}
     used = {tuple(row) for row in found.examples.inputs["inputs"].tolist()}
     assert held and not held & used
-    assert len(used) == 200 - sum(one._is_held_out(i) for i in world(200))
+    assert len(used) == 200 - sum(one.judge.is_held_out(i) for i in world(200))
 
 
 def test_classes_that_arrive_meanwhile_are_learned_by_the_job_too() -> None:
@@ -267,7 +268,7 @@ def test_classes_that_arrive_meanwhile_are_learned_by_the_job_too() -> None:
     begun(one, {}, GELU, 2, [])
     play(one, world(100, 100, ["a", "b", "c", 4]))
     assert one.finish(2).decision is not None
-    assert set(one.champion_classes) == {"a", "b", "c", 4} and one.classes == one.champion_classes
+    assert set(one.classes_of(one.served)) == {"a", "b", "c", 4} and one.classes == one.classes_of(one.served)
     play(one, world(100, 200, ["a", "b", "c", 4, "e"]))
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
 
@@ -278,7 +279,7 @@ def test_classes_that_a_job_adds_are_learned_from_then_on() -> None:
     begun(one, {}, ADD, 1, [])
     assert one.learn([item([0, 0, 0, 0], "x")], [1], Plan(updates=1)).rejected.keys() == {1}
     one.finish(2)
-    assert one.classes == one.champion_classes == one.spec.classes == ["a", "b", "x"]
+    assert one.classes == one.classes_of(one.served) == one.spec.classes == ["a", "b", "x"]
     assert not one.learn([item([0, 0, 0, 0], "x")], [2], Plan(updates=1)).rejected
 
 
@@ -306,7 +307,9 @@ def test_a_recipe_that_comes_with_a_job_is_followed(recipe: dict[str, Any]) -> N
     for each in (one, other):
         play(each, answered(world(200, 200), is_right=False))
     assert_same(one.state_dict(), other.state_dict())
-    assert len(one.memory) <= one.spec.recipe.memory.size and len(one.holdout) <= one.spec.recipe.gate.holdout_size
+    assert (
+        len(one.memory) <= one.spec.recipe.memory.size and len(one.judge.holdout) <= one.spec.recipe.gate.holdout_size
+    )
 
 
 def test_a_recipe_that_changes_while_a_job_runs_stays_changed() -> None:

@@ -15,7 +15,17 @@ from driftline.learning.learner import Learner
 from driftline.learning.rules.hidden import contributions, hidden_layers
 from driftline.learning.rules.refresh import AGE, UTILITY
 from driftline.records import Item
-from tests.learning.conftest import answered, assert_same, examples_of, item, learner, play, through_files, world
+from tests.learning.conftest import (
+    answered,
+    assert_same,
+    examples_of,
+    item,
+    learner,
+    play,
+    through_files,
+    weights_of,
+    world,
+)
 
 CONVOLUTION = {
     "layers": [
@@ -53,7 +63,7 @@ def test_weights_stay_near_those_of_a_named_version() -> None:
     moved = {}
     for strength in (0.0, 10.0):
         one = played({"optimizer": {"name": "sgd", "learning_rate": 0.05}}, world(320))
-        version, start = one.publishable(), weights(one)
+        version, start = weights_of(one), weights(one)
         one.change_recipe({"l2_sp": {"version": 3, "strength": strength}}, {3: version})
         play(one, turned(world(320, 500)), size=32, updates=4)
         moved[strength] = distance(weights(one), start)
@@ -62,7 +72,7 @@ def test_weights_stay_near_those_of_a_named_version() -> None:
 
 def test_what_a_named_version_weighed_is_kept_in_the_state_and_given_to_a_job() -> None:
     one = played({}, world(64))
-    version = one.publishable()
+    version = weights_of(one)
     one.change_recipe({"l2_sp": {"version": 3}}, {3: version})
     play(one, world(64, 64))
     one.change_recipe({"l2_sp": {"strength": 0.1}})
@@ -80,7 +90,7 @@ def test_what_a_named_version_weighed_is_kept_in_the_state_and_given_to_a_job() 
 def test_classes_that_a_version_did_not_know_are_free() -> None:
     one = learner(classes="open", recipe={"gate": {"holdout": 0}})
     play(one, world(64, names=["a", "b"]))
-    one.change_recipe({"l2_sp": {"version": 1, "strength": 1000}}, {1: one.publishable()})
+    one.change_recipe({"l2_sp": {"version": 1, "strength": 1000}}, {1: weights_of(one)})
     play(one, [item([1, 2, 3, n], "c") for n in range(40)])
     rows = one.module.output.weight.detach()  # type: ignore[union-attr]
     assert rows[2].abs().max() > 0  # type: ignore[index, operator]
@@ -118,7 +128,7 @@ def test_weights_that_are_broken_are_repaired_from_the_champion(number: float) -
     found = {}
     for sanitize in ("refuse", "repair"):
         one = played({"sanitize": sanitize}, world(320))
-        champion = one.champion.state_dict()["output.weight"].clone()
+        champion = one.judge.champion.state_dict()["output.weight"].clone()
         one.trainee.optimizer.register_step_post_hook(_breaking(one, number))
         outcomes = play(one, world(32, 400), size=32, updates=1)
         found[sanitize] = outcomes[-1].decision

@@ -22,7 +22,7 @@ HELD = {"strategy": "replay", "gate": {"holdout": 0.3}}
 
 def version(one: Learner) -> Edited:
     """What the learner serves now, as a version keeps it."""
-    return Edited(one.spec, one.champion_classes, copy.deepcopy(one.champion))
+    return Edited(one.spec, one.classes_of(one.served), copy.deepcopy(one.served))
 
 
 def compared(one: Learner, former: Edited, items: list[Item]) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def test_what_has_been_learned_since_is_a_difference_beyond_chance() -> None:
     found = compared(one, former, items)
     (first, second), differences = found["versions"], found["differences"]
     assert (first["version"], second["version"]) == (3, 8)
-    assert second["holdout"]["count"] == len(one.holdout) and second["latest"]["count"] == 600 - len(one.holdout)
+    held = len(one.judge.holdout)
+    assert (second["holdout"]["count"], second["latest"]["count"]) == (held, 600 - held)
     for name in ("holdout", "latest"):
         difference = differences[name]["accuracy"]
         assert difference["difference"] == second[name]["accuracy"] - first[name]["accuracy"] > 0.2
@@ -60,7 +61,7 @@ def test_the_standard_error_is_that_of_the_paired_difference() -> None:
     with torch.no_grad():
         wrong = [
             (each.eval().predict(examples.inputs).argmax(1) != examples.targets).double().numpy()
-            for each in (former.module, one.champion)
+            for each in (former.module, one.served)
         ]
     paired = wrong[1] - wrong[0]
     told = found["differences"]["latest"]["accuracy"]

@@ -24,6 +24,7 @@ from tests.learning.conftest import (
     play,
     through_files,
     values,
+    weights_of,
     world,
 )
 
@@ -76,7 +77,7 @@ def test_it_learns_a_regression(strategy: str) -> None:
     play(one, values(600), size=32, updates=4)
     rows = examples_of(one, values(100, first=9000))
     with torch.no_grad():
-        error = (one.champion.eval().predict(rows.inputs)[:, 0] - rows.targets).abs().mean()
+        error = (one.judge.champion.eval().predict(rows.inputs)[:, 0] - rows.targets).abs().mean()
     assert float(error) < 15, "of a deviation of 50"
 
 
@@ -85,7 +86,7 @@ def test_it_learns_a_regression(strategy: str) -> None:
 def test_a_step_of_any_size_will_do(strategy: str, size: int) -> None:
     one = made(strategy)
     play(one, world(70), size=size)
-    assert one.learned == 70 and all(bool(torch.isfinite(value).all()) for value in one.publishable().values())
+    assert one.learned == 70 and all(bool(torch.isfinite(value).all()) for value in weights_of(one).values())
 
 
 STREAMS: dict[str, list[Item]] = {
@@ -103,7 +104,7 @@ def test_a_stream_of_any_kind_leaves_weights_that_can_be_served(strategy: str, s
     one = made(strategy)
     for outcome in play(one, STREAMS[stream]):
         assert not outcome.rejected and not outcome.quarantined
-    assert all(bool(torch.isfinite(value).all()) for value in one.publishable().values())
+    assert all(bool(torch.isfinite(value).all()) for value in weights_of(one).values())
 
 
 @EVERY_STRATEGY
@@ -163,7 +164,7 @@ def test_an_older_champion_teaches() -> None:
         play(one, turned, size=32, updates=4)
         rows = examples_of(one, world(100, 9000))
         with torch.no_grad():
-            ours, theirs = (module.eval().predict(rows.inputs) for module in (one.module, one.anchor))
+            ours, theirs = (module.eval().predict(rows.inputs) for module in (one.module, one.judge.anchor))
         apart[strength] = float((ours - theirs).abs().mean())
     assert apart[50.0] < 0.5 * apart[0.0]
 

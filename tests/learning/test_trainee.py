@@ -27,7 +27,7 @@ def trained(optimizer: str, **changes: Any) -> Trainee:
         "recipe": {"optimizer": {"name": optimizer, **({"momentum": 0.9} if optimizer == "sgd" else {})}},
     }
     spec = parse(ModelSpec, given | changes)
-    trainee = Trainee(spec, build(spec, ["a", "b", "c"], seed=0), seed=0)
+    trainee = Trainee(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0), seed=0)
     train(trainee)
     return trainee
 
@@ -48,7 +48,7 @@ def edit(trainee: Trainee, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], d
     """The optimizer's state before and behind some edits."""
     before = state(trainee)
     after = apply_all(parse_edits(edits), Edited(trainee.spec, ["a", "b", "c"], trainee.module))
-    trainee.replace(after.spec, after.module, after.kept)
+    trainee.replace(after)
     found = state(trainee)
     train(trainee)
     return before, found

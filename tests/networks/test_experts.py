@@ -97,6 +97,16 @@ def test_labels_that_alternate_are_foreseen_by_the_chain() -> None:
     assert newest.tolist() == [0, -torch.inf, -torch.inf]
 
 
+def test_out_of_order_the_newest_label_says_nothing() -> None:
+    one, other = Mixture(4, 3, seed=0), Mixture(4, 3, seed=0)
+    for mixture, newest in ((one, 0), (other, 2)):
+        mixture.labels.count(0, 1)
+        mixture.labels.newest.fill_(newest)
+    rows = random(5, 4)
+    assert not torch.equal(one(rows)[0], other(rows)[0])
+    assert torch.equal(one(rows, in_order=False)[0], other(rows, in_order=False)[0])
+
+
 def test_growing_keeps_the_answers_about_the_old_classes() -> None:
     mixture = Mixture(4, 2, seed=0)
     mixture.ridge.heads.normal_(generator=torch.Generator().manual_seed(0))

@@ -63,7 +63,7 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
     assert found.report and found.report["reason"] == "promoted by an admin" and found.report["after"]["parameters"]
     again = await bench.trainer(store)
     await again.recover()
-    assert again.learner.digest() == digest and again.learner.probation is not None
+    assert again.learner.digest() == digest and again.learner.judge.probation is not None
 
 
 @pytest.mark.parametrize("is_right", [True, False])

@@ -100,7 +100,7 @@ async def test_a_loss_of_ones_own_that_fails_is_told_of_and_the_champion_stays(
     await bench.train(store)
     job = f"{store.uid}-job"
     await store.log.append([Command(job, "retrain", retrain(OWN))])
-    before = dict((await bench.train(store)).learner.champion.state_dict())
+    before = dict((await bench.train(store)).learner.judge.champion.state_dict())
     done = await store.history.job(job)
     assert done is not None and done.state == "failed" and done.report == {"reason": "ValueError: no loss today"}
     await store.log.append([Command("c1", "recipe", {"recipe": OWN}), *labelled(10, first=200)])
@@ -108,6 +108,6 @@ async def test_a_loss_of_ones_own_that_fails_is_told_of_and_the_champion_stays(
     found = [await store.log.find(f"i{200 + n}") for n in range(10)]
     reasons = {receipt.exception for receipt in found if receipt is not None}
     assert reasons - {None} == {("quarantined", "ValueError: no loss today")}
-    after = trainer.learner.champion.state_dict()
+    after = trainer.learner.judge.champion.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert json.loads(await store.connection.redis.hget(store.keys.meta, "spec"))["recipe"]["loss"]["name"] == "custom"

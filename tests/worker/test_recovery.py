@@ -104,7 +104,7 @@ async def test_a_job_that_an_alarm_forks_is_repeated_and_ends_as_any_other(bench
     for _ in range(8 if die_after else 0):
         await bench.train(store, die_after=die_after)
     trainer = await bench.train(store)
-    alarm = trainer.learner.alarms[0]
+    alarm = trainer.learner.monitor.alarms[0]
     assert abs(alarm.since - 321) <= 5
     jobs = [step.plan.finish for step in await store.history.steps(0) if step.plan.finish]
     assert jobs and jobs[0].startswith(f"{store.uid}-alarm")

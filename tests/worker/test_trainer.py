@@ -65,7 +65,7 @@ async def test_behind_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench
     async with running(bench, store) as trainer:
         await add(store, trainer, [*right, *wrong])
         await offset_is(store, 600)
-        assert [alarm.kind for alarm in trainer.learner.alarms]
+        assert [alarm.kind for alarm in trainer.learner.monitor.alarms]
         await add(store, trainer, labelled(2, first=5000))
         await offset_is(store, 602)
         await add(store, trainer, labelled(200, first=6000))

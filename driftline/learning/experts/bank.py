@@ -55,8 +55,10 @@ class BankLearner:
         self.steps += 1
         self.first.lerp_(self._gradient, 1 - FIRST)
         self.second.mul_(SECOND).addcmul_(self._gradient, self._gradient, value=1 - SECOND)
-        root = self.second.sqrt().mul_((1 - SECOND**self.steps) ** -0.5).add_(TINY)
-        self._values.sub_((self.first / root).mul_(self._rates / (1 - FIRST**self.steps)))
+        # The gradient has done its work: its place holds what each quantity is divided by.
+        rates = self._rates / (1 - FIRST**self.steps)
+        root = torch.sqrt(self.second, out=self._gradient).mul_((1 - SECOND**self.steps) ** -0.5 / rates)
+        self._values.addcdiv_(self.first, root.add_(TINY / rates), value=-1)
         if self.steps == 1:
             self.bank.is_trained.fill_(1)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from driftline.learning.experts.bank import BankLearner
 from driftline.learning.experts.ridge import RidgeLearner
 from driftline.networks.experts.bank import REACHES
-from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
+from driftline.networks.experts.mixture import FLOOR, RATES, UNKNOWN, Mixture
 
 # Rows between two solutions of the ridge and two looks at the encoding; the first solutions come at 1, 2, 4, … rows.
 PERIOD, LARGE_PERIOD = 32, 128
@@ -83,6 +83,12 @@ class MixtureLearner:
         for is_known, before, after in zip((known == 0).tolist(), newest.tolist(), targets.tolist(), strict=True):
             if is_known:
                 mixture.labels.count(before, after)
+        # That a class was not known is no fault of a member's.
+        was_known = traces[torch.arange(len(targets)), 0, targets] > UNKNOWN
+        if not bool(was_known.all()):
+            traces, targets = traces[was_known], targets[was_known]
+        if not len(targets):
+            return
         answers = mixture.mix_each(traces)
         own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
         self.losses.mul_(FADING ** len(targets)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
@@ -90,24 +96,16 @@ class MixtureLearner:
         self._descend(traces, answers, targets, 1.0)
 
     @torch.no_grad()
-    def remember(self, rows: Tensor, targets: Tensor, network: Tensor | None = None) -> None:
+    def remember(self, traces: Tensor, targets: Tensor) -> None:
         """Keeps the weights fit for classes that have gone: where labels come in long runs, those of the present alone would
-        teach them to trust whoever has forgotten the past. Of the rows given only those of rare classes count; where all
-        classes still come it does nothing.
+        teach them to trust whoever has forgotten the past.
 
         Args:
-            rows: ``[rows, features]``, kept in a memory; about as many as there have been new labels since the last call.
+            traces: ``[rows, members + 1, classes]``, what is answered now to rows of such classes that were never trained on;
+                about as many as one finds there among as many as there have been new labels since the last call.
             targets: ``[rows]``, class indices.
-            network: the network's present log-probabilities of them ``[rows, classes]``, where it is a member.
         """
-        mixture = self.mixture
-        if not len(targets):
-            return
-        is_rare = mixture.labels.is_rare(targets)
-        if not is_rare.any():
-            return
-        traces = mixture(rows[is_rare], None if network is None else network[is_rare])[1]
-        self._descend(traces, mixture.mix_each(traces), targets[is_rare], PAST)
+        self._descend(traces, self.mixture.mix_each(traces), targets, PAST)
 
     def _descend(self, traces: Tensor, answers: Tensor, targets: Tensor, share: float) -> None:
         """One step of each set of weights down the gradient of its log loss, from what it answers to the traces."""
@@ -213,5 +211,5 @@ class MixtureLearner:
 
 
 def _widened(traces: Tensor, classes: int) -> Tensor:
-    """Traces that knew fewer classes, with the later ones at the floor."""
-    return torch.nn.functional.pad(traces, (0, classes - traces.shape[2]), value=FLOOR)
+    """Traces that knew fewer classes, with the later ones unknown."""
+    return torch.nn.functional.pad(traces, (0, classes - traces.shape[2]), value=UNKNOWN)

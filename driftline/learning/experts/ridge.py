@@ -18,7 +18,7 @@ DAMPING = 1e-5
 
 
 class RidgeLearner:
-    """Sums of ``φφᵀ`` and ``φtᵀ``, from which the heads are solved; ``t`` is one at the label, less one part in all classes."""
+    """Sums of ``φφᵀ`` and ``φtᵀ``, from which the heads are solved; ``t`` is one at the label: a softmax is blind to a mean."""
 
     def __init__(self, ridge: Ridge) -> None:
         self.ridge = ridge
@@ -32,11 +32,10 @@ class RidgeLearner:
 
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Takes rows ``[rows, width]`` in and solves."""
-        rows, classes = len(targets), self.moment.shape[2]
+        rows = len(targets)
         features = self.ridge.project(encoded).mul_(self._amplitude)
         weighted = features * weights.unsqueeze(1)
-        wanted = features.new_full((rows, classes), -1 / classes)
-        wanted.scatter_add_(1, targets.unsqueeze(1), wanted.new_ones(rows, 1))
+        wanted = torch.nn.functional.one_hot(targets, self.moment.shape[2]).float()
         kept = torch.tensor([rate**rows for rate in KEPT]).view(-1, 1, 1)
         self.gram.mul_(kept).add_(weighted.T @ features)
         self.moment.mul_(kept).add_(weighted.T @ wanted)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from driftline.learning.examples import Examples
-    from driftline.learning.memory import Memory
+    from driftline.learning.memory import Holdout, Memory
     from driftline.learning.trainee import Trainee
     from driftline.networks.build import Served
     from driftline.spec import ModelSpec
@@ -53,6 +53,10 @@ class Method(Generic[S]):
         self.trainee = trainee
         self.strategy = strategy
 
+    def observe(self, new: Examples) -> None:
+        """Before the updates of a step: lets the running scales follow the rows that they will be about."""
+        self.trainee.module.observe(new.inputs, new.targets)
+
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
         """One gradient update; or the reason why it was not made. ``teacher`` is an older champion, once there is one."""
         batch = self.strategy.batch(new, memory, self.trainee.generator)
@@ -67,6 +71,9 @@ class Method(Generic[S]):
 
     def end_step(self, new: Examples, memory: Memory) -> None:
         """Behind the updates of a step."""
+
+    def review(self, holdout: Holdout, count: int) -> None:
+        """Behind a step of ``count`` labels: looks at what was never trained on, which memory is no fair test of."""
 
     def alarm(self, memory: Memory) -> None:
         """The world has changed."""

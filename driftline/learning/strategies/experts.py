@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from driftline.learning.examples import Examples
-    from driftline.learning.memory import Memory
+    from driftline.learning.memory import Holdout, Memory
     from driftline.learning.trainee import Trainee
     from driftline.networks.build import Served
     from driftline.networks.experts.mixture import Mixture
@@ -46,8 +46,12 @@ class Experts(Strategy):
         return Method(trainee, self) if trainee.module.experts is None else ExpertsMethod(trainee, self)
 
     def experts(self, spec: ModelSpec, classes: int) -> nn.Module | None:
-        features = sum(tensor.size for tensor in spec.tensors.values())
-        return _mixture(features, classes) if features <= MOST_FEATURES else None
+        tensors = list(spec.tensors.values())
+        features = sum(tensor.size for tensor in tensors)
+        if features > MOST_FEATURES:
+            return None
+        # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
+        return _mixture(features, classes, one_unit=len(tensors) == 1 and len(tensors[0].shape) > 1)
 
 
 class ExpertsMethod(Method[Experts]):
@@ -63,21 +67,46 @@ class ExpertsMethod(Method[Experts]):
         self.mixture = MixtureLearner(trainee.module.experts)
         self.waiting = Examples.empty(trainee.spec)
 
+    @property
+    def is_waiting(self) -> bool:
+        return len(self.waiting) < FEWEST_ROWS
+
+    def observe(self, new: Examples) -> None:
+        """The scales are the network's alone, and wait with it."""
+        self.waiting = self.waiting.joined(new)
+        if not self.is_waiting:
+            super().observe(self.waiting)
+
     def update(self, new: Examples, memory: Memory, teacher: Served | None) -> str | None:
-        both = self.waiting.joined(new)
-        if len(new) and len(both) < FEWEST_ROWS:
-            self.waiting = both
+        if len(new) and self.is_waiting:
             return None
-        self.waiting = self.waiting.take(slice(0, 0))
-        return super().update(both, memory, teacher)
+        return super().update(self.waiting if len(new) else new, memory, teacher)
 
     def weigh(self, traces: Tensor, targets: Tensor) -> None:
         self.mixture.weigh(traces, targets)
 
     def end_step(self, new: Examples, memory: Memory) -> None:
+        if not self.is_waiting:
+            self.waiting = self.waiting.take(slice(0, 0))
         if len(new):
             rows = self.trainee.module.rows(new.inputs)
             self.mixture.learn(rows, new.targets, new.weights, self.trainee.generator)
+
+    def review(self, holdout: Holdout, count: int) -> None:
+        """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""
+        import torch
+
+        rare = self.mixture.mixture.labels.rare
+        if not count or not bool(rare.any()):
+            return
+        held = holdout.sample(count, self.trainee.generator)
+        gone = held.take(rare[held.targets])
+        if len(gone):
+            module = self.trainee.module.eval()
+            with torch.no_grad():
+                trace = module.traced(gone.inputs, in_order=False)[1]
+            assert trace is not None
+            self.mixture.remember(trace, gone.targets)
 
     def tensors(self) -> dict[str, Tensor]:
         return {**named("mixture", self.mixture.state_dict()), **named("waiting", self.waiting.tensors())}
@@ -93,7 +122,7 @@ class ExpertsMethod(Method[Experts]):
 
         state, present = part(before, "mixture"), self.mixture.mixture
         known = state["ridge.moment"].shape[-1]
-        former = MixtureLearner(_mixture(present.features, known))
+        former = MixtureLearner(_mixture(present.features, known, one_unit=present.encoding.one_unit))
         former.load_state_dict(state)
         former.add_classes(present.classes - known)
         self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
@@ -125,7 +154,7 @@ class ExpertsMethod(Method[Experts]):
             self.mixture.learn(module.rows(some.inputs), some.targets, some.weights, self.trainee.generator)
 
 
-def _mixture(features: int, classes: int) -> Mixture:
+def _mixture(features: int, classes: int, one_unit: bool) -> Mixture:
     from driftline.networks.experts.mixture import Mixture
 
-    return Mixture(features, classes, seed=0, with_network=True)
+    return Mixture(features, classes, seed=0, one_unit=one_unit, with_network=True)

@@ -32,9 +32,12 @@ class Labels(nn.Module):
     def members(self) -> int:
         return 2
 
-    def forward(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Log-probabilities ``[members, batch, classes]``; and the newest label ``[classes]``: 0 there, ``-inf`` elsewhere."""
-        newest = int(self.newest)
+    def forward(self, batch: int, in_order: bool = True) -> tuple[Tensor, Tensor]:
+        """Log-probabilities ``[members, batch, classes]``; and the newest label ``[classes]``: 0 there, ``-inf`` elsewhere.
+
+        Out of order rows have no newest label.
+        """
+        newest = int(self.newest) if in_order else -1
         known = torch.full_like(self.frequencies, -torch.inf)
         follows = self.frequencies
         if newest >= 0:
@@ -44,9 +47,10 @@ class Labels(nn.Module):
         both.div_(both.sum(1, keepdim=True)).log_()
         return both.unsqueeze(1).expand(-1, batch, -1), known
 
-    def is_rare(self, targets: Tensor) -> Tensor:
-        """Whether each of ``targets`` ``[rows]`` has of late been far below its even share: its class belongs to the past."""
-        return self.frequencies[targets] < RARE / len(self.frequencies)
+    @property
+    def rare(self) -> Tensor:
+        """Whether each class ``[classes]`` has of late been far below its even share: it belongs to the past."""
+        return self.frequencies < RARE / len(self.frequencies)
 
     @torch.no_grad()
     def follow(self, targets: Tensor) -> None:

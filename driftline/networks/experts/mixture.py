@@ -14,6 +14,8 @@ from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
 
 FLOOR = -8.0
+# In a trace, the log-probability of a class that was not known yet when it was made.
+UNKNOWN = -16.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
 RATES = (0.003, 0.01, 0.03, 0.1)
 # The weight at the start of a strong, a usual and a weak member.
@@ -87,12 +89,13 @@ class Mixture(nn.Module):
         return sum(value.numel() * value.element_size() for value in self.state_dict().values())
 
     @torch.no_grad()
-    def forward(self, rows: Tensor, network: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, rows: Tensor, network: Tensor | None = None, in_order: bool = True) -> tuple[Tensor, Tensor]:
         """What is served, and what its weights are later learned from.
 
         Args:
             rows: ``[batch, features]``, or anything that flattens to it, as it arrived (not scaled).
             network: the network's log-probabilities ``[batch, classes]``; exactly where the mixture is ``with_network``.
+            in_order: whether the rows come behind the newest label that is known, and not from some time before it.
 
         Returns:
             ``(logits [batch, classes], trace [batch, members + 1, classes])``: the trace holds each member's log-probabilities,
@@ -103,15 +106,15 @@ class Mixture(nn.Module):
         rows = rows.reshape(len(rows), self.features).float()
         if not self.classes:
             return rows.new_zeros(len(rows), 0), rows.new_zeros(len(rows), self.members + 1, 0)
-        trace = torch.cat(list(self._answers(rows, network))).transpose(0, 1).clamp_(min=FLOOR)
+        trace = torch.cat(list(self._answers(rows, network, in_order))).transpose(0, 1).clamp_(min=FLOOR)
         return self.mix(trace), trace
 
-    def _answers(self, rows: Tensor, network: Tensor | None) -> Iterator[Tensor]:
+    def _answers(self, rows: Tensor, network: Tensor | None, in_order: bool) -> Iterator[Tensor]:
         encoded = self.encoding(rows)
         yield self.ridge(encoded)
         yield self.bank(encoded)
         yield self.neighbours(encoded[:, : self.features])
-        labels, newest = self.labels(len(rows))
+        labels, newest = self.labels(len(rows), in_order)
         yield labels
         if network is not None:
             yield network.unsqueeze(0)

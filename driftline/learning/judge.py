@@ -1,0 +1,280 @@
+"""Who is served: the champion, and how a candidate takes its place."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from driftline.learning import gate
+from driftline.learning.arrived import Arrived
+from driftline.learning.examples import Examples
+from driftline.learning.gate import Comparison, Decision
+from driftline.learning.latest import Latest
+from driftline.learning.memory import Holdout
+from driftline.learning.state import Former, named, part
+from driftline.learning.trainee import Elders
+from driftline.learning.trials import Canary, Probation, Trial
+from driftline.networks.build import Served
+from driftline.records import Item
+from driftline.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Weights that want to be served, as version ``version``; and the model as it is after ``learned`` labels."""
+
+    spec: ModelSpec
+    classes: list[int | str]
+    module: Served
+    learned: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision, and what it means for the learner.
+
+    ``stay``: it goes on as it is. ``crown``: its weights are champion and anchor now. ``begin_again``: it goes on from the
+    champion, and its weights are then champion and anchor.
+    """
+
+    decision: Decision
+    move: Literal["stay", "crown", "begin_again"] = "stay"
+
+
+class Judge:
+    """Decides who is served, by what is held out, by the newest labels, and by how answers turned out.
+
+    ``champion`` is the last that has passed a comparison, ``anchor`` an older one, against which small losses add up; they
+    came after ``judged_at`` and ``anchored_at`` labels. What is served may be ahead of the champion by the few labels between
+    two comparisons (``is_ahead``); it is the learner's own weights of ``served_at`` labels. ``latest`` are labels that wait for
+    the next comparison.
+    """
+
+    def __init__(self, spec: ModelSpec, module: Served, seed: int) -> None:
+        self.recipe = spec.recipe.gate
+        self.inputs = list(spec.tensors)
+        self.key = seed.to_bytes(16, "big", signed=True)
+        self.holdout = Holdout(self.recipe.holdout_size, Examples.empty(spec))
+        self.champion = self.anchor = copy.deepcopy(module)
+        self.judged_at = self.anchored_at = self.served_at = 0
+        self.is_ahead = False
+        self.latest = Latest(Examples.empty(spec))
+        self.trial: Trial | None = None
+        self.canary: Canary | None = None
+        self.probation: Probation | None = None
+
+    @property
+    def elders(self) -> Elders:
+        """Whom a trainee is held to: the champion, and as its teacher the anchor, once that has learned something."""
+        return Elders(self.champion, self.anchor if self.anchored_at >= gate.FIRST_LABELS else None)
+
+    def hold_out(self, arrived: Arrived) -> Arrived:
+        """Keeps a share of the labels from training, and gives the others."""
+        held = [self.is_held_out(item) for item in arrived.items]
+        self.holdout.add(arrived.where(held).examples)
+        return arrived.where([not is_held for is_held in held])
+
+    def is_held_out(self, item: Item) -> bool:
+        """Decided by a keyed hash of the inputs, so that duplicates fall on one side."""
+        if item.route != "live" or not self.holdout.size:
+            return False
+        digest = hashlib.blake2b(b"".join(item.inputs[name] for name in self.inputs), digest_size=8, key=self.key)
+        return int.from_bytes(digest.digest(), "big") < self.recipe.holdout * 2**64
+
+    def observe(self, errors: Sequence[tuple[Item, float]]) -> None:
+        """Takes in how wrong served answers were: those of a canary, and of a version that has just taken over."""
+        if self.canary is not None:
+            for item, error in errors:
+                self.canary.observe(item, error)
+        if self.probation is not None:
+            live = [(item, error) for item, error in errors if item.route == "live"]
+            self.probation.observe([item for item, _ in live], [error for _, error in live])
+
+    def watch(self, live: Arrived, errors: Sequence[float], candidate: Candidate) -> None:
+        """Takes in how wrong a candidate is on live labels before it learns them.
+
+        Args:
+            errors: those of the answers that were served to them, where all bring one.
+        """
+        was_served = candidate.learned == self.served_at and len(errors) == len(live)
+        if was_served and all(item.answer and item.answer.version == candidate.version - 1 for item in live.items):
+            found = torch.tensor(errors, dtype=torch.float32)
+        else:
+            found = gate.errors(candidate.module, live.examples)
+        self.latest.add(live.examples, found)
+
+    def compare_latest(self, learned: int, arriving: int) -> Comparison | None:
+        """Candidate and champion on the labels since the last comparison, where one is due.
+
+        Few labels cannot tell a loss from chance: steps of a few are compared together, unless the last one failed.
+        """
+        is_due = learned + arriving - self.judged_at >= gate.COMPARED_LABELS
+        if not (is_due or not arriving or self.trial is not None or learned < gate.FIRST_LABELS):
+            return None
+        return self.latest.compare(self.champion)
+
+    def decide(self, candidate: Candidate, latest: Comparison | None) -> Verdict | None:
+        """The gate over what the stream has taught; None where it waits for somebody or something else to decide.
+
+        Args:
+            latest: the comparison on the newest labels, where one is due.
+        """
+        if self.recipe.mode == "manual":
+            return None
+        if self.recipe.mode == "canary" and candidate.learned >= gate.FIRST_LABELS:
+            return self._decide_canary(candidate)
+        if latest is not None:
+            return self._judge(candidate, latest)
+        if not gate.is_finite(candidate.module):
+            return Verdict(self._refuse(Decision(False, "its weights are not finite"), candidate.learned))
+        self.is_ahead, self.served_at = True, candidate.learned
+        return Verdict(Decision(True, f"{candidate.learned - self.judged_at} labels since the last comparison"))
+
+    def _judge(self, candidate: Candidate, latest: Comparison) -> Verdict:
+        """Compares; a candidate that passes is the next champion."""
+        learned = candidate.learned
+        decision = self.compare(candidate.module, learned, latest)
+        if not decision.promoted:
+            self.trial = self.trial or Trial(learned)
+            self.trial.observe(latest)
+            return self._end_trial(candidate) or Verdict(self._refuse(decision, learned))
+        self.champion = copy.deepcopy(candidate.module)
+        self.judged_at = self.served_at = learned
+        self.is_ahead, self.trial = False, None
+        if learned - self.anchored_at >= gate.ANCHOR_LABELS or learned < gate.FIRST_LABELS:
+            self.anchor, self.anchored_at = self.champion, learned
+        return Verdict(decision)
+
+    def compare(self, module: Served, learned: int, latest: Comparison | None = None) -> Decision:
+        """What the gate says of weights, the stream's or a retrain job's; nothing is changed by it."""
+        if not gate.is_finite(module):
+            return Decision(False, "its weights are not finite")
+        if self.recipe.mode == "off":
+            return Decision(True, "the gate is off")
+        if learned < gate.FIRST_LABELS:
+            return Decision(True, f"the first {gate.FIRST_LABELS} labels")
+        comparisons = [latest] if latest is not None else []
+        held = self.holdout.current()
+        if len(held) >= gate.FEWEST_HELD_OUT:
+            errors, champion = (gate.errors(each, held, in_order=False) for each in (module, self.champion))
+            comparisons.append(Comparison("held-out labels", errors, champion))
+            if learned - self.anchored_at >= gate.ANCHOR_LABELS:
+                anchor = gate.errors(self.anchor, held, in_order=False)
+                comparisons.append(Comparison("held-out labels of the anchor", errors, anchor))
+        return gate.decide(comparisons)
+
+    def held_out_error(self, module: Served) -> float:
+        """The mean error on what is held out; :class:`ValueError` where that is too little to judge by."""
+        held = self.holdout.current()
+        if len(held) < gate.FEWEST_HELD_OUT:
+            raise ValueError(f"{len(held)} held-out labels are too few to judge by; {gate.FEWEST_HELD_OUT} are needed")
+        return float(gate.errors(module, held, in_order=False).double().mean())
+
+    def _end_trial(self, candidate: Candidate) -> Verdict | None:
+        """Crowns what was refused where the newest labels speak for it, and lets it begin again where they never do."""
+        trial = self.trial
+        if trial is None or not gate.is_finite(candidate.module):
+            return None
+        if not (trial.is_won or trial.is_lost(candidate.learned)):
+            return None
+        self.holdout.alarm()
+        return Verdict(trial.decide(candidate.learned), "crown" if trial.is_won else "begin_again")
+
+    def _refuse(self, decision: Decision, learned: int) -> Decision:
+        """Keeps the champion; where what is served has gone ahead of it, it is taken back."""
+        self.judged_at, self.trial = learned, self.trial or Trial(learned)
+        was_ahead, self.is_ahead = self.is_ahead, False
+        return dataclasses.replace(decision, restored=was_ahead)
+
+    def _decide_canary(self, candidate: Candidate) -> Verdict | None:
+        """Begins a canary where there is none, and ends one that has been labelled often enough."""
+        if self.canary is None:
+            if candidate.learned == self.judged_at or not gate.is_finite(candidate.module):
+                return None
+            needed = self.recipe.labels
+            self.canary = Canary(candidate.version, copy.deepcopy(candidate.module), needed)
+            self.judged_at = candidate.learned
+            return Verdict(Decision(False, f"canary: judged at {needed} labels of its answers", canary="begun"))
+        if not self.canary.is_due:
+            return None
+        decision, canary, self.canary = self.canary.decide(), self.canary, None
+        if decision.promoted:
+            self.put_on_probation(canary.version, candidate.spec, candidate.classes)
+            self.champion, self.is_ahead = canary.module, False
+        return Verdict(dataclasses.replace(decision, canary="ended"))
+
+    def put_on_probation(self, version: int, spec: ModelSpec, classes: Sequence[int | str]) -> None:
+        """Lets the champion, of a model of these ``classes``, look over the shoulder of the version that takes its place."""
+        self.probation = Probation(version, spec, list(classes[: self.champion.width]), self.champion)
+
+    def end_probation(self) -> Probation | None:
+        """Ends a probation that is over; gives the one whose version has harmed, and is to be rolled back."""
+        probation = self.probation
+        if probation is None or not (probation.has_harmed or probation.is_over):
+            return None
+        self.probation = None
+        return probation if probation.has_harmed else None
+
+    def crown(self, module: Served, learned: int) -> None:
+        """Makes weights champion and anchor, whatever was before."""
+        self.champion = self.anchor = copy.deepcopy(module)
+        self.judged_at = self.anchored_at = self.served_at = learned
+        self.is_ahead, self.trial = False, None
+
+    def dismiss(self) -> None:
+        """Ends canary and probation undecided: the champion did not come of them."""
+        self.canary = self.probation = None
+
+    def follow(self, spec: ModelSpec) -> None:
+        """Goes on by another recipe."""
+        before, self.recipe = self.recipe, spec.recipe.gate
+        if self.recipe.holdout_size != before.holdout_size:
+            held, self.holdout = self.holdout.current(), Holdout(self.recipe.holdout_size, Examples.empty(spec))
+            self.holdout.add(held)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            **named("champion", self.champion.state_dict()),
+            **named("anchor", self.anchor.state_dict()),
+            **named("holdout", self.holdout.tensors()),
+            **named("latest", self.latest.tensors()),
+            **(named("canary", self.canary.tensors()) if self.canary else {}),
+            **(named("probation", self.probation.tensors()) if self.probation else {}),
+        }
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "champion_width": self.champion.width,
+            "anchor_width": self.anchor.width,
+            "judged_at": self.judged_at,
+            "anchored_at": self.anchored_at,
+            "served_at": self.served_at,
+            "is_ahead": self.is_ahead,
+            "holdout": self.holdout.data(),
+            "trial": self.trial.data() if self.trial else None,
+            "canary": self.canary.data() if self.canary else None,
+            "probation": self.probation.data() if self.probation else None,
+        }
+
+    def load(
+        self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Former, factories: Sequence[str]
+    ) -> None:
+        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
+        self.champion = former(part(tensors, "champion"), data["champion_width"])
+        self.anchor = former(part(tensors, "anchor"), data["anchor_width"])
+        for name in ("judged_at", "anchored_at", "served_at", "is_ahead"):
+            setattr(self, name, data[name])
+        self.holdout.load(part(tensors, "holdout"), data["holdout"])
+        self.latest.load(part(tensors, "latest"))
+        self.trial = Trial(**data["trial"]) if data["trial"] else None
+        self.canary = Canary.from_state(part(tensors, "canary"), data["canary"], former) if data["canary"] else None
+        if data["probation"]:
+            self.probation = Probation.from_state(part(tensors, "probation"), data["probation"], factories)

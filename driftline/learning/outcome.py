@@ -1,0 +1,23 @@
+"""What a step of a learner has done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from driftline.learning.gate import Decision
+from driftline.learning.monitor import Alarm
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step has done; records are named by log number.
+
+    ``forked`` names the retrain job that an alarm has begun.
+    """
+
+    scored: int = 0
+    alarms: list[Alarm] = field(default_factory=list)
+    rejected: dict[int, str] = field(default_factory=dict)
+    quarantined: dict[int, str] = field(default_factory=dict)
+    decision: Decision | None = None
+    forked: str | None = None
