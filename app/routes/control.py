@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.openapi import example
 from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
-from driftline.learning.recipes import check_recipe, check_retrain, named_versions, preview
+from driftline.learning.lineup import check_retrain
+from driftline.learning.preview import preview
+from driftline.learning.recipes import check_recipe, named_versions
 from driftline.publisher import Publisher
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
@@ -36,17 +39,28 @@ class _Strict(BaseModel):
 
 
 class Retrain(_Strict):
-    """A retrain job: another recipe, edits of the network, and how often to go through the kept examples."""
+    """A retrain job: another recipe, edits of the network, a race, and how often to go through the kept examples."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"recipe": {"optimizer": {"name": "sgd", "learning_rate": 0.05}}, "epochs": 3}]
+            "examples": [
+                {"recipe": {"optimizer": {"name": "sgd", "learning_rate": 0.05}}, "epochs": 3},
+                {"race": [{}, {"loss": "focal"}, {"optimizer": {"name": "sgd", "learning_rate": 0.05}}]},
+            ]
         },
     )
 
     recipe: dict[str, Any] = Field({}, description="merged over the model's recipe")
     edits: list[dict[str, Any]] = Field([], max_length=100)
+    race: list[Any] = Field(
+        [],
+        min_length=2,
+        max_length=16,
+        description="recipes to compare, each merged over `recipe`: the best one is gone on with. "
+        'Plain changes, or `{"recipe": {…}, "edits": […]}`',
+        json_schema_extra={"items": {"type": "object"}},
+    )
     epochs: int = Field(3, ge=1, le=1000)
     reason: str = Field("", max_length=1000)
     dry_run: bool = Field(False, description="say what it would give and cost, and begin nothing")
@@ -69,12 +83,14 @@ class Rollback(_Strict):
 async def retrain(model: str, body: Retrain, services: Has, response: Response) -> dict[str, Any]:
     """Trains a copy of the learner on the kept examples, beside the stream; promoted only if the gate lets it pass.
 
+    With ``race`` several recipes are trained on the same examples, the better ones for longer; the best goes on.
     With ``dry_run`` it answers 200 with the structure, size and cost before and after, and begins nothing.
     """
     snapshot = (await services.follower.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
-    check_retrain(current, snapshot.classes, body.recipe, body.edits, services.settings.factories)
-    await _check_versions(services, snapshot.uid, body.recipe)
+    factories = services.settings.factories
+    lineup = check_retrain(current, snapshot.classes, body.recipe, body.edits, factories, body.race)
+    await _check_versions(services, snapshot.uid, lineup.versions)
     if body.dry_run:
         response.status_code = 200
         return await _previewed(services, snapshot.uid, current, body)
@@ -91,7 +107,8 @@ async def _previewed(services: Services, uid: str, current: ModelSpec, body: Ret
     def look() -> dict[str, Any]:
         live = publisher.restored(head.manifest, factories)
         before = dataclasses.replace(live, spec=live.spec.changed(recipe=current.recipe))
-        return preview(before, body.recipe, body.edits, body.epochs, min(head.learned, examples))
+        kept = min(head.learned, examples)
+        return preview(before, body.recipe, body.edits, body.epochs, kept, factories, body.race)
 
     return await asyncio.to_thread(look)
 
@@ -159,13 +176,13 @@ async def change_recipe(
     snapshot = (await services.follower.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
     check_recipe(current, snapshot.classes, body, services.settings.factories)
-    await _check_versions(services, snapshot.uid, body)
+    await _check_versions(services, snapshot.uid, named_versions(body))
     return await _tell(services, snapshot.uid, "recipe", {"recipe": body})
 
 
-async def _check_versions(services: Services, uid: str, recipe: dict[str, Any]) -> None:
-    """:class:`NotFound` where a recipe names a version that is not kept."""
-    for version in named_versions(recipe):
+async def _check_versions(services: Services, uid: str, versions: Sequence[int]) -> None:
+    """:class:`NotFound` where one of the ``versions`` that recipes name is not kept."""
+    for version in versions:
         await services.history(uid).version(version)
 
 

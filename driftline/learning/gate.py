@@ -88,12 +88,16 @@ def errors(module: Served, examples: Examples) -> Tensor:
     """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite."""
     if not len(examples):
         return torch.zeros(0)
-    outputs = evaluating(module).predict(examples.inputs)
-    if module.is_regression:
-        return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=LARGEST_ERROR)
+    return errors_of(evaluating(module).predict(examples.inputs), examples.targets, module.is_regression)
+
+
+def errors_of(outputs: Tensor, targets: Tensor, is_regression: bool) -> Tensor:
+    """What :func:`errors` gives, of answers: probabilities ``[rows, classes]``, or values ``[rows, 1]``."""
+    if is_regression:
+        return torch.nan_to_num((outputs[:, 0] - targets).abs(), nan=LARGEST_ERROR)
     if not outputs.shape[1]:
-        return torch.ones(len(examples))
-    return ((outputs.argmax(1) != examples.targets) | outputs.isnan().any(1)).float()
+        return torch.ones(len(targets))
+    return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()
 
 
 def is_finite(module: Served) -> bool:

@@ -20,12 +20,13 @@ from driftline.learning.evidence import change_point, moved_classes
 from driftline.learning.examples import Examples
 from driftline.learning.forgetting import Forgetting
 from driftline.learning.gate import Comparison, Decision
+from driftline.learning.lineup import Lineup
 from driftline.learning.lookout import Lookout
 from driftline.learning.losses.custom import LossFailed
 from driftline.learning.memory import Holdout, Memory
 from driftline.learning.metrics import Prequential
 from driftline.learning.recent import Recent
-from driftline.learning.recipes import changed_recipe, check_classes_stay, check_fit, check_versions, without_search
+from driftline.learning.recipes import changed_recipe, check_fit, check_versions
 from driftline.learning.retraining import Retraining, Teacher
 from driftline.learning.state import named, part
 from driftline.learning.traces import traces_of
@@ -33,7 +34,7 @@ from driftline.learning.trainee import Elders, Trainee
 from driftline.learning.trials import Canary, Probation, Trial
 from driftline.networks import bundle
 from driftline.networks.build import Served, build, check_loss
-from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
+from driftline.networks.edits import Edited, Sources
 from driftline.networks.edits.add_classes import AddClasses
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, Recipe, parse
@@ -287,8 +288,7 @@ class Learner:
         examples = self.recent.since(since) if answer == "retrain" and job and self.retraining is None else None
         if not examples:
             return None
-        whole = Edited(self.spec, self.classes, copy.deepcopy(self.module))
-        self.retraining = self._forked(job or "", whole, examples, ALARM_EPOCHS)
+        self.retraining = self._forked(job or "", Lineup.of(self.spec, {}, [], []), examples, ALARM_EPOCHS)
         return job
 
     def _new_lookout(self) -> Lookout | None:
@@ -517,7 +517,8 @@ class Learner:
         ``versions`` are the weights of those that the changes name.
         """
         before = self.spec.recipe
-        trainees = [self.trainee, self.retraining.trainee] if self.retraining else [self.trainee]
+        racers = self.retraining.race.racers if self.retraining else []
+        trainees = [self.trainee, *(racer.trainee for racer in racers)]
         specs = [self._changed(trainee.spec, changes, versions) for trainee in trainees]
         for trainee, spec in zip(trainees, specs, strict=True):
             check_fit(spec, trainee.module)
@@ -525,6 +526,8 @@ class Learner:
         for trainee, spec in zip(trainees, specs, strict=True):
             trainee.follow(spec, self.memory)
             trainee.upkeep.remember(versions)
+        for racer in racers:
+            racer.trainee.leave_experts()
         self._follow(before)
         if strategy != self.spec.strategy:
             self._crown()
@@ -559,40 +562,36 @@ class Learner:
         epochs: int,
         examples: Sequence[Item],
         versions: Versions = NO_VERSIONS,
+        race: Sequence[Any] = (),
     ) -> None:
         """Forks a job that trains on the memory and on ``examples``, without what is held out.
 
-        ``versions`` are the weights of those that the recipe names.
+        ``versions`` are the weights of those that the recipes name; ``race`` are the entries that are compared, if any are.
 
         Raises:
-            InvalidInput: the recipe or an edit does not fit.
+            InvalidInput: the recipe, an edit or an entry does not fit.
         """
-        recipe, is_searching = without_search(recipe)
-        spec = self._changed(self.spec, recipe, versions)
-        sources = Sources(inputs=self.memory.examples.inputs)
-        edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)), sources)
-        check_classes_stay(self.classes, edited)
+        lineup = Lineup.of(self.spec, recipe, edits, race)
+        lineup.check_versions(versions)
         refused = self._refused(examples, range(len(examples)))
         usable = [item for n, item in enumerate(examples) if n not in refused and not self._is_held_out(item)]
         index_of = self._index_of
         known = [
             item for item in usable if self.spec.task == "regression" or (type(item.label), item.label) in index_of
         ]
-        both = self.memory.examples.joined(self._examples(known))
-        forked = self._forked(job, edited, both, epochs)
-        forked.trainee.upkeep.remember(versions)
-        if is_searching:
-            forked.find_rate()
+        forked = self._forked(job, lineup, self.memory.examples.joined(self._examples(known)), epochs)
+        for racer in forked.race.racers:
+            racer.trainee.upkeep.remember(versions)
         self.retraining = forked
 
-    def _forked(self, job: str, edited: Edited, examples: Examples, epochs: int) -> Retraining:
+    def _forked(self, job: str, lineup: Lineup, examples: Examples, epochs: int) -> Retraining:
+        bare = copy.deepcopy(self.module)
+        # What is served beside the network is the stream's, and can be large: no racer carries it along.
+        bare.experts = None
+        sources = Sources(inputs=self.memory.examples.inputs)
+        models = list(lineup.models(self.classes, bare, sources, self.factories))
         seed, teacher = self.seed + self.learned + 1, Teacher(self.spec, self.champion_classes, self.champion)
-        if edited.spec.strategy != self.spec.strategy:
-            # What another strategy serves beside the network comes at the end; the job's state has its shape from here on.
-            edited.module.experts = edited.spec.strategy.experts(edited.spec, len(edited.classes))
-        forked = Retraining(job, edited.spec, edited.classes, edited.module, examples, epochs, seed, teacher)
-        forked.trainee.upkeep.inherit(self.trainee.upkeep)
-        return forked
+        return Retraining.fork(job, lineup, models, examples, epochs, seed, teacher, self.trainee)
 
     def finish(self, version: int, is_promoted: bool = False) -> Outcome:
         """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
@@ -607,17 +606,7 @@ class Learner:
         job = self.retraining
         if job is None:
             raise InvalidInput("no retrain job is running", code="no_job")
-        for arrived, added in zip(self.classes, job.classes, strict=False):
-            if (type(arrived), arrived) != (type(added), added):
-                message = f"the job added the class {added!r}, and meanwhile {arrived!r} has arrived; retrain again"
-                raise InvalidInput(message, code="classes_clash", field="edits", value=added)
-        new = self.classes[len(job.classes) :]
-        if new:
-            edited = AddClasses(classes=new).apply(job.trainee.spec, job.classes, job.trainee.module)
-            job.trainee.replace(edited.spec, edited.module, edited.kept)
-            job.classes = edited.classes
-        job.catch_up()
-        job.trainee.renew_strategy(self.trainee.method, self.memory)
+        job.rejoin(self.trainee, self.classes, self.memory)
         decision = Decision(True, "promoted") if is_promoted else self._decide(None, job.trainee.candidate())
         if decision.promoted:
             self._put_on_probation(version)

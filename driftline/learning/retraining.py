@@ -1,22 +1,23 @@
-"""A retrain: a trainee of its own, over examples and a teacher that it was given at its fork."""
+"""A retrain: trainees of its own, over examples and a teacher that it was given at its fork."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
-from driftline.learning.rate_search import RateSearch
-from driftline.learning.recipes import examples_an_update
-from driftline.learning.search_budget import FEWEST_EXAMPLES
+from driftline.learning.lineup import Lineup
+from driftline.learning.memory import Memory
+from driftline.learning.race import Race
+from driftline.learning.racer import Racer
 from driftline.learning.state import named, part
 from driftline.learning.trainee import Elders, Trainee
 from driftline.networks.build import Served, build
+from driftline.networks.edits import Edited
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
@@ -32,72 +33,81 @@ class Teacher:
 
 
 class Retraining:
-    """Goes ``epochs`` times through its examples, an update at a time; ``arrived`` is what the stream has learned meanwhile.
+    """A race over the examples of a job, most often of a single racer; ``arrived`` is what the stream has learned meanwhile.
 
-    ``search`` is the race between learning rates that comes first, where one was asked for. ``is_waiting``: it is done, and it
-    has been said that it waits for a promotion.
+    ``is_waiting``: it is done, and it has been said that it waits for a promotion.
     """
 
-    def __init__(
-        self,
+    def __init__(self, job: str, race: Race, teacher: Teacher | None = None) -> None:
+        self.job = job
+        self.race = race
+        self.arrived = race.examples.take(slice(0, 0))
+        self.is_waiting = False
+        self.teacher = teacher
+        if teacher is not None:
+            for racer in race.racers:
+                racer.trainee.elders = Elders(teacher.module, teacher.module)
+
+    @classmethod
+    def fork(
+        cls,
         job: str,
-        spec: ModelSpec,
-        classes: Sequence[int | str],
-        module: Served,
+        lineup: Lineup,
+        models: Sequence[Edited],
         examples: Examples,
         epochs: int,
         seed: int,
-        teacher: Teacher | None = None,
-    ) -> None:
-        self.job = job
-        self.classes = list(classes)
-        self.trainee = Trainee(spec, module, seed)
-        self.trainee.count(examples)
-        self.examples = examples
-        self.arrived = examples.take(slice(0, 0))
-        self.total = epochs * math.ceil(len(examples) / self.batch_size)
-        self.done = 0
-        self.is_waiting = False
-        self.seed = seed
-        self.search: RateSearch | None = None
-        self.teacher = teacher
-        if teacher is not None:
-            self.trainee.elders = Elders(teacher.module, teacher.module)
+        teacher: Teacher,
+        stream: Trainee,
+    ) -> Retraining:
+        """A job over what a lineup makes of the stream's model, with what its rules need of the stream.
 
-    def find_rate(self) -> None:
-        """Lets a race between learning rates come first; with too few examples to judge it the recipe's own rate stays."""
-        if len(self.examples) >= FEWEST_EXAMPLES:
-            self.search = RateSearch.begin(self.trainee, self.examples, self.batch_size, self.seed)
-            self.total += self.search.total
+        Raises:
+            InvalidInput: there are too few examples to judge a race by.
+        """
+        budget = lineup.budget([model.spec for model in models], len(examples), epochs)
+        pairs = zip(budget.courses, models, strict=True)
+        racers = [Racer(number, course, model, seed) for number, (course, model) in enumerate(pairs)]
+        for racer in racers:
+            racer.trainee.count(examples)
+            racer.trainee.upkeep.inherit(stream.upkeep)
+        entries = [entry.as_json() for entry in lineup.entries]
+        return cls(job, Race(entries, racers, budget.keeps, examples, seed), teacher)
 
     @property
-    def batch_size(self) -> int:
-        """Examples an update."""
-        return examples_an_update(self.trainee.spec)
+    def examples(self) -> Examples:
+        """Those that the job was given."""
+        return self.race.examples
+
+    @property
+    def trainee(self) -> Trainee:
+        """That of the winner; while there is none yet, of the first racer that runs."""
+        return self.race.leader.trainee
+
+    @property
+    def classes(self) -> list[int | str]:
+        """The classes that :attr:`trainee` answers."""
+        return self.race.leader.classes
 
     @property
     def is_done(self) -> bool:
-        return self.done >= self.total
+        return self.race.is_done
 
     @property
     def progress(self) -> float:
-        """The share of the updates that are made, 0 to 1."""
-        return min(1.0, self.done / self.total) if self.total else 1.0
+        """The share of the updates that are made, 0 to 1. Where a race costs less than it can, it leaps."""
+        done, left = self.race.done, self.race.left
+        return done / (done + left) if left else 1.0
 
     def advance(self, updates: int) -> None:
-        """Makes some of the updates that are left."""
-        with self.trainee.drawing():
-            for _ in range(min(updates, self.total - self.done)):
-                if self.search is not None and not self.search.is_done:
-                    self.search.advance()
-                else:
-                    rows = torch.randint(len(self.examples), (self.batch_size,), generator=self.trainee.generator)
-                    self._learn(self.examples.take(rows))
-                self.done += 1
+        """Makes some of the updates that are left.
 
-    def _learn(self, examples: Examples) -> None:
-        self.trainee.labels += len(examples)
-        self.trainee.descend(examples)
+        Raises:
+            TrainingFailed: no racer is left.
+        """
+        for _ in range(updates):
+            if not self.is_done:
+                self.race.advance()
 
     def observe(self, examples: Examples) -> None:
         """Notes what the stream learns meanwhile; the newest are kept."""
@@ -108,23 +118,37 @@ class Retraining:
         both = _last(self.examples, count).joined(_last(self.arrived, count))
         return _last(both, count)
 
-    def catch_up(self) -> None:
-        """Makes the updates that are left, and goes once through what has arrived."""
-        self.advance(self.total - self.done)
-        self.trainee.count(self.arrived)
-        with self.trainee.drawing():
-            for start in range(0, len(self.arrived), self.batch_size):
-                self._learn(self.arrived.take(slice(start, start + self.batch_size)))
+    def rejoin(self, stream: Trainee, classes: Sequence[int | str], memory: Memory) -> None:
+        """Makes the updates that are left, catches up with the stream, and takes over what is kept beside the network.
+
+        Args:
+            classes: those that the stream answers now.
+
+        Raises:
+            InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
+            TrainingFailed: no racer is left.
+        """
+        while not self.is_done:
+            self.race.advance()
+        self._add_arrived(classes)
+        self.race.leader.go_through(self.arrived)
+        self.trainee.renew_strategy(stream.method, memory)
+
+    def _add_arrived(self, classes: Sequence[int | str]) -> None:
+        for arrived, added in zip(classes, self.classes, strict=False):
+            if (type(arrived), arrived) != (type(added), added):
+                message = f"the job added the class {added!r}, and meanwhile {arrived!r} has arrived; retrain again"
+                raise InvalidInput(message, code="classes_clash", field="edits", value=added)
+        self.race.leader.add_classes(classes[len(self.classes) :])
 
     def report(self) -> dict[str, Any]:
-        """What is to be told of the job beside the gate's decision: ``rates``, the table of a race between learning rates."""
-        return {"rates": self.search.table()} if self.search is not None else {}
+        """What is to be told of the job beside the gate's decision: the table of its ``race``, if it was one."""
+        return {"race": self.race.table()} if len(self.race.entries) > 1 else {}
 
     def tensors(self) -> dict[str, Tensor]:
         return {
             **(named("teacher", self.teacher.module.state_dict()) if self.teacher else {}),
-            **(named("search", self.search.tensors()) if self.search else {}),
-            **named("trainee", self.trainee.tensors()),
+            **named("race", self.race.tensors()),
             **named("examples", self.examples.tensors()),
             **named("arrived", self.arrived.tensors()),
         }
@@ -133,29 +157,18 @@ class Retraining:
         teacher = self.teacher
         return {
             "job": self.job,
-            "spec": self.trainee.spec.model_dump(mode="json"),
-            "classes": self.classes,
-            "total": self.total,
-            "done": self.done,
-            "seed": self.seed,
-            "search": self.search.data() if self.search else None,
+            "race": self.race.data(),
             "teacher": {"spec": teacher.spec.model_dump(mode="json"), "classes": teacher.classes} if teacher else None,
         }
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Retraining:
         """The job that :meth:`tensors` and :meth:`data` gave."""
-        spec = parse(ModelSpec, data["spec"])
-        module = build(spec, data["classes"], factories=factories, seed=0)
         examples = Examples.from_tensors(part(tensors, "examples"))
+        race = Race.from_state(part(tensors, "race"), data["race"], examples, factories)
         teacher = _teacher(part(tensors, "teacher"), data["teacher"], factories) if data["teacher"] else None
-        found = cls(data["job"], spec, data["classes"], module, examples, 0, data["seed"], teacher)
-        if (search := data["search"]) is not None:
-            found.search = RateSearch(found.trainee, examples, found.batch_size, search["seed"], search["rate"])
-            found.search.load(part(tensors, "search"), search["done"])
-        found.trainee.load(part(tensors, "trainee"))
+        found = cls(data["job"], race, teacher)
         found.arrived = Examples.from_tensors(part(tensors, "arrived"))
-        found.total, found.done = data["total"], data["done"]
         return found
 
 

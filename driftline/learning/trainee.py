@@ -210,6 +210,11 @@ class Trainee:
         self.method = self.spec.strategy.start(self)
         self.method.take_over(before, memory)
 
+    def leave_experts(self) -> None:
+        """Goes on without what the strategy serves beside the network; :meth:`renew_strategy` brings it back."""
+        self.module.experts = None
+        self.method = self.spec.strategy.start(self)
+
     def restart(self, spec: ModelSpec, module: Served) -> None:
         """Goes on from other weights, knowing nothing else of them."""
         self.spec, self.module = spec, module

@@ -10,9 +10,10 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
+from driftline.learning.lineup import check_retrain
 from driftline.learning.losses import LOSSES
 from driftline.learning.losses.custom import LossFailed
-from driftline.learning.recipes import check_recipe, check_retrain
+from driftline.learning.recipes import check_recipe
 from driftline.records import Plan
 from tests.learning.conftest import accuracy, assert_same, item, learner, play, spec, through_files, values, world
 

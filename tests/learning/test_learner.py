@@ -13,7 +13,7 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
-from driftline.learning.recipes import check_retrain
+from driftline.learning.lineup import check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.records import Answer, Item, Plan

@@ -9,7 +9,6 @@ from pydantic import Field
 from driftline.learning.strategies import Method, Strategy
 
 if TYPE_CHECKING:
-
     from driftline.learning.examples import Examples
     from driftline.learning.memory import Memory
     from driftline.learning.trainee import Trainee
