@@ -89,7 +89,8 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
     snapshot = (await services.follower.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
     factories = services.settings.factories
-    lineup = check_retrain(current, snapshot.classes, body.recipe, body.edits, factories, body.race)
+    given = (body.recipe, body.edits, factories, body.race)
+    lineup = await asyncio.to_thread(check_retrain, current, snapshot.classes, *given)
     await _check_versions(services, snapshot.uid, lineup.versions)
     if body.dry_run:
         response.status_code = 200

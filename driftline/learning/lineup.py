@@ -46,8 +46,9 @@ class Entry(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _may_be_changes_alone(cls, value: Any) -> Any:
-        is_whole = not isinstance(value, dict) or value.keys() & cls.model_fields.keys()
-        return value if is_whole else {"recipe": value}
+        if not isinstance(value, dict):
+            raise ValueError(f'an entry is an object such as {{"batch_size": 8}}, not {value!r:.100}')
+        return value if value.keys() & cls.model_fields.keys() else {"recipe": value}
 
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True)
