@@ -102,14 +102,14 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
 
 async def _previewed(services: Services, uid: str, current: ModelSpec, body: Retrain) -> dict[str, Any]:
     head = await services.history(uid).head()
-    examples = current.recipe.memory.size + services.settings.log_keep
+    # A label may be in memory and in the log that is kept: a job goes through it twice.
+    examples = min(head.learned, current.recipe.memory.size) + min(head.learned, services.settings.log_keep)
     publisher, factories = Publisher(services.artifacts, uid), services.settings.factories
 
     def look() -> dict[str, Any]:
         live = publisher.restored(head.manifest, factories)
         before = dataclasses.replace(live, spec=live.spec.changed(recipe=current.recipe))
-        kept = min(head.learned, examples)
-        return preview(before, body.recipe, body.edits, body.epochs, kept, factories, body.race)
+        return preview(before, body.recipe, body.edits, body.epochs, examples, factories, body.race)
 
     return await asyncio.to_thread(look)
 

@@ -108,18 +108,19 @@ class Lineup:
             yield edited
 
     def budget(self, specs: Sequence[ModelSpec], examples: int, epochs: int) -> Budget:
-        """How far each entry goes, with what the recipe of its spec takes an update.
-
-        Raises:
-            InvalidInput: there are too few examples to judge a race by.
-        """
-        if len(self.entries) > 1 and examples < FEWEST_EXAMPLES:
-            field = FIND_FIELD if self.is_search else "race"
-            message = f"{field}: there are {examples} examples, and a race needs {FEWEST_EXAMPLES} to train on and be judged by"
-            raise InvalidInput(message, field=field, value=examples)
+        """How far each entry goes, with what the recipe of its spec takes an update."""
         batches = [examples_an_update(spec) for spec in specs]
         totals = [epochs * math.ceil(examples / batch) for batch in batches]
         return searching(len(specs), totals[0], examples, batches[0]) if self.is_search else halving(totals)
+
+    def check_examples(self, distinct: int) -> None:
+        """:class:`InvalidInput` where so many examples with different inputs are too few to judge a race by."""
+        if len(self.entries) > 1 and distinct < FEWEST_EXAMPLES:
+            field = FIND_FIELD if self.is_search else "race"
+            message = (
+                f"{field}: it takes {FEWEST_EXAMPLES} different examples to train on and be judged by, not {distinct}"
+            )
+            raise InvalidInput(message, field=field, value=distinct)
 
     @property
     def versions(self) -> list[int]:

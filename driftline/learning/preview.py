@@ -46,6 +46,7 @@ def preview(
         specs.append(edited.spec)
         size = cost(edited.spec, edited.classes, edited.module)
         costs.append({**size, "keeps_function": edited.keeps_function})
+    lineup.check_examples(examples)
     budget = lineup.budget(specs, examples, epochs)
     flops = [3 * size["flops"] * examples_an_update(spec) for size, spec in zip(costs, specs, strict=True)]
     training = {"examples": examples, "updates": budget.most([1] * len(specs)), "flops": budget.most(flops)}

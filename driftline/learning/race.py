@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.learning.race_budget import held_rows, most
+from driftline.learning.race_budget import most
 from driftline.learning.race_scores import rank
+from driftline.learning.race_split import Split, split
 from driftline.learning.racer import Racer, TrainingFailed
 from driftline.learning.state import named, part
 from driftline.networks.functions import reason_of
@@ -32,8 +34,8 @@ class Standing:
 class Race:
     """Successive halving (Jamieson & Talwalkar 2016): behind each rung the better racers go on, until one is left.
 
-    A fifth of the shuffled examples is held, and no racer trains on it in the race; the one that is left goes on over all of
-    them. Each racer draws from the same chance as all others. One whose code raises is out. ``keeps`` says how many racers
+    A fifth of the examples is held, and no racer trains on it in the race; the one that is left goes on over all of them. Each
+    racer draws from the same chance as all others. One whose code raises is out. ``keeps`` says how many racers
     each rung keeps, ``entries`` what each has of its own, and ``out`` how those stand that run no more.
     """
 
@@ -50,9 +52,11 @@ class Race:
         self.seed = seed
         self.out: list[Standing] = []
         self.every = torch.arange(len(examples))
-        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
-        held = held_rows(len(examples))
-        self.held, self.trained = order[:held], order[held:]
+
+    @cached_property
+    def split(self) -> Split:
+        """What judges the race, and what is trained on in it."""
+        return split(self.examples, self.seed)
 
     @property
     def leader(self) -> Racer:
@@ -98,9 +102,9 @@ class Race:
     def _run(self, racer: Racer) -> None:
         # With hardly any updates to make, a rung may end where the one before it did.
         if not racer.is_at_rung:
-            racer.advance(self.examples, self.trained)
+            racer.advance(self.examples, self.split.trained)
         if racer.is_at_rung:
-            racer.judge(self.examples, self.held)
+            racer.judge(self.examples, self.split.held)
             self._drop_beaten(racer.rung)
 
     def _drop_beaten(self, rung: int) -> None:

@@ -71,8 +71,10 @@ class Retraining:
         for racer in racers:
             racer.trainee.count(examples)
             racer.trainee.upkeep.inherit(stream.upkeep)
-        entries = [entry.as_json() for entry in lineup.entries]
-        return cls(job, Race(entries, racers, budget.keeps, examples, seed), teacher)
+        race = Race([entry.as_json() for entry in lineup.entries], racers, budget.keeps, examples, seed)
+        if len(racers) > 1:
+            lineup.check_examples(race.split.distinct)
+        return cls(job, race, teacher)
 
     @property
     def examples(self) -> Examples:

@@ -110,8 +110,13 @@ def test_what_judges_is_not_trained_on_before_there_is_a_winner(monkeypatch: pyt
         return descend(trainee, examples)
 
     monkeypatch.setattr(Trainee, "descend", watched)
-    _, job = begun(RATES)
-    held = set(map(tuple, job.examples.take(job.race.held).inputs["inputs"].tolist()))
+    one = learner(recipe={"gate": {"mode": "off", "holdout": 0}})
+    play(one, world(300))
+    one.retrain("job", {}, [], 3, world(300), race=RATES)
+    job = one.retraining
+    assert job is not None and len(job.examples) == 600, "from memory and from the log"
+    seen.clear()
+    held = set(map(tuple, job.examples.take(job.race.split.held).inputs["inputs"].tolist()))
     run(job)
     assert len(held) == 60 and len(seen) > 200 and not held & seen
     job.advance(job.race.left)
@@ -128,8 +133,8 @@ def test_the_models_own_measure_judges_and_not_the_losses_of_the_recipes(changes
     for row in table:
         assert {"updates", first, second, "outcome"} <= row.keys()
     with torch.no_grad():
-        answers = job.trainee.module.eval().predict(job.examples.take(job.race.held).inputs)
-    targets = job.examples.targets[job.race.held]
+        answers = job.trainee.module.eval().predict(job.examples.take(job.race.split.held).inputs)
+    targets = job.examples.targets[job.race.split.held]
     won = next(row for row in table if row["outcome"] == "won")
     if is_regression:
         assert won["mae"] == pytest.approx(float((answers[:, 0] - targets).abs().mean()))
@@ -262,8 +267,8 @@ def test_no_rate_that_is_looked_for_is_higher_than_a_recipe_may_have() -> None:
 def test_with_too_few_examples_to_judge_a_race_begins_no_job() -> None:
     one = learner(recipe={"gate": {"mode": "off", "holdout": 0}})
     for recipe, race, field in (({}, RATES, "race"), (FIND, [], "recipe.optimizer.learning_rate")):
-        with pytest.raises(InvalidInput, match="there are 10 examples, and a race needs 20") as refused:
-            one.retrain("job", recipe, [], 2, world(10), race=race)
+        with pytest.raises(InvalidInput, match=r"it takes 20 different examples .* not 10") as refused:
+            one.retrain("job", recipe, [], 2, world(10) * 3, race=race)
         assert refused.value.details["field"] == field and one.retraining is None
 
 
