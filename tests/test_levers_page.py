@@ -6,7 +6,10 @@ import json
 import re
 from pathlib import Path
 
+from driftline.learning.lineup import check_retrain
 from driftline.networks.edits import EDITS, parse_edits
+from driftline.spec import ModelSpec, parse
+from tests.services import spec
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "levers.md").read_text()
 ROWS = re.findall(r"^\| `(\{.+?\})` \| .+ \| (.+) \|$", PAGE, re.MULTILINE)
@@ -22,3 +25,10 @@ def test_it_says_whether_the_function_stays() -> None:
         (edit,) = parse_edits([json.loads(given)])
         if edit.type != "remove_classes":
             assert edit.keeps_function == ("stay" in said.split(";")[0].split(",")[0]), edit.type
+
+
+def test_the_race_that_it_shows_fits() -> None:
+    (shown,) = re.findall(r"^```json\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    job, one = json.loads(shown), parse(ModelSpec, spec())
+    lineup = check_retrain(one, one.known_classes(), {}, [], [], job["race"])
+    assert len(lineup.entries) == 4
