@@ -284,6 +284,7 @@ def retrain(
     model: str,
     recipe: Mapping[str, Any] | None,
     edits: Iterable[Mapping[str, Any]] | None,
+    race: Iterable[Mapping[str, Any]] | None,
     epochs: int | None,
     reason: str | None,
     is_dry_run: bool = False,
@@ -292,6 +293,7 @@ def retrain(
     body = {
         "recipe": recipe,
         "edits": None if edits is None else list(edits),
+        "race": None if race is None else list(race),
         "epochs": epochs,
         "reason": reason,
         "dry_run": is_dry_run or None,

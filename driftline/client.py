@@ -147,11 +147,12 @@ class Client:
         *,
         recipe: Mapping[str, Any] | None = None,
         edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
         epochs: int | None = None,
         reason: str | None = None,
     ) -> str:
-        """Train again over the log, beside the model that goes on; gives the job's id."""
-        return cast(str, self._send(calls.retrain(model, recipe, edits, epochs, reason))["job_id"])
+        """Train again over the log, beside the model that goes on; gives the job's id. The best of a ``race`` goes on."""
+        return cast(str, self._send(calls.retrain(model, recipe, edits, race, epochs, reason))["job_id"])
 
     def retrain_dry_run(
         self,
@@ -159,10 +160,13 @@ class Client:
         *,
         recipe: Mapping[str, Any] | None = None,
         edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
         epochs: int | None = None,
     ) -> dict[str, Any]:
         """What a retrain would give and cost, before and after; nothing is begun."""
-        return cast(dict[str, Any], self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True)))
+        return cast(
+            dict[str, Any], self._send(calls.retrain(model, recipe, edits, race, epochs, None, is_dry_run=True))
+        )
 
     def compare(self, model: str, first: int, second: int) -> str:
         """Measure two kept versions side by side; gives the job's id. The differences are the second's less the first's."""
@@ -330,11 +334,12 @@ class AsyncClient:
         *,
         recipe: Mapping[str, Any] | None = None,
         edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
         epochs: int | None = None,
         reason: str | None = None,
     ) -> str:
-        """Train again over the log, beside the model that goes on; gives the job's id."""
-        return cast(str, (await self._send(calls.retrain(model, recipe, edits, epochs, reason)))["job_id"])
+        """Train again over the log, beside the model that goes on; gives the job's id. The best of a ``race`` goes on."""
+        return cast(str, (await self._send(calls.retrain(model, recipe, edits, race, epochs, reason)))["job_id"])
 
     async def retrain_dry_run(
         self,
@@ -342,11 +347,12 @@ class AsyncClient:
         *,
         recipe: Mapping[str, Any] | None = None,
         edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
         epochs: int | None = None,
     ) -> dict[str, Any]:
         """What a retrain would give and cost, before and after; nothing is begun."""
         return cast(
-            dict[str, Any], await self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True))
+            dict[str, Any], await self._send(calls.retrain(model, recipe, edits, race, epochs, None, is_dry_run=True))
         )
 
     async def compare(self, model: str, first: int, second: int) -> str:

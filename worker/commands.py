@@ -7,6 +7,7 @@ from typing import Any
 
 from driftline.errors import CorruptData, InvalidInput, NotFound
 from driftline.learning.learner import Learner
+from driftline.learning.lineup import Lineup
 from driftline.learning.recipes import named_versions
 from driftline.records import Command, Item, Plan
 from driftline.spec import ModelSpec, parse
@@ -55,7 +56,8 @@ async def carry_out(
         case "recipe":
             recipe = arguments["recipe"]
             await compute(learner.change_recipe, recipe, await store.weights_of(named_versions(recipe)))
-            return Effect(is_new_spec=True)
+            # A job that runs has made some of its updates with the recipe before: these cannot be repeated with this one.
+            return Effect(is_new_spec=True, needs_checkpoint=learner.retraining is not None)
         case "pause" | "resume":
             return Effect(paused=command.kind == "pause")
         case "compare":
@@ -68,8 +70,9 @@ async def _retrain(store: ModelStore, compute: Compute, learner: Learner, comman
     arguments: dict[str, Any] = command.arguments
     examples: list[Item] = await store.log.kept(offset, store.settings.log_keep)
     recipe, edits, epochs = arguments["recipe"], arguments["edits"], arguments["epochs"]
-    versions = await store.weights_of(named_versions(recipe, edits))
-    await compute(learner.retrain, command.id, recipe, edits, epochs, examples, versions)
+    race = arguments.get("race", [])
+    versions = await store.weights_of(Lineup.of(learner.spec, recipe, edits, race).versions)
+    await compute(learner.retrain, command.id, recipe, edits, epochs, examples, versions, race)
     return Effect(jobs=[Job(command.id, "running")], needs_checkpoint=True)
 
 

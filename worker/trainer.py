@@ -17,6 +17,7 @@ from driftline.failpoints import reach
 from driftline.learning.outcome import Outcome
 from driftline.learning.pace import updates_for
 from driftline.learning.report import Examination
+from driftline.networks.functions import reason_of
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
 from driftline.store.backlog import RESTORE
@@ -214,7 +215,7 @@ class Trainer:
             await self._step(batch[:middle], plan, batch[middle - 1].n)
             await self._step(batch[middle:], plan, end)
             return
-        reason = jobs.reason_of(error)
+        reason = reason_of(error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
         outcome = Outcome(quarantined=dict.fromkeys(items, reason))
@@ -246,7 +247,7 @@ class Trainer:
         except Exception as error:  # A user's own factory may raise anything.
             logger.exception("%s: command %d failed", self.name, n)
             await self.recover()
-            await self.refuse(n, command, jobs.reason_of(error))
+            await self.refuse(n, command, reason_of(error))
             return
         await self.commit(plan, Outcome(), effect=effect)
         if effect.needs_checkpoint:

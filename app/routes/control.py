@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
@@ -13,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.openapi import example
 from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
-from driftline.learning.recipes import Versions, check_recipe, check_retrain, named_versions, preview
+from driftline.learning.lineup import Lineup, check_retrain
+from driftline.learning.preview import preview
+from driftline.learning.recipes import check_recipe, named_versions
+from driftline.networks.edits import Edited
 from driftline.publisher import Publisher
 from driftline.records import Command, CommandKind
-from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import Model
 from driftline.store.head import Job
@@ -39,17 +42,28 @@ class _Strict(BaseModel):
 
 
 class Retrain(_Strict):
-    """A retrain job: another recipe, edits of the network, and how often to go through the kept examples."""
+    """A retrain job: another recipe, edits of the network, a race, and how often to go through the kept examples."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"recipe": {"optimizer": {"name": "sgd", "learning_rate": 0.05}}, "epochs": 3}]
+            "examples": [
+                {"recipe": {"optimizer": {"name": "sgd", "learning_rate": 0.05}}, "epochs": 3},
+                {"race": [{}, {"loss": "focal"}, {"optimizer": {"name": "sgd", "learning_rate": 0.05}}]},
+            ]
         },
     )
 
     recipe: dict[str, Any] = Field({}, description="merged over the model's recipe")
     edits: list[dict[str, Any]] = Field([], max_length=100)
+    race: list[Any] = Field(
+        [],
+        min_length=2,
+        max_length=16,
+        description="recipes to compare, each merged over `recipe`: the best one is gone on with. "
+        'Plain changes, or `{"recipe": {…}, "edits": […]}`',
+        json_schema_extra={"items": {"type": "object"}},
+    )
     epochs: int = Field(3, ge=1, le=1000)
     reason: str = Field("", max_length=1000)
     dry_run: bool = Field(False, description="say what it would give and cost, and begin nothing")
@@ -80,29 +94,28 @@ class Rollback(_Strict):
 async def retrain(model: str, body: Retrain, services: Has, response: Response) -> dict[str, Any]:
     """Trains a copy of the learner on the kept examples, beside the stream; promoted only if the gate lets it pass.
 
+    With ``race`` several recipes are trained on the same examples, the better ones for longer; the best goes on.
     With ``dry_run`` it answers 200 with the structure, size and cost before and after, and begins nothing.
     """
-    found = await services.catalog.get(model)
-    await _check_versions(services, found.uid, body.recipe)
+    found, factories = await services.catalog.get(model), services.settings.factories
     publisher = Publisher(services.artifacts, found.uid)
-    versions = await publisher.weights_of(services.history(found.uid), named_versions({}, body.edits))
-    previewed = await asyncio.to_thread(_previewed, services.settings, publisher, found, body, versions)
+    before = await asyncio.to_thread(_live, publisher, found, factories)
+    lineup = Lineup.of(before.spec, body.recipe, body.edits, body.race)
+    versions = await publisher.weights_of(services.history(found.uid), lineup.versions)
     if body.dry_run:
         response.status_code = 200
-        return previewed
+        learned, memory, log_keep = found.head.learned, before.spec.recipe.memory.size, services.settings.log_keep
+        # A label may be in memory and in the log that is kept: a job goes through it twice.
+        examples = min(learned, memory) + min(learned, log_keep)
+        return await asyncio.to_thread(preview, before, lineup, body.epochs, examples, factories, versions)
+    await asyncio.to_thread(check_retrain, before, lineup, factories, versions)
     return await _begin(services, found.uid, "retrain", body.model_dump(exclude={"dry_run"}))
 
 
-def _previewed(
-    settings: Settings, publisher: Publisher, model: Model, body: Retrain, versions: Versions
-) -> dict[str, Any]:
-    """What a retrain would make of the live version; :class:`InvalidInput` where it does not fit."""
-    recipe = parse(ModelSpec, model.spec).recipe
-    live = publisher.restored(model.head.manifest, settings.factories)
-    before = dataclasses.replace(live, spec=live.spec.changed(recipe=recipe))
-    check_retrain(before, body.recipe, body.edits, settings.factories, versions)
-    examples = min(model.head.learned, recipe.memory.size + settings.log_keep)
-    return preview(before, body.recipe, body.edits, body.epochs, examples, versions)
+def _live(publisher: Publisher, model: Model, factories: Collection[str]) -> Edited:
+    """The live version, with the recipe that the model now learns by."""
+    live = publisher.restored(model.head.manifest, factories)
+    return dataclasses.replace(live, spec=live.spec.changed(recipe=parse(ModelSpec, model.spec).recipe))
 
 
 @router.post("/models/{model}/compare", status_code=202, summary="Compare two versions", responses=example(202, JOB))
@@ -184,14 +197,9 @@ async def change_recipe(
     snapshot = (await services.follower.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
     check_recipe(current, snapshot.classes, body, services.settings.factories)
-    await _check_versions(services, snapshot.uid, body)
+    for version in named_versions(body):
+        await services.history(snapshot.uid).version(version)
     return await _tell(services, snapshot.uid, "recipe", {"recipe": body})
-
-
-async def _check_versions(services: Services, uid: str, recipe: dict[str, Any]) -> None:
-    """:class:`NotFound` where a recipe names a version that is not kept."""
-    for version in named_versions(recipe):
-        await services.history(uid).version(version)
 
 
 async def _tell(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from driftline.calls import Job
 
 JsonOption = Annotated[str | None, typer.Option(metavar="JSON", help="JSON, @file, or - for standard input.")]
+Race = Annotated[
+    list[Path] | None,
+    typer.Option("--race", metavar="FILE", help="JSON: a recipe to compare with others; repeated for each of them."),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended; exit code 1 unless it succeeded.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="How long to wait at most, in seconds.")]
 
@@ -27,6 +32,7 @@ def retrain(
     model: ModelName,
     recipe: JsonOption = None,
     edits: JsonOption = None,
+    race: Race = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the log.")] = None,
     reason: Annotated[str | None, typer.Option(help="Kept with the job.")] = None,
     is_dry_run: Annotated[
@@ -39,12 +45,17 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """Train again over the log, beside the model that goes on learning."""
-    parts, changes = read_json(recipe), read_json(edits)
+    what = {
+        "recipe": read_json(recipe),
+        "edits": read_json(edits),
+        "race": [read_json(f"@{file}") for file in race] if race else None,
+        "epochs": epochs,
+    }
     with connect(url, key) as client:
         if is_dry_run:
-            _print_preview(client.retrain_dry_run(model, recipe=parts, edits=changes, epochs=epochs), as_json)
+            _print_preview(client.retrain_dry_run(model, **what), as_json)
             return
-        identifier = client.retrain(model, recipe=parts, edits=changes, epochs=epochs, reason=reason)
+        identifier = client.retrain(model, **what, reason=reason)
         if not is_waiting:
             print_fields({"job_id": identifier}, as_json)
             return
@@ -92,15 +103,17 @@ def _finish(identifier: str, job: Job, as_json: bool) -> None:
 
 
 def _print(job: Mapping[str, Any], as_json: bool) -> None:
-    """A job; what its report measures stands side by side: before and after, or version by version."""
+    """A job; what its report measures stands side by side, before and after or by version, and below it who has raced."""
     report = job.get("report") or {}
     if as_json:
         print_fields(job, as_json)
         return
     columns, more = _taken_out(report)
+    race = report.pop("race", [])
     print_fields({name: value for name, value in job.items() if value not in (None, {})}, as_json)
     if columns:
         _print_measures(columns, more)
+    _print_race(race)
 
 
 def _taken_out(report: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
@@ -121,8 +134,15 @@ def _print_measures(found: Mapping[str, Mapping[str, Any]], more: Mapping[str, M
     print_table(rows, dict.fromkeys(name for row in rows for name in row), as_json=False, empty="")
 
 
+def _print_race(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each entry of a race, if there was one."""
+    if rows:
+        columns = dict.fromkeys(["recipe", "edits", *(name for row in rows for name in row)])
+        print_table(rows, columns, as_json=False, empty="")
+
+
 def _print_preview(found: dict[str, Any], as_json: bool) -> None:
-    """What a retrain would give: the sums, and the layers behind it."""
+    """What a retrain would give: the sums, the layers behind it, and what each entry of a race would be."""
     if as_json:
         print_fields(found, as_json)
         return
@@ -131,6 +151,7 @@ def _print_preview(found: dict[str, Any], as_json: bool) -> None:
     rows = [{"": name, "before": before[name], "after": after[name]} for name in names]
     print_table(rows, ("", "before", "after"), as_json, empty="")
     print_table(after["layers"], ("name", "type", "shape", "parameters", "trained"), as_json, empty="no layers")
+    _print_race(found.get("race", []))
     print_fields({"keeps_function": found["keeps_function"], **found["training"]}, as_json)
 
 

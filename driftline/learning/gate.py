@@ -105,11 +105,16 @@ def errors(module: Served, examples: Examples, in_order: bool = True) -> Tensor:
     if not len(examples):
         return torch.zeros(0)
     outputs = evaluating(module).predict(examples.inputs, in_order)
-    if module.is_regression:
-        return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=LARGEST_ERROR)
+    return errors_of(outputs, examples.targets, module.is_regression)
+
+
+def errors_of(outputs: Tensor, targets: Tensor, is_regression: bool) -> Tensor:
+    """What :func:`errors` gives, of answers: probabilities ``[rows, classes]``, or values ``[rows, 1]``."""
+    if is_regression:
+        return torch.nan_to_num((outputs[:, 0] - targets).abs(), nan=LARGEST_ERROR)
     if not outputs.shape[1]:
-        return torch.ones(len(examples))
-    return ((outputs.argmax(1) != examples.targets) | outputs.isnan().any(1)).float()
+        return torch.ones(len(targets))
+    return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()
 
 
 def is_finite(module: Served) -> bool:

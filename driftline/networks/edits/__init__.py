@@ -113,11 +113,7 @@ def parse_edits(values: Sequence[dict[str, Any]]) -> list[Edit]:
         try:
             edits.append(EDITS.parse(value))
         except ValidationError as error:
-            found, where = invalid(error, value), f"edits.{index}"
-            field = found.details["field"]
-            message = f"{where}.{found.message}" if field else f"{where}: {found.message}"
-            details = found.details if field else {"value": value}
-            raise InvalidInput(message, **details | {"field": f"{where}.{field}" if field else where}) from None
+            raise invalid(error, value).within(f"edits.{index}", value) from None
     return edits
 
 
