@@ -100,7 +100,7 @@ class LogItem(TypedDict):
 
 
 class Job(TypedDict):
-    """A retrain. ``progress`` goes from 0 to 1."""
+    """A retrain or a comparison. ``progress`` goes from 0 to 1."""
 
     id: NotRequired[str]
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -284,6 +284,7 @@ def retrain(
     model: str,
     recipe: Mapping[str, Any] | None,
     edits: Iterable[Mapping[str, Any]] | None,
+    race: Iterable[Mapping[str, Any]] | None,
     epochs: int | None,
     reason: str | None,
     is_dry_run: bool = False,
@@ -292,6 +293,7 @@ def retrain(
     body = {
         "recipe": recipe,
         "edits": None if edits is None else list(edits),
+        "race": None if race is None else list(race),
         "epochs": epochs,
         "reason": reason,
         "dry_run": is_dry_run or None,
@@ -299,13 +301,18 @@ def retrain(
     return _post(_path(model, "retrain"), {name: value for name, value in body.items() if value is not None})
 
 
+def compare(model: str, first: int, second: int) -> Call:
+    """Measure two kept versions side by side."""
+    return _post(_path(model, "compare"), {"versions": [first, second]})
+
+
 def job(identifier: str) -> Call:
-    """A retrain's state."""
+    """A job's state."""
     return Call("GET", "/v1/jobs/" + quote(identifier, safe=""))
 
 
 def cancel_job(identifier: str) -> Call:
-    """End a retrain."""
+    """End a job."""
     return Call("DELETE", "/v1/jobs/" + quote(identifier, safe=""))
 
 

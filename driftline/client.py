@@ -147,11 +147,12 @@ class Client:
         *,
         recipe: Mapping[str, Any] | None = None,
         edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
         epochs: int | None = None,
         reason: str | None = None,
     ) -> str:
-        """Train again over the log, beside the model that goes on; gives the job's id."""
-        return cast(str, self._send(calls.retrain(model, recipe, edits, epochs, reason))["job_id"])
+        """Train again over the log, beside the model that goes on; gives the job's id. The best of a ``race`` goes on."""
+        return cast(str, self._send(calls.retrain(model, recipe, edits, race, epochs, reason))["job_id"])
 
     def retrain_dry_run(
         self,
@@ -159,17 +160,24 @@ class Client:
         *,
         recipe: Mapping[str, Any] | None = None,
         edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
         epochs: int | None = None,
     ) -> dict[str, Any]:
         """What a retrain would give and cost, before and after; nothing is begun."""
-        return cast(dict[str, Any], self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True)))
+        return cast(
+            dict[str, Any], self._send(calls.retrain(model, recipe, edits, race, epochs, None, is_dry_run=True))
+        )
+
+    def compare(self, model: str, first: int, second: int) -> str:
+        """Measure two kept versions side by side; gives the job's id. The differences are the second's less the first's."""
+        return cast(str, self._send(calls.compare(model, first, second))["job_id"])
 
     def job(self, identifier: str) -> Job:
-        """A retrain's state."""
+        """A job's state."""
         return cast(Job, self._send(calls.job(identifier)))
 
     def cancel_job(self, identifier: str) -> dict[str, Any]:
-        """End a retrain."""
+        """End a job."""
         return cast(dict[str, Any], self._send(calls.cancel_job(identifier)))
 
     def versions(self, model: str) -> list[dict[str, Any]]:
@@ -326,11 +334,12 @@ class AsyncClient:
         *,
         recipe: Mapping[str, Any] | None = None,
         edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
         epochs: int | None = None,
         reason: str | None = None,
     ) -> str:
-        """Train again over the log, beside the model that goes on; gives the job's id."""
-        return cast(str, (await self._send(calls.retrain(model, recipe, edits, epochs, reason)))["job_id"])
+        """Train again over the log, beside the model that goes on; gives the job's id. The best of a ``race`` goes on."""
+        return cast(str, (await self._send(calls.retrain(model, recipe, edits, race, epochs, reason)))["job_id"])
 
     async def retrain_dry_run(
         self,
@@ -338,19 +347,24 @@ class AsyncClient:
         *,
         recipe: Mapping[str, Any] | None = None,
         edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
         epochs: int | None = None,
     ) -> dict[str, Any]:
         """What a retrain would give and cost, before and after; nothing is begun."""
         return cast(
-            dict[str, Any], await self._send(calls.retrain(model, recipe, edits, epochs, None, is_dry_run=True))
+            dict[str, Any], await self._send(calls.retrain(model, recipe, edits, race, epochs, None, is_dry_run=True))
         )
 
+    async def compare(self, model: str, first: int, second: int) -> str:
+        """Measure two kept versions side by side; gives the job's id. The differences are the second's less the first's."""
+        return cast(str, (await self._send(calls.compare(model, first, second)))["job_id"])
+
     async def job(self, identifier: str) -> Job:
-        """A retrain's state."""
+        """A job's state."""
         return cast(Job, await self._send(calls.job(identifier)))
 
     async def cancel_job(self, identifier: str) -> dict[str, Any]:
-        """End a retrain."""
+        """End a job."""
         return cast(dict[str, Any], await self._send(calls.cancel_job(identifier)))
 
     async def versions(self, model: str) -> list[dict[str, Any]]:

@@ -39,6 +39,13 @@ class InvalidInput(DriftlineError):
     status = 422
     default_code = "invalid_input"
 
+    def within(self, place: str, whole: Any) -> InvalidInput:
+        """The same, told of a part: ``place`` is where it stands in what was sent, and ``whole`` is what stands there."""
+        field = self.details.get("field")
+        details = self.details | ({"field": f"{place}.{field}"} if field else {"field": place, "value": whole})
+        joint = "." if field and self.message.startswith(field) else ": "
+        return InvalidInput(f"{place}{joint}{self.message}", code=self.code, **details)
+
 
 class Unauthorized(DriftlineError):
     """No key, or a key that is not known."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from driftline.errors import CorruptData
 from driftline.learning.learner import Learner
@@ -16,7 +19,7 @@ from driftline.networks.build import build
 from driftline.networks.edits import Edited
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
-from driftline.store.head import Checkpoint, Version
+from driftline.store.head import Checkpoint, History, Version
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,15 @@ class Publisher:
         module = build(spec, manifest.classes, factories=factories, seed=0)
         bundle.load(module, state.tensors)
         return Edited(spec, manifest.classes, module)
+
+    async def weights_of(self, history: History, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
+        """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""
+        found = {}
+        for number in versions:
+            version = await history.version(number)
+            _, state = await asyncio.to_thread(self.read, version.manifest)
+            found[number] = state.tensors
+        return found
 
     def files(self, digest: str) -> set[str]:
         """The blobs that a manifest keeps: itself, and its files."""

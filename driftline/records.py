@@ -11,7 +11,7 @@ import msgspec
 
 Label = int | str | float
 Route = Literal["live", "canary", "pinned", "import"]
-CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "forget"]
+CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "forget", "compare"]
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

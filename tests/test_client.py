@@ -151,14 +151,27 @@ def test_a_retrain_sends_what_is_given_and_gives_the_job(server: Server, client:
     assert client.retrain("m") == "u-1"
     assert server.last == ("POST", "/v1/models/m/retrain", {})
     edits = [{"type": "widen", "layer": "linear1", "features": 64}]
-    assert client.retrain("m", recipe={"batch_size": 8}, edits=edits, epochs=2, reason="wider") == "u-2"
-    assert server.last[2] == {"recipe": {"batch_size": 8}, "edits": edits, "epochs": 2, "reason": "wider"}
+    what = {
+        "recipe": {"batch_size": 8},
+        "edits": edits,
+        "race": [{}, {"loss": "focal"}],
+        "epochs": 2,
+        "reason": "wider",
+    }
+    assert client.retrain("m", **what) == "u-2"
+    assert server.last[2] == what
 
 
 def test_a_dry_run_of_a_retrain_gives_what_it_would_do(server: Server, client: Any) -> None:
     server.answers = [(200, {"before": {}, "after": {}})]
-    assert client.retrain_dry_run("m", epochs=2) == {"before": {}, "after": {}}
-    assert server.last == ("POST", "/v1/models/m/retrain", {"epochs": 2, "dry_run": True})
+    assert client.retrain_dry_run("m", race=[{}, {}], epochs=2) == {"before": {}, "after": {}}
+    assert server.last == ("POST", "/v1/models/m/retrain", {"race": [{}, {}], "epochs": 2, "dry_run": True})
+
+
+def test_a_comparison_names_the_versions_and_gives_the_job(server: Server, client: Any) -> None:
+    server.answers = [(202, {"job_id": "u-1"})]
+    assert client.compare("m", 12, 17) == "u-1"
+    assert server.last == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
 
 
 @pytest.mark.parametrize("as_path", [True, False])

@@ -6,7 +6,11 @@ import json
 import re
 from pathlib import Path
 
-from driftline.networks.edits import EDITS, parse_edits
+from driftline.learning.lineup import Lineup, check_retrain
+from driftline.networks.build import build
+from driftline.networks.edits import EDITS, Edited, parse_edits
+from driftline.spec import ModelSpec, parse
+from tests.services import spec
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "levers.md").read_text()
 ROWS = re.findall(r"^\| `(\{.+?\})` \| .+ \| (.+) \|$", PAGE, re.MULTILINE)
@@ -22,3 +26,11 @@ def test_it_says_whether_the_function_stays() -> None:
         (edit,) = parse_edits([json.loads(given)])
         if edit.type != "remove_classes":
             assert edit.keeps_function == ("stay" in said.split(";")[0].split(",")[0]), edit.type
+
+
+def test_the_race_that_it_shows_fits() -> None:
+    (shown,) = re.findall(r"^```json\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    job, one = json.loads(shown), parse(ModelSpec, spec())
+    lineup, classes = Lineup.of(one, {}, race=job["race"]), one.known_classes()
+    check_retrain(Edited(one, classes, build(one, classes, seed=0)), lineup, [])
+    assert len(lineup.entries) == 4

@@ -74,9 +74,16 @@ def test_the_whole_path(tmp_path: Path) -> None:
         versions_seen = [client.predict("weather", world(1)[0])["version"] for _ in range(20)]
         assert all(a <= b for a, b in itertools.pairwise(versions_seen))
 
-        job = client.retrain("weather", recipe={"optimizer": {"name": "sgd", "learning_rate": 0.05}}, epochs=2)
-        done = client.wait_for_job(job, 60)
+        race = [{"optimizer": {"learning_rate": rate}} for rate in (0.05, 1e-6)]
+        again = {"recipe": {"optimizer": {"name": "sgd"}}, "race": race, "epochs": 2}
+        alone = client.retrain_dry_run("weather", epochs=2)["training"]
+        assert client.retrain_dry_run("weather", **again)["training"]["updates"] == 1.5 * alone["updates"]
+        done = client.wait_for_job(client.retrain("weather", **again), 60)
         assert done["state"] == "succeeded", done
+        assert [(row["recipe"], row["outcome"]) for row in done["report"]["race"]] == [
+            (race[0], "won"),
+            (race[1], "lost"),
+        ]
         if done["promoted"]:
             assert client.model("weather")["spec"]["recipe"]["optimizer"]["name"] == "sgd"
 
@@ -89,6 +96,11 @@ def test_the_whole_path(tmp_path: Path) -> None:
         assert probabilities(client.predict("weather", inputs)) == pytest.approx(probabilities(wanted), rel=1e-5)
         with pytest.raises(NotFound):
             client.rollback("weather", 10_000)
+
+        compared = client.wait_for_job(client.compare("weather", older, live), 60)
+        assert compared["state"] == "succeeded", compared
+        assert [found["version"] for found in compared["report"]["versions"]] == [older, live]
+        assert client.model("weather")["learned"] == 1920
 
         client.pause("weather")
         until(lambda: client.model("weather")["state"] == "paused")
@@ -107,8 +119,8 @@ def test_the_whole_path(tmp_path: Path) -> None:
         }
         assert after["version"] >= before["version"]
         if after["version"] == weights["version"]:
-            again = client.predict("weather", inputs)
-            assert probabilities(again) == pytest.approx(probabilities(weights), rel=1e-5)
+            repeated = client.predict("weather", inputs)
+            assert probabilities(repeated) == pytest.approx(probabilities(weights), rel=1e-5)
         teach(client, "weather", 64)
         assert all_served(client, "weather")["learned"] == 2048
         client.delete_model("weather")

@@ -7,10 +7,12 @@ from typing import Any
 
 from driftline.errors import CorruptData, InvalidInput, NotFound
 from driftline.learning.learner import Learner
+from driftline.learning.lineup import Lineup
 from driftline.learning.recipes import named_versions
 from driftline.records import Command, Item, Plan
 from driftline.spec import ModelSpec, parse
 from driftline.store.head import Job
+from worker.compute import Compute
 from worker.model_store import ModelStore
 
 
@@ -33,7 +35,9 @@ def must_wait(learner: Learner, command: Command) -> bool:
     return command.kind == "retrain" and learner.retraining is not None
 
 
-async def carry_out(store: ModelStore, learner: Learner, command: Command, offset: int, plan: Plan) -> Effect:
+async def carry_out(
+    store: ModelStore, compute: Compute, learner: Learner, command: Command, offset: int, plan: Plan
+) -> Effect:
     """Does what a command says to the learner. The plan says which version comes of it, and which job ends by it.
 
     Raises:
@@ -42,36 +46,42 @@ async def carry_out(store: ModelStore, learner: Learner, command: Command, offse
     arguments = command.arguments
     match command.kind:
         case "retrain":
-            return await _retrain(store, learner, command, offset)
+            return await _retrain(store, compute, learner, command, offset)
         case "cancel":
             return _cancel(learner, arguments["job"])
         case "rollback":
-            return await _rollback(store, learner, arguments["version"])
+            return await _rollback(store, compute, learner, arguments["version"])
         case "promote":
-            return _promote(learner, plan)
+            return await _promote(compute, learner, plan)
         case "recipe":
             recipe = arguments["recipe"]
-            learner.change_recipe(recipe, await store.weights_of(named_versions(recipe)))
-            return Effect(is_new_spec=True)
+            await compute(learner.change_recipe, recipe, await store.weights_of(named_versions(recipe)))
+            # A job that runs has made some of its updates with the recipe before: these cannot be repeated with this one.
+            return Effect(is_new_spec=True, needs_checkpoint=learner.retraining is not None)
         case "pause" | "resume":
             return Effect(paused=command.kind == "pause")
+        case "compare":
+            # It has looked when it was carried out; a repeated step has nobody to tell.
+            return Effect()
     raise InvalidInput(f"this worker does not know the command {command.kind!r}", field="kind", value=command.kind)
 
 
-async def _retrain(store: ModelStore, learner: Learner, command: Command, offset: int) -> Effect:
+async def _retrain(store: ModelStore, compute: Compute, learner: Learner, command: Command, offset: int) -> Effect:
     arguments: dict[str, Any] = command.arguments
     examples: list[Item] = await store.log.kept(offset, store.settings.log_keep)
     recipe, edits, epochs = arguments["recipe"], arguments["edits"], arguments["epochs"]
-    learner.retrain(command.id, recipe, edits, epochs, examples, await store.weights_of(named_versions(recipe)))
+    race = arguments.get("race", [])
+    versions = await store.weights_of(Lineup.of(learner.spec, recipe, edits, race).versions)
+    await compute(learner.retrain, command.id, recipe, edits, epochs, examples, versions, race)
     return Effect(jobs=[Job(command.id, "running")], needs_checkpoint=True)
 
 
-def _promote(learner: Learner, plan: Plan) -> Effect:
+async def _promote(compute: Compute, learner: Learner, plan: Plan) -> Effect:
     reason = "promoted by an admin"
     if plan.finish is None:
-        learner.promote(plan.version)
+        await compute(learner.promote, plan.version)
         return Effect(publish=reason, needs_checkpoint=True)
-    learner.finish(plan.version, is_promoted=True)
+    await compute(learner.finish, plan.version, True)
     job = Job(plan.finish, "succeeded", 1.0, True, report={"reason": reason})
     return Effect(jobs=[job], publish=reason, is_new_spec=True, needs_checkpoint=True)
 
@@ -83,13 +93,15 @@ def _cancel(learner: Learner, job: str) -> Effect:
     return Effect(jobs=[Job(job, "cancelled")])
 
 
-async def _rollback(store: ModelStore, learner: Learner, number: int) -> Effect:
+async def _rollback(store: ModelStore, compute: Compute, learner: Learner, number: int) -> Effect:
     running = learner.retraining
     version = await store.history.version(number)
-    manifest, state = store.publisher.read(version.manifest)
-    learner.rollback(parse(ModelSpec, manifest.spec), manifest.classes, state.tensors)
+    manifest, state = await compute(store.publisher.read, version.manifest)
+    await compute(learner.rollback, parse(ModelSpec, manifest.spec), manifest.classes, state.tensors)
     jobs = [Job(running.job, "cancelled", report={"reason": f"rolled back to version {number}"})] if running else []
     return Effect(jobs=jobs, publish=f"rolled back to version {number}", is_new_spec=True, needs_checkpoint=True)
 
 
+JOBS = ("compare", "retrain")
+"""The kinds of commands that are jobs: each ends with a report."""
 REFUSALS = (InvalidInput, NotFound, CorruptData)

@@ -13,11 +13,10 @@ import msgspec
 from driftline.failpoints import reach
 from driftline.learning.gate import Decision
 from driftline.learning.learner import Learner
-from driftline.learning.losses.custom import LossFailed
 from driftline.learning.outcome import Outcome
 from driftline.learning.report import Examination
 from driftline.learning.retraining import Retraining
-from driftline.networks.functions import told
+from driftline.networks.functions import reason_of
 from driftline.records import Command, Plan
 from driftline.store.head import Job
 from worker.commands import Effect
@@ -54,7 +53,7 @@ async def slice_of(trainer: Trainer) -> bool:
         else:
             await trainer.store.history.report_progress(retraining.job, retraining.progress)
     except _Failed as failure:
-        await _abandon(trainer, retraining.job, failure.reason)
+        await _abandon(trainer, retraining, failure.reason)
     return True
 
 
@@ -71,11 +70,6 @@ class _Failed(Exception):
     def __init__(self, error: Exception) -> None:
         self.reason = reason_of(error)
         super().__init__(self.reason)
-
-
-def reason_of(error: Exception) -> str:
-    """What a user is told of an error in code of their own: its last line."""
-    return error.message if isinstance(error, LossFailed) else told(error)
 
 
 def _advance(retraining: Retraining) -> None:
@@ -126,11 +120,11 @@ def reported(effect: Effect, examination: Examination) -> Effect:
     return dataclasses.replace(effect, jobs=jobs)
 
 
-async def _abandon(trainer: Trainer, job: str, reason: str) -> None:
-    logger.warning("%s: job %s failed: %s", trainer.name, job, reason)
+async def _abandon(trainer: Trainer, retraining: Retraining, reason: str) -> None:
+    logger.warning("%s: job %s failed: %s", trainer.name, retraining.job, reason)
     trainer.learner.cancel()
-    failed = Job(job, "failed", report={"reason": reason})
-    await trainer.commit(Plan(abandon=job), Outcome(), effect=Effect(jobs=[failed]))
+    failed = Job(retraining.job, "failed", report={"reason": reason, **retraining.report()})
+    await trainer.commit(Plan(abandon=retraining.job), Outcome(), effect=Effect(jobs=[failed]))
 
 
 async def fail_lost(trainer: Trainer) -> None:

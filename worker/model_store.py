@@ -50,12 +50,7 @@ class ModelStore:
 
     async def weights_of(self, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
         """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""
-        found = {}
-        for number in versions:
-            version = await self.history.version(number)
-            _, state = self.publisher.read(version.manifest)
-            found[number] = state.tensors
-        return found
+        return await self.publisher.weights_of(self.history, versions)
 
     async def is_paused(self) -> bool:
         with store_errors():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from torch import Tensor
 
@@ -18,17 +17,10 @@ from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
 from driftline.store.head import Checkpoint, Head, Step
 from worker.commands import carry_out
+from worker.compute import Compute
 from worker.model_store import ModelStore
 
 logger = logging.getLogger("driftline.recovery")
-
-T = TypeVar("T")
-
-
-class Compute(Protocol):
-    """Runs a function on the compute thread."""
-
-    async def __call__(self, function: Callable[..., T], *arguments: object) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ async def _apply(store: ModelStore, compute: Compute, learner: Learner, step: St
     if plan.set_aside is not None:
         return
     if plan.command is not None:
-        await _carry_out_again(store, learner, plan.command, step)
+        await _carry_out_again(store, compute, learner, plan.command, step)
     elif plan.finish is not None:
         await compute(learner.finish, plan.version)
     elif plan.abandon is not None:
@@ -120,11 +112,11 @@ async def _learn_again(store: ModelStore, compute: Compute, learner: Learner, st
     await compute(learner.learn, [item for _, item in items], [n for n, _ in items], step.plan)
 
 
-async def _carry_out_again(store: ModelStore, learner: Learner, n: int, step: Step) -> None:
+async def _carry_out_again(store: ModelStore, compute: Compute, learner: Learner, n: int, step: Step) -> None:
     entry = await store.log.get(n)
     if entry is None or not isinstance(entry.record, Command):
         raise CorruptData(f"the command {n} is missing in the log", code="log_gap", n=n)
-    await carry_out(store, learner, entry.record, step.start, step.plan)
+    await carry_out(store, compute, learner, entry.record, step.start, step.plan)
 
 
 def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:
@@ -170,8 +162,3 @@ def _divergence(step: Step, build: dict[str, object]) -> str:
     here = bundle.this_build()
     cause = "on the same build" if here == build else f"on another build: {here}, then {build}"
     return f"step {step.k} gave other weights when it was repeated {cause}; learning restarts from the live version"
-
-
-async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """A :class:`Compute` for those who have no thread of their own."""
-    return await asyncio.to_thread(function, *arguments)

@@ -17,6 +17,7 @@ from driftline.failpoints import reach
 from driftline.learning.outcome import Outcome
 from driftline.learning.pace import updates_for
 from driftline.learning.report import Examination
+from driftline.networks.functions import reason_of
 from driftline.publisher import Position
 from driftline.records import Command, Item, Plan
 from driftline.store.backlog import RESTORE
@@ -24,7 +25,8 @@ from driftline.store.head import Commit, Job, Step, moved
 from driftline.store.lease import Lease
 from driftline.store.log import Entry
 from worker import jobs
-from worker.commands import REFUSALS, Effect, carry_out, must_wait
+from worker.commands import JOBS, REFUSALS, Effect, carry_out, must_wait
+from worker.comparison import compare
 from worker.model_store import CONDITIONS, ModelStore
 from worker.recovery import recover
 from worker.release import prepare
@@ -173,13 +175,20 @@ class Trainer:
             return False
         while entries and not self.is_stopping:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
-            has_backlog = newest - batch[-1].n > recipe.batch_size
-            updates = updates_for(recipe, len(batch), has_backlog)
-            job = jobs.name_behind(self, batch[-1].n) if recipe.on_alarm == "retrain" else None
-            plan = self._plan(updates, publish=not entries and self.timetable.publishing.is_open, job=job)
+            plan = self._plan_over(batch, newest, publish=not entries and self.timetable.publishing.is_open)
             await self._step(batch, plan, batch[-1].n)
         self.timetable.look([], self.store.now())
         return True
+
+    def _plan_over(self, batch: list[Entry], newest: int, publish: bool) -> Plan:
+        """What a step over a batch does. Commands alone teach nothing: what is served stays as they left it."""
+        recipe, end = self.learner.spec.recipe, batch[-1].n
+        rows = sum(isinstance(entry.record, Item) for entry in batch)
+        if not rows:
+            return Plan()
+        updates = updates_for(recipe, rows, has_backlog=newest - end > recipe.batch_size)
+        job = jobs.name_behind(self, end) if recipe.on_alarm == "retrain" else None
+        return self._plan(updates, publish, job)
 
     def _plan(self, updates: int, publish: bool, job: str | None = None) -> Plan:
         return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job)
@@ -206,7 +215,7 @@ class Trainer:
             await self._step(batch[:middle], plan, batch[middle - 1].n)
             await self._step(batch[middle:], plan, end)
             return
-        reason = jobs.reason_of(error)
+        reason = reason_of(error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
         outcome = Outcome(quarantined=dict.fromkeys(items, reason))
@@ -229,10 +238,7 @@ class Trainer:
             await jobs.cancel_waiting(self, command.arguments["job"])
         plan = Plan(command=n, version=self.head.newest + 1, finish=jobs.waiting(self, command))
         try:
-            examination = await self.compute(Examination, self.learner) if plan.finish else None
-            effect = await carry_out(self.store, self.learner, command, self.head.offset, plan)
-            if examination is not None:
-                effect = await self.compute(jobs.reported, effect, examination)
+            effect = await self._effect_of(command, plan)
         except REFUSALS as error:
             await self.refuse(n, command, error.message)
             return
@@ -241,15 +247,23 @@ class Trainer:
         except Exception as error:  # A user's own factory may raise anything.
             logger.exception("%s: command %d failed", self.name, n)
             await self.recover()
-            await self.refuse(n, command, jobs.reason_of(error))
+            await self.refuse(n, command, reason_of(error))
             return
         await self.commit(plan, Outcome(), effect=effect)
         if effect.needs_checkpoint:
             await self.checkpoint()
 
+    async def _effect_of(self, command: Command, plan: Plan) -> Effect:
+        """Does what a command says, and what recovery need not repeat: it only looks."""
+        if command.kind == "compare":
+            return await compare(self, command)
+        examination = await self.compute(Examination, self.learner) if plan.finish else None
+        effect = await carry_out(self.store, self.compute, self.learner, command, self.head.offset, plan)
+        return effect if examination is None else await self.compute(jobs.reported, effect, examination)
+
     async def refuse(self, n: int, command: Command, reason: str, state: str = "failed") -> None:
         """Passes over a command that cannot be carried out; its job, if it has one, ends in ``state``."""
-        is_job = command.kind == "retrain"
+        is_job = command.kind in JOBS
         if state == "failed":
             await self.store.alarm("command_failed", f"{command.kind} (record {n}): {reason}")
         effect = Effect(jobs=[Job(command.id, state, report={"reason": reason})] if is_job else [])

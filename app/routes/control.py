@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
@@ -13,10 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.openapi import example
 from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
-from driftline.learning.recipes import check_recipe, check_retrain, named_versions, preview
+from driftline.learning.lineup import Lineup, check_retrain
+from driftline.learning.preview import preview
+from driftline.learning.recipes import check_recipe, named_versions
+from driftline.networks.edits import Edited
 from driftline.publisher import Publisher
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
+from driftline.store.catalog import Model
 from driftline.store.head import Job
 
 router = APIRouter(prefix="/v1", tags=["control"])
@@ -28,6 +33,7 @@ PREVIEW = {
     "keeps_function": True,
     "training": {"examples": 480, "updates": 24, "flops": 87293952},
 }
+JOB = {"job_id": "4be0c1-1f"}
 QUEUED = example(202, {"command": 481})
 
 
@@ -36,20 +42,39 @@ class _Strict(BaseModel):
 
 
 class Retrain(_Strict):
-    """A retrain job: another recipe, edits of the network, and how often to go through the kept examples."""
+    """A retrain job: another recipe, edits of the network, a race, and how often to go through the kept examples."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"recipe": {"optimizer": {"name": "sgd", "learning_rate": 0.05}}, "epochs": 3}]
+            "examples": [
+                {"recipe": {"optimizer": {"name": "sgd", "learning_rate": 0.05}}, "epochs": 3},
+                {"race": [{}, {"loss": "focal"}, {"optimizer": {"name": "sgd", "learning_rate": 0.05}}]},
+            ]
         },
     )
 
     recipe: dict[str, Any] = Field({}, description="merged over the model's recipe")
     edits: list[dict[str, Any]] = Field([], max_length=100)
+    race: list[Any] = Field(
+        [],
+        min_length=2,
+        max_length=16,
+        description="recipes to compare, each merged over `recipe`: the best one is gone on with. "
+        'Plain changes, or `{"recipe": {…}, "edits": […]}`',
+        json_schema_extra={"items": {"type": "object"}},
+    )
     epochs: int = Field(3, ge=1, le=1000)
     reason: str = Field("", max_length=1000)
     dry_run: bool = Field(False, description="say what it would give and cost, and begin nothing")
+
+
+class Compare(_Strict):
+    """Which two kept versions stand side by side; differences are the second's less the first's."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"versions": [12, 17]}]})
+
+    versions: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)
 
 
 class Rollback(_Strict):
@@ -64,36 +89,49 @@ class Rollback(_Strict):
     "/models/{model}/retrain",
     status_code=202,
     summary="Retrain",
-    responses=example(202, {"job_id": "4be0c1-1f"}) | example(200, PREVIEW),
+    responses=example(202, JOB) | example(200, PREVIEW),
 )
 async def retrain(model: str, body: Retrain, services: Has, response: Response) -> dict[str, Any]:
     """Trains a copy of the learner on the kept examples, beside the stream; promoted only if the gate lets it pass.
 
+    With ``race`` several recipes are trained on the same examples, the better ones for longer; the best goes on.
     With ``dry_run`` it answers 200 with the structure, size and cost before and after, and begins nothing.
     """
-    snapshot = (await services.follower.model(model)).snapshot
-    current = parse(ModelSpec, (await services.catalog.get(model)).spec)
-    check_retrain(current, snapshot.classes, body.recipe, body.edits, services.settings.factories)
-    await _check_versions(services, snapshot.uid, body.recipe)
+    found, factories = await services.catalog.get(model), services.settings.factories
+    publisher = Publisher(services.artifacts, found.uid)
+    before = await asyncio.to_thread(_live, publisher, found, factories)
+    lineup = Lineup.of(before.spec, body.recipe, body.edits, body.race)
+    versions = await publisher.weights_of(services.history(found.uid), lineup.versions)
     if body.dry_run:
         response.status_code = 200
-        return await _previewed(services, snapshot.uid, current, body)
-    job = f"{snapshot.uid}-{secrets.token_hex(6)}"
-    await _tell(services, snapshot.uid, "retrain", body.model_dump(exclude={"dry_run"}), job)
-    return {"job_id": job}
+        learned, memory, log_keep = found.head.learned, before.spec.recipe.memory.size, services.settings.log_keep
+        # A label may be in memory and in the log that is kept: a job goes through it twice.
+        examples = min(learned, memory) + min(learned, log_keep)
+        return await asyncio.to_thread(preview, before, lineup, body.epochs, examples, factories, versions)
+    await asyncio.to_thread(check_retrain, before, lineup, factories, versions)
+    return await _begin(services, found.uid, "retrain", body.model_dump(exclude={"dry_run"}))
 
 
-async def _previewed(services: Services, uid: str, current: ModelSpec, body: Retrain) -> dict[str, Any]:
-    head = await services.history(uid).head()
-    examples = current.recipe.memory.size + services.settings.log_keep
-    publisher, factories = Publisher(services.artifacts, uid), services.settings.factories
+def _live(publisher: Publisher, model: Model, factories: Collection[str]) -> Edited:
+    """The live version, with the recipe that the model now learns by."""
+    live = publisher.restored(model.head.manifest, factories)
+    return dataclasses.replace(live, spec=live.spec.changed(recipe=parse(ModelSpec, model.spec).recipe))
 
-    def look() -> dict[str, Any]:
-        live = publisher.restored(head.manifest, factories)
-        before = dataclasses.replace(live, spec=live.spec.changed(recipe=current.recipe))
-        return preview(before, body.recipe, body.edits, body.epochs, min(head.learned, examples))
 
-    return await asyncio.to_thread(look)
+@router.post("/models/{model}/compare", status_code=202, summary="Compare two versions", responses=example(202, JOB))
+async def compare(model: str, body: Compare, services: Has) -> dict[str, Any]:
+    """Measures two kept versions on what is held out and on the latest labels, and changes nothing.
+
+    The job's report has ``versions``, what each measures, and ``differences``, with those that are ``beyond_chance``.
+    """
+    uid = await services.catalog.uid(model)
+    first, second = body.versions
+    if first == second:
+        message = f"versions: two different ones are compared, not {first} with itself"
+        raise InvalidInput(message, field="versions", value=body.versions)
+    for version in body.versions:
+        await services.history(uid).version(version)
+    return await _begin(services, uid, "compare", body.model_dump())
 
 
 @router.get(
@@ -159,14 +197,9 @@ async def change_recipe(
     snapshot = (await services.follower.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
     check_recipe(current, snapshot.classes, body, services.settings.factories)
-    await _check_versions(services, snapshot.uid, body)
+    for version in named_versions(body):
+        await services.history(snapshot.uid).version(version)
     return await _tell(services, snapshot.uid, "recipe", {"recipe": body})
-
-
-async def _check_versions(services: Services, uid: str, recipe: dict[str, Any]) -> None:
-    """:class:`NotFound` where a recipe names a version that is not kept."""
-    for version in named_versions(recipe):
-        await services.history(uid).version(version)
 
 
 async def _tell(
@@ -175,6 +208,13 @@ async def _tell(
     command = Command(identifier or f"c:{secrets.token_hex(8)}", kind, arguments)
     (receipt,) = await services.log(uid).append([command])
     return {"command": receipt.n}
+
+
+async def _begin(services: Services, uid: str, kind: CommandKind, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Tells a command that is a job, under an id which begins with the model's uid."""
+    job = f"{uid}-{secrets.token_hex(6)}"
+    await _tell(services, uid, kind, arguments, job)
+    return {"job_id": job}
 
 
 async def _job(services: Services, identifier: str) -> tuple[str, Job]:

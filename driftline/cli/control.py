@@ -1,8 +1,9 @@
-"""``retrain``, ``job``, ``versions``, ``rollback``, ``promote``, ``pause``, ``resume``, ``recipe`` and ``metrics``."""
+"""Commands about jobs and control: ``retrain``, ``compare``, ``job``, ``versions``, ``rollback``, ``pause``, ``recipe``, …"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,13 +14,17 @@ if TYPE_CHECKING:
     from driftline.calls import Job
 
 JsonOption = Annotated[str | None, typer.Option(metavar="JSON", help="JSON, @file, or - for standard input.")]
+Race = Annotated[
+    list[Path] | None,
+    typer.Option("--race", metavar="FILE", help="JSON: a recipe to compare with others; repeated for each of them."),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended; exit code 1 unless it succeeded.")]
 Timeout = Annotated[float, typer.Option("--timeout", help="How long to wait at most, in seconds.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (retrain, job, versions, rollback, promote, pause, resume, recipe, metrics):
+    for command in (retrain, compare, job, versions, rollback, promote, pause, resume, recipe, metrics):
         app.command()(command)
 
 
@@ -27,6 +32,7 @@ def retrain(
     model: ModelName,
     recipe: JsonOption = None,
     edits: JsonOption = None,
+    race: Race = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the log.")] = None,
     reason: Annotated[str | None, typer.Option(help="Kept with the job.")] = None,
     is_dry_run: Annotated[
@@ -39,15 +45,35 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """Train again over the log, beside the model that goes on learning."""
-    parts, changes = read_json(recipe), read_json(edits)
+    what = {
+        "recipe": read_json(recipe),
+        "edits": read_json(edits),
+        "race": [read_json(f"@{file}") for file in race] if race else None,
+        "epochs": epochs,
+    }
     with connect(url, key) as client:
         if is_dry_run:
-            _print_preview(client.retrain_dry_run(model, recipe=parts, edits=changes, epochs=epochs), as_json)
+            _print_preview(client.retrain_dry_run(model, **what), as_json)
             return
-        identifier = client.retrain(model, recipe=parts, edits=changes, epochs=epochs, reason=reason)
+        identifier = client.retrain(model, **what, reason=reason)
         if not is_waiting:
             print_fields({"job_id": identifier}, as_json)
             return
+        _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
+
+
+def compare(
+    model: ModelName,
+    first: Annotated[int, typer.Argument(help="A kept version.")],
+    second: Annotated[int, typer.Argument(help="Another one; differences are its less the first's.")],
+    timeout: Timeout = 3600.0,
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
+    """Two kept versions side by side, on the same examples: scores, speed, size, and what is beyond chance."""
+    with connect(url, key) as client:
+        identifier = client.compare(model, first, second)
         _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
 
 
@@ -60,7 +86,7 @@ def job(
     key: KeyText = None,
     as_json: AsJson = False,
 ) -> None:
-    """A retrain's state."""
+    """A job's state: of a retrain, or of a comparison."""
     with connect(url, key) as client:
         if is_cancelled:
             client.cancel_job(identifier)
@@ -77,22 +103,46 @@ def _finish(identifier: str, job: Job, as_json: bool) -> None:
 
 
 def _print(job: Mapping[str, Any], as_json: bool) -> None:
-    """A job; what its report measures stands side by side, before and after."""
+    """A job; what its report measures stands side by side, before and after or by version, and below it who has raced."""
     report = job.get("report") or {}
-    if as_json or "before" not in report:
+    if as_json:
         print_fields(job, as_json)
         return
-    before, after = dict(_measures(report.pop("before"))), dict(_measures(report.pop("after")))
-    print_fields(job, as_json)
+    columns, more = _taken_out(report)
+    race = report.pop("race", [])
+    print_fields({name: value for name, value in job.items() if value not in (None, {})}, as_json)
+    if columns:
+        _print_measures(columns, more)
+    _print_race(race)
+
+
+def _taken_out(report: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The measurements of a report by their name, and what it tells of each measure; neither stays in it."""
+    if "before" in report:
+        return {name: report.pop(name) for name in ("before", "after")}, {}
+    versions, differences = report.pop("versions", []), report.pop("differences", {})
+    return {str(found.pop("version")): found for found in versions}, dict(_differences(differences))
+
+
+def _print_measures(found: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:
+    """Measurements side by side, a line for each number in them, with ``more`` about it."""
+    columns = {name: dict(_measures(measures)) for name, measures in found.items()}
     rows = [
-        {"measure": name, "before": before.get(name), "after": after.get(name)}
-        for name in dict.fromkeys([*before, *after])
+        {"measure": path, **{name: column.get(path) for name, column in columns.items()}, **more.get(path, {})}
+        for path in dict.fromkeys(path for column in columns.values() for path in column)
     ]
-    print_table(rows, ("measure", "before", "after"), as_json, empty="")
+    print_table(rows, dict.fromkeys(name for row in rows for name in row), as_json=False, empty="")
+
+
+def _print_race(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each entry of a race, if there was one."""
+    if rows:
+        columns = dict.fromkeys(["recipe", "edits", *(name for row in rows for name in row)])
+        print_table(rows, columns, as_json=False, empty="")
 
 
 def _print_preview(found: dict[str, Any], as_json: bool) -> None:
-    """What a retrain would give: the sums, and the layers behind it."""
+    """What a retrain would give: the sums, the layers behind it, and what each entry of a race would be."""
     if as_json:
         print_fields(found, as_json)
         return
@@ -101,6 +151,7 @@ def _print_preview(found: dict[str, Any], as_json: bool) -> None:
     rows = [{"": name, "before": before[name], "after": after[name]} for name in names]
     print_table(rows, ("", "before", "after"), as_json, empty="")
     print_table(after["layers"], ("name", "type", "shape", "parameters", "trained"), as_json, empty="no layers")
+    _print_race(found.get("race", []))
     print_fields({"keeps_function": found["keeps_function"], **found["training"]}, as_json)
 
 
@@ -113,6 +164,22 @@ def _measures(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, 
             yield from ((f"{where}recall of {found['class']!r}", found["recall"]) for found in part)
         else:
             yield f"{where}{name}", part
+
+
+def _differences(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """What is told of each difference, by the path of its measure; the standard error is called ±."""
+    for name, part in value.items():
+        if name == "classes":
+            yield from ((f"{where}recall of {found['class']!r}", _titled(found["recall"])) for found in part)
+        elif "difference" in part:
+            yield f"{where}{name}", _titled(part)
+        else:
+            yield from _differences(part, f"{where}{name} ")
+
+
+def _titled(difference: Mapping[str, Any]) -> dict[str, Any]:
+    titles = {"standard_error": "±", "beyond_chance": "beyond chance"}
+    return {titles.get(name, name): value for name, value in difference.items()}
 
 
 def versions(model: ModelName, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:

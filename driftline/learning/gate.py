@@ -63,13 +63,25 @@ class Comparison:
         """Whether the candidate errs more, by more than two standard errors of the paired difference."""
         return self.exceeds(STANDARD_ERRORS)
 
+    @property
+    def is_beyond_chance(self) -> bool:
+        """Whether either errs more, by more than two standard errors of the paired difference."""
+        return self.is_worse or Comparison(self.name, self.other, self.candidate).is_worse
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean of the paired difference; not a number for less than two rows."""
+        return float(self._difference.std()) / math.sqrt(len(self))
+
+    @property
+    def _difference(self) -> Tensor:
+        return (self.candidate - self.other).double()
+
     def exceeds(self, standard_errors: float) -> bool:
         """Whether the candidate errs more, by more than so many standard errors of the paired difference."""
-        difference = (self.candidate - self.other).double()
-        if len(difference) < FEWEST_COMPARED:
+        if len(self) < FEWEST_COMPARED:
             return False
-        error = float(difference.std()) / math.sqrt(len(difference))
-        return float(difference.mean()) > standard_errors * error
+        return float(self._difference.mean()) > standard_errors * self.standard_error
 
     def scores(self) -> dict[str, float]:
         return {
@@ -93,11 +105,16 @@ def errors(module: Served, examples: Examples, in_order: bool = True) -> Tensor:
     if not len(examples):
         return torch.zeros(0)
     outputs = evaluating(module).predict(examples.inputs, in_order)
-    if module.is_regression:
-        return torch.nan_to_num((outputs[:, 0] - examples.targets).abs(), nan=LARGEST_ERROR)
+    return errors_of(outputs, examples.targets, module.is_regression)
+
+
+def errors_of(outputs: Tensor, targets: Tensor, is_regression: bool) -> Tensor:
+    """What :func:`errors` gives, of answers: probabilities ``[rows, classes]``, or values ``[rows, 1]``."""
+    if is_regression:
+        return torch.nan_to_num((outputs[:, 0] - targets).abs(), nan=LARGEST_ERROR)
     if not outputs.shape[1]:
-        return torch.ones(len(examples))
-    return ((outputs.argmax(1) != examples.targets) | outputs.isnan().any(1)).float()
+        return torch.ones(len(targets))
+    return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()
 
 
 def is_finite(module: Served) -> bool:

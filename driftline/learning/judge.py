@@ -189,6 +189,13 @@ class Judge:
         self.held_errors = {number: known[number] for number in numbers}
         return torch.tensor(list(self.held_errors.values()))
 
+    def held_out_error(self, module: Served) -> float:
+        """The mean error on what is held out; :class:`ValueError` where that is too little to judge by."""
+        held = self.holdout.current()
+        if len(held) < gate.FEWEST_HELD_OUT:
+            raise ValueError(f"{len(held)} held-out labels are too few to judge by; {gate.FEWEST_HELD_OUT} are needed")
+        return float(gate.errors(module, held, in_order=False).double().mean())
+
     def _end_trial(self, candidate: Candidate) -> Verdict | None:
         """Crowns what was refused where the newest labels speak for it, and lets it begin again where they never do."""
         trial = self.trial

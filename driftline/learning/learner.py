@@ -13,26 +13,19 @@ from driftline.learning.arrived import Arrived, refused, usable
 from driftline.learning.examples import Examples, indices_of
 from driftline.learning.gate import Comparison, Decision, is_finite
 from driftline.learning.judge import Candidate, Judge
+from driftline.learning.lineup import Lineup
 from driftline.learning.losses.custom import LossFailed
 from driftline.learning.memory import Memory
 from driftline.learning.monitor import Alarm, Monitor
 from driftline.learning.outcome import Outcome
-from driftline.learning.recipes import (
-    NO_VERSIONS,
-    Versions,
-    check_classes_stay,
-    check_fit,
-    checked_recipe,
-    with_recipe,
-    without_search,
-)
+from driftline.learning.recipes import NO_VERSIONS, Versions, check_fit, checked_recipe, with_recipe
 from driftline.learning.retraining import Retraining, Teacher
 from driftline.learning.state import State, named, part
 from driftline.learning.traces import traces_of
 from driftline.learning.trainee import Trainee
 from driftline.networks import brought, bundle
 from driftline.networks.build import Served, build, rebuilt
-from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
+from driftline.networks.edits import Sources
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 
@@ -174,7 +167,7 @@ class Learner:
         method.review(self.judge.holdout, len(new))
         self.memory.add(method.note(new), self.trainee.generator)
         if self.retraining is not None:
-            self.retraining.observe(new)
+            self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
 
     def _update(self, new: Examples) -> str | None:
@@ -215,8 +208,7 @@ class Learner:
             return None
         if job is None or self.retraining is not None or not examples:
             return None
-        whole = Edited(self.spec, self.classes, copy.deepcopy(self.module))
-        self.retraining = self._forked(job, whole, examples, ALARM_EPOCHS)
+        self.retraining = self._forked(job, Lineup.of(self.spec, {}), examples, ALARM_EPOCHS)
         return job
 
     def promote(self, version: int) -> None:
@@ -260,14 +252,16 @@ class Learner:
 
         ``versions`` are the weights of those that the changes name.
         """
-        strategy = self.spec.strategy
-        trainees = [self.trainee, self.retraining.trainee] if self.retraining else [self.trainee]
+        strategy, racers = self.spec.strategy, self.retraining.race.racers if self.retraining else []
+        trainees = [self.trainee, *(racer.trainee for racer in racers)]
         specs = [checked_recipe(trainee.spec, changes, versions, self.factories) for trainee in trainees]
         for trainee, spec in zip(trainees, specs, strict=True):
             check_fit(spec, trainee.module)
         for trainee, spec in zip(trainees, specs, strict=True):
             trainee.follow(spec, self.memory)
             trainee.upkeep.remember(versions)
+        for racer in racers:
+            racer.trainee.leave_experts()
         self._follow()
         if strategy != self.spec.strategy:
             self._crown()
@@ -292,31 +286,38 @@ class Learner:
         epochs: int,
         examples: Sequence[Item],
         versions: Versions = NO_VERSIONS,
+        race: Sequence[Any] = (),
     ) -> None:
         """Forks a job that trains on the memory and on ``examples``, without what is held out.
 
-        ``versions`` are the weights of those that the recipe names.
+        ``versions`` are the weights of those that recipes and edits name; ``race`` are the entries to compare, if any are.
 
         Raises:
-            InvalidInput: the recipe or an edit does not fit.
+            InvalidInput: the recipe, an edit or an entry does not fit.
         """
-        recipe, is_searching = without_search(recipe)
-        spec = checked_recipe(self.spec, recipe, versions, self.factories)
-        sources = Sources(inputs=self.memory.examples.inputs)
-        edited = apply_all(parse_edits(edits), Edited(spec, self.classes, copy.deepcopy(self.module)), sources)
-        check_classes_stay(self.classes, edited)
-        items = [item for item in usable(self.spec, self.classes, examples) if not self.judge.is_held_out(item)]
-        both = self.memory.examples.joined(Examples.of(self.spec, items, indices_of(self.classes)))
-        forked = self._forked(job, edited, both, epochs)
-        forked.trainee.upkeep.remember(versions)
-        if is_searching:
-            forked.find_rate()
-        self.retraining = forked
+        lineup = Lineup.of(self.spec, recipe, edits, race)
+        lineup.check_versions(versions)
+        both = self.memory.examples.joined(self.trainable(examples))
+        self.retraining = self._forked(job, lineup, both, epochs, versions)
 
-    def _forked(self, job: str, edited: Edited, examples: Examples, epochs: int) -> Retraining:
-        champion, seed = self.judge.champion, self.seed + self.learned + 1
+    def trainable(self, items: Sequence[Item]) -> Examples:
+        """Those of the items that fit, are of a known class, and are not held out."""
+        chosen = [item for item in usable(self.spec, self.classes, items) if not self.judge.is_held_out(item)]
+        return Examples.of(self.spec, chosen, indices_of(self.classes))
+
+    def _forked(
+        self, job: str, lineup: Lineup, examples: Examples, epochs: int, versions: Versions = NO_VERSIONS
+    ) -> Retraining:
+        bare, champion, seed = copy.deepcopy(self.module), self.judge.champion, self.seed + self.learned + 1
+        # What is served beside the network is the stream's, and can be large: no racer carries it along.
+        bare.experts = None
+        sources = Sources(versions, self.memory.examples.inputs, self.judge.held_out_error)
+        models = list(lineup.models(self.classes, bare, sources, self.factories))
         teacher = Teacher(self.spec, self.classes_of(champion), champion)
-        return Retraining.fork(job, edited, examples, epochs, seed, teacher, self.trainee)
+        forked = Retraining.fork(job, lineup, models, examples, epochs, seed, teacher, self.trainee)
+        for racer in forked.race.racers:
+            racer.trainee.upkeep.remember(versions)
+        return forked
 
     def finish(self, version: int, is_promoted: bool = False) -> Outcome:
         """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
@@ -331,9 +332,9 @@ class Learner:
         job = self.retraining
         if job is None:
             raise InvalidInput("no retrain job is running", code="no_job")
-        job.rejoin(self.trainee, self.memory)
+        latest = job.rejoin(self.trainee, self.memory)
         candidate = job.trainee.candidate()
-        decision = Decision(True, "promoted") if is_promoted else self.judge.compare(candidate, self.learned)
+        decision = Decision(True, "promoted") if is_promoted else self.judge.compare(candidate, self.learned, latest)
         if decision.promoted:
             self.judge.put_on_probation(version, self.spec, self.classes)
             self.trainee = job.trainee

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from driftline.errors import InvalidInput
-from driftline.learning.search_budget import search_updates
-from driftline.networks.build import Served, build, check_loss, example_rows
-from driftline.networks.describe import dry_run
-from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
+from driftline.networks.build import Served, build, check_loss
+from driftline.networks.edits import Edited
 from driftline.spec import ModelSpec, Recipe, parse
 
 Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
 """The weights of kept versions, by version and name."""
 NO_VERSIONS: Versions = {}
-FIND = "find"
-"""The learning rate of a retrain that is to find it."""
 
 
 def changed_recipe(spec: ModelSpec, changes: Mapping[str, Any]) -> ModelSpec:
@@ -69,49 +63,6 @@ def check_recipe(
     check_fit(changed, build(changed, classes, factories=factories, seed=0))
 
 
-def check_retrain(
-    spec: ModelSpec,
-    classes: Sequence[int | str],
-    recipe: Mapping[str, Any],
-    edits: Sequence[dict[str, Any]],
-    factories: Collection[str],
-) -> None:
-    """Whether a recipe and edits fit a model, before anything is changed; :class:`InvalidInput` says what does not."""
-    changed = changed_recipe(spec, without_search(recipe)[0])
-    parsed = parse_edits(edits)
-    before = Edited(changed, list(classes), build(changed, classes, factories=factories, seed=0))
-    edited = apply_all(parsed, before, Sources(inputs=example_rows(spec)))
-    check_classes_stay(classes, edited)
-    check_fit(edited.spec, edited.module)
-
-
-def preview(
-    before: Edited, recipe: Mapping[str, Any], edits: Sequence[dict[str, Any]], epochs: int, examples: int
-) -> dict[str, Any]:
-    """What a retrain of ``before`` would give, and cost; nothing is changed.
-
-    Args:
-        examples: how many there are at most to train on.
-
-    Returns:
-        ``before`` and ``after`` as :func:`driftline.networks.describe.describe` gives them, ``keeps_function``, and
-        ``training``: ``examples``, ``updates``, and ``flops``, the operations of all of these: a backward pass counts twice a
-        forward one.
-
-    Raises:
-        InvalidInput: the recipe or an edit does not fit.
-    """
-    recipe, is_searching = without_search(recipe)
-    changed = changed_recipe(before.spec, recipe)
-    found = dry_run(
-        parse_edits(edits), dataclasses.replace(before, spec=changed), Sources(inputs=example_rows(changed))
-    )
-    batch_size = examples_an_update(changed)
-    updates = epochs * math.ceil(examples / batch_size) + (search_updates(examples, batch_size) if is_searching else 0)
-    flops = 3 * found["after"]["flops"] * updates * batch_size
-    return {**found, "training": {"examples": examples, "updates": updates, "flops": flops}}
-
-
 def check_classes_stay(classes: Sequence[int | str], edited: Edited) -> None:
     """Memory, holdout and champion count classes by their index, and a job's must count as they do."""
     if edited.class_indices(classes) != list(range(len(classes))):
@@ -134,15 +85,6 @@ def with_recipe(spec: ModelSpec, classes: Sequence[int | str], recipe: Recipe, f
     except InvalidInput:
         return spec
     return changed
-
-
-def without_search(recipe: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Changes of a recipe without ``"learning_rate": "find"``, and whether that was there: it is asked of a retrain alone."""
-    optimizer = recipe.get("optimizer")
-    if not isinstance(optimizer, Mapping) or optimizer.get("learning_rate") != FIND:
-        return dict(recipe), False
-    rest = {name: value for name, value in optimizer.items() if name != "learning_rate"}
-    return {**recipe, "optimizer": rest}, True
 
 
 def named_versions(changes: Mapping[str, Any]) -> list[int]:

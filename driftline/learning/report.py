@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +30,11 @@ BATCHES = (1, 32)
 MOST_PASSES = 9
 LATENCY_SECONDS = 0.1
 CHUNK = 256
+
+
+def all_answered(module: Served, examples: Mapping[str, Examples]) -> dict[str, list[Scored]]:
+    """What :func:`answered` gives for each of ``examples``, by its name."""
+    return {name: answered(module, rows) for name, rows in examples.items()}
 
 
 @torch.no_grad()
@@ -94,10 +99,10 @@ def _milliseconds(module: Served, batch: int, spec: ModelSpec) -> float:
 
 
 def measured(
-    spec: ModelSpec, classes: Sequence[int | str], module: Served, examples: dict[str, Examples]
+    spec: ModelSpec, classes: Sequence[int | str], module: Served, answers: Mapping[str, Sequence[Scored]]
 ) -> dict[str, Any]:
-    """All of the above: the scores on each of ``examples`` by its name, ``latency_ms``, and what :func:`cost` gives."""
-    on = {name: scores(answered(module, rows), classes, module.is_regression) for name, rows in examples.items()}
+    """All of the above: the scores of ``answers`` by their name, ``latency_ms``, and what :func:`cost` gives."""
+    on = {name: scores(rows, classes, module.is_regression) for name, rows in answers.items()}
     return {**on, "latency_ms": latency_ms(spec, module), **cost(spec, classes, module)}
 
 
@@ -110,12 +115,12 @@ class Examination:
         self.job = job
         self.examples = {"holdout": learner.judge.holdout.current(), "latest": job.newest(LATEST)}
         served = learner.served
-        self.before = measured(learner.spec, learner.classes, served, self.examples)
+        self.before = measured(learner.spec, learner.classes, served, all_answered(served, self.examples))
 
     def report(self, decision: Decision) -> dict[str, Any]:
         """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
-        trainee = self.job.trainee
-        after = measured(trainee.spec, trainee.classes, trainee.candidate(), self.examples)
+        trainee, candidate = self.job.trainee, self.job.trainee.candidate()
+        after = measured(trainee.spec, trainee.classes, candidate, all_answered(candidate, self.examples))
         return {
             "before": self.before,
             "after": after,

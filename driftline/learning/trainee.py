@@ -214,6 +214,11 @@ class Trainee:
         self.method = self.spec.strategy.start(self)
         self.method.take_over(before, memory)
 
+    def leave_experts(self) -> None:
+        """Goes on without what the strategy serves beside the network; :meth:`renew_strategy` brings it back."""
+        self.module.experts = None
+        self.method = self.spec.strategy.start(self)
+
     def restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
         """Goes on from weights that answer the first of the present classes, knowing nothing else of them."""
         # Memory and holdout count classes by their index: later ones stay known.

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Collection
 from typing import Any
 
-from driftline.errors import InvalidInput
+from driftline.errors import DriftlineError, InvalidInput
 
 FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
@@ -32,6 +32,11 @@ def allowed(name: str, factories: Collection[str], field: str) -> Callable[..., 
 def failed(name: str, error: Exception, field: str) -> InvalidInput:
     """What a function that ``field`` names has raised, by its last line."""
     return InvalidInput(f"{field}: {name} failed: {told(error)}", code="factory_failed", field=field, value=name)
+
+
+def reason_of(error: Exception) -> str:
+    """What a user is told of an error in training: ours by its message, one of their own code by its last line."""
+    return error.message if isinstance(error, DriftlineError) else told(error)
 
 
 def told(error: Exception) -> str:

@@ -63,7 +63,7 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A retrain job as its users see it."""
+    """A job, a retrain or a comparison, as its users see it."""
 
     id: str
     state: str
@@ -192,7 +192,8 @@ class History:
         with store_errors():
             found = await self.connection.redis.hget(self.keys.versions, str(number))
         if found is None:
-            raise NotFound(f"there is no version {number}", code="unknown_version", field="version", value=number)
+            message = f"there is no version {number}, or it is no longer kept"
+            raise NotFound(message, code="unknown_version", field="version", value=number)
         return msgspec.json.decode(found, type=Version)
 
     async def retire(self, versions: list[int]) -> None:

@@ -44,6 +44,12 @@ async def test_a_dry_run_tells_structure_and_cost_and_begins_nothing(client: htt
         ({"edits": [WIDEN, {"type": "merge", "layers": ["linear1", "relu1"]}]}, "edits.1", "relu1"),
         ({"edits": [{"type": "remove", "layer": "nothing"}]}, "edits.0", "nothing"),
         ({"recipe": {"optimizer": {"learning_rate": -1}}}, "recipe.optimizer.learning_rate", "-1"),
+        ({"race": [{}, {}, {"loss": "mse"}]}, "race[2]", "mse"),
+        ({"race": [{}, {"optimizer": {"name": "sgdd"}}]}, "race[1].recipe.optimizer.name", "sgdd"),
+        ({"race": [{"edits": [WIDEN | {"layer": "linear7"}]}, {}]}, "race[0].edits.0", "linear7"),
+        ({"race": [{}, "sgd"]}, "race[1]", "sgd"),
+        ({"race": [{}]}, "race", "at least 2"),
+        ({"race": [{}] * 17}, "race", "at most 16"),
     ],
 )
 async def test_what_does_not_fit_is_refused_with_its_place_and_reason(
@@ -55,3 +61,43 @@ async def test_what_does_not_fit_is_refused_with_its_place_and_reason(
     assert (answer.status_code, error["details"]["field"]) == (422, field), error
     assert told in error["message"]
     assert await log_length(client) == 0
+
+
+@pytest.mark.parametrize(
+    ("versions", "status", "field", "told"),
+    [
+        ([1], 422, "versions", "at least 2"),
+        ([1, 1], 422, "versions", "not 1 with itself"),
+        ([1, 0], 422, "versions.1", "greater than or equal to 1"),
+        ([1, "x"], 422, "versions.1", "integer"),
+        ([1, 7], 404, "version", "no version 7, or it is no longer kept"),
+    ],
+)
+async def test_versions_that_cannot_be_compared_are_refused_by_name(
+    client: httpx.AsyncClient, versions: list[Any], status: int, field: str, told: str
+) -> None:
+    await client.post("/v1/models", json=spec(network=MLP))
+    answer = await client.post("/v1/models/weather/compare", json={"versions": versions})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["details"]["field"]) == (status, field), error
+    assert told in error["message"]
+    assert await log_length(client) == 0
+
+
+@pytest.mark.parametrize("is_dry_run", [False, True])
+@pytest.mark.parametrize(
+    "entry", [{"l2_sp": {"version": 99}}, {"edits": [{"type": "average", "versions": [1, 99]}]}], ids=["recipe", "edit"]
+)
+async def test_a_version_that_an_entry_of_a_race_names_must_be_kept(
+    client: httpx.AsyncClient, entry: dict[str, Any], is_dry_run: bool
+) -> None:
+    await client.post("/v1/models", json=spec(network=MLP))
+    answer = await retrain(client, race=[{}, entry], dry_run=is_dry_run)
+    assert answer.status_code == 404 and "99" in answer.json()["error"]["message"]
+    assert await log_length(client) == 0
+
+
+async def test_a_race_that_could_not_be_judged_is_told_by_its_dry_run(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/models", json=spec(network=MLP))
+    answer = await retrain(client, race=[{}, {}], dry_run=True)
+    assert (answer.status_code, answer.json()["error"]["details"]) == (422, {"field": "race", "value": 0})

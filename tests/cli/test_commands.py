@@ -136,15 +136,56 @@ def test_a_report_stands_side_by_side(server: Any, run: Any) -> None:
     assert ["holdout", "recall", "of", "'rain'", "0.5"] in lines
 
 
+def test_two_versions_stand_side_by_side(server: Any, run: Any) -> None:
+    classes = [{"class": "rain", "recall": 0.5}]
+    measured = {"holdout": {"accuracy": 0.75, "classes": classes}, "latency_ms": {"1": 0.5}, "parameters": 10}
+    better = {"difference": 0.125, "standard_error": 0.05, "beyond_chance": True}
+    differences = {
+        "holdout": {"accuracy": better, "classes": [{"class": "rain", "recall": {"difference": 0.0}}]},
+        "latency_ms": {"1": {"difference": 0.25}},
+        "parameters": {"difference": 0},
+    }
+    versions = [{"version": 12, **measured}, {"version": 17, **measured, "latency_ms": {"1": 0.75}}]
+    job = {"state": "succeeded", "report": {"versions": versions, "differences": differences}}
+    server.answers = [(202, {"job_id": "u-1"}), (200, job)] * 2
+    result = run("compare", "m", "12", "17", "--url", server.url)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["holdout", "accuracy", "0.75", "0.75", "0.125", "0.05", "true"] in lines
+    assert ["holdout", "recall", "of", "'rain'", "0.5", "0.5", "0"] in lines
+    assert ["latency_ms", "1", "0.5", "0.75", "0.25"] in lines and result.returncode == 0
+    assert json.loads(run("compare", "m", "12", "17", "--json", "--url", server.url).stdout) == {"id": "u-1", **job}
+    assert server.requests[0] == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
+
+
+def test_the_files_of_a_race_are_its_entries_and_its_table_is_printed(server: Any, run: Any, tmp_path: Path) -> None:
+    entries = [{"batch_size": 8}, {"recipe": {"loss": "focal"}, "edits": [{"type": "replace_head"}]}]
+    options = []
+    for number, entry in enumerate(entries):
+        (tmp_path / f"{number}.json").write_text(json.dumps(entry))
+        options += ["--race", str(tmp_path / f"{number}.json")]
+    won = {"recipe": {"batch_size": 8}, "updates": 20, "accuracy": 0.875, "outcome": "won"}
+    failed = {**entries[1], "updates": 3, "outcome": "failed", "reason": "ValueError: no"}
+    report = {"reason": "not worse", "race": [won, failed]}
+    server.answers = [(202, {"job_id": "u-1"}), (200, {"state": "succeeded", "report": report})]
+    shown = run("retrain", "m", *options, "--wait", "--url", server.url)
+    assert server.requests[0] == ("POST", "/v1/models/m/retrain", {"race": entries})
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert ["recipe", "edits", "updates", "accuracy", "outcome", "reason"] in lines
+    assert ['{"batch_size":', "8}", "20", "0.875", "won"] in lines
+    assert any("focal" in " ".join(line) and line[-2:] == ["ValueError:", "no"] for line in lines)
+
+
 def test_a_dry_run_shows_what_a_retrain_would_give(server: Any, run: Any) -> None:
     layer = {"name": "linear1", "type": "Linear", "shape": [6], "parameters": 54, "trained": 54}
     sizes = {"layers": [layer], "parameters": 54}
     training = {"examples": 10, "updates": 3, "flops": 99}
+    race = [{"recipe": {"loss": "focal"}, "parameters": 99}]
     found = {"before": sizes, "after": sizes | {"parameters": 77}, "keeps_function": True, "training": training}
+    found["race"] = race
     server.answers = [(200, found)] * 2
     lines = [line.split() for line in run("retrain", "m", "--dry-run", "--url", server.url).stdout.splitlines()]
     assert ["parameters", "54", "77"] in lines and ["linear1", "Linear", "[6]", "54", "54"] in lines
-    assert ["updates", "3"] in lines
+    assert ["updates", "3"] in lines and ['{"loss":', '"focal"}', "99"] in lines
     assert json.loads(run("retrain", "m", "--dry-run", "--json", "--url", server.url).stdout) == found
     assert [body for _, _, body in server.requests] == [{"dry_run": True}] * 2
 

@@ -34,3 +34,7 @@ def particular(outputs: Tensor, targets: Tensor) -> Tensor:
     if len(set(targets.tolist())) > 1:
         raise RuntimeError("two classes\nat once")
     return cross_entropy(outputs, targets)
+
+
+def nan(outputs: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(outputs, targets) * float("nan")

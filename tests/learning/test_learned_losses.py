@@ -10,9 +10,11 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
+from driftline.learning.lineup import Lineup, check_retrain
 from driftline.learning.losses import LOSSES
 from driftline.learning.losses.custom import LossFailed
-from driftline.learning.recipes import check_recipe, check_retrain
+from driftline.learning.recipes import check_recipe
+from driftline.networks.edits import Edited
 from driftline.records import Plan
 from tests.learning.conftest import (
     accuracy,
@@ -122,7 +124,7 @@ def test_a_loss_of_ones_own_must_be_allowed() -> None:
         lambda: one.change_recipe(given),
         lambda: one.retrain("job", given, [], 1, []),
         lambda: check_recipe(one.spec, [0, 1], given, [OWN]),
-        lambda: check_retrain(one.spec, [0, 1], given, [], [OWN]),
+        lambda: check_retrain(Edited(one.spec, [0, 1], one.module), Lineup.of(one.spec, given), [OWN]),
     ):
         with pytest.raises(InvalidInput, match=r"recipe\.loss\.function: .*DRIFTLINE_FACTORIES") as refused:
             change()

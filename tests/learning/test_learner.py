@@ -13,9 +13,10 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
-from driftline.learning.recipes import check_retrain
+from driftline.learning.lineup import Lineup, check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
+from driftline.networks.edits import Edited
 from driftline.records import Answer, Item, Plan
 from driftline.spec import ModelSpec, parse
 from tests.learning.conftest import (
@@ -450,7 +451,7 @@ def test_a_recipe_that_does_not_fit_changes_nothing(changes: dict[str, Any], fie
     assert refused.value.details["field"] == field
     assert_same(one.state_dict(), before)
     with pytest.raises(InvalidInput):
-        check_retrain(one.spec, one.classes, changes, [], [])
+        check_retrain(Edited(one.spec, one.classes, one.module), Lineup.of(one.spec, changes), [])
 
 
 def test_weights_trained_elsewhere_see_inputs_as_they_are() -> None:

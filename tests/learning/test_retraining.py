@@ -13,7 +13,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.retraining import Retraining
 from driftline.networks.build import build
-from driftline.records import Item, Plan
+from driftline.records import Item, Plan, Route
 from tests.learning.conftest import (
     accuracy,
     answered,
@@ -40,10 +40,8 @@ def begun(learner: Learner, *arguments: Any) -> Retraining:
 
 
 def job(count: int = 100, epochs: int = 2) -> Retraining:
-    """A job by itself, over so many examples, with 64 an update."""
-    one = learner()
-    examples = examples_of(one, world(count))
-    return Retraining("job", one.spec, one.classes, build(one.spec, one.classes, seed=0), examples, epochs, seed=3)
+    """A job over so many examples, with 64 an update."""
+    return begun(learner(recipe={"gate": {"holdout": 0}}), {}, [], epochs, world(count))
 
 
 def weights(retraining: Retraining) -> dict[str, torch.Tensor]:
@@ -56,13 +54,13 @@ def differ(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool
 
 def test_an_epoch_is_as_many_updates_as_its_examples_need() -> None:
     found = job(count=130, epochs=4)
-    assert (found.batch_size, found.total) == (64, 12)
+    assert (found.race.leader.batch_size, found.race.left) == (64, 12)
     seen = []
     while not found.is_done:
         seen.append(found.progress)
         found.advance(5)
     assert seen == [0, 5 / 12, 10 / 12]
-    assert (found.done, found.progress) == (12, 1)
+    assert (found.race.done, found.progress) == (12, 1)
     before = weights(found)
     found.advance(5)
     assert not differ(before, weights(found)), "a job that is done makes no more updates"
@@ -87,17 +85,17 @@ def test_a_job_without_examples_is_done_at_once() -> None:
     found = begun(learner(), {}, [], 5, [])
     assert found.is_done and found.progress == 1
     found.advance(3)
-    found.catch_up()
+    assert found.race.done == 0
 
 
 def test_it_catches_up_with_what_has_arrived_meanwhile() -> None:
-    one, other = job(), job()
-    other.observe(examples_of(learner(), world(100, 500)))
+    stream, one, other = learner(), job(), job()
+    other.observe(examples_of(stream, world(100, 500)), [True] * 100)
     for each in (one, other):
-        each.advance(each.total)
+        each.advance(each.race.left)
     assert not differ(weights(one), weights(other))
-    one.catch_up()
-    other.catch_up()
+    for each in (one, other):
+        each.rejoin(stream.trainee, stream.memory)
     assert differ(weights(one), weights(other))
 
 
@@ -112,7 +110,7 @@ def test_of_what_arrives_the_newest_is_kept() -> None:
     found, one = job(), learner()
     rows = examples_of(one, world(1000))
     for n in range(25):
-        found.observe(Examples(rows.inputs, torch.full((1000,), n), rows.weights))
+        found.observe(Examples(rows.inputs, torch.full((1000,), n), rows.weights), [True] * 1000)
     kept = found.arrived.targets
     assert len(kept) == retraining.MOST_ARRIVED == 20_000
     assert (int(kept[0]), int(kept[-1])) == (5, 24)
@@ -126,7 +124,7 @@ def test_a_job_goes_on_from_its_state_bit_for_bit() -> None:
     other = Learner.from_state(through_files(one.state_dict()))
     digests = []
     for each in (one, other):
-        assert each.retraining is not None and each.retraining.done == 3
+        assert each.retraining is not None and each.retraining.race.done == 3
         each.retraining.advance(2)
         each.finish(2)
         digests.append(each.digest())
@@ -200,6 +198,50 @@ def test_a_job_that_is_worse_leaves_no_trace() -> None:
     assert_same(one.state_dict(), before)
 
 
+def test_a_greedy_soup_is_judged_on_what_is_held_out() -> None:
+    one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0.5}, "optimizer": {"learning_rate": 0.02}})
+    play(one, world(40))
+    soup = [{"type": "average", "versions": [1, 2], "soup": "greedy"}]
+    good = weights_of(one)
+    bad = {name: -value for name, value in good.items()}
+    with pytest.raises(InvalidInput, match=r"edits\.0 \(average\): \d+ held-out labels are too few to judge by"):
+        one.retrain("job", {}, soup, 1, [], {1: good, 2: bad})
+    play(one, world(300, 40))
+    better = weights_of(one)
+    one.retrain("job", {}, soup, 1, [], {1: bad, 2: better})
+    assert one.retraining is not None
+    found = one.retraining.trainee.module.state_dict()
+    assert torch.equal(found["output.weight"], better["output.weight"]), "the other would only harm"
+    with pytest.raises(InvalidInput, match="the weights of version 2 are not known here"):
+        one.retrain("job", {}, soup, 1, [], {1: bad})
+
+
+@pytest.mark.parametrize(("route", "is_promoted"), [("live", False), ("import", True)])
+def test_a_job_is_judged_on_the_live_labels_that_came_while_it_ran(route: Route, is_promoted: bool) -> None:
+    one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0}, "optimizer": {"learning_rate": 0.02}})
+    play(one, world(300))
+    found = begun(one, {"optimizer": {"name": "sgd", "learning_rate": 1e-9}}, [], 1, [])
+    play(one, world(100, 300, route=route))
+    with torch.no_grad():
+        found.trainee.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
+    decision = one.finish(2).decision
+    assert decision is not None and decision.promoted == is_promoted
+    assert is_promoted or decision.reason.endswith("on 100 labels since the fork")
+
+
+@pytest.mark.parametrize("edits", [[], ADD], ids=["as it is", "of one more class"])
+def test_a_job_is_judged_with_what_is_served_beside_its_network(edits: list[dict[str, Any]]) -> None:
+    one = learner(classes=["a", "b"], recipe={"strategy": "experts", "gate": {"holdout": 0}})
+    play(one, world(300, names=["a", "b"]))
+    one.promote(2)
+    begun(one, {"optimizer": {"name": "sgd", "learning_rate": 1e-9, "weight_decay": 0}}, edits, 1, [])
+    play(one, world(100, 300, ["a", "b"]))
+    decision = one.finish(3).decision
+    assert decision is not None
+    job, champion = (decision.scores[f"labels since the fork_{name}"] for name in ("error", "other_error"))
+    assert job == pytest.approx(champion, abs=0.02), "it has not moved"
+
+
 @pytest.mark.parametrize(
     ("recipe", "edits", "field"),
     [
@@ -240,6 +282,18 @@ def test_classes_that_arrive_meanwhile_are_learned_by_the_job_too() -> None:
     assert set(one.classes_of(one.served)) == {"a", "b", "c", 4} and one.classes == one.classes_of(one.served)
     play(one, world(100, 200, ["a", "b", "c", 4, "e"]))
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+
+
+def test_classes_that_arrive_meanwhile_come_behind_the_updates_of_a_job_that_is_repeated_too() -> None:
+    one = learner(classes="open", recipe=OFF)
+    play(one, world(100, names=["a", "b"]))
+    found = begun(one, {}, [], 2, [])
+    other = Learner.from_state(through_files(one.state_dict()))
+    found.advance(found.race.left)
+    for each in (one, other):
+        play(each, world(100, 100, ["a", "b", "c"]))
+        each.finish(2)
+    assert one.digest() == other.digest()
 
 
 def test_classes_that_a_job_adds_are_learned_from_then_on() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import build
+from driftline.networks.build import Served, build
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.networks.edits.average import Average
 from driftline.spec import Layers, ModelSpec, parse
@@ -162,7 +162,7 @@ def test_a_fresh_head_is_repeatable() -> None:
 def test_an_average_is_the_mean_of_the_versions() -> None:
     versions = {number: model(seed=number).module.state_dict() for number in (1, 2, 3)}
     before = model(seed=9)
-    sources = Sources(weights_of=lambda number: versions[number])
+    sources = Sources(versions)
     after = edited(before, {"type": "average", "versions": [1, 3]}, sources=sources)
     for name, value in after.module.state_dict().items():
         if value.is_floating_point() and not name.startswith("scale."):
@@ -170,6 +170,23 @@ def test_an_average_is_the_mean_of_the_versions() -> None:
     wider = edited(before, {"type": "widen", "layer": "linear1", "features": 9})
     with pytest.raises(ValueError, match=r"version 2 is of another structure: network.linear1.weight is \[9, 5\]"):
         Average(versions=[2]).apply(wider.spec, wider.classes, wider.module, sources)
+    with pytest.raises(ValueError, match="the weights of version 4 are not known here"):
+        Average(versions=[1, 4]).apply(before.spec, before.classes, before.module, sources)
+
+
+def test_a_greedy_average_takes_in_what_does_not_make_it_worse() -> None:
+    versions = {number: model(seed=number).module.state_dict() for number in (1, 2, 3)}
+    wanted = (versions[2]["output.bias"] + versions[3]["output.bias"]) / 2
+
+    def distance(module: Served) -> float:
+        return float((module.state_dict()["output.bias"] - wanted).abs().sum())
+
+    edit = {"type": "average", "versions": [1, 2, 3], "soup": "greedy"}
+    after = edited(model(seed=9), edit, sources=Sources(versions, error_of=distance))
+    assert distance(after.module) < 1e-6
+    in_a_dry_run = edited(model(seed=9), edit, sources=Sources(versions))
+    means = edited(model(seed=9), edit | {"soup": "mean"}, sources=Sources(versions))
+    assert torch.equal(parameter(in_a_dry_run, "output.bias"), parameter(means, "output.bias"))
 
 
 def test_dead_units_are_drawn_anew_and_the_known_rows_keep_their_answers() -> None:

@@ -119,7 +119,7 @@ async def test_a_command_that_the_log_lacks_halts_it(bench: Bench) -> None:
         assert "lacks the command 1" in message and "driftline doctor" in message
         await store.connection.redis.zrem(store.keys.pending, 1)
         await until_withdrawn(store, "log_gap")
-        assert not trainer.is_halted
+    assert not trainer.is_halted
 
 
 async def copy(store: ModelStore) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 
 from driftline.records import Command
 from driftline.store.connection import Connection
-from tests.worker.conftest import Bench, labelled
+from driftline.store.head import History
+from tests.worker.conftest import Bench, Killed, labelled
 
 pytestmark = pytest.mark.anyio
 
@@ -20,15 +22,19 @@ RAISING = "tests.learning.functions:raising"
 OWN = {"loss": {"name": "custom", "function": RAISING}}
 
 
-def retrain(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {"recipe": recipe, "edits": [], "epochs": 2, "reason": ""}
+def retrain(recipe: dict[str, Any], race: Sequence[Any] = (), epochs: int = 2) -> dict[str, Any]:
+    return {"recipe": recipe, "edits": [], "race": list(race), "epochs": epochs, "reason": ""}
 
 
+RATES = [{"optimizer": {"learning_rate": rate}} for rate in (1e-6, 0.01, 1e-5)]
+
+
+@pytest.mark.parametrize(("rate", "race"), [("find", []), (0.002, RATES)], ids=["find", "race"])
 async def test_a_trainer_killed_again_and_again_finds_the_same_rate_and_pulls_towards_the_same_version(
-    bench: Bench,
+    bench: Bench, rate: Any, race: list[Any]
 ) -> None:
     recipe = {
-        "optimizer": {"learning_rate": "find", "schedule": "warm_restart", "layers": {"output": 2}},
+        "optimizer": {"learning_rate": rate, "schedule": "warm_restart", "layers": {"output": 2}},
         "l2_sp": {"version": 2, "strength": 0.1},
         "averaging": "ema",
         "distillation": {},
@@ -38,18 +44,98 @@ async def test_a_trainer_killed_again_and_again_finds_the_same_rate_and_pulls_to
     await bench.train(store)
     pulled = Command("c1", "recipe", {"recipe": {"l2_sp": {"version": 1}, "averaging": "swa"}})
     job = f"{store.uid}-job"
-    await store.log.append([pulled, Command(job, "retrain", retrain(recipe)), *labelled(100, first=200)])
+    await store.log.append([pulled, Command(job, "retrain", retrain(recipe, race)), *labelled(100, first=200)])
     for _ in range(8):
         await bench.train(store, die_after=1)
     trainer = await bench.train(store)
     done = await store.history.job(job)
     assert done is not None and done.state == "succeeded" and done.report is not None
-    losses = {row["learning_rate"]: row["loss"] for row in done.report["rates"]}
-    assert trainer.learner.spec.recipe.optimizer.learning_rate == min(losses, key=lambda rate: losses[rate])
+    (won,) = [row["recipe"] for row in done.report["race"] if row["outcome"] == "won"]
+    assert trainer.learner.spec.recipe.optimizer.learning_rate == won["optimizer"]["learning_rate"]
     _, second = store.publisher.read((await store.history.version(2)).manifest)
     origin = trainer.learner.trainee.upkeep.states["l2_sp"]["output.weight.origin"]
     assert torch.equal(origin, second.tensors["output.weight"])
     assert not await store.connection.redis.hvals(store.keys.alarms)
+
+
+@pytest.mark.parametrize("soup", ["mean", "greedy"])
+async def test_kept_versions_are_averaged_also_by_a_trainer_killed_again_and_again(bench: Bench, soup: str) -> None:
+    store = await bench.model(recipe={"strategy": "replay", "gate": {"mode": "off", "holdout": 0.3}})
+    for first in (0, 100, 200):
+        await store.log.append(labelled(100, first=first))
+        await bench.train(store)
+    numbers = [version.version for version in (await store.history.versions())[-3:]]
+    edits = [{"type": "average", "versions": numbers, "soup": soup}]
+    job = f"{store.uid}-job"
+    still: dict[str, Any] = {"optimizer": {"name": "sgd", "learning_rate": 1e-12, "momentum": 0, "weight_decay": 0}}
+    await store.log.append([Command(job, "retrain", retrain(still) | {"edits": edits, "epochs": 1})])
+    for _ in range(3):
+        await bench.train(store, die_after=1)
+    await bench.train(store)
+    done = await store.history.job(job)
+    assert done is not None and done.state == "succeeded" and done.version is not None, done
+    weights = await store.weights_of([*numbers, done.version])
+    mixed = weights.pop(done.version)["output.weight"]
+    if soup == "mean":
+        assert torch.allclose(mixed, torch.stack([each["output.weight"] for each in weights.values()]).mean(0))
+    assert not await store.connection.redis.hvals(store.keys.alarms)
+    lost = [{"type": "average", "versions": [99]}]
+    await store.log.append([Command(f"{job}2", "retrain", retrain({}) | {"edits": lost})])
+    await bench.train(store)
+    done = await store.history.job(f"{job}2")
+    assert done is not None and done.state == "failed" and "99" in str(done.report)
+
+
+async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await bench.model(recipe={"gate": {"mode": "off"}})
+    await store.log.append(labelled(200))
+    await bench.train(store)
+    await store.log.append([Command(f"{store.uid}-job", "retrain", retrain({}, [{}, {"loss": "focal"}], epochs=40))])
+    report, points = History.report_progress, set[str]()
+
+    async def change(history: History, job: str, progress: float) -> None:
+        if not await store.log.find("c1"):
+            await store.log.append([Command("c1", "recipe", {"recipe": {"optimizer": {"learning_rate": 0.0001}}})])
+        await report(history, job, progress)
+
+    def die_behind_the_job(point: str) -> None:
+        points.add(point)
+        if point == "trainer.committed" and "job.finished" in points:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(History, "report_progress", change)
+        patched.setattr("worker.jobs.reach", die_behind_the_job)
+        patched.setattr("worker.trainer.reach", die_behind_the_job)
+        killed = await bench.train(store)
+    assert killed.learner.spec.recipe.optimizer.learning_rate == 0.0001 and killed.learner.retraining is None
+    trainer = await bench.train(store)
+    assert trainer.learner.digest() == killed.learner.digest()
+    assert not await store.connection.redis.hvals(store.keys.alarms)
+
+
+async def test_a_race_of_which_all_fail_tells_of_each_and_one_can_be_cancelled(
+    connection: Connection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    bench = Bench(connection, embedded, thread, tmp_path, factories=[RAISING])
+    store = await bench.model()
+    await store.log.append(labelled(200))
+    await bench.train(store)
+    failed, cancelled = f"{store.uid}-failed", f"{store.uid}-cancelled"
+    await store.log.append([Command(failed, "retrain", retrain({}, [OWN, OWN | {"batch_size": 8}]))])
+    await bench.train(store)
+    done = await store.history.job(failed)
+    assert done is not None and done.state == "failed" and done.report is not None
+    assert done.report["reason"] == "no recipe of the race could be trained: ValueError: no loss today"
+    assert [row["reason"] for row in done.report["race"]] == ["ValueError: no loss today"] * 2
+    await store.log.append([Command(cancelled, "retrain", retrain({}, [{}, {"batch_size": 8}], epochs=1000))])
+    await bench.train(store, die_after=1)
+    await store.log.append([Command("c1", "cancel", {"job": cancelled})])
+    trainer = await bench.train(store)
+    done = await store.history.job(cancelled)
+    assert done is not None and done.state == "cancelled" and trainer.learner.retraining is None
 
 
 async def test_a_version_that_is_not_kept_is_pulled_towards_by_nothing(bench: Bench) -> None:

@@ -91,6 +91,18 @@ async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench
     assert (await store.history.head()).learned == 64
 
 
+async def test_a_command_teaches_nothing_and_what_it_has_brought_stays_live(bench: Bench) -> None:
+    store = await bench.model(recipe={"strategy": "replay", "optimizer": {"learning_rate": 0.1}})
+    await store.log.append(labelled(200))
+    digest = (await bench.train(store)).learner.digest()
+    await store.log.append([Command("p", "pause"), Command("r", "resume")])
+    assert (await bench.train(store)).learner.digest() == digest
+    await store.log.append([Command("back", "rollback", {"version": 1})])
+    await bench.train(store)
+    live = await store.history.version((await store.history.head()).version)
+    assert live.reason == "rolled back to version 1"
+
+
 async def test_a_record_that_fails_is_quarantined_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await bench.model()
     trainer = await bench.trainer(store)

@@ -26,12 +26,14 @@ class Sources:
     """What an edit may ask for beside the model.
 
     Args:
-        weights_of: the tensors of a kept version by name; it raises a :class:`ValueError` where there is none.
+        weights: the tensors of the kept versions that edits need, by version and name.
         inputs: rows that the model was asked or taught, by input name; they tell which units are dead.
+        error_of: how wrong a module is on examples that are kept from training; None where nothing is judged.
     """
 
-    weights_of: Callable[[int], Mapping[str, Tensor]] | None = None
+    weights: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     inputs: Mapping[str, Tensor] | None = None
+    error_of: Callable[[Served], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Edit(Part):
     def keeps_function(self) -> bool:
         """Whether the outputs in evaluation mode stay as they are, up to rounding."""
         return False
+
+    @property
+    def needed_versions(self) -> list[int]:
+        """The kept versions whose weights it asks for."""
+        return []
 
     def resolved(self, draft: Draft) -> Edit:
         """The edit without what depends on weights: what is recorded, and can be repeated without them."""
@@ -106,11 +113,7 @@ def parse_edits(values: Sequence[dict[str, Any]]) -> list[Edit]:
         try:
             edits.append(EDITS.parse(value))
         except ValidationError as error:
-            found, where = invalid(error, value), f"edits.{index}"
-            field = found.details["field"]
-            message = f"{where}.{found.message}" if field else f"{where}: {found.message}"
-            details = found.details if field else {"value": value}
-            raise InvalidInput(message, **details | {"field": f"{where}.{field}" if field else where}) from None
+            raise invalid(error, value).within(f"edits.{index}", value) from None
     return edits
 
 

@@ -9,36 +9,57 @@ from pydantic import Field
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from driftline.networks.draft import Draft
+    from driftline.networks.soup import Weights
 
 
 class Average(Edit):
-    """Gives network and output the mean weights of ``versions`` (model soups, Wortsman et al. 2022)."""
+    """Gives network and output the mean weights of ``versions`` (model soups, Wortsman et al. 2022).
+
+    A ``greedy`` soup takes in only those that do not make it worse on what is held out. Where nothing is judged, as in a dry
+    run, it is the mean of all.
+    """
 
     type: Literal["average"] = "average"
     versions: list[int] = Field(min_length=1, max_length=100)
+    soup: Literal["mean", "greedy"] = "mean"
+
+    @property
+    def needed_versions(self) -> list[int]:
+        return self.versions
 
     def fill(self, draft: Draft) -> None:
-        import torch
+        from driftline.networks import soup
 
-        if draft.sources.weights_of is None:
-            raise ValueError("no kept version can be read here")
-        found = {version: draft.sources.weights_of(version) for version in self.versions}
-        for name, value in draft.old.items():
-            if not name.startswith(("network.", "output.")):
+        weights = [self._weights(draft, version) for version in self.versions]
+        error_of = draft.sources.error_of
+
+        def error(mixed: Weights) -> float:
+            _set(draft, mixed)
+            assert error_of is not None
+            return error_of(draft.after)
+
+        is_judged = self.soup == "greedy" and error_of is not None
+        _set(draft, soup.greedy(weights, error).weights if is_judged else soup.mean(weights))
+        for name in weights[0]:
+            draft.forget(name)
+
+    def _weights(self, draft: Draft, version: int) -> Weights:
+        """The numbers of a version that take the place of the network's own."""
+        if version not in draft.sources.weights:
+            raise ValueError(f"the weights of version {version} are not known here")
+        weights, found = draft.sources.weights[version], {}
+        for name, own in draft.old.items():
+            if not (name.startswith(("network.", "output.")) and own.is_floating_point()):
                 continue
-            all_of_it = [_fitting(version, name, value, found[version].get(name)) for version in self.versions]
-            if value.is_floating_point():
-                draft.set(name, torch.stack([part.double() for part in all_of_it]).mean(0).to(value.dtype))
-                draft.forget(name)
+            if name not in weights or weights[name].shape != own.shape:
+                has = f"{list(weights[name].shape)}" if name in weights else "no such weight"
+                here = f"{name} is {list(own.shape)} here, and {has} there"
+                raise ValueError(f"version {version} is of another structure: {here}")
+            found[name] = weights[name].to(own.dtype)
+        return found
 
 
-def _fitting(version: int, name: str, own: Tensor, other: Tensor | None) -> Tensor:
-    if other is None or other.shape != own.shape:
-        has = "no such weight" if other is None else f"{list(other.shape)}"
-        raise ValueError(
-            f"version {version} is of another structure: {name} is {list(own.shape)} here, and {has} there"
-        )
-    return other
+def _set(draft: Draft, weights: Weights) -> None:
+    for name, value in weights.items():
+        draft.set(name, value)

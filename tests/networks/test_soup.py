@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline.learning.soup import greedy, mean
+from driftline.networks.soup import greedy, mean
 
 
 def at(value: float) -> dict[str, Tensor]:

@@ -1,0 +1,51 @@
+"""Code of a user's own that raises inside a job: the job ends with the last line, and the stream learns on."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftline.records import Command
+from driftline.store.connection import Connection
+from tests.worker.conftest import Bench, labelled
+from tests.worker.test_trainer import add, offset_is, running, state_is
+
+pytestmark = pytest.mark.anyio
+
+NARROW = "tests.worker.networks:narrow"
+LOSS = "tests.learning.functions:raising"
+# A job trains on 64 rows at a time, and its report looks at up to 256; a step of the stream takes 32.
+FAILURES: dict[str, tuple[int, dict[str, Any], str]] = {
+    "a loss": (1000, {"loss": {"name": "custom", "function": LOSS}}, "ValueError: no loss today"),
+    "a network in training": (40, {}, "ValueError: 64 rows are more than 40"),
+    "a network behind it": (250, {}, "ValueError: 256 rows are more than 250"),
+}
+
+
+@pytest.mark.parametrize("where", FAILURES)
+async def test_what_raises_inside_a_job_ends_it_with_its_last_line_and_the_stream_learns_on(
+    connection: Connection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path, where: str
+) -> None:
+    most, recipe, told = FAILURES[where]
+    bench = Bench(connection, embedded, thread, tmp_path, factories=[NARROW, LOSS])
+    network = {"factory": NARROW, "arguments": {"most": most}}
+    store = await bench.model(network=network, recipe={"strategy": "finetune", "gate": {"holdout": 0}})
+    await store.log.append(labelled(400))
+    job = f"{store.uid}-job"
+    retrain = Command(job, "retrain", {"recipe": recipe, "edits": [], "epochs": 1, "reason": ""})
+    async with running(bench, store) as trainer:
+        await offset_is(store, 400)
+        await add(store, trainer, [retrain])
+        await state_is(store, job, "failed")
+        done = await store.history.job(job)
+        assert done is not None and (done.promoted, done.report) == (None, {"reason": told})
+        await add(store, trainer, labelled(100, first=400))
+        async with asyncio.timeout(20):
+            while await store.history.covering(501) is None:
+                await asyncio.sleep(0.02)
+        assert trainer.learner.retraining is None
+    assert not any(version.report for version in await store.history.versions()), "nothing of the job was served"

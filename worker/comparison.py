@@ -1,0 +1,42 @@
+"""A comparison of two kept versions: a job that looks, and changes nothing of the learner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from driftline.errors import InvalidInput
+from driftline.learning.report import LATEST
+from driftline.learning.side_by_side import Examined, examples_of, side_by_side
+from driftline.networks.functions import told
+from driftline.records import Command
+from driftline.store.head import Job
+from worker.commands import Effect
+
+if TYPE_CHECKING:
+    from worker.trainer import Trainer
+
+
+async def compare(trainer: Trainer, command: Command) -> Effect:
+    """Measures the versions that a command names, on what is held out and on the latest labels.
+
+    One version at a time, so that other models have their turns on the compute thread in between.
+
+    Raises:
+        NotFound, CorruptData: a version is not kept any more, or damaged.
+        InvalidInput: a network of the user's own has failed.
+    """
+    store, classes = trainer.store, trainer.learner.classes
+    versions = [await store.history.version(number) for number in command.arguments["versions"]]
+    items = await store.log.kept(trainer.head.offset, LATEST)
+    examples = await trainer.compute(examples_of, trainer.learner, items)
+
+    def examined(number: int, manifest: str) -> Examined:
+        restored = store.publisher.restored(manifest, store.settings.factories)
+        try:
+            return Examined.of(number, restored, classes, examples)
+        except Exception as error:  # A user's own network may raise anything.
+            raise InvalidInput(f"version {number}: {told(error)}", field="versions", value=number) from error
+
+    one, other = [await trainer.compute(examined, version.version, version.manifest) for version in versions]
+    report: dict[str, Any] = side_by_side(one, other)
+    return Effect(jobs=[Job(command.id, "succeeded", 1.0, report=report)])
