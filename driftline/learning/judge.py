@@ -262,6 +262,7 @@ class Judge:
         if self.recipe.holdout_size != before.holdout_size:
             held, self.holdout = self.holdout.current(), Holdout(self.recipe.holdout_size, Examples.empty(spec))
             self.holdout.add(held)
+            self.held_errors = {}
 
     def tensors(self) -> dict[str, Tensor]:
         return {

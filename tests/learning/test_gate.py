@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.learning import gate
+from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison, Decision, decide
 from driftline.learning.learner import Learner
-from driftline.networks.build import build
+from driftline.networks.build import Served, build
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, weights_of, world
 
@@ -266,3 +267,26 @@ def test_what_was_served_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) 
         found.learn(right, range(2), Plan(publish=True, version=version))
     assert asked == [2], "version 2 answered before the labels of the first step were learned"
     assert found.judge.latest.errors.tolist() == [0.0] * 4
+
+
+def test_the_champion_is_asked_but_once_about_each_row_that_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, asked = straight(recipe={"gate": {"holdout": 0.5}}), gate.errors
+    found.learn(world(200), range(200), Plan(publish=True))
+    found.learn(world(100, 200), range(100), Plan(publish=True))
+    counts: list[tuple[bool, int]] = []
+
+    def counting(module: Served, rows: Examples, in_order: bool = True) -> torch.Tensor:
+        counts.append((module is found.judge.champion, len(rows)))
+        return asked(module, rows, in_order)
+
+    monkeypatch.setattr("driftline.learning.judge.gate.errors", counting)
+    known = len(found.judge.holdout)
+    restored = Learner.from_state(through_files(found.state_dict()))
+    decision = found.learn(world(100, 300), range(100), Plan(publish=True)).decision
+    held = len(found.judge.holdout)
+    assert (True, held - known) in counts and (False, held) in counts and held > known
+    assert decision is not None and "held-out" in decision.reason
+    monkeypatch.undo()
+    found.change_recipe({"gate": {"holdout_size": 40}})
+    assert not found.judge.held_errors, "the rows have other numbers now"
+    assert restored.learn(world(100, 300), range(100), Plan(publish=True)).decision == decision
