@@ -22,6 +22,7 @@ from benchmarks.common.processes import free_port, last_words, pause, resume, ru
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.network import CLASSES, FEATURES, HIDDEN, Network, rows
 from driftline import __version__
+from driftline.client import Client
 from tests.services import up
 
 START_SECONDS = 120.0
@@ -39,6 +40,8 @@ SPEC = {
     # The network alone, as the others serve it.
     "recipe": {"strategy": "replay"},
 }
+LEARNED = 1000
+"""Labels that fill the windows of a mixture."""
 DRIFTLINE = {
     "JSON": json_rows("/v1/models/digits/predict", "predictions", "probabilities"),
     "binary": inference_binary("/v2/models/digits/infer"),
@@ -56,11 +59,12 @@ class Started:
 
 @dataclass(frozen=True)
 class Contender:
-    """A server that can be measured. ``start`` takes a folder of its own."""
+    """A server that can be measured. ``start`` takes a folder of its own. One that has learned answers otherwise than torch."""
 
     label: str
     formats: Mapping[str, Format]
     start: Callable[[Path], AbstractContextManager[Started]]
+    has_learned: bool = False
 
 
 @dataclass
@@ -97,8 +101,9 @@ def contenders(environments: Path) -> dict[str, Contender]:
         name: Contender(peer.label, peer.formats, partial(_peer, peer, environments)) for name, peer in PEERS.items()
     }
     return {
-        REFERENCE: Contender(label, DRIFTLINE, partial(_driftline, "all")),
-        "driftline-unrecorded": Contender(f"{label} unrecorded", DRIFTLINE, partial(_driftline, "none")),
+        REFERENCE: Contender(label, DRIFTLINE, partial(_driftline, "replay", "all")),
+        "driftline-unrecorded": Contender(f"{label} unrecorded", DRIFTLINE, partial(_driftline, "replay", "none")),
+        "driftline-experts": Contender(f"{label} experts", DRIFTLINE, partial(_driftline, "experts", "all"), True),
         **peers,
     }
 
@@ -109,8 +114,11 @@ def served(contender: Contender, folder: Path) -> Iterator[Server]:
     with contender.start(folder) as started:
         _await_answer(started, contender.formats["JSON"])
         time.sleep(SETTLE_SECONDS)
-        _check(started, contender.formats["JSON"])
-        server = Server(started, contender.formats, _refused(started, contender.formats))
+        if not contender.has_learned:
+            _check(started, contender.formats["JSON"])
+        server = Server(
+            started, contender.formats, {} if contender.has_learned else _refused(started, contender.formats)
+        )
         pause(started.process)
         try:
             yield server
@@ -119,7 +127,7 @@ def served(contender: Contender, folder: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def _driftline(record: str, folder: Path) -> Iterator[Started]:
+def _driftline(strategy: str, record: str, folder: Path) -> Iterator[Started]:
     network = Network()
     weights = {
         "network.linear1.weight": network.hidden.weight,
@@ -128,8 +136,22 @@ def _driftline(record: str, folder: Path) -> Iterator[Started]:
         "output.bias": network.output.bias,
     }
     with up(folder, DRIFTLINE_RECORD=record) as instance:
-        instance.client.create_model(SPEC, safetensors.torch.save(weights))
+        instance.client.create_model(SPEC | {"recipe": {"strategy": strategy}}, safetensors.torch.save(weights))
+        if strategy != "replay":
+            _teach(instance.client)
         yield Started(urlsplit(instance.url).port or 0, instance.process.pid)
+
+
+def _teach(client: Client) -> None:
+    """Lets the model learn, and waits until it has."""
+    labels = np.random.default_rng(0).integers(CLASSES, size=LEARNED).tolist()
+    pairs = zip(rows(LEARNED), labels, strict=True)
+    client.feedback("digits", [{"inputs": row.tolist(), "label": label} for row, label in pairs])
+    deadline = time.monotonic() + START_SECONDS
+    while client.model("digits")["learned"] < LEARNED:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"has not learned {LEARNED} labels within {START_SECONDS:g} s")
+        time.sleep(0.2)
 
 
 @contextlib.contextmanager
