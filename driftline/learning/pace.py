@@ -19,7 +19,7 @@ def updates_for(recipe: Recipe, rows: int, has_backlog: bool = False) -> int:
 def rows_of_step(learned: int, delay: int, most: int) -> int:
     """How many labels a step takes that come one by one, each ``delay`` rows late, when ``learned`` of them have come.
 
-    Each of the first is learned by itself: they teach the most. Later a step waits for half of the delay, which is little
+    Each of the first is learned by itself: they teach the most. Later a step waits for a quarter of the delay, which is little
     beside what its labels have waited already, and is of ``most`` labels at most.
     """
-    return max(1, min(most, delay // 2, learned // 16))
+    return max(1, min(most, delay // 4, learned // 16))
