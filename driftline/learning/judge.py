@@ -159,7 +159,10 @@ class Judge:
 
     def compare(self, module: Served, learned: int, latest: Comparison | None = None) -> Decision:
         """What the gate says of weights, the stream's or a retrain job's; nothing is changed by it."""
-        return self._compare(module, learned, latest)[0]
+        known = self.held_errors
+        decision, _ = self._compare(module, learned, latest)
+        self.held_errors = known
+        return decision
 
     def _compare(self, module: Served, learned: int, latest: Comparison | None) -> tuple[Decision, Errors]:
         """What the gate says of weights, and how wrong they are on what is held out, where it came to that."""
@@ -185,7 +188,7 @@ class Judge:
         known = self.held_errors
         new = [row for row, number in enumerate(numbers) if number not in known]
         asked = gate.errors(self.champion, held.take(torch.tensor(new, dtype=torch.int64)), in_order=False)
-        known |= zip((numbers[row] for row in new), asked.tolist(), strict=True)
+        known = known | dict(zip((numbers[row] for row in new), asked.tolist(), strict=True))
         self.held_errors = {number: known[number] for number in numbers}
         return torch.tensor(list(self.held_errors.values()))
 

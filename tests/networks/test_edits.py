@@ -212,7 +212,7 @@ MLP = {"preset": "mlp", "hidden": [3]}
         ({"type": "adapter", "rank": 4}, {}, "an adapter of rank 4 is more than its weight has: 3"),
         ({"type": "adapter", "rank": 1, "layers": ["relu1"]}, {}, "'relu1' takes no adapter"),
         ({"type": "merge_adapters"}, {}, "no layer has an adapter"),
-        ({"type": "average", "versions": [1]}, {}, "no kept version can be read here"),
+        ({"type": "average", "versions": [1]}, {}, "the weights of version 1 are not known here"),
         ({"type": "reinitialise", "layers": ["relu1"]}, {}, "'relu1' has no weights of its own"),
         ({"type": "reinitialise", "units": "dead"}, {}, "no rows are known here"),
         ({"type": "reinitialise", "layers": ["linear1"], "units": [5]}, {}, "has no unit 5"),
