@@ -142,7 +142,8 @@ async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
 
     def restart() -> Learner:
         learner = Learner.create(spec, seed=store.seed, factories=store.settings.factories)
-        learner.rollback(spec, manifest.classes, state.tensors)
+        learner.rollback(spec, manifest.classes, state.tensors, head.version)
+        learner.ordered_since = head.version
         learner.trainee.upkeep.remember(versions)
         return learner
 
