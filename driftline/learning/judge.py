@@ -241,7 +241,11 @@ class Judge:
         return Verdict(dataclasses.replace(decision, canary="ended"))
 
     def put_on_probation(self, version: int, spec: ModelSpec, classes: Sequence[int | str]) -> None:
-        """Lets the champion, of a model of these ``classes``, look over the shoulder of the version that takes its place."""
+        """Lets the champion, of a model of these ``classes``, look over the shoulder of the version that takes its place.
+
+        A canary ends with the champion that it ran beside.
+        """
+        self.canary = None
         self.probation = Probation(version, spec, list(classes[: self.champion.width]), self.champion)
 
     def end_probation(self) -> Probation | None:
@@ -273,10 +277,9 @@ class Judge:
             self._renew_holdout(self.holdout.current())
 
     def reclass(self, indices: Sequence[int | None]) -> None:
-        """Counts classes by the new indices of a learner whose weights are about to be crowned; a canary of before ends."""
+        """Counts classes by the new indices of a learner whose weights are about to be crowned."""
         self._renew_holdout(self.holdout.current().reclassed(indices))
         self.latest.reclass(indices)
-        self.canary = None
 
     def _renew_holdout(self, held: Examples) -> None:
         """Holds these out, and no others; they have other numbers now."""

@@ -9,10 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from driftline.records import Answer, Command
+from driftline.records import Answer, Command, Item
 from driftline.store.connection import Connection
+from tests.learning.conftest import assert_same
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
+from worker.recovery import repeat
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +93,32 @@ async def test_jobs_rollbacks_and_recipes_are_repeated_too(bench: Bench) -> None
     await bench.train(store)
     assert await alarms(store) == []
     assert (await store.history.head()).learned == 300
+
+
+def of_three_classes(count: int, first: int = 0) -> list[Item]:
+    rows = [(item, np.frombuffer(item.inputs["inputs"], "<f4")[0]) for item in labelled(count, first)]
+    return [msgspec.structs.replace(item, label=int(np.digitize(row, [-0.4, 0.4]))) for item, row in rows]
+
+
+async def test_a_class_that_is_removed_and_comes_back_is_so_behind_every_crash_too(bench: Bench) -> None:
+    store = await bench.model(classes=[0, 1, 2], recipe={"gate": {"mode": "off"}})
+    await store.log.append(of_three_classes(200))
+    three = (await bench.train(store)).head.version
+    edits = [{"type": "remove_classes", "classes": [0]}]
+    job = Command(f"{store.uid}-job", "retrain", {"recipe": {}, "edits": edits, "epochs": 2, "reason": ""})
+    commands = [(job, [1, 2]), (Command("back", "rollback", {"version": three}), [0, 1, 2])]
+    for number, (command, classes) in enumerate(commands, 1):
+        await store.log.append([command, *of_three_classes(60, first=200 * number)])
+        for _ in range(3):
+            await bench.train(store, die_after=1)
+        trainer = await bench.train(store)
+        assert trainer.learner.classes == classes == (await store.spec())["classes"]
+        repeated = await repeat(store, trainer.compute, trainer.head, trainer.head.older_checkpoint)
+        assert_same(repeated.state_dict(), trainer.learner.state_dict())
+    found = await store.history.job(job.id)
+    assert found is not None and found.promoted and found.report is not None
+    assert {row["class"] for row in found.report["before"]["holdout"]["classes"]} <= {1, 2}
+    assert await alarms(store) == []
 
 
 @pytest.mark.parametrize("die_after", [None, 1])
