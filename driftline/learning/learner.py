@@ -27,6 +27,7 @@ from driftline.learning.trainee import Trainee
 from driftline.networks import brought, bundle
 from driftline.networks.build import Served, build, rebuilt
 from driftline.networks.edits import Sources
+from driftline.networks.lines import OUTPUT
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 
@@ -257,9 +258,27 @@ class Learner:
         if are_in_place(indices):
             return
         self.ordered_since = version
+        self.trainee.upkeep.reclass()
         self._renew_memory(self.memory.examples.reclassed(indices))
         self.monitor.recent.reclass(indices)
         self.judge.reclass(indices)
+
+    def _remind(self, trainee: Trainee, versions: Versions) -> None:
+        """Gives the rules of a trainee the weights of versions that they name, as far as these count its classes."""
+        trainee.upkeep.remember(self._in_order(versions))
+        if not are_in_place(class_indices(self.classes, trainee.classes)):
+            trainee.upkeep.reclass()
+
+    def _in_order(self, versions: Versions) -> Versions:
+        """Weights of versions, without the outputs of those that count classes in another order."""
+        return {
+            number: {
+                name: value
+                for name, value in weights.items()
+                if number >= self.ordered_since or not name.startswith(f"{OUTPUT}.")
+            }
+            for number, weights in versions.items()
+        }
 
     def _crown(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
@@ -278,7 +297,7 @@ class Learner:
             check_fit(spec, trainee.module)
         for trainee, spec in zip(trainees, specs, strict=True):
             trainee.follow(spec, self.memory.examples.reclassed(class_indices(self.classes, trainee.classes)))
-            trainee.upkeep.remember(versions)
+            self._remind(trainee, versions)
         for racer in racers:
             racer.trainee.leave_experts()
         self._follow()
@@ -330,12 +349,12 @@ class Learner:
         bare, champion, seed = copy.deepcopy(self.module), self.judge.champion, self.seed + self.learned + 1
         # What is served beside the network is the stream's, and can be large: no racer carries it along.
         bare.experts = None
-        sources = Sources(versions, self.memory.examples.inputs, self.judge.held_out_error)
+        sources = Sources(self._in_order(versions), self.memory.examples.inputs, self.judge.held_out_error)
         models = list(lineup.models(self.classes, bare, sources, self.factories))
         teacher = Teacher(self.spec, self.classes_of(champion), champion)
         forked = Retraining.fork(job, lineup, models, examples, epochs, seed, teacher, self.trainee)
         for racer in forked.race.racers:
-            racer.trainee.upkeep.remember(versions)
+            self._remind(racer.trainee, versions)
         return forked
 
     def finish(self, version: int, is_promoted: bool = False) -> Outcome:

@@ -235,6 +235,23 @@ def test_what_is_learned_from_the_teacher_is_by_name() -> None:
         assert torch.equal(teacher.eval()(inputs), one.judge.champion.eval()(inputs)[:, [0, 2, 1]])
 
 
+def test_versions_of_other_classes_pull_no_output_and_are_not_averaged() -> None:
+    one = taught()
+    old = weights_of(one)
+    one.change_recipe({"l2_sp": {"version": 1}}, {1: old})
+    one.retrain("job", {}, WITHOUT_B, 2, [])
+    assert one.retraining is not None
+    for trainee, is_whole in ((one.trainee, True), (one.retraining.trainee, False)):
+        state = trainee.upkeep.states["l2_sp"]
+        assert "network.linear1.weight.origin" in state and ("output.weight.origin" in state) == is_whole
+    one.finish(2)
+    assert "output.weight.origin" not in one.trainee.upkeep.states["l2_sp"]
+    one.change_recipe({"l2_sp": {"version": 2}}, {2: weights_of(one)})
+    assert len(one.trainee.upkeep.states["l2_sp"]["output.weight.origin"]) == 2
+    with pytest.raises(InvalidInput, match="version 1 is of another structure"):
+        one.retrain("job", {}, [{"type": "average", "versions": [1]}], 1, [], {1: weights_of(one)})
+
+
 def test_an_entry_of_a_race_cannot_remove_classes() -> None:
     one = taught()
     with pytest.raises(InvalidInput) as refused:
