@@ -141,20 +141,39 @@ async def test_a_job_that_an_alarm_forks_is_repeated_and_ends_as_any_other(bench
     assert await alarms(store) == []
 
 
+async def change_digest(store: ModelStore, *identifiers: bytes) -> None:
+    """Lets steps seem to have come to other weights; all of them where none is named."""
+    async with store.connection.redis.pipeline() as pipe:
+        kept = await store.connection.redis.xrange(store.keys.steps)
+        pipe.delete(store.keys.steps)
+        for name, fields in kept:
+            changed = json.dumps(json.loads(fields[b"s"]) | {"digest": "0" * 16})
+            pipe.xadd(store.keys.steps, {"s": changed} if not identifiers or name in identifiers else fields, id=name)
+        await pipe.execute()
+
+
+async def test_a_learner_that_restarts_knows_which_versions_count_other_classes(bench: Bench) -> None:
+    store = await bench.model(classes=[0, 1, 2], recipe={"gate": {"mode": "off"}})
+    edits = [{"type": "remove_classes", "classes": [0]}]
+    job = Command(f"{store.uid}-job", "retrain", {"recipe": {}, "edits": edits, "epochs": 1, "reason": ""})
+    await store.log.append([*of_three_classes(60), job])
+    await bench.train(store)
+    await store.log.append(of_three_classes(60, first=100))
+    await bench.train(store, die_after=1)
+    await change_digest(store)
+    trainer = await bench.train(store)
+    assert await alarms(store) == ["recovery_diverged"]
+    found = await store.history.job(job.id)
+    assert found is not None and trainer.learner.classes == [1, 2] and trainer.learner.ordered_since == found.version
+
+
 async def test_weights_that_come_out_otherwise_are_an_alarm_and_learning_restarts_from_the_live_ones(
     bench: Bench,
 ) -> None:
     store = await bench.model()
     await store.log.append(labelled(200))
     await bench.train(store, die_after=4)
-    (identifier, fields), *_ = await store.connection.redis.xrange(store.keys.steps, "2-0", "2-0")
-    changed = json.loads(fields[b"s"]) | {"digest": "0" * 16}
-    async with store.connection.redis.pipeline() as pipe:
-        kept = await store.connection.redis.xrange(store.keys.steps)
-        pipe.delete(store.keys.steps)
-        for name, values in kept:
-            pipe.xadd(store.keys.steps, {"s": json.dumps(changed)} if name == identifier else values, id=name)
-        await pipe.execute()
+    await change_digest(store, b"2-0")
     trainer = await bench.train(store)
     assert await alarms(store) == ["recovery_diverged"]
     assert trainer.head.learned == 200
