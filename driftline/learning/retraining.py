@@ -178,10 +178,9 @@ class Retraining:
         Args:
             indices: by which the job counts the stream's classes; of those that it does not know nothing is compared.
         """
-        is_made_anew = self.teacher.spec.strategy != self.trainee.spec.strategy
-        if not are_in_place(indices):
-            is_made_anew = is_made_anew or self.teacher.module.experts is not None
-        if is_made_anew or not len(self.arrived):
+        is_other_strategy = self.teacher.spec.strategy != self.trainee.spec.strategy
+        is_made_anew = self.teacher.module.experts is not None and not are_in_place(indices)
+        if is_other_strategy or is_made_anew or not len(self.arrived):
             return None
         is_live = self.arrived.notes["is_live"][:, 0] > 0
         live = _last(self.arrived.take(is_live & self.arrived.stay(indices)), MOST_COMPARED)
