@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -197,6 +197,11 @@ class Recipe(Frozen):
         repair = Repair() if self.sanitize == "repair" else None
         given = (self.l2_sp, self.shrink_and_perturb, self.refresh, self.max_norm, repair, self.averaging)
         return [rule for rule in given if rule is not None]
+
+    def reclassed(self, indices: Sequence[int | None]) -> Recipe:
+        """This recipe for classes with other indices (:func:`driftline.classes.class_indices`)."""
+        loss = self.loss.reclassed(indices) if self.loss is not None else None
+        return self if loss == self.loss else self.model_copy(update={"loss": loss})
 
 
 class ModelSpec(Frozen):

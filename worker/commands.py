@@ -50,7 +50,7 @@ async def carry_out(
         case "cancel":
             return _cancel(learner, arguments["job"])
         case "rollback":
-            return await _rollback(store, compute, learner, arguments["version"])
+            return await _rollback(store, compute, learner, arguments["version"], plan)
         case "promote":
             return await _promote(compute, learner, plan)
         case "recipe":
@@ -93,11 +93,12 @@ def _cancel(learner: Learner, job: str) -> Effect:
     return Effect(jobs=[Job(job, "cancelled")])
 
 
-async def _rollback(store: ModelStore, compute: Compute, learner: Learner, number: int) -> Effect:
+async def _rollback(store: ModelStore, compute: Compute, learner: Learner, number: int, plan: Plan) -> Effect:
     running = learner.retraining
     version = await store.history.version(number)
     manifest, state = await compute(store.publisher.read, version.manifest)
-    await compute(learner.rollback, parse(ModelSpec, manifest.spec), manifest.classes, state.tensors)
+    spec = parse(ModelSpec, manifest.spec)
+    await compute(learner.rollback, spec, manifest.classes, state.tensors, plan.version)
     jobs = [Job(running.job, "cancelled", report={"reason": f"rolled back to version {number}"})] if running else []
     return Effect(jobs=jobs, publish=f"rolled back to version {number}", is_new_spec=True, needs_checkpoint=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from driftline.classes import are_in_place, class_indices
 from driftline.errors import CorruptData, DriftlineError, NotFound
 from driftline.learning.learner import Learner
 from driftline.learning.recipes import named_versions
@@ -139,14 +140,28 @@ async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
     manifest, state = store.publisher.read(head.manifest)
     spec = parse(ModelSpec, manifest.spec)
     versions = await _named(store, manifest.spec["recipe"])
+    ordered_since = await _ordered_since(store, manifest.classes)
 
     def restart() -> Learner:
         learner = Learner.create(spec, seed=store.seed, factories=store.settings.factories)
-        learner.rollback(spec, manifest.classes, state.tensors)
+        learner.rollback(spec, manifest.classes, state.tensors, head.version)
+        learner.ordered_since = ordered_since
         learner.trainee.upkeep.remember(versions)
         return learner
 
     return await compute(restart)
+
+
+async def _ordered_since(store: ModelStore, classes: list[int | str]) -> int:
+    """The version from which on all that are kept count these classes in this order."""
+    for version in reversed(await store.history.versions()):
+        try:
+            manifest, _ = await asyncio.to_thread(store.publisher.read, version.manifest)
+        except (CorruptData, NotFound):
+            return version.version + 1
+        if not are_in_place(class_indices(manifest.classes, classes)):
+            return version.version + 1
+    return 0
 
 
 async def _named(store: ModelStore, recipe: dict[str, Any]) -> dict[int, dict[str, Tensor]]:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from driftline.classes import indices_of
 from driftline.errors import InvalidInput
 from driftline.inputs import Rows
 from driftline.learning import scores
-from driftline.learning.examples import indices_of
 from driftline.learning.learner import Learner
 from driftline.learning.pace import rows_of_step, updates_for
 from driftline.learning.recipes import changed_recipe

@@ -9,15 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from driftline.classes import are_in_place
 from driftline.records import Item
 from driftline.spec import ModelSpec
 
 NO_NOTE = float("nan")
-
-
-def indices_of(classes: Sequence[int | str]) -> dict[tuple[type, object], int]:
-    """The index of each class by its type and name: ``1`` is not the class ``"1"``."""
-    return {(type(name), name): index for index, name in enumerate(classes)}
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,25 @@ class Examples:
         }
         targets, weights = torch.cat([self.targets, other.targets]), torch.cat([self.weights, other.weights])
         return Examples(inputs, targets, weights, notes)
+
+    def stay(self, indices: Sequence[int | None]) -> Tensor:
+        """Which rows are of a class that has one of the ``indices`` ``[rows]`` (:func:`driftline.classes.class_indices`)."""
+        if are_in_place(indices):
+            return torch.ones(len(self), dtype=torch.bool)
+        return torch.tensor([index is not None for index in indices])[self.targets]
+
+    def reclassed(self, indices: Sequence[int | None]) -> Examples:
+        """The rows whose class is still there, by its new index; where any has another one, without notes: these may count
+        classes as well.
+
+        Args:
+            indices: of each former class the new index, None where it is gone (:func:`driftline.classes.class_indices`).
+        """
+        if are_in_place(indices):
+            return self
+        found = self.take(self.stay(indices))
+        places = torch.tensor([-1 if index is None else index for index in indices])
+        return Examples(found.inputs, places[found.targets], found.weights)
 
     def noted(self, **notes: Tensor) -> Examples:
         """These rows with ``notes`` ``[rows, width]``."""

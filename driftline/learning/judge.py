@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -157,14 +158,22 @@ class Judge:
             self.anchor, self.anchored_at = self.champion, learned
         return Verdict(decision)
 
-    def compare(self, module: Served, learned: int, latest: Comparison | None = None) -> Decision:
-        """What the gate says of weights, the stream's or a retrain job's; nothing is changed by it."""
+    def compare(
+        self, module: Served, learned: int, latest: Comparison | None = None, indices: Sequence[int | None] = ()
+    ) -> Decision:
+        """What the gate says of weights, the stream's or a retrain job's; nothing is changed by it.
+
+        Args:
+            indices: by which the module counts the learner's classes, where it has others: it is judged on those of both.
+        """
         known = self.held_errors
-        decision, _ = self._compare(module, learned, latest)
+        decision, _ = self._compare(module, learned, latest, indices)
         self.held_errors = known
         return decision
 
-    def _compare(self, module: Served, learned: int, latest: Comparison | None) -> tuple[Decision, Errors]:
+    def _compare(
+        self, module: Served, learned: int, latest: Comparison | None, indices: Sequence[int | None] = ()
+    ) -> tuple[Decision, Errors]:
         """What the gate says of weights, and how wrong they are on what is held out, where it came to that."""
         if not gate.is_finite(module):
             return Decision(False, "its weights are not finite"), {}
@@ -174,14 +183,15 @@ class Judge:
             return Decision(True, f"the first {gate.FIRST_LABELS} labels"), {}
         comparisons = [latest] if latest is not None else []
         held, numbers = self.holdout.current(), self.holdout.current_numbers()
-        if len(held) < gate.FEWEST_HELD_OUT:
+        own, stay = held.reclassed(indices), held.stay(indices)
+        if len(own) < gate.FEWEST_HELD_OUT:
             return gate.decide(comparisons), {}
-        errors = gate.errors(module, held, in_order=False)
-        comparisons.append(Comparison("held-out labels", errors, self._errors_of_champion(held, numbers)))
+        errors = gate.errors(module, own, in_order=False)
+        comparisons.append(Comparison("held-out labels", errors, self._errors_of_champion(held, numbers)[stay]))
         if learned - self.anchored_at >= gate.ANCHOR_LABELS:
-            anchor = gate.errors(self.anchor, held, in_order=False)
+            anchor = gate.errors(self.anchor, held.take(stay), in_order=False)
             comparisons.append(Comparison("held-out labels of the anchor", errors, anchor))
-        return gate.decide(comparisons), dict(zip(numbers, errors.tolist(), strict=True))
+        return gate.decide(comparisons), dict(zip(compress(numbers, stay.tolist()), errors.tolist(), strict=True))
 
     def _errors_of_champion(self, held: Examples, numbers: Sequence[int]) -> Tensor:
         """On what is held out; it stands still, and is asked but once about each row."""
@@ -234,7 +244,11 @@ class Judge:
         return Verdict(dataclasses.replace(decision, canary="ended"))
 
     def put_on_probation(self, version: int, spec: ModelSpec, classes: Sequence[int | str]) -> None:
-        """Lets the champion, of a model of these ``classes``, look over the shoulder of the version that takes its place."""
+        """Lets the champion, of a model of these ``classes``, look over the shoulder of the version that takes its place.
+
+        A canary ends with the champion that it ran beside.
+        """
+        self.canary = None
         self.probation = Probation(version, spec, list(classes[: self.champion.width]), self.champion)
 
     def end_probation(self) -> Probation | None:
@@ -263,9 +277,18 @@ class Judge:
         """Goes on by another recipe."""
         before, self.recipe = self.recipe, spec.recipe.gate
         if self.recipe.holdout_size != before.holdout_size:
-            held, self.holdout = self.holdout.current(), Holdout(self.recipe.holdout_size, Examples.empty(spec))
-            self.holdout.add(held)
-            self.held_errors = {}
+            self._renew_holdout(self.holdout.current())
+
+    def reclass(self, indices: Sequence[int | None]) -> None:
+        """Counts classes by the new indices of a learner whose weights are about to be crowned."""
+        self._renew_holdout(self.holdout.current().reclassed(indices))
+        self.latest.reclass(indices)
+
+    def _renew_holdout(self, held: Examples) -> None:
+        """Holds these out, and no others; they have other numbers now."""
+        self.holdout = Holdout(self.recipe.holdout_size, held.take(slice(0, 0)))
+        self.holdout.add(held)
+        self.held_errors = {}
 
     def tensors(self) -> dict[str, Tensor]:
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -31,6 +31,11 @@ class Latest:
         newest = slice(max(0, len(self.errors) + len(errors) - MOST_LATEST), None)
         self.examples = self.examples.joined(examples).take(newest)
         self.errors = torch.cat([self.errors, errors])[newest]
+
+    def reclass(self, indices: Sequence[int | None]) -> None:
+        """Counts classes by their new indices; labels of those that are gone wait no more."""
+        self.errors = self.errors[self.examples.stay(indices)]
+        self.examples = self.examples.reclassed(indices)
 
     def compare(self, champion: Served) -> Comparison:
         """The candidate beside a champion that has stood still; the next comparison is about what comes from now on."""

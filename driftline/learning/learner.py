@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from driftline.classes import are_in_place, class_indices, indices_of
 from driftline.errors import InvalidInput
 from driftline.learning.arrived import Arrived, refused, usable
-from driftline.learning.examples import Examples, indices_of
+from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison, Decision, is_finite
 from driftline.learning.judge import Candidate, Judge
 from driftline.learning.lineup import Lineup
@@ -26,6 +27,7 @@ from driftline.learning.trainee import Trainee
 from driftline.networks import brought, bundle
 from driftline.networks.build import Served, build, rebuilt
 from driftline.networks.edits import Sources
+from driftline.networks.lines import OUTPUT
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 
@@ -36,7 +38,8 @@ class Learner:
     """Scores, learns and judges, a step at a time; it knows neither clock nor store.
 
     ``monitor`` observes what is served, ``trainee`` is what training changes, ``memory`` holds examples for replay, and
-    ``judge`` decides who is served. ``retraining`` is the job that runs beside the stream, if one does.
+    ``judge`` decides who is served. ``retraining`` is the job that runs beside the stream, if one does. Answers by versions
+    before ``ordered_since`` count classes in another order than the present one.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Learner:
         self.seed = seed
         self.factories = list(factories)
         self.learned = 0
+        self.ordered_since = 0
         self.monitor = Monitor(spec)
         self.trainee = Trainee(spec, classes, module, seed)
         self.memory = Memory(spec.recipe.memory, Examples.empty(spec))
@@ -109,13 +113,14 @@ class Learner:
             latest = self._compare(live, errors, len(arrived), plan.version) if plan.publish else None
             fresh = self.judge.hold_out(arrived)
             quarantined = self._train(fresh, plan.updates)
+            self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(arrived)
-            decision = self._take_back() or (self._decide(latest, plan.version) if plan.publish else None)
+            decision = self._take_back(plan.version) or (self._decide(latest, plan.version) if plan.publish else None)
             if latest is not None:
                 self.monitor.measure_forgetting(
                     self.judge.champion, self.judge.holdout.examples, self.classes, self.learned
                 )
-            forked = self._answer(alarms, fresh.where([n not in quarantined for n in fresh.numbers]), plan.job)
+            forked = self._answer(alarms, plan.job)
         return Outcome(len(errors), alarms, rejected, quarantined, decision, forked)
 
     def _taken_in(self, records: Sequence[tuple[int, Item]]) -> Arrived:
@@ -128,7 +133,7 @@ class Learner:
 
     def _observe(self, arrived: Arrived, live: Arrived) -> tuple[list[float], list[Alarm]]:
         """Lets everybody know how what was served has done, and how the world has changed; the errors of live answers."""
-        errors, alarms = self.monitor.score(arrived, self.classes)
+        errors, alarms = self.monitor.score(arrived, self.classes, self.ordered_since)
         self.judge.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
         for error in of_live:
@@ -143,7 +148,7 @@ class Learner:
     def _weigh(self, live: Arrived) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
-            self.trainee.method.weigh(traces_of(live, self.served), live.examples.targets)
+            self.trainee.method.weigh(traces_of(live, self.served, self.ordered_since), live.examples.targets)
 
     def _compare(self, live: Arrived, errors: list[float], arriving: int, version: int) -> Comparison | None:
         """Candidate and champion on labels before they are learned, where a comparison is due."""
@@ -177,12 +182,12 @@ class Learner:
         except LossFailed as error:
             return error.message
 
-    def _take_back(self) -> Decision | None:
+    def _take_back(self, version: int) -> Decision | None:
         """Rolls back to the former champion, where what took its place has harmed."""
         harmed = self.judge.end_probation()
         if harmed is None:
             return None
-        self.rollback(harmed.spec, harmed.classes, harmed.module.state_dict())
+        self.rollback(harmed.spec, harmed.classes, harmed.module.state_dict(), version)
         return harmed.decide()
 
     def _decide(self, latest: Comparison | None, version: int) -> Decision | None:
@@ -196,9 +201,8 @@ class Learner:
             self._crown()
         return verdict.decision
 
-    def _answer(self, alarms: Sequence[Alarm], learned: Arrived, job: str | None) -> str | None:
+    def _answer(self, alarms: Sequence[Alarm], job: str | None) -> str | None:
         """Does what the recipe says behind an alarm, at the end of its step; the job that was forked for it, if one was."""
-        self.monitor.remember(learned)
         answered, answer = self.monitor.answered(alarms), self.spec.recipe.on_alarm
         if not answered or answer not in ("shorten", "retrain"):
             return None
@@ -222,16 +226,22 @@ class Learner:
         self.judge.put_on_probation(version, self.spec, self.classes)
         self._crown()
 
-    def rollback(self, spec: ModelSpec, classes: Sequence[int | str], weights: Mapping[str, Tensor]) -> None:
-        """Restarts from other weights, with a fresh optimizer. Memory, holdout and detectors stay; a running job goes.
+    def rollback(
+        self, spec: ModelSpec, classes: Sequence[int | str], weights: Mapping[str, Tensor], version: int
+    ) -> None:
+        """Restarts, as version ``version``, from other weights, with a fresh optimizer; a running job goes.
 
+        Memory, holdout and detectors stay, and so do the classes that have come since, behind those of the weights.
         The recipe stays too: it is how the model learns from here on, and not what it was. Only where it does not fit the
         former network, as when it names layers that were not there, the former recipe comes with it.
         """
-        spec = with_recipe(spec, classes, self.spec.recipe, self.factories)
+        former = self.classes
+        recipe = self.spec.recipe.reclassed(class_indices(former, classes))
+        spec = with_recipe(spec, classes, recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
         brought.load(module, weights)
         self.trainee.restart(spec, classes, module)
+        self._reclass(former, version)
         self._follow()
         self._crown()
         self.judge.dismiss()
@@ -241,6 +251,34 @@ class Learner:
         """Goes on from the champion."""
         champion = self.judge.champion
         self.trainee.restart(self.spec, self.classes_of(champion), copy.deepcopy(champion))
+
+    def _reclass(self, former: Sequence[int | str], version: int) -> None:
+        """Lets all that counts classes by index follow the trainee's, where they are in another order from ``version`` on."""
+        indices = class_indices(former, self.classes)
+        if are_in_place(indices):
+            return
+        self.ordered_since = version
+        self.trainee.upkeep.reclass()
+        self._renew_memory(self.memory.examples.reclassed(indices))
+        self.monitor.recent.reclass(indices)
+        self.judge.reclass(indices)
+
+    def _remind(self, trainee: Trainee, versions: Versions) -> None:
+        """Gives the rules of a trainee the weights of versions that they name, as far as these count its classes."""
+        trainee.upkeep.remember(self._in_order(versions))
+        if not are_in_place(class_indices(self.classes, trainee.classes)):
+            trainee.upkeep.reclass()
+
+    def _in_order(self, versions: Versions) -> Versions:
+        """Weights of versions, without the outputs of those that count classes in another order."""
+        return {
+            number: {
+                name: value
+                for name, value in weights.items()
+                if number >= self.ordered_since or not name.startswith(f"{OUTPUT}.")
+            }
+            for number, weights in versions.items()
+        }
 
     def _crown(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
@@ -258,8 +296,8 @@ class Learner:
         for trainee, spec in zip(trainees, specs, strict=True):
             check_fit(spec, trainee.module)
         for trainee, spec in zip(trainees, specs, strict=True):
-            trainee.follow(spec, self.memory)
-            trainee.upkeep.remember(versions)
+            trainee.follow(spec, self.memory.examples.reclassed(class_indices(self.classes, trainee.classes)))
+            self._remind(trainee, versions)
         for racer in racers:
             racer.trainee.leave_experts()
         self._follow()
@@ -311,12 +349,12 @@ class Learner:
         bare, champion, seed = copy.deepcopy(self.module), self.judge.champion, self.seed + self.learned + 1
         # What is served beside the network is the stream's, and can be large: no racer carries it along.
         bare.experts = None
-        sources = Sources(versions, self.memory.examples.inputs, self.judge.held_out_error)
+        sources = Sources(self._in_order(versions), self.memory.examples.inputs, self.judge.held_out_error)
         models = list(lineup.models(self.classes, bare, sources, self.factories))
         teacher = Teacher(self.spec, self.classes_of(champion), champion)
         forked = Retraining.fork(job, lineup, models, examples, epochs, seed, teacher, self.trainee)
         for racer in forked.race.racers:
-            racer.trainee.upkeep.remember(versions)
+            self._remind(racer.trainee, versions)
         return forked
 
     def finish(self, version: int, is_promoted: bool = False) -> Outcome:
@@ -327,21 +365,30 @@ class Learner:
             is_promoted: an admin has decided already.
 
         Raises:
-            InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
+            InvalidInput: no job is running.
         """
         job = self.retraining
         if job is None:
             raise InvalidInput("no retrain job is running", code="no_job")
-        latest = job.rejoin(self.trainee, self.memory)
-        candidate = job.trainee.candidate()
-        decision = Decision(True, "promoted") if is_promoted else self.judge.compare(candidate, self.learned, latest)
+        latest = job.rejoin(self.trainee, self.memory.examples)
+        decision = Decision(True, "promoted") if is_promoted else self._judged(job.trainee, latest)
         if decision.promoted:
-            self.judge.put_on_probation(version, self.spec, self.classes)
-            self.trainee = job.trainee
-            self._follow()
-            self._crown()
+            self._take_over(job.trainee, version)
         self.retraining = None
         return Outcome(decision=decision)
+
+    def _judged(self, trainee: Trainee, latest: Comparison | None) -> Decision:
+        indices = class_indices(self.classes, trainee.classes)
+        return self.judge.compare(trainee.candidate(), self.learned, latest, indices)
+
+    def _take_over(self, trainee: Trainee, version: int) -> None:
+        """Goes on with a job's trainee, whose weights become version ``version``."""
+        former = self.classes
+        self.judge.put_on_probation(version, self.spec, former)
+        self.trainee = trainee
+        self._reclass(former, version)
+        self._follow()
+        self._crown()
 
     def cancel(self) -> None:
         """Ends the running job without a trace."""
@@ -375,6 +422,7 @@ class Learner:
             "classes": self.classes,
             "seed": self.seed,
             "learned": self.learned,
+            "ordered_since": self.ordered_since,
             "monitor": self.monitor.data(),
             "memory": self.memory.data(),
             "judge": self.judge.data(),
@@ -392,7 +440,7 @@ class Learner:
             return rebuilt(spec, classes[:width], weights, factories)
 
         learner = cls(spec, classes, build(spec, classes, factories=factories, seed=0), data["seed"], factories)
-        learner.learned = data["learned"]
+        learner.learned, learner.ordered_since = data["learned"], data["ordered_since"]
         learner.monitor.load(part(tensors, "monitor"), data["monitor"], former)
         learner.trainee.load(part(tensors, "trainee"))
         learner.memory.load(part(tensors, "memory"), data["memory"])

@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from driftline.classes import are_in_place, class_indices
 from driftline.errors import InvalidInput
 from driftline.learning.race_budget import FEWEST_EXAMPLES, Budget, halving, searching
 from driftline.learning.recipes import (
     NO_VERSIONS,
     Versions,
     changed_recipe,
-    check_classes_stay,
     check_fit,
     check_versions,
     examples_an_update,
@@ -102,14 +102,13 @@ class Lineup:
         """
         check_loss(self.spec, factories)
         common = apply_all(self.edits, Edited(self.spec, list(classes), module), sources)
-        check_classes_stay(classes, common)
         for number, entry in enumerate(self.entries):
             with self._naming(number):
                 spec, own = changed_recipe(common.spec, entry.recipe), copy.deepcopy(common.module)
                 check_loss(spec, factories)
                 parsed = parse_edits(entry.edits)
                 edited = apply_all(parsed, dataclasses.replace(common, spec=spec, module=own), sources)
-                check_classes_stay(classes, edited)
+                _check_classes_stay(common, edited)
                 check_fit(edited.spec, edited.module)
             yield edited
 
@@ -168,6 +167,15 @@ def check_retrain(before: Edited, lineup: Lineup, factories: Collection[str], ve
     sources = Sources(versions, example_rows(lineup.spec))
     for _ in lineup.models(before.classes, before.module, sources, factories):
         pass
+
+
+def _check_classes_stay(common: Edited, edited: Edited) -> None:
+    """The entries of a race are judged on the same examples."""
+    indices = class_indices(common.classes, edited.classes)
+    if not are_in_place(indices):
+        gone = [name for name, index in zip(common.classes, indices, strict=True) if index is None]
+        message = "edits: what races is judged on the same classes; remove classes by the edits of the job"
+        raise InvalidInput(message, field="edits", value=gone or edited.classes)
 
 
 def _needed_versions(edits: Sequence[Edit]) -> list[int]:

@@ -44,7 +44,7 @@ class Prequential:
         """Compares what was served for an item with its label.
 
         Args:
-            index: where the label's class stands in the answer; None for a regression.
+            index: where the label's class stands in the answer; None where that is not known, and for a regression.
         """
         assert item.answer is not None
         outputs = np.frombuffer(item.answer.outputs, "<f4")
@@ -54,8 +54,11 @@ class Prequential:
             return Scored(n, label, value, abs(value - label))
         served = item.answer.label
         is_right = type(served) is type(item.label) and served == item.label
-        likelihood = float(outputs[index]) if index is not None and index < len(outputs) else 0.0
         confidence = min(1.0, max(0.0, float(outputs.max()))) if len(outputs) else 0.0
+        if index is None:
+            likelihood = confidence if is_right else (1 - confidence) / max(1, len(outputs) - 1)
+        else:
+            likelihood = float(outputs[index]) if index < len(outputs) else 0.0
         truth = self._number(item.label)  # type: ignore[arg-type]
         answer = -1 if served is None else truth if is_right else self._number(served)
         return Scored(n, truth, answer, float(not is_right), surprise(likelihood), confidence)

@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from driftline.classes import indices_of
 from driftline.learning import gate
 from driftline.learning.arrived import Arrived
 from driftline.learning.evidence import change_point, moved_classes
-from driftline.learning.examples import Examples, indices_of
+from driftline.learning.examples import Examples
 from driftline.learning.forgetting import Forgetting
 from driftline.learning.lookout import Lookout
 from driftline.learning.metrics import Prequential
@@ -61,8 +62,13 @@ class Monitor:
         self.forgetting = Forgetting()
         self.measured_at = 0
 
-    def score(self, arrived: Arrived, classes: Sequence[int | str]) -> tuple[list[tuple[Item, float]], list[Alarm]]:
+    def score(
+        self, arrived: Arrived, classes: Sequence[int | str], since: int
+    ) -> tuple[list[tuple[Item, float]], list[Alarm]]:
         """Compares what was served with the labels.
+
+        Args:
+            classes: in the order of the answers by version ``since`` and later ones; that of former answers is not known.
 
         Returns:
             The items that bring an answer, each with its error; and the alarms that the errors of live ones have raised.
@@ -71,7 +77,9 @@ class Monitor:
         for n, item in zip(arrived.numbers, arrived.items, strict=True):
             if item.answer is None:
                 continue
-            row = self.prequential.score(n, item, index_of.get((type(item.label), item.label)))
+            is_in_order = item.answer.version >= since
+            index = index_of.get((type(item.label), item.label)) if is_in_order else None
+            row = self.prequential.score(n, item, index)
             errors.append((item, row.error))
             if item.route != "live":
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -32,6 +33,14 @@ class Recent:
         """Those from log number ``n`` on, oldest first."""
         is_newer = torch.tensor([number >= n for number in self.numbers], dtype=torch.bool)
         return self.examples.current().take(is_newer)
+
+    def reclass(self, indices: Sequence[int | None]) -> None:
+        """Counts classes by their new indices; examples of those that are gone go."""
+        kept = self.examples.current()
+        numbers = list(compress(self.numbers, kept.stay(indices).tolist()))
+        self.examples = Newest(self.examples.size, kept.take(slice(0, 0)))
+        self.numbers.clear()
+        self.add(kept.reclassed(indices), numbers)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.examples.current().tensors()

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from driftline.errors import InvalidInput
 from driftline.networks.build import Served, build, check_loss
-from driftline.networks.edits import Edited
 from driftline.spec import ModelSpec, Recipe, parse
 
 Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
@@ -61,13 +60,6 @@ def check_recipe(
     """Whether changes of a recipe fit a model, before anything is changed; :class:`InvalidInput` says what does not."""
     changed = changed_recipe(spec, changes)
     check_fit(changed, build(changed, classes, factories=factories, seed=0))
-
-
-def check_classes_stay(classes: Sequence[int | str], edited: Edited) -> None:
-    """Memory, holdout and champion count classes by their index, and a job's must count as they do."""
-    if edited.class_indices(classes) != list(range(len(classes))):
-        message = "edits: a model that learns cannot lose a class yet; rows of it are in its memory and holdout"
-        raise InvalidInput(message, field="edits", value=[name for name in classes if name not in edited.classes])
 
 
 def check_fit(spec: ModelSpec, module: Served) -> None:

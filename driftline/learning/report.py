@@ -8,17 +8,20 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from driftline.classes import class_indices
 from driftline.learning.examples import Examples
 from driftline.learning.gate import LARGEST_ERROR, Decision
 from driftline.learning.metrics import MOST_CLASSES
 from driftline.learning.tallies import ClassTally, Scored, ValueTally, surprise
 from driftline.networks.build import Served, evaluating, example_rows
 from driftline.networks.describe import describe
+from driftline.networks.edits import Edited
 from driftline.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -32,20 +35,36 @@ LATENCY_SECONDS = 0.1
 CHUNK = 256
 
 
-def all_answered(module: Served, examples: Mapping[str, Examples]) -> dict[str, list[Scored]]:
+def all_answered(
+    module: Served, examples: Mapping[str, Examples], places: Sequence[int] | None = None
+) -> dict[str, list[Scored]]:
     """What :func:`answered` gives for each of ``examples``, by its name."""
-    return {name: answered(module, rows) for name, rows in examples.items()}
+    return {name: answered(module, rows, places) for name, rows in examples.items()}
 
 
 @torch.no_grad()
-def answered(module: Served, examples: Examples) -> list[Scored]:
-    """What a module answers to each row, and how wrong that is."""
+def answered(module: Served, examples: Examples, places: Sequence[int] | None = None) -> list[Scored]:
+    """What a module answers to each row, and how wrong that is.
+
+    Args:
+        places: the index that each class of the module has among those of the examples, where it has another one; behind
+            these for a class that is not among them.
+    """
     rows: list[Scored] = []
     for start in range(0, len(examples), CHUNK):
         chunk = examples.take(slice(start, start + CHUNK))
         outputs = evaluating(module).predict(chunk.inputs, in_order=False)
+        if places is not None:
+            outputs = _placed(outputs, places)
         rows += _values(outputs, chunk) if module.is_regression else _classes(outputs, chunk)
     return [row._replace(n=n) for n, row in enumerate(rows)]
+
+
+def _placed(outputs: Tensor, places: Sequence[int]) -> Tensor:
+    """Probabilities by other indices; nothing is given to a class that the module does not know."""
+    placed = outputs.new_zeros(len(outputs), max(places, default=-1) + 1)
+    placed[:, list(places)] = outputs
+    return placed
 
 
 def _values(outputs: Tensor, examples: Examples) -> list[Scored]:
@@ -106,24 +125,29 @@ def measured(
     return {**on, "latency_ms": latency_ms(spec, module), **cost(spec, classes, module)}
 
 
+def _measured(model: Edited, examples: Mapping[str, Examples]) -> dict[str, Any]:
+    return measured(model.spec, model.classes, model.module, all_answered(model.module, examples))
+
+
 class Examination:
-    """Looks at what is served before a job ends, and at the job's candidate behind it, on the same examples."""
+    """What is served before a job ends, and the job's candidate behind it, on the same examples: of classes that both know."""
 
     def __init__(self, learner: Learner) -> None:
         job = learner.retraining
         assert job is not None
         self.job = job
-        self.examples = {"holdout": learner.judge.holdout.current(), "latest": job.newest(LATEST)}
-        served = learner.served
-        self.before = measured(learner.spec, learner.classes, served, all_answered(served, self.examples))
+        self.before = Edited(learner.spec, list(learner.classes), learner.served)
+        self.holdout = learner.judge.holdout.current()
 
     def report(self, decision: Decision) -> dict[str, Any]:
         """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
-        trainee, candidate = self.job.trainee, self.job.trainee.candidate()
-        after = measured(trainee.spec, trainee.classes, candidate, all_answered(candidate, self.examples))
+        trainee = self.job.trainee
+        after = Edited(trainee.spec, trainee.classes, trainee.candidate())
+        there, back = (class_indices(*pair) for pair in permutations((self.before.classes, after.classes)))
+        examples = {"holdout": self.holdout.reclassed(there), "latest": self.job.newest(LATEST)}
         return {
-            "before": self.before,
-            "after": after,
+            "before": _measured(self.before, {name: rows.reclassed(back) for name, rows in examples.items()}),
+            "after": _measured(after, examples),
             "reason": decision.reason,
             "scores": dict(decision.scores),
             **self.job.report(),

@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from driftline.errors import InvalidInput
+from driftline.classes import added, are_in_place, class_indices
 from driftline.learning import gate
 from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison
 from driftline.learning.lineup import Lineup
-from driftline.learning.memory import Memory
 from driftline.learning.race import Race
 from driftline.learning.racer import Racer
 from driftline.learning.state import named, part
 from driftline.learning.trainee import Elders, Trainee
 from driftline.networks.build import Served, rebuilt
-from driftline.networks.edits import Edited
+from driftline.networks.draft import Draft
+from driftline.networks.edits import Edited, Sources
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
@@ -44,21 +45,36 @@ class Teacher:
         whole.experts = experts
         return whole
 
+    def answering(self, classes: Sequence[int | str]) -> Served:
+        """The network with these classes as its outputs, up to the first that it does not know: whoever is held to it counts
+        by index.
+        """
+        rows = list(takewhile(lambda index: index is not None, class_indices(classes, self.classes)))
+        if rows == list(range(len(self.classes))):
+            return self.module
+        draft = Draft(self.spec, self.classes, self.module, Sources())
+        draft.rehead(rows)
+        draft.after.experts = None
+        return draft.after
+
 
 class Retraining:
     """A race over the examples of a job, most often of a single racer; ``arrived`` is what the stream has learned meanwhile.
 
+    The examples count the classes of the job, and what arrives those of the stream, whose ``classes`` these were at the fork.
     ``is_waiting``: it is done, and it has been said that it waits for a promotion.
     """
 
-    def __init__(self, job: str, race: Race, teacher: Teacher) -> None:
+    def __init__(self, job: str, race: Race, teacher: Teacher, classes: Sequence[int | str]) -> None:
         self.job = job
         self.race = race
+        self.classes = list(classes)
         self.arrived = race.examples.take(slice(0, 0))
         self.is_waiting = False
         self.teacher = teacher
         for racer in race.racers:
-            racer.trainee.elders = Elders(teacher.module, teacher.module)
+            elder = teacher.answering(racer.trainee.classes)
+            racer.trainee.elders = Elders(elder, elder)
 
     @classmethod
     def fork(
@@ -74,9 +90,13 @@ class Retraining:
     ) -> Retraining:
         """A job over what a lineup makes of the stream's model, with what its rules need of the stream.
 
+        Args:
+            examples: by the stream's classes; those of a class that some model does not answer are left out.
+
         Raises:
             InvalidInput: there are too few examples to judge a race by.
         """
+        examples = examples.reclassed(class_indices(stream.classes, _shared([model.classes for model in models])))
         budget = lineup.budget([model.spec for model in models], len(examples), epochs)
         pairs = zip(budget.courses, models, strict=True)
         racers = [Racer(number, course, model, seed) for number, (course, model) in enumerate(pairs)]
@@ -86,7 +106,7 @@ class Retraining:
         race = Race([entry.as_json() for entry in lineup.entries], racers, budget.keeps, examples, seed)
         if len(racers) > 1:
             lineup.check_examples(race.split.distinct)
-        return cls(job, race, teacher)
+        return cls(job, race, teacher, stream.classes)
 
     @property
     def examples(self) -> Examples:
@@ -124,45 +144,52 @@ class Retraining:
         self.arrived = _last(self.arrived.joined(noted), MOST_ARRIVED)
 
     def newest(self, count: int) -> Examples:
-        """The newest that were learned, here or by the stream meanwhile; ``count`` at most."""
+        """Once it has rejoined, the newest that were learned, here or by the stream meanwhile; ``count`` at most."""
         both = _last(self.examples, count).joined(_last(self.arrived, count))
         return _last(both, count)
 
-    def rejoin(self, stream: Trainee, memory: Memory) -> Comparison | None:
+    def rejoin(self, stream: Trainee, remembered: Examples) -> Comparison | None:
         """Makes the updates that are left, catches up with the stream, and takes over what is kept beside the network.
 
         Gives how the winner did on what has arrived meanwhile, before it learned that.
 
+        Args:
+            remembered: what the stream's memory keeps, by the classes of the stream.
+
         Raises:
-            InvalidInput: the job has added a class in the place of one that has arrived meanwhile.
             TrainingFailed: no racer is left.
         """
         while not self.is_done:
             self.race.advance()
-        compared = self._compare_arrived()
-        self._add_arrived(stream.classes)
+        new = added(self.trainee.classes, stream.classes[len(self.classes) :])
+        indices = class_indices(stream.classes, [*self.trainee.classes, *new])
+        compared = self._compare_arrived(indices)
+        self.trainee.add_classes(new)
+        self.arrived = self.arrived.reclassed(indices)
         self.race.leader.go_through(self.arrived)
-        self.trainee.renew_strategy(stream.method, memory)
+        self.trainee.renew_strategy(stream.method, remembered.reclassed(indices))
         return compared
 
-    def _compare_arrived(self) -> Comparison | None:
+    def _compare_arrived(self, indices: Sequence[int | None]) -> Comparison | None:
         """The winner and the champion of the fork, on the newest live labels since: neither was trained on these.
 
-        None where their strategies differ: what another one serves beside the network comes at the end.
-        """
-        if self.teacher.spec.strategy != self.trainee.spec.strategy or not len(self.arrived):
-            return None
-        live = _last(self.arrived.take(self.arrived.notes["is_live"][:, 0] > 0), MOST_COMPARED)
-        modules = self.teacher.beside(self.trainee.candidate()), self.teacher.module
-        errors = [gate.errors(module, live, in_order=False) for module in modules]
-        return Comparison("labels since the fork", *errors)
+        None where their strategies differ, or the classes and what is served beside the network: that is made anew at the end.
 
-    def _add_arrived(self, classes: Sequence[int | str]) -> None:
-        for arrived, added in zip(classes, self.trainee.classes, strict=False):
-            if (type(arrived), arrived) != (type(added), added):
-                message = f"the job added the class {added!r}, and meanwhile {arrived!r} has arrived; retrain again"
-                raise InvalidInput(message, code="classes_clash", field="edits", value=added)
-        self.trainee.add_classes(classes[len(self.trainee.classes) :])
+        Args:
+            indices: by which the job counts the stream's classes; of those that it does not know nothing is compared.
+        """
+        is_other_strategy = self.teacher.spec.strategy != self.trainee.spec.strategy
+        is_made_anew = self.teacher.module.experts is not None and not are_in_place(indices)
+        if is_other_strategy or is_made_anew or not len(self.arrived):
+            return None
+        is_live = self.arrived.notes["is_live"][:, 0] > 0
+        live = _last(self.arrived.take(is_live & self.arrived.stay(indices)), MOST_COMPARED)
+        candidate = self.teacher.beside(self.trainee.candidate())
+        errors = [
+            gate.errors(module, examples, in_order=False)
+            for module, examples in ((candidate, live.reclassed(indices)), (self.teacher.module, live))
+        ]
+        return Comparison("labels since the fork", *errors)
 
     def report(self) -> dict[str, Any]:
         """What is to be told of the job beside the gate's decision: the table of its ``race``, if it was one."""
@@ -180,6 +207,7 @@ class Retraining:
         return {
             "job": self.job,
             "race": self.race.data(),
+            "classes": self.classes,
             "teacher": {"spec": self.teacher.spec.model_dump(mode="json"), "classes": self.teacher.classes},
         }
 
@@ -188,7 +216,8 @@ class Retraining:
         """The job that :meth:`tensors` and :meth:`data` gave."""
         examples = Examples.from_tensors(part(tensors, "examples"))
         race = Race.from_state(part(tensors, "race"), data["race"], examples, factories)
-        found = cls(data["job"], race, _teacher(part(tensors, "teacher"), data["teacher"], factories))
+        teacher = _teacher(part(tensors, "teacher"), data["teacher"], factories)
+        found = cls(data["job"], race, teacher, data["classes"])
         found.arrived = Examples.from_tensors(part(tensors, "arrived"))
         return found
 
@@ -196,6 +225,11 @@ class Retraining:
 def _teacher(tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Teacher:
     spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
     return Teacher(spec, classes, rebuilt(spec, classes, tensors, factories))
+
+
+def _shared(classes: Sequence[Sequence[int | str]]) -> list[int | str]:
+    """The classes that several models have at the same indices."""
+    return [names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*classes, strict=False))]
 
 
 def _last(examples: Examples, count: int) -> Examples:

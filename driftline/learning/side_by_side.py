@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from driftline.classes import added, are_in_place, class_indices, indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.gate import FEWEST_COMPARED, Comparison
 from driftline.learning.learner import Learner
@@ -47,7 +48,11 @@ class Examined:
         cls, version: int, restored: Edited, classes: Sequence[int | str], examples: Mapping[str, Examples]
     ) -> Examined:
         """Measures a version as it was written; labels of ``classes`` that it does not know are wrong there."""
-        answers = all_answered(restored.module, examples)
+        places = None
+        if not are_in_place(class_indices(restored.classes, classes)):
+            index_of = indices_of([*classes, *added(classes, restored.classes)])
+            places = [index_of[type(name), name] for name in restored.classes]
+        answers = all_answered(restored.module, examples, places)
         measures = measured(restored.spec, classes, restored.module, answers)
         return cls(version, list(classes), answers, measures)
 

@@ -10,14 +10,16 @@ from driftline.networks.build import Served, evaluating
 from driftline.networks.experts.mixture import UNKNOWN
 
 
-def traces_of(arrived: Arrived, served: Served) -> Tensor:
+def traces_of(arrived: Arrived, served: Served, since: int) -> Tensor:
     """The log-probabilities ``[rows, parts, classes]`` behind the answers to some items, as they were when they were given.
 
-    An item that brings no trace, as when it came with its own inputs, is answered now, by what is ``served``.
+    An item that brings no trace, as when it came with its own inputs, is answered now, by what is ``served``; so is one whose
+    answer is by a version before ``since``, which counted classes in another order.
     """
     assert served.experts is not None
     parts, width = int(served.experts.parts), int(served.experts.classes)  # type: ignore[arg-type]
-    recorded = [item.answer.trace if item.answer is not None else b"" for item in arrived.items]
+    answers = [item.answer for item in arrived.items]
+    recorded = [answer.trace if answer is not None and answer.version >= since else b"" for answer in answers]
     if all(len(data) == 2 * parts * width for data in recorded):
         return _read(b"".join(recorded)).reshape(len(arrived), parts, width)
     with torch.no_grad():

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from driftline.classes import added, are_in_place, class_indices
 from driftline.learning.distillation import distilled
 from driftline.learning.examples import Examples
 from driftline.learning.memory import Memory
@@ -194,8 +195,8 @@ class Trainee:
             self.chance = torch.get_rng_state()
             torch.set_rng_state(outside)
 
-    def follow(self, spec: ModelSpec, memory: Memory) -> None:
-        """Goes on by another recipe; another optimizer, strategy, schedule or rule starts anew."""
+    def follow(self, spec: ModelSpec, remembered: Examples) -> None:
+        """Goes on by another recipe; another optimizer, strategy, schedule or rule starts anew, from what is ``remembered``."""
         before, self.spec = self.spec, spec
         former, optimizer = before.recipe.optimizer, spec.recipe.optimizer
         if optimizer != former:
@@ -205,14 +206,14 @@ class Trainee:
         if optimizer.schedule != former.schedule:
             self.schedule = optimizer.schedule.start(self.labels)
         if spec.strategy != before.strategy:
-            self.renew_strategy(self.method, memory)
+            self.renew_strategy(self.method, remembered)
         self.upkeep.follow_recipe()
 
-    def renew_strategy(self, before: Method[Strategy], memory: Memory) -> None:
+    def renew_strategy(self, before: Method[Strategy], remembered: Examples) -> None:
         """Lets the spec's strategy take over from another; what it serves beside the network is not lost, or made of memory."""
         self.module.experts = self.spec.strategy.experts(self.spec, self.module.width)
         self.method = self.spec.strategy.start(self)
-        self.method.take_over(before, memory)
+        self.method.take_over(before, remembered)
 
     def leave_experts(self) -> None:
         """Goes on without what the strategy serves beside the network; :meth:`renew_strategy` brings it back."""
@@ -220,9 +221,8 @@ class Trainee:
         self.method = self.spec.strategy.start(self)
 
     def restart(self, spec: ModelSpec, classes: Sequence[int | str], module: Served) -> None:
-        """Goes on from weights that answer the first of the present classes, knowing nothing else of them."""
-        # Memory and holdout count classes by their index: later ones stay known.
-        self._take(_with_classes(Edited(spec, list(classes), module), self.classes[len(classes) :]))
+        """Goes on from weights that answer these ``classes``, knowing nothing else of them; other present ones come behind."""
+        self._take(_with_classes(Edited(spec, list(classes), module), added(classes, self.classes)))
         self.renew_optimizer()
         self.method = self.spec.strategy.start(self)
         self.method.restart()
@@ -246,6 +246,7 @@ class Trainee:
         self.upkeep.follow_edit(former, lambda state: _carried(state, shapes, kept))
 
     def _take(self, edited: Edited) -> None:
+        self.counts = _reclassed(self.counts, class_indices(self.classes, edited.classes))
         self.spec, self.classes, self.module = edited.spec, edited.classes, edited.module
 
     def tensors(self) -> dict[str, Tensor]:
@@ -278,6 +279,17 @@ class Trainee:
 
 def _with_classes(edited: Edited, more: Sequence[int | str]) -> Edited:
     return AddClasses(classes=list(more)).apply(edited.spec, edited.classes, edited.module) if more else edited
+
+
+def _reclassed(counts: Tensor, indices: Sequence[int | None]) -> Tensor:
+    """Counts of classes by their new indices; those of classes that are gone go."""
+    if are_in_place(indices):
+        return counts
+    pairs = [(index, count) for index, count in zip(indices, counts.tolist(), strict=False) if index is not None]
+    found = torch.zeros(max((index + 1 for index, _ in pairs), default=0), dtype=counts.dtype)
+    for index, count in pairs:
+        found[index] = count
+    return found
 
 
 def renew(module: Served) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from driftline.classes import indices_of
 from driftline.learning import gate
-from driftline.learning.examples import Examples, indices_of
+from driftline.learning.examples import Examples
 from driftline.learning.gate import Comparison, Decision
 from driftline.learning.state import Former
 from driftline.networks.build import Served, rebuilt

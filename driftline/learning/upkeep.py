@@ -65,6 +65,11 @@ class Upkeep:
         for rule in self.rules:
             rule.remember(self.states[rule.field], versions)
 
+    def reclass(self) -> None:
+        """Tells the rules that classes have other indices than in the versions that they know."""
+        for rule in self.rules:
+            rule.reclass(self.states[rule.field])
+
     def gradient(self) -> None:
         """Between the gradient and the update that follows it."""
         for rule in self.rules:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
+from driftline.classes import class_indices
 from driftline.errors import InvalidInput
 from driftline.networks.build import Served, example_rows, layered, seeded
 from driftline.networks.edits import Edit, Edited, Sources
@@ -108,10 +109,11 @@ class Draft:
         return shapes(network, rows, self.structure.takes_names)[self.path(layer)]
 
     def set_classes(self, classes: Sequence[int | str]) -> None:
-        """Names the classes that the output answers now."""
+        """Names the classes that the output answers now; what the recipe says of them goes along."""
+        recipe = self.spec.recipe.reclassed(class_indices(self.classes, classes))
         self.classes = list(classes)
-        if self.spec.classes != "open":
-            self.spec = self.spec.changed(classes=self.classes)
+        known = self.spec.classes if self.spec.classes == "open" else self.classes
+        self.spec = self.spec.changed(classes=known, recipe=recipe)
 
     @property
     def head(self) -> nn.Linear:

@@ -114,6 +114,19 @@ async def test_an_edit_is_judged_by_the_weights_of_the_live_version(client: http
     assert found["after"]["layers"][0]["shape"] == [1] and found["keeps_function"]
 
 
+async def test_a_dry_run_shows_which_classes_stay_and_the_last_one_cannot_go(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/models", json=spec(classes=["a", "b"]))).status_code == 201
+    one, both = (
+        {"edits": [{"type": "remove_classes", "classes": gone}], "dry_run": True} for gone in (["a"], ["a", "b"])
+    )
+    found = (await client.post("/v1/models/weather/retrain", json=one)).json()
+    assert [found[when]["layers"][-1]["shape"] for when in ("before", "after")] == [[2], [1]]
+    for body in (both, both | {"dry_run": False}):
+        answer = await client.post("/v1/models/weather/retrain", json=body)
+        assert answer.status_code == 422 and answer.json()["error"]["details"]["field"] == "edits.0"
+        assert "no class would be left" in answer.json()["error"]["message"]
+
+
 async def test_a_rate_is_found_and_versions_that_are_not_kept_are_told(client: httpx.AsyncClient) -> None:
     await client.post("/v1/models", json=spec(network=NETWORK))
     find = {"recipe": {"optimizer": {"learning_rate": "find"}}}

@@ -176,7 +176,7 @@ def test_a_rollback_dismisses_the_witness() -> None:
     version = (one.spec, one.classes_of(one.served), weights_of(one))
     play(one, world(FIRST_LABELS + 100, names=["a", "b", "c"]), size=100)
     assert one.monitor.lookout is not None and one.monitor.lookout.witness is not None
-    one.rollback(*version)
+    one.rollback(*version, 9)
     assert one.monitor.lookout.witness is None
     play(one, world(200, 5000, names=["a", "b", "c"]), size=100)
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())

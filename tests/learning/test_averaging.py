@@ -105,7 +105,7 @@ def test_a_rollback_begins_it_anew(averaging: str) -> None:
     play(one, world(100))
     old = weights_of(one)
     play(one, world(200, 100))
-    one.rollback(one.spec, one.classes, old)
+    one.rollback(one.spec, one.classes, old, 9)
     for weights in (weights_of(one), dict(one.module.state_dict()), dict(one.trainee.candidate().state_dict())):
         assert all(torch.equal(value, old[name]) for name, value in weights.items())
 

@@ -332,7 +332,7 @@ def test_rollback_keeps_memory_holdout_and_scores() -> None:
     play(one, answered(world(100, 100), is_right=False))
     one.retrain("job", {}, [], 1, [])
     before = one.state_dict()
-    one.rollback(*version)
+    one.rollback(*version, 9)
     after = one.state_dict()
     for part in ("memory", "monitor", "learned"):
         assert before.data[part] == after.data[part]
@@ -351,7 +351,7 @@ def test_rollback_keeps_the_recipe_and_the_classes_that_came_later() -> None:
     version = (one.spec, one.classes_of(one.served), weights_of(one))
     play(one, world(64, 64, ["a", "b", "c"]))
     one.change_recipe({"batch_size": 7})
-    one.rollback(*version)
+    one.rollback(*version, 9)
     assert one.spec.recipe.batch_size == 7
     assert len(one.classes) == 3 and one.classes_of(one.served) == one.classes
     assert torch.equal(weights_of(one)["output.weight"][:2], version[2]["output.weight"])
@@ -366,7 +366,7 @@ def test_rollback_brings_back_another_network() -> None:
     one.retrain("job", {"gate": {"mode": "off"}}, [{"type": "activation", "to": "prelu"}], 1, [])
     one.finish(2)
     assert "network.relu1.weight" in weights_of(one)
-    one.rollback(*version)
+    one.rollback(*version, 9)
     assert weights_of(one).keys() == version[2].keys()
     play(one, world(64, 64))
 

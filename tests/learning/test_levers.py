@@ -207,10 +207,10 @@ def test_a_rollback_to_a_network_that_the_recipe_does_not_fit_brings_its_own_rec
         "dropout1",
     }
     one.change_recipe({"optimizer": {"layers": {added: 0.5}}, "batch_size": 8})
-    one.rollback(spec_then, one.classes, weights)
+    one.rollback(spec_then, one.classes, weights, 9)
     assert one.spec.recipe == spec_then.recipe
     one.change_recipe({"batch_size": 8})
-    one.rollback(spec_then, one.classes, weights)
+    one.rollback(spec_then, one.classes, weights, 9)
     assert one.spec.recipe.batch_size == 8, "where it fits it stays"
     play(one, world(64, 64))
     assert_same(restored(one).state_dict(), one.state_dict())

@@ -95,7 +95,7 @@ def test_it_catches_up_with_what_has_arrived_meanwhile() -> None:
         each.advance(each.race.left)
     assert not differ(weights(one), weights(other))
     for each in (one, other):
-        each.rejoin(stream.trainee, stream.memory)
+        each.rejoin(stream.trainee, stream.memory.examples)
     assert differ(weights(one), weights(other))
 
 
@@ -248,7 +248,8 @@ def test_a_job_is_judged_with_what_is_served_beside_its_network(edits: list[dict
         ({"batch_size": 0}, [], "recipe.batch_size"),
         ({}, [GELU[0], {"type": "activation", "to": "tanh", "layer": "linear1"}], "edits.1"),
         ({}, [{"type": "nothing"}], "edits.0"),
-        ({}, [GELU[0], {"type": "remove_classes", "classes": [1]}], "edits"),
+        ({}, [GELU[0], {"type": "remove_classes", "classes": [7]}], "edits.1"),
+        ({}, [{"type": "remove_classes", "classes": [0, 1]}], "edits.0"),
     ],
 )
 def test_what_does_not_fit_begins_no_job(recipe: dict[str, Any], edits: list[dict[str, Any]], field: str) -> None:
@@ -306,15 +307,19 @@ def test_classes_that_a_job_adds_are_learned_from_then_on() -> None:
     assert not one.learn([item([0, 0, 0, 0], "x")], [2], Plan(updates=1)).rejected
 
 
-def test_a_job_whose_classes_clash_with_those_that_arrived_fails() -> None:
+def test_classes_that_a_job_adds_and_others_that_arrive_meanwhile_are_told_apart_by_name() -> None:
     one = learner(classes="open", recipe=OFF)
     play(one, world(100, names=["a", "b"]))
+    arriving = world(90, 100, ["a", "b", "c"])
     begun(one, {}, ADD, 1, [])
-    play(one, world(30, 100, ["a", "b", "c"]))
-    with pytest.raises(InvalidInput, match="'c'"):
-        one.finish(2)
-    one.cancel()
+    play(one, arriving)
     assert one.classes[2:] == ["c"]
+    held = one.judge.holdout.current().targets.tolist() + one.memory.examples.targets.tolist()
+    one.finish(2)
+    assert one.classes == one.classes_of(one.served) and one.classes[2:] == ["x", "c"]
+    moved = one.judge.holdout.current().targets.tolist() + one.memory.examples.targets.tolist()
+    assert sorted(moved) == sorted(3 if target == 2 else target for target in held) and 3 in moved
+    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
 
 
 @pytest.mark.parametrize(

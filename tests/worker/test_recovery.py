@@ -9,10 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from driftline.records import Answer, Command
+from driftline.records import Answer, Command, Item
 from driftline.store.connection import Connection
+from tests.learning.conftest import assert_same
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
+from worker.recovery import repeat
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +95,32 @@ async def test_jobs_rollbacks_and_recipes_are_repeated_too(bench: Bench) -> None
     assert (await store.history.head()).learned == 300
 
 
+def of_three_classes(count: int, first: int = 0) -> list[Item]:
+    rows = [(item, np.frombuffer(item.inputs["inputs"], "<f4")[0]) for item in labelled(count, first)]
+    return [msgspec.structs.replace(item, label=int(np.digitize(row, [-0.4, 0.4]))) for item, row in rows]
+
+
+async def test_a_class_that_is_removed_and_comes_back_is_so_behind_every_crash_too(bench: Bench) -> None:
+    store = await bench.model(classes=[0, 1, 2], recipe={"gate": {"mode": "off"}})
+    await store.log.append(of_three_classes(200))
+    three = (await bench.train(store)).head.version
+    edits = [{"type": "remove_classes", "classes": [0]}]
+    job = Command(f"{store.uid}-job", "retrain", {"recipe": {}, "edits": edits, "epochs": 2, "reason": ""})
+    commands = [(job, [1, 2]), (Command("back", "rollback", {"version": three}), [0, 1, 2])]
+    for number, (command, classes) in enumerate(commands, 1):
+        await store.log.append([command, *of_three_classes(60, first=200 * number)])
+        for _ in range(3):
+            await bench.train(store, die_after=1)
+        trainer = await bench.train(store)
+        assert trainer.learner.classes == classes == (await store.spec())["classes"]
+        repeated = await repeat(store, trainer.compute, trainer.head, trainer.head.older_checkpoint)
+        assert_same(repeated.state_dict(), trainer.learner.state_dict())
+    found = await store.history.job(job.id)
+    assert found is not None and found.promoted and found.report is not None
+    assert {row["class"] for row in found.report["before"]["holdout"]["classes"]} <= {1, 2}
+    assert await alarms(store) == []
+
+
 @pytest.mark.parametrize("die_after", [None, 1])
 async def test_a_job_that_an_alarm_forks_is_repeated_and_ends_as_any_other(bench: Bench, die_after: int | None) -> None:
     store = await bench.model(recipe={"on_alarm": "retrain", "trigger": {"labels": 32}})
@@ -113,20 +141,39 @@ async def test_a_job_that_an_alarm_forks_is_repeated_and_ends_as_any_other(bench
     assert await alarms(store) == []
 
 
+async def change_digest(store: ModelStore, *identifiers: bytes) -> None:
+    """Lets steps seem to have come to other weights; all of them where none is named."""
+    async with store.connection.redis.pipeline() as pipe:
+        kept = await store.connection.redis.xrange(store.keys.steps)
+        pipe.delete(store.keys.steps)
+        for name, fields in kept:
+            changed = json.dumps(json.loads(fields[b"s"]) | {"digest": "0" * 16})
+            pipe.xadd(store.keys.steps, {"s": changed} if not identifiers or name in identifiers else fields, id=name)
+        await pipe.execute()
+
+
+async def test_a_learner_that_restarts_knows_which_versions_count_other_classes(bench: Bench) -> None:
+    store = await bench.model(classes=[0, 1, 2], recipe={"gate": {"mode": "off"}})
+    edits = [{"type": "remove_classes", "classes": [0]}]
+    job = Command(f"{store.uid}-job", "retrain", {"recipe": {}, "edits": edits, "epochs": 1, "reason": ""})
+    await store.log.append([*of_three_classes(60), job])
+    await bench.train(store)
+    await store.log.append(of_three_classes(60, first=100))
+    await bench.train(store, die_after=1)
+    await change_digest(store)
+    trainer = await bench.train(store)
+    assert await alarms(store) == ["recovery_diverged"]
+    found = await store.history.job(job.id)
+    assert found is not None and trainer.learner.classes == [1, 2] and trainer.learner.ordered_since == found.version
+
+
 async def test_weights_that_come_out_otherwise_are_an_alarm_and_learning_restarts_from_the_live_ones(
     bench: Bench,
 ) -> None:
     store = await bench.model()
     await store.log.append(labelled(200))
     await bench.train(store, die_after=4)
-    (identifier, fields), *_ = await store.connection.redis.xrange(store.keys.steps, "2-0", "2-0")
-    changed = json.loads(fields[b"s"]) | {"digest": "0" * 16}
-    async with store.connection.redis.pipeline() as pipe:
-        kept = await store.connection.redis.xrange(store.keys.steps)
-        pipe.delete(store.keys.steps)
-        for name, values in kept:
-            pipe.xadd(store.keys.steps, {"s": json.dumps(changed)} if name == identifier else values, id=name)
-        await pipe.execute()
+    await change_digest(store, b"2-0")
     trainer = await bench.train(store)
     assert await alarms(store) == ["recovery_diverged"]
     assert trainer.head.learned == 200

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from driftline.registry import Part, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 CLASSIFICATION = frozenset({"classification"})
@@ -31,6 +33,10 @@ class Loss(Part):
             ``[batch]``, finite for finite outputs.
         """
         raise NotImplementedError
+
+    def reclassed(self, indices: Sequence[int | None]) -> Loss:
+        """The same loss for classes with other indices (:func:`driftline.classes.class_indices`)."""
+        return self
 
     def check(self, classes: int | None) -> None:
         """:class:`ValueError` where it does not fit so many classes; None is any number of them."""

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from driftline.classes import are_in_place
 from driftline.learning.losses import CLASSIFICATION, Loss
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
@@ -34,6 +37,13 @@ class CrossEntropy(Loss):
         known = self.weights[: len(found)]
         found[: len(known)] = outputs.new_tensor(known)
         return found
+
+    def reclassed(self, indices: Sequence[int | None]) -> CrossEntropy:
+        if are_in_place(indices):
+            return self
+        weight_of = {index: weight for index, weight in zip(indices, self.weights, strict=False) if index is not None}
+        weights = [weight_of.get(index, 1.0) for index in range(max(weight_of, default=-1) + 1)]
+        return self.model_copy(update={"weights": weights})
 
     def check(self, classes: int | None) -> None:
         if classes is not None and len(self.weights) > classes:

@@ -52,6 +52,9 @@ class Rule(Part):
         """What is told of the rule beside the learner's other metrics."""
         return {}
 
+    def reclass(self, state: State) -> None:
+        """Classes have other indices than those of the versions that were remembered."""
+
     def follow(self, trainee: Trainee, state: State, before: Served, carry: Carry) -> State:
         """The state behind an edit of the module that was ``before``. ``carry`` maps what is named ``parameter.quantity``."""
         return state

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from driftline.learning.trainee import Trainee
 
 ORIGIN = ".origin"
+OUTPUT = "output."
 
 
 class L2SP(Rule):
     """The penalty ``strength / 2 · Σ (θ - θ°)²``, with ``θ°`` of a kept ``version`` or of the champion (Li et al. 2018).
 
-    Weights that are not in ``θ°``, as those of a new class, are free.
+    Weights that are not in ``θ°``, as those of a new class, are free; so is the output where ``version`` has other classes.
     """
 
     field: ClassVar[str] = "l2_sp"
@@ -36,6 +37,10 @@ class L2SP(Rule):
     def inherit(self, state: State, before: Rule, other: State) -> None:
         if isinstance(before, L2SP) and before.version == self.version:
             state |= {name: value.clone() for name, value in other.items()}
+
+    def reclass(self, state: State) -> None:
+        for name in [name for name in state if name.startswith(OUTPUT)]:
+            del state[name]
 
     def on_gradient(self, trainee: Trainee, state: State) -> None:
         origin = {key.removesuffix(ORIGIN): value for key, value in state.items()}

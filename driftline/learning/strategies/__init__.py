@@ -92,8 +92,11 @@ class Method(Generic[S]):
     def restart(self) -> None:
         """Begins anew from the weights of a former version, whose own state is gone."""
 
-    def take_over(self, other: Method[Strategy], memory: Memory) -> None:
-        """Goes on with what another strategy, or this one on another trainee, has learned beside the network."""
+    def take_over(self, other: Method[Strategy], remembered: Examples) -> None:
+        """Goes on with what another strategy, or this one on another trainee, has learned beside the network.
+
+        ``remembered`` are examples of the trainee's classes, for a strategy that cannot go on and begins anew.
+        """
 
 
 STRATEGIES = Registry(Strategy, __name__)

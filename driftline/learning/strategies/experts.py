@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from driftline.classes import are_in_place, class_indices
 from driftline.learning.state import named, part
 from driftline.learning.strategies import Method, Strategy
 
@@ -127,10 +128,12 @@ class ExpertsMethod(Method[Experts]):
         former.add_classes(present.classes - known)
         self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
 
-    def take_over(self, other: Method[Strategy], memory: Memory) -> None:
-        if not isinstance(other, ExpertsMethod):
+    def take_over(self, other: Method[Strategy], remembered: Examples) -> None:
+        indices = class_indices(other.trainee.classes, self.trainee.classes)
+        # A mixture grows by classes, and cannot lose one.
+        if not isinstance(other, ExpertsMethod) or not are_in_place(indices):
             self.mixture.mixture.rely_on_network()
-            self._play(memory.examples)
+            self._play(remembered)
             return
         from driftline.learning.experts.mixture import MixtureLearner
 

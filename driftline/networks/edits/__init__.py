@@ -49,11 +49,6 @@ class Edited:
     kept: list[Kept] = field(default_factory=list)
     keeps_function: bool = True
 
-    def class_indices(self, before: Sequence[int | str]) -> list[int | None]:
-        """The index that each class of ``before`` has now; None where it was removed."""
-        now = {(type(name), name): index for index, name in enumerate(self.classes)}
-        return [now.get((type(name), name)) for name in before]
-
 
 class Edit(Part):
     """One change of a network's structure or weights.
