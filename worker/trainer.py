@@ -57,6 +57,7 @@ class Trainer:
         self.wake = asyncio.Event()
         self.is_stopping = self.is_recovered = self.is_halted = False
         self.conditions = {"of owners before"}
+        self._waited = 0.0
         self.timetable = Timetable(store.settings.checkpoint_seconds)
 
     def stop(self) -> None:
@@ -108,7 +109,14 @@ class Trainer:
         logger.warning("%s waits for its store: %s", self.name, error)
         if error.code == "disk":
             await self._stands("disk", error.message)
+        begin = time.monotonic()
         await asyncio.sleep(error.retry_after or 1)
+        self._waited += time.monotonic() - begin
+
+    @property
+    def _worked(self) -> float:
+        """Seconds by a clock that stands still while the store is waited for: publishing is not dearer for an outage."""
+        return time.monotonic() - self._waited
 
     async def _stands(self, kind: str, message: str) -> None:
         """Raises the alarm of a condition, once for as long as it lasts."""
@@ -282,7 +290,7 @@ class Trainer:
 
         A store that does not answer is waited for: a step that is computed is either committed or lost with this process.
         """
-        effect, decision, begin = effect or Effect(), outcome.decision, time.monotonic()
+        effect, decision, begin = effect or Effect(), outcome.decision, self._worked
         at = Position(self.head.step + 1, self.head.offset if end is None else end)
         release = await prepare(self, outcome, effect, at)
         number = release.version.version if release.version else None
@@ -312,7 +320,7 @@ class Trainer:
         )
         await self.insist(lambda: self.store.history.commit(commit))
         reach("trainer.committed")
-        self._stand_behind(commit, time.monotonic() - begin)
+        self._stand_behind(commit, self._worked - begin)
         if release.version is not None:
             await self.retention.apply()
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -213,3 +214,21 @@ async def test_an_alarm_of_an_owner_before_is_withdrawn_when_its_condition_is_ov
         async with asyncio.timeout(20):
             while list(await alarms(store)) != ["step_failed"]:
                 await asyncio.sleep(0.01)
+
+
+async def test_an_outage_does_not_hold_up_the_versions_behind_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing takes a tenth of the trainer's time at most; to wait for a store is no part of it."""
+    store = await bench.model()
+    write, failures = store.publisher.version, [True]
+
+    def failing(*arguments: object) -> object:
+        if failures:
+            failures.pop()
+            raise Unavailable("no room", code="disk", retry_after=0.5)
+        return write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.publisher, "version", failing)
+    async with training(bench, store) as trainer:
+        await store.log.append(labelled(40))
+        await until_learned(store, trainer, 40)
+        assert not failures and trainer.timetable.publishing.due_at - time.monotonic() < 4.5
