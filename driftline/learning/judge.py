@@ -150,7 +150,7 @@ class Judge:
         if not decision.promoted:
             self.trial = self.trial or Trial(learned)
             self.trial.observe(latest)
-            return self._end_trial(candidate) or Verdict(self._refuse(decision, learned))
+            return self._end_trial(self.trial, candidate) or Verdict(self._refuse(decision, learned))
         self._promote(copy.deepcopy(candidate.module), held_errors)
         self.judged_at = self.served_at = learned
         self.is_ahead, self.trial = False, None
@@ -209,12 +209,9 @@ class Judge:
             raise ValueError(f"{len(held)} held-out labels are too few to judge by; {gate.FEWEST_HELD_OUT} are needed")
         return float(gate.errors(module, held, in_order=False).double().mean())
 
-    def _end_trial(self, candidate: Candidate) -> Verdict | None:
+    def _end_trial(self, trial: Trial, candidate: Candidate) -> Verdict | None:
         """Crowns what was refused where the newest labels speak for it, and lets it begin again where they never do."""
-        trial = self.trial
-        if trial is None or not gate.is_finite(candidate.module):
-            return None
-        if not (trial.is_won or trial.is_lost(candidate.learned)):
+        if not gate.is_finite(candidate.module) or not (trial.is_won or trial.is_lost(candidate.learned)):
             return None
         self.holdout.alarm()
         return Verdict(trial.decide(candidate.learned), "crown" if trial.is_won else "begin_again")

@@ -40,6 +40,12 @@ class _Slots:
         self.filled = len(rows)
         self.rows = rows.take(torch.arange(self.filled))
 
+    def _put(self, slots: Sequence[int | None], new: Examples) -> None:
+        """Puts rows into slots, those without one nowhere; a slot that is taken twice holds the later row."""
+        last = {slot: row for row, slot in enumerate(slots) if slot is not None}
+        if last:
+            self._write(list(last), new if len(last) == len(new) else new.take(torch.tensor(list(last.values()))))
+
     def _write(self, slots: Sequence[int], new: Examples) -> None:
         """Puts rows into slots, each into one of its own."""
         highest = max(slots) + 1
@@ -79,12 +85,7 @@ class Memory(_Slots):
             return
         chances = torch.rand((len(new), 2), generator=generator, dtype=torch.float64).tolist()
         classes = new.targets.tolist() if self.has_classes else [0] * len(new)
-        slots = [self._place(label, *chance) for label, chance in zip(classes, chances, strict=True)]
-        # A slot that is taken twice in one call holds the later row.
-        last = {slot: row for row, slot in enumerate(slots) if slot is not None}
-        if last:
-            kept = new if len(last) == len(new) else new.take(torch.tensor(list(last.values())))
-            self._write(list(last), kept)
+        self._put([self._place(label, *chance) for label, chance in zip(classes, chances, strict=True)], new)
 
     def _place(self, label: int, keep: float, which: float) -> int | None:
         self.seen[label] = self.seen.get(label, 0) + 1
@@ -133,9 +134,7 @@ class Newest(_Slots):
         """Takes rows in, in their order; the oldest of the largest group go."""
         if not self.size or not len(new):
             return
-        # A slot that is taken twice in one call holds the later row.
-        last = {self._place(group): row for row, group in enumerate(self.groups_of(new))}
-        self._write(list(last), new.take(torch.tensor(list(last.values()))))
+        self._put([self._place(group) for group in self.groups_of(new)], new)
 
     def _place(self, group: int) -> int:
         own = self.slots.setdefault(group, deque())
