@@ -254,7 +254,7 @@ class ModelSpec(Frozen):
         """Every input by its name; a single unnamed one is called ``inputs``."""
         return self.inputs if isinstance(self.inputs, dict) else {SINGLE_INPUT: self.inputs}
 
-    @property
+    @cached_property
     def loss(self) -> Loss:
         """The recipe's loss, or the task's own."""
         default = "cross_entropy" if self.task == "classification" else "huber"

@@ -17,7 +17,7 @@ from driftline.networks.build import Served, evaluating
 FIRST_LABELS = 30
 FEWEST_HELD_OUT = 30
 FEWEST_COMPARED = 10
-COMPARED_LABELS = 32
+COMPARED_LABELS = 64
 ANCHOR_LABELS = 1000
 STANDARD_ERRORS = 2.0
 LARGEST_ERROR = torch.finfo(torch.float32).max

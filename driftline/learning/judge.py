@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,11 +21,9 @@ from driftline.learning.state import Former, named, part
 from driftline.learning.trainee import Elders
 from driftline.learning.trials import Canary, Probation, Trial
 from driftline.networks.build import Served
+from driftline.networks.twin import twin
 from driftline.records import Item
 from driftline.spec import ModelSpec
-
-Errors: TypeAlias = dict[int, float]
-"""By the number of a row that is held out."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,8 @@ class Judge:
 
     ``champion`` is the last that has passed a comparison, ``anchor`` an older one, against which small losses add up; they
     came after ``judged_at`` and ``anchored_at`` labels. What is served may be ahead of the champion by the few labels between
-    two comparisons (``is_ahead``); it is the learner's own weights of ``served_at`` labels. ``held_errors`` are the champion's
-    on what is held out; ``latest`` are labels that wait for the next comparison.
+    two comparisons (``is_ahead``); it is the learner's own weights of ``served_at`` labels. Beside the ``holdout`` stand the
+    champion's errors; ``latest`` are labels that wait for the next comparison.
     """
 
     def __init__(self, spec: ModelSpec, module: Served, seed: int) -> None:
@@ -67,8 +63,7 @@ class Judge:
         self.inputs = list(spec.tensors)
         self.key = seed.to_bytes(16, "big", signed=True)
         self.holdout = Holdout(self.recipe.holdout_size, Examples.empty(spec))
-        self.champion = self.anchor = copy.deepcopy(module)
-        self.held_errors: Errors = {}
+        self.champion = self.anchor = twin(module)
         self.judged_at = self.anchored_at = self.served_at = 0
         self.is_ahead = False
         self.latest = Latest(Examples.empty(spec))
@@ -146,12 +141,13 @@ class Judge:
     def _judge(self, candidate: Candidate, latest: Comparison) -> Verdict:
         """Compares; a candidate that passes is the next champion."""
         learned = candidate.learned
-        decision, held_errors = self._compare(candidate.module, learned, latest)
+        decision, errors, champions = self._compare(candidate.module, learned, latest)
         if not decision.promoted:
+            self.holdout.keep_errors(champions)
             self.trial = self.trial or Trial(learned)
             self.trial.observe(latest)
             return self._end_trial(self.trial, candidate) or Verdict(self._refuse(decision, learned))
-        self._promote(copy.deepcopy(candidate.module), held_errors)
+        self._promote(twin(candidate.module), errors)
         self.judged_at = self.served_at = learned
         self.is_ahead, self.trial = False, None
         if learned - self.anchored_at >= gate.ANCHOR_LABELS or learned < gate.FIRST_LABELS:
@@ -166,41 +162,34 @@ class Judge:
         Args:
             indices: by which the module counts the learner's classes, where it has others: it is judged on those of both.
         """
-        known = self.held_errors
-        decision, _ = self._compare(module, learned, latest, indices)
-        self.held_errors = known
-        return decision
+        return self._compare(module, learned, latest, indices)[0]
 
     def _compare(
         self, module: Served, learned: int, latest: Comparison | None, indices: Sequence[int | None] = ()
-    ) -> tuple[Decision, Errors]:
-        """What the gate says of weights, and how wrong they are on what is held out, where it came to that."""
+    ) -> tuple[Decision, Tensor | None, Tensor | None]:
+        """What the gate says of weights; and how wrong they and the champion are on what is held out, where it came to that."""
         if not gate.is_finite(module):
-            return Decision(False, "its weights are not finite"), {}
+            return Decision(False, "its weights are not finite"), None, None
         if self.recipe.mode == "off":
-            return Decision(True, "the gate is off"), {}
+            return Decision(True, "the gate is off"), None, None
         if learned < gate.FIRST_LABELS:
-            return Decision(True, f"the first {gate.FIRST_LABELS} labels"), {}
+            return Decision(True, f"the first {gate.FIRST_LABELS} labels"), None, None
         comparisons = [latest] if latest is not None else []
-        held, numbers = self.holdout.current(), self.holdout.current_numbers()
+        held, known = self.holdout.present()
         own, stay = held.reclassed(indices), held.stay(indices)
         if len(own) < gate.FEWEST_HELD_OUT:
-            return gate.decide(comparisons), {}
-        errors = gate.errors(module, own, in_order=False)
-        comparisons.append(Comparison("held-out labels", errors, self._errors_of_champion(held, numbers)[stay]))
+            return gate.decide(comparisons), None, None
+        errors, champions = gate.errors(module, own, in_order=False), self._errors_of_champion(held, known)
+        comparisons.append(Comparison("held-out labels", errors, champions[stay]))
         if learned - self.anchored_at >= gate.ANCHOR_LABELS:
             anchor = gate.errors(self.anchor, held.take(stay), in_order=False)
             comparisons.append(Comparison("held-out labels of the anchor", errors, anchor))
-        return gate.decide(comparisons), dict(zip(compress(numbers, stay.tolist()), errors.tolist(), strict=True))
+        return gate.decide(comparisons), errors, champions
 
-    def _errors_of_champion(self, held: Examples, numbers: Sequence[int]) -> Tensor:
-        """On what is held out; it stands still, and is asked but once about each row."""
-        known = self.held_errors
-        new = [row for row, number in enumerate(numbers) if number not in known]
-        asked = gate.errors(self.champion, held.take(torch.tensor(new, dtype=torch.int64)), in_order=False)
-        known = known | dict(zip((numbers[row] for row in new), asked.tolist(), strict=True))
-        self.held_errors = {number: known[number] for number in numbers}
-        return torch.tensor(list(self.held_errors.values()))
+    def _errors_of_champion(self, held: Examples, known: Tensor) -> Tensor:
+        """On what is held out; it stands still, and is asked only about rows of which it is not known."""
+        new = known.isnan()
+        return known.masked_scatter(new, gate.errors(self.champion, held.take(new), in_order=False))
 
     def held_out_error(self, module: Served) -> float:
         """The mean error on what is held out; :class:`ValueError` where that is too little to judge by."""
@@ -228,7 +217,7 @@ class Judge:
             if candidate.learned == self.judged_at or not gate.is_finite(candidate.module):
                 return None
             needed = self.recipe.labels
-            self.canary = Canary(candidate.version, copy.deepcopy(candidate.module), needed)
+            self.canary = Canary(candidate.version, twin(candidate.module), needed)
             self.judged_at = candidate.learned
             return Verdict(Decision(False, f"canary: judged at {needed} labels of its answers", canary="begun"))
         if not self.canary.is_due:
@@ -258,13 +247,14 @@ class Judge:
 
     def crown(self, module: Served, learned: int) -> None:
         """Makes weights champion and anchor, whatever was before."""
-        self._promote(copy.deepcopy(module))
+        self._promote(twin(module))
         self.anchor = self.champion
         self.judged_at = self.anchored_at = self.served_at = learned
         self.is_ahead, self.trial = False, None
 
-    def _promote(self, module: Served, held_errors: Errors | None = None) -> None:
-        self.champion, self.held_errors = module, held_errors or {}
+    def _promote(self, module: Served, errors: Tensor | None = None) -> None:
+        self.champion = module
+        self.holdout.keep_errors(errors)
 
     def dismiss(self) -> None:
         """Ends canary and probation undecided: the champion did not come of them."""
@@ -285,7 +275,6 @@ class Judge:
         """Holds these out, and no others; they have other numbers now."""
         self.holdout = Holdout(self.recipe.holdout_size, held.take(slice(0, 0)))
         self.holdout.add(held)
-        self.held_errors = {}
 
     def tensors(self) -> dict[str, Tensor]:
         return {
@@ -304,7 +293,6 @@ class Judge:
             "judged_at": self.judged_at,
             "anchored_at": self.anchored_at,
             "served_at": self.served_at,
-            "held_errors": list(self.held_errors.items()),
             "is_ahead": self.is_ahead,
             "holdout": self.holdout.data(),
             "trial": self.trial.data() if self.trial else None,
@@ -320,7 +308,6 @@ class Judge:
         self.anchor = former(part(tensors, "anchor"), data["anchor_width"])
         for name in ("judged_at", "anchored_at", "served_at", "is_ahead"):
             setattr(self, name, data[name])
-        self.held_errors = dict(data["held_errors"])
         self.holdout.load(part(tensors, "holdout"), data["holdout"])
         self.latest.load(part(tensors, "latest"))
         self.trial = Trial(**data["trial"]) if data["trial"] else None

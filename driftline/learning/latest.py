@@ -13,7 +13,7 @@ from driftline.learning.gate import Comparison
 from driftline.learning.state import named, part
 from driftline.networks.build import Served
 
-MOST_LATEST = 64
+MOST_LATEST = 128
 
 
 class Latest:

@@ -28,6 +28,7 @@ from driftline.networks import brought, bundle
 from driftline.networks.build import Served, build, rebuilt
 from driftline.networks.edits import Sources
 from driftline.networks.lines import OUTPUT
+from driftline.networks.twin import twin
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 
@@ -250,7 +251,7 @@ class Learner:
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.judge.champion
-        self.trainee.restart(self.spec, self.classes_of(champion), copy.deepcopy(champion))
+        self.trainee.restart(self.spec, self.classes_of(champion), twin(champion))
 
     def _reclass(self, former: Sequence[int | str], version: int) -> None:
         """Lets all that counts classes by index follow the trainee's, where they are in another order from ``version`` on."""
@@ -346,7 +347,7 @@ class Learner:
     def _forked(
         self, job: str, lineup: Lineup, examples: Examples, epochs: int, versions: Versions = NO_VERSIONS
     ) -> Retraining:
-        bare, champion, seed = copy.deepcopy(self.module), self.judge.champion, self.seed + self.learned + 1
+        bare, champion, seed = twin(self.module), self.judge.champion, self.seed + self.learned + 1
         # What is served beside the network is the stream's, and can be large: no racer carries it along.
         bare.experts = None
         sources = Sources(self._in_order(versions), self.memory.examples.inputs, self.judge.held_out_error)

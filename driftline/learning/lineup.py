@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from driftline.learning.recipes import (
 )
 from driftline.networks.build import Served, check_loss, example_rows
 from driftline.networks.edits import Edit, Edited, Sources, apply_all, parse_edits
+from driftline.networks.twin import twin
 from driftline.spec import Frozen, ModelSpec, parse
 
 FIND = "find"
@@ -104,7 +104,7 @@ class Lineup:
         common = apply_all(self.edits, Edited(self.spec, list(classes), module), sources)
         for number, entry in enumerate(self.entries):
             with self._naming(number):
-                spec, own = changed_recipe(common.spec, entry.recipe), copy.deepcopy(common.module)
+                spec, own = changed_recipe(common.spec, entry.recipe), twin(common.module)
                 check_loss(spec, factories)
                 parsed = parse_edits(entry.edits)
                 edited = apply_all(parsed, dataclasses.replace(common, spec=spec, module=own), sources)

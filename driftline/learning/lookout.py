@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from driftline.learning.drift.inputs import InputDetector
 from driftline.learning.state import Former, named, part
 from driftline.learning.watch import Moved, Watch
 from driftline.networks.build import Served, evaluating
+from driftline.networks.twin import twin
 
 FIRST_LABELS = 1000
 RENEWED_AFTER = 5000
@@ -43,7 +43,7 @@ class Lookout:
         if self.detector.embedding and learned >= FIRST_LABELS:
             if self.witness is None or learned - self.born >= RENEWED_AFTER:
                 self.dismiss_witness()
-                self.witness, self.born = copy.deepcopy(module), learned
+                self.witness, self.born = twin(module), learned
             found.append(self._see_embedding(self.witness, rows, numbers))
         return [moved for moved in found if moved is not None]
 

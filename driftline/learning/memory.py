@@ -12,6 +12,8 @@ from torch import Tensor
 from driftline.learning.examples import NO_NOTE, Examples
 from driftline.learning.memories import MemoryPolicy
 
+ERROR = "error"
+
 
 class _Slots:
     """Rows in preallocated tensors that grow up to ``size``."""
@@ -149,18 +151,14 @@ class Newest(_Slots):
         self.arrived += 1
         return slot
 
-    def _present(self) -> list[int]:
-        """The slots of what is of the present, oldest first."""
-        slots = [slot for slot, number in enumerate(self.numbers) if number >= self.since]
-        return sorted(slots, key=self.numbers.__getitem__)
+    def _present(self) -> Tensor:
+        """The slots of what is of the present."""
+        return (torch.tensor(self.numbers, dtype=torch.int64) >= self.since).nonzero().flatten()
 
     def current(self) -> Examples:
         """What is of the present, oldest first."""
-        return self.rows.take(torch.tensor(self._present(), dtype=torch.int64))
-
-    def current_numbers(self) -> list[int]:
-        """The numbers of :meth:`current`."""
-        return [self.numbers[slot] for slot in self._present()]
+        slots = sorted(self._present().tolist(), key=self.numbers.__getitem__)
+        return self.rows.take(torch.tensor(slots, dtype=torch.int64))
 
     def tensors(self) -> dict[str, Tensor]:
         return self.examples.tensors()
@@ -178,7 +176,10 @@ class Newest(_Slots):
 
 
 class Holdout(Newest):
-    """Examples that are never trained on; each class is a group, so that what has become of one that comes no more is seen."""
+    """Examples that are never trained on; each class is a group, so that what has become of one that comes no more is seen.
+
+    Beside them stands how wrong somebody who does not change is on each, so that it is found out only once.
+    """
 
     def __init__(self, size: int, empty: Examples) -> None:
         super().__init__(size, empty)
@@ -186,6 +187,20 @@ class Holdout(Newest):
 
     def groups_of(self, new: Examples) -> list[int]:
         return new.targets.tolist() if self.has_classes else super().groups_of(new)
+
+    def present(self) -> tuple[Examples, Tensor]:
+        """What is of the present, in the order of its slots; and the errors beside it ``[rows]``, NaN where not known."""
+        found = self.rows.take(self._present())
+        return found, found.notes[ERROR][:, 0] if ERROR in found.notes else found.weights.new_full(
+            (len(found),), NO_NOTE
+        )
+
+    def keep_errors(self, errors: Tensor | None) -> None:
+        """Keeps the errors beside what is of the present ``[rows]``, and no others; None keeps none."""
+        kept = self.rows.weights.new_full((len(self.rows), 1), NO_NOTE)
+        if errors is not None:
+            kept[self._present(), 0] = errors
+        self.rows = self.rows.noted(**{ERROR: kept})
 
     def alarm(self) -> None:
         """What was held out before now belongs to another world."""

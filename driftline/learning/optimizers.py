@@ -35,6 +35,8 @@ TORCH_NAMES = {
     "sgd": "SGD",
 }
 HAS_MOMENTUM = {"sgd", "rmsprop"}
+FUSED = {"adam", "adamw"}
+"""Those that torch can do in one call, which takes a third of the time."""
 
 
 class Optimizer(Part):
@@ -89,7 +91,9 @@ class Optimizer(Part):
             for share, group in groupby(trained.values(), key=itemgetter(1))
         ]
         kind = getattr(torch.optim, TORCH_NAMES[self.name])
-        optimizer: torch.optim.Optimizer = kind(groups, lr=self.learning_rate, foreach=True, **given)
+        are_real = all(parameter.is_floating_point() for parameter, _ in trained.values())
+        given["fused" if self.name in FUSED and are_real else "foreach"] = True
+        optimizer: torch.optim.Optimizer = kind(groups, lr=self.learning_rate, **given)
         self.set_rate(optimizer, self.learning_rate)
         return optimizer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -23,6 +22,7 @@ from driftline.learning.trainee import Elders, Trainee
 from driftline.networks.build import Served, rebuilt
 from driftline.networks.draft import Draft
 from driftline.networks.edits import Edited, Sources
+from driftline.networks.twin import twin
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
@@ -39,10 +39,10 @@ class Teacher:
 
     def beside(self, module: Served) -> Served:
         """A copy of a network that answers these and maybe more classes, with what the champion served beside its own."""
-        whole, experts = copy.deepcopy(module), copy.deepcopy(self.module.experts)
-        if experts is not None and module.width > self.module.width:
-            experts.add_classes(module.width - self.module.width)  # type: ignore[operator]
-        whole.experts = experts
+        whole = twin(module)
+        whole.experts = twin(self.module).experts
+        if whole.experts is not None and module.width > self.module.width:
+            whole.experts.add_classes(module.width - self.module.width)  # type: ignore[operator]
         return whole
 
     def answering(self, classes: Sequence[int | str]) -> Served:

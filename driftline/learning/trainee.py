@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from driftline.classes import added, are_in_place, class_indices
 from driftline.learning.distillation import distilled
@@ -40,7 +42,8 @@ class Trainee:
 
     ``classes`` are those that the module answers, in order. ``counts`` ``[classes]`` holds how many labels of
     each class have been learned, up to the last that was seen.
-    ``parameters`` is what is trained, by name, in the optimizer's order.
+    ``parameters`` is what is trained, by name, in the optimizer's order; ``norms`` are the layers of batch normalisation,
+    each with whether it is frozen.
     """
 
     def __init__(self, spec: ModelSpec, classes: Sequence[int | str], module: Served, seed: int) -> None:
@@ -62,6 +65,11 @@ class Trainee:
         recipe = self.spec.recipe.optimizer
         self.parameters = {name: parameter for name, (parameter, _) in recipe.trained(self.module).items()}
         self.optimizer = recipe.build(self.module)
+        self.norms = [
+            (layer, _is_frozen(layer) or (bool(recipe.layers) and f"{path}.weight" not in self.parameters))
+            for path, layer in self.module.named_modules()
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        ]
 
     def renew_weights(self) -> None:
         """Fresh weights in every layer that knows how to make them, and a fresh optimizer."""
@@ -119,7 +127,7 @@ class Trainee:
         outputs = self.module(examples.inputs) if outputs is None else outputs
         counts = self._counts_up_to(0 if self.module.is_regression else outputs.shape[1])
         losses = self.spec.loss(outputs, self.module.scaled_targets(examples.targets), counts)
-        return (losses * examples.weights).sum() / len(losses)
+        return (losses * examples.weights).mean()
 
     def _counts_up_to(self, classes: int) -> Tensor:
         missing = classes - len(self.counts)
@@ -136,41 +144,48 @@ class Trainee:
             change: takes the gradient by parameter, and gives the one that is followed.
         """
         self._train(len(examples))
-        self.module.zero_grad()
+        for weight in self.parameters.values():
+            weight.grad = None
         outputs = self.module(examples.inputs)
         loss = self.loss(examples, outputs) if len(examples) else outputs.new_zeros(())
         if extra is not None:
             loss = loss + extra(outputs)
-        loss = loss + self._distilled(examples, outputs)
-        if not bool(torch.isfinite(loss)):
+        if len(examples) and (term := self._distilled(examples)) is not None:
+            loss = loss + term(outputs)
+        if not math.isfinite(loss.item()):
             return "the loss is not a finite number"
         loss.backward()
         if change is not None:
             self._follow_another(change)
         self.upkeep.gradient()
-        recipe = self.spec.recipe.optimizer
-        limit = recipe.clip if recipe.clip is not None else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit)
-        if not bool(torch.isfinite(norm)):
+        if not self._clip():
             return "the gradient is not finite"
-        recipe.set_rate(self.optimizer, self.learning_rate)
+        self.spec.recipe.optimizer.set_rate(self.optimizer, self.learning_rate)
         self.optimizer.step()
         self.upkeep.updated(examples)
         return None
 
-    def _distilled(self, examples: Examples, outputs: Tensor) -> Tensor | float:
+    def _clip(self) -> bool:
+        """Bounds the gradient's norm as the recipe says; whether it is finite."""
+        norm = get_total_norm([weight.grad for weight in self.parameters.values() if weight.grad is not None])
+        length, limit = norm.item(), self.spec.recipe.optimizer.clip
+        if limit is not None and length > limit:
+            clip_grads_with_norm_(self.parameters.values(), limit, norm)
+        return math.isfinite(length)
+
+    def _distilled(self, examples: Examples) -> Callable[[Tensor], Tensor] | None:
+        """The term by which the outputs are held to the teacher's, where the recipe says so."""
         recipe, teacher = self.spec.recipe.distillation, self.elders.teacher
-        if recipe is None or teacher is None or not len(examples):
-            return 0.0
-        return distilled(self.module, teacher, examples, recipe.weight, recipe.temperature)(outputs)
+        if recipe is None or teacher is None:
+            return None
+        return distilled(self.module, teacher, examples, recipe.weight, recipe.temperature)
 
     def _train(self, rows: int) -> None:
         """Training mode. A single row has no variance: batch normalisation then takes its running one, as a frozen one does."""
-        _train(self.module, rows)
-        if self.spec.recipe.optimizer.layers:
-            for path, layer in self.module.named_modules():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm) and f"{path}.weight" not in self.parameters:
-                    layer.eval()
+        if not self.module.training:
+            self.module.train()
+        for layer, is_frozen in self.norms:
+            layer.train(rows != 1 and not is_frozen)
 
     def _follow_another(self, change: Change) -> None:
         own = {name: weight.grad for name, weight in self.parameters.items() if weight.grad is not None}
@@ -299,14 +314,6 @@ def renew(module: Served) -> None:
             reset = getattr(layer, "reset_parameters", None)
             if callable(reset):
                 reset()
-
-
-def _train(module: nn.Module, rows: int) -> None:
-    """Training mode. A single row has no variance: batch normalisation then takes its running one, as a frozen one does."""
-    module.train()
-    for layer in module.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (rows == 1 or _is_frozen(layer)):
-            layer.eval()
 
 
 def _is_frozen(layer: nn.Module) -> bool:

@@ -166,8 +166,10 @@ class _Profile:
         return values.reshape(len(values), -1)[:, :: self.stride].numpy()
 
     def _shares(self, flat: NDArray[Any]) -> NDArray[np.float64]:
-        counts = [np.count_nonzero(side(flat, edge), axis=0) for edge in self.edges for side in SIDES]
-        return np.stack(counts) / len(flat)
+        """``[edges × sides, features]``."""
+        features, edges = np.ascontiguousarray(flat.T)[:, np.newaxis], self.edges.T[:, :, np.newaxis]
+        counts = np.stack([np.count_nonzero(side(features, edges), axis=2) for side in SIDES], axis=2)
+        return counts.reshape(self.width, -1).T / len(flat)
 
     def furthest(self, values: Tensor) -> list[tuple[float, int]]:
         """The features whose distribution in ``values`` is furthest from the window's: by how much at most, and which."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -18,6 +17,7 @@ from driftline.networks.lines import shapes
 from driftline.networks.modules import joined
 from driftline.networks.presets import Preset
 from driftline.networks.structure import LayeredStructure, ModuleStructure, Structure, path_in
+from driftline.networks.twin import twin
 from driftline.spec import Factory, Layers, ModelSpec
 
 
@@ -31,7 +31,7 @@ class Draft:
         self.spec = spec
         self.classes = list(classes)
         self.before = module
-        self.after = copy.deepcopy(module)
+        self.after = twin(module)
         self.sources = sources
         self.old: Mapping[str, Tensor] = module.state_dict()
         self.structure = self._structure()

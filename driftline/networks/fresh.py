@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Literal
 
@@ -15,12 +14,13 @@ from driftline.networks.draft import Draft
 from driftline.networks.kept import Kept
 from driftline.networks.lines import ACTIVATIONS, CONVOLUTIONS, OUTPUT, followers
 from driftline.networks.structure import unit_axis, unit_count
+from driftline.networks.twin import twin
 from driftline.networks.units import consumer_name, line_of, positions
 
 
 def fresh(draft: Draft, layers: list[str] | None, seed: int) -> dict[str, Tensor]:
     """The tensors of ``layers``, or of all and the output, drawn anew from ``seed``."""
-    module = copy.deepcopy(draft.before)
+    module = twin(draft.before)
     found: dict[str, Tensor] = {}
     with seeded(seed):
         for path in _paths(draft, layers):

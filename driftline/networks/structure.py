@@ -5,7 +5,6 @@ A network given by layers is changed in its list of layers, and then built anew.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -22,6 +21,7 @@ from driftline.networks.layers.activations import Activation, Blend
 from driftline.networks.lines import CONVOLUTIONS, OUTPUT, is_sequential, line_behind, parent_of, shapes
 from driftline.networks.modules import Blended, Branched, joined
 from driftline.networks.sequential import layer_names, sequential
+from driftline.networks.twin import twin
 
 if TYPE_CHECKING:
     from driftline.spec import Layers
@@ -285,7 +285,7 @@ class ModuleStructure(Structure):
             self._put(path, _resized(self.network.get_submodule(path), inputs=inputs))
 
     def grow(self, name: str, count: int) -> None:
-        grown = copy.deepcopy(self.module(name))
+        grown = twin(self.module(name))
         assert isinstance(grown, nn.Embedding)
         grown.num_embeddings = count
         _set(grown, "weight", grown.weight.new_zeros((count, grown.embedding_dim)))
@@ -329,7 +329,7 @@ class ModuleStructure(Structure):
 
 def _resized(module: nn.Module, units: int | None = None, inputs: int | None = None) -> nn.Module:
     """A module with other sizes; the weights mean nothing yet."""
-    sized = copy.deepcopy(module)
+    sized = twin(module)
     if isinstance(sized, _BatchNorm):
         assert units is not None
         sized.num_features = units

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from driftline.learning import gate
 from driftline.learning.examples import Examples
-from driftline.learning.gate import Comparison, Decision, decide
+from driftline.learning.gate import COMPARED_LABELS, Comparison, Decision, decide
 from driftline.learning.learner import Learner
 from driftline.networks.build import Served, build
 from driftline.records import Answer, Item, Plan
@@ -184,7 +184,9 @@ def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed(
     found.learn(world(200), range(200), Plan(publish=True))
     good = weights_of(found)
     turn(found, 180)
-    harmed = [found.learn([i], [n], Plan(publish=True)).decision for n, i in enumerate(world(31, first=300))]
+    harmed = [
+        found.learn([i], [n], Plan(publish=True)).decision for n, i in enumerate(world(COMPARED_LABELS - 1, first=300))
+    ]
     assert all(decision is not None and decision.promoted for decision in harmed), "too few to tell a loss from chance"
     assert not torch.equal(weights_of(found)["output.weight"], good["output.weight"])
     last = found.learn(world(1, first=900), [900], Plan(publish=True)).decision
@@ -240,16 +242,17 @@ def test_labels_that_came_singly_overrule_what_was_held_out_at_once() -> None:
     found.learn(world(200), range(200), Plan(publish=True))
     turn(found, 180)
     turned = [
-        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live") for i in world(32, 900)
+        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live")
+        for i in world(COMPARED_LABELS, 900)
     ]
     for n, one in enumerate(turned[:-1]):
         assert found.learn([one], [n], Plan(publish=True)).decision == Decision(
             True, f"{n + 1} labels since the last comparison"
         )
         found = Learner.from_state(through_files(found.state_dict()))
-    last = found.learn(turned[-1:], [31], Plan(publish=True)).decision
+    last = found.learn(turned[-1:], [COMPARED_LABELS - 1], Plan(publish=True)).decision
     assert last is not None and last.promoted and "better" in last.reason
-    assert "on 32 latest labels" in last.reason
+    assert f"on {COMPARED_LABELS} latest labels" in last.reason
 
 
 def test_what_was_served_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,5 +291,5 @@ def test_the_champion_is_asked_but_once_about_each_row_that_is_held_out(monkeypa
     assert decision is not None and "held-out" in decision.reason
     monkeypatch.undo()
     found.change_recipe({"gate": {"holdout_size": 40}})
-    assert not found.judge.held_errors, "the rows have other numbers now"
+    assert len(found.judge.holdout) == 40
     assert restored.learn(world(100, 300), range(100), Plan(publish=True)).decision == decision

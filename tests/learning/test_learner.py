@@ -159,10 +159,10 @@ def logits(learner: Learner, items: list[Item]) -> torch.Tensor:
 
 def test_a_label_never_seen_before_adds_a_class_and_the_old_logits_stay() -> None:
     one = learner(classes="open")
-    play(one, world(64, names=["a", "b"]))
+    play(one, world(96, names=["a", "b"]))
     one.module.scale.inputs.fix()  # type: ignore[union-attr, operator]
     before, probe = logits(one, world(9, names=["a", "b"])), world(9, names=["a", "b"])
-    one.learn([item([1, 2, 3, 4], "c"), item([1, 2, 3, 5], 7), item([1, 2, 3, 6], "7")], [65, 66, 67], Plan())
+    one.learn([item([1, 2, 3, 4], "c"), item([1, 2, 3, 5], 7), item([1, 2, 3, 6], "7")], [97, 98, 99], Plan())
     assert sorted(one.classes[:2], key=str) == ["a", "b"] and one.classes[2:] == ["c", 7, "7"]
     assert logits(one, probe).shape == (9, 5)
     assert torch.allclose(logits(one, probe)[:, :2], before, atol=1e-6)
@@ -195,15 +195,15 @@ def test_a_step_that_is_not_finite_is_quarantined_and_learning_goes_on(task: str
         changes = {"task": "regression", "classes": None}
     one = learner(**changes, recipe={"gate": {"holdout": 0}})
     items = values(300) if task == "regression" else world(300)
-    play(one, items[:64])
+    play(one, items[:96])
     kept, served = len(one.memory), weights_of(one)
-    poison = [*items[64:71], item([0, number, 0, 0], items[0].label)]
-    outcome = one.learn(poison, range(65, 73), Plan(updates=2, publish=True))
-    assert outcome.quarantined.keys() == set(range(65, 73))
+    poison = [*items[96:103], item([0, number, 0, 0], items[0].label)]
+    outcome = one.learn(poison, range(97, 105), Plan(updates=2, publish=True))
+    assert outcome.quarantined.keys() == set(range(97, 105))
     assert set(outcome.quarantined.values()) == {"the loss is not a finite number"}
     assert len(one.memory) == kept
     assert all(torch.equal(value, served[name]) for name, value in one.module.state_dict().items())
-    assert not any(outcome.quarantined for outcome in play(one, items[71:]))
+    assert not any(outcome.quarantined for outcome in play(one, items[103:]))
     assert bundle.are_finite(weights_of(one))
 
 

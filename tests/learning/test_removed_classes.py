@@ -123,7 +123,7 @@ def test_a_rollback_brings_the_class_back_and_remembers_the_others() -> None:
     assert labels_by_row(one) == was and len(was) > 100
     assert one.trainee.counts.tolist() == [counts[0], 0, counts[1]]
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
-    play(one, world(200, 8000, ABC))
+    play(one, world(300, 8000, ABC))
     assert one.memory.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
 
 

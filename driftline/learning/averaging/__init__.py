@@ -5,7 +5,6 @@ The mean is put to the gate and served; training goes on from the weights themse
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, ClassVar
 
 from driftline.learning.rules import Rule
@@ -77,7 +76,9 @@ class Averaging(Rule):
 
     def candidate(self, module: Served, state: State) -> Served:
         """A copy of ``module`` with the mean of its weights."""
-        found = copy.deepcopy(module)
+        from driftline.networks.twin import twin
+
+        found = twin(module)
         for name, value in averaged(found).items():
             value.copy_(state[name + AVERAGE])
         return found

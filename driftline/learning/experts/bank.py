@@ -29,6 +29,7 @@ class BankLearner:
         self._shapes = [tensor.shape for tensor in tensors]
         self._values = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
         self._gradient = torch.zeros_like(self._values)
+        self._gradients = self._views(self._gradient)
         for name, view in zip(NAMES, self._views(self._values), strict=True):
             setattr(self.bank, name, view)
 
@@ -39,14 +40,14 @@ class BankLearner:
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """One update. ``encoded`` ``[members, rows, width]``, ``targets`` and ``weights`` ``[members, rows]``."""
         bank, rows = self.bank, targets.shape[1]
-        hidden, hidden_bias, output, output_bias = self._views(self._gradient)
+        hidden, hidden_bias, output, output_bias = self._gradients
         activations = bank.activate(encoded)
         error = bank.logits(activations).softmax(2)
         error.scatter_add_(2, targets.unsqueeze(2), error.new_full((*targets.shape, 1), -1.0))
         error.mul_(weights.unsqueeze(2) / rows)
         torch.matmul(activations.transpose(1, 2), error, out=output)
         torch.sum(error, 1, keepdim=True, out=output_bias)
-        back = torch.matmul(error, bank.output.transpose(1, 2)).mul_(activations > 0)
+        back = torch.matmul(error, bank.output.transpose(1, 2)).mul_(activations.sign_())
         torch.matmul(encoded.transpose(1, 2), back, out=hidden)
         torch.sum(back, 1, keepdim=True, out=hidden_bias)
         self._step()

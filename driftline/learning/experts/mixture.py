@@ -80,11 +80,11 @@ class MixtureLearner:
             return
         traces = _widened(traces.float(), mixture.classes)
         known, newest = traces[:, -1].max(1)
-        for is_known, before, after in zip((known == 0).tolist(), newest.tolist(), targets.tolist(), strict=True):
-            if is_known:
+        for height, before, after in zip(known.tolist(), newest.tolist(), targets.tolist(), strict=True):
+            if height == 0:
                 mixture.labels.count(before, after)
         # That a class was not known is no fault of a member's.
-        was_known = traces[torch.arange(len(targets)), 0, targets] > UNKNOWN
+        was_known = traces[:, 0].gather(1, targets.unsqueeze(1)).squeeze(1) > UNKNOWN
         if not bool(was_known.all()):
             traces, targets = traces[was_known], targets[was_known]
         if not len(targets):
@@ -212,4 +212,5 @@ class MixtureLearner:
 
 def _widened(traces: Tensor, classes: int) -> Tensor:
     """Traces that knew fewer classes, with the later ones unknown."""
-    return torch.nn.functional.pad(traces, (0, classes - traces.shape[2]), value=UNKNOWN)
+    missing = classes - traces.shape[2]
+    return torch.nn.functional.pad(traces, (0, missing), value=UNKNOWN) if missing else traces

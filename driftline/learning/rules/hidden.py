@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from driftline.networks.build import Served
+from driftline.networks.twin import twin
 
 if TYPE_CHECKING:
     from driftline.learning.trainee import Trainee
@@ -49,7 +49,7 @@ class Hidden:
     @torch.no_grad()
     def renew(self, unit: int, trainee: Trainee) -> None:
         """Draws what makes a unit anew, and lets it be taken in by nothing."""
-        drawn = copy.deepcopy(self.maker)
+        drawn = twin(self.maker)
         drawn.reset_parameters()
         for name, value in drawn.named_parameters():
             self.maker.get_parameter(name)[unit] = value[unit]

@@ -21,13 +21,12 @@ class ShrinkAndPerturb(Rule):
     noise: float = Field(0.1, ge=0, le=1)
 
     def on_alarm(self, trainee: Trainee, state: State) -> None:
-        import copy
-
         import torch
 
         from driftline.learning.trainee import renew
+        from driftline.networks.twin import twin
 
-        fresh = copy.deepcopy(trainee.module)
+        fresh = twin(trainee.module)
         renew(fresh)
         drawn = dict(fresh.named_parameters())
         with torch.no_grad():

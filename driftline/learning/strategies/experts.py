@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -136,8 +135,9 @@ class ExpertsMethod(Method[Experts]):
             self._play(remembered)
             return
         from driftline.learning.experts.mixture import MixtureLearner
+        from driftline.networks.twin import twin
 
-        taught = copy.deepcopy(other.mixture.mixture)
+        taught = twin(other.mixture.mixture)
         taught.add_classes(self.mixture.mixture.classes - taught.classes)
         self.trainee.module.experts = taught
         self.mixture = MixtureLearner(taught)

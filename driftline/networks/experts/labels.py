@@ -56,8 +56,7 @@ class Labels(nn.Module):
     def follow(self, targets: Tensor) -> None:
         """Takes labels ``[rows]`` in, in their order."""
         rows = len(targets)
-        ages = torch.arange(rows - 1, -1, -1, dtype=self.frequencies.dtype)
-        shares = torch.pow(1 - RATE, ages).mul_(RATE)
+        shares = torch.tensor([RATE * (1 - RATE) ** age for age in range(rows - 1, -1, -1)])
         self.frequencies.mul_((1 - RATE) ** rows).index_add_(0, targets, shares).clamp_(min=RAREST)
         self.newest.copy_(targets[-1])
 
@@ -65,7 +64,7 @@ class Labels(nn.Module):
     def count(self, before: int, after: int) -> None:
         """Counts one transition."""
         row = self.counts[before].mul_(KEPT)
-        row[after] += 1
+        row[after].add_(1)
 
     def add_classes(self, count: int) -> None:
         if not count:

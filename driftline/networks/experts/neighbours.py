@@ -63,10 +63,10 @@ class Neighbours(nn.Module):
         oldest = -seen % size
         shifted = squared.unsqueeze(1) + self._shifts[:, oldest : oldest + filled]
         votes = min(MOST_VOTES, filled)
-        nearest, indices = (found[:, self._kinds] for found in shifted.topk(votes, largest=False))
+        nearest, indices = (found.index_select(1, self._kinds) for found in shifted.topk(votes, largest=False))
         weights = nearest.add_(1e-3).rsqrt_().mul_(self._votes[:, :votes])
         weights.div_(weights.sum(2, keepdim=True))
-        chances = (self._even / self.classes).expand(batch, -1, self.classes).contiguous()
+        chances = weights.new_zeros(batch, self.members, self.classes).add_(self._even, alpha=1 / self.classes)
         chances.scatter_add_(2, self.targets[indices], weights)
         return chances.div_(1 + self._even).log_().transpose(0, 1)
 
