@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -71,18 +72,26 @@ class Prequential:
             self.names.append(name)
         return self._numbers[key]
 
-    def add(self, row: Scored) -> None:
-        self.all.add(row)
-        self.weight /= FADE
+    def add(self, rows: Sequence[Scored]) -> None:
+        """Takes labels in, in their order."""
+        self.all.add(rows)
+        self._fade(rows)
+        if isinstance(self.newest, ClassTally):
+            gone = max(0, len(self.window) + len(rows) - WINDOW)
+            self.newest.add(islice(chain(self.window, rows), gone), repeat(-1.0))
+            self.newest.add(rows)
+        self.window.extend(rows)
+
+    def _fade(self, rows: Sequence[Scored]) -> None:
+        """Each label weighs more than the one before it, which is as if all before it faded."""
         if self.weight > HEAVIEST:
             self.fading.scale(1 / self.weight)
             self.weight = 1.0
-        self.fading.add(row, self.weight)
-        if isinstance(self.newest, ClassTally):
-            if len(self.window) == WINDOW:
-                self.newest.add(self.window[0], -1.0)
-            self.newest.add(row)
-        self.window.append(row)
+        weights = []
+        for _ in rows:
+            self.weight /= FADE
+            weights.append(self.weight)
+        self.fading.add(rows, weights)
 
     def shown(self) -> dict[str, Any]:
         """``{"accuracy", "count", …, "window": {…, "size", "classes"}, "fading": {…, "factor"}}``.

@@ -73,7 +73,7 @@ class Monitor:
         Returns:
             The items that bring an answer, each with its error; and the alarms that the errors of live ones have raised.
         """
-        errors, alarms, index_of = [], [], indices_of(classes)
+        errors, alarms, scored, index_of = [], [], [], indices_of(classes)
         for n, item in zip(arrived.numbers, arrived.items, strict=True):
             if item.answer is None:
                 continue
@@ -83,9 +83,12 @@ class Monitor:
             errors.append((item, row.error))
             if item.route != "live":
                 continue
-            self.prequential.add(row)
+            scored.append(row)
             if self.recipe.detector.update(self.detector, row.error):
+                self.prequential.add(scored)
+                scored = []
                 alarms.append(self._drift(n))
+        self.prequential.add(scored)
         return errors, alarms
 
     def _drift(self, n: int) -> Alarm:

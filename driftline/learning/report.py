@@ -88,8 +88,7 @@ def scores(rows: Sequence[Scored], classes: Sequence[int | str], is_regression: 
     if is_regression:
         return {"count": len(rows), **ValueTally.of(rows).scores()}
     tally = ClassTally()
-    for row in rows:
-        tally.add(row)
+    tally.add(rows)
     named = [{"class": classes[number], **found} for number, found in tally.of_classes(MOST_CLASSES)]
     return {"count": len(rows), **tally.scores(), "classes": named}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,22 +61,26 @@ class ClassTally:
         self.right: list[float] = []
         self.bins: list[list[float]] = [[0.0, 0.0] for _ in range(BINS)]
 
-    def add(self, row: Scored, weight: float = 1.0) -> None:
-        _, truth, answer, error, loss, confidence = row
-        self.count += weight
-        self.wrong += weight * error
-        self.loss += weight * loss
-        truth, answer = int(truth), int(answer)
-        if max(truth, answer) >= len(self.support):
-            self._make_room(max(truth, answer) + 1)
-        self.support[truth] += weight
-        if answer >= 0:
-            self.answered[answer] += weight
-        share = self.bins[min(BINS - 1, int(BINS * confidence))]
-        share[0] += weight * confidence
-        if not error:
-            self.right[truth] += weight
-            share[1] += weight
+    def add(self, rows: Iterable[Scored], weights: Iterable[float] = repeat(1.0)) -> None:
+        """Takes labels in, each with its weight. (All at once, since what a sum costs is finding it.)"""
+        count, wrong, surprises = self.count, self.wrong, self.loss
+        support, answered, right, bins = self.support, self.answered, self.right, self.bins
+        for (_, truth, answer, error, loss, confidence), weight in zip(rows, weights, strict=False):
+            count += weight
+            wrong += weight * error
+            surprises += weight * loss
+            truth, answer = int(truth), int(answer)
+            if truth >= len(support) or answer >= len(support):
+                self._make_room(max(truth, answer) + 1)
+            support[truth] += weight
+            if answer >= 0:
+                answered[answer] += weight
+            share = bins[min(BINS - 1, int(BINS * confidence))]
+            share[0] += weight * confidence
+            if not error:
+                right[truth] += weight
+                share[1] += weight
+        self.count, self.wrong, self.loss = count, wrong, surprises
 
     def _make_room(self, size: int) -> None:
         for counts in (self.support, self.answered, self.right):
@@ -131,16 +136,18 @@ class ValueTally:
         self.origin: float | None = None
         self.count = self.absolute = self.squares = self.bias = self.truth = self.truth_squares = 0.0
 
-    def add(self, row: Scored, weight: float = 1.0) -> None:
-        if self.origin is None:
-            self.origin = row.truth
-        truth = row.truth - self.origin
-        self.count += weight
-        self.absolute += weight * row.error
-        self.squares += weight * row.error**2
-        self.bias += weight * (row.answer - row.truth)
-        self.truth += weight * truth
-        self.truth_squares += weight * truth**2
+    def add(self, rows: Iterable[Scored], weights: Iterable[float] = repeat(1.0)) -> None:
+        """Takes labels in, each with its weight."""
+        for row, weight in zip(rows, weights, strict=False):
+            if self.origin is None:
+                self.origin = row.truth
+            truth = row.truth - self.origin
+            self.count += weight
+            self.absolute += weight * row.error
+            self.squares += weight * row.error**2
+            self.bias += weight * (row.answer - row.truth)
+            self.truth += weight * truth
+            self.truth_squares += weight * truth**2
 
     def scale(self, factor: float) -> None:
         """Lets every label weigh ``factor`` times what it did."""

@@ -28,7 +28,7 @@ def played(labels: NDArray[np.int64], shares: NDArray[np.float32], names: list[i
     names = names or list(range(shares.shape[1]))
     for n, (label, row) in enumerate(zip(labels, shares, strict=True), 1):
         answer = Answer(1, names[int(row.argmax())], row.tobytes())
-        found.add(found.score(n, Item("i", {}, names[label], answer=answer), int(label)))
+        found.add([found.score(n, Item("i", {}, names[label], answer=answer), int(label))])
     return found
 
 
@@ -103,7 +103,7 @@ def test_the_scores_of_a_regression_are_sklearns() -> None:
     values = (labels + chance.normal(0.3, 0.5, size=2500)).astype(np.float32)
     found = Prequential(is_regression=True)
     for n, (label, value) in enumerate(zip(labels, values, strict=True), 1):
-        found.add(found.score(n, Item("i", {}, float(label), answer=Answer(1, None, value.tobytes())), None))
+        found.add([found.score(n, Item("i", {}, float(label), answer=Answer(1, None, value.tobytes())), None)])
     shown = found.shown()
     for part, some in ((shown, slice(None)), (shown["window"], slice(-WINDOW, None))):
         difference = values[some].astype(float) - labels[some]
@@ -122,7 +122,7 @@ def test_nothing_scored_is_shown_as_nothing(is_regression: bool) -> None:
 
 def test_an_answer_before_any_class_was_known_is_wrong() -> None:
     found = Prequential(is_regression=False)
-    found.add(found.score(1, Item("i", {}, "a", answer=Answer(1, None, b"")), 0))
+    found.add([found.score(1, Item("i", {}, "a", answer=Answer(1, None, b"")), 0)])
     shown = found.shown()
     assert shown["accuracy"] == 0 and shown["log_loss"] == pytest.approx(-math.log(1e-7))
     assert shown["window"]["classes"] == [{"class": "a", "support": 1, "recall": 0, "precision": None}]
@@ -131,8 +131,8 @@ def test_an_answer_before_any_class_was_known_is_wrong() -> None:
 def test_an_answer_that_is_no_number_spoils_no_score() -> None:
     broken = np.array([np.nan, np.inf], np.float32)
     classes, values = Prequential(is_regression=False), Prequential(is_regression=True)
-    classes.add(classes.score(1, Item("i", {}, 1, answer=Answer(1, 0, broken.tobytes())), 0))
-    values.add(values.score(1, Item("i", {}, 1.0, answer=Answer(1, None, broken.tobytes())), None))
+    classes.add([classes.score(1, Item("i", {}, 1, answer=Answer(1, 0, broken.tobytes())), 0)])
+    values.add([values.score(1, Item("i", {}, 1.0, answer=Answer(1, None, broken.tobytes())), None)])
     for found in (classes, values):
         json.dumps(found.shown(), allow_nan=False)
 
@@ -145,6 +145,6 @@ def test_it_goes_on_from_its_state_as_json() -> None:
     rows = list(one.window)[:300]
     for each in (one, other):
         for row in rows:
-            each.add(row)
+            each.add([row])
     assert json.dumps(one.data()) == json.dumps(other.data())
     assert one.shown() == other.shown()
