@@ -35,6 +35,16 @@ def name_behind(trainer: Trainer, n: int) -> str:
     return f"{trainer.store.uid}-alarm{n}"
 
 
+def changed(outcome: Outcome) -> list[Job]:
+    """The jobs that a step over labels has begun or ended."""
+    found = []
+    if outcome.dropped:
+        found.append(Job(outcome.dropped, "cancelled", report={"reason": "what was served has been rolled back"}))
+    if outcome.forked:
+        found.append(Job(outcome.forked, "running"))
+    return found
+
+
 async def slice_of(trainer: Trainer) -> bool:
     """Advances the running job by a slice, and ends it when it is done; False when none runs."""
     retraining = trainer.learner.retraining

@@ -213,8 +213,7 @@ class Trainer:
             await self._take_apart(batch, plan, end, error)
             return
         reach("trainer.learned")
-        forked = Effect(jobs=[Job(outcome.forked, "running")]) if outcome.forked else None
-        await self.commit(plan, outcome, end=end, batch=batch, effect=forked)
+        await self.commit(plan, outcome, end=end, batch=batch, effect=Effect(jobs=jobs.changed(outcome)))
 
     async def _take_apart(self, batch: list[Entry], plan: Plan, end: int, error: Exception) -> None:
         """A batch that fails is halved, until the record that fails by itself is found and quarantined."""

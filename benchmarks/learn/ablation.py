@@ -1,62 +1,91 @@
-"""What each part is worth: accuracy without it, in points, on the streams of the tabular table."""
+"""What each part is worth: by how many points accuracy changes without it, on the streams of the tabular table.
+
+A member of the mixture is left out by answering nothing: its log-probabilities count as equal.
+"""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from unittest import mock
+
+from torch import Tensor
 
 from benchmarks.common.results import table
 from benchmarks.learn.options import Options
 from benchmarks.learn.streams import files, played
 from benchmarks.learn.tabular import DELAYS
-from driftline.learning.strategies import Strategy
+from driftline.networks.experts.mixture import Mixture
 from driftline.spec import Recipe
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "gate": {"gate": {"mode": "off", "holdout": 0.0}},
+    "drift detector": {"detector": "none"},
+    "memory": {"memory": {"size": 0}},
+    "memory, but for 500": {"memory": {"size": 500}},
+    "updates, but for one a batch": {"updates": 1},
+    "updates, twice as many": {"updates": 2 * Recipe().updates},
+    "mixture: the network alone": {"strategy": "replay"},
+}
 
-def variants() -> dict[str, dict[str, Any]]:
-    """What is changed, by its name: parts of the recipe, and whatever of the default strategy can be left out."""
-    strategy = Recipe().strategy
-    return {
-        "no gate": {"gate": {"mode": "off", "holdout": 0.0}},
-        "no detector": {"detector": "none"},
-        "memory of 500": {"memory": {"size": 500}},
-        "no memory": {"memory": {"size": 0}},
-        "one update a batch": {"updates": 1},
-        "twice the updates": {"updates": 2 * Recipe().updates},
-        **{f"{strategy.name}: {name}": {"strategy": change} for name, change in _without(strategy)},
+
+def members() -> dict[str, slice]:
+    """The rows of a trace that belong to each kind of member."""
+    mixture = Mixture(features=1, classes=2, seed=0, with_network=True)
+    sizes = {
+        "ridge regressions": mixture.ridge.members,
+        "small networks": mixture.bank.members,
+        "nearest neighbours": mixture.neighbours.members,
+        "label chain": 1,
+        "label frequencies": mixture.labels.members - 1,
+        "network": int(mixture.with_network),
     }
+    ends = [sum(list(sizes.values())[: number + 1]) for number in range(len(sizes))]
+    assert ends[-1] == mixture.members
+    return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
 
-def _without(strategy: Strategy) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The strategy with one of its switches off, or without one member of one of its lists."""
-    whole = strategy.model_dump(mode="json")
-    for field, value in whole.items():
-        if value is True:
-            yield f"without {field}", whole | {field: False}
-        if isinstance(value, list) and len(value) > 1:
-            for member in value:
-                yield f"{field} without {member}", whole | {field: [other for other in value if other != member]}
+@contextmanager
+def silenced(rows: slice) -> Iterator[None]:
+    """Lets the members at these rows of a trace say nothing."""
+    whole = Mixture.mix_each
+
+    def without(mixture: Mixture, trace: Tensor) -> Tensor:
+        trace[:, rows] = 0
+        return whole(mixture, trace)
+
+    with mock.patch.object(Mixture, "mix_each", without):
+        yield
 
 
 def tables(options: Options) -> list[str]:
-    """The change of accuracy by part, for each stream and delay."""
-    changes = variants()
-    rows, all_points = [], []
-    for stream, file in files(options).items():
-        for delay in DELAYS:
-            whole = _accuracy(options, stream, file, {}, delay)
-            points = [100 * (_accuracy(options, stream, file, change, delay) - whole) for change in changes.values()]
-            all_points.append(points)
-            rows.append([stream, delay, whole, *map(_points, points)])
-    means = [sum(column) / len(rows) for column in zip(*all_points, strict=True)]
-    header = ["stream", "delay", "all parts", *changes]
-    title = "Accuracy with all parts, and by how many points it changes with:"
-    return [title, table(header, [*rows, ["mean", "", None, *map(_points, means)]])]
+    """The change of accuracy by part: its mean over the streams at each delay, and the stream that loses most."""
+    streams = files(options)
+    whole = {(name, delay): _accuracy(options, name, file, delay) for name, file in streams.items() for delay in DELAYS}
+    rows = []
+    for part in [*RECIPES, *members()]:
+        points = {
+            (name, delay): 100 * (_accuracy(options, name, file, delay, part) - whole[name, delay])
+            for name, file in streams.items()
+            for delay in DELAYS
+        }
+        means = [statistics.fmean(points[name, delay] for name in streams) for delay in DELAYS]
+        most = min(points, key=lambda place: points[place])
+        rows.append([part, *map(_points, means), f"{most[0]}, {most[1]}: {_points(points[most])}"])
+    accuracies = [statistics.fmean(whole[name, delay] for name in streams) for delay in DELAYS]
+    title = (
+        f"With all parts the mean accuracy is {' and '.join(f'{accuracy:.4f}' for accuracy in accuracies)}. Without:"
+    )
+    return [title, table(["", *(f"delay {delay}" for delay in DELAYS), "loses most"], rows)]
 
 
 def _points(change: float) -> str:
     return f"{change:+.2f}"
 
 
-def _accuracy(options: Options, stream: str, file: Any, recipe: dict[str, Any], delay: int) -> float:
-    return float(played(options, stream, file, recipe, delay)["accuracy"])
+def _accuracy(options: Options, stream: str, file: Any, delay: int, part: str = "") -> float:
+    """Of the default without a part; of all where none is named."""
+    with silenced(members()[part]) if part in members() else nullcontext():
+        return float(played(options, stream, file, RECIPES.get(part, {}), delay, part)["accuracy"])

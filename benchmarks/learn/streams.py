@@ -62,8 +62,12 @@ def read(file: Path) -> Stream:
     return streams.of_table(table, list(table.columns)[-1], task="classification")
 
 
-def played(options: Options, name: str, file: Path, recipe: Mapping[str, Any], delay: int) -> dict[str, Any]:
-    """``{"accuracy", "rows_per_second", "no_change"}`` of a recipe; means over the seeds."""
+def played(
+    options: Options, name: str, file: Path, recipe: Mapping[str, Any], delay: int, without: str = ""
+) -> dict[str, Any]:
+    """``{"accuracy", "rows_per_second", "no_change"}`` of a recipe; means over the seeds. ``without`` tells apart what is
+    played with parts of the library left out.
+    """
 
     def play(seed: int) -> dict[str, Any]:
         report = backtest(read(file), {"it": recipe}, delay=delay, seed=seed)
@@ -74,7 +78,7 @@ def played(options: Options, name: str, file: Path, recipe: Mapping[str, Any], d
             "no_change": accuracy["no_change"],
         }
 
-    what = ["driftline", name, delay, options.rows or "all", recipe, our_state()]
+    what = ["driftline", name, delay, options.rows or "all", recipe, our_state(), *([without] if without else [])]
     return mean([kept(options.results, [*what, seed], lambda seed=seed: play(seed)) for seed in range(options.seeds)])
 
 

@@ -116,13 +116,15 @@ class Learner:
             quarantined = self._train(fresh, plan.updates)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(arrived)
+            running = self.retraining
             decision = self._take_back(plan.version) or (self._decide(latest, plan.version) if plan.publish else None)
+            dropped = running.job if running is not None and self.retraining is None else None
             if latest is not None:
                 self.monitor.measure_forgetting(
                     self.judge.champion, self.judge.holdout.examples, self.classes, self.learned
                 )
             forked = self._answer(alarms, plan.job)
-        return Outcome(len(errors), alarms, rejected, quarantined, decision, forked)
+        return Outcome(len(errors), alarms, rejected, quarantined, decision, forked, dropped)
 
     def _taken_in(self, records: Sequence[tuple[int, Item]]) -> Arrived:
         """Records that fit, as tensors; a class that comes with them is one of the model's from here on."""

@@ -12,7 +12,7 @@ from driftline.learning.monitor import Alarm
 class Outcome:
     """What a step has done; records are named by log number.
 
-    ``forked`` names the retrain job that an alarm has begun.
+    ``forked`` names the retrain job that an alarm has begun, ``dropped`` the one that a rollback has ended.
     """
 
     scored: int = 0
@@ -21,3 +21,4 @@ class Outcome:
     quarantined: dict[int, str] = field(default_factory=dict)
     decision: Decision | None = None
     forked: str | None = None
+    dropped: str | None = None

@@ -69,6 +69,27 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
     assert again.learner.digest() == digest and again.learner.judge.probation is not None
 
 
+async def test_a_rollback_by_itself_ends_the_job_that_runs(bench: Bench) -> None:
+    store = await bench.model(recipe={"gate": {"mode": "manual"}})
+    job = f"{store.uid}-1"
+    retrain = {"recipe": {}, "edits": [], "epochs": 2, "reason": ""}
+    async with running(bench, store) as trainer:
+        await add(store, trainer, labelled(100))
+        await offset_is(store, 100)
+        await add(store, trainer, [Command("p", "promote")])
+        await until_version(store, 2)
+        await add(store, trainer, [Command(job, "retrain", retrain)])
+        async with asyncio.timeout(20):
+            while (found := await store.history.job(job)) is None or found.progress < 1:
+                await asyncio.sleep(0.02)
+        await add(store, trainer, answered(labelled(300, first=500), 2, "live", is_right=False))
+        await until_version(store, 3)
+        assert "roll" in (await store.history.version(3)).reason
+    found = await store.history.job(job)
+    assert found is not None and found.state == "cancelled" and found.report
+    assert found.report["reason"] == "what was served has been rolled back"
+
+
 @pytest.mark.parametrize("is_right", [True, False])
 async def test_a_canary_goes_live_or_goes(bench: Bench, is_right: bool) -> None:
     store = await bench.model(recipe={"gate": {"mode": "canary", "labels": 20, "share": 0.25}})
