@@ -9,13 +9,15 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from driftline.processes import Guard
+from driftline.store.connection import Connection
 from driftline.store.embedded import EmbeddedServer
 
 
@@ -111,6 +113,20 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 def prefix() -> str:
     """A prefix of its own for each test: they share the servers."""
     return f"test-{secrets.token_hex(4)}:"
+
+
+@pytest.fixture
+async def connection(embedded: str, prefix: str) -> AsyncIterator[Connection]:
+    """The store, for what a test does in it or beside others."""
+    connection = Connection(embedded, prefix)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def thread() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as thread:
+        yield thread
 
 
 def free_port() -> int:

@@ -35,7 +35,7 @@ EPOCHS = 20
 
 def tables(options: Options) -> list[str]:
     """Accuracy before, the lowest behind the drift, labels until it is back, and accuracy over all."""
-    makers: dict[str, Any] = {"Driftline": lambda stream, seed: ours(stream, {}, seed)}
+    makers: dict[str, Any] = {}
     for name in STRATEGIES.parts:
         makers[name] = lambda stream, seed, name=name: ours(stream, {"strategy": name}, seed)
     for size in SLIDING:

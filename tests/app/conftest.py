@@ -12,7 +12,6 @@ import pytest
 
 from app.main import create_app
 from driftline.settings import Settings
-from driftline.store.connection import Connection
 
 Start = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -32,14 +31,6 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
             )
 
         yield begin
-
-
-@pytest.fixture
-async def connection(embedded: str, prefix: str) -> AsyncIterator[Connection]:
-    """The store of the app, for what a test does beside it."""
-    connection = Connection(embedded, prefix)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

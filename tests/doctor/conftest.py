@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,21 +19,8 @@ Look = Callable[[], Awaitable[list[Finding]]]
 
 
 @pytest.fixture
-async def connection(embedded: str, prefix: str) -> AsyncIterator[Connection]:
-    connection = Connection(embedded, prefix)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 def settings(embedded: str, prefix: str, tmp_path: Path) -> Settings:
     return Settings(redis_url=embedded, prefix=prefix, data_dir=tmp_path)
-
-
-@pytest.fixture
-def thread() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as thread:
-        yield thread
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,19 +30,6 @@ from worker.trainer import Trainer
 
 class Killed(BaseException):
     """What a trainer meets instead of a SIGKILL."""
-
-
-@pytest.fixture
-async def connection(embedded: str, prefix: str) -> AsyncIterator[Connection]:
-    connection = Connection(embedded, prefix)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-def thread() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as thread:
-        yield thread
 
 
 class Bench:
