@@ -54,6 +54,13 @@ def test_a_rule_is_learned_and_then_its_opposite() -> None:
     assert sum(stream.play(rows, 1 - rule, 32)[-10:]) / 10 > 0.85
 
 
+def test_a_sudden_change_is_followed_within_a_hundred_labels() -> None:
+    stream, rows = Stream(features=6), random(720, 6)
+    rule = (rows[:, 0] > rows[:, 1].sin()).long()
+    rule[600:] = 1 - rule[600:]
+    assert sum(stream.play(rows, rule, 1)[620:]) / 100 > 0.75
+
+
 def test_labels_that_follow_their_predecessors_are_foreseen_without_any_input() -> None:
     targets = torch.arange(600) // 20 % 2
     assert sum(Stream().play(torch.zeros(600, 2), targets, 1)[100:]) / 500 > 0.9

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 # Learning rate of each network, and from how many of the newest rows it replays (0: from all that are kept).
-RATES = (1e-3, 3e-3, 1e-2, 3e-3)
-REACHES = (0, 0, 0, 200)
+RATES = (1e-3, 3e-3, 1e-2, 3e-3, 1e-2, 3e-3, 1e-2)
+REACHES = (0, 0, 0, 200, 200, 60, 60)
 HIDDEN = 64
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 # How far a row as old as the window is moved away, in mean squared distances.
-SHIFTS = (0.0, 0.1, 1.0)
+SHIFTS = (0.0, 0.1, 1.0, 10.0)
 # Each: which of the shifts, and how many neighbours vote.
-KINDS = ((0, 5), (1, 1), (1, 5), (2, 5))
+KINDS = ((0, 5), (1, 1), (1, 5), (2, 1), (2, 5), (3, 5))
 MOST_VOTES = max(votes for _, votes in KINDS)
 # Votes that are given evenly to all classes: the fewer neighbours vote, the less sure they are.
 EVEN_VOTES = 0.25
