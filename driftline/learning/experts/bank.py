@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from driftline.networks.experts.bank import RATES, Bank
+from driftline.networks.experts.bank import Bank
 
 FIRST, SECOND = 0.9, 0.999
 TINY = 1e-8
@@ -18,7 +18,7 @@ class BankLearner:
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
         self.steps = 0
-        self._rates = torch.tensor(RATES).unsqueeze(1)
+        self._rates = torch.tensor([rate for rate, _ in bank.kinds]).unsqueeze(1)
         self._own()
         self.first = torch.zeros_like(self._values)
         self.second = torch.zeros_like(self._values)

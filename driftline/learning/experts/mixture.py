@@ -9,7 +9,6 @@ from torch import Tensor
 
 from driftline.learning.experts.bank import BankLearner
 from driftline.learning.experts.ridge import RidgeLearner
-from driftline.networks.experts.bank import REACHES
 from driftline.networks.experts.mixture import FLOOR, RATES, UNKNOWN, Mixture
 
 # Rows between two solutions of the ridge and two looks at the encoding; the first solutions come at 1, 2, 4, … rows.
@@ -49,7 +48,7 @@ class MixtureLearner:
         self._period = min(usual, size - PERIOD)
         self._encoded = torch.zeros(size, mixture.encoding.width)
         self._rates = torch.tensor(RATES).unsqueeze(1)
-        self._reaches = torch.tensor(REACHES).unsqueeze(1)
+        self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
         if mixture.neighbours.seen:
             self._recall()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 # Learning rate of each network, and from how many of the newest rows it replays (0: from all that are kept).
-RATES = (1e-3, 3e-3, 1e-2, 3e-3, 1e-2, 3e-3, 1e-2)
-REACHES = (0, 0, 0, 200, 200, 60, 60)
+KINDS = ((1e-3, 0), (3e-3, 0), (1e-2, 0), (3e-3, 200))
+SHORT_KINDS = ((1e-2, 200), (3e-3, 60), (1e-2, 60))
 HIDDEN = 64
 
 
@@ -22,9 +23,12 @@ class Bank(nn.Module):
     output_bias: Tensor
     is_trained: Tensor
 
-    def __init__(self, width: int, classes: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, width: int, classes: int, generator: torch.Generator, kinds: Sequence[tuple[float, int]] = KINDS
+    ) -> None:
         super().__init__()
-        count = len(RATES)
+        self.kinds = kinds
+        self.members = count = len(kinds)
         hidden = torch.randn(count, width, HIDDEN, generator=generator) * math.sqrt(2 / width)
         self.register_buffer("hidden", hidden)
         self.register_buffer("hidden_bias", torch.zeros(count, 1, HIDDEN))
@@ -32,10 +36,6 @@ class Bank(nn.Module):
         self.register_buffer("output", output)
         self.register_buffer("output_bias", torch.zeros(count, 1, classes))
         self.register_buffer("is_trained", torch.zeros(()))
-
-    @property
-    def members(self) -> int:
-        return len(RATES)
 
     def activate(self, encoded: Tensor) -> Tensor:
         """``[batch, width]``, or ``[members, batch, width]`` → the hidden layer ``[members, batch, HIDDEN]``."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from driftline.networks.experts import bank, neighbours
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import MOST_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
@@ -61,8 +62,12 @@ class Mixture(nn.Module):
         self.encoding = Encoding(features, one_unit=one_unit)
         units = FEW_UNITS if features <= MOST_BINNED else MANY_UNITS
         self.ridge = Ridge(self.encoding.width, units, classes, generator)
-        self.bank = Bank(self.encoding.width, classes, generator)
-        self.neighbours = Neighbours(features, classes, window_size(features))
+        # Where classes come in long runs, as images often do, who remembers only the newest rows has forgotten the others; and
+        # each member of a wide row is dear.
+        is_short = self.encoding.bins > 0
+        self.bank = Bank(self.encoding.width, classes, generator, bank.KINDS + bank.SHORT_KINDS * is_short)
+        kinds = neighbours.KINDS + neighbours.SHORT_KINDS * is_short
+        self.neighbours = Neighbours(features, classes, window_size(features), kinds)
         self.labels = Labels(classes)
         start = torch.tensor(
             [STRONG] * self.ridge.members

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 # How far a row as old as the window is moved away, in mean squared distances.
 SHIFTS = (0.0, 0.1, 1.0, 10.0)
 # Each: which of the shifts, and how many neighbours vote.
-KINDS = ((0, 5), (1, 1), (1, 5), (2, 1), (2, 5), (3, 5))
-MOST_VOTES = max(votes for _, votes in KINDS)
+KINDS = ((0, 5), (1, 1), (1, 5), (2, 5))
+SHORT_KINDS = ((2, 1), (3, 5))
+MOST_VOTES = 5
 # Votes that are given evenly to all classes: the fewer neighbours vote, the less sure they are.
 EVEN_VOTES = 0.25
 
@@ -31,25 +33,22 @@ class Neighbours(nn.Module):
     _shifts: Tensor
     _kinds: Tensor
 
-    def __init__(self, features: int, classes: int, size: int) -> None:
+    def __init__(self, features: int, classes: int, size: int, kinds: Sequence[tuple[int, int]] = KINDS) -> None:
         super().__init__()
         self.classes = classes
+        self.members = len(kinds)
         self.register_buffer("rows", torch.zeros(size, features))
         self.register_buffer("norms", torch.zeros(size))
         self.register_buffer("targets", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-        votes = torch.tensor([[float(vote < most) for vote in range(MOST_VOTES)] for _, most in KINDS])
+        votes = torch.tensor([[float(vote < most) for vote in range(MOST_VOTES)] for _, most in kinds])
         self.register_buffer("_votes", votes, persistent=False)
         self.register_buffer("_even", EVEN_VOTES / votes.sum(1, keepdim=True), persistent=False)
-        self.register_buffer("_kinds", torch.tensor([shift for shift, _ in KINDS]), persistent=False)
+        self.register_buffer("_kinds", torch.tensor([shift for shift, _ in kinds]), persistent=False)
         # Twice the slots from the oldest to the newest: the shifts of a ring are a slice of it, wherever its newest row lies.
         ages = torch.arange(size - 1, -1, -1).repeat(2) / size
-        shifts = torch.tensor(SHIFTS).unsqueeze(1) * ages
+        shifts = torch.tensor(SHIFTS[: 1 + max(shift for shift, _ in kinds)]).unsqueeze(1) * ages
         self.register_buffer("_shifts", shifts, persistent=False)
-
-    @property
-    def members(self) -> int:
-        return len(KINDS)
 
     def forward(self, scores: Tensor) -> Tensor:
         """Z-scores ``[batch, features]`` → log-probabilities ``[members, batch, classes]``."""
