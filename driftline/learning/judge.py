@@ -76,9 +76,13 @@ class Judge:
         """Whom a trainee is held to: the champion, and as its teacher the anchor, once that has learned something."""
         return Elders(self.champion, self.anchor if self.anchored_at >= gate.FIRST_LABELS else None)
 
-    def hold_out(self, arrived: Arrived) -> Arrived:
-        """Keeps a share of the labels from training, and gives the others."""
-        held = [self.is_held_out(item) for item in arrived.items]
+    def hold_out(self, arrived: Arrived, learned: int) -> Arrived:
+        """Keeps a share of the labels from training, and gives the others.
+
+        The first labels teach the most: none is kept until as many have come as hold out enough to judge by.
+        """
+        first = gate.FEWEST_HELD_OUT / self.recipe.holdout if self.recipe.holdout else 0
+        held = [n >= first and self.is_held_out(item) for n, item in enumerate(arrived.items, learned)]
         self.holdout.add(arrived.where(held).examples)
         return arrived.where([not is_held for is_held in held])
 

@@ -112,7 +112,7 @@ class Learner:
             errors, alarms = self._observe(arrived, live)
             self._weigh(live)
             latest = self._compare(live, errors, len(arrived), plan.version) if plan.publish else None
-            fresh = self.judge.hold_out(arrived)
+            fresh = self.judge.hold_out(arrived, self.learned)
             quarantined = self._train(fresh, plan.updates)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(arrived)

@@ -37,7 +37,8 @@ async def test_two_versions_are_compared_and_the_learner_stays_as_it_is(bench: B
     assert found.report is not None
     first, last = found.report["versions"]
     assert (first["version"], last["version"]) == (1, live)
-    assert last["latest"]["count"] + last["holdout"]["count"] == 400
+    # Of the first 150 none is held out; those that would have been are on neither side.
+    assert 340 < last["latest"]["count"] + last["holdout"]["count"] < 400
     assert found.report["differences"]["latest"]["accuracy"]["beyond_chance"]
     trainer = await bench.train(store)
     assert trainer.learner.digest() == digest and (await store.history.head()).version == live
