@@ -185,7 +185,7 @@ async def test_a_store_that_lost_its_last_writes_is_followed_and_told(bench: Ben
         assert "record 64" in message and "record 128" in message
         await store.log.append(labelled(64, first=200))
         await until_learned(store, trainer, 128)
-        assert trainer.head.offset == 128
+        assert (await store.history.head()).offset == 128
 
 
 async def test_an_older_copy_that_was_restored_while_nothing_ran_is_told_by_the_files(bench: Bench) -> None:
