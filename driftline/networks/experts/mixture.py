@@ -64,9 +64,9 @@ class Mixture(nn.Module):
         self.ridge = Ridge(self.encoding.width, units, classes, generator)
         # Where classes come in long runs, as images often do, who remembers only the newest rows has forgotten the others; and
         # each member of a wide row is dear.
-        is_short = self.encoding.bins > 0
-        self.bank = Bank(self.encoding.width, classes, generator, bank.KINDS + bank.SHORT_KINDS * is_short)
-        kinds = neighbours.KINDS + neighbours.SHORT_KINDS * is_short
+        has_short = self.encoding.bins > 0
+        self.bank = Bank(self.encoding.width, classes, generator, bank.KINDS + bank.SHORT_KINDS * has_short)
+        kinds = neighbours.KINDS + neighbours.SHORT_KINDS * has_short
         self.neighbours = Neighbours(features, classes, window_size(features), kinds)
         self.labels = Labels(classes)
         start = torch.tensor(

@@ -13,7 +13,7 @@ SHIFTS = (0.0, 0.1, 1.0, 10.0)
 # Each: which of the shifts, and how many neighbours vote.
 KINDS = ((0, 5), (1, 1), (1, 5), (2, 5))
 SHORT_KINDS = ((2, 1), (3, 5))
-MOST_VOTES = 5
+MOST_VOTES = max(votes for _, votes in KINDS + SHORT_KINDS)
 # Votes that are given evenly to all classes: the fewer neighbours vote, the less sure they are.
 EVEN_VOTES = 0.25
 
