@@ -15,7 +15,7 @@ from driftline.networks.experts.mixture import FLOOR, RATES, UNKNOWN, Mixture
 PERIOD, LARGE_PERIOD = 32, 128
 LARGE_UNITS = 500
 # How much a row of a class that belongs to the past counts beside one of the present.
-PAST = 0.3
+PAST = 0.4
 # A gradient update has so many new rows, and so many replayed.
 FRESH = 2
 REPLAYED = 14
