@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.worker.conftest import bench, connection, thread
+from tests.worker.conftest import bench
 
-__all__ = ["bench", "connection", "thread"]
+__all__ = ["bench"]
