@@ -116,9 +116,15 @@ def prefix() -> str:
 
 
 @pytest.fixture
-async def connection(embedded: str, prefix: str) -> AsyncIterator[Connection]:
+def store_url(embedded: str) -> str:
+    """The store that a test connects to."""
+    return embedded
+
+
+@pytest.fixture
+async def connection(store_url: str, prefix: str) -> AsyncIterator[Connection]:
     """The store, for what a test does in it or beside others."""
-    connection = Connection(embedded, prefix)
+    connection = Connection(store_url, prefix)
     yield connection
     await connection.close()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
+from itertools import accumulate
 from typing import Any
 from unittest import mock
 
@@ -31,6 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
 def members() -> dict[str, slice]:
     """The rows of a trace that belong to each kind of member."""
     mixture = Mixture(features=1, classes=2, seed=0, with_network=True)
@@ -42,7 +45,7 @@ def members() -> dict[str, slice]:
         "label frequencies": mixture.labels.members - 1,
         "network": int(mixture.with_network),
     }
-    ends = [sum(list(sizes.values())[: number + 1]) for number in range(len(sizes))]
+    ends = list(accumulate(sizes.values()))
     assert ends[-1] == mixture.members
     return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 

@@ -78,7 +78,7 @@ def played(
             "no_change": accuracy["no_change"],
         }
 
-    what = ["driftline", name, delay, options.rows or "all", recipe, our_state(), *([without] if without else [])]
+    what = ["driftline", name, delay, options.rows or "all", recipe, our_state(), without]
     return mean([kept(options.results, [*what, seed], lambda seed=seed: play(seed)) for seed in range(options.seeds)])
 
 

@@ -18,7 +18,6 @@ from driftline.learning.learner import Learner
 from driftline.learning.pace import updates_for
 from driftline.learning.recipes import changed_recipe
 from driftline.learning.strategies import STRATEGIES
-from driftline.records import Plan
 from driftline.spec import Recipe
 from driftline.streams import Stream
 
@@ -56,14 +55,10 @@ def _rates(options: Options, stream: Stream, features: int, classes: int) -> dic
 def learner(stream: Stream, recipe: dict[str, Any]) -> float:
     """Of Driftline with a recipe: it answers, scores, holds out, learns and judges; each step puts a candidate to the gate."""
     torch.set_num_threads(1)
-    spec = changed_recipe(stream.spec, recipe)
-    service = Service(Learner.create(spec, seed=0))
+    service = Service(Learner.create(changed_recipe(stream.spec, recipe), seed=0))
     begin = time.perf_counter()
-    for first in range(0, len(stream), BATCH):
-        rows = range(first, min(first + BATCH, len(stream)))
-        service.serve(stream, rows.stop)
-        plan = Plan(updates_for(spec.recipe, len(rows)), publish=True, version=service.played.versions + 1)
-        service.learn(stream, rows, plan)
+    while service.learned < len(stream):
+        service.step(stream, min(BATCH, len(stream) - service.learned))
     return len(stream) / (time.perf_counter() - begin)
 
 

@@ -125,9 +125,7 @@ def play(
     service = Service(Learner.create(spec, seed=seed, factories=factories))
     batch_size, begin = spec.recipe.batch_size, time.perf_counter()
     while (step := rows_of_step(service.learned, delay, batch_size)) <= len(stream) - delay - service.learned:
-        service.serve(stream, service.learned + step + delay)
-        plan = Plan(updates_for(spec.recipe, step), publish=True, version=service.played.versions + 1)
-        service.learn(stream, range(service.learned, service.learned + step), plan)
+        service.step(stream, step, delay)
         advance(step)
     service.serve(stream, len(stream))
     service.played.seconds = time.perf_counter() - begin
@@ -189,6 +187,14 @@ class Service:
             for label, row, trace in zip(labels, outputs, traces, strict=True)
         ]
         self.played.answers += answers
+
+    def step(self, stream: Stream, count: int, delay: int = 0) -> None:
+        """Predicts up to ``delay`` rows behind the next ``count``, whose labels it then learns as the recipe says."""
+        end = self.learned + count
+        self.serve(stream, end + delay)
+        updates = updates_for(self.learner.spec.recipe, count)
+        plan = Plan(updates, publish=True, version=self.played.versions + 1)
+        self.learn(stream, range(self.learned, end), plan)
 
     def learn(self, stream: Stream, rows: range, plan: Plan) -> None:
         """One step over the labels of some rows, which have come."""

@@ -191,9 +191,8 @@ class Holdout(Newest):
     def present(self) -> tuple[Examples, Tensor]:
         """What is of the present, in the order of its slots; and the errors beside it ``[rows]``, NaN where not known."""
         found = self.rows.take(self._present())
-        return found, found.notes[ERROR][:, 0] if ERROR in found.notes else found.weights.new_full(
-            (len(found),), NO_NOTE
-        )
+        errors = found.notes.get(ERROR, found.weights.new_full((len(found), 1), NO_NOTE))
+        return found, errors[:, 0]
 
     def keep_errors(self, errors: Tensor | None) -> None:
         """Keeps the errors beside what is of the present ``[rows]``, and no others; None keeps none."""

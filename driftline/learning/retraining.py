@@ -39,8 +39,8 @@ class Teacher:
 
     def beside(self, module: Served) -> Served:
         """A copy of a network that answers these and maybe more classes, with what the champion served beside its own."""
-        whole = twin(module)
-        whole.experts = twin(self.module).experts
+        whole, experts = twin(module), self.module.experts
+        whole.experts = twin(experts) if experts is not None else None
         if whole.experts is not None and module.width > self.module.width:
             whole.experts.add_classes(module.width - self.module.width)  # type: ignore[operator]
         return whole

@@ -150,7 +150,7 @@ def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
     found.learn(world(200), range(200), Plan(publish=True))
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
-    assert decision is not None and not decision.promoted and decision.reason.startswith("worse: error")
+    assert decision is not None and not decision.promoted and decision.reason.startswith("worse: error 1.000")
     assert found.judge.champion.output.weight[0, 0] == -1  # type: ignore[index, union-attr]
     assert found.module.output.weight[0, 0] == 1  # type: ignore[index, union-attr]
 
@@ -292,5 +292,6 @@ def test_the_champion_is_asked_but_once_about_each_row_that_is_held_out(monkeypa
     assert decision is not None and "held-out" in decision.reason
     monkeypatch.undo()
     found.change_recipe({"gate": {"holdout_size": 40}})
-    assert len(found.judge.holdout) == 40
+    rows, errors = found.judge.holdout.present()
+    assert len(rows) == 40 and torch.equal(errors, asked(found.judge.champion, rows, in_order=False)), "they go along"
     assert restored.learn(world(100, 300), range(100), Plan(publish=True)).decision == decision

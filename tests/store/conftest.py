@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -17,10 +16,8 @@ SPEC = {"name": "weather", "task": "classification", "inputs": {"shape": [2]}, "
 
 
 @pytest.fixture
-async def connection(redis_url: str, prefix: str) -> AsyncIterator[Connection]:
-    connection = Connection(redis_url, prefix)
-    yield connection
-    await connection.close()
+def store_url(redis_url: str) -> str:
+    return redis_url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +22,10 @@ class Bank(nn.Module):
     output_bias: Tensor
     is_trained: Tensor
 
-    def __init__(
-        self, width: int, classes: int, generator: torch.Generator, kinds: Sequence[tuple[float, int]] = KINDS
-    ) -> None:
+    def __init__(self, width: int, classes: int, generator: torch.Generator, has_short: bool = False) -> None:
         super().__init__()
-        self.kinds = kinds
-        self.members = count = len(kinds)
+        self.kinds = KINDS + SHORT_KINDS * has_short
+        self.members = count = len(self.kinds)
         hidden = torch.randn(count, width, HIDDEN, generator=generator) * math.sqrt(2 / width)
         self.register_buffer("hidden", hidden)
         self.register_buffer("hidden_bias", torch.zeros(count, 1, HIDDEN))

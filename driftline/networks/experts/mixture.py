@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from driftline.networks.experts import bank, neighbours
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import MOST_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
@@ -65,9 +64,8 @@ class Mixture(nn.Module):
         # Where classes come in long runs, as images often do, who remembers only the newest rows has forgotten the others; and
         # each member of a wide row is dear.
         has_short = self.encoding.bins > 0
-        self.bank = Bank(self.encoding.width, classes, generator, bank.KINDS + bank.SHORT_KINDS * has_short)
-        kinds = neighbours.KINDS + neighbours.SHORT_KINDS * has_short
-        self.neighbours = Neighbours(features, classes, window_size(features), kinds)
+        self.bank = Bank(self.encoding.width, classes, generator, has_short)
+        self.neighbours = Neighbours(features, classes, window_size(features), has_short)
         self.labels = Labels(classes)
         start = torch.tensor(
             [STRONG] * self.ridge.members

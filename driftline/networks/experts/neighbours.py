@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +32,9 @@ class Neighbours(nn.Module):
     _shifts: Tensor
     _kinds: Tensor
 
-    def __init__(self, features: int, classes: int, size: int, kinds: Sequence[tuple[int, int]] = KINDS) -> None:
+    def __init__(self, features: int, classes: int, size: int, has_short: bool = False) -> None:
         super().__init__()
+        kinds = KINDS + SHORT_KINDS * has_short
         self.classes = classes
         self.members = len(kinds)
         self.register_buffer("rows", torch.zeros(size, features))
