@@ -17,12 +17,12 @@ import socket
 import torch
 import uvicorn
 
+from app.http_server import HttpConnection, HttpServer
 from app.main import create_app
-from app.server import Connection, Server
+from driftline.api_keys import KeyStore
 from driftline.errors import ConfigurationError, DriftlineError
-from driftline.keys import KeyStore
-from driftline.local import is_loopback
-from driftline.processes import bind
+from driftline.processes.plan import is_loopback
+from driftline.processes.supervisor import bind
 from driftline.settings import Settings
 
 STOP_SECONDS = 15
@@ -57,13 +57,13 @@ def main() -> None:
         lifespan="on",
         ws="none",
         proxy_headers=False,
-        http=Connection,
+        http=HttpConnection,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # What the start has made stays: no collection should look at all of torch again while requests wait.
-    Server(config, settings.read_timeout).run(sockets=[listener])
+    HttpServer(config, settings.read_timeout).run(sockets=[listener])
 
 
 def _parse(settings: Settings) -> argparse.Namespace:

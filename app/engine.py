@@ -17,17 +17,17 @@ import orjson
 import torch
 from numpy.typing import NDArray
 
-from app.body import BodyDecoder
 from app.compute import ComputeThread
-from app.measures import Measures, ModelMeasures
+from app.json_rows import BodyDecoder
+from app.metrics import Metrics, ModelMetrics
 from driftline.errors import Busy, Late
-from driftline.failpoints import reach
-from driftline.inputs import Rows
-from driftline.networks.build import Served
+from driftline.ingest.rows import Rows
+from driftline.networks.build import ServedModel
 from driftline.records import Route
 from driftline.settings import Settings
 from driftline.spec import ModelSpec
-from driftline.store.predictions import PredictionBatch, Recorder
+from driftline.store.predictions import PredictionBatch, PredictionWriter
+from driftline.support.failpoints import reach
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Snapshot:
     spec: ModelSpec
     raw_spec: dict[str, Any]
     classes: Sequence[int | str]
-    module: Served
+    module: ServedModel
     device: torch.device
     limits: Limits
 
@@ -123,7 +123,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BatchAnswer:
     """One request's rows of a batch: ``count`` of them from ``first`` on."""
 
     batch: Batch
@@ -160,11 +160,11 @@ class _Request:
     begin: float
     deadline: float
     caller: Caller | None
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[BatchAnswer]
 
 
 @dataclass
-class Model:
+class ModelQueue:
     """What answers for one model: its snapshot, and what waits for it.
 
     ``spare`` was served before, and may be overwritten; ``largest`` is how many rows the largest batch had. ``canary`` answers
@@ -172,7 +172,7 @@ class Model:
     """
 
     snapshot: Snapshot
-    measures: ModelMeasures
+    measures: ModelMetrics
     route: Route = "live"
     queue: deque[_Request] = field(default_factory=deque)
     queued_rows: int = 0
@@ -182,7 +182,7 @@ class Model:
     running: Snapshot | None = None
     batch: list[_Request] | None = None
     spare: Snapshot | None = None
-    canary: Model | None = None
+    canary: ModelQueue | None = None
     canary_share: float = 0.0
 
     @property
@@ -190,7 +190,7 @@ class Model:
         """The live version, and the canary."""
         return self.snapshot.version, self.canary.snapshot.version if self.canary else None
 
-    def chosen(self) -> Model:
+    def chosen(self) -> ModelQueue:
         """What answers the next request."""
         return self.canary if self.canary is not None and random.random() < self.canary_share else self
 
@@ -208,15 +208,15 @@ class Model:
 class Engine:
     """Answers for all models of this process, with one torch thread that they use in turn."""
 
-    def __init__(self, recorder: Recorder, measures: Measures) -> None:
-        self.recorder = recorder
+    def __init__(self, prediction_writer: PredictionWriter, measures: Metrics) -> None:
+        self.prediction_writer = prediction_writer
         self.measures = measures
-        self.models: dict[str, Model] = {}
+        self.models: dict[str, ModelQueue] = {}
         self.thread = ComputeThread("torch")
 
-    def model(self, snapshot: Snapshot, route: Route = "live") -> Model:
+    def model(self, snapshot: Snapshot, route: Route = "live") -> ModelQueue:
         """What answers from a snapshot."""
-        return Model(snapshot, self.measures.of(snapshot.spec.name, snapshot.version), route)
+        return ModelQueue(snapshot, self.measures.of(snapshot.spec.name, snapshot.version), route)
 
     def swap(self, snapshot: Snapshot) -> None:
         """Makes a snapshot the live one of its model. Versions never go back."""
@@ -230,7 +230,7 @@ class Engine:
         """Forgets a model that is gone."""
         self.models.pop(uid, None)
 
-    def submit(self, model: Model, rows: Rows, caller: Caller | None = None) -> asyncio.Future[Answer]:
+    def submit(self, model: ModelQueue, rows: Rows, caller: Caller | None = None) -> asyncio.Future[BatchAnswer]:
         """Queues the rows of one request, all to be answered by one version; :class:`Late` where that is not done in time.
 
         Raises:
@@ -251,7 +251,7 @@ class Engine:
             model.is_filled.set()
         return request.answer
 
-    async def _batches(self, model: Model) -> None:
+    async def _batches(self, model: ModelQueue) -> None:
         try:
             while model.queue:
                 await self._wait_for_more(model)
@@ -261,7 +261,7 @@ class Engine:
         finally:
             model.batcher = None
 
-    async def _wait_for_more(self, model: Model) -> None:
+    async def _wait_for_more(self, model: ModelQueue) -> None:
         """Where the model says so, until the batch is full or its first row has waited long enough."""
         limits = model.snapshot.limits
         if limits.max_wait and model.queued_rows < limits.max_batch:
@@ -272,7 +272,7 @@ class Engine:
             except TimeoutError:
                 return
 
-    def _take(self, model: Model) -> list[_Request]:
+    def _take(self, model: ModelQueue) -> list[_Request]:
         """What is queued, up to the largest batch; without those whose client went away or whose time is over."""
         taken: list[_Request] = []
         rows, now = 0, asyncio.get_running_loop().time()
@@ -288,7 +288,7 @@ class Engine:
                 rows += request.count
         return taken
 
-    async def _answer(self, model: Model, requests: list[_Request]) -> None:
+    async def _answer(self, model: ModelQueue, requests: list[_Request]) -> None:
         loop = asyncio.get_running_loop()
         snapshot = model.running = model.snapshot
         model.batch = requests
@@ -308,18 +308,18 @@ class Engine:
         reach("app.computed")
         model.measures.computed(len(outputs), time.perf_counter() - begin)
         model.largest = max(model.largest, len(outputs))
-        entry = self.recorder.next_entry() if is_recorded else None
-        prefix = self.recorder.prefix(snapshot.uid, entry) if entry else None
+        entry = self.prediction_writer.next_entry() if is_recorded else None
+        prefix = self.prediction_writer.prefix(snapshot.uid, entry) if entry else None
         batch = Batch(snapshot, rows, outputs, traces, prefix)
         first = 0
         for request in requests:
             if not request.answer.done():
-                request.answer.set_result(Answer(batch, first, request.count))
+                request.answer.set_result(BatchAnswer(batch, first, request.count))
             first += request.count
         if entry is not None:
-            self.recorder.record(snapshot.uid, entry, _recorded(batch, model.route))
+            self.prediction_writer.record(snapshot.uid, entry, _recorded(batch, model.route))
 
-    def _miss_overdue(self, model: Model, running: list[_Request]) -> None:
+    def _miss_overdue(self, model: ModelQueue, running: list[_Request]) -> None:
         """Gives up what is late while a batch runs, and looks again at the next deadline."""
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -331,7 +331,7 @@ class Engine:
             later = [request.deadline for request in waiting if now < request.deadline]
             loop.call_at(min(later, default=now + model.snapshot.limits.deadline), self._miss_overdue, model, running)
 
-    def _miss(self, model: Model, request: _Request) -> None:
+    def _miss(self, model: ModelQueue, request: _Request) -> None:
         model.measures.late.inc()
         seconds = request.deadline - request.begin
         request.answer.set_exception(Late(f"not answered within {seconds:g} s", code="late"))

@@ -15,17 +15,17 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import openapi
-from app.hot import HotCall
+from app.fast_path import FastPathCall
+from app.gatekeeper import Gatekeeper, error_status
 from app.routes import control, health, log, models, v2
-from app.routes.feedback import Feedback, FeedbackStream, Receipt
+from app.routes.feedback import Feedback, FeedbackStream, ReceiptRoute
 from app.routes.predict import Predict
 from app.routes.v2 import Infer
-from app.security import Gatekeeper, error_status
 from app.services import Services
+from driftline.api_keys import KeyStore
 from driftline.errors import DriftlineError, InvalidInput, Unavailable
-from driftline.keys import KeyStore
 from driftline.settings import Settings
-from driftline.tasks import end
+from driftline.support.tasks import end
 
 KEYS_LOOK_SECONDS = 0.05
 
@@ -51,7 +51,7 @@ class App(FastAPI):
             await hot(scope, receive, send)
 
     @staticmethod
-    def hot_call(scope: Scope) -> HotCall | None:
+    def hot_call(scope: Scope) -> FastPathCall | None:
         """What a predict or infer call goes to, with its ``path_params``; None for every other call."""
         if scope["method"] != "POST":
             return None
@@ -82,7 +82,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
         finally:
             await end(*running)
             with contextlib.suppress(Unavailable):
-                await services.recorder.flush()
+                await services.prediction_writer.flush()
             await services.close()
 
     app = App(title="Driftline", lifespan=lifespan, docs_url=None, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
@@ -94,7 +94,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
             Route("/v2/models/{model}/versions/{version}/infer", INFER, methods=["POST"]),
             Route("/v1/models/{model}/feedback", Feedback(), methods=["POST"]),
             Route("/v1/models/{model}/feedback/stream", FeedbackStream(), methods=["POST"]),
-            Route("/v1/models/{model}/feedback/{id:path}", Receipt(), methods=["GET"]),
+            Route("/v1/models/{model}/feedback/{id:path}", ReceiptRoute(), methods=["GET"]),
         ]
     )
     for router in (models.router, log.router, control.router, health.router, v2.router):

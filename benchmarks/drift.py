@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from driftline.learning.drift import DETECTORS, Detector
-from driftline.learning.drift.inputs import InputDetector
 from driftline.learning.learner import Learner
-from driftline.learning.watch import Watch
+from driftline.learning.monitoring.drift import DETECTORS, Detector
+from driftline.learning.monitoring.drift.inputs import InputDetector
+from driftline.learning.monitoring.two_window_test import TwoWindowKS
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 
@@ -65,7 +65,7 @@ def rows(count: int, seed: int) -> NDArray[np.float32]:
 
 def alarms(stream: NDArray[np.float32]) -> list[int]:
     """The rows at which the detector alarms, as it comes."""
-    watch, tensor = Watch(InputDetector()), torch.from_numpy(stream)
+    watch, tensor = TwoWindowKS(InputDetector()), torch.from_numpy(stream)
     starts = range(0, len(tensor), STEP)
     heard = []
     for start in starts:

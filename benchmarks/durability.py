@@ -33,10 +33,10 @@ from benchmarks.common.processes import resident_bytes
 from benchmarks.freshness import measure
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
-from driftline.publisher import START, Publisher
+from driftline.processes.embedded import running_url
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
-from driftline.store.embedded import running_url
+from driftline.versions import START, Publisher
 from tests.services import Instance, spec, until, up
 
 BATCH = 100
@@ -117,7 +117,7 @@ def cost(found: ModelSpec, publisher: Publisher) -> None:
     learner = Learner.create(found, seed=1)
     rows, features = found.recipe.memory.size, found.tensors["inputs"].size
     full = Examples({"inputs": torch.randn(rows, features)}, torch.arange(rows) % 2, torch.ones(rows))
-    learner.memory.add(full, learner.trainee.generator)
+    learner.memory.add(full, learner.train_state.generator)
 
     def version(number: int) -> None:
         publisher.version(changed(learner), number + 2, number + 1, START, "", {})
@@ -130,7 +130,7 @@ def cost(found: ModelSpec, publisher: Publisher) -> None:
 
 def changed(learner: Learner) -> Learner:
     """The learner with other weights, so that no file of it is there already."""
-    learner.judge.champion.output.bias.data += 1
+    learner.promotion.champion.output.bias.data += 1
     return learner
 
 

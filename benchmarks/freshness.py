@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from driftline.client import AsyncClient
+from driftline.client.clients import AsyncClient
 from tests.services import spec, up
 
 PROBE_SECONDS = 0.005

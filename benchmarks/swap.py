@@ -33,12 +33,12 @@ from benchmarks.common.contenders import SPEC
 from benchmarks.common.formats import json_rows
 from benchmarks.common.load import HOST, Result, open_loop, request
 from benchmarks.common.processes import free_port, resident_bytes
-from driftline import local
 from driftline.learning.learner import Learner
-from driftline.processes import Guard
+from driftline.processes import plan
+from driftline.processes.embedded import EmbeddedServer
+from driftline.processes.supervisor import Guard
 from driftline.store.artifacts import Artifacts
-from driftline.store.connection import Connection
-from driftline.store.embedded import EmbeddedServer
+from driftline.store.connection import RedisConnection
 from tests.versions import Versions
 
 MODEL, OTHER = "digits", "other"
@@ -111,7 +111,7 @@ class Publisher:
             await asyncio.sleep(due - time.perf_counter())
             await self.versions.publish(self.learners[(self.versions.number + 1) % 2])
             self.made += 1
-        await self.versions.retire([version.version for version in (await self.versions.history.versions())[:-KEPT]])
+        await self.versions.retire([version.version for version in (await self.versions.commit_log.versions())[:-KEPT]])
 
 
 @contextlib.contextmanager
@@ -123,8 +123,8 @@ def serving(folder: Path) -> Iterator[tuple[int, int, str]]:
         try:
             port = free_port()
             known = {"DRIFTLINE_REDIS_URL": store.url, "DRIFTLINE_DATA_DIR": str(folder)}
-            app = guard.spawn(local.program("app", "--port", str(port)), env=os.environ | known)
-            while not local.is_ready(f"http://{HOST}:{port}"):
+            app = guard.spawn(plan.program("app", "--port", str(port)), env=os.environ | known)
+            while not plan.is_ready(f"http://{HOST}:{port}"):
                 time.sleep(0.1)
             yield port, app.pid, store.url
             app.terminate()
@@ -136,7 +136,7 @@ def serving(folder: Path) -> Iterator[tuple[int, int, str]]:
 @contextlib.asynccontextmanager
 async def publisher(url: str, folder: Path, model: str) -> AsyncIterator[Publisher]:
     """What publishes the versions of a model."""
-    connection = Connection(url, "driftline:")
+    connection = RedisConnection(url, "driftline:")
     try:
         versions = Versions(connection, Artifacts(folder / "artifacts"))
         await versions.take(model)

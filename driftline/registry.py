@@ -31,7 +31,7 @@ P = TypeVar("P", bound=Part)
 class Registry(Generic[P]):
     """All parts below ``base`` that the modules of ``package`` define.
 
-    >>> from driftline.learning.losses import LOSSES
+    >>> from driftline.learning.training.losses import LOSSES
     >>> LOSSES.parse("cross_entropy").name
     'cross_entropy'
     """

@@ -20,25 +20,25 @@ from pydantic import (
 )
 
 from driftline.errors import InvalidInput
-from driftline.learning.averaging import AVERAGINGS, Averaging
-from driftline.learning.distillation import Distillation
-from driftline.learning.drift import DETECTORS, Detector
-from driftline.learning.drift.inputs import InputDetector
-from driftline.learning.losses import LOSSES, Loss
-from driftline.learning.losses.custom import Custom
-from driftline.learning.memories import MEMORIES, MemoryPolicy
-from driftline.learning.optimizers import Optimizer
-from driftline.learning.rules import Rule
-from driftline.learning.rules.l2_sp import L2SP
-from driftline.learning.rules.max_norm import MaxNorm
-from driftline.learning.rules.refresh import Refresh
-from driftline.learning.rules.sanitize import Repair
-from driftline.learning.rules.shrink_and_perturb import ShrinkAndPerturb
-from driftline.learning.strategies import STRATEGIES, Strategy
+from driftline.learning.monitoring.drift import DETECTORS, Detector
+from driftline.learning.monitoring.drift.inputs import InputDetector
+from driftline.learning.replay.policies import REPLAY_POLICIES, ReplayPolicy
+from driftline.learning.training.averaging import AVERAGINGS, Averaging
+from driftline.learning.training.distillation import Distillation
+from driftline.learning.training.hooks import WeightHook
+from driftline.learning.training.hooks.l2_sp import L2SP
+from driftline.learning.training.hooks.max_norm import MaxNorm
+from driftline.learning.training.hooks.refresh import Refresh
+from driftline.learning.training.hooks.sanitize import Repair
+from driftline.learning.training.hooks.shrink_and_perturb import ShrinkAndPerturbOnAlarm
+from driftline.learning.training.losses import LOSSES, Loss
+from driftline.learning.training.losses.custom import Custom
+from driftline.learning.training.optimizers import Optimizer
+from driftline.learning.training.strategies import STRATEGIES, Strategy
 from driftline.networks.edits import EDITS, Edit
-from driftline.networks.functions import FUNCTION_PATTERN
 from driftline.networks.layers import LAYERS, Layer
 from driftline.networks.presets import Preset
+from driftline.networks.user_code import FUNCTION_PATTERN
 from driftline.records import Label
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -50,12 +50,12 @@ if TYPE_CHECKING:
     EditField: TypeAlias = Edit
     LayerField: TypeAlias = Layer
     LossField: TypeAlias = Loss
-    MemoryField: TypeAlias = MemoryPolicy
+    MemoryField: TypeAlias = ReplayPolicy
     StrategyField: TypeAlias = Strategy
 else:
     AveragingField, DetectorField = AVERAGINGS.field(), DETECTORS.field()
     EditField, LayerField = EDITS.field(), LAYERS.field()
-    LossField, MemoryField, StrategyField = LOSSES.field(), MEMORIES.field(), STRATEGIES.field()
+    LossField, MemoryField, StrategyField = LOSSES.field(), REPLAY_POLICIES.field(), STRATEGIES.field()
 
 
 class Frozen(BaseModel):
@@ -178,7 +178,7 @@ class Recipe(Frozen):
     optimizer: Optimizer = Optimizer()
     batch_size: int = Field(32, ge=1, le=4096)
     updates: int = Field(4, ge=1, le=1000)
-    memory: MemoryField = Field(default_factory=lambda: MEMORIES.parse({}))
+    memory: MemoryField = Field(default_factory=lambda: REPLAY_POLICIES.parse({}))
     trigger: Trigger = Trigger()
     detector: DetectorField = Field(default_factory=lambda: DETECTORS.parse("adwin"))
     input_detector: InputDetector | None = InputDetector()
@@ -188,11 +188,11 @@ class Recipe(Frozen):
     l2_sp: L2SP | None = None
     max_norm: MaxNorm | None = None
     refresh: Refresh | None = None
-    shrink_and_perturb: ShrinkAndPerturb | None = None
+    shrink_and_perturb: ShrinkAndPerturbOnAlarm | None = None
     sanitize: Literal["refuse", "repair"] = "refuse"
 
     @property
-    def rules(self) -> list[Rule]:
+    def rules(self) -> list[WeightHook]:
         """What happens to the weights beside the gradient, in this order: a mean is of weights that all else has changed."""
         repair = Repair() if self.sanitize == "repair" else None
         given = (self.l2_sp, self.shrink_and_perturb, self.refresh, self.max_norm, repair, self.averaging)

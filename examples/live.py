@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from driftline.client import Client
+from driftline.client.clients import Client
 from driftline.errors import DriftlineError
 from driftline.networks.build import build
 from driftline.spec import ModelSpec, parse

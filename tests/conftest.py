@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from driftline.processes import Guard
-from driftline.store.connection import Connection
-from driftline.store.embedded import EmbeddedServer
+from driftline.processes.embedded import EmbeddedServer
+from driftline.processes.supervisor import Guard
+from driftline.store.connection import RedisConnection
 
 
 @pytest.fixture(scope="session")
@@ -122,9 +122,9 @@ def store_url(embedded: str) -> str:
 
 
 @pytest.fixture
-async def connection(store_url: str, prefix: str) -> AsyncIterator[Connection]:
+async def connection(store_url: str, prefix: str) -> AsyncIterator[RedisConnection]:
     """The store, for what a test does in it or beside others."""
-    connection = Connection(store_url, prefix)
+    connection = RedisConnection(store_url, prefix)
     yield connection
     await connection.close()
 

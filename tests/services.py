@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from driftline.client import Client
+from driftline.client.clients import Client
 
 START_SECONDS = 60.0
 

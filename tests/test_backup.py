@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftline.client import Client
+from driftline.client.clients import Client
 from tests.services import Instance, spec, until, up
 from tests.test_trouble import feeding
 

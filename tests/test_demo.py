@@ -17,12 +17,12 @@ from rich.console import Console
 
 from driftline.demo import chart, display
 from driftline.demo.digits import PHASES, load
-from driftline.demo.outcome import WINDOW, Outcome
+from driftline.demo.outcome import WINDOW, DemoOutcome
 
 
-def good() -> Outcome:
+def good() -> DemoOutcome:
     """A run in which nothing went wrong."""
-    outcome = Outcome(100.0)
+    outcome = DemoOutcome(100.0)
     for index in range(len(PHASES)):
         outcome.enter(index)
         outcome.phases[-1].update(50.0, 0.3)
@@ -33,7 +33,7 @@ def good() -> Outcome:
     return outcome
 
 
-def render(outcome: Outcome, width: int, height: int) -> list[str]:
+def render(outcome: DemoOutcome, width: int, height: int) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
     console.print(display.picture(outcome, console))
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -54,7 +54,7 @@ def test_a_good_run_has_no_failures() -> None:
         (lambda outcome: outcome.phases[1].update(90.0, 0.8), "accuracy did not come back: 0.80"),
     ],
 )
-def test_what_must_not_happen_is_a_failure(spoil: Callable[[Outcome], Any], words: str) -> None:
+def test_what_must_not_happen_is_a_failure(spoil: Callable[[DemoOutcome], Any], words: str) -> None:
     outcome = good()
     spoil(outcome)
     assert any(words in failure for failure in outcome.failures())
@@ -71,7 +71,7 @@ def test_a_phase_tells_how_deep_accuracy_fell_and_when_it_came_back_for_good() -
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (60, 18), (200, 60)])
 @pytest.mark.parametrize("is_begun", [True, False])
 def test_the_picture_fits_its_terminal(width: int, height: int, is_begun: bool) -> None:
-    outcome = good() if is_begun else Outcome(100.0)
+    outcome = good() if is_begun else DemoOutcome(100.0)
     outcome.answered = outcome.learned = 14_999
     outcome.version = 9_999
     outcome.activity = PHASES[0].name

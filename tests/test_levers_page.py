@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from driftline.learning.lineup import Lineup, check_retrain
+from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.networks.build import build
 from driftline.networks.edits import EDITS, Edited, parse_edits
 from driftline.spec import ModelSpec, parse
@@ -31,6 +31,6 @@ def test_it_says_whether_the_function_stays() -> None:
 def test_the_race_that_it_shows_fits() -> None:
     (shown,) = re.findall(r"^```json\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     job, one = json.loads(shown), parse(ModelSpec, spec())
-    lineup, classes = Lineup.of(one, {}, race=job["race"]), one.known_classes()
-    check_retrain(Edited(one, classes, build(one, classes, seed=0)), lineup, [])
-    assert len(lineup.entries) == 4
+    retrain_plan, classes = RetrainPlan.of(one, {}, race=job["race"]), one.known_classes()
+    check_retrain(Edited(one, classes, build(one, classes, seed=0)), retrain_plan, [])
+    assert len(retrain_plan.entries) == 4

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftline.learning.averaging import AVERAGINGS
-from driftline.learning.drift import DETECTORS
-from driftline.learning.losses import LOSSES
-from driftline.learning.memories import MEMORIES
-from driftline.learning.schedules import SCHEDULES
-from driftline.learning.strategies import STRATEGIES
+from driftline.learning.monitoring.drift import DETECTORS
+from driftline.learning.replay.policies import REPLAY_POLICIES
+from driftline.learning.training.averaging import AVERAGINGS
+from driftline.learning.training.losses import LOSSES
+from driftline.learning.training.schedules import SCHEDULES
+from driftline.learning.training.strategies import STRATEGIES
 from driftline.networks.edits import EDITS
 from driftline.networks.layers import LAYERS
 from driftline.registry import Registry
@@ -25,7 +25,7 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
 
 @pytest.mark.parametrize(
     "registry",
-    [LAYERS, LOSSES, MEMORIES, STRATEGIES, DETECTORS, EDITS, SCHEDULES, AVERAGINGS],
+    [LAYERS, LOSSES, REPLAY_POLICIES, STRATEGIES, DETECTORS, EDITS, SCHEDULES, AVERAGINGS],
     ids=lambda r: r.base.__name__,
 )
 def test_every_part_is_named(registry: Registry) -> None:  # type: ignore[type-arg]

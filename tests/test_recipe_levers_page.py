@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftline.learning.averaging import AVERAGINGS
-from driftline.learning.losses import LOSSES
-from driftline.learning.optimizers import TORCH_NAMES
-from driftline.learning.rules.l2_sp import L2SP
-from driftline.learning.rules.max_norm import MaxNorm
-from driftline.learning.rules.refresh import Refresh
-from driftline.learning.rules.shrink_and_perturb import ShrinkAndPerturb
-from driftline.learning.schedules import SCHEDULES
+from driftline.learning.training.averaging import AVERAGINGS
+from driftline.learning.training.hooks.l2_sp import L2SP
+from driftline.learning.training.hooks.max_norm import MaxNorm
+from driftline.learning.training.hooks.refresh import Refresh
+from driftline.learning.training.hooks.shrink_and_perturb import ShrinkAndPerturbOnAlarm
+from driftline.learning.training.losses import LOSSES
+from driftline.learning.training.optimizers import TORCH_NAMES
+from driftline.learning.training.schedules import SCHEDULES
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "levers.md").read_text()
 PARTS: dict[str, type[BaseModel]] = {
@@ -25,7 +25,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "l2_sp": L2SP,
     "max_norm": MaxNorm,
     "refresh": Refresh,
-    "shrink_and_perturb": ShrinkAndPerturb,
+    "shrink_and_perturb": ShrinkAndPerturbOnAlarm,
 }
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from driftline.client import Client
+from driftline.client.clients import Client
 from driftline.errors import DriftlineError, Unavailable
 from tests.conftest import free_port, wait_for_port
 from tests.services import Instance, spec, until, up

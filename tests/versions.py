@@ -8,15 +8,15 @@ import math
 import torch
 
 from driftline.learning.learner import Learner
-from driftline.learning.strategies import STRATEGIES
-from driftline.publisher import Position, Publisher
+from driftline.learning.training.strategies import STRATEGIES
 from driftline.records import Plan
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
-from driftline.store.head import Commit, History, Step
+from driftline.store.commits import Commit, CommitLog, Step
+from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
+from driftline.versions import Position, Publisher
 
 LEASE_SECONDS = 3600
 
@@ -24,7 +24,7 @@ LEASE_SECONDS = 3600
 class Versions:
     """Takes a model from whoever learns it, and publishes what it is told."""
 
-    def __init__(self, connection: Connection, artifacts: Artifacts) -> None:
+    def __init__(self, connection: RedisConnection, artifacts: Artifacts) -> None:
         self.connection = connection
         self.artifacts = artifacts
 
@@ -32,7 +32,7 @@ class Versions:
         """Owns the model from now on."""
         model = await Catalog(self.connection).get(name)
         self.spec, self.uid, self.head = parse(ModelSpec, model.spec), model.uid, model.head
-        self.history = History(self.connection, self.uid)
+        self.commit_log = CommitLog(self.connection, self.uid)
         self.publisher = Publisher(self.artifacts, self.uid)
         self.lease = Lease(self.connection, self.uid, "test", LEASE_SECONDS)
         await self.connection.redis.delete(self.lease.keys.lease)
@@ -49,14 +49,14 @@ class Versions:
         )
         step = Step(self.step, at.offset, at.offset, Plan(), "", self.number)
         commit = Commit(step, self.lease.epoch, f"test:{self.step}", 0, version, share)
-        await self.history.commit(commit)
+        await self.commit_log.commit(commit)
         return self.number
 
     async def end_canary(self) -> None:
         """Lets the live version answer alone."""
         at = self._next()
         step = Step(at.step, at.offset, at.offset, Plan(), "")
-        await self.history.commit(Commit(step, self.lease.epoch, f"test:{at.step}", 0, ends_canary=True))
+        await self.commit_log.commit(Commit(step, self.lease.epoch, f"test:{at.step}", 0, ends_canary=True))
 
     def _next(self) -> Position:
         self.step += 1
@@ -64,8 +64,8 @@ class Versions:
 
     async def retire(self, versions: list[int], keep: int = 3) -> None:
         """Forgets versions and deletes the files of all but the newest ones."""
-        await self.history.retire(versions)
-        kept = (await self.history.versions())[-keep:]
+        await self.commit_log.retire(versions)
+        kept = (await self.commit_log.versions())[-keep:]
         files = set().union(*(self.publisher.files(version.manifest) for version in kept))
         await asyncio.to_thread(self.artifacts.collect, self.uid, files, 0.0)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from driftline.errors import CorruptData, InvalidInput, NotFound
 from driftline.learning.learner import Learner
-from driftline.learning.lineup import Lineup
-from driftline.learning.recipes import named_versions
+from driftline.learning.retraining.plan import RetrainPlan
+from driftline.learning.retraining.recipe_changes import named_versions
 from driftline.records import Command, Item, Plan
 from driftline.spec import ModelSpec, parse
-from driftline.store.head import Job
+from driftline.store.commits import JobRecord
 from worker.compute import Compute
 from worker.model_store import ModelStore
 
@@ -23,7 +23,7 @@ class Effect:
     ``publish`` is why the learner's weights become a version as they are; ``needs_checkpoint`` spares recovery the command.
     """
 
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[JobRecord] = field(default_factory=list)
     publish: str | None = None
     paused: bool | None = None
     is_new_spec: bool = False
@@ -71,9 +71,9 @@ async def _retrain(store: ModelStore, compute: Compute, learner: Learner, comman
     examples: list[Item] = await store.log.kept(offset, store.settings.log_keep)
     recipe, edits, epochs = arguments["recipe"], arguments["edits"], arguments["epochs"]
     race = arguments.get("race", [])
-    versions = await store.weights_of(Lineup.of(learner.spec, recipe, edits, race).versions)
+    versions = await store.weights_of(RetrainPlan.of(learner.spec, recipe, edits, race).versions)
     await compute(learner.retrain, command.id, recipe, edits, epochs, examples, versions, race)
-    return Effect(jobs=[Job(command.id, "running")], needs_checkpoint=True)
+    return Effect(jobs=[JobRecord(command.id, "running")], needs_checkpoint=True)
 
 
 async def _promote(compute: Compute, learner: Learner, plan: Plan) -> Effect:
@@ -82,7 +82,7 @@ async def _promote(compute: Compute, learner: Learner, plan: Plan) -> Effect:
         await compute(learner.promote, plan.version)
         return Effect(publish=reason, needs_checkpoint=True)
     await compute(learner.finish, plan.version, True)
-    job = Job(plan.finish, "succeeded", 1.0, True, report={"reason": reason})
+    job = JobRecord(plan.finish, "succeeded", 1.0, True, report={"reason": reason})
     return Effect(jobs=[job], publish=reason, is_new_spec=True, needs_checkpoint=True)
 
 
@@ -90,16 +90,18 @@ def _cancel(learner: Learner, job: str) -> Effect:
     if learner.retraining is None or learner.retraining.job != job:
         return Effect()
     learner.cancel()
-    return Effect(jobs=[Job(job, "cancelled")])
+    return Effect(jobs=[JobRecord(job, "cancelled")])
 
 
 async def _rollback(store: ModelStore, compute: Compute, learner: Learner, number: int, plan: Plan) -> Effect:
     running = learner.retraining
-    version = await store.history.version(number)
+    version = await store.commit_log.version(number)
     manifest, state = await compute(store.publisher.read, version.manifest)
     spec = parse(ModelSpec, manifest.spec)
     await compute(learner.rollback, spec, manifest.classes, state.tensors, plan.version)
-    jobs = [Job(running.job, "cancelled", report={"reason": f"rolled back to version {number}"})] if running else []
+    jobs = (
+        [JobRecord(running.job, "cancelled", report={"reason": f"rolled back to version {number}"})] if running else []
+    )
     return Effect(jobs=jobs, publish=f"rolled back to version {number}", is_new_spec=True, needs_checkpoint=True)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from driftline.errors import InvalidInput
-from driftline.learning.report import LATEST
-from driftline.learning.side_by_side import Examined, examples_of, side_by_side
-from driftline.networks.functions import told
+from driftline.learning.reports.comparison import ExaminedVersion, compare_versions, examples_of
+from driftline.learning.reports.evaluation import LATEST
+from driftline.networks.user_code import told
 from driftline.records import Command
-from driftline.store.head import Job
+from driftline.store.commits import JobRecord
 from worker.commands import Effect
 
 if TYPE_CHECKING:
@@ -26,17 +26,17 @@ async def compare(trainer: Trainer, command: Command) -> Effect:
         InvalidInput: a network of the user's own has failed.
     """
     store, classes = trainer.store, trainer.learner.classes
-    versions = [await store.history.version(number) for number in command.arguments["versions"]]
+    versions = [await store.commit_log.version(number) for number in command.arguments["versions"]]
     items = await store.log.kept(trainer.head.offset, LATEST)
     examples = await trainer.compute(examples_of, trainer.learner, items)
 
-    def examined(number: int, manifest: str) -> Examined:
+    def examined(number: int, manifest: str) -> ExaminedVersion:
         restored = store.publisher.restored(manifest, store.settings.factories)
         try:
-            return Examined.of(number, restored, classes, examples)
+            return ExaminedVersion.of(number, restored, classes, examples)
         except Exception as error:  # A user's own network may raise anything.
             raise InvalidInput(f"version {number}: {told(error)}", field="versions", value=number) from error
 
     one, other = [await trainer.compute(examined, version.version, version.manifest) for version in versions]
-    report: dict[str, Any] = side_by_side(one, other)
-    return Effect(jobs=[Job(command.id, "succeeded", 1.0, report=report)])
+    report: dict[str, Any] = compare_versions(one, other)
+    return Effect(jobs=[JobRecord(command.id, "succeeded", 1.0, report=report)])

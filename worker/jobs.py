@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from driftline.failpoints import reach
-from driftline.learning.gate import Decision
 from driftline.learning.learner import Learner
-from driftline.learning.outcome import Outcome
-from driftline.learning.report import Examination
-from driftline.learning.retraining import Retraining
-from driftline.networks.functions import reason_of
+from driftline.learning.promotion.gate import Decision
+from driftline.learning.reports.evaluation import JobEvaluation
+from driftline.learning.retraining.job import RetrainJob
+from driftline.learning.step_result import StepResult
+from driftline.networks.user_code import reason_of
 from driftline.records import Command, Plan
-from driftline.store.head import Job
+from driftline.store.commits import JobRecord
+from driftline.support.failpoints import reach
 from worker.commands import Effect
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def name_behind(trainer: Trainer, n: int) -> str:
     return f"{trainer.store.uid}-alarm{n}"
 
 
-def changed(outcome: Outcome) -> list[Job]:
+def changed(outcome: StepResult) -> list[JobRecord]:
     """The jobs that a step over labels has begun or ended."""
     found = []
     if outcome.dropped:
-        found.append(Job(outcome.dropped, "cancelled", report={"reason": "what was served has been rolled back"}))
+        found.append(JobRecord(outcome.dropped, "cancelled", report={"reason": "what was served has been rolled back"}))
     if outcome.forked:
-        found.append(Job(outcome.forked, "running"))
+        found.append(JobRecord(outcome.forked, "running"))
     return found
 
 
@@ -57,11 +57,11 @@ async def slice_of(trainer: Trainer) -> bool:
         await trainer.compute(_advance, retraining)
         if retraining.is_done and is_manual:
             retraining.is_waiting = True
-            await trainer.store.history.report_progress(retraining.job, 1.0)
+            await trainer.store.commit_log.report_progress(retraining.job, 1.0)
         elif retraining.is_done:
             await _finish(trainer, retraining.job)
         else:
-            await trainer.store.history.report_progress(retraining.job, retraining.progress)
+            await trainer.store.commit_log.report_progress(retraining.job, retraining.progress)
     except _Failed as failure:
         await _abandon(trainer, retraining, failure.reason)
     return True
@@ -82,7 +82,7 @@ class _Failed(Exception):
         super().__init__(self.reason)
 
 
-def _advance(retraining: Retraining) -> None:
+def _advance(retraining: RetrainJob) -> None:
     deadline = time.monotonic() + SLICE_SECONDS
     while not retraining.is_done and time.monotonic() < deadline:
         _guarded(lambda: retraining.advance(1))
@@ -106,22 +106,22 @@ async def _finish(trainer: Trainer, job: str) -> None:
     reach("job.finished")
     decision = outcome.decision
     assert decision is not None
-    done = Job(job, "succeeded", 1.0, decision.promoted, report=report)
+    done = JobRecord(job, "succeeded", 1.0, decision.promoted, report=report)
     await trainer.commit(
         Plan(finish=job, version=number), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
     )
     await trainer.checkpoint()
 
 
-def _examined(learner: Learner, number: int) -> tuple[Outcome, dict[str, Any]]:
+def _examined(learner: Learner, number: int) -> tuple[StepResult, dict[str, Any]]:
     """Finishes the job, and looks at what is served before and behind that: recovery repeats only the former."""
-    examination = Examination(learner)
+    examination = JobEvaluation(learner)
     outcome = learner.finish(number)
     assert outcome.decision is not None
     return outcome, examination.report(outcome.decision)
 
 
-def reported(effect: Effect, examination: Examination) -> Effect:
+def reported(effect: Effect, examination: JobEvaluation) -> Effect:
     """The effect of a promotion that ends a job, with the job's whole report."""
     jobs = [
         msgspec.structs.replace(job, report=examination.report(Decision(True, (job.report or {})["reason"])))
@@ -130,20 +130,20 @@ def reported(effect: Effect, examination: Examination) -> Effect:
     return dataclasses.replace(effect, jobs=jobs)
 
 
-async def _abandon(trainer: Trainer, retraining: Retraining, reason: str) -> None:
+async def _abandon(trainer: Trainer, retraining: RetrainJob, reason: str) -> None:
     logger.warning("%s: job %s failed: %s", trainer.name, retraining.job, reason)
     trainer.learner.cancel()
-    failed = Job(retraining.job, "failed", report={"reason": reason, **retraining.report()})
-    await trainer.commit(Plan(abandon=retraining.job), Outcome(), effect=Effect(jobs=[failed]))
+    failed = JobRecord(retraining.job, "failed", report={"reason": reason, **retraining.report()})
+    await trainer.commit(Plan(abandon=retraining.job), StepResult(), effect=Effect(jobs=[failed]))
 
 
 async def fail_lost(trainer: Trainer) -> None:
     """Ends jobs that ran when the learner had to restart without them."""
     running = trainer.learner.retraining
-    for job in await trainer.store.history.running_jobs():
+    for job in await trainer.store.commit_log.running_jobs():
         if running is None or running.job != job.id:
-            lost = Job(job.id, "failed", report={"reason": "lost: recovery could not repeat it"})
-            await trainer.commit(Plan(), Outcome(), effect=Effect(jobs=[lost]))
+            lost = JobRecord(job.id, "failed", report={"reason": "lost: recovery could not repeat it"})
+            await trainer.commit(Plan(), StepResult(), effect=Effect(jobs=[lost]))
 
 
 async def cancel_waiting(trainer: Trainer, job: str) -> None:

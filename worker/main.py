@@ -11,14 +11,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from driftline.errors import CorruptData, Fenced, NotFound, Unavailable
-from driftline.local import require_redis
+from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
-from driftline.store.backlog import RESTORE
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
-from driftline.tasks import end
+from driftline.store.watermarks import RESTORE
+from driftline.support.tasks import end
 from worker.model_store import ModelStore
 from worker.sources import Source, parse_sources
 from worker.sources.intake import Intake
@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.sources = parse_sources(settings.sources)
-        self.connection = Connection(require_redis(settings), settings.prefix)
+        self.connection = RedisConnection(require_redis(settings), settings.prefix)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.thread = ThreadPoolExecutor(1, "torch")

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from driftline.publisher import Publisher
 from driftline.records import Record
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
-from driftline.store.backlog import Cap
-from driftline.store.connection import Connection, store_errors
-from driftline.store.head import History
+from driftline.store.commits import CommitLog
+from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.log import Log
+from driftline.store.watermarks import Cap
+from driftline.versions import Publisher
 
 CONDITIONS = ("disk", "log_gap", "store_lost", "trainer_failed")
 """Alarms about what lasts: they are withdrawn when the model is learned again. The others are about what has happened."""
@@ -24,13 +24,13 @@ CONDITIONS = ("disk", "log_gap", "store_lost", "trainer_failed")
 class ModelStore:
     """Log, history, files and alarms of the model ``uid``."""
 
-    def __init__(self, connection: Connection, artifacts: Artifacts, uid: str, settings: Settings) -> None:
+    def __init__(self, connection: RedisConnection, artifacts: Artifacts, uid: str, settings: Settings) -> None:
         self.connection = connection
         self.keys = connection.keys.of(uid)
         self.uid = uid
         self.settings = settings
         self.log = Log(connection, uid, cap=Cap.of(settings), receipt_seconds=settings.receipt_seconds)
-        self.history = History(connection, uid)
+        self.commit_log = CommitLog(connection, uid)
         self.publisher = Publisher(artifacts, uid)
         self.artifacts = artifacts
 
@@ -50,7 +50,7 @@ class ModelStore:
 
     async def weights_of(self, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
         """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""
-        return await self.publisher.weights_of(self.history, versions)
+        return await self.publisher.weights_of(self.commit_log, versions)
 
     async def is_paused(self) -> bool:
         with store_errors():
@@ -65,7 +65,7 @@ class ModelStore:
     async def alarm(self, kind: str, message: str) -> None:
         """Raises an alarm; a newer one of the same kind takes its place. One of :data:`CONDITIONS` ends by itself."""
         alarm = {"kind": kind, "message": message, "time": self.now()}
-        await self.history.note("alarms", kind, json.dumps(alarm))
+        await self.commit_log.note("alarms", kind, json.dumps(alarm))
 
     async def withdraw(self, *kinds: str) -> None:
         """Takes alarms back: what they were about is over."""

@@ -12,11 +12,11 @@ from torch import Tensor
 from driftline.classes import are_in_place, class_indices
 from driftline.errors import CorruptData, DriftlineError, NotFound
 from driftline.learning.learner import Learner
-from driftline.learning.recipes import named_versions
+from driftline.learning.retraining.recipe_changes import named_versions
 from driftline.networks import bundle
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
-from driftline.store.head import Checkpoint, Head, Step
+from driftline.store.commits import Checkpoint, Head, Step
 from worker.commands import carry_out
 from worker.compute import Compute
 from worker.model_store import ModelStore
@@ -47,7 +47,7 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
     weights, an alarm says so, and the learner restarts from the live ones.
     """
     await store.connection.time()
-    head = await store.history.head()
+    head = await store.commit_log.head()
     paused = await store.is_paused()
     await _compare_with_files(store, head)
     places = dict.fromkeys([head.checkpoint, head.older_checkpoint, None])
@@ -80,7 +80,7 @@ async def repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpo
     build, learner = await compute(_load, store, place) if place else await _first(store, compute)
     step_number = place.step if place else 0
     while step_number < head.step:
-        for step in (steps := await store.history.steps(step_number)):
+        for step in (steps := await store.commit_log.steps(step_number)):
             await _apply(store, compute, learner, step)
             if await compute(learner.digest) != step.digest:
                 raise Diverged(_divergence(step, build))
@@ -126,7 +126,7 @@ def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Lear
 
 
 async def _first(store: ModelStore, compute: Compute) -> tuple[dict[str, object], Learner]:
-    version = await store.history.version(1)
+    version = await store.commit_log.version(1)
     manifest, state = store.publisher.read(version.manifest)
     spec = parse(ModelSpec, manifest.spec)
 
@@ -146,7 +146,7 @@ async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
         learner = Learner.create(spec, seed=store.seed, factories=store.settings.factories)
         learner.rollback(spec, manifest.classes, state.tensors, head.version)
         learner.ordered_since = ordered_since
-        learner.trainee.upkeep.remember(versions)
+        learner.train_state.weight_hooks.remember(versions)
         return learner
 
     return await compute(restart)
@@ -154,7 +154,7 @@ async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
 
 async def _ordered_since(store: ModelStore, classes: list[int | str]) -> int:
     """The version from which on all that are kept count these classes in this order."""
-    for version in reversed(await store.history.versions()):
+    for version in reversed(await store.commit_log.versions()):
         try:
             manifest, _ = await asyncio.to_thread(store.publisher.read, version.manifest)
         except (CorruptData, NotFound):

@@ -7,8 +7,8 @@ import math
 import time
 
 from driftline.errors import CorruptData, NotFound
-from driftline.failpoints import reach
-from driftline.store.head import Head, Version
+from driftline.store.commits import Head, Version
+from driftline.support.failpoints import reach
 from worker.model_store import ModelStore
 
 
@@ -22,8 +22,8 @@ class Retention:
 
     async def apply(self) -> None:
         """Retires what is beyond its time. A file that was never referred to goes after an hour."""
-        history = self.store.history
-        head, versions = await history.head(), await history.versions()
+        commit_log = self.store.commit_log
+        head, versions = await commit_log.head(), await commit_log.versions()
         kept = self._kept(head, versions)
         retired = [version for version in versions if version not in kept]
         manifests = {version.manifest for version in kept} | {head.manifest}
@@ -32,7 +32,7 @@ class Retention:
         is_sweep = time.monotonic() - self._swept_at >= self.store.settings.sweep_seconds
         if not (retired or gone or is_sweep):
             return
-        await history.retire([version.version for version in retired])
+        await commit_log.retire([version.version for version in retired])
         reach("retention.retired")
         gone |= {version.manifest for version in retired}
         await asyncio.to_thread(self._collect, manifests, gone)

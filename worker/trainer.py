@@ -13,25 +13,25 @@ from typing import Any, TypeVar
 import msgspec
 
 from driftline.errors import CorruptData, DriftlineError, Unavailable
-from driftline.failpoints import reach
-from driftline.learning.outcome import Outcome
-from driftline.learning.pace import updates_for
-from driftline.learning.report import Examination
-from driftline.networks.functions import reason_of
-from driftline.publisher import Position
+from driftline.learning.reports.evaluation import JobEvaluation
+from driftline.learning.step_result import StepResult
+from driftline.learning.training.updates_per_step import updates_for
+from driftline.networks.user_code import reason_of
 from driftline.records import Command, Item, Plan
-from driftline.store.backlog import RESTORE
-from driftline.store.head import Commit, Job, Step, moved
+from driftline.store.commits import Commit, JobRecord, Step, apply_commit
 from driftline.store.lease import Lease
-from driftline.store.log import Entry
+from driftline.store.log import LogEntry
+from driftline.store.watermarks import RESTORE
+from driftline.support.failpoints import reach
+from driftline.versions import Position
 from worker import jobs
 from worker.commands import JOBS, REFUSALS, Effect, carry_out, must_wait
 from worker.comparison import compare
 from worker.model_store import CONDITIONS, ModelStore
+from worker.publishing import prepare
 from worker.recovery import recover
-from worker.release import prepare
 from worker.retention import Retention
-from worker.timetable import Timetable
+from worker.schedule import StepSchedule
 
 logger = logging.getLogger("driftline.trainer")
 
@@ -58,7 +58,7 @@ class Trainer:
         self.is_stopping = self.is_recovered = self.is_halted = False
         self.conditions = {"of owners before"}
         self._waited = 0.0
-        self.timetable = Timetable(store.settings.checkpoint_seconds)
+        self.schedule = StepSchedule(store.settings.checkpoint_seconds)
 
     def stop(self) -> None:
         """Asks :meth:`run` to end behind the step that it is at."""
@@ -134,7 +134,7 @@ class Trainer:
 
     async def recover(self) -> None:
         """Puts the learner back to where the last committed step left it."""
-        await self.insist(self._recover)
+        await self.retry_until_available(self._recover)
 
     async def _recover(self) -> None:
         recovered = await recover(self.store, self.compute)
@@ -142,9 +142,9 @@ class Trainer:
         self.head = recovered.head
         self.paused = recovered.paused
         self.name = self.learner.spec.name
-        live = await self.store.history.version(self.head.version)
+        live = await self.store.commit_log.version(self.head.version)
         self.is_unpublished = live.offset < self.head.offset
-        self.timetable.begin()
+        self.schedule.begin()
         if recovered.is_restarted:
             await self.checkpoint()
         await jobs.fail_lost(self)
@@ -156,14 +156,14 @@ class Trainer:
         if newest < self.head.offset:
             await self._go_back(newest)
         entries = await self.store.log.read(self.head.offset, READ_AHEAD)
-        did_obey = await self._obey()
+        did_obey = await self._apply_commands()
         did_learn = not self.paused and await self._learn(entries, newest)
         did_retrain = await jobs.slice_of(self)
-        if not did_learn and self._has_candidate and self.timetable.until_candidate <= 0:
+        if not did_learn and self._has_candidate and self.schedule.until_candidate <= 0:
             # One that the gate has rejected would be rejected again: it replays first.
-            updates = self.learner.spec.recipe.updates if self.timetable.was_refused else 0
+            updates = self.learner.spec.recipe.updates if self.schedule.was_refused else 0
             await self._step([], self._plan(updates, publish=True), self.head.offset)
-        if self._has_advanced and self.timetable.until_checkpoint <= 0:
+        if self._has_advanced and self.schedule.until_checkpoint <= 0:
             await self.checkpoint()
         return did_obey or did_learn or did_retrain
 
@@ -175,20 +175,20 @@ class Trainer:
         if newest < self.head.offset:
             raise CorruptData(f"{lost}; {RESTORE}", code="log_gap")
 
-    async def _learn(self, entries: list[Entry], newest: int) -> bool:
+    async def _learn(self, entries: list[LogEntry], newest: int) -> bool:
         """When the trigger opens, steps over what waits; far behind ``newest``, the log's last number, steps are lighter."""
-        self.timetable.look(entries, self.store.now())
+        self.schedule.look(entries, self.store.now())
         recipe = self.learner.spec.recipe
         if not entries or (len(entries) < recipe.trigger.labels and self._until_step() > 0):
             return False
         while entries and not self.is_stopping:
             batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
-            plan = self._plan_over(batch, newest, publish=not entries and self.timetable.publishing.is_open)
+            plan = self._plan_over(batch, newest, publish=not entries and self.schedule.publishing.is_open)
             await self._step(batch, plan, batch[-1].n)
-        self.timetable.look([], self.store.now())
+        self.schedule.look([], self.store.now())
         return True
 
-    def _plan_over(self, batch: list[Entry], newest: int, publish: bool) -> Plan:
+    def _plan_over(self, batch: list[LogEntry], newest: int, publish: bool) -> Plan:
         """What a step over a batch does. Commands alone teach nothing: what is served stays as they left it."""
         recipe, end = self.learner.spec.recipe, batch[-1].n
         rows = sum(isinstance(entry.record, Item) for entry in batch)
@@ -201,7 +201,7 @@ class Trainer:
     def _plan(self, updates: int, publish: bool, job: str | None = None) -> Plan:
         return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job)
 
-    async def _step(self, batch: list[Entry], plan: Plan, end: int) -> None:
+    async def _step(self, batch: list[LogEntry], plan: Plan, end: int) -> None:
         """Learns a batch and commits what came of it."""
         items = [(entry.n, entry.record) for entry in batch if isinstance(entry.record, Item)]
         numbers, examples = [n for n, _ in items], [item for _, item in items]
@@ -210,12 +210,12 @@ class Trainer:
         except Exception as error:  # A user's own network may raise anything.
             logger.exception("%s: a step failed", self.name)
             await self.recover()
-            await self._take_apart(batch, plan, end, error)
+            await self._bisect_failing_batch(batch, plan, end, error)
             return
         reach("trainer.learned")
         await self.commit(plan, outcome, end=end, batch=batch, effect=Effect(jobs=jobs.changed(outcome)))
 
-    async def _take_apart(self, batch: list[Entry], plan: Plan, end: int, error: Exception) -> None:
+    async def _bisect_failing_batch(self, batch: list[LogEntry], plan: Plan, end: int, error: Exception) -> None:
         """A batch that fails is halved, until the record that fails by itself is found and quarantined."""
         if len(batch) > 1:
             middle = len(batch) // 2
@@ -225,10 +225,10 @@ class Trainer:
         reason = reason_of(error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
-        outcome = Outcome(quarantined=dict.fromkeys(items, reason))
+        outcome = StepResult(quarantined=dict.fromkeys(items, reason))
         await self.commit(Plan(set_aside=reason), outcome, end=end, batch=batch)
 
-    async def _obey(self) -> bool:
+    async def _apply_commands(self) -> bool:
         """Carries out the commands that wait, ahead of the labels that wait; the plan records where."""
         did = False
         for n in await self.store.pending():
@@ -256,7 +256,7 @@ class Trainer:
             await self.recover()
             await self.refuse(n, command, reason_of(error))
             return
-        await self.commit(plan, Outcome(), effect=effect)
+        await self.commit(plan, StepResult(), effect=effect)
         if effect.needs_checkpoint:
             await self.checkpoint()
 
@@ -264,7 +264,7 @@ class Trainer:
         """Does what a command says, and what recovery need not repeat: it only looks."""
         if command.kind == "compare":
             return await compare(self, command)
-        examination = await self.compute(Examination, self.learner) if plan.finish else None
+        examination = await self.compute(JobEvaluation, self.learner) if plan.finish else None
         effect = await carry_out(self.store, self.compute, self.learner, command, self.head.offset, plan)
         return effect if examination is None else await self.compute(jobs.reported, effect, examination)
 
@@ -273,16 +273,16 @@ class Trainer:
         is_job = command.kind in JOBS
         if state == "failed":
             await self.store.alarm("command_failed", f"{command.kind} (record {n}): {reason}")
-        effect = Effect(jobs=[Job(command.id, state, report={"reason": reason})] if is_job else [])
-        await self.commit(Plan(command=n, set_aside=reason), Outcome(), effect=effect)
+        effect = Effect(jobs=[JobRecord(command.id, state, report={"reason": reason})] if is_job else [])
+        await self.commit(Plan(command=n, set_aside=reason), StepResult(), effect=effect)
 
     async def commit(
         self,
         plan: Plan,
-        outcome: Outcome,
+        outcome: StepResult,
         *,
         end: int | None = None,
-        batch: Sequence[Entry] = (),
+        batch: Sequence[LogEntry] = (),
         effect: Effect | None = None,
     ) -> None:
         """Makes a step over ``batch`` true, with the version that it publishes; then the trainer stands behind it.
@@ -317,23 +317,23 @@ class Trainer:
             paused=effect.paused,
             metrics=self.learner.metrics(),
         )
-        await self.insist(lambda: self.store.history.commit(commit))
+        await self.retry_until_available(lambda: self.store.commit_log.commit(commit))
         reach("trainer.committed")
-        self._stand_behind(commit, self._worked - begin)
+        self._advance_head(commit, self._worked - begin)
         if release.version is not None:
             await self.retention.apply()
 
-    def _stand_behind(self, commit: Commit, seconds: float) -> None:
+    def _advance_head(self, commit: Commit, seconds: float) -> None:
         """Goes on from a step that is committed, which took so long."""
-        self.head = moved(self.head, commit)
+        self.head = apply_commit(self.head, commit)
         self.paused = self.paused if commit.paused is None else commit.paused
         if commit.version is not None and commit.share is None:
             self.is_unpublished = False
-            self.timetable.published(seconds)
+            self.schedule.published(seconds)
             return
         self.is_unpublished |= commit.learned > 0
         if commit.step.decision is not None and commit.version is None and not commit.ends_canary:
-            self.timetable.refused(self.learner.spec.recipe.trigger.seconds)
+            self.schedule.refused(self.learner.spec.recipe.trigger.seconds)
 
     @property
     def _has_candidate(self) -> bool:
@@ -344,7 +344,7 @@ class Trainer:
     def _until_step(self) -> float:
         """Seconds until the labels that wait have waited long enough; behind a drift alarm none has to."""
         is_hurried = self.learner.monitor.is_hurried(self.head.offset)
-        return 0.0 if is_hurried else self.timetable.until_step(self.learner.spec.recipe.trigger.seconds)
+        return 0.0 if is_hurried else self.schedule.until_step(self.learner.spec.recipe.trigger.seconds)
 
     @property
     def _has_advanced(self) -> bool:
@@ -358,17 +358,17 @@ class Trainer:
         state = await self.compute(self.learner.state_dict)
         place = await asyncio.to_thread(self.store.publisher.checkpoint, self.learner, state, at)
         reach("trainer.checkpointing")
-        await self.store.history.checkpoint(place, self.lease.epoch, self.store.settings.log_keep)
+        await self.store.commit_log.checkpoint(place, self.lease.epoch, self.store.settings.log_keep)
         reach("trainer.checkpointed")
         self.head = msgspec.structs.replace(self.head, checkpoint=place, older_checkpoint=self.head.checkpoint)
-        self.timetable.checkpointed(time.monotonic() - begin)
+        self.schedule.checkpointed(time.monotonic() - begin)
         await self.retention.apply()
 
     async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
         """Runs ``function`` on the one compute thread, in turn with all other models."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
-    async def insist(self, action: Callable[[], Awaitable[T]]) -> T:
+    async def retry_until_available(self, action: Callable[[], Awaitable[T]]) -> T:
         """Does something that needs the store; one that does not answer is waited for."""
         while True:
             try:
@@ -385,18 +385,18 @@ class Trainer:
     async def _wait(self) -> None:
         """Until somebody wakes it, or one of its own times has come: a trigger's, another candidate's, a checkpoint's."""
         times = []
-        if self.timetable.is_waiting and not self.paused:
+        if self.schedule.is_waiting and not self.paused:
             times.append(self._until_step())
         if self._has_candidate:
-            times.append(self.timetable.until_candidate)
+            times.append(self.schedule.until_candidate)
         if self._has_advanced:
-            times.append(self.timetable.until_checkpoint)
+            times.append(self.schedule.until_checkpoint)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.01, min(times)) if times else None):
                 await self.wake.wait()
 
 
-def _exceptions(batch: Sequence[Entry], outcome: Outcome) -> dict[str, str]:
+def _exceptions(batch: Sequence[LogEntry], outcome: StepResult) -> dict[str, str]:
     """Why records were not learned, by id."""
     ids = {entry.n: entry.record.id for entry in batch}
     return {

@@ -14,15 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.openapi import example
 from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
-from driftline.learning.lineup import Lineup, check_retrain
-from driftline.learning.preview import preview
-from driftline.learning.recipes import check_recipe, named_versions
+from driftline.learning.retraining.dry_run import dry_run
+from driftline.learning.retraining.plan import RetrainPlan, check_retrain
+from driftline.learning.retraining.recipe_changes import check_recipe, named_versions
 from driftline.networks.edits import Edited
-from driftline.publisher import Publisher
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
-from driftline.store.catalog import Model
-from driftline.store.head import Job
+from driftline.store.catalog import CatalogEntry
+from driftline.store.commits import JobRecord
+from driftline.versions import Publisher
 
 router = APIRouter(prefix="/v1", tags=["control"])
 
@@ -100,19 +100,19 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
     found, factories = await services.catalog.get(model), services.settings.factories
     publisher = Publisher(services.artifacts, found.uid)
     before = await asyncio.to_thread(_live, publisher, found, factories)
-    lineup = Lineup.of(before.spec, body.recipe, body.edits, body.race)
-    versions = await publisher.weights_of(services.history(found.uid), lineup.versions)
+    retrain_plan = RetrainPlan.of(before.spec, body.recipe, body.edits, body.race)
+    versions = await publisher.weights_of(services.commit_log(found.uid), retrain_plan.versions)
     if body.dry_run:
         response.status_code = 200
         learned, memory, log_keep = found.head.learned, before.spec.recipe.memory.size, services.settings.log_keep
         # A label may be in memory and in the log that is kept: a job goes through it twice.
         examples = min(learned, memory) + min(learned, log_keep)
-        return await asyncio.to_thread(preview, before, lineup, body.epochs, examples, factories, versions)
-    await asyncio.to_thread(check_retrain, before, lineup, factories, versions)
+        return await asyncio.to_thread(dry_run, before, retrain_plan, body.epochs, examples, factories, versions)
+    await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions)
     return await _begin(services, found.uid, "retrain", body.model_dump(exclude={"dry_run"}))
 
 
-def _live(publisher: Publisher, model: Model, factories: Collection[str]) -> Edited:
+def _live(publisher: Publisher, model: CatalogEntry, factories: Collection[str]) -> Edited:
     """The live version, with the recipe that the model now learns by."""
     live = publisher.restored(model.head.manifest, factories)
     return dataclasses.replace(live, spec=live.spec.changed(recipe=parse(ModelSpec, model.spec).recipe))
@@ -130,7 +130,7 @@ async def compare(model: str, body: Compare, services: Has) -> dict[str, Any]:
         message = f"versions: two different ones are compared, not {first} with itself"
         raise InvalidInput(message, field="versions", value=body.versions)
     for version in body.versions:
-        await services.history(uid).version(version)
+        await services.commit_log(uid).version(version)
     return await _begin(services, uid, "compare", body.model_dump())
 
 
@@ -163,7 +163,7 @@ async def cancel_job(job: str, services: Has) -> dict[str, Any]:
 async def rollback(model: str, body: Rollback, services: Has) -> dict[str, Any]:
     """Publishes a new version with the weights of an old one; learning goes on from them."""
     uid = await services.catalog.uid(model)
-    await services.history(uid).version(body.version)
+    await services.commit_log(uid).version(body.version)
     return await _tell(services, uid, "rollback", {"version": body.version})
 
 
@@ -194,11 +194,11 @@ async def change_recipe(
     """Merges changes over the recipe; the next step learns by it."""
     if not body:
         raise InvalidInput("body: there is no change", field="body", value=body)
-    snapshot = (await services.follower.model(model)).snapshot
+    snapshot = (await services.version_watcher.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
     check_recipe(current, snapshot.classes, body, services.settings.factories)
     for version in named_versions(body):
-        await services.history(snapshot.uid).version(version)
+        await services.commit_log(snapshot.uid).version(version)
     return await _tell(services, snapshot.uid, "recipe", {"recipe": body})
 
 
@@ -217,11 +217,11 @@ async def _begin(services: Services, uid: str, kind: CommandKind, arguments: dic
     return {"job_id": job}
 
 
-async def _job(services: Services, identifier: str) -> tuple[str, Job]:
+async def _job(services: Services, identifier: str) -> tuple[str, JobRecord]:
     uid = identifier.partition("-")[0]
-    job = await services.history(uid).job(identifier)
+    job = await services.commit_log(uid).job(identifier)
     if job is None and await services.log(uid).find(identifier) is not None:
-        job = Job(identifier, "queued")
+        job = JobRecord(identifier, "queued")
     if job is None:
         raise NotFound(f"there is no job {identifier!r}", code="unknown_job", field="job", value=identifier)
     return uid, job

@@ -11,14 +11,14 @@ import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from app.arriving import Arriving
-from app.hot import check_kind, read_body
-from app.security import error_content, json_content, send_content
+from app.buffered_body import BufferedBody
+from app.fast_path import check_kind, read_body
+from app.gatekeeper import error_content, json_content, send_content
 from app.services import Services
-from driftline import feedback, inputs
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
-from driftline.failpoints import reach
-from driftline.tasks import end
+from driftline.ingest import feedback, rows
+from driftline.support.failpoints import reach
+from driftline.support.tasks import end
 
 MOST_ITEMS = 100_000
 LINES_AT_ONCE = 500
@@ -88,7 +88,7 @@ class FeedbackStream:
         return [_answer(outcome) | ({} if outcome.error else lasts) for outcome in outcomes]
 
 
-class Receipt:
+class ReceiptRoute:
     """Answers the state of one item: ``queued``, ``learned``, ``served``, ``rejected`` or ``quarantined``."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,18 +112,18 @@ async def receipt(services: Services, uid: str, identifier: str) -> dict[str, An
     if found.exception is not None:
         state, reason = found.exception
         return {"id": identifier, "state": state, "reason": reason}
-    history = services.history(uid)
-    version = await history.covering(found.n)
+    commit_log = services.commit_log(uid)
+    version = await commit_log.covering(found.n)
     if version is not None:
         return {"id": identifier, "state": "served", "version": version}
-    return {"id": identifier, "state": "learned" if (await history.head()).offset >= found.n else "queued"}
+    return {"id": identifier, "state": "learned" if (await commit_log.head()).offset >= found.n else "queued"}
 
 
 def _items(body: bytes) -> list[msgspec.Raw]:
     try:
         items = _decoder.decode(body).items
     except msgspec.DecodeError as error:
-        raise inputs.malformed(error) from None
+        raise rows.malformed(error) from None
     if not items:
         raise InvalidInput("items: there is no item", field="items", value=[])
     if len(items) > MOST_ITEMS:
@@ -131,7 +131,7 @@ def _items(body: bytes) -> list[msgspec.Raw]:
     return items
 
 
-async def _append(services: Services, name: str, raw: list[Any]) -> list[feedback.Outcome]:
+async def _append(services: Services, name: str, raw: list[Any]) -> list[feedback.ItemOutcome]:
     uid, decoder = await services.feedback_decoder(name)
     try:
         outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
@@ -152,14 +152,14 @@ async def _lasts(services: Services) -> dict[str, str]:
     return {"durability": state.durability} | ({"warning": state.warning} if state.warning else {})
 
 
-def _answer(outcome: feedback.Outcome) -> dict[str, Any]:
+def _answer(outcome: feedback.ItemOutcome) -> dict[str, Any]:
     answer: dict[str, Any] = {"id": outcome.id, "status": outcome.status}
     if outcome.error is not None:
         answer["error"] = outcome.error.as_json()
     return answer
 
 
-def _none_accepted(outcomes: list[feedback.Outcome], answers: list[dict[str, Any]]) -> dict[str, Any]:
+def _none_accepted(outcomes: list[feedback.ItemOutcome], answers: list[dict[str, Any]]) -> dict[str, Any]:
     first = next(outcome.error for outcome in outcomes if outcome.error is not None).as_json()
     return first | {"details": first.get("details", {}) | {"items": answers}}
 
@@ -176,7 +176,7 @@ async def _lines(
     receive: Receive, most_bytes: int, seconds: float
 ) -> AsyncGenerator[list[bytes] | DriftlineError, None]:
     """The lines of a body as they arrive, some at once; an error where a line has no end or its sender stalls inside one."""
-    arriving = Arriving(receive)
+    arriving = BufferedBody(receive)
     reading = asyncio.create_task(arriving.read())
     try:
         rest = b""

@@ -13,7 +13,7 @@ from app.openapi import example
 from app.routes.models import model_metrics
 from app.services import Has, Services
 from driftline.errors import Unavailable
-from driftline.store.server import ServerState
+from driftline.store.redis_health import RedisState
 
 router = APIRouter(tags=["health"])
 
@@ -34,7 +34,7 @@ async def readyz(services: Has) -> dict[str, Any]:
     try:
         await services.catalog.names()
     except Unavailable:
-        if not services.follower.is_ready:
+        if not services.version_watcher.is_ready:
             raise
         return {"status": "ready", "store": "unavailable", "alarms": []}
     state = await services.connection.server.state()
@@ -45,7 +45,7 @@ async def readyz(services: Has) -> dict[str, Any]:
 @router.get("/metrics", summary="Prometheus", response_class=Response)
 async def prometheus(services: Has) -> Response:
     """Everything that is measured, in Prometheus' text format; what serving processes count, added up over all of them."""
-    services.measures.sample(services.engine, services.recorder)
+    services.measures.sample(services.engine, services.prediction_writer)
     learned = CollectorRegistry()
     learned.register(_Collected(await _learned(services)))
     text = generate_latest(services.measures.readable()) + generate_latest(learned)
@@ -91,7 +91,7 @@ async def _learned(services: Services) -> list[Metric]:
     ]
 
 
-def _of_server(state: ServerState) -> Iterable[Metric]:
+def _of_server(state: RedisState) -> Iterable[Metric]:
     yield GaugeMetricFamily("driftline_store_memory_bytes", "memory that the store uses", state.used_bytes)
     yield GaugeMetricFamily("driftline_store_memory_limit_bytes", "memory that the store may use", state.room_bytes)
     alarms = GaugeMetricFamily("driftline_store_alarms", "alarms about the store that stand", labels=["kind"])

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.services import Has
-from driftline import inputs
+from driftline.ingest import rows
 from driftline.records import Answer, Item
 from driftline.spec import ModelSpec, parse
-from driftline.store.log import Entry, Log
+from driftline.store.log import Log, LogEntry
 
 router = APIRouter(prefix="/v1/models", tags=["feedback"])
 
@@ -66,11 +66,11 @@ async def _lines(log: Log, spec: ModelSpec, start: int, limit: int | None) -> As
         start = entries[-1].n + 1
 
 
-def _shown(spec: ModelSpec, entry: Entry, item: Item) -> dict[str, Any]:
+def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> dict[str, Any]:
     return {
         "n": entry.n,
         "id": item.id,
-        "inputs": inputs.row_as_json(spec, item.inputs),
+        "inputs": rows.row_as_json(spec, item.inputs),
         "label": item.label,
         "weight": item.weight,
         "route": item.route,

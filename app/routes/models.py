@@ -9,21 +9,21 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 
-from app.hot import check_kind, read_body
+from app.fast_path import check_kind, read_body
 from app.openapi import example
 from app.services import Has, Services
-from driftline import inputs
 from driftline.errors import Conflict, InvalidInput
-from driftline.failpoints import reach
+from driftline.ingest import rows
 from driftline.learning.learner import Learner
-from driftline.learning.recipes import check_versions
+from driftline.learning.retraining.recipe_changes import check_versions
 from driftline.networks import bundle
-from driftline.publisher import Publisher
 from driftline.spec import ModelSpec, parse
-from driftline.store.backlog import Cap
-from driftline.store.catalog import Model
-from driftline.store.head import Version
-from driftline.store.keys import new_uid
+from driftline.store.catalog import CatalogEntry
+from driftline.store.commits import Version
+from driftline.store.redis_keys import new_uid
+from driftline.store.watermarks import Cap
+from driftline.support.failpoints import reach
+from driftline.versions import Publisher
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -114,7 +114,7 @@ async def delete(model: str, services: Has) -> dict[str, Any]:
 async def versions(model: str, services: Has) -> dict[str, Any]:
     """Every kept version, oldest first, with the reason why it was promoted."""
     found = await services.catalog.get(model)
-    kept = await services.history(found.uid).versions()
+    kept = await services.commit_log(found.uid).versions()
     return {"model": model, "live": found.head.version, "versions": [_shown_version(version) for version in kept]}
 
 
@@ -136,7 +136,7 @@ async def versions(model: str, services: Has) -> dict[str, Any]:
 )
 async def show_version(model: str, version: int, services: Has) -> dict[str, Any]:
     """One kept version; ``report`` is that of the retrain job that it came of, else null."""
-    found = await services.history(await services.catalog.uid(model)).version(version)
+    found = await services.commit_log(await services.catalog.uid(model)).version(version)
     return {**_shown_version(found), "report": found.report}
 
 
@@ -184,7 +184,7 @@ async def metrics(model: str, services: Has) -> dict[str, Any]:
     return await model_metrics(services, await services.catalog.get(model))
 
 
-async def model_metrics(services: Services, model: Model) -> dict[str, Any]:
+async def model_metrics(services: Services, model: CatalogEntry) -> dict[str, Any]:
     """What the learner measures of a model, with its lag and alarms."""
     learner, alarms, backlog = await services.catalog.measured(model)
     cap = Cap.of(services.settings)
@@ -205,7 +205,7 @@ async def model_metrics(services: Services, model: Model) -> dict[str, Any]:
     }
 
 
-def shown(model: Model) -> dict[str, Any]:
+def shown(model: CatalogEntry) -> dict[str, Any]:
     """A model as the API shows it."""
     state = "paused" if model.paused else "learning" if model.waiting else "idle"
     return {
@@ -240,7 +240,7 @@ def _json(text: bytes | str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise inputs.malformed(error) from None
+        raise rows.malformed(error) from None
 
 
 def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes | None) -> Version:

@@ -6,14 +6,14 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from app.engine import Answer, Model
-from app.hot import Encode, Headers, HotCall, parse_version
-from app.security import JSON, Content
+from app.engine import BatchAnswer, ModelQueue
+from app.fast_path import Encode, FastPathCall, Headers, parse_version
+from app.gatekeeper import JSON, Content
 from driftline.errors import InvalidInput
-from driftline.inputs import Rows
+from driftline.ingest.rows import Rows
 
 
-class Predict(HotCall):
+class Predict(FastPathCall):
     """Answers predict calls of all models."""
 
     is_v2 = False
@@ -29,11 +29,11 @@ class Predict(HotCall):
                 raise InvalidInput(f"query: there is no parameter {name!r}; there is version", field=name)
         return parse_version(fields["version"][-1]) if fields else None
 
-    def read(self, model: Model, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
+    def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
         return model.snapshot.body.decode(body), encode
 
 
-def encode(answer: Answer) -> Content:
+def encode(answer: BatchAnswer) -> Content:
     """The answer's JSON: ``{"model", "version", "classes", "predictions": [{"id", "label", "probabilities"}]}``.
 
     A regression has no ``classes``, and a ``value`` a row.

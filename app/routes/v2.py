@@ -9,16 +9,16 @@ import numpy as np
 from fastapi import APIRouter
 from starlette.types import Scope
 
-from app import tensors
-from app.engine import Answer, Model
-from app.hot import Encode, Headers, HotCall, find_model, parse_version
+from app import inference_protocol
+from app.engine import BatchAnswer, ModelQueue
+from app.fast_path import Encode, FastPathCall, Headers, find_model, parse_version
+from app.gatekeeper import JSON, Content
+from app.inference_protocol import InferRequest, Output, OutputRequest
 from app.openapi import example
-from app.security import JSON, Content
 from app.services import Has
-from app.tensors import InferRequest, Output, OutputRequest
 from driftline import __version__
 from driftline.errors import InvalidInput, Unavailable
-from driftline.inputs import Rows
+from driftline.ingest.rows import Rows
 from driftline.spec import ModelSpec
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -55,7 +55,7 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready", summary="Can it answer", responses=example(200, {"ready": True}))
 async def ready(services: Has) -> dict[str, bool]:
     """Ready once it has seen the store."""
-    if not services.follower.is_ready:
+    if not services.version_watcher.is_ready:
         raise Unavailable("the store has not answered yet", code="not_ready", retry_after=1)
     return {"ready": True}
 
@@ -66,7 +66,7 @@ async def describe(model: str, services: Has, version: str | None = None) -> dic
     """Its kept versions, its inputs, and its outputs. ``prediction_id`` is given where it is asked for."""
     found = await find_model(services, model, parse_version(version) if version is not None else None)
     snapshot = found.snapshot
-    kept = await services.history(snapshot.uid).versions()
+    kept = await services.commit_log(snapshot.uid).versions()
     return {
         "name": model,
         "versions": [str(known.version) for known in kept],
@@ -99,7 +99,7 @@ def _label_type(spec: ModelSpec) -> str:
     return "INT64" if spec.has_integer_classes else "BYTES"
 
 
-class Infer(HotCall):
+class Infer(FastPathCall):
     """Answers infer calls of all models."""
 
     is_v2 = True
@@ -109,10 +109,10 @@ class Infer(HotCall):
         where = scope["path_params"]
         return parse_version(where["version"]) if "version" in where else None
 
-    def read(self, model: Model, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
-        request, binary = tensors.decode(body, headers.get(b"inference-header-content-length"))
+    def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
+        request, binary = inference_protocol.decode(body, headers.get(b"inference-header-content-length"))
         _check_outputs(request, model.snapshot.spec)
-        return tensors.rows(model.snapshot.spec, request, binary), partial(_encode, request)
+        return inference_protocol.rows(model.snapshot.spec, request, binary), partial(_encode, request)
 
 
 def _check_outputs(request: InferRequest, spec: ModelSpec) -> None:
@@ -133,7 +133,7 @@ def _wrong(output: OutputRequest, reason: str) -> InvalidInput:
     return InvalidInput(f"output {output.name!r}: {reason}", field=f"outputs.{output.name}")
 
 
-def _encode(request: InferRequest, answer: Answer) -> Content:
+def _encode(request: InferRequest, answer: BatchAnswer) -> Content:
     snapshot = answer.batch.snapshot
     head: dict[str, Any] = {"model_name": snapshot.spec.name, "model_version": str(snapshot.version)}
     if request.id:
@@ -144,30 +144,30 @@ def _encode(request: InferRequest, answer: Answer) -> Content:
     is_binary = {output.name: bool(output.parameters.get("binary_data", by_default)) for output in request.outputs}
     names = list(is_binary) or BY_DEFAULT[snapshot.spec.task]
     binary = {name for name in names if is_binary.get(name, by_default)}
-    body, json_length = tensors.encode(head, {name: MAKERS[name](answer) for name in names}, binary)
+    body, json_length = inference_protocol.encode(head, {name: MAKERS[name](answer) for name in names}, binary)
     if json_length is None:
         return Content(200, body, JSON)
     length = (b"inference-header-content-length", b"%d" % json_length)
     return Content(200, body, ((b"content-type", b"application/octet-stream"), length))
 
 
-def _labels(answer: Answer) -> Output:
+def _labels(answer: BatchAnswer) -> Output:
     labels = [answer.batch.label(row) for row in answer.places]
     if _label_type(answer.batch.snapshot.spec) == "INT64":
         return "INT64", np.array(labels, np.int64), [answer.count]
     return "BYTES", ["" if label is None else str(label) for label in labels], [answer.count]
 
 
-def _probabilities(answer: Answer) -> Output:
+def _probabilities(answer: BatchAnswer) -> Output:
     part = answer.outputs
     return "FP32", part, list(part.shape)
 
 
-def _values(answer: Answer) -> Output:
+def _values(answer: BatchAnswer) -> Output:
     return "FP32", answer.outputs, [answer.count]
 
 
-def _ids(answer: Answer) -> Output:
+def _ids(answer: BatchAnswer) -> Output:
     return "BYTES", [identifier or "" for identifier in answer.ids], [answer.count]
 
 

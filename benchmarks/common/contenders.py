@@ -22,7 +22,7 @@ from benchmarks.common.processes import free_port, last_words, pause, resume, ru
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.network import CLASSES, FEATURES, HIDDEN, Network, rows
 from driftline import __version__
-from driftline.client import Client
+from driftline.client.clients import Client
 from tests.services import up
 
 START_SECONDS = 120.0

@@ -21,11 +21,11 @@ from benchmarks.common.results import ROOT, kept, our_state, peer, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.replay_loop import ReplayLoop
 from benchmarks.learn.streams import mean
-from driftline.learning.backtest import Service, predict
+from driftline.backtest.replay import Service, predict
+from driftline.backtest.stream import Stream
 from driftline.learning.learner import Learner
 from driftline.records import Plan
 from driftline.spec import ModelSpec, parse
-from driftline.streams import Stream
 
 BATCH = 10
 TASKS = 5

@@ -19,10 +19,10 @@ from torch import nn
 from benchmarks.common.results import kept, our_state, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.worlds import world
-from driftline.learning import backtest as harness
-from driftline.learning.recipes import changed_recipe
-from driftline.learning.strategies import STRATEGIES
-from driftline.streams import Stream
+from driftline.backtest import replay as harness
+from driftline.backtest.stream import Stream
+from driftline.learning.retraining.recipe_changes import changed_recipe
+from driftline.learning.training.strategies import STRATEGIES
 
 DELAY = 32
 USUAL_ROWS = 12_000

@@ -12,9 +12,10 @@ from typing import Any
 from benchmarks.common.environments import Unavailable, interpreter
 from benchmarks.common.results import ROOT, kept, our_state, peer
 from benchmarks.learn.options import Options
-from driftline import streams, tables
-from driftline.learning.backtest import backtest
-from driftline.streams import Stream
+from driftline.backtest import stream
+from driftline.backtest import table as tables
+from driftline.backtest.replay import backtest
+from driftline.backtest.stream import Stream
 
 GENERATED_ROWS = 20_000
 RIVER = ROOT / "benchmarks" / "peers" / "requirements-river.txt"
@@ -59,7 +60,7 @@ def _file(options: Options, name: str) -> Path:
 def read(file: Path) -> Stream:
     """A stream; the label is in the file's last column."""
     table = tables.read(file)
-    return streams.of_table(table, list(table.columns)[-1], task="classification")
+    return stream.of_table(table, list(table.columns)[-1], task="classification")
 
 
 def played(

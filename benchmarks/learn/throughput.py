@@ -13,13 +13,13 @@ from benchmarks.common.results import kept, our_state, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.replay_loop import ReplayLoop
 from benchmarks.learn.worlds import world
-from driftline.learning.backtest import Service
+from driftline.backtest.replay import Service
+from driftline.backtest.stream import Stream
 from driftline.learning.learner import Learner
-from driftline.learning.pace import updates_for
-from driftline.learning.recipes import changed_recipe
-from driftline.learning.strategies import STRATEGIES
+from driftline.learning.retraining.recipe_changes import changed_recipe
+from driftline.learning.training.strategies import STRATEGIES
+from driftline.learning.training.updates_per_step import updates_for
 from driftline.spec import Recipe
-from driftline.streams import Stream
 
 BATCH = 32
 USUAL_ROWS = 10_000

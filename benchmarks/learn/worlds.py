@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline.backtest.stream import Stream
 from driftline.spec import ModelSpec, parse
-from driftline.streams import Stream
 
 
 def world(rows: int, features: int, classes: int, seed: int, changes: int = 0) -> Stream:

@@ -15,7 +15,7 @@ from driftline.cli.common import AsJson, KeyText, Url, connect, load_settings, p
 from driftline.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from driftline.streams import Stream
+    from driftline.backtest.stream import Stream
 
 SHOWN = {
     "accuracy": "accuracy",
@@ -83,7 +83,7 @@ def backtest(
 
     For example: driftline backtest history.csv --target sold --delay 100
     """
-    from driftline import plots
+    from driftline.backtest import plot as plots
 
     with refusing():
         _check_writable(plot, output)
@@ -150,19 +150,20 @@ def _recorded(
     missing: Literal["last", "error"],
     limit: int | None,
 ) -> Stream:
-    from driftline import streams, tables
+    from driftline.backtest import stream as streams
+    from driftline.backtest import table
 
     if file is None:
         raise InvalidInput("name a FILE to play, or a model with --model")
     if target is None:
         raise InvalidInput("name the column that is the label with --target")
-    return streams.of_table(tables.read(file, limit), target, task=task, drop=drop, missing=missing)
+    return streams.of_table(table.read(file, limit), target, task=task, drop=drop, missing=missing)
 
 
 def _kept_log(
     model: str, file: Path | None, target: str | None, limit: int | None, url: str | None, key: str | None
 ) -> Stream:
-    from driftline import streams
+    from driftline.backtest import stream as streams
 
     if file is not None or target is not None:
         raise InvalidInput("--model plays the model's own log: without FILE and --target")
@@ -171,7 +172,7 @@ def _kept_log(
 
 
 def _play(stream: Stream, recipes: Mapping[str, Mapping[str, Any]], delay: int, seed: int) -> dict[str, Any]:
-    from driftline.learning.backtest import backtest as play
+    from driftline.backtest.replay import backtest as play
 
     with progress(len(recipes) * len(stream)) as advance:
         factories = load_settings().factories

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from driftline.settings import Settings
     from driftline.store.artifacts import Artifacts
     from driftline.store.backup import Index
-    from driftline.store.connection import Connection
+    from driftline.store.connection import RedisConnection
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the backup.")]
 
@@ -47,7 +47,7 @@ def backup(
         )
     api_keys = settings.keys_path if with_keys else None
 
-    async def copy(connection: Connection, artifacts: Artifacts) -> Index:
+    async def copy(connection: RedisConnection, artifacts: Artifacts) -> Index:
         return await back_up(connection, artifacts, folder, with_predictions=with_predictions, api_keys=api_keys)
 
     _print(_with_store(settings, copy), folder, "backup", as_json)
@@ -69,7 +69,7 @@ def restore(
     api_keys = settings.keys_path if with_keys else None
     store.read_index(folder)  # A folder that is no backup starts no server.
 
-    async def bring(connection: Connection, artifacts: Artifacts) -> Index:
+    async def bring(connection: RedisConnection, artifacts: Artifacts) -> Index:
         return await store.restore(
             connection,
             artifacts,
@@ -82,13 +82,13 @@ def restore(
     _print(_with_store(settings, bring), folder, "restored", as_json)
 
 
-def _with_store(settings: Settings, work: Callable[[Connection, Artifacts], Awaitable[Index]]) -> Index:
-    from driftline.local import store_url
+def _with_store(settings: Settings, work: Callable[[RedisConnection, Artifacts], Awaitable[Index]]) -> Index:
+    from driftline.processes.plan import store_url
     from driftline.store.artifacts import Artifacts
-    from driftline.store.connection import Connection
+    from driftline.store.connection import RedisConnection
 
     async def run(url: str) -> Index:
-        connection = Connection(url, settings.prefix)
+        connection = RedisConnection(url, settings.prefix)
         try:
             return await work(connection, Artifacts(settings.data_dir / "artifacts"))
         finally:

@@ -13,7 +13,7 @@ import typer
 from driftline.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from driftline.client import Client
+    from driftline.client.clients import Client
     from driftline.settings import Settings
 
 Url = Annotated[
@@ -29,7 +29,7 @@ DataDir = Annotated[
 
 def connect(url: str | None, key: str | None) -> Client:
     """The client of this command."""
-    from driftline.client import Client
+    from driftline.client.clients import Client
 
     return Client(url, key=key, timeout=60.0)
 

@@ -11,7 +11,7 @@ import typer
 from driftline.cli.common import AsJson, KeyText, ModelName, Url, connect, print_fields, print_table, read_json
 
 if TYPE_CHECKING:
-    from driftline.calls import Job
+    from driftline.client.requests import Job
 
 JsonOption = Annotated[str | None, typer.Option(metavar="JSON", help="JSON, @file, or - for standard input.")]
 Race = Annotated[

@@ -43,7 +43,7 @@ def print_findings(findings: list[Finding]) -> None:
 
 def summary(findings: list[Finding]) -> str:
     """How many errors and warnings there are."""
-    from driftline.text import count_text
+    from driftline.support.formatting import count_text
 
     errors, warnings = (sum(finding.level == level for finding in findings) for level in ("error", "warning"))
     if not errors and not warnings:

@@ -10,7 +10,7 @@ import typer
 from driftline.cli.common import AsJson, DataDir, load_settings, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
-    from driftline.keys import KeyStore
+    from driftline.api_keys import KeyStore
 
 Scopes = Annotated[list[str], typer.Option("--scope", help="predict, feedback, metrics or admin; may be repeated.")]
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _store(data_dir: Path | None) -> KeyStore:
-    from driftline.keys import KeyStore
+    from driftline.api_keys import KeyStore
 
     return KeyStore(load_settings(data_dir=data_dir).keys_path)
 

@@ -16,7 +16,7 @@ from driftline.cli.common import DataDir, load_settings
 if TYPE_CHECKING:
     import socket
 
-    from driftline.processes import Plan
+    from driftline.processes.supervisor import Plan
     from driftline.settings import Settings
 
 Host = Annotated[str | None, typer.Option("--host", help="The address to listen on.", show_default="127.0.0.1")]
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas: Replicas = None) -> None:
     """Start everything on this machine: the server, a worker, and a Valkey unless DRIFTLINE_REDIS_URL names one."""
-    from driftline import local
+    from driftline.processes import plan as local
 
     settings = load_settings(host=host, port=port, data_dir=data_dir, replicas=replicas)
     supervise(settings, lambda listener: local.plan(settings, listener))
@@ -42,8 +42,8 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas:
 
 def supervise(settings: Settings, plan: Callable[[socket.socket], Plan]) -> None:
     """Bind the port, and keep the children of a plan running until a signal ends them."""
-    from driftline import local
-    from driftline.processes import Supervisor, bind
+    from driftline.processes import plan as local
+    from driftline.processes.supervisor import Supervisor, bind
 
     local.refuse_exposure(settings)
     with bind(settings.host, settings.port) as listener:
@@ -55,7 +55,7 @@ def supervise(settings: Settings, plan: Callable[[socket.socket], Plan]) -> None
 
 def announce(url: str) -> None:
     """Print the address once the server is ready."""
-    from driftline import local
+    from driftline.processes import plan as local
 
     while not local.is_ready(url):
         time.sleep(0.1)
@@ -69,7 +69,7 @@ def report(line: str) -> None:
 
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas: Replicas = None) -> None:
     """Run the server alone, in one process or several; it needs DRIFTLINE_REDIS_URL."""
-    from driftline import local
+    from driftline.processes import plan as local
 
     settings = load_settings(host=host, port=port, data_dir=data_dir, replicas=replicas)
     if settings.replicas > 1:
@@ -82,7 +82,7 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, replic
 
 def worker(data_dir: DataDir = None) -> None:
     """Run one learning process; it needs DRIFTLINE_REDIS_URL."""
-    from driftline import local
+    from driftline.processes import plan as local
 
     settings = load_settings(data_dir=data_dir)
     os.execve(sys.executable, local.program("worker"), local.environment(settings, settings.redis_url))

@@ -16,14 +16,14 @@ def run(seconds: float, *, is_plain: bool) -> int:
     """
     from driftline.demo.digits import load
     from driftline.demo.display import make_display
-    from driftline.demo.stream import Stream
-    from driftline.temporary import up
+    from driftline.demo.stream import DemoStream
+    from driftline.processes.instance import up
 
     digits = load()
     display = make_display(is_plain)
     try:
         with _stoppable(), up(display.note) as url:
-            outcome = asyncio.run(Stream(url, digits, seconds, display).run())
+            outcome = asyncio.run(DemoStream(url, digits, seconds, display).run())
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from driftline.demo import chart
 from driftline.demo.digits import PHASES
-from driftline.demo.outcome import GOOD_ACCURACY, Outcome
+from driftline.demo.outcome import GOOD_ACCURACY, DemoOutcome
 
 
 def make_display(is_plain: bool) -> Display:
@@ -36,15 +36,15 @@ class Display(ABC):
         self.console.print(line, style="dim")
 
     @contextlib.contextmanager
-    def live(self, outcome: Outcome) -> Iterator[None]:
+    def live(self, outcome: DemoOutcome) -> Iterator[None]:
         """Show ``outcome`` during the block."""
         yield
 
     @abstractmethod
-    def draw(self, outcome: Outcome) -> None:
+    def draw(self, outcome: DemoOutcome) -> None:
         """Show ``outcome`` as it is now."""
 
-    def summary(self, outcome: Outcome) -> None:
+    def summary(self, outcome: DemoOutcome) -> None:
         """Show what came of it."""
         self.console.print(phases_table(outcome))
         for name, value in totals(outcome):
@@ -65,7 +65,7 @@ class Lines(Display):
         self._next = 0.0
         self._activity = ""
 
-    def draw(self, outcome: Outcome) -> None:
+    def draw(self, outcome: DemoOutcome) -> None:
         if outcome.now < self._next and outcome.activity == self._activity:
             return
         self._next = outcome.now + outcome.seconds / 50
@@ -83,16 +83,16 @@ class Picture(Display):
     """A chart of the accuracy over time, with the numbers of the moment below it."""
 
     @contextlib.contextmanager
-    def live(self, outcome: Outcome) -> Iterator[None]:
+    def live(self, outcome: DemoOutcome) -> Iterator[None]:
         with Live(picture(outcome, self.console), console=self.console, auto_refresh=False) as self._live:
             yield
             self.draw(outcome)
 
-    def draw(self, outcome: Outcome) -> None:
+    def draw(self, outcome: DemoOutcome) -> None:
         self._live.update(picture(outcome, self.console), refresh=True)
 
 
-def picture(outcome: Outcome, console: Console) -> RenderableType:
+def picture(outcome: DemoOutcome, console: Console) -> RenderableType:
     """The whole picture, as large as the terminal allows."""
     width, height = console.size
     rows, columns = max(4, min(height - 12, 24)), max(20, min(width - 10, 150))
@@ -108,7 +108,7 @@ def picture(outcome: Outcome, console: Console) -> RenderableType:
     )
 
 
-def plot(outcome: Outcome, rows: int, columns: int) -> Text:
+def plot(outcome: DemoOutcome, rows: int, columns: int) -> Text:
     """The accuracy as a line over time; each drift is an upright mark."""
     marks = [phase.start for phase in outcome.phases[1:]]
     text = Text(no_wrap=True)
@@ -124,7 +124,7 @@ def plot(outcome: Outcome, rows: int, columns: int) -> Text:
     return text
 
 
-def numbers(outcome: Outcome, width: int) -> RenderableType:
+def numbers(outcome: DemoOutcome, width: int) -> RenderableType:
     """The numbers of the moment."""
     table = Table.grid(padding=(0, 2), expand=False)
     for _ in range(3):
@@ -151,7 +151,7 @@ def numbers(outcome: Outcome, width: int) -> RenderableType:
     return Group(table, Text(outcome.activity, "bold"), status)
 
 
-def phases_table(outcome: Outcome) -> Table:
+def phases_table(outcome: DemoOutcome) -> Table:
     """How accuracy went in each phase."""
     table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
     for column in ("phase", "before", "lowest", "at the end", "back after"):
@@ -163,7 +163,7 @@ def phases_table(outcome: Outcome) -> Table:
     return table
 
 
-def totals(outcome: Outcome) -> list[tuple[str, str]]:
+def totals(outcome: DemoOutcome) -> list[tuple[str, str]]:
     """The numbers of the whole run."""
     times = sorted(outcome.predict_seconds)
     late = f"{1000 * times[len(times) * 99 // 100]:.0f} ms" if times else "-"

@@ -36,7 +36,7 @@ class PhaseRecord:
 
 
 @dataclass
-class Outcome:
+class DemoOutcome:
     """Counts and times of one run; times are in seconds since the stream began."""
 
     seconds: float

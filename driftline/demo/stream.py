@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from driftline.calls import Item, ItemStatus
-from driftline.client import AsyncClient
+from driftline.client.clients import AsyncClient
+from driftline.client.requests import Item, ItemStatus
 from driftline.demo.digits import PHASES, Digits
 from driftline.demo.display import Display
-from driftline.demo.outcome import Outcome
+from driftline.demo.outcome import DemoOutcome
 from driftline.errors import Busy, DriftlineError, InvalidInput, Late, Unavailable
 
 MODEL = "digits"
@@ -39,14 +39,14 @@ class Owed:
     tries: int = 0
 
 
-class Stream:
+class DemoStream:
     """One run of the demo against the server at ``url``."""
 
     def __init__(self, url: str, digits: Digits, seconds: float, display: Display) -> None:
         self.client = AsyncClient(url)
         self.digits = digits
         self.display = display
-        self.outcome = Outcome(seconds)
+        self.outcome = DemoOutcome(seconds)
         self.delay = seconds / 50
         self.random = random.Random(0)
         self.phase = PHASES[0]
@@ -54,7 +54,7 @@ class Stream:
         self.owed: deque[Owed] = deque()
         self.acknowledged: dict[str, float] = {}
 
-    async def run(self) -> Outcome:
+    async def run(self) -> DemoOutcome:
         """Stream through all phases, wait until every label is served, and check."""
         async with self.client:
             await self.client.create_model(SPEC)

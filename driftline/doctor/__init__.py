@@ -11,7 +11,7 @@ from driftline.doctor.models import check_models
 from driftline.errors import Unavailable
 from driftline.settings import Settings
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
 
 __all__ = ["Finding", "examine"]
 
@@ -27,7 +27,7 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 async def _examine_store(settings: Settings, url: str, is_running: bool) -> list[Finding]:
-    connection = Connection(url, settings.prefix)
+    connection = RedisConnection(url, settings.prefix)
     try:
         findings = await store.check(connection, url)
         if not store.is_reachable(findings):

@@ -13,12 +13,12 @@ import msgspec
 
 from driftline.doctor import snapshot
 from driftline.doctor.finding import Finding, error, ok, warning
-from driftline.doctor.snapshot import Bundle, Snapshot
+from driftline.doctor.snapshot import Bundle, StoreSnapshot
 from driftline.errors import DriftlineError
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
-from driftline.store.connection import Connection
-from driftline.text import count_text, size_text
+from driftline.store.connection import RedisConnection
+from driftline.support.formatting import count_text, size_text
 
 
 class _File(msgspec.Struct):
@@ -71,7 +71,7 @@ class Files:
             yield from (entry for entry in os.scandir(self.folder) if entry.name not in self.named)
 
 
-async def check(connection: Connection, settings: Settings, model: Snapshot) -> list[Finding]:
+async def check(connection: RedisConnection, settings: Settings, model: StoreSnapshot) -> list[Finding]:
     """Manifests and files of everything that the store names, and what lies beside them."""
     files = Files(Artifacts(settings.data_dir / "artifacts"), model.uid)
     troubles = await asyncio.to_thread(_troubles, files, model)
@@ -87,12 +87,12 @@ async def check(connection: Connection, settings: Settings, model: Snapshot) -> 
     return [whole, *await asyncio.to_thread(_orphans, files, settings, model)]
 
 
-def _troubles(files: Files, model: Snapshot) -> dict[str, str]:
+def _troubles(files: Files, model: StoreSnapshot) -> dict[str, str]:
     """What is wrong with a bundle, by its manifest."""
     return {digest: trouble for digest in model.bundles if (trouble := files.trouble(digest))}
 
 
-def _damage(model: Snapshot, bundle: Bundle, troubles: dict[str, str]) -> Finding:
+def _damage(model: StoreSnapshot, bundle: Bundle, troubles: dict[str, str]) -> Finding:
     advice = "put the file back from a backup"
     if bundle.kind == "live version":
         whole = [version.version for version in model.versions if version.manifest not in troubles]
@@ -105,7 +105,7 @@ def _damage(model: Snapshot, bundle: Bundle, troubles: dict[str, str]) -> Findin
     return error("artifacts", f"{model.name}: {bundle} is damaged: {troubles[bundle.manifest]}", advice)
 
 
-def _orphans(files: Files, settings: Settings, model: Snapshot) -> list[Finding]:
+def _orphans(files: Files, settings: Settings, model: StoreSnapshot) -> list[Finding]:
     """What nothing refers to. New files may be about to be named, so only those that are old count."""
     states = []
     for entry in files.unnamed():

@@ -7,11 +7,11 @@ import shutil
 import stat
 from pathlib import Path
 
+from driftline.api_keys import KeyStore
 from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.errors import ConfigurationError, CorruptData
-from driftline.keys import KeyStore
 from driftline.settings import Settings
-from driftline.text import count_text, size_text
+from driftline.support.formatting import count_text, size_text
 
 SHORT_SHARE, SHORT_BYTES, FULL_BYTES = 0.1, 2**30, 100 * 2**20
 

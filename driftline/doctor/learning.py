@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from driftline.doctor.finding import Finding, error, ok, warning
-from driftline.doctor.snapshot import Snapshot
+from driftline.doctor.snapshot import StoreSnapshot
 from driftline.settings import Settings
-from driftline.store.backlog import Cap
-from driftline.store.server import NEARLY_FULL
-from driftline.text import count_text, size_text, time_text
+from driftline.store.redis_health import NEARLY_FULL
+from driftline.store.watermarks import Cap
+from driftline.support.formatting import count_text, size_text, time_text
 
 LATE_SECONDS = 60.0
 
@@ -26,12 +26,12 @@ ALARMS = {
 }
 
 
-def check(model: Snapshot, settings: Settings, is_running: bool) -> list[Finding]:
+def check(model: StoreSnapshot, settings: Settings, is_running: bool) -> list[Finding]:
     """Owner, lag and alarms of one model."""
     return [_check_lease(model, is_running), _check_lag(model, settings), *_check_alarms(model)]
 
 
-def _check_lease(model: Snapshot, is_running: bool) -> Finding:
+def _check_lease(model: StoreSnapshot, is_running: bool) -> Finding:
     if model.is_owned:
         return ok("lease", f"{model.name}: a worker owns it")
     if not is_running:
@@ -42,12 +42,12 @@ def _check_lease(model: Snapshot, is_running: bool) -> Finding:
     )
 
 
-def _waiting(model: Snapshot) -> str:
+def _waiting(model: StoreSnapshot) -> str:
     commands = f" and {count_text(len(model.pending), 'command')}" if model.pending else ""
     return f"{count_text(model.waiting, 'label')}{commands} waiting"
 
 
-def _check_lag(model: Snapshot, settings: Settings) -> Finding:
+def _check_lag(model: StoreSnapshot, settings: Settings) -> Finding:
     waits = (
         f"{model.name}: {_waiting(model)} ({size_text(model.backlog.bytes)}), the oldest for {time_text(model.waited)}"
     )
@@ -65,7 +65,7 @@ def _check_lag(model: Snapshot, settings: Settings) -> Finding:
     return ok("lag", waits)
 
 
-def _check_alarms(model: Snapshot) -> list[Finding]:
+def _check_alarms(model: StoreSnapshot) -> list[Finding]:
     findings = [*_drifts(model)]
     for alarm in model.alarms:
         ago = time_text(max(0.0, model.now - alarm["time"]))
@@ -74,7 +74,7 @@ def _check_alarms(model: Snapshot) -> list[Finding]:
     return findings or [ok("alarms", f"{model.name}: no alarm stands")]
 
 
-def _drifts(model: Snapshot) -> list[Finding]:
+def _drifts(model: StoreSnapshot) -> list[Finding]:
     """The newest drift, while the labels behind it are still learned as they come."""
     drift = model.drifts[-1] if model.drifts else None
     if drift is None or model.head.offset - drift["at"] >= model.trigger.alarm:

@@ -9,17 +9,17 @@ from redis.exceptions import RedisError
 
 from driftline.doctor import artifacts, learning, order, snapshot
 from driftline.doctor.finding import Finding, error, ok
-from driftline.doctor.snapshot import Snapshot
+from driftline.doctor.snapshot import StoreSnapshot
 from driftline.errors import DriftlineError, Unavailable
 from driftline.settings import Settings
-from driftline.store.connection import Connection
-from driftline.text import count_text
+from driftline.store.connection import RedisConnection
+from driftline.support.formatting import count_text
 
 UNREADABLE = (DriftlineError, RedisError, msgspec.MsgspecError, ValueError, KeyError, OSError)
 
 
 async def check_models(
-    connection: Connection, settings: Settings, names: Mapping[str, str], is_running: bool
+    connection: RedisConnection, settings: Settings, names: Mapping[str, str], is_running: bool
 ) -> list[Finding]:
     """What is found of each model, by name."""
     findings = [ok("models", f"the store knows {count_text(len(names), 'model')}")]
@@ -33,7 +33,9 @@ async def check_models(
     return findings
 
 
-async def _check(connection: Connection, settings: Settings, name: str, uid: str, is_running: bool) -> list[Finding]:
+async def _check(
+    connection: RedisConnection, settings: Settings, name: str, uid: str, is_running: bool
+) -> list[Finding]:
     model = await snapshot.read(connection, name, uid)
     if model is None:
         return []
@@ -45,7 +47,7 @@ async def _check(connection: Connection, settings: Settings, name: str, uid: str
     ]
 
 
-def _check_history(model: Snapshot) -> list[Finding]:
+def _check_history(model: StoreSnapshot) -> list[Finding]:
     """The live version must be one that is known."""
     if any(version.version == model.head.version for version in model.versions):
         return []

@@ -5,20 +5,20 @@ from __future__ import annotations
 from itertools import islice
 
 from driftline.doctor.finding import Finding, error, ok, warning
-from driftline.doctor.snapshot import Snapshot, Stream, number
-from driftline.store.connection import Connection, store_errors
-from driftline.text import count_text
+from driftline.doctor.snapshot import StoreSnapshot, StreamInfo, number
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.support.formatting import count_text
 
 PAGE = 1000
 RESTORE = "restore the store and the artifacts from a backup"
 
 
-async def check(connection: Connection, model: Snapshot) -> list[Finding]:
+async def check(connection: RedisConnection, model: StoreSnapshot) -> list[Finding]:
     """What is missing in the log, and in the steps behind the checkpoints."""
     return [await _check_log(connection, model), await _check_steps(connection, model)]
 
 
-async def _check_log(connection: Connection, model: Snapshot) -> Finding:
+async def _check_log(connection: RedisConnection, model: StoreSnapshot) -> Finding:
     head, (_, kept_from) = model.head, model.kept_from
     if head.offset > model.last or model.log.last > model.last:
         message = (
@@ -33,7 +33,7 @@ async def _check_log(connection: Connection, model: Snapshot) -> Finding:
     return ok("log", f"{model.name}: the log holds {held}, without a gap")
 
 
-def _log_gap(model: Snapshot, missing: list[range]) -> Finding:
+def _log_gap(model: StoreSnapshot, missing: list[range]) -> Finding:
     message = f"{model.name}: the log lacks {numbers('record', missing)} (log_gap)"
     _, recovers_from = model.recovers_from
     if _end(missing) > model.head.offset or any(n in part for n in model.pending for part in missing):
@@ -43,7 +43,7 @@ def _log_gap(model: Snapshot, missing: list[range]) -> Finding:
     return warning("log", f"{message}; only a retrain, and a recovery from the older checkpoint, need them", _WATCH)
 
 
-async def _check_steps(connection: Connection, model: Snapshot) -> Finding:
+async def _check_steps(connection: RedisConnection, model: StoreSnapshot) -> Finding:
     head, (kept_from, _) = model.head, model.kept_from
     missing = await _missing(connection, model.steps, kept_from + 1, head.step)
     if not missing:
@@ -62,14 +62,14 @@ _CHECKPOINT = f"let the worker run, or end it with SIGTERM, so that it leaves a 
 _WATCH = "nothing, once two more checkpoints are written; but find out what removes entries from the store"
 
 
-def _anew(model: Snapshot) -> str:
+def _anew(model: StoreSnapshot) -> str:
     return (
         f"{RESTORE}; where there is none, create the model anew with `driftline models create SPEC --weights FILE`: FILE is "
         f"what the manifest {model.head.manifest} names, beside it in artifacts/{model.uid}"
     )
 
 
-async def _missing(connection: Connection, stream: Stream, first: int, last: int) -> list[range]:
+async def _missing(connection: RedisConnection, stream: StreamInfo, first: int, last: int) -> list[range]:
     """The numbers from ``first`` to ``last``, and before that from the stream's own first, that the stream lacks."""
     if stream.count and stream.first <= first and stream.last >= last and _is_dense(stream):
         return []
@@ -83,11 +83,11 @@ async def _missing(connection: Connection, stream: Stream, first: int, last: int
     return [*missing, range(expected, last + 1)] if expected <= last else missing
 
 
-def _is_dense(stream: Stream) -> bool:
+def _is_dense(stream: StreamInfo) -> bool:
     return stream.count == stream.last - stream.first + 1
 
 
-async def _page(connection: Connection, key: str, start: int) -> list[int]:
+async def _page(connection: RedisConnection, key: str, start: int) -> list[int]:
     with store_errors():
         return [number(entry) for entry in await connection.redis.xrange(key, f"{start}-0", "+", PAGE)]
 

@@ -12,10 +12,10 @@ from packaging.requirements import Requirement
 
 from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.errors import ConfigurationError
-from driftline.local import ROOT
+from driftline.processes.embedded import server_binary
+from driftline.processes.plan import ROOT
 from driftline.settings import Settings
-from driftline.store.embedded import server_binary
-from driftline.text import count_text
+from driftline.support.formatting import count_text
 
 OURS = ("app", "driftline", "worker")
 

@@ -11,13 +11,13 @@ import redis
 
 from driftline.doctor.finding import Finding, error, warning
 from driftline.errors import ConfigurationError
-from driftline.processes import Guard
+from driftline.processes.embedded import EmbeddedServer, running_url
+from driftline.processes.supervisor import Guard
 from driftline.settings import Settings
-from driftline.store.embedded import EmbeddedServer, running_url
 
 
 @dataclass(frozen=True)
-class Place:
+class Installation:
     """Where the store answers; None where there is none. ``is_running``: processes of Driftline may be at work on it."""
 
     url: str | None
@@ -26,30 +26,32 @@ class Place:
 
 
 @contextlib.contextmanager
-def find(settings: Settings) -> Iterator[Place]:
+def find(settings: Settings) -> Iterator[Installation]:
     """The store of these settings, for as long as the check takes."""
     if settings.redis_url is not None:
         yield _given(settings.redis_url)
     elif url := running_url(settings.data_dir):
-        yield Place(url, True)
+        yield Installation(url, True)
     elif os.path.isdir(settings.data_dir / "valkey"):
         with _started(settings) as place:
             yield place
     else:
-        yield Place(None, False, [_nothing(settings)])
+        yield Installation(None, False, [_nothing(settings)])
 
 
-def _given(url: str) -> Place:
+def _given(url: str) -> Installation:
     try:
         redis.Redis.from_url(url).close()
     except ValueError as trouble:
         message = f"DRIFTLINE_REDIS_URL is not an address of a store: {trouble}"
-        return Place(None, False, [error("store", message, "set it to redis://HOST:PORT, rediss://… or unix://…")])
-    return Place(url, True)
+        return Installation(
+            None, False, [error("store", message, "set it to redis://HOST:PORT, rediss://… or unix://…")]
+        )
+    return Installation(url, True)
 
 
 @contextlib.contextmanager
-def _started(settings: Settings) -> Iterator[Place]:
+def _started(settings: Settings) -> Iterator[Installation]:
     """Driftline's own server, under the lock that keeps ``up`` from opening the same data."""
     with Guard() as guard:
         server = EmbeddedServer(settings.data_dir, guard)
@@ -59,15 +61,15 @@ def _started(settings: Settings) -> Iterator[Place]:
             server.stop()
 
 
-def _start(server: EmbeddedServer) -> Place:
+def _start(server: EmbeddedServer) -> Installation:
     try:
         server.start()
     except ConfigurationError as trouble:
         advice = "if `driftline up` is starting or stopping on it, ask again in a minute; else the log is " + str(
             server.folder / "valkey.log"
         )
-        return Place(None, False, [error("store", trouble.message, advice)])
-    return Place(server.url, False)
+        return Installation(None, False, [error("store", trouble.message, advice)])
+    return Installation(server.url, False)
 
 
 def _nothing(settings: Settings) -> Finding:

@@ -9,16 +9,16 @@ from typing import Any, Literal
 import msgspec
 
 from driftline.spec import Trigger
-from driftline.store.backlog import Backlog
 from driftline.store.catalog import count_waiting
-from driftline.store.connection import Connection, store_errors
-from driftline.store.head import Head, Version, parse_head
+from driftline.store.commits import Head, Version, parse_head
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.watermarks import Backlog
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamInfo:
     """A densely numbered stream as it stands: its first and last number (0 while it is empty), and how many it holds."""
 
     key: str
@@ -42,15 +42,15 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StoreSnapshot:
     """One model. ``last`` numbers the newest record; ``pending`` the commands that wait; times are in seconds."""
 
     name: str
     uid: str
     head: Head
     versions: list[Version]
-    log: Stream
-    steps: Stream
+    log: StreamInfo
+    steps: StreamInfo
     last: int
     pending: list[int]
     waiting: int
@@ -87,7 +87,7 @@ class Snapshot:
         return (place.step, place.offset) if place else (0, 0)
 
 
-async def read(connection: Connection, name: str, uid: str) -> Snapshot | None:
+async def read(connection: RedisConnection, name: str, uid: str) -> StoreSnapshot | None:
     """The model as it stands; None where it has just been deleted."""
     keys = connection.keys.of(uid)
     with store_errors():
@@ -113,14 +113,14 @@ async def read(connection: Connection, name: str, uid: str) -> Snapshot | None:
     return _snapshot(name, uid, (keys.log, keys.steps), found, oldest)
 
 
-def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], oldest: Entries) -> Snapshot:
+def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], oldest: Entries) -> StoreSnapshot:
     meta, fields, versions, last, pending, commands, is_owned, metrics, alarms, (seconds, micros) = found[:10]
     head, newest, now = parse_head(fields), int(last or 0), seconds + micros / 1e6
     waiting = count_waiting(newest, head.offset, commands)
     waited = max(0.0, now - int(oldest[0][1][b"t"]) / 1000) if oldest and waiting > 0 else 0.0
     bytes_there = int(found[11][0][1].get(b"b", 0)) if found[11] else 0
     bytes_learned = int(fields.get(b"bytes", 0))
-    return Snapshot(
+    return StoreSnapshot(
         name=name,
         uid=uid,
         head=head,
@@ -141,8 +141,8 @@ def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], o
     )
 
 
-def _stream(key: str, first: Entries, last: Entries, count: int) -> Stream:
-    return Stream(key, number(first[0]) if first else 0, number(last[0]) if last else 0, count)
+def _stream(key: str, first: Entries, last: Entries, count: int) -> StreamInfo:
+    return StreamInfo(key, number(first[0]) if first else 0, number(last[0]) if last else 0, count)
 
 
 def number(entry: tuple[bytes, Any]) -> int:

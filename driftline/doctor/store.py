@@ -9,15 +9,15 @@ from redis.exceptions import ResponseError
 
 from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.errors import Unavailable
-from driftline.store.connection import Connection, store_errors
-from driftline.store.server import FULL, NEARLY_FULL
-from driftline.store.server import room as room_of
-from driftline.text import size_text
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.redis_health import FULL, NEARLY_FULL
+from driftline.store.redis_health import room as room_of
+from driftline.support.formatting import size_text
 
 OLDEST = (7, 0)
 
 
-async def check(connection: Connection, url: str) -> list[Finding]:
+async def check(connection: RedisConnection, url: str) -> list[Finding]:
     """What the server says of itself; one finding alone where it does not answer."""
     try:
         with store_errors():
@@ -57,7 +57,7 @@ def _unreachable(url: str, trouble: Unavailable) -> Finding:
     return error("store", f"{shown(url)}: {trouble.message}", advice)
 
 
-async def _info(connection: Connection) -> dict[str, Any]:
+async def _info(connection: RedisConnection) -> dict[str, Any]:
     """What INFO tells; nothing where the server hides it."""
     try:
         with store_errors():

@@ -10,25 +10,25 @@ from torch import Tensor
 
 from driftline.classes import are_in_place, class_indices, indices_of
 from driftline.errors import InvalidInput
-from driftline.learning.arrived import Arrived, refused, usable
 from driftline.learning.examples import Examples
-from driftline.learning.gate import Comparison, Decision, is_finite
-from driftline.learning.judge import Candidate, Judge
-from driftline.learning.lineup import Lineup
-from driftline.learning.losses.custom import LossFailed
-from driftline.learning.memory import Memory
-from driftline.learning.monitor import Alarm, Monitor
-from driftline.learning.outcome import Outcome
-from driftline.learning.recipes import NO_VERSIONS, Versions, check_fit, checked_recipe, with_recipe
-from driftline.learning.retraining import Retraining, Teacher
-from driftline.learning.state import State, named, part
-from driftline.learning.traces import traces_of
-from driftline.learning.trainee import Trainee
-from driftline.networks import brought, bundle
-from driftline.networks.build import Served, build, rebuilt
+from driftline.learning.labelled_batch import LabelledBatch, refused, usable
+from driftline.learning.monitoring.monitor import Alarm, Monitor
+from driftline.learning.promotion.controller import Candidate, PromotionController
+from driftline.learning.promotion.gate import Comparison, Decision, is_finite
+from driftline.learning.replay.buffers import ReplayBuffer
+from driftline.learning.retraining.job import RetrainJob, Teacher
+from driftline.learning.retraining.plan import RetrainPlan
+from driftline.learning.retraining.recipe_changes import NO_VERSIONS, Versions, check_fit, checked_recipe, with_recipe
+from driftline.learning.stateful import State, named, part
+from driftline.learning.step_result import StepResult
+from driftline.learning.training.losses.custom import LossFailed
+from driftline.learning.training.member_outputs import member_outputs_of
+from driftline.learning.training.train_state import TrainState
+from driftline.networks import bundle, pretrained
+from driftline.networks.build import ServedModel, build, rebuilt
+from driftline.networks.clone import clone
 from driftline.networks.edits import Sources
-from driftline.networks.lines import OUTPUT
-from driftline.networks.twin import twin
+from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 
@@ -38,23 +38,23 @@ ALARM_EPOCHS = 10
 class Learner:
     """Scores, learns and judges, a step at a time; it knows neither clock nor store.
 
-    ``monitor`` observes what is served, ``trainee`` is what training changes, ``memory`` holds examples for replay, and
-    ``judge`` decides who is served. ``retraining`` is the job that runs beside the stream, if one does. Answers by versions
+    ``monitor`` observes what is served, ``train_state`` is what training changes, ``replay_buffer`` holds examples for replay, and
+    ``promotion`` decides who is served. ``retraining`` is the job that runs beside the stream, if one does. Answers by versions
     before ``ordered_since`` count classes in another order than the present one.
     """
 
     def __init__(
-        self, spec: ModelSpec, classes: Sequence[int | str], module: Served, seed: int, factories: Collection[str]
+        self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int, factories: Collection[str]
     ) -> None:
         self.seed = seed
         self.factories = list(factories)
         self.learned = 0
         self.ordered_since = 0
         self.monitor = Monitor(spec)
-        self.trainee = Trainee(spec, classes, module, seed)
-        self.memory = Memory(spec.recipe.memory, Examples.empty(spec))
-        self.judge = Judge(spec, module, seed)
-        self.retraining: Retraining | None = None
+        self.train_state = TrainState(spec, classes, module, seed)
+        self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
+        self.promotion = PromotionController(spec, module, seed)
+        self.retraining: RetrainJob | None = None
 
     @classmethod
     def create(
@@ -64,7 +64,7 @@ class Learner:
 
         Args:
             seed: what the first weights and all random draws start from.
-            weights: the module's tensors by name, instead of random ones (:func:`driftline.networks.brought.load`).
+            weights: the module's tensors by name, instead of random ones (:func:`driftline.networks.pretrained.load`).
 
         Raises:
             InvalidInput: the network cannot be built, or the weights do not fit it.
@@ -72,31 +72,31 @@ class Learner:
         classes = spec.known_classes()
         module = build(spec, classes, factories=factories, seed=seed)
         if weights is not None:
-            brought.load(module, weights)
+            pretrained.load(module, weights)
         return cls(spec, classes, module, seed, factories)
 
     @property
     def spec(self) -> ModelSpec:
-        return self.trainee.spec
+        return self.train_state.spec
 
     @property
     def classes(self) -> list[int | str]:
-        return self.trainee.classes
+        return self.train_state.classes
 
     @property
-    def module(self) -> Served:
-        return self.trainee.module
+    def module(self) -> ServedModel:
+        return self.train_state.module
 
     @property
-    def served(self) -> Served:
+    def served(self) -> ServedModel:
         """What was published last, or is to be: the champion, or what is ahead of it."""
-        return self.trainee.candidate() if self.judge.is_ahead else self.judge.champion
+        return self.train_state.candidate() if self.promotion.is_ahead else self.promotion.champion
 
-    def classes_of(self, module: Served) -> list[int | str]:
+    def classes_of(self, module: ServedModel) -> list[int | str]:
         """The classes that a present or former module answers: those of the learner, up to its width."""
         return self.classes[: module.width]
 
-    def learn(self, items: Sequence[Item], numbers: Sequence[int], plan: Plan) -> Outcome:
+    def learn(self, items: Sequence[Item], numbers: Sequence[int], plan: Plan) -> StepResult:
         """One step: scores the items as they were served, learns them, and puts a candidate to the gate where the plan says so.
 
         Args:
@@ -104,76 +104,80 @@ class Learner:
             numbers: their log numbers.
             plan: how many updates, and whether to publish.
         """
-        self.trainee.elders = self.judge.elders
-        with self.trainee.drawing():
+        self.train_state.references = self.promotion.references
+        with self.train_state.drawing():
             rejected = refused(self.spec, numbers, items)
-            arrived = self._taken_in([(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected])
-            live = arrived.live
-            errors, alarms = self._observe(arrived, live)
-            self._weigh(live)
-            latest = self._compare(live, errors, len(arrived), plan.version) if plan.publish else None
-            fresh = self.judge.hold_out(arrived, self.learned)
+            labelled_batch = self._labelled_batch(
+                [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
+            )
+            live = labelled_batch.live
+            errors, alarms = self._observe(labelled_batch, live)
+            self._update_mixture_weights(live)
+            latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
+            fresh = self.promotion.hold_out(labelled_batch, self.learned)
             quarantined = self._train(fresh, plan.updates)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
-            self.learned += len(arrived)
+            self.learned += len(labelled_batch)
             running = self.retraining
             decision = self._take_back(plan.version) or (self._decide(latest, plan.version) if plan.publish else None)
             dropped = running.job if running is not None and self.retraining is None else None
             if latest is not None:
                 self.monitor.measure_forgetting(
-                    self.judge.champion, self.judge.holdout.examples, self.classes, self.learned
+                    self.promotion.champion, self.promotion.holdout.examples, self.classes, self.learned
                 )
             forked = self._answer(alarms, plan.job)
-        return Outcome(len(errors), alarms, rejected, quarantined, decision, forked, dropped)
+        return StepResult(len(errors), alarms, rejected, quarantined, decision, forked, dropped)
 
-    def _taken_in(self, records: Sequence[tuple[int, Item]]) -> Arrived:
+    def _labelled_batch(self, records: Sequence[tuple[int, Item]]) -> LabelledBatch:
         """Records that fit, as tensors; a class that comes with them is one of the model's from here on."""
         numbers, items = [n for n, _ in records], [item for _, item in records]
         if self.spec.task == "classification":
             known, labels = indices_of(self.classes), dict.fromkeys((type(item.label), item.label) for item in items)
-            self.trainee.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
-        return Arrived.of(self.spec, self.classes, numbers, items)
+            self.train_state.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
+        return LabelledBatch.of(self.spec, self.classes, numbers, items)
 
-    def _observe(self, arrived: Arrived, live: Arrived) -> tuple[list[float], list[Alarm]]:
+    def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
         """Lets everybody know how what was served has done, and how the world has changed; the errors of live answers."""
-        errors, alarms = self.monitor.score(arrived, self.classes, self.ordered_since)
-        self.judge.observe(errors)
+        errors, alarms = self.monitor.score(labelled_batch, self.classes, self.ordered_since)
+        self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
         for error in of_live:
-            self.trainee.score(error)
+            self.train_state.score(error)
         if alarms:
-            self.judge.holdout.alarm()
-            self.trainee.alarm(self.memory)
+            self.promotion.holdout.alarm()
+            self.train_state.alarm(self.replay_buffer)
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
         return of_live, alarms
 
-    def _weigh(self, live: Arrived) -> None:
+    def _update_mixture_weights(self, live: LabelledBatch) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
-            self.trainee.method.weigh(traces_of(live, self.served, self.ordered_since), live.examples.targets)
+            self.train_state.strategy_runtime.update_mixture_weights(
+                member_outputs_of(live, self.served, self.ordered_since), live.examples.targets
+            )
 
-    def _compare(self, live: Arrived, errors: list[float], arriving: int, version: int) -> Comparison | None:
+    def _compare(self, live: LabelledBatch, errors: list[float], arriving: int, version: int) -> Comparison | None:
         """Candidate and champion on labels before they are learned, where a comparison is due."""
-        self.judge.watch(live, errors, self._candidate(version))
-        return self.judge.compare_latest(self.learned, arriving)
+        self.promotion.watch(live, errors, self._candidate(version))
+        return self.promotion.compare_latest(self.learned, arriving)
 
     def _candidate(self, version: int) -> Candidate:
-        return Candidate(self.spec, self.classes, self.trainee.candidate(), self.learned, version)
+        return Candidate(self.spec, self.classes, self.train_state.candidate(), self.learned, version)
 
-    def _train(self, fresh: Arrived, updates: int) -> dict[int, str]:
+    def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
-        new, method = fresh.examples, self.trainee.method
+        new, strategy_runtime = fresh.examples, self.train_state.strategy_runtime
         if len(new):
-            self.trainee.observe(new)
+            self.train_state.observe(new)
         for _ in range(updates):
             failure = self._update(new)
             if failure is not None:
                 self._begin_again()
                 return dict.fromkeys(fresh.numbers, failure)
-        method.end_step(new, self.memory)
-        method.review(self.judge.holdout, len(new))
-        self.memory.add(method.note(new), self.trainee.generator)
+        strategy_runtime.end_step(new, self.replay_buffer)
+        strategy_runtime.on_holdout(self.promotion.holdout, len(new))
+        self.replay_buffer.add(strategy_runtime.annotate(new), self.train_state.generator)
         if self.retraining is not None:
             self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
@@ -181,13 +185,15 @@ class Learner:
     def _update(self, new: Examples) -> str | None:
         """One update; or the reason why it was not made."""
         try:
-            return self.trainee.method.update(new, self.memory, self.trainee.elders.teacher)
+            return self.train_state.strategy_runtime.update(
+                new, self.replay_buffer, self.train_state.references.teacher
+            )
         except LossFailed as error:
             return error.message
 
     def _take_back(self, version: int) -> Decision | None:
         """Rolls back to the former champion, where what took its place has harmed."""
-        harmed = self.judge.end_probation()
+        harmed = self.promotion.end_promotion_watch()
         if harmed is None:
             return None
         self.rollback(harmed.spec, harmed.classes, harmed.module.state_dict(), version)
@@ -195,14 +201,14 @@ class Learner:
 
     def _decide(self, latest: Comparison | None, version: int) -> Decision | None:
         """Puts the present weights to the gate."""
-        verdict = self.judge.decide(self._candidate(version), latest)
-        if verdict is None:
+        promotion_result = self.promotion.decide(self._candidate(version), latest)
+        if promotion_result is None:
             return None
-        if verdict.move == "begin_again":
+        if promotion_result.move == "begin_again":
             self._begin_again()
-        if verdict.move != "stay":
-            self._crown()
-        return verdict.decision
+        if promotion_result.move != "stay":
+            self._set_champion()
+        return promotion_result.decision
 
     def _answer(self, alarms: Sequence[Alarm], job: str | None) -> str | None:
         """Does what the recipe says behind an alarm, at the end of its step; the job that was forked for it, if one was."""
@@ -215,7 +221,7 @@ class Learner:
             return None
         if job is None or self.retraining is not None or not examples:
             return None
-        self.retraining = self._forked(job, Lineup.of(self.spec, {}), examples, ALARM_EPOCHS)
+        self.retraining = self._forked(job, RetrainPlan.of(self.spec, {}), examples, ALARM_EPOCHS)
         return job
 
     def promote(self, version: int) -> None:
@@ -224,10 +230,10 @@ class Learner:
         Raises:
             InvalidInput: they are not finite.
         """
-        if not is_finite(self.trainee.candidate()):
+        if not is_finite(self.train_state.candidate()):
             raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
-        self.judge.put_on_probation(version, self.spec, self.classes)
-        self._crown()
+        self.promotion.watch_promotion(version, self.spec, self.classes)
+        self._set_champion()
 
     def rollback(
         self, spec: ModelSpec, classes: Sequence[int | str], weights: Mapping[str, Tensor], version: int
@@ -242,35 +248,35 @@ class Learner:
         recipe = self.spec.recipe.reclassed(class_indices(former, classes))
         spec = with_recipe(spec, classes, recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
-        brought.load(module, weights)
-        self.trainee.restart(spec, classes, module)
+        pretrained.load(module, weights)
+        self.train_state.restart(spec, classes, module)
         self._reclass(former, version)
-        self._follow()
-        self._crown()
-        self.judge.dismiss()
+        self._follow_recipe()
+        self._set_champion()
+        self.promotion.dismiss()
         self.retraining = None
 
     def _begin_again(self) -> None:
         """Goes on from the champion."""
-        champion = self.judge.champion
-        self.trainee.restart(self.spec, self.classes_of(champion), twin(champion))
+        champion = self.promotion.champion
+        self.train_state.restart(self.spec, self.classes_of(champion), clone(champion))
 
     def _reclass(self, former: Sequence[int | str], version: int) -> None:
-        """Lets all that counts classes by index follow the trainee's, where they are in another order from ``version`` on."""
+        """Lets all that counts classes by index follow the train state's, where they are in another order from ``version`` on."""
         indices = class_indices(former, self.classes)
         if are_in_place(indices):
             return
         self.ordered_since = version
-        self.trainee.upkeep.reclass()
-        self._renew_memory(self.memory.examples.reclassed(indices))
+        self.train_state.weight_hooks.reclass()
+        self._renew_memory(self.replay_buffer.examples.reclassed(indices))
         self.monitor.recent.reclass(indices)
-        self.judge.reclass(indices)
+        self.promotion.reclass(indices)
 
-    def _remind(self, trainee: Trainee, versions: Versions) -> None:
-        """Gives the rules of a trainee the weights of versions that they name, as far as these count its classes."""
-        trainee.upkeep.remember(self._in_order(versions))
-        if not are_in_place(class_indices(self.classes, trainee.classes)):
-            trainee.upkeep.reclass()
+    def _remind(self, train_state: TrainState, versions: Versions) -> None:
+        """Gives the rules of a train state the weights of versions that they name, as far as these count its classes."""
+        train_state.weight_hooks.remember(self._in_order(versions))
+        if not are_in_place(class_indices(self.classes, train_state.classes)):
+            train_state.weight_hooks.reclass()
 
     def _in_order(self, versions: Versions) -> Versions:
         """Weights of versions, without the outputs of those that count classes in another order."""
@@ -283,41 +289,43 @@ class Learner:
             for number, weights in versions.items()
         }
 
-    def _crown(self) -> None:
+    def _set_champion(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
-        self.judge.crown(self.trainee.candidate(), self.learned)
-        self.monitor.dismiss_witness()
+        self.promotion.set_champion(self.train_state.candidate(), self.learned)
+        self.monitor.dismiss_frozen_copy()
 
     def change_recipe(self, changes: Mapping[str, Any], versions: Versions = NO_VERSIONS) -> None:
         """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit.
 
         ``versions`` are the weights of those that the changes name.
         """
-        strategy, racers = self.spec.strategy, self.retraining.race.racers if self.retraining else []
-        trainees = [self.trainee, *(racer.trainee for racer in racers)]
-        specs = [checked_recipe(trainee.spec, changes, versions, self.factories) for trainee in trainees]
-        for trainee, spec in zip(trainees, specs, strict=True):
-            check_fit(spec, trainee.module)
-        for trainee, spec in zip(trainees, specs, strict=True):
-            trainee.follow(spec, self.memory.examples.reclassed(class_indices(self.classes, trainee.classes)))
-            self._remind(trainee, versions)
-        for racer in racers:
-            racer.trainee.leave_experts()
-        self._follow()
+        strategy, trials = self.spec.strategy, self.retraining.halving.trials if self.retraining else []
+        train_states = [self.train_state, *(trial.train_state for trial in trials)]
+        specs = [checked_recipe(train_state.spec, changes, versions, self.factories) for train_state in train_states]
+        for train_state, spec in zip(train_states, specs, strict=True):
+            check_fit(spec, train_state.module)
+        for train_state, spec in zip(train_states, specs, strict=True):
+            train_state.follow_recipe(
+                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, train_state.classes))
+            )
+            self._remind(train_state, versions)
+        for trial in trials:
+            trial.train_state.leave_experts()
+        self._follow_recipe()
         if strategy != self.spec.strategy:
-            self._crown()
+            self._set_champion()
 
-    def _follow(self) -> None:
-        """Lets all that is not trained follow the trainee's recipe."""
-        self.monitor.follow(self.spec)
-        if self.spec.recipe.memory != self.memory.policy:
-            self._renew_memory(self.memory.examples)
-        self.judge.follow(self.spec)
+    def _follow_recipe(self) -> None:
+        """Lets all that is not trained follow the train state's recipe."""
+        self.monitor.follow_recipe(self.spec)
+        if self.spec.recipe.memory != self.replay_buffer.policy:
+            self._renew_memory(self.replay_buffer.examples)
+        self.promotion.follow_recipe(self.spec)
 
     def _renew_memory(self, examples: Examples) -> None:
         """Keeps these examples, as the recipe's memory does, and no others."""
-        self.memory = Memory(self.spec.recipe.memory, Examples.empty(self.spec))
-        self.memory.add(examples, self.trainee.generator)
+        self.replay_buffer = ReplayBuffer(self.spec.recipe.memory, Examples.empty(self.spec))
+        self.replay_buffer.add(examples, self.train_state.generator)
 
     def retrain(
         self,
@@ -336,31 +344,31 @@ class Learner:
         Raises:
             InvalidInput: the recipe, an edit or an entry does not fit.
         """
-        lineup = Lineup.of(self.spec, recipe, edits, race)
-        lineup.check_versions(versions)
-        both = self.memory.examples.joined(self.trainable(examples))
-        self.retraining = self._forked(job, lineup, both, epochs, versions)
+        retrain_plan = RetrainPlan.of(self.spec, recipe, edits, race)
+        retrain_plan.check_versions(versions)
+        both = self.replay_buffer.examples.joined(self.trainable(examples))
+        self.retraining = self._forked(job, retrain_plan, both, epochs, versions)
 
     def trainable(self, items: Sequence[Item]) -> Examples:
         """Those of the items that fit, are of a known class, and are not held out."""
-        chosen = [item for item in usable(self.spec, self.classes, items) if not self.judge.is_held_out(item)]
+        chosen = [item for item in usable(self.spec, self.classes, items) if not self.promotion.is_held_out(item)]
         return Examples.of(self.spec, chosen, indices_of(self.classes))
 
     def _forked(
-        self, job: str, lineup: Lineup, examples: Examples, epochs: int, versions: Versions = NO_VERSIONS
-    ) -> Retraining:
-        bare, champion, seed = twin(self.module), self.judge.champion, self.seed + self.learned + 1
-        # What is served beside the network is the stream's, and can be large: no racer carries it along.
+        self, job: str, retrain_plan: RetrainPlan, examples: Examples, epochs: int, versions: Versions = NO_VERSIONS
+    ) -> RetrainJob:
+        bare, champion, seed = clone(self.module), self.promotion.champion, self.seed + self.learned + 1
+        # What is served beside the network is the stream's, and can be large: no trial carries it along.
         bare.experts = None
-        sources = Sources(self._in_order(versions), self.memory.examples.inputs, self.judge.held_out_error)
-        models = list(lineup.models(self.classes, bare, sources, self.factories))
+        sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)
+        models = list(retrain_plan.models(self.classes, bare, sources, self.factories))
         teacher = Teacher(self.spec, self.classes_of(champion), champion)
-        forked = Retraining.fork(job, lineup, models, examples, epochs, seed, teacher, self.trainee)
-        for racer in forked.race.racers:
-            self._remind(racer.trainee, versions)
+        forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.train_state)
+        for trial in forked.halving.trials:
+            self._remind(trial.train_state, versions)
         return forked
 
-    def finish(self, version: int, is_promoted: bool = False) -> Outcome:
+    def finish(self, version: int, is_promoted: bool = False) -> StepResult:
         """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
 
         Args:
@@ -373,25 +381,25 @@ class Learner:
         job = self.retraining
         if job is None:
             raise InvalidInput("no retrain job is running", code="no_job")
-        latest = job.rejoin(self.trainee, self.memory.examples)
-        decision = Decision(True, "promoted") if is_promoted else self._judged(job.trainee, latest)
+        latest = job.rejoin(self.train_state, self.replay_buffer.examples)
+        decision = Decision(True, "promoted") if is_promoted else self._judged(job.train_state, latest)
         if decision.promoted:
-            self._take_over(job.trainee, version)
+            self._take_over(job.train_state, version)
         self.retraining = None
-        return Outcome(decision=decision)
+        return StepResult(decision=decision)
 
-    def _judged(self, trainee: Trainee, latest: Comparison | None) -> Decision:
-        indices = class_indices(self.classes, trainee.classes)
-        return self.judge.compare(trainee.candidate(), self.learned, latest, indices)
+    def _judged(self, train_state: TrainState, latest: Comparison | None) -> Decision:
+        indices = class_indices(self.classes, train_state.classes)
+        return self.promotion.compare(train_state.candidate(), self.learned, latest, indices)
 
-    def _take_over(self, trainee: Trainee, version: int) -> None:
-        """Goes on with a job's trainee, whose weights become version ``version``."""
+    def _take_over(self, train_state: TrainState, version: int) -> None:
+        """Goes on with a job's train state, whose weights become version ``version``."""
         former = self.classes
-        self.judge.put_on_probation(version, self.spec, former)
-        self.trainee = trainee
+        self.promotion.watch_promotion(version, self.spec, former)
+        self.train_state = train_state
         self._reclass(former, version)
-        self._follow()
-        self._crown()
+        self._follow_recipe()
+        self._set_champion()
 
     def cancel(self) -> None:
         """Ends the running job without a trace."""
@@ -405,19 +413,19 @@ class Learner:
         """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what rules tell."""
         return {
             **self.monitor.shown(),
-            "held_out": len(self.judge.holdout),
-            "memory": len(self.memory),
-            "learning_rate": self.trainee.learning_rate,
-            **self.trainee.upkeep.metrics(),
+            "held_out": len(self.promotion.holdout),
+            "memory": len(self.replay_buffer),
+            "learning_rate": self.train_state.learning_rate,
+            **self.train_state.weight_hooks.metrics(),
         }
 
     def state_dict(self) -> State:
         """The whole state, independent of what the learner does next."""
         tensors = {
             **named("monitor", self.monitor.tensors()),
-            **named("trainee", self.trainee.tensors()),
-            **named("memory", self.memory.tensors()),
-            **named("judge", self.judge.tensors()),
+            **named("trainee", self.train_state.tensors()),
+            **named("memory", self.replay_buffer.tensors()),
+            **named("judge", self.promotion.tensors()),
             **(named("retraining", self.retraining.tensors()) if self.retraining else {}),
         }
         data = {
@@ -427,8 +435,8 @@ class Learner:
             "learned": self.learned,
             "ordered_since": self.ordered_since,
             "monitor": self.monitor.data(),
-            "memory": self.memory.data(),
-            "judge": self.judge.data(),
+            "memory": self.replay_buffer.data(),
+            "judge": self.promotion.data(),
             "retraining": self.retraining.data() if self.retraining else None,
         }
         return State({name: value.detach().clone() for name, value in tensors.items()}, copy.deepcopy(data))
@@ -439,15 +447,15 @@ class Learner:
         tensors, data = state.tensors, state.data
         spec, classes = parse(ModelSpec, data["spec"]), data["classes"]
 
-        def former(weights: Mapping[str, Tensor], width: int) -> Served:
+        def former(weights: Mapping[str, Tensor], width: int) -> ServedModel:
             return rebuilt(spec, classes[:width], weights, factories)
 
         learner = cls(spec, classes, build(spec, classes, factories=factories, seed=0), data["seed"], factories)
         learner.learned, learner.ordered_since = data["learned"], data["ordered_since"]
         learner.monitor.load(part(tensors, "monitor"), data["monitor"], former)
-        learner.trainee.load(part(tensors, "trainee"))
-        learner.memory.load(part(tensors, "memory"), data["memory"])
-        learner.judge.load(part(tensors, "judge"), data["judge"], former, learner.factories)
+        learner.train_state.load(part(tensors, "trainee"))
+        learner.replay_buffer.load(part(tensors, "memory"), data["memory"])
+        learner.promotion.load(part(tensors, "judge"), data["judge"], former, learner.factories)
         if (job := data["retraining"]) is not None:
-            learner.retraining = Retraining.from_state(part(tensors, "retraining"), job, learner.factories)
+            learner.retraining = RetrainJob.from_state(part(tensors, "retraining"), job, learner.factories)
         return learner

@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
 from driftline.networks.experts.encoding import LARGEST
-from driftline.networks.functions import allowed, failed
 from driftline.networks.modules import Branched, RunningScale, joined
 from driftline.networks.presets import Preset
 from driftline.networks.sequential import sequential
 from driftline.networks.structure import ModuleStructure
+from driftline.networks.user_code import allowed, failed
 from driftline.spec import SINGLE_INPUT, Factory, Layers, ModelSpec
 
 MOST_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
 
 
-class Served(nn.Module):
+class ServedModel(nn.Module):
     """A model as it is served: the running scale of its inputs, the network, and the output that its task needs.
 
     ``network`` takes one tensor; or, where it is a user's own and inputs are named, a keyword argument for each. ``experts``
@@ -101,14 +101,14 @@ class Served(nn.Module):
         return self.target_scale(targets) if self.target_scale is not None else targets
 
 
-def evaluating(module: Served) -> Served:
+def evaluating(module: ServedModel) -> ServedModel:
     """The module in evaluation mode. (To set a mode that is set already costs as much as a small answer.)"""
     return module.eval() if module.training else module
 
 
 def build(
     spec: ModelSpec, classes: Sequence[int | str], *, factories: Collection[str] = (), seed: int | None = None
-) -> Served:
+) -> ServedModel:
     """The module of a spec, with fresh weights.
 
     Args:
@@ -126,12 +126,12 @@ def build(
         network, shape = _network(spec, factories)
         width = 1 if spec.task == "regression" else len(classes)
         output = _output(spec, shape, width)
-        return Served(spec, network, output, width, spec.strategy.experts(spec, width)).eval()
+        return ServedModel(spec, network, output, width, spec.strategy.experts(spec, width)).eval()
 
 
 def rebuilt(
     spec: ModelSpec, classes: Sequence[int | str], tensors: Mapping[str, Tensor], factories: Collection[str]
-) -> Served:
+) -> ServedModel:
     """The module of a spec with the tensors that it had."""
     module = build(spec, classes, factories=factories, seed=0)
     module.load_state_dict(dict(tensors))

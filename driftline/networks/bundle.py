@@ -19,7 +19,7 @@ from driftline.errors import CorruptData, InvalidInput
 FORMAT = 1
 
 
-class File(msgspec.Struct, frozen=True):
+class BundleFile(msgspec.Struct, frozen=True):
     """One file of a bundle, by its sha256 in hexadecimal."""
 
     sha256: str
@@ -56,7 +56,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     build: dict[str, Any] = msgspec.field(default_factory=this_build)
     data: dict[str, Any] = {}
-    files: dict[str, File]
+    files: dict[str, BundleFile]
 
 
 def encode(manifest: Manifest) -> bytes:

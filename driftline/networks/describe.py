@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from driftline.networks.build import Served, example_rows
+from driftline.networks.build import ServedModel, example_rows
 from driftline.networks.edits import Edit, Edited, Sources, apply_all
-from driftline.networks.lines import OUTPUT, shapes
 from driftline.networks.modules import Branched
+from driftline.networks.unit_flow import OUTPUT, shapes
 from driftline.spec import Factory, ModelSpec
 
 
-def describe(spec: ModelSpec, classes: Sequence[int | str], module: Served) -> dict[str, Any]:
+def describe(spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> dict[str, Any]:
     """A model's layers, and what they cost.
 
     Returns:
@@ -36,7 +36,7 @@ def describe(spec: ModelSpec, classes: Sequence[int | str], module: Served) -> d
     return {"layers": [*layers, *output], **_parameters(module), "bytes": size, "flops": _flops(spec, module)}
 
 
-def dry_run(edits: Sequence[Edit], before: Edited, sources: Sources | None = None) -> dict[str, Any]:
+def describe_edits(edits: Sequence[Edit], before: Edited, sources: Sources | None = None) -> dict[str, Any]:
     """What edits would do: ``{"before", "after", "keeps_function"}``, as :func:`describe` gives them; nothing is changed."""
     after = apply_all(edits, before, sources)
     return {
@@ -72,7 +72,7 @@ def _width(spec: ModelSpec, classes: Sequence[int | str]) -> int:
     return 1 if spec.task == "regression" else len(classes)
 
 
-def _flops(spec: ModelSpec, module: Served) -> int:
+def _flops(spec: ModelSpec, module: ServedModel) -> int:
     """Counted by torch over one row in evaluation mode."""
     was_training = module.training
     counter = FlopCounterMode(display=False)

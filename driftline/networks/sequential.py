@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
 from driftline.networks.adapters import adapt
-from driftline.networks.functions import last_line
 from driftline.networks.layers import Adaptable, Layer
 from driftline.networks.modules import AddChannel
+from driftline.networks.user_code import last_line
 
 
 def sequential(layers: Sequence[Layer], rows: Tensor, path: str) -> tuple[nn.Sequential, tuple[int, ...]]:

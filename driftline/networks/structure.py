@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from driftline.networks import adapters
+from driftline.networks.clone import clone
 from driftline.networks.layers import Adaptable, Adapter, Layer
 from driftline.networks.layers.activations import Activation, Blend
-from driftline.networks.lines import CONVOLUTIONS, OUTPUT, is_sequential, line_behind, parent_of, shapes
 from driftline.networks.modules import Blended, Branched, joined
 from driftline.networks.sequential import layer_names, sequential
-from driftline.networks.twin import twin
+from driftline.networks.unit_flow import CONVOLUTIONS, OUTPUT, is_sequential, parent_of, shapes, unit_flow_after
 
 if TYPE_CHECKING:
     from driftline.spec import Layers
@@ -172,7 +172,7 @@ class LayeredStructure(Structure):
         field = self.layer(name).units
         if field is None:
             raise ValueError(f"the layer {name!r} has no units of its own")
-        line_behind(self.network, self.path(name), self.shapes())
+        unit_flow_after(self.network, self.path(name), self.shapes())
         self._change(name, **{field: units})
 
     def grow(self, name: str, count: int) -> None:
@@ -274,18 +274,18 @@ class ModuleStructure(Structure):
 
     def resize(self, name: str, units: int) -> None:
         path = self.path(name)
-        line = line_behind(self.network, path, self.shapes())
+        flow = unit_flow_after(self.network, path, self.shapes())
         self._put(path, _resized(self.module(name), units=units))
-        for place in line.passed:
+        for place in flow.passed:
             size = (*place.view[: place.axis], units, *place.view[place.axis + 1 :])
             self._put(place.path, _resized(self.network.get_submodule(place.path), units=torch.Size(size).numel()))
-        view, axis, path = line.consumer.view, line.consumer.axis, line.consumer.path
+        view, axis, path = flow.consumer.view, flow.consumer.axis, flow.consumer.path
         if path != OUTPUT:
             inputs = torch.Size((*view[:axis], units, *view[axis + 1 :])).numel()
             self._put(path, _resized(self.network.get_submodule(path), inputs=inputs))
 
     def grow(self, name: str, count: int) -> None:
-        grown = twin(self.module(name))
+        grown = clone(self.module(name))
         assert isinstance(grown, nn.Embedding)
         grown.num_embeddings = count
         _set(grown, "weight", grown.weight.new_zeros((count, grown.embedding_dim)))
@@ -329,7 +329,7 @@ class ModuleStructure(Structure):
 
 def _resized(module: nn.Module, units: int | None = None, inputs: int | None = None) -> nn.Module:
     """A module with other sizes; the weights mean nothing yet."""
-    sized = twin(module)
+    sized = clone(module)
     if isinstance(sized, _BatchNorm):
         assert units is not None
         sized.num_features = units

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from driftline.errors import Conflict, NotFound, Unavailable
-from driftline.store.backlog import RESTORE, Backlog
-from driftline.store.connection import Connection, store_errors
-from driftline.store.head import Head, Version, parse_head
-from driftline.store.keys import STORE_ID, new_uid
+from driftline.store.commits import Head, Version, parse_head
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.redis_keys import STORE_ID, new_uid
+from driftline.store.watermarks import RESTORE, Backlog
 
 
-class Model(msgspec.Struct, frozen=True):
+class CatalogEntry(msgspec.Struct, frozen=True):
     """A model as it stands. ``waiting`` counts items in the log that are not learned yet."""
 
     uid: str
@@ -31,7 +31,7 @@ class Model(msgspec.Struct, frozen=True):
 class Catalog:
     """The map from names to models, and what is kept of each."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: RedisConnection) -> None:
         self.connection = connection
 
     async def names(self) -> dict[str, str]:
@@ -117,7 +117,7 @@ class Catalog:
         """Whether a model still has a name; :class:`Unavailable` where the store has lost what it knew."""
         return uid in (await self.names()).values()
 
-    async def get(self, name: str) -> Model:
+    async def get(self, name: str) -> CatalogEntry:
         """One model by name.
 
         Raises:
@@ -131,11 +131,11 @@ class Catalog:
             raise Unavailable(f"the store has lost the head of the model {name!r}; {RESTORE}", code="store_lost")
         raise NotFound(f"there is no model {name!r}", code="unknown_model", field="model", value=name)
 
-    async def models(self) -> list[Model]:
+    async def models(self) -> list[CatalogEntry]:
         """Every model that is whole, by name."""
         return await self._load(sorted((await self.names()).items()))
 
-    async def _load(self, named: list[tuple[str, str]]) -> list[Model]:
+    async def _load(self, named: list[tuple[str, str]]) -> list[CatalogEntry]:
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 for _, uid in named:
@@ -150,7 +150,7 @@ class Catalog:
             _model(uid, *row) for (_, uid), row in zip(named, rows, strict=True) if row[0] and row[1].get(b"manifest")
         ]
 
-    async def measured(self, model: Model) -> tuple[dict[str, Any], list[dict[str, Any]], Backlog]:
+    async def measured(self, model: CatalogEntry) -> tuple[dict[str, Any], list[dict[str, Any]], Backlog]:
         """What the learner measures, the alarms that its worker has raised, and what waits in its log."""
         keys = self.connection.keys.of(model.uid)
         with store_errors():
@@ -216,10 +216,10 @@ class Catalog:
 
 def _model(
     uid: str, meta: dict[bytes, bytes], head: dict[bytes, bytes], last: bytes | None, commands: list[bytes]
-) -> Model:
+) -> CatalogEntry:
     state = parse_head(head)
     newest = int(last or 0)
-    return Model(
+    return CatalogEntry(
         uid=uid,
         name=meta[b"name"].decode(),
         spec=json.loads(meta[b"spec"]),
@@ -231,7 +231,7 @@ def _model(
     )
 
 
-def _gap(model: Model, oldest: list[tuple[bytes, Any]]) -> int | None:
+def _gap(model: CatalogEntry, oldest: list[tuple[bytes, Any]]) -> int | None:
     """A record that must be in the log and is not: the newest that was learned, or the next one to learn."""
     offset = model.head.offset
     if model.last < offset:

@@ -32,8 +32,8 @@ from redis.exceptions import (
 )
 
 from driftline.errors import Unavailable
-from driftline.store.keys import Keys
-from driftline.store.server import STATE_SECONDS, Server
+from driftline.store.redis_health import STATE_SECONDS, RedisHealth
+from driftline.store.redis_keys import Keys
 
 logger = logging.getLogger("driftline.store")
 
@@ -128,14 +128,14 @@ class Scripts:
                 return await self.redis.eval(source(name), len(keys), *keys, *arguments)
 
 
-class Ends:
+class HighWatermarks:
     """Where the log of each model ends at least: what this process was told of.
 
     A store that syncs every second, and a replica that takes over, may lack what is younger than :data:`UNSETTLED_SECONDS`;
     a store without an append-only file may lack all, and has said so.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RedisHealth) -> None:
         self.server = server
         self._told: dict[str, deque[tuple[float, int]]] = {}
 
@@ -159,7 +159,7 @@ class Ends:
         return told[0][1] if told and self.server.known.durability != "none" else 0
 
 
-class Connection:
+class RedisConnection:
     """One process's way to the store: the client, the keys behind its prefix, the scripts."""
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -167,9 +167,9 @@ class Connection:
         self.redis: Any = connect(url)
         self.keys = Keys(prefix)
         self.scripts = Scripts(self.redis)
-        self.server = Server(self.redis)
+        self.server = RedisHealth(self.redis)
         self.store_id: str | None = None
-        self.ends = Ends(self.server)
+        self.ends = HighWatermarks(self.server)
         self._is_lost = False
         self._clock_offset = time.time() - time.monotonic()
 

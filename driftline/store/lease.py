@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
 
 
 class Lease:
     """One worker's claim on the model ``uid``. ``epoch`` is 0 while it is not held."""
 
-    def __init__(self, connection: Connection, uid: str, owner: str, seconds: float) -> None:
+    def __init__(self, connection: RedisConnection, uid: str, owner: str, seconds: float) -> None:
         self.connection = connection
         self.keys = connection.keys.of(uid)
         self.owner = owner

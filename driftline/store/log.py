@@ -9,15 +9,15 @@ from typing import Literal
 
 from driftline.errors import Busy, Conflict, CorruptData, NotFound, Unavailable
 from driftline.records import Command, Item, Record, decode, encode
-from driftline.store.backlog import RESTORE, Backlog, Cap
-from driftline.store.connection import Connection, store_errors
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.watermarks import RESTORE, Backlog, Cap
 
 MOST_RECORDS = 500
 MOST_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class Receipt:
+class FeedbackState:
     """What became of a record that was sent: ``n`` is its number in the log."""
 
     status: Literal["queued", "duplicate", "conflict"]
@@ -34,7 +34,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """A record in the log. ``time`` is when it was acknowledged, by the clock of Redis, in seconds."""
 
     n: int
@@ -54,7 +54,7 @@ class Cursor:
 class Log:
     """Appends to and reads from the log of the model ``uid``."""
 
-    def __init__(self, connection: Connection, uid: str, *, cap: Cap, receipt_seconds: float) -> None:
+    def __init__(self, connection: RedisConnection, uid: str, *, cap: Cap, receipt_seconds: float) -> None:
         self.connection = connection
         self.uid = uid
         self.keys = connection.keys.of(uid)
@@ -63,7 +63,7 @@ class Log:
 
     async def append(
         self, records: Sequence[Record], digests: Sequence[bytes] | None = None, cursor: Cursor | None = None
-    ) -> list[Receipt]:
+    ) -> list[FeedbackState]:
         """Appends records, each at most once by its id, in scripts of at most 500 records or 4 MiB.
 
         Args:
@@ -80,14 +80,14 @@ class Log:
         """
         payloads = [encode(record) for record in records]
         marks = [mark(data) for data in (digests or payloads)]
-        receipts: list[Receipt] = []
+        receipts: list[FeedbackState] = []
         for part in _chunks(payloads) if cursor is None else [slice(None)]:
             receipts += await self._append(records[part], marks[part], payloads[part], cursor)
         return receipts
 
     async def _append(
         self, records: Sequence[Record], marks: Sequence[str], payloads: Sequence[bytes], cursor: Cursor | None
-    ) -> list[Receipt]:
+    ) -> list[FeedbackState]:
         keys = self.keys
         items = [keys.item(record.id) for record in records]
         where = [cursor.source, cursor.before, cursor.after] if cursor else ["", "", ""]
@@ -108,7 +108,7 @@ class Log:
         if isinstance(answer, bytes):
             self._refuse(*answer.decode().partition(" ")[::2])
             return []
-        receipts = [Receipt(status.decode(), int(n)) for status, n in answer]
+        receipts = [FeedbackState(status.decode(), int(n)) for status, n in answer]
         if queued := [receipt.n for receipt in receipts if receipt.status == "queued"]:
             self.connection.ends.note(self.uid, queued[-1])
         return receipts
@@ -152,7 +152,7 @@ class Log:
         self.connection.ends.note(self.uid, newest)
         return newest
 
-    async def read(self, after: int, count: int) -> list[Entry]:
+    async def read(self, after: int, count: int) -> list[LogEntry]:
         """The next records behind number ``after``, ``count`` at most.
 
         Raises:
@@ -168,13 +168,13 @@ class Log:
                 )
         return entries
 
-    async def since(self, n: int, count: int) -> list[Entry]:
+    async def since(self, n: int, count: int) -> list[LogEntry]:
         """The records from number ``n`` on that are still kept, ``count`` at most."""
         with store_errors():
             found = await self.connection.redis.xrange(self.keys.log, f"{n}-0", "+", count)
         return [_entry(identifier, fields) for identifier, fields in found]
 
-    async def get(self, n: int) -> Entry | None:
+    async def get(self, n: int) -> LogEntry | None:
         """The record with number ``n``, if it is still kept."""
         with store_errors():
             found = await self.connection.redis.xrange(self.keys.log, f"{n}-0", f"{n}-0")
@@ -214,8 +214,8 @@ def mark(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _entry(identifier: bytes, fields: dict[bytes, bytes]) -> Entry:
-    return Entry(int(identifier.partition(b"-")[0]), int(fields[b"t"]) / 1000, decode(fields[b"d"]))
+def _entry(identifier: bytes, fields: dict[bytes, bytes]) -> LogEntry:
+    return LogEntry(int(identifier.partition(b"-")[0]), int(fields[b"t"]) / 1000, decode(fields[b"d"]))
 
 
 def _chunks(payloads: Sequence[bytes]) -> list[slice]:

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from driftline.errors import InvalidInput, Unavailable
 from driftline.records import Answer, Route
-from driftline.store.connection import Connection, store_errors
+from driftline.store.connection import RedisConnection, store_errors
 
 NOT_STORED_SECONDS = 1.0
 GATHER_SECONDS = 0.005
@@ -90,7 +90,7 @@ class PredictionId:
         return cls(parts[0], parts[1], EntryId(ms, seq), row) if min(ms, seq, row) >= 0 else None
 
 
-class Recorder:
+class PredictionWriter:
     """Writes what this replica answers, behind the answers. Bounded: under trouble it drops and counts, it never delays.
 
     Args:
@@ -98,7 +98,7 @@ class Recorder:
         budget: most bytes that this replica's predictions take in Redis; the oldest go first.
     """
 
-    def __init__(self, connection: Connection, *, horizon: float, budget: int) -> None:
+    def __init__(self, connection: RedisConnection, *, horizon: float, budget: int) -> None:
         self.connection = connection
         self.horizon = horizon
         self.budget = budget
@@ -203,10 +203,10 @@ class Recorder:
 Found = tuple[dict[str, bytes], Answer, Route]
 
 
-class Predictions:
+class PredictionReader:
     """Finds the predictions of the model ``uid`` again."""
 
-    def __init__(self, connection: Connection, uid: str, horizon: float) -> None:
+    def __init__(self, connection: RedisConnection, uid: str, horizon: float) -> None:
         self.connection = connection
         self.uid = uid
         self.keys = connection.keys.of(uid)

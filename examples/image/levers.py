@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from driftline.client import Client
-from driftline.temporary import up
+from driftline.client.clients import Client
+from driftline.processes.instance import up
 from examples.live import Load, answers, parameters, pull_each, show, teach
 
 MODEL = "fashion"

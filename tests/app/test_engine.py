@@ -12,7 +12,7 @@ import pytest
 from app.services import Services
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
 from tests.app.conftest import Start
 from tests.services import spec
 from tests.versions import Versions
@@ -43,7 +43,7 @@ def services_of(client: httpx.AsyncClient) -> Services:
 
 async def computed(client: httpx.AsyncClient) -> list[int]:
     """How many rows each batch had, without those of the warm-up."""
-    model = services_of(client).follower.loaded("weather")
+    model = services_of(client).version_watcher.loaded("weather")
     assert model is not None
     rows: list[int] = model.snapshot.module.network.rows  # type: ignore[assignment,union-attr]
     return rows
@@ -91,7 +91,7 @@ async def test_a_batch_waits_for_more_where_the_model_says_so(start: Start) -> N
 async def test_a_full_batch_does_not_wait(start: Start) -> None:
     client = await start(factories=[FACTORY])
     await create(client, slow(0.0, max_wait=10, max_batch=5))
-    await services_of(client).follower.model("weather")
+    await services_of(client).version_watcher.model("weather")
     async with asyncio.timeout(9):
         await asyncio.gather(*(predict(client) for _ in range(5)))
 
@@ -100,7 +100,7 @@ async def test_a_missed_deadline_is_answered_while_the_batch_still_runs(start: S
     client = await start(factories=[FACTORY])
     await create(client, slow(0.0, deadline=0.2))
     rows = await warmed(client)
-    model = services_of(client).follower.loaded("weather")
+    model = services_of(client).version_watcher.loaded("weather")
     assert model is not None
     model.snapshot.module.network.seconds = 2.0  # type: ignore[assignment,union-attr]
     running = asyncio.create_task(predict(client))
@@ -121,7 +121,7 @@ async def test_a_client_that_went_away_is_not_computed(start: Start) -> None:
     await create(client, slow(0.1))
     rows = await warmed(client)
     services = services_of(client)
-    model = services.follower.loaded("weather")
+    model = services.version_watcher.loaded("weather")
     assert model is not None
     inputs = {"inputs": np.zeros((1, 8), np.float32)}
     here, gone = Caller(False), Caller(False)
@@ -155,7 +155,7 @@ async def test_a_network_that_raises_fails_its_requests_and_no_more(start: Start
     await create(client, slow(0.0))
     rows = await warmed(client)
     del rows
-    model = services_of(client).follower.loaded("weather")
+    model = services_of(client).version_watcher.loaded("weather")
     assert model is not None
     network = model.snapshot.module.network
     network.seconds = "no number"  # type: ignore[union-attr,assignment]
@@ -166,7 +166,7 @@ async def test_a_network_that_raises_fails_its_requests_and_no_more(start: Start
 
 
 @pytest.fixture
-async def versions(connection: Connection, client: httpx.AsyncClient) -> Versions:
+async def versions(connection: RedisConnection, client: httpx.AsyncClient) -> Versions:
     await create(client, spec())
     found = Versions(connection, Artifacts(services_of(client).settings.data_dir / "artifacts"))
     await found.take("weather")
@@ -212,7 +212,7 @@ async def test_a_swap_reuses_the_memory_of_the_version_before_the_last(
     for number in range(2, 8):
         await versions.publish(versions.constant(0.3))
         await served_version(client, number)
-        model = services_of(client).follower.loaded("weather")
+        model = services_of(client).version_watcher.loaded("weather")
         assert model is not None
         modules.append(id(model.snapshot.module))
     assert len(set(modules[1:])) == 2

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from driftline.store.connection import Connection
-from driftline.store.keys import ModelKeys
+from driftline.store.connection import RedisConnection
+from driftline.store.redis_keys import ModelKeys
 from tests.app.conftest import Start
 from tests.services import spec
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 @contextlib.asynccontextmanager
-async def configured(connection: Connection, **settings: str) -> AsyncIterator[None]:
+async def configured(connection: RedisConnection, **settings: str) -> AsyncIterator[None]:
     """The shared server with other settings, for as long as the block lasts."""
     names = {name: name.replace("_", "-") for name in settings}
     before = {name: (await connection.redis.config_get(name))[name] for name in names.values()}
@@ -35,7 +35,7 @@ async def configured(connection: Connection, **settings: str) -> AsyncIterator[N
 
 @pytest.fixture(autouse=True)
 def asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("driftline.store.server.STATE_SECONDS", 0.0)
+    monkeypatch.setattr("driftline.store.redis_health.STATE_SECONDS", 0.0)
     monkeypatch.setattr("driftline.store.connection.STATE_SECONDS", 0.02)
 
 
@@ -44,7 +44,7 @@ async def send(client: httpx.AsyncClient, *ids: str) -> httpx.Response:
     return await client.post("/v1/models/weather/feedback", json={"items": items})
 
 
-async def keys(client: httpx.AsyncClient, connection: Connection) -> ModelKeys:
+async def keys(client: httpx.AsyncClient, connection: RedisConnection) -> ModelKeys:
     await client.post("/v1/models", json=spec())
     uid = await connection.redis.hget(connection.keys.names, "weather")
     return connection.keys.of(uid.decode())
@@ -56,7 +56,7 @@ async def alarms(client: httpx.AsyncClient) -> dict[str, str]:
 
 
 async def test_a_store_that_evicts_is_named_in_every_acknowledgement_and_by_readyz(
-    client: httpx.AsyncClient, connection: Connection
+    client: httpx.AsyncClient, connection: RedisConnection
 ) -> None:
     await client.post("/v1/models", json=spec())
     assert "warning" not in (await send(client, "a")).json()
@@ -78,7 +78,7 @@ async def test_a_store_that_evicts_is_named_in_every_acknowledgement_and_by_read
 
 
 async def test_a_store_without_an_append_only_file_is_named_too(
-    client: httpx.AsyncClient, connection: Connection
+    client: httpx.AsyncClient, connection: RedisConnection
 ) -> None:
     await client.post("/v1/models", json=spec())
     async with configured(connection, appendonly="no"):
@@ -87,7 +87,7 @@ async def test_a_store_without_an_append_only_file_is_named_too(
 
 
 async def test_the_process_says_what_is_wrong_with_its_store_and_when_it_is_over(
-    connection: Connection, start: Start, caplog: pytest.LogCaptureFixture
+    connection: RedisConnection, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with configured(connection, maxmemory_policy="allkeys-lru"):
         await start()
@@ -100,7 +100,9 @@ async def test_the_process_says_what_is_wrong_with_its_store_and_when_it_is_over
     assert caplog.text.count("The store evicts") == 2, "each is said once"
 
 
-async def test_a_full_memory_is_429_before_the_store_fails(client: httpx.AsyncClient, connection: Connection) -> None:
+async def test_a_full_memory_is_429_before_the_store_fails(
+    client: httpx.AsyncClient, connection: RedisConnection
+) -> None:
     await client.post("/v1/models", json=spec())
     used = (await connection.redis.info("memory"))["used_memory"]
     async with configured(connection, maxmemory=str(used)):
@@ -117,7 +119,7 @@ async def test_a_full_memory_is_429_before_the_store_fails(client: httpx.AsyncCl
 
 
 async def test_a_filling_log_is_an_alarm_before_it_is_429_and_the_alarm_ends(
-    start: Start, connection: Connection
+    start: Start, connection: RedisConnection
 ) -> None:
     client = await start(log_cap=1000)
     model = await keys(client, connection)
@@ -137,7 +139,7 @@ async def test_a_filling_log_is_an_alarm_before_it_is_429_and_the_alarm_ends(
 
 
 async def test_a_log_with_a_gap_takes_no_feedback_and_predictions_go_on(
-    client: httpx.AsyncClient, connection: Connection
+    client: httpx.AsyncClient, connection: RedisConnection
 ) -> None:
     model = await keys(client, connection)
     await send(client, "a", "b")
@@ -151,7 +153,9 @@ async def test_a_log_with_a_gap_takes_no_feedback_and_predictions_go_on(
 
 
 @pytest.mark.parametrize("lost", ["head", "meta"])
-async def test_a_lost_head_is_not_a_deleted_model(client: httpx.AsyncClient, connection: Connection, lost: str) -> None:
+async def test_a_lost_head_is_not_a_deleted_model(
+    client: httpx.AsyncClient, connection: RedisConnection, lost: str
+) -> None:
     model = await keys(client, connection)
     await client.post("/v1/models", json=spec("other"))
     row = {"inputs": [[0.5] * 8]}

@@ -11,10 +11,10 @@ import httpx
 import pytest
 import torch
 
-from driftline.learning.averaging import AVERAGINGS
-from driftline.learning.losses import LOSSES
-from driftline.learning.optimizers import TORCH_NAMES
-from driftline.learning.schedules import SCHEDULES
+from driftline.learning.training.averaging import AVERAGINGS
+from driftline.learning.training.losses import LOSSES
+from driftline.learning.training.optimizers import TORCH_NAMES
+from driftline.learning.training.schedules import SCHEDULES
 from driftline.networks import bundle
 from driftline.spec import Recipe
 from tests.app.conftest import Start

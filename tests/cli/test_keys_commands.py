@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from driftline.keys import KeyStore
+from driftline.api_keys import KeyStore
 
 
 def test_a_key_is_made_listed_and_revoked(run: Any, tmp_path: Path) -> None:

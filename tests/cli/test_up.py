@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from driftline import local
-from driftline.client import Client
+from driftline.client.clients import Client
+from driftline.processes import plan
 from driftline.settings import Settings
 
 
@@ -39,11 +39,11 @@ def test_without_keys_no_other_machine_is_let_in(run: Any, tmp_path: Path, host:
 
 
 def test_with_a_key_any_address_is_fine(tmp_path: Path) -> None:
-    from driftline.keys import KeyStore
+    from driftline.api_keys import KeyStore
 
     settings = Settings(host="0.0.0.0", data_dir=tmp_path)
     KeyStore(settings.keys_path).create(["admin"])
-    local.refuse_exposure(settings)
+    plan.refuse_exposure(settings)
 
 
 def test_a_setting_that_does_not_fit_is_one_sentence(run: Any) -> None:
@@ -63,7 +63,7 @@ def test_the_address_that_is_printed_can_be_reached(host: str, url: str) -> None
     except OSError:
         pytest.skip(f"this machine has no {host}")
     with listener:
-        assert local.address(listener) == f"{url}{listener.getsockname()[1]}"
+        assert plan.address(listener) == f"{url}{listener.getsockname()[1]}"
 
 
 @contextlib.contextmanager

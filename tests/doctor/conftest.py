@@ -11,7 +11,7 @@ import pytest
 
 from driftline.doctor import Finding, examine
 from driftline.settings import Settings
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
 
@@ -24,7 +24,7 @@ def settings(embedded: str, prefix: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def model(connection: Connection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path) -> ModelStore:
+async def model(connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path) -> ModelStore:
     """A model with two checkpoints, several versions, and an owner."""
     bench = Bench(connection, embedded, thread, tmp_path)
     store = await bench.model()

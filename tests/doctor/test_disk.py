@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from driftline.api_keys import KeyStore
 from driftline.doctor import disk
-from driftline.keys import KeyStore
 
 GIB = 2**30
 

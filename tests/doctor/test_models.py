@@ -13,7 +13,7 @@ import pytest
 from driftline.doctor import Finding
 from driftline.records import Command
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
 from tests.doctor.conftest import Look, only, worse
 from tests.worker.conftest import labelled
 from worker.model_store import ModelStore
@@ -46,7 +46,7 @@ async def test_a_new_model_is_well(model: ModelStore, look: Look) -> None:
     """No record, no step, no checkpoint yet."""
     for key in (model.keys.log, model.keys.last, model.keys.steps, model.keys.versions):
         await model.connection.redis.delete(key)
-    head = await model.history.head()
+    head = await model.commit_log.head()
     first = {
         "version": 1,
         "manifest": head.manifest,
@@ -76,7 +76,7 @@ def weights(model: ModelStore, manifest: str) -> str:
 
 
 async def test_a_missing_live_version_names_a_way_back(model: ModelStore, look: Look) -> None:
-    head, versions = await model.history.head(), await model.history.versions()
+    head, versions = await model.commit_log.head(), await model.commit_log.versions()
     gone = blob(model, head.manifest)
     gone.unlink()
     found = only(await look(), "artifacts", "error")
@@ -86,7 +86,7 @@ async def test_a_missing_live_version_names_a_way_back(model: ModelStore, look: 
 
 
 async def test_a_damaged_file_of_a_checkpoint_is_found(model: ModelStore, look: Look) -> None:
-    head = await model.history.head()
+    head = await model.commit_log.head()
     assert head.checkpoint is not None
     file = blob(model, weights(model, head.checkpoint.manifest))
     data = bytearray(file.read_bytes())
@@ -97,14 +97,14 @@ async def test_a_damaged_file_of_a_checkpoint_is_found(model: ModelStore, look: 
 
 
 async def test_a_damaged_older_version_is_found(model: ModelStore, look: Look) -> None:
-    version = (await model.history.versions())[0]
+    version = (await model.commit_log.versions())[0]
     blob(model, version.manifest).write_bytes(b"{}")
     found = only(await look(), "artifacts", "error")
     assert f"version {version.version} is damaged" in found.message
 
 
 async def test_a_manifest_of_another_model_is_found(model: ModelStore, look: Look) -> None:
-    version = (await model.history.versions())[0]
+    version = (await model.commit_log.versions())[0]
     manifest = msgspec.json.decode(blob(model, version.manifest).read_bytes())
     other = model.artifacts.put(model.uid, msgspec.json.encode(manifest | {"model": "0" * 12}))
     changed = msgspec.structs.replace(version, manifest=other)
@@ -156,7 +156,7 @@ async def test_a_missing_command_that_waits_is_an_error(model: ModelStore, look:
 
 
 async def test_a_log_that_is_trimmed_is_well(model: ModelStore, look: Look) -> None:
-    head = await model.history.head()
+    head = await model.commit_log.head()
     assert head.older_checkpoint is not None and head.older_checkpoint.offset == 64
     await model.connection.redis.xtrim(model.keys.log, minid="65-0", approximate=False)
     assert worse(await look()) == []
@@ -171,7 +171,7 @@ async def test_a_head_beyond_the_log_is_an_error(model: ModelStore, look: Look) 
 
 @pytest.mark.parametrize(("is_newest", "level"), [(True, "error"), (False, "warning")])
 async def test_a_missing_step_is_found(model: ModelStore, look: Look, is_newest: bool, level: str) -> None:
-    head = await model.history.head()
+    head = await model.commit_log.head()
     assert head.checkpoint is not None and head.older_checkpoint is not None
     if is_newest:
         earlier = {"checkpoint_step": head.older_checkpoint.step, "checkpoint_offset": head.older_checkpoint.offset}
@@ -181,7 +181,7 @@ async def test_a_missing_step_is_found(model: ModelStore, look: Look, is_newest:
 
 
 async def test_a_live_version_without_history_is_an_error(model: ModelStore, look: Look) -> None:
-    head = await model.history.head()
+    head = await model.commit_log.head()
     await model.connection.redis.hdel(model.keys.versions, str(head.version))
     found = only(await look(), "models", "error")
     assert found.advice is not None and "stop every worker" in found.advice
@@ -191,7 +191,7 @@ async def test_a_live_version_without_history_is_an_error(model: ModelStore, loo
 async def test_a_model_that_cannot_be_read_does_not_hide_the_others(model: ModelStore, look: Look, noun: str) -> None:
     catalog = Catalog(model.connection)
     spec = (await catalog.get("weather")).spec | {"name": "other"}
-    await catalog.create("0" * 12, spec, (await model.history.versions())[0])
+    await catalog.create("0" * 12, spec, (await model.commit_log.versions())[0])
     shutil.copytree(model.artifacts.root / model.uid, model.artifacts.root / ("0" * 12))
     await model.connection.redis.delete(getattr(model.keys, noun))
     findings = await look()
@@ -249,7 +249,7 @@ async def test_orphans_are_counted_once_they_are_old(model: ModelStore, look: Lo
     assert "1 file (2.0 KiB)" in only(await look(), "orphans", "warning").message
 
 
-async def test_a_folder_of_no_model_is_told(model: ModelStore, look: Look, connection: Connection) -> None:
+async def test_a_folder_of_no_model_is_told(model: ModelStore, look: Look, connection: RedisConnection) -> None:
     model.artifacts.put("0" * 12, b"x" * 2048)
     folder = model.artifacts.root / ("0" * 12)
     assert worse(await look()) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from driftline.doctor import packages
-from driftline.local import ROOT
+from driftline.processes.plan import ROOT
 from driftline.settings import Settings
 
 

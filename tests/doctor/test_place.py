@@ -9,10 +9,10 @@ import pytest
 from redis import Redis
 
 from driftline.doctor import examine, place
-from driftline.processes import Guard
+from driftline.processes import embedded as embedded_module
+from driftline.processes.embedded import EmbeddedServer, running_url
+from driftline.processes.supervisor import Guard
 from driftline.settings import Settings
-from driftline.store import embedded as embedded_module
-from driftline.store.embedded import EmbeddedServer, running_url
 from tests.doctor.conftest import only, worse
 
 

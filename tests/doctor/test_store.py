@@ -11,10 +11,10 @@ from redis import Redis
 
 from driftline.doctor import examine, store
 from driftline.doctor.finding import Finding
-from driftline.processes import Guard
+from driftline.processes.embedded import EmbeddedServer
+from driftline.processes.supervisor import Guard
 from driftline.settings import Settings
-from driftline.store.connection import Connection
-from driftline.store.embedded import EmbeddedServer
+from driftline.store.connection import RedisConnection
 from tests.conftest import free_port
 from tests.doctor.conftest import only, worse
 
@@ -30,7 +30,7 @@ def url(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 def findings_of(url: str, user: str = "") -> list[Finding]:
     async def ask() -> list[Finding]:
-        connection = Connection(url + user, "x:")
+        connection = RedisConnection(url + user, "x:")
         try:
             return await store.check(connection, url + user)
         finally:

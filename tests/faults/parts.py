@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from driftline.local import program
+from driftline.processes.plan import program
 from driftline.store.connection import source
 from tests import test_trouble
 from tests.services import until

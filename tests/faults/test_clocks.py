@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from driftline.store.connection import Connection
-from driftline.store.predictions import PredictionBatch, Predictions, Recorder
+from driftline.store.connection import RedisConnection
+from driftline.store.predictions import PredictionBatch, PredictionReader, PredictionWriter
 from tests.worker.conftest import Bench, labelled
 from tests.worker.test_halts import training, until_learned
 
@@ -38,18 +38,18 @@ async def test_predictions_made_before_and_behind_a_jump_are_joined_with_their_l
 ) -> None:
     store = await bench.model()
     await bench.connection.time()
-    recorder = Recorder(bench.connection, horizon=24 * HOUR, budget=2**20)
+    prediction_writer = PredictionWriter(bench.connection, horizon=24 * HOUR, budget=2**20)
     entries = []
     for set_by in (0.0, jump, 0.0):
         clock.set_by = set_by
-        entries.append(recorder.next_entry())
-        recorder.record(store.uid, entries[-1], PredictionBatch(1, "live", 1, {"inputs": b"12"}, b"1234", [1]))
-        await recorder.flush()
+        entries.append(prediction_writer.next_entry())
+        prediction_writer.record(store.uid, entries[-1], PredictionBatch(1, "live", 1, {"inputs": b"12"}, b"1234", [1]))
+        await prediction_writer.flush()
     assert entries == sorted(entries) and entries[-1].ms - entries[0].ms < 60_000
-    ids = [recorder.prefix(store.uid, entry) + "0" for entry in entries]
-    found = await Predictions(bench.connection, store.uid, 24 * HOUR).find(ids)
+    ids = [prediction_writer.prefix(store.uid, entry) + "0" for entry in entries]
+    found = await PredictionReader(bench.connection, store.uid, 24 * HOUR).find(ids)
     assert all(isinstance(found[text], tuple) for text in ids), found
-    assert recorder.dropped == 0
+    assert prediction_writer.dropped == 0
 
 
 @pytest.mark.parametrize("jump", JUMPS)
@@ -65,7 +65,7 @@ async def test_labels_behind_a_jump_of_the_workers_clock_are_learned_in_order_an
         begin = time.monotonic()
         await until_learned(store, trainer, 40)
         assert 0.1 < time.monotonic() - begin < 10
-    steps = await store.history.steps(0)
+    steps = await store.commit_log.steps(0)
     assert [step.end for step in steps if step.end > step.start][-1] == 40
 
 
@@ -74,9 +74,9 @@ async def test_labels_do_not_wait_for_a_clock_of_redis_that_was_set(
     bench: Bench, jump: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await bench.model(recipe={"trigger": {"labels": 1000, "seconds": 0.3}})
-    now = Connection.now
+    now = RedisConnection.now
     async with training(bench, store) as trainer:
-        monkeypatch.setattr(Connection, "now", lambda self: now(self) + jump)
+        monkeypatch.setattr(RedisConnection, "now", lambda self: now(self) + jump)
         await store.log.append(labelled(20))
         await until_learned(store, trainer, 20)
 

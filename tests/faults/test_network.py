@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from driftline.client import Client
+from driftline.client.clients import Client
 from driftline.errors import Unavailable
 from tests.conftest import free_port
 from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, feeding, stopped

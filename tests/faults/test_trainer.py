@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from driftline import failpoints
 from driftline.records import Command, Item
 from driftline.settings import Settings
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
+from driftline.support import failpoints
 from tests.worker.conftest import Bench, Killed, labelled
 from worker.model_store import ModelStore
 from worker.retention import Retention
@@ -50,7 +50,7 @@ def dying_at(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture
-async def busy(bench: Bench, connection: Connection) -> AsyncIterator[Bench]:
+async def busy(bench: Bench, connection: RedisConnection) -> AsyncIterator[Bench]:
     bench.settings = Settings(poll_seconds=0.05, **BUSY)
     yield bench
 
@@ -58,7 +58,7 @@ async def busy(bench: Bench, connection: Connection) -> AsyncIterator[Bench]:
 @pytest.fixture
 async def undisturbed(busy: Bench) -> str:
     """The digest of the weights that the same log comes to when nothing dies."""
-    elsewhere = Connection(busy.url, f"{busy.connection.keys.prefix}undisturbed:")
+    elsewhere = RedisConnection(busy.url, f"{busy.connection.keys.prefix}undisturbed:")
     try:
         other = Bench(elsewhere, busy.url, busy.thread, busy.folder / "undisturbed", **BUSY)
         store = await other.model(uid=UID)
@@ -70,18 +70,18 @@ async def undisturbed(busy: Bench) -> str:
 
 async def check(store: ModelStore, trainer: Trainer, learned: int) -> None:
     """What must hold whatever has died."""
-    head = await store.history.head()
+    head = await store.commit_log.head()
     assert (head.learned, head.offset) == (learned, await store.log.newest())
-    assert await store.history.covering(head.offset) is not None, "every label is served"
-    steps = await store.history.steps(max(0, head.checkpoint.step if head.checkpoint else 0))
+    assert await store.commit_log.covering(head.offset) is not None, "every label is served"
+    steps = await store.commit_log.steps(max(0, head.checkpoint.step if head.checkpoint else 0))
     assert all(one.end == other.start for one, other in itertools.pairwise(steps))
-    versions = [version.version for version in await store.history.versions()]
+    versions = [version.version for version in await store.commit_log.versions()]
     assert versions == sorted(versions) and versions[-1] == head.version
     assert await store.connection.redis.hgetall(store.keys.alarms) == {}
     await Retention(store).apply()
-    head = await store.history.head()
+    head = await store.commit_log.head()
     places = [place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None]
-    manifests = [*places, *(version.manifest for version in await store.history.versions())]
+    manifests = [*places, *(version.manifest for version in await store.commit_log.versions())]
     wanted = set().union(*(store.publisher.files(manifest) for manifest in manifests))
     assert {path.name for path in (store.artifacts.root / store.uid).iterdir()} == wanted, "nothing is left over"
 
@@ -125,7 +125,7 @@ async def test_a_job_whose_trainer_dies_ends_once(busy: Bench, name: str, monkey
     with dying_at(name, 2 if name != "job.finished" else 1, monkeypatch):
         await busy.train(store)
     trainer = await busy.train(store)
-    done = await store.history.job(job)
+    done = await store.commit_log.job(job)
     assert done is not None and done.state == "succeeded", done
-    assert (await store.history.running_jobs(), await store.pending()) == ([], [])
+    assert (await store.commit_log.running_jobs(), await store.pending()) == ([], [])
     await check(store, trainer, 300)

@@ -12,8 +12,8 @@ import torch
 
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
-from driftline.learning.outcome import Outcome
-from driftline.learning.state import State
+from driftline.learning.stateful import State
+from driftline.learning.step_result import StepResult
 from driftline.networks import bundle
 from driftline.records import Answer, Item, Plan, Route
 from driftline.spec import ModelSpec, parse
@@ -61,7 +61,7 @@ def answered(items: Sequence[Item], is_right: bool) -> list[Item]:
     ]
 
 
-def play(learner: Learner, items: Sequence[Item], size: int = 16, updates: int = 2) -> list[Outcome]:
+def play(learner: Learner, items: Sequence[Item], size: int = 16, updates: int = 2) -> list[StepResult]:
     """Learns items in steps of ``size``, each of which publishes."""
     return [
         learner.learn(items[start : start + size], range(start + 1, start + 1 + len(items[start : start + size])), plan)
@@ -98,7 +98,7 @@ def accuracy(learner: Learner, items: Sequence[Item]) -> float:
     """Of the champion."""
     examples = examples_of(learner, items)
     with torch.no_grad():
-        answers = learner.judge.champion.eval().predict(examples.inputs).argmax(1)
+        answers = learner.promotion.champion.eval().predict(examples.inputs).argmax(1)
     return float((answers == examples.targets).float().mean())
 
 

@@ -13,7 +13,7 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
-from driftline.learning.lineup import Lineup, check_retrain
+from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.edits import Edited
@@ -121,7 +121,7 @@ def test_chance_goes_on_from_step_to_step() -> None:
     one = learner()
     drawn = set()
     for _ in range(3):
-        with one.trainee.drawing():
+        with one.train_state.drawing():
             drawn.add(torch.rand(1).item())
     assert len(drawn) == 3
 
@@ -147,7 +147,7 @@ def test_it_learns_a_regression_in_its_own_units() -> None:
     play(one, values(600), updates=4)
     rows = examples_of(one, values(200, first=1000))
     with torch.no_grad():
-        answers = one.judge.champion.eval().predict(rows.inputs)[:, 0]
+        answers = one.promotion.champion.eval().predict(rows.inputs)[:, 0]
     assert float((answers - rows.targets).abs().mean()) < 10, "50 is the deviation of the labels"
 
 
@@ -181,9 +181,9 @@ def test_an_open_model_learns_classes_as_they_come() -> None:
 def test_the_optimizer_keeps_what_it_knows_of_the_old_classes() -> None:
     one = learner(classes="open")
     play(one, world(64, names=["a", "b"]))
-    before = one.trainee.tensors()["optimizer.output.weight.exp_avg"].clone()
+    before = one.train_state.tensors()["optimizer.output.weight.exp_avg"].clone()
     one.learn([item([1, 2, 3, 4], "c")], [65], Plan())
-    after = one.trainee.tensors()["optimizer.output.weight.exp_avg"]
+    after = one.train_state.tensors()["optimizer.output.weight.exp_avg"]
     assert torch.equal(after[:2], before) and not after[2].any() and before.any()
 
 
@@ -196,12 +196,12 @@ def test_a_step_that_is_not_finite_is_quarantined_and_learning_goes_on(task: str
     one = learner(**changes, recipe={"gate": {"holdout": 0}})
     items = values(300) if task == "regression" else world(300)
     play(one, items[:96])
-    kept, served = len(one.memory), weights_of(one)
+    kept, served = len(one.replay_buffer), weights_of(one)
     poison = [*items[96:103], item([0, number, 0, 0], items[0].label)]
     outcome = one.learn(poison, range(97, 105), Plan(updates=2, publish=True))
     assert outcome.quarantined.keys() == set(range(97, 105))
     assert set(outcome.quarantined.values()) == {"the loss is not a finite number"}
-    assert len(one.memory) == kept
+    assert len(one.replay_buffer) == kept
     assert all(torch.equal(value, served[name]) for name, value in one.module.state_dict().items())
     assert not any(outcome.quarantined for outcome in play(one, items[103:]))
     assert bundle.are_finite(weights_of(one))
@@ -270,15 +270,15 @@ def test_duplicates_of_an_input_fall_on_one_side_of_the_holdout() -> None:
     one = learner(recipe={"gate": {"holdout": 0.3}})
     rows = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     play(one, world(100), updates=0)
-    assert len(one.memory) == 100, "of the first labels none is held out"
+    assert len(one.replay_buffer) == 100, "of the first labels none is held out"
     play(one, [item(row, n % 2) for n in range(5) for row in rows], size=7, updates=0)
     held, kept = (
         {tuple(row) for row in examples.inputs["inputs"].tolist()}
-        for examples in (one.judge.holdout.examples, one.memory.examples.take(slice(100, None)))
+        for examples in (one.promotion.holdout.examples, one.replay_buffer.examples.take(slice(100, None)))
     )
     assert not held & kept
     assert len(held) + len(kept) == 40 and 4 < len(held) < 20
-    assert len(one.judge.holdout) == 5 * len(held)
+    assert len(one.promotion.holdout) == 5 * len(held)
 
 
 def test_which_are_held_out_cannot_be_told_from_outside() -> None:
@@ -286,7 +286,7 @@ def test_which_are_held_out_cannot_be_told_from_outside() -> None:
     for seed in (1, 2):
         one = Learner.create(spec(recipe={"gate": {"holdout": 0.5}}), seed=seed)
         play(one, world(64), updates=0)
-        sides.append({tuple(row) for row in one.judge.holdout.examples.inputs["inputs"].tolist()})
+        sides.append({tuple(row) for row in one.promotion.holdout.examples.inputs["inputs"].tolist()})
     assert sides[0] != sides[1]
 
 
@@ -296,8 +296,10 @@ def test_imported_items_are_neither_scored_nor_held_out() -> None:
         Item(i.id, i.inputs, i.label, route="import", answer=i.answer) for i in answered(world(100), is_right=False)
     ]
     outcomes = play(one, imported, size=50)
-    assert sum(outcome.scored for outcome in outcomes) == one.monitor.prequential.count == len(one.judge.holdout) == 0
-    assert len(one.memory) == one.learned == 100
+    assert (
+        sum(outcome.scored for outcome in outcomes) == one.monitor.prequential.count == len(one.promotion.holdout) == 0
+    )
+    assert len(one.replay_buffer) == one.learned == 100
     assert all("nothing to compare on" in outcome.decision.reason for outcome in outcomes[2:] if outcome.decision)
 
 
@@ -340,7 +342,7 @@ def test_rollback_keeps_memory_holdout_and_scores() -> None:
         assert before.data[part] == after.data[part]
     assert before.data["judge"]["holdout"] == after.data["judge"]["holdout"]
     assert all(torch.equal(after.tensors[name], before.tensors[name]) for name in after.tensors if "memory" in name)
-    for found in (weights_of(one), one.module.state_dict(), one.judge.anchor.state_dict()):
+    for found in (weights_of(one), one.module.state_dict(), one.promotion.anchor.state_dict()):
         assert all(torch.equal(found[name], value) for name, value in version[2].items())
     assert not any(name.startswith("trainee.optimizer") for name in after.tensors), "the optimizer is fresh"
     assert one.retraining is None
@@ -417,7 +419,7 @@ def test_a_weight_counts_as_so_many_examples() -> None:
     rows = [item([1, 1, 1, 1], n % 2, weight=9.0 if n % 2 else 1.0) for n in range(320)]
     play(one, rows, updates=8)
     with torch.no_grad():
-        share = one.judge.champion.eval().predict({"inputs": torch.ones(1, 4)})[0, 1]
+        share = one.promotion.champion.eval().predict({"inputs": torch.ones(1, 4)})[0, 1]
     assert float(share) == pytest.approx(0.9, abs=0.05)
 
 
@@ -427,8 +429,8 @@ def test_a_recipe_is_merged_and_the_learner_follows_it() -> None:
     one.change_recipe({"optimizer": {"learning_rate": 0.2}, "memory": {"size": 10}, "gate": {"holdout_size": 8}})
     recipe = one.spec.recipe
     assert (recipe.optimizer.name, recipe.optimizer.momentum, recipe.optimizer.learning_rate) == ("sgd", 0.5, 0.2)
-    assert one.trainee.optimizer.param_groups[0]["lr"] == 0.2
-    assert (len(one.memory), len(one.judge.holdout), recipe.gate.holdout) == (10, 8, 0.5)
+    assert one.train_state.optimizer.param_groups[0]["lr"] == 0.2
+    assert (len(one.replay_buffer), len(one.promotion.holdout), recipe.gate.holdout) == (10, 8, 0.5)
     one.change_recipe({"optimizer": {"name": "adam"}, "detector": "none"})
     assert one.spec.recipe.optimizer.momentum is None, "another optimizer comes with parameters of its own"
     play(one, answered(world(50, 100), is_right=False))
@@ -453,7 +455,7 @@ def test_a_recipe_that_does_not_fit_changes_nothing(changes: dict[str, Any], fie
     assert refused.value.details["field"] == field
     assert_same(one.state_dict(), before)
     with pytest.raises(InvalidInput):
-        check_retrain(Edited(one.spec, one.classes, one.module), Lineup.of(one.spec, changes), [])
+        check_retrain(Edited(one.spec, one.classes, one.module), RetrainPlan.of(one.spec, changes), [])
 
 
 def test_weights_trained_elsewhere_see_inputs_as_they_are() -> None:

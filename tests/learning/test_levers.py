@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from driftline.errors import InvalidInput
-from driftline.learning import gate
-from driftline.learning.averaging import AVERAGINGS
 from driftline.learning.learner import Learner
-from driftline.learning.recipes import check_recipe
-from driftline.learning.schedules import SCHEDULES
+from driftline.learning.promotion import gate
+from driftline.learning.retraining.recipe_changes import check_recipe
+from driftline.learning.training.averaging import AVERAGINGS
+from driftline.learning.training.schedules import SCHEDULES
 from driftline.records import Answer, Item
 from driftline.spec import Recipe
 from tests.learning.conftest import accuracy, assert_same, learner, play, spec, through_files, weights_of, world
@@ -99,7 +99,9 @@ def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
         outcomes = [play(each, items[start:end], updates=1) for each in (one, other)]
         assert outcomes[0] == outcomes[1]
         assert_same(one.state_dict(), other.state_dict())
-    assert one.monitor.alarms and one.trainee.elders.teacher is not None, "the world had an alarm and a teacher in it"
+    assert one.monitor.alarms and one.train_state.references.teacher is not None, (
+        "the world had an alarm and a teacher in it"
+    )
 
 
 @EVERY_LEVER
@@ -131,7 +133,9 @@ def test_it_is_pulled_and_let_go_on_a_live_model(lever: str) -> None:
     before["optimizer"]["layers"] = None
     one.change_recipe({name: before[name] for name in LEVERS[lever]})
     play(one, items[200:], updates=1)
-    assert one.spec.recipe == Recipe.model_validate({"strategy": "replay"}) and one.trainee.candidate() is one.module
+    assert (
+        one.spec.recipe == Recipe.model_validate({"strategy": "replay"}) and one.train_state.candidate() is one.module
+    )
     assert_same(restored(one).state_dict(), one.state_dict())
 
 

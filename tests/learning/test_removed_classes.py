@@ -12,10 +12,10 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
-from driftline.learning.gate import Decision
 from driftline.learning.learner import Learner
-from driftline.learning.report import Examination
-from driftline.learning.side_by_side import Examined, side_by_side
+from driftline.learning.promotion.gate import Decision
+from driftline.learning.reports.comparison import ExaminedVersion, compare_versions
+from driftline.learning.reports.evaluation import JobEvaluation
 from driftline.networks.edits import Edited
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, assert_same, learner, play, through_files, weights_of, world
@@ -49,9 +49,9 @@ def removed(one: Learner, version: int = 2, edits: Sequence[dict[str, Any]] = WI
 
 def kept(one: Learner) -> list[Examples]:
     return [
-        one.memory.examples,
-        one.judge.holdout.examples,
-        one.judge.latest.examples,
+        one.replay_buffer.examples,
+        one.promotion.holdout.examples,
+        one.promotion.latest.examples,
         one.monitor.recent.examples.examples,
     ]
 
@@ -72,7 +72,7 @@ def test_the_other_classes_are_known_as_well_as_before(classes: Any, recipe: dic
     before, was = accuracy(one, others(400, 5000)), labels_by_row(one)
     decision = removed(one)
     assert decision.promoted and "b" not in one.classes and len(one.classes) == 2
-    assert one.judge.champion.width == one.judge.anchor.width == one.module.width == 2
+    assert one.promotion.champion.width == one.promotion.anchor.width == one.module.width == 2
     assert one.spec.classes == ("open" if classes == "open" else one.classes)
     assert accuracy(one, others(400, 5000)) >= before - 0.02
     now = labels_by_row(one)
@@ -107,7 +107,7 @@ def test_a_label_of_a_class_that_is_gone_is_refused_or_adds_it_anew(classes: Any
     outcome = one.learn(world(32, 7000, ABC), range(1, 33), Plan(updates=1))
     if classes == "open":
         assert not outcome.rejected and one.classes[2] == "b"
-        assert one.memory.seen[2] > 0
+        assert one.replay_buffer.seen[2] > 0
     else:
         assert len(outcome.rejected) > 5 and all("'b'" in why for why in outcome.rejected.values())
 
@@ -116,15 +116,15 @@ def test_a_rollback_brings_the_class_back_and_remembers_the_others() -> None:
     one = taught()
     version = (one.spec, one.classes_of(one.served), weights_of(one))
     assert removed(one).promoted
-    counts, was = one.trainee.counts.tolist(), labels_by_row(one)
+    counts, was = one.train_state.counts.tolist(), labels_by_row(one)
     one.rollback(*version, 3)
     assert one.classes == ABC == one.spec.classes and one.ordered_since == 3
     assert all(torch.equal(value, weights_of(one)[name]) for name, value in version[2].items())
     assert labels_by_row(one) == was and len(was) > 100
-    assert one.trainee.counts.tolist() == [counts[0], 0, counts[1]]
+    assert one.train_state.counts.tolist() == [counts[0], 0, counts[1]]
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
     play(one, world(300, 8000, ABC))
-    assert one.memory.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
+    assert one.replay_buffer.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
 
 
 def test_a_rollback_keeps_classes_that_came_later_behind_those_of_the_version() -> None:
@@ -178,7 +178,7 @@ def test_a_report_and_a_comparison_go_by_names() -> None:
     old = Edited(one.spec, list(one.classes), copy.deepcopy(one.served))
     one.retrain("job", {}, WITHOUT_B, 2, [])
     play(one, world(48, 3000, ABC))
-    examination = Examination(one)
+    examination = JobEvaluation(one)
     decision = one.finish(2).decision
     assert decision is not None and decision.promoted
     report = examination.report(decision)
@@ -188,11 +188,13 @@ def test_a_report_and_a_comparison_go_by_names() -> None:
         assert {row["class"] for row in [*before["classes"], *after["classes"]]} == {"a", "c"}
         assert min(before["accuracy"], after["accuracy"]) > 0.7
     new = Edited(one.spec, list(one.classes), one.served)
-    examples = {"holdout": one.judge.holdout.current()}
-    found = side_by_side(*(Examined.of(n, model, one.classes, examples) for n, model in enumerate((old, new))))
+    examples = {"holdout": one.promotion.holdout.current()}
+    found = compare_versions(
+        *(ExaminedVersion.of(n, model, one.classes, examples) for n, model in enumerate((old, new)))
+    )
     scores = [each["holdout"] for each in found["versions"]]
     assert min(score["accuracy"] for score in scores) > 0.7 and len(examples["holdout"]) > 30
-    back = Examined.of(2, new, old.classes, {"holdout": old_space(examples["holdout"])})
+    back = ExaminedVersion.of(2, new, old.classes, {"holdout": old_space(examples["holdout"])})
     assert back.measures["holdout"]["accuracy"] == scores[1]["accuracy"]
 
 
@@ -213,26 +215,26 @@ def test_weights_of_classes_go_with_their_classes() -> None:
 
 def test_a_canary_ends_with_the_classes_that_it_knows() -> None:
     one = taught(recipe=REPLAY | {"gate": {"mode": "canary", "holdout": 0.3}})
-    assert one.judge.canary is not None
+    assert one.promotion.canary is not None
     one.retrain("job", {}, WITHOUT_B, 2, [])
     one.finish(3, is_promoted=True)
-    assert one.judge.canary is None and one.classes == ["a", "c"]
+    assert one.promotion.canary is None and one.classes == ["a", "c"]
     play(one, others(60, 4000))
-    assert one.judge.canary is not None and one.judge.canary.module.width == 2, "the next one"
+    assert one.promotion.canary is not None and one.promotion.canary.module.width == 2, "the next one"
     one.promote(5)
-    assert one.judge.canary is None
+    assert one.promotion.canary is None
 
 
 def test_what_is_learned_from_the_teacher_is_by_name() -> None:
     one = taught()
     one.retrain("job", {}, [*WITHOUT_B, {"type": "add_classes", "classes": ["b"]}], 1, [])
     assert one.retraining is not None
-    (racer,) = one.retraining.race.racers
-    teacher = racer.trainee.elders.teacher
-    assert racer.trainee.classes == ["a", "c", "b"] and teacher is not None
-    inputs = one.memory.examples.inputs
+    (trial,) = one.retraining.halving.trials
+    teacher = trial.train_state.references.teacher
+    assert trial.train_state.classes == ["a", "c", "b"] and teacher is not None
+    inputs = one.replay_buffer.examples.inputs
     with torch.no_grad():
-        assert torch.equal(teacher.eval()(inputs), one.judge.champion.eval()(inputs)[:, [0, 2, 1]])
+        assert torch.equal(teacher.eval()(inputs), one.promotion.champion.eval()(inputs)[:, [0, 2, 1]])
 
 
 def test_versions_of_other_classes_pull_no_output_and_are_not_averaged() -> None:
@@ -241,13 +243,13 @@ def test_versions_of_other_classes_pull_no_output_and_are_not_averaged() -> None
     one.change_recipe({"l2_sp": {"version": 1}}, {1: old})
     one.retrain("job", {}, WITHOUT_B, 2, [])
     assert one.retraining is not None
-    for trainee, is_whole in ((one.trainee, True), (one.retraining.trainee, False)):
-        state = trainee.upkeep.states["l2_sp"]
+    for train_state, is_whole in ((one.train_state, True), (one.retraining.train_state, False)):
+        state = train_state.weight_hooks.states["l2_sp"]
         assert "network.linear1.weight.origin" in state and ("output.weight.origin" in state) == is_whole
     one.finish(2)
-    assert "output.weight.origin" not in one.trainee.upkeep.states["l2_sp"]
+    assert "output.weight.origin" not in one.train_state.weight_hooks.states["l2_sp"]
     one.change_recipe({"l2_sp": {"version": 2}}, {2: weights_of(one)})
-    assert len(one.trainee.upkeep.states["l2_sp"]["output.weight.origin"]) == 2
+    assert len(one.train_state.weight_hooks.states["l2_sp"]["output.weight.origin"]) == 2
     with pytest.raises(InvalidInput, match="version 1 is of another structure"):
         one.retrain("job", {}, [{"type": "average", "versions": [1]}], 1, [], {1: weights_of(one)})
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import Served, build
+from driftline.networks.build import ServedModel, build
 from driftline.networks.layers import LAYERS
 from driftline.networks.layers.activations import Activation
 from driftline.networks.modules import ClampedEmbedding
@@ -59,12 +59,12 @@ def model(network: Any, shape: list[int] | None = None, **changes: Any) -> Model
     return parse(ModelSpec, spec(network=network, **inputs, **changes))
 
 
-def built(network: Any, shape: list[int] | None = None, seed: int = 0, **changes: Any) -> Served:
+def built(network: Any, shape: list[int] | None = None, seed: int = 0, **changes: Any) -> ServedModel:
     found = model(network, shape, **changes)
     return build(found, found.known_classes(), seed=seed)
 
 
-def made(factory: str, allowed: bool = True, **changes: Any) -> Served:
+def made(factory: str, allowed: bool = True, **changes: Any) -> ServedModel:
     """A network by one of the test's factories."""
     name = f"{FACTORIES}:{factory}"
     network = {"factory": name} | changes.pop("network", {})

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 
 from driftline.errors import CorruptData, InvalidInput
 from driftline.networks import bundle
-from driftline.networks.build import Served, build
+from driftline.networks.build import ServedModel, build
 from driftline.spec import ModelSpec, parse
 from tests.services import spec
 
 NETWORK = {"layers": [{"type": "linear", "features": 3}, {"type": "batch_norm"}]}
 
 
-def module(seed: int = 0, **changes: Any) -> Served:
+def module(seed: int = 0, **changes: Any) -> ServedModel:
     found = parse(ModelSpec, spec(network=NETWORK, **changes))
     return build(found, found.known_classes(), seed=seed)
 
 
-def learned() -> Served:
+def learned() -> ServedModel:
     """A module whose scales and statistics have moved."""
     found = module(task="regression", classes=None)
     rows = torch.randn((20, 8), generator=torch.Generator().manual_seed(1)) * 1e5
@@ -47,7 +47,7 @@ def manifest(**changes: Any) -> bundle.Manifest:
         "scores": {"error": 0.1 + 0.2},
         "created": 1.5,
         "data": {"detector": {"total": 1e-300}},
-        "files": {"weights": bundle.File("ab", 3)},
+        "files": {"weights": bundle.BundleFile("ab", 3)},
     }
     return bundle.Manifest(**(whole | changes))
 

@@ -8,7 +8,7 @@ import torch
 
 from driftline.networks.build import build
 from driftline.networks.bundle import weights_to_bytes
-from driftline.networks.describe import describe, dry_run
+from driftline.networks.describe import describe, describe_edits
 from driftline.networks.edits import Edited, parse_edits
 from driftline.spec import ModelSpec, parse
 
@@ -47,7 +47,7 @@ def test_a_dry_run_tells_of_both_and_changes_nothing() -> None:
         {"type": "freeze", "layers": ["branch1.linear1"]},
         {"type": "adapter", "rank": 2, "layers": ["linear1"]},
     ]
-    told = dry_run(parse_edits(edits), found)
+    told = describe_edits(parse_edits(edits), found)
     assert told["before"] == describe(found.spec, found.classes, found.module)
     after = {layer["name"]: layer for layer in told["after"]["layers"]}
     assert list(after) == ["flatten1", "linear1", "relu1", "branch1.linear1", "output"]

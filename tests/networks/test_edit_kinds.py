@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import Served, build
+from driftline.networks.build import ServedModel, build
 from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
 from driftline.networks.edits.average import Average
 from driftline.spec import Layers, ModelSpec, parse
@@ -178,7 +178,7 @@ def test_a_greedy_average_takes_in_what_does_not_make_it_worse() -> None:
     versions = {number: model(seed=number).module.state_dict() for number in (1, 2, 3)}
     wanted = (versions[2]["output.bias"] + versions[3]["output.bias"]) / 2
 
-    def distance(module: Served) -> float:
+    def distance(module: ServedModel) -> float:
         return float((module.state_dict()["output.bias"] - wanted).abs().sum())
 
     edit = {"type": "average", "versions": [1, 2, 3], "soup": "greedy"}

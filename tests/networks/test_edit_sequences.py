@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import Served, build
-from driftline.networks.draft import Draft
+from driftline.networks.build import ServedModel, build
+from driftline.networks.edit_session import EditSession
 from driftline.networks.edits import EDITS, Edited, Sources, apply_all, parse_edits
 from driftline.networks.edits.activation import SwapActivation
 from driftline.spec import ModelSpec, parse
@@ -80,7 +80,7 @@ def models(draw: st.DrawFn) -> Edited:
 
 
 @torch.no_grad()
-def disturb(module: Served) -> None:
+def disturb(module: ServedModel) -> None:
     generator = torch.Generator().manual_seed(1)
     for name, value in module.state_dict().items():
         if value.dim() and name.startswith(("network.", "output.")):
@@ -94,7 +94,7 @@ def rows(edited: Edited) -> dict[str, torch.Tensor]:
 
 
 def names(edited: Edited) -> list[str]:
-    return Draft(edited.spec, edited.classes, edited.module, Sources()).structure.names
+    return EditSession(edited.spec, edited.classes, edited.module, Sources()).structure.names
 
 
 def two(edited: Edited, draw: Callable[[Any], Any]) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import Served, build
+from driftline.networks.build import ServedModel, build
 from driftline.networks.edits import EDITS, Edited, apply_all, parse_edits
 from driftline.networks.layers import LAYERS
 from driftline.networks.layers.activations import Activation
@@ -42,7 +42,7 @@ def layers(edited: Edited) -> dict[str, str]:
 
 
 def assert_its_spec_builds_it(edited: Edited) -> None:
-    rebuilt: Served = build(edited.spec, edited.classes, seed=1)
+    rebuilt: ServedModel = build(edited.spec, edited.classes, seed=1)
     rebuilt.load_state_dict(edited.module.state_dict())
     # Torch makes a class of its own for each layer with an adapter.
     kinds = [[type(part).__name__ for part in module.modules()] for module in (rebuilt, edited.module)]

@@ -5,12 +5,12 @@ import time
 import pytest
 
 from driftline.records import Item
-from driftline.store.backlog import Cap
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
-from driftline.store.head import Version
-from driftline.store.keys import new_uid
+from driftline.store.commits import Version
+from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
+from driftline.store.redis_keys import new_uid
+from driftline.store.watermarks import Cap
 
 SPEC = {"name": "weather", "task": "classification", "inputs": {"shape": [2]}, "classes": [0, 1]}
 
@@ -21,7 +21,7 @@ def store_url(redis_url: str) -> str:
 
 
 @pytest.fixture
-async def uid(connection: Connection) -> str:
+async def uid(connection: RedisConnection) -> str:
     """A model that has just been created."""
     uid = new_uid()
     await Catalog(connection).create(uid, SPEC, first_version())
@@ -29,7 +29,7 @@ async def uid(connection: Connection) -> str:
 
 
 @pytest.fixture
-def log(connection: Connection, uid: str) -> Log:
+def log(connection: RedisConnection, uid: str) -> Log:
     return Log(connection, uid, cap=Cap(1000), receipt_seconds=3600)
 
 
@@ -37,7 +37,7 @@ def first_version() -> Version:
     return Version(1, "0" * 64, None, 0, 0, time.time(), "created")
 
 
-async def stored_keys(connection: Connection, uid: str = "") -> list[str]:
+async def stored_keys(connection: RedisConnection, uid: str = "") -> list[str]:
     """Every key in Redis; of one model, if it is named."""
     pattern = f"{connection.keys.prefix}{f'{{{uid}}}:' if uid else ''}*"
     return [key.decode() async for key in connection.redis.scan_iter(pattern)]

@@ -18,14 +18,14 @@ import pytest
 from driftline.errors import Conflict, CorruptData, InvalidInput, Unavailable
 from driftline.records import Command, Plan
 from driftline.store.artifacts import Artifacts
-from driftline.store.backlog import Cap
 from driftline.store.backup import back_up, copy, format, read_index, restore
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
-from driftline.store.head import Checkpoint, Commit, History, Step, Version
-from driftline.store.keys import NOUNS, new_uid
+from driftline.store.commits import Checkpoint, Commit, CommitLog, Step, Version
+from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
 from driftline.store.log import Log
+from driftline.store.redis_keys import NOUNS, new_uid
+from driftline.store.watermarks import Cap
 from tests.store.conftest import SPEC, item
 
 pytestmark = pytest.mark.anyio
@@ -34,11 +34,11 @@ pytestmark = pytest.mark.anyio
 class Model:
     """A model with a log, steps, versions, a checkpoint and a command that waits."""
 
-    def __init__(self, connection: Connection, artifacts: Artifacts, uid: str) -> None:
+    def __init__(self, connection: RedisConnection, artifacts: Artifacts, uid: str) -> None:
         self.connection, self.artifacts, self.uid = connection, artifacts, uid
         self.keys = connection.keys.of(uid)
         self.log = Log(connection, uid, cap=Cap(1000), receipt_seconds=3600)
-        self.history = History(connection, uid)
+        self.commit_log = CommitLog(connection, uid)
 
     def version(self, number: int, step: int, offset: int) -> Version:
         return Version(number, self.manifest(f"weights {number}"), number - 1, step, offset, time.time(), "promoted")
@@ -56,11 +56,11 @@ class Model:
         for k in range(1, steps + 1):
             await self.log.append([item(f"i{2 * k - 1}"), item(f"i{2 * k}")])
             step = Step(k, 2 * k - 2, 2 * k, Plan(updates=1), "digest", k + 1)
-            await self.history.commit(
+            await self.commit_log.commit(
                 Commit(step, self.lease.epoch, f"t{k}", 2, self.version(k + 1, k, 2 * k), metrics={"count": 2 * k})
             )
             if k == steps - 1:
-                await self.history.checkpoint(Checkpoint(self.manifest("state"), k, 2 * k), self.lease.epoch, 1000)
+                await self.commit_log.checkpoint(Checkpoint(self.manifest("state"), k, 2 * k), self.lease.epoch, 1000)
         await self.log.append([item("waits"), Command("c", "pause"), item("waits too")])
         await self.connection.redis.xadd(self.keys.predictions("nonce"), {"b": b"batch"}, id="7-1")
         await self.connection.redis.expire(self.keys.predictions("nonce"), 1000)
@@ -84,7 +84,7 @@ def artifacts(data_dir: Path) -> Artifacts:
 
 
 @pytest.fixture
-async def model(connection: Connection, artifacts: Artifacts) -> Model:
+async def model(connection: RedisConnection, artifacts: Artifacts) -> Model:
     model = Model(connection, artifacts, new_uid())
     await model.live()
     return model
@@ -102,7 +102,7 @@ def elsewhere(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path / "elsewhere" / "artifacts")
 
 
-async def wipe(connection: Connection) -> None:
+async def wipe(connection: RedisConnection) -> None:
     """Empties the store, and makes it a new one to this connection."""
     connection.store_id = None
     keys = [key async for key in connection.redis.scan_iter(f"{connection.keys.prefix}*")]
@@ -110,7 +110,7 @@ async def wipe(connection: Connection) -> None:
         await connection.redis.delete(*keys)
 
 
-async def keys_left(connection: Connection) -> list[bytes]:
+async def keys_left(connection: RedisConnection) -> list[bytes]:
     return [key async for key in connection.redis.scan_iter(f"{connection.keys.prefix}*")]
 
 
@@ -120,7 +120,7 @@ def test_every_key_of_a_model_is_copied_but_the_lease() -> None:
 
 
 async def test_what_is_restored_is_what_was_there(
-    connection: Connection, model: Model, artifacts: Artifacts, elsewhere: Artifacts, tmp_path: Path
+    connection: RedisConnection, model: Model, artifacts: Artifacts, elsewhere: Artifacts, tmp_path: Path
 ) -> None:
     before = await model.content()
     await back_up(connection, artifacts, tmp_path / "b", with_predictions=True)
@@ -144,7 +144,7 @@ async def test_what_is_restored_is_what_was_there(
 
 
 async def test_a_former_owner_is_fenced(
-    connection: Connection, model: Model, artifacts: Artifacts, elsewhere: Artifacts, tmp_path: Path
+    connection: RedisConnection, model: Model, artifacts: Artifacts, elsewhere: Artifacts, tmp_path: Path
 ) -> None:
     await back_up(connection, artifacts, tmp_path / "b")
     await wipe(connection)
@@ -153,7 +153,7 @@ async def test_a_former_owner_is_fenced(
 
 
 async def test_predictions_and_api_keys_are_copied_only_when_asked(
-    connection: Connection, model: Model, artifacts: Artifacts, tmp_path: Path
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     (tmp_path / "keys.json").write_text("{}")
     plain = await back_up(connection, artifacts, tmp_path / "plain")
@@ -191,7 +191,7 @@ def elsewhere_in_time(url: str, prefix: str, uid: str, work: Callable[[Model], A
     """Does something to a model from another process's point of view."""
 
     async def run() -> None:
-        connection = Connection(url, prefix)
+        connection = RedisConnection(url, prefix)
         try:
             await work(Model(connection, Artifacts(root), uid))
         finally:
@@ -201,7 +201,7 @@ def elsewhere_in_time(url: str, prefix: str, uid: str, work: Callable[[Model], A
 
 
 async def test_what_comes_after_the_point_is_not_in_the_backup(
-    connection: Connection, redis_url: str, prefix: str, model: Model, artifacts: Artifacts, tmp_path: Path
+    connection: RedisConnection, redis_url: str, prefix: str, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     async def goes_on(other: Model) -> None:
         await other.log.append([item("later")])
@@ -225,14 +225,14 @@ async def trimmed(other: Model) -> None:
 
 async def retired(other: Model) -> None:
     await other.log.append([item("later")])
-    await other.history.retire([1])
+    await other.commit_log.retire([1])
     (first,) = [path for path in (other.artifacts.root / other.uid).iterdir() if path.read_bytes() == b"weights 1"]
     first.unlink()
 
 
 @pytest.mark.parametrize("happens", [trimmed, retired])
 async def test_a_model_that_overtakes_its_copy_is_taken_again(
-    connection: Connection,
+    connection: RedisConnection,
     redis_url: str,
     prefix: str,
     model: Model,
@@ -242,28 +242,30 @@ async def test_a_model_that_overtakes_its_copy_is_taken_again(
 ) -> None:
     action = elsewhere_in_time(redis_url, prefix, model.uid, happens, artifacts.root)
     index = await back_up(connection, Meanwhile(artifacts.root, action), tmp_path / "b")
-    kept, versions = await connection.redis.xrange(model.keys.log), await model.history.versions()
+    kept, versions = await connection.redis.xrange(model.keys.log), await model.commit_log.versions()
     await wipe(connection)
     await restore(connection, artifacts, tmp_path / "b")
     assert index.models[0].last == 10
     assert await connection.redis.xrange(model.keys.log) == kept
-    assert await model.history.versions() == versions
+    assert await model.commit_log.versions() == versions
     files = {path.name for path in (tmp_path / "b/models/weather/artifacts").iterdir()}
     assert files == set(index.models[0].artifacts)
 
 
 async def test_a_blob_that_is_missing_for_good_is_named_and_leaves_no_backup(
-    connection: Connection, model: Model, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copy, "RETRY_SECONDS", 0.0)
-    head = await model.history.head()
+    head = await model.commit_log.head()
     (artifacts.root / model.uid / head.manifest).unlink()
     with pytest.raises(Unavailable, match=head.manifest):
         await back_up(connection, artifacts, tmp_path / "b")
     assert list((tmp_path / "b").iterdir()) == []
 
 
-async def test_a_backup_needs_an_empty_folder(connection: Connection, artifacts: Artifacts, tmp_path: Path) -> None:
+async def test_a_backup_needs_an_empty_folder(
+    connection: RedisConnection, artifacts: Artifacts, tmp_path: Path
+) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine").write_text("mine")
     with pytest.raises(Conflict, match="not an empty folder"):
@@ -272,7 +274,7 @@ async def test_a_backup_needs_an_empty_folder(connection: Connection, artifacts:
 
 
 async def test_without_its_index_a_folder_is_no_backup(
-    connection: Connection, model: Model, artifacts: Artifacts, tmp_path: Path
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     await back_up(connection, artifacts, tmp_path / "b")
     index = json.loads((tmp_path / "b/index.json").read_text())
@@ -290,7 +292,7 @@ async def test_without_its_index_a_folder_is_no_backup(
 @pytest.mark.parametrize("name", [format.KEYS, format.RECEIPTS, "artifacts"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
 async def test_a_damaged_file_is_named_and_nothing_is_written(
-    connection: Connection,
+    connection: RedisConnection,
     model: Model,
     artifacts: Artifacts,
     elsewhere: Artifacts,
@@ -312,7 +314,7 @@ async def test_a_damaged_file_is_named_and_nothing_is_written(
 
 
 async def test_a_name_that_is_taken_is_left_alone_unless_it_is_to_be_replaced(
-    connection: Connection, model: Model, artifacts: Artifacts, tmp_path: Path
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     await back_up(connection, artifacts, tmp_path / "b")
     await wipe(connection)
@@ -325,13 +327,13 @@ async def test_a_name_that_is_taken_is_left_alone_unless_it_is_to_be_replaced(
     assert await other.content() == before
     await restore(connection, artifacts, tmp_path / "b", replace=True)
     assert await Catalog(connection).names() == {"weather": model.uid}
-    assert (await model.history.head()).version == 4
+    assert (await model.commit_log.head()).version == 4
     assert set(await other.content()) <= {other.keys.epoch.encode()}
     assert not (artifacts.root / other.uid).exists()
 
 
 async def test_a_model_takes_its_own_place_once_its_owner_has_let_go(
-    connection: Connection, model: Model, artifacts: Artifacts, tmp_path: Path
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     await back_up(connection, artifacts, tmp_path / "b")
     await model.log.append([item("later")])
@@ -347,12 +349,12 @@ async def test_a_model_takes_its_own_place_once_its_owner_has_let_go(
         "duplicate",
         "queued",
     ]
-    for version in await model.history.versions():
+    for version in await model.commit_log.versions():
         assert artifacts.get(model.uid, version.manifest)
 
 
 async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
-    connection: Connection, redis_url: str, prefix: str, model: Model, artifacts: Artifacts, tmp_path: Path
+    connection: RedisConnection, redis_url: str, prefix: str, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     before = await model.content()
     await back_up(connection, artifacts, tmp_path / "b", with_predictions=True)

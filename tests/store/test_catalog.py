@@ -9,11 +9,11 @@ import pytest
 
 from driftline.errors import Conflict, NotFound, Unavailable
 from driftline.records import Command
-from driftline.store.backlog import Cap
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
-from driftline.store.keys import new_uid
+from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
+from driftline.store.redis_keys import new_uid
+from driftline.store.watermarks import Cap
 from tests.store.conftest import SPEC, first_version, item, stored_keys
 
 pytestmark = pytest.mark.anyio
@@ -23,13 +23,13 @@ class Killed(BaseException):
     """What a process meets instead of a SIGKILL."""
 
 
-async def create(connection: Connection, name: str) -> str:
+async def create(connection: RedisConnection, name: str) -> str:
     uid = new_uid()
     await Catalog(connection).create(uid, SPEC | {"name": name}, first_version())
     return uid
 
 
-async def test_many_models_are_asked_at_once(connection: Connection) -> None:
+async def test_many_models_are_asked_at_once(connection: RedisConnection) -> None:
     catalog = Catalog(connection)
     uids = [await create(connection, f"model{index:02}") for index in range(20)]
     for index, uid in enumerate(uids):
@@ -41,14 +41,14 @@ async def test_many_models_are_asked_at_once(connection: Connection) -> None:
     assert await catalog.log_ends(uids) == {uid: (index + 1, 1) for index, uid in enumerate(uids)}
 
 
-async def test_a_name_that_is_taken_is_refused_and_nothing_stays(connection: Connection, uid: str) -> None:
+async def test_a_name_that_is_taken_is_refused_and_nothing_stays(connection: RedisConnection, uid: str) -> None:
     before = sorted(await stored_keys(connection))
     with pytest.raises(Conflict):
         await create(connection, "weather")
     assert sorted(await stored_keys(connection)) == before
 
 
-async def test_the_age_of_the_oldest_waiting_record_is_known(connection: Connection, uid: str) -> None:
+async def test_the_age_of_the_oldest_waiting_record_is_known(connection: RedisConnection, uid: str) -> None:
     catalog = Catalog(connection)
     _, _, backlog = await catalog.measured(await catalog.get("weather"))
     assert backlog.seconds == 0
@@ -58,7 +58,7 @@ async def test_the_age_of_the_oldest_waiting_record_is_known(connection: Connect
     assert 0.04 < backlog.seconds < 60
 
 
-async def test_a_deleted_model_is_gone_and_its_name_is_free(connection: Connection, uid: str) -> None:
+async def test_a_deleted_model_is_gone_and_its_name_is_free(connection: RedisConnection, uid: str) -> None:
     catalog = Catalog(connection)
     assert await catalog.delete("weather") == uid
     with pytest.raises(NotFound):
@@ -67,7 +67,7 @@ async def test_a_deleted_model_is_gone_and_its_name_is_free(connection: Connecti
 
 
 async def test_what_is_left_of_a_creation_that_was_cut_off_goes(
-    connection: Connection, uid: str, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog, other = Catalog(connection), new_uid()
     before = await stored_keys(connection)
@@ -86,7 +86,7 @@ async def test_what_is_left_of_a_creation_that_was_cut_off_goes(
 
 
 async def test_what_is_left_of_a_removal_that_was_cut_off_goes(
-    connection: Connection, uid: str, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog = Catalog(connection)
 
@@ -102,7 +102,7 @@ async def test_what_is_left_of_a_removal_that_was_cut_off_goes(
 
 
 async def test_a_creation_that_was_named_is_not_taken_for_one_that_was_cut_off(
-    connection: Connection, uid: str
+    connection: RedisConnection, uid: str
 ) -> None:
     await connection.redis.zadd(connection.keys.unnamed, {uid: 0})
     assert await Catalog(connection).remove_unnamed(-1) == []
@@ -112,7 +112,7 @@ async def test_a_creation_that_was_named_is_not_taken_for_one_that_was_cut_off(
 
 @pytest.mark.parametrize("lost", ["head", "meta"])
 async def test_a_model_whose_head_is_lost_is_not_taken_for_a_deleted_one(
-    connection: Connection, uid: str, lost: str
+    connection: RedisConnection, uid: str, lost: str
 ) -> None:
     catalog = Catalog(connection)
     await catalog.create(new_uid(), SPEC | {"name": "other"}, first_version())
@@ -124,7 +124,7 @@ async def test_a_model_whose_head_is_lost_is_not_taken_for_a_deleted_one(
 
 
 async def test_a_new_store_that_gets_its_id_while_it_is_asked_is_not_lost(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two questions at once: the answer of the first is older than the name that the second has given the store."""
     catalog, ask = Catalog(connection), connection.redis.hmget

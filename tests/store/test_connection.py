@@ -10,22 +10,22 @@ import uvloop
 
 from driftline.errors import Unavailable
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection, store_errors
+from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.log import Log
-from driftline.store.server import Server
+from driftline.store.redis_health import RedisHealth
 from tests.conftest import free_port
 from tests.store.conftest import item
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_server_that_has_forgotten_the_scripts_runs_them(connection: Connection, log: Log) -> None:
+async def test_a_server_that_has_forgotten_the_scripts_runs_them(connection: RedisConnection, log: Log) -> None:
     await log.append([item("a")])
     await connection.redis.script_flush()
     assert [receipt.n for receipt in await log.append([item("b")])] == [2]
 
 
-async def test_whoever_listens_hears_which_model_has_changed(connection: Connection, uid: str, log: Log) -> None:
+async def test_whoever_listens_hears_which_model_has_changed(connection: RedisConnection, uid: str, log: Log) -> None:
     hints = connection.hints()
     assert await within(hints) is None, "now it listens"
     await log.append([item("a")])
@@ -54,7 +54,7 @@ def test_a_connection_that_is_reset_ahead_of_a_write_is_a_store_that_does_not_an
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
 async def test_a_store_that_is_not_there_is_unavailable(scheme: str, prefix: str) -> None:
-    connection = Connection(f"{scheme}://127.0.0.1:{free_port()}", prefix)
+    connection = RedisConnection(f"{scheme}://127.0.0.1:{free_port()}", prefix)
     with pytest.raises(Unavailable):
         await connection.until_available(0.1)
     with pytest.raises(Unavailable):
@@ -64,12 +64,12 @@ async def test_a_store_that_is_not_there_is_unavailable(scheme: str, prefix: str
 
 
 async def test_a_cluster_is_as_durable_as_its_least_durable_node(redis_cluster: str, prefix: str) -> None:
-    connection = Connection(redis_cluster, prefix)
+    connection = RedisConnection(redis_cluster, prefix)
     assert (await connection.server.state()).durability == "everysec"
     first, *_ = connection.redis.get_primaries()
     await connection.redis.config_set("appendonly", "no", target_nodes=first)
     try:
-        assert (await Server(connection.redis).state()).durability == "none"
+        assert (await RedisHealth(connection.redis).state()).durability == "none"
     finally:
         await connection.redis.config_set("appendonly", "yes", target_nodes=first)
         await connection.close()

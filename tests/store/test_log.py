@@ -8,12 +8,12 @@ import pytest
 
 from driftline.errors import Busy, Conflict, CorruptData, NotFound, Unavailable
 from driftline.records import Command, Plan, encode
-from driftline.store.backlog import Backlog, Cap
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection, Ends
-from driftline.store.head import Checkpoint, Commit, History, Step
+from driftline.store.commits import Checkpoint, Commit, CommitLog, Step
+from driftline.store.connection import HighWatermarks, RedisConnection
 from driftline.store.lease import Lease
 from driftline.store.log import Cursor, Log
+from driftline.store.watermarks import Backlog, Cap
 from tests.store.conftest import item, stored_keys
 
 pytestmark = pytest.mark.anyio
@@ -42,13 +42,15 @@ async def test_an_id_with_another_content_is_a_conflict_and_changes_nothing(log:
     assert [entry.record.label for entry in await log.read(0, 10)] == [0]  # type: ignore[union-attr]
 
 
-async def test_a_batch_larger_than_a_script_keeps_its_order(log: Log, connection: Connection, uid: str) -> None:
+async def test_a_batch_larger_than_a_script_keeps_its_order(log: Log, connection: RedisConnection, uid: str) -> None:
     large = Log(connection, uid, cap=Cap(100_000), receipt_seconds=60)
     receipts = await large.append([item(str(index)) for index in range(1201)])
     assert [receipt.n for receipt in receipts] == list(range(1, 1202))
 
 
-async def test_a_full_log_refuses_new_items_but_takes_resends_and_commands(connection: Connection, uid: str) -> None:
+async def test_a_full_log_refuses_new_items_but_takes_resends_and_commands(
+    connection: RedisConnection, uid: str
+) -> None:
     log = Log(connection, uid, cap=Cap(3), receipt_seconds=60)
     await log.append([item("a"), item("b"), item("c")])
     with pytest.raises(Busy) as refused:
@@ -58,16 +60,16 @@ async def test_a_full_log_refuses_new_items_but_takes_resends_and_commands(conne
     assert [receipt.status for receipt in await log.append([Command("x", "pause")])] == ["queued"]
 
 
-async def test_a_log_is_full_by_its_bytes_too(connection: Connection, uid: str) -> None:
+async def test_a_log_is_full_by_its_bytes_too(connection: RedisConnection, uid: str) -> None:
     size = len(encode(item("0")))
     log = Log(connection, uid, cap=Cap(1000, bytes=10 * size), receipt_seconds=60)
     await log.append([item(str(n)) for n in range(10)])
     with pytest.raises(Busy) as refused:
         await log.append([item("x")])
     assert f"10 records of {10 * size} bytes wait" in refused.value.message
-    lease, history = Lease(connection, uid, "me", 30), History(connection, uid)
+    lease, commit_log = Lease(connection, uid, "me", 30), CommitLog(connection, uid)
     assert await lease.acquire()
-    await history.commit(Commit(Step(1, 0, 4, Plan(updates=1), "digest"), lease.epoch, "t", learned=4))
+    await commit_log.commit(Commit(Step(1, 0, 4, Plan(updates=1), "digest"), lease.epoch, "t", learned=4))
     await log.append([item(name) for name in "abcd"])
     with pytest.raises(Busy):
         await log.append([item("e")])
@@ -75,7 +77,7 @@ async def test_a_log_is_full_by_its_bytes_too(connection: Connection, uid: str) 
     assert (backlog.records, backlog.bytes, backlog.fullness(log.cap)) == (10, 10 * size, 1.0)
 
 
-async def test_a_log_is_full_by_the_age_of_its_oldest_record_too(connection: Connection, uid: str) -> None:
+async def test_a_log_is_full_by_the_age_of_its_oldest_record_too(connection: RedisConnection, uid: str) -> None:
     log = Log(connection, uid, cap=Cap(1000, seconds=0.05), receipt_seconds=60)
     await log.append([item("a")])
     await log.append([item("b")])
@@ -108,16 +110,16 @@ async def refused(log: Log) -> Unavailable:
 
 
 async def test_without_its_head_a_log_takes_nothing_and_no_head_is_made_up(
-    log: Log, connection: Connection, uid: str
+    log: Log, connection: RedisConnection, uid: str
 ) -> None:
     await log.append([item("a")])
-    lease, history = Lease(connection, uid, "me", 30), History(connection, uid)
+    lease, commit_log = Lease(connection, uid, "me", 30), CommitLog(connection, uid)
     assert await lease.acquire()
     await connection.redis.delete(log.keys.head)
     assert (await refused(log)).code == "store_lost"
     for act in (
-        history.commit(Commit(Step(1, 0, 1, Plan(updates=1), "digest"), lease.epoch, "t", learned=1)),
-        history.checkpoint(Checkpoint("0" * 64, 0, 0), lease.epoch, log_keep=0),
+        commit_log.commit(Commit(Step(1, 0, 1, Plan(updates=1), "digest"), lease.epoch, "t", learned=1)),
+        commit_log.checkpoint(Checkpoint("0" * 64, 0, 0), lease.epoch, log_keep=0),
     ):
         with pytest.raises(CorruptData):
             await act
@@ -126,7 +128,7 @@ async def test_without_its_head_a_log_takes_nothing_and_no_head_is_made_up(
 
 @pytest.mark.parametrize("gone", ["2-0", "5-0"])
 async def test_a_log_that_lacks_the_next_or_the_newest_record_takes_nothing(
-    log: Log, connection: Connection, gone: str
+    log: Log, connection: RedisConnection, gone: str
 ) -> None:
     await log.append([item(str(n)) for n in range(5)])
     await connection.redis.hset(log.keys.head, "offset", 1)
@@ -136,7 +138,7 @@ async def test_a_log_that_lacks_the_next_or_the_newest_record_takes_nothing(
     assert await connection.redis.get(log.keys.last) == b"5"
 
 
-async def test_a_log_that_ends_before_its_head_takes_nothing(log: Log, connection: Connection) -> None:
+async def test_a_log_that_ends_before_its_head_takes_nothing(log: Log, connection: RedisConnection) -> None:
     await log.append([item("a")])
     await connection.redis.hset(log.keys.head, "offset", 7)
     error = await refused(log)
@@ -144,7 +146,7 @@ async def test_a_log_that_ends_before_its_head_takes_nothing(log: Log, connectio
 
 
 async def test_what_the_worker_finds_missing_stops_feedback_until_it_takes_it_back(
-    log: Log, connection: Connection
+    log: Log, connection: RedisConnection
 ) -> None:
     await connection.redis.hset(log.keys.alarms, "log_gap", '{"kind": "log_gap", "message": "record 9 is missing"}')
     assert (await refused(log)).message == "record 9 is missing"
@@ -152,7 +154,7 @@ async def test_what_the_worker_finds_missing_stops_feedback_until_it_takes_it_ba
     assert [receipt.n for receipt in await log.append([item("later")])] == [1]
 
 
-async def set_back(log: Log, connection: Connection, more: int) -> None:
+async def set_back(log: Log, connection: RedisConnection, more: int) -> None:
     """Appends so many records, and then puts the copy of the store back that was made before."""
     names = [log.keys.log, log.keys.last, log.keys.head]
     copies = [await connection.redis.dump(name) for name in names]
@@ -162,7 +164,7 @@ async def set_back(log: Log, connection: Connection, more: int) -> None:
 
 
 async def test_an_older_copy_of_the_store_is_noticed_and_takes_nothing(
-    log: Log, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    log: Log, connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("driftline.store.connection.UNSETTLED_SECONDS", 0.0)
     await connection.server.state()
@@ -172,18 +174,18 @@ async def test_an_older_copy_of_the_store_is_noticed_and_takes_nothing(
     assert error.code == "store_lost" and "record 1," in error.message and "record 4 was" in error.message
     with pytest.raises(Unavailable):
         await log.newest()
-    connection.ends = Ends(connection.server)  # As in a process that has just started.
+    connection.ends = HighWatermarks(connection.server)  # As in a process that has just started.
     assert [receipt.n for receipt in await log.append([item("b")])] == [2]
 
 
-async def test_a_store_may_lose_the_last_moments_and_goes_on(log: Log, connection: Connection) -> None:
+async def test_a_store_may_lose_the_last_moments_and_goes_on(log: Log, connection: RedisConnection) -> None:
     await connection.server.state()
     await log.append([item("a")])
     await set_back(log, connection, more=3)
     assert [receipt.n for receipt in await log.append([item("b")])] == [2]
 
 
-async def test_a_model_that_is_gone_is_forgotten(log: Log, connection: Connection) -> None:
+async def test_a_model_that_is_gone_is_forgotten(log: Log, connection: RedisConnection) -> None:
     await log.append([item("a")])
     assert await Catalog(connection).names() and connection.ends._told
     await Catalog(connection).delete("weather")
@@ -191,7 +193,7 @@ async def test_a_model_that_is_gone_is_forgotten(log: Log, connection: Connectio
     assert not connection.ends._told, "one that is restored under its uid begins anew"
 
 
-async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: Connection) -> None:
+async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: RedisConnection) -> None:
     await log.append([item(str(index)) for index in range(5)])
     await connection.redis.xdel(log.keys.log, "3-0")
     with pytest.raises(CorruptData) as gap:
@@ -199,7 +201,7 @@ async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: Co
     assert gap.value.code == "log_gap"
 
 
-async def test_numbers_go_on_behind_a_log_that_was_trimmed_to_nothing(log: Log, connection: Connection) -> None:
+async def test_numbers_go_on_behind_a_log_that_was_trimmed_to_nothing(log: Log, connection: RedisConnection) -> None:
     await log.append([item(str(index)) for index in range(5)])
     await connection.redis.hset(log.keys.head, "offset", 5)
     await connection.redis.xtrim(log.keys.log, maxlen=0, approximate=False)
@@ -216,14 +218,14 @@ async def test_a_source_moves_with_its_items_or_not_at_all(log: Log) -> None:
     assert [entry.record.id for entry in await log.read(0, 10)] == ["a", "b"]
 
 
-async def test_a_deleted_model_takes_nothing(log: Log, connection: Connection) -> None:
+async def test_a_deleted_model_takes_nothing(log: Log, connection: RedisConnection) -> None:
     await Catalog(connection).delete("weather")
     with pytest.raises(NotFound):
         await log.append([item("a")])
     assert await stored_keys(connection) == []
 
 
-async def test_commands_wait_until_they_are_carried_out(log: Log, connection: Connection) -> None:
+async def test_commands_wait_until_they_are_carried_out(log: Log, connection: RedisConnection) -> None:
     await log.append([item("a"), Command("x", "pause"), item("b")])
     assert await connection.redis.zrange(log.keys.pending, 0, -1) == [b"2"]
     model = await Catalog(connection).get("weather")

@@ -23,13 +23,13 @@ from hypothesis.stateful import (
 
 from driftline.errors import Busy, Conflict, CorruptData, Fenced, NotFound
 from driftline.records import Command, Item, Plan, Record
-from driftline.store.backlog import Cap
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
-from driftline.store.head import Checkpoint, Commit, Head, History, Step, Version
-from driftline.store.keys import new_uid
+from driftline.store.commits import Checkpoint, Commit, CommitLog, Head, Step, Version
+from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
 from driftline.store.log import Cursor, Log
+from driftline.store.redis_keys import new_uid
+from driftline.store.watermarks import Cap
 from tests.store.conftest import SPEC, item, stored_keys
 
 NAME = str(SPEC["name"])
@@ -123,9 +123,9 @@ class Store(RuleBasedStateMachine):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.connection = Connection(url, f"machine-{secrets.token_hex(4)}:")
+        self.connection = RedisConnection(url, f"machine-{secrets.token_hex(4)}:")
         self.catalog = Catalog(self.connection)
-        self.deleted: list[tuple[Log, History, Lease]] = []
+        self.deleted: list[tuple[Log, CommitLog, Lease]] = []
         self.counter = 0
 
     def teardown(self) -> None:
@@ -150,7 +150,7 @@ class Store(RuleBasedStateMachine):
         uid = self.expected.uid
         self.do(self.catalog.create(uid, SPEC, self.expected.published[0]))
         self.log = Log(self.connection, uid, cap=Cap(CAP), receipt_seconds=3600)
-        self.history = History(self.connection, uid)
+        self.commit_log = CommitLog(self.connection, uid)
         self.workers = [self.lease("one"), self.lease("two")]
         self.crashed: list[Lease] = []
 
@@ -271,7 +271,7 @@ class Store(RuleBasedStateMachine):
 
     def commit(self, plan: Plan, end: int, **more: Any) -> None:
         self.newest = self.prepared(self.owner(), plan, end, **more)
-        self.do(self.history.commit(self.newest))
+        self.do(self.commit_log.commit(self.newest))
         self.expected.commit(self.newest)
 
     def prepared(self, lease: Lease, plan: Plan, end: int, ahead: int = 1, **more: Any) -> Commit:
@@ -288,14 +288,14 @@ class Store(RuleBasedStateMachine):
     def commit_again(self) -> None:
         assert self.newest is not None
         if self.newest.epoch == self.expected.epoch:
-            self.do(self.history.commit(self.newest))
+            self.do(self.commit_log.commit(self.newest))
         else:
-            self.refused(Fenced, self.history.commit(self.newest))
+            self.refused(Fenced, self.commit_log.commit(self.newest))
 
     @rule(ahead=st.sampled_from([0, 2]), publishes=st.booleans())
     def commit_out_of_order(self, ahead: int, publishes: bool) -> None:
         commit = self.prepared(self.owner(), Plan(publish=publishes), self.expected.head.offset, ahead)
-        self.refused(CorruptData, self.history.commit(commit))
+        self.refused(CorruptData, self.commit_log.commit(commit))
 
     @rule(data=st.data(), publishes=st.booleans())
     def act_as_a_former_owner(self, data: st.DataObject, publishes: bool) -> None:
@@ -304,10 +304,11 @@ class Store(RuleBasedStateMachine):
             return
         command = min(self.expected.pending, default=None)
         plan = Plan(publish=publishes, command=command)
-        self.refused(Fenced, self.history.commit(self.prepared(lease, plan, self.expected.last)))
+        self.refused(Fenced, self.commit_log.commit(self.prepared(lease, plan, self.expected.last)))
         head = self.expected.head
         self.refused(
-            Fenced, self.history.checkpoint(Checkpoint(self.fresh(), head.step, head.offset), lease.epoch, log_keep=0)
+            Fenced,
+            self.commit_log.checkpoint(Checkpoint(self.fresh(), head.step, head.offset), lease.epoch, log_keep=0),
         )
 
     @rule(data=st.data(), log_keep=st.sampled_from([0, 0, 5]), is_sent_twice=st.booleans())
@@ -319,7 +320,7 @@ class Store(RuleBasedStateMachine):
             self.name_checkpoint(Checkpoint(f"{k:064}", k, offset), log_keep)
 
     def name_checkpoint(self, checkpoint: Checkpoint, log_keep: int) -> None:
-        self.do(self.history.checkpoint(checkpoint, self.owner().epoch, log_keep))
+        self.do(self.commit_log.checkpoint(checkpoint, self.owner().epoch, log_keep))
         if checkpoint != self.expected.head.checkpoint:
             self.expected.checkpoint(checkpoint, log_keep)
 
@@ -336,10 +337,10 @@ class Store(RuleBasedStateMachine):
         kept = self.expected.kept
         some = st.just(set(kept)) | st.sets(st.sampled_from(sorted(kept)))
         numbers = data.draw(some, "versions") - {self.expected.head.version}
-        self.do(self.history.retire(sorted(numbers)))
+        self.do(self.commit_log.retire(sorted(numbers)))
         for number in numbers:
             del kept[number]
-            self.refused(NotFound, self.history.version(number))
+            self.refused(NotFound, self.commit_log.version(number))
 
     # Admins
 
@@ -352,7 +353,7 @@ class Store(RuleBasedStateMachine):
     @precondition(lambda self: self.expected.last > 10)
     @rule()
     def delete_and_make_again(self) -> None:
-        former = self.log, self.history, self.owner()
+        former = self.log, self.commit_log, self.owner()
         assert self.do(self.catalog.delete(NAME)) == self.expected.uid
         self.refused(NotFound, self.catalog.uid(NAME))
         self.create()
@@ -361,18 +362,18 @@ class Store(RuleBasedStateMachine):
 
     @rule()
     def ask_deleted_models(self) -> None:
-        for log, history, lease in self.deleted:
-            self.ask_deleted_model(log, history, lease)
+        for log, commit_log, lease in self.deleted:
+            self.ask_deleted_model(log, commit_log, lease)
 
-    def ask_deleted_model(self, log: Log, history: History, lease: Lease) -> None:
+    def ask_deleted_model(self, log: Log, commit_log: CommitLog, lease: Lease) -> None:
         step = Step(1, 0, 0, Plan(), "digest")
         self.refused(NotFound, log.append([item("a")]))
-        self.refused(NotFound, history.head())
-        self.refused(NotFound, history.commit(Commit(step, lease.epoch, self.fresh(), 0)))
-        self.refused(Fenced, history.checkpoint(Checkpoint(self.fresh(), 0, 0), lease.epoch, log_keep=0))
+        self.refused(NotFound, commit_log.head())
+        self.refused(NotFound, commit_log.commit(Commit(step, lease.epoch, self.fresh(), 0)))
+        self.refused(Fenced, commit_log.checkpoint(Checkpoint(self.fresh(), 0, 0), lease.epoch, log_keep=0))
         assert not self.do(lease.renew())
-        self.do(history.report_progress("job", 0.5))
-        assert self.do(log.read(0, 100)) == self.do(history.steps(0)) == self.do(history.versions()) == []
+        self.do(commit_log.report_progress("job", 0.5))
+        assert self.do(log.read(0, 100)) == self.do(commit_log.steps(0)) == self.do(commit_log.versions()) == []
         assert all(":item:" in key for key in self.do(stored_keys(self.connection, log.uid))), "only receipts stay"
 
     # What holds at all times
@@ -396,15 +397,15 @@ class Store(RuleBasedStateMachine):
     def what_the_newest_two_checkpoints_need_is_there(self) -> None:
         older = self.expected.head.older_checkpoint or Checkpoint("", 0, 0)
         assert len(self.do(self.log.read(older.offset, 1000))) == self.expected.last - older.offset
-        assert self.do(self.history.steps(older.step)) == self.expected.steps[older.step :]
+        assert self.do(self.commit_log.steps(older.step)) == self.expected.steps[older.step :]
 
     @invariant()
     def the_head_is_where_the_commits_have_moved_it(self) -> None:
-        head = self.do(self.history.head())
+        head = self.do(self.commit_log.head())
         assert head == self.expected.head
         assert head.version == len(self.expected.published), "versions only grow, one at a time"
-        assert self.do(self.history.versions()) == [self.expected.kept[n] for n in sorted(self.expected.kept)]
-        covered = self.do(self.history.covering(head.offset))
+        assert self.do(self.commit_log.versions()) == [self.expected.kept[n] for n in sorted(self.expected.kept)]
+        covered = self.do(self.commit_log.covering(head.offset))
         assert covered == self.expected.covering(head.offset)
         for identifier, reason in self.expected.exceptions.items():
             known = self.do(self.log.find(identifier))

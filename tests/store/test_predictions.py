@@ -7,8 +7,8 @@ import pytest
 
 from driftline.errors import InvalidInput
 from driftline.store import predictions
-from driftline.store.connection import Connection
-from driftline.store.predictions import PredictionBatch, PredictionId, Predictions, Recorder
+from driftline.store.connection import RedisConnection
+from driftline.store.predictions import PredictionBatch, PredictionId, PredictionReader, PredictionWriter
 
 pytestmark = pytest.mark.anyio
 
@@ -20,24 +20,24 @@ def batch(rows: int, version: int = 3) -> PredictionBatch:
 
 
 @pytest.fixture
-async def recorder(connection: Connection) -> Recorder:
-    recorder = Recorder(connection, horizon=3600, budget=2**20)
-    await recorder.connection.time()
-    return recorder
+async def prediction_writer(connection: RedisConnection) -> PredictionWriter:
+    prediction_writer = PredictionWriter(connection, horizon=3600, budget=2**20)
+    await prediction_writer.connection.time()
+    return prediction_writer
 
 
 @pytest.fixture
-def stored(connection: Connection, uid: str) -> Predictions:
-    return Predictions(connection, uid, horizon=3600)
+def stored(connection: RedisConnection, uid: str) -> PredictionReader:
+    return PredictionReader(connection, uid, horizon=3600)
 
 
 async def test_a_row_comes_back_with_its_inputs_and_its_answer(
-    recorder: Recorder, stored: Predictions, uid: str
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str
 ) -> None:
-    entry = recorder.next_entry()
-    recorder.record(uid, entry, batch(3))
-    await recorder.flush()
-    text = recorder.prefix(uid, entry) + "2"
+    entry = prediction_writer.next_entry()
+    prediction_writer.record(uid, entry, batch(3))
+    await prediction_writer.flush()
+    text = prediction_writer.prefix(uid, entry) + "2"
     found = (await stored.find([text]))[text]
     assert not isinstance(found, InvalidInput)
     inputs, answer, route = found
@@ -47,61 +47,61 @@ async def test_a_row_comes_back_with_its_inputs_and_its_answer(
 
 
 async def test_each_absence_has_its_reason(
-    recorder: Recorder, stored: Predictions, uid: str, monkeypatch: pytest.MonkeyPatch
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictions, "NOT_STORED_SECONDS", 0.05)
-    first, second = recorder.next_entry(), recorder.next_entry()
+    first, second = prediction_writer.next_entry(), prediction_writer.next_entry()
     for entry in (first, second):
-        recorder.record(uid, entry, batch(1))
-    await recorder.flush()
-    await stored.connection.redis.xtrim(stored.keys.predictions(recorder.nonce), maxlen=1, approximate=False)
-    later = recorder.next_entry()
+        prediction_writer.record(uid, entry, batch(1))
+    await prediction_writer.flush()
+    await stored.connection.redis.xtrim(stored.keys.predictions(prediction_writer.nonce), maxlen=1, approximate=False)
+    later = prediction_writer.next_entry()
     expected = {
         "nonsense": "prediction_unknown",
-        f"{'0' * 12}-{recorder.nonce}-1-0-0": "prediction_unknown",
-        recorder.prefix(uid, second) + "1": "prediction_unknown",
-        recorder.prefix(uid, first) + "0": "prediction_expired",
-        f"{uid}-{recorder.nonce}-1-0-0": "prediction_expired",
-        recorder.prefix(uid, later) + "0": "prediction_not_stored",
+        f"{'0' * 12}-{prediction_writer.nonce}-1-0-0": "prediction_unknown",
+        prediction_writer.prefix(uid, second) + "1": "prediction_unknown",
+        prediction_writer.prefix(uid, first) + "0": "prediction_expired",
+        f"{uid}-{prediction_writer.nonce}-1-0-0": "prediction_expired",
+        prediction_writer.prefix(uid, later) + "0": "prediction_not_stored",
     }
     found = await stored.find(expected)
     assert {text: getattr(answer, "code", "found") for text, answer in found.items()} == expected
 
 
 async def test_a_label_that_overtakes_its_prediction_waits_for_it(
-    recorder: Recorder, stored: Predictions, uid: str
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str
 ) -> None:
     import asyncio
 
-    entry = recorder.next_entry()
-    text = recorder.prefix(uid, entry) + "0"
+    entry = prediction_writer.next_entry()
+    text = prediction_writer.prefix(uid, entry) + "0"
     finding = asyncio.create_task(stored.find([text]))
     await asyncio.sleep(0.1)
-    recorder.record(uid, entry, batch(1))
-    await recorder.flush()
+    prediction_writer.record(uid, entry, batch(1))
+    await prediction_writer.flush()
     assert not isinstance((await finding)[text], InvalidInput)
 
 
-async def test_the_oldest_predictions_go_when_the_budget_is_spent(connection: Connection, uid: str) -> None:
-    recorder = Recorder(connection, horizon=3600, budget=20_000)
-    await recorder.connection.time()
+async def test_the_oldest_predictions_go_when_the_budget_is_spent(connection: RedisConnection, uid: str) -> None:
+    prediction_writer = PredictionWriter(connection, horizon=3600, budget=20_000)
+    await prediction_writer.connection.time()
     for _ in range(100):
-        recorder.record(uid, recorder.next_entry(), batch(50))
-    await recorder.flush()
-    key = connection.keys.of(uid).predictions(recorder.nonce)
+        prediction_writer.record(uid, prediction_writer.next_entry(), batch(50))
+    await prediction_writer.flush()
+    key = connection.keys.of(uid).predictions(prediction_writer.nonce)
     kept = await connection.redis.xrange(key)
     assert 0 < sum(len(fields[b"b"]) for _, fields in kept) <= 20_000
-    assert kept[-1][0].decode() == str(recorder._newest), "the newest stay"
-    assert recorder.join_horizon < 3600
+    assert kept[-1][0].decode() == str(prediction_writer._newest), "the newest stay"
+    assert prediction_writer.join_horizon < 3600
 
 
 async def test_an_unreachable_store_delays_nothing_and_loses_only_the_oldest(uid: str) -> None:
-    recorder = Recorder(Connection("redis://127.0.0.1:1", "x:"), horizon=3600, budget=2**20)
+    prediction_writer = PredictionWriter(RedisConnection("redis://127.0.0.1:1", "x:"), horizon=3600, budget=2**20)
     large = batch(100_000)
     for _ in range(40):
-        recorder.record(uid, recorder.next_entry(), large)
-    assert recorder._unwritten_bytes <= predictions.MOST_UNWRITTEN_BYTES
-    assert recorder.dropped == 40 - len(recorder._unwritten)
+        prediction_writer.record(uid, prediction_writer.next_entry(), large)
+    assert prediction_writer._unwritten_bytes <= predictions.MOST_UNWRITTEN_BYTES
+    assert prediction_writer.dropped == 40 - len(prediction_writer._unwritten)
 
 
 def test_ids_that_no_replica_gave_are_none() -> None:

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from driftline.learning.learner import Learner
-from driftline.publisher import Publisher
 from driftline.records import Answer, Item
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection
-from driftline.store.head import Commit
-from driftline.store.keys import new_uid
+from driftline.store.commits import Commit
+from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
+from driftline.store.redis_keys import new_uid
+from driftline.versions import Publisher
 from tests.services import spec
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
@@ -36,7 +36,7 @@ class Bench:
     """Makes models and trains them."""
 
     def __init__(
-        self, connection: Connection, url: str, thread: ThreadPoolExecutor, folder: Path, **settings: Any
+        self, connection: RedisConnection, url: str, thread: ThreadPoolExecutor, folder: Path, **settings: Any
     ) -> None:
         self.connection = connection
         self.url = url
@@ -77,14 +77,14 @@ class Bench:
 
     async def _is_done(self, trainer: Trainer) -> bool:
         store = trainer.store
-        head, newest = await store.history.head(), await store.log.newest()
-        is_idle = not await store.pending() and not await store.history.running_jobs()
+        head, newest = await store.commit_log.head(), await store.log.newest()
+        is_idle = not await store.pending() and not await store.commit_log.running_jobs()
         return is_idle and head.offset == newest and trainer.is_recovered and not trainer.is_unpublished
 
 
 @contextmanager
 def dying(trainer: Trainer, after: int | None) -> Iterator[None]:
-    commit, left = trainer.store.history.commit, after
+    commit, left = trainer.store.commit_log.commit, after
 
     async def and_die(what: Commit) -> None:
         nonlocal left
@@ -94,17 +94,17 @@ def dying(trainer: Trainer, after: int | None) -> Iterator[None]:
             if left == 0:
                 raise Killed
 
-    trainer.store.history.commit = and_die  # type: ignore[method-assign]
+    trainer.store.commit_log.commit = and_die  # type: ignore[method-assign]
     try:
         yield
     except Killed:
         return
     finally:
-        trainer.store.history.commit = commit  # type: ignore[method-assign]
+        trainer.store.commit_log.commit = commit  # type: ignore[method-assign]
 
 
 @pytest.fixture
-def bench(connection: Connection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path) -> Bench:
+def bench(connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path) -> Bench:
     return Bench(connection, embedded, thread, tmp_path)
 
 

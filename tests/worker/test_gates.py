@@ -25,7 +25,7 @@ def answered(items: list[Item], version: int, route: str, is_right: bool) -> lis
 
 async def until_version(store: ModelStore, version: int) -> None:
     async with asyncio.timeout(20):
-        while (await store.history.head()).version < version:
+        while (await store.commit_log.head()).version < version:
             await asyncio.sleep(0.02)
 
 
@@ -35,12 +35,12 @@ async def test_under_a_manual_gate_labels_wait_visibly_until_they_are_promoted(b
         await add(store, trainer, labelled(100))
         await offset_is(store, 100)
         await asyncio.sleep(0.3)
-        head = await store.history.head()
-        assert (head.version, head.learned) == (1, 100) and await store.history.covering(100) is None
+        head = await store.commit_log.head()
+        assert (head.version, head.learned) == (1, 100) and await store.commit_log.covering(100) is None
         await add(store, trainer, [Command("p", "promote")])
         await until_version(store, 2)
-        assert await store.history.covering(100) == 2
-        assert (await store.history.version(2)).reason == "promoted by an admin"
+        assert await store.commit_log.covering(100) == 2
+        assert (await store.commit_log.version(2)).reason == "promoted by an admin"
 
 
 async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_crash(bench: Bench) -> None:
@@ -51,22 +51,22 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
     async with running(bench, store) as trainer:
         await add(store, trainer, [Command(job, "retrain", retrain)])
         async with asyncio.timeout(20):
-            while (found := await store.history.job(job)) is None or found.progress < 1:
+            while (found := await store.commit_log.job(job)) is None or found.progress < 1:
                 await asyncio.sleep(0.02)
-        assert found.state == "running" and (await store.history.head()).version == 1
+        assert found.state == "running" and (await store.commit_log.head()).version == 1
         await add(store, trainer, [Command("p", "promote")])
         await until_version(store, 2)
         async with asyncio.timeout(20):
-            while (await store.history.head()).learned < 200:
+            while (await store.commit_log.head()).learned < 200:
                 await asyncio.sleep(0.02)
         digest = trainer.learner.digest()
-    found = await store.history.job(job)
+    found = await store.commit_log.job(job)
     assert found is not None and (found.state, found.promoted, found.version) == ("succeeded", True, 2)
     assert "gelu" in str((await store.spec())["network"])
     assert found.report and found.report["reason"] == "promoted by an admin" and found.report["after"]["parameters"]
     again = await bench.trainer(store)
     await again.recover()
-    assert again.learner.digest() == digest and again.learner.judge.probation is not None
+    assert again.learner.digest() == digest and again.learner.promotion.promotion_watch is not None
 
 
 async def test_a_rollback_by_itself_ends_the_job_that_runs(bench: Bench) -> None:
@@ -80,12 +80,12 @@ async def test_a_rollback_by_itself_ends_the_job_that_runs(bench: Bench) -> None
         await until_version(store, 2)
         await add(store, trainer, [Command(job, "retrain", retrain)])
         async with asyncio.timeout(20):
-            while (found := await store.history.job(job)) is None or found.progress < 1:
+            while (found := await store.commit_log.job(job)) is None or found.progress < 1:
                 await asyncio.sleep(0.02)
         await add(store, trainer, answered(labelled(300, first=500), 2, "live", is_right=False))
         await until_version(store, 3)
-        assert "roll" in (await store.history.version(3)).reason
-    found = await store.history.job(job)
+        assert "roll" in (await store.commit_log.version(3)).reason
+    found = await store.commit_log.job(job)
     assert found is not None and found.state == "cancelled" and found.report
     assert found.report["reason"] == "what was served has been rolled back"
 
@@ -96,13 +96,13 @@ async def test_a_canary_goes_live_or_goes(bench: Bench, is_right: bool) -> None:
     async with running(bench, store) as trainer:
         await add(store, trainer, labelled(64))
         async with asyncio.timeout(20):
-            while (canary := (await store.history.head()).canary) is None:
+            while (canary := (await store.commit_log.head()).canary) is None:
                 await asyncio.sleep(0.02)
-        assert canary.share == 0.25 and (await store.history.head()).version == 1
+        assert canary.share == 0.25 and (await store.commit_log.head()).version == 1
         live = answered(labelled(30, first=500), 1, "live", is_right=not is_right)
         await add(store, trainer, live + answered(labelled(30, first=600), canary.version, "canary", is_right))
         await offset_is(store, 124)
-        head = await store.history.head()
+        head = await store.commit_log.head()
         assert head.version == (canary.version if is_right else 1) and head.newest >= canary.version
         assert head.canary is None or head.canary.version > canary.version
         assert trainer.head == head

@@ -13,7 +13,7 @@ import pytest
 
 from driftline.errors import Unavailable
 from driftline.records import Command
-from driftline.store.connection import Connection, Ends
+from driftline.store.connection import HighWatermarks, RedisConnection
 from tests.worker.conftest import Bench, labelled
 from worker import trainer as trainer_module
 from worker.model_store import ModelStore
@@ -45,7 +45,7 @@ async def alarms(store: ModelStore) -> dict[str, str]:
 
 async def until_learned(store: ModelStore, trainer: Trainer, count: int) -> None:
     async with asyncio.timeout(20):
-        while (await store.history.head()).learned < count:
+        while (await store.commit_log.head()).learned < count:
             trainer.wake.set()
             await asyncio.sleep(0.01)
 
@@ -83,7 +83,7 @@ async def test_a_gap_halts_it_and_stops_feedback_until_the_log_is_whole(
                 await store.log.append([record])
             assert refused.value.code == "log_gap"
         await asyncio.sleep(0.2)
-        assert trainer.is_halted and (await store.history.head()).learned == 64
+        assert trainer.is_halted and (await store.commit_log.head()).learned == 64
         assert sum("is halted" in record.message for record in caplog.records) == 1, "it says so once"
         await redis.restore(store.keys.log, 0, whole, replace=True)
         await until_learned(store, trainer, 128)
@@ -136,7 +136,7 @@ async def copy(store: ModelStore) -> dict[str, bytes]:
     return {name: data for name in names if (data := await redis.dump(name))}
 
 
-async def put_back(connection: Connection, saved: dict[str, bytes]) -> None:
+async def put_back(connection: RedisConnection, saved: dict[str, bytes]) -> None:
     async with connection.redis.pipeline(transaction=True) as pipe:
         for name, data in saved.items():
             pipe.restore(name, 0, data, replace=True)
@@ -166,8 +166,8 @@ async def test_an_older_copy_of_the_store_halts_it_until_it_is_started_again(
         assert "record 64" in message and "record 128" in message and "restart Driftline" in message
         with pytest.raises(Unavailable):
             await store.log.append(labelled(1, first=500))
-        assert (await store.history.head()).learned == 64, "nothing is made up"
-    store.connection.ends = Ends(store.connection.server)  # As in a process that has just started.
+        assert (await store.commit_log.head()).learned == 64, "nothing is made up"
+    store.connection.ends = HighWatermarks(store.connection.server)  # As in a process that has just started.
     async with training(bench, store) as trainer:
         await until_withdrawn(store, "store_lost")
         await store.log.append(labelled(64, first=200))
@@ -185,7 +185,7 @@ async def test_a_store_that_lost_its_last_writes_is_followed_and_told(bench: Ben
         assert "record 64" in message and "record 128" in message
         await store.log.append(labelled(64, first=200))
         await until_learned(store, trainer, 128)
-        assert (await store.history.head()).offset == 128
+        assert (await store.commit_log.head()).offset == 128
 
 
 async def test_an_older_copy_that_was_restored_while_nothing_ran_is_told_by_the_files(bench: Bench) -> None:
@@ -196,9 +196,9 @@ async def test_an_older_copy_that_was_restored_while_nothing_ran_is_told_by_the_
     saved = await copy(store)
     await store.log.append(labelled(320, first=64))
     await bench.train(store)
-    steps = (await store.history.head()).step
+    steps = (await store.commit_log.head()).step
     await put_back(store.connection, saved)
-    store.connection.ends = Ends(store.connection.server)
+    store.connection.ends = HighWatermarks(store.connection.server)
     async with training(bench, store) as trainer:
         message = await until_alarm(store, trainer, "store_older")
         assert f"step {steps}" in message and "send them again" in message
@@ -231,4 +231,4 @@ async def test_an_outage_does_not_hold_up_the_versions_behind_it(bench: Bench, m
     async with training(bench, store) as trainer:
         await store.log.append(labelled(40))
         await until_learned(store, trainer, 40)
-        assert not failures and trainer.timetable.publishing.due_at - time.monotonic() < 4.5
+        assert not failures and trainer.schedule.publishing.due_at - time.monotonic() < 4.5

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from driftline.records import Command
-from driftline.store.connection import Connection
-from driftline.store.head import History
+from driftline.store.commits import CommitLog
+from driftline.store.connection import RedisConnection
 from tests.worker.conftest import Bench, Killed, labelled
 
 pytestmark = pytest.mark.anyio
@@ -48,12 +48,12 @@ async def test_a_trainer_killed_again_and_again_finds_the_same_rate_and_pulls_to
     for _ in range(8):
         await bench.train(store, die_after=1)
     trainer = await bench.train(store)
-    done = await store.history.job(job)
+    done = await store.commit_log.job(job)
     assert done is not None and done.state == "succeeded" and done.report is not None
     (won,) = [row["recipe"] for row in done.report["race"] if row["outcome"] == "won"]
     assert trainer.learner.spec.recipe.optimizer.learning_rate == won["optimizer"]["learning_rate"]
-    _, second = store.publisher.read((await store.history.version(2)).manifest)
-    origin = trainer.learner.trainee.upkeep.states["l2_sp"]["output.weight.origin"]
+    _, second = store.publisher.read((await store.commit_log.version(2)).manifest)
+    origin = trainer.learner.train_state.weight_hooks.states["l2_sp"]["output.weight.origin"]
     assert torch.equal(origin, second.tensors["output.weight"])
     assert not await store.connection.redis.hvals(store.keys.alarms)
 
@@ -64,7 +64,7 @@ async def test_kept_versions_are_averaged_also_by_a_trainer_killed_again_and_aga
     for first in (0, 100, 200):
         await store.log.append(labelled(100, first=first))
         await bench.train(store)
-    numbers = [version.version for version in (await store.history.versions())[-3:]]
+    numbers = [version.version for version in (await store.commit_log.versions())[-3:]]
     edits = [{"type": "average", "versions": numbers, "soup": soup}]
     job = f"{store.uid}-job"
     still: dict[str, Any] = {"optimizer": {"name": "sgd", "learning_rate": 1e-12, "momentum": 0, "weight_decay": 0}}
@@ -72,7 +72,7 @@ async def test_kept_versions_are_averaged_also_by_a_trainer_killed_again_and_aga
     for _ in range(3):
         await bench.train(store, die_after=1)
     await bench.train(store)
-    done = await store.history.job(job)
+    done = await store.commit_log.job(job)
     assert done is not None and done.state == "succeeded" and done.version is not None, done
     weights = await store.weights_of([*numbers, done.version])
     mixed = weights.pop(done.version)["output.weight"]
@@ -82,7 +82,7 @@ async def test_kept_versions_are_averaged_also_by_a_trainer_killed_again_and_aga
     lost = [{"type": "average", "versions": [99]}]
     await store.log.append([Command(f"{job}2", "retrain", retrain({}) | {"edits": lost})])
     await bench.train(store)
-    done = await store.history.job(f"{job}2")
+    done = await store.commit_log.job(f"{job}2")
     assert done is not None and done.state == "failed" and "99" in str(done.report)
 
 
@@ -93,12 +93,12 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
     await store.log.append(labelled(200))
     await bench.train(store)
     await store.log.append([Command(f"{store.uid}-job", "retrain", retrain({}, [{}, {"loss": "focal"}], epochs=40))])
-    report, points = History.report_progress, set[str]()
+    report, points = CommitLog.report_progress, set[str]()
 
-    async def change(history: History, job: str, progress: float) -> None:
+    async def change(commit_log: CommitLog, job: str, progress: float) -> None:
         if not await store.log.find("c1"):
             await store.log.append([Command("c1", "recipe", {"recipe": {"optimizer": {"learning_rate": 0.0001}}})])
-        await report(history, job, progress)
+        await report(commit_log, job, progress)
 
     def die_behind_the_job(point: str) -> None:
         points.add(point)
@@ -106,7 +106,7 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(History, "report_progress", change)
+        patched.setattr(CommitLog, "report_progress", change)
         patched.setattr("worker.jobs.reach", die_behind_the_job)
         patched.setattr("worker.trainer.reach", die_behind_the_job)
         killed = await bench.train(store)
@@ -117,7 +117,7 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
 
 
 async def test_a_race_of_which_all_fail_tells_of_each_and_one_can_be_cancelled(
-    connection: Connection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path
+    connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     bench = Bench(connection, embedded, thread, tmp_path, factories=[RAISING])
     store = await bench.model()
@@ -126,7 +126,7 @@ async def test_a_race_of_which_all_fail_tells_of_each_and_one_can_be_cancelled(
     failed, cancelled = f"{store.uid}-failed", f"{store.uid}-cancelled"
     await store.log.append([Command(failed, "retrain", retrain({}, [OWN, OWN | {"batch_size": 8}]))])
     await bench.train(store)
-    done = await store.history.job(failed)
+    done = await store.commit_log.job(failed)
     assert done is not None and done.state == "failed" and done.report is not None
     assert done.report["reason"] == "no recipe of the race could be trained: ValueError: no loss today"
     assert [row["reason"] for row in done.report["race"]] == ["ValueError: no loss today"] * 2
@@ -134,7 +134,7 @@ async def test_a_race_of_which_all_fail_tells_of_each_and_one_can_be_cancelled(
     await bench.train(store, die_after=1)
     await store.log.append([Command("c1", "cancel", {"job": cancelled})])
     trainer = await bench.train(store)
-    done = await store.history.job(cancelled)
+    done = await store.commit_log.job(cancelled)
     assert done is not None and done.state == "cancelled" and trainer.learner.retraining is None
 
 
@@ -144,13 +144,13 @@ async def test_a_version_that_is_not_kept_is_pulled_towards_by_nothing(bench: Be
     lost: dict[str, Any] = {"l2_sp": {"version": 99}}
     await store.log.append([Command("c1", "recipe", {"recipe": lost}), Command(job, "retrain", retrain(lost))])
     trainer = await bench.train(store)
-    done = await store.history.job(job)
+    done = await store.commit_log.job(job)
     assert done is not None and done.state == "failed" and done.report is not None and "99" in done.report["reason"]
     assert trainer.learner.spec.recipe.l2_sp is None
 
 
 async def test_a_loss_of_ones_own_that_fails_is_told_of_and_the_champion_stays(
-    connection: Connection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path
+    connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     bench = Bench(connection, embedded, thread, tmp_path, factories=[RAISING])
     store = await bench.model()
@@ -158,14 +158,14 @@ async def test_a_loss_of_ones_own_that_fails_is_told_of_and_the_champion_stays(
     await bench.train(store)
     job = f"{store.uid}-job"
     await store.log.append([Command(job, "retrain", retrain(OWN))])
-    before = dict((await bench.train(store)).learner.judge.champion.state_dict())
-    done = await store.history.job(job)
+    before = dict((await bench.train(store)).learner.promotion.champion.state_dict())
+    done = await store.commit_log.job(job)
     assert done is not None and done.state == "failed" and done.report == {"reason": "ValueError: no loss today"}
     await store.log.append([Command("c1", "recipe", {"recipe": OWN}), *labelled(10, first=200)])
     trainer = await bench.train(store)
     found = [await store.log.find(f"i{200 + n}") for n in range(10)]
     reasons = {receipt.exception for receipt in found if receipt is not None}
     assert reasons - {None} == {("quarantined", "ValueError: no loss today")}
-    after = trainer.learner.judge.champion.state_dict()
+    after = trainer.learner.promotion.champion.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert json.loads(await store.connection.redis.hget(store.keys.meta, "spec"))["recipe"]["loss"]["name"] == "custom"

@@ -49,7 +49,7 @@ async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-un
 
 
 async def is_learned(store: ModelStore) -> bool:
-    return (await store.history.head()).learned == 64
+    return (await store.commit_log.head()).learned == 64
 
 
 async def test_a_lost_head_is_an_alarm_and_costs_no_file(
@@ -160,5 +160,5 @@ async def test_models_are_learned_as_they_come_and_their_leases_given_back(bench
         await until(lambda: is_learned(second))
     for store in (first, second):
         assert await store.connection.redis.get(store.keys.lease) is None
-        head = await store.history.head()
+        head = await store.commit_log.head()
         assert head.checkpoint is not None and head.checkpoint.step == head.step

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from driftline.records import Command
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
 from tests.worker.conftest import Bench, labelled
 from tests.worker.test_trainer import add, offset_is, running, state_is
 
@@ -28,7 +28,7 @@ FAILURES: dict[str, tuple[int, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("where", FAILURES)
 async def test_what_raises_inside_a_job_ends_it_with_its_last_line_and_the_stream_learns_on(
-    connection: Connection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path, where: str
+    connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path, where: str
 ) -> None:
     most, recipe, told = FAILURES[where]
     bench = Bench(connection, embedded, thread, tmp_path, factories=[NARROW, LOSS])
@@ -41,11 +41,11 @@ async def test_what_raises_inside_a_job_ends_it_with_its_last_line_and_the_strea
         await offset_is(store, 400)
         await add(store, trainer, [retrain])
         await state_is(store, job, "failed")
-        done = await store.history.job(job)
+        done = await store.commit_log.job(job)
         assert done is not None and (done.promoted, done.report) == (None, {"reason": told})
         await add(store, trainer, labelled(100, first=400))
         async with asyncio.timeout(20):
-            while await store.history.covering(501) is None:
+            while await store.commit_log.covering(501) is None:
                 await asyncio.sleep(0.02)
         assert trainer.learner.retraining is None
-    assert not any(version.report for version in await store.history.versions()), "nothing of the job was served"
+    assert not any(version.report for version in await store.commit_log.versions()), "nothing of the job was served"

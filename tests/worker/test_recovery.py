@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from driftline.records import Answer, Command, Item
-from driftline.store.connection import Connection
+from driftline.store.connection import RedisConnection
 from tests.learning.conftest import assert_same
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
@@ -27,7 +27,7 @@ async def alarms(store: ModelStore) -> list[str]:
 
 async def undisturbed_digest(bench: Bench) -> str:
     """What the same model comes to, elsewhere, when nothing dies."""
-    elsewhere = Connection(bench.url, f"{bench.connection.keys.prefix}undisturbed:")
+    elsewhere = RedisConnection(bench.url, f"{bench.connection.keys.prefix}undisturbed:")
     try:
         other = Bench(elsewhere, bench.url, bench.thread, bench.folder / "undisturbed")
         store = await other.model(uid=UID)
@@ -66,9 +66,9 @@ async def test_every_step_counts_its_labels_once(bench: Bench) -> None:
     await bench.train(store, die_after=3)
     await store.log.append(labelled(100, first=200))
     await bench.train(store)
-    steps = await store.history.steps(0)
+    steps = await store.commit_log.steps(0)
     assert [step.start for step in steps[1:]] == [step.end for step in steps[:-1]]
-    assert (await store.history.head()).learned == 300
+    assert (await store.commit_log.head()).learned == 300
 
 
 async def test_jobs_rollbacks_and_recipes_are_repeated_too(bench: Bench) -> None:
@@ -85,14 +85,14 @@ async def test_jobs_rollbacks_and_recipes_are_repeated_too(bench: Bench) -> None
     for _ in range(12):
         await bench.train(store, die_after=1)
     trainer = await bench.train(store)
-    job = await store.history.job(f"{store.uid}-job")
+    job = await store.commit_log.job(f"{store.uid}-job")
     assert job is not None and job.state == "succeeded"
     assert trainer.learner.spec.recipe.optimizer.learning_rate == 0.01
     await store.log.append([Command("c4", "rollback", {"version": trainer.head.version})])
     await bench.train(store, die_after=1)
     await bench.train(store)
     assert await alarms(store) == []
-    assert (await store.history.head()).learned == 300
+    assert (await store.commit_log.head()).learned == 300
 
 
 def of_three_classes(count: int, first: int = 0) -> list[Item]:
@@ -115,7 +115,7 @@ async def test_a_class_that_is_removed_and_comes_back_is_so_behind_every_crash_t
         assert trainer.learner.classes == classes == (await store.spec())["classes"]
         repeated = await repeat(store, trainer.compute, trainer.head, trainer.head.older_checkpoint)
         assert_same(repeated.state_dict(), trainer.learner.state_dict())
-    found = await store.history.job(job.id)
+    found = await store.commit_log.job(job.id)
     assert found is not None and found.promoted and found.report is not None
     assert {row["class"] for row in found.report["before"]["holdout"]["classes"]} <= {1, 2}
     assert await alarms(store) == []
@@ -134,9 +134,9 @@ async def test_a_job_that_an_alarm_forks_is_repeated_and_ends_as_any_other(bench
     trainer = await bench.train(store)
     alarm = trainer.learner.monitor.alarms[0]
     assert abs(alarm.since - 321) <= 5
-    jobs = [step.plan.finish for step in await store.history.steps(0) if step.plan.finish]
+    jobs = [step.plan.finish for step in await store.commit_log.steps(0) if step.plan.finish]
     assert jobs and jobs[0].startswith(f"{store.uid}-alarm")
-    job = await store.history.job(jobs[0])
+    job = await store.commit_log.job(jobs[0])
     assert job is not None and job.state == "succeeded"
     assert await alarms(store) == []
 
@@ -163,7 +163,7 @@ async def test_a_learner_that_restarts_knows_which_versions_count_other_classes(
     await change_digest(store)
     trainer = await bench.train(store)
     assert await alarms(store) == ["recovery_diverged"]
-    found = await store.history.job(job.id)
+    found = await store.commit_log.job(job.id)
     assert found is not None and trainer.learner.classes == [1, 2] and trainer.learner.ordered_since == found.version
 
 
@@ -185,7 +185,7 @@ async def test_a_damaged_checkpoint_falls_back_to_the_one_before(bench: Bench) -
     for first in (0, 100, 200):
         await store.log.append(labelled(100, first=first))
         await bench.train(store)
-    head = await store.history.head()
+    head = await store.commit_log.head()
     assert head.checkpoint is not None and head.older_checkpoint is not None
     (store.artifacts.root / store.uid / head.checkpoint.manifest).write_bytes(b"{}")
     await store.log.append(labelled(50, first=300))
@@ -202,7 +202,7 @@ async def test_a_fenced_trainer_commits_nothing_more(bench: Bench) -> None:
     running = asyncio.create_task(first.run())
     result = (await asyncio.gather(running, return_exceptions=True))[0]
     assert type(result).__name__ == "Fenced"
-    assert (await store.history.head()).step == 0
+    assert (await store.commit_log.head()).step == 0
     del second
     await bench.train(store)
-    assert (await store.history.head()).learned == 100
+    assert (await store.commit_log.head()).learned == 100

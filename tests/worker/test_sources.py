@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from driftline.errors import ConfigurationError
-from driftline.tasks import end
+from driftline.support.tasks import end
 from tests.worker.conftest import Bench
 from worker.model_store import ModelStore
 from worker.sources import Source, parse_sources

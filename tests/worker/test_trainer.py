@@ -32,7 +32,7 @@ async def running(bench: Bench, store: ModelStore) -> AsyncIterator[Trainer]:
 
 async def offset_is(store: ModelStore, offset: int, seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
-        while (await store.history.head()).offset < offset:
+        while (await store.commit_log.head()).offset < offset:
             await asyncio.sleep(0.02)
 
 
@@ -46,7 +46,7 @@ async def test_labels_are_learned_at_a_count(bench: Bench) -> None:
     async with running(bench, store) as trainer:
         await add(store, trainer, labelled(19))
         await asyncio.sleep(0.3)
-        assert (await store.history.head()).offset == 0
+        assert (await store.commit_log.head()).offset == 0
         await add(store, trainer, labelled(1, first=19))
         await offset_is(store, 20)
 
@@ -72,7 +72,7 @@ async def test_behind_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench
         await offset_is(store, 802)
         await add(store, trainer, labelled(2, first=7000))
         await asyncio.sleep(0.3)
-        assert (await store.history.head()).offset == 802, "the alarm is long ago"
+        assert (await store.commit_log.head()).offset == 802, "the alarm is long ago"
 
 
 async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench) -> None:
@@ -85,10 +85,10 @@ async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench
                 await asyncio.sleep(0.02)
         await add(store, trainer, labelled(64))
         await asyncio.sleep(0.3)
-        assert (await store.history.head()).learned == 0
+        assert (await store.commit_log.head()).learned == 0
         await add(store, trainer, [Command("r", "resume")])
         await offset_is(store, 66)
-    assert (await store.history.head()).learned == 64
+    assert (await store.commit_log.head()).learned == 64
 
 
 async def test_a_command_teaches_nothing_and_what_it_has_brought_stays_live(bench: Bench) -> None:
@@ -99,7 +99,7 @@ async def test_a_command_teaches_nothing_and_what_it_has_brought_stays_live(benc
     assert (await bench.train(store)).learner.digest() == digest
     await store.log.append([Command("back", "rollback", {"version": 1})])
     await bench.train(store)
-    live = await store.history.version((await store.history.head()).version)
+    live = await store.commit_log.version((await store.commit_log.head()).version)
     assert live.reason == "rolled back to version 1"
 
 
@@ -119,7 +119,7 @@ async def test_a_record_that_fails_is_quarantined_by_itself(bench: Bench, monkey
     known = {entry.n: await store.log.find(entry.record.id) for entry in await store.log.read(11, 3)}
     exceptions = {n: found.exception for n, found in known.items() if found is not None}
     assert exceptions == {12: None, 13: ("quarantined", "ZeroDivisionError: a network of the user's"), 14: None}
-    assert (await store.history.head()).learned == 32
+    assert (await store.commit_log.head()).learned == 32
 
 
 async def test_a_job_that_waits_is_cancelled_before_it_begins_and_one_that_runs_at_once(bench: Bench) -> None:
@@ -137,7 +137,7 @@ async def test_a_job_that_waits_is_cancelled_before_it_begins_and_one_that_runs_
         await offset_is(store, 335)
         await add(store, trainer, [Command("c1", "cancel", {"job": jobs[0]})])
         await state_is(store, jobs[0], "cancelled")
-    assert (await store.history.head()).learned == 332, "the stream is learned while a job runs"
+    assert (await store.commit_log.head()).learned == 332, "the stream is learned while a job runs"
 
 
 async def test_a_job_changes_the_network_only_when_it_is_promoted(bench: Bench) -> None:
@@ -149,22 +149,22 @@ async def test_a_job_changes_the_network_only_when_it_is_promoted(bench: Bench) 
     harmful = {"recipe": {"optimizer": {"name": "sgd", "learning_rate": 100.0}}, "edits": [], "epochs": 3, "reason": ""}
     await store.log.append([Command(f"{store.uid}-good", "retrain", good), *labelled(40, first=300)])
     await bench.train(store)
-    done = await store.history.job(f"{store.uid}-good")
+    done = await store.commit_log.job(f"{store.uid}-good")
     assert done is not None and (done.state, done.promoted) == ("succeeded", True), done
     spec = await store.spec()
     assert "gelu" in json.dumps(spec["network"])
-    assert done.version is not None and (await store.history.version(done.version)).report == done.report
+    assert done.version is not None and (await store.commit_log.version(done.version)).report == done.report
     assert done.report is not None and done.report["after"]["latest"]["accuracy"] > 0.8
     await store.log.append([Command(f"{store.uid}-harmful", "retrain", harmful), *labelled(1500, first=400)])
     await bench.train(store)
-    done = await store.history.job(f"{store.uid}-harmful")
+    done = await store.commit_log.job(f"{store.uid}-harmful")
     assert done is not None and not done.promoted and done.report, done
     assert (await store.spec())["recipe"]["optimizer"]["name"] == "adamw"
 
 
 async def state_is(store: ModelStore, job: str, state: str) -> None:
     async with asyncio.timeout(30):
-        while (found := await store.history.job(job)) is None or found.state != state:
+        while (found := await store.commit_log.job(job)) is None or found.state != state:
             await asyncio.sleep(0.02)
 
 
@@ -172,10 +172,10 @@ async def test_a_rollback_is_a_new_version_with_the_old_weights(bench: Bench) ->
     store = await bench.model()
     await store.log.append(labelled(300))
     await bench.train(store)
-    head = await store.history.head()
+    head = await store.commit_log.head()
     await store.log.append([Command("back", "rollback", {"version": 1})])
     await bench.train(store)
-    first, last = await store.history.version(1), await store.history.version(head.version + 1)
+    first, last = await store.commit_log.version(1), await store.commit_log.version(head.version + 1)
     weights = [store.publisher.read(version.manifest)[1].tensors for version in (first, last)]
     assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
-    assert (await store.history.head()).offset == 301
+    assert (await store.commit_log.head()).offset == 301

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from driftline import feedback
 from driftline.errors import Busy, DriftlineError
-from driftline.failpoints import reach
-from driftline.feedback import FeedbackDecoder
+from driftline.ingest import feedback
+from driftline.ingest.feedback import FeedbackDecoder
 from driftline.spec import ModelSpec, parse
 from driftline.store.connection import store_errors
 from driftline.store.log import Cursor
-from driftline.store.predictions import Predictions
+from driftline.store.predictions import PredictionReader
+from driftline.support.failpoints import reach
 from worker.model_store import ModelStore
 from worker.sources import Source
 
@@ -27,7 +27,7 @@ class Intake:
     def __init__(self, store: ModelStore, key: str) -> None:
         self.store = store
         self.key = key
-        self.predictions = Predictions(store.connection, store.uid, store.settings.join_horizon)
+        self.predictions = PredictionReader(store.connection, store.uid, store.settings.join_horizon)
         self.refused = 0
 
     async def run(self, source: Source) -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from driftline.errors import InvalidInput
-from driftline.networks.kept import Kept, compose
+from driftline.networks.parameter_map import ParameterBlock, compose
 from driftline.registry import Part, Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from driftline.networks.build import Served
-    from driftline.networks.draft import Draft
+    from driftline.networks.build import ServedModel
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
     from driftline.spec import ModelSpec
 
@@ -33,7 +33,7 @@ class Sources:
 
     weights: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     inputs: Mapping[str, Tensor] | None = None
-    error_of: Callable[[Served], float] | None = None
+    error_of: Callable[[ServedModel], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Edited:
 
     spec: ModelSpec
     classes: list[int | str]
-    module: Served
-    kept: list[Kept] = field(default_factory=list)
+    module: ServedModel
+    kept: list[ParameterBlock] = field(default_factory=list)
     keeps_function: bool = True
 
 
@@ -69,31 +69,31 @@ class Edit(Part):
         """The kept versions whose weights it asks for."""
         return []
 
-    def resolved(self, draft: Draft) -> Edit:
+    def resolved(self, session: EditSession) -> Edit:
         """The edit without what depends on weights: what is recorded, and can be repeated without them."""
         return self
 
     def restructure(self, structure: Structure) -> None:
         """Changes layers or submodules; weights may be anything. :class:`ValueError` says why they cannot be changed."""
 
-    def fill(self, draft: Draft) -> None:
+    def fill(self, session: EditSession) -> None:
         """Sets the weights that did not simply stay; :class:`ValueError` says why they cannot be set."""
 
     def apply(
-        self, spec: ModelSpec, classes: Sequence[int | str], module: Served, sources: Sources | None = None
+        self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, sources: Sources | None = None
     ) -> Edited:
         """The changed model; ``module`` itself stays as it is.
 
         Raises:
             ValueError: why the edit does not fit; it names the layer.
         """
-        from driftline.networks.draft import Draft
+        from driftline.networks.edit_session import EditSession
 
-        draft = Draft(spec, classes, module, sources or Sources())
-        edit = self.resolved(draft)
-        draft.restructure(edit)
-        edit.fill(draft)
-        return draft.finish(self.keeps_function)
+        session = EditSession(spec, classes, module, sources or Sources())
+        edit = self.resolved(session)
+        session.restructure(edit)
+        edit.fill(session)
+        return session.finish(self.keeps_function)
 
 
 EDITS = Registry(Edit, __name__, tag="type")
@@ -126,6 +126,6 @@ def apply_all(edits: Sequence[Edit], edited: Edited, sources: Sources | None = N
     return Edited(edited.spec, edited.classes, edited.module, kept, keeps_function)
 
 
-def whole(module: Served) -> list[Kept]:
+def whole(module: ServedModel) -> list[ParameterBlock]:
     """Every parameter of a module, as it is."""
-    return [Kept(name, name) for name, _ in module.named_parameters()]
+    return [ParameterBlock(name, name) for name, _ in module.named_parameters()]

@@ -35,7 +35,7 @@ class SwapActivation(Edit):
             structure.swap(name, activation, self.blend)
 
     def _chosen(self, structure: Structure) -> list[str]:
-        from driftline.networks.lines import ACTIVATIONS
+        from driftline.networks.unit_flow import ACTIVATIONS
 
         activations = [name for name in structure.names if isinstance(structure.module(name), ACTIVATIONS)]
         if self.layer is not None:

@@ -9,8 +9,8 @@ from pydantic import Field
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
-    from driftline.networks.soup import Weights
+    from driftline.networks.edit_session import EditSession
+    from driftline.networks.model_soup import Weights
 
 
 class Average(Edit):
@@ -28,28 +28,28 @@ class Average(Edit):
     def needed_versions(self) -> list[int]:
         return self.versions
 
-    def fill(self, draft: Draft) -> None:
-        from driftline.networks import soup
+    def fill(self, session: EditSession) -> None:
+        from driftline.networks import model_soup
 
-        weights = [self._weights(draft, version) for version in self.versions]
-        error_of = draft.sources.error_of
+        weights = [self._weights(session, version) for version in self.versions]
+        error_of = session.sources.error_of
 
         def error(mixed: Weights) -> float:
-            _set(draft, mixed)
+            _set(session, mixed)
             assert error_of is not None
-            return error_of(draft.after)
+            return error_of(session.after)
 
         is_judged = self.soup == "greedy" and error_of is not None
-        _set(draft, soup.greedy(weights, error).weights if is_judged else soup.mean(weights))
+        _set(session, model_soup.greedy(weights, error).weights if is_judged else model_soup.mean(weights))
         for name in weights[0]:
-            draft.forget(name)
+            session.forget(name)
 
-    def _weights(self, draft: Draft, version: int) -> Weights:
+    def _weights(self, session: EditSession, version: int) -> Weights:
         """The numbers of a version that take the place of the network's own."""
-        if version not in draft.sources.weights:
+        if version not in session.sources.weights:
             raise ValueError(f"the weights of version {version} are not known here")
-        weights, found = draft.sources.weights[version], {}
-        for name, own in draft.old.items():
+        weights, found = session.sources.weights[version], {}
+        for name, own in session.old.items():
             if not (name.startswith(("network.", "output.")) and own.is_floating_point()):
                 continue
             if name not in weights or weights[name].shape != own.shape:
@@ -60,6 +60,6 @@ class Average(Edit):
         return found
 
 
-def _set(draft: Draft, weights: Weights) -> None:
+def _set(session: EditSession, weights: Weights) -> None:
     for name, value in weights.items():
-        draft.set(name, value)
+        session.set(name, value)

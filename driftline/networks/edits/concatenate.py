@@ -11,7 +11,7 @@ from driftline.networks.fields import LayerField
 from driftline.networks.presets import Preset
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
 
 
@@ -41,20 +41,20 @@ class Concatenate(Edit):
         layers = Preset.model_validate(other).layers() if "preset" in other else other["layers"]
         return {**rest, "branch": layers}
 
-    def resolved(self, draft: Draft) -> Edit:
+    def resolved(self, session: EditSession) -> Edit:
         """The same; refused where the network has its own output."""
-        assert draft.head is not None
+        assert session.head is not None
         return self
 
     def restructure(self, structure: Structure) -> None:
         structure.join(self.branch)
 
-    def fill(self, draft: Draft) -> None:
+    def fill(self, session: EditSession) -> None:
         from torch import nn
 
-        from driftline.networks.kept import along
+        from driftline.networks.parameter_map import along_axis
 
-        old = draft.old["output.weight"]
-        draft.set("output.weight", nn.functional.pad(old, (0, draft.head.in_features - old.shape[1])))
+        old = session.old["output.weight"]
+        session.set("output.weight", nn.functional.pad(old, (0, session.head.in_features - old.shape[1])))
         columns = range(old.shape[1])
-        draft.keep(along("output.weight", "output.weight", 1, columns, columns))
+        session.keep(along_axis("output.weight", "output.weight", 1, columns, columns))

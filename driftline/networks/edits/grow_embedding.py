@@ -9,7 +9,7 @@ from pydantic import Field
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
 
 
@@ -28,8 +28,8 @@ class GrowEmbedding(Edit):
     def keeps_function(self) -> bool:
         return True
 
-    def resolved(self, draft: Draft) -> Edit:
-        now = _vectors(draft.structure, self.layer)
+    def resolved(self, session: EditSession) -> Edit:
+        now = _vectors(session.structure, self.layer)
         if self.count <= now:
             raise ValueError(f"{self.layer!r} has {now} vectors, and {self.count} are no more")
         return self
@@ -38,14 +38,14 @@ class GrowEmbedding(Edit):
         _vectors(structure, self.layer)
         structure.grow(self.layer, self.count)
 
-    def fill(self, draft: Draft) -> None:
-        from driftline.networks.kept import along
+    def fill(self, session: EditSession) -> None:
+        from driftline.networks.parameter_map import along_axis
 
-        name = f"network.{draft.path(self.layer)}.weight"
-        old = draft.old[name]
+        name = f"network.{session.path(self.layer)}.weight"
+        old = session.old[name]
         last = len(old) - 1
-        draft.set(name, old[[*range(last), *[last] * (self.count - last)]])
-        draft.keep(along(name, name, 0, range(last + 1), [*range(last), self.count - 1]))
+        session.set(name, old[[*range(last), *[last] * (self.count - last)]])
+        session.keep(along_axis(name, name, 0, range(last + 1), [*range(last), self.count - 1]))
 
 
 def _vectors(structure: Structure, layer: str) -> int:

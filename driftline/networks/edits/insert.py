@@ -8,7 +8,7 @@ from driftline.networks.edits import Edit
 from driftline.networks.fields import LayerField
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
 
 
@@ -30,12 +30,12 @@ class Insert(Edit):
     def restructure(self, structure: Structure) -> None:
         structure.insert(self.after, self.layer)
 
-    def fill(self, draft: Draft) -> None:
-        path = draft.structure.added[0]
-        before, after = draft.shape_before(self.after), draft.structure.shapes()[path]
+    def fill(self, session: EditSession) -> None:
+        path = session.structure.added[0]
+        before, after = session.shape_before(self.after), session.structure.shapes()[path]
         if _without_channel(before) != _without_channel(after):
             raise ValueError(f"{path}: rows of shape {list(before)} would become {list(after)}; they must keep theirs")
-        self.layer.make_identity(draft.after.network.get_submodule(path))
+        self.layer.make_identity(session.after.network.get_submodule(path))
 
 
 def _without_channel(shape: tuple[int, ...]) -> tuple[int, ...]:

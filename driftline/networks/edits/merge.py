@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
 
 
@@ -32,7 +32,7 @@ class Merge(Edit):
     def restructure(self, structure: Structure) -> None:
         from torch.nn.modules.batchnorm import _BatchNorm
 
-        from driftline.networks.lines import followers
+        from driftline.networks.unit_flow import followers
 
         first, second = self.layers
         behind = [path for path, _ in followers(structure.network, structure.path(first))]
@@ -43,19 +43,19 @@ class Merge(Edit):
         has_bias = isinstance(two, _BatchNorm) or any(getattr(part, "bias", None) is not None for part in (one, two))
         structure.absorb(first, second, has_bias)
 
-    def fill(self, draft: Draft) -> None:
+    def fill(self, session: EditSession) -> None:
         import torch
         from torch.nn.modules.batchnorm import _BatchNorm
 
-        path, gone = (draft.path(layer) for layer in self.layers)
-        one, two = (draft.before.network.get_submodule(layer) for layer in (path, gone))
+        path, gone = (session.path(layer) for layer in self.layers)
+        one, two = (session.before.network.get_submodule(layer) for layer in (path, gone))
         with torch.no_grad():
             weight, bias = _folded(one, two) if isinstance(two, _BatchNorm) else _product(one, two)
-        draft.set(f"network.{path}.weight", weight)
+        session.set(f"network.{path}.weight", weight)
         if bias is not None:
-            draft.set(f"network.{path}.bias", bias)
+            session.set(f"network.{path}.bias", bias)
         for name in ("weight", "bias"):
-            draft.forget(f"network.{path}.{name}")
+            session.forget(f"network.{path}.{name}")
 
 
 def _check(structure: Structure, layers: list[str]) -> None:
@@ -64,7 +64,7 @@ def _check(structure: Structure, layers: list[str]) -> None:
     from torch.nn.modules.batchnorm import _BatchNorm
 
     from driftline.networks.adapters import adapter_of
-    from driftline.networks.lines import CONVOLUTIONS
+    from driftline.networks.unit_flow import CONVOLUTIONS
 
     one, two = (structure.module(layer) for layer in layers)
     for layer, module in zip(layers, (one, two), strict=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
 
 
@@ -27,12 +27,12 @@ class MergeAdapters(Edit):
         for name in names:
             structure.adapt(name, None)
 
-    def fill(self, draft: Draft) -> None:
+    def fill(self, session: EditSession) -> None:
         from driftline.networks.adapters import adapter_of, merged_weight
 
-        for path, module in draft.before.network.named_modules():
+        for path, module in session.before.network.named_modules():
             if adapter_of(module) is not None:
-                draft.set(f"network.{path}.weight", merged_weight(module))
+                session.set(f"network.{path}.weight", merged_weight(module))
 
 
 def _adapted(structure: Structure) -> list[str]:

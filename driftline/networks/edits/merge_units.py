@@ -11,7 +11,7 @@ from driftline.networks.edits import Edit
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
 
 
@@ -30,13 +30,13 @@ class MergeUnits(Edit):
     def keeps_function(self) -> bool:
         return self.tolerance == 0 and self.groups is None
 
-    def resolved(self, draft: Draft) -> Edit:
+    def resolved(self, session: EditSession) -> Edit:
         """The same with the group of each unit."""
+        from driftline.networks.regrouping import incoming
         from driftline.networks.structure import unit_count
-        from driftline.networks.units import incoming
 
-        count = unit_count(draft.structure.module(self.layer))
-        groups = self.groups or _groups(incoming(draft, self.layer), self.tolerance)
+        count = unit_count(session.structure.module(self.layer))
+        groups = self.groups or _groups(incoming(session, self.layer), self.tolerance)
         if len(groups) != count or set(groups) != set(range(max(groups) + 1)):
             raise ValueError(f"{self.layer!r} has {count} units; each has a group, numbered from 0")
         if len(set(groups)) == count:
@@ -47,11 +47,11 @@ class MergeUnits(Edit):
         assert self.groups is not None
         structure.resize(self.layer, len(set(self.groups)))
 
-    def fill(self, draft: Draft) -> None:
-        from driftline.networks.units import Regrouping, regroup
+    def fill(self, session: EditSession) -> None:
+        from driftline.networks.regrouping import Regrouping, regroup
 
         assert self.groups is not None
-        regroup(draft, self.layer, Regrouping.groups(self.groups))
+        regroup(session, self.layer, Regrouping.groups(self.groups))
 
 
 def _groups(weights: Tensor, tolerance: float) -> list[int]:

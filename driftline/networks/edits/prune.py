@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
 
 
@@ -30,15 +30,15 @@ class Prune(Edit):
             raise ValueError('it takes either "units" or "fraction"')
         return self
 
-    def resolved(self, draft: Draft) -> Edit:
+    def resolved(self, session: EditSession) -> Edit:
         """The same with the units by their number."""
+        from driftline.networks.regrouping import norms
         from driftline.networks.structure import unit_count
-        from driftline.networks.units import norms
 
-        count = unit_count(draft.structure.module(self.layer))
+        count = unit_count(session.structure.module(self.layer))
         units = sorted(set(self.units or []))
         if self.fraction is not None:
-            units = sorted(norms(draft, self.layer).argsort(stable=True)[: int(self.fraction * count)].tolist())
+            units = sorted(norms(session, self.layer).argsort(stable=True)[: int(self.fraction * count)].tolist())
         if units and units[-1] >= count:
             raise ValueError(f"{self.layer!r} has no unit {units[-1]}; they are numbered from 0 to {count - 1}")
         if not 0 < len(units) < count:
@@ -53,11 +53,11 @@ class Prune(Edit):
         assert self.units is not None
         structure.resize(self.layer, unit_count(structure.module(self.layer)) - len(self.units))
 
-    def fill(self, draft: Draft) -> None:
+    def fill(self, session: EditSession) -> None:
+        from driftline.networks.regrouping import Regrouping, regroup
         from driftline.networks.structure import unit_count
-        from driftline.networks.units import Regrouping, regroup
 
-        count = unit_count(draft.before.network.get_submodule(draft.path(self.layer)))
+        count = unit_count(session.before.network.get_submodule(session.path(self.layer)))
         gone = set(self.units or [])
         stay = [unit for unit in range(count) if unit not in gone]
-        regroup(draft, self.layer, Regrouping.copies(stay))
+        regroup(session, self.layer, Regrouping.copies(stay))

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
 
 
 class Reinitialise(Edit):
@@ -30,10 +30,10 @@ class Reinitialise(Edit):
             raise ValueError('"units" by number are those of one layer; give it in "layers"')
         return self
 
-    def fill(self, draft: Draft) -> None:
-        from driftline.networks.fresh import renew, renew_units
+    def fill(self, session: EditSession) -> None:
+        from driftline.networks.reinitialise import reinitialise, reinitialise_units
 
         if self.units is None:
-            renew(draft, self.layers, self.seed)
+            reinitialise(session, self.layers, self.seed)
         else:
-            renew_units(draft, self.layers, self.units, self.seed)
+            reinitialise_units(session, self.layers, self.units, self.seed)

@@ -9,7 +9,7 @@ from pydantic import Field, StrictInt, StrictStr
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
 
 
 class RemoveClasses(Edit):
@@ -18,10 +18,10 @@ class RemoveClasses(Edit):
     type: Literal["remove_classes"] = "remove_classes"
     classes: list[StrictInt | StrictStr] = Field(min_length=1)
 
-    def fill(self, draft: Draft) -> None:
-        if draft.spec.task != "classification":
+    def fill(self, session: EditSession) -> None:
+        if session.spec.task != "classification":
             raise ValueError("a regression has no classes")
-        keys = [(type(name), name) for name in draft.classes]
+        keys = [(type(name), name) for name in session.classes]
         gone = {(type(name), name) for name in self.classes}
         for kind, name in gone:
             if (kind, name) not in keys:
@@ -29,9 +29,9 @@ class RemoveClasses(Edit):
         stay = [index for index, key in enumerate(keys) if key not in gone]
         if not stay:
             raise ValueError("no class would be left")
-        draft.rehead(stay)
-        for child in draft.after.children():
+        session.rehead(stay)
+        for child in session.after.children():
             follow: Any = getattr(child, "keep_classes", None)
             if follow is not None:
                 follow(stay)
-        draft.set_classes([draft.classes[index] for index in stay])
+        session.set_classes([session.classes[index] for index in stay])

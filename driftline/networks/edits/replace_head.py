@@ -9,7 +9,7 @@ from pydantic import Field
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
 
 
 class ReplaceHead(Edit):
@@ -18,10 +18,10 @@ class ReplaceHead(Edit):
     type: Literal["replace_head"] = "replace_head"
     seed: int = Field(0, ge=0, lt=2**63)
 
-    def fill(self, draft: Draft) -> None:
+    def fill(self, session: EditSession) -> None:
         from driftline.networks.build import seeded
 
         with seeded(self.seed):
-            draft.head.reset_parameters()
+            session.head.reset_parameters()
         for name in ("output.weight", "output.bias"):
-            draft.forget(name)
+            session.forget(name)

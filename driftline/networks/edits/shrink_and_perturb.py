@@ -9,7 +9,7 @@ from pydantic import Field
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
 
 
 class ShrinkAndPerturb(Edit):
@@ -24,9 +24,9 @@ class ShrinkAndPerturb(Edit):
     layers: list[str] | None = Field(None, min_length=1)
     seed: int = Field(0, ge=0, lt=2**63)
 
-    def fill(self, draft: Draft) -> None:
-        from driftline.networks.fresh import fresh
+    def fill(self, session: EditSession) -> None:
+        from driftline.networks.reinitialise import fresh_weights
 
-        for name, value in fresh(draft, self.layers, self.seed).items():
+        for name, value in fresh_weights(session, self.layers, self.seed).items():
             if value.is_floating_point() and not name.endswith(("running_mean", "running_var")):
-                draft.set(name, self.shrink * draft.old[name] + self.noise * value)
+                session.set(name, self.shrink * session.old[name] + self.noise * value)

@@ -9,7 +9,7 @@ from pydantic import Field
 from driftline.networks.edits import Edit
 
 if TYPE_CHECKING:
-    from driftline.networks.draft import Draft
+    from driftline.networks.edit_session import EditSession
     from driftline.networks.structure import Structure
 
 
@@ -29,10 +29,10 @@ class Widen(Edit):
     def keeps_function(self) -> bool:
         return True
 
-    def resolved(self, draft: Draft) -> Edit:
+    def resolved(self, session: EditSession) -> Edit:
         from driftline.networks.structure import unit_count
 
-        now = unit_count(draft.structure.module(self.layer))
+        now = unit_count(session.structure.module(self.layer))
         if self.features <= now:
             raise ValueError(f"{self.layer!r} has {now} units, and {self.features} are no more; prune makes it smaller")
         return self
@@ -40,10 +40,10 @@ class Widen(Edit):
     def restructure(self, structure: Structure) -> None:
         structure.resize(self.layer, self.features)
 
-    def fill(self, draft: Draft) -> None:
+    def fill(self, session: EditSession) -> None:
+        from driftline.networks.regrouping import Regrouping, regroup
         from driftline.networks.structure import unit_count
-        from driftline.networks.units import Regrouping, regroup
 
-        before = unit_count(draft.before.network.get_submodule(draft.path(self.layer)))
+        before = unit_count(session.before.network.get_submodule(session.path(self.layer)))
         rows = [unit % before for unit in range(self.features)]
-        regroup(draft, self.layer, Regrouping.copies(rows), self.noise)
+        regroup(session, self.layer, Regrouping.copies(rows), self.noise)

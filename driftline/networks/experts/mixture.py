@@ -37,7 +37,7 @@ class Mixture(nn.Module):
     Each of several sets of weights gives ``Σ w_e · log p_e``; the sets are mixed again by ``trust``, how well each of them has
     predicted of late.
     All of it is buffers: nothing here is a parameter of the user's optimizer. It changes through its learner
-    (``driftline.learning.experts``) alone.
+    (``driftline.learning.training.experts``) alone.
 
     Args:
         features: numbers in one flat row.

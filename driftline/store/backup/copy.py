@@ -17,11 +17,11 @@ import msgspec
 from driftline.errors import ConfigurationError, Conflict, CorruptData, NotFound, Unavailable
 from driftline.store.artifacts import Artifacts
 from driftline.store.backup import format
-from driftline.store.backup.format import Entries, Entry, Fields, File, Index, Piece, SavedModel, Scores, Text
+from driftline.store.backup.format import BackupFile, Entries, Entry, Fields, Index, Piece, SavedModel, Scores, Text
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection, store_errors
-from driftline.store.head import Head, Version, parse_head
-from driftline.store.keys import Keys
+from driftline.store.commits import Head, Version, parse_head
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.redis_keys import Keys
 
 ATTEMPTS = 20
 RETRY_SECONDS = 0.2
@@ -49,11 +49,11 @@ class Point:
 class _Manifest(msgspec.Struct, frozen=True):
     """What a backup needs of a manifest: which files it names."""
 
-    files: dict[str, File]
+    files: dict[str, BackupFile]
 
 
 async def back_up(
-    connection: Connection,
+    connection: RedisConnection,
     artifacts: Artifacts,
     folder: Path,
     *,
@@ -92,7 +92,7 @@ def _new_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def _copy_api_keys(path: Path, folder: Path) -> File:
+def _copy_api_keys(path: Path, folder: Path) -> BackupFile:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def _copy_api_keys(path: Path, folder: Path) -> File:
 class Backup:
     """One backup of all models into ``folder``."""
 
-    def __init__(self, connection: Connection, artifacts: Artifacts, folder: Path) -> None:
+    def __init__(self, connection: RedisConnection, artifacts: Artifacts, folder: Path) -> None:
         self.connection = connection
         self.artifacts = artifacts
         self.folder = folder
@@ -151,9 +151,9 @@ class Backup:
         files = {format.KEYS: format.settle(path), **{f"artifacts/{digest}": file for digest, file in blobs.items()}}
         return SavedModel(name, uid, point.head.version, point.head.learned, point.last, files, list(blobs))
 
-    def _copy_blobs(self, point: Point, folder: Path) -> dict[str, File]:
+    def _copy_blobs(self, point: Point, folder: Path) -> dict[str, BackupFile]:
         """Copies what the point names, what goes first first; what an earlier attempt has copied stays."""
-        blobs: dict[str, File] = {}
+        blobs: dict[str, BackupFile] = {}
         for digest in manifests(point):
             data = self._copy_blob(point.uid, digest, folder, blobs)
             for file in msgspec.json.decode(data, type=_Manifest).files.values():
@@ -163,14 +163,14 @@ class Backup:
                 path.unlink()
         return blobs
 
-    def _copy_blob(self, uid: str, digest: str, folder: Path, blobs: dict[str, File]) -> bytes:
+    def _copy_blob(self, uid: str, digest: str, folder: Path, blobs: dict[str, BackupFile]) -> bytes:
         path = folder / digest
         if path.exists():
             data = path.read_bytes()
         else:
             data = self._blob(uid, digest)
             format.write_file(path, data)
-        blobs[digest] = File(digest, len(data))
+        blobs[digest] = BackupFile(digest, len(data))
         return data
 
     def _blob(self, uid: str, digest: str) -> bytes:
@@ -270,7 +270,7 @@ def manifests(point: Point) -> list[str]:
     return list(dict.fromkeys([*versions[:1], *places, *versions[1:], point.head.manifest]))
 
 
-async def read_point(connection: Connection, name: str, uid: str) -> Point:
+async def read_point(connection: RedisConnection, name: str, uid: str) -> Point:
     """A model as it stands: everything but what stands in streams, in one transaction."""
     keys = connection.keys.of(uid)
     with store_errors():

@@ -27,7 +27,7 @@ import msgspec
 
 from driftline import __version__
 from driftline.errors import ConfigurationError, CorruptData, InvalidInput
-from driftline.store.keys import NOUNS
+from driftline.store.redis_keys import NOUNS
 
 FORMAT = 1
 INDEX, API_KEYS = "index.json", "keys.json"
@@ -95,7 +95,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Piece] = msgspec.msgpack.Decoder(Piece)
 
 
-class File(msgspec.Struct, frozen=True):
+class BackupFile(msgspec.Struct, frozen=True):
     """One file of a backup."""
 
     sha256: Digest
@@ -110,7 +110,7 @@ class SavedModel(msgspec.Struct, frozen=True):
     version: int
     learned: int
     last: int
-    files: dict[str, File]
+    files: dict[str, BackupFile]
     artifacts: list[Digest]
 
     @property
@@ -129,7 +129,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     driftline: str = __version__
     created: float = msgspec.field(default_factory=time.time)
     models: list[SavedModel]
-    api_keys: File | None = None
+    api_keys: BackupFile | None = None
 
 
 class _Format(msgspec.Struct):
@@ -176,7 +176,7 @@ def verify(folder: Path, index: Index) -> None:
         _check(folder / API_KEYS, index.api_keys)
 
 
-def _check(path: Path, expected: File | None) -> None:
+def _check(path: Path, expected: BackupFile | None) -> None:
     try:
         found = measure(path)
     except FileNotFoundError:
@@ -192,14 +192,14 @@ def _damaged(path: Path, how: str) -> CorruptData:
     return CorruptData(message, code="damaged_backup")
 
 
-def measure(path: Path) -> File:
+def measure(path: Path) -> BackupFile:
     """The sha256 and the size of a file."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
-    return File(digest.hexdigest(), size)
+    return BackupFile(digest.hexdigest(), size)
 
 
 def aside(path: Path) -> Path:
@@ -207,7 +207,7 @@ def aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def settle(path: Path) -> File:
+def settle(path: Path) -> BackupFile:
     """Puts what was written aside in its place, and measures it."""
     with aside(path).open("rb") as file:
         os.fsync(file.fileno())
@@ -215,7 +215,7 @@ def settle(path: Path) -> File:
     return measure(path)
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o666) -> File:
+def write_file(path: Path, data: bytes, mode: int = 0o666) -> BackupFile:
     """Writes a file that is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):

@@ -15,15 +15,15 @@ from driftline.store.backup import format
 from driftline.store.backup.copy import pattern
 from driftline.store.backup.format import Entries, Fields, Index, Piece, SavedModel, Text
 from driftline.store.catalog import Catalog
-from driftline.store.connection import Connection, store_errors
-from driftline.store.keys import new_uid
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.redis_keys import new_uid
 
 BATCH = 500
 OWNER_SECONDS = 120.0
 
 
 async def restore(
-    connection: Connection,
+    connection: RedisConnection,
     artifacts: Artifacts,
     folder: Path,
     *,
@@ -66,7 +66,7 @@ def _refuse_api_keys(folder: Path, index: Index, path: Path, replace: bool) -> N
 class Restore:
     """Brings models of the backup ``folder`` into a store."""
 
-    def __init__(self, connection: Connection, artifacts: Artifacts, folder: Path, forget_seconds: float) -> None:
+    def __init__(self, connection: RedisConnection, artifacts: Artifacts, folder: Path, forget_seconds: float) -> None:
         self.connection = connection
         self.catalog = Catalog(connection)
         self.artifacts = artifacts

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from driftline.store.keys import Keys
+from driftline.store.redis_keys import Keys
 from tests.faults.soak import breakage, check
 from tests.faults.soak.archive import Archivist
 from tests.faults.soak.breakage import Break, Ground

@@ -9,8 +9,8 @@ import msgspec
 from redis.exceptions import RedisError
 
 from driftline.records import Item, decode
-from driftline.store.head import Step
-from driftline.store.keys import Keys, ModelKeys
+from driftline.store.commits import Step
+from driftline.store.redis_keys import Keys, ModelKeys
 from tests.faults.soak.events import EventLog, Logged, Stepped
 from tests.faults.soak.load import Caller
 

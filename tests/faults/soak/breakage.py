@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from driftline.client import Client
+from driftline.client.clients import Client
 from driftline.errors import DriftlineError
 from driftline.networks import bundle
 from driftline.store.artifacts import Artifacts
-from driftline.store.head import Head, parse_head
-from driftline.store.keys import Keys
+from driftline.store.commits import Head, parse_head
+from driftline.store.redis_keys import Keys
 from tests.faults.parts import Meddling, replaced_by_a_file, stopped
 from tests.faults.soak.processes import APPS, LEASE_SECONDS, WORKERS, Processes
 from tests.services import until
@@ -60,7 +60,7 @@ class Ground:
     def any_model(self) -> str:
         return self.random.choice(list(self.models))
 
-    def insist(self, call: Callable[[Client], T]) -> T:
+    def retry_until_available(self, call: Callable[[Client], T]) -> T:
         """What a call of an admin gives, once an app answers it."""
         deadline = time.monotonic() + HEAL_SECONDS
         while True:
@@ -196,32 +196,32 @@ def answered(look: Callable[[], bool]) -> bool:
 def retrain(ground: Ground) -> None:
     """A retrain beside the stream, until it has ended."""
     model = ground.any_model()
-    job = ground.insist(lambda client: client.retrain(model, epochs=1, reason="soak"))
+    job = ground.retry_until_available(lambda client: client.retrain(model, epochs=1, reason="soak"))
     found = until(lambda: ended(ground, job), HEAL_SECONDS)
     assert found["state"] == "succeeded", found
 
 
 def ended(ground: Ground, job: str) -> Any:
-    found = ground.insist(lambda client: client.job(job))
+    found = ground.retry_until_available(lambda client: client.job(job))
     return found if found["state"] in ("succeeded", "failed", "cancelled") else None
 
 
 def roll_back(ground: Ground) -> None:
     """An older version's weights, published as the next version."""
     model = ground.any_model()
-    kept = ground.insist(lambda client: client.versions(model))
-    before = ground.insist(lambda client: client.model(model))["version"]
+    kept = ground.retry_until_available(lambda client: client.versions(model))
+    before = ground.retry_until_available(lambda client: client.model(model))["version"]
     number = ground.random.choice(kept)["version"]
-    ground.insist(lambda client: client.rollback(model, number))
-    until(lambda: ground.insist(lambda client: client.model(model))["version"] > before, HEAL_SECONDS)
+    ground.retry_until_available(lambda client: client.rollback(model, number))
+    until(lambda: ground.retry_until_available(lambda client: client.model(model))["version"] > before, HEAL_SECONDS)
 
 
 def pause(ground: Ground) -> None:
     """Labels wait for a moment."""
     model = ground.any_model()
-    ground.insist(lambda client: client.pause(model))
+    ground.retry_until_available(lambda client: client.pause(model))
     time.sleep(ground.seconds(3))
-    ground.insist(lambda client: client.resume(model))
+    ground.retry_until_available(lambda client: client.resume(model))
 
 
 Break = Callable[[Ground], None]

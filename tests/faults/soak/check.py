@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from driftline.local import store_url
+from driftline.processes.plan import store_url
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
-from driftline.store.connection import Connection
-from driftline.store.head import Head, Step
+from driftline.store.commits import Head, Step
+from driftline.store.connection import RedisConnection
 from tests.faults.soak import events as seen
 from tests.faults.soak.events import Event
 from tests.faults.soak.load import TAKEN
@@ -191,7 +191,7 @@ def check_events(events: Iterable[Event]) -> list[str]:
     return list(itertools.chain.from_iterable(rule(run) for rule in RULES))
 
 
-async def check_store(events: Iterable[Event], connection: Connection, artifacts: Artifacts) -> list[str]:
+async def check_store(events: Iterable[Event], connection: RedisConnection, artifacts: Artifacts) -> list[str]:
     """What the store shows that is not what was seen, or not what was promised."""
     run, settings = Seen(events), Settings()
     wrong: list[str] = []
@@ -203,7 +203,7 @@ async def check_store(events: Iterable[Event], connection: Connection, artifacts
 
 
 async def _check_model(run: Seen, model: str, store: ModelStore) -> list[str]:
-    head = await store.history.head()
+    head = await store.commit_log.head()
     wrong = await _check_head(run, model, store, head)
     wrong += [f"a file that nothing refers to is there: {name}" for name in await _left_over(store, head)]
     for place in (head.checkpoint, head.older_checkpoint):
@@ -229,14 +229,14 @@ async def _check_head(run: Seen, model: str, store: ModelStore, head: Head) -> l
 async def _kept_steps(store: ModelStore, head: Head) -> list[Step]:
     steps: list[Step] = []
     number = head.older_checkpoint.step if head.older_checkpoint else 0
-    while found := await store.history.steps(steps[-1].k if steps else number):
+    while found := await store.commit_log.steps(steps[-1].k if steps else number):
         steps += found
     return steps
 
 
 async def _left_over(store: ModelStore, head: Head) -> set[str]:
     places = [place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None]
-    manifests = {head.manifest, *places, *(version.manifest for version in await store.history.versions())}
+    manifests = {head.manifest, *places, *(version.manifest for version in await store.commit_log.versions())}
     wanted = set().union(*(store.publisher.files(manifest) for manifest in manifests))
     there = {path.name for path in (store.artifacts.root / store.uid).iterdir()}
     return there - wanted
@@ -258,7 +258,7 @@ def check(folder: Path) -> list[str]:
     settings = Settings(data_dir=folder / "data")
 
     async def look(url: str) -> list[str]:
-        connection = Connection(url, settings.prefix)
+        connection = RedisConnection(url, settings.prefix)
         try:
             return await check_store(events, connection, Artifacts(settings.data_dir / "artifacts"))
         finally:

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from driftline.calls import Item
-from driftline.client import Client
+from driftline.client.clients import Client
+from driftline.client.requests import Item
 from driftline.errors import DriftlineError
 from tests.faults.soak.events import Answered, EventLog, Failed, Predicted, Sent
 from tests.services import spec

@@ -13,11 +13,11 @@ from typing import Any
 
 from redis import Redis
 
-from driftline.client import Client
+from driftline.client.clients import Client
 from driftline.errors import DriftlineError, NotFound
-from driftline.local import address, program
-from driftline.processes import Child, Guard, Supervisor, bind
-from driftline.store.embedded import EmbeddedServer
+from driftline.processes.embedded import EmbeddedServer
+from driftline.processes.plan import address, program
+from driftline.processes.supervisor import Child, Guard, Supervisor, bind
 from tests.faults.parts import Proxy
 from tests.services import until
 

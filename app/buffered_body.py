@@ -1,0 +1,47 @@
+"""A body as it comes, read ahead of who takes it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import Receive
+
+MOST_AHEAD_BYTES = 4 * 2**20
+
+
+class BufferedBody:
+    """Gathers what comes while the part before is at work, so that each part is as large as the sender is fast.
+
+    The server alone would hand over 64 KiB at a time, and every part costs the store a write that it syncs.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self.is_over = False
+        self.is_cut = False
+        self._receive = receive
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._has_come = asyncio.Event()
+        self._is_taken = asyncio.Event()
+
+    async def read(self) -> None:
+        """Reads until the body is over, or its sender has gone (``is_cut``)."""
+        while not self.is_over:
+            message = await self._receive()
+            self.is_cut = message["type"] == "http.disconnect"
+            self.is_over = self.is_cut or not message.get("more_body")
+            part = message.get("body", b"")
+            self._parts.append(part)
+            self._bytes += len(part)
+            self._is_taken.clear()
+            self._has_come.set()
+            if self._bytes >= MOST_AHEAD_BYTES:
+                await self._is_taken.wait()
+
+    async def take(self) -> bytes:
+        """All that has come since; waits for something."""
+        await self._has_come.wait()
+        found, self._parts, self._bytes = b"".join(self._parts), [], 0
+        self._has_come.clear()
+        self._is_taken.set()
+        return found

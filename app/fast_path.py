@@ -1,0 +1,131 @@
+"""The calls that are made most, predict and infer: parsed, queued and answered past FastAPI's machinery.
+
+Each is a plain ASGI route. A connection that has a whole call at hand makes it directly, without a task, a scope of its own
+and two messages for the answer; see :class:`app.http_server.HttpConnection`. Both ways meet in :meth:`FastPathCall.read` and the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar, NamedTuple
+
+from starlette.types import Receive, Scope, Send
+
+from app.engine import BatchAnswer, Caller, ModelQueue
+from app.gatekeeper import Content, content_type, error_content, send_content
+from app.services import Services
+from driftline.errors import DriftlineError, InvalidInput, UnsupportedMedia
+from driftline.ingest.rows import Rows
+
+logger = logging.getLogger("driftline.predict")
+
+CALLER = "driftline.caller"
+"""The scope's extension that holds the connection's state: ``disconnected`` is true once the client has gone."""
+
+Headers = Mapping[bytes, bytes]
+Encode = Callable[[BatchAnswer], Content]
+
+
+class Begun(NamedTuple):
+    """A call that is queued: its answer to be, and how it is written."""
+
+    answer: asyncio.Future[BatchAnswer]
+    encode: Encode
+
+
+class ClientGone(DriftlineError):
+    """The client went away before it had sent all; nobody waits for the answer."""
+
+    status = 499
+    default_code = "client_gone"
+
+
+class FastPathCall(ABC):
+    """One kind of call. ``kind`` is the content type that it takes; None: any."""
+
+    is_v2: ClassVar[bool]
+    kind: ClassVar[bytes | None]
+
+    @abstractmethod
+    def version(self, scope: Scope) -> int | None:
+        """The version that is asked for; None: the live one."""
+
+    @abstractmethod
+    def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
+        """The rows of a body, and how their answer is written; :class:`InvalidInput` says what does not fit."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_content(send, await self._content(scope, receive))
+
+    async def _content(self, scope: Scope, receive: Receive) -> Content:
+        services: Services = scope["app"].state.services
+        headers = dict(scope["headers"])
+        try:
+            model = await find_model(services, scope["path_params"]["model"], self.version(scope))
+            check_kind(headers, self.kind)
+            rows, encode = self.read(model, headers, await read_body(receive))
+            caller: Caller | None = scope.get("extensions", {}).get(CALLER)
+            return encode(await services.engine.submit(model, rows, caller))
+        except Exception as error:
+            return self.refuse(error)
+
+    def begin(self, services: Services, scope: Scope, headers: Headers, body: bytes, caller: Caller) -> Begun | None:
+        """The call without waiting for anything; None where it must wait, as for a model that is not loaded yet."""
+        live = services.version_watcher.loaded(scope["path_params"]["model"])
+        if live is None or self.version(scope) is not None:
+            return None
+        model = live.chosen()
+        check_kind(headers, self.kind)
+        rows, encode = self.read(model, headers, body)
+        return Begun(services.engine.submit(model, rows, caller), encode)
+
+    def settle(self, begun: Begun) -> Content:
+        """What is answered once :meth:`begin` has its answer."""
+        try:
+            return begun.encode(begun.answer.result())
+        except Exception as error:
+            return self.refuse(error)
+
+    def refuse(self, error: Exception) -> Content:
+        """What is answered in the place of an error."""
+        if not isinstance(error, DriftlineError):  # A user's own network may raise anything.
+            logger.error("predict failed", exc_info=error)
+            error = DriftlineError(f"the model's network failed: {error!r}", code="network_failed")
+        return error_content(error, self.is_v2)
+
+
+async def find_model(services: Services, name: str, version: int | None) -> ModelQueue:
+    """What answers for a name: its live version or its canary, or the version that is asked for."""
+    if version is not None:
+        return await services.version_watcher.pinned(name, version)
+    return (await services.version_watcher.model(name)).chosen()
+
+
+def parse_version(text: str) -> int:
+    """A version's number; :class:`InvalidInput` where it is none."""
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 16):
+        raise InvalidInput(f"version: {text!r} is not the number of a version", field="version", value=text)
+    return int(text)
+
+
+def check_kind(headers: Headers, kind: bytes | None) -> None:
+    """Refuses a body of another content type than ``kind``."""
+    sent = content_type(headers)
+    if kind is not None and sent != kind:
+        value = sent.decode("latin-1")
+        raise UnsupportedMedia(f"this call takes {kind.decode()}", field="Content-Type", value=value)
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body; :class:`ClientGone` where it never comes."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client has gone")
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)

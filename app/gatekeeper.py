@@ -1,0 +1,180 @@
+"""Who may call what, and how much a caller may cost: the checks before any route runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from driftline.api_keys import KeyStore
+from driftline.errors import DriftlineError, Forbidden, InvalidInput, TooLarge, Unauthorized, UnsupportedMedia
+from driftline.processes.plan import is_loopback
+
+BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", b"multipart/form-data")
+OPEN = re.compile(r"^/(livez|readyz|docs|openapi\.json|swagger/[\w.-]+|v2/health/(live|ready))?$")
+SCOPES = [
+    (re.compile(r"^/metrics$"), {"metrics"}),
+    (re.compile(r"^/v1/models/[^/]+/predict$"), {"predict"}),
+    (re.compile(r"^/v2/models/[^/]+(/versions/[^/]+)?/infer$"), {"predict"}),
+    (re.compile(r"^/v1/models/[^/]+/feedback(/.*)?$"), {"feedback"}),
+    (re.compile(r"^/v1/models/[^/]+/log$"), {"admin"}),
+    (re.compile(r"^/v1/models/[^/]+/metrics$"), {"metrics", "predict", "feedback"}),
+]
+
+
+@lru_cache(maxsize=4096)
+def scopes_for(method: str, path: str) -> set[str]:
+    """Any one of these scopes allows the call; ``admin`` allows every call, and none is needed where the set is empty."""
+    if OPEN.match(path):
+        return set()
+    for pattern, scopes in SCOPES:
+        if pattern.match(path):
+            return scopes
+    return {"predict", "feedback", "metrics"} if method == "GET" else {"admin"}
+
+
+class Gatekeeper:
+    """Checks key, Host, Origin and content type, and bounds the size of a body.
+
+    An address that other machines reach (``is_public``) always asks for a key. Without keys the server is for this machine
+    only, so a web page must not be able to drive it: a page of another site carries its own Origin or, after DNS rebinding,
+    its own Host.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: KeyStore, is_public: bool, max_body_bytes: int) -> None:
+        self.app = app
+        self.keys = keys
+        self.is_public = is_public
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            try:
+                self.check(scope, headers)
+            except DriftlineError as error:
+                await send_content(send, error_content(error, is_v2=scope["path"].startswith("/v2")))
+                return
+            receive = self._bounded(receive, headers)
+        await self.app(scope, receive, send)
+
+    def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Whether a call may be made; the error says why not."""
+        host = headers.get(b"host", b"")
+        if self.is_public or self.keys.exists:
+            self._check_key(scope, headers)
+        elif not _is_this_machine(host):
+            raise Forbidden("without API keys only this machine may call", code="wrong_host", field="Host")
+        if b"origin" in headers:
+            page = headers[b"origin"].decode("latin-1")
+            if page.partition("://")[2] != host.decode("latin-1"):
+                raise Forbidden("a page of another site may not call", code="wrong_origin", field="Origin", value=page)
+        length = headers.get(b"content-length", b"0")
+        if length != b"0" or b"transfer-encoding" in headers:
+            self._check_body(scope, headers, length)
+
+    def _check_body(self, scope: Scope, headers: Mapping[bytes, bytes], length: bytes) -> None:
+        kind = content_type(headers)
+        # Clients of the Open Inference Protocol name no type. What a page sends without one has an Origin.
+        if kind not in BODY_TYPES and (kind or not scope["path"].startswith("/v2/")):
+            name = kind.decode("latin-1")
+            message = f"content type {name!r} is not one of {', '.join(known.decode() for known in BODY_TYPES)}"
+            raise UnsupportedMedia(message, field="Content-Type", value=name)
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise UnsupportedMedia("a body is taken as it is, not compressed", field="Content-Encoding")
+        if length.isdigit() and int(length) > self.max_body_bytes:
+            raise self._too_large()
+
+    def _check_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        needed = scopes_for(scope["method"], scope["path"])
+        if not needed:
+            return
+        kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise Unauthorized("send a key: 'Authorization: Bearer ID.SECRET'", code="no_key")
+        key = self.keys.check(token.strip())
+        if key is None:
+            raise Unauthorized("this key is not known here", code="unknown_key")
+        if not (needed | {"admin"}) & set(key.scopes):
+            raise Forbidden(f"this key lacks the scope {' or '.join(sorted(needed))}", code="missing_scope")
+
+    def _bounded(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
+        """``receive`` that ends a body which is larger than it said, or never said how large.
+
+        A stream of feedback lines may be as long as its sender likes; its route bounds the lines.
+        """
+        if b"transfer-encoding" not in headers or content_type(headers) == b"application/x-ndjson":
+            return receive
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_body_bytes:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"a body may have {self.max_body_bytes} bytes at most", field="body", limit=self.max_body_bytes)
+
+
+def content_type(headers: Mapping[bytes, bytes]) -> bytes:
+    """The content type without its parameters, in lower case; empty where there is none."""
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+@lru_cache(maxsize=1024)
+def _is_this_machine(host: bytes) -> bool:
+    try:
+        name = urlsplit(f"//{host.decode()}").hostname or ""
+    except ValueError:
+        return False
+    return is_loopback(name)
+
+
+class Content(NamedTuple):
+    """An answer: its status, its body, and the headers beside its length."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+
+
+JSON = ((b"content-type", b"application/json"),)
+
+
+def json_content(status: int, body: Any) -> Content:
+    """``body`` as JSON."""
+    return Content(status, orjson.dumps(body, default=str), JSON)
+
+
+def error_content(error: DriftlineError, is_v2: bool = False) -> Content:
+    """An error in the shape of ``/v1``, or of ``/v2``, where an error is one sentence."""
+    status, body, headers = json_content(
+        error_status(error, is_v2), {"error": error.message if is_v2 else error.as_json()}
+    )
+    if error.retry_after is not None:
+        headers = (*headers, (b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if status == 401:
+        headers = (*headers, (b"www-authenticate", b"Bearer"))
+    return Content(status, body, headers)
+
+
+def error_status(error: DriftlineError, is_v2: bool) -> int:
+    """The HTTP status of an error: the Open Inference Protocol answers bad input with 400."""
+    return 400 if is_v2 and isinstance(error, InvalidInput) else error.status
+
+
+async def send_content(send: Send, content: Content) -> None:
+    """Answers ``content``."""
+    headers = [*content.headers, (b"content-length", b"%d" % len(content.body))]
+    await send({"type": "http.response.start", "status": content.status, "headers": headers})
+    await send({"type": "http.response.body", "body": content.body})

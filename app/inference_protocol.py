@@ -1,0 +1,203 @@
+"""Tensors as the Open Inference Protocol v2 carries them: JSON, or bytes behind a JSON header."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from app.json_rows import flat_numbers, is_finite
+from driftline.errors import InvalidInput
+from driftline.ingest.rows import Rows
+from driftline.spec import ModelSpec, TensorSpec
+
+DATATYPES = {
+    name: np.dtype(code)
+    for name, code in {
+        "BOOL": "?",
+        **{"INT8": "<i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8"},
+        **{"UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8"},
+        **{"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"},
+    }.items()
+}
+
+
+class InputTensor(msgspec.Struct, frozen=True):
+    """One input of a request. ``data`` is JSON; without it the bytes lie behind the header."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class OutputRequest(msgspec.Struct, frozen=True):
+    """An output that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferRequest(msgspec.Struct, frozen=True):
+    """The JSON of a request; fields that the protocol's extensions add are passed over."""
+
+    inputs: list[InputTensor]
+    id: str = ""
+    parameters: dict[str, Any] = {}
+    outputs: list[OutputRequest] = []
+
+
+_decoder = msgspec.json.Decoder(InferRequest)
+
+
+def decode(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memoryview]:
+    """A request's JSON, and the bytes behind it; ``header_length`` is the header Inference-Header-Content-Length."""
+    length = len(body)
+    if header_length is not None:
+        if not header_length.isdigit() or int(header_length) > len(body):
+            shown = header_length.decode("latin-1")
+            raise InvalidInput(
+                f"Inference-Header-Content-Length: {shown!r} is not a length within the body of {len(body)} bytes",
+                field="Inference-Header-Content-Length",
+                value=shown,
+            )
+        length = int(header_length)
+    try:
+        request = _decoder.decode(memoryview(body)[:length])
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the request is not as the protocol has it: {error}", field="body") from None
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"the request is not JSON: {error}", code="malformed_json", field="body") from None
+    return request, memoryview(body)[length:]
+
+
+def rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
+    """The request's inputs as arrays ``[rows, *shape]`` in the spec's dtypes; :class:`InvalidInput` names what does not fit."""
+    wanted = spec.tensors
+    found: Rows = {}
+    for tensor in request.inputs:
+        if tensor.name not in wanted:
+            raise _wrong(tensor, f"the model has no such input; it has {', '.join(map(repr, wanted))}")
+        if tensor.name in found:
+            raise _wrong(tensor, "it is given twice")
+        array, binary = _array(tensor, binary)
+        found[tensor.name] = _fitted(tensor, array, wanted[tensor.name])
+    if len(binary):
+        raise InvalidInput(f"{len(binary)} bytes are left behind the last binary input", field="inputs")
+    for name in wanted:
+        if name not in found:
+            raise InvalidInput(f"input {name!r} is missing", field=f"inputs.{name}")
+    counts = {len(array) for array in found.values()}
+    if len(counts) > 1:
+        raise InvalidInput(f"the inputs have different numbers of rows: {sorted(counts)}", field="inputs")
+    if 0 in counts:
+        raise InvalidInput("there is no row", field="inputs", value=[])
+    return found
+
+
+def _array(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], memoryview]:
+    """A tensor as it was sent, and the bytes behind it."""
+    dtype = DATATYPES.get(tensor.datatype)
+    if dtype is None:
+        known = ", ".join(DATATYPES)
+        raise _wrong(tensor, f"the datatype {tensor.datatype!r} is not one that this model takes: {known}")
+    if tensor.shape and min(tensor.shape) < 0:
+        raise _wrong(tensor, f"the shape {tensor.shape} has a negative size")
+    if "shared_memory_region" in tensor.parameters:
+        raise _wrong(tensor, "shared memory is not supported")
+    count, size = math.prod(tensor.shape), tensor.parameters.get("binary_data_size")
+    if (size is None) == (tensor.data is msgspec.UNSET):
+        raise _wrong(tensor, 'it has either "data" or the parameter "binary_data_size"')
+    if size is None:
+        return _from_json(tensor, dtype, count), binary
+    if not isinstance(size, int) or isinstance(size, bool) or size != count * dtype.itemsize:
+        raise _wrong(
+            tensor,
+            f"binary_data_size {size!r} is not the {count * dtype.itemsize} bytes of {tensor.datatype} {tensor.shape}",
+        )
+    if size > len(binary):
+        raise _wrong(tensor, f"binary_data_size {size} is more than the {len(binary)} bytes that are left in the body")
+    return np.frombuffer(binary[:size], dtype).reshape(tensor.shape), binary[size:]
+
+
+def _from_json(tensor: InputTensor, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """The elements of a tensor's data, whether it is nested or flat. Floats stay float64 until it is known that they fit."""
+    data = bytes(tensor.data)  # type: ignore[arg-type]
+    values: Any = flat_numbers(data, dtype.kind) if dtype.kind in "if" else None
+    if values is None:
+        values = _elements(tensor, data, {"b": bool, "i": int, "u": int, "f": float}[dtype.kind])
+    if len(values) != count:
+        raise _wrong(tensor, f"the shape {tensor.shape} has {count} elements, and data has {len(values)}")
+    if dtype.kind in "iu" and count:
+        limits = np.iinfo(dtype)
+        if max(values) > limits.max or min(values) < limits.min:
+            raise _wrong(tensor, f"a number of its data does not fit {tensor.datatype}")
+    return np.asarray(values, np.float64 if dtype.kind == "f" else dtype).reshape(tensor.shape)
+
+
+def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
+    """What :func:`flat_numbers` does not take, element by element; :class:`InvalidInput` names one of another kind."""
+    values: Any = orjson.loads(data)
+    for _ in tensor.shape[1:]:
+        if not isinstance(values, list) or not all(isinstance(value, list) for value in values):
+            break
+        values = [element for value in values for element in value]
+    try:
+        return list(msgspec.convert(values, list[kind]))  # type: ignore[valid-type]
+    except msgspec.ValidationError as error:
+        raise _wrong(tensor, f"its data is not {tensor.datatype}: {error}") from None
+
+
+def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec) -> NDArray[Any]:
+    """The array in the spec's dtype, with memory of its own."""
+    if list(array.shape[1:]) != wanted.shape or not array.ndim:
+        raise _wrong(
+            tensor, f"the shape {tensor.shape} is not [rows, {', '.join(map(str, wanted.shape))}]".replace(", ]", "]")
+        )
+    if wanted.dtype == "int64":
+        if array.dtype.kind == "f":
+            raise _wrong(tensor, f"the model takes whole numbers, not {tensor.datatype}")
+        if array.size and array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+            raise _wrong(tensor, "a number does not fit INT64")
+        return array.astype(np.int64)
+    narrow = array.astype(np.float32)
+    if not is_finite(narrow):
+        raise _wrong(tensor, "a number is not a finite float32")
+    return narrow
+
+
+def _wrong(tensor: InputTensor, reason: str) -> InvalidInput:
+    return InvalidInput(f"input {tensor.name!r}: {reason}", field=f"inputs.{tensor.name}")
+
+
+Output = tuple[str, NDArray[Any] | Sequence[str], list[int]]
+"""An output's datatype, elements and shape. The elements of BYTES are strings."""
+
+
+def encode(head: dict[str, Any], outputs: Mapping[str, Output], binary: Collection[str]) -> tuple[bytes, int | None]:
+    """An answer's body, and the length of its JSON where bytes follow it: the outputs that are named in ``binary``."""
+    described, parts = [], []
+    for name, (datatype, elements, shape) in outputs.items():
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+        if name in binary:
+            part = _bytes(datatype, elements)
+            entry["parameters"] = {"binary_data_size": len(part)}
+            parts.append(part)
+        else:
+            entry["data"] = elements if datatype == "BYTES" else np.ascontiguousarray(elements).reshape(-1)
+        described.append(entry)
+    text = orjson.dumps({**head, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return (text, None) if not parts else (b"".join([text, *parts]), len(text))
+
+
+def _bytes(datatype: str, elements: NDArray[Any] | Sequence[str]) -> bytes:
+    if datatype != "BYTES":
+        return np.ascontiguousarray(elements, DATATYPES[datatype]).tobytes()
+    texts = [text.encode() for text in elements]
+    return b"".join([len(text).to_bytes(4, "little") + text for text in texts])

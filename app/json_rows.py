@@ -1,0 +1,116 @@
+"""The body of a predict call: from JSON to typed rows, without a Python object for each number."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline.ingest import rows as inputs
+from driftline.ingest.rows import Rows
+from driftline.spec import SINGLE_INPUT, ModelSpec, TensorSpec
+
+
+def is_finite(array: NDArray[np.float32]) -> bool:
+    """Whether all numbers are finite. Their sum tells, in one pass, unless it overflows."""
+    return math.isfinite(np.add.reduce(array, axis=None)) or bool(np.isfinite(array).all())
+
+
+def _fast_parser() -> Any:
+    try:
+        from simdjson import Parser
+    except ImportError:  # There is no build for this Python; the precise parser does it all.
+        return None
+    return Parser()
+
+
+_parser = _fast_parser()
+
+
+class BodyDecoder:
+    """Parses ``{"inputs": …}`` for one spec.
+
+    A fast parser takes what fits the spec exactly. Whatever it does not take goes to a precise one, which accepts it after
+    all or says where it is wrong.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._takes_names = isinstance(spec.inputs, dict)
+        self._brackets = {name: _brackets_a_row(tensor.shape) for name, tensor in spec.tensors.items()}
+
+    def decode(self, body: bytes) -> Rows:
+        """Arrays ``[rows, *shape]`` by input name; :class:`InvalidInput` names the input, the row, and what does not fit."""
+        rows = self._decode_fast(body) if _parser is not None else None
+        return rows if rows is not None else self._decode_precisely(body)
+
+    def _decode_fast(self, body: bytes) -> Rows | None:
+        try:
+            document = _parser.parse(body)
+            if len(document) != 1:
+                return None
+            value = document["inputs"]
+            if self._takes_names and len(value) != len(self._brackets):
+                return None
+            columns = {name: value[name] for name in self._brackets} if self._takes_names else {SINGLE_INPUT: value}
+            count = len(next(iter(columns.values())))
+            # No other bracket than those of the rows: no number hides in a list of its own.
+            brackets = sum(1 + count * a_row for a_row in self._brackets.values())
+            if not count or body.count(b"[") != brackets:
+                return None
+            found = {name: _array(tensor, columns[name], count) for name, tensor in self.spec.tensors.items()}
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            return None
+        return None if any(array is None for array in found.values()) else found  # type: ignore[return-value]
+
+    def _decode_precisely(self, body: bytes) -> Rows:
+        try:
+            decoded = self._decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise inputs.malformed(error) from None
+        return inputs.batch(self.spec, decoded.inputs)
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        fields: list[Any] = [("inputs", inputs.json_type(self.spec, batched=True))]
+        return msgspec.json.Decoder(msgspec.defstruct("PredictBody", fields, forbid_unknown_fields=True))
+
+
+def flat_numbers(data: bytes, kind: str) -> NDArray[Any] | None:
+    """The numbers of a JSON list, nested or not, as float64 (``f``) or int64 (``i``); None where it holds anything else."""
+    if _parser is None:
+        return None
+    try:
+        buffer = _parser.parse(data).as_buffer(of_type="d" if kind == "f" else "i")
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return None
+    return np.frombuffer(buffer, np.float64 if kind == "f" else np.int64)
+
+
+def _brackets_a_row(shape: list[int]) -> int:
+    """How many lists one row of ``shape`` consists of."""
+    lists, within = 0, 1
+    for size in shape:
+        lists, within = lists + within, within * size
+    return lists
+
+
+def _array(tensor: TensorSpec, column: Any, count: int) -> NDArray[Any] | None:
+    """The rows of one input; None where the precise parser must look."""
+    if not _has_shape(column, [count, *tensor.shape]):
+        return None
+    shape = (count, *tensor.shape)
+    if tensor.dtype == "int64":
+        whole = np.frombuffer(column.as_buffer(of_type="i"), np.int64)
+        return whole.reshape(shape) if len(whole) == count * tensor.size else None
+    wide = np.frombuffer(column.as_buffer(of_type="d"), np.float64)
+    narrow = wide.astype(np.float32)
+    return narrow.reshape(shape) if len(wide) == count * tensor.size and is_finite(narrow) else None
+
+
+def _has_shape(array: Any, shape: list[int]) -> bool:
+    return len(array) == shape[0] and (len(shape) == 1 or all(_has_shape(row, shape[1:]) for row in array))

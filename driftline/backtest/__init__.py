@@ -1,0 +1,1 @@
+"""A recorded stream, played as the service would have met it."""

@@ -1,0 +1,65 @@
+"""The picture of a backtest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from driftline.errors import ConfigurationError, InvalidInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def check(path: Path) -> None:
+    """Whether a picture can be drawn into ``path``, before anything else takes its time.
+
+    Raises:
+        InvalidInput: its name does not end as a picture's.
+        ConfigurationError: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InvalidInput(f"{path}: a picture's name ends with {', '.join(FORMATS)}", value=str(path))
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ConfigurationError(
+            "drawing needs matplotlib; install it: pip install 'driftline[plot]'", code="no_matplotlib"
+        ) from None
+
+
+def draw(report: Mapping[str, Any], path: Path) -> None:
+    """Draws what :func:`driftline.backtest.replay.backtest` gave: each contender by windows, and each drift alarm."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    size = report["windows"]["rows"]
+    measure = next(name for name in report["windows"] if name != "rows")
+    for name, values in report["windows"][measure].items():
+        is_learner = name in report["recipes"]
+        places = [size * (number + 0.5) for number in range(len(values))]
+        look = {"linewidth": 1.8} if is_learner else {"linewidth": 1, "linestyle": ":"}
+        (line,) = axes.plot(places, values, label=name.replace("_", " "), **look)
+        if is_learner:
+            _mark(axes, report["alarms"][name], line.get_color())
+    axes.set(xlabel="row", ylabel=f"{measure} of {size:,} rows", title=_title(report))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}", value=str(path)) from None
+
+
+def _mark(axes: Axes, alarms: list[int], color: Any) -> None:
+    """A short stroke at the foot for each alarm, in its learner's colour."""
+    axes.vlines(alarms, 0, 0.04, colors=color, linewidth=1, transform=axes.get_xaxis_transform())
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    stream = report["stream"]
+    return f"{stream['rows']:,} rows, labels {report['delay']:,} rows later; strokes at the foot: drift alarms"

@@ -1,0 +1,1 @@
+"""What comes in, checked: rows of inputs, and feedback."""

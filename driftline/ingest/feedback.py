@@ -1,0 +1,165 @@
+"""Labelled feedback on its way into the log: parsed, joined with the prediction it is about, and appended."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import msgspec
+
+from driftline.errors import Conflict, DriftlineError, InvalidInput
+from driftline.ingest import rows
+from driftline.records import Item
+from driftline.spec import ModelSpec
+from driftline.store.log import Cursor, Log, mark
+from driftline.store.predictions import Found, PredictionReader
+
+MOST_ID_LENGTH = 200
+
+
+class Sent(Protocol):
+    """One item as a client sends it."""
+
+    label: Any
+    inputs: Any
+    prediction_id: str | None
+    id: str | None
+    weight: float
+    source: str | None
+    time: float | None
+    route: str | None
+
+
+@dataclass(frozen=True)
+class ItemOutcome:
+    """What became of one item that was sent: its id and log number, or the error."""
+
+    id: str | None
+    status: str
+    n: int | None = None
+    error: DriftlineError | None = None
+
+
+class FeedbackDecoder:
+    """Parses the feedback of one model. ``decode`` takes the JSON of one item."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        fields: list[Any] = [
+            ("label", Any),
+            ("inputs", rows.json_type(self.spec, batched=False) | None, None),
+            ("prediction_id", str | None, None),
+            ("id", str | None, None),
+            ("weight", float, 1.0),
+            ("source", str | None, None),
+            ("time", float | None, None),
+            ("route", str | None, None),
+        ]
+        return msgspec.json.Decoder(msgspec.defstruct("FeedbackItem", fields, forbid_unknown_fields=True, frozen=True))
+
+    def decode(self, data: bytes | msgspec.Raw) -> Sent:
+        """One item, checked as far as it can be without the store; :class:`InvalidInput` names the field and the value."""
+        try:
+            sent: Sent = self._decoder.decode(data)
+        except msgspec.DecodeError as error:
+            raise rows.malformed(error, "item") from None
+        if (sent.inputs is None) == (sent.prediction_id is None):
+            raise InvalidInput('an item has either "prediction_id" or "inputs"', field="prediction_id")
+        if not (math.isfinite(sent.weight) and 0 <= sent.weight <= 1e6):
+            raise InvalidInput(
+                f"weight: {sent.weight!r} is not between 0 and 1e6", field="weight", value=repr(sent.weight)
+            )
+        if sent.route not in (None, "import"):
+            raise InvalidInput(f'route: {sent.route!r} is not "import"', field="route", value=sent.route)
+        if sent.route and sent.prediction_id is not None:
+            raise InvalidInput("route: a prediction has its own", field="route", value=sent.route)
+        if sent.id is not None and not 0 < len(sent.id) <= MOST_ID_LENGTH:
+            raise InvalidInput(f"id: not between 1 and {MOST_ID_LENGTH} characters", field="id", value=sent.id[:100])
+        self.spec.check_label(sent.label)
+        return sent
+
+
+def identifier(sent: Sent) -> str:
+    """The id an item goes by: the given one, else that of its prediction, else a random one."""
+    if sent.id is not None:
+        return sent.id
+    return f"p:{sent.prediction_id}" if sent.prediction_id is not None else f"r:{secrets.token_hex(12)}"
+
+
+async def append(
+    log: Log,
+    predictions: PredictionReader,
+    decoder: FeedbackDecoder,
+    raw: Sequence[bytes | msgspec.Raw],
+    ids: Sequence[str] | None = None,
+    cursor: Cursor | None = None,
+) -> list[ItemOutcome]:
+    """Takes items into the log; each succeeds or fails by itself.
+
+    Args:
+        raw: JSON of one item each.
+        ids: the ids the items go by, where they bring none.
+        cursor: moves a source on together with its items.
+
+    Returns:
+        One outcome an item, in order. An outcome other than an error is durable, as far as the store is.
+    """
+    outcomes: list[ItemOutcome | None] = [None] * len(raw)
+    sent: dict[int, Sent] = {}
+    for index, data in enumerate(raw):
+        try:
+            sent[index] = decoder.decode(data)
+        except InvalidInput as error:
+            outcomes[index] = ItemOutcome(None, "error", error=error)
+    found = await predictions.find({item.prediction_id for item in sent.values() if item.prediction_id is not None})
+    records: dict[int, Item] = {}
+    for index, item in sent.items():
+        name = ids[index] if ids is not None and item.id is None else identifier(item)
+        try:
+            records[index] = _item(decoder.spec, name, item, found)
+        except InvalidInput as error:
+            outcomes[index] = await _earlier(log, name, item) or ItemOutcome(name, "error", error=error)
+    marks = [_content(sent[index]) for index in records]
+    receipts = await log.append(list(records.values()), marks, cursor) if records or cursor else []
+    for (index, record), receipt in zip(records.items(), receipts, strict=False):
+        outcomes[index] = _outcome(record.id, receipt.status, receipt.n)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _item(spec: ModelSpec, name: str, sent: Sent, found: dict[str, Found | InvalidInput]) -> Item:
+    label = spec.check_label(sent.label)
+    common: dict[str, Any] = {"weight": sent.weight, "source": sent.source, "time": sent.time}
+    if sent.prediction_id is None:
+        return Item(name, rows.row(spec, sent.inputs), label, route=sent.route or "live", **common)  # type: ignore[arg-type]
+    match found[sent.prediction_id]:
+        case InvalidInput() as error:
+            raise error
+        case (row, answer, route):
+            return Item(name, row, label, route=route, answer=answer, **common)
+
+
+def _content(sent: Sent) -> bytes:
+    """What a resend is recognised by: what was sent, however it was written."""
+    return msgspec.msgpack.encode(sent)
+
+
+async def _earlier(log: Log, name: str, sent: Sent) -> ItemOutcome | None:
+    """The outcome of an item that was taken before and cannot be joined again, as when its prediction has expired."""
+    found = await log.find(name)
+    if found is None:
+        return None
+    return _outcome(name, "duplicate" if found.mark == mark(_content(sent)) else "conflict", found.n)
+
+
+def _outcome(name: str, status: str, n: int) -> ItemOutcome:
+    if status != "conflict":
+        return ItemOutcome(name, status, n)
+    error = Conflict(f"item {name!r} was sent before with another content", field="id", value=name)
+    return ItemOutcome(name, "error", error=error)

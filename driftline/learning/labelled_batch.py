@@ -1,0 +1,68 @@
+"""The labels of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from driftline.classes import indices_of
+from driftline.errors import InvalidInput
+from driftline.learning.examples import Examples
+from driftline.records import Item
+from driftline.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Items in the order of the log, their log numbers, and the same as tensors."""
+
+    numbers: list[int]
+    items: list[Item]
+    examples: Examples
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @classmethod
+    def of(cls, spec: ModelSpec, classes: Sequence[int | str], numbers: list[int], items: list[Item]) -> LabelledBatch:
+        """Items that fit the spec, and whose labels are among the ``classes``."""
+        return cls(numbers, items, Examples.of(spec, items, indices_of(classes)))
+
+    @property
+    def live(self) -> LabelledBatch:
+        """Those that came as the model was served to all: it is judged by them."""
+        return self.where([item.route == "live" for item in self.items])
+
+    def where(self, is_chosen: Sequence[bool]) -> LabelledBatch:
+        """Those that are chosen."""
+        if all(is_chosen):
+            return self
+        rows = [row for row, chosen in enumerate(is_chosen) if chosen]
+        examples = self.examples.take(torch.tensor(rows, dtype=torch.int64))
+        return LabelledBatch([self.numbers[row] for row in rows], [self.items[row] for row in rows], examples)
+
+
+def usable(spec: ModelSpec, classes: Sequence[int | str], items: Sequence[Item]) -> list[Item]:
+    """The items that fit the spec and are of a known class."""
+    unfit, index_of = refused(spec, range(len(items)), items), indices_of(classes)
+    fit = [item for n, item in enumerate(items) if n not in unfit]
+    if spec.task == "regression":
+        return fit
+    return [item for item in fit if (type(item.label), item.label) in index_of]
+
+
+def refused(spec: ModelSpec, numbers: Sequence[int], items: Sequence[Item]) -> dict[int, str]:
+    """Why items no longer fit the spec, by log number, as when it was edited behind their acknowledgement."""
+    found = {}
+    sizes = {name: tensor.size * (4 if tensor.dtype == "float32" else 8) for name, tensor in spec.tensors.items()}
+    for n, item in zip(numbers, items, strict=True):
+        if {name: len(data) for name, data in item.inputs.items()} != sizes:
+            found[n] = "the inputs do not have the model's shape"
+            continue
+        try:
+            spec.check_label(item.label)
+        except InvalidInput as error:
+            found[n] = error.message
+    return found

@@ -1,0 +1,1 @@
+"""What is observed of a served model: prequential metrics, forgetting, and drift."""

@@ -1,0 +1,201 @@
+"""What is observed of a model while it is served: how good its answers were, and whether the world has changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from driftline.classes import indices_of
+from driftline.learning.examples import Examples
+from driftline.learning.labelled_batch import LabelledBatch
+from driftline.learning.monitoring.attribution import change_point, moved_classes
+from driftline.learning.monitoring.forgetting import Forgetting
+from driftline.learning.monitoring.input_drift import InputDriftMonitor
+from driftline.learning.monitoring.prequential import Prequential
+from driftline.learning.promotion import gate
+from driftline.learning.replay.recent import RecentWindow
+from driftline.learning.stateful import Former, named, part
+from driftline.networks.build import ServedModel
+from driftline.records import Item
+from driftline.spec import ModelSpec, Recipe
+
+MOST_ALARMS = 20
+MOST_SHOWN = 3
+MOST_RECENT = 1000
+MEASURE_LABELS = 100
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """``drift``: the error of what was served has risen. ``inputs``: what comes in is distributed otherwise.
+
+    ``at`` is the log number of the label that showed it, ``since`` the one with which it has most likely begun. ``classes`` are
+    those that err more (:func:`driftline.learning.monitoring.attribution.moved_classes`), ``features`` the inputs that have moved
+    (:class:`driftline.learning.monitoring.two_window_test.DriftReport`).
+    """
+
+    kind: str
+    at: int
+    message: str
+    since: int = 0
+    features: list[dict[str, Any]] = field(default_factory=list)
+    classes: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+class Monitor:
+    """Scores what was served, raises alarms and keeps them, with the newest examples, from which an alarm can be answered."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.recipe = spec.recipe
+        self.prequential = Prequential(spec.task == "regression")
+        self.detector = self.recipe.detector.start()
+        self.input_drift = _input_drift(self.recipe)
+        self.alarms: list[Alarm] = []
+        self.recent = _recent(spec)
+        self.forgetting = Forgetting()
+        self.measured_at = 0
+
+    def score(
+        self, labelled_batch: LabelledBatch, classes: Sequence[int | str], since: int
+    ) -> tuple[list[tuple[Item, float]], list[Alarm]]:
+        """Compares what was served with the labels.
+
+        Args:
+            classes: in the order of the answers by version ``since`` and later ones; that of former answers is not known.
+
+        Returns:
+            The items that bring an answer, each with its error; and the alarms that the errors of live ones have raised.
+        """
+        errors, alarms, scored, index_of = [], [], [], indices_of(classes)
+        for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True):
+            if item.answer is None:
+                continue
+            is_in_order = item.answer.version >= since
+            index = index_of.get((type(item.label), item.label)) if is_in_order else None
+            row = self.prequential.score(n, item, index)
+            errors.append((item, row.error))
+            if item.route != "live":
+                continue
+            scored.append(row)
+            if self.recipe.detector.update(self.detector, row.error):
+                self.prequential.add(scored)
+                scored = []
+                alarms.append(self._drift(n))
+        self.prequential.add(scored)
+        return errors, alarms
+
+    def _drift(self, n: int) -> Alarm:
+        """The alarm of a risen error at ``n``, with what the newest labels tell of it."""
+        # What a former alarm was about is over: the rise is sought behind where that began.
+        former = max((alarm.since for alarm in self.alarms if alarm.kind == "drift"), default=0)
+        window = self.prequential.window
+        rows = [row for row in window if row.n >= former]
+        since = rows[change_point([row.error for row in rows])].n
+        classes = []
+        if not self.prequential.is_regression:
+            before, behind = [row for row in window if row.n < since], [row for row in window if row.n >= since]
+            classes = moved_classes(before, behind, self.prequential.names)
+        where = f"; most in {', '.join(repr(moved['class']) for moved in classes[:3])}" if classes else ""
+        name = self.recipe.detector.name
+        message = f"the error of what is served has risen ({name}), since record {since}{where}"
+        return Alarm("drift", n, message, since, classes=classes)
+
+    def look(self, live: LabelledBatch, module: ServedModel, learned: int) -> list[Alarm]:
+        """Looks at what came in, and at what the ``module``, which has ``learned`` so many labels, makes of it."""
+        if self.input_drift is None or not len(live):
+            return []
+        found = self.input_drift.see(live.examples.inputs, live.numbers, module, learned)
+        return [Alarm("inputs", live.numbers[-1], str(moved), moved.since, features=moved.features) for moved in found]
+
+    def keep(self, alarms: Sequence[Alarm]) -> None:
+        """Keeps the newest alarms."""
+        self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
+
+    def answered(self, alarms: Sequence[Alarm]) -> list[Alarm]:
+        """The alarms that the recipe's ``on_alarm`` is for."""
+        detector = self.recipe.input_detector
+        return [alarm for alarm in alarms if alarm.kind == "drift" or (detector is not None and detector.answered)]
+
+    def is_hurried(self, offset: int) -> bool:
+        """Whether, at this offset of the log, labels are learned as they come because of an alarm."""
+        alarms = self.answered(self.alarms)
+        return self.recipe.on_alarm == "faster" and bool(alarms) and offset - alarms[-1].at < self.recipe.trigger.alarm
+
+    def remember(self, learned: LabelledBatch) -> None:
+        """Keeps what was trained on, where an answer to an alarm may need it."""
+        if self.recent.is_kept:
+            self.recent.add(learned.examples, learned.numbers)
+
+    def measure_forgetting(
+        self, champion: ServedModel, held_out: Examples, classes: Sequence[int | str], learned: int
+    ) -> None:
+        """Of the champion, over all that is held out; now and then, since it costs a pass over these rows."""
+        if self.prequential.is_regression or learned - self.measured_at < MEASURE_LABELS:
+            return
+        self.measured_at = learned
+        self.forgetting.measure(gate.errors(champion, held_out, in_order=False), held_out.targets, classes)
+
+    def dismiss_frozen_copy(self) -> None:
+        """The network is no longer the one that the lookout has a copy of."""
+        if self.input_drift is not None:
+            self.input_drift.dismiss_frozen_copy()
+
+    def follow_recipe(self, spec: ModelSpec) -> None:
+        """Goes on by another recipe; what it says otherwise begins anew."""
+        before, self.recipe = self.recipe, spec.recipe
+        if self.recipe.detector != before.detector:
+            self.detector = self.recipe.detector.start()
+        if self.recipe.input_detector != before.input_detector:
+            self.input_drift = _input_drift(self.recipe)
+        if self.recipe.on_alarm != before.on_alarm:
+            self.recent = _recent(spec)
+
+    def shown(self) -> dict[str, Any]:
+        """What is told of it: ``forgetting`` and ``backward_transfer``, ``prequential``, and the newest ``alarms``."""
+        return {
+            **self.forgetting.shown(),
+            "prequential": self.prequential.shown(),
+            "alarms": [alarm.as_json() for alarm in self.alarms[-MOST_SHOWN:]],
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        input_drift = named("lookout", self.input_drift.tensors()) if self.input_drift else {}
+        return {**input_drift, **named("recent", self.recent.tensors())}
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "prequential": self.prequential.data(),
+            "detector": self.detector,
+            "lookout": self.input_drift.data() if self.input_drift else None,
+            "alarms": [alarm.as_json() for alarm in self.alarms],
+            "recent": self.recent.data(),
+            "forgetting": self.forgetting.data(),
+            "measured_at": self.measured_at,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Former) -> None:
+        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
+        self.prequential.load(data["prequential"])
+        self.detector = copy.deepcopy(data["detector"])
+        if self.input_drift is not None:
+            self.input_drift.load(part(tensors, "lookout"), data["lookout"], former)
+        self.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
+        self.recent.load(part(tensors, "recent"), data["recent"])
+        self.forgetting.load(data["forgetting"])
+        self.measured_at = data["measured_at"]
+
+
+def _input_drift(recipe: Recipe) -> InputDriftMonitor | None:
+    return InputDriftMonitor(recipe.input_detector) if recipe.input_detector is not None else None
+
+
+def _recent(spec: ModelSpec) -> RecentWindow:
+    is_needed = spec.recipe.on_alarm in ("shorten", "retrain")
+    return RecentWindow(MOST_RECENT if is_needed else 0, Examples.empty(spec))

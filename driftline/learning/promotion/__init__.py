@@ -1,0 +1,1 @@
+"""Which version is served: the gate, and how a candidate passes it."""

@@ -1,0 +1,132 @@
+"""The gate: whether a candidate takes the champion's place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from driftline.learning.examples import Examples
+from driftline.networks import bundle
+from driftline.networks.build import ServedModel, evaluating
+
+FIRST_LABELS = 30
+FEWEST_HELD_OUT = 30
+FEWEST_COMPARED = 10
+COMPARED_LABELS = 64
+ANCHOR_LABELS = 1000
+STANDARD_ERRORS = 2.0
+LARGEST_ERROR = torch.finfo(torch.float32).max
+"""The error of an answer that is not finite."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a candidate was promoted, why, and the scores that decided.
+
+    ``restored`` says that a former champion takes back the place of what is served. ``canary`` says what becomes of a
+    candidate that answers a share of the traffic.
+    """
+
+    promoted: bool
+    reason: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    restored: bool = False
+    canary: Literal["begun", "ended"] | None = None
+
+    @property
+    def publishes(self) -> bool:
+        """Whether a version comes of it."""
+        return self.promoted or self.restored or self.canary == "begun"
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "scores": dict(self.scores)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Errors of a candidate and of the one that it is compared with, on the same rows ``[rows]``."""
+
+    name: str
+    candidate: Tensor
+    other: Tensor
+
+    def __len__(self) -> int:
+        return len(self.candidate)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the candidate errs more, by more than two standard errors of the paired difference."""
+        return self.exceeds(STANDARD_ERRORS)
+
+    @property
+    def is_beyond_chance(self) -> bool:
+        """Whether either errs more, by more than two standard errors of the paired difference."""
+        return self.is_worse or Comparison(self.name, self.other, self.candidate).is_worse
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean of the paired difference; not a number for less than two rows."""
+        return float(self._difference.std()) / math.sqrt(len(self))
+
+    @property
+    def _difference(self) -> Tensor:
+        return (self.candidate - self.other).double()
+
+    def exceeds(self, standard_errors: float) -> bool:
+        """Whether the candidate errs more, by more than so many standard errors of the paired difference."""
+        if len(self) < FEWEST_COMPARED:
+            return False
+        return float(self._difference.mean()) > standard_errors * self.standard_error
+
+    def scores(self) -> dict[str, float]:
+        return {
+            f"{self.name}_rows": len(self),
+            f"{self.name}_error": float(self.candidate.double().mean()),
+            f"{self.name}_other_error": float(self.other.double().mean()),
+        }
+
+    def __str__(self) -> str:
+        ours, others = float(self.candidate.double().mean()), float(self.other.double().mean())
+        return f"error {ours:.3f} to {others:.3f} on {len(self)} {self.name}"
+
+
+@torch.no_grad()
+def errors(module: ServedModel, examples: Examples, in_order: bool = True) -> Tensor:
+    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite.
+
+    ``in_order``: the rows come right behind what the module has learned. What was held out does not: who follows the newest
+    label would be right or wrong on it by chance.
+    """
+    if not len(examples):
+        return torch.zeros(0)
+    outputs = evaluating(module).predict(examples.inputs, in_order)
+    return errors_of(outputs, examples.targets, module.is_regression)
+
+
+def errors_of(outputs: Tensor, targets: Tensor, is_regression: bool) -> Tensor:
+    """What :func:`errors` gives, of answers: probabilities ``[rows, classes]``, or values ``[rows, 1]``."""
+    if is_regression:
+        return torch.nan_to_num((outputs[:, 0] - targets).abs(), nan=LARGEST_ERROR)
+    if not outputs.shape[1]:
+        return torch.ones(len(targets))
+    return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()
+
+
+def is_finite(module: ServedModel) -> bool:
+    """Whether every weight and buffer is a finite number."""
+    return bundle.are_finite(module.state_dict())
+
+
+def decide(comparisons: list[Comparison]) -> Decision:
+    """Rejects a candidate that is worse in any comparison; all else is promoted, so that learning goes on."""
+    held = [comparison for comparison in comparisons if len(comparison)]
+    scores = {name: value for comparison in held for name, value in comparison.scores().items()}
+    worse = [comparison for comparison in held if comparison.is_worse]
+    if worse:
+        return Decision(False, "worse: " + "; ".join(map(str, worse)), scores)
+    return Decision(True, "not worse: " + ("; ".join(map(str, held)) or "nothing to compare on yet"), scores)

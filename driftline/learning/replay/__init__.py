@@ -1,0 +1,1 @@
+"""Examples that are kept: for replay, and for the answer to an alarm."""

@@ -1,0 +1,206 @@
+"""Examples kept for replay, and examples kept from training."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline.learning.examples import NO_NOTE, Examples
+from driftline.learning.replay.policies import ReplayPolicy
+
+ERROR = "error"
+
+
+class _RowSlots:
+    """Rows in preallocated tensors that grow up to ``size``."""
+
+    def __init__(self, size: int, empty: Examples) -> None:
+        self.size = size
+        self.filled = 0
+        self.rows = empty
+
+    def __len__(self) -> int:
+        return self.filled
+
+    @property
+    def examples(self) -> Examples:
+        """A copy of all rows that are kept."""
+        return self.rows.take(torch.arange(self.filled))
+
+    def sample(self, count: int, generator: torch.Generator) -> Examples:
+        """``count`` rows, drawn evenly with replacement; none while nothing is kept."""
+        if not self.filled:
+            return self.examples
+        return self.rows.take(torch.randint(self.filled, (count,), generator=generator))
+
+    def _set(self, rows: Examples) -> None:
+        """Takes a copy of rows in the place of what is kept: they are written over later."""
+        self.filled = len(rows)
+        self.rows = rows.take(torch.arange(self.filled))
+
+    def _put(self, slots: Sequence[int | None], new: Examples) -> None:
+        """Puts rows into slots, those without one nowhere; a slot that is taken twice holds the later row."""
+        last = {slot: row for row, slot in enumerate(slots) if slot is not None}
+        if last:
+            self._write(list(last), new if len(last) == len(new) else new.take(torch.tensor(list(last.values()))))
+
+    def _write(self, slots: Sequence[int], new: Examples) -> None:
+        """Puts rows into slots, each into one of its own."""
+        highest = max(slots) + 1
+        if highest > len(self.rows):
+            self.rows = self.rows.grown(min(self.size, max(highest, 2 * len(self.rows))))
+        self.rows = self.rows.with_room_for(new)
+        places: Tensor | slice = torch.tensor(slots) if len(slots) > 1 else slice(highest - 1, highest)
+        for name, value in self.rows.inputs.items():
+            value[places] = new.inputs[name]
+        for name, note in self.rows.notes.items():
+            note[places] = NO_NOTE
+            if name in new.notes:
+                note[places, : new.notes[name].shape[1]] = new.notes[name]
+        self.rows.targets[places] = new.targets
+        self.rows.weights[places] = new.weights
+        self.filled = max(self.filled, highest)
+
+
+class ReplayBuffer(_RowSlots):
+    """What the recipe's policy keeps. ``seen`` counts the examples of each class, of a regression under class 0.
+
+    ``slots`` and ``full`` are a policy's own: the slots of each class, and the classes that were ever the largest.
+    """
+
+    def __init__(self, policy: ReplayPolicy, empty: Examples) -> None:
+        super().__init__(policy.size, empty)
+        self.policy = policy
+        self.has_classes = empty.targets.dtype == torch.int64
+        self.seen: dict[int, int] = {}
+        self.total_seen = 0
+        self.full: set[int] = set()
+        self.slots: dict[int, list[int]] = {}
+
+    def add(self, new: Examples, generator: torch.Generator) -> None:
+        """Takes rows in, in their order."""
+        if not len(new) or not self.size:
+            return
+        chances = torch.rand((len(new), 2), generator=generator, dtype=torch.float64).tolist()
+        classes = new.targets.tolist() if self.has_classes else [0] * len(new)
+        self._put([self._place(label, *chance) for label, chance in zip(classes, chances, strict=True)], new)
+
+    def _place(self, label: int, keep: float, which: float) -> int | None:
+        self.seen[label] = self.seen.get(label, 0) + 1
+        self.total_seen += 1
+        return self.policy.place(self, label, keep, which)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.examples.tensors()
+
+    def data(self) -> dict[str, object]:
+        """The plain part of the state."""
+        return {
+            "seen": sorted(self.seen.items()),
+            "full": sorted(self.full),
+            "slots": sorted(self.slots.items()),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, list]) -> None:  # type: ignore[type-arg]
+        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
+        self._set(Examples.from_tensors(tensors))
+        self.seen = dict(data["seen"])
+        self.total_seen = sum(self.seen.values())
+        self.full = set(data["full"])
+        self.slots = {label: list(slots) for label, slots in data["slots"]}
+
+
+class SlidingWindow(_RowSlots):
+    """The newest examples; ``numbers`` counts, for each slot, how many came before its own.
+
+    Where examples have groups it is the newest of each group, and as many of each as there is room for. ``since`` is the
+    number with which the present has begun.
+    """
+
+    def __init__(self, size: int, empty: Examples) -> None:
+        super().__init__(size, empty)
+        self.added = 0
+        self.since = 0
+        self.numbers: list[int] = []
+        self.slots: dict[int, deque[int]] = {}
+
+    def groups_of(self, new: Examples) -> list[int]:
+        """The group of each row."""
+        return [0] * len(new)
+
+    def add(self, new: Examples) -> None:
+        """Takes rows in, in their order; the oldest of the largest group go."""
+        if not self.size or not len(new):
+            return
+        self._put([self._place(group) for group in self.groups_of(new)], new)
+
+    def _place(self, group: int) -> int:
+        own = self.slots.setdefault(group, deque())
+        if len(self.numbers) < self.size:
+            slot = len(self.numbers)
+            self.numbers.append(self.added)
+        else:
+            largest = max(self.slots.values(), key=len)
+            slot = (own if len(own) == len(largest) else largest).popleft()
+            self.numbers[slot] = self.added
+        own.append(slot)
+        self.added += 1
+        return slot
+
+    def _present(self) -> Tensor:
+        """The slots of what is of the present."""
+        return (torch.tensor(self.numbers, dtype=torch.int64) >= self.since).nonzero().flatten()
+
+    def current(self) -> Examples:
+        """What is of the present, oldest first."""
+        slots = sorted(self._present().tolist(), key=self.numbers.__getitem__)
+        return self.rows.take(torch.tensor(slots, dtype=torch.int64))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.examples.tensors()
+
+    def data(self) -> dict[str, object]:
+        """The plain part of the state."""
+        slots = [(group, list(own)) for group, own in self.slots.items()]
+        return {"arrived": self.added, "since": self.since, "numbers": self.numbers, "slots": slots}
+
+    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
+        self._set(Examples.from_tensors(tensors))
+        self.added, self.since, self.numbers = data["arrived"], data["since"], list(data["numbers"])
+        self.slots = {group: deque(own) for group, own in data["slots"]}
+
+
+class Holdout(SlidingWindow):
+    """Examples that are never trained on; each class is a group, so that what has become of one that comes no more is seen.
+
+    Beside them stands how wrong somebody who does not change is on each, so that it is found out only once.
+    """
+
+    def __init__(self, size: int, empty: Examples) -> None:
+        super().__init__(size, empty)
+        self.has_classes = empty.targets.dtype == torch.int64
+
+    def groups_of(self, new: Examples) -> list[int]:
+        return new.targets.tolist() if self.has_classes else super().groups_of(new)
+
+    def present(self) -> tuple[Examples, Tensor]:
+        """What is of the present, in the order of its slots; and the errors beside it ``[rows]``, NaN where not known."""
+        found = self.rows.take(self._present())
+        errors = found.notes.get(ERROR, found.weights.new_full((len(found), 1), NO_NOTE))
+        return found, errors[:, 0]
+
+    def keep_errors(self, errors: Tensor | None) -> None:
+        """Keeps the errors beside what is of the present ``[rows]``, and no others; None keeps none."""
+        kept = self.rows.weights.new_full((len(self.rows), 1), NO_NOTE)
+        if errors is not None:
+            kept[self._present(), 0] = errors
+        self.rows = self.rows.noted(**{ERROR: kept})
+
+    def alarm(self) -> None:
+        """What was held out before now belongs to another world."""
+        self.since = self.added

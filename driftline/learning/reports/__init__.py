@@ -1,0 +1,1 @@
+"""What is told of versions: scores, costs, and how two of them differ."""

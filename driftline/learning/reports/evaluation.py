@@ -1,0 +1,161 @@
+"""How good a module is, how quick and how large: what a retrain job reports, and what versions are compared by.
+
+Nothing here decides anything or changes a learner: clocks are read, and recovery need not repeat it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from driftline.classes import class_indices
+from driftline.learning.examples import Examples
+from driftline.learning.monitoring.prequential import MOST_CLASSES
+from driftline.learning.monitoring.running_metrics import (
+    ClassificationMetrics,
+    RegressionMetrics,
+    ScoredPrediction,
+    surprise,
+)
+from driftline.learning.promotion.gate import LARGEST_ERROR, Decision
+from driftline.networks.build import ServedModel, evaluating, example_rows
+from driftline.networks.describe import describe
+from driftline.networks.edits import Edited
+from driftline.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from driftline.learning.learner import Learner
+
+LATEST = 500
+"""How many of the newest labels a report looks at."""
+BATCHES = (1, 32)
+MOST_PASSES = 9
+LATENCY_SECONDS = 0.1
+CHUNK = 256
+
+
+def all_answered(
+    module: ServedModel, examples: Mapping[str, Examples], places: Sequence[int] | None = None
+) -> dict[str, list[ScoredPrediction]]:
+    """What :func:`answered` gives for each of ``examples``, by its name."""
+    return {name: answered(module, rows, places) for name, rows in examples.items()}
+
+
+@torch.no_grad()
+def answered(module: ServedModel, examples: Examples, places: Sequence[int] | None = None) -> list[ScoredPrediction]:
+    """What a module answers to each row, and how wrong that is.
+
+    Args:
+        places: the index that each class of the module has among those of the examples, where it has another one; behind
+            these for a class that is not among them.
+    """
+    rows: list[ScoredPrediction] = []
+    for start in range(0, len(examples), CHUNK):
+        chunk = examples.take(slice(start, start + CHUNK))
+        outputs = evaluating(module).predict(chunk.inputs, in_order=False)
+        if places is not None:
+            outputs = _placed(outputs, places)
+        rows += _values(outputs, chunk) if module.is_regression else _classes(outputs, chunk)
+    return [row._replace(n=n) for n, row in enumerate(rows)]
+
+
+def _placed(outputs: Tensor, places: Sequence[int]) -> Tensor:
+    """Probabilities by other indices; nothing is given to a class that the module does not know."""
+    placed = outputs.new_zeros(len(outputs), max(places, default=-1) + 1)
+    placed[:, list(places)] = outputs
+    return placed
+
+
+def _values(outputs: Tensor, examples: Examples) -> list[ScoredPrediction]:
+    values = torch.nan_to_num(outputs[:, 0], nan=LARGEST_ERROR).tolist()
+    pairs = zip(examples.targets.tolist(), values, strict=True)
+    return [ScoredPrediction(0, target, value, abs(value - target)) for target, value in pairs]
+
+
+def _classes(outputs: Tensor, examples: Examples) -> list[ScoredPrediction]:
+    found = []
+    for row, target in zip(torch.nan_to_num(outputs).tolist(), examples.targets.tolist(), strict=True):
+        confidence = min(1.0, max(row, default=0.0))
+        answer = row.index(max(row)) if row else -1
+        likelihood = row[target] if target < len(row) else 0.0
+        found.append(ScoredPrediction(0, target, answer, float(answer != target), surprise(likelihood), confidence))
+    return found
+
+
+def scores(rows: Sequence[ScoredPrediction], classes: Sequence[int | str], is_regression: bool) -> dict[str, Any]:
+    """``count`` and the scores of a tally; of a classification also ``classes``, those with the most labels."""
+    if is_regression:
+        return {"count": len(rows), **RegressionMetrics.of(rows).scores()}
+    tally = ClassificationMetrics()
+    tally.add(rows)
+    named = [{"class": classes[number], **found} for number, found in tally.of_classes(MOST_CLASSES)]
+    return {"count": len(rows), **tally.scores(), "classes": named}
+
+
+def cost(spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> dict[str, int]:
+    """``parameters``, how many are ``trained``, ``bytes``, and ``flops`` for one row."""
+    found = describe(spec, classes, module)
+    return {name: found[name] for name in ("parameters", "trained", "bytes", "flops")}
+
+
+@torch.no_grad()
+def latency_ms(spec: ModelSpec, module: ServedModel) -> dict[str, float]:
+    """Milliseconds that an answer takes here and now, the median of a few, by the rows in a batch."""
+    return {str(batch): _milliseconds(module, batch, spec) for batch in BATCHES}
+
+
+def _milliseconds(module: ServedModel, batch: int, spec: ModelSpec) -> float:
+    inputs = {name: row.expand(batch, *row.shape[1:]).contiguous() for name, row in example_rows(spec).items()}
+    evaluating(module).predict(inputs)
+    passes: list[float] = []
+    while not passes or (len(passes) < MOST_PASSES and sum(passes) < LATENCY_SECONDS):
+        begin = time.perf_counter()
+        module.predict(inputs)
+        passes.append(time.perf_counter() - begin)
+    return round(1000 * statistics.median(passes), 4)
+
+
+def measured(
+    spec: ModelSpec,
+    classes: Sequence[int | str],
+    module: ServedModel,
+    answers: Mapping[str, Sequence[ScoredPrediction]],
+) -> dict[str, Any]:
+    """All of the above: the scores of ``answers`` by their name, ``latency_ms``, and what :func:`cost` gives."""
+    on = {name: scores(rows, classes, module.is_regression) for name, rows in answers.items()}
+    return {**on, "latency_ms": latency_ms(spec, module), **cost(spec, classes, module)}
+
+
+def _measured(model: Edited, examples: Mapping[str, Examples]) -> dict[str, Any]:
+    return measured(model.spec, model.classes, model.module, all_answered(model.module, examples))
+
+
+class JobEvaluation:
+    """What is served before a job ends, and the job's candidate behind it, on the same examples: of classes that both know."""
+
+    def __init__(self, learner: Learner) -> None:
+        job = learner.retraining
+        assert job is not None
+        self.job = job
+        self.before = Edited(learner.spec, list(learner.classes), learner.served)
+        self.holdout = learner.promotion.holdout.current()
+
+    def report(self, decision: Decision) -> dict[str, Any]:
+        """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
+        train_state = self.job.train_state
+        after = Edited(train_state.spec, train_state.classes, train_state.candidate())
+        there, back = (class_indices(*pair) for pair in permutations((self.before.classes, after.classes)))
+        examples = {"holdout": self.holdout.reclassed(there), "latest": self.job.newest(LATEST)}
+        return {
+            "before": _measured(self.before, {name: rows.reclassed(back) for name, rows in examples.items()}),
+            "after": _measured(after, examples),
+            "reason": decision.reason,
+            "scores": dict(decision.scores),
+            **self.job.report(),
+        }

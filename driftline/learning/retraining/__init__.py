@@ -1,0 +1,1 @@
+"""Retrain jobs: what they train, on what, and how several are compared."""

@@ -1,0 +1,238 @@
+"""A retrain: train states of its own, over examples and a teacher that it was given at its fork."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline.classes import added, are_in_place, class_indices
+from driftline.learning.examples import Examples
+from driftline.learning.promotion import gate
+from driftline.learning.promotion.gate import Comparison
+from driftline.learning.retraining.plan import RetrainPlan
+from driftline.learning.retraining.successive_halving import SuccessiveHalving
+from driftline.learning.retraining.trial import Trial
+from driftline.learning.stateful import named, part
+from driftline.learning.training.train_state import ReferenceModels, TrainState
+from driftline.networks.build import ServedModel, rebuilt
+from driftline.networks.clone import clone
+from driftline.networks.edit_session import EditSession
+from driftline.networks.edits import Edited, Sources
+from driftline.spec import ModelSpec, parse
+
+MOST_ARRIVED = 20_000
+MOST_COMPARED = 500
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The champion at a fork: its spec, its classes and its module."""
+
+    spec: ModelSpec
+    classes: list[int | str]
+    module: ServedModel
+
+    def beside(self, module: ServedModel) -> ServedModel:
+        """A copy of a network that answers these and maybe more classes, with what the champion served beside its own."""
+        whole, experts = clone(module), self.module.experts
+        whole.experts = clone(experts) if experts is not None else None
+        if whole.experts is not None and module.width > self.module.width:
+            whole.experts.add_classes(module.width - self.module.width)  # type: ignore[operator]
+        return whole
+
+    def answering(self, classes: Sequence[int | str]) -> ServedModel:
+        """The network with these classes as its outputs, up to the first that it does not know: whoever is held to it counts
+        by index.
+        """
+        rows = list(takewhile(lambda index: index is not None, class_indices(classes, self.classes)))
+        if rows == list(range(len(self.classes))):
+            return self.module
+        draft = EditSession(self.spec, self.classes, self.module, Sources())
+        draft.rehead(rows)
+        draft.after.experts = None
+        return draft.after
+
+
+class RetrainJob:
+    """A race over the examples of a job, most often of a single trial; ``learned_meanwhile`` is what the stream has learned meanwhile.
+
+    The examples count the classes of the job, and what arrives those of the stream, whose ``classes`` these were at the fork.
+    ``is_waiting``: it is done, and it has been said that it waits for a promotion.
+    """
+
+    def __init__(self, job: str, halving: SuccessiveHalving, teacher: Teacher, classes: Sequence[int | str]) -> None:
+        self.job = job
+        self.halving = halving
+        self.classes = list(classes)
+        self.learned_meanwhile = halving.examples.take(slice(0, 0))
+        self.is_waiting = False
+        self.teacher = teacher
+        for trial in halving.trials:
+            reference = teacher.answering(trial.train_state.classes)
+            trial.train_state.references = ReferenceModels(reference, reference)
+
+    @classmethod
+    def fork(
+        cls,
+        job: str,
+        retrain_plan: RetrainPlan,
+        models: Sequence[Edited],
+        examples: Examples,
+        epochs: int,
+        seed: int,
+        teacher: Teacher,
+        stream: TrainState,
+    ) -> RetrainJob:
+        """A job over what a retrain plan makes of the stream's model, with what its rules need of the stream.
+
+        Args:
+            examples: by the stream's classes; those of a class that some model does not answer are left out.
+
+        Raises:
+            InvalidInput: there are too few examples to judge a race by.
+        """
+        examples = examples.reclassed(class_indices(stream.classes, _shared([model.classes for model in models])))
+        budget = retrain_plan.budget([model.spec for model in models], len(examples), epochs)
+        pairs = zip(budget.rung_schedules, models, strict=True)
+        trials = [Trial(number, rung_schedule, model, seed) for number, (rung_schedule, model) in enumerate(pairs)]
+        for trial in trials:
+            trial.train_state.count(examples)
+            trial.train_state.weight_hooks.inherit(stream.weight_hooks)
+        halving = SuccessiveHalving(
+            [entry.as_json() for entry in retrain_plan.entries], trials, budget.keeps, examples, seed
+        )
+        if len(trials) > 1:
+            retrain_plan.check_examples(halving.split.distinct)
+        return cls(job, halving, teacher, stream.classes)
+
+    @property
+    def examples(self) -> Examples:
+        """Those that the job was given."""
+        return self.halving.examples
+
+    @property
+    def train_state(self) -> TrainState:
+        """That of the winner; while there is none yet, of the first trial that runs."""
+        return self.halving.leader.train_state
+
+    @property
+    def is_done(self) -> bool:
+        return self.halving.is_done
+
+    @property
+    def progress(self) -> float:
+        """The share of the updates that are made, 0 to 1. Where a race costs less than it can, it leaps."""
+        done, left = self.halving.done, self.halving.left
+        return done / (done + left) if left else 1.0
+
+    def advance(self, updates: int) -> None:
+        """Makes some of the updates that are left.
+
+        Raises:
+            TrainingFailed: no trial is left.
+        """
+        for _ in range(updates):
+            if not self.is_done:
+                self.halving.advance()
+
+    def observe(self, examples: Examples, is_live: Sequence[bool]) -> None:
+        """Notes what the stream learns meanwhile, and which of it the model was served to; the newest are kept."""
+        noted = examples.noted(is_live=torch.tensor(is_live, dtype=torch.float32).unsqueeze(1))
+        self.learned_meanwhile = _last(self.learned_meanwhile.joined(noted), MOST_ARRIVED)
+
+    def newest(self, count: int) -> Examples:
+        """Once it has rejoined, the newest that were learned, here or by the stream meanwhile; ``count`` at most."""
+        both = _last(self.examples, count).joined(_last(self.learned_meanwhile, count))
+        return _last(both, count)
+
+    def rejoin(self, stream: TrainState, remembered: Examples) -> Comparison | None:
+        """Makes the updates that are left, catches up with the stream, and takes over what is kept beside the network.
+
+        Gives how the winner did on what has arrived meanwhile, before it learned that.
+
+        Args:
+            remembered: what the stream's memory keeps, by the classes of the stream.
+
+        Raises:
+            TrainingFailed: no trial is left.
+        """
+        while not self.is_done:
+            self.halving.advance()
+        new = added(self.train_state.classes, stream.classes[len(self.classes) :])
+        indices = class_indices(stream.classes, [*self.train_state.classes, *new])
+        compared = self._compare_arrived(indices)
+        self.train_state.add_classes(new)
+        self.learned_meanwhile = self.learned_meanwhile.reclassed(indices)
+        self.halving.leader.go_through(self.learned_meanwhile)
+        self.train_state.renew_strategy(stream.strategy_runtime, remembered.reclassed(indices))
+        return compared
+
+    def _compare_arrived(self, indices: Sequence[int | None]) -> Comparison | None:
+        """The winner and the champion of the fork, on the newest live labels since: neither was trained on these.
+
+        None where their strategies differ, or the classes and what is served beside the network: that is made anew at the end.
+
+        Args:
+            indices: by which the job counts the stream's classes; of those that it does not know nothing is compared.
+        """
+        is_other_strategy = self.teacher.spec.strategy != self.train_state.spec.strategy
+        is_made_anew = self.teacher.module.experts is not None and not are_in_place(indices)
+        if is_other_strategy or is_made_anew or not len(self.learned_meanwhile):
+            return None
+        is_live = self.learned_meanwhile.notes["is_live"][:, 0] > 0
+        live = _last(self.learned_meanwhile.take(is_live & self.learned_meanwhile.stay(indices)), MOST_COMPARED)
+        candidate = self.teacher.beside(self.train_state.candidate())
+        errors = [
+            gate.errors(module, examples, in_order=False)
+            for module, examples in ((candidate, live.reclassed(indices)), (self.teacher.module, live))
+        ]
+        return Comparison("labels since the fork", *errors)
+
+    def report(self) -> dict[str, Any]:
+        """What is to be told of the job beside the gate's decision: the table of its ``halving``, if it was one."""
+        return {"race": self.halving.table()} if len(self.halving.entries) > 1 else {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            **named("teacher", self.teacher.module.state_dict()),
+            **named("race", self.halving.tensors()),
+            **named("examples", self.examples.tensors()),
+            **named("arrived", self.learned_meanwhile.tensors()),
+        }
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "job": self.job,
+            "race": self.halving.data(),
+            "classes": self.classes,
+            "teacher": {"spec": self.teacher.spec.model_dump(mode="json"), "classes": self.teacher.classes},
+        }
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> RetrainJob:
+        """The job that :meth:`tensors` and :meth:`data` gave."""
+        examples = Examples.from_tensors(part(tensors, "examples"))
+        halving = SuccessiveHalving.from_state(part(tensors, "race"), data["race"], examples, factories)
+        teacher = _teacher(part(tensors, "teacher"), data["teacher"], factories)
+        found = cls(data["job"], halving, teacher, data["classes"])
+        found.learned_meanwhile = Examples.from_tensors(part(tensors, "arrived"))
+        return found
+
+
+def _teacher(tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Teacher:
+    spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
+    return Teacher(spec, classes, rebuilt(spec, classes, tensors, factories))
+
+
+def _shared(classes: Sequence[Sequence[int | str]]) -> list[int | str]:
+    """The classes that several models have at the same indices."""
+    return [names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*classes, strict=False))]
+
+
+def _last(examples: Examples, count: int) -> Examples:
+    return examples.take(slice(max(0, len(examples) - count), len(examples)))

@@ -1,0 +1,159 @@
+"""A race between recipes, and the training of the one that is left."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline.learning.examples import Examples
+from driftline.learning.retraining.budget import most
+from driftline.learning.retraining.trial import TrainingFailed, Trial
+from driftline.learning.retraining.validation_scores import rank
+from driftline.learning.retraining.validation_split import Split, split
+from driftline.learning.stateful import named, part
+from driftline.networks.user_code import reason_of
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How far a trial has come in the race: its updates, its last scores, and what has become of it."""
+
+    number: int
+    updates: int
+    outcome: str
+    scores: dict[str, float] = field(default_factory=dict)
+    reason: str | None = None
+
+
+class SuccessiveHalving:
+    """Successive halving (Jamieson & Talwalkar 2016): behind each rung the better trials go on, until one is left.
+
+    A fifth of the examples is held, and no trial trains on it in the race; the one that is left goes on over all of them. Each
+    trial draws from the same chance as all others. One whose code raises is out. ``keeps`` says how many trials
+    each rung keeps, ``entries`` what each has of its own, and ``out`` how those stand that run no more.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Mapping[str, Any]],
+        trials: Sequence[Trial],
+        keeps: Sequence[int],
+        examples: Examples,
+        seed: int,
+    ) -> None:
+        self.entries, self.trials, self.keeps = list(entries), list(trials), list(keeps)
+        self.examples = examples
+        self.seed = seed
+        self.out: list[TrialResult] = []
+        self.every = torch.arange(len(examples))
+
+    @cached_property
+    def split(self) -> Split:
+        """What judges the race, and what is trained on in it."""
+        return split(self.examples, self.seed)
+
+    @property
+    def leader(self) -> Trial:
+        """The winner; before there is one, the first of those that run."""
+        return self.trials[0]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether one trial is left, and has all rungs behind it."""
+        return len(self.trials) == 1 and self.leader.rung == len(self.keeps)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the winner has made all of its updates."""
+        return self.is_decided and self.leader.done >= self.leader.rung_schedule.total
+
+    @property
+    def done(self) -> int:
+        """The updates that all trials have made."""
+        return sum(result.updates for result in self.out) + sum(trial.done for trial in self.trials)
+
+    @property
+    def left(self) -> int:
+        """The updates that are left at most."""
+        return most([trial.stages for trial in self.trials], self.keeps)
+
+    def advance(self) -> None:
+        """The next update: of the trial whose turn it is, which is judged at the end of its rung, or of the winner.
+
+        Raises:
+            TrainingFailed: no trial is left.
+        """
+        if self.is_decided:
+            self.leader.advance(self.examples, self.every)
+            return
+        trial = min(self.trials, key=lambda trial: trial.rung)
+        try:
+            self._run(trial)
+        except Exception as error:  # A user's own network or loss may raise anything.
+            self._leave(trial, "failed", reason_of(error))
+            self._check_some_are_left()
+
+    def _run(self, trial: Trial) -> None:
+        # With hardly any updates to make, a rung may end where the one before it did.
+        if not trial.is_at_rung:
+            trial.advance(self.examples, self.split.trained)
+        if trial.is_at_rung:
+            trial.validate(self.examples, self.split.held)
+            self._drop_beaten(trial.rung)
+
+    def _drop_beaten(self, rung: int) -> None:
+        """Lets those go that so many others have beaten at a rung as it keeps; of equals the first at the start stays."""
+        judged = sorted((trial for trial in self.trials if trial.rung == rung), key=lambda trial: rank(trial.scores))
+        for trial in judged[self.keeps[rung - 1] :]:
+            self._leave(trial, "lost")
+
+    def _leave(self, trial: Trial, outcome: str, reason: str | None = None) -> None:
+        self.trials.remove(trial)
+        self.out.append(TrialResult(trial.number, trial.done, outcome, trial.scores, reason))
+
+    def _check_some_are_left(self) -> None:
+        if not self.trials:
+            reasons = dict.fromkeys(str(result.reason) for result in self.out if result.reason)
+            raise TrainingFailed(f"no recipe of the race could be trained: {'; '.join(reasons)}")
+
+    def table(self) -> list[dict[str, Any]]:
+        """Of each entry what it has of its own, and ``updates``, the scores on what is held, ``outcome`` and ``reason``."""
+        outcome = "won" if self.is_decided else "running"
+        running = [TrialResult(trial.number, trial.raced, outcome, trial.scores) for trial in self.trials]
+        rows = []
+        for result in sorted([*self.out, *running], key=lambda result: result.number):
+            reason = {"reason": result.reason} if result.reason else {}
+            shown = {"updates": result.updates, **result.scores, "outcome": result.outcome, **reason}
+            rows.append({**self.entries[result.number], **shown})
+        return rows
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            name: tensor for trial in self.trials for name, tensor in named(str(trial.number), trial.tensors()).items()
+        }
+
+    def data(self) -> dict[str, Any]:
+        """The plain part of the state."""
+        return {
+            "entries": self.entries,
+            "racers": [trial.data() for trial in self.trials],
+            "keeps": self.keeps,
+            "seed": self.seed,
+            "out": [dataclasses.asdict(result) for result in self.out],
+        }
+
+    @classmethod
+    def from_state(
+        cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], examples: Examples, factories: Sequence[str]
+    ) -> SuccessiveHalving:
+        """The race over ``examples`` that :meth:`tensors` and :meth:`data` gave."""
+        trials = [Trial.from_state(part(tensors, str(each["number"])), each, factories) for each in data["racers"]]
+        found = cls(data["entries"], trials, data["keeps"], examples, data["seed"])
+        found.out = [TrialResult(**result) for result in data["out"]]
+        return found

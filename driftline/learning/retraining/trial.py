@@ -1,0 +1,121 @@
+"""One who runs in a race: a train state on its way through the examples of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from driftline.errors import DriftlineError
+from driftline.learning.examples import Examples
+from driftline.learning.retraining.budget import RungSchedule
+from driftline.learning.retraining.recipe_changes import examples_an_update
+from driftline.learning.retraining.validation_scores import evaluate
+from driftline.learning.training.train_state import TrainState
+from driftline.networks.build import build
+from driftline.networks.edits import Edited
+from driftline.spec import ModelSpec, parse
+
+
+class TrainingFailed(DriftlineError):
+    """A trial, or every one of a race, could not be trained."""
+
+    default_code = "training_failed"
+
+
+class Trial:
+    """Trains on examples that it draws, ``rung_schedule`` far.
+
+    What a strategy serves beside the network is no part of a trial: a job takes that from the stream at its end.
+
+    ``number`` is its place at the start. ``done`` counts updates, ``rung`` the rungs that are behind it; ``scores`` are those
+    of the last one. ``has_learned`` says whether any of its updates had a finite loss and gradient.
+    """
+
+    def __init__(self, number: int, rung_schedule: RungSchedule, edited: Edited, seed: int) -> None:
+        self.number = number
+        self.rung_schedule = rung_schedule
+        edited.module.experts = None
+        self.train_state = TrainState(edited.spec, edited.classes, edited.module, seed)
+        self.done = self.rung = 0
+        self.scores: dict[str, float] = {}
+        self.has_learned = False
+
+    @property
+    def batch_size(self) -> int:
+        """Examples an update."""
+        return examples_an_update(self.train_state.spec)
+
+    @property
+    def is_at_rung(self) -> bool:
+        """Whether it has come to the end of its next rung."""
+        return self.done >= self.rung_schedule.rungs[self.rung]
+
+    @property
+    def raced(self) -> int:
+        """The updates that it has made up to the last rung."""
+        return min(self.done, self.rung_schedule.rungs[-1])
+
+    @property
+    def stages(self) -> list[int]:
+        """The updates that are left on the way through each rung, and behind the last."""
+        return self.rung_schedule.stages(self.done)
+
+    def advance(self, examples: Examples, rows: Tensor) -> None:
+        """One update with examples drawn from some ``rows`` of them."""
+        with self.train_state.drawing():
+            drawn = torch.randint(len(rows), (self.batch_size,), generator=self.train_state.generator)
+            self._learn(examples.take(rows[drawn]))
+        self.done += 1
+
+    def go_through(self, examples: Examples) -> None:
+        """Learns each example once, in order."""
+        self.train_state.count(examples)
+        with self.train_state.drawing():
+            for start in range(0, len(examples), self.batch_size):
+                self._learn(examples.take(slice(start, start + self.batch_size)))
+
+    def _learn(self, examples: Examples) -> None:
+        self.train_state.labels += len(examples)
+        self.has_learned = self.train_state.training_step(examples) is None or self.has_learned
+
+    def validate(self, examples: Examples, rows: Tensor) -> None:
+        """Ends a rung with the scores on some ``rows`` of the examples.
+
+        Raises:
+            TrainingFailed: there is nothing to judge.
+        """
+        if not self.has_learned:
+            raise TrainingFailed("neither loss nor gradient was a finite number in any update")
+        self.scores = evaluate(self.train_state.candidate(), examples, rows)
+        self.rung += 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.train_state.tensors()
+
+    def data(self) -> dict[str, Any]:
+        """The plain part of the state."""
+        return {
+            "number": self.number,
+            "rungs": self.rung_schedule.rungs,
+            "total": self.rung_schedule.total,
+            "spec": self.train_state.spec.model_dump(mode="json"),
+            "classes": self.train_state.classes,
+            "done": self.done,
+            "rung": self.rung,
+            "scores": self.scores,
+            "has_learned": self.has_learned,
+        }
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Trial:
+        """The trial that :meth:`tensors` and :meth:`data` gave."""
+        spec, classes = parse(ModelSpec, data["spec"]), data["classes"]
+        edited = Edited(spec, classes, build(spec, classes, factories=factories, seed=0))
+        found = cls(data["number"], RungSchedule(data["rungs"], data["total"]), edited, 0)
+        found.train_state.load(tensors)
+        for name in ("done", "rung", "scores", "has_learned"):
+            setattr(found, name, data[name])
+        return found

@@ -1,0 +1,1 @@
+"""What changes the weights: the training step, and all that takes part in it."""

@@ -1,0 +1,215 @@
+"""How a served mixture learns from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from driftline.learning.training.experts.bank import BankLearner
+from driftline.learning.training.experts.ridge import RidgeLearner
+from driftline.networks.experts.mixture import FLOOR, RATES, UNKNOWN, Mixture
+
+# Rows between two solutions of the ridge and two looks at the encoding; the first solutions come at 1, 2, 4, … rows.
+PERIOD, LARGE_PERIOD = 32, 128
+LARGE_UNITS = 500
+# How much a row of a class that belongs to the past counts beside one of the present.
+PAST = 0.4
+# A gradient update has so many new rows, and so many replayed.
+FRESH = 2
+REPLAYED = 14
+# How fast the losses of the sets of weights fade, per row, and how much one unit of them counts.
+FADING = 0.99
+TRUST = 0.5
+# A batch of B rows moves the weights as B^BATCH_POWER single ones would.
+BATCH_POWER = 0.75
+
+
+class MixtureLearner:
+    """What a mixture's learning keeps and its serving does not: the newest rows as they came, the ridge's sums, Adam's moments.
+
+    It is a deterministic function of its state, the rows and the generator. Of a mixture that has learned elsewhere, as behind
+    a rollback, it takes up what can be seen in it: the newest rows, and sums that have the present heads as their solution.
+    """
+
+    def __init__(self, mixture: Mixture) -> None:
+        self.mixture = mixture
+        self.ridge = RidgeLearner(mixture.ridge)
+        self.bank = BankLearner(mixture.bank)
+        size = len(mixture.neighbours.rows)
+        self.rows = torch.zeros(size, mixture.features)
+        self.weights = torch.zeros(size)
+        self.losses = torch.zeros(len(RATES))
+        self.unsolved = 0
+        self.untrained = 0
+        usual = PERIOD if len(mixture.ridge.phase) <= LARGE_UNITS else LARGE_PERIOD
+        # A part of PERIOD rows may come on top, and all of them must be in the window still.
+        self._period = min(usual, size - PERIOD)
+        self._encoded = torch.zeros(size, mixture.encoding.width)
+        self._rates = torch.tensor(RATES).unsqueeze(1)
+        self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
+        if mixture.neighbours.seen:
+            self._recall()
+
+    @torch.no_grad()
+    def _recall(self) -> None:
+        """Makes state that fits a mixture which has learned already."""
+        neighbours, encoding = self.mixture.neighbours, self.mixture.encoding
+        seen = int(neighbours.seen)
+        filled = min(seen, len(self.rows))
+        self.rows[:filled] = neighbours.rows[:filled] / encoding.slope[0] + encoding.mean
+        self.weights[:filled] = 1
+        self._encode()
+        self.ridge.recall(self._encoded[:filled], seen)
+
+    @torch.no_grad()
+    def update_mixture_weights(self, traces: Tensor, targets: Tensor) -> None:
+        """Learns whom to trust, from answers as they were served.
+
+        The weights follow the gradient of the mixture's log loss (online gradient descent, Zinkevich 2003) and are never
+        negative; how far each set of them is trusted is exponential in its recent losses (Cesa-Bianchi & Lugosi 2006, ch. 2).
+
+        Args:
+            traces: ``[rows, members + 1, classes]`` of :meth:`Mixture.forward`; fewer classes, where some have come since.
+            targets: ``[rows]``, class indices.
+        """
+        mixture = self.mixture
+        if not len(targets) or not mixture.classes:
+            return
+        traces = _widened(traces.float(), mixture.classes)
+        known, newest = traces[:, -1].max(1)
+        for height, before, after in zip(known.tolist(), newest.tolist(), targets.tolist(), strict=True):
+            if height == 0:
+                mixture.labels.count(before, after)
+        # That a class was not known is no fault of a member's.
+        was_known = traces[:, 0].gather(1, targets.unsqueeze(1)).squeeze(1) > UNKNOWN
+        if not bool(was_known.all()):
+            traces, targets = traces[was_known], targets[was_known]
+        if not len(targets):
+            return
+        answers = mixture.mix_each(traces)
+        own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
+        self.losses.mul_(FADING ** len(targets)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
+        torch.softmax(self.losses * -TRUST, 0, out=mixture.trust)
+        self._gradient_step(traces, answers, targets, 1.0)
+
+    @torch.no_grad()
+    def remember(self, traces: Tensor, targets: Tensor) -> None:
+        """Keeps the weights fit for classes that have gone: where labels come in long runs, those of the present alone would
+        teach them to trust whoever has forgotten the past.
+
+        Args:
+            traces: ``[rows, members + 1, classes]``, what is answered now to rows of such classes that were never trained on;
+                about as many as one finds there among as many as there have been new labels since the last call.
+            targets: ``[rows]``, class indices.
+        """
+        self._gradient_step(traces, self.mixture.mix_each(traces), targets, PAST)
+
+    def _gradient_step(self, traces: Tensor, answers: Tensor, targets: Tensor, share: float) -> None:
+        """One step of each set of weights down the gradient of its log loss, from what it answers to the traces."""
+        own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
+        error = answers.exp().scatter_add_(2, own, answers.new_full(own.shape, -1.0))
+        gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
+        rates = self._rates * (share * len(targets) ** (BATCH_POWER - 1))
+        self.mixture.weights.sub_(gradient.mul_(rates)).clamp_(min=0)
+
+    @torch.no_grad()
+    def learn(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+        """Teaches every member.
+
+        Args:
+            rows: ``[rows, features]``, or anything that flattens to it, as it arrived.
+            targets: ``[rows]``, class indices.
+            weights: ``[rows]``, how much each counts.
+            generator: what replay draws from.
+        """
+        rows = rows.reshape(len(rows), self.mixture.features).float()
+        for part in range(0, len(rows), PERIOD):
+            end = part + PERIOD
+            self._learn(rows[part:end], targets[part:end], weights[part:end], generator)
+
+    def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+        self._keep(rows, targets, weights)
+        self.mixture.labels.follow(targets)
+        seen = int(self.mixture.neighbours.seen)
+        self.unsolved += len(rows)
+        if self.unsolved >= min(self._period, max(1, seen // 2)):
+            self._follow(seen)
+            newest = self._newest(self.unsolved)
+            self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])
+            self.unsolved = 0
+        self.untrained += len(rows)
+        while self.untrained >= FRESH or (self.untrained and seen <= PERIOD):
+            self._train(generator)
+
+    def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Puts rows in the places of the oldest."""
+        neighbours, features = self.mixture.neighbours, self.mixture.features
+        start = int(neighbours.seen) % len(self.rows)
+        here = min(len(rows), len(self.rows) - start)
+        encoded = self.mixture.encoding(rows)
+        neighbours.seen.add_(len(rows))
+        whole, rest = (slice(start, start + here), slice(here)), (slice(len(rows) - here), slice(here, None))
+        for slots, part in (whole, rest) if here < len(rows) else (whole,):
+            self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
+            neighbours.write(slots, encoded[part, :features])
+            neighbours.targets[slots] = targets[part]
+
+    def _newest(self, count: int, start: int = 0) -> Tensor:
+        """The slots of ``count`` rows, oldest first, that begin ``start`` rows behind the newest ``count``."""
+        neighbours = self.mixture.neighbours
+        seen = int(neighbours.seen) - start
+        return torch.arange(seen - count, seen).remainder_(len(self.rows))
+
+    def _follow(self, seen: int) -> None:
+        """Lets the encoding follow the newest rows, and encodes them anew."""
+        mixture, filled = self.mixture, min(seen, len(self.rows))
+        mixture.encoding.observe(self.rows[:filled], seen, self.unsolved)
+        self._encode()
+        mixture.neighbours.write(slice(None), self._encoded[:, : mixture.features])
+
+    def _encode(self) -> None:
+        self._encoded = self.mixture.encoding(self.rows)
+
+    def _train(self, generator: torch.Generator) -> None:
+        """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
+        fresh = min(FRESH, self.untrained)
+        new = self._newest(fresh, self.untrained - fresh)
+        self.untrained -= fresh
+        neighbours, members = self.mixture.neighbours, self.mixture.bank.members
+        seen, size = int(neighbours.seen), len(self.rows)
+        filled = min(seen, size)
+        reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
+        drawn = (torch.rand(members, REPLAYED, generator=generator) * reach).long()
+        slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
+        self.bank.learn(self._encoded[slots], neighbours.targets[slots], self.weights[slots])
+
+    def add_classes(self, count: int) -> None:
+        """Makes room for ``count`` more classes in the mixture and here."""
+        self.mixture.add_classes(count)
+        self.ridge.add_classes(count)
+        self.bank.add_classes(count)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of all tensors that learning needs beside the mixture's own state."""
+        counters = torch.tensor([self.unsolved, self.untrained, self.bank.steps])
+        return {"counters": counters} | {name: value.clone() for name, value in self._tensors().items()}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""
+        self.unsolved, self.untrained, self.bank.steps = tensors["counters"].tolist()
+        for name, value in self._tensors().items():
+            value.copy_(tensors[name])
+        self._encode()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        ridge = {f"ridge.{name}": value for name, value in self.ridge.tensors().items()}
+        bank = {f"bank.{name}": value for name, value in self.bank.tensors().items()}
+        return {"rows": self.rows, "weights": self.weights, "losses": self.losses, **ridge, **bank}
+
+
+def _widened(traces: Tensor, classes: int) -> Tensor:
+    """Traces that knew fewer classes, with the later ones unknown."""
+    missing = classes - traces.shape[2]
+    return torch.nn.functional.pad(traces, (0, missing), value=UNKNOWN) if missing else traces

@@ -1,0 +1,68 @@
+"""Copies of modules."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+OWN = frozenset(vars(nn.Module()))
+"""What torch itself keeps in every module; most of it is hooks, of which there are none."""
+
+UNCHANGING = (type(None), bool, int, float, str, torch.Size)
+COPYING = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
+
+
+def clone(module: M) -> M:
+    """What ``copy.deepcopy`` gives, several times faster: that spends its time on the empty hooks of every layer."""
+    found: M = _cloned(module, {})
+    return found
+
+
+def _cloned(module: nn.Module, memo: dict[int, Any]) -> Any:
+    if id(module) in memo:
+        return memo[id(module)]
+    if not _is_copied_as_usual(type(module)):  # type: ignore[arg-type]
+        return copy.deepcopy(module, memo)
+    found = memo[id(module)] = object.__new__(type(module))
+    vars(found).update({name: _part(name, value, memo) for name, value in vars(module).items()})
+    return found
+
+
+def _part(name: str, value: Any, memo: dict[int, Any]) -> Any:
+    if name in OWN:
+        if not value:
+            return type(value)()
+        if type(value) is dict:
+            return {name: _copied(held, memo) for name, held in value.items()}
+    return _copied(value, memo)
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind in UNCHANGING:
+        return value
+    if isinstance(value, nn.Module):
+        return _cloned(value, memo)
+    if kind is nn.Parameter or (kind is Tensor and not value.requires_grad):
+        return _clone(value, memo)
+    return copy.deepcopy(value, memo)
+
+
+def _clone(value: Tensor, memo: dict[int, Any]) -> Tensor:
+    """A tensor of its own; where two layers share one, their copies do."""
+    if id(value) not in memo:
+        clone = value.detach().clone()
+        memo[id(value)] = nn.Parameter(clone, value.requires_grad) if isinstance(value, nn.Parameter) else clone
+    found: Tensor = memo[id(value)]
+    return found
+
+
+@cache
+def _is_copied_as_usual(kind: type[nn.Module]) -> bool:
+    return all(getattr(kind, name, None) is getattr(nn.Module, name, None) for name in COPYING)

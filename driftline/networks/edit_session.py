@@ -1,0 +1,190 @@
+"""A model while it is being edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from driftline.classes import class_indices
+from driftline.errors import InvalidInput
+from driftline.networks.build import ServedModel, example_rows, layered, seeded
+from driftline.networks.clone import clone
+from driftline.networks.edits import Edit, Edited, Sources
+from driftline.networks.modules import joined
+from driftline.networks.parameter_map import ParameterBlock, along_axis
+from driftline.networks.presets import Preset
+from driftline.networks.structure import LayeredStructure, ModuleStructure, Structure, path_in
+from driftline.networks.unit_flow import shapes
+from driftline.spec import Factory, Layers, ModelSpec
+
+
+class EditSession:
+    """The model ``before`` an edit, which stays as it is, and ``after`` it, which the edit changes.
+
+    A tensor of another name or shape than before must be given its numbers by :meth:`set`.
+    """
+
+    def __init__(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, sources: Sources) -> None:
+        self.spec = spec
+        self.classes = list(classes)
+        self.before = module
+        self.after = clone(module)
+        self.sources = sources
+        self.old: Mapping[str, Tensor] = module.state_dict()
+        self.structure = self._structure()
+        self._kept: list[ParameterBlock] = []
+        self._settled: set[str] = set()
+
+    def _structure(self) -> Structure:
+        network, rows = self.spec.network, example_rows(self.spec)
+        if isinstance(network, Factory):
+            return ModuleStructure(self.after.network, rows, self.after.takes_names)
+        layers = Layers(layers=network.layers()) if isinstance(network, Preset) else network
+        return LayeredStructure(layers, self.before.network, rows)
+
+    def restructure(self, edit: Edit) -> None:
+        """Lets an edit change the structure; what has its name and shape as before keeps its numbers."""
+        if type(edit).restructure is Edit.restructure:
+            return
+        try:
+            with seeded(0):
+                edit.restructure(self.structure)
+                network = self._network(edit)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
+        self.after.network = network.train(self.before.training)
+        self._fit_output()
+        own = self.after.state_dict()
+        for name, value in self.old.items():
+            new = self.new_name(name)
+            if new in own and own[new].shape == value.shape:
+                own[new].copy_(value)
+
+    def _network(self, edit: Edit) -> nn.Module:
+        network = self.spec.network
+        if isinstance(self.structure, LayeredStructure):
+            output = network.output if isinstance(network, Layers) else "task"
+            self.spec = self.spec.changed(network=self.structure.described(output))
+            return layered(self.spec)[0]
+        assert isinstance(network, Factory)
+        self.spec = self.spec.changed(network=network.model_copy(update={"edits": [*network.edits, edit]}))
+        return self.structure.network
+
+    def _fit_output(self) -> None:
+        """Gives the output as many inputs as the network now has numbers."""
+        self.structure.network = self.after.network
+        size = torch.Size(self.structure.shapes()[""]).numel()
+        width = 1 if self.after.is_regression else len(self.classes)
+        output = self.after.output
+        if isinstance(output, nn.Linear):
+            if output.in_features != size:
+                self.after.output = _linear(size, output.out_features, output.weight.requires_grad)
+        elif size != width:
+            raise ValueError(
+                f"the network, which has its own output, would give {size} numbers where {width} are needed"
+            )
+
+    def new_name(self, name: str) -> str:
+        """The name that an old tensor has now."""
+        if not name.startswith("network."):
+            return name
+        path = name.removeprefix("network.")
+        for old, new in self.structure.moves:
+            if path == old or ((not old or old.endswith(".")) and path.startswith(old)):
+                path = new + path[len(old) :]
+        return f"network.{path}"
+
+    def path(self, layer: str) -> str:
+        """Where a layer was in the network, before."""
+        return path_in(self.before.network, layer)
+
+    def shape_before(self, layer: str | None) -> tuple[int, ...]:
+        """The shape of a row behind a layer before the edit; None stands for the network's inputs."""
+        rows, network = self.structure.rows, self.before.network
+        if layer is None:
+            return tuple(joined(rows).shape[1:])
+        return shapes(network, rows, self.structure.takes_names)[self.path(layer)]
+
+    def set_classes(self, classes: Sequence[int | str]) -> None:
+        """Names the classes that the output answers now; what the recipe says of them goes along."""
+        recipe = self.spec.recipe.reclassed(class_indices(self.classes, classes))
+        self.classes = list(classes)
+        known = self.spec.classes if self.spec.classes == "open" else self.classes
+        self.spec = self.spec.changed(classes=known, recipe=recipe)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The output layer that follows from the task; :class:`ValueError` where the network has its own."""
+        if not isinstance(self.after.output, nn.Linear):
+            raise ValueError('the network has its own output ("output": "own"), which stays as it is')
+        return self.after.output
+
+    @torch.no_grad()
+    def set(self, name: str, value: Tensor) -> None:
+        """Gives a tensor its numbers."""
+        self.after.state_dict()[name].copy_(value)
+        self._settled.add(name)
+
+    def keep(self, *kept: ParameterBlock) -> None:
+        """Says where an old parameter lives on, when that is not all of it under its name."""
+        self._kept += kept
+
+    def forget(self, name: str) -> None:
+        """Says that a parameter begins anew."""
+        self._settled.add(name)
+        self._kept.append(ParameterBlock(name, name, ((),), ((),)))
+
+    def rehead(self, rows: Sequence[int | None], bias: float = 0.0) -> None:
+        """Gives the output layer other rows: those of old classes by their index; None for a new one, of weight zero."""
+        old = self.head
+        source = [row for row in rows if row is not None]
+        target = [index for index, row in enumerate(rows) if row is not None]
+        self.after.output = new = _linear(old.in_features, len(rows), old.weight.requires_grad)
+        with torch.no_grad():
+            new.bias.fill_(bias)
+            new.weight[target] = old.weight[source]
+            new.bias[target] = old.bias[source]
+        for name in ("output.weight", "output.bias"):
+            self._settled.add(name)
+            self.keep(along_axis(name, name, 0, source, target))
+
+    def finish(self, keeps_function: bool) -> Edited:
+        """What the edit gives; :class:`ValueError` where shapes do not meet."""
+        own = self.after.state_dict()
+        for name, value in self.old.items():
+            new = self.new_name(name)
+            is_ours = name.startswith(("network.", "output.")) and new in own and new not in self._settled
+            if is_ours and own[new].shape != value.shape:
+                raise ValueError(
+                    f"the shapes do not meet: {new.removeprefix('network.')} is {list(value.shape)} "
+                    f"and would have to be {list(own[new].shape)}"
+                )
+        if _is_trained(self.before) and not _is_trained(self.after):
+            raise ValueError("nothing would be left to train")
+        return Edited(self.spec, self.classes, self.after, self._all_kept(), keeps_function)
+
+    def _all_kept(self) -> list[ParameterBlock]:
+        """What the edit said, and every other parameter that has its name and shape."""
+        said = {kept.old for kept in self._kept}
+        now = {name: parameter.shape for name, parameter in self.after.named_parameters()}
+        rest = [
+            ParameterBlock(name, self.new_name(name))
+            for name, parameter in self.before.named_parameters()
+            if name not in said and now.get(self.new_name(name)) == parameter.shape
+        ]
+        return [kept for kept in self._kept if kept.source != ((),)] + rest
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _linear(inputs: int, outputs: int, is_trained: bool) -> nn.Linear:
+    """A linear layer of zeros."""
+    layer: nn.Linear = skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer.requires_grad_(is_trained)

@@ -1,0 +1,42 @@
+"""Weights that a module did not make itself: trained elsewhere, or served by a former version beside another strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from driftline.networks import bundle
+from driftline.networks.build import ServedModel
+
+
+def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:
+    """Sets a fresh module's tensors by name.
+
+    Without ``scale.…`` they were trained on inputs as they are, and the running scale stays out of their way. Without the
+    ``experts.…`` of the module's own strategy, these begin anew.
+
+    Raises:
+        InvalidInput: a tensor is missing, of another shape, unknown, or not finite.
+    """
+    bundle.load(module, _with_experts(module, _with_scales(module, weights)))
+
+
+def _with_scales(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if any(name.startswith("scale.") for name in weights):
+        return dict(weights)
+    for scale in module.scale.values():
+        scale.fix()  # type: ignore[operator]
+    if module.target_scale is not None:
+        module.target_scale.fix()
+    own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith(("scale.", "target_scale."))}
+    return {**own, **weights}
+
+
+def _with_experts(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith("experts.")}
+    if own and all(name in weights and weights[name].shape == tensor.shape for name, tensor in own.items()):
+        return dict(weights)
+    if own:
+        module.experts.rely_on_network()  # type: ignore[operator, union-attr]
+    return {**{name: tensor for name, tensor in weights.items() if not name.startswith("experts.")}, **own}

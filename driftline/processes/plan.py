@@ -1,0 +1,176 @@
+"""Everything on one machine: which processes run, with which settings."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ipaddress
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from driftline.api_keys import KeyStore
+from driftline.errors import ConfigurationError
+from driftline.processes.supervisor import Child, Guard, Output, Plan
+from driftline.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+APP_SECONDS, WORKER_SECONDS, SERVER_SECONDS = 20.0, 30.0, 20.0
+
+
+def program(name: str, *arguments: str) -> list[str]:
+    """The command that starts ``app`` or ``worker``, whatever packages of these names the current folder has."""
+    return [sys.executable, "-P", str(ROOT / name / "__main__.py"), *arguments]
+
+
+def environment(settings: Settings, redis_url: str | None) -> dict[str, str]:
+    """The environment that gives a process these settings."""
+    chosen = {
+        "DRIFTLINE_DATA_DIR": str(settings.data_dir.resolve()),
+        "DRIFTLINE_HOST": settings.host,
+        "DRIFTLINE_PORT": str(settings.port),
+    }
+    return {**os.environ, **chosen, **({"DRIFTLINE_REDIS_URL": redis_url} if redis_url else {})}
+
+
+def plan(settings: Settings, listener: socket.socket, output: Output = None) -> Plan:
+    """The children of ``driftline up``: a Valkey server unless there is a ``redis_url``, a worker, and the app.
+
+    ``output`` is where they write.
+    """
+
+    @contextlib.contextmanager
+    def children(guard: Guard) -> Iterator[Sequence[Child]]:
+        with contextlib.ExitStack() as stack:
+            server = None if settings.redis_url else stack.enter_context(_embedded(settings, guard))
+            env = environment(settings, settings.redis_url or (server.url if server else None))
+            named = {"DRIFTLINE_WORKER_ID": secrets.token_hex(6), **env}
+
+            def worker() -> subprocess.Popen[bytes]:
+                return guard.spawn(program("worker"), env=named, stdout=output, stderr=output)
+
+            apps = stack.enter_context(_apps(settings.replicas, listener, guard, env, output))
+            ours = [Child("worker", worker, WORKER_SECONDS), *apps]
+            yield [server.child, *ours] if server else ours
+
+    return children
+
+
+def serving_plan(settings: Settings, listener: socket.socket) -> Plan:
+    """The children of ``driftline serve`` with several replicas."""
+
+    @contextlib.contextmanager
+    def children(guard: Guard) -> Iterator[Sequence[Child]]:
+        with _apps(settings.replicas, listener, guard, environment(settings, settings.redis_url), None) as apps:
+            yield apps
+
+    return children
+
+
+@contextlib.contextmanager
+def _apps(
+    replicas: int, listener: socket.socket, guard: Guard, env: Mapping[str, str], output: Output
+) -> Iterator[list[Child]]:
+    """The serving processes. All accept from the one listening socket, and count into one folder."""
+    with tempfile.TemporaryDirectory(prefix="driftline-counts-") as counts:
+
+        def app() -> subprocess.Popen[bytes]:
+            file = listener.fileno()
+            counting = {**env, "PROMETHEUS_MULTIPROC_DIR": counts}
+            command = program("app", "--fd", str(file))
+            return guard.spawn(command, env=counting, pass_fds=[file], stdout=output, stderr=output)
+
+        names = [f"app-{number}" for number in range(1, replicas + 1)] if replicas > 1 else ["app"]
+        yield [Child(name, app, APP_SECONDS) for name in names]
+
+
+class _Embedded:
+    """The embedded server as a child."""
+
+    def __init__(self, settings: Settings, guard: Guard) -> None:
+        from driftline.processes.embedded import EmbeddedServer
+
+        self._server = EmbeddedServer(settings.data_dir, guard)
+        self.child = Child("valkey", self._start, SERVER_SECONDS)
+        self.url = self._server.url
+        self.stop = self._server.stop
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._server.start()
+        assert self._server.process is not None
+        return self._server.process
+
+
+@contextlib.contextmanager
+def _embedded(settings: Settings, guard: Guard) -> Iterator[_Embedded]:
+    server = _Embedded(settings, guard)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def store_url(settings: Settings) -> Iterator[str]:
+    """Where a command finds the store: ``redis_url``, else the server of the running ``up``, else one for this while."""
+    from driftline.processes.embedded import EmbeddedServer, running_url
+
+    url = settings.redis_url or running_url(settings.data_dir)
+    if url is not None:
+        yield url
+        return
+    with Guard() as guard:
+        server = EmbeddedServer(settings.data_dir, guard)
+        try:
+            server.start()
+            yield server.url
+        finally:
+            server.stop()
+
+
+def require_redis(settings: Settings) -> str:
+    """The Redis that one process alone cannot do without."""
+    if settings.redis_url is None:
+        raise ConfigurationError("DRIFTLINE_REDIS_URL is not set; set it, or let `driftline up` start its own server")
+    return settings.redis_url
+
+
+def refuse_exposure(settings: Settings) -> None:
+    """Refuse an address that other machines reach while no key is configured."""
+    if not is_loopback(settings.host) and not KeyStore(settings.keys_path).exists:
+        raise ConfigurationError(
+            f"without API keys the server listens on this machine only, not on {settings.host}; make a key first: "
+            f"driftline keys create --scope admin --name me --data-dir {settings.data_dir}"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def address(listener: socket.socket) -> str:
+    """The URL at which this machine reaches what listens there."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_ready(url: str, timeout: float = 2.0) -> bool:
+    """Whether ``/readyz`` at ``url`` says yes."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

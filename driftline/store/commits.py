@@ -1,0 +1,325 @@
+"""One model's head and steps: what is committed, and the one way to commit more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from driftline.errors import CorruptData, Fenced, NotFound
+from driftline.records import Plan
+from driftline.store.connection import RedisConnection, store_errors
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Names a checkpoint: its manifest, and the step and offset that it was taken at."""
+
+    manifest: str
+    step: int
+    offset: int
+
+
+class CanaryVersion(msgspec.Struct, frozen=True):
+    """A version that answers the ``share`` of the traffic beside the live one."""
+
+    version: int
+    manifest: str
+    share: float
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The version now live, and how far the learner has come. ``learned`` counts items, ``offset`` numbers records.
+
+    ``newest`` is the highest number that a version has had: the live one's, unless there is or was a canary since.
+    """
+
+    version: int
+    manifest: str
+    step: int
+    offset: int
+    learned: int
+    checkpoint: Checkpoint | None
+    older_checkpoint: Checkpoint | None
+    newest: int
+    canary: CanaryVersion | None = None
+
+
+class Version(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a version without reading its files. ``created`` is in seconds since 1970.
+
+    ``report`` is that of the retrain job that it came of.
+    """
+
+    version: int
+    manifest: str
+    parent: int | None
+    step: int
+    offset: int
+    created: float
+    reason: str
+    scores: dict[str, float] = {}
+    report: dict[str, Any] | None = None
+
+
+class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job, a retrain or a comparison, as its users see it."""
+
+    id: str
+    state: str
+    progress: float = 0.0
+    promoted: bool | None = None
+    version: int | None = None
+    report: dict[str, Any] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One committed advance over the log, from offset ``start`` to ``end``: enough to repeat it and to check the result."""
+
+    k: int
+    start: int
+    end: int
+    plan: Plan
+    digest: str
+    version: int | None = None
+    decision: dict[str, Any] | None = None
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """A step with all that changes with it, atomically.
+
+    ``version`` goes live; with a ``share`` it becomes the canary instead. ``exceptions``: why records, by id, were not learned.
+    """
+
+    step: Step
+    epoch: int
+    token: str
+    learned: int
+    version: Version | None = None
+    share: float | None = None
+    ends_canary: bool = False
+    spec: dict[str, Any] | None = None
+    exceptions: dict[str, str] = {}
+    jobs: list[JobRecord] = []
+    paused: bool | None = None
+    metrics: dict[str, Any] | None = None
+
+
+COMMITTED = [
+    "meta",
+    "epoch",
+    "head",
+    "steps",
+    "versions",
+    "coverage",
+    "pending",
+    "jobs",
+    "ended",
+    "progress",
+    "metrics",
+    "log",
+]
+"""What a commit touches, in the order of ``commit.lua``."""
+KEEP_JOBS = 1000
+"""How many ended jobs can be asked for; older ones are forgotten."""
+
+
+class CommitLog:
+    """Reads and moves the head of the model ``uid``."""
+
+    def __init__(self, connection: RedisConnection, uid: str) -> None:
+        self.connection = connection
+        self.uid = uid
+        self.keys = connection.keys.of(uid)
+
+    async def head(self) -> Head:
+        """The head; :class:`NotFound` when the model is gone."""
+        with store_errors():
+            fields = await self.connection.redis.hgetall(self.keys.head)
+        return parse_head(fields)
+
+    async def commit(self, commit: Commit) -> None:
+        """Makes a step true. Sending it twice is harmless.
+
+        Raises:
+            Fenced: another worker owns the model now.
+            CorruptData: the head is not where this owner left it.
+            NotFound: the model is gone.
+        """
+        keys = self.keys
+        answer = await self.connection.scripts.run(
+            "commit",
+            [getattr(keys, noun) for noun in COMMITTED] + [keys.item(identifier) for identifier in commit.exceptions],
+            [_arguments(commit), self.connection.keys.hints, self.uid, KEEP_JOBS, *commit.exceptions.values()],
+        )
+        _raise_for(answer, commit.step.k)
+
+    async def checkpoint(self, checkpoint: Checkpoint, epoch: int, log_keep: int) -> None:
+        """Names the newest checkpoint, and trims log and steps behind the one before it.
+
+        Raises:
+            Fenced: another worker owns the model now.
+            CorruptData: the head is gone, or has not come as far.
+        """
+        keys = self.keys
+        answer = await self.connection.scripts.run(
+            "checkpoint",
+            [keys.epoch, keys.head, keys.log, keys.steps, keys.commands, keys.pending, keys.last],
+            [epoch, checkpoint.manifest, checkpoint.step, checkpoint.offset, log_keep],
+        )
+        _raise_for(answer, checkpoint.step)
+
+    async def steps(self, after: int, count: int = 500) -> list[Step]:
+        """Committed steps behind step ``after``; :class:`CorruptData` where one is missing."""
+        with store_errors():
+            found = await self.connection.redis.xrange(self.keys.steps, f"({after}-0", "+", count)
+        steps = [msgspec.json.decode(fields[b"s"], type=Step) for _, fields in found]
+        for expected, step in enumerate(steps, start=after + 1):
+            if step.k != expected:
+                raise CorruptData(f"step {expected} is missing", code="step_gap", after=expected - 1)
+        return steps
+
+    async def versions(self) -> list[Version]:
+        """Every kept version, oldest first."""
+        with store_errors():
+            found = await self.connection.redis.hvals(self.keys.versions)
+        return sorted(
+            (msgspec.json.decode(value, type=Version) for value in found), key=lambda version: version.version
+        )
+
+    async def version(self, number: int) -> Version:
+        """One kept version; :class:`NotFound` where there is none."""
+        with store_errors():
+            found = await self.connection.redis.hget(self.keys.versions, str(number))
+        if found is None:
+            message = f"there is no version {number}, or it is no longer kept"
+            raise NotFound(message, code="unknown_version", field="version", value=number)
+        return msgspec.json.decode(found, type=Version)
+
+    async def retire(self, versions: list[int]) -> None:
+        """Forgets versions; their files are then free to go."""
+        if versions:
+            with store_errors():
+                await self.connection.redis.hdel(self.keys.versions, *map(str, versions))
+
+    async def covering(self, n: int) -> int | None:
+        """The first version that covers log number ``n``, if one does."""
+        with store_errors():
+            found = await self.connection.redis.zrange(self.keys.coverage, n, "+inf", byscore=True, offset=0, num=1)
+        return int(found[0]) if found else None
+
+    async def job(self, identifier: str) -> JobRecord | None:
+        """A job that has begun, with the progress it has made; None before that."""
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                pipe.hget(self.keys.jobs, identifier)
+                pipe.hget(self.keys.progress, identifier)
+                found, progress = await pipe.execute()
+        if found is None:
+            return None
+        job = msgspec.json.decode(found, type=JobRecord)
+        return msgspec.structs.replace(job, progress=float(progress)) if progress else job
+
+    async def running_jobs(self) -> list[JobRecord]:
+        """The jobs that have begun and not ended."""
+        with store_errors():
+            found = await self.connection.redis.hvals(self.keys.jobs)
+        jobs = [msgspec.json.decode(value, type=JobRecord) for value in found]
+        return [job for job in jobs if job.state == "running"]
+
+    async def report_progress(self, identifier: str, share: float) -> None:
+        """A hint for those who watch; the committed state of the job is the truth."""
+        await self.note("progress", identifier, f"{share:.3f}")
+
+    async def note(self, noun: str, field: str, value: str) -> None:
+        """Sets one field of the hash ``noun`` outside of a step; nothing where the model is gone."""
+        await self.connection.scripts.run("note", [self.keys.meta, getattr(self.keys, noun)], [field, value])
+
+
+def parse_head(fields: dict[bytes, bytes]) -> Head:
+    """The head from its hash."""
+    if b"manifest" not in fields:
+        raise NotFound("the model has been deleted", code="unknown_model")
+    return Head(
+        version=int(fields[b"version"]),
+        manifest=fields[b"manifest"].decode(),
+        step=int(fields[b"step"]),
+        offset=int(fields[b"offset"]),
+        learned=int(fields[b"learned"]),
+        checkpoint=_checkpoint(fields, b"checkpoint", b"checkpoint_"),
+        older_checkpoint=_checkpoint(fields, b"older_checkpoint", b"older_"),
+        newest=int(fields.get(b"newest", fields[b"version"])),
+        canary=_canary(fields),
+    )
+
+
+def _canary(fields: dict[bytes, bytes]) -> CanaryVersion | None:
+    if b"canary" not in fields:
+        return None
+    return CanaryVersion(int(fields[b"canary"]), fields[b"canary_manifest"].decode(), float(fields[b"share"]))
+
+
+def apply_commit(head: Head, commit: Commit) -> Head:
+    """The head behind a commit, as ``commit.lua`` leaves it."""
+    version, share = commit.version, commit.share
+    is_live = version is not None and share is None
+    canary = None if commit.ends_canary or is_live else head.canary
+    if version is not None and share is not None:
+        canary = CanaryVersion(version.version, version.manifest, share)
+    return msgspec.structs.replace(
+        head,
+        version=version.version if version is not None and is_live else head.version,
+        manifest=version.manifest if version is not None and is_live else head.manifest,
+        step=commit.step.k,
+        offset=commit.step.end,
+        learned=head.learned + commit.learned,
+        newest=version.version if version is not None else head.newest,
+        canary=canary,
+    )
+
+
+def _checkpoint(fields: dict[bytes, bytes], name: bytes, prefix: bytes) -> Checkpoint | None:
+    if not fields.get(name):
+        return None
+    return Checkpoint(fields[name].decode(), int(fields[prefix + b"step"]), int(fields[prefix + b"offset"]))
+
+
+def _arguments(commit: Commit) -> bytes:
+    step, version = commit.step, commit.version
+    arguments: dict[str, Any] = {
+        "epoch": str(commit.epoch),
+        "token": commit.token,
+        "step": step.k,
+        "from": step.start,
+        "to": step.end,
+        "record": _text(step),
+        "learned": commit.learned,
+        "jobs": {job.id: _text(job) for job in commit.jobs},
+    }
+    if version is not None:
+        arguments |= {"version": version.version, "manifest": version.manifest, "summary": _text(version)}
+        arguments |= {"covers": version.offset} | ({} if commit.share is None else {"share": commit.share})
+    if commit.ends_canary:
+        arguments["ends_canary"] = True
+    if step.plan.command is not None:
+        arguments["command"] = step.plan.command
+    if commit.spec is not None:
+        arguments["spec"] = json.dumps(commit.spec)
+    if commit.paused is not None:
+        arguments["paused"] = int(commit.paused)
+    if commit.metrics is not None:
+        arguments["metrics"] = json.dumps(commit.metrics)
+    return msgspec.json.encode(arguments)
+
+
+def _text(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _raise_for(answer: bytes, k: int) -> None:
+    if answer == b"fenced":
+        raise Fenced("another worker owns the model now")
+    if answer == b"gone":
+        raise NotFound("the model has been deleted", code="unknown_model")
+    if answer != b"ok":
+        raise CorruptData(f"step {k} is not the next one", code="out_of_order", step=k)

@@ -1,0 +1,65 @@
+"""What waits in one log, how much may, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from driftline.settings import Settings
+from driftline.store.redis_health import NEARLY_FULL
+from driftline.support.formatting import size_text, time_text
+
+CATCH_UP = (
+    "see that a worker runs and has CPU, and that the model is not paused; or raise the DRIFTLINE_LOG_CAP settings"
+)
+RESTORE = (
+    "restore the store from a backup, or delete the model and create it anew from its live weights; `driftline doctor` "
+    "says more"
+)
+
+
+@dataclass(frozen=True)
+class Cap:
+    """The most that may wait in one log: records, their bytes, and the age of the oldest. Above it new items are refused."""
+
+    records: int
+    bytes: int = 2**53
+    seconds: float = 1e9
+
+    @classmethod
+    def of(cls, settings: Settings) -> Cap:
+        return cls(settings.log_cap, settings.log_cap_bytes, settings.log_cap_seconds)
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Records that are not learned yet, their bytes, and the age of the oldest. ``gap`` numbers a record that is missing."""
+
+    records: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    gap: int | None = None
+
+    def fullness(self, cap: Cap) -> float:
+        """The share of its cap that it has reached, of the three the one that is nearest."""
+        return max(self.records / cap.records, self.bytes / cap.bytes, self.seconds / cap.seconds)
+
+    def told(self, cap: Cap) -> str:
+        """Its numbers in words, beside those of the cap, and what to do."""
+        return (
+            f"{self.records:,} records of {size_text(self.bytes)} wait to be learned, the oldest for "
+            f"{time_text(self.seconds)}; {cap.records:,} records, {size_text(cap.bytes)} or {time_text(cap.seconds)} may "
+            f"wait; {CATCH_UP}"
+        )
+
+    def alarms(self, cap: Cap) -> dict[str, str]:
+        """What is wrong, by kind, for as long as it is."""
+        found = {}
+        if self.gap is not None:
+            found["log_gap"] = (
+                f"the log lacks record {self.gap}: nothing is learned, and feedback is refused; {RESTORE}"
+            )
+        if (fullness := self.fullness(cap)) >= NEARLY_FULL:
+            found["log_filling"] = (
+                f"the log is at {fullness:.0%} of its cap, where feedback is refused: {self.told(cap)}"
+            )
+        return found

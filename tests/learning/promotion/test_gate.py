@@ -1,0 +1,304 @@
+"""A candidate takes the champion's place unless it is shown to be worse."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftline.learning.examples import Examples
+from driftline.learning.learner import Learner
+from driftline.learning.promotion import gate
+from driftline.learning.promotion.gate import COMPARED_LABELS, Comparison, Decision, decide
+from driftline.networks.build import ServedModel, build
+from driftline.records import Answer, Item, Plan
+from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, weights_of, world
+
+BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
+
+
+def compared(candidate: list[float], other: list[float]) -> Comparison:
+    return Comparison("held-out labels", torch.tensor(candidate), torch.tensor(other))
+
+
+def more_errors(count: int, rows: int = 100) -> Comparison:
+    """Two that err alike, but for ``count`` rows that only the candidate gets wrong."""
+    return compared([1.0] * count + [0.0] * (rows - count), [0.0] * rows)
+
+
+def straight(angle: float = 0.0, **changes: Any) -> Learner:
+    """A learner whose champion answers by the first number alone, turned by so many degrees towards the second."""
+    changes["recipe"] = {"strategy": "replay", **changes.get("recipe", {})}
+    found = learner(network={"layers": []}, **changes)
+    turn(found, angle)
+    found.promotion.champion.load_state_dict(found.module.state_dict())
+    return found
+
+
+def turn(learner: Learner, angle: float) -> None:
+    right = torch.tensor([math.cos(math.radians(angle)), math.sin(math.radians(angle)), 0, 0])
+    with torch.no_grad():
+        learner.module.output.weight.copy_(torch.stack([-right, right]))  # type: ignore[union-attr, operator]
+        learner.module.output.bias.zero_()  # type: ignore[union-attr, operator]
+
+
+def test_worse_by_more_than_two_standard_errors_is_rejected() -> None:
+    decision = decide([more_errors(4)])
+    assert not decision.promoted
+    assert decision.reason == "worse: error 0.040 to 0.000 on 100 held-out labels"
+    assert decision.scores["held-out labels_error"] == pytest.approx(0.04)
+    assert decide([more_errors(3)]).promoted, "1.75 standard errors"
+
+
+def test_one_comparison_that_is_worse_is_enough() -> None:
+    assert not decide([more_errors(0), more_errors(20), more_errors(0)]).promoted
+
+
+@given(BITS)
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_of_two_at_most_one_is_worse(errors: list[tuple[int, int]]) -> None:
+    one, other = [float(a) for a, _ in errors], [float(b) for _, b in errors]
+    assert not (compared(one, other).is_worse and compared(other, one).is_worse)
+    assert decide([compared(one, one)]).promoted
+    if sum(one) <= sum(other):
+        assert decide([compared(one, other)]).promoted
+
+
+def test_the_comparison_is_paired() -> None:
+    hard = torch.rand(50, generator=torch.Generator().manual_seed(0)) * 100
+    slightly = torch.linspace(0.05, 0.15, 50)
+    assert Comparison("labels", hard + slightly, hard).is_worse
+    assert not Comparison("labels", (hard + slightly).flip(0), hard).is_worse
+
+
+def test_few_rows_decide_nothing() -> None:
+    assert decide([]).promoted
+    assert decide([more_errors(9, rows=9)]).promoted
+    assert not decide([more_errors(10, rows=10)]).promoted
+
+
+def test_few_held_out_rows_are_not_compared() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(100), range(100), Plan())
+    turn(found, 180)
+    assert 10 < len(found.promotion.holdout) < gate.FEWEST_HELD_OUT
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and decision.promoted and decision.scores == {}
+
+
+def test_the_errors_are_those_of_the_answers() -> None:
+    found = straight()
+    rows = examples_of(found, [item([1, 0, 0, 0], 1), item([-1, 0, 0, 0], 1), item([-2, 0, 0, 0], 0)])
+    assert gate.errors(found.module, rows).tolist() == [0, 1, 0]
+    assert gate.errors(found.module, rows.take(slice(0, 0))).tolist() == []
+    nothing = build(spec(classes="open"), [], seed=0)
+    assert gate.errors(nothing, rows).tolist() == [1, 1, 1]
+
+
+def test_the_errors_of_a_regression_are_in_its_own_units() -> None:
+    found = learner(task="regression", classes=None)
+    found.learn(values(64), range(64), Plan())
+    rows = examples_of(found, values(5, first=500))
+    with torch.no_grad():
+        answers = found.module.predict(rows.inputs)[:, 0]
+    assert gate.errors(found.module, rows).tolist() == (answers - rows.targets).abs().tolist()
+    assert gate.errors(found.module, rows).max() < 500
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+@pytest.mark.parametrize("labels", [1, 100])
+def test_weights_that_are_not_finite_never_pass(mode: str, weight: float, labels: int) -> None:
+    found = straight(recipe={"gate": {"mode": mode}})
+    found.learn(world(labels), range(labels), Plan())
+    with torch.no_grad():
+        found.module.output.weight[0, 0] = weight  # type: ignore[index, union-attr]
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and not decision.promoted and "not finite" in decision.reason
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights_of(found).values() if tensor.dim())
+
+
+def test_a_running_statistic_that_is_not_finite_never_passes() -> None:
+    found = learner(network={"layers": [{"type": "batch_norm"}]})
+    found.module.network.batch_norm1.running_var.fill_(math.inf)  # type: ignore[union-attr, operator]
+    assert not gate.is_finite(found.module)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_answers_that_are_not_finite_are_errors(task: str) -> None:
+    changes: dict[str, Any] = {"task": "regression", "classes": None} if task == "regression" else {}
+    found = learner(**changes, recipe={"gate": {"holdout": 0.5}})
+    items = values(200) if task == "regression" else world(200)
+    found.learn(items, range(200), Plan(publish=True))
+    with torch.no_grad():
+        for parameter in found.module.parameters():
+            parameter.fill_(1e30)
+    assert gate.is_finite(found.module)
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and not decision.promoted
+    assert "Infinity" not in json.dumps(decision.as_json()) and "NaN" not in json.dumps(decision.as_json())
+
+
+def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    turn(found, 180)
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and not decision.promoted and decision.reason.startswith("worse: error 1.000")
+    assert found.promotion.champion.output.weight[0, 0] == -1  # type: ignore[index, union-attr]
+    assert found.module.output.weight[0, 0] == 1  # type: ignore[index, union-attr]
+
+
+def test_labels_from_before_an_alarm_do_not_judge() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    found.promotion.holdout.alarm()
+    turn(found, 180)
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and decision.promoted
+
+
+def test_small_losses_do_not_add_up_beyond_the_anchor() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.module.scale.inputs.fix()  # type: ignore[union-attr, operator]
+    found.learn(world(20), range(20), Plan(updates=0, publish=True))
+    decisions = []
+    for step in range(1, 13):
+        turn(found, 0.9 * step)
+        numbers = range(100 * step, 100 * step + 100)
+        decisions.append(found.learn(world(100, first=100 * step), numbers, Plan(updates=0, publish=True)).decision)
+    fell = [decision.promoted for decision in decisions if decision is not None]
+    assert fell == [True] * 9 + [False] * 3
+    assert decisions[9] is not None and "of the anchor" in decisions[9].reason
+    assert "latest" not in decisions[9].reason
+    assert Learner.from_state(through_files(found.state_dict())).promotion.anchored_at == 20
+
+
+def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    good = weights_of(found)
+    turn(found, 180)
+    harmed = [
+        found.learn([i], [n], Plan(publish=True)).decision for n, i in enumerate(world(COMPARED_LABELS - 1, first=300))
+    ]
+    assert all(decision is not None and decision.promoted for decision in harmed), "too few to tell a loss from chance"
+    assert not torch.equal(weights_of(found)["output.weight"], good["output.weight"])
+    last = found.learn(world(1, first=900), [900], Plan(publish=True)).decision
+    assert last is not None and last.restored and last.reason.startswith("worse")
+    assert torch.equal(weights_of(found)["output.weight"], good["output.weight"])
+    again = found.learn(world(1, first=901), [901], Plan(publish=True)).decision
+    assert again is not None and not again.promoted and not again.restored, "on trial, each is compared"
+    found.module.load_state_dict(found.promotion.champion.state_dict())
+    freed = found.learn(world(1, first=902), [902], Plan(publish=True)).decision
+    assert freed is not None and freed.promoted and "error" in freed.reason
+    other = Learner.from_state(through_files(found.state_dict()))
+    assert (other.promotion.trial, other.promotion.judged_at, other.promotion.is_ahead) == (
+        None,
+        found.promotion.judged_at,
+        False,
+    )
+
+
+def refused() -> Learner:
+    """A learner with a good champion, and a candidate that is worse on what is held out."""
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    turn(found, 180)
+    decision = found.learn([], [], Plan(publish=True)).decision
+    assert decision is not None and not decision.promoted and found.promotion.trial is not None
+    return found
+
+
+def test_the_newest_labels_overrule_what_was_held_out_in_another_world() -> None:
+    found = refused()
+    turned = [
+        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live") for i in world(60, 900)
+    ]
+    half = Learner.from_state(through_files(found.state_dict()))
+    for each in (found, half):
+        first = each.learn(turned[:20], range(20), Plan(publish=True)).decision
+        assert first is not None and not first.promoted, "too few to tell"
+        second = each.learn(turned[20:], range(20, 60), Plan(publish=True)).decision
+        assert second is not None and second.promoted and "better" in second.reason
+    assert found.promotion.trial is None and not len(found.promotion.holdout.current())
+
+
+def test_a_learner_that_is_refused_for_good_begins_again_and_its_labels_are_served() -> None:
+    found = refused()
+    promoted = []
+    for step in range(12):
+        turn(found, 180)
+        items = world(100, first=1000 + 100 * step)
+        decision = found.learn(items, range(100), Plan(publish=True)).decision
+        promoted.append(decision is not None and decision.promoted)
+    assert promoted.index(True) == 9
+    assert "begun again" in str(decision) or accuracy(found, world(200, 9000)) > 0.9
+
+
+def test_labels_that_came_singly_overrule_what_was_held_out_at_once() -> None:
+    found = straight(recipe={"gate": {"holdout": 0.5}})
+    found.learn(world(200), range(200), Plan(publish=True))
+    turn(found, 180)
+    turned = [
+        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live")
+        for i in world(COMPARED_LABELS, 900)
+    ]
+    for n, one in enumerate(turned[:-1]):
+        assert found.learn([one], [n], Plan(publish=True)).decision == Decision(
+            True, f"{n + 1} labels since the last comparison"
+        )
+        found = Learner.from_state(through_files(found.state_dict()))
+    last = found.learn(turned[-1:], [COMPARED_LABELS - 1], Plan(publish=True)).decision
+    assert last is not None and last.promoted and "better" in last.reason
+    assert f"on {COMPARED_LABELS} latest labels" in last.reason
+
+
+def test_what_was_served_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers of the newest version are those of the candidate, while it has learned nothing since."""
+    found = straight(recipe={"gate": {"holdout": 0.0}})
+    found.learn(world(64), range(64), Plan(publish=True, version=2))
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "driftline.learning.promotion.controller.gate.errors",
+        lambda module, rows: asked.append(len(rows)) or torch.zeros(len(rows)),
+    )
+    for version, answered_by in ((3, 2), (4, 2)):
+        right = [
+            Item(i.id, i.inputs, i.label, answer=Answer(answered_by, i.label, b"")) for i in world(2, 100 * version)
+        ]
+        found.learn(right, range(2), Plan(publish=True, version=version))
+    assert asked == [2], "version 2 answered before the labels of the first step were learned"
+    assert found.promotion.latest.errors.tolist() == [0.0] * 4
+
+
+def test_the_champion_is_asked_but_once_about_each_row_that_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, asked = straight(recipe={"gate": {"holdout": 0.5}}), gate.errors
+    found.learn(world(200), range(200), Plan(publish=True))
+    found.learn(world(100, 200), range(100), Plan(publish=True))
+    counts: list[tuple[bool, int]] = []
+
+    def counting(module: ServedModel, rows: Examples, in_order: bool = True) -> torch.Tensor:
+        counts.append((module is found.promotion.champion, len(rows)))
+        return asked(module, rows, in_order)
+
+    monkeypatch.setattr("driftline.learning.promotion.controller.gate.errors", counting)
+    known = len(found.promotion.holdout)
+    restored = Learner.from_state(through_files(found.state_dict()))
+    decision = found.learn(world(100, 300), range(100), Plan(publish=True)).decision
+    held = len(found.promotion.holdout)
+    assert (True, held - known) in counts and (False, held) in counts and held > known
+    assert decision is not None and "held-out" in decision.reason
+    monkeypatch.undo()
+    found.change_recipe({"gate": {"holdout_size": 40}})
+    rows, errors = found.promotion.holdout.present()
+    assert len(rows) == 40 and torch.equal(errors, asked(found.promotion.champion, rows, in_order=False)), (
+        "they go along"
+    )
+    assert restored.learn(world(100, 300), range(100), Plan(publish=True)).decision == decision

@@ -1,0 +1,187 @@
+"""What is kept for replay is a fair share of each class; what is held out is the newest."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftline.learning.examples import Examples
+from driftline.learning.replay.buffers import Holdout, ReplayBuffer
+from driftline.learning.replay.policies import REPLAY_POLICIES
+
+LABELS = st.lists(st.integers(0, 4), max_size=120)
+
+
+def rows(labels: Sequence[float], dtype: torch.dtype = torch.int64, first: int = 0) -> Examples:
+    """Rows that say in their inputs when they came, and in their weights which label they have."""
+    number = torch.arange(first, first + len(labels), dtype=torch.float32)
+    targets = torch.tensor(labels, dtype=dtype)
+    return Examples({"inputs": number[:, None]}, targets, targets.float() + 1)
+
+
+def replay_buffer(size: int, dtype: torch.dtype = torch.int64) -> ReplayBuffer:
+    return ReplayBuffer(REPLAY_POLICIES.parse({"size": size}), rows([], dtype))
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbers(examples: Examples) -> list[int]:
+    return [int(number) for number in examples.inputs["inputs"][:, 0]]
+
+
+def filled(size: int, labels: Sequence[int], seed: int = 0) -> ReplayBuffer:
+    found = replay_buffer(size)
+    found.add(rows(labels), chance(seed))
+    return found
+
+
+def test_everything_is_kept_while_there_is_room() -> None:
+    kept = filled(10, [0, 1, 0, 2, 0, 0, 1])
+    assert numbers(kept.examples) == [0, 1, 2, 3, 4, 5, 6]
+    assert kept.examples.targets.tolist() == [0, 1, 0, 2, 0, 0, 1]
+
+
+@given(LABELS, st.integers(0, 30))
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_a_class_is_kept_whole_or_is_among_the_largest(labels: list[int], size: int) -> None:
+    kept = filled(size, labels).examples
+    held, seen = Counter(kept.targets.tolist()), Counter(labels)
+    assert len(kept) == min(size, len(labels))
+    assert len(set(numbers(kept))) == len(kept), "no row is kept twice"
+    assert all(labels[number] == target for number, target in zip(numbers(kept), kept.targets.tolist(), strict=True))
+    assert kept.weights.tolist() == [target + 1 for target in kept.targets.tolist()]
+    assert all(held[name] == seen[name] or held[name] >= max(held.values(), default=1) - 1 for name in seen)
+
+
+def test_a_class_of_one_in_a_hundred_has_its_share() -> None:
+    kept = filled(100, ([0] * 99 + [1]) * 60)
+    assert Counter(kept.examples.targets.tolist()) == {0: 50, 1: 50}
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32], ids=["the largest class", "a regression"])
+def test_what_is_kept_of_a_long_stream_is_a_fair_sample(dtype: torch.dtype) -> None:
+    generator, tenths = chance(), Counter[int]()
+    for _ in range(150):
+        kept = replay_buffer(20, dtype)
+        kept.add(rows([0] * 200, dtype), generator)
+        tenths.update(number // 20 for number in numbers(kept.examples))
+    assert [tenths[tenth] for tenth in range(10)] == pytest.approx([300] * 10, abs=75)
+
+
+@given(LABELS, st.integers(1, 20), st.integers(1, 40))
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_rows_in_one_call_are_kept_as_one_by_one(labels: list[int], size: int, piece: int) -> None:
+    at_once, in_pieces, generator = filled(size, labels), replay_buffer(size), chance()
+    for start in range(0, len(labels), piece):
+        in_pieces.add(rows(labels[start : start + piece], first=start), generator)
+    assert numbers(in_pieces.examples) == numbers(at_once.examples)
+    assert in_pieces.data() == at_once.data()
+
+
+def test_a_memory_goes_on_from_its_state_bit_for_bit() -> None:
+    labels = [0, 0, 1, 0, 2, 0, 0, 0, 1, 0] * 8
+    one, other, generator = filled(16, labels), replay_buffer(16), chance(1)
+    tensors = {name: value.clone() for name, value in one.tensors().items()}
+    other.load(tensors, json.loads(json.dumps(one.data())))
+    before = {name: value.clone() for name, value in tensors.items()}
+    drawn = []
+    for each in (one, other):
+        generator.manual_seed(3)
+        each.add(rows([2, 1, 0, 3] * 10, first=100), generator)
+        drawn.append(numbers(each.sample(50, generator)))
+    assert drawn[0] == drawn[1]
+    assert numbers(one.examples) == numbers(other.examples)
+    assert one.data() == other.data()
+    assert all(torch.equal(tensors[name], value) for name, value in before.items()), "the state itself stays"
+
+
+def test_a_sample_draws_every_row_alike() -> None:
+    kept = filled(4, [0, 1, 0, 1])
+    drawn = Counter(numbers(kept.sample(4000, chance())))
+    assert [drawn[number] for number in range(4)] == pytest.approx([1000] * 4, abs=120)
+
+
+@pytest.mark.parametrize("size", [0, 8])
+def test_an_empty_memory_gives_no_rows(size: int) -> None:
+    kept = replay_buffer(size)
+    kept.add(rows([]), chance())
+    assert len(kept.sample(5, chance())) == 0
+    assert len(filled(0, [1, 2, 3]).sample(5, chance())) == 0
+
+
+def holdout(size: int, *batches: int) -> Holdout:
+    """A holdout that batches of so many rows have gone into."""
+    held = Holdout(size, rows([]))
+    for batch in batches:
+        held.add(rows([0] * batch, first=held.added))
+    return held
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 12))
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_the_newest_are_held_out_oldest_first(batches: list[int], size: int) -> None:
+    held, count = Holdout(size, rows([])), 0
+    for batch in batches:
+        held.add(rows([0] * batch, first=count))
+        count += batch
+        assert numbers(held.current()) == list(range(max(0, count - size), count))
+    assert len(held) == min(size, count)
+
+
+@given(st.lists(st.integers(0, 3), max_size=60), st.integers(1, 12), st.integers(1, 7))
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_the_newest_of_each_class_are_held_out_and_as_many_of_each(labels: list[int], size: int, piece: int) -> None:
+    held = Holdout(size, rows([]))
+    for first in range(0, len(labels), piece):
+        held.add(rows(labels[first : first + piece], first=first))
+    kept = numbers(held.current())
+    assert kept == sorted(kept) and len(kept) == min(size, len(labels))
+    for label in set(labels):
+        of_class = [n for n, other in enumerate(labels) if other == label]
+        count = sum(labels[n] == label for n in kept)
+        assert [n for n in kept if labels[n] == label] == (of_class[-count:] if count else [])
+        # A class that came late takes the places of the largest only.
+        assert count in (len(of_class), max(count, size // len(set(labels)))), "its share, or all that there were"
+
+
+def test_a_class_that_comes_no_more_stays_held_out() -> None:
+    held = Holdout(10, rows([]))
+    held.add(rows([0] * 8 + [1] * 100))
+    assert [n for n in numbers(held.current()) if n < 8] == [3, 4, 5, 6, 7]
+
+
+def test_only_what_arrived_behind_the_last_alarm_is_current() -> None:
+    held = holdout(6, 4)
+    held.alarm()
+    assert len(held.current()) == 0
+    held.add(rows([0] * 3, first=4))
+    assert numbers(held.current()) == [4, 5, 6]
+    held.add(rows([0] * 5, first=7))
+    assert numbers(held.current()) == [6, 7, 8, 9, 10, 11], "the ring has run over the alarm"
+
+
+def test_a_holdout_of_no_rows_holds_none() -> None:
+    held = holdout(0, 3)
+    assert len(held) == len(held.current()) == 0
+
+
+def test_a_holdout_goes_on_from_its_state() -> None:
+    one = holdout(5, 4, 3)
+    one.alarm()
+    one.add(rows([0] * 2, first=7))
+    other, tensors = holdout(5), {name: value.clone() for name, value in one.tensors().items()}
+    other.load(tensors, json.loads(json.dumps(one.data())))
+    before = numbers(Examples.from_tensors(tensors))
+    for each in (one, other):
+        each.add(rows([0] * 2, first=9))
+    assert numbers(one.current()) == numbers(other.current()) == [7, 8, 9, 10]
+    assert one.data() == other.data()
+    assert numbers(Examples.from_tensors(tensors)) == before, "the state itself stays"

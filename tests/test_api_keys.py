@@ -1,0 +1,81 @@
+"""API keys: what is kept, who may do what, and what happens when the file changes."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from driftline.api_keys import SCOPES, KeyStore
+from driftline.errors import CorruptData, InvalidInput, NotFound
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> KeyStore:
+    return KeyStore(tmp_path / "data" / "keys.json")
+
+
+def test_a_key_is_known_by_its_text_alone(store: KeyStore) -> None:
+    token = store.create(["predict", "feedback"], "phone app")
+    key = store.check(token)
+    assert key is not None
+    assert (key.id, key.name, key.scopes) == (token.split(".")[0], "phone app", ("predict", "feedback"))
+    for wrong in ("", ".", token[:-1], token + "x", key.id, key.id + ".", token.replace(key.id, "other"), "é.é"):
+        assert store.check(wrong) is None
+
+
+def test_a_key_allows_its_scopes_and_admin_allows_all(store: KeyStore) -> None:
+    metrics, admin = (store.check(store.create([scope], scope)) for scope in ("metrics", "admin"))
+    assert metrics is not None and admin is not None
+    assert [scope for scope in SCOPES if metrics.allows(scope)] == ["metrics"]
+    assert all(admin.allows(scope) for scope in SCOPES)
+
+
+def test_the_file_holds_no_secret_and_only_its_owner_reads_it(store: KeyStore) -> None:
+    token = store.create(["admin"], "me")
+    assert token.split(".")[1] not in store.path.read_text()
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+
+def test_another_process_sees_a_new_and_a_revoked_key_at_once(store: KeyStore) -> None:
+    server = KeyStore(store.path)
+    assert not server.exists
+    token = store.create(["predict"], "")
+    assert server.exists and server.check(token) is not None
+    store.revoke(token.split(".")[0])
+    assert server.check(token) is None
+    assert not server.exists
+
+
+def test_keys_made_at_the_same_time_are_all_kept(store: KeyStore) -> None:
+    threads = [threading.Thread(target=KeyStore(store.path).create, args=(["predict"],)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.list()) == 16
+    assert not list(store.path.parent.glob(".keys-*"))
+
+
+def test_an_unknown_scope_or_id_is_refused_and_changes_nothing(store: KeyStore) -> None:
+    store.create(["predict"], "")
+    with pytest.raises(InvalidInput, match="'root' is no scope"):
+        store.create(["predict", "root"], "")
+    with pytest.raises(InvalidInput):
+        store.create([], "")
+    with pytest.raises(NotFound):
+        store.revoke("nobody")
+    assert len(store.list()) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", json.dumps({"keys": [{"id": "x"}]}), '{"keys": [{"scopes": ["root"]}]}']
+)
+def test_a_torn_file_never_reads_as_no_keys(store: KeyStore, content: str) -> None:
+    store.create(["predict"], "")
+    store.path.write_text(content)
+    with pytest.raises(CorruptData):
+        _ = store.exists

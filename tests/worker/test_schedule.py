@@ -1,0 +1,67 @@
+"""When the next step, candidate and checkpoint are due."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import pytest
+
+from driftline.store.log import LogEntry
+from tests.worker.conftest import labelled
+from worker.schedule import LONGEST_RETRY_SECONDS, StepSchedule
+
+Pass = Callable[[float], None]
+
+
+@pytest.fixture
+def elapse(monkeypatch: pytest.MonkeyPatch) -> Pass:
+    """Lets the clock stand still, but for so many seconds."""
+    now = 100.0
+
+    def elapse(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    return elapse
+
+
+def entry(n: int, at: float) -> LogEntry:
+    return LogEntry(n, at, labelled(1)[0])
+
+
+def test_a_label_waits_from_when_it_was_logged_and_no_longer_where_the_clock_is_set_back(elapse: Pass) -> None:
+    schedule = StepSchedule(60)
+    assert not schedule.is_waiting and schedule.until_step(2) == math.inf
+    schedule.look([entry(5, at=1000.0), entry(6, at=1001.0)], now=1001.5)
+    assert schedule.is_waiting and schedule.until_step(2) == 0.5
+    elapse(0.5)
+    schedule.look([entry(5, at=1000.0)], now=900.0)
+    assert schedule.until_step(2) == 0
+    schedule.look([entry(6, at=1001.0)], now=900.0)
+    assert schedule.until_step(2) == 2, "a label of the future has waited for no time"
+
+
+def test_a_refused_candidate_is_tried_again_ever_less_often(elapse: Pass) -> None:
+    schedule, waits = StepSchedule(60), []
+    for _ in range(8):
+        schedule.refused(1.0)
+        waits.append(schedule.until_candidate)
+        elapse(waits[-1])
+    assert waits == [1, 2, 4, 8, 16, 32, LONGEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS] and schedule.was_refused
+    schedule.published(1.0)
+    assert not schedule.was_refused and schedule.until_candidate == pytest.approx(9), (
+        "a tenth of the time is for publishing"
+    )
+
+
+def test_checkpoints_take_a_tenth_of_the_time_at_most(elapse: Pass) -> None:
+    schedule = StepSchedule(60)
+    elapse(60)
+    assert schedule.until_checkpoint == 0
+    schedule.checkpointed(1.0)
+    assert schedule.until_checkpoint == 60
+    schedule.checkpointed(10.0)
+    assert schedule.until_checkpoint == pytest.approx(90)

@@ -1,0 +1,85 @@
+"""When a trainer's next step, candidate and checkpoint are due."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from driftline.store.log import LogEntry
+from worker.time_budget import TimeBudget
+
+LONGEST_RETRY_SECONDS = 60.0
+SHORTEST_RETRY_SECONDS = 0.1
+
+
+class StepSchedule:
+    """Seconds, by this process's clock, until something is due; 0 and less is now. What is then done stands in the plan.
+
+    Publishing and checkpoints each have a budget of the trainer's time.
+    """
+
+    def __init__(self, checkpoint_seconds: float) -> None:
+        self.checkpoint_seconds = checkpoint_seconds
+        self.publishing = TimeBudget()
+        self.checkpointing = TimeBudget()
+        self.begin()
+
+    def begin(self) -> None:
+        """Knows of no label that waits and of no candidate that was refused; a checkpoint has just been read."""
+        self._oldest, self._waits_since = 0, math.inf
+        self._retry_seconds = self._retry_at = 0.0
+        self._checkpointed_at = time.monotonic()
+
+    def look(self, waiting: Sequence[LogEntry], now: float) -> None:
+        """Finds since when the oldest label waits, once for each: whatever a clock does then, it waits no longer than that.
+
+        Args:
+            waiting: what is not learned yet, oldest first.
+            now: the time by the clock of the log.
+        """
+        if not waiting:
+            self._oldest, self._waits_since = 0, math.inf
+        elif waiting[0].n != self._oldest:
+            self._oldest = waiting[0].n
+            self._waits_since = time.monotonic() - max(0.0, now - waiting[0].time)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a label waits."""
+        return self._oldest > 0
+
+    def until_step(self, seconds: float) -> float:
+        """Until the oldest waiting label has waited for so many seconds."""
+        return self._waits_since + seconds - time.monotonic()
+
+    @property
+    def until_candidate(self) -> float:
+        """Until another candidate may go to the gate."""
+        return max(self._retry_at, self.publishing.due_at) - time.monotonic()
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the last candidate was refused."""
+        return self._retry_seconds > 0
+
+    def refused(self, seconds: float) -> None:
+        """A candidate was refused. Labels are served once one passes: it is tried again after ``seconds``, ever less often."""
+        longer = max(seconds, 2 * self._retry_seconds, SHORTEST_RETRY_SECONDS)
+        self._retry_seconds = min(LONGEST_RETRY_SECONDS, longer)
+        self._retry_at = time.monotonic() + self._retry_seconds
+
+    def published(self, seconds: float) -> None:
+        """A version has gone live, which took so long."""
+        self.publishing.spent(seconds)
+        self._retry_seconds = self._retry_at = 0.0
+
+    @property
+    def until_checkpoint(self) -> float:
+        """Until there is to be another checkpoint, if there was a step."""
+        return max(self._checkpointed_at + self.checkpoint_seconds, self.checkpointing.due_at) - time.monotonic()
+
+    def checkpointed(self, seconds: float) -> None:
+        """A checkpoint has been written, which took so long."""
+        self._checkpointed_at = time.monotonic()
+        self.checkpointing.spent(seconds)
