@@ -19,7 +19,7 @@ from driftline.errors import ConfigurationError
 from driftline.processes.supervisor import Child, Guard, Output, Plan
 from driftline.settings import Settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 APP_SECONDS, WORKER_SECONDS, SERVER_SECONDS = 20.0, 30.0, 20.0
 
 
