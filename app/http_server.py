@@ -11,7 +11,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.fast_path import CALLER, Begun, FastPathCall
-from app.gatekeeper import Content
+from app.responses import Content
 from driftline.errors import DriftlineError
 
 MOST_DIRECT_BYTES = 2**20

@@ -16,14 +16,15 @@ from starlette.types import Receive, Scope, Send
 
 from app import openapi
 from app.fast_path import FastPathCall
-from app.gatekeeper import Gatekeeper, error_status
+from app.gatekeeper import Gatekeeper
+from app.responses import error_status
 from app.routes import control, health, log, models, v2
 from app.routes.feedback import Feedback, FeedbackStream, ReceiptRoute
 from app.routes.predict import Predict
 from app.routes.v2 import Infer
 from app.services import Services
 from driftline.api_keys import KeyStore
-from driftline.errors import DriftlineError, InvalidInput, Unavailable
+from driftline.errors import DriftlineError, InvalidInput, ServerError, Unavailable
 from driftline.settings import Settings
 from driftline.support.tasks import end
 
@@ -135,7 +136,7 @@ async def _refuse_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:
-    return _answer(request, DriftlineError(f"{request.method} {request.url.path} failed: {type(error).__name__}"))
+    return _answer(request, ServerError(f"{request.method} {request.url.path} failed: {type(error).__name__}"))
 
 
 async def _refuse_http(request: Request, error: Exception) -> JSONResponse:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, multiprocess
-
-if TYPE_CHECKING:
-    from app.engine import Engine
-    from driftline.store.predictions import PredictionWriter
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -41,7 +36,7 @@ class Metrics:
         self.join_horizon = gauge("join_horizon_seconds", "how far back a label can be joined", "livemin")
         self.replicas = gauge("replicas", "serving processes", "livesum")
         self.replicas.set(1)
-        self._dropped = 0
+        self._unrecorded = 0
 
     def of(self, model: str, version: int) -> ModelMetrics:
         """The counters of one model."""
@@ -49,13 +44,10 @@ class Metrics:
         found.served.set(version)
         return found
 
-    def sample(self, engine: Engine, prediction_writer: PredictionWriter) -> None:
-        """Takes what is not counted as it happens."""
-        for model in engine.models.values():
-            model.measures.queued.set(model.queued_rows)
-        self.unrecorded.inc(prediction_writer.dropped - self._dropped)
-        self._dropped = prediction_writer.dropped
-        self.join_horizon.set(prediction_writer.join_horizon)
+    def set_unrecorded(self, total: int) -> None:
+        """So many batches have not been recorded since the start."""
+        self.unrecorded.inc(total - self._unrecorded)
+        self._unrecorded = total
 
     def readable(self) -> CollectorRegistry:
         """What all replicas have counted together; without other replicas, what this one has."""
@@ -86,15 +78,15 @@ def _is_alive(process: int) -> bool:
 class ModelMetrics:
     """The counters of one model."""
 
-    def __init__(self, measures: Metrics, model: str) -> None:
-        self.rows = measures.rows.labels(model)
-        self.batches = measures.batches.labels(model)
-        self.seconds = measures.seconds.labels(model)
-        self.refused = measures.refused.labels(model)
-        self.late = measures.late.labels(model)
-        self.swaps = measures.swaps.labels(model)
-        self.served = measures.served.labels(model)
-        self.queued = measures.queued.labels(model)
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.rows = metrics.rows.labels(model)
+        self.batches = metrics.batches.labels(model)
+        self.seconds = metrics.seconds.labels(model)
+        self.refused = metrics.refused.labels(model)
+        self.late = metrics.late.labels(model)
+        self.swaps = metrics.swaps.labels(model)
+        self.served = metrics.served.labels(model)
+        self.queued = metrics.queued.labels(model)
 
     def computed(self, rows: int, seconds: float) -> None:
         """A batch was computed."""

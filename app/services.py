@@ -31,11 +31,11 @@ class Services:
         self.connection = RedisConnection(require_redis(settings), settings.prefix)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
-        self.measures = Metrics()
+        self.metrics = Metrics()
         self.prediction_writer = PredictionWriter(
             self.connection, horizon=settings.join_horizon, budget=settings.prediction_bytes
         )
-        self.engine = Engine(self.prediction_writer, self.measures)
+        self.engine = Engine(self.prediction_writer, self.metrics)
         self.version_watcher = VersionWatcher(self.connection, self.artifacts, self.engine, settings)
         self._decoders: dict[str, FeedbackDecoder] = {}
 
@@ -56,6 +56,13 @@ class Services:
             decoder = self._decoders[snapshot.uid] = FeedbackDecoder(snapshot.spec)
         return snapshot.uid, decoder
 
+    def sample(self) -> None:
+        """Measures what is not counted as it happens."""
+        for model in self.engine.models.values():
+            model.metrics.queued.set(model.queued_rows)
+        self.metrics.set_unrecorded(self.prediction_writer.dropped)
+        self.metrics.join_horizon.set(self.prediction_writer.join_horizon)
+
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """What runs for as long as the app does."""
         watch = self.connection.watch()
@@ -70,7 +77,7 @@ class Services:
     async def _sample(self) -> None:
         """Keeps what other replicas read of this one fresh."""
         while True:
-            self.measures.sample(self.engine, self.prediction_writer)
+            self.sample()
             await asyncio.sleep(self.settings.poll_seconds)
 
     async def close(self) -> None:

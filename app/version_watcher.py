@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from app.engine import Engine, Limits, ModelQueue, Snapshot
+from app.engine import Engine, ModelQueue
+from app.snapshot import Limits, Snapshot
 from driftline.errors import CorruptData, DriftlineError, NotFound, Unavailable
 from driftline.networks import bundle
 from driftline.networks.build import ServedModel, build
@@ -124,7 +125,7 @@ class VersionWatcher:
         except DriftlineError as error:
             if self._troubles.get(uid) != error.message:
                 self._troubles[uid] = error.message
-                self.engine.measures.swap_failures.inc()
+                self.engine.metrics.swap_failures.inc()
                 logger.error("model %s stays at its version: %s", uid, error)
 
     async def _forget_if_deleted(self, uid: str) -> None:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.buffered_body import BufferedBody
 from app.fast_path import check_kind, read_body
-from app.gatekeeper import error_content, json_content, send_content
+from app.responses import error_content, json_content, send_content
 from app.services import Services
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.ingest import feedback, rows

@@ -45,10 +45,10 @@ async def readyz(services: Has) -> dict[str, Any]:
 @router.get("/metrics", summary="Prometheus", response_class=Response)
 async def prometheus(services: Has) -> Response:
     """Everything that is measured, in Prometheus' text format; what serving processes count, added up over all of them."""
-    services.measures.sample(services.engine, services.prediction_writer)
+    services.sample()
     learned = CollectorRegistry()
     learned.register(_Collected(await _learned(services)))
-    text = generate_latest(services.measures.readable()) + generate_latest(learned)
+    text = generate_latest(services.metrics.readable()) + generate_latest(learned)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

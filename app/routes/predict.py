@@ -6,9 +6,10 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from app.engine import BatchAnswer, ModelQueue
+from app.answers import BatchAnswer
+from app.engine import ModelQueue
 from app.fast_path import Encode, FastPathCall, Headers, parse_version
-from app.gatekeeper import JSON, Content
+from app.responses import JSON, Content
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
 

@@ -10,11 +10,12 @@ from fastapi import APIRouter
 from starlette.types import Scope
 
 from app import inference_protocol
-from app.engine import BatchAnswer, ModelQueue
+from app.answers import BatchAnswer
+from app.engine import ModelQueue
 from app.fast_path import Encode, FastPathCall, Headers, find_model, parse_version
-from app.gatekeeper import JSON, Content
 from app.inference_protocol import InferRequest, Output, OutputRequest
 from app.openapi import example
+from app.responses import JSON, Content
 from app.services import Has
 from driftline import __version__
 from driftline.errors import InvalidInput, Unavailable
