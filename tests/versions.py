@@ -75,7 +75,7 @@ class Versions:
         spec = spec.changed(recipe=spec.recipe.model_copy(update={"strategy": STRATEGIES.parse("replay")}))
         learner = Learner.create(spec, seed=1)
         with torch.no_grad():
-            output = learner.judge.champion.output
+            output = learner.promotion.champion.output
             output.weight.zero_()  # type: ignore[operator,union-attr]
             output.bias.fill_(-30.0)  # type: ignore[operator,union-attr]
             output.bias[0] = 0.0  # type: ignore[index]
