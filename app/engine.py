@@ -104,8 +104,11 @@ class Engine:
             model.swap(snapshot)
 
     def drop(self, uid: str) -> None:
-        """Forgets a model that is gone."""
-        self.models.pop(uid, None)
+        """Forgets a model that is gone, and what was counted of it, unless another goes by its name already."""
+        gone = self.models.pop(uid, None)
+        names = {model.snapshot.spec.name for model in self.models.values()}
+        if gone is not None and gone.snapshot.spec.name not in names:
+            self.metrics.forget(gone.snapshot.spec.name)
 
     def submit(self, model: ModelQueue, rows: Rows, caller: Caller | None = None) -> asyncio.Future[BatchAnswer]:
         """Queues the rows of one request, all to be answered by one version; :class:`Late` where that is not done in time.

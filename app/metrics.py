@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, multiprocess
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+NO_SAMPLE = math.inf
+"""Stands for a gauge that has no value: a minimum over replicas passes over it."""
 
 
 class Metrics:
@@ -31,6 +37,7 @@ class Metrics:
         self.swaps = counter("swaps", "versions swapped in", "model")
         self.served = gauge("served_version", "version that every replica serves at least", "livemin", "model")
         self.queued = gauge("queued_rows", "rows waiting", "livesum", "model")
+        self._counters = [self.rows, self.batches, self.seconds, self.refused, self.late, self.swaps]
         self.swap_failures = counter("swap_failures", "versions that could not be loaded")
         self.unrecorded = counter("predictions_unrecorded", "batches not kept for the join")
         self.join_horizon = gauge("join_horizon_seconds", "how far back a label can be joined", "livemin")
@@ -49,13 +56,42 @@ class Metrics:
         self.unrecorded.inc(total - self._unrecorded)
         self._unrecorded = total
 
-    def readable(self) -> CollectorRegistry:
-        """What all replicas have counted together; without other replicas, what this one has."""
-        if FOLDER not in os.environ:
-            return self.registry
-        together = CollectorRegistry()
-        multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        return together
+    def forget(self, model: str) -> None:
+        """Removes the series of a model that is gone.
+
+        Beside other replicas the library cannot take a series out of its files: this replica's counts begin at 0 again, should
+        a model of that name be made anew. Those of replicas that have ended, and still count for it, stay.
+        """
+        for counter in self._counters:
+            if FOLDER in os.environ:
+                counter.labels(model).reset()
+            else:
+                counter.remove(model)
+        for gauge, nothing in ((self.served, NO_SAMPLE), (self.queued, 0)):
+            if FOLDER in os.environ:
+                gauge.labels(model).set(nothing)
+            else:
+                gauge.remove(model)
+
+    def collect(self, models: Collection[str] | None) -> list[Metric]:
+        """What all replicas have counted together; without other replicas, what this one has.
+
+        Args:
+            models: the names of the models that there are: series of others are left out; None: not known.
+        """
+        registry = self.registry
+        if FOLDER in os.environ:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        metrics = list(registry.collect())
+        for metric in metrics:
+            metric.samples = [sample for sample in metric.samples if _is_shown(sample, models)]
+        return metrics
+
+
+def _is_shown(sample: Sample, models: Collection[str] | None) -> bool:
+    is_of_known = models is None or "model" not in sample.labels or sample.labels["model"] in models
+    return is_of_known and sample.value != NO_SAMPLE
 
 
 def _forget_dead() -> None:

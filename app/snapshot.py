@@ -46,7 +46,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version, ready to answer. Immutable: a swap replaces it. ``raw_spec`` is ``spec`` as its manifest has it."""
+    """One version, ready to answer. Immutable: a swap replaces it.
+
+    ``raw_spec`` is ``spec`` as its manifest has it. ``failure`` is what its network raised in warm-up; None: nothing.
+    """
 
     uid: str
     version: int
@@ -56,6 +59,7 @@ class Snapshot:
     module: ServedModel
     device: torch.device
     limits: Limits
+    failure: str | None = None
 
     @cached_property
     def body(self) -> BodyDecoder:

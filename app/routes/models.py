@@ -27,6 +27,8 @@ from driftline.versions import Publisher
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
+SWAP_FAILED = "swap_failed"
+"""The alarm of a model whose newest version this process cannot serve."""
 SPEC = {"name": "weather", "task": "classification", "inputs": {"shape": [8]}, "classes": [0, 1]}
 SHOWN = {"name": "weather", "version": 1, "learned": 0, "waiting": 0, "state": "idle", "created": 1.8e9, "spec": SPEC}
 
@@ -75,7 +77,7 @@ async def create(request: Request, services: Has) -> dict[str, Any]:
 @router.get("", summary="List models", responses=example(200, {"models": [SHOWN]}))
 async def list_models(services: Has) -> dict[str, Any]:
     """Every model, by name."""
-    return {"models": [shown(model) for model in await services.catalog.models()]}
+    return {"models": [shown(services, model) for model in await services.catalog.models()]}
 
 
 @router.get("/{model}", summary="Show a model", responses=example(200, SHOWN))
@@ -84,14 +86,14 @@ async def show(model: str, services: Has) -> dict[str, Any]:
 
     ``state`` is ``idle``, ``learning`` or ``paused``.
     """
-    return shown(await services.catalog.get(model))
+    return shown(services, await services.catalog.get(model))
 
 
 @router.delete("/{model}", summary="Delete a model", responses=example(200, {"deleted": "weather"}))
 async def delete(model: str, services: Has) -> dict[str, Any]:
     """Removes a model with its log, its versions and all else that is kept of it."""
     uid = await services.catalog.delete(model)
-    services.engine.drop(uid)
+    services.version_watcher.forget(uid)
     await asyncio.to_thread(services.artifacts.remove, uid)
     return {"deleted": model}
 
@@ -189,6 +191,8 @@ async def model_metrics(services: Services, model: CatalogEntry) -> dict[str, An
     learner, alarms, backlog = await services.catalog.measured(model)
     cap = Cap.of(services.settings)
     kinds = {alarm["kind"] for alarm in alarms}
+    failure = services.version_watcher.swap_failure(model.uid)
+    swap_failed = [{"kind": SWAP_FAILED, "message": failure}] if failure is not None else []
     standing = [{"kind": kind, "message": why} for kind, why in backlog.alarms(cap).items() if kind not in kinds]
     return {
         "model": model.name,
@@ -201,12 +205,13 @@ async def model_metrics(services: Services, model: CatalogEntry) -> dict[str, An
             "bytes": backlog.bytes,
             "fullness": round(backlog.fullness(cap), 3),
         },
-        "alarms": [*learner.get("alarms", []), *alarms, *standing],
+        "alarms": [*learner.get("alarms", []), *alarms, *standing, *swap_failed],
     }
 
 
-def shown(model: CatalogEntry) -> dict[str, Any]:
+def shown(services: Services, model: CatalogEntry) -> dict[str, Any]:
     """A model as the API shows it."""
+    failure = services.version_watcher.swap_failure(model.uid)
     state = "paused" if model.paused else "learning" if model.waiting else "idle"
     return {
         "name": model.name,
@@ -216,6 +221,7 @@ def shown(model: CatalogEntry) -> dict[str, Any]:
         "state": state,
         "created": model.created,
         "spec": model.spec,
+        **({"swap_failure": failure} if failure is not None else {}),
     }
 
 

@@ -55,7 +55,8 @@ async def live() -> dict[str, bool]:
 
 @router.get("/health/ready", summary="Can it answer", responses=example(200, {"ready": True}))
 async def ready(services: Has) -> dict[str, bool]:
-    """Ready once it has seen the store."""
+    """Ready once it has seen the store, and while every background task runs."""
+    services.check_background()
     if not services.version_watcher.is_ready:
         raise Unavailable("the store has not answered yet", code="not_ready", retry_after=1)
     return {"ready": True}
