@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
-from driftline.networks.build import ServedModel
+if TYPE_CHECKING:
+    from driftline.networks.build import ServedModel
 
-Former: TypeAlias = Callable[[Mapping[str, Tensor], int], ServedModel]
+Former: TypeAlias = "Callable[[Mapping[str, Tensor], int], ServedModel]"
 """Makes a former module of the learner's network from its tensors and its width."""
 
 
