@@ -9,8 +9,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app.snapshot import Snapshot
 from driftline.ingest.rows import Rows
+
+from .snapshot import Snapshot
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.answers import Batch, BatchAnswer
-from app.compute import ComputeThread
-from app.metrics import Metrics, ModelMetrics
-from app.snapshot import Snapshot
 from driftline.errors import Busy, Late
 from driftline.ingest.rows import Rows
 from driftline.records import Route
 from driftline.store.predictions import PredictionBatch, PredictionWriter
 from driftline.support.failpoints import reach
+
+from .answers import Batch, BatchAnswer
+from .compute import ComputeThread
+from .metrics import Metrics, ModelMetrics
+from .snapshot import Snapshot
 
 
 class Caller(Protocol):

@@ -15,13 +15,14 @@ from typing import ClassVar, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from app.answers import BatchAnswer
-from app.engine import Caller, ModelQueue
-from app.gatekeeper import content_type
-from app.responses import Content, error_content, send_content
-from app.services import Services
 from driftline.errors import DriftlineError, InvalidInput, ServerError, UnsupportedMedia
 from driftline.ingest.rows import Rows
+
+from .answers import BatchAnswer
+from .engine import Caller, ModelQueue
+from .gatekeeper import content_type
+from .responses import Content, error_content, send_content
+from .services import Services
 
 logger = logging.getLogger("driftline.predict")
 

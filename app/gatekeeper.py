@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.responses import error_content, send_content
 from driftline.api_keys import KeyStore
 from driftline.errors import DriftlineError, Forbidden, TooLarge, Unauthorized, UnsupportedMedia
 from driftline.processes.plan import is_loopback
+
+from .responses import error_content, send_content
 
 BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", b"multipart/form-data")
 OPEN = re.compile(r"^/(livez|readyz|docs|openapi\.json|swagger/[\w.-]+|v2/health/(live|ready))?$")

@@ -8,10 +8,6 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.engine import Engine
-from app.metrics import Metrics
-from app.version_loader import VersionLoader
-from app.version_watcher import VersionWatcher
 from driftline.errors import Unavailable
 from driftline.ingest.feedback import FeedbackDecoder
 from driftline.processes.plan import require_redis
@@ -24,6 +20,11 @@ from driftline.store.log import Log
 from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.watermarks import Cap
 from driftline.support.tasks import Troubles, supervised
+
+from .engine import Engine
+from .metrics import Metrics
+from .version_loader import VersionLoader
+from .version_watcher import VersionWatcher
 
 SAMPLE = "metrics sample"
 

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.json_rows import BodyDecoder
 from driftline.ingest.rows import Rows
 from driftline.networks.build import ServedModel
 from driftline.settings import Settings
 from driftline.spec import ModelSpec
+
+from .json_rows import BodyDecoder
 
 
 @dataclass(frozen=True)

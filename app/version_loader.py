@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from app.snapshot import Limits, Snapshot
 from driftline.errors import DriftlineError, ServerError
 from driftline.networks import bundle
 from driftline.networks.build import ServedModel, build
@@ -20,6 +19,8 @@ from driftline.networks.bundle import Manifest
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
+
+from .snapshot import Limits, Snapshot
 
 
 class VersionLoader:

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from app.engine import Engine, ModelQueue
-from app.version_loader import VersionLoader
 from driftline.errors import CorruptData, NotFound, ServerError, Unavailable
 from driftline.networks.user_code import reason_of
 from driftline.store.catalog import Catalog
 from driftline.store.commits import CanaryVersion, CommitLog, Head
 from driftline.store.connection import RedisConnection
 from driftline.support.failpoints import reach
+
+from .engine import Engine, ModelQueue
+from .version_loader import VersionLoader
 
 logger = logging.getLogger("driftline.hotswap")
 

@@ -6,12 +6,13 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from app.answers import BatchAnswer
-from app.engine import ModelQueue
-from app.fast_path import Encode, FastPathCall, Headers, parse_version
-from app.responses import JSON, Content
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
+
+from ..answers import BatchAnswer
+from ..engine import ModelQueue
+from ..fast_path import Encode, FastPathCall, Headers, parse_version
+from ..responses import JSON, Content
 
 
 class Predict(FastPathCall):

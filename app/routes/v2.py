@@ -9,18 +9,19 @@ import numpy as np
 from fastapi import APIRouter
 from starlette.types import Scope
 
-from app import inference_protocol
-from app.answers import BatchAnswer
-from app.engine import ModelQueue
-from app.fast_path import Encode, FastPathCall, Headers, find_model, parse_version
-from app.inference_protocol import InferRequest, Output, OutputRequest
-from app.openapi import example
-from app.responses import JSON, Content
-from app.services import Has
 from driftline import __version__
 from driftline.errors import InvalidInput, Unavailable
 from driftline.ingest.rows import Rows
 from driftline.spec import ModelSpec
+
+from .. import inference_protocol
+from ..answers import BatchAnswer
+from ..engine import ModelQueue
+from ..fast_path import Encode, FastPathCall, Headers, find_model, parse_version
+from ..inference_protocol import InferRequest, Output, OutputRequest
+from ..openapi import example
+from ..responses import JSON, Content
+from ..services import Has
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
