@@ -1,7 +1,7 @@
 """The calls that are made most, predict and infer: parsed, queued and answered past FastAPI's machinery.
 
 Each is a plain ASGI route. A connection that has a whole call at hand makes it directly, without a task, a scope of its own
-and two messages for the answer; see :class:`app.http_server.HttpConnection`. Both ways meet in :meth:`FastPathCall.read` and
+and two messages for the answer; see :class:`.http_server.HttpConnection`. Both ways meet in :meth:`FastPathCall.read` and
 the engine.
 """
 

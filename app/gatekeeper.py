@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from driftline.api import scopes
+from driftline.api.endpoints import ENDPOINTS
+from driftline.api.scopes import ANYONE, default_scopes
 from driftline.api_keys import KeyStore
 from driftline.errors import DriftlineError, Forbidden, TooLarge, Unauthorized, UnsupportedMedia
 from driftline.processes.plan import is_loopback
@@ -16,26 +19,23 @@ from driftline.processes.plan import is_loopback
 from .responses import error_content, send_content
 
 BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", b"multipart/form-data")
-OPEN = re.compile(r"^/(livez|readyz|docs|openapi\.json|swagger/[\w.-]+|v2/health/(live|ready))?$")
-SCOPES = [
-    (re.compile(r"^/metrics$"), {"metrics"}),
-    (re.compile(r"^/v1/models/[^/]+/predict$"), {"predict"}),
-    (re.compile(r"^/v2/models/[^/]+(/versions/[^/]+)?/infer$"), {"predict"}),
-    (re.compile(r"^/v1/models/[^/]+/feedback(/.*)?$"), {"feedback"}),
-    (re.compile(r"^/v1/models/[^/]+/log$"), {"admin"}),
-    (re.compile(r"^/v1/models/[^/]+/metrics$"), {"metrics", "predict", "feedback"}),
-]
+PAGES = re.compile(r"(/|/docs|/openapi\.json|/swagger/[\w.-]+)")
+"""What shows and describes the interface, and is no part of it."""
 
 
 @lru_cache(maxsize=4096)
-def scopes_for(method: str, path: str) -> set[str]:
-    """Any one of these scopes allows the call; ``admin`` allows every call, and none is needed where the set is empty."""
-    if OPEN.match(path):
-        return set()
-    for pattern, scopes in SCOPES:
-        if pattern.match(path):
-            return scopes
-    return {"predict", "feedback", "metrics"} if method == "GET" else {"admin"}
+def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
+    """Any one of these scopes allows the call; ``admin`` allows every call, and none is needed where the set is empty.
+
+    What an endpoint asks for beside the rule of its method holds for its path whatever the method.
+    """
+    if PAGES.fullmatch(path):
+        return ANYONE
+    found = [endpoint for endpoint in ENDPOINTS if endpoint.pattern.fullmatch(path)]
+    for endpoint in found:
+        if endpoint.method == method or endpoint.scopes != default_scopes(endpoint.method):
+            return endpoint.scopes
+    return default_scopes(method)
 
 
 class Gatekeeper:

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from driftline.api.inference import InferRequest, InputTensor
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
 from driftline.spec import ModelSpec, TensorSpec
@@ -26,32 +27,6 @@ DATATYPES = {
         **{"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"},
     }.items()
 }
-
-
-class InputTensor(msgspec.Struct, frozen=True):
-    """One input of a request. ``data`` is JSON; without it the bytes lie behind the header."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, Any] = {}
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class OutputRequest(msgspec.Struct, frozen=True):
-    """An output that is asked for."""
-
-    name: str
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(msgspec.Struct, frozen=True):
-    """The JSON of a request; fields that the protocol's extensions add are passed over."""
-
-    inputs: list[InputTensor]
-    id: str = ""
-    parameters: dict[str, Any] = {}
-    outputs: list[OutputRequest] = []
 
 
 _decoder = msgspec.json.Decoder(InferRequest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,8 +13,10 @@ from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from driftline.api import endpoints
+from driftline.api.endpoint import Endpoint
 from driftline.api_keys import KeyStore
 from driftline.errors import DriftlineError, InvalidInput, ServerError, Unavailable
 from driftline.settings import Settings
@@ -33,6 +36,15 @@ KEYS_LOOK_SECONDS = 0.05
 
 
 PREDICT, INFER = Predict(), Infer()
+PLAIN: dict[Endpoint[Any], ASGIApp] = {
+    endpoints.PREDICT: PREDICT,
+    endpoints.INFER: INFER,
+    endpoints.INFER_VERSION: INFER,
+    endpoints.GIVE_FEEDBACK: Feedback(),
+    endpoints.STREAM_FEEDBACK: FeedbackStream(),
+    endpoints.SHOW_RECEIPT: ReceiptRoute(),
+}
+"""The endpoints that are answered past FastAPI's machinery."""
 
 
 class App(FastAPI):
@@ -90,14 +102,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
     app = App(title="Driftline", lifespan=lifespan, docs_url=None, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
     app.state.services = services
     app.router.routes.extend(
-        [
-            Route("/v1/models/{model}/predict", PREDICT, methods=["POST"]),
-            Route("/v2/models/{model}/infer", INFER, methods=["POST"]),
-            Route("/v2/models/{model}/versions/{version}/infer", INFER, methods=["POST"]),
-            Route("/v1/models/{model}/feedback", Feedback(), methods=["POST"]),
-            Route("/v1/models/{model}/feedback/stream", FeedbackStream(), methods=["POST"]),
-            Route("/v1/models/{model}/feedback/{id:path}", ReceiptRoute(), methods=["GET"]),
-        ]
+        [Route(endpoint.path, handler, methods=[endpoint.method]) for endpoint, handler in PLAIN.items()]
     )
     for router in (models.router, log.router, control.router, health.router, v2.router):
         app.include_router(router)

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from driftline.api import endpoints
+from driftline.api.health import Alive, Ready
+from driftline.api.metrics import AlarmState
 from driftline.errors import Unavailable
 from driftline.store.catalog import CatalogEntry
 from driftline.store.redis_health import RedisState
 
-from ..openapi import example
 from ..services import Has, Services
 from .models import SWAP_FAILED, model_metrics
+from .mount import serves
 
-router = APIRouter(tags=["health"])
+router = APIRouter()
 
 STORE_DOWN = GaugeMetricFamily("driftline_store_up", "whether the store answers", 0)
 
 
-@router.get("/livez", summary="Is the process alive", responses=example(200, {"status": "alive"}))
-async def livez() -> dict[str, str]:
+@serves(router, endpoints.LIVEZ)
+async def livez() -> Alive:
     return {"status": "alive"}
 
 
-@router.get(
-    "/readyz", summary="Can it answer", responses=example(200, {"status": "ready", "store": "available", "alarms": []})
-)
-async def readyz(services: Has) -> dict[str, Any]:
-    """Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions.
-
-    It is not ready while one of its background tasks fails. ``alarms`` say what is wrong with the store: it evicts, forgets, or
-    its memory is nearly full; and with a model (``swap_failed``) whose newest version cannot be served.
-    """
+@serves(router, endpoints.READYZ)
+async def readyz(services: Has) -> Ready:
     services.check_background()
     failures = services.version_watcher.swap_failures()
-    of_models = [{"kind": SWAP_FAILED, "message": why, "model": name} for name, why in failures.items()]
+    of_models: list[AlarmState] = [
+        {"kind": SWAP_FAILED, "message": why, "model": name} for name, why in failures.items()
+    ]
     try:
         await services.catalog.names()
     except Unavailable:
@@ -46,13 +44,12 @@ async def readyz(services: Has) -> dict[str, Any]:
             raise
         return {"status": "ready", "store": "unavailable", "alarms": of_models}
     state = await services.connection.server.state()
-    alarms = [{"kind": kind, "message": message} for kind, message in state.alarms.items()]
+    alarms: list[AlarmState] = [{"kind": kind, "message": message} for kind, message in state.alarms.items()]
     return {"status": "ready", "store": "available", "alarms": [*alarms, *of_models]}
 
 
-@router.get("/metrics", summary="Prometheus", response_class=Response)
+@serves(router, endpoints.PROMETHEUS)
 async def prometheus(services: Has) -> Response:
-    """Everything that is measured, in Prometheus' text format; what serving processes count, added up over all of them."""
     services.sample()
     try:
         models = await services.catalog.models()
@@ -114,5 +111,5 @@ def _of_server(state: RedisState) -> Iterable[Metric]:
     yield alarms
 
 
-def _numbers(values: dict[str, Any]) -> Iterable[tuple[str, float]]:
+def _numbers(values: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     return ((name, value) for name, value in values.items() if isinstance(value, int | float))
