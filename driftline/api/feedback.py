@@ -45,12 +45,17 @@ class FeedbackBody(TypedDict):
 class ItemStatus(TypedDict):
     """What became of one item."""
 
-    id: NotRequired[str | None]
-    """The id that it goes by: the given one, else that of its prediction, else a random one."""
-    status: Literal["queued", "duplicate", "error"]
-    """In the log, in the log already with the same content, or refused."""
-    error: NotRequired[ErrorBody]
-    """Why it was refused."""
+    id: NotRequired[
+        Annotated[
+            str | None,
+            Field(description="The id that it goes by: the given one, else that of its prediction, else a random one."),
+        ]
+    ]
+    status: Annotated[
+        Literal["queued", "duplicate", "error"],
+        Field(description="In the log, in the log already with the same content, or refused."),
+    ]
+    error: NotRequired[Annotated[ErrorBody, Field(description="Why it was refused.")]]
 
 
 @message

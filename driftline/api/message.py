@@ -1,6 +1,7 @@
 """How messages are declared: the string below a field describes it, here and on the OpenAPI page.
 
-Answers are typed dictionaries: what the app builds is what it sends, and what the client gives is what came.
+Answers are typed dictionaries: what the app builds is what it sends, and what the client gives is what came. A message that
+others extend describes its fields in their types, since strings are not inherited.
 """
 
 from __future__ import annotations

@@ -16,26 +16,20 @@ ClassName = Annotated[int | str, Field(description="The class.")]
 class Scores(TypedDict, total=False):
     """Scores of served answers: those of a classification or of a regression; none before the first label."""
 
-    accuracy: float
-    """The share of right answers."""
-    balanced_accuracy: float
-    """The mean recall of the classes."""
-    kappa: float
-    """Cohen's kappa: agreement beyond chance."""
-    log_loss: float
-    """The mean negative logarithm of the probability that the label's class was given."""
-    calibration_error: float
-    """The expected calibration error, over ten bins of confidence."""
-    mae: float
-    """The mean absolute error."""
-    rmse: float
-    """The root of the mean squared error."""
-    bias: float
-    """The mean of answer less label."""
-    r2: float
-    """The share of the labels' variance that the answers explain."""
-    count: float
-    """The labels that were scored; as they fade, the sum of their weights."""
+    accuracy: Annotated[float, Field(description="The share of right answers.")]
+    balanced_accuracy: Annotated[float, Field(description="The mean recall of the classes.")]
+    kappa: Annotated[float, Field(description="Cohen's kappa: agreement beyond chance.")]
+    log_loss: Annotated[
+        float, Field(description="The mean negative logarithm of the probability that the label's class was given.")
+    ]
+    calibration_error: Annotated[
+        float, Field(description="The expected calibration error, over ten bins of confidence.")
+    ]
+    mae: Annotated[float, Field(description="The mean absolute error.")]
+    rmse: Annotated[float, Field(description="The root of the mean squared error.")]
+    bias: Annotated[float, Field(description="The mean of answer less label.")]
+    r2: Annotated[float, Field(description="The share of the labels' variance that the answers explain.")]
+    count: Annotated[float, Field(description="The labels that were scored; as they fade, the sum of their weights.")]
 
 
 ClassScores = TypedDict(

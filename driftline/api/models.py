@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import WithJsonSchema
+from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from driftline.api.message import message
@@ -66,20 +66,13 @@ class Deleted(TypedDict):
 class VersionState(TypedDict):
     """A kept version."""
 
-    version: int
-    """Its number."""
-    parent: int | None
-    """The version that it came of; null for the first."""
-    step: int
-    """The step that published it."""
-    offset: int
-    """The number of the last record in the log that it had learned."""
-    created: float
-    """When it was published, in seconds since 1970."""
-    reason: str
-    """Why it was published."""
-    scores: dict[str, float]
-    """What the gate decided by."""
+    version: Annotated[int, Field(description="Its number.")]
+    parent: Annotated[int | None, Field(description="The version that it came of; null for the first.")]
+    step: Annotated[int, Field(description="The step that published it.")]
+    offset: Annotated[int, Field(description="The number of the last record in the log that it had learned.")]
+    created: Annotated[float, Field(description="When it was published, in seconds since 1970.")]
+    reason: Annotated[str, Field(description="Why it was published.")]
+    scores: Annotated[dict[str, float], Field(description="What the gate decided by.")]
 
 
 @message
