@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol v2 carries them: JSON, or bytes behind a JSON header."""
+"""Tensors as the Open Inference Protocol v2 carries them: JSON, or bytes after a JSON header."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _decoder = msgspec.json.Decoder(InferRequest)
 
 
 def decode(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memoryview]:
-    """A request's JSON, and the bytes behind it; ``header_length`` is the header Inference-Header-Content-Length."""
+    """A request's JSON, and the bytes after it; ``header_length`` is the header Inference-Header-Content-Length."""
     length = len(body)
     if header_length is not None:
         if not header_length.isdigit() or int(header_length) > len(body):
@@ -78,7 +78,7 @@ def rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
 
 
 def _array(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], memoryview]:
-    """A tensor as it was sent, and the bytes behind it."""
+    """A tensor as it was sent, and the bytes after it."""
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
         known = ", ".join(DATATYPES)

@@ -32,9 +32,6 @@ from .routes.predict import Predict
 from .routes.v2 import Infer
 from .services import Services
 
-KEYS_LOOK_SECONDS = 0.05
-
-
 PREDICT, INFER = Predict(), Infer()
 PLAIN: dict[Endpoint[Any], ASGIApp] = {
     endpoints.PREDICT: PREDICT,
@@ -82,8 +79,13 @@ class App(FastAPI):
         return None
 
 
-def create_app(settings: Settings, *, is_public: bool = False) -> App:
-    """The serving app. ``is_public``: other machines reach it, so every call needs a key."""
+def create_app(settings: Settings, *, is_public: bool = False, look_seconds: float = 0.05) -> App:
+    """The serving app.
+
+    Args:
+        is_public: other machines reach it, so every call needs a key.
+        look_seconds: how long it may go without looking whether the keys have changed.
+    """
     services = Services(settings)
 
     @contextlib.asynccontextmanager
@@ -110,7 +112,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
-    keys = KeyStore(settings.keys_path, KEYS_LOOK_SECONDS)
+    keys = KeyStore(settings.keys_path, look_seconds)
     app.gatekeeper = Gatekeeper(app.route, keys=keys, is_public=is_public, max_body_bytes=settings.max_body_bytes)
     openapi.install(app)
     # The page's scripts come from this server: it works without a network, and tells nobody who reads it.

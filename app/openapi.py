@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from driftline import __version__
-from driftline.api.endpoint import Content, Endpoint
+from driftline.api.endpoint import Endpoint, MediaType
 from driftline.api.endpoints import ENDPOINTS, PARTS, PROTOCOL, TAGS
 from driftline.api.errors import ErrorAnswer, SentenceAnswer
 from driftline.api.models import SpecBody
@@ -87,7 +87,7 @@ def _whole(schema: Any, parts: Schema) -> Any:
 
 
 def _operation(endpoint: Endpoint[Any]) -> Schema:
-    answer = Content(endpoint.answer, endpoint.example, endpoint.answer_kind)
+    answer = MediaType(endpoint.answer, endpoint.example, endpoint.answer_kind)
     answers = {str(endpoint.status): answer, **{str(status): content for status, content in endpoint.also.items()}}
     responses = {
         status: {
@@ -116,7 +116,7 @@ def _identifier(endpoint: Endpoint[Any]) -> str:
     return "_".join([endpoint.method.lower(), *filter(None, words)])
 
 
-def _content(content: Content) -> Schema:
+def _content(content: MediaType) -> Schema:
     found: Schema = {"schema": schema_of(content.type)}
     if content.example is not None:
         found["example"] = content.example
@@ -150,7 +150,7 @@ def _refusals(endpoint: Endpoint[Any]) -> Schema:
     return {
         status: {
             "description": "refused" if status == wrong else "unknown",
-            "content": _content(Content(kind, shown[status])),
+            "content": _content(MediaType(kind, shown[status])),
         }
         for status in examples
     }

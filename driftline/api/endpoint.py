@@ -20,7 +20,7 @@ _PART = re.compile(r"{(\w+)(:path)?}")
 
 
 @dataclass(frozen=True)
-class Content:
+class MediaType:
     """What a body or an answer holds: its type, an example, and its content type. ``examples`` are further ones."""
 
     type: Any
@@ -53,9 +53,9 @@ class Endpoint(Generic[T]):
     example: Any = None
     status: int = 200
     answer_kind: str = JSON
-    bodies: tuple[Content, ...] = ()
+    bodies: tuple[MediaType, ...] = ()
     query: Any = None
-    also: Mapping[int, Content] = field(default_factory=dict)
+    also: Mapping[int, MediaType] = field(default_factory=dict)
     client: str | None = None
 
     @property

@@ -15,7 +15,7 @@ from driftline.api.control import (
     RetrainPreview,
     Rollback,
 )
-from driftline.api.endpoint import FORM, NDJSON, TEXT, Content, Endpoint
+from driftline.api.endpoint import FORM, NDJSON, TEXT, Endpoint, MediaType
 from driftline.api.feedback import Accepted, FeedbackBody, FeedbackItem, LineStatus, LogItem, LogQuery, Receipt
 from driftline.api.health import Alive, Ready
 from driftline.api.inference import (
@@ -66,7 +66,7 @@ CREATE_MODEL: Final = Endpoint(
     "Creates a model from a spec, with random weights or with yours. Version 1 answers at once.",
     examples.MODEL,
     201,
-    bodies=(Content(SpecBody, examples.SPEC), Content(CreateParts, kind=FORM)),
+    bodies=(MediaType(SpecBody, examples.SPEC), MediaType(CreateParts, kind=FORM)),
     client="create_model",
 )
 LIST_MODELS: Final = Endpoint(
@@ -145,7 +145,7 @@ PREDICT: Final = Endpoint(
     _PREDICT,
     "Answers rows, each under an id that a label can refer to.",
     examples.PREDICTIONS,
-    bodies=(Content(PredictBody, {"inputs": [examples.ROW]}),),
+    bodies=(MediaType(PredictBody, {"inputs": [examples.ROW]}),),
     query=PredictQuery,
     client="predict",
 )
@@ -160,7 +160,7 @@ GIVE_FEEDBACK: Final = Endpoint(
     "Takes items, each accepted or refused by itself; refused as a whole where none is accepted.",
     {"accepted": 1, "items": [{"id": f"p:{examples.ID}", "status": "queued"}], "durability": "fsync_always"},
     202,
-    bodies=(Content(FeedbackBody, {"items": [examples.ITEM]}),),
+    bodies=(MediaType(FeedbackBody, {"items": [examples.ITEM]}),),
     client="feedback",
 )
 STREAM_FEEDBACK: Final = Endpoint(
@@ -173,7 +173,7 @@ STREAM_FEEDBACK: Final = Endpoint(
     "Takes one item a line and answers line by line, for as long as the client sends.",
     {"id": f"p:{examples.ID}", "status": "queued", "durability": "fsync_always"},
     answer_kind=NDJSON,
-    bodies=(Content(FeedbackItem, examples.ITEM, NDJSON),),
+    bodies=(MediaType(FeedbackItem, examples.ITEM, NDJSON),),
     client="feedback_stream",
 )
 SHOW_RECEIPT: Final = Endpoint(
@@ -213,8 +213,8 @@ RETRAIN: Final = Endpoint(
     "`dry_run` it answers 200 with the structure, size and cost before and after, and begins nothing.",
     {"job_id": "4be0c1-1f"},
     202,
-    bodies=(Content(Retrain, examples.RETRAIN, examples=(examples.RACE,)),),
-    also={200: Content(RetrainPreview, examples.PREVIEW)},
+    bodies=(MediaType(Retrain, examples.RETRAIN, examples=(examples.RACE,)),),
+    also={200: MediaType(RetrainPreview, examples.PREVIEW)},
     client="retrain",
 )
 COMPARE: Final = Endpoint(
@@ -228,7 +228,7 @@ COMPARE: Final = Endpoint(
     "The job's report has `versions`, what each measures, and `differences`, with those that are `beyond_chance`.",
     {"job_id": "4be0c1-1f"},
     202,
-    bodies=(Content(Compare, {"versions": [12, 17]}),),
+    bodies=(MediaType(Compare, {"versions": [12, 17]}),),
     client="compare",
 )
 SHOW_JOB: Final = Endpoint(
@@ -257,7 +257,7 @@ CANCEL_JOB: Final = Endpoint(
 
 
 def _command(
-    path: str, summary: str, description: str, client: str, body: Content | None = None
+    path: str, summary: str, description: str, client: str, body: MediaType | None = None
 ) -> Endpoint[CommandQueued]:
     """A call that appends a command to the model's log."""
     method = "PATCH" if path == "recipe" else "POST"
@@ -281,7 +281,7 @@ ROLL_BACK: Final = _command(
     "Roll back",
     "Publishes a new version with the weights of an old one; learning goes on from them.",
     "rollback",
-    Content(Rollback, {"version": 3}),
+    MediaType(Rollback, {"version": 3}),
 )
 PROMOTE: Final = _command(
     "promote",
@@ -298,7 +298,7 @@ CHANGE_RECIPE: Final = _command(
     "Change the recipe",
     "Merges changes over the recipe; the next step learns by it.",
     "change_recipe",
-    Content(RecipeChange, {"optimizer": {"learning_rate": 0.0003}}),
+    MediaType(RecipeChange, {"optimizer": {"learning_rate": 0.0003}}),
 )
 
 LIVEZ: Final = Endpoint(
@@ -371,9 +371,9 @@ SERVER_READY: Final = Endpoint(
 def _protocol(method: str, path: str, answer: type[T], summary: str, description: str, example: Any) -> Endpoint[T]:
     """A call about a model, or about one of its versions."""
     scopes: frozenset[Scope] = READER
-    bodies: tuple[Content, ...] = ()
+    bodies: tuple[MediaType, ...] = ()
     if method == "POST":
-        scopes, bodies = _PREDICT, (Content(InferRequest, {"id": "7", "inputs": [examples.TENSOR]}),)
+        scopes, bodies = _PREDICT, (MediaType(InferRequest, {"id": "7", "inputs": [examples.TENSOR]}),)
     return Endpoint(
         method, f"/v2/models/{{model}}{path}", answer, summary, PROTOCOL, scopes, description, example, bodies=bodies
     )

@@ -10,6 +10,9 @@ from typing_extensions import TypedDict
 from driftline.api.errors import ErrorBody
 from driftline.api.message import closed, message
 
+MAX_ITEMS = 100_000
+MAX_ID_LENGTH = 200
+
 
 @closed
 class FeedbackItem(TypedDict):
@@ -21,7 +24,7 @@ class FeedbackItem(TypedDict):
     """One row, where there is no prediction id."""
     prediction_id: NotRequired[str]
     """The prediction that the label is about."""
-    id: NotRequired[Annotated[str, Field(min_length=1, max_length=200)]]
+    id: NotRequired[Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]]
     """Recognises a resend for 24 hours."""
     weight: NotRequired[Annotated[float, Field(ge=0, le=1e6)]]
     """How much it counts in training; 1 by default."""
@@ -37,7 +40,7 @@ class FeedbackItem(TypedDict):
 class FeedbackBody(TypedDict):
     """Labels."""
 
-    items: Annotated[list[FeedbackItem], Field(min_length=1, max_length=100_000)]
+    items: Annotated[list[FeedbackItem], Field(min_length=1, max_length=MAX_ITEMS)]
     """The labels; each is accepted or refused by itself."""
 
 

@@ -13,8 +13,8 @@ ClassName = Annotated[int | str, Field(description="The class.")]
 
 
 @message
-class Scores(TypedDict, total=False):
-    """Scores of served answers: those of a classification or of a regression; none before the first label."""
+class PredictionScores(TypedDict, total=False):
+    """PredictionScores of served answers: those of a classification or of a regression; none before the first label."""
 
     accuracy: Annotated[float, Field(description="The share of right answers.")]
     balanced_accuracy: Annotated[float, Field(description="The mean recall of the classes.")]
@@ -44,8 +44,8 @@ ClassScores = TypedDict(
 
 
 @message
-class WindowScores(Scores):
-    """Scores of the newest labels."""
+class WindowScores(PredictionScores):
+    """PredictionScores of the newest labels."""
 
     size: int
     """The most labels that the window holds."""
@@ -54,15 +54,15 @@ class WindowScores(Scores):
 
 
 @message
-class FadingScores(Scores):
-    """Scores in which each label weighs less than the one after it."""
+class FadingScores(PredictionScores):
+    """PredictionScores in which each label weighs less than the one after it."""
 
     factor: float
     """What a label weighs, of what the next one does."""
 
 
 @message
-class PrequentialScores(Scores):
+class PrequentialScores(PredictionScores):
     """Test-then-train scores: each label scores the answer that was served before it was learned."""
 
     window: WindowScores

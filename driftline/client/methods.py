@@ -34,7 +34,7 @@ class AsyncSender:
     def _lines(self, calls: Iterator[Call[T]]) -> AsyncIterator[T]: ...
 
 
-class Method(Generic[P, T]):
+class CallMethod(Generic[P, T]):
     """A method that is declared by what it sends: of a :class:`Sender` it gives the result, of an :class:`AsyncSender` it is
     awaited."""
 
@@ -64,7 +64,7 @@ class Method(Generic[P, T]):
         return _described(send_async if is_async else send, declared, lambda result: result)
 
 
-class Stream(Generic[P, T]):
+class StreamMethod(Generic[P, T]):
     """A method whose results come line by line: an iterator of a :class:`Sender`, an asynchronous one of an
     :class:`AsyncSender`."""
 

@@ -17,14 +17,14 @@ from app.gatekeeper import scopes_for
 from app.main import PLAIN, App, create_app
 from app.openapi import schema_of
 from driftline.api.control import RecipeChange, Retrain
-from driftline.api.endpoint import Content, Endpoint
+from driftline.api.endpoint import Endpoint, MediaType
 from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEEDBACK
 from driftline.api.feedback import FeedbackItem
 from driftline.api.models import SpecBody
 from driftline.api.scopes import SCOPES, default_scopes
 from driftline.client.calls import Calls
 from driftline.client.clients import AsyncClient, Client
-from driftline.client.methods import Method, Stream
+from driftline.client.methods import CallMethod, StreamMethod
 from driftline.ingest.feedback import FeedbackDecoder
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
@@ -122,7 +122,7 @@ def test_every_endpoint_stands_on_the_page_with_every_field_described(endpoint: 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=name)
 def test_every_example_is_what_its_type_says(endpoint: Endpoint[Any]) -> None:
-    answer = Content(endpoint.answer, endpoint.example)
+    answer = MediaType(endpoint.answer, endpoint.example)
     for content in (answer, *endpoint.bodies, *endpoint.also.values()):
         for example in (content.example, *content.examples):
             if content.type is SpecBody:
@@ -141,7 +141,7 @@ def test_a_message_is_described_where_it_is_declared() -> None:
 
 
 def test_both_clients_have_a_method_for_every_endpoint_but_those_with_clients_of_their_own() -> None:
-    declared = {key: value for key, value in vars(Calls).items() if isinstance(value, Method | Stream)}
+    declared = {key: value for key, value in vars(Calls).items() if isinstance(value, CallMethod | StreamMethod)}
     for endpoint in ENDPOINTS:
         has_own_clients = endpoint.tag == PROTOCOL or endpoint is PROMETHEUS
         assert (endpoint.client is None) == has_own_clients, name(endpoint)
