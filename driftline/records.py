@@ -11,7 +11,7 @@ import msgspec
 
 Label = int | str | float
 Route = Literal["live", "canary", "pinned", "import"]
-CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "forget", "compare"]
+CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "compare"]
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,10 +45,14 @@ class Item(msgspec.Struct, frozen=True, tag="item"):
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):
-    """Something an admin told the model. ``arguments`` are plain JSON."""
+    """Something an admin told the model. ``arguments`` are plain JSON.
+
+    ``kind`` is a :data:`CommandKind`, or what another version of Driftline knows: its log is readable, and the command is
+    refused.
+    """
 
     id: str
-    kind: CommandKind
+    kind: str
     arguments: dict[str, Any] = {}
 
 

@@ -10,10 +10,11 @@ from driftline.learning.reports.evaluation import LATEST
 from driftline.networks.user_code import told
 from driftline.records import Command
 from driftline.store.commits import JobRecord
-from worker.commands import Effect
+
+from .commands import Effect
 
 if TYPE_CHECKING:
-    from worker.trainer import Trainer
+    from .trainer import Trainer
 
 
 async def compare(trainer: Trainer, command: Command) -> Effect:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -13,8 +12,3 @@ class Compute(Protocol):
     """Runs a function on the compute thread."""
 
     async def __call__(self, function: Callable[..., T], *arguments: object) -> T: ...
-
-
-async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """A :class:`Compute` for those who have no thread of their own."""
-    return await asyncio.to_thread(function, *arguments)

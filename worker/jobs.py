@@ -19,10 +19,11 @@ from driftline.networks.user_code import reason_of
 from driftline.records import Command, Plan
 from driftline.store.commits import JobRecord
 from driftline.support.failpoints import reach
-from worker.commands import Effect
+
+from .commands import Effect
 
 if TYPE_CHECKING:
-    from worker.trainer import Trainer
+    from .trainer import Trainer
 
 logger = logging.getLogger("driftline.jobs")
 

@@ -19,10 +19,11 @@ from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
 from driftline.store.watermarks import RESTORE
 from driftline.support.tasks import end
-from worker.model_store import ModelStore
-from worker.sources import Source, parse_sources
-from worker.sources.intake import Intake
-from worker.trainer import Trainer
+
+from .model_store import ModelStore
+from .sources import Source, parse_sources
+from .sources.intake import Intake
+from .trainer import Trainer
 
 logger = logging.getLogger("driftline.worker")
 

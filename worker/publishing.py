@@ -13,10 +13,11 @@ from driftline.learning.step_result import StepResult
 from driftline.store.commits import Version
 from driftline.support.failpoints import reach
 from driftline.versions import Position
-from worker.commands import Effect
+
+from .commands import Effect
 
 if TYPE_CHECKING:
-    from worker.trainer import Trainer
+    from .trainer import Trainer
 
 
 @dataclass(frozen=True)

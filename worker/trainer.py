@@ -24,14 +24,15 @@ from driftline.store.log import LogEntry
 from driftline.store.watermarks import RESTORE
 from driftline.support.failpoints import reach
 from driftline.versions import Position
-from worker import jobs
-from worker.commands import JOBS, REFUSALS, Effect, carry_out, must_wait
-from worker.comparison import compare
-from worker.model_store import CONDITIONS, ModelStore
-from worker.publishing import prepare
-from worker.recovery import recover
-from worker.retention import Retention
-from worker.schedule import StepSchedule
+
+from . import jobs
+from .commands import JOBS, REFUSALS, Effect, carry_out, must_wait
+from .comparison import compare
+from .model_store import CONDITIONS, ModelStore
+from .publishing import prepare
+from .recovery import recover
+from .retention import Retention
+from .schedule import StepSchedule
 
 logger = logging.getLogger("driftline.trainer")
 
@@ -44,7 +45,7 @@ HALTING = ("log_gap", "store_lost")
 class Trainer:
     """Learns the log of one model for as long as this worker owns it.
 
-    Its state is the learner and the head; :func:`worker.recovery.recover` gives both back after any crash. What a step
+    Its state is the learner and the head; :func:`.recovery.recover` gives both back after any crash. What a step
     computes is true once it is committed, and not before.
     """
 

@@ -9,9 +9,6 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 
-from app.fast_path import check_kind, read_body
-from app.openapi import example
-from app.services import Has, Services
 from driftline.errors import Conflict, InvalidInput
 from driftline.ingest import rows
 from driftline.learning.learner import Learner
@@ -24,6 +21,10 @@ from driftline.store.redis_keys import new_uid
 from driftline.store.watermarks import Cap
 from driftline.support.failpoints import reach
 from driftline.versions import Publisher
+
+from ..fast_path import check_kind, read_body
+from ..openapi import example
+from ..services import Has, Services
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

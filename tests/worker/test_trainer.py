@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from driftline.records import Command, Item
+from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
@@ -30,10 +31,11 @@ async def running(bench: Bench, store: ModelStore) -> AsyncIterator[Trainer]:
         await task
 
 
-async def offset_is(store: ModelStore, offset: int, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while (await store.commit_log.head()).offset < offset:
-            await asyncio.sleep(0.02)
+async def offset_is(store: ModelStore, offset: int) -> None:
+    async def has_reached() -> bool:
+        return (await store.commit_log.head()).offset >= offset
+
+    await until_async(has_reached)
 
 
 async def add(store: ModelStore, trainer: Trainer, items: list[Item] | list[Command]) -> None:
@@ -75,14 +77,22 @@ async def test_behind_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench
         assert (await store.commit_log.head()).offset == 802, "the alarm is long ago"
 
 
+async def test_a_command_of_another_version_is_refused_by_name_and_learning_goes_on(bench: Bench) -> None:
+    """``forget`` was a kind of command that logs of older versions may hold."""
+    store = await bench.model(recipe={"trigger": {"labels": 20, "seconds": 0.3}})
+    async with running(bench, store) as trainer:
+        await add(store, trainer, [Command("c1", "forget", {"ids": ["7"]}), *labelled(20)])
+        await offset_is(store, 21)
+        alarm = await store.connection.redis.hget(store.keys.alarms, "command_failed")
+    assert "this worker does not know the command 'forget'" in alarm.decode()
+    assert (await store.commit_log.head()).learned == 20
+
+
 async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench) -> None:
     store = await bench.model()
     async with running(bench, store) as trainer:
         await add(store, trainer, [Command("p", "pause")])
-        await offset_is(store, 0)
-        async with asyncio.timeout(10):
-            while not await store.is_paused():
-                await asyncio.sleep(0.02)
+        await until_async(store.is_paused)
         await add(store, trainer, labelled(64))
         await asyncio.sleep(0.3)
         assert (await store.commit_log.head()).learned == 0
@@ -163,9 +173,11 @@ async def test_a_job_changes_the_network_only_when_it_is_promoted(bench: Bench) 
 
 
 async def state_is(store: ModelStore, job: str, state: str) -> None:
-    async with asyncio.timeout(30):
-        while (found := await store.commit_log.job(job)) is None or found.state != state:
-            await asyncio.sleep(0.02)
+    async def is_there() -> bool:
+        found = await store.commit_log.job(job)
+        return found is not None and found.state == state
+
+    await until_async(is_there)
 
 
 async def test_a_rollback_is_a_new_version_with_the_old_weights(bench: Bench) -> None:

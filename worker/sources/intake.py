@@ -13,8 +13,9 @@ from driftline.store.connection import store_errors
 from driftline.store.log import Cursor
 from driftline.store.predictions import PredictionReader
 from driftline.support.failpoints import reach
-from worker.model_store import ModelStore
-from worker.sources import Source
+
+from ..model_store import ModelStore
+from . import Source
 
 logger = logging.getLogger("driftline.sources")
 
