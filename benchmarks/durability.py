@@ -37,7 +37,8 @@ from driftline.processes.embedded import running_url
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.versions import START, Publisher
-from tests.services import Instance, spec, until, up
+from tests.services import Instance, spec, up
+from tests.waiting import until
 
 BATCH = 100
 WARM_UP_SECONDS = 1.0

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from driftline.support.tasks import end
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +27,7 @@ async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same() -> None:
 
     task = asyncio.create_task(lose_two())
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await end(task)
     assert task.done() and lost == 3
 

@@ -14,6 +14,7 @@ import pytest
 from driftline.settings import Settings
 from driftline.store.catalog import Catalog
 from driftline.store.lease import Lease
+from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from worker.main import Worker
 from worker.model_store import ModelStore
@@ -42,12 +43,6 @@ async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
         await running
 
 
-async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
 async def is_learned(store: ModelStore) -> bool:
     return (await store.commit_log.head()).learned == 64
 
@@ -60,11 +55,11 @@ async def test_a_lost_head_is_an_alarm_and_costs_no_file(
     await store.log.append(labelled(64))
     folder = store.artifacts.root / store.uid
     async with working(bench):
-        await until(lambda: is_learned(store))
+        await until_async(lambda: is_learned(store))
     await store.connection.redis.delete(store.keys.head)
     before = {path.name for path in folder.iterdir()}
     async with working(bench):
-        await until(lambda: store.connection.redis.hexists(store.keys.alarms, "store_lost"))
+        await until_async(lambda: store.connection.redis.hexists(store.keys.alarms, "store_lost"))
         await asyncio.sleep(1.0)
     assert caplog.text.count("cannot be learned: the store has lost the head") == 1, "it is said once"
     assert {path.name for path in folder.iterdir()} == before
@@ -75,7 +70,7 @@ async def test_an_emptied_store_costs_no_file(bench: Bench) -> None:
     folder = store.artifacts.root / store.uid
     before = {path.name for path in folder.iterdir()}
     async with working(bench) as worker:
-        await until(lambda: asyncio.sleep(0, bool(worker.owned)))
+        await until_async(lambda: worker.owned)
         keys = [key async for key in store.connection.redis.scan_iter(f"{store.connection.keys.prefix}*")]
         await store.connection.redis.delete(*keys)
         await asyncio.sleep(1.5)
@@ -92,7 +87,7 @@ async def test_the_files_of_a_deleted_model_and_of_one_that_never_came_to_be_go(
         return {path.name for path in folders.iterdir() if path.is_dir()} == {kept.uid}
 
     async with working(bench):
-        await until(is_clean)
+        await until_async(is_clean)
     del store
 
 
@@ -106,7 +101,7 @@ async def test_the_keys_of_a_model_that_never_came_to_be_go(bench: Bench) -> Non
         return not await bench.connection.redis.exists(keys.of(left).meta, keys.unnamed)
 
     async with working(bench):
-        await until(is_clean)
+        await until_async(is_clean)
 
 
 async def test_two_workers_that_start_at_once_learn_each_label_once(bench: Bench) -> None:
@@ -115,7 +110,7 @@ async def test_two_workers_that_start_at_once_learn_each_label_once(bench: Bench
         await store.log.append(labelled(64))
     async with working(bench) as first, working(bench) as second:
         for store in stores:
-            await until(lambda store=store: is_learned(store))
+            await until_async(lambda store=store: is_learned(store))
         assert len(first.owned) + len(second.owned) == len(stores)
         for store in stores:
             assert await store.connection.redis.get(store.keys.epoch) == b"1", "it has had one owner"
@@ -127,7 +122,7 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
 ) -> None:
     store = await bench.model()
     await store.log.append(labelled(64))
-    slow = iter([2.5])
+    slow = iter([4.0])
     sync = os.fsync
 
     def slow_sync(file: int) -> None:
@@ -135,8 +130,8 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
         sync(file)
 
     monkeypatch.setattr("driftline.store.artifacts.os.fsync", slow_sync)
-    async with working(bench, lease_seconds=1), working(bench, lease_seconds=1):
-        await until(lambda: is_learned(store))
+    async with working(bench, lease_seconds=2), working(bench, lease_seconds=2):
+        await until_async(lambda: is_learned(store))
         assert list(slow) == [], "the disk was slow"
         assert await store.connection.redis.get(store.keys.epoch) == b"1", "no other worker has taken over"
     assert "is lost" not in caplog.text and "another owner" not in caplog.text
@@ -147,17 +142,17 @@ async def test_a_worker_that_is_started_again_under_its_name_does_not_wait_for_i
     assert await Lease(bench.connection, store.uid, "named", 3600).acquire()
     await store.log.append(labelled(64))
     async with working(bench, worker_id="named"):
-        await until(lambda: is_learned(store))
+        await until_async(lambda: is_learned(store))
 
 
 async def test_models_are_learned_as_they_come_and_their_leases_given_back(bench: Bench) -> None:
     first = await bench.model("first")
     await first.log.append(labelled(64))
     async with working(bench):
-        await until(lambda: is_learned(first))
+        await until_async(lambda: is_learned(first))
         second = await bench.model("second")
         await second.log.append(labelled(64))
-        await until(lambda: is_learned(second))
+        await until_async(lambda: is_learned(second))
     for store in (first, second):
         assert await store.connection.redis.get(store.keys.lease) is None
         head = await store.commit_log.head()
