@@ -135,7 +135,7 @@ class Worker:
         finally:
             await end(*intakes)
             with contextlib.suppress(Unavailable):
-                await trainer.lease.release()
+                await trainer.committer.lease.release()
             self.owned.pop(uid, None)
 
     async def _is_deleted(self, uid: str) -> bool:

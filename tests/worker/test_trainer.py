@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from driftline.records import Command, Item
+from driftline.learning.learner import Learner
+from driftline.learning.step_result import StepResult
+from driftline.records import Command, Item, Plan
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
@@ -105,15 +107,14 @@ async def test_a_command_teaches_nothing_and_what_it_has_brought_stays_live(benc
 
 async def test_a_record_that_fails_is_quarantined_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await bench.model()
-    trainer = await bench.trainer(store)
-    learn = type(trainer).compute
+    learn = Learner.learn
 
-    async def fail_on_13(self: Trainer, function, *arguments):  # type: ignore[no-untyped-def]
-        if getattr(function, "__name__", "") == "learn" and 13 in arguments[1]:
+    def fail_on_13(learner: Learner, items: list[Item], numbers: list[int], plan: Plan) -> StepResult:
+        if 13 in numbers:
             raise ZeroDivisionError("a network of the user's")
-        return await learn(self, function, *arguments)
+        return learn(learner, items, numbers, plan)
 
-    monkeypatch.setattr(Trainer, "compute", fail_on_13)
+    monkeypatch.setattr(Learner, "learn", fail_on_13)
     await store.log.append(labelled(32))
     await bench.train(store)
     known = {entry.n: await store.log.find(entry.record.id) for entry in await store.log.read(11, 3)}
@@ -176,6 +177,6 @@ async def test_a_rollback_is_a_new_version_with_the_old_weights(bench: Bench) ->
     await store.log.append([Command("back", "rollback", {"version": 1})])
     await bench.train(store)
     first, last = await store.commit_log.version(1), await store.commit_log.version(head.version + 1)
-    weights = [store.publisher.read(version.manifest)[1].tensors for version in (first, last)]
+    weights = [store.version_files.read(version.manifest)[1].tensors for version in (first, last)]
     assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
     assert (await store.commit_log.head()).offset == 301
