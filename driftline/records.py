@@ -9,6 +9,11 @@ from typing import Any, Literal
 
 import msgspec
 
+STORE_FORMAT = 1
+"""The format of what Redis holds: keys, records, steps. It grows when an older Driftline would misread it."""
+MANIFEST_FORMAT = 1
+"""The format of a version's or checkpoint's manifest, and of the state that it names."""
+
 Label = int | str | float
 Route = Literal["live", "canary", "pinned", "import"]
 CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "forget", "compare"]

@@ -18,6 +18,7 @@ from driftline.api_keys import KeyStore
 from driftline.errors import ConfigurationError
 from driftline.processes.supervisor import Child, Guard, Output, Plan
 from driftline.settings import Settings
+from driftline.store.format import check_at_start
 
 ROOT = Path(__file__).resolve().parent.parent
 APP_SECONDS, WORKER_SECONDS, SERVER_SECONDS = 20.0, 30.0, 20.0
@@ -95,6 +96,7 @@ class _Embedded:
     def __init__(self, settings: Settings, guard: Guard) -> None:
         from driftline.processes.embedded import EmbeddedServer
 
+        self._settings = settings
         self._server = EmbeddedServer(settings.data_dir, guard)
         self.child = Child("valkey", self._start, SERVER_SECONDS)
         self.url = self._server.url
@@ -102,6 +104,8 @@ class _Embedded:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._server.start()
+        # Before a process that would read or write is started.
+        check_at_start(self._settings.model_copy(update={"redis_url": self.url}))
         assert self._server.process is not None
         return self._server.process
 

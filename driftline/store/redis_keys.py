@@ -34,6 +34,11 @@ class Keys:
         return f"{self.prefix}unnamed"
 
     @property
+    def format(self) -> str:
+        """String: the number of the format that all of this is written in; see :mod:`driftline.store.format`."""
+        return f"{self.prefix}format"
+
+    @property
     def hints(self) -> str:
         return f"{self.prefix}hints"
 
@@ -66,7 +71,7 @@ class ModelKeys:
 
 
 NOUNS = {
-    "meta": "hash: name, spec, created, log_id, paused",
+    "meta": "hash: name, spec, created, log_id, paused, paused_by (record), owner (of the lease), crashes (in a row)",
     "log": "stream: records, entry n-0, n dense",
     "last": "string: number of the newest record",
     "head": "hash: version, manifest, step, offset, learned, bytes (of the records up to offset), checkpoint …",

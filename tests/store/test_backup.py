@@ -365,11 +365,11 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
         from pathlib import Path
         from driftline.store.artifacts import Artifacts
         from driftline.store.backup.restore import Restore, restore
-        from driftline.store.connection import Connection
+        from driftline.store.connection import RedisConnection
         async def die(*_): os.kill(os.getpid(), signal.SIGKILL)
         Restore._write_name = die
         async def run(url, prefix, folder, root):
-            await restore(Connection(url, prefix), Artifacts(Path(root)), Path(folder))
+            await restore(RedisConnection(url, prefix), Artifacts(Path(root)), Path(folder))
         asyncio.run(run(*sys.argv[1:]))
         """
     )
