@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Iterator
 
 from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.learning.learner import Learner
@@ -22,8 +22,9 @@ from worker import jobs
 from worker.command_queue import CommandQueue
 from worker.commands import Effect
 from worker.committer import Committer, Stopped
-from worker.compute import ComputeThread
+from worker.compute import Compute
 from worker.model_store import ModelStore
+from worker.network_check import NetworkCheck, NetworkFailed
 
 logger = logging.getLogger("driftline.trainer")
 
@@ -39,28 +40,33 @@ class Trainer:
     Args:
         store: what is kept of the model.
         lease: this worker's claim on it, which is held.
-        thread: where torch runs.
+        compute: runs what needs torch, in turn with other models.
         read_ahead: the most records that one turn takes from the log.
         halted_seconds: how often a log that is not whole is looked at again.
         slice_seconds: for how long a retrain job computes between two steps of the stream.
+        first_retry_seconds: until a network that fails by itself is tried again; each further retry waits twice as long.
+        last_retry_seconds: the longest time between two such retries.
     """
 
     def __init__(
         self,
         store: ModelStore,
         lease: Lease,
-        thread: Executor,
+        compute: Compute,
         *,
         read_ahead: int = 1024,
         halted_seconds: float = 10.0,
         slice_seconds: float = 0.05,
+        first_retry_seconds: float = 1.0,
+        last_retry_seconds: float = 60.0,
     ) -> None:
         self.store = store
-        self.committer = Committer(store, lease, ComputeThread(thread))
+        self.committer = Committer(store, lease, compute)
         self.commands = CommandQueue(self.committer)
         self.schedule = self.committer.schedule
         self.wake = asyncio.Event()
         self.is_halted = False
+        self.network = NetworkCheck(self.committer, first_retry_seconds, last_retry_seconds)
         self.read_ahead = read_ahead
         self.halted_seconds = halted_seconds
         self.slice_seconds = slice_seconds
@@ -115,10 +121,12 @@ class Trainer:
             await self._go_back(newest)
         entries = await self.store.log.read(self.head.offset, self.read_ahead)
         did_obey = await self.commands.apply()
-        did_learn = not self.committer.is_paused and await self._learn(entries, newest)
+        if did_obey:
+            self.network.retry_now()
+        did_learn = await self._unless_failing(lambda: self._learn(entries, newest))
         did_retrain = await jobs.advance(self.committer, self.slice_seconds)
         if not did_learn and self._has_candidate and self.schedule.until_candidate <= 0:
-            await self._retry_candidate()
+            await self._unless_failing(self._retry_candidate)
         if self.committer.has_advanced and self.schedule.until_checkpoint <= 0:
             await self.committer.checkpoint()
         return did_obey or did_learn or did_retrain
@@ -143,30 +151,49 @@ class Trainer:
         try:
             outcome = await self.committer.compute(self.learner.learn, examples, numbers, plan)
         except Exception as error:  # A user's own network may raise anything.
-            logger.exception("%s: a step failed", self.committer.name)
             await self.committer.recover()
+            await self.network.check()
             await self._bisect_failing_batch(batch, plan, end, error)
             return
         reach("trainer.learned")
         await self.committer.commit(plan, outcome, end=end, batch=batch, effect=Effect(jobs=jobs.changed(outcome)))
+        await self.network.works()
 
     async def _bisect_failing_batch(self, batch: list[LogEntry], plan: Plan, end: int, error: Exception) -> None:
-        """Halves a batch that fails, until the record that fails by itself is found and quarantined."""
+        """Halves a batch that fails while other rows pass, until the record that fails by itself is found and quarantined.
+
+        What is learned meanwhile may break the network for all rows: each part that fails is checked for that again.
+        """
         if len(batch) > 1:
             middle = len(batch) // 2
             await self._step(batch[:middle], plan, batch[middle - 1].n)
             await self._step(batch[middle:], plan, end)
             return
         reason = reason_of(error)
+        if not batch:
+            logger.error("%s: the gate could not compare", self.committer.name, exc_info=error)
+            await self.store.alarm("step_failed", f"the candidate could not be compared: {reason}")
+            self.schedule.refused(self.learner.spec.recipe.trigger.seconds)
+            return
+        logger.error("%s: the network failed on record %d", self.committer.name, end, exc_info=error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
         outcome = StepResult(quarantined=dict.fromkeys(items, reason))
         await self.committer.commit(Plan(set_aside=reason), outcome, end=end, batch=batch)
 
-    async def _retry_candidate(self) -> None:
+    async def _unless_failing(self, learning: Callable[[], Awaitable[bool]]) -> bool:
+        """Learns, unless that is paused or the network fails by itself; whether there was something to learn."""
+        try:
+            return not self.committer.is_paused and await self.network.is_well() and await learning()
+        except NetworkFailed as error:
+            await self.network.failed(error)
+            return False
+
+    async def _retry_candidate(self) -> bool:
         """Asks the gate about labels that are learned and not served. A candidate that it has refused replays first."""
         updates = self.learner.spec.recipe.updates if self.schedule.was_refused else 0
         await self._step([], self._plan(updates, publish=True), self.head.offset)
+        return True
 
     def _plan_over(self, batch: list[LogEntry], newest: int, publish: bool) -> Plan:
         """What a step over a batch does. Commands alone teach nothing: what is served stays as they left it."""
@@ -220,13 +247,19 @@ class Trainer:
     async def _wait(self) -> None:
         """Until somebody wakes it, or one of its own times has come: a trigger's, another candidate's, a checkpoint's."""
         times = []
-        if self.schedule.is_waiting and not self.committer.is_paused:
-            times.append(self._until_step())
-        if self._has_candidate:
-            times.append(self.schedule.until_candidate)
+        if self.network.is_failing and not self.committer.is_paused:
+            times.append(self.network.until_retry)
+        else:
+            times += self._until_learning()
         if self.committer.has_advanced:
             times.append(self.schedule.until_checkpoint)
         await self._until_woken(max(0.01, min(times)) if times else None)
+
+    def _until_learning(self) -> Iterator[float]:
+        if self.schedule.is_waiting and not self.committer.is_paused:
+            yield self._until_step()
+        if self._has_candidate:
+            yield self.schedule.until_candidate
 
     async def _until_woken(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):

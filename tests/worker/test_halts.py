@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.anyio
 
 
 @contextlib.asynccontextmanager
-async def training(bench: Bench, store: ModelStore) -> AsyncIterator[Trainer]:
-    trainer = await bench.trainer(store, halted_seconds=0.02)
+async def training(bench: Bench, store: ModelStore, **settings: Any) -> AsyncIterator[Trainer]:
+    trainer = await bench.trainer(store, halted_seconds=0.02, **settings)
     running = asyncio.create_task(trainer.run())
     try:
         yield trainer
