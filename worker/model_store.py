@@ -56,6 +56,10 @@ class ModelStore:
         with store_errors():
             return bool(await self.connection.redis.hget(self.keys.meta, "paused") == b"1")
 
+    async def count_crashes(self, crashes: int) -> None:
+        """So many worker processes in a row have died in this model's turn."""
+        await self.connection.scripts.run("note", [self.keys.meta, self.keys.meta], ["crashes", crashes])
+
     async def spec(self) -> dict[str, Any]:
         """The spec as it now stands, its recipe included."""
         with store_errors():

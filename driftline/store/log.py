@@ -93,7 +93,7 @@ class Log:
         where = [cursor.source, cursor.before, cursor.after] if cursor else ["", "", ""]
         what: list[str | bytes] = []
         for record, mark, payload in zip(records, marks, payloads, strict=True):
-            what += ["command" if isinstance(record, Command) else "item", mark, payload]
+            what += [record.kind if isinstance(record, Command) else "item", mark, payload]
         cap = Cap(-1) if self.connection.server.known.is_full else self.cap
         answer = await self.connection.scripts.run(
             "append",

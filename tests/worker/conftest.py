@@ -25,6 +25,7 @@ from driftline.store.lease import Lease
 from driftline.store.redis_keys import new_uid
 from driftline.versions import VersionFiles
 from tests.services import spec
+from worker.compute import ComputeThread
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
 
@@ -63,7 +64,7 @@ class Bench:
         await self.connection.redis.delete(store.keys.lease)
         lease = Lease(self.connection, store.uid, f"owner{self.owners}", 30)
         assert await lease.acquire()
-        return Trainer(store, lease, self.thread, **settings)
+        return Trainer(store, lease, ComputeThread(self.thread, store.uid), **settings)
 
     async def train(self, store: ModelStore, die_after: int | None = None) -> Trainer:
         """Trains until the log is learned and served, or dies behind so many commits."""

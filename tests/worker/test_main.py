@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 @contextlib.asynccontextmanager
-async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
+async def working(bench: Bench, retry_seconds: float = 10.0, **settings: Any) -> AsyncIterator[Worker]:
     worker = Worker(
         Settings(
             redis_url=bench.url,
@@ -32,7 +32,8 @@ async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
             sweep_seconds=0.1,
             orphan_seconds=0.5,
             **settings,
-        )
+        ),
+        retry_seconds=retry_seconds,
     )
     running = asyncio.create_task(worker.run())
     try:
@@ -52,10 +53,7 @@ async def is_learned(store: ModelStore) -> bool:
     return (await store.commit_log.head()).learned == 64
 
 
-async def test_a_lost_head_is_an_alarm_and_costs_no_file(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("worker.main.RETRY_SECONDS", 0.05)
+async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     store = await bench.model()
     await store.log.append(labelled(64))
     folder = store.artifacts.root / store.uid
@@ -63,7 +61,7 @@ async def test_a_lost_head_is_an_alarm_and_costs_no_file(
         await until(lambda: is_learned(store))
     await store.connection.redis.delete(store.keys.head)
     before = {path.name for path in folder.iterdir()}
-    async with working(bench):
+    async with working(bench, retry_seconds=0.05):
         await until(lambda: store.connection.redis.hexists(store.keys.alarms, "store_lost"))
         await asyncio.sleep(1.0)
     assert caplog.text.count("cannot be learned: the store has lost the head") == 1, "it is said once"

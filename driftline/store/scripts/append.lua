@@ -1,4 +1,6 @@
--- Appends records to one log, in order, each once.
+-- Appends records to one log, in order, each once. A pause or resume takes effect at once, whether or not a worker is there: it
+-- also sets the flag that a worker reads before it learns anything. The command stands in the log all the same, in order.
+-- `kind` is `item`, or that of a command.
 -- KEYS: meta, log, last, head, commands, pending, sources, alarms, then one item key a record
 -- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, then kind, digest,
 --       payload a record
@@ -63,9 +65,16 @@ for i = 1, count do
     last, bytes = last + 1, bytes + #payload
     redis.call('XADD', KEYS[2], last .. '-0', 'd', payload, 't', string.format('%.0f', ms), 'b', string.format('%.0f', bytes))
     redis.call('SET', KEYS[8 + i], last .. ':' .. digest, 'PX', ARGV[1])
-    if kind == 'command' then
+    if kind ~= 'item' then
       redis.call('ZADD', KEYS[5], last, last)
       redis.call('ZADD', KEYS[6], last, last)
+    end
+    if kind == 'pause' or kind == 'resume' then
+      redis.call('HSET', KEYS[1], 'paused', kind == 'pause' and 1 or 0, 'paused_by', last)
+    end
+    -- What may mend a model that was set aside lets the workers try it again.
+    if kind == 'resume' or kind == 'rollback' or kind == 'recipe' or kind == 'retrain' then
+      redis.call('HDEL', KEYS[1], 'crashes')
     end
     receipts[i] = {'queued', last}
   end
