@@ -8,7 +8,7 @@ WORKDIR /opt/driftline
 COPY constraints.txt ./
 RUN pip install --no-cache-dir --no-deps -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY driftline driftline
 COPY app app
 COPY worker worker

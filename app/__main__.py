@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Our own `app` and `driftline` come first, and the user's folder, with its factories, last.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# Started by its path it has no package yet: `driftline.app` where Driftline is installed, `app` in a checkout. Our own
+# packages come first, and the user's folder, with its factories, last.
+if not __package__:
+    folder = Path(__file__).resolve().parent
+    is_installed = (folder.parent / "__init__.py").is_file()
+    __package__ = "driftline.app" if is_installed else "app"
+    sys.path.insert(0, str(folder.parents[is_installed]))
 sys.path.append(str(Path.cwd()))
 
 import argparse
@@ -17,14 +22,15 @@ import socket
 import torch
 import uvicorn
 
-from app.http_server import HttpConnection, HttpServer
-from app.main import create_app
 from driftline.api_keys import KeyStore
 from driftline.errors import ConfigurationError, DriftlineError
 from driftline.processes.plan import is_loopback
 from driftline.processes.supervisor import bind
 from driftline.settings import Settings
 from driftline.store.format import check_at_start
+
+from .http_server import HttpConnection, HttpServer
+from .main import create_app
 
 STOP_SECONDS = 15
 # Longer than load balancers keep a connection that they may use again: they should be the ones to close it.

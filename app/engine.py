@@ -17,9 +17,6 @@ import orjson
 import torch
 from numpy.typing import NDArray
 
-from app.compute import ComputeThread
-from app.json_rows import BodyDecoder
-from app.metrics import Metrics, ModelMetrics
 from driftline.errors import Busy, Late
 from driftline.ingest.rows import Rows
 from driftline.networks.build import ServedModel
@@ -28,6 +25,10 @@ from driftline.settings import Settings
 from driftline.spec import ModelSpec
 from driftline.store.predictions import PredictionBatch, PredictionWriter
 from driftline.support.failpoints import reach
+
+from .compute import ComputeThread
+from .json_rows import BodyDecoder
+from .metrics import Metrics, ModelMetrics
 
 
 @dataclass(frozen=True)

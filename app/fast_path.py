@@ -14,11 +14,12 @@ from typing import ClassVar, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from app.engine import BatchAnswer, Caller, ModelQueue
-from app.gatekeeper import Content, content_type, error_content, send_content
-from app.services import Services
 from driftline.errors import DriftlineError, InvalidInput, UnsupportedMedia
 from driftline.ingest.rows import Rows
+
+from .engine import BatchAnswer, Caller, ModelQueue
+from .gatekeeper import Content, content_type, error_content, send_content
+from .services import Services
 
 logger = logging.getLogger("driftline.predict")
 

@@ -10,9 +10,10 @@ import uvicorn
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.fast_path import CALLER, Begun, FastPathCall
-from app.gatekeeper import Content
 from driftline.errors import DriftlineError
+
+from .fast_path import CALLER, Begun, FastPathCall
+from .gatekeeper import Content
 
 MOST_DIRECT_BYTES = 2**20
 """A longer body is left to uvicorn, which holds the sender back while it is read."""

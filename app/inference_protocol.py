@@ -11,10 +11,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app.json_rows import flat_numbers, is_finite
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
 from driftline.spec import ModelSpec, TensorSpec
+
+from .json_rows import flat_numbers, is_finite
 
 DATATYPES = {
     name: np.dtype(code)

@@ -14,18 +14,19 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app import openapi
-from app.fast_path import FastPathCall
-from app.gatekeeper import Gatekeeper, error_status
-from app.routes import control, health, log, models, v2
-from app.routes.feedback import Feedback, FeedbackStream, ReceiptRoute
-from app.routes.predict import Predict
-from app.routes.v2 import Infer
-from app.services import Services
 from driftline.api_keys import KeyStore
 from driftline.errors import DriftlineError, InvalidInput, Unavailable
 from driftline.settings import Settings
 from driftline.support.tasks import end
+
+from . import openapi
+from .fast_path import FastPathCall
+from .gatekeeper import Gatekeeper, error_status
+from .routes import control, health, log, models, v2
+from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
+from .routes.predict import Predict
+from .routes.v2 import Infer
+from .services import Services
 
 KEYS_LOOK_SECONDS = 0.05
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, multiprocess
 
 if TYPE_CHECKING:
-    from app.engine import Engine
     from driftline.store.predictions import PredictionWriter
+
+    from .engine import Engine
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 

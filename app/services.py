@@ -8,9 +8,6 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.engine import Engine
-from app.metrics import Metrics
-from app.version_watcher import VersionWatcher
 from driftline.ingest.feedback import FeedbackDecoder
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
@@ -21,6 +18,10 @@ from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
 from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.watermarks import Cap
+
+from .engine import Engine
+from .metrics import Metrics
+from .version_watcher import VersionWatcher
 
 
 class Services:

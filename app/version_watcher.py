@@ -14,7 +14,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from app.engine import Engine, Limits, ModelQueue, Snapshot
 from driftline.errors import CorruptData, DriftlineError, NotFound, Unavailable
 from driftline.networks import bundle
 from driftline.networks.build import ServedModel, build
@@ -26,6 +25,8 @@ from driftline.store.catalog import Catalog
 from driftline.store.commits import CanaryVersion, CommitLog
 from driftline.store.connection import RedisConnection
 from driftline.support.failpoints import reach
+
+from .engine import Engine, Limits, ModelQueue, Snapshot
 
 logger = logging.getLogger("driftline.hotswap")
 

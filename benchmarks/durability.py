@@ -33,7 +33,7 @@ from benchmarks.common.processes import resident_bytes
 from benchmarks.freshness import measure
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.processes.embedded import running_url
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
@@ -135,9 +135,9 @@ def changed(learner: Learner) -> Learner:
     return learner
 
 
-def model(learner: Learner) -> Edited:
+def model(learner: Learner) -> Model:
     """What a learner serves."""
-    return Edited(learner.spec, learner.classes, learner.served)
+    return Model(learner.spec, learner.classes, learner.served)
 
 
 def timed(action: Callable[[int], None]) -> float:

@@ -1,3 +1,59 @@
 """Driftline serves PyTorch models that keep learning in production."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from driftline.client.clients import AsyncClient, Client
+    from driftline.errors import (
+        Busy,
+        ConfigurationError,
+        Conflict,
+        CorruptData,
+        DriftlineError,
+        Fenced,
+        Forbidden,
+        InvalidInput,
+        Late,
+        NotFound,
+        TooLarge,
+        Unauthorized,
+        Unavailable,
+        UnsupportedMedia,
+    )
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "AsyncClient",
+    "Busy",
+    "Client",
+    "ConfigurationError",
+    "Conflict",
+    "CorruptData",
+    "DriftlineError",
+    "Fenced",
+    "Forbidden",
+    "InvalidInput",
+    "Late",
+    "NotFound",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "UnsupportedMedia",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports a name of ``__all__`` when it is first asked for: a process that needs no client loads no HTTP library."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module("driftline.client.clients" if name.endswith("Client") else "driftline.errors")
+    return globals().setdefault(name, getattr(module, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

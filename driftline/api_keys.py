@@ -33,10 +33,6 @@ class Key(msgspec.Struct, frozen=True):
     name: str
     created: str
 
-    def allows(self, scope: Scope) -> bool:
-        """Whether the key may do what ``scope`` covers; ``admin`` covers all."""
-        return scope in self.scopes or "admin" in self.scopes
-
 
 class _File(msgspec.Struct, frozen=True):
     keys: list[Key] = []

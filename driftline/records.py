@@ -12,11 +12,13 @@ import msgspec
 STORE_FORMAT = 1
 """The format of what Redis holds: keys, records, steps. It grows when an older Driftline would misread it."""
 MANIFEST_FORMAT = 1
-"""The format of a version's or checkpoint's manifest, and of the state that it names."""
+"""The format of a version's or checkpoint's manifest."""
+STATE_FORMAT = 2
+"""The format of the learner's state in a checkpoint; :mod:`driftline.learning.old_states` reads former ones."""
 
 Label = int | str | float
 Route = Literal["live", "canary", "pinned", "import"]
-CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "forget", "compare"]
+CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "compare"]
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,10 +52,14 @@ class Item(msgspec.Struct, frozen=True, tag="item"):
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):
-    """Something an admin told the model. ``arguments`` are plain JSON."""
+    """Something an admin told the model. ``arguments`` are plain JSON.
+
+    ``kind`` is a :data:`CommandKind`, or what another version of Driftline knows: its log is readable, and the command is
+    refused.
+    """
 
     id: str
-    kind: CommandKind
+    kind: str
     arguments: dict[str, Any] = {}
 
 

@@ -1,8 +1,11 @@
-"""Finds parts by name: a new strategy, loss, layer, detector or edit is one new file in its package.
+"""Parts that are chosen by name: their parameters, and the classes that do what these say.
 
-A part is a pydantic class with a tag field (``name``; layers and edits: ``type``) fixed by a ``Literal``. Its other fields are
-its parameters, so they are validated, documented and stored in one place. A part's module imports torch only inside its
-functions: the command line and the client read a spec without loading torch.
+A part has two halves. Its *parameters* are a pydantic class with a tag field (``name``; layers and edits: ``type``) fixed by a
+``Literal``: they are validated, documented and stored, and are read without torch. Its *behaviour* is a class that takes them,
+in a file of its own. :class:`Registry` finds the first half, :class:`Behaviours` the second by the first.
+
+An installed package adds parts by entry points: one of the group ``driftline.parts`` names a module that defines parameters,
+one of the group ``driftline.behaviours`` a module that defines behaviours.
 """
 
 from __future__ import annotations
@@ -10,13 +13,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
+from importlib.metadata import entry_points
 from operator import or_
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from driftline.errors import InvalidInput
+
+PARTS_GROUP = "driftline.parts"
+BEHAVIOURS_GROUP = "driftline.behaviours"
 
 
 class Part(BaseModel):
@@ -29,8 +36,9 @@ P = TypeVar("P", bound=Part)
 
 
 class Registry(Generic[P]):
-    """All parts below ``base`` that the modules of ``package`` define.
+    """The parameters of all parts of one kind: what is below ``base``, in ``package`` and in what entry points name.
 
+    >>> from driftline.spec import ModelSpec
     >>> from driftline.learning.training.losses import LOSSES
     >>> LOSSES.parse("cross_entropy").name
     'cross_entropy'
@@ -45,9 +53,8 @@ class Registry(Generic[P]):
     @cached_property
     def parts(self) -> dict[str, type[P]]:
         """Every part by its name, in alphabetical order."""
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        import_below(self.package)
+        import_entry_points(PARTS_GROUP)
         return dict(sorted(self._tagged(self.base), key=lambda pair: pair[0]))
 
     def _tagged(self, base: type[P]) -> Iterator[tuple[str, type[P]]]:
@@ -89,3 +96,73 @@ class Registry(Generic[P]):
                 f"there is no {kind} {name!r}; known: {', '.join(self.parts)}", field=self.tag, value=name
             )
         return self.parts[name]
+
+
+class Behaviour(Generic[P]):
+    """What a part does. A subclass says whose parameters it takes: ``class FocalLoss(LossFunction[Focal])``."""
+
+    part: ClassVar[type[Part] | None] = None
+
+    def __init__(self, parameters: P) -> None:
+        self.parameters = parameters
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.part = next(
+            (
+                argument
+                for base in getattr(cls, "__orig_bases__", ())
+                if isinstance(get_origin(base), type) and issubclass(get_origin(base), Behaviour)
+                for argument in get_args(base)
+                if isinstance(argument, type) and issubclass(argument, Part)
+            ),
+            None,
+        )
+
+
+B = TypeVar("B", bound=Behaviour[Any])
+
+
+class Behaviours(Generic[P, B]):
+    """The behaviours of one kind: what is below ``base``, in ``package`` and in what entry points name."""
+
+    def __init__(self, base: type[B], package: str) -> None:
+        self.base = base
+        self.package = package
+
+    @cached_property
+    def by_part(self) -> dict[type[Part], type[B]]:
+        """The behaviour of each part, by the class of its parameters."""
+        import_below(self.package)
+        import_entry_points(BEHAVIOURS_GROUP)
+        return {kind.part: kind for kind in _below(self.base) if kind.part is not None}
+
+    def of(self, parameters: P) -> type[B]:
+        """The behaviour of a part; :class:`LookupError` names one that has none."""
+        found = self.by_part.get(type(parameters))
+        if found is None:
+            raise LookupError(f"nothing implements the part {type(parameters).__module__}.{type(parameters).__name__}")
+        return found
+
+
+K = TypeVar("K")
+
+
+def _below(base: type[K]) -> Iterator[type[K]]:
+    for child in base.__subclasses__():
+        yield child
+        yield from _below(child)
+
+
+def import_below(package: str) -> None:
+    """Imports a module, and where it is a package every module in it."""
+    found = importlib.import_module(package)
+    for module in pkgutil.iter_modules(getattr(found, "__path__", [])):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+@cache
+def import_entry_points(group: str) -> None:
+    """Imports what the entry points of a group name."""
+    for entry in entry_points(group=group):
+        entry.load()

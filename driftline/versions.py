@@ -16,6 +16,7 @@ from driftline.learning.stateful import State
 from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.commits import Checkpoint, CommitLog, Version
@@ -44,7 +45,7 @@ class VersionFiles:
         self.uid = uid
 
     def write_version(
-        self, model: Edited, number: int, parent: int | None, at: Position, reason: str, scores: Mapping[str, float]
+        self, model: Model, number: int, parent: int | None, at: Position, reason: str, scores: Mapping[str, float]
     ) -> Version:
         """Writes a model as version ``number``; it is live once a step that names it is committed."""
         file = self._put_tensors(model.module.state_dict())
@@ -54,11 +55,11 @@ class VersionFiles:
         digest = self.artifacts.put(self.uid, bundle.encode(manifest))
         return Version(number, digest, parent, at.step, at.offset, manifest.created, reason, dict(scores))
 
-    def write_first(self, model: Edited) -> Version:
+    def write_first(self, model: Model) -> Version:
         """Writes version 1 of a new model."""
         return self.write_version(model, 1, None, START, "created", {})
 
-    def write_checkpoint(self, model: Edited, state: State, at: Position) -> Checkpoint:
+    def write_checkpoint(self, model: Model, state: State, at: Position) -> Checkpoint:
         """Writes a learner's whole state; ``model`` is what it trains."""
         file = self._put_tensors(state.tensors)
         manifest = self._manifest("checkpoint", model, at, {"state": file}, data=state.data)
@@ -110,7 +111,7 @@ class VersionFiles:
     def _manifest(
         self,
         kind: Literal["version", "checkpoint"],
-        model: Edited,
+        model: Model,
         at: Position,
         files: dict[str, bundle.BundleFile],
         **more: Any,

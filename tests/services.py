@@ -63,10 +63,10 @@ class Instance:
 
 
 @contextlib.contextmanager
-def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Instance]:
-    """``driftline up`` in ``folder``, on a free port; ended at the end."""
+def up(folder: Path, *arguments: str, python: Path | None = None, **environment: str) -> Iterator[Instance]:
+    """``driftline up`` in ``folder``, on a free port; ended at the end. ``python``: of another environment than this one."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "driftline.cli", "up", "--port", "0", *arguments]
+    command = [str(python or sys.executable), "-P", "-m", "driftline.cli", "up", "--port", "0", *arguments]
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_") and name != "PYTHONPATH"
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from driftline.api_keys import SCOPES, KeyStore
+from driftline.api_keys import KeyStore
 from driftline.errors import CorruptData, InvalidInput, NotFound
 
 
@@ -25,13 +25,6 @@ def test_a_key_is_known_by_its_text_alone(store: KeyStore) -> None:
     assert (key.id, key.name, key.scopes) == (token.split(".")[0], "phone app", ("predict", "feedback"))
     for wrong in ("", ".", token[:-1], token + "x", key.id, key.id + ".", token.replace(key.id, "other"), "é.é"):
         assert store.check(wrong) is None
-
-
-def test_a_key_allows_its_scopes_and_admin_allows_all(store: KeyStore) -> None:
-    metrics, admin = (store.check(store.create([scope], scope)) for scope in ("metrics", "admin"))
-    assert metrics is not None and admin is not None
-    assert [scope for scope in SCOPES if metrics.allows(scope)] == ["metrics"]
-    assert all(admin.allows(scope) for scope in SCOPES)
 
 
 def test_the_file_holds_no_secret_and_only_its_owner_reads_it(store: KeyStore) -> None:

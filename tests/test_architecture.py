@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {
-    "driftline": {"app", "worker"},
+    "driftline": {"app", "worker", "driftline.app", "driftline.worker"},
     "app": {"worker"},
     "worker": {"app", "fastapi", "starlette", "uvicorn"},
     "driftline/learning": {"driftline.store", "redis", "fastapi", "httpx"},
@@ -25,12 +25,35 @@ FORBIDDEN = {
 
 def imported(path: Path) -> Iterator[str]:
     """Every module that a file imports, wherever it does so."""
+    package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{name.name}" for name in node.names)
+
+
+def test_app_and_worker_import_their_own_by_relative_names() -> None:
+    """The wheel has them below ``driftline``, where their names are others."""
+    named = ("app", "worker", "driftline.app", "driftline.worker")
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for folder in ("driftline", "app", "worker")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for module in absolute(node)
+        if any(module == name or module.startswith(f"{name}.") for name in named)
+    ]
+    assert not wrong
+
+
+def absolute(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [name.name for name in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
 
 
 @pytest.mark.parametrize("folder", FORBIDDEN)

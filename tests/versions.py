@@ -9,7 +9,7 @@ import torch
 
 from driftline.learning.learner import Learner
 from driftline.learning.training.strategies import STRATEGIES
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Plan
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
@@ -45,7 +45,7 @@ class Versions:
         """Makes a learner's champion the next version, or a canary with a ``share``; and gives its number."""
         self.number += 1
         at = self._next()
-        model = Edited(learner.spec, learner.classes_of(learner.served), learner.served)
+        model = Model(learner.spec, learner.classes_of(learner.served), learner.served)
         version = await asyncio.to_thread(
             self.version_files.write_version, model, self.number, self.number - 1, at, "told to", {}
         )

@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Our own `worker` and `driftline` come first, and the user's folder, with its factories, last.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# Started by its path it has no package yet: `driftline.worker` where Driftline is installed, `worker` in a checkout. Our own
+# packages come first, and the user's folder, with its factories, last.
+if not __package__:
+    folder = Path(__file__).resolve().parent
+    is_installed = (folder.parent / "__init__.py").is_file()
+    __package__ = "driftline.worker" if is_installed else "worker"
+    sys.path.insert(0, str(folder.parents[is_installed]))
 sys.path.append(str(Path.cwd()))
 
 import asyncio
@@ -17,7 +22,8 @@ import torch
 
 from driftline.errors import DriftlineError
 from driftline.settings import Settings
-from worker.main import Worker
+
+from .main import Worker
 
 
 async def run(settings: Settings) -> None:

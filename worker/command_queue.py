@@ -10,10 +10,11 @@ from driftline.learning.step_result import StepResult
 from driftline.networks.user_code import reason_of
 from driftline.records import Command, Plan
 from driftline.store.watermarks import RESTORE
-from worker import jobs
-from worker.commands import REFUSALS, Effect, carry_out, must_wait
-from worker.committer import Committer
-from worker.comparison import compare
+
+from . import jobs
+from .commands import REFUSALS, Effect, carry_out, must_wait
+from .committer import Committer
+from .comparison import compare
 
 logger = logging.getLogger("driftline.commands")
 

@@ -12,8 +12,9 @@ from driftline.learning.retraining.recipe_changes import named_versions
 from driftline.records import Command, Item, Plan
 from driftline.spec import ModelSpec, parse
 from driftline.store.commits import JobRecord
-from worker.compute import Compute
-from worker.model_store import ModelStore
+
+from .compute import Compute
+from .model_store import ModelStore
 
 
 @dataclass(frozen=True)

@@ -30,21 +30,22 @@ import msgspec
 from driftline.errors import Unavailable
 from driftline.learning.learner import Learner
 from driftline.learning.step_result import StepResult
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Command, Item, Plan
 from driftline.store.commits import Commit, Head, JobRecord, Step, apply_commit
 from driftline.store.lease import Lease
 from driftline.store.log import LogEntry
 from driftline.support.failpoints import reach
 from driftline.versions import Position
-from worker.commands import JOBS, Effect
-from worker.compute import Compute
-from worker.conditions import Conditions
-from worker.model_store import ModelStore
-from worker.publishing import prepare
-from worker.recovery import recover
-from worker.retention import Retention
-from worker.schedule import StepSchedule
+
+from .commands import JOBS, Effect
+from .compute import Compute
+from .conditions import Conditions
+from .model_store import ModelStore
+from .publishing import prepare
+from .recovery import recover
+from .retention import Retention
+from .schedule import StepSchedule
 
 logger = logging.getLogger("driftline.committer")
 
@@ -203,7 +204,7 @@ class Committer:
         begin = time.monotonic()
         learner, at = self.learner, Position(self.head.step, self.head.offset)
         state = await self.compute(learner.state_dict)
-        model = Edited(learner.spec, learner.classes, learner.module)
+        model = Model(learner.spec, learner.classes, learner.module)
         place = await asyncio.to_thread(self.store.version_files.write_checkpoint, model, state, at)
         reach("trainer.checkpointing")
         await self.store.commit_log.checkpoint(place, self.lease.epoch, self.store.settings.log_keep)

@@ -10,8 +10,9 @@ from driftline.learning.reports.evaluation import LATEST
 from driftline.networks.user_code import told
 from driftline.records import Command
 from driftline.store.commits import JobRecord
-from worker.commands import Effect
-from worker.committer import Committer
+
+from .commands import Effect
+from .committer import Committer
 
 
 async def compare(committer: Committer, command: Command) -> Effect:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
-from worker.turns import TurnFile
+from .turns import TurnFile
 
 T = TypeVar("T")
 
@@ -39,8 +39,3 @@ class ComputeThread:
     def _run(self, function: Callable[..., T], *arguments: object) -> T:
         with self.turns.of(self.uid) if self.turns is not None else contextlib.nullcontext():
             return function(*arguments)
-
-
-async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """A :class:`Compute` for those who have no thread of their own."""
-    return await asyncio.to_thread(function, *arguments)

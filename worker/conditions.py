@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from driftline.errors import Unavailable
-from worker.model_store import CONDITIONS, ModelStore
+
+from .model_store import CONDITIONS, ModelStore
 
 OF_FORMER_OWNERS = "of former owners"
 

@@ -19,8 +19,9 @@ from driftline.networks.user_code import reason_of
 from driftline.records import Command, Plan
 from driftline.store.commits import JobRecord
 from driftline.support.failpoints import reach
-from worker.commands import Effect
-from worker.committer import Committer
+
+from .commands import Effect
+from .committer import Committer
 
 logger = logging.getLogger("driftline.jobs")
 

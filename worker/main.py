@@ -23,12 +23,13 @@ from driftline.store.format import check_files, check_store, mark
 from driftline.store.lease import Lease
 from driftline.store.watermarks import RESTORE
 from driftline.support.tasks import Troubles, end, supervised
-from worker.compute import ComputeThread
-from worker.model_store import ModelStore
-from worker.sources import Source, parse_sources
-from worker.sources.intake import Intake
-from worker.trainer import Trainer
-from worker.turns import TurnFile
+
+from .compute import ComputeThread
+from .model_store import ModelStore
+from .sources import Source, parse_sources
+from .sources.intake import Intake
+from .trainer import Trainer
+from .turns import TurnFile
 
 logger = logging.getLogger("driftline.worker")
 

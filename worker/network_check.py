@@ -17,9 +17,10 @@ from driftline.networks.clone import clone
 from driftline.networks.user_code import reason_of
 from driftline.records import Item, Label, Plan
 from driftline.spec import ModelSpec
-from worker.committer import Committer
-from worker.compute import Compute
-from worker.model_store import ModelStore
+
+from .committer import Committer
+from .compute import Compute
+from .model_store import ModelStore
 
 logger = logging.getLogger("driftline.trainer")
 

@@ -11,13 +11,14 @@ import msgspec
 from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.step_result import StepResult
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.store.commits import Head, Version
 from driftline.support.failpoints import reach
 from driftline.versions import Position
-from worker.commands import Effect
-from worker.compute import Compute
-from worker.model_store import ModelStore
+
+from .commands import Effect
+from .compute import Compute
+from .model_store import ModelStore
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _write(
 ) -> Version:
     canary = learner.promotion.canary
     module = canary.module if is_canary and canary else learner.served
-    model = Edited(learner.spec, learner.classes_of(module), module)
+    model = Model(learner.spec, learner.classes_of(module), module)
     return store.version_files.write_version(model, head.newest + 1, head.version, at, reason, scores)
 
 

@@ -17,9 +17,10 @@ from driftline.networks import bundle
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
 from driftline.store.commits import Checkpoint, Head, Step
-from worker.commands import carry_out
-from worker.compute import Compute
-from worker.model_store import ModelStore
+
+from .commands import carry_out
+from .compute import Compute
+from .model_store import ModelStore
 
 logger = logging.getLogger("driftline.recovery")
 

@@ -9,7 +9,8 @@ import time
 from driftline.errors import CorruptData, NotFound
 from driftline.store.commits import Head, Version
 from driftline.support.failpoints import reach
-from worker.model_store import ModelStore
+
+from .model_store import ModelStore
 
 
 class Retention:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 
 from driftline.store.log import LogEntry
-from worker.time_budget import TimeBudget
+
+from .time_budget import TimeBudget
 
 LONGEST_RETRY_SECONDS = 60.0
 SHORTEST_RETRY_SECONDS = 0.1

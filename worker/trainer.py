@@ -18,13 +18,14 @@ from driftline.store.lease import Lease
 from driftline.store.log import LogEntry
 from driftline.store.watermarks import RESTORE
 from driftline.support.failpoints import reach
-from worker import jobs
-from worker.command_queue import CommandQueue
-from worker.commands import Effect
-from worker.committer import Committer, Stopped
-from worker.compute import Compute
-from worker.model_store import ModelStore
-from worker.network_check import NetworkCheck, NetworkFailed
+
+from . import jobs
+from .command_queue import CommandQueue
+from .commands import Effect
+from .committer import Committer, Stopped
+from .compute import Compute
+from .model_store import ModelStore
+from .network_check import NetworkCheck, NetworkFailed
 
 logger = logging.getLogger("driftline.trainer")
 

@@ -11,8 +11,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.openapi import example
-from app.services import Has, Services
 from driftline.errors import InvalidInput, NotFound
 from driftline.learning.retraining.dry_run import dry_run
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
@@ -23,6 +21,9 @@ from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import JobRecord
 from driftline.versions import VersionFiles
+
+from ..openapi import example
+from ..services import Has, Services
 
 router = APIRouter(prefix="/v1", tags=["control"])
 

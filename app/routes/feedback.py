@@ -11,14 +11,15 @@ import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from app.buffered_body import BufferedBody
-from app.fast_path import check_kind, read_body
-from app.gatekeeper import error_content, json_content, send_content
-from app.services import Services
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.ingest import feedback, rows
 from driftline.support.failpoints import reach
 from driftline.support.tasks import end
+
+from ..buffered_body import BufferedBody
+from ..fast_path import check_kind, read_body
+from ..gatekeeper import error_content, json_content, send_content
+from ..services import Services
 
 MOST_ITEMS = 100_000
 LINES_AT_ONCE = 500

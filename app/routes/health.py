@@ -9,11 +9,12 @@ from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from app.openapi import example
-from app.routes.models import model_metrics
-from app.services import Has, Services
 from driftline.errors import Unavailable
 from driftline.store.redis_health import RedisState
+
+from ..openapi import example
+from ..services import Has, Services
+from .models import model_metrics
 
 router = APIRouter(tags=["health"])
 

@@ -10,11 +10,12 @@ import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from app.services import Has
 from driftline.ingest import rows
 from driftline.records import Answer, Item
 from driftline.spec import ModelSpec, parse
 from driftline.store.log import Log, LogEntry
+
+from ..services import Has
 
 router = APIRouter(prefix="/v1/models", tags=["feedback"])
 

@@ -9,15 +9,12 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 
-from app.fast_path import check_kind, read_body
-from app.openapi import example
-from app.services import Has, Services
 from driftline.errors import Conflict, InvalidInput
 from driftline.ingest import rows
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import check_versions
 from driftline.networks import bundle
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import Version
@@ -25,6 +22,10 @@ from driftline.store.redis_keys import new_uid
 from driftline.store.watermarks import Cap
 from driftline.support.failpoints import reach
 from driftline.versions import VersionFiles
+
+from ..fast_path import check_kind, read_body
+from ..openapi import example
+from ..services import Has, Services
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -248,5 +249,5 @@ def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes
     tensors = bundle.weights_from_bytes(weights) if weights is not None else None
     check_versions(spec.recipe.model_dump(), ())
     learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=services.settings.factories)
-    model = Edited(learner.spec, learner.classes, learner.module)
+    model = Model(learner.spec, learner.classes, learner.module)
     return VersionFiles(services.artifacts, uid).write_first(model)

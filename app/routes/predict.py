@@ -6,11 +6,12 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from app.engine import BatchAnswer, ModelQueue
-from app.fast_path import Encode, FastPathCall, Headers, parse_version
-from app.gatekeeper import JSON, Content
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
+
+from ..engine import BatchAnswer, ModelQueue
+from ..fast_path import Encode, FastPathCall, Headers, parse_version
+from ..gatekeeper import JSON, Content
 
 
 class Predict(FastPathCall):

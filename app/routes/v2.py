@@ -9,17 +9,18 @@ import numpy as np
 from fastapi import APIRouter
 from starlette.types import Scope
 
-from app import inference_protocol
-from app.engine import BatchAnswer, ModelQueue
-from app.fast_path import Encode, FastPathCall, Headers, find_model, parse_version
-from app.gatekeeper import JSON, Content
-from app.inference_protocol import InferRequest, Output, OutputRequest
-from app.openapi import example
-from app.services import Has
 from driftline import __version__
 from driftline.errors import InvalidInput, Unavailable
 from driftline.ingest.rows import Rows
 from driftline.spec import ModelSpec
+
+from .. import inference_protocol
+from ..engine import BatchAnswer, ModelQueue
+from ..fast_path import Encode, FastPathCall, Headers, find_model, parse_version
+from ..gatekeeper import JSON, Content
+from ..inference_protocol import InferRequest, Output, OutputRequest
+from ..openapi import example
+from ..services import Has
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 

@@ -176,7 +176,14 @@ def _not_driftline(response: httpx.Response) -> DriftlineError:
 
 
 def parse_url(text: str) -> httpx.URL:
-    """The URL of a server; :class:`ConfigurationError` where ``text`` is none."""
+    """The URL of a server; :class:`ConfigurationError` where ``text`` is none.
+
+    >>> parse_url("http://127.0.0.1:8000").port
+    8000
+    >>> parse_url("127.0.0.1:8000")
+    Traceback (most recent call last):
+    driftline.errors.ConfigurationError: '127.0.0.1:8000' is not the URL of a server; give one like http://127.0.0.1:8000
+    """
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
@@ -202,7 +209,11 @@ def _plain(value: Any) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """``value`` as JSON; :class:`InvalidInput` where it holds what JSON has no number or type for."""
+    """``value`` as JSON; :class:`InvalidInput` where it holds what JSON has no number or type for.
+
+    >>> encode({"inputs": [(1.0, 2)]})
+    b'{"inputs":[[1.0,2]]}'
+    """
     try:
         return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
@@ -253,7 +264,11 @@ def delete(model: str) -> Call:
 
 
 def predict(model: str, inputs: Any, version: int | None = None) -> Call:
-    """Answers for rows: ``[rows, *shape]``, or such columns by input name; from the live version, or from a kept one."""
+    """Answers for rows: ``[rows, *shape]``, or such columns by input name; from the live version, or from a kept one.
+
+    >>> predict("weather", [[0.5, 1.0]], version=3).path
+    '/v1/models/weather/predict?version=3'
+    """
     query = "" if version is None else f"?version={version}"
     return _post(_path(model, "predict") + query, {"inputs": inputs})
 

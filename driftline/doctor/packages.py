@@ -13,11 +13,12 @@ from packaging.requirements import Requirement
 from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.errors import ConfigurationError
 from driftline.processes.embedded import server_binary
-from driftline.processes.plan import ROOT
+from driftline.processes.plan import PACKAGE, ROOT, folder_of
 from driftline.settings import Settings
 from driftline.support.formatting import count_text
 
-OURS = ("app", "driftline", "worker")
+# A checkout has two more at its top than what is installed.
+OURS = {folder.name: folder for folder in (folder_of("app"), PACKAGE, folder_of("worker")) if folder.parent == ROOT}
 
 
 def check(settings: Settings) -> list[Finding]:
@@ -29,7 +30,7 @@ def check_names(folder: Path, search: list[str]) -> list[Finding]:
     """Packages of our names in ``folder``, or where Python looks before it comes to ours."""
     found = dict.fromkeys(other for place in [folder, *_before_ours(search)] for other in _others(place))
     if not found:
-        return [ok("packages", f"app, driftline and worker are ours, in {ROOT}")]
+        return [ok("packages", f"what Python calls {', '.join(OURS)} is ours, in {ROOT}")]
     advice = (
         "rename it, or work in another folder; driftline's own processes take the right one, but a Python program that "
         "is started there does not, and a network factory in it is not found"
@@ -45,10 +46,10 @@ def _before_ours(search: list[str]) -> Iterator[Path]:
 
 
 def _others(place: Path) -> Iterator[Path]:
-    for name in OURS:
+    for name, ours in OURS.items():
         for other in (place / name, place / f"{name}.py"):
             is_importable = other.is_file() if other.suffix else other.is_dir() and any(other.glob("*.py"))
-            if is_importable and other.resolve() != ROOT / name:
+            if is_importable and other.resolve() != ours:
                 yield other.resolve()
 
 

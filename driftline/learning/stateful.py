@@ -1,14 +1,16 @@
-"""Tensors and plain data: a learner's whole state, and the parts of it."""
+"""State by declaration: an object names the attributes that a checkpoint must keep, and the ones that follow from them."""
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
+
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from driftline.networks.build import ServedModel
 
 Former: TypeAlias = "Callable[[Mapping[str, Tensor], int], ServedModel]"
@@ -17,10 +19,131 @@ Former: TypeAlias = "Callable[[Mapping[str, Tensor], int], ServedModel]"
 
 @dataclass(frozen=True)
 class State:
-    """A learner's whole state: tensors, and plain data that JSON keeps bit for bit."""
+    """Tensors by dotted name, and plain data that JSON keeps bit for bit."""
 
     tensors: dict[str, Tensor]
     data: dict[str, Any]
+
+    def below(self, name: str) -> State:
+        """The part of the state that belongs to ``name``."""
+        data = self.data.get(name)
+        return State(part(self.tensors, name), data if isinstance(data, dict) else {})
+
+
+@runtime_checkable
+class TensorRecord(Protocol):
+    """A value that consists of tensors, as :class:`driftline.learning.examples.Examples` does."""
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self: ...
+
+
+class Stateful:
+    """An object whose state is declared.
+
+    ``STATE`` names the attributes that are its state, in the order in which they are restored; ``DERIVED`` those that are given
+    when it is made, or follow from the others. Together they are all of its attributes, those of the bases included.
+
+    An attribute may be a tensor, a module, another :class:`Stateful`, a :class:`TensorRecord`, a dict of tensors, or plain
+    data: numbers, strings, None, and lists, tuples, sets, deques and dicts of them. For anything else a class overrides
+    :meth:`packed` and :meth:`restored`.
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = ()
+    DERIVED: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def state_names(cls) -> tuple[str, ...]:
+        """The attributes that are state, those of the bases first."""
+        return _declared(cls, "STATE")
+
+    @classmethod
+    def derived_names(cls) -> tuple[str, ...]:
+        """The attributes that are no state."""
+        return _declared(cls, "DERIVED")
+
+    def state_dict(self) -> State:
+        """The state; its tensors may be those that the object goes on with."""
+        tensors: dict[str, Tensor] = {}
+        data: dict[str, Any] = {}
+        for name in self.state_names():
+            value = self.packed(name)
+            if isinstance(value, Tensor):
+                tensors[name] = value
+            elif isinstance(value, State):
+                tensors |= named(name, value.tensors)
+                data[name] = value.data
+            else:
+                data[name] = value
+        return State(tensors, data)
+
+    def load_state_dict(self, state: State) -> None:
+        """Sets the state that :meth:`state_dict` gave."""
+        for name in self.state_names():
+            setattr(self, name, self.restored(name, state))
+
+    def packed(self, name: str) -> Any:
+        """An attribute as it is kept: a tensor, a :class:`State`, or what JSON has."""
+        return _packed(getattr(self, name))
+
+    def restored(self, name: str, state: State) -> Any:
+        """The value of an attribute from the ``state`` of this object, by what the attribute is now."""
+        now = getattr(self, name)
+        if isinstance(now, Tensor):
+            return state.tensors[name].clone()
+        if isinstance(now, Stateful):
+            now.load_state_dict(state.below(name))
+            return now
+        if isinstance(now, nn.Module):
+            now.load_state_dict(part(state.tensors, name))
+            return now
+        if isinstance(now, TensorRecord):
+            return type(now).from_tensors(part(state.tensors, name))
+        if isinstance(now, dict) and state.data.get(name) in (None, {}):
+            return {key: value.clone() for key, value in part(state.tensors, name).items()}
+        return _unpacked(now, copy.deepcopy(state.data[name]))
+
+
+def undeclared(value: Stateful) -> set[str]:
+    """The attributes of an object that are neither state nor named as derived."""
+    return set(vars(value)) - {*value.state_names(), *value.derived_names()}
+
+
+def _declared(cls: type[Stateful], kind: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base).get(kind, ())))
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, Stateful):
+        return value.state_dict()
+    if isinstance(value, nn.Module):
+        return State(dict(value.state_dict()), {})
+    if isinstance(value, TensorRecord):
+        return State(value.tensors(), {})
+    if isinstance(value, dict):
+        if value and all(isinstance(each, Tensor) for each in value.values()):
+            return State(dict(value), {})
+        if all(isinstance(key, str) for key in value):
+            return {key: _packed(each) for key, each in value.items()}
+        return [[key, _packed(each)] for key, each in value.items()]
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, list | tuple | deque):
+        return [_packed(each) for each in value]
+    return value
+
+
+def _unpacked(now: Any, value: Any) -> Any:
+    """Plain data in the container that an attribute is now."""
+    if isinstance(now, deque):
+        return deque(value, maxlen=now.maxlen)
+    if isinstance(now, set | tuple):
+        return type(now)(value)
+    if isinstance(now, dict):
+        return dict(value)
+    return list(value) if isinstance(now, list) else value
 
 
 def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -14,19 +14,27 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import driftline
 from driftline.api_keys import KeyStore
 from driftline.errors import ConfigurationError
 from driftline.processes.supervisor import Child, Guard, Output, Plan
 from driftline.settings import Settings
 from driftline.store.format import check_at_start
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(driftline.__file__).resolve().parent
+ROOT = PACKAGE.parent
 APP_SECONDS, WORKER_SECONDS, SERVER_SECONDS = 20.0, 30.0, 20.0
+
+
+def folder_of(name: str) -> Path:
+    """Where ``app`` or ``worker`` is: inside ``driftline`` where that is installed, beside it in a checkout."""
+    installed = PACKAGE / name
+    return installed if (installed / "__main__.py").is_file() else ROOT / name
 
 
 def program(name: str, *arguments: str) -> list[str]:
     """The command that starts ``app`` or ``worker``, whatever packages of these names the current folder has."""
-    return [sys.executable, "-P", str(ROOT / name / "__main__.py"), *arguments]
+    return [sys.executable, "-P", str(folder_of(name) / "__main__.py"), *arguments]
 
 
 def environment(settings: Settings, redis_url: str | None) -> dict[str, str]:

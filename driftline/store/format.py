@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from driftline.errors import ConfigurationError, CorruptData, Unavailable
-from driftline.records import MANIFEST_FORMAT, STORE_FORMAT
+from driftline.records import MANIFEST_FORMAT, STATE_FORMAT, STORE_FORMAT
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection, store_errors
@@ -27,10 +27,17 @@ MARKER = "format"
 """The file in the data directory that holds the number of its format."""
 
 
+class _State(msgspec.Struct, frozen=True):
+    """What is read of the plain part of a checkpoint's state; one without a number is of format 1."""
+
+    format: int = 1
+
+
 class _Marked(msgspec.Struct):
     """What is read of a manifest, whatever else its format has."""
 
     format: int = 1
+    data: _State = _State()
 
 
 def check_files(data_dir: Path) -> None:
@@ -50,8 +57,9 @@ async def check_store(connection: RedisConnection, data_dir: Path) -> None:
         found = await connection.redis.get(connection.keys.format)
     if found is not None:
         _refuse_newer(_number(found), STORE_FORMAT, _place(data_dir, connection))
-    for number in await _manifest_formats(connection, Artifacts(data_dir / "artifacts")):
-        _refuse_newer(number, MANIFEST_FORMAT, str(data_dir))
+    for marked in await _manifests(connection, Artifacts(data_dir / "artifacts")):
+        _refuse_newer(marked.format, MANIFEST_FORMAT, str(data_dir))
+        _refuse_newer(marked.data.format, STATE_FORMAT, str(data_dir))
 
 
 async def mark(connection: RedisConnection, data_dir: Path) -> None:
@@ -81,8 +89,8 @@ async def _check_url(url: str, settings: Settings) -> None:
         await connection.close()
 
 
-async def _manifest_formats(connection: RedisConnection, artifacts: Artifacts) -> set[int]:
-    """The formats of the manifests that the heads name. One that is missing or damaged is for recovery to meet."""
+async def _manifests(connection: RedisConnection, artifacts: Artifacts) -> list[_Marked]:
+    """The manifests that the heads name. One that is missing or damaged is for recovery to meet."""
     keys = connection.keys
     with store_errors():
         named = await connection.redis.hgetall(keys.names)
@@ -92,13 +100,13 @@ async def _manifest_formats(connection: RedisConnection, artifacts: Artifacts) -
                 pipe.hmget(keys.of(uid).head, "manifest", "checkpoint")
             heads = await pipe.execute() if uids else []
     digests = [(uid, digest.decode()) for uid, head in zip(uids, heads, strict=True) for digest in head if digest]
-    return await asyncio.to_thread(lambda: set(_formats(artifacts, digests)))
+    return await asyncio.to_thread(lambda: list(_read(artifacts, digests)))
 
 
-def _formats(artifacts: Artifacts, digests: list[tuple[str, str]]) -> Iterator[int]:
+def _read(artifacts: Artifacts, digests: list[tuple[str, str]]) -> Iterator[_Marked]:
     for uid, digest in digests:
         with contextlib.suppress(CorruptData, Unavailable, msgspec.DecodeError):
-            yield msgspec.json.decode(artifacts.get(uid, digest), type=_Marked).format
+            yield msgspec.json.decode(artifacts.get(uid, digest), type=_Marked)
 
 
 def _number(text: bytes) -> int:

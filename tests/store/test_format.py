@@ -15,7 +15,7 @@ from driftline.errors import ConfigurationError
 from driftline.networks import bundle
 from driftline.processes.embedded import EmbeddedServer
 from driftline.processes.supervisor import Guard
-from driftline.records import MANIFEST_FORMAT, STORE_FORMAT
+from driftline.records import MANIFEST_FORMAT, STATE_FORMAT, STORE_FORMAT
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.commits import Version
@@ -30,17 +30,27 @@ pytestmark = pytest.mark.anyio
 NEWER = "written by a newer Driftline (format 7; this one reads up to"
 
 
-def manifest(uid: str, number: int) -> bytes:
-    known = bundle.Manifest(
-        format=number, kind="version", model=uid, step=0, offset=0, spec=SPEC, classes=[0, 1], created=0.0, files={}
+def manifest(uid: str, number: int, state: int = STATE_FORMAT) -> bytes:
+    return msgspec.json.encode(
+        bundle.Manifest(
+            format=number,
+            kind="version",
+            model=uid,
+            step=0,
+            offset=0,
+            spec=SPEC,
+            classes=[0, 1],
+            created=0.0,
+            data={"format": state},
+            files={},
+        )
     )
-    return msgspec.json.encode(known)
 
 
-async def model(connection: RedisConnection, data_dir: Path, number: int) -> None:
+async def model(connection: RedisConnection, data_dir: Path, number: int, state: int = STATE_FORMAT) -> None:
     """A model whose live version has a manifest of that format."""
     uid = new_uid()
-    digest = Artifacts(data_dir / "artifacts").put(uid, manifest(uid, number))
+    digest = Artifacts(data_dir / "artifacts").put(uid, manifest(uid, number, state))
     await Catalog(connection).create(uid, SPEC, Version(1, digest, None, 0, 0, 0.0, "created"))
 
 
@@ -72,6 +82,15 @@ async def test_a_newer_format_is_refused_by_key_by_file_and_by_manifest(
     with pytest.raises(ConfigurationError) as refused:
         check_files(data_dir)
     assert NEWER in refused.value.message and str(data_dir) in refused.value.message
+
+
+async def test_a_checkpoint_of_a_newer_state_is_refused(connection: RedisConnection, data_dir: Path) -> None:
+    await model(connection, data_dir, MANIFEST_FORMAT, state=STATE_FORMAT)
+    await check_store(connection, data_dir)
+    await Catalog(connection).delete(str(SPEC["name"]))
+    await model(connection, data_dir, MANIFEST_FORMAT, state=7)
+    with pytest.raises(ConfigurationError, match=f"format 7; this one reads up to {STATE_FORMAT}"):
+        await check_store(connection, data_dir)
 
 
 async def test_a_manifest_that_is_missing_or_damaged_is_not_the_check_s_to_tell(

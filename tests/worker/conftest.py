@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from driftline.learning.learner import Learner
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Answer, Item
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
@@ -53,7 +53,7 @@ class Bench:
         uid = uid or new_uid()
         found = parse(ModelSpec, spec(name, **changes))
         learner = Learner.create(found, seed=int(uid, 16), factories=self.settings.factories)
-        model = Edited(learner.spec, learner.classes, learner.module)
+        model = Model(learner.spec, learner.classes, learner.module)
         first = await asyncio.to_thread(VersionFiles(self.artifacts, uid).write_first, model)
         await Catalog(self.connection).create(uid, found.model_dump(mode="json"), first)
         return ModelStore(self.connection, self.artifacts, uid, self.settings)

@@ -77,6 +77,17 @@ async def test_behind_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench
         assert (await store.commit_log.head()).offset == 802, "the alarm is long ago"
 
 
+async def test_a_command_of_another_version_is_refused_by_name_and_learning_goes_on(bench: Bench) -> None:
+    """``forget`` was a kind of command that logs of older versions may hold."""
+    store = await bench.model(recipe={"trigger": {"labels": 20, "seconds": 0.3}})
+    async with running(bench, store) as trainer:
+        await add(store, trainer, [Command("c1", "forget", {"ids": ["7"]}), *labelled(20)])
+        await offset_is(store, 21)
+        alarm = await store.connection.redis.hget(store.keys.alarms, "command_failed")
+    assert "this worker does not know the command 'forget'" in alarm.decode()
+    assert (await store.commit_log.head()).learned == 20
+
+
 async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench) -> None:
     store = await bench.model()
     async with running(bench, store) as trainer:

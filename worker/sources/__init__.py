@@ -14,7 +14,7 @@ from driftline.spec import NAME_PATTERN
 
 
 class Take(Protocol):
-    """Takes a batch of a source's entries into the log, each once; see :class:`worker.sources.intake.Intake`."""
+    """Takes a batch of a source's entries into the log, each once; see :class:`.intake.Intake`."""
 
     async def position(self) -> str:
         """Where the source has been read to: empty at first, else what the last ``take`` gave as ``after``."""

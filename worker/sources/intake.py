@@ -14,8 +14,9 @@ from driftline.store.log import Cursor
 from driftline.store.predictions import PredictionReader
 from driftline.support.failpoints import reach
 from driftline.support.tasks import Troubles, supervised
-from worker.model_store import ModelStore
-from worker.sources import Source
+
+from ..model_store import ModelStore
+from . import Source
 
 logger = logging.getLogger("driftline.sources")
 

@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 
 from driftline.errors import Unavailable
 from driftline.store.connection import connect
-from worker.sources import Source, Take
+
+from . import Source, Take
 
 BLOCK_MS = 1000
 MOST_ENTRIES = 200

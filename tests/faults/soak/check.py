@@ -25,7 +25,6 @@ from tests.faults.soak.events import Event
 from tests.faults.soak.load import TAKEN
 from tests.faults.soak.processes import APPS
 from worker import recovery
-from worker.compute import in_thread
 from worker.model_store import ModelStore
 
 T = TypeVar("T")
@@ -245,7 +244,7 @@ async def _left_over(store: ModelStore, head: Head) -> set[str]:
 async def _check_recovery(store: ModelStore, head: Head, place: object) -> list[str]:
     """Repeats the steps behind a checkpoint; each comes out as it was committed, or this says which does not."""
     try:
-        await recovery.repeat(store, in_thread, head, place)  # type: ignore[arg-type]
+        await recovery.repeat(store, asyncio.to_thread, head, place)  # type: ignore[arg-type]
     except Exception as error:
         return [f"recovery from {place} fails: {error!r}"]
     return []

@@ -1,0 +1,153 @@
+"""What a model is: its task, inputs, classes, network and recipe, as types that refuse what they do not know."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictInt, StrictStr, model_validator
+
+from driftline.errors import InvalidInput
+from driftline.learning.monitoring.drift import DETECTORS
+from driftline.learning.training.losses import LOSSES, Loss
+from driftline.learning.training.losses.custom import Custom
+from driftline.learning.training.strategies import STRATEGIES, Strategy
+from driftline.networks.presets import Preset
+from driftline.records import Label
+from driftline.spec.network import Network
+from driftline.spec.parse import Frozen
+from driftline.spec.recipe import Recipe
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+SINGLE_INPUT = "inputs"
+
+
+class TensorSpec(Frozen):
+    """One input tensor: the shape of a row, without the batch."""
+
+    shape: list[Annotated[StrictInt, Field(ge=1)]] = Field(max_length=6)
+    dtype: Literal["float32", "int64"] = "float32"
+
+    @property
+    def size(self) -> int:
+        """Numbers in one row."""
+        return math.prod(self.shape)
+
+
+class Serving(Frozen):
+    """How a model is served. What is not given is as the operator has set it for all models.
+
+    ``max_batch`` rows are computed at once, ``max_queue`` wait at most. A batch waits ``max_wait`` seconds for more rows; an
+    answer is late after ``deadline`` seconds. ``record`` says which predictions are kept for the join with feedback;
+    ``sample`` keeps the share ``record_share``.
+    """
+
+    max_batch: int | None = Field(None, ge=1, le=65_536)
+    max_wait: float | None = Field(None, ge=0, le=10)
+    deadline: float | None = Field(None, gt=0, le=3600)
+    max_queue: int | None = Field(None, ge=1, le=1_000_000)
+    record: Literal["all", "sample", "none"] | None = None
+    record_share: float | None = Field(None, ge=0, le=1)
+
+
+class ModelSpec(Frozen):
+    """What a model is. The smallest has a name, a task, inputs and (for classification) classes."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    task: Literal["classification", "regression"]
+    inputs: TensorSpec | dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")], TensorSpec]
+    classes: list[StrictInt | StrictStr] | Literal["open"] | None = Field(None, max_length=100_000)
+    outputs: Literal[1] | None = None
+    network: Network = Field(default_factory=lambda: Preset(preset="mlp"))
+    recipe: Recipe = Field(default_factory=Recipe)
+    serving: Serving = Serving()
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> ModelSpec:
+        if self.task == "classification":
+            if self.classes is None:
+                raise ValueError('classification needs "classes": a list of strings or integers, or "open"')
+            if isinstance(self.classes, list):
+                if not self.classes:
+                    raise ValueError('"classes" is empty; give at least one, or "open"')
+                if len(set(map(repr, self.classes))) != len(self.classes):
+                    raise ValueError('"classes" names a class twice')
+            if self.outputs is not None:
+                raise ValueError('"outputs" belongs to regression')
+        elif self.classes is not None:
+            raise ValueError('"classes" belongs to classification')
+        if isinstance(self.inputs, dict) and not self.inputs:
+            raise ValueError('"inputs" is empty')
+        if self.task not in self.loss.tasks:
+            raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
+        if self.task not in self.strategy.tasks:
+            raise ValueError(f"the strategy {self.strategy.name} is not for {self.task}")
+        if self.task not in self.recipe.detector.tasks:
+            fitting = ", ".join(name for name, part in DETECTORS.parts.items() if self.task in part.tasks)
+            raise ValueError(
+                f"the detector {self.recipe.detector.name} takes errors of 0 and 1, and those of a {self.task} are numbers; "
+                f"it can have: {fitting}"
+            )
+        self.loss.check(len(self.classes) if isinstance(self.classes, list) else None)
+        return self
+
+    def changed(self, **fields: Any) -> ModelSpec:
+        """This spec with other ``fields``. (A ``model_copy`` would take along what was worked out from the old ones.)"""
+        return ModelSpec(**{name: getattr(self, name) for name in ModelSpec.model_fields} | fields)
+
+    @cached_property
+    def tensors(self) -> dict[str, TensorSpec]:
+        """Every input by its name; a single unnamed one is called ``inputs``."""
+        return self.inputs if isinstance(self.inputs, dict) else {SINGLE_INPUT: self.inputs}
+
+    @cached_property
+    def loss(self) -> Loss:
+        """The recipe's loss, or the task's own."""
+        default = "cross_entropy" if self.task == "classification" else "huber"
+        return self.recipe.loss or LOSSES.parse(default)
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """The recipe's strategy, or the task's own."""
+        default = "experts" if self.task == "classification" else "replay"
+        return self.recipe.strategy or STRATEGIES.parse(default)
+
+    @property
+    def loss_function(self) -> str | None:
+        """The function of the user's own that is the loss; None where the loss is one of ours."""
+        return self.loss.function if isinstance(self.loss, Custom) else None
+
+    def known_classes(self) -> list[int | str]:
+        """The classes the spec names; none yet for ``open`` and for a regression."""
+        return list(self.classes) if isinstance(self.classes, list) else []
+
+    @cached_property
+    def has_integer_classes(self) -> bool:
+        """Whether every class is an integer, for good."""
+        return isinstance(self.classes, list) and all(isinstance(name, int) for name in self.classes)
+
+    @cached_property
+    def _class_keys(self) -> frozenset[tuple[type, int | str]]:
+        return frozenset((type(name), name) for name in self.known_classes())
+
+    def check_label(self, label: Any) -> Label:
+        """The label as it is learned; :class:`InvalidInput` where it is none of this model's.
+
+        Labels match by exact JSON type: ``true`` and ``1.0`` are not class ``1``.
+        """
+        if self.task == "regression":
+            if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
+                raise InvalidInput(
+                    f"a label of a regression is a finite number, not {label!r}", field="label", value=label
+                )
+            if abs(label) > 3.4e38:
+                raise InvalidInput(f"label {label!r} does not fit float32", field="label", value=label)
+            return float(label)
+        if isinstance(label, bool) or not isinstance(label, int | str):
+            raise InvalidInput(f"a label is a string or an integer, not {label!r}", field="label", value=label)
+        if self.classes != "open" and (type(label), label) not in self._class_keys:
+            raise InvalidInput(
+                f"{label!r} is none of the model's classes", code="unknown_class", field="label", value=label
+            )
+        return label
