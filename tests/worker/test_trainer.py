@@ -12,6 +12,7 @@ import pytest
 from driftline.learning.learner import Learner
 from driftline.learning.step_result import StepResult
 from driftline.records import Command, Item, Plan
+from driftline.store.catalog import Catalog
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
@@ -102,6 +103,35 @@ async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench
         await add(store, trainer, [Command("r", "resume")])
         await offset_is(store, 66)
     assert (await store.commit_log.head()).learned == 64
+
+
+async def test_a_pause_stands_without_a_worker_and_before_one_that_starts_later_learns(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(64))
+    await store.log.append([Command("p", "pause")])
+    assert (await Catalog(bench.connection).get("weather")).paused
+    async with running(bench, store) as trainer:
+        async with asyncio.timeout(10):
+            while await store.pending():
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        assert trainer.committer.is_paused and (await store.commit_log.head()).learned == 0
+    await store.log.append([Command("r", "resume")])
+    assert not (await Catalog(bench.connection).get("weather")).paused
+    await bench.train(store)
+    assert (await store.commit_log.head()).learned == 64
+
+
+async def test_commands_that_waited_for_a_worker_leave_the_flag_as_the_newest_set_it(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append([Command("p", "pause"), Command("r", "resume"), Command("q", "pause"), *labelled(64)])
+    trainer = await bench.train(store, die_after=2)
+    assert trainer.head.step == 1 and await store.is_paused(), "the resume was carried out, and a newer pause waits"
+    trainer = await bench.trainer(store)
+    await trainer.committer.recover()
+    await trainer.commands.apply()
+    assert trainer.committer.is_paused and await store.is_paused()
+    assert [entry.record.id for entry in await store.log.read(0, 3)] == ["p", "r", "q"]
 
 
 async def test_a_command_teaches_nothing_and_what_it_has_brought_stays_live(bench: Bench) -> None:
