@@ -1,4 +1,4 @@
-"""How a learner comes back: load the checkpoint, repeat the committed steps behind it, compare, go on."""
+"""How a learner comes back: load the checkpoint, repeat the committed steps after it, compare, go on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Diverged(DriftlineError):
 
 
 async def recover(store: ModelStore, compute: Compute) -> Recovered:
-    """The learner as it stood behind the last committed step.
+    """The learner as it stood after the last committed step.
 
     The newest checkpoint that is whole is taken, else the one before, else version 1. Where none leads to the committed
     weights, an alarm says so, and the learner restarts from the live ones.

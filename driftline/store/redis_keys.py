@@ -19,7 +19,7 @@ def new_uid() -> str:
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys behind one prefix. ``hints`` is a pub/sub channel that carries the uid of a model that has changed."""
+    """The keys that begin with one prefix. ``hints`` is a pub/sub channel that carries the uid of a model that has changed."""
 
     prefix: str
 

@@ -253,13 +253,12 @@ async def test_a_model_that_overtakes_its_copy_is_taken_again(
 
 
 async def test_a_blob_that_is_missing_for_good_is_named_and_leaves_no_backup(
-    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(copy, "RETRY_SECONDS", 0.0)
     head = await model.commit_log.head()
     (artifacts.root / model.uid / head.manifest).unlink()
     with pytest.raises(Unavailable, match=head.manifest):
-        await back_up(connection, artifacts, tmp_path / "b")
+        await back_up(connection, artifacts, tmp_path / "b", retry_seconds=0.0)
     assert list((tmp_path / "b").iterdir()) == []
 
 

@@ -147,9 +147,9 @@ async def learn_and_lose(store: ModelStore, trainer: Trainer, saved: dict[str, b
 
 
 async def test_an_older_copy_of_the_store_halts_it_until_it_is_started_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    monkeypatch.setattr("driftline.store.connection.UNSETTLED_SECONDS", 0.0)
+    bench.connection.ends.unsettled_seconds = 0.0
     store = await bench.model()
     await store.connection.server.state()
     await store.log.append(labelled(64))

@@ -5,8 +5,8 @@
 -- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, then kind, digest,
 --       payload a record
 -- Answers 'gone', 'lost' (the head), 'back LAST KNOWN' (the log ends before a record that the caller knows), 'gap N' (a record
--- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a resend: the source stands behind this
--- batch), 'moved' (it stands elsewhere), or one {status, n} a record.
+-- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a
+-- resend: the source has been read past this batch), 'moved' (it stands elsewhere), or one {status, n} a record.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 local head = redis.call('HMGET', KEYS[4], 'offset', 'bytes')
 local offset, learned_bytes = tonumber(head[1]), tonumber(head[2]) or 0
@@ -19,7 +19,7 @@ local function field(entry, name)
   end
 end
 
--- A log is whole: it ends where its count does, behind what is learned, and holds the next record to learn.
+-- A log is whole: it ends where its count does, not before what is learned, and holds the next record to learn.
 local known = math.max(offset, tonumber(ARGV[5]))
 if last < known then return 'back ' .. last .. ' ' .. known end
 local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
