@@ -246,11 +246,11 @@ async def test_a_damaged_version_is_not_served_and_the_next_one_is(
         (versions.artifacts.root / uid / digest).write_bytes(data[:-1])
         return digest
 
-    versions.publisher.artifacts.put = damage  # type: ignore[method-assign]
+    versions.version_files.artifacts.put = damage  # type: ignore[method-assign]
     await versions.publish(versions.constant(0.9))
     await until_async(lambda: "stays at its version" in caplog.text)
     assert (await predict(client)).json()["version"] == 1
-    versions.publisher.artifacts.put = put  # type: ignore[method-assign]
+    versions.version_files.artifacts.put = put  # type: ignore[method-assign]
     await versions.publish(versions.constant(0.9))
     await served_version(client, 3)
 

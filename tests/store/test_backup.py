@@ -254,13 +254,12 @@ async def test_a_model_that_overtakes_its_copy_is_taken_again(
 
 
 async def test_a_blob_that_is_missing_for_good_is_named_and_leaves_no_backup(
-    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(copy, "RETRY_SECONDS", 0.0)
     head = await model.commit_log.head()
     (artifacts.root / model.uid / head.manifest).unlink()
     with pytest.raises(Unavailable, match=head.manifest):
-        await back_up(connection, artifacts, tmp_path / "b")
+        await back_up(connection, artifacts, tmp_path / "b", retry_seconds=0.0)
     assert list((tmp_path / "b").iterdir()) == []
 
 
@@ -371,11 +370,11 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
         from pathlib import Path
         from driftline.store.artifacts import Artifacts
         from driftline.store.backup.restore import Restore, restore
-        from driftline.store.connection import Connection
+        from driftline.store.connection import RedisConnection
         async def die(*_): os.kill(os.getpid(), signal.SIGKILL)
         Restore._write_name = die
         async def run(url, prefix, folder, root):
-            await restore(Connection(url, prefix), Artifacts(Path(root)), Path(folder))
+            await restore(RedisConnection(url, prefix), Artifacts(Path(root)), Path(folder))
         asyncio.run(run(*sys.argv[1:]))
         """
     )

@@ -140,9 +140,9 @@ async def test_a_command_leaves_the_waiting_ones_with_its_step(
 
 
 async def test_of_ended_jobs_the_newest_are_kept_and_of_running_ones_all(
-    commit_log: CommitLog, lease: Lease, monkeypatch: pytest.MonkeyPatch, connection: RedisConnection
+    lease: Lease, connection: RedisConnection, uid: str
 ) -> None:
-    monkeypatch.setattr("driftline.store.commits.KEEP_JOBS", 3)
+    commit_log = CommitLog(connection, uid, keep_jobs=3)
     await commit_log.commit(commit(lease, 1, 0, 0, jobs=[JobRecord("runs", "running")]))
     for k in range(2, 12):
         await commit_log.commit(commit(lease, k, 0, 0, jobs=[JobRecord(f"job{k}", "succeeded")]))

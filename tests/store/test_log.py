@@ -164,10 +164,8 @@ async def set_back(log: Log, connection: RedisConnection, more: int) -> None:
         await connection.redis.restore(name, 0, copy, replace=True)
 
 
-async def test_an_older_copy_of_the_store_is_noticed_and_takes_nothing(
-    log: Log, connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("driftline.store.connection.UNSETTLED_SECONDS", 0.0)
+async def test_an_older_copy_of_the_store_is_noticed_and_takes_nothing(log: Log, connection: RedisConnection) -> None:
+    connection.ends.unsettled_seconds = 0.0
     await connection.server.state()
     await log.append([item("a")])
     await set_back(log, connection, more=3)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from driftline.errors import InvalidInput
-from driftline.store import predictions
 from driftline.store.connection import RedisConnection
 from driftline.store.predictions import PredictionBatch, PredictionId, PredictionReader, PredictionWriter
 from tests.waiting import SECONDS
@@ -50,9 +49,9 @@ async def test_a_row_comes_back_with_its_inputs_and_its_answer(
 
 
 async def test_each_absence_has_its_reason(
-    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str, monkeypatch: pytest.MonkeyPatch
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str
 ) -> None:
-    monkeypatch.setattr(predictions, "NOT_STORED_SECONDS", 0.05)
+    stored.wait_seconds = 0.05
     first, second = prediction_writer.next_entry(), prediction_writer.next_entry()
     for entry in (first, second):
         prediction_writer.record(uid, entry, batch(1))
@@ -72,9 +71,9 @@ async def test_each_absence_has_its_reason(
 
 
 async def test_a_label_that_overtakes_its_prediction_waits_for_it(
-    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, prediction_writer: PredictionWriter, uid: str
 ) -> None:
-    monkeypatch.setattr(predictions, "NOT_STORED_SECONDS", SECONDS)
+    stored = PredictionReader(connection, uid, horizon=3600, wait_seconds=SECONDS)
     entry = prediction_writer.next_entry()
     text = prediction_writer.prefix(uid, entry) + "0"
     finding = asyncio.create_task(stored.find([text]))
@@ -103,7 +102,7 @@ async def test_an_unreachable_store_delays_nothing_and_loses_only_the_oldest(uid
     large = batch(100_000)
     for _ in range(40):
         prediction_writer.record(uid, prediction_writer.next_entry(), large)
-    assert prediction_writer._unwritten_bytes <= predictions.MOST_UNWRITTEN_BYTES
+    assert prediction_writer._unwritten_bytes <= prediction_writer.max_unwritten_bytes
     assert prediction_writer.dropped == 40 - len(prediction_writer._unwritten)
 
 

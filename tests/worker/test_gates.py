@@ -76,7 +76,7 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
     assert "gelu" in str((await store.spec())["network"])
     assert found.report and found.report["reason"] == "promoted by an admin" and found.report["after"]["parameters"]
     again = await bench.trainer(store)
-    await again.recover()
+    await again.committer.recover()
     assert again.learner.digest() == digest and again.learner.promotion.promotion_watch is not None
 
 
@@ -118,5 +118,5 @@ async def test_a_canary_goes_live_or_goes(bench: Bench, is_right: bool) -> None:
         assert head.canary is None or head.canary.version > canary.version
         assert trainer.head == head
     again = await bench.trainer(store)
-    await again.recover()
+    await again.committer.recover()
     assert again.head.version == head.version

@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -16,21 +17,15 @@ from driftline.records import Command
 from driftline.store.connection import HighWatermarks, RedisConnection
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from worker import trainer as trainer_module
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "HALTED_SECONDS", 0.02)
-
-
 @contextlib.asynccontextmanager
-async def training(bench: Bench, store: ModelStore) -> AsyncIterator[Trainer]:
-    trainer = await bench.trainer(store)
+async def training(bench: Bench, store: ModelStore, **settings: Any) -> AsyncIterator[Trainer]:
+    trainer = await bench.trainer(store, halted_seconds=0.02, **settings)
     running = asyncio.create_task(trainer.run())
     try:
         yield trainer
@@ -155,9 +150,9 @@ async def learn_and_lose(bench: Bench, store: ModelStore, trainer: Trainer, save
 
 
 async def test_an_older_copy_of_the_store_halts_it_until_it_is_started_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    monkeypatch.setattr("driftline.store.connection.UNSETTLED_SECONDS", 0.0)
+    bench.connection.ends.unsettled_seconds = 0.0
     store = await bench.model()
     await store.connection.server.state()
     await store.log.append(labelled(64))
@@ -222,7 +217,7 @@ async def test_an_alarm_of_an_owner_before_is_withdrawn_when_its_condition_is_ov
 async def test_an_outage_does_not_hold_up_the_versions_behind_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishing takes a tenth of the trainer's time at most; to wait for a store is no part of it."""
     store = await bench.model()
-    write, failures = store.publisher.version, [True]
+    write, failures = store.version_files.write_version, [True]
 
     def failing(*arguments: object) -> object:
         if failures:
@@ -230,7 +225,7 @@ async def test_an_outage_does_not_hold_up_the_versions_behind_it(bench: Bench, m
             raise Unavailable("no room", code="disk", retry_after=2)
         return write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store.publisher, "version", failing)
+    monkeypatch.setattr(store.version_files, "write_version", failing)
     async with training(bench, store) as trainer:
         await store.log.append(labelled(40))
         await until_learned(store, trainer, 40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from driftline.errors import ConfigurationError
 from driftline.settings import Settings
 from driftline.store.catalog import Catalog
 from driftline.store.lease import Lease
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 
 @contextlib.asynccontextmanager
-async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
+async def working(bench: Bench, retry_seconds: float = 10.0, **settings: Any) -> AsyncIterator[Worker]:
     worker = Worker(
         Settings(
             redis_url=bench.url,
@@ -33,7 +35,8 @@ async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
             sweep_seconds=0.1,
             orphan_seconds=0.5,
             **settings,
-        )
+        ),
+        retry_seconds=retry_seconds,
     )
     running = asyncio.create_task(worker.run())
     try:
@@ -47,10 +50,39 @@ async def is_learned(store: ModelStore) -> bool:
     return (await store.commit_log.head()).learned == 64
 
 
-async def test_a_lost_head_is_an_alarm_and_costs_no_file(
+async def test_a_helper_that_raises_is_restarted_and_told_and_the_others_go_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("worker.main.RETRY_SECONDS", 0.05)
+    store = await bench.model()
+    ends, left = Catalog.log_ends, [ValueError("no luck"), ValueError("no luck")]
+
+    async def failing(self: Catalog, uids: list[str]) -> dict[str, tuple[int, int]]:
+        if uids and left:
+            raise left.pop()
+        return await ends(self, uids)
+
+    monkeypatch.setattr(Catalog, "log_ends", failing)
+    async with working(bench) as worker:
+        await until_async(lambda: not left)
+        assert list(worker.troubles.current()) == ["polling the logs"]
+        await store.log.append(labelled(64))
+        await until_async(lambda: is_learned(store))
+        assert await store.connection.redis.hexists(store.keys.alarms, "worker_task_failed")
+    logged = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.message for record in logged] == ["polling the logs failed, and is restarted: ValueError: no luck"]
+
+
+async def test_a_wrong_setting_ends_the_worker_all_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(self: Catalog) -> dict[str, str]:
+        raise ConfigurationError("no such thing")
+
+    monkeypatch.setattr(Catalog, "names", wrong)
+    with pytest.raises(ConfigurationError):
+        async with working(bench) as worker:
+            await until_async(lambda: worker.thread._shutdown)
+
+
+async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     store = await bench.model()
     await store.log.append(labelled(64))
     folder = store.artifacts.root / store.uid
@@ -58,7 +90,7 @@ async def test_a_lost_head_is_an_alarm_and_costs_no_file(
         await until_async(lambda: is_learned(store))
     await store.connection.redis.delete(store.keys.head)
     before = {path.name for path in folder.iterdir()}
-    async with working(bench):
+    async with working(bench, retry_seconds=0.05):
         await until_async(lambda: store.connection.redis.hexists(store.keys.alarms, "store_lost"))
         await asyncio.sleep(1.0)
     assert caplog.text.count("cannot be learned: the store has lost the head") == 1, "it is said once"

@@ -237,7 +237,7 @@ async def _kept_steps(store: ModelStore, head: Head) -> list[Step]:
 async def _left_over(store: ModelStore, head: Head) -> set[str]:
     places = [place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None]
     manifests = {head.manifest, *places, *(version.manifest for version in await store.commit_log.versions())}
-    wanted = set().union(*(store.publisher.files(manifest) for manifest in manifests))
+    wanted = set().union(*(store.version_files.blobs(manifest) for manifest in manifests))
     there = {path.name for path in (store.artifacts.root / store.uid).iterdir()}
     return there - wanted
 
