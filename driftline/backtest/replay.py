@@ -21,7 +21,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.monitoring import stream_metrics
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
-from driftline.networks.build import evaluating
+from driftline.networks.served_model import evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.spec import ModelSpec
 

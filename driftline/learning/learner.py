@@ -25,9 +25,10 @@ from driftline.learning.training.losses.custom import LossFailed
 from driftline.learning.training.member_outputs import member_outputs_of
 from driftline.learning.training.train_state import TrainState
 from driftline.networks import bundle, pretrained
-from driftline.networks.build import ServedModel, build, rebuilt
+from driftline.networks.build import build, rebuilt
 from driftline.networks.clone import clone
-from driftline.networks.edits import Sources
+from driftline.networks.edit_session import Sources
+from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
@@ -361,7 +362,7 @@ class Learner:
         # What is served beside the network is the stream's, and can be large: no trial carries it along.
         bare.experts = None
         sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)
-        models = list(retrain_plan.models(self.classes, bare, sources, self.factories))
+        models = [edited.model for edited in retrain_plan.models(self.classes, bare, sources, self.factories)]
         teacher = Teacher(self.spec, self.classes_of(champion), champion)
         forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.train_state)
         for trial in forked.halving.trials:

@@ -20,8 +20,8 @@ from driftline.learning.promotion.trials import CanaryTrial, PostPromotionWatch,
 from driftline.learning.replay.buffers import Holdout
 from driftline.learning.stateful import Former, named, part
 from driftline.learning.training.train_state import ReferenceModels
-from driftline.networks.build import ServedModel
 from driftline.networks.clone import clone
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
 

@@ -15,7 +15,8 @@ from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison, Decision
 from driftline.learning.stateful import Former
-from driftline.networks.build import ServedModel, rebuilt
+from driftline.networks.build import rebuilt
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec, parse
 

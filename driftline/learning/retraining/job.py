@@ -19,10 +19,11 @@ from driftline.learning.retraining.successive_halving import SuccessiveHalving
 from driftline.learning.retraining.trial import Trial
 from driftline.learning.stateful import named, part
 from driftline.learning.training.train_state import ReferenceModels, TrainState
-from driftline.networks.build import ServedModel, rebuilt
+from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditSession
-from driftline.networks.edits import Edited, Sources
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
 
 MOST_ARRIVED = 20_000
@@ -52,7 +53,7 @@ class Teacher:
         rows = list(takewhile(lambda index: index is not None, class_indices(classes, self.classes)))
         if rows == list(range(len(self.classes))):
             return self.module
-        draft = EditSession(self.spec, self.classes, self.module, Sources())
+        draft = EditSession(Model(self.spec, self.classes, self.module))
         draft.rehead(rows)
         draft.after.experts = None
         return draft.after
@@ -81,7 +82,7 @@ class RetrainJob:
         cls,
         job: str,
         retrain_plan: RetrainPlan,
-        models: Sequence[Edited],
+        models: Sequence[Model],
         examples: Examples,
         epochs: int,
         seed: int,

@@ -15,7 +15,7 @@ from driftline.learning.retraining.recipe_changes import examples_an_update
 from driftline.learning.retraining.validation_scores import evaluate
 from driftline.learning.training.train_state import TrainState
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 
 
@@ -34,11 +34,11 @@ class Trial:
     of the last one. ``has_learned`` says whether any of its updates had a finite loss and gradient.
     """
 
-    def __init__(self, number: int, rung_schedule: RungSchedule, edited: Edited, seed: int) -> None:
+    def __init__(self, number: int, rung_schedule: RungSchedule, model: Model, seed: int) -> None:
         self.number = number
         self.rung_schedule = rung_schedule
-        edited.module.experts = None
-        self.train_state = TrainState(edited.spec, edited.classes, edited.module, seed)
+        model.module.experts = None
+        self.train_state = TrainState(model.spec, model.classes, model.module, seed)
         self.done = self.rung = 0
         self.scores: dict[str, float] = {}
         self.has_learned = False
@@ -113,8 +113,8 @@ class Trial:
     def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Trial:
         """The trial that :meth:`tensors` and :meth:`data` gave."""
         spec, classes = parse(ModelSpec, data["spec"]), data["classes"]
-        edited = Edited(spec, classes, build(spec, classes, factories=factories, seed=0))
-        found = cls(data["number"], RungSchedule(data["rungs"], data["total"]), edited, 0)
+        model = Model(spec, classes, build(spec, classes, factories=factories, seed=0))
+        found = cls(data["number"], RungSchedule(data["rungs"], data["total"]), model, 0)
         found.train_state.load(tensors)
         for name in ("done", "rung", "scores", "has_learned"):
             setattr(found, name, data[name])

@@ -76,6 +76,11 @@ class Mixture(nn.Module):
         self.register_buffer("weights", start.repeat(len(RATES), 1))
         self.register_buffer("trust", torch.full((len(RATES),), 1 / len(RATES)))
 
+    @classmethod
+    def beside_network(cls, features: int, classes: int, one_unit: bool) -> Mixture:
+        """The mixture that is served with a network as one of its members, before its first label."""
+        return cls(features, classes, seed=0, one_unit=one_unit, with_network=True)
+
     @property
     def members(self) -> int:
         """How many experts are mixed."""
