@@ -51,7 +51,7 @@ def kept(one: Learner) -> list[Examples]:
     return [
         one.replay_buffer.examples,
         one.promotion.holdout.examples,
-        one.promotion.latest.examples,
+        one.promotion.comparison_buffer.examples,
         one.monitor.recent.examples.examples,
     ]
 

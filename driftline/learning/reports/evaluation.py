@@ -16,14 +16,14 @@ from torch import Tensor
 
 from driftline.classes import class_indices
 from driftline.learning.examples import Examples
-from driftline.learning.monitoring.prequential import MOST_CLASSES
+from driftline.learning.monitoring.prequential import MAX_CLASSES
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
     RegressionMetrics,
     ScoredPrediction,
     surprise,
 )
-from driftline.learning.promotion.gate import LARGEST_ERROR, Decision
+from driftline.learning.promotion.gate import MAX_ERROR, Decision
 from driftline.networks.describe import describe
 from driftline.networks.model import Model
 from driftline.networks.sequential import example_rows
@@ -74,7 +74,7 @@ def _placed(outputs: Tensor, places: Sequence[int]) -> Tensor:
 
 
 def _values(outputs: Tensor, examples: Examples) -> list[ScoredPrediction]:
-    values = torch.nan_to_num(outputs[:, 0], nan=LARGEST_ERROR).tolist()
+    values = torch.nan_to_num(outputs[:, 0], nan=MAX_ERROR).tolist()
     pairs = zip(examples.targets.tolist(), values, strict=True)
     return [ScoredPrediction(0, target, value, abs(value - target)) for target, value in pairs]
 
@@ -95,7 +95,7 @@ def scores(rows: Sequence[ScoredPrediction], classes: Sequence[int | str], is_re
         return {"count": len(rows), **RegressionMetrics.of(rows).scores()}
     tally = ClassificationMetrics()
     tally.add(rows)
-    named = [{"class": classes[number], **found} for number, found in tally.of_classes(MOST_CLASSES)]
+    named = [{"class": classes[number], **found} for number, found in tally.of_classes(MAX_CLASSES)]
     return {"count": len(rows), **tally.scores(), "classes": named}
 
 

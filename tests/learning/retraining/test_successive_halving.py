@@ -92,7 +92,7 @@ def test_the_budget_is_halved_from_the_end() -> None:
 
 def test_every_racer_has_the_same_start_chance_and_examples() -> None:
     _, job = begun([*RATES[:3], RATES[1]])
-    starts = [trial.tensors() for trial in job.halving.trials]
+    starts = [trial.state_dict().tensors for trial in job.halving.trials]
     for one, other in itertools.pairwise(starts):
         assert all(torch.equal(value, other[name]) for name, value in one.items())
     table = run(job)
