@@ -15,6 +15,7 @@ FORBIDDEN = {
     "driftline": {"app", "worker", "driftline.app", "driftline.worker"},
     "app": {"worker"},
     "worker": {"app", "fastapi", "starlette", "uvicorn"},
+    "driftline/spec": {"driftline.networks", "driftline.store", "torch", "redis", "fastapi", "httpx"},
     "driftline/learning": {"driftline.store", "redis", "fastapi", "httpx"},
     "driftline/networks": {"driftline.store", "driftline.learning", "redis", "fastapi", "httpx"},
     "driftline/store": {"driftline.learning", "driftline.networks", "torch", "fastapi", "httpx"},

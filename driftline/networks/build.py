@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from driftline.errors import InvalidInput, UserCodeFailed
 from driftline.networks.edits import behaviour
-from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.mixture import experts_of
 from driftline.networks.seeded import seeded
 from driftline.networks.sequential import example_rows, layered
 from driftline.networks.served_model import ServedModel
@@ -19,9 +19,6 @@ from driftline.networks.unit_flow import through
 from driftline.networks.user_code import allowed, named_user_code
 from driftline.spec import Factory, ModelSpec
 from driftline.spec.parts.presets import Preset
-
-MAX_EXPERT_FEATURES = 4096
-"""Rows of more numbers are left to the network alone."""
 
 
 def build(
@@ -44,7 +41,7 @@ def build(
         network, shape = _network(spec, factories)
         width = 1 if spec.task == "regression" else len(classes)
         output = _output(spec, shape, width)
-        return ServedModel(spec, network, output, width, served_experts(spec, width)).eval()
+        return ServedModel(spec, network, output, width, experts_of(spec, width)).eval()
 
 
 def rebuilt(
@@ -60,17 +57,6 @@ def check_loss(spec: ModelSpec, factories: Collection[str]) -> None:
     """:class:`InvalidInput` where the loss is a function of the user's own that is not allowed, or cannot be imported."""
     if spec.loss_function is not None:
         allowed(spec.loss_function, factories, "recipe.loss.function")
-
-
-def served_experts(spec: ModelSpec, classes: int) -> Mixture | None:
-    """What the strategy of a spec serves beside the network, before its first label; None where it is the network alone."""
-    tensors = list(spec.tensors.values())
-    features = sum(tensor.size for tensor in tensors)
-    if not spec.strategy.serves_experts or features > MAX_EXPERT_FEATURES:
-        return None
-    # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
-    one_unit = len(tensors) == 1 and len(tensors[0].shape) > 1
-    return Mixture.beside_network(features, classes, one_unit)
 
 
 def _network(spec: ModelSpec, factories: Collection[str]) -> tuple[nn.Module, tuple[int, ...]]:

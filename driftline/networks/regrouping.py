@@ -48,7 +48,8 @@ def unit_flow_of(session: EditSession, layer: str) -> UnitFlow:
 
 
 def norms(session: EditSession, layer: str) -> Tensor:
-    """The norm of each unit's weights ``[units]``."""
+    """The norm of each unit's weights ``[units]``; :class:`ValueError` where its units cannot be taken apart."""
+    unit_flow_of(session, layer)
     module = session.before.network.get_submodule(session.path(layer))
     weight = module.get_parameter("weight").detach()
     found: Tensor = weight.movedim(unit_axis(module), 0).flatten(1).norm(dim=1)

@@ -123,8 +123,8 @@ def test_more_classes_leave_the_old_logits_as_they_are(
     assert torch.allclose(logits[:, :known], module(rows()), atol=1e-6, rtol=0)
     assert after.spec.classes == ("open" if named else CLASSES)
     heads = [block for block in after.parameter_map if block.new.startswith("output.")]
-    assert {kept.new for kept in heads} == ({"output.weight", "output.bias"} if known else set())
-    assert all(list(kept.source[0] or []) == list(kept.target[0] or []) == list(range(known)) for kept in heads)
+    assert {block.new for block in heads} == ({"output.weight", "output.bias"} if known else set())
+    assert all(list(block.source[0] or []) == list(block.target[0] or []) == list(range(known)) for block in heads)
     assert_its_spec_builds_it(after)
 
 
@@ -198,6 +198,11 @@ MLP = {"preset": "mlp", "hidden": [3]}
         ({"type": "prune", "layer": "linear1", "units": [3]}, {}, "has no unit 3; they are numbered from 0 to 2"),
         ({"type": "prune", "layer": "linear1", "units": [0, 1, 2]}, {}, "at least one goes, one stays"),
         ({"type": "prune", "layer": "linear1", "fraction": 0.1}, {}, "at least one goes, one stays"),
+        (
+            {"type": "prune", "layer": "linear1", "fraction": 0.5},
+            {"network": {"layers": [{"type": "linear", "features": 4, "adapter": {"rank": 1}}, {"type": "relu"}]}},
+            "'linear1' has an adapter; merge_adapters puts it into the weight",
+        ),
         ({"type": "merge_units", "layer": "linear1"}, {}, "no two units of 'linear1' have the same weights"),
         (
             {"type": "merge", "layers": ["linear1", "relu1"]},

@@ -20,9 +20,9 @@ from driftline.learning.training.distillation import distilled
 from driftline.learning.training.optimizers import load_state, state_of
 from driftline.learning.training.strategies import Strategy, StrategyRuntime
 from driftline.learning.training.weight_hooks import WeightHooks
-from driftline.networks.build import served_experts
 from driftline.networks.edit_session import EditResult
 from driftline.networks.edits import apply_edit
+from driftline.networks.experts.mixture import experts_of
 from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
 from driftline.networks.served_model import ServedModel
@@ -229,7 +229,7 @@ class TrainState:
 
     def renew_strategy(self, before: StrategyRuntime[Strategy], remembered: Examples) -> None:
         """Lets the spec's strategy take over from another; what it serves beside the network is not lost, or made of memory."""
-        self.module.experts = served_experts(self.spec, self.module.width)
+        self.module.experts = experts_of(self.spec, self.module.width)
         self.strategy_runtime = self.spec.strategy.start(self)
         self.strategy_runtime.warm_start_from(before, remembered)
 

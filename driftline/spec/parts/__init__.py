@@ -1,1 +1,1 @@
-"""The parameters of every part that a spec can name, one module a kind: pydantic classes, without torch."""
+"""The parameters of the parts that a spec chooses, one module a kind: pydantic alone, read without torch."""

@@ -23,7 +23,7 @@ class Strategy(Part):
     name: str
     tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
     serves_experts: ClassVar[bool] = False
-    """Whether a mixture of experts is served beside the network (:func:`driftline.networks.build.served_experts`)."""
+    """Whether a mixture of experts is served beside the network (:func:`driftline.networks.experts.mixture.experts_of`)."""
 
     def batch(self, new: Examples, replay_buffer: ReplayBuffer, generator: torch.Generator) -> Examples:
         """The examples of one update.

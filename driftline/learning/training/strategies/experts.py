@@ -119,7 +119,9 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
 
         state, present = part(before, "mixture"), self.mixture.mixture
         known = state["ridge.moment"].shape[-1]
-        former = MixtureLearner(Mixture.beside_network(present.features, known, present.encoding.one_unit))
+        former = MixtureLearner(
+            Mixture(present.features, known, seed=0, one_unit=present.encoding.one_unit, with_network=True)
+        )
         former.load_state_dict(state)
         former.add_classes(present.classes - known)
         self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
