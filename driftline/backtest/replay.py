@@ -94,7 +94,7 @@ def backtest(
             "scored": len(_scored(stream)),
             "skipped": stream.skipped,
             "features": stream.features,
-            "classes": list(dict.fromkeys(stream.labels)) if stream.spec.task == "classification" else [],
+            "classes": list(dict.fromkeys(stream.labels)) if stream.spec.kind.has_classes else [],
         },
         "recipes": {name: spec.recipe.model_dump(mode="json") for name, spec in specs.items()},
         "delay": delay,
@@ -269,7 +269,7 @@ def _scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
         windows[name] = _means(
             stream_metrics.value_errors(labels, answers) if is_regression else _hits(labels, answers), size
         )
-    return {**found, "windows": {"rows": size, "mae" if is_regression else "accuracy": windows}}
+    return {**found, "windows": {"rows": size, stream.spec.kind.measures[0]: windows}}
 
 
 def _hits(labels: Sequence[Label], answers: Sequence[Label | None]) -> NDArray[np.float64]:

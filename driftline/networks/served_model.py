@@ -26,7 +26,7 @@ class ServedModel(nn.Module):
     ) -> None:
         super().__init__()
         self._own_width = width
-        self.is_regression = spec.task == "regression"
+        self.is_regression = not spec.kind.has_classes
         self.takes_names = isinstance(spec.inputs, dict) and isinstance(spec.network, Factory)
         floats = {name: tensor for name, tensor in spec.tensors.items() if tensor.dtype == "float32"}
         self.scale = nn.ModuleDict({name: RunningScale(tuple(tensor.shape)) for name, tensor in floats.items()})

@@ -17,8 +17,8 @@ class AddClassesEdit(EditBehaviour[AddClasses]):
     """New rows in the output layer."""
 
     def fill(self, session: EditSession) -> None:
-        if session.spec.task != "classification":
-            raise ValueError("a regression has no classes")
+        if not session.spec.kind.has_classes:
+            raise ValueError(f"a {session.spec.task} has no classes")
         before, new = session.classes, self.parameters.classes
         both = [*before, *new]
         keys = [(type(name), name) for name in both]

@@ -14,8 +14,8 @@ class RemoveClassesEdit(EditBehaviour[RemoveClasses]):
     """Takes rows out of the output layer."""
 
     def fill(self, session: EditSession) -> None:
-        if session.spec.task != "classification":
-            raise ValueError("a regression has no classes")
+        if not session.spec.kind.has_classes:
+            raise ValueError(f"a {session.spec.task} has no classes")
         keys = [(type(name), name) for name in session.classes]
         gone = {(type(name), name) for name in self.parameters.classes}
         for kind, name in gone:
