@@ -23,8 +23,8 @@ from driftline.networks.structure.layered import LayeredStructure
 from driftline.networks.structure.module import ModuleStructure
 from driftline.networks.unit_flow import shapes
 from driftline.spec import Factory, Layers, ModelSpec
+from driftline.spec.network import layers_of
 from driftline.spec.parts.edits import Edit
-from driftline.spec.parts.presets import Preset
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,9 @@ class EditSession:
         self._settled: set[str] = set()
 
     def _structure(self) -> Structure:
-        network, rows = self.spec.network, example_rows(self.spec)
-        if isinstance(network, Factory):
+        layers, rows = layers_of(self.spec.network), example_rows(self.spec)
+        if layers is None:
             return ModuleStructure(self.after.network, rows, self.after.takes_names)
-        layers = Layers(layers=network.layers()) if isinstance(network, Preset) else network
         return LayeredStructure(layers, self.before.network, rows)
 
     def restructure(self, change: Callable[[Structure], None], record: Edit) -> None:

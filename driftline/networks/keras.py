@@ -21,9 +21,9 @@ from driftline.errors import InvalidInput
 from driftline.networks.bundle import weights_to_bytes
 from driftline.networks.layers import builder
 from driftline.networks.sequential import layer_names, sequential
-from driftline.spec import Layers, ModelSpec
+from driftline.spec import ModelSpec
+from driftline.spec.network import layers_of
 from driftline.spec.parts.layers import Conv2d, Layer, Linear
-from driftline.spec.parts.presets import Preset
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -74,8 +74,8 @@ def weights_of(path: Path, spec: ModelSpec) -> bytes:
 
 def _weighted(spec: ModelSpec) -> Iterator[tuple[str, Conv2d | Linear | None, tuple[int, ...]]]:
     """Each layer with weights, None for the output; and the shape of the images that were flattened into its rows."""
-    network = Layers(layers=spec.network.layers()) if isinstance(spec.network, Preset) else spec.network
-    if not isinstance(network, Layers) or network.branches or len(spec.tensors) > 1:
+    network = layers_of(spec.network)
+    if network is None or network.branches or len(spec.tensors) > 1:
         raise InvalidInput(
             "weights of Keras fit a network of layers, without branches and with one input", field="network"
         )

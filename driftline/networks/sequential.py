@@ -13,18 +13,17 @@ from driftline.networks.adapters import adapt
 from driftline.networks.layers import builder
 from driftline.networks.modules import AddChannel, Branched, joined
 from driftline.networks.user_code import last_line, user_code
-from driftline.spec import Layers, ModelSpec
+from driftline.spec import ModelSpec
+from driftline.spec.network import layers_of
 from driftline.spec.parts.layers import Adaptable, Conv2d, Layer
 from driftline.spec.parts.presets import Preset
 
 
 def layered(spec: ModelSpec) -> tuple[nn.Module, tuple[int, ...]]:
     """The network of a spec that gives layers or a preset, with fresh weights, and the shape of a row after it."""
-    network, path = spec.network, "network.layers"
-    if isinstance(network, Preset):
-        network, path = Layers(layers=network.layers()), "network"
-    assert isinstance(network, Layers)
-    rows = joined(example_rows(spec))
+    network, rows = layers_of(spec.network), joined(example_rows(spec))
+    assert network is not None
+    path = "network" if isinstance(spec.network, Preset) else "network.layers"
     main, shape = sequential(network.layers, rows, path)
     if not network.branches:
         return main, shape

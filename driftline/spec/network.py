@@ -46,6 +46,13 @@ class Factory(Frozen):
     output: Literal["task", "own"] = "task"
 
 
+def layers_of(network: Layers | Preset | Factory) -> Layers | None:
+    """The layers of a network, also of a preset; None of a user's own."""
+    if isinstance(network, Factory):
+        return None
+    return Layers(layers=network.layers()) if isinstance(network, Preset) else network
+
+
 def _kind_of_network(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, BaseModel) else {}
     return next((key for key in ("layers", "preset", "factory") if key in keys), None)

@@ -32,8 +32,9 @@ def dry_run(
     Returns:
         ``before`` and ``after`` as :func:`driftline.networks.describe.describe` gives them, ``keeps_function``, and
         ``training``: ``examples``, ``updates`` at most, and ``flops``, the operations of all of these: a backward pass counts
-        twice a forward one. With a race also ``race``: of each entry what :func:`driftline.learning.reports.evaluation.cost` gives, and
-        ``keeps_function``; ``after`` is what all of them begin with.
+        twice a forward one. With a race also ``race``: of each entry what
+        :func:`driftline.learning.reports.evaluation.cost` gives, and ``keeps_function``; ``after`` is what all of them begin
+        with.
 
     Raises:
         InvalidInput: the recipe, an edit or an entry does not fit.
