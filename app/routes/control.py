@@ -15,7 +15,7 @@ from driftline.errors import InvalidInput, NotFound
 from driftline.learning.retraining.dry_run import dry_run
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.learning.retraining.recipe_changes import check_recipe, named_versions
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import CatalogEntry
@@ -113,7 +113,7 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
     return await _begin(services, found.uid, "retrain", body.model_dump(exclude={"dry_run"}))
 
 
-def _live(version_files: VersionFiles, model: CatalogEntry, factories: Collection[str]) -> Edited:
+def _live(version_files: VersionFiles, model: CatalogEntry, factories: Collection[str]) -> Model:
     """The live version, with the recipe that the model now learns by."""
     live = version_files.restored(model.head.manifest, factories)
     return dataclasses.replace(live, spec=live.spec.changed(recipe=parse(ModelSpec, model.spec).recipe))

@@ -21,7 +21,7 @@ from driftline.ingest.rows import Rows
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
-from driftline.networks.build import evaluating
+from driftline.networks.served_model import evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.spec import ModelSpec
 
@@ -72,7 +72,7 @@ def backtest(
             "scored": len(scored_rows(stream)),
             "skipped": stream.skipped,
             "features": stream.features,
-            "classes": list(dict.fromkeys(stream.labels)) if stream.spec.task == "classification" else [],
+            "classes": list(dict.fromkeys(stream.labels)) if stream.spec.kind.has_classes else [],
         },
         "recipes": {name: spec.recipe.model_dump(mode="json") for name, spec in specs.items()},
         "delay": delay,

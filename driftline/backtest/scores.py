@@ -41,7 +41,7 @@ def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
         windows[name] = _means(
             stream_metrics.value_errors(labels, answers) if is_regression else _hits(labels, answers), size
         )
-    return {**found, "windows": {"rows": size, "mae" if is_regression else "accuracy": windows}}
+    return {**found, "windows": {"rows": size, stream.spec.kind.measures[0]: windows}}
 
 
 def _hits(labels: Sequence[Label], answers: Sequence[Label | None]) -> NDArray[np.float64]:

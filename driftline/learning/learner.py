@@ -33,7 +33,7 @@ from driftline.learning.training.train_state import TrainState
 from driftline.networks import pretrained
 from driftline.networks.build import build
 from driftline.networks.clone import clone
-from driftline.networks.edits import Sources
+from driftline.networks.edit_session import Sources
 from driftline.networks.model import Model
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
@@ -282,7 +282,7 @@ class Learner(LearnerState):
         # What is served beside the network is the stream's, and can be large: no trial carries it along.
         bare.experts = None
         sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)
-        models = list(retrain_plan.models(self.classes, bare, sources, self.factories))
+        models = [edited.model for edited in retrain_plan.models(self.classes, bare, sources, self.factories)]
         teacher = Model(self.spec, self.classes_of(champion), champion)
         forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.train_state)
         for trial in forked.halving.trials:

@@ -21,9 +21,10 @@ from driftline.learning.retraining.recipe_changes import Versions
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.train_state import TrainState
 from driftline.networks import bundle
-from driftline.networks.build import ServedModel, rebuilt
+from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item
 from driftline.spec import ModelSpec

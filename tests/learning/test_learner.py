@@ -16,7 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Answer, Item, Plan
 from driftline.spec import ModelSpec, parse
 from tests.learning.conftest import (
@@ -455,7 +455,7 @@ def test_a_recipe_that_does_not_fit_changes_nothing(changes: dict[str, Any], fie
     assert refused.value.details["field"] == field
     assert_same(one.state_dict(), before)
     with pytest.raises(InvalidInput):
-        check_retrain(Edited(one.spec, one.classes, one.module), RetrainPlan.of(one.spec, changes), [])
+        check_retrain(Model(one.spec, one.classes, one.module), RetrainPlan.of(one.spec, changes), [])
 
 
 def test_weights_trained_elsewhere_see_inputs_as_they_are() -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from driftline.learning.monitoring.drift.inputs import InputDetector
 from driftline.learning.monitoring.two_window_test import DriftReport, TwoWindowKS
 from driftline.learning.stateful import Former, State, Stateful, part
-from driftline.networks.build import ServedModel, evaluating
 from driftline.networks.clone import clone
+from driftline.networks.served_model import ServedModel, evaluating
 
 EMBEDDING = "embedding"
 

@@ -16,7 +16,7 @@ from driftline.learning.monitoring.prequential import Prequential
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
 from driftline.learning.stateful import Former, State, Stateful
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
 

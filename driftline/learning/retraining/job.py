@@ -17,11 +17,11 @@ from driftline.learning.retraining.successive_halving import SuccessiveHalving
 from driftline.learning.retraining.trial import Trial
 from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.train_state import ReferenceModels, TrainState
-from driftline.networks.build import ServedModel, rebuilt
+from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditSession
-from driftline.networks.edits import Edited, Sources
 from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
 
 
@@ -61,7 +61,7 @@ class RetrainJob(Stateful):
         cls,
         job: str,
         retrain_plan: RetrainPlan,
-        models: Sequence[Edited],
+        models: Sequence[Model],
         examples: Examples,
         epochs: int,
         seed: int,
@@ -212,7 +212,7 @@ def answering(champion: Model, classes: Sequence[int | str]) -> ServedModel:
     rows = list(takewhile(lambda index: index is not None, class_indices(classes, champion.classes)))
     if rows == list(range(len(champion.classes))):
         return champion.module
-    session = EditSession(champion.spec, champion.classes, champion.module, Sources())
+    session = EditSession(champion)
     session.rehead(rows)
     session.after.experts = None
     return session.after

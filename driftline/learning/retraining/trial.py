@@ -17,7 +17,7 @@ from driftline.learning.retraining.validation_scores import evaluate
 from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.train_state import TrainState
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 
 
@@ -38,11 +38,11 @@ class Trial(Stateful):
 
     STATE = ("number", "rung_schedule", "done", "rung", "scores", "has_learned", "train_state")
 
-    def __init__(self, number: int, rung_schedule: RungSchedule, edited: Edited, seed: int) -> None:
+    def __init__(self, number: int, rung_schedule: RungSchedule, model: Model, seed: int) -> None:
         self.number = number
         self.rung_schedule = rung_schedule
-        edited.module.experts = None
-        self.train_state = TrainState(edited.spec, edited.classes, edited.module, seed)
+        model.module.experts = None
+        self.train_state = TrainState(model.spec, model.classes, model.module, seed)
         self.done = self.rung = 0
         self.scores: dict[str, float] = {}
         self.has_learned = False
@@ -117,7 +117,7 @@ class Trial(Stateful):
         """The trial that :meth:`state_dict` described."""
         described = state.data["train_state"]
         spec, classes = parse(ModelSpec, described["spec"]), described["classes"]
-        edited = Edited(spec, classes, build(spec, classes, factories=factories, seed=0))
-        found = cls(state.data["number"], RungSchedule(**state.data["rung_schedule"]), edited, 0)
+        model = Model(spec, classes, build(spec, classes, factories=factories, seed=0))
+        found = cls(state.data["number"], RungSchedule(**state.data["rung_schedule"]), model, 0)
         found.load_state_dict(state)
         return found

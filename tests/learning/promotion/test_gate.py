@@ -16,7 +16,8 @@ from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits, decide
-from driftline.networks.build import ServedModel, build
+from driftline.networks.build import build
+from driftline.networks.served_model import ServedModel
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, weights_of, world
 
