@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from driftline.ingest.rows import Rows
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.settings import Settings
 from driftline.spec import ModelSpec
 

@@ -142,6 +142,17 @@ class Fenced(DriftlineError):
     default_code = "fenced"
 
 
+class UserCodeFailed(DriftlineError):
+    """Code of a user's own has raised. ``details``: ``what`` of theirs, and the ``reason``, the last line of the traceback."""
+
+    default_code = "user_code_failed"
+
+    @property
+    def reason(self) -> str:
+        """What the code has raised."""
+        return str(self.details["reason"])
+
+
 PRIMARY = {
     **{error.status: error for error in (InvalidInput, Unauthorized, Forbidden, NotFound, Conflict, TooLarge)},
     **{error.status: error for error in (UnsupportedMedia, Busy, ServerError, Unavailable, Late)},
@@ -158,7 +169,7 @@ def error_class(status: int, code: str | None = None) -> type[DriftlineError]:
 
 @cache
 def _by_code() -> dict[tuple[int, str], type[DriftlineError]]:
-    others: tuple[type[DriftlineError], ...] = (ConfigurationError, CorruptData, Fenced)
+    others: tuple[type[DriftlineError], ...] = (ConfigurationError, CorruptData, Fenced, UserCodeFailed)
     return {(error.status, code): error for error in others for code in (error.default_code, *error.codes)}
 
 

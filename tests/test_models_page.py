@@ -15,10 +15,10 @@ from driftline.learning.training.averaging import AVERAGINGS
 from driftline.learning.training.losses import LOSSES
 from driftline.learning.training.schedules import SCHEDULES
 from driftline.learning.training.strategies import STRATEGIES
-from driftline.networks.edits import EDITS
-from driftline.networks.layers import LAYERS
 from driftline.registry import Registry
 from driftline.spec import ModelSpec, Recipe, Serving, parse
+from driftline.spec.parts.edits import EDITS
+from driftline.spec.parts.layers import LAYERS
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from driftline.learning.examples import NO_NOTE, Examples
 from driftline.learning.replay.policies import ReplayPolicy
+from driftline.learning.stateful import State, Stateful, part
 
 ERROR = "error"
 
 
-class _RowSlots:
+class _RowSlots(Stateful):
     """Rows in preallocated tensors that grow up to ``size``."""
+
+    STATE: ClassVar[tuple[str, ...]] = ("rows",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("size", "filled")
 
     def __init__(self, size: int, empty: Examples) -> None:
         self.size = size
@@ -36,6 +40,15 @@ class _RowSlots:
         if not self.filled:
             return self.examples
         return self.rows.take(torch.randint(self.filled, (count,), generator=generator))
+
+    def packed(self, name: str) -> Any:
+        return State(self.examples.tensors(), {}) if name == "rows" else super().packed(name)
+
+    def restored(self, name: str, state: State) -> Any:
+        if name != "rows":
+            return super().restored(name, state)
+        self._set(Examples.from_tensors(part(state.tensors, "rows")))
+        return self.rows
 
     def _set(self, rows: Examples) -> None:
         """Takes a copy of rows in the place of what is kept: they are written over later."""
@@ -72,6 +85,9 @@ class ReplayBuffer(_RowSlots):
     ``slots`` and ``full`` are a policy's own: the slots of each class, and the classes that were ever the largest.
     """
 
+    STATE = ("seen", "full", "slots")
+    DERIVED = ("policy", "has_classes", "total_seen")
+
     def __init__(self, policy: ReplayPolicy, empty: Examples) -> None:
         super().__init__(policy.size, empty)
         self.policy = policy
@@ -94,24 +110,9 @@ class ReplayBuffer(_RowSlots):
         self.total_seen += 1
         return self.policy.place(self, label, keep, which)
 
-    def tensors(self) -> dict[str, Tensor]:
-        return self.examples.tensors()
-
-    def data(self) -> dict[str, object]:
-        """The plain part of the state."""
-        return {
-            "seen": sorted(self.seen.items()),
-            "full": sorted(self.full),
-            "slots": sorted(self.slots.items()),
-        }
-
-    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, list]) -> None:  # type: ignore[type-arg]
-        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
-        self._set(Examples.from_tensors(tensors))
-        self.seen = dict(data["seen"])
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
         self.total_seen = sum(self.seen.values())
-        self.full = set(data["full"])
-        self.slots = {label: list(slots) for label, slots in data["slots"]}
 
 
 class SlidingWindow(_RowSlots):
@@ -120,6 +121,8 @@ class SlidingWindow(_RowSlots):
     Where examples have groups it is the newest of each group, and as many of each as there is room for. ``since`` is the
     number with which the present has begun.
     """
+
+    STATE: ClassVar[tuple[str, ...]] = ("added", "since", "numbers", "slots")
 
     def __init__(self, size: int, empty: Examples) -> None:
         super().__init__(size, empty)
@@ -160,19 +163,10 @@ class SlidingWindow(_RowSlots):
         slots = sorted(self._present().tolist(), key=self.numbers.__getitem__)
         return self.rows.take(torch.tensor(slots, dtype=torch.int64))
 
-    def tensors(self) -> dict[str, Tensor]:
-        return self.examples.tensors()
-
-    def data(self) -> dict[str, object]:
-        """The plain part of the state."""
-        slots = [(group, list(own)) for group, own in self.slots.items()]
-        return {"arrived": self.added, "since": self.since, "numbers": self.numbers, "slots": slots}
-
-    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
-        self._set(Examples.from_tensors(tensors))
-        self.added, self.since, self.numbers = data["arrived"], data["since"], list(data["numbers"])
-        self.slots = {group: deque(own) for group, own in data["slots"]}
+    def restored(self, name: str, state: State) -> Any:
+        if name == "slots":
+            return {group: deque(own) for group, own in state.data[name]}
+        return super().restored(name, state)
 
 
 class Holdout(SlidingWindow):
@@ -180,6 +174,8 @@ class Holdout(SlidingWindow):
 
     Beside them stands how wrong somebody who does not change is on each, so that it is found out only once.
     """
+
+    DERIVED = ("has_classes",)
 
     def __init__(self, size: int, empty: Examples) -> None:
         super().__init__(size, empty)
@@ -202,5 +198,5 @@ class Holdout(SlidingWindow):
         self.rows = self.rows.noted(**{ERROR: kept})
 
     def alarm(self) -> None:
-        """What was held out before now belongs to another world."""
+        """Drift was detected: what was held out before now is of another distribution."""
         self.since = self.added

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import ServedModel, build, check_loss
+from driftline.networks.build import build, check_loss
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, Recipe, parse
 
 Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]

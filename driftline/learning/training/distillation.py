@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from driftline.learning.examples import Examples
-    from driftline.networks.build import ServedModel
+    from driftline.networks.served_model import ServedModel
 
 
 class Distillation(Part):

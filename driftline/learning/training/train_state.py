@@ -20,11 +20,14 @@ from driftline.learning.training.distillation import distilled
 from driftline.learning.training.optimizers import load_state, state_of
 from driftline.learning.training.strategies import Strategy, StrategyRuntime
 from driftline.learning.training.weight_hooks import WeightHooks
-from driftline.networks.build import ServedModel
-from driftline.networks.edits import Edited
-from driftline.networks.edits.add_classes import AddClasses
+from driftline.networks.edit_session import EditResult
+from driftline.networks.edits import apply_edit
+from driftline.networks.experts.mixture import experts_of
+from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
+from driftline.spec.parts.edits.weights import AddClasses
 
 Change: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -226,7 +229,7 @@ class TrainState:
 
     def renew_strategy(self, before: StrategyRuntime[Strategy], remembered: Examples) -> None:
         """Lets the spec's strategy take over from another; what it serves beside the network is not lost, or made of memory."""
-        self.module.experts = self.spec.strategy.experts(self.spec, self.module.width)
+        self.module.experts = experts_of(self.spec, self.module.width)
         self.strategy_runtime = self.spec.strategy.start(self)
         self.strategy_runtime.warm_start_from(before, remembered)
 
@@ -237,7 +240,7 @@ class TrainState:
 
     def restart(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> None:
         """Goes on from weights that answer these ``classes``, knowing nothing else of them; other present ones come behind."""
-        self._take(_with_classes(Edited(spec, list(classes), module), added(classes, self.classes)))
+        self._take(_with_classes(Model(spec, list(classes), module), added(classes, self.classes)).model)
         self.renew_optimizer()
         self.strategy_runtime = self.spec.strategy.start(self)
         self.strategy_runtime.restart()
@@ -247,26 +250,29 @@ class TrainState:
     def add_classes(self, classes: Sequence[int | str]) -> None:
         """Answers more classes."""
         if classes:
-            self.replace(_with_classes(Edited(self.spec, self.classes, self.module), classes))
+            self.replace(_with_classes(Model(self.spec, self.classes, self.module), classes))
 
-    def replace(self, edited: Edited) -> None:
+    def replace(self, edited: EditResult) -> None:
         """Goes on with an edited module; the optimizer and the strategy keep their state for what was kept."""
         before, strategy_runtime, former = (
             state_of(self.optimizer, self.parameters),
             self.strategy_runtime.tensors(),
             self.module,
         )
-        self._take(edited)
+        self._take(edited.model)
         self.renew_optimizer()
-        kept, shapes = edited.kept, {name: parameter.shape for name, parameter in self.module.named_parameters()}
+        kept, shapes = (
+            edited.parameter_map,
+            {name: parameter.shape for name, parameter in self.module.named_parameters()},
+        )
         load_state(self.optimizer, self.parameters, _carried(before, shapes, kept))
         self.strategy_runtime = self.spec.strategy.start(self)
         self.strategy_runtime.after_edit(strategy_runtime, lambda state: _carried(state, shapes, kept))
         self.weight_hooks.follow_edit(former, lambda state: _carried(state, shapes, kept))
 
-    def _take(self, edited: Edited) -> None:
-        self.counts = _reclassed(self.counts, class_indices(self.classes, edited.classes))
-        self.spec, self.classes, self.module = edited.spec, edited.classes, edited.module
+    def _take(self, model: Model) -> None:
+        self.counts = _reclassed(self.counts, class_indices(self.classes, model.classes))
+        self.spec, self.classes, self.module = model.spec, model.classes, model.module
 
     def tensors(self) -> dict[str, Tensor]:
         schedule = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.schedule.items()}
@@ -296,8 +302,8 @@ class TrainState:
         self.rng_state = tensors["chance"]
 
 
-def _with_classes(edited: Edited, more: Sequence[int | str]) -> Edited:
-    return AddClasses(classes=list(more)).apply(edited.spec, edited.classes, edited.module) if more else edited
+def _with_classes(model: Model, more: Sequence[int | str]) -> EditResult:
+    return apply_edit(AddClasses(classes=list(more)), model) if more else EditResult(model)
 
 
 def _reclassed(counts: Tensor, indices: Sequence[int | None]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from driftline.learning.examples import Examples
 from driftline.learning.training.averaging import Averaging
 from driftline.learning.training.hooks import Carry, HookState, WeightHook
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 
 if TYPE_CHECKING:
     from driftline.learning.training.train_state import TrainState

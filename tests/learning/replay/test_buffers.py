@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from driftline.learning.examples import Examples
 from driftline.learning.replay.buffers import Holdout, ReplayBuffer
 from driftline.learning.replay.policies import REPLAY_POLICIES
+from tests.learning.conftest import assert_same, through_files
 
 LABELS = st.lists(st.integers(0, 4), max_size=120)
 
@@ -83,15 +83,14 @@ def test_rows_in_one_call_are_kept_as_one_by_one(labels: list[int], size: int, p
     for start in range(0, len(labels), piece):
         in_pieces.add(rows(labels[start : start + piece], first=start), generator)
     assert numbers(in_pieces.examples) == numbers(at_once.examples)
-    assert in_pieces.data() == at_once.data()
+    assert_same(in_pieces.state_dict(), at_once.state_dict())
 
 
 def test_a_memory_goes_on_from_its_state_bit_for_bit() -> None:
     labels = [0, 0, 1, 0, 2, 0, 0, 0, 1, 0] * 8
     one, other, generator = filled(16, labels), replay_buffer(16), chance(1)
-    tensors = {name: value.clone() for name, value in one.tensors().items()}
-    other.load(tensors, json.loads(json.dumps(one.data())))
-    before = {name: value.clone() for name, value in tensors.items()}
+    state, before = through_files(one.state_dict()), through_files(one.state_dict())
+    other.load_state_dict(state)
     drawn = []
     for each in (one, other):
         generator.manual_seed(3)
@@ -99,8 +98,8 @@ def test_a_memory_goes_on_from_its_state_bit_for_bit() -> None:
         drawn.append(numbers(each.sample(50, generator)))
     assert drawn[0] == drawn[1]
     assert numbers(one.examples) == numbers(other.examples)
-    assert one.data() == other.data()
-    assert all(torch.equal(tensors[name], value) for name, value in before.items()), "the state itself stays"
+    assert_same(one.state_dict(), other.state_dict())
+    assert_same(state, before)
 
 
 def test_a_sample_draws_every_row_alike() -> None:
@@ -177,11 +176,10 @@ def test_a_holdout_goes_on_from_its_state() -> None:
     one = holdout(5, 4, 3)
     one.alarm()
     one.add(rows([0] * 2, first=7))
-    other, tensors = holdout(5), {name: value.clone() for name, value in one.tensors().items()}
-    other.load(tensors, json.loads(json.dumps(one.data())))
-    before = numbers(Examples.from_tensors(tensors))
+    other, state, before = holdout(5), through_files(one.state_dict()), through_files(one.state_dict())
+    other.load_state_dict(state)
     for each in (one, other):
         each.add(rows([0] * 2, first=9))
     assert numbers(one.current()) == numbers(other.current()) == [7, 8, 9, 10]
-    assert one.data() == other.data()
-    assert numbers(Examples.from_tensors(tensors)) == before, "the state itself stays"
+    assert_same(one.state_dict(), other.state_dict())
+    assert_same(state, before)

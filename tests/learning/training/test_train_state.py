@@ -12,8 +12,10 @@ from driftline.learning.examples import Examples
 from driftline.learning.training.optimizers import TORCH_NAMES, state_of
 from driftline.learning.training.train_state import TrainState
 from driftline.networks.build import build
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.networks.edits import apply_all
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.edits import parse_edits
 
 
 def trained(optimizer: str, **changes: Any) -> TrainState:
@@ -47,7 +49,7 @@ def state(train_state: TrainState) -> dict[str, Tensor]:
 def edit(train_state: TrainState, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The optimizer's state before and behind some edits."""
     before = state(train_state)
-    after = apply_all(parse_edits(edits), Edited(train_state.spec, ["a", "b", "c"], train_state.module))
+    after = apply_all(parse_edits(edits), Model(train_state.spec, ["a", "b", "c"], train_state.module))
     train_state.replace(after)
     found = state(train_state)
     train(train_state)

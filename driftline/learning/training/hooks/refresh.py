@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from driftline.learning.training.hooks import Carry, HookState
     from driftline.learning.training.hooks.hidden_units import HiddenLayer
     from driftline.learning.training.train_state import TrainState
-    from driftline.networks.build import ServedModel
+    from driftline.networks.served_model import ServedModel
 
 UTILITY, AGE, DUE = ".utility", ".age", ".due"
 

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from driftline.errors import DriftlineError
 from driftline.learning.training.losses import CLASSIFICATION, REGRESSION, Loss
-from driftline.networks.user_code import FUNCTION_PATTERN, imported, told
+from driftline.networks.user_code import imported, told
+from driftline.spec.parse import FUNCTION_PATTERN
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,13 +9,12 @@ from driftline.registry import Part, Registry
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from driftline.learning.examples import Examples
     from driftline.learning.replay.buffers import Holdout, ReplayBuffer
     from driftline.learning.training.train_state import TrainState
-    from driftline.networks.build import ServedModel
-    from driftline.spec import ModelSpec
+    from driftline.networks.served_model import ServedModel
 
 
 class Strategy(Part):
@@ -23,6 +22,8 @@ class Strategy(Part):
 
     name: str
     tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
+    serves_experts: ClassVar[bool] = False
+    """Whether a mixture of experts is served beside the network (:func:`driftline.networks.experts.mixture.experts_of`)."""
 
     def batch(self, new: Examples, replay_buffer: ReplayBuffer, generator: torch.Generator) -> Examples:
         """The examples of one update.
@@ -37,10 +38,6 @@ class Strategy(Part):
     def start(self, train_state: TrainState) -> StrategyRuntime[Strategy]:
         """The strategy at work on ``train_state``, before its first label."""
         return StrategyRuntime(train_state, self)
-
-    def experts(self, spec: ModelSpec, classes: int) -> nn.Module | None:
-        """What is served beside the network, as part of the same module; None where it is the network alone."""
-        return None
 
 
 S = TypeVar("S", bound=Strategy, covariant=True)

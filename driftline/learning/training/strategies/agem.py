@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from driftline.learning.examples import Examples
     from driftline.learning.replay.buffers import ReplayBuffer
     from driftline.learning.training.train_state import TrainState
-    from driftline.networks.build import ServedModel
+    from driftline.networks.served_model import ServedModel
 
 
 class Agem(Strategy):

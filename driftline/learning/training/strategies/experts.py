@@ -13,16 +13,13 @@ from driftline.learning.training.strategies import Strategy, StrategyRuntime
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from driftline.learning.examples import Examples
     from driftline.learning.replay.buffers import Holdout, ReplayBuffer
     from driftline.learning.training.train_state import TrainState
-    from driftline.networks.build import ServedModel
-    from driftline.networks.experts.mixture import Mixture
-    from driftline.spec import ModelSpec
+    from driftline.networks.served_model import ServedModel
 
-MOST_FEATURES = 4096
 FEWEST_ROWS = 8
 PLAYED_ROWS = 32
 
@@ -38,6 +35,7 @@ class Experts(Strategy):
     name: Literal["experts"] = "experts"
     replayed: int = Field(64, ge=1, le=100_000)
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    serves_experts: ClassVar[bool] = True
 
     def batch(self, new: Examples, replay_buffer: ReplayBuffer, generator: torch.Generator) -> Examples:
         return new.joined(replay_buffer.sample(self.replayed, generator))
@@ -48,14 +46,6 @@ class Experts(Strategy):
             if train_state.module.experts is None
             else ExpertsRuntime(train_state, self)
         )
-
-    def experts(self, spec: ModelSpec, classes: int) -> nn.Module | None:
-        tensors = list(spec.tensors.values())
-        features = sum(tensor.size for tensor in tensors)
-        if features > MOST_FEATURES:
-            return None
-        # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
-        return _mixture(features, classes, one_unit=len(tensors) == 1 and len(tensors[0].shape) > 1)
 
 
 class ExpertsRuntime(StrategyRuntime[Experts]):
@@ -125,10 +115,13 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         self, before: Mapping[str, Tensor], carry: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
     ) -> None:
         from driftline.learning.training.experts.mixture import MixtureLearner
+        from driftline.networks.experts.mixture import Mixture
 
         state, present = part(before, "mixture"), self.mixture.mixture
         known = state["ridge.moment"].shape[-1]
-        former = MixtureLearner(_mixture(present.features, known, one_unit=present.encoding.one_unit))
+        former = MixtureLearner(
+            Mixture(present.features, known, seed=0, one_unit=present.encoding.one_unit, with_network=True)
+        )
         former.load_state_dict(state)
         former.add_classes(present.classes - known)
         self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
@@ -161,9 +154,3 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             assert trace is not None
             self.update_mixture_weights(trace, some.targets)
             self.mixture.learn(module.rows(some.inputs), some.targets, some.weights, self.train_state.generator)
-
-
-def _mixture(features: int, classes: int, one_unit: bool) -> Mixture:
-    from driftline.networks.experts.mixture import Mixture
-
-    return Mixture(features, classes, seed=0, one_unit=one_unit, with_network=True)
