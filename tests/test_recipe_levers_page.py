@@ -13,9 +13,9 @@ from driftline.learning.training.hooks.l2_sp import L2SP
 from driftline.learning.training.hooks.max_norm import MaxNorm
 from driftline.learning.training.hooks.refresh import Refresh
 from driftline.learning.training.hooks.shrink_and_perturb import ShrinkAndPerturbOnAlarm
-from driftline.learning.training.losses import LOSSES
 from driftline.learning.training.optimizers import TORCH_NAMES
 from driftline.learning.training.schedules import SCHEDULES
+from driftline.spec.parts.losses import LOSSES
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "levers.md").read_text()
 PARTS: dict[str, type[BaseModel]] = {

@@ -8,8 +8,6 @@ from typing import Any
 
 from driftline.errors import DriftlineError, InvalidInput
 
-FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
-
 
 def imported(name: str) -> Callable[..., Any]:
     """The function of that name; its module may raise anything."""

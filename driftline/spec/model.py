@@ -10,13 +10,12 @@ from pydantic import Field, StrictInt, StrictStr, model_validator
 
 from driftline.errors import InvalidInput
 from driftline.learning.monitoring.drift import DETECTORS
-from driftline.learning.training.losses import LOSSES, Loss
-from driftline.learning.training.losses.custom import Custom
 from driftline.learning.training.strategies import STRATEGIES, Strategy
 from driftline.networks.presets import Preset
 from driftline.records import Label
 from driftline.spec.network import Network
 from driftline.spec.parse import Frozen
+from driftline.spec.parts.losses import LOSSES, Custom, Loss
 from driftline.spec.recipe import Recipe
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"

@@ -9,8 +9,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 from driftline.networks.edits import EDITS, Edit
 from driftline.networks.layers import LAYERS, Layer
 from driftline.networks.presets import Preset
-from driftline.networks.user_code import FUNCTION_PATTERN
-from driftline.spec.parse import Frozen
+from driftline.spec.parse import FUNCTION_PATTERN, Frozen
 
 if TYPE_CHECKING:
     EditField: TypeAlias = Edit

@@ -18,10 +18,10 @@ from driftline.learning.training.hooks.max_norm import MaxNorm
 from driftline.learning.training.hooks.refresh import Refresh
 from driftline.learning.training.hooks.sanitize import Repair
 from driftline.learning.training.hooks.shrink_and_perturb import ShrinkAndPerturbOnAlarm
-from driftline.learning.training.losses import LOSSES, Loss
 from driftline.learning.training.optimizers import Optimizer
 from driftline.learning.training.strategies import STRATEGIES, Strategy
 from driftline.spec.parse import Frozen
+from driftline.spec.parts.losses import LOSSES, Loss
 
 if TYPE_CHECKING:
     AveragingField: TypeAlias = Averaging

@@ -17,6 +17,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.replay.buffers import ReplayBuffer
 from driftline.learning.stateful import named, part
 from driftline.learning.training.distillation import distilled
+from driftline.learning.training.losses import loss_function
 from driftline.learning.training.optimizers import load_state, state_of
 from driftline.learning.training.strategies import Strategy, StrategyRuntime
 from driftline.learning.training.weight_hooks import WeightHooks
@@ -126,7 +127,7 @@ class TrainState:
         """The mean weighted loss, of the module's ``outputs`` where they are known already."""
         outputs = self.module(examples.inputs) if outputs is None else outputs
         counts = self._counts_up_to(0 if self.module.is_regression else outputs.shape[1])
-        losses = self.spec.loss(outputs, self.module.scaled_targets(examples.targets), counts)
+        losses = loss_function(self.spec.loss)(outputs, self.module.scaled_targets(examples.targets), counts)
         return (losses * examples.weights).mean()
 
     def _counts_up_to(self, classes: int) -> Tensor:

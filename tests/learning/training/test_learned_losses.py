@@ -12,10 +12,10 @@ from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.learning.retraining.recipe_changes import check_recipe
-from driftline.learning.training.losses import LOSSES
 from driftline.learning.training.losses.custom import LossFailed
 from driftline.networks.edits import Edited
 from driftline.records import Plan
+from driftline.spec.parts.losses import LOSSES
 from tests.learning.conftest import (
     accuracy,
     assert_same,
