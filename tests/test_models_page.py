@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftline.learning.monitoring.drift import DETECTORS
 from driftline.learning.replay.policies import REPLAY_POLICIES
 from driftline.learning.training.averaging import AVERAGINGS
 from driftline.learning.training.schedules import SCHEDULES
@@ -18,6 +17,7 @@ from driftline.networks.edits import EDITS
 from driftline.networks.layers import LAYERS
 from driftline.registry import Registry
 from driftline.spec import ModelSpec, Recipe, Serving, parse
+from driftline.spec.parts.detectors import DETECTORS
 from driftline.spec.parts.losses import LOSSES
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()

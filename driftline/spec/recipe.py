@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field
 
-from driftline.learning.monitoring.drift import DETECTORS, Detector
-from driftline.learning.monitoring.drift.inputs import InputDetector
 from driftline.learning.replay.policies import REPLAY_POLICIES, ReplayPolicy
 from driftline.learning.training.averaging import AVERAGINGS, Averaging
 from driftline.learning.training.distillation import Distillation
@@ -21,6 +19,7 @@ from driftline.learning.training.hooks.shrink_and_perturb import ShrinkAndPertur
 from driftline.learning.training.optimizers import Optimizer
 from driftline.learning.training.strategies import STRATEGIES, Strategy
 from driftline.spec.parse import Frozen
+from driftline.spec.parts.detectors import DETECTORS, Detector, InputDetector
 from driftline.spec.parts.losses import LOSSES, Loss
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +12,13 @@ from driftline.classes import indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch
 from driftline.learning.monitoring.attribution import change_point, moved_classes
+from driftline.learning.monitoring.drift import drift_detector
 from driftline.learning.monitoring.forgetting import Forgetting
 from driftline.learning.monitoring.input_drift import InputDriftMonitor
 from driftline.learning.monitoring.prequential import Prequential
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
-from driftline.learning.stateful import Former, named, part
+from driftline.learning.stateful import Former, State, named, part
 from driftline.networks.build import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec, Recipe
@@ -55,7 +55,7 @@ class Monitor:
     def __init__(self, spec: ModelSpec) -> None:
         self.recipe = spec.recipe
         self.prequential = Prequential(spec.task == "regression")
-        self.detector = self.recipe.detector.start()
+        self.detector = drift_detector(self.recipe.detector)
         self.input_drift = _input_drift(self.recipe)
         self.alarms: list[Alarm] = []
         self.recent = _recent(spec)
@@ -84,7 +84,7 @@ class Monitor:
             if item.route != "live":
                 continue
             scored.append(row)
-            if self.recipe.detector.update(self.detector, row.error):
+            if self.detector.update(row.error):
                 self.prequential.add(scored)
                 scored = []
                 alarms.append(self._drift(n))
@@ -151,7 +151,7 @@ class Monitor:
         """Goes on by another recipe; what it says otherwise begins anew."""
         before, self.recipe = self.recipe, spec.recipe
         if self.recipe.detector != before.detector:
-            self.detector = self.recipe.detector.start()
+            self.detector = drift_detector(self.recipe.detector)
         if self.recipe.input_detector != before.input_detector:
             self.input_drift = _input_drift(self.recipe)
         if self.recipe.on_alarm != before.on_alarm:
@@ -172,7 +172,7 @@ class Monitor:
     def data(self) -> dict[str, Any]:
         return {
             "prequential": self.prequential.data(),
-            "detector": self.detector,
+            "detector": self.detector.state_dict().data,
             "lookout": self.input_drift.data() if self.input_drift else None,
             "alarms": [alarm.as_json() for alarm in self.alarms],
             "recent": self.recent.data(),
@@ -183,7 +183,7 @@ class Monitor:
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Former) -> None:
         """Sets the state that :meth:`tensors` and :meth:`data` gave."""
         self.prequential.load(data["prequential"])
-        self.detector = copy.deepcopy(data["detector"])
+        self.detector.load_state_dict(State({}, data["detector"]))
         if self.input_drift is not None:
             self.input_drift.load(part(tensors, "lookout"), data["lookout"], former)
         self.alarms = [Alarm(**alarm) for alarm in data["alarms"]]

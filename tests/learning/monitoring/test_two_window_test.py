@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline.learning.monitoring.drift.inputs import InputDetector
 from driftline.learning.monitoring.two_window_test import MOST_FEATURES, MOST_NAMED, DriftReport, TwoWindowKS
 from driftline.networks import bundle
+from driftline.spec.parts.detectors import InputDetector
 
 
 def normal(count: int, *shape: int, seed: int = 0) -> Tensor:
