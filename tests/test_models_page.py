@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftline.learning.replay.policies import REPLAY_POLICIES
 from driftline.learning.training.averaging import AVERAGINGS
 from driftline.learning.training.schedules import SCHEDULES
 from driftline.learning.training.strategies import STRATEGIES
@@ -19,6 +18,7 @@ from driftline.registry import Registry
 from driftline.spec import ModelSpec, Recipe, Serving, parse
 from driftline.spec.parts.detectors import DETECTORS
 from driftline.spec.parts.losses import LOSSES
+from driftline.spec.parts.replay_policies import REPLAY_POLICIES
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
 

@@ -144,7 +144,7 @@ class Learner:
         for error in of_live:
             self.train_state.score(error)
         if alarms:
-            self.promotion.holdout.alarm()
+            self.promotion.holdout.on_drift()
             self.train_state.alarm(self.replay_buffer)
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
@@ -318,7 +318,7 @@ class Learner:
     def _follow_recipe(self) -> None:
         """Lets all that is not trained follow the train state's recipe."""
         self.monitor.follow_recipe(self.spec)
-        if self.spec.recipe.memory != self.replay_buffer.policy:
+        if self.spec.recipe.memory != self.replay_buffer.policy.parameters:
             self._renew_memory(self.replay_buffer.examples)
         self.promotion.follow_recipe(self.spec)
 
@@ -424,7 +424,7 @@ class Learner:
         tensors = {
             **named("monitor", self.monitor.tensors()),
             **named("trainee", self.train_state.tensors()),
-            **named("memory", self.replay_buffer.tensors()),
+            **named("replay_buffer", self.replay_buffer.state_dict().tensors),
             **named("judge", self.promotion.tensors()),
             **(named("retraining", self.retraining.tensors()) if self.retraining else {}),
         }
@@ -435,7 +435,7 @@ class Learner:
             "learned": self.learned,
             "ordered_since": self.ordered_since,
             "monitor": self.monitor.data(),
-            "memory": self.replay_buffer.data(),
+            "replay_buffer": self.replay_buffer.state_dict().data,
             "judge": self.promotion.data(),
             "retraining": self.retraining.data() if self.retraining else None,
         }
@@ -454,7 +454,7 @@ class Learner:
         learner.learned, learner.ordered_since = data["learned"], data["ordered_since"]
         learner.monitor.load(part(tensors, "monitor"), data["monitor"], former)
         learner.train_state.load(part(tensors, "trainee"))
-        learner.replay_buffer.load(part(tensors, "memory"), data["memory"])
+        learner.replay_buffer.load_state_dict(State(part(tensors, "replay_buffer"), data["replay_buffer"]))
         learner.promotion.load(part(tensors, "judge"), data["judge"], former, learner.factories)
         if (job := data["retraining"]) is not None:
             learner.retraining = RetrainJob.from_state(part(tensors, "retraining"), job, learner.factories)

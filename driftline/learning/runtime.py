@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from driftline.learning.stateful import Stateful
 from driftline.registry import Behaviour, Part
@@ -13,7 +13,7 @@ P = TypeVar("P", bound=Part)
 class Runtime(Behaviour[P], Stateful):
     """A part at work: its parameters, and its state as attributes that ``STATE`` names."""
 
-    DERIVED = ("parameters",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("parameters",)
 
     def on_error(self, error: float) -> None:
         """Takes in the error of the next prediction that was served."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field
 
-from driftline.learning.replay.policies import REPLAY_POLICIES, ReplayPolicy
 from driftline.learning.training.averaging import AVERAGINGS, Averaging
 from driftline.learning.training.distillation import Distillation
 from driftline.learning.training.hooks import WeightHook
@@ -21,6 +20,7 @@ from driftline.learning.training.strategies import STRATEGIES, Strategy
 from driftline.spec.parse import Frozen
 from driftline.spec.parts.detectors import DETECTORS, Detector, InputDetector
 from driftline.spec.parts.losses import LOSSES, Loss
+from driftline.spec.parts.replay_policies import REPLAY_POLICIES, ReplayPolicy
 
 if TYPE_CHECKING:
     AveragingField: TypeAlias = Averaging

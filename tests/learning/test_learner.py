@@ -338,10 +338,12 @@ def test_rollback_keeps_memory_holdout_and_scores() -> None:
     before = one.state_dict()
     one.rollback(*version, 9)
     after = one.state_dict()
-    for part in ("memory", "monitor", "learned"):
+    for part in ("replay_buffer", "monitor", "learned"):
         assert before.data[part] == after.data[part]
     assert before.data["judge"]["holdout"] == after.data["judge"]["holdout"]
-    assert all(torch.equal(after.tensors[name], before.tensors[name]) for name in after.tensors if "memory" in name)
+    assert all(
+        torch.equal(after.tensors[name], before.tensors[name]) for name in after.tensors if "replay_buffer" in name
+    )
     for found in (weights_of(one), one.module.state_dict(), one.promotion.anchor.state_dict()):
         assert all(torch.equal(found[name], value) for name, value in version[2].items())
     assert not any(name.startswith("trainee.optimizer") for name in after.tensors), "the optimizer is fresh"

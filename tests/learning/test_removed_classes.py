@@ -107,7 +107,7 @@ def test_a_label_of_a_class_that_is_gone_is_refused_or_adds_it_anew(classes: Any
     outcome = one.learn(world(32, 7000, ABC), range(1, 33), Plan(updates=1))
     if classes == "open":
         assert not outcome.rejected and one.classes[2] == "b"
-        assert one.replay_buffer.seen[2] > 0
+        assert one.replay_buffer.policy.seen[2] > 0
     else:
         assert len(outcome.rejected) > 5 and all("'b'" in why for why in outcome.rejected.values())
 
@@ -124,7 +124,7 @@ def test_a_rollback_brings_the_class_back_and_remembers_the_others() -> None:
     assert one.train_state.counts.tolist() == [counts[0], 0, counts[1]]
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
     play(one, world(300, 8000, ABC))
-    assert one.replay_buffer.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
+    assert one.replay_buffer.policy.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
 
 
 def test_a_rollback_keeps_classes_that_came_later_behind_those_of_the_version() -> None:

@@ -167,7 +167,7 @@ class Monitor:
 
     def tensors(self) -> dict[str, Tensor]:
         input_drift = named("lookout", self.input_drift.tensors()) if self.input_drift else {}
-        return {**input_drift, **named("recent", self.recent.tensors())}
+        return {**input_drift, **named("recent", self.recent.state_dict().tensors)}
 
     def data(self) -> dict[str, Any]:
         return {
@@ -175,7 +175,7 @@ class Monitor:
             "detector": self.detector.state_dict().data,
             "lookout": self.input_drift.data() if self.input_drift else None,
             "alarms": [alarm.as_json() for alarm in self.alarms],
-            "recent": self.recent.data(),
+            "recent": self.recent.state_dict().data,
             "forgetting": self.forgetting.data(),
             "measured_at": self.measured_at,
         }
@@ -187,7 +187,7 @@ class Monitor:
         if self.input_drift is not None:
             self.input_drift.load(part(tensors, "lookout"), data["lookout"], former)
         self.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
-        self.recent.load(part(tensors, "recent"), data["recent"])
+        self.recent.load_state_dict(State(part(tensors, "recent"), data["recent"]))
         self.forgetting.load(data["forgetting"])
         self.measured_at = data["measured_at"]
 

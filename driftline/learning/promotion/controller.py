@@ -18,7 +18,7 @@ from driftline.learning.promotion.comparison_buffer import ComparisonBuffer
 from driftline.learning.promotion.gate import Comparison, Decision
 from driftline.learning.promotion.trials import CanaryTrial, PostPromotionWatch, RejectedStreak
 from driftline.learning.replay.buffers import Holdout
-from driftline.learning.stateful import Former, named, part
+from driftline.learning.stateful import Former, State, named, part
 from driftline.learning.training.train_state import ReferenceModels
 from driftline.networks.build import ServedModel
 from driftline.networks.clone import clone
@@ -208,7 +208,7 @@ class PromotionController:
         """Crowns what was refused where the newest labels speak for it, and lets it begin again where they never do."""
         if not gate.is_finite(candidate.module) or not (trial.is_won or trial.is_lost(candidate.learned)):
             return None
-        self.holdout.alarm()
+        self.holdout.on_drift()
         return Promotion(trial.decide(candidate.learned), "crown" if trial.is_won else "begin_again")
 
     def _refuse(self, decision: Decision, learned: int) -> Decision:
@@ -286,7 +286,7 @@ class PromotionController:
         return {
             **named("champion", self.champion.state_dict()),
             **named("anchor", self.anchor.state_dict()),
-            **named("holdout", self.holdout.tensors()),
+            **named("holdout", self.holdout.state_dict().tensors),
             **named("latest", self.latest.tensors()),
             **(named("canary", self.canary.tensors()) if self.canary else {}),
             **(named("probation", self.promotion_watch.tensors()) if self.promotion_watch else {}),
@@ -300,7 +300,7 @@ class PromotionController:
             "anchored_at": self.anchored_at,
             "served_at": self.served_at,
             "is_ahead": self.is_ahead,
-            "holdout": self.holdout.data(),
+            "holdout": self.holdout.state_dict().data,
             "trial": self.trial.data() if self.trial else None,
             "canary": self.canary.data() if self.canary else None,
             "probation": self.promotion_watch.data() if self.promotion_watch else None,
@@ -314,7 +314,7 @@ class PromotionController:
         self.anchor = former(part(tensors, "anchor"), data["anchor_width"])
         for name in ("judged_at", "anchored_at", "served_at", "is_ahead"):
             setattr(self, name, data[name])
-        self.holdout.load(part(tensors, "holdout"), data["holdout"])
+        self.holdout.load_state_dict(State(part(tensors, "holdout"), data["holdout"]))
         self.latest.load(part(tensors, "latest"))
         self.trial = RejectedStreak(**data["trial"]) if data["trial"] else None
         self.canary = (

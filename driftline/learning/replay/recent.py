@@ -1,20 +1,23 @@
-"""The newest examples that were trained on, so that an alarm can be answered from what came behind the change."""
+"""The newest examples that were trained on, from which an alarm can be answered with what came after the drift."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import compress
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.learning.replay.buffers import SlidingWindow
+from driftline.learning.stateful import State, Stateful
 
 
-class RecentWindow:
+class RecentWindow(Stateful):
     """At most ``size`` examples, each with its log number."""
+
+    STATE = ("examples", "numbers")
 
     def __init__(self, size: int, empty: Examples) -> None:
         self.examples = SlidingWindow(size, empty)
@@ -42,12 +45,14 @@ class RecentWindow:
         self.numbers.clear()
         self.add(kept.reclassed(indices), numbers)
 
-    def tensors(self) -> dict[str, Tensor]:
-        return self.examples.current().tensors()
+    def packed(self, name: str) -> Any:
+        # In their order, whatever slots they are in.
+        return State(self.examples.current().tensors(), {}) if name == "examples" else super().packed(name)
 
-    def data(self) -> list[int]:
-        return list(self.numbers)
-
-    def load(self, tensors: Mapping[str, Tensor], numbers: Sequence[int]) -> None:
-        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
-        self.add(Examples.from_tensors(tensors), numbers)
+    def restored(self, name: str, state: State) -> Any:
+        if name != "examples":
+            return super().restored(name, state)
+        rows = Examples.from_tensors(state.below("examples").tensors)
+        window = SlidingWindow(self.examples.size, rows.take(slice(0, 0)))
+        window.add(rows)
+        return window

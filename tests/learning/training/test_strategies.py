@@ -10,10 +10,10 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
-from driftline.learning.replay.policies import REPLAY_POLICIES
 from driftline.learning.training.strategies import STRATEGIES
 from driftline.learning.training.strategies.agem import _projected
 from driftline.records import Item, Plan
+from driftline.spec.parts.replay_policies import REPLAY_POLICIES
 from tests.learning.conftest import (
     accuracy,
     answered,
