@@ -10,6 +10,7 @@ from torch import Tensor
 
 from driftline.classes import are_in_place, class_indices, indices_of
 from driftline.errors import InvalidInput
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch, refused, usable
 from driftline.learning.monitoring.monitor import Alarm, Monitor
@@ -23,7 +24,6 @@ from driftline.learning.stateful import State, named, part
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.losses.custom import LossFailed
 from driftline.learning.training.member_outputs import member_outputs_of
-from driftline.learning.training.train_state import TrainState
 from driftline.networks import bundle, pretrained
 from driftline.networks.build import ServedModel, build, rebuilt
 from driftline.networks.clone import clone
@@ -38,7 +38,7 @@ ALARM_EPOCHS = 10
 class Learner:
     """Scores, learns and judges, a step at a time; it knows neither clock nor store.
 
-    ``monitor`` observes what is served, ``train_state`` is what training changes, ``replay_buffer`` holds examples for replay, and
+    ``monitor`` observes what is served, ``course`` is the training, ``replay_buffer`` holds examples for replay, and
     ``promotion`` decides who is served. ``retraining`` is the job that runs beside the stream, if one does. Answers by versions
     before ``ordered_since`` count classes in another order than the present one.
     """
@@ -51,7 +51,7 @@ class Learner:
         self.learned = 0
         self.ordered_since = 0
         self.monitor = Monitor(spec)
-        self.train_state = TrainState(spec, classes, module, seed)
+        self.course = Course.begin(spec, classes, module, seed)
         self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
         self.promotion = PromotionController(spec, module, seed)
         self.retraining: RetrainJob | None = None
@@ -77,20 +77,20 @@ class Learner:
 
     @property
     def spec(self) -> ModelSpec:
-        return self.train_state.spec
+        return self.course.spec
 
     @property
     def classes(self) -> list[int | str]:
-        return self.train_state.classes
+        return self.course.classes
 
     @property
     def module(self) -> ServedModel:
-        return self.train_state.module
+        return self.course.module
 
     @property
     def served(self) -> ServedModel:
         """What was published last, or is to be: the champion, or what is ahead of it."""
-        return self.train_state.candidate() if self.promotion.is_ahead else self.promotion.champion
+        return self.course.candidate() if self.promotion.is_ahead else self.promotion.champion
 
     def classes_of(self, module: ServedModel) -> list[int | str]:
         """The classes that a present or former module answers: those of the learner, up to its width."""
@@ -104,8 +104,8 @@ class Learner:
             numbers: their log numbers.
             plan: how many updates, and whether to publish.
         """
-        self.train_state.references = self.promotion.references
-        with self.train_state.drawing():
+        self.course.state.references = self.promotion.references
+        with self.course.state.drawing():
             rejected = refused(self.spec, numbers, items)
             labelled_batch = self._labelled_batch(
                 [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
@@ -133,7 +133,7 @@ class Learner:
         numbers, items = [n for n, _ in records], [item for _, item in records]
         if self.spec.task == "classification":
             known, labels = indices_of(self.classes), dict.fromkeys((type(item.label), item.label) for item in items)
-            self.train_state.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
+            self.course.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
         return LabelledBatch.of(self.spec, self.classes, numbers, items)
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
@@ -142,10 +142,10 @@ class Learner:
         self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
         for error in of_live:
-            self.train_state.score(error)
+            self.course.on_error(error)
         if alarms:
             self.promotion.holdout.on_drift()
-            self.train_state.alarm(self.replay_buffer)
+            self.course.on_drift(self.replay_buffer)
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
         return of_live, alarms
@@ -153,7 +153,7 @@ class Learner:
     def _update_mixture_weights(self, live: LabelledBatch) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
-            self.train_state.strategy_runtime.update_mixture_weights(
+            self.course.strategy.update_mixture_weights(
                 member_outputs_of(live, self.served, self.ordered_since), live.examples.targets
             )
 
@@ -163,21 +163,22 @@ class Learner:
         return self.promotion.compare_latest(self.learned, arriving)
 
     def _candidate(self, version: int) -> Candidate:
-        return Candidate(self.spec, self.classes, self.train_state.candidate(), self.learned, version)
+        return Candidate(self.spec, self.classes, self.course.candidate(), self.learned, version)
 
     def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
-        new, strategy_runtime = fresh.examples, self.train_state.strategy_runtime
+        new, strategy = fresh.examples, self.course.strategy
         if len(new):
-            self.train_state.observe(new)
+            self.course.before_step(new)
         for _ in range(updates):
             failure = self._update(new)
             if failure is not None:
                 self._begin_again()
                 return dict.fromkeys(fresh.numbers, failure)
-        strategy_runtime.end_step(new, self.replay_buffer)
-        strategy_runtime.on_holdout(self.promotion.holdout, len(new))
-        self.replay_buffer.add(strategy_runtime.annotate(new), self.train_state.generator)
+        state = self.course.state
+        self.course.after_step(new)
+        strategy.on_holdout(state, self.promotion.holdout, len(new))
+        self.replay_buffer.add(strategy.annotate(state, new), state.generator)
         if self.retraining is not None:
             self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
@@ -185,9 +186,7 @@ class Learner:
     def _update(self, new: Examples) -> str | None:
         """One update; or the reason why it was not made."""
         try:
-            return self.train_state.strategy_runtime.update(
-                new, self.replay_buffer, self.train_state.references.teacher
-            )
+            return self.course.update(new, self.replay_buffer)
         except LossFailed as error:
             return error.message
 
@@ -230,7 +229,7 @@ class Learner:
         Raises:
             InvalidInput: they are not finite.
         """
-        if not is_finite(self.train_state.candidate()):
+        if not is_finite(self.course.candidate()):
             raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
         self.promotion.watch_promotion(version, self.spec, self.classes)
         self._set_champion()
@@ -249,7 +248,7 @@ class Learner:
         spec = with_recipe(spec, classes, recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
         pretrained.load(module, weights)
-        self.train_state.restart(spec, classes, module)
+        self.course.restart(spec, classes, module)
         self._reclass(former, version)
         self._follow_recipe()
         self._set_champion()
@@ -259,7 +258,7 @@ class Learner:
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.promotion.champion
-        self.train_state.restart(self.spec, self.classes_of(champion), clone(champion))
+        self.course.restart(self.spec, self.classes_of(champion), clone(champion))
 
     def _reclass(self, former: Sequence[int | str], version: int) -> None:
         """Lets all that counts classes by index follow the train state's, where they are in another order from ``version`` on."""
@@ -267,16 +266,16 @@ class Learner:
         if are_in_place(indices):
             return
         self.ordered_since = version
-        self.train_state.weight_hooks.reclass()
+        self.course.weight_hooks.reclass()
         self._renew_memory(self.replay_buffer.examples.reclassed(indices))
         self.monitor.recent.reclass(indices)
         self.promotion.reclass(indices)
 
-    def _remind(self, train_state: TrainState, versions: Versions) -> None:
-        """Gives the rules of a train state the weights of versions that they name, as far as these count its classes."""
-        train_state.weight_hooks.remember(self._in_order(versions))
-        if not are_in_place(class_indices(self.classes, train_state.classes)):
-            train_state.weight_hooks.reclass()
+    def _remind(self, course: Course, versions: Versions) -> None:
+        """Gives the hooks of a course the weights of versions that they name, as far as these count its classes."""
+        course.weight_hooks.remember(self._in_order(versions))
+        if not are_in_place(class_indices(self.classes, course.classes)):
+            course.weight_hooks.reclass()
 
     def _in_order(self, versions: Versions) -> Versions:
         """Weights of versions, without the outputs of those that count classes in another order."""
@@ -291,7 +290,7 @@ class Learner:
 
     def _set_champion(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
-        self.promotion.set_champion(self.train_state.candidate(), self.learned)
+        self.promotion.set_champion(self.course.candidate(), self.learned)
         self.monitor.dismiss_frozen_copy()
 
     def change_recipe(self, changes: Mapping[str, Any], versions: Versions = NO_VERSIONS) -> None:
@@ -300,17 +299,17 @@ class Learner:
         ``versions`` are the weights of those that the changes name.
         """
         strategy, trials = self.spec.strategy, self.retraining.halving.trials if self.retraining else []
-        train_states = [self.train_state, *(trial.train_state for trial in trials)]
-        specs = [checked_recipe(train_state.spec, changes, versions, self.factories) for train_state in train_states]
-        for train_state, spec in zip(train_states, specs, strict=True):
-            check_fit(spec, train_state.module)
-        for train_state, spec in zip(train_states, specs, strict=True):
-            train_state.follow_recipe(
-                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, train_state.classes))
+        courses = [self.course, *(trial.course for trial in trials)]
+        specs = [checked_recipe(course.spec, changes, versions, self.factories) for course in courses]
+        for course, spec in zip(courses, specs, strict=True):
+            check_fit(spec, course.module)
+        for course, spec in zip(courses, specs, strict=True):
+            course.follow_recipe(
+                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, course.classes))
             )
-            self._remind(train_state, versions)
+            self._remind(course, versions)
         for trial in trials:
-            trial.train_state.leave_experts()
+            trial.course.leave_experts()
         self._follow_recipe()
         if strategy != self.spec.strategy:
             self._set_champion()
@@ -325,7 +324,7 @@ class Learner:
     def _renew_memory(self, examples: Examples) -> None:
         """Keeps these examples, as the recipe's memory does, and no others."""
         self.replay_buffer = ReplayBuffer(self.spec.recipe.memory, Examples.empty(self.spec))
-        self.replay_buffer.add(examples, self.train_state.generator)
+        self.replay_buffer.add(examples, self.course.state.generator)
 
     def retrain(
         self,
@@ -363,9 +362,9 @@ class Learner:
         sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)
         models = list(retrain_plan.models(self.classes, bare, sources, self.factories))
         teacher = Teacher(self.spec, self.classes_of(champion), champion)
-        forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.train_state)
+        forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.course)
         for trial in forked.halving.trials:
-            self._remind(trial.train_state, versions)
+            self._remind(trial.course, versions)
         return forked
 
     def finish(self, version: int, is_promoted: bool = False) -> StepResult:
@@ -381,22 +380,22 @@ class Learner:
         job = self.retraining
         if job is None:
             raise InvalidInput("no retrain job is running", code="no_job")
-        latest = job.rejoin(self.train_state, self.replay_buffer.examples)
-        decision = Decision(True, "promoted") if is_promoted else self._judged(job.train_state, latest)
+        latest = job.rejoin(self.course, self.replay_buffer.examples)
+        decision = Decision(True, "promoted") if is_promoted else self._judged(job.course, latest)
         if decision.promoted:
-            self._take_over(job.train_state, version)
+            self._take_over(job.course, version)
         self.retraining = None
         return StepResult(decision=decision)
 
-    def _judged(self, train_state: TrainState, latest: Comparison | None) -> Decision:
-        indices = class_indices(self.classes, train_state.classes)
-        return self.promotion.compare(train_state.candidate(), self.learned, latest, indices)
+    def _judged(self, course: Course, latest: Comparison | None) -> Decision:
+        indices = class_indices(self.classes, course.classes)
+        return self.promotion.compare(course.candidate(), self.learned, latest, indices)
 
-    def _take_over(self, train_state: TrainState, version: int) -> None:
-        """Goes on with a job's train state, whose weights become version ``version``."""
+    def _take_over(self, course: Course, version: int) -> None:
+        """Goes on with a job's course, whose weights become version ``version``."""
         former = self.classes
         self.promotion.watch_promotion(version, self.spec, former)
-        self.train_state = train_state
+        self.course = course
         self._reclass(former, version)
         self._follow_recipe()
         self._set_champion()
@@ -415,15 +414,16 @@ class Learner:
             **self.monitor.shown(),
             "held_out": len(self.promotion.holdout),
             "memory": len(self.replay_buffer),
-            "learning_rate": self.train_state.learning_rate,
-            **self.train_state.weight_hooks.metrics(),
+            "learning_rate": self.course.learning_rate,
+            **self.course.metrics(),
         }
 
     def state_dict(self) -> State:
         """The whole state, independent of what the learner does next."""
+        course = self.course.state_dict()
         tensors = {
             **named("monitor", self.monitor.tensors()),
-            **named("trainee", self.train_state.tensors()),
+            **named("course", course.tensors),
             **named("replay_buffer", self.replay_buffer.state_dict().tensors),
             **named("judge", self.promotion.tensors()),
             **(named("retraining", self.retraining.tensors()) if self.retraining else {}),
@@ -435,6 +435,7 @@ class Learner:
             "learned": self.learned,
             "ordered_since": self.ordered_since,
             "monitor": self.monitor.data(),
+            "course": course.data,
             "replay_buffer": self.replay_buffer.state_dict().data,
             "judge": self.promotion.data(),
             "retraining": self.retraining.data() if self.retraining else None,
@@ -453,8 +454,8 @@ class Learner:
         learner = cls(spec, classes, build(spec, classes, factories=factories, seed=0), data["seed"], factories)
         learner.learned, learner.ordered_since = data["learned"], data["ordered_since"]
         learner.monitor.load(part(tensors, "monitor"), data["monitor"], former)
-        learner.train_state.load(part(tensors, "trainee"))
-        learner.replay_buffer.load_state_dict(State(part(tensors, "replay_buffer"), data["replay_buffer"]))
+        learner.course.load_state_dict(state.below("course"))
+        learner.replay_buffer.load_state_dict(state.below("replay_buffer"))
         learner.promotion.load(part(tensors, "judge"), data["judge"], former, learner.factories)
         if (job := data["retraining"]) is not None:
             learner.retraining = RetrainJob.from_state(part(tensors, "retraining"), job, learner.factories)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
 from driftline.networks.experts.encoding import LARGEST
+from driftline.networks.experts.mixture import experts_of
 from driftline.networks.modules import Branched, RunningScale, joined
 from driftline.networks.presets import Preset
 from driftline.networks.sequential import sequential
@@ -126,7 +127,7 @@ def build(
         network, shape = _network(spec, factories)
         width = 1 if spec.task == "regression" else len(classes)
         output = _output(spec, shape, width)
-        return ServedModel(spec, network, output, width, spec.strategy.experts(spec, width)).eval()
+        return ServedModel(spec, network, output, width, experts_of(spec, width)).eval()
 
 
 def rebuilt(

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
 from driftline.errors import InvalidInput
-from driftline.learning.training.strategies import STRATEGIES, Strategy
 from driftline.networks.presets import Preset
 from driftline.records import Label
 from driftline.spec.network import Network
 from driftline.spec.parse import Frozen
 from driftline.spec.parts.detectors import DETECTORS
 from driftline.spec.parts.losses import LOSSES, Custom, Loss
+from driftline.spec.parts.strategies import STRATEGIES, Strategy
 from driftline.spec.recipe import Recipe
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"

@@ -1,4 +1,4 @@
-"""A retrain: train states of its own, over examples and a teacher that it was given at its fork."""
+"""A retrain: training of its own, over examples and a teacher that it was given at its fork."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from driftline.classes import added, are_in_place, class_indices
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison
@@ -18,7 +19,7 @@ from driftline.learning.retraining.plan import RetrainPlan
 from driftline.learning.retraining.successive_halving import SuccessiveHalving
 from driftline.learning.retraining.trial import Trial
 from driftline.learning.stateful import named, part
-from driftline.learning.training.train_state import ReferenceModels, TrainState
+from driftline.learning.training.train_state import ReferenceModels
 from driftline.networks.build import ServedModel, rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditSession
@@ -73,8 +74,8 @@ class RetrainJob:
         self.is_waiting = False
         self.teacher = teacher
         for trial in halving.trials:
-            reference = teacher.answering(trial.train_state.classes)
-            trial.train_state.references = ReferenceModels(reference, reference)
+            reference = teacher.answering(trial.course.classes)
+            trial.course.state.references = ReferenceModels(reference, reference)
 
     @classmethod
     def fork(
@@ -86,9 +87,9 @@ class RetrainJob:
         epochs: int,
         seed: int,
         teacher: Teacher,
-        stream: TrainState,
+        stream: Course,
     ) -> RetrainJob:
-        """A job over what a retrain plan makes of the stream's model, with what its rules need of the stream.
+        """A job over what a retrain plan makes of the stream's model, with what its weight hooks need of the stream.
 
         Args:
             examples: by the stream's classes; those of a class that some model does not answer are left out.
@@ -101,8 +102,8 @@ class RetrainJob:
         pairs = zip(budget.rung_schedules, models, strict=True)
         trials = [Trial(number, rung_schedule, model, seed) for number, (rung_schedule, model) in enumerate(pairs)]
         for trial in trials:
-            trial.train_state.count(examples)
-            trial.train_state.weight_hooks.inherit(stream.weight_hooks)
+            trial.course.state.count(examples)
+            trial.course.weight_hooks.inherit(stream.weight_hooks)
         halving = SuccessiveHalving(
             [entry.as_json() for entry in retrain_plan.entries], trials, budget.keeps, examples, seed
         )
@@ -116,9 +117,9 @@ class RetrainJob:
         return self.halving.examples
 
     @property
-    def train_state(self) -> TrainState:
+    def course(self) -> Course:
         """That of the winner; while there is none yet, of the first trial that runs."""
-        return self.halving.leader.train_state
+        return self.halving.leader.course
 
     @property
     def is_done(self) -> bool:
@@ -150,7 +151,7 @@ class RetrainJob:
         both = _last(self.examples, count).joined(_last(self.learned_meanwhile, count))
         return _last(both, count)
 
-    def rejoin(self, stream: TrainState, remembered: Examples) -> Comparison | None:
+    def rejoin(self, stream: Course, remembered: Examples) -> Comparison | None:
         """Makes the updates that are left, catches up with the stream, and takes over what is kept beside the network.
 
         Gives how the winner did on what has arrived meanwhile, before it learned that.
@@ -163,13 +164,13 @@ class RetrainJob:
         """
         while not self.is_done:
             self.halving.advance()
-        new = added(self.train_state.classes, stream.classes[len(self.classes) :])
-        indices = class_indices(stream.classes, [*self.train_state.classes, *new])
+        new = added(self.course.classes, stream.classes[len(self.classes) :])
+        indices = class_indices(stream.classes, [*self.course.classes, *new])
         compared = self._compare_arrived(indices)
-        self.train_state.add_classes(new)
+        self.course.add_classes(new)
         self.learned_meanwhile = self.learned_meanwhile.reclassed(indices)
         self.halving.leader.go_through(self.learned_meanwhile)
-        self.train_state.renew_strategy(stream.strategy_runtime, remembered.reclassed(indices))
+        self.course.renew_strategy(stream.strategy, stream.classes, remembered.reclassed(indices))
         return compared
 
     def _compare_arrived(self, indices: Sequence[int | None]) -> Comparison | None:
@@ -180,13 +181,13 @@ class RetrainJob:
         Args:
             indices: by which the job counts the stream's classes; of those that it does not know nothing is compared.
         """
-        is_other_strategy = self.teacher.spec.strategy != self.train_state.spec.strategy
+        is_other_strategy = self.teacher.spec.strategy != self.course.spec.strategy
         is_made_anew = self.teacher.module.experts is not None and not are_in_place(indices)
         if is_other_strategy or is_made_anew or not len(self.learned_meanwhile):
             return None
         is_live = self.learned_meanwhile.notes["is_live"][:, 0] > 0
         live = _last(self.learned_meanwhile.take(is_live & self.learned_meanwhile.stay(indices)), MOST_COMPARED)
-        candidate = self.teacher.beside(self.train_state.candidate())
+        candidate = self.teacher.beside(self.course.candidate())
         errors = [
             gate.errors(module, examples, in_order=False)
             for module, examples in ((candidate, live.reclassed(indices)), (self.teacher.module, live))

@@ -1,4 +1,4 @@
-"""One who runs in a race: a train state on its way through the examples of a job."""
+"""One who runs in a race: training on its way through the examples of a job."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from driftline.errors import DriftlineError
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.retraining.budget import RungSchedule
 from driftline.learning.retraining.recipe_changes import examples_an_update
 from driftline.learning.retraining.validation_scores import evaluate
-from driftline.learning.training.train_state import TrainState
+from driftline.learning.stateful import State
 from driftline.networks.build import build
 from driftline.networks.edits import Edited
 from driftline.spec import ModelSpec, parse
@@ -38,7 +39,7 @@ class Trial:
         self.number = number
         self.rung_schedule = rung_schedule
         edited.module.experts = None
-        self.train_state = TrainState(edited.spec, edited.classes, edited.module, seed)
+        self.course = Course.begin(edited.spec, edited.classes, edited.module, seed)
         self.done = self.rung = 0
         self.scores: dict[str, float] = {}
         self.has_learned = False
@@ -46,7 +47,7 @@ class Trial:
     @property
     def batch_size(self) -> int:
         """Examples an update."""
-        return examples_an_update(self.train_state.spec)
+        return examples_an_update(self.course.spec)
 
     @property
     def is_at_rung(self) -> bool:
@@ -65,21 +66,21 @@ class Trial:
 
     def advance(self, examples: Examples, rows: Tensor) -> None:
         """One update with examples drawn from some ``rows`` of them."""
-        with self.train_state.drawing():
-            drawn = torch.randint(len(rows), (self.batch_size,), generator=self.train_state.generator)
+        with self.course.state.drawing():
+            drawn = torch.randint(len(rows), (self.batch_size,), generator=self.course.state.generator)
             self._learn(examples.take(rows[drawn]))
         self.done += 1
 
     def go_through(self, examples: Examples) -> None:
         """Learns each example once, in order."""
-        self.train_state.count(examples)
-        with self.train_state.drawing():
+        self.course.state.count(examples)
+        with self.course.state.drawing():
             for start in range(0, len(examples), self.batch_size):
                 self._learn(examples.take(slice(start, start + self.batch_size)))
 
     def _learn(self, examples: Examples) -> None:
-        self.train_state.labels += len(examples)
-        self.has_learned = self.train_state.training_step(examples) is None or self.has_learned
+        self.course.state.labels += len(examples)
+        self.has_learned = self.course.step(examples) is None or self.has_learned
 
     def validate(self, examples: Examples, rows: Tensor) -> None:
         """Ends a rung with the scores on some ``rows`` of the examples.
@@ -89,11 +90,11 @@ class Trial:
         """
         if not self.has_learned:
             raise TrainingFailed("neither loss nor gradient was a finite number in any update")
-        self.scores = evaluate(self.train_state.candidate(), examples, rows)
+        self.scores = evaluate(self.course.candidate(), examples, rows)
         self.rung += 1
 
     def tensors(self) -> dict[str, Tensor]:
-        return self.train_state.tensors()
+        return self.course.state_dict().tensors
 
     def data(self) -> dict[str, Any]:
         """The plain part of the state."""
@@ -101,8 +102,9 @@ class Trial:
             "number": self.number,
             "rungs": self.rung_schedule.rungs,
             "total": self.rung_schedule.total,
-            "spec": self.train_state.spec.model_dump(mode="json"),
-            "classes": self.train_state.classes,
+            "spec": self.course.spec.model_dump(mode="json"),
+            "classes": self.course.classes,
+            "course": self.course.state_dict().data,
             "done": self.done,
             "rung": self.rung,
             "scores": self.scores,
@@ -115,7 +117,7 @@ class Trial:
         spec, classes = parse(ModelSpec, data["spec"]), data["classes"]
         edited = Edited(spec, classes, build(spec, classes, factories=factories, seed=0))
         found = cls(data["number"], RungSchedule(data["rungs"], data["total"]), edited, 0)
-        found.train_state.load(tensors)
+        found.course.load_state_dict(State(dict(tensors), data["course"]))
         for name in ("done", "rung", "scores", "has_learned"):
             setattr(found, name, data[name])
         return found
