@@ -42,7 +42,7 @@ class Der(Strategy):
 class Ewc(Strategy):
     """Holds on to the weights that mattered (online EWC, Schwarz et al. 2018, after Kirkpatrick et al. 2017).
 
-    The penalty is ``strength / 2 · Σ F (θ - θ*)²``. Every ``every`` labels the weights of then become ``θ*``; the importance
+    The penalty is ``strength / 2 · Σ F (θ − θ*)²``. Every ``every`` labels the weights of then become ``θ*``; the importance
     ``F`` is the mean squared gradient, of which a share of ``decay`` is kept from one time to the next.
     """
 
