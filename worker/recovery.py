@@ -147,7 +147,7 @@ async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
         learner = Learner.create(spec, seed=store.seed, factories=store.settings.factories)
         learner.rollback(spec, manifest.classes, state.tensors, head.version)
         learner.ordered_since = ordered_since
-        learner.train_state.weight_hooks.remember(versions)
+        learner.course.weight_hooks.remember(versions)
         return learner
 
     return await compute(restart)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from driftline.classes import class_indices, indices_of
 from driftline.errors import InvalidInput
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch, refused
 from driftline.learning.learner_state import LearnerState
@@ -29,7 +30,6 @@ from driftline.learning.stateful import State
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.losses.custom import LossFailed
 from driftline.learning.training.member_outputs import member_outputs_of
-from driftline.learning.training.train_state import TrainState
 from driftline.networks import pretrained
 from driftline.networks.build import build
 from driftline.networks.clone import clone
@@ -78,8 +78,8 @@ class Learner(LearnerState):
             numbers: their log numbers.
             plan: how many updates, and whether to publish.
         """
-        self.train_state.references = self.promotion.references
-        with self.train_state.drawing():
+        self.course.state.references = self.promotion.references
+        with self.course.state.drawing():
             rejected = refused(self.spec, numbers, items)
             labelled_batch = self._labelled_batch(
                 [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
@@ -107,7 +107,7 @@ class Learner(LearnerState):
         numbers, items = [n for n, _ in records], [item for _, item in records]
         if self.spec.task == "classification":
             known, labels = indices_of(self.classes), dict.fromkeys((type(item.label), item.label) for item in items)
-            self.train_state.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
+            self.course.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
         return LabelledBatch.of(self.spec, self.classes, numbers, items)
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
@@ -116,10 +116,10 @@ class Learner(LearnerState):
         self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
         for error in of_live:
-            self.train_state.score(error)
+            self.course.on_error(error)
         if alarms:
-            self.promotion.holdout.alarm()
-            self.train_state.alarm(self.replay_buffer)
+            self.promotion.holdout.on_drift()
+            self.course.on_drift(self.replay_buffer)
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
         return of_live, alarms
@@ -127,7 +127,7 @@ class Learner(LearnerState):
     def _update_mixture_weights(self, live: LabelledBatch) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
-            self.train_state.strategy_runtime.update_mixture_weights(
+            self.course.strategy.update_mixture_weights(
                 member_outputs_of(live, self.served, self.ordered_since), live.examples.targets
             )
 
@@ -137,22 +137,23 @@ class Learner(LearnerState):
         return self.promotion.compare_latest(self.learned, arriving)
 
     def _candidate(self, version: int) -> Candidate:
-        model = Model(self.spec, self.classes, self.train_state.candidate())
+        model = Model(self.spec, self.classes, self.course.candidate())
         return Candidate(model, self.learned, version)
 
     def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
-        new, strategy_runtime = fresh.examples, self.train_state.strategy_runtime
+        new, strategy = fresh.examples, self.course.strategy
         if len(new):
-            self.train_state.observe(new)
+            self.course.before_step(new)
         for _ in range(updates):
             failure = self._update(new)
             if failure is not None:
                 self._begin_again()
                 return dict.fromkeys(fresh.numbers, failure)
-        strategy_runtime.end_step(new, self.replay_buffer)
-        strategy_runtime.on_holdout(self.promotion.holdout, len(new))
-        self.replay_buffer.add(strategy_runtime.annotate(new), self.train_state.generator)
+        state = self.course.state
+        self.course.after_step(new)
+        strategy.on_holdout(state, self.promotion.holdout, len(new))
+        self.replay_buffer.add(strategy.annotate(state, new), state.generator)
         if self.retraining is not None:
             self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
@@ -160,9 +161,7 @@ class Learner(LearnerState):
     def _update(self, new: Examples) -> str | None:
         """One update; or the reason why it was not made."""
         try:
-            return self.train_state.strategy_runtime.update(
-                new, self.replay_buffer, self.train_state.references.teacher
-            )
+            return self.course.update(new, self.replay_buffer)
         except LossFailed as error:
             return error.message
 
@@ -206,7 +205,7 @@ class Learner(LearnerState):
         Raises:
             InvalidInput: they are not finite.
         """
-        if not is_finite(self.train_state.candidate()):
+        if not is_finite(self.course.candidate()):
             raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
         self.promotion.watch_promotion(version, self.spec, self.classes)
         self._set_champion()
@@ -225,7 +224,7 @@ class Learner(LearnerState):
         spec = with_recipe(spec, classes, recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
         pretrained.load(module, weights)
-        self.train_state.restart(spec, classes, module)
+        self.course.restart(spec, classes, module)
         self._reclass(former, version)
         self._follow_recipe()
         self._set_champion()
@@ -238,17 +237,17 @@ class Learner(LearnerState):
         ``versions`` are the weights of those that the changes name.
         """
         strategy, trials = self.spec.strategy, self.retraining.halving.trials if self.retraining else []
-        train_states = [self.train_state, *(trial.train_state for trial in trials)]
-        specs = [checked_recipe(train_state.spec, changes, versions, self.factories) for train_state in train_states]
-        for train_state, spec in zip(train_states, specs, strict=True):
-            check_fit(spec, train_state.module)
-        for train_state, spec in zip(train_states, specs, strict=True):
-            train_state.follow_recipe(
-                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, train_state.classes))
+        courses = [self.course, *(trial.course for trial in trials)]
+        specs = [checked_recipe(course.spec, changes, versions, self.factories) for course in courses]
+        for course, spec in zip(courses, specs, strict=True):
+            check_fit(spec, course.module)
+        for course, spec in zip(courses, specs, strict=True):
+            course.follow_recipe(
+                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, course.classes))
             )
-            self._remind(train_state, versions)
+            self._remind(course, versions)
         for trial in trials:
-            trial.train_state.leave_experts()
+            trial.course.leave_experts()
         self._follow_recipe()
         if strategy != self.spec.strategy:
             self._set_champion()
@@ -284,9 +283,9 @@ class Learner(LearnerState):
         sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)
         models = [edited.model for edited in retrain_plan.models(self.classes, bare, sources, self.factories)]
         teacher = Model(self.spec, self.classes_of(champion), champion)
-        forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.train_state)
+        forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.course)
         for trial in forked.halving.trials:
-            self._remind(trial.train_state, versions)
+            self._remind(trial.course, versions)
         return forked
 
     def finish(self, version: int, is_promoted: bool = False) -> StepResult:
@@ -302,22 +301,22 @@ class Learner(LearnerState):
         job = self.retraining
         if job is None:
             raise InvalidInput("no retrain job is running", code="no_job")
-        latest = job.rejoin(self.train_state, self.replay_buffer.examples)
-        decision = Decision(True, "promoted") if is_promoted else self._judged(job.train_state, latest)
+        latest = job.rejoin(self.course, self.replay_buffer.examples)
+        decision = Decision(True, "promoted") if is_promoted else self._judged(job.course, latest)
         if decision.promoted:
-            self._take_over(job.train_state, version)
+            self._take_over(job.course, version)
         self.retraining = None
         return StepResult(decision=decision)
 
-    def _judged(self, train_state: TrainState, latest: Comparison | None) -> Decision:
-        indices = class_indices(self.classes, train_state.classes)
-        return self.promotion.compare(train_state.candidate(), self.learned, latest, indices)[0]
+    def _judged(self, course: Course, latest: Comparison | None) -> Decision:
+        indices = class_indices(self.classes, course.classes)
+        return self.promotion.compare(course.candidate(), self.learned, latest, indices)[0]
 
-    def _take_over(self, train_state: TrainState, version: int) -> None:
-        """Goes on with a job's train state, whose weights become version ``version``."""
+    def _take_over(self, course: Course, version: int) -> None:
+        """Goes on with a job's course, whose weights become version ``version``."""
         former = self.classes
         self.promotion.watch_promotion(version, self.spec, former)
-        self.train_state = train_state
+        self.course = course
         self._reclass(former, version)
         self._follow_recipe()
         self._set_champion()

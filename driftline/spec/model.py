@@ -8,14 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
-from driftline.learning.monitoring.drift import DETECTORS
-from driftline.learning.training.losses import LOSSES, Loss
-from driftline.learning.training.losses.custom import Custom
-from driftline.learning.training.strategies import STRATEGIES, Strategy
 from driftline.records import Label
 from driftline.spec.network import Network
 from driftline.spec.parse import Frozen
+from driftline.spec.parts.detectors import DETECTORS
+from driftline.spec.parts.losses import LOSSES, Custom, Loss
 from driftline.spec.parts.presets import Preset
+from driftline.spec.parts.strategies import STRATEGIES, Strategy
 from driftline.spec.recipe import Recipe
 from driftline.spec.task import TASKS, Task, TaskName
 

@@ -149,8 +149,8 @@ class JobEvaluation:
 
     def report(self, decision: Decision) -> dict[str, Any]:
         """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
-        train_state = self.job.train_state
-        after = Model(train_state.spec, train_state.classes, train_state.candidate())
+        course = self.job.course
+        after = Model(course.spec, course.classes, course.candidate())
         there, back = (class_indices(*pair) for pair in permutations((self.before.classes, after.classes)))
         examples = {"holdout": self.holdout.reclassed(there), "latest": self.job.newest(LATEST)}
         return {

@@ -159,7 +159,7 @@ def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
 def test_labels_from_before_an_alarm_do_not_judge() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(200), range(200), Plan(publish=True))
-    found.promotion.holdout.alarm()
+    found.promotion.holdout.on_drift()
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and decision.promoted
