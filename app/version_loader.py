@@ -17,6 +17,7 @@ from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
 from driftline.networks.served_model import ServedModel
+from driftline.networks.user_code import told
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
@@ -101,7 +102,7 @@ def _network_of(version: int) -> Iterator[None]:
     except DriftlineError:
         raise
     except (Exception, SystemExit) as error:
-        raise ServerError(f"the network of version {version} fails: {error!r}", code="network_failed") from error
+        raise ServerError(f"the network of version {version} fails: {told(error)}", code="network_failed") from error
 
 
 def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:
@@ -111,6 +112,6 @@ def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:
         try:
             snapshot.compute(inputs)
         except (Exception, SystemExit) as error:  # A user's own network may raise anything.
-            message = f"the network of version {snapshot.version} fails on {rows} rows of zeros: {error!r}"
+            message = f"the network of version {snapshot.version} fails on {rows} rows of zeros: {told(error)}"
             return dataclasses.replace(snapshot, failure=message)
     return snapshot
