@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Unauthorized,
         Unavailable,
         UnsupportedMedia,
+        UserCodeFailed,
     )
 
 __version__ = "0.2.0"
@@ -43,6 +44,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnsupportedMedia",
+    "UserCodeFailed",
     "__version__",
 ]
 
