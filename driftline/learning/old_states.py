@@ -13,8 +13,9 @@ from torch import Tensor
 
 from driftline.errors import CorruptData
 from driftline.learning.stateful import State
+from driftline.records import STATE_FORMAT
 
-FORMAT = 2
+FORMAT = STATE_FORMAT
 TENSORS_OF_1 = (
     # (how a name began in format 1, how it begins now)
     (r"^judge\.latest\.", "promotion.comparison_buffer."),
