@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from driftline.learning.learner import Learner
-from driftline.learning.monitoring.drift import DETECTORS, Detector
-from driftline.learning.monitoring.drift.inputs import InputDetector
+from driftline.learning.monitoring.drift import drift_detector
 from driftline.learning.monitoring.two_window_test import TwoWindowKS
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.detectors import DETECTORS, Detector, InputDetector
 
 STREAMS, ROWS, STEP = 100, 20_000, 32
 BEFORE, BEHIND = 2000, 2000
@@ -36,10 +36,10 @@ def errors(count: int, rate: float, seed: int) -> list[float]:
     return [float(chance.random() < rate) for _ in range(count)]
 
 
-def heard_by(detector: Detector, stream: list[float]) -> list[int]:
+def heard_by(parameters: Detector, stream: list[float]) -> list[int]:
     """The errors at which a detector alarms."""
-    state = detector.start()
-    return [n for n, error in enumerate(stream, 1) if detector.update(state, error)]
+    detector = drift_detector(parameters)
+    return [n for n, error in enumerate(stream, 1) if detector.update(error)]
 
 
 def detectors_of_the_error(streams: int = 10, count: int = 10_000) -> None:

@@ -38,7 +38,8 @@ from driftline.processes.embedded import running_url
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.versions import START, VersionFiles
-from tests.services import Instance, spec, until, up
+from tests.services import Instance, spec, up
+from tests.waiting import until
 
 BATCH = 100
 WARM_UP_SECONDS = 1.0
@@ -118,7 +119,7 @@ def cost(found: ModelSpec, version_files: VersionFiles) -> None:
     learner = Learner.create(found, seed=1)
     rows, features = found.recipe.memory.size, found.tensors["inputs"].size
     full = Examples({"inputs": torch.randn(rows, features)}, torch.arange(rows) % 2, torch.ones(rows))
-    learner.replay_buffer.add(full, learner.train_state.generator)
+    learner.replay_buffer.add(full, learner.course.state.generator)
 
     def version(number: int) -> None:
         version_files.write_version(model(changed(learner)), number + 2, number + 1, START, "", {})

@@ -15,7 +15,6 @@ from driftline.errors import CorruptData
 from driftline.learning.stateful import State
 from driftline.networks import bundle
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
 from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
@@ -74,13 +73,13 @@ class VersionFiles:
             raise CorruptData(f"the manifest {digest} belongs to another model", code="artifact_damaged", sha256=digest)
         return manifest, State(tensors, manifest.data)
 
-    def restored(self, digest: str, factories: Collection[str]) -> Edited:
+    def restored(self, digest: str, factories: Collection[str]) -> Model:
         """The model of a version, as it was written."""
         manifest, state = self.read(digest)
         spec = parse(ModelSpec, manifest.spec)
         module = build(spec, manifest.classes, factories=factories, seed=0)
         bundle.load(module, state.tensors)
-        return Edited(spec, manifest.classes, module)
+        return Model(spec, manifest.classes, module)
 
     async def weights_of(self, commit_log: CommitLog, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
         """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""

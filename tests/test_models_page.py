@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftline.learning.monitoring.drift import DETECTORS
-from driftline.learning.replay.policies import REPLAY_POLICIES
-from driftline.learning.training.averaging import AVERAGINGS
-from driftline.learning.training.losses import LOSSES
-from driftline.learning.training.schedules import SCHEDULES
-from driftline.learning.training.strategies import STRATEGIES
-from driftline.networks.edits import EDITS
-from driftline.networks.layers import LAYERS
-from driftline.registry import Registry
 from driftline.spec import ModelSpec, Recipe, Serving, parse
+from driftline.spec.parts.averaging import AVERAGINGS
+from driftline.spec.parts.detectors import DETECTORS
+from driftline.spec.parts.edits import EDITS
+from driftline.spec.parts.layers import LAYERS
+from driftline.spec.parts.losses import LOSSES
+from driftline.spec.parts.replay_policies import REPLAY_POLICIES
+from driftline.spec.parts.schedules import SCHEDULES
+from driftline.spec.parts.strategies import STRATEGIES
+from driftline.spec.registry import Registry
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
 

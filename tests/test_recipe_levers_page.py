@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftline.learning.training.averaging import AVERAGINGS
-from driftline.learning.training.hooks.l2_sp import L2SP
-from driftline.learning.training.hooks.max_norm import MaxNorm
-from driftline.learning.training.hooks.refresh import Refresh
-from driftline.learning.training.hooks.shrink_and_perturb import ShrinkAndPerturbOnAlarm
-from driftline.learning.training.losses import LOSSES
 from driftline.learning.training.optimizers import TORCH_NAMES
-from driftline.learning.training.schedules import SCHEDULES
+from driftline.spec.parts.averaging import AVERAGINGS
+from driftline.spec.parts.hooks import L2SP, MaxNorm, Refresh, ShrinkAndPerturbOnAlarm
+from driftline.spec.parts.losses import LOSSES
+from driftline.spec.parts.schedules import SCHEDULES
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "levers.md").read_text()
 PARTS: dict[str, type[BaseModel]] = {

@@ -8,10 +8,10 @@ import math
 import torch
 
 from driftline.learning.learner import Learner
-from driftline.learning.training.strategies import STRATEGIES
 from driftline.networks.model import Model
 from driftline.records import Plan
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.strategies import STRATEGIES
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.commits import Commit, CommitLog, Step

@@ -128,7 +128,7 @@ def _error_on(learner: Learner, row: Item) -> Exception | None:
     try:
         copy = Learner.from_state(learner.state_dict(), factories=learner.factories)
         inputs = Examples.of(copy.spec, [row], {(type(row.label), row.label): 0}).inputs
-        with copy.train_state.drawing(), torch.no_grad():
+        with copy.course.state.drawing(), torch.no_grad():
             clone(copy.served).eval()(inputs)
         # An imported record is never held out: it is trained on.
         copy.learn([msgspec.structs.replace(row, route="import", answer=None)], [0], Plan(updates=1))

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from driftline.classes import are_in_place, class_indices
 from driftline.errors import CorruptData, DriftlineError, NotFound
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import named_versions
 from driftline.networks import bundle
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
+from driftline.spec.classes import are_in_place, class_indices
 from driftline.store.commits import Checkpoint, Head, Step
 
 from .commands import carry_out
@@ -147,7 +147,7 @@ async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
         learner = Learner.create(spec, seed=store.seed, factories=store.settings.factories)
         learner.rollback(spec, manifest.classes, state.tensors, head.version)
         learner.ordered_since = ordered_since
-        learner.train_state.weight_hooks.remember(versions)
+        learner.course.weight_hooks.remember(versions)
         return learner
 
     return await compute(restart)

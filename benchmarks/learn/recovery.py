@@ -22,7 +22,7 @@ from benchmarks.learn.worlds import world
 from driftline.backtest import replay as harness
 from driftline.backtest.stream import Stream
 from driftline.learning.retraining.recipe_changes import changed_recipe
-from driftline.learning.training.strategies import STRATEGIES
+from driftline.spec.parts.strategies import STRATEGIES
 
 DELAY = 32
 USUAL_ROWS = 12_000

@@ -17,9 +17,9 @@ from driftline.backtest.replay import Service
 from driftline.backtest.stream import Stream
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import changed_recipe
-from driftline.learning.training.strategies import STRATEGIES
 from driftline.learning.training.updates_per_step import updates_for
 from driftline.spec import Recipe
+from driftline.spec.parts.strategies import STRATEGIES
 
 BATCH = 32
 USUAL_ROWS = 10_000

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driftline.classes import are_in_place
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import are_in_place
 
 NO_NOTE = float("nan")
 
@@ -44,10 +44,8 @@ class Examples:
             data = b"".join([item.inputs[name] for item in items])
             array = np.frombuffer(bytearray(data), dtype=np.dtype(tensor.dtype).newbyteorder("<"))
             inputs[name] = torch.from_numpy(array.astype(tensor.dtype, copy=False).reshape(len(items), *tensor.shape))
-        if spec.task == "regression":
-            targets = torch.tensor([item.label for item in items], dtype=torch.float32)
-        else:
-            targets = torch.tensor([index_of[type(item.label), item.label] for item in items], dtype=torch.int64)
+        labels = [index_of[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
+        targets = torch.tensor(labels, dtype=getattr(torch, spec.kind.target_dtype))
         return cls(inputs, targets, torch.tensor([item.weight for item in items], dtype=torch.float32))
 
     def take(self, rows: Tensor | slice) -> Examples:
@@ -66,7 +64,7 @@ class Examples:
         return Examples(inputs, targets, weights, notes)
 
     def stay(self, indices: Sequence[int | None]) -> Tensor:
-        """Which rows are of a class that has one of the ``indices`` ``[rows]`` (:func:`driftline.classes.class_indices`)."""
+        """Which rows are of a class that has one of the ``indices`` ``[rows]`` (:func:`driftline.spec.classes.class_indices`)."""
         if are_in_place(indices):
             return torch.ones(len(self), dtype=torch.bool)
         return torch.tensor([index is not None for index in indices])[self.targets]
@@ -76,7 +74,7 @@ class Examples:
         classes as well.
 
         Args:
-            indices: of each former class the new index, None where it is gone (:func:`driftline.classes.class_indices`).
+            indices: of each former class the new index, None where it is gone (:func:`driftline.spec.classes.class_indices`).
         """
         if are_in_place(indices):
             return self

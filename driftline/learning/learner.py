@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
-from driftline.classes import class_indices, indices_of
-from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch, refused
-from driftline.learning.learner_state import LearnerState
+from driftline.learning.learner_commands import CommandedLearner
 from driftline.learning.monitoring.monitor import Alarm
 from driftline.learning.old_states import upgraded
 from driftline.learning.promotion.champions import Candidate
-from driftline.learning.promotion.gate import Comparison, Decision, GateLimits, is_finite
-from driftline.learning.retraining.job import RetrainJob
+from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
 from driftline.learning.retraining.plan import RetrainPlan
-from driftline.learning.retraining.recipe_changes import (
-    NO_VERSIONS,
-    Versions,
-    check_fit,
-    checked_recipe,
-    with_recipe,
-)
 from driftline.learning.stateful import State
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.losses.custom import LossFailed
 from driftline.learning.training.member_outputs import member_outputs_of
-from driftline.learning.training.train_state import TrainState
 from driftline.networks import pretrained
 from driftline.networks.build import build
-from driftline.networks.clone import clone
-from driftline.networks.edits import Sources
 from driftline.networks.model import Model
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
+from driftline.spec.classes import indices_of
 
 ALARM_EPOCHS = 10
 
 
-class Learner(LearnerState):
+class Learner(CommandedLearner):
     """Scores, learns and puts candidates to the gate, a step at a time; it knows neither clock nor store."""
 
     @classmethod
@@ -78,8 +65,8 @@ class Learner(LearnerState):
             numbers: their log numbers.
             plan: how many updates, and whether to publish.
         """
-        self.train_state.references = self.promotion.references
-        with self.train_state.drawing():
+        self.course.state.references = self.promotion.references
+        with self.course.state.drawing():
             rejected = refused(self.spec, numbers, items)
             labelled_batch = self._labelled_batch(
                 [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
@@ -107,7 +94,7 @@ class Learner(LearnerState):
         numbers, items = [n for n, _ in records], [item for _, item in records]
         if self.spec.task == "classification":
             known, labels = indices_of(self.classes), dict.fromkeys((type(item.label), item.label) for item in items)
-            self.train_state.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
+            self.course.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
         return LabelledBatch.of(self.spec, self.classes, numbers, items)
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
@@ -116,10 +103,10 @@ class Learner(LearnerState):
         self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
         for error in of_live:
-            self.train_state.score(error)
+            self.course.on_error(error)
         if alarms:
-            self.promotion.holdout.alarm()
-            self.train_state.alarm(self.replay_buffer)
+            self.promotion.holdout.on_drift()
+            self.course.on_drift(self.replay_buffer)
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
         return of_live, alarms
@@ -127,7 +114,7 @@ class Learner(LearnerState):
     def _update_mixture_weights(self, live: LabelledBatch) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
-            self.train_state.strategy_runtime.update_mixture_weights(
+            self.course.strategy.update_mixture_weights(
                 member_outputs_of(live, self.served, self.ordered_since), live.examples.targets
             )
 
@@ -137,22 +124,23 @@ class Learner(LearnerState):
         return self.promotion.compare_latest(self.learned, arriving)
 
     def _candidate(self, version: int) -> Candidate:
-        model = Model(self.spec, self.classes, self.train_state.candidate())
+        model = Model(self.spec, self.classes, self.course.candidate())
         return Candidate(model, self.learned, version)
 
     def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
-        new, strategy_runtime = fresh.examples, self.train_state.strategy_runtime
+        new, strategy = fresh.examples, self.course.strategy
         if len(new):
-            self.train_state.observe(new)
+            self.course.before_step(new)
         for _ in range(updates):
             failure = self._update(new)
             if failure is not None:
                 self._begin_again()
                 return dict.fromkeys(fresh.numbers, failure)
-        strategy_runtime.end_step(new, self.replay_buffer)
-        strategy_runtime.on_holdout(self.promotion.holdout, len(new))
-        self.replay_buffer.add(strategy_runtime.annotate(new), self.train_state.generator)
+        state = self.course.state
+        self.course.after_step(new)
+        strategy.on_holdout(state, self.promotion.holdout, len(new))
+        self.replay_buffer.add(strategy.annotate(state, new), state.generator)
         if self.retraining is not None:
             self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
@@ -160,9 +148,7 @@ class Learner(LearnerState):
     def _update(self, new: Examples) -> str | None:
         """One update; or the reason why it was not made."""
         try:
-            return self.train_state.strategy_runtime.update(
-                new, self.replay_buffer, self.train_state.references.teacher
-            )
+            return self.course.update(new, self.replay_buffer)
         except LossFailed as error:
             return error.message
 
@@ -199,132 +185,6 @@ class Learner(LearnerState):
             return None
         self.retraining = self._forked(job, RetrainPlan.of(self.spec, {}), examples, ALARM_EPOCHS)
         return job
-
-    def promote(self, version: int) -> None:
-        """Makes the present weights the champion, as version ``version``, whatever the gate would say.
-
-        Raises:
-            InvalidInput: they are not finite.
-        """
-        if not is_finite(self.train_state.candidate()):
-            raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
-        self.promotion.watch_promotion(version, self.spec, self.classes)
-        self._set_champion()
-
-    def rollback(
-        self, spec: ModelSpec, classes: Sequence[int | str], weights: Mapping[str, Tensor], version: int
-    ) -> None:
-        """Restarts, as version ``version``, from other weights, with a fresh optimizer; a running job goes.
-
-        Memory, holdout and detectors stay, and so do the classes that have come since, behind those of the weights.
-        The recipe stays too: it is how the model learns from here on, and not what it was. Only where it does not fit the
-        former network, as when it names layers that were not there, the former recipe comes with it.
-        """
-        former = self.classes
-        recipe = self.spec.recipe.reclassed(class_indices(former, classes))
-        spec = with_recipe(spec, classes, recipe, self.factories)
-        module = build(spec, classes, factories=self.factories, seed=0)
-        pretrained.load(module, weights)
-        self.train_state.restart(spec, classes, module)
-        self._reclass(former, version)
-        self._follow_recipe()
-        self._set_champion()
-        self.promotion.dismiss()
-        self.retraining = None
-
-    def change_recipe(self, changes: Mapping[str, Any], versions: Versions = NO_VERSIONS) -> None:
-        """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit.
-
-        ``versions`` are the weights of those that the changes name.
-        """
-        strategy, trials = self.spec.strategy, self.retraining.halving.trials if self.retraining else []
-        train_states = [self.train_state, *(trial.train_state for trial in trials)]
-        specs = [checked_recipe(train_state.spec, changes, versions, self.factories) for train_state in train_states]
-        for train_state, spec in zip(train_states, specs, strict=True):
-            check_fit(spec, train_state.module)
-        for train_state, spec in zip(train_states, specs, strict=True):
-            train_state.follow_recipe(
-                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, train_state.classes))
-            )
-            self._remind(train_state, versions)
-        for trial in trials:
-            trial.train_state.leave_experts()
-        self._follow_recipe()
-        if strategy != self.spec.strategy:
-            self._set_champion()
-
-    def retrain(
-        self,
-        job: str,
-        recipe: Mapping[str, Any],
-        edits: Sequence[dict[str, Any]],
-        epochs: int,
-        examples: Sequence[Item],
-        versions: Versions = NO_VERSIONS,
-        race: Sequence[Any] = (),
-    ) -> None:
-        """Forks a job that trains on the memory and on ``examples``, without what is held out.
-
-        ``versions`` are the weights of those that recipes and edits name; ``race`` are the entries to compare, if any are.
-
-        Raises:
-            InvalidInput: the recipe, an edit or an entry does not fit.
-        """
-        retrain_plan = RetrainPlan.of(self.spec, recipe, edits, race)
-        retrain_plan.check_versions(versions)
-        both = self.replay_buffer.examples.joined(self.trainable(examples))
-        self.retraining = self._forked(job, retrain_plan, both, epochs, versions)
-
-    def _forked(
-        self, job: str, retrain_plan: RetrainPlan, examples: Examples, epochs: int, versions: Versions = NO_VERSIONS
-    ) -> RetrainJob:
-        bare, champion, seed = clone(self.module), self.promotion.champion, self.seed + self.learned + 1
-        # What is served beside the network is the stream's, and can be large: no trial carries it along.
-        bare.experts = None
-        sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)
-        models = list(retrain_plan.models(self.classes, bare, sources, self.factories))
-        teacher = Model(self.spec, self.classes_of(champion), champion)
-        forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.train_state)
-        for trial in forked.halving.trials:
-            self._remind(trial.train_state, versions)
-        return forked
-
-    def finish(self, version: int, is_promoted: bool = False) -> StepResult:
-        """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
-
-        Args:
-            version: the number that it gets when it is promoted.
-            is_promoted: an admin has decided already.
-
-        Raises:
-            InvalidInput: no job is running.
-        """
-        job = self.retraining
-        if job is None:
-            raise InvalidInput("no retrain job is running", code="no_job")
-        latest = job.rejoin(self.train_state, self.replay_buffer.examples)
-        decision = Decision(True, "promoted") if is_promoted else self._judged(job.train_state, latest)
-        if decision.promoted:
-            self._take_over(job.train_state, version)
-        self.retraining = None
-        return StepResult(decision=decision)
-
-    def _judged(self, train_state: TrainState, latest: Comparison | None) -> Decision:
-        indices = class_indices(self.classes, train_state.classes)
-        return self.promotion.compare(train_state.candidate(), self.learned, latest, indices)[0]
-
-    def _take_over(self, train_state: TrainState, version: int) -> None:
-        """Goes on with a job's train state, whose weights become version ``version``."""
-        former = self.classes
-        self.promotion.watch_promotion(version, self.spec, former)
-        self.train_state = train_state
-        self._reclass(former, version)
-        self._follow_recipe()
-        self._set_champion()
-
-    def cancel(self) -> None:
-        """Ends the running job without a trace."""
-        self.retraining = None
 
     @classmethod
     def from_state(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from driftline.classes import are_in_place, class_indices, indices_of
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import usable
 from driftline.learning.monitoring.monitor import Monitor
@@ -19,20 +19,21 @@ from driftline.learning.replay.buffers import ReplayBuffer
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.retraining.recipe_changes import Versions
 from driftline.learning.stateful import State, Stateful
-from driftline.learning.training.train_state import TrainState
 from driftline.networks import bundle
-from driftline.networks.build import ServedModel, rebuilt
+from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import are_in_place, class_indices, indices_of
 
 
 class LearnerState(Stateful):
     """The parts of a learner, and its state as a checkpoint keeps it.
 
-    ``monitor`` observes what is served, ``train_state`` is what training changes, ``replay_buffer`` holds examples for replay,
+    ``monitor`` observes what is served, ``course`` is the training, ``replay_buffer`` holds examples for replay,
     ``promotion`` decides what is served, and ``retraining`` is the job that runs beside the stream, if one does. Answers by
     versions before ``ordered_since`` count classes in another order than the present one.
     """
@@ -42,7 +43,7 @@ class LearnerState(Stateful):
         "learned",
         "ordered_since",
         "monitor",
-        "train_state",
+        "course",
         "replay_buffer",
         "promotion",
         "retraining",
@@ -62,7 +63,7 @@ class LearnerState(Stateful):
         self.factories = list(factories)
         self.learned = 0
         self.ordered_since = 0
-        self.train_state = TrainState(spec, classes, module, seed)
+        self.course = Course.begin(spec, classes, module, seed)
         self.monitor = Monitor(spec, self.former)
         self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
         self.promotion = PromotionController(spec, module, seed, self.former, self.former_model, limits)
@@ -70,20 +71,20 @@ class LearnerState(Stateful):
 
     @property
     def spec(self) -> ModelSpec:
-        return self.train_state.spec
+        return self.course.spec
 
     @property
     def classes(self) -> list[int | str]:
-        return self.train_state.classes
+        return self.course.classes
 
     @property
     def module(self) -> ServedModel:
-        return self.train_state.module
+        return self.course.module
 
     @property
     def served(self) -> ServedModel:
         """What was published last, or is to be: the champion, or what is ahead of it."""
-        return self.train_state.candidate() if self.promotion.is_ahead else self.promotion.champion
+        return self.course.candidate() if self.promotion.is_ahead else self.promotion.champion
 
     def classes_of(self, module: ServedModel) -> list[int | str]:
         """The classes that a present or former module answers: those of the learner, up to its width."""
@@ -105,24 +106,24 @@ class LearnerState(Stateful):
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.promotion.champion
-        self.train_state.restart(self.spec, self.classes_of(champion), clone(champion))
+        self.course.restart(self.spec, self.classes_of(champion), clone(champion))
 
     def _set_champion(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
-        self.promotion.set_champion(self.train_state.candidate(), self.learned)
+        self.promotion.set_champion(self.course.candidate(), self.learned)
         self.monitor.dismiss_frozen_copy()
 
     def _follow_recipe(self) -> None:
         """Lets all that is not trained follow the recipe."""
         self.monitor.follow_recipe(self.spec)
-        if self.spec.recipe.memory != self.replay_buffer.policy:
+        if self.spec.recipe.memory != self.replay_buffer.policy.parameters:
             self._renew_replay_buffer(self.replay_buffer.examples)
         self.promotion.follow_recipe(self.spec)
 
     def _renew_replay_buffer(self, examples: Examples) -> None:
         """Keeps these examples, as the recipe's replay policy does, and no others."""
         self.replay_buffer = ReplayBuffer(self.spec.recipe.memory, Examples.empty(self.spec))
-        self.replay_buffer.add(examples, self.train_state.generator)
+        self.replay_buffer.add(examples, self.course.state.generator)
 
     def _reclass(self, former: Sequence[int | str], version: int) -> None:
         """Lets all that counts classes by index follow the present ones, where they are in another order from ``version`` on."""
@@ -130,16 +131,16 @@ class LearnerState(Stateful):
         if are_in_place(indices):
             return
         self.ordered_since = version
-        self.train_state.weight_hooks.reclass()
+        self.course.weight_hooks.reclass()
         self._renew_replay_buffer(self.replay_buffer.examples.reclassed(indices))
         self.monitor.recent.reclass(indices)
         self.promotion.reclass(indices)
 
-    def _remind(self, train_state: TrainState, versions: Versions) -> None:
-        """Gives weight hooks the weights of versions that they name, as far as these count the train state's classes."""
-        train_state.weight_hooks.remember(self._in_order(versions))
-        if not are_in_place(class_indices(self.classes, train_state.classes)):
-            train_state.weight_hooks.reclass()
+    def _remind(self, course: Course, versions: Versions) -> None:
+        """Gives weight hooks the weights of versions that they name, as far as these count the course's classes."""
+        course.weight_hooks.remember(self._in_order(versions))
+        if not are_in_place(class_indices(self.classes, course.classes)):
+            course.weight_hooks.reclass()
 
     def _in_order(self, versions: Versions) -> Versions:
         """Weights of versions, without the outputs of those that count classes in another order."""
@@ -162,17 +163,11 @@ class LearnerState(Stateful):
             **self.monitor.shown(),
             "held_out": len(self.promotion.holdout),
             "memory": len(self.replay_buffer),
-            "learning_rate": self.train_state.learning_rate,
-            **self.train_state.weight_hooks.metrics(),
+            "learning_rate": self.course.learning_rate,
+            **self.course.metrics(),
         }
 
-    def packed(self, name: str) -> Any:
-        return State(self.train_state.tensors(), {}) if name == "train_state" else super().packed(name)
-
     def restored(self, name: str, state: State) -> Any:
-        if name == "train_state":
-            self.train_state.load(state.below(name).tensors)
-            return self.train_state
         if name == "retraining":
             described = state.data[name]
             return None if described is None else RetrainJob.from_state(state.below(name), self.factories)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, runt
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from driftline.networks.build import ServedModel
+    from driftline.networks.served_model import ServedModel
 
 Former: TypeAlias = "Callable[[Mapping[str, Tensor], int], ServedModel]"
 """Makes a former module of the learner's network from its tensors and its width."""

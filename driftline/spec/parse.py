@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from driftline.errors import InvalidInput
 
+FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+"""How a spec names a function of a user's own: ``package.module:function``."""
+
 
 class Frozen(BaseModel):
     """A value: no unknown fields, no change after it is made."""

@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field
 
-from driftline.learning.monitoring.drift import DETECTORS, Detector
-from driftline.learning.monitoring.drift.inputs import InputDetector
-from driftline.learning.replay.policies import REPLAY_POLICIES, ReplayPolicy
-from driftline.learning.training.averaging import AVERAGINGS, Averaging
-from driftline.learning.training.distillation import Distillation
-from driftline.learning.training.hooks import WeightHook
-from driftline.learning.training.hooks.l2_sp import L2SP
-from driftline.learning.training.hooks.max_norm import MaxNorm
-from driftline.learning.training.hooks.refresh import Refresh
-from driftline.learning.training.hooks.sanitize import Repair
-from driftline.learning.training.hooks.shrink_and_perturb import ShrinkAndPerturbOnAlarm
-from driftline.learning.training.losses import LOSSES, Loss
-from driftline.learning.training.optimizers import Optimizer
-from driftline.learning.training.strategies import STRATEGIES, Strategy
 from driftline.spec.parse import Frozen
+from driftline.spec.parts.averaging import AVERAGINGS, Averaging
+from driftline.spec.parts.detectors import DETECTORS, Detector, InputDetector
+from driftline.spec.parts.distillation import Distillation
+from driftline.spec.parts.hooks import L2SP, MaxNorm, Refresh, Repair, ShrinkAndPerturbOnAlarm, WeightHook
+from driftline.spec.parts.losses import LOSSES, Loss
+from driftline.spec.parts.optimizer import Optimizer
+from driftline.spec.parts.replay_policies import REPLAY_POLICIES, ReplayPolicy
+from driftline.spec.parts.strategies import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
     AveragingField: TypeAlias = Averaging
@@ -37,7 +31,7 @@ else:
 class Trigger(Frozen):
     """When waiting labels are learned: at so many, or once the oldest has waited so long (seconds).
 
-    Behind an alarm that is answered with ``faster``, so many labels as ``alarm`` says are learned as they come.
+    After an alarm that is answered with ``faster``, so many labels as ``alarm`` says are learned as they come.
     """
 
     labels: int = Field(32, ge=1, le=1_000_000)
@@ -90,13 +84,13 @@ class Recipe(Frozen):
     sanitize: Literal["refuse", "repair"] = "refuse"
 
     @property
-    def rules(self) -> list[WeightHook]:
-        """What happens to the weights beside the gradient, in this order: a mean is of weights that all else has changed."""
+    def weight_hooks(self) -> list[WeightHook]:
+        """What happens to the weights beside the gradient, in this order."""
         repair = Repair() if self.sanitize == "repair" else None
-        given = (self.l2_sp, self.shrink_and_perturb, self.refresh, self.max_norm, repair, self.averaging)
-        return [rule for rule in given if rule is not None]
+        given = (self.l2_sp, self.shrink_and_perturb, self.refresh, self.max_norm, repair)
+        return [hook for hook in given if hook is not None]
 
     def reclassed(self, indices: Sequence[int | None]) -> Recipe:
-        """This recipe for classes with other indices (:func:`driftline.classes.class_indices`)."""
+        """This recipe for classes with other indices (:func:`driftline.spec.classes.class_indices`)."""
         loss = self.loss.reclassed(indices) if self.loss is not None else None
         return self if loss == self.loss else self.model_copy(update={"loss": loss})

@@ -11,12 +11,12 @@ import httpx
 import pytest
 import torch
 
-from driftline.learning.training.averaging import AVERAGINGS
-from driftline.learning.training.losses import LOSSES
 from driftline.learning.training.optimizers import TORCH_NAMES
-from driftline.learning.training.schedules import SCHEDULES
 from driftline.networks import bundle
 from driftline.spec import Recipe
+from driftline.spec.parts.averaging import AVERAGINGS
+from driftline.spec.parts.losses import LOSSES
+from driftline.spec.parts.schedules import SCHEDULES
 from tests.app.conftest import Start
 from tests.services import spec
 

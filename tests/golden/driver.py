@@ -61,7 +61,6 @@ class Run:
     newest: int = 1
     learned: int = 0
     steps: int = 0
-    is_paused_job: bool = False
     promotes_job: bool = False
     items: list[Item] = field(default_factory=list)
     versions: dict[int, Version] = field(default_factory=dict)
@@ -101,6 +100,33 @@ class Run:
         for action in left:
             self.do(action)
         return self.result()
+
+    def extend(self, scenario: Mapping[str, Any]) -> None:
+        """Lets the rest of the stream of the same scenario come, which was cut short."""
+        self.rows = streams.stream(scenario["stream"], scenario["task"])[: scenario["labels"]]
+
+    @property
+    def position(self) -> dict[str, int]:
+        """Where a run stands beside its learner."""
+        return {name: getattr(self, name) for name in ("learned", "steps", "live", "newest")}
+
+    def go_on(self, learner: Any, position: Mapping[str, int]) -> None:
+        """Goes on with another learner from where :attr:`position` was."""
+        self.learner = learner
+        for name, value in position.items():
+            setattr(self, name, value)
+        self._keep(self.live)
+
+    def next_outputs(self, count: int) -> list[list[float]]:
+        """What is served for the rows that come next."""
+        answers = self._ask(self.learner.served, self.live, self.rows[self.learned : self.learned + count])
+        return [np.frombuffer(answer.outputs, "<f4").tolist() for answer in answers]
+
+    def error_of_rest(self) -> float:
+        """The mean error over the rest of the stream, as it is learned."""
+        self.errors.clear()
+        self.play([])
+        return sum(self.errors) / len(self.errors)
 
     def step(self) -> None:
         recipe = self.learner.spec.recipe

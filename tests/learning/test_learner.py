@@ -16,7 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Answer, Item, Plan
 from driftline.spec import ModelSpec, parse
 from tests.learning.conftest import (
@@ -121,7 +121,7 @@ def test_chance_goes_on_from_step_to_step() -> None:
     one = learner()
     drawn = set()
     for _ in range(3):
-        with one.train_state.drawing():
+        with one.course.state.drawing():
             drawn.add(torch.rand(1).item())
     assert len(drawn) == 3
 
@@ -181,9 +181,9 @@ def test_an_open_model_learns_classes_as_they_come() -> None:
 def test_the_optimizer_keeps_what_it_knows_of_the_old_classes() -> None:
     one = learner(classes="open")
     play(one, world(64, names=["a", "b"]))
-    before = one.train_state.tensors()["optimizer.output.weight.exp_avg"].clone()
+    before = one.course.state.optimizer_state()["output.weight.exp_avg"].clone()
     one.learn([item([1, 2, 3, 4], "c")], [65], Plan())
-    after = one.train_state.tensors()["optimizer.output.weight.exp_avg"]
+    after = one.course.state.optimizer_state()["output.weight.exp_avg"]
     assert torch.equal(after[:2], before) and not after[2].any() and before.any()
 
 
@@ -341,10 +341,12 @@ def test_rollback_keeps_memory_holdout_and_scores() -> None:
     for part in ("replay_buffer", "monitor", "learned"):
         assert before.data[part] == after.data[part]
     assert before.data["promotion"]["holdout"] == after.data["promotion"]["holdout"]
-    assert all(torch.equal(after.tensors[name], before.tensors[name]) for name in after.tensors if "memory" in name)
+    assert all(
+        torch.equal(after.tensors[name], before.tensors[name]) for name in after.tensors if "replay_buffer" in name
+    )
     for found in (weights_of(one), one.module.state_dict(), one.promotion.anchor.state_dict()):
         assert all(torch.equal(found[name], value) for name, value in version[2].items())
-    assert not any(name.startswith("trainee.optimizer") for name in after.tensors), "the optimizer is fresh"
+    assert not any(name.startswith("course.state.optimizer") for name in after.tensors), "the optimizer is fresh"
     assert one.retraining is None
     assert_same(restored(one).state_dict(), after)
 
@@ -429,7 +431,7 @@ def test_a_recipe_is_merged_and_the_learner_follows_it() -> None:
     one.change_recipe({"optimizer": {"learning_rate": 0.2}, "memory": {"size": 10}, "gate": {"holdout_size": 8}})
     recipe = one.spec.recipe
     assert (recipe.optimizer.name, recipe.optimizer.momentum, recipe.optimizer.learning_rate) == ("sgd", 0.5, 0.2)
-    assert one.train_state.optimizer.param_groups[0]["lr"] == 0.2
+    assert one.course.state.optimizer.param_groups[0]["lr"] == 0.2
     assert (len(one.replay_buffer), len(one.promotion.holdout), recipe.gate.holdout) == (10, 8, 0.5)
     one.change_recipe({"optimizer": {"name": "adam"}, "detector": "none"})
     assert one.spec.recipe.optimizer.momentum is None, "another optimizer comes with parameters of its own"
@@ -455,7 +457,7 @@ def test_a_recipe_that_does_not_fit_changes_nothing(changes: dict[str, Any], fie
     assert refused.value.details["field"] == field
     assert_same(one.state_dict(), before)
     with pytest.raises(InvalidInput):
-        check_retrain(Edited(one.spec, one.classes, one.module), RetrainPlan.of(one.spec, changes), [])
+        check_retrain(Model(one.spec, one.classes, one.module), RetrainPlan.of(one.spec, changes), [])
 
 
 def test_weights_trained_elsewhere_see_inputs_as_they_are() -> None:

@@ -10,10 +10,10 @@ from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import GateLimits
 from driftline.learning.retraining.recipe_changes import check_recipe
-from driftline.learning.training.averaging import AVERAGINGS
-from driftline.learning.training.schedules import SCHEDULES
 from driftline.records import Answer, Item
 from driftline.spec import Recipe
+from driftline.spec.parts.averaging import AVERAGINGS
+from driftline.spec.parts.schedules import SCHEDULES
 from tests.learning.conftest import accuracy, assert_same, learner, play, spec, through_files, weights_of, world
 
 COLOURS = ["red", "green", 3, "blue"]
@@ -99,7 +99,7 @@ def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
         outcomes = [play(each, items[start:end], updates=1) for each in (one, other)]
         assert outcomes[0] == outcomes[1]
         assert_same(one.state_dict(), other.state_dict())
-    assert one.monitor.alarms and one.train_state.references.teacher is not None, (
+    assert one.monitor.alarms and one.course.state.references.teacher is not None, (
         "the world had an alarm and a teacher in it"
     )
 
@@ -133,9 +133,7 @@ def test_it_is_pulled_and_let_go_on_a_live_model(lever: str) -> None:
     before["optimizer"]["layers"] = None
     one.change_recipe({name: before[name] for name in LEVERS[lever]})
     play(one, items[200:], updates=1)
-    assert (
-        one.spec.recipe == Recipe.model_validate({"strategy": "replay"}) and one.train_state.candidate() is one.module
-    )
+    assert one.spec.recipe == Recipe.model_validate({"strategy": "replay"}) and one.course.candidate() is one.module
     assert_same(restored(one).state_dict(), one.state_dict())
 
 

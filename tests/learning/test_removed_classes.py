@@ -16,7 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.reports.comparison import ExaminedVersion, compare_versions
 from driftline.learning.reports.evaluation import JobEvaluation
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, assert_same, learner, play, through_files, weights_of, world
 
@@ -107,7 +107,7 @@ def test_a_label_of_a_class_that_is_gone_is_refused_or_adds_it_anew(classes: Any
     outcome = one.learn(world(32, 7000, ABC), range(1, 33), Plan(updates=1))
     if classes == "open":
         assert not outcome.rejected and one.classes[2] == "b"
-        assert one.replay_buffer.seen[2] > 0
+        assert one.replay_buffer.policy.seen[2] > 0
     else:
         assert len(outcome.rejected) > 5 and all("'b'" in why for why in outcome.rejected.values())
 
@@ -116,15 +116,15 @@ def test_a_rollback_brings_the_class_back_and_remembers_the_others() -> None:
     one = taught()
     version = (one.spec, one.classes_of(one.served), weights_of(one))
     assert removed(one).promoted
-    counts, was = one.train_state.counts.tolist(), labels_by_row(one)
+    counts, was = one.course.state.counts.tolist(), labels_by_row(one)
     one.rollback(*version, 3)
     assert one.classes == ABC == one.spec.classes and one.ordered_since == 3
     assert all(torch.equal(value, weights_of(one)[name]) for name, value in version[2].items())
     assert labels_by_row(one) == was and len(was) > 100
-    assert one.train_state.counts.tolist() == [counts[0], 0, counts[1]]
+    assert one.course.state.counts.tolist() == [counts[0], 0, counts[1]]
     assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
     play(one, world(300, 8000, ABC))
-    assert one.replay_buffer.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
+    assert one.replay_buffer.policy.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
 
 
 def test_a_rollback_keeps_classes_that_came_later_behind_those_of_the_version() -> None:
@@ -175,7 +175,7 @@ def test_late_answers_of_former_versions_are_not_read_in_the_new_order() -> None
 
 def test_a_report_and_a_comparison_go_by_names() -> None:
     one = taught()
-    old = Edited(one.spec, list(one.classes), copy.deepcopy(one.served))
+    old = Model(one.spec, list(one.classes), copy.deepcopy(one.served))
     one.retrain("job", {}, WITHOUT_B, 2, [])
     play(one, world(48, 3000, ABC))
     examination = JobEvaluation(one)
@@ -187,7 +187,7 @@ def test_a_report_and_a_comparison_go_by_names() -> None:
         assert before["count"] == after["count"] > 30
         assert {row["class"] for row in [*before["classes"], *after["classes"]]} == {"a", "c"}
         assert min(before["accuracy"], after["accuracy"]) > 0.7
-    new = Edited(one.spec, list(one.classes), one.served)
+    new = Model(one.spec, list(one.classes), one.served)
     examples = {"holdout": one.promotion.holdout.current()}
     found = compare_versions(
         *(ExaminedVersion.of(n, model, one.classes, examples) for n, model in enumerate((old, new)))
@@ -230,8 +230,8 @@ def test_what_is_learned_from_the_teacher_is_by_name() -> None:
     one.retrain("job", {}, [*WITHOUT_B, {"type": "add_classes", "classes": ["b"]}], 1, [])
     assert one.retraining is not None
     (trial,) = one.retraining.halving.trials
-    teacher = trial.train_state.references.teacher
-    assert trial.train_state.classes == ["a", "c", "b"] and teacher is not None
+    teacher = trial.course.state.references.teacher
+    assert trial.course.classes == ["a", "c", "b"] and teacher is not None
     inputs = one.replay_buffer.examples.inputs
     with torch.no_grad():
         assert torch.equal(teacher.eval()(inputs), one.promotion.champion.eval()(inputs)[:, [0, 2, 1]])
@@ -243,13 +243,13 @@ def test_versions_of_other_classes_pull_no_output_and_are_not_averaged() -> None
     one.change_recipe({"l2_sp": {"version": 1}}, {1: old})
     one.retrain("job", {}, WITHOUT_B, 2, [])
     assert one.retraining is not None
-    for train_state, is_whole in ((one.train_state, True), (one.retraining.train_state, False)):
-        state = train_state.weight_hooks.states["l2_sp"]
-        assert "network.linear1.weight.origin" in state and ("output.weight.origin" in state) == is_whole
+    for course, is_whole in ((one.course, True), (one.retraining.course, False)):
+        origin = course.weight_hooks.by_field["l2_sp"].origin
+        assert "network.linear1.weight" in origin and ("output.weight" in origin) == is_whole
     one.finish(2)
-    assert "output.weight.origin" not in one.train_state.weight_hooks.states["l2_sp"]
+    assert "output.weight" not in one.course.weight_hooks.by_field["l2_sp"].origin
     one.change_recipe({"l2_sp": {"version": 2}}, {2: weights_of(one)})
-    assert len(one.train_state.weight_hooks.states["l2_sp"]["output.weight.origin"]) == 2
+    assert len(one.course.weight_hooks.by_field["l2_sp"].origin["output.weight"]) == 2
     with pytest.raises(InvalidInput, match="version 1 is of another structure"):
         one.retrain("job", {}, [{"type": "average", "versions": [1]}], 1, [], {1: weights_of(one)})
 

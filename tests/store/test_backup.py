@@ -27,6 +27,7 @@ from driftline.store.log import Log
 from driftline.store.redis_keys import NOUNS, new_uid
 from driftline.store.watermarks import Cap
 from tests.store.conftest import SPEC, item
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -338,8 +339,13 @@ async def test_a_model_takes_its_own_place_once_its_owner_has_let_go(
     await model.log.append([item("later")])
     epoch = int(await connection.redis.get(model.keys.epoch))
     restoring = asyncio.create_task(restore(connection, artifacts, tmp_path / "b", replace=True))
+
+    async def is_gone() -> bool:
+        return await Catalog(connection).names() == {}
+
+    await until_async(is_gone)
     await asyncio.sleep(0.3)
-    assert not restoring.done() and await Catalog(connection).names() == {}
+    assert not restoring.done() and await is_gone()
     artifacts.remove(model.uid)  # as an owner does that finds its model gone
     await model.lease.release()
     await restoring

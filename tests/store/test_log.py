@@ -78,9 +78,10 @@ async def test_a_log_is_full_by_its_bytes_too(connection: RedisConnection, uid: 
 
 
 async def test_a_log_is_full_by_the_age_of_its_oldest_record_too(connection: RedisConnection, uid: str) -> None:
+    unhurried = Log(connection, uid, cap=Cap(1000), receipt_seconds=60)
+    for name in "ab":
+        await unhurried.append([item(name)])
     log = Log(connection, uid, cap=Cap(1000, seconds=0.05), receipt_seconds=60)
-    await log.append([item("a")])
-    await log.append([item("b")])
     await asyncio.sleep(0.1)
     with pytest.raises(Busy) as refused:
         await log.append([item("c")])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 import pytest
 
 from driftline.support.tasks import Troubles, end, supervised
+from tests.waiting import SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same() -> None:
 
     task = asyncio.create_task(lose_two())
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await end(task)
     assert task.done() and lost == 3
 
@@ -41,12 +41,6 @@ async def test_what_a_task_raises_is_its_own() -> None:
     await asyncio.sleep(0)
     await end(task)
     assert isinstance(task.exception(), ValueError)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 class Failing:
@@ -83,7 +77,7 @@ async def test_a_trouble_is_over_when_the_task_has_run_well_for_a_while_or_says_
     quick = asyncio.create_task(supervised("quick", failing, troubles, first_delay=0, healthy_seconds=0.01))
     slow = asyncio.create_task(supervised("slow", other, troubles, first_delay=0))
     await other.works.wait()
-    await until(lambda: list(troubles.current()) == ["slow"])
+    await until_async(lambda: list(troubles.current()) == ["slow"])
     troubles.over("slow")
     assert troubles.current() == {}
     await end(quick, slow)

@@ -25,7 +25,8 @@ from driftline.store.lease import Lease
 from driftline.store.redis_keys import new_uid
 from driftline.versions import VersionFiles
 from tests.services import spec
-from worker.compute import ComputeThread
+from tests.waiting import until_async
+from worker.compute import TrainingThread
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
 
@@ -64,21 +65,24 @@ class Bench:
         await self.connection.redis.delete(store.keys.lease)
         lease = Lease(self.connection, store.uid, f"owner{self.owners}", 30)
         assert await lease.acquire()
-        return Trainer(store, lease, ComputeThread(self.thread, store.uid), **settings)
+        return Trainer(store, lease, TrainingThread(self.thread, store.uid), **settings)
 
     async def train(self, store: ModelStore, die_after: int | None = None) -> Trainer:
         """Trains until the log is learned and served, or dies behind so many commits."""
         trainer = await self.trainer(store)
         with dying(trainer, die_after):
             running = asyncio.create_task(trainer.run())
-            while not running.done() and not await self._is_done(trainer):
-                trainer.wake.set()
-                await asyncio.sleep(0.02)
+            await until_async(lambda: self._has_ended(running, trainer))
             trainer.stop()
             await running
         return trainer
 
-    async def _is_done(self, trainer: Trainer) -> bool:
+    async def _has_ended(self, running: asyncio.Task[None], trainer: Trainer) -> bool:
+        trainer.wake.set()
+        return running.done() or await self.is_done(trainer)
+
+    async def is_done(self, trainer: Trainer) -> bool:
+        """Whether all that has come is learned and served."""
         store = trainer.store
         head, newest = await store.commit_log.head(), await store.log.newest()
         is_idle = not await store.pending() and not await store.commit_log.running_jobs()

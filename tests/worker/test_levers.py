@@ -53,7 +53,7 @@ async def test_a_trainer_killed_again_and_again_finds_the_same_rate_and_pulls_to
     (won,) = [row["recipe"] for row in done.report["race"] if row["outcome"] == "won"]
     assert trainer.learner.spec.recipe.optimizer.learning_rate == won["optimizer"]["learning_rate"]
     _, second = store.version_files.read((await store.commit_log.version(2)).manifest)
-    origin = trainer.learner.train_state.weight_hooks.states["l2_sp"]["output.weight.origin"]
+    origin = trainer.learner.course.weight_hooks.by_field["l2_sp"].origin["output.weight"]
     assert torch.equal(origin, second.tensors["output.weight"])
     assert not await store.connection.redis.hvals(store.keys.alarms)
 

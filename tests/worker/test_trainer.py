@@ -13,6 +13,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.step_result import StepResult
 from driftline.records import Command, Item, Plan
 from driftline.store.catalog import Catalog
+from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
@@ -33,10 +34,11 @@ async def running(bench: Bench, store: ModelStore) -> AsyncIterator[Trainer]:
         await task
 
 
-async def offset_is(store: ModelStore, offset: int, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while (await store.commit_log.head()).offset < offset:
-            await asyncio.sleep(0.02)
+async def offset_is(store: ModelStore, offset: int) -> None:
+    async def has_reached() -> bool:
+        return (await store.commit_log.head()).offset >= offset
+
+    await until_async(has_reached)
 
 
 async def add(store: ModelStore, trainer: Trainer, items: list[Item] | list[Command]) -> None:
@@ -93,10 +95,7 @@ async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench
     store = await bench.model()
     async with running(bench, store) as trainer:
         await add(store, trainer, [Command("p", "pause")])
-        await offset_is(store, 0)
-        async with asyncio.timeout(10):
-            while not await store.is_paused():
-                await asyncio.sleep(0.02)
+        await until_async(store.is_paused)
         await add(store, trainer, labelled(64))
         await asyncio.sleep(0.3)
         assert (await store.commit_log.head()).learned == 0
@@ -205,9 +204,11 @@ async def test_a_job_changes_the_network_only_when_it_is_promoted(bench: Bench) 
 
 
 async def state_is(store: ModelStore, job: str, state: str) -> None:
-    async with asyncio.timeout(30):
-        while (found := await store.commit_log.job(job)) is None or found.state != state:
-            await asyncio.sleep(0.02)
+    async def is_there() -> bool:
+        found = await store.commit_log.job(job)
+        return found is not None and found.state == state
+
+    await until_async(is_there)
 
 
 async def test_a_rollback_is_a_new_version_with_the_old_weights(bench: Bench) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from driftline.records import Command
 from driftline.store.lease import MAX_CRASHES, Lease
+from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from tests.worker.test_main import is_learned, until, working
+from tests.worker.test_main import is_learned, working
 from worker.model_store import ModelStore
 from worker.turns import TurnFile
 
@@ -107,9 +108,9 @@ async def test_a_committed_step_begins_the_count_anew(bench: Bench) -> None:
     await store.count_crashes(MAX_CRASHES - 2)
     await own_and_die(bench, store, "dead")
     async with working(bench):
-        await until(lambda: has_crashed(store, MAX_CRASHES - 1))
+        await until_async(lambda: has_crashed(store, MAX_CRASHES - 1))
         await store.log.append(labelled(64))
-        await until(lambda: is_learned(store))
+        await until_async(lambda: is_learned(store))
         assert await meta(store, "crashes") is None
     assert await meta(store, "owner") is None, "it was given back"
 
@@ -120,7 +121,7 @@ async def test_an_owner_that_died_elsewhere_or_gave_back_its_lease_counts_nothin
     await own_and_die(bench, other, "dead")
     await bench.connection.redis.delete(store.keys.lease)
     async with working(bench) as worker:
-        await until(lambda: asyncio.sleep(0, len(worker.owned) == 2))
+        await until_async(lambda: len(worker.owned) == 2)
         assert await meta(store, "crashes") is None
         assert await meta(other, "crashes") == b"1"
 
@@ -135,7 +136,7 @@ async def test_at_the_third_death_a_model_is_set_aside_until_a_command_may_have_
     for one in (store, other):
         await one.log.append(labelled(64))
     async with working(bench) as worker:
-        await until(lambda: is_learned(other))
+        await until_async(lambda: is_learned(other))
         (found,) = await store.connection.redis.hmget(store.keys.alarms, "trainer_failed")
         message = json.loads(found)["message"]
         assert "3 worker processes in a row" in message and "driftline resume weather" in message
@@ -146,8 +147,8 @@ async def test_at_the_third_death_a_model_is_set_aside_until_a_command_may_have_
         job = {"recipe": {}, "edits": [], "epochs": 1, "reason": ""}
         arguments = {"rollback": {"version": 1}, "recipe": {"recipe": {"updates": 1}}, "retrain": job}.get(kind, {})
         await store.log.append([Command(f"{store.uid}-c", kind, arguments)])
-        await until(lambda: is_learned(store))
-        await until(lambda: has_no_alarm(store))
+        await until_async(lambda: is_learned(store))
+        await until_async(lambda: has_no_alarm(store))
 
 
 async def has_crashed(store: ModelStore, count: int) -> bool:

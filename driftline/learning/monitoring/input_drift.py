@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from driftline.learning.monitoring.drift.inputs import InputDetector
 from driftline.learning.monitoring.two_window_test import DriftReport, TwoWindowKS
 from driftline.learning.stateful import Former, State, Stateful, part
-from driftline.networks.build import ServedModel, evaluating
 from driftline.networks.clone import clone
+from driftline.networks.served_model import ServedModel, evaluating
+from driftline.spec.parts.detectors import InputDetector
 
 EMBEDDING = "embedding"
 

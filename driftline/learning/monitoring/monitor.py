@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from driftline.classes import indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch
 from driftline.learning.monitoring.attribution import change_point, moved_classes
+from driftline.learning.monitoring.drift import drift_detector
 from driftline.learning.monitoring.forgetting import Forgetting
 from driftline.learning.monitoring.input_drift import InputDriftMonitor
 from driftline.learning.monitoring.prequential import Prequential
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
 from driftline.learning.stateful import Former, State, Stateful
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import indices_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Monitor(Stateful):
         self.max_alarms, self.max_shown = max_alarms, max_shown
         self.max_recent, self.measured_every = max_recent, measured_every
         self.prequential = Prequential(spec.task == "regression")
-        self.detector = self.recipe.detector.start()
+        self.detector = drift_detector(self.recipe.detector)
         self.input_drift = self._input_drift()
         self.alarms: list[Alarm] = []
         self.recent = self._recent(spec)
@@ -106,7 +107,7 @@ class Monitor(Stateful):
             if item.route != "live":
                 continue
             scored.append(row)
-            if self.recipe.detector.update(self.detector, row.error):
+            if self.detector.update(row.error):
                 self.prequential.add(scored)
                 scored = []
                 alarms.append(self._drift(n))
@@ -173,7 +174,7 @@ class Monitor(Stateful):
         """Goes on by another recipe; what it says otherwise begins anew."""
         before, self.recipe = self.recipe, spec.recipe
         if self.recipe.detector != before.detector:
-            self.detector = self.recipe.detector.start()
+            self.detector = drift_detector(self.recipe.detector)
         if self.recipe.input_detector != before.input_detector:
             self.input_drift = self._input_drift()
         if self.recipe.on_alarm != before.on_alarm:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline.learning.monitoring.drift.inputs import InputDetector
 from driftline.learning.stateful import State, Stateful, part
+from driftline.spec.parts.detectors import InputDetector
 
 EDGES = 15
 MAX_FEATURES = 1024

@@ -16,9 +16,9 @@ from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
 from driftline.learning.promotion.trials import CanaryTrial, PostPromotionWatch, RejectedStreak
 from driftline.learning.replay.buffers import Holdout
 from driftline.learning.stateful import State, Stateful, part
-from driftline.networks.build import ServedModel
 from driftline.networks.clone import clone
 from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
 
 Rebuild: TypeAlias = Callable[[Mapping[str, Tensor], int], ServedModel]

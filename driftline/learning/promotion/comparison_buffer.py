@@ -11,7 +11,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison
 from driftline.learning.stateful import Stateful
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 
 
 class ComparisonBuffer(Stateful):

@@ -16,7 +16,7 @@ from driftline.learning.promotion.modes import MODES
 from driftline.learning.promotion.trials import PostPromotionWatch
 from driftline.learning.replay.buffers import Holdout
 from driftline.learning.training.train_state import ReferenceModels
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.networks import bundle
-from driftline.networks.build import ServedModel, evaluating
+from driftline.networks.served_model import ServedModel, evaluating
 
 MIN_COMPARED = 10
 """Fewer rows cannot tell a loss from chance."""

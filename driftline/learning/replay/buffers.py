@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import NO_NOTE, Examples
-from driftline.learning.replay.policies import ReplayPolicy
+from driftline.learning.replay.policies import placement_policy
 from driftline.learning.stateful import State, Stateful, part
+from driftline.spec.parts.replay_policies import ReplayPolicy
 
 ERROR = "error"
 
 
 class _RowSlots(Stateful):
-    """Rows in preallocated tensors that grow up to ``size``."""
+    """Rows in preallocated tensors that grow up to ``size``, of which the first ``filled`` are kept."""
 
     STATE: ClassVar[tuple[str, ...]] = ("rows",)
     DERIVED: ClassVar[tuple[str, ...]] = ("size", "filled")
@@ -47,13 +48,10 @@ class _RowSlots(Stateful):
     def restored(self, name: str, state: State) -> Any:
         if name != "rows":
             return super().restored(name, state)
-        self._set(Examples.from_tensors(part(state.tensors, "rows")))
-        return self.rows
-
-    def _set(self, rows: Examples) -> None:
-        """Takes a copy of rows in the place of what is kept: they are written over later."""
+        rows = Examples.from_tensors(part(state.tensors, "rows"))
         self.filled = len(rows)
-        self.rows = rows.take(torch.arange(self.filled))
+        # A copy: they are written over later.
+        return rows.take(torch.arange(self.filled))
 
     def _put(self, slots: Sequence[int | None], new: Examples) -> None:
         """Puts rows into slots, those without one nowhere; a slot that is taken twice holds the later row."""
@@ -80,22 +78,15 @@ class _RowSlots(Stateful):
 
 
 class ReplayBuffer(_RowSlots):
-    """What the recipe's policy keeps. ``seen`` counts the examples of each class, of a regression under class 0.
+    """What the recipe's ``policy`` keeps."""
 
-    ``slots`` and ``full`` are a policy's own: the slots of each class, and the classes that were ever the largest.
-    """
-
-    STATE = ("seen", "full", "slots")
-    DERIVED = ("policy", "has_classes", "total_seen")
+    STATE: ClassVar[tuple[str, ...]] = ("policy",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("has_classes",)
 
     def __init__(self, policy: ReplayPolicy, empty: Examples) -> None:
         super().__init__(policy.size, empty)
-        self.policy = policy
+        self.policy = placement_policy(policy)
         self.has_classes = empty.targets.dtype == torch.int64
-        self.seen: dict[int, int] = {}
-        self.total_seen = 0
-        self.full: set[int] = set()
-        self.slots: dict[int, list[int]] = {}
 
     def add(self, new: Examples, generator: torch.Generator) -> None:
         """Takes rows in, in their order."""
@@ -103,23 +94,14 @@ class ReplayBuffer(_RowSlots):
             return
         chances = torch.rand((len(new), 2), generator=generator, dtype=torch.float64).tolist()
         classes = new.targets.tolist() if self.has_classes else [0] * len(new)
-        self._put([self._place(label, *chance) for label, chance in zip(classes, chances, strict=True)], new)
-
-    def _place(self, label: int, keep: float, which: float) -> int | None:
-        self.seen[label] = self.seen.get(label, 0) + 1
-        self.total_seen += 1
-        return self.policy.place(self, label, keep, which)
-
-    def load_state_dict(self, state: State) -> None:
-        super().load_state_dict(state)
-        self.total_seen = sum(self.seen.values())
+        self._put([self.policy.place(label, *chance) for label, chance in zip(classes, chances, strict=True)], new)
 
 
 class SlidingWindow(_RowSlots):
-    """The newest examples; ``numbers`` counts, for each slot, how many came before its own.
+    """The newest examples; ``numbers`` counts, for each slot, how many were added before its own.
 
-    Where examples have groups it is the newest of each group, and as many of each as there is room for. ``since`` is the
-    number with which the present has begun.
+    Where examples have groups it is the newest of each group, and as many of each as there is room for; ``slots`` are those
+    of each group, oldest first. ``since`` is the number of the first after the last drift.
     """
 
     STATE: ClassVar[tuple[str, ...]] = ("added", "since", "numbers", "slots")
@@ -155,27 +137,27 @@ class SlidingWindow(_RowSlots):
         return slot
 
     def _present(self) -> Tensor:
-        """The slots of what is of the present."""
+        """The slots of those since the last drift."""
         return (torch.tensor(self.numbers, dtype=torch.int64) >= self.since).nonzero().flatten()
 
     def current(self) -> Examples:
-        """What is of the present, oldest first."""
+        """Those since the last drift, oldest first."""
         slots = sorted(self._present().tolist(), key=self.numbers.__getitem__)
         return self.rows.take(torch.tensor(slots, dtype=torch.int64))
 
     def restored(self, name: str, state: State) -> Any:
         if name == "slots":
-            return {group: deque(own) for group, own in state.data[name]}
+            return {group: deque(own) for group, own in state.data["slots"]}
         return super().restored(name, state)
 
 
 class Holdout(SlidingWindow):
-    """Examples that are never trained on; each class is a group, so that what has become of one that comes no more is seen.
+    """Examples that are never trained on; each class is a group, so that one that comes no more is still judged.
 
-    Beside them stands how wrong somebody who does not change is on each, so that it is found out only once.
+    With them the errors of a model that does not change are kept, so that they are computed only once.
     """
 
-    DERIVED = ("has_classes",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("has_classes",)
 
     def __init__(self, size: int, empty: Examples) -> None:
         super().__init__(size, empty)
@@ -185,18 +167,18 @@ class Holdout(SlidingWindow):
         return new.targets.tolist() if self.has_classes else super().groups_of(new)
 
     def present(self) -> tuple[Examples, Tensor]:
-        """What is of the present, in the order of its slots; and the errors beside it ``[rows]``, NaN where not known."""
+        """Those since the last drift, in the order of their slots; and their errors ``[rows]``, NaN where not known."""
         found = self.rows.take(self._present())
         errors = found.notes.get(ERROR, found.weights.new_full((len(found), 1), NO_NOTE))
         return found, errors[:, 0]
 
     def keep_errors(self, errors: Tensor | None) -> None:
-        """Keeps the errors beside what is of the present ``[rows]``, and no others; None keeps none."""
+        """Keeps the errors ``[rows]`` of those since the last drift, and no others; None keeps none."""
         kept = self.rows.weights.new_full((len(self.rows), 1), NO_NOTE)
         if errors is not None:
             kept[self._present(), 0] = errors
         self.rows = self.rows.noted(**{ERROR: kept})
 
-    def alarm(self) -> None:
-        """Drift was detected: what was held out before now is of another distribution."""
+    def on_drift(self) -> None:
+        """Drift was detected: what was held out before now is compared no more."""
         self.since = self.added

@@ -1,4 +1,4 @@
-"""The newest examples that were trained on, so that an alarm can be acted on with what came after the change."""
+"""The newest examples that were trained on, from which an alarm can be answered with what came after the drift."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 
 from driftline.learning.examples import Examples
 from driftline.learning.replay.buffers import SlidingWindow
-from driftline.learning.stateful import State, Stateful, part
+from driftline.learning.stateful import State, Stateful
 
 
 class RecentWindow(Stateful):
     """At most ``size`` examples, each with its log number."""
 
-    STATE = ("numbers", "examples")
+    STATE = ("examples", "numbers")
 
     def __init__(self, size: int, empty: Examples) -> None:
         self.examples = SlidingWindow(size, empty)
@@ -46,7 +46,13 @@ class RecentWindow(Stateful):
         self.add(kept.reclassed(indices), numbers)
 
     def packed(self, name: str) -> Any:
+        # In their order, whatever slots they are in.
         return State(self.examples.current().tensors(), {}) if name == "examples" else super().packed(name)
 
-    def load_state_dict(self, state: State) -> None:
-        self.add(Examples.from_tensors(part(state.tensors, "examples")), state.data["numbers"])
+    def restored(self, name: str, state: State) -> Any:
+        if name != "examples":
+            return super().restored(name, state)
+        rows = Examples.from_tensors(state.below("examples").tensors)
+        window = SlidingWindow(self.examples.size, rows.take(slice(0, 0)))
+        window.add(rows)
+        return window

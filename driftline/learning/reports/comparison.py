@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 
 import torch
 
-from driftline.classes import added, are_in_place, class_indices, indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.monitoring.running_metrics import ScoredPrediction
 from driftline.learning.promotion.gate import MIN_COMPARED, Comparison
 from driftline.learning.reports.evaluation import all_answered, measured
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Item
+from driftline.spec.classes import added, are_in_place, class_indices, indices_of
 
 Pairs: TypeAlias = Sequence[tuple[ScoredPrediction, ScoredPrediction]]
 """What two versions answered, row by row."""
@@ -45,7 +45,7 @@ class ExaminedVersion:
 
     @classmethod
     def of(
-        cls, version: int, restored: Edited, classes: Sequence[int | str], examples: Mapping[str, Examples]
+        cls, version: int, restored: Model, classes: Sequence[int | str], examples: Mapping[str, Examples]
     ) -> ExaminedVersion:
         """Measures a version as it was written; labels of ``classes`` that it does not know are wrong there."""
         places = None

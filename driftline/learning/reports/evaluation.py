@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from driftline.classes import class_indices
 from driftline.learning.examples import Examples
 from driftline.learning.monitoring.prequential import MAX_CLASSES
 from driftline.learning.monitoring.running_metrics import (
@@ -24,10 +23,12 @@ from driftline.learning.monitoring.running_metrics import (
     surprise,
 )
 from driftline.learning.promotion.gate import MAX_ERROR, Decision
-from driftline.networks.build import ServedModel, evaluating, example_rows
 from driftline.networks.describe import describe
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
+from driftline.networks.sequential import example_rows
+from driftline.networks.served_model import ServedModel, evaluating
 from driftline.spec import ModelSpec
+from driftline.spec.classes import class_indices
 
 if TYPE_CHECKING:
     from driftline.learning.learner import Learner
@@ -98,9 +99,9 @@ def scores(rows: Sequence[ScoredPrediction], classes: Sequence[int | str], is_re
     return {"count": len(rows), **tally.scores(), "classes": named}
 
 
-def cost(spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> dict[str, int]:
+def cost(model: Model) -> dict[str, int]:
     """``parameters``, how many are ``trained``, ``bytes``, and ``flops`` for one row."""
-    found = describe(spec, classes, module)
+    found = describe(model)
     return {name: found[name] for name in ("parameters", "trained", "bytes", "flops")}
 
 
@@ -129,10 +130,10 @@ def measured(
 ) -> dict[str, Any]:
     """All of the above: the scores of ``answers`` by their name, ``latency_ms``, and what :func:`cost` gives."""
     on = {name: scores(rows, classes, module.is_regression) for name, rows in answers.items()}
-    return {**on, "latency_ms": latency_ms(spec, module), **cost(spec, classes, module)}
+    return {**on, "latency_ms": latency_ms(spec, module), **cost(Model(spec, list(classes), module))}
 
 
-def _measured(model: Edited, examples: Mapping[str, Examples]) -> dict[str, Any]:
+def _measured(model: Model, examples: Mapping[str, Examples]) -> dict[str, Any]:
     return measured(model.spec, model.classes, model.module, all_answered(model.module, examples))
 
 
@@ -143,13 +144,13 @@ class JobEvaluation:
         job = learner.retraining
         assert job is not None
         self.job = job
-        self.before = Edited(learner.spec, list(learner.classes), learner.served)
+        self.before = Model(learner.spec, list(learner.classes), learner.served)
         self.holdout = learner.promotion.holdout.current()
 
     def report(self, decision: Decision) -> dict[str, Any]:
         """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
-        train_state = self.job.train_state
-        after = Edited(train_state.spec, train_state.classes, train_state.candidate())
+        course = self.job.course
+        after = Model(course.spec, course.classes, course.candidate())
         there, back = (class_indices(*pair) for pair in permutations((self.before.classes, after.classes)))
         examples = {"holdout": self.holdout.reclassed(there), "latest": self.job.newest(LATEST)}
         return {

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from driftline.classes import added, are_in_place, class_indices
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison
@@ -16,13 +16,14 @@ from driftline.learning.retraining.plan import RetrainPlan
 from driftline.learning.retraining.successive_halving import SuccessiveHalving
 from driftline.learning.retraining.trial import Trial
 from driftline.learning.stateful import State, Stateful, part
-from driftline.learning.training.train_state import ReferenceModels, TrainState
-from driftline.networks.build import ServedModel, rebuilt
+from driftline.learning.training.train_state import ReferenceModels
+from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditSession
-from driftline.networks.edits import Edited, Sources
 from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
+from driftline.spec.classes import added, are_in_place, class_indices
 
 
 class RetrainJob(Stateful):
@@ -53,22 +54,22 @@ class RetrainJob(Stateful):
         self.teacher = teacher
         self.max_learned, self.max_compared = max_learned, max_compared
         for trial in halving.trials:
-            reference = answering(teacher, trial.train_state.classes)
-            trial.train_state.references = ReferenceModels(reference, reference)
+            reference = answering(teacher, trial.course.classes)
+            trial.course.state.references = ReferenceModels(reference, reference)
 
     @classmethod
     def fork(
         cls,
         job: str,
         retrain_plan: RetrainPlan,
-        models: Sequence[Edited],
+        models: Sequence[Model],
         examples: Examples,
         epochs: int,
         seed: int,
         teacher: Model,
-        stream: TrainState,
+        stream: Course,
     ) -> RetrainJob:
-        """A job over what a retrain plan makes of the stream's model, with what its rules need of the stream.
+        """A job over what a retrain plan makes of the stream's model, with what its weight hooks need of the stream.
 
         Args:
             examples: by the stream's classes; those of a class that some model does not answer are left out.
@@ -81,8 +82,8 @@ class RetrainJob(Stateful):
         pairs = zip(budget.rung_schedules, models, strict=True)
         trials = [Trial(number, rung_schedule, model, seed) for number, (rung_schedule, model) in enumerate(pairs)]
         for trial in trials:
-            trial.train_state.count(examples)
-            trial.train_state.weight_hooks.inherit(stream.weight_hooks)
+            trial.course.state.count(examples)
+            trial.course.weight_hooks.inherit(stream.weight_hooks)
         halving = SuccessiveHalving(
             [entry.as_json() for entry in retrain_plan.entries], trials, budget.keeps, examples, seed
         )
@@ -96,9 +97,9 @@ class RetrainJob(Stateful):
         return self.halving.examples
 
     @property
-    def train_state(self) -> TrainState:
+    def course(self) -> Course:
         """That of the winner; while there is none yet, of the first trial that runs."""
-        return self.halving.leader.train_state
+        return self.halving.leader.course
 
     @property
     def is_done(self) -> bool:
@@ -130,7 +131,7 @@ class RetrainJob(Stateful):
         both = _last(self.examples, count).joined(_last(self.learned_meanwhile, count))
         return _last(both, count)
 
-    def rejoin(self, stream: TrainState, remembered: Examples) -> Comparison | None:
+    def rejoin(self, stream: Course, remembered: Examples) -> Comparison | None:
         """Makes the updates that are left, catches up with the stream, and takes over what is kept beside the network.
 
         Gives how the winner did on what has arrived meanwhile, before it learned that.
@@ -143,13 +144,13 @@ class RetrainJob(Stateful):
         """
         while not self.is_done:
             self.halving.advance()
-        new = added(self.train_state.classes, stream.classes[len(self.classes) :])
-        indices = class_indices(stream.classes, [*self.train_state.classes, *new])
+        new = added(self.course.classes, stream.classes[len(self.classes) :])
+        indices = class_indices(stream.classes, [*self.course.classes, *new])
         compared = self._compare_arrived(indices)
-        self.train_state.add_classes(new)
+        self.course.add_classes(new)
         self.learned_meanwhile = self.learned_meanwhile.reclassed(indices)
         self.halving.leader.go_through(self.learned_meanwhile)
-        self.train_state.renew_strategy(stream.strategy_runtime, remembered.reclassed(indices))
+        self.course.renew_strategy(stream.strategy, stream.classes, remembered.reclassed(indices))
         return compared
 
     def _compare_arrived(self, indices: Sequence[int | None]) -> Comparison | None:
@@ -160,13 +161,13 @@ class RetrainJob(Stateful):
         Args:
             indices: by which the job counts the stream's classes; of those that it does not know nothing is compared.
         """
-        is_other_strategy = self.teacher.spec.strategy != self.train_state.spec.strategy
+        is_other_strategy = self.teacher.spec.strategy != self.course.spec.strategy
         is_made_anew = self.teacher.module.experts is not None and not are_in_place(indices)
         if is_other_strategy or is_made_anew or not len(self.learned_meanwhile):
             return None
         is_live = self.learned_meanwhile.notes["is_live"][:, 0] > 0
         live = _last(self.learned_meanwhile.take(is_live & self.learned_meanwhile.stay(indices)), self.max_compared)
-        candidate = beside(self.teacher, self.train_state.candidate())
+        candidate = beside(self.teacher, self.course.candidate())
         errors = [
             gate.errors(module, examples, in_order=False)
             for module, examples in ((candidate, live.reclassed(indices)), (self.teacher.module, live))
@@ -212,7 +213,7 @@ def answering(champion: Model, classes: Sequence[int | str]) -> ServedModel:
     rows = list(takewhile(lambda index: index is not None, class_indices(classes, champion.classes)))
     if rows == list(range(len(champion.classes))):
         return champion.module
-    session = EditSession(champion.spec, champion.classes, champion.module, Sources())
+    session = EditSession(champion)
     session.rehead(rows)
     session.after.experts = None
     return session.after

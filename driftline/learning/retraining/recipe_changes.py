@@ -8,7 +8,10 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import ServedModel, build, check_loss
+from driftline.learning.training.optimizers import OptimizerFactory
+from driftline.learning.training.weight_hooks import check_hooks
+from driftline.networks.build import build, check_loss
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, Recipe, parse
 
 Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]
@@ -63,10 +66,9 @@ def check_recipe(
 
 
 def check_fit(spec: ModelSpec, module: ServedModel) -> None:
-    """Whether a recipe fits its network: the layers that it names, and the structure that its rules need."""
-    spec.recipe.optimizer.trained(module)
-    for rule in spec.recipe.rules:
-        rule.check(module)
+    """Whether a recipe fits its network: the layers that it names, and the structure that its weight hooks need."""
+    OptimizerFactory(spec.recipe.optimizer).trained(module)
+    check_hooks(spec.recipe, module)
 
 
 def with_recipe(spec: ModelSpec, classes: Sequence[int | str], recipe: Recipe, factories: Collection[str]) -> ModelSpec:

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from driftline.errors import DriftlineError
 from driftline.learning.examples import Examples
 from driftline.learning.retraining.budget import most
 from driftline.learning.retraining.trial import TrainingFailed, Trial
 from driftline.learning.retraining.validation_scores import rank
 from driftline.learning.retraining.validation_split import Split, split
 from driftline.learning.stateful import State, Stateful, named
-from driftline.networks.user_code import reason_of
+from driftline.networks.user_code import reason_of, user_code
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ class SuccessiveHalving(Stateful):
             return
         trial = min(self.trials, key=lambda trial: trial.rung)
         try:
-            self._run(trial)
-        except Exception as error:  # A user's own network or loss may raise anything.
+            with user_code(f"trial {trial.number}"):
+                self._run(trial)
+        except DriftlineError as error:
             self._leave(trial, "failed", reason_of(error))
             self._check_some_are_left()
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from driftline.errors import DriftlineError
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.retraining.budget import RungSchedule
 from driftline.learning.retraining.recipe_changes import examples_an_update
 from driftline.learning.retraining.validation_scores import evaluate
-from driftline.learning.stateful import State, Stateful, part
-from driftline.learning.training.train_state import TrainState
+from driftline.learning.stateful import State, Stateful
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 
 
@@ -36,13 +36,13 @@ class Trial(Stateful):
     of the last one. ``has_learned`` says whether any of its updates had a finite loss and gradient.
     """
 
-    STATE = ("number", "rung_schedule", "done", "rung", "scores", "has_learned", "train_state")
+    STATE = ("number", "rung_schedule", "done", "rung", "scores", "has_learned", "course")
 
-    def __init__(self, number: int, rung_schedule: RungSchedule, edited: Edited, seed: int) -> None:
+    def __init__(self, number: int, rung_schedule: RungSchedule, model: Model, seed: int) -> None:
         self.number = number
         self.rung_schedule = rung_schedule
-        edited.module.experts = None
-        self.train_state = TrainState(edited.spec, edited.classes, edited.module, seed)
+        model.module.experts = None
+        self.course = Course.begin(model.spec, model.classes, model.module, seed)
         self.done = self.rung = 0
         self.scores: dict[str, float] = {}
         self.has_learned = False
@@ -50,7 +50,7 @@ class Trial(Stateful):
     @property
     def batch_size(self) -> int:
         """Examples an update."""
-        return examples_an_update(self.train_state.spec)
+        return examples_an_update(self.course.spec)
 
     @property
     def is_at_rung(self) -> bool:
@@ -69,21 +69,21 @@ class Trial(Stateful):
 
     def advance(self, examples: Examples, rows: Tensor) -> None:
         """One update with examples drawn from some ``rows`` of them."""
-        with self.train_state.drawing():
-            drawn = torch.randint(len(rows), (self.batch_size,), generator=self.train_state.generator)
+        with self.course.state.drawing():
+            drawn = torch.randint(len(rows), (self.batch_size,), generator=self.course.state.generator)
             self._learn(examples.take(rows[drawn]))
         self.done += 1
 
     def go_through(self, examples: Examples) -> None:
         """Learns each example once, in order."""
-        self.train_state.count(examples)
-        with self.train_state.drawing():
+        self.course.state.count(examples)
+        with self.course.state.drawing():
             for start in range(0, len(examples), self.batch_size):
                 self._learn(examples.take(slice(start, start + self.batch_size)))
 
     def _learn(self, examples: Examples) -> None:
-        self.train_state.labels += len(examples)
-        self.has_learned = self.train_state.training_step(examples) is None or self.has_learned
+        self.course.state.labels += len(examples)
+        self.has_learned = self.course.step(examples) is None or self.has_learned
 
     def validate(self, examples: Examples, rows: Tensor) -> None:
         """Ends a rung with the scores on some ``rows`` of the examples.
@@ -93,31 +93,29 @@ class Trial(Stateful):
         """
         if not self.has_learned:
             raise TrainingFailed("neither loss nor gradient was a finite number in any update")
-        self.scores = evaluate(self.train_state.candidate(), examples, rows)
+        self.scores = evaluate(self.course.candidate(), examples, rows)
         self.rung += 1
 
     def packed(self, name: str) -> Any:
         if name == "rung_schedule":
             return dataclasses.asdict(self.rung_schedule)
-        if name == "train_state":
-            spec, classes = self.train_state.spec, self.train_state.classes
-            return State(self.train_state.tensors(), {"spec": spec.model_dump(mode="json"), "classes": classes})
+        if name == "course":
+            state = self.course.state_dict()
+            described = {"spec": self.course.spec.model_dump(mode="json"), "classes": self.course.classes}
+            return State(state.tensors, {**described, **state.data})
         return super().packed(name)
 
     def restored(self, name: str, state: State) -> Any:
         if name == "rung_schedule":
             return RungSchedule(**state.data[name])
-        if name == "train_state":
-            self.train_state.load(part(state.tensors, name))
-            return self.train_state
         return super().restored(name, state)
 
     @classmethod
     def from_state(cls, state: State, factories: Sequence[str]) -> Trial:
         """The trial that :meth:`state_dict` described."""
-        described = state.data["train_state"]
+        described = state.data["course"]
         spec, classes = parse(ModelSpec, described["spec"]), described["classes"]
-        edited = Edited(spec, classes, build(spec, classes, factories=factories, seed=0))
-        found = cls(state.data["number"], RungSchedule(**state.data["rung_schedule"]), edited, 0)
+        model = Model(spec, classes, build(spec, classes, factories=factories, seed=0))
+        found = cls(state.data["number"], RungSchedule(**state.data["rung_schedule"]), model, 0)
         found.load_state_dict(state)
         return found

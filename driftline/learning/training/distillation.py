@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-from pydantic import Field
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from driftline.registry import Part
+from driftline.learning.examples import Examples
+from driftline.networks.served_model import ServedModel
+from driftline.spec.parts.distillation import Distillation
+from driftline.spec.registry import Behaviour
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from driftline.learning.examples import Examples
-    from driftline.networks.build import ServedModel
-
-
-class Distillation(Part):
-    """``weight`` times the distance to the teacher's answers, softened by ``temperature`` (Hinton et al. 2015).
-
-    The teacher of a stream is its anchor, that of a retrain job the champion at its fork.
-    """
-
-    weight: float = Field(1.0, ge=0, le=1000)
-    temperature: float = Field(2.0, gt=0, le=100)
+Term: TypeAlias = Callable[[Tensor], Tensor]
+"""Gives a term beside the loss, from the outputs ``[rows, classes]``."""
 
 
-def distilled(
-    module: ServedModel, teacher: ServedModel, examples: Examples, weight: float, temperature: float
-) -> Callable[[Tensor], Tensor]:
+class DistillationTerm(Behaviour[Distillation]):
+    """Holds outputs to those of a teacher."""
+
+    def term(self, module: ServedModel, teacher: ServedModel, examples: Examples) -> Term:
+        """What :func:`distilled` gives, with the recipe's weight and temperature."""
+        return distilled(module, teacher, examples, self.parameters.weight, self.parameters.temperature)
+
+
+def distilled(module: ServedModel, teacher: ServedModel, examples: Examples, weight: float, temperature: float) -> Term:
     """A term beside the loss, from the outputs ``[rows, classes]`` of ``module`` for ``examples``.
 
     It is ``weight · T² · KL(teacher ‖ module)`` at temperature ``T`` over the classes that the teacher knows; in a regression,
@@ -47,8 +45,6 @@ def distilled(
 
 def _taught(module: ServedModel, teacher: ServedModel, examples: Examples) -> Tensor:
     """What the teacher answers, in the units of the module's outputs."""
-    import torch
-
     with torch.no_grad():
         taught: Tensor = teacher.eval()(examples.inputs)
         if teacher.target_scale is not None:
@@ -57,8 +53,6 @@ def _taught(module: ServedModel, teacher: ServedModel, examples: Examples) -> Te
 
 
 def _distance(outputs: Tensor, taught: Tensor, temperature: float, is_regression: bool) -> Tensor:
-    from torch.nn import functional
-
     if is_regression or taught.shape[1] < 2:
         return functional.mse_loss(outputs, taught)
     ours, theirs = (outputs / temperature).log_softmax(1), (taught / temperature).softmax(1)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+from torch import nn
 
 from driftline.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from torch import nn
 
 FIELD = "recipe.optimizer.layers"
 
@@ -21,7 +19,7 @@ def layer_rates(
     Args:
         layers: shares by the name of a layer or the path of a submodule; the longest that fits a parameter counts. What has
             a share of 0 is left out.
-        discriminative: the fraction of the rate of the layer behind it that a layer has besides.
+        discriminative: the fraction of the rate of the layer that follows it that a layer has besides.
 
     Raises:
         InvalidInput: there is no such layer, or none that learns.
@@ -51,10 +49,10 @@ def layer_names(names: list[str]) -> list[str]:
 
 
 def _depths(names: list[str]) -> dict[str, int]:
-    """How many layers stand behind that of each parameter."""
+    """How many layers follow that of each parameter."""
     layers = layer_names(names)
-    behind = {layer: len(layers) - 1 - index for index, layer in enumerate(layers)}
-    return {name: behind[layer_names([name])[0]] for name in names}
+    following = {layer: len(layers) - 1 - index for index, layer in enumerate(layers)}
+    return {name: following[layer_names([name])[0]] for name in names}
 
 
 def _prefix(layer: str, share: float, names: list[str]) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from driftline.spec import Recipe
+from driftline.spec import Recipe
 
 
 def updates_for(recipe: Recipe, rows: int, has_backlog: bool = False) -> int:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from driftline.networks.experts.bank import Bank
-from driftline.networks.experts.encoding import MOST_BINNED, Encoding
+from driftline.networks.experts.encoding import MAX_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
+from driftline.spec import ModelSpec
 
 FLOOR = -8.0
 # In a trace, the log-probability of a class that was not known yet when it was made.
@@ -24,11 +25,24 @@ STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 FEW_UNITS, MANY_UNITS = 300, 2000
 WINDOW_NUMBERS = 2**18
 WINDOW = 1000
+MAX_FEATURES = 4096
+"""Wider rows are left to the network alone."""
 
 
 def window_size(features: int) -> int:
     """How many of the newest rows are kept: a thousand, or what a megabyte holds."""
     return max(50, min(WINDOW, WINDOW_NUMBERS // max(features, 1)))
+
+
+def experts_of(spec: ModelSpec, classes: int) -> Mixture | None:
+    """What the spec's strategy serves beside the network; None where it is the network alone."""
+    tensors = list(spec.tensors.values())
+    features = sum(tensor.size for tensor in tensors)
+    if not spec.strategy.serves_experts or features > MAX_FEATURES:
+        return None
+    # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
+    one_unit = len(tensors) == 1 and len(tensors[0].shape) > 1
+    return Mixture(features, classes, seed=0, one_unit=one_unit, with_network=True)
 
 
 class Mixture(nn.Module):
@@ -59,7 +73,7 @@ class Mixture(nn.Module):
         self.classes = classes
         self.with_network = with_network
         self.encoding = Encoding(features, one_unit=one_unit)
-        units = FEW_UNITS if features <= MOST_BINNED else MANY_UNITS
+        units = FEW_UNITS if features <= MAX_BINNED else MANY_UNITS
         self.ridge = Ridge(self.encoding.width, units, classes, generator)
         # Where classes come in long runs, as images often do, who remembers only the newest rows has forgotten the others; and
         # each member of a wide row is dear.
@@ -98,7 +112,7 @@ class Mixture(nn.Module):
         Args:
             rows: ``[batch, features]``, or anything that flattens to it, as it arrived (not scaled).
             network: the network's log-probabilities ``[batch, classes]``; exactly where the mixture is ``with_network``.
-            in_order: whether the rows come behind the newest label that is known, and not from some time before it.
+            in_order: whether the rows came after the newest label that is known, and not some time before it.
 
         Returns:
             ``(logits [batch, classes], trace [batch, members + 1, classes])``: the trace holds each member's log-probabilities,

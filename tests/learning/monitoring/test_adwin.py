@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from driftline.learning.monitoring.drift.adwin import Adwin
+from driftline.learning.monitoring.drift.adwin import AdwinDetector
+from driftline.spec.parts.detectors import Adwin
 
 
 def draws(*parts: tuple[int, float], seed: int = 0) -> list[float]:
@@ -15,11 +16,10 @@ def draws(*parts: tuple[int, float], seed: int = 0) -> list[float]:
     return [float(chance.random() < rate) for count, rate in parts for _ in range(count)]
 
 
-def alarms(errors: list[float], detector: Adwin | None = None) -> list[int]:
+def alarms(errors: list[float], parameters: Adwin | None = None) -> list[int]:
     """How many errors had been seen at each alarm."""
-    detector = detector or Adwin()
-    state = detector.start()
-    return [n for n, error in enumerate(errors, 1) if detector.update(state, error)]
+    detector = AdwinDetector(parameters or Adwin())
+    return [n for n, error in enumerate(errors, 1) if detector.update(error)]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -34,14 +34,14 @@ def test_it_does_not_alarm_when_the_error_falls(seed: int) -> None:
     assert alarms(draws((2000, 0.5), (2000, 0.1), (2000, 0.02), seed=seed)) == []
 
 
-def test_behind_a_change_the_window_holds_what_is_new() -> None:
-    detector, state = Adwin(), Adwin().start()
+def test_after_a_change_the_window_holds_what_is_new() -> None:
+    detector = AdwinDetector(Adwin())
     for error in draws((2000, 0.1), (320, 0.9)):
-        detector.update(state, error)
-    assert state["width"] < 400 and state["total"] / state["width"] > 0.8
+        detector.update(error)
+    assert detector.width < 400 and detector.total / detector.width > 0.8
 
 
-def test_a_fall_is_forgotten_so_that_a_rise_behind_it_is_heard() -> None:
+def test_a_fall_is_forgotten_so_that_a_rise_after_it_is_heard() -> None:
     heard = alarms(draws((2000, 0.5), (2000, 0.1), (500, 0.5)))
     assert heard and 4000 < heard[0] <= 4128
 
@@ -68,14 +68,13 @@ def test_it_says_nothing_before_its_grace() -> None:
 
 
 def test_its_memory_is_logarithmic_and_its_sums_are_those_of_the_window() -> None:
-    detector, errors = Adwin(), draws((20_000, 0.3))
-    state = detector.start()
+    detector, errors = AdwinDetector(Adwin()), draws((20_000, 0.3))
     for error in errors:
-        detector.update(state, error)
-    assert sum(map(len, state["rows"])) < 80
-    buckets = [(2**n, *bucket) for n, row in enumerate(state["rows"]) for bucket in row]
-    assert state["width"] == sum(size for size, _, _ in buckets) == 20_000
-    assert state["total"] == sum(total for _, total, _ in buckets) == sum(errors)
+        detector.update(error)
+    assert sum(map(len, detector.rows)) < 80
+    buckets = [(2**n, *bucket) for n, row in enumerate(detector.rows) for bucket in row]
+    assert detector.width == sum(size for size, _, _ in buckets) == 20_000
+    assert detector.total == sum(total for _, total, _ in buckets) == sum(errors)
     # Of zeros and ones, the squared differences from the mean add up to this.
     assert all(variance == pytest.approx(total - total**2 / size) for size, total, variance in buckets)
-    assert state["variance"] == pytest.approx(sum(errors) - sum(errors) ** 2 / 20_000)
+    assert detector.variance == pytest.approx(sum(errors) - sum(errors) ** 2 / 20_000)

@@ -11,15 +11,22 @@ import pytest
 from river import drift
 
 from driftline.errors import InvalidInput
-from driftline.learning.monitoring.drift import DETECTORS, Detector
-from driftline.learning.monitoring.drift.adwin import Adwin
-from driftline.learning.monitoring.drift.ddm import Ddm
-from driftline.learning.monitoring.drift.eddm import Eddm
-from driftline.learning.monitoring.drift.hddm_a import HddmA
-from driftline.learning.monitoring.drift.hddm_w import HddmW
-from driftline.learning.monitoring.drift.kswin import Kswin
-from driftline.learning.monitoring.drift.page_hinkley import PageHinkley
+from driftline.learning.monitoring.drift import DriftDetector, drift_detector
+from driftline.learning.monitoring.drift.adwin import AdwinDetector
+from driftline.learning.monitoring.drift.kswin import KswinDetector
+from driftline.learning.stateful import State, undeclared
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.detectors import (
+    DETECTORS,
+    Adwin,
+    Ddm,
+    Detector,
+    Eddm,
+    HddmA,
+    HddmW,
+    Kswin,
+    PageHinkley,
+)
 from tests.learning.conftest import spec
 
 HEARING = [name for name in DETECTORS.parts if name != "none"]
@@ -32,23 +39,35 @@ def wrong(*parts: tuple[int, float], seed: int = 0) -> list[float]:
     return [float(chance.random() < rate) for count, rate in parts for _ in range(count)]
 
 
-def alarms(detector: Detector, errors: list[float]) -> list[int]:
+def started(name: str) -> DriftDetector[Any]:
+    """A detector by its defaults, before its first error."""
+    return drift_detector(DETECTORS.parse(name))
+
+
+def alarms(parameters: Detector, errors: list[float]) -> list[int]:
     """How many errors had been seen at each alarm."""
-    state = detector.start()
-    return [n for n, error in enumerate(errors, 1) if detector.update(state, error)]
+    detector = drift_detector(parameters)
+    return [n for n, error in enumerate(errors, 1) if detector.update(error)]
+
+
+def as_json(detector: DriftDetector[Any]) -> str:
+    return json.dumps(detector.state_dict().data, allow_nan=False)
 
 
 @pytest.mark.parametrize("name", DETECTORS.parts)
 @pytest.mark.parametrize("cut", [0, 1, 31, 500, 2050])
 def test_every_detector_goes_on_from_its_state_as_json(name: str, cut: int) -> None:
-    detector, errors = DETECTORS.parse(name), wrong((2000, 0.1), (400, 0.6), seed=1)
-    state = detector.start()
+    detector, other, errors = started(name), started(name), wrong((2000, 0.1), (400, 0.6), seed=1)
     for error in errors[:cut]:
-        detector.update(state, error)
-    copy = json.loads(json.dumps(state, allow_nan=False))
-    heard = [[detector.update(each, error) for error in errors[cut:]] for each in (state, copy)]
+        detector.update(error)
+    state = as_json(detector)
+    data = json.loads(state)
+    other.load_state_dict(State({}, data))
+    assert not undeclared(detector) and not detector.state_dict().tensors
+    heard = [[each.update(error) for error in errors[cut:]] for each in (detector, other)]
     assert heard[0] == heard[1]
-    assert json.dumps(state) == json.dumps(copy)
+    assert as_json(detector) == as_json(other)
+    assert json.dumps(data) == state, "the state itself stays"
 
 
 @pytest.mark.parametrize("name", DETECTORS.parts)
@@ -60,29 +79,28 @@ def test_no_detector_alarms_while_nothing_changes(name: str, error: float) -> No
 @pytest.mark.parametrize("name", HEARING)
 @pytest.mark.parametrize("seed", range(5))
 def test_every_detector_hears_an_abrupt_rise(name: str, seed: int) -> None:
-    detector, state = DETECTORS.parse(name), DETECTORS.get(name)().start()
+    detector = started(name)
     for error in wrong((2000, 0.1), seed=seed):
-        detector.update(state, error)
-    assert any(detector.update(state, error) for error in wrong((250, 0.8), seed=seed + 100))
+        detector.update(error)
+    assert any(detector.update(error) for error in wrong((250, 0.8), seed=seed + 100))
 
 
 @pytest.mark.parametrize("name", [name for name in HEARING if name not in ("ddm", "eddm")])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_fall_is_no_alarm(name: str, seed: int) -> None:
-    detector, state = DETECTORS.parse(name), DETECTORS.get(name)().start()
+    detector = started(name)
     for error in wrong((1000, 0.8), seed=seed):
-        detector.update(state, error)
-    assert not any(detector.update(state, error) for error in wrong((400, 0.2), seed=seed + 100))
+        detector.update(error)
+    assert not any(detector.update(error) for error in wrong((400, 0.2), seed=seed + 100))
 
 
 @pytest.mark.parametrize("name", DETECTORS.parts)
 def test_no_state_grows_with_the_stream(name: str) -> None:
-    detector = DETECTORS.parse(name)
-    state, sizes = detector.start(), []
+    detector, sizes = started(name), []
     for n, error in enumerate(wrong((6000, 0.3))):
-        detector.update(state, error)
+        detector.update(error)
         if n % 500 == 499:
-            sizes.append(len(json.dumps(state)))
+            sizes.append(len(as_json(detector)))
     assert max(sizes) < 8000
 
 
@@ -138,23 +156,27 @@ def test_it_alarms_where_rivers_does(ours: Detector, theirs: Callable[[], Any], 
 
 @pytest.mark.parametrize("stream", range(len(STREAMS)))
 def test_adwin_cuts_where_rivers_does(stream: int) -> None:
-    detector = Adwin(grace=10)
+    detector = AdwinDetector(Adwin(grace=10))
     for seed in range(10):
-        errors, state, cuts = wrong(*STREAMS[stream], seed=seed), detector.start(), []
+        errors, cuts = wrong(*STREAMS[stream], seed=seed), []
+        detector.restart()
         for n, error in enumerate(errors, 1):
-            width = state["width"]
-            detector.update(state, error)
-            if state["width"] <= width:
+            width = detector.width
+            detector.update(error)
+            if detector.width <= width:
                 cuts.append(n)
-                state = detector.start()  # As River does; ours goes on with what is left, and alarms at rises only.
+                detector.restart()  # As River does; ours goes on with what is left, and alarms at rises only.
         assert cuts == rivers_alarms(drift.ADWIN(grace_period=10), errors), f"seed {seed}"
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_kswin_hears_what_rivers_hears_where_that_draws_nothing(seed: int) -> None:
     """Where its older sample is all that there is of the window, River's has no choice left."""
-    detector, theirs = Kswin(size=30, alpha=0.002), drift.KSWIN(alpha=0.002, window_size=60, stat_size=30)
-    errors, state = wrong((300, 0.1), (200, 0.8), (200, 0.1), seed=seed), detector.start()
-    heard = [n for n, error in enumerate(errors, 1) if detector.change(state, error)]
+    detector, theirs = (
+        KswinDetector(Kswin(size=30, alpha=0.002)),
+        drift.KSWIN(alpha=0.002, window_size=60, stat_size=30),
+    )
+    errors = wrong((300, 0.1), (200, 0.8), (200, 0.1), seed=seed)
+    heard = [n for n, error in enumerate(errors, 1) if detector.change(error)]
     assert heard
     assert heard == rivers_alarms(theirs, errors)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline.learning.monitoring.drift.inputs import InputDetector
 from driftline.learning.monitoring.two_window_test import MAX_FEATURES, MAX_NAMED, DriftReport, TwoWindowKS
+from driftline.spec.parts.detectors import InputDetector
 from tests.learning.conftest import assert_same, through_files
 
 

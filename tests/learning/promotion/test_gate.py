@@ -16,7 +16,8 @@ from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits, decide
-from driftline.networks.build import ServedModel, build
+from driftline.networks.build import build
+from driftline.networks.served_model import ServedModel
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, weights_of, world
 
@@ -158,7 +159,7 @@ def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
 def test_labels_from_before_an_alarm_do_not_judge() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(200), range(200), Plan(publish=True))
-    found.promotion.holdout.alarm()
+    found.promotion.holdout.on_drift()
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and decision.promoted

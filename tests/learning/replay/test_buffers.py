@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from driftline.learning.examples import Examples
 from driftline.learning.replay.buffers import Holdout, ReplayBuffer
-from driftline.learning.replay.policies import REPLAY_POLICIES
-from tests.learning.conftest import assert_same, through_files
+from driftline.learning.replay.recent import RecentWindow
+from driftline.learning.stateful import State, part, undeclared
+from driftline.spec.parts.replay_policies import REPLAY_POLICIES
 
 LABELS = st.lists(st.integers(0, 4), max_size=120)
 
@@ -31,6 +33,12 @@ def replay_buffer(size: int, dtype: torch.dtype = torch.int64) -> ReplayBuffer:
 
 def chance(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def copied(state: State) -> State:
+    """A state as a checkpoint gives it back."""
+    tensors = {name: value.clone() for name, value in state.tensors.items()}
+    return State(tensors, json.loads(json.dumps(state.data)))
 
 
 def numbers(examples: Examples) -> list[int]:
@@ -83,14 +91,16 @@ def test_rows_in_one_call_are_kept_as_one_by_one(labels: list[int], size: int, p
     for start in range(0, len(labels), piece):
         in_pieces.add(rows(labels[start : start + piece], first=start), generator)
     assert numbers(in_pieces.examples) == numbers(at_once.examples)
-    assert_same(in_pieces.state_dict(), at_once.state_dict())
+    assert in_pieces.state_dict().data == at_once.state_dict().data
 
 
 def test_a_memory_goes_on_from_its_state_bit_for_bit() -> None:
     labels = [0, 0, 1, 0, 2, 0, 0, 0, 1, 0] * 8
     one, other, generator = filled(16, labels), replay_buffer(16), chance(1)
-    state, before = through_files(one.state_dict()), through_files(one.state_dict())
+    state = copied(one.state_dict())
     other.load_state_dict(state)
+    assert not undeclared(one) and not undeclared(one.policy)
+    before = copied(state)
     drawn = []
     for each in (one, other):
         generator.manual_seed(3)
@@ -98,8 +108,23 @@ def test_a_memory_goes_on_from_its_state_bit_for_bit() -> None:
         drawn.append(numbers(each.sample(50, generator)))
     assert drawn[0] == drawn[1]
     assert numbers(one.examples) == numbers(other.examples)
-    assert_same(one.state_dict(), other.state_dict())
-    assert_same(state, before)
+    assert one.state_dict().data == other.state_dict().data
+    assert state.data == before.data
+    assert all(torch.equal(state.tensors[name], value) for name, value in before.tensors.items()), (
+        "the state itself stays"
+    )
+
+
+@pytest.mark.parametrize("name", REPLAY_POLICIES.parts)
+def test_every_policy_goes_on_from_its_state(name: str) -> None:
+    policy = REPLAY_POLICIES.parse({"name": name, "size": 12})
+    one, other = ReplayBuffer(policy, rows([])), ReplayBuffer(policy, rows([]))
+    one.add(rows([0, 0, 1, 2] * 10), chance())
+    other.load_state_dict(copied(one.state_dict()))
+    for each in (one, other):
+        each.add(rows([2, 1, 0, 3] * 5, first=100), chance(1))
+    assert numbers(one.examples) == numbers(other.examples) and len(one) == 12
+    assert one.state_dict().data == other.state_dict().data and not undeclared(one.policy)
 
 
 def test_a_sample_draws_every_row_alike() -> None:
@@ -157,9 +182,9 @@ def test_a_class_that_comes_no_more_stays_held_out() -> None:
     assert [n for n in numbers(held.current()) if n < 8] == [3, 4, 5, 6, 7]
 
 
-def test_only_what_arrived_behind_the_last_alarm_is_current() -> None:
+def test_only_what_arrived_after_the_last_drift_is_current() -> None:
     held = holdout(6, 4)
-    held.alarm()
+    held.on_drift()
     assert len(held.current()) == 0
     held.add(rows([0] * 3, first=4))
     assert numbers(held.current()) == [4, 5, 6]
@@ -174,12 +199,23 @@ def test_a_holdout_of_no_rows_holds_none() -> None:
 
 def test_a_holdout_goes_on_from_its_state() -> None:
     one = holdout(5, 4, 3)
-    one.alarm()
+    one.on_drift()
     one.add(rows([0] * 2, first=7))
-    other, state, before = holdout(5), through_files(one.state_dict()), through_files(one.state_dict())
+    other, state = holdout(5), copied(one.state_dict())
     other.load_state_dict(state)
+    before = numbers(Examples.from_tensors(part(state.tensors, "rows")))
+    assert not undeclared(one)
     for each in (one, other):
         each.add(rows([0] * 2, first=9))
     assert numbers(one.current()) == numbers(other.current()) == [7, 8, 9, 10]
-    assert_same(one.state_dict(), other.state_dict())
-    assert_same(state, before)
+    assert one.state_dict().data == other.state_dict().data
+    assert numbers(Examples.from_tensors(part(state.tensors, "rows"))) == before, "the state itself stays"
+
+
+def test_recent_examples_go_on_from_their_state() -> None:
+    one, other = (RecentWindow(5, rows([])) for _ in range(2))
+    one.add(rows([0, 1, 0, 1, 0, 1, 0]), range(10, 17))
+    other.load_state_dict(copied(one.state_dict()))
+    for each in (one, other):
+        each.add(rows([1], first=7), [17])
+        assert numbers(each.since(15)) == [5, 6, 7] and not undeclared(each)

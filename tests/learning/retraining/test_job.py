@@ -44,7 +44,7 @@ def job(count: int = 100, epochs: int = 2) -> RetrainJob:
 
 
 def weights(retraining: RetrainJob) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in retraining.train_state.module.state_dict().items()}
+    return {name: value.clone() for name, value in retraining.course.module.state_dict().items()}
 
 
 def differ(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -94,7 +94,7 @@ def test_it_catches_up_with_what_has_arrived_meanwhile() -> None:
         each.advance(each.halving.left)
     assert not differ(weights(one), weights(other))
     for each in (one, other):
-        each.rejoin(stream.train_state, stream.replay_buffer.examples)
+        each.rejoin(stream.course, stream.replay_buffer.examples)
     assert differ(weights(one), weights(other))
 
 
@@ -193,7 +193,7 @@ def test_a_job_that_is_worse_leaves_no_trace() -> None:
     before = one.state_dict()
     found = begun(one, {"optimizer": {"learning_rate": 0.02}}, GELU, 0, [])
     with torch.no_grad():
-        found.train_state.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
+        found.course.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
     decision = one.finish(2).decision
     assert decision is not None and not decision.promoted and decision.reason.startswith("worse")
     assert_same(one.state_dict(), before)
@@ -211,7 +211,7 @@ def test_a_greedy_soup_is_judged_on_what_is_held_out() -> None:
     better = weights_of(one)
     one.retrain("job", {}, soup, 1, [], {1: bad, 2: better})
     assert one.retraining is not None
-    found = one.retraining.train_state.module.state_dict()
+    found = one.retraining.course.module.state_dict()
     assert torch.equal(found["output.weight"], better["output.weight"]), "the other would only harm"
     with pytest.raises(InvalidInput, match="the weights of version 2 are not known here"):
         one.retrain("job", {}, soup, 1, [], {1: bad})
@@ -224,7 +224,7 @@ def test_a_job_is_judged_on_the_live_labels_that_came_while_it_ran(route: Route,
     found = begun(one, {"optimizer": {"name": "sgd", "learning_rate": 1e-9}}, [], 1, [])
     play(one, world(100, 300, route=route))
     with torch.no_grad():
-        found.train_state.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
+        found.course.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
     decision = one.finish(2).decision
     assert decision is not None and decision.promoted == is_promoted
     assert is_promoted or decision.reason.endswith("on 100 labels since the fork")
@@ -351,4 +351,4 @@ def test_a_recipe_that_changes_while_a_job_runs_stays_changed() -> None:
     one.change_recipe({"optimizer": {"learning_rate": 0.5}, "memory": {"size": 30}})
     one.finish(2)
     assert (one.spec.recipe.batch_size, one.spec.recipe.memory.size) == (8, 30)
-    assert one.train_state.optimizer.param_groups[0]["lr"] == one.spec.recipe.optimizer.learning_rate == 0.5
+    assert one.course.state.optimizer.param_groups[0]["lr"] == one.spec.recipe.optimizer.learning_rate == 0.5

@@ -18,9 +18,9 @@ from driftline.learning.retraining.dry_run import dry_run
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.retraining.plan import FACTORS, HIGHEST_RATE, RetrainPlan, check_retrain
 from driftline.learning.retraining.trial import TrainingFailed
-from driftline.learning.training.train_state import TrainState
+from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from tests.learning.conftest import assert_same, learner, play, spec, through_files, values, world
 
 FIND = {"optimizer": {"learning_rate": "find"}}
@@ -64,13 +64,13 @@ def test_the_better_ones_train_on_and_the_best_is_gone_on_with_to_the_full_budge
     assert [row["outcome"] for row in table] == ["lost", "won", "lost", "lost"]
     assert sorted(row["updates"] for row in table) == [5, 5, 10, 10]
     assert table[1]["accuracy"] == max(row["accuracy"] for row in table) and table[1]["log_loss"] > 0
-    raced = job.train_state.module.state_dict()["output.weight"].clone()
-    assert job.halving.leader.done == 10 and job.train_state.labels == 640, "it goes on from what it has learned"
+    raced = job.course.module.state_dict()["output.weight"].clone()
+    assert job.halving.leader.done == 10 and job.course.state.labels == 640, "it goes on from what it has learned"
     job.advance(1)
-    assert not torch.equal(raced, job.train_state.module.state_dict()["output.weight"])
+    assert not torch.equal(raced, job.course.module.state_dict()["output.weight"])
     one.finish(2)
     assert job.halving.leader.done == job.halving.leader.rung_schedule.total == 20
-    assert one.spec.recipe.optimizer.learning_rate == 0.02 and one.train_state is job.train_state
+    assert one.spec.recipe.optimizer.learning_rate == 0.02 and one.course is job.course
 
 
 @pytest.mark.parametrize("total", [4, 7, 100, 235])
@@ -103,13 +103,13 @@ def test_every_racer_has_the_same_start_chance_and_examples() -> None:
 
 def test_what_judges_is_not_trained_on_before_there_is_a_winner(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[tuple[float, ...]] = set()
-    training_step = TrainState.training_step
+    make_update = TrainingStep.__call__
 
-    def watched(train_state: TrainState, examples: Examples) -> str | None:
+    def watched(step: TrainingStep, examples: Examples) -> str | None:
         seen.update(map(tuple, examples.inputs["inputs"].tolist()))
-        return training_step(train_state, examples)
+        return make_update(step, examples)
 
-    monkeypatch.setattr(TrainState, "training_step", watched)
+    monkeypatch.setattr(TrainingStep, "__call__", watched)
     one = learner(recipe={"gate": {"mode": "off", "holdout": 0}})
     play(one, world(300))
     one.retrain("job", {}, [], 3, world(300), race=RATES)
@@ -133,7 +133,7 @@ def test_the_models_own_measure_judges_and_not_the_losses_of_the_recipes(changes
     for row in table:
         assert {"updates", first, second, "outcome"} <= row.keys()
     with torch.no_grad():
-        answers = job.train_state.module.eval().predict(job.examples.take(job.halving.split.held).inputs)
+        answers = job.course.module.eval().predict(job.examples.take(job.halving.split.held).inputs)
     targets = job.examples.targets[job.halving.split.held]
     won = next(row for row in table if row["outcome"] == "won")
     if is_regression:
@@ -223,7 +223,7 @@ def test_a_racer_that_never_learns_does_not_win_by_staying_as_it_is() -> None:
 def test_weights_that_have_broken_down_are_judged_last() -> None:
     _, job = begun([{}, {}])
     with torch.no_grad():
-        job.train_state.module.output.weight.fill_(math.nan)  # type: ignore[operator, union-attr]
+        job.course.module.output.weight.fill_(math.nan)  # type: ignore[operator, union-attr]
     job.halving.leader.has_learned = True
     table = run(job)
     assert [row["outcome"] for row in table] == ["lost", "won"]
@@ -260,7 +260,7 @@ def test_a_rate_is_found_by_a_race_of_rates_in_front_of_the_jobs_own_budget() ->
     (found,) = [rate for rate, row in zip(rates, table, strict=True) if row["outcome"] == "won"]
     best = min(table, key=lambda row: (-row["accuracy"], row["log_loss"]))["recipe"]["optimizer"]["learning_rate"]
     assert one.spec.recipe.optimizer.learning_rate == found == best > 0.003
-    assert one.train_state.optimizer.param_groups[0]["lr"] == found
+    assert one.course.state.optimizer.param_groups[0]["lr"] == found
 
 
 def test_no_rate_that_is_looked_for_is_higher_than_a_recipe_may_have() -> None:
@@ -303,7 +303,7 @@ def test_an_entry_that_does_not_fit_begins_no_job_and_is_named(
     one = learner()
     play(one, world(60))
     before = one.state_dict()
-    model = Edited(one.spec, one.classes, build(one.spec, one.classes, seed=0))
+    model = Model(one.spec, one.classes, build(one.spec, one.classes, seed=0))
     for refusing in (
         lambda: one.retrain("job", recipe, [], 1, world(60), race=race),
         lambda: check_retrain(model, RetrainPlan.of(one.spec, recipe, race=race), []),
@@ -318,7 +318,7 @@ def test_an_entry_that_does_not_fit_begins_no_job_and_is_named(
 
 def test_a_preview_tells_what_a_race_costs() -> None:
     one = learner()
-    before = Edited(one.spec, one.classes, build(one.spec, one.classes, seed=0))
+    before = Model(one.spec, one.classes, build(one.spec, one.classes, seed=0))
     race = [{}, {"batch_size": 64}, {}, {"edits": [WIDEN | {"features": 800}]}]
     alone = dry_run(before, RetrainPlan.of(one.spec, {}), 3, 640, [])
     found = dry_run(before, RetrainPlan.of(one.spec, {}, race=race), 3, 640, [])

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from driftline.learning.learner import Learner
-from driftline.learning.training.averaging import AVERAGINGS
 from driftline.records import Plan
+from driftline.spec.parts.averaging import AVERAGINGS
 from tests.learning.conftest import item, learner, play, weights_of, world
 
 EMA = {"name": "ema", "decay": 0.5}
@@ -24,7 +24,7 @@ def made(averaging: str | dict[str, Any], **changes: Any) -> Learner:
 
 
 def traced(one: Learner, count: int, size: int = 16) -> list[dict[str, Tensor]]:
-    """The tensors of the module behind each update of so many steps."""
+    """The tensors of the module after each update of so many steps."""
     found = []
     for n in range(count):
         play(one, world(size, n * size), size=size, updates=1)
@@ -75,17 +75,17 @@ def test_the_gate_judges_the_mean(averaging: str) -> None:
     play(one, world(224), size=32)
     assert all(torch.equal(value, one.promotion.champion.state_dict()[name]) for name, value in weights_of(one).items())
     with torch.no_grad():
-        one.train_state.weight_hooks.states["averaging"]["output.weight.average"].fill_(float("nan"))
+        one.course.averaging.average["output.weight"].fill_(float("nan"))
     decision = one.learn([], [], Plan(publish=True)).decision
     assert decision is not None and decision.reason == "its weights are not finite"
 
 
 @EVERY_AVERAGING
-def test_behind_an_alarm_it_begins_anew(averaging: str) -> None:
+def test_after_an_alarm_it_begins_anew(averaging: str) -> None:
     one = made(averaging)
     play(one, world(200))
-    one.train_state.alarm(one.replay_buffer)
-    assert torch.equal(one.train_state.candidate().output.weight, one.module.output.weight)  # type: ignore[arg-type]
+    one.course.on_drift(one.replay_buffer)
+    assert torch.equal(one.course.candidate().output.weight, one.module.output.weight)  # type: ignore[arg-type]
 
 
 @EVERY_AVERAGING
@@ -94,7 +94,7 @@ def test_it_goes_on_where_a_class_is_added(averaging: str) -> None:
     play(one, world(200, names=["a", "b"]))
     before = weights_of(one)["output.weight"]
     one.learn([item([1, 2, 3, 4], "c")], [201], Plan())
-    served = one.train_state.candidate().output.weight
+    served = one.course.candidate().output.weight
     assert torch.equal(served[:2], before)  # type: ignore[index, arg-type]
     assert torch.equal(served[2], one.module.output.weight[2])  # type: ignore[index, arg-type, union-attr]
 
@@ -106,7 +106,7 @@ def test_a_rollback_begins_it_anew(averaging: str) -> None:
     old = weights_of(one)
     play(one, world(200, 100))
     one.rollback(one.spec, one.classes, old, 9)
-    for weights in (weights_of(one), dict(one.module.state_dict()), dict(one.train_state.candidate().state_dict())):
+    for weights in (weights_of(one), dict(one.module.state_dict()), dict(one.course.candidate().state_dict())):
         assert all(torch.equal(value, old[name]) for name, value in weights.items())
 
 

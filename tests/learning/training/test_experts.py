@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from driftline.learning.stateful import State, named, undeclared
 from driftline.learning.training.experts.mixture import MixtureLearner
 from driftline.networks.experts.mixture import Mixture
 
@@ -35,8 +36,8 @@ class Stream:
         return [self.step(r, t) for r, t in zip(rows.split(batch), targets.split(batch), strict=True)]
 
     def tensors(self) -> dict[str, Tensor]:
-        served = {f"mixture.{name}": value.clone() for name, value in self.mixture.state_dict().items()}
-        return served | self.learner.state_dict()
+        served = named("mixture", self.mixture.state_dict())
+        return {name: value.clone() for name, value in (served | self.learner.state_dict().tensors).items()}
 
     def is_finite(self) -> bool:
         return all(bool(value.isfinite().all()) for value in self.tensors().values())
@@ -44,7 +45,8 @@ class Stream:
 
 def same(one: Stream, two: Stream) -> bool:
     other = two.tensors()
-    return all(torch.equal(value, other[name]) for name, value in one.tensors().items())
+    are_equal = all(torch.equal(value, other[name]) for name, value in one.tensors().items())
+    return are_equal and one.learner.state_dict().data == two.learner.state_dict().data
 
 
 def test_a_rule_is_learned_and_then_its_opposite() -> None:
@@ -80,12 +82,19 @@ def test_going_on_from_a_state_gives_the_same_bits(batch: int) -> None:
     assert same(stream, other)
 
 
-def test_a_learner_writes_its_state_and_keeps_its_own() -> None:
-    stream = Stream()
-    kept = stream.learner.state_dict()
-    before = {name: value.clone() for name, value in kept.items()}
+def test_a_learner_takes_a_state_and_leaves_it_as_it_is() -> None:
+    stream, other = Stream(), Stream()
     stream.play(random(64, 2), torch.zeros(64, dtype=torch.int64), 32)
-    assert all(torch.equal(value, before[name]) for name, value in kept.items())
+    kept = copy.deepcopy(stream.learner.state_dict())
+    before = {name: value.clone() for name, value in kept.tensors.items()}
+    other.learner.load_state_dict(State(kept.tensors, kept.data))
+    other.play(random(64, 2), torch.zeros(64, dtype=torch.int64), 32)
+    assert all(torch.equal(value, before[name]) for name, value in kept.tensors.items())
+
+
+def test_all_that_it_has_is_state_or_follows_from_it() -> None:
+    learner = Stream().learner
+    assert not any(map(undeclared, (learner, learner.ridge, learner.bank)))
 
 
 def test_a_copy_that_is_served_does_not_learn_along() -> None:

@@ -1,4 +1,4 @@
-"""What each rule does to the weights beside the gradient."""
+"""What each hook does to the weights beside the gradient."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.training.hooks.hidden_units import contributions, hidden_layers
-from driftline.learning.training.hooks.refresh import AGE, UTILITY
 from driftline.records import Item
 from tests.learning.conftest import (
     answered,
@@ -80,8 +79,8 @@ def test_what_a_named_version_weighed_is_kept_in_the_state_and_given_to_a_job() 
     for each in (one, other):
         each.retrain("job", {"l2_sp": {"strength": 0.2}}, [], 2, [])
         assert each.retraining is not None
-        origin = each.retraining.train_state.weight_hooks.states["l2_sp"]
-        assert torch.equal(origin["output.weight.origin"], version["output.weight"])
+        origin = each.retraining.course.weight_hooks.by_field["l2_sp"].origin
+        assert torch.equal(origin["output.weight"], version["output.weight"])
         each.finish(2)
         play(each, world(64, 128))
     assert_same(one.state_dict(), other.state_dict())
@@ -112,13 +111,13 @@ def test_no_unit_takes_in_more_than_its_limit(network: dict[str, Any]) -> None:
 def test_at_an_alarm_weights_shrink_and_are_disturbed() -> None:
     one = played({"shrink_and_perturb": {"shrink": 0.5, "noise": 0}}, answered(world(320), is_right=True))
     before = weights(one)
-    with one.train_state.drawing():
-        one.train_state.alarm(one.replay_buffer)
+    with one.course.state.drawing():
+        one.course.on_drift(one.replay_buffer)
     assert all(torch.equal(value, 0.5 * before[name]) for name, value in weights(one).items())
-    assert not one.train_state.optimizer.state
+    assert not one.course.state.optimizer.state
     one.change_recipe({"shrink_and_perturb": {"noise": 1}})
-    with one.train_state.drawing():
-        one.train_state.alarm(one.replay_buffer)
+    with one.course.state.drawing():
+        one.course.on_drift(one.replay_buffer)
     assert all(not torch.equal(value, 0.25 * before[name]) for name, value in weights(one).items())
 
 
@@ -129,13 +128,13 @@ def test_weights_that_are_broken_are_repaired_from_the_champion(number: float) -
     for sanitize in ("refuse", "repair"):
         one = played({"sanitize": sanitize}, world(320))
         champion = one.promotion.champion.state_dict()["output.weight"].clone()
-        one.train_state.optimizer.register_step_post_hook(_breaking(one, number))
+        one.course.state.optimizer.register_step_post_hook(_breaking(one, number))
         outcomes = play(one, world(32, 400), size=32, updates=1)
         found[sanitize] = outcomes[-1].decision
         if sanitize == "repair":
             assert torch.equal(one.module.output.weight[0, :2].detach(), champion[0, :2])  # type: ignore[index, union-attr]
             assert one.metrics()["repaired"] == 2
-            assert not one.train_state.tensors()["optimizer.output.weight.exp_avg"].any(), (
+            assert not one.course.state.optimizer_state()["output.weight.exp_avg"].any(), (
                 "and forgotten by the optimizer"
             )
     assert found["repair"] is not None and found["repair"].promoted
@@ -171,12 +170,13 @@ def test_a_unit_that_nothing_takes_in_contributes_nothing_and_goes_first() -> No
     ((layer, contribution),) = contributions(one.module, examples_of(one, world(50)).inputs)
     assert contribution[3] == 0 and int((contribution == 0).sum()) <= 3
     one.change_recipe({"refresh": {"rate": 0.01, "maturity": 0, "every": 1}})
-    state, before = one.train_state.weight_hooks.states["refresh"], layer.maker.weight.detach().clone()
-    state[layer.path + UTILITY].fill_(1.0)
-    state[layer.path + UTILITY][3] = 0.0
+    hook, before = one.course.weight_hooks.by_field["refresh"], layer.maker.weight.detach().clone()
+    utility, age = hook.utility[layer.path], hook.age[layer.path]
+    utility.fill_(1.0)
+    utility[3] = 0.0
     play(one, world(32, 500), size=32, updates=13)
     moved = (layer.maker.weight.detach() - before).abs().amax(1)
-    assert int(moved.argmax()) == 3 and state[layer.path + AGE][3] < state[layer.path + AGE].max()
+    assert int(moved.argmax()) == 3 and age[3] < age.max()
 
 
 @pytest.mark.parametrize("network", [{"preset": "mlp", "hidden": [8]}, CONVOLUTION], ids=["linear", "convolution"])
@@ -188,12 +188,12 @@ def test_a_new_unit_is_not_taken_in_at_first_and_the_others_stay(network: dict[s
         layer.taker.weight[:, width : 2 * width] = 0
         before = one.module.eval()(rows)
         kept = layer.maker.weight[0].clone()
-        layer.renew(1, one.train_state)
+        layer.renew(1, one.course.state)
         assert torch.allclose(one.module.eval()(rows), before, atol=1e-6)
         assert torch.equal(layer.maker.weight[0], kept)
-    moment = one.train_state.tensors()[f"optimizer.{layer.behind}.weight.exp_avg"]
+    moment = one.course.state.optimizer_state()[f"{layer.behind}.weight.exp_avg"]
     assert not moment[:, width : 2 * width].any() and moment.any()
-    assert not one.train_state.tensors()[f"optimizer.{layer.weight}.exp_avg"][1].any()
+    assert not one.course.state.optimizer_state()[f"{layer.weight}.exp_avg"][1].any()
 
 
 def test_units_that_died_live_again() -> None:

@@ -12,10 +12,10 @@ from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.learning.retraining.recipe_changes import check_recipe
-from driftline.learning.training.losses import LOSSES
 from driftline.learning.training.losses.custom import LossFailed
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Plan
+from driftline.spec.parts.losses import LOSSES
 from tests.learning.conftest import (
     accuracy,
     assert_same,
@@ -68,13 +68,13 @@ def test_every_loss_of_a_regression_goes_on_from_its_state(loss: str) -> None:
 def test_labels_are_counted_as_they_are_learned() -> None:
     one = learner(classes="open", recipe={"gate": {"holdout": 0}})
     play(one, [item([n, 0, 0, 0], ["a", "b", "a", "c"][n % 4]) for n in range(40)])
-    assert one.train_state.counts.tolist() == [20, 10, 10] and one.train_state.labels == 40
+    assert one.course.state.counts.tolist() == [20, 10, 10] and one.course.state.labels == 40
     one.retrain("job", {}, [], 1, [item([9, 9, 9, n], "b") for n in range(5)])
     assert one.retraining is not None
-    assert one.retraining.train_state.counts.tolist() == [20, 15, 10], "memory and what was given beside it"
+    assert one.retraining.course.state.counts.tolist() == [20, 15, 10], "memory and what was given beside it"
     play(one, [item([n, 1, 0, 0], "c") for n in range(5)])
     one.finish(2)
-    assert one.train_state.counts.tolist() == [20, 15, 15]
+    assert one.course.state.counts.tolist() == [20, 15, 15]
 
 
 def test_rare_classes_are_answered_where_the_loss_knows_the_prior() -> None:
@@ -124,7 +124,7 @@ def test_a_loss_of_ones_own_must_be_allowed() -> None:
         lambda: one.change_recipe(given),
         lambda: one.retrain("job", given, [], 1, []),
         lambda: check_recipe(one.spec, [0, 1], given, [OWN]),
-        lambda: check_retrain(Edited(one.spec, [0, 1], one.module), RetrainPlan.of(one.spec, given), [OWN]),
+        lambda: check_retrain(Model(one.spec, [0, 1], one.module), RetrainPlan.of(one.spec, given), [OWN]),
     ):
         with pytest.raises(InvalidInput, match=r"recipe\.loss\.function: .*DRIFTLINE_FACTORIES") as refused:
             change()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from driftline.errors import InvalidInput
-from driftline.learning.training.losses import LOSSES, Loss
-from driftline.learning.training.losses.class_balanced import ClassBalanced
+from driftline.learning.training.losses import LossFunction, loss_function
+from driftline.learning.training.losses.class_balanced import ClassBalancedLoss
 from driftline.learning.training.losses.custom import LossFailed
+from driftline.spec.parts.losses import LOSSES, ClassBalanced
 from tests.learning.conftest import spec
 
 EXTREMES = [0.0, -0.0, 1e-30, 1.0, -1.0, 88.0, -104.0, 1e4, -1e4, 1e9, -1e9]
@@ -24,10 +26,14 @@ FUNCTIONS = "tests.learning.functions"
 NONE = torch.zeros(0, dtype=torch.int64)
 
 
-def of(name: str) -> Loss:
+def made(given: object) -> LossFunction[Any]:
+    return loss_function(LOSSES.parse(given))
+
+
+def of(name: str) -> LossFunction[Any]:
     """A loss of the registry; the one of a user's own is a function of the tests."""
     own = {"name": "custom", "function": f"{FUNCTIONS}:cross_entropy"}
-    return LOSSES.parse(own if name == "custom" else name)
+    return made(own if name == "custom" else name)
 
 
 def counted(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -92,7 +98,7 @@ def test_a_thousand_classes_are_learned(name: str) -> None:
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_the_gradient_of_a_row_that_is_sure_is_finite(gamma: float) -> None:
     outputs = torch.tensor([[0.0, 40.0], [0.0, 200.0], [0.0, -200.0]], requires_grad=True)
-    losses = LOSSES.parse({"name": "focal", "gamma": gamma})(outputs, torch.tensor([1, 1, 1]), NONE)
+    losses = made({"name": "focal", "gamma": gamma})(outputs, torch.tensor([1, 1, 1]), NONE)
     losses.sum().backward()
     assert losses[:2].tolist() == pytest.approx([0, 0], abs=1e-12)
     assert outputs.grad is not None and bool(torch.isfinite(outputs.grad).all())
@@ -107,22 +113,22 @@ def probabilities(row: list[float]) -> list[float]:
 
 
 def test_cross_entropy_is_the_surprise() -> None:
-    losses = LOSSES.parse("cross_entropy")(torch.tensor(LOGITS), torch.tensor([1, 2]), NONE)
+    losses = made("cross_entropy")(torch.tensor(LOGITS), torch.tensor([1, 2]), NONE)
     assert losses.tolist() == pytest.approx([-math.log(probabilities(LOGITS[0])[1]), math.log(3)])
 
 
 def test_smoothing_gives_every_class_a_share() -> None:
-    losses = LOSSES.parse({"name": "cross_entropy", "smoothing": 0.3})(torch.tensor(LOGITS), torch.tensor([1, 2]), NONE)
+    losses = made({"name": "cross_entropy", "smoothing": 0.3})(torch.tensor(LOGITS), torch.tensor([1, 2]), NONE)
     share = [0.1, 0.8, 0.1]
     expected = -sum(part * math.log(p) for part, p in zip(share, probabilities(LOGITS[0]), strict=True))
     assert losses.tolist() == pytest.approx([expected, math.log(3)])
 
 
 def test_focal_loss_counts_what_is_easy_less() -> None:
-    losses = LOSSES.parse({"name": "focal", "gamma": 3.0})(torch.tensor(LOGITS), torch.tensor([0, 1]), NONE)
+    losses = made({"name": "focal", "gamma": 3.0})(torch.tensor(LOGITS), torch.tensor([0, 1]), NONE)
     easy = probabilities(LOGITS[0])[0]
     assert losses.tolist() == pytest.approx([-((1 - easy) ** 3) * math.log(easy), (2 / 3) ** 3 * math.log(3)])
-    plain = LOSSES.parse({"name": "focal", "gamma": 0.0})(torch.tensor(LOGITS), torch.tensor([0, 1]), NONE)
+    plain = made({"name": "focal", "gamma": 0.0})(torch.tensor(LOGITS), torch.tensor([0, 1]), NONE)
     assert plain.tolist() == pytest.approx([-math.log(easy), math.log(3)])
 
 
@@ -138,7 +144,7 @@ def test_focal_loss_counts_what_is_easy_less() -> None:
     ],
 )
 def test_the_losses_of_a_regression(loss: object, expected: list[float]) -> None:
-    losses = LOSSES.parse(loss)(torch.tensor([[1.5], [-1.0]]), torch.tensor([1.0, 2.0]), NONE)
+    losses = made(loss)(torch.tensor([[1.5], [-1.0]]), torch.tensor([1.0, 2.0]), NONE)
     assert losses.tolist() == pytest.approx(expected)
 
 
@@ -147,9 +153,7 @@ def near(losses: Tensor, expected: list[float]) -> None:
 
 
 def test_weights_are_those_of_the_classes_and_1_for_those_behind_the_last() -> None:
-    losses = LOSSES.parse({"name": "cross_entropy", "weights": [5.0, 0.5]})(
-        torch.tensor(LOGITS), torch.tensor([1, 2]), NONE
-    )
+    losses = made({"name": "cross_entropy", "weights": [5.0, 0.5]})(torch.tensor(LOGITS), torch.tensor([1, 2]), NONE)
     near(losses, [-0.5 * math.log(probabilities(LOGITS[0])[1]), math.log(3)])
 
 
@@ -164,18 +168,19 @@ def test_class_balanced_weights_are_those_of_effective_numbers() -> None:
     counts, beta = torch.tensor([1000, 10, 0]), 0.99
     effective = [(1 - beta**n) / (1 - beta) for n in (1000, 10)]
     mean = (1 / effective[0] + 1 / effective[1]) / 2
-    near(ClassBalanced(beta=beta).weights(counts), [1 / effective[0] / mean, 1 / effective[1] / mean, 1 / mean])
-    near(ClassBalanced(beta=0).weights(counts), [1, 1, 1])
-    losses = LOSSES.parse({"name": "class_balanced", "beta": beta})(torch.tensor(LOGITS), torch.tensor([1, 0]), counts)
+    near(
+        ClassBalancedLoss(ClassBalanced(beta=beta)).weights(counts),
+        [1 / effective[0] / mean, 1 / effective[1] / mean, 1 / mean],
+    )
+    near(ClassBalancedLoss(ClassBalanced(beta=0)).weights(counts), [1, 1, 1])
+    losses = made({"name": "class_balanced", "beta": beta})(torch.tensor(LOGITS), torch.tensor([1, 0]), counts)
     surprise = [-math.log(probabilities(LOGITS[0])[1]), math.log(3)]
     near(losses, [surprise[0] / effective[1] / mean, surprise[1] / effective[0] / mean])
 
 
 def test_logit_adjustment_adds_the_prior() -> None:
     counts = torch.tensor([97, 2, 0])
-    losses = LOSSES.parse({"name": "logit_adjusted", "temperature": 0.5})(
-        torch.tensor(LOGITS), torch.tensor([1, 2]), counts
-    )
+    losses = made({"name": "logit_adjusted", "temperature": 0.5})(torch.tensor(LOGITS), torch.tensor([1, 2]), counts)
     priors = [98 / 102, 3 / 102, 1 / 102]
     moved = [[value + 0.5 * math.log(prior) for value, prior in zip(row, priors, strict=True)] for row in LOGITS]
     near(losses, [-math.log(probabilities(moved[0])[1]), -math.log(probabilities(moved[1])[2])])
@@ -184,12 +189,12 @@ def test_logit_adjustment_adds_the_prior() -> None:
 def test_generalized_cross_entropy_stands_between_cross_entropy_and_the_absolute_error() -> None:
     outputs, targets = torch.tensor(LOGITS), torch.tensor([0, 1])
     shares = [probabilities(LOGITS[0])[0], 1 / 3]
-    near(LOSSES.parse("generalized_cross_entropy")(outputs, targets, NONE), [(1 - p**0.7) / 0.7 for p in shares])
-    near(LOSSES.parse({"name": "generalized_cross_entropy", "q": 1})(outputs, targets, NONE), [1 - p for p in shares])
+    near(made("generalized_cross_entropy")(outputs, targets, NONE), [(1 - p**0.7) / 0.7 for p in shares])
+    near(made({"name": "generalized_cross_entropy", "q": 1})(outputs, targets, NONE), [1 - p for p in shares])
 
 
 def test_symmetric_cross_entropy_adds_the_reverse() -> None:
-    losses = LOSSES.parse({"name": "symmetric_cross_entropy", "alpha": 0.5, "beta": 2})(
+    losses = made({"name": "symmetric_cross_entropy", "alpha": 0.5, "beta": 2})(
         torch.tensor(LOGITS), torch.tensor([0, 1]), NONE
     )
     shares = [probabilities(LOGITS[0])[0], 1 / 3]
@@ -197,12 +202,12 @@ def test_symmetric_cross_entropy_adds_the_reverse() -> None:
 
 
 def test_hinge_is_what_is_missing_of_the_margin() -> None:
-    losses = LOSSES.parse("hinge")(torch.tensor([*LOGITS, [3.0, 5.0, 0.0]]), torch.tensor([0, 1, 0]), NONE)
+    losses = made("hinge")(torch.tensor([*LOGITS, [3.0, 5.0, 0.0]]), torch.tensor([0, 1, 0]), NONE)
     near(losses, [0, 1, 3])
 
 
 def test_bce_is_one_classifier_for_each_class() -> None:
-    (loss,) = LOSSES.parse("bce")(torch.tensor(LOGITS[:1]), torch.tensor([1]), NONE).tolist()
+    (loss,) = made("bce")(torch.tensor(LOGITS[:1]), torch.tensor([1]), NONE).tolist()
     shares = [1 / (1 + math.exp(-value)) for value in LOGITS[0]]
     assert loss == pytest.approx(-math.log(1 - shares[0]) - math.log(shares[1]) - math.log(1 - shares[2]))
 
@@ -217,20 +222,20 @@ def test_bce_is_one_classifier_for_each_class() -> None:
     ],
 )
 def test_a_loss_of_ones_own_that_fails_says_why(function: str, reason: str) -> None:
-    loss = LOSSES.parse({"name": "custom", "function": f"{FUNCTIONS}:{function}"})
+    loss = made({"name": "custom", "function": f"{FUNCTIONS}:{function}"})
     with pytest.raises(LossFailed) as failure:
         loss(torch.zeros(2, 3, requires_grad=True), torch.tensor([0, 1]), NONE)
     assert failure.value.message == reason
 
 
 def test_a_loss_of_ones_own_takes_its_arguments() -> None:
-    loss = LOSSES.parse({"name": "custom", "function": f"{FUNCTIONS}:power", "arguments": {"exponent": 4}})
+    loss = made({"name": "custom", "function": f"{FUNCTIONS}:power", "arguments": {"exponent": 4}})
     near(loss(torch.tensor([[3.0]]), torch.tensor([1.0]), NONE), [16])
 
 
 @pytest.mark.parametrize("name", LOSSES.parts)
 def test_a_loss_is_taken_by_its_own_tasks_only(name: str) -> None:
-    given = of(name).model_dump(mode="json")
+    given = of(name).parameters.model_dump(mode="json")
     for task, classes in (("classification", [0, 1]), ("regression", None)):
         if task in LOSSES.get(name).tasks:
             assert spec(task=task, classes=classes, recipe={"loss": given}).loss.name == name

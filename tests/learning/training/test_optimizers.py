@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from driftline.errors import InvalidInput
-from driftline.learning.training.optimizers import HAS_MOMENTUM, TORCH_NAMES, Optimizer, load_state, state_of
+from driftline.learning.training.optimizers import TORCH_NAMES, OptimizerFactory, load_state, state_of
 from driftline.networks import bundle
 from driftline.spec import parse
+from driftline.spec.parts.optimizer import HAS_MOMENTUM, Optimizer
 from tests.learning.conftest import learner, play, world
 
 RECIPES: list[dict[str, Any]] = [
@@ -33,6 +34,10 @@ def network() -> nn.Module:
     return found
 
 
+def built(recipe: dict[str, Any], module: nn.Module) -> torch.optim.Optimizer:
+    return OptimizerFactory(parse(Optimizer, recipe)).build(module)
+
+
 def names(module: nn.Module) -> list[str]:
     return [name for name, _ in module.named_parameters()]
 
@@ -49,11 +54,11 @@ def update(module: nn.Module, optimizer: torch.optim.Optimizer, times: int = 2, 
 @pytest.mark.parametrize("updates", [0, 1, 7])
 def test_two_updates_after_a_round_trip_give_the_same_bits(recipe: dict[str, Any], updates: int) -> None:
     one = network()
-    optimizer = parse(Optimizer, recipe).build(one)
+    optimizer = built(recipe, one)
     update(one, optimizer, updates)
     other = network()
     other.load_state_dict(one.state_dict())
-    copy = parse(Optimizer, recipe).build(other)
+    copy = built(recipe, other)
     state = bundle.weights_from_bytes(bundle.weights_to_bytes(state_of(optimizer, names(one))))
     before = {name: value.clone() for name, value in state.items()}
     load_state(copy, names(other), state)
@@ -67,7 +72,7 @@ def test_two_updates_after_a_round_trip_give_the_same_bits(recipe: dict[str, Any
 def test_it_makes_the_loss_smaller(recipe: dict[str, Any]) -> None:
     module = network()
     rows = torch.randn((5, 3), generator=torch.Generator().manual_seed(0))
-    optimizer = parse(Optimizer, recipe | {"learning_rate": 0.001}).build(module)
+    optimizer = built(recipe | {"learning_rate": 0.001}, module)
     before = module(rows).square().sum().item()
     for _ in range(10):
         optimizer.zero_grad()
@@ -81,7 +86,7 @@ def test_parameters_that_are_frozen_stay() -> None:
     frozen = next(module.parameters())
     frozen.requires_grad = False
     before = frozen.clone()
-    update(module, Optimizer(weight_decay=0.1).build(module))
+    update(module, built({"weight_decay": 0.1}, module))
     assert torch.equal(frozen, before)
 
 
@@ -106,10 +111,9 @@ def test_what_an_optimizer_does_not_have_is_refused(recipe: dict[str, Any], mess
 
 
 def rates(recipe: dict[str, Any], module: nn.Module) -> dict[str, float]:
-    optimizer = parse(Optimizer, {"learning_rate": 0.1, **recipe})
-    built = optimizer.build(module)
-    found = [group["lr"] for group in built.param_groups for _ in group["params"]]
-    return dict(zip(optimizer.trained(module), found, strict=True))
+    factory = OptimizerFactory(parse(Optimizer, {"learning_rate": 0.1, **recipe}))
+    found = [group["lr"] for group in factory.build(module).param_groups for _ in group["params"]]
+    return dict(zip(factory.trained(module), found, strict=True))
 
 
 def test_each_layer_has_its_rate() -> None:
@@ -146,11 +150,10 @@ def test_a_layer_with_a_rate_of_0_stays_with_its_statistics(name: str) -> None:
 def test_another_rate_keeps_what_the_optimizer_knows() -> None:
     one = learner()
     play(one, world(64))
-    before = one.train_state.tensors()
+    before = one.course.state.optimizer_state()
     one.change_recipe({"optimizer": {"learning_rate": 0.5, "layers": {"output": 0.1}, "clip": 1}})
-    after = one.train_state.tensors()
-    kept = [name for name in before if name.startswith("optimizer.")]
-    assert kept and all(torch.equal(before[name], after[name]) for name in kept)
-    assert [group["lr"] for group in one.train_state.optimizer.param_groups] == [0.5, 0.05]
+    after = one.course.state.optimizer_state()
+    assert before and all(torch.equal(value, after[name]) for name, value in before.items())
+    assert [group["lr"] for group in one.course.state.optimizer.param_groups] == [0.5, 0.05]
     one.change_recipe({"optimizer": {"name": "sgd"}})
-    assert not one.train_state.optimizer.state
+    assert not one.course.state.optimizer.state

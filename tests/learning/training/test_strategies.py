@@ -10,10 +10,10 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
-from driftline.learning.replay.policies import REPLAY_POLICIES
-from driftline.learning.training.strategies import STRATEGIES
-from driftline.learning.training.strategies.agem import _projected
+from driftline.learning.training.strategies.agem import projected
 from driftline.records import Item, Plan
+from driftline.spec.parts.replay_policies import REPLAY_POLICIES
+from driftline.spec.parts.strategies import STRATEGIES
 from tests.learning.conftest import (
     accuracy,
     answered,
@@ -171,9 +171,9 @@ def test_an_older_champion_teaches() -> None:
 
 def test_a_gradient_loses_only_what_would_harm_the_memory() -> None:
     harmful, reference = {"w": torch.tensor([1.0, -1.0])}, {"w": torch.tensor([0.0, 2.0])}
-    assert _projected(harmful, reference)["w"].tolist() == [1.0, 0.0]
+    assert projected(harmful, reference)["w"].tolist() == [1.0, 0.0]
     harmless = {"w": torch.tensor([1.0, 1.0])}
-    assert _projected(harmless, reference) is harmless
+    assert projected(harmless, reference) is harmless
 
 
 def test_logits_of_then_are_kept_with_the_examples() -> None:
@@ -185,11 +185,11 @@ def test_logits_of_then_are_kept_with_the_examples() -> None:
     assert bool(notes[:40, 2:].isnan().all()) and bool(notes[:, :2].isfinite().all())
 
 
-def test_behind_an_alarm_gdumb_begins_anew_from_memory() -> None:
+def test_after_an_alarm_gdumb_begins_anew_from_memory() -> None:
     one = made("gdumb")
     play(one, world(200), size=32)
     before = one.module.output.weight.clone()
-    one.train_state.strategy_runtime.alarm(one.replay_buffer)
+    one.course.strategy.on_drift(one.course.step, one.replay_buffer)
     assert not torch.equal(one.module.output.weight, before)
     one.learn([], [], Plan(publish=True))
     assert accuracy(one, world(300, first=9000)) > 0.85

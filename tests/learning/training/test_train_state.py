@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
-from driftline.learning.training.optimizers import TORCH_NAMES, state_of
+from driftline.learning.stateful import undeclared
+from driftline.learning.training.optimizers import TORCH_NAMES
 from driftline.learning.training.train_state import TrainState
 from driftline.networks.build import build
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.networks.edits import apply_all
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.edits import parse_edits
 
 
-def trained(optimizer: str, **changes: Any) -> TrainState:
-    """A train state behind some updates."""
+def trained(optimizer: str, **changes: Any) -> Course:
+    """A course after some updates."""
     given = {
         "name": "m",
         "task": "classification",
@@ -27,31 +32,46 @@ def trained(optimizer: str, **changes: Any) -> TrainState:
         "recipe": {"optimizer": {"name": optimizer, **({"momentum": 0.9} if optimizer == "sgd" else {})}},
     }
     spec = parse(ModelSpec, given | changes)
-    train_state = TrainState(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0), seed=0)
-    train(train_state)
-    return train_state
+    course = Course.begin(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0), seed=0)
+    train(course)
+    return course
 
 
-def train(train_state: TrainState, count: int = 3) -> None:
+def train(course: Course, count: int = 3) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = {"inputs": torch.randn((6, 4), generator=generator)}
     for _ in range(count):
-        assert train_state.training_step(Examples(inputs, torch.tensor([0, 1, 0, 1, 0, 1]), torch.ones(6))) is None
+        assert course.step(Examples(inputs, torch.tensor([0, 1, 0, 1, 0, 1]), torch.ones(6))) is None
 
 
-def state(train_state: TrainState) -> dict[str, Tensor]:
-    found = state_of(train_state.optimizer, train_state.parameters)
-    return {key: value.clone() for key, value in found.items()}
+def state(course: Course) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in course.state.optimizer_state().items()}
 
 
-def edit(train_state: TrainState, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The optimizer's state before and behind some edits."""
-    before = state(train_state)
-    after = apply_all(parse_edits(edits), Edited(train_state.spec, ["a", "b", "c"], train_state.module))
-    train_state.replace(after)
-    found = state(train_state)
-    train(train_state)
+def edit(course: Course, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The optimizer's state before and after some edits."""
+    before = state(course)
+    after = apply_all(parse_edits(edits), Model(course.spec, ["a", "b", "c"], course.module))
+    course.replace(after)
+    found = state(course)
+    train(course)
     return before, found
+
+
+def test_a_train_state_goes_on_from_its_state() -> None:
+    course = trained("adamw")
+    one, other = course.state, TrainState(course.spec, course.classes, copy.deepcopy(course.module), 9)
+    one.count(Examples({}, torch.tensor([0, 2, 2]), torch.ones(3)))
+    other.load_state_dict(one.state_dict())
+    assert not undeclared(one)
+    assert (other.labels, other.counts.tolist()) == (one.labels, [1, 0, 2])
+    with one.drawing():
+        ours = torch.rand(3)
+    with other.drawing():
+        theirs = torch.rand(3)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(torch.rand(3, generator=one.generator), torch.rand(3, generator=other.generator))
+    assert all(torch.equal(value, other.optimizer_state()[name]) for name, value in one.optimizer_state().items())
 
 
 @pytest.mark.parametrize("optimizer", sorted(TORCH_NAMES))
@@ -100,19 +120,19 @@ def test_an_adapter_and_what_is_drawn_anew_begin_anew() -> None:
 
 
 def test_a_frozen_layer_stays_as_it_is_and_goes_on_when_it_is_not() -> None:
-    train_state = trained("adamw")
-    edit(train_state, {"type": "freeze"})
-    frozen = {name: value.clone() for name, value in train_state.module.state_dict().items()}
-    train(train_state)
-    moved = {name for name, value in train_state.module.state_dict().items() if not torch.equal(value, frozen[name])}
+    course = trained("adamw")
+    edit(course, {"type": "freeze"})
+    frozen = {name: value.clone() for name, value in course.module.state_dict().items()}
+    train(course)
+    moved = {name for name, value in course.module.state_dict().items() if not torch.equal(value, frozen[name])}
     assert moved == {"output.weight", "output.bias"}
-    edit(train_state, {"type": "unfreeze"})
-    assert not torch.equal(train_state.module.state_dict()["network.linear1.weight"], frozen["network.linear1.weight"])
+    edit(course, {"type": "unfreeze"})
+    assert not torch.equal(course.module.state_dict()["network.linear1.weight"], frozen["network.linear1.weight"])
 
 
 def test_copies_of_a_unit_learn_different_things() -> None:
-    train_state = trained("adamw")
-    edit(train_state, {"type": "widen", "layer": "linear1", "features": 6})
-    train(train_state, 20)
-    weight = train_state.module.get_parameter("network.linear1.weight")
+    course = trained("adamw")
+    edit(course, {"type": "widen", "layer": "linear1", "features": 6})
+    train(course, 20)
+    weight = course.module.get_parameter("network.linear1.weight")
     assert (weight[:3] - weight[3:]).abs().amax(1).min() > 1e-3

@@ -1,28 +1,34 @@
-"""Detectors of drift in the error of what was served, one a file. Their state is plain data."""
+"""Detectors of drift in the error of what was served, one a file."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, TypeVar
 
-from driftline.registry import Part, Registry
+from driftline.learning.runtime import Runtime
+from driftline.spec.parts.detectors import Detector
+from driftline.spec.registry import Behaviours
+
+D = TypeVar("D", bound=Detector)
 
 
-class Detector(Part):
-    """Parameters of a detector. It alarms when the error has risen; a fall is no drift that anybody need fear.
+class DriftDetector(Runtime[D]):
+    """A detector at work. Its state is plain data, which JSON keeps bit for bit."""
 
-    ``tasks`` are those it is for: what is made for errors of 0 and 1 cannot take those of a regression.
-    """
+    def __init__(self, parameters: D) -> None:
+        super().__init__(parameters)
+        self.restart()
 
-    name: str
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
+    def restart(self) -> None:
+        """Sets the state before the first error."""
 
-    def start(self) -> dict[str, Any]:
-        """The state before the first error: plain data, which JSON keeps bit for bit."""
+    def update(self, error: float) -> bool:
+        """Takes in the error of the next prediction (0 right, 1 wrong; or an absolute error); True is an alarm."""
         raise NotImplementedError
 
-    def update(self, state: dict[str, Any], error: float) -> bool:
-        """Takes the error of the next prediction (0 right, 1 wrong; or an absolute error) into ``state``; True is an alarm."""
-        raise NotImplementedError
+
+DRIFT_DETECTORS: Behaviours[Detector, DriftDetector[Any]] = Behaviours(DriftDetector, __name__)
 
 
-DETECTORS = Registry(Detector, __name__)
+def drift_detector(detector: Detector) -> DriftDetector[Any]:
+    """A detector before its first error."""
+    return DRIFT_DETECTORS.of(detector)(detector)

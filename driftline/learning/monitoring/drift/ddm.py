@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
-from driftline.learning.monitoring.drift import Detector
+from driftline.learning.monitoring.drift import DriftDetector
+from driftline.spec.parts.detectors import Ddm
 
 
-class Ddm(Detector):
-    """Alarms when the error rate lies ``threshold`` deviations above its lowest (Gama et al. 2004), then starts anew.
+class DdmDetector(DriftDetector[Ddm]):
+    """``rate`` is that of ``count`` errors; the lowest stands with its deviation, both None before the first check."""
 
-    As published it takes long runs without an error for a rate of 0, and then alarms at the next one: it suits models that err.
-    """
+    STATE = ("count", "rate", "lowest_rate", "lowest_deviation")
 
-    name: Literal["ddm"] = "ddm"
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
-    threshold: float = Field(3.0, gt=0)
-    grace: int = Field(30, ge=1, description="errors before the first check")
+    def restart(self) -> None:
+        self.count = 0
+        self.rate = 0.0
+        self.lowest_rate: float | None = None
+        self.lowest_deviation: float | None = None
 
-    def start(self) -> dict[str, Any]:
-        return {"count": 0, "rate": 0.0, "lowest_rate": None, "lowest_deviation": None}
-
-    def update(self, state: dict[str, Any], error: float) -> bool:
-        state["count"] += 1
-        state["rate"] += (error - state["rate"]) / state["count"]
-        if state["count"] <= self.grace:
+    def update(self, error: float) -> bool:
+        self.count += 1
+        self.rate += (error - self.rate) / self.count
+        if self.count <= self.parameters.grace:
             return False
-        rate, deviation = state["rate"], math.sqrt(max(0.0, state["rate"] * (1 - state["rate"])) / state["count"])
-        if state["lowest_rate"] is None or rate + deviation <= state["lowest_rate"] + state["lowest_deviation"]:
-            state["lowest_rate"], state["lowest_deviation"] = rate, deviation
-        has_risen = rate + deviation > state["lowest_rate"] + self.threshold * state["lowest_deviation"]
+        rate, deviation = self.rate, math.sqrt(max(0.0, self.rate * (1 - self.rate)) / self.count)
+        if (
+            self.lowest_rate is None
+            or self.lowest_deviation is None
+            or rate + deviation <= self.lowest_rate + self.lowest_deviation
+        ):
+            self.lowest_rate, self.lowest_deviation = rate, deviation
+        has_risen = rate + deviation > self.lowest_rate + self.parameters.threshold * self.lowest_deviation
         if has_risen:
-            state.update(self.start())
-        return bool(has_risen)
+            self.restart()
+        return has_risen

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
-from driftline.learning.monitoring.drift import Detector
+from driftline.learning.monitoring.drift import DriftDetector
+from driftline.spec.parts.detectors import HddmA
 
 
-class HddmA(Detector):
-    """Alarms when Hoeffding's inequality excludes that the error has not risen (Frías-Blanco et al. 2015), then starts anew.
+class HddmADetector(DriftDetector[HddmA]):
+    """``mean`` is that of ``count`` errors, ``cut_mean`` that of those up to the ``cut``."""
 
-    The mean of all errors is compared with the mean up to the cut at which it was surely lowest; ``confidence`` is how often
-    chance alone may pass for a rise.
-    """
+    STATE = ("count", "mean", "cut", "cut_mean")
 
-    name: Literal["hddm_a"] = "hddm_a"
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
-    confidence: float = Field(0.001, gt=0, lt=1)
+    def restart(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self.cut = 0
+        self.cut_mean = 0.0
 
-    def start(self) -> dict[str, Any]:
-        return {"count": 0, "mean": 0.0, "cut": 0, "cut_mean": 0.0}
-
-    def update(self, state: dict[str, Any], error: float) -> bool:
-        state["count"] += 1
-        state["mean"] += (error - state["mean"]) / state["count"]
-        bound = state["mean"] + self._bound(state["count"])
-        if not state["cut"] or state["cut_mean"] + self._bound(state["cut"]) >= bound:
-            state["cut"], state["cut_mean"] = state["count"], state["mean"]
+    def update(self, error: float) -> bool:
+        self.count += 1
+        self.mean += (error - self.mean) / self.count
+        bound = self.mean + self._bound(self.count)
+        if not self.cut or self.cut_mean + self._bound(self.cut) >= bound:
+            self.cut, self.cut_mean = self.count, self.mean
             return False
-        newer = (state["count"] - state["cut"]) / (state["cut"] * state["count"])
-        has_risen = state["mean"] - state["cut_mean"] >= math.sqrt(newer / 2 * math.log(2 / self.confidence))
+        newer = (self.count - self.cut) / (self.cut * self.count)
+        has_risen = self.mean - self.cut_mean >= math.sqrt(newer / 2 * math.log(2 / self.parameters.confidence))
         if has_risen:
-            state.update(self.start())
-        return bool(has_risen)
+            self.restart()
+        return has_risen
 
     def _bound(self, count: int) -> float:
-        return math.sqrt(math.log(1 / self.confidence) / (2 * count))
+        return math.sqrt(math.log(1 / self.parameters.confidence) / (2 * count))

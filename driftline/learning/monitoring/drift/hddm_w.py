@@ -1,49 +1,45 @@
-"""HDDM with the W-test: fading means of the errors before and behind a cut."""
+"""HDDM with the W-test: fading means of the errors before and after a cut."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import TypeAlias
 
-from pydantic import Field
+from driftline.learning.monitoring.drift import DriftDetector
+from driftline.spec.parts.detectors import HddmW
 
-from driftline.learning.monitoring.drift import Detector
+FadingMean: TypeAlias = tuple[float | None, float]
+"""A mean, None before its first error, and its sum of squared weights."""
+EMPTY: FadingMean = (None, 1.0)
 
 
-class HddmW(Detector):
-    """Alarms when McDiarmid's inequality excludes that the error has not risen (Frías-Blanco et al. 2015), then starts anew.
+class HddmWDetector(DriftDetector[HddmW]):
+    """The fading means of all errors, and of those ``before`` and ``after`` the cut; ``cut`` is the lowest bound so far."""
 
-    It compares exponentially weighted means, ``fade`` being the weight of the newest error, so that it hears slow changes too.
-    Each mean stands with its sum of squared weights, which bounds how far chance moves it.
-    """
+    STATE = ("overall", "before", "after", "cut")
 
-    name: Literal["hddm_w"] = "hddm_w"
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
-    confidence: float = Field(0.001, gt=0, lt=1)
-    fade: float = Field(0.05, gt=0, lt=1)
+    def restart(self) -> None:
+        self.overall = self.before = self.after = EMPTY
+        self.cut: float | None = None
 
-    def start(self) -> dict[str, Any]:
-        return {"all": [None, 1.0], "before": [None, 1.0], "behind": [None, 1.0], "cut": None}
-
-    def update(self, state: dict[str, Any], error: float) -> bool:
-        state["all"] = self._faded(state["all"], error)
-        mean, squares = state["all"]
+    def update(self, error: float) -> bool:
+        mean, squares = self.overall = self._faded(self.overall, error)
         bound = mean + self._bound(squares)
-        if state["cut"] is None or bound < state["cut"]:
-            state.update({"cut": bound, "before": state["all"], "behind": [None, 1.0]})
+        if self.cut is None or bound < self.cut:
+            self.cut, self.before, self.after = bound, self.overall, EMPTY
             return False
-        state["behind"] = self._faded(state["behind"], error)
-        (before, old), (behind, new) = state["before"], state["behind"]
-        has_risen = behind - before > self._bound(old + new)
+        after, new = self.after = self._faded(self.after, error)
+        before, old = self.before
+        has_risen = before is not None and after - before > self._bound(old + new)
         if has_risen:
-            state.update(self.start())
-        return bool(has_risen)
+            self.restart()
+        return has_risen
 
-    def _faded(self, mean: list[Any], error: float) -> list[Any]:
+    def _faded(self, mean: FadingMean, error: float) -> tuple[float, float]:
         value, squares = mean
-        rest = 1 - self.fade
-        value = error if value is None else self.fade * error + rest * value
-        return [value, self.fade**2 + rest**2 * squares]
+        fade = self.parameters.fade
+        rest = 1 - fade
+        return error if value is None else fade * error + rest * value, fade**2 + rest**2 * squares
 
     def _bound(self, squares: float) -> float:
-        return math.sqrt(squares * math.log(1 / self.confidence) / 2)
+        return math.sqrt(squares * math.log(1 / self.parameters.confidence) / 2)

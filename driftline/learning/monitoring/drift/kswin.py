@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, Literal
 
-from pydantic import Field
+from driftline.learning.monitoring.drift import DriftDetector
+from driftline.spec.parts.detectors import Kswin
 
-from driftline.learning.monitoring.drift import Detector
+MIN_DISTANCE = 0.1
+"""A smaller distance of the two distribution functions is no drift, however sure it is."""
 
-SMALLEST_DISTANCE = 0.1
 
+class KswinDetector(DriftDetector[Kswin]):
+    """``window`` holds the newest errors, twice ``size`` at most."""
 
-class Kswin(Detector):
-    """Alarms when a Kolmogorov-Smirnov test tells the newest ``size`` errors from the ``size`` before (Raab et al. 2020).
+    STATE = ("window",)
 
-    The published one draws its older sample at random; this one takes all of it, so that its state is the errors alone. It
-    hears a change of shape as well as one of the mean. It tests at every error: ``alpha`` is what each test may err.
-    """
+    def restart(self) -> None:
+        self.window: list[float] = []
 
-    name: Literal["kswin"] = "kswin"
-    alpha: float = Field(0.0001, gt=0, lt=1)
-    size: int = Field(100, ge=5, le=1000)
+    def update(self, error: float) -> bool:
+        return self.change(error) > 0
 
-    def start(self) -> dict[str, Any]:
-        return {"window": []}
-
-    def update(self, state: dict[str, Any], error: float) -> bool:
-        return self.change(state, error) > 0
-
-    def change(self, state: dict[str, Any], error: float) -> float:
+    def change(self, error: float) -> float:
         """By how much the mean has changed where the distribution has, up or down; then it starts anew. Else 0."""
-        window: list[float] = [*state["window"], float(error)][-2 * self.size :]
-        state["window"] = window
-        if len(window) < 2 * self.size:
+        size = self.parameters.size
+        window = self.window = [*self.window, float(error)][-2 * size :]
+        if len(window) < 2 * size:
             return 0.0
-        older, newer = window[: self.size], window[self.size :]
+        older, newer = window[:size], window[size:]
         steps = _distance(older, newer)
-        if steps < _critical(self.size, self.alpha) or steps <= SMALLEST_DISTANCE * self.size:
+        if steps < _critical(size, self.parameters.alpha) or steps <= MIN_DISTANCE * size:
             return 0.0
-        state.update(self.start())
-        return (sum(newer) - sum(older)) / self.size
+        self.restart()
+        return (sum(newer) - sum(older)) / size
 
 
 def _distance(one: list[float], other: list[float]) -> int:

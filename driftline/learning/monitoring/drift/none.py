@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from driftline.learning.monitoring.drift import DriftDetector
+from driftline.spec.parts.detectors import NoDetector
 
-from driftline.learning.monitoring.drift import Detector
 
-
-class NoDetector(Detector):
+class SilentDetector(DriftDetector[NoDetector]):
     """Never alarms."""
 
-    name: Literal["none"] = "none"
-
-    def start(self) -> dict[str, Any]:
-        return {}
-
-    def update(self, state: dict[str, Any], error: float) -> bool:
+    def update(self, error: float) -> bool:
         return False

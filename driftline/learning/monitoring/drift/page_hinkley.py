@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from pydantic import Field
-
-from driftline.learning.monitoring.drift import Detector
+from driftline.learning.monitoring.drift import DriftDetector
+from driftline.spec.parts.detectors import PageHinkley
 
 
-class PageHinkley(Detector):
-    """Sums by how much each error exceeds the running mean (Page 1954), and alarms ``threshold`` above the sum's lowest.
+class PageHinkleyDetector(DriftDetector[PageHinkley]):
+    """``sum`` is of how much each error exceeds the ``mean``; ``lowest`` is None before the first error."""
 
-    ``delta`` is the excess that is let pass, ``fade`` the share of the sum that each error leaves. Both thresholds are in the
-    error's own units: of a regression they must fit what it predicts. Then it starts anew.
-    """
+    STATE = ("count", "mean", "sum", "lowest")
 
-    name: Literal["page_hinkley"] = "page_hinkley"
-    threshold: float = Field(50.0, gt=0)
-    delta: float = Field(0.005, ge=0)
-    fade: float = Field(0.9999, gt=0, le=1)
-    grace: int = Field(30, ge=1, description="errors before the first check")
+    def restart(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self.sum = 0.0
+        self.lowest: float | None = None
 
-    def start(self) -> dict[str, Any]:
-        return {"count": 0, "mean": 0.0, "sum": 0.0, "lowest": None}
-
-    def update(self, state: dict[str, Any], error: float) -> bool:
-        state["count"] += 1
-        state["mean"] += (error - state["mean"]) / state["count"]
-        state["sum"] = self.fade * state["sum"] + (error - state["mean"]) - self.delta
-        state["lowest"] = state["sum"] if state["lowest"] is None else min(state["lowest"], state["sum"])
-        has_risen = state["count"] >= self.grace and state["sum"] - state["lowest"] > self.threshold
+    def update(self, error: float) -> bool:
+        given = self.parameters
+        self.count += 1
+        self.mean += (error - self.mean) / self.count
+        self.sum = given.fade * self.sum + (error - self.mean) - given.delta
+        self.lowest = self.sum if self.lowest is None else min(self.lowest, self.sum)
+        has_risen = self.count >= given.grace and self.sum - self.lowest > given.threshold
         if has_risen:
-            state.update(self.start())
-        return bool(has_risen)
+            self.restart()
+        return has_risen

@@ -35,5 +35,5 @@ def _end_streak(champions: Champions, streak: RejectedStreak, candidate: Candida
     """Promotes what was rejected where the newest labels speak for it, and lets it begin again where they never do."""
     if not gate.is_finite(candidate.model.module) or not (streak.is_won or streak.is_lost(candidate.learned)):
         return None
-    champions.holdout.alarm()
+    champions.holdout.on_drift()
     return Promotion(streak.decide(candidate.learned), "set_champion" if streak.is_won else "begin_again")

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
-from driftline.learning.replay.policies import ReplayPolicy
+from driftline.learning.replay.policies import PlacementPolicy
+from driftline.learning.stateful import State
+from driftline.spec.parts.replay_policies import Balanced
 
-if TYPE_CHECKING:
-    from driftline.learning.replay.buffers import ReplayBuffer
 
+class BalancedPlacement(PlacementPolicy[Balanced]):
+    """``slots`` are those of each class; ``full`` the classes that were ever the largest."""
 
-class Balanced(ReplayPolicy):
-    """A class-balanced reservoir (CBRS, Chrysakis & Moens 2020); of a regression, a plain one.
+    STATE = ("full", "slots")
 
-    While there is room everything is kept. Then a new example of a small class takes the place of one of the largest, and an
-    example of a class that was ever the largest is kept with the probability that keeps its class a fair sample.
-    """
+    def __init__(self, parameters: Balanced) -> None:
+        super().__init__(parameters)
+        self.full: set[int] = set()
+        self.slots: dict[int, list[int]] = {}
 
-    name: Literal["balanced"] = "balanced"
+    def restored(self, name: str, state: State) -> Any:
+        if name == "slots":
+            return {label: list(own) for label, own in state.data["slots"]}
+        return super().restored(name, state)
 
-    def place(self, replay_buffer: ReplayBuffer, label: int, keep: float, which: float) -> int | None:
-        slots = replay_buffer.slots
+    def _slot(self, label: int, keep: float, which: float) -> int | None:
+        slots = self.slots
         own = slots.setdefault(label, [])
         used = sum(map(len, slots.values()))
         if used < self.size:
             own.append(used)
             return used
         most = max(map(len, slots.values()))
-        replay_buffer.full |= {name for name, taken in slots.items() if len(taken) == most}
-        if label not in replay_buffer.full:
+        self.full |= {name for name, taken in slots.items() if len(taken) == most}
+        if label not in self.full:
             victims = slots[min(name for name, taken in slots.items() if len(taken) == most)]
             slot = victims.pop(int(which * len(victims)))
             own.append(slot)
             return slot
-        if keep * replay_buffer.seen[label] < len(own):
+        if keep * self.seen[label] < len(own):
             return own[int(which * len(own))]
         return None

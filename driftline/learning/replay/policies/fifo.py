@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from driftline.learning.replay.policies import ReplayPolicy
-
-if TYPE_CHECKING:
-    from driftline.learning.replay.buffers import ReplayBuffer
+from driftline.learning.replay.policies import PlacementPolicy
+from driftline.spec.parts.replay_policies import Fifo
 
 
-class Fifo(ReplayPolicy):
-    """A sliding window: the oldest example goes first."""
+class FifoPlacement(PlacementPolicy[Fifo]):
+    """The slots in turn."""
 
-    name: Literal["fifo"] = "fifo"
-
-    def place(self, replay_buffer: ReplayBuffer, label: int, keep: float, which: float) -> int | None:
-        return (replay_buffer.total_seen - 1) % self.size
+    def _slot(self, label: int, keep: float, which: float) -> int | None:
+        return (self.total_seen - 1) % self.size

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from driftline.learning.replay.policies import ReplayPolicy
-
-if TYPE_CHECKING:
-    from driftline.learning.replay.buffers import ReplayBuffer
+from driftline.learning.replay.policies import PlacementPolicy
+from driftline.spec.parts.replay_policies import Reservoir
 
 
-class Reservoir(ReplayPolicy):
-    """Every example ever seen is kept with the same probability (algorithm R, Vitter 1985)."""
+class ReservoirPlacement(PlacementPolicy[Reservoir]):
+    """The n-th example is kept with probability ``size / n``."""
 
-    name: Literal["reservoir"] = "reservoir"
-
-    def place(self, replay_buffer: ReplayBuffer, label: int, keep: float, which: float) -> int | None:
-        if replay_buffer.total_seen <= self.size:
-            return replay_buffer.total_seen - 1
-        slot = int(keep * replay_buffer.total_seen)
+    def _slot(self, label: int, keep: float, which: float) -> int | None:
+        if self.total_seen <= self.size:
+            return self.total_seen - 1
+        slot = int(keep * self.total_seen)
         return slot if slot < self.size else None

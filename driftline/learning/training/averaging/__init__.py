@@ -5,82 +5,91 @@ The mean is put to the gate and served; training goes on from the weights themse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from driftline.learning.training.hooks import WeightHook
-from driftline.registry import Registry
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from driftline.learning.examples import Examples
+from driftline.learning.runtime import ExampleSource, Runtime
+from driftline.learning.training.train_state import ModuleEdit, TrainState
+from driftline.learning.training.training_step import TrainingStep
+from driftline.networks.clone import clone
+from driftline.networks.served_model import ServedModel
+from driftline.spec.parts.averaging import Averaging
+from driftline.spec.registry import Behaviours
 
-    from driftline.learning.examples import Examples
-    from driftline.learning.training.hooks import Carry, HookState
-    from driftline.learning.training.train_state import TrainState
-    from driftline.networks.build import ServedModel
-
-AVERAGE = ".average"
-COUNT, AT = "count", "at"
+A = TypeVar("A", bound=Averaging)
 
 
-class Averaging(WeightHook):
-    """Parameters of a mean. Batch normalisation's running statistics are averaged like weights, as torch's own are.
+class WeightAveraging(Runtime[A]):
+    """A mean at work. Batch normalisation's running statistics are averaged like weights, as torch's own are.
 
-    The state holds ``name.average`` of each tensor of network and output, how many updates it is of, and the labels learned
-    when the last of them was made. At a drift alarm it starts anew, and before the first update it is the weights themselves.
+    ``average`` holds the mean of each tensor of network and output; it is of ``updates`` updates, the last of which was taken
+    after ``taken_at`` labels. Before the first update it is the weights themselves.
     """
 
-    name: str
-    field: ClassVar[str] = "averaging"
+    STATE: ClassVar[tuple[str, ...]] = ("average", "updates", "taken_at")
 
-    def share(self, train_state: TrainState, state: HookState) -> float:
-        """How much the present weights count in the mean, up to 1; 0 leaves it as it is."""
+    def __init__(self, parameters: A, state: TrainState) -> None:
+        super().__init__(parameters)
+        self.average: dict[str, Tensor] = {}
+        self.restart(state)
+
+    def restart(self, state: TrainState) -> None:
+        """Begins anew from the present weights."""
+        self.average = {name: value.clone() for name, value in averaged(state.module).items()}
+        self.updates = 0
+        self.taken_at = state.labels
+
+    def share(self, labels: int) -> float:
+        """How much the weights after so many labels count in the mean, up to 1; 0 leaves it as it is."""
         raise NotImplementedError
 
-    def start(self, train_state: TrainState) -> HookState:
-        import torch
-
-        state = {COUNT: torch.zeros((), dtype=torch.int64), AT: torch.tensor(train_state.labels)}
-        return state | {name + AVERAGE: value.clone() for name, value in averaged(train_state.module).items()}
-
-    def after_update(self, train_state: TrainState, state: HookState, examples: Examples) -> None:
-        share = self.share(train_state, state)
+    def after_update(self, state: TrainState, examples: Examples) -> None:
+        share = self.share(state.labels)
         if not share:
             return
-        for name, value in averaged(train_state.module).items():
-            state[name + AVERAGE].lerp_(value, share)
-        state[COUNT] += 1
-        state[AT].fill_(train_state.labels)
+        for name, value in averaged(state.module).items():
+            self.average[name].lerp_(value, share)
+        self.updates += 1
+        self.taken_at = state.labels
 
-    def on_drift(self, train_state: TrainState, state: HookState) -> None:
-        state |= self.start(train_state)
+    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+        self.restart(step.state)
 
-    def after_edit(self, train_state: TrainState, state: HookState, before: ServedModel, carry: Carry) -> HookState:
+    def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:
         """The mean goes on where the edit has left every former weight as it was; else it starts anew."""
-        import torch
+        average = self._after_edit(state, edit)
+        if average is None:
+            self.restart(state)
+        else:
+            self.average = average
 
-        weights = {name: value.detach() for name, value in before.named_parameters()}
-        now = {name: value.detach() for name, value in train_state.module.named_parameters()}
-        place = carry({f"{name}.place": torch.ones_like(value) for name, value in weights.items()})
-        former = carry({f"{name}.former": value for name, value in weights.items()})
-        means = carry({name + AVERAGE: state[name + AVERAGE] for name in weights if name + AVERAGE in state})
-        found = self.start(train_state) | {COUNT: state[COUNT], AT: state[AT]}
-        for name, value in averaged(train_state.module).items():
-            if name in now and f"{name}.place" in place:
-                is_kept = place[f"{name}.place"].bool()
-                if not torch.equal(torch.where(is_kept, former[f"{name}.former"], now[name]), now[name]):
-                    return self.start(train_state)
-                found[name + AVERAGE] = torch.where(is_kept, means[name + AVERAGE], now[name])
-            elif name not in now and name + AVERAGE in state and state[name + AVERAGE].shape == value.shape:
-                found[name + AVERAGE] = state[name + AVERAGE]
+    def _after_edit(self, state: TrainState, edit: ModuleEdit) -> dict[str, Tensor] | None:
+        """The mean of the edited module's weights; None where former weights have changed."""
+        weights = {name: value.detach() for name, value in edit.before.named_parameters()}
+        now = {name: value.detach() for name, value in state.module.named_parameters()}
+        place = edit.carried({name: torch.ones_like(value) for name, value in weights.items()})
+        former = edit.carried(weights)
+        means = edit.carried({name: self.average[name] for name in weights if name in self.average})
+        found = {}
+        for name, value in averaged(state.module).items():
+            found[name] = value.clone()
+            if name in now and name in place:
+                is_kept = place[name].bool()
+                if not torch.equal(torch.where(is_kept, former[name], now[name]), now[name]):
+                    return None
+                found[name] = torch.where(is_kept, means[name], now[name])
+            elif name not in now and name in self.average and self.average[name].shape == value.shape:
+                found[name] = self.average[name]
         return found
 
-    def candidate(self, module: ServedModel, state: HookState) -> ServedModel:
+    def candidate(self, module: ServedModel) -> ServedModel:
         """A copy of ``module`` with the mean of its weights."""
-        from driftline.networks.clone import clone
-
         found = clone(module)
         for name, value in averaged(found).items():
-            value.copy_(state[name + AVERAGE])
+            value.copy_(self.average[name])
         return found
 
 
@@ -93,4 +102,9 @@ def averaged(module: ServedModel) -> dict[str, Tensor]:
     }
 
 
-AVERAGINGS = Registry(Averaging, __name__)
+WEIGHT_AVERAGINGS: Behaviours[Averaging, WeightAveraging[Any]] = Behaviours(WeightAveraging, __name__)
+
+
+def weight_averaging(averaging: Averaging, state: TrainState) -> WeightAveraging[Any]:
+    """A mean that begins with the weights of ``state``."""
+    return WEIGHT_AVERAGINGS.of(averaging)(averaging, state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from driftline.learning.stateful import Stateful
 from driftline.networks.experts.bank import Bank
 
 FIRST, SECOND = 0.9, 0.999
@@ -12,8 +13,14 @@ TINY = 1e-8
 NAMES = ("hidden", "hidden_bias", "output", "output_bias")
 
 
-class BankLearner:
-    """Adam (Kingma & Ba 2015) on the cross-entropy of every network of a bank, all quantities in one tensor."""
+class BankLearner(Stateful):
+    """Adam (Kingma & Ba 2015) on the cross-entropy of every network of a bank, all quantities in one tensor.
+
+    ``first`` and ``second`` are the moments of the gradient, ``steps`` counts updates.
+    """
+
+    STATE = ("first", "second", "steps")
+    DERIVED = ("bank", "_rates", "_shapes", "_values", "_gradient", "_gradients")
 
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
@@ -74,6 +81,3 @@ class BankLearner:
         ]
         self.first, self.second = (torch.cat([view.flatten(1) for view in views], 1) for views in moments)
         self._own()
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"first": self.first, "second": self.second}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
+from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
 from driftline.networks.experts.mixture import FLOOR, RATES, UNKNOWN, Mixture
@@ -26,12 +25,16 @@ TRUST = 0.5
 BATCH_POWER = 0.75
 
 
-class MixtureLearner:
+class MixtureLearner(Stateful):
     """What a mixture's learning keeps and its serving does not: the newest rows as they came, the ridge's sums, Adam's moments.
 
-    It is a deterministic function of its state, the rows and the generator. Of a mixture that has learned elsewhere, as behind
+    It is a deterministic function of its state, the rows and the generator. Of a mixture that has learned elsewhere, as after
     a rollback, it takes up what can be seen in it: the newest rows, and sums that have the present heads as their solution.
+    ``unsolved`` and ``untrained`` count the newest rows that the ridge and the bank have not learned yet.
     """
+
+    STATE = ("rows", "weights", "losses", "unsolved", "untrained", "ridge", "bank")
+    DERIVED = ("mixture", "_period", "_encoded", "_rates", "_reaches")
 
     def __init__(self, mixture: Mixture) -> None:
         self.mixture = mixture
@@ -51,6 +54,11 @@ class MixtureLearner:
         self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
         if mixture.neighbours.seen:
             self._recall()
+
+    @property
+    def classes(self) -> int:
+        """How many classes its sums are of."""
+        return self.ridge.moment.shape[2]
 
     @torch.no_grad()
     def _recall(self) -> None:
@@ -157,7 +165,7 @@ class MixtureLearner:
             neighbours.targets[slots] = targets[part]
 
     def _newest(self, count: int, start: int = 0) -> Tensor:
-        """The slots of ``count`` rows, oldest first, that begin ``start`` rows behind the newest ``count``."""
+        """The slots of ``count`` rows, oldest first, the last of which is ``start`` rows older than the newest."""
         neighbours = self.mixture.neighbours
         seen = int(neighbours.seen) - start
         return torch.arange(seen - count, seen).remainder_(len(self.rows))
@@ -191,22 +199,10 @@ class MixtureLearner:
         self.ridge.add_classes(count)
         self.bank.add_classes(count)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Copies of all tensors that learning needs beside the mixture's own state."""
-        counters = torch.tensor([self.unsolved, self.untrained, self.bank.steps])
-        return {"counters": counters} | {name: value.clone() for name, value in self._tensors().items()}
-
-    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""
-        self.unsolved, self.untrained, self.bank.steps = tensors["counters"].tolist()
-        for name, value in self._tensors().items():
-            value.copy_(tensors[name])
+        super().load_state_dict(state)
         self._encode()
-
-    def _tensors(self) -> dict[str, Tensor]:
-        ridge = {f"ridge.{name}": value for name, value in self.ridge.tensors().items()}
-        bank = {f"bank.{name}": value for name, value in self.bank.tensors().items()}
-        return {"rows": self.rows, "weights": self.weights, "losses": self.losses, **ridge, **bank}
 
 
 def _widened(traces: Tensor, classes: int) -> Tensor:

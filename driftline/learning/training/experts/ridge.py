@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from driftline.learning.stateful import Stateful
 from driftline.networks.experts.ridge import KEPT, Ridge
 
 PENALTY = 1.0
@@ -17,8 +18,11 @@ SHARPNESS = 6.0
 DAMPING = 1e-5
 
 
-class RidgeLearner:
+class RidgeLearner(Stateful):
     """Sums of ``φφᵀ`` and ``φtᵀ``, from which the heads are solved; ``t`` is one at the label: a softmax is blind to a mean."""
+
+    STATE = ("gram", "moment")
+    DERIVED = ("ridge",)
 
     def __init__(self, ridge: Ridge) -> None:
         self.ridge = ridge
@@ -59,6 +63,3 @@ class RidgeLearner:
 
     def add_classes(self, count: int) -> None:
         self.moment = nn.functional.pad(self.moment, (0, count))
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"gram": self.gram, "moment": self.moment}

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from driftline.networks.build import ServedModel
+from driftline.learning.training.train_state import TrainState
 from driftline.networks.clone import clone
-
-if TYPE_CHECKING:
-    from driftline.learning.training.train_state import TrainState
+from driftline.networks.served_model import ServedModel
 
 
 @dataclass(frozen=True)
@@ -47,21 +44,21 @@ class HiddenLayer:
         return strength * taken
 
     @torch.no_grad()
-    def renew(self, unit: int, train_state: TrainState) -> None:
+    def renew(self, unit: int, state: TrainState) -> None:
         """Draws what makes a unit anew, and lets it be taken in by nothing."""
         drawn = clone(self.maker)
         drawn.reset_parameters()
         for name, value in drawn.named_parameters():
             self.maker.get_parameter(name)[unit] = value[unit]
-            train_state.forget(f"{self.path}.{name}", (unit,))
+            state.forget(f"{self.path}.{name}", (unit,))
         for path, norm in self.norms.items():
             _reset(norm, unit)
-            train_state.forget(f"{path}.weight", (unit,))
-            train_state.forget(f"{path}.bias", (unit,))
+            state.forget(f"{path}.weight", (unit,))
+            state.forget(f"{path}.bias", (unit,))
         width = self.taker.weight.shape[1] // self.units
         block = slice(unit * width, (unit + 1) * width)
         self.taker.weight[:, block] = 0
-        train_state.forget(f"{self.behind}.weight", (slice(None), block))
+        state.forget(f"{self.behind}.weight", (slice(None), block))
 
 
 def _reset(norm: _BatchNorm, unit: int) -> None:

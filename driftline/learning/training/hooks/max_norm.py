@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import torch
 
-from pydantic import Field
-
-from driftline.learning.training.hooks import WeightHook
-
-if TYPE_CHECKING:
-    from driftline.learning.examples import Examples
-    from driftline.learning.training.hooks import HookState
-    from driftline.learning.training.train_state import TrainState
+from driftline.learning.examples import Examples
+from driftline.learning.training.hooks import WeightHookRuntime
+from driftline.learning.training.hooks.unit_weights import weights_of_units
+from driftline.learning.training.train_state import TrainState
+from driftline.spec.parts.hooks import MaxNorm
 
 
-class MaxNorm(WeightHook):
-    """Scales the weights into each unit back to the norm ``limit`` where they exceed it (Srivastava et al. 2014)."""
+class MaxNormHook(WeightHookRuntime[MaxNorm]):
+    """Scales the weights into each unit back to the limit."""
 
-    field: ClassVar[str] = "max_norm"
-    limit: float = Field(3.0, gt=0, le=1e6)
-
-    def after_update(self, train_state: TrainState, state: HookState, examples: Examples) -> None:
-        import torch
-
-        from driftline.learning.training.hooks.unit_weights import weights_of_units
-
-        trained = train_state.parameters
+    def after_update(self, state: TrainState, examples: Examples) -> None:
         with torch.no_grad():
-            for name, weight, axis in weights_of_units(train_state.module):
-                if name in trained and len(weight):
-                    weight.copy_(torch.renorm(weight, 2, axis, self.limit))
+            for name, weight, axis in weights_of_units(state.module):
+                if name in state.parameters and len(weight):
+                    weight.copy_(torch.renorm(weight, 2, axis, self.parameters.limit))

@@ -2,89 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-from pydantic import Field
+import torch
+from torch import Tensor
 
 from driftline.errors import InvalidInput
-from driftline.learning.training.hooks import WeightHook
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from driftline.learning.examples import Examples
-    from driftline.learning.training.hooks import Carry, HookState
-    from driftline.learning.training.hooks.hidden_units import HiddenLayer
-    from driftline.learning.training.train_state import TrainState
-    from driftline.networks.build import ServedModel
-
-UTILITY, AGE, DUE = ".utility", ".age", ".due"
+from driftline.learning.examples import Examples
+from driftline.learning.training.hooks import WeightHookRuntime
+from driftline.learning.training.hooks.hidden_units import HiddenLayer, contributions, hidden_layers
+from driftline.learning.training.train_state import ModuleEdit, TrainState
+from driftline.networks.served_model import ServedModel
+from driftline.spec.parts.hooks import Refresh
 
 
-class Refresh(WeightHook):
-    """Draws the least useful hidden units anew, a share of ``rate`` of each layer an update (Dohare et al. 2024).
+class RefreshHook(WeightHookRuntime[Refresh]):
+    """``utility`` and ``age`` ``[units]``, and how many units are ``due`` to be drawn anew ``[]``, by the path of each layer."""
 
-    A unit's utility is the running mean of ``|h| · Σ |w|``, of what it gives and of the weights that take it in. It is measured
-    every ``every`` updates, on their examples, and ``decay`` of it stays. A new unit is not taken in at first, and is safe for
-    ``maturity`` updates.
-    """
+    STATE = ("updates", "utility", "age", "due")
 
-    field: ClassVar[str] = "refresh"
-    rate: float = Field(0.0001, gt=0, le=1)
-    maturity: int = Field(100, ge=0, le=1_000_000)
-    decay: float = Field(0.99, ge=0, lt=1)
-    every: int = Field(8, ge=1, le=10_000)
-
-    def check(self, module: ServedModel) -> None:
-        from driftline.learning.training.hooks.hidden_units import hidden_layers
-
+    @classmethod
+    def check(cls, parameters: Refresh, module: ServedModel) -> None:
         if not hidden_layers(module):
             message = "recipe.refresh: the network is no sequence of linear or convolution layers with hidden units"
-            raise InvalidInput(message, field="recipe.refresh", value=self.model_dump())
+            raise InvalidInput(message, field="recipe.refresh", value=parameters.model_dump())
 
-    def start(self, train_state: TrainState) -> HookState:
-        import torch
+    def restart(self, state: TrainState) -> None:
+        layers = hidden_layers(state.module)
+        self.updates = 0
+        self.utility = {layer.path: torch.zeros(layer.units) for layer in layers}
+        self.age = {layer.path: torch.zeros(layer.units, dtype=torch.int64) for layer in layers}
+        self.due = {layer.path: torch.zeros((), dtype=torch.float64) for layer in layers}
 
-        from driftline.learning.training.hooks.hidden_units import hidden_layers
-
-        state = {"updates": torch.zeros((), dtype=torch.int64)}
-        for layer in hidden_layers(train_state.module):
-            state[layer.path + UTILITY] = torch.zeros(layer.units)
-            state[layer.path + AGE] = torch.zeros(layer.units, dtype=torch.int64)
-            state[layer.path + DUE] = torch.zeros((), dtype=torch.float64)
-        return state
-
-    def after_update(self, train_state: TrainState, state: HookState, examples: Examples) -> None:
-        from driftline.learning.training.hooks.hidden_units import contributions
-
-        state["updates"] += 1
-        if int(state["updates"]) % self.every or not len(examples):
+    def after_update(self, state: TrainState, examples: Examples) -> None:
+        self.updates += 1
+        if self.updates % self.parameters.every or not len(examples):
             return
-        for layer, contribution in contributions(train_state.module, examples.inputs):
-            if layer.weight in train_state.parameters:
-                self._measure(state, layer, contribution)
-                for unit in self._chosen(state, layer):
-                    layer.renew(unit, train_state)
+        for layer, contribution in contributions(state.module, examples.inputs):
+            if layer.weight in state.parameters:
+                self._measure(layer, contribution)
+                for unit in self._chosen(layer):
+                    layer.renew(unit, state)
 
-    def _measure(self, state: HookState, layer: HiddenLayer, contribution: Tensor) -> None:
-        state[layer.path + UTILITY].lerp_(contribution, 1 - self.decay)
-        state[layer.path + AGE] += self.every
+    def _measure(self, layer: HiddenLayer, contribution: Tensor) -> None:
+        self.utility[layer.path].lerp_(contribution, 1 - self.parameters.decay)
+        self.age[layer.path] += self.parameters.every
 
-    def _chosen(self, state: HookState, layer: HiddenLayer) -> list[int]:
+    def _chosen(self, layer: HiddenLayer) -> list[int]:
         """The least useful units that are old enough, as many as are due; they begin anew."""
-        utility, age, due = (state[layer.path + name] for name in (UTILITY, AGE, DUE))
-        is_mature = age > self.maturity
-        due += self.rate * self.every * int(is_mature.sum())
+        utility, age, due = self.utility[layer.path], self.age[layer.path], self.due[layer.path]
+        is_mature = age > self.parameters.maturity
+        due += self.parameters.rate * self.parameters.every * int(is_mature.sum())
         count = min(int(due), int(is_mature.sum()))
         chosen: list[int] = utility.masked_fill(~is_mature, float("inf")).argsort(stable=True)[:count].tolist()
         due -= count
         utility[chosen], age[chosen] = 0.0, 0
         return chosen
 
-    def after_edit(self, train_state: TrainState, state: HookState, before: ServedModel, carry: Carry) -> HookState:
-        """What is known of the units of layers that are as wide as they were."""
-        fresh = self.start(train_state)
-        return {
-            name: state[name] if name in state and state[name].shape == value.shape else value
-            for name, value in fresh.items()
-        }
+    def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:
+        """What is known of the units of layers that are as wide as they were stays."""
+        former = (self.utility, self.age, self.due)
+        updates = self.updates
+        self.restart(state)
+        self.updates = updates
+        for now, before in zip((self.utility, self.age, self.due), former, strict=True):
+            now |= {path: before[path] for path in now if path in before and before[path].shape == now[path].shape}

@@ -2,60 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any
 
-from driftline.learning.training.hooks import WeightHook
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from driftline.learning.examples import Examples
-    from driftline.learning.training.hooks import HookState
-    from driftline.learning.training.train_state import TrainState
-
-EXPLODED = 1000.0
-"""So many times the champion's largest weight of the same tensor, or that many where it has none above 1."""
+from driftline.learning.examples import Examples
+from driftline.learning.training.hooks import WeightHookRuntime
+from driftline.learning.training.train_state import TrainState
+from driftline.spec.parts.hooks import Repair
 
 
-class Repair(WeightHook):
-    """Puts the champion's weights in the place of those that are no finite numbers or have exploded.
+class RepairHook(WeightHookRuntime[Repair]):
+    """``repaired`` counts the weights that were."""
 
-    What the optimizer knew of a tensor so repaired goes. ``repaired`` in the state counts the weights.
-    """
+    STATE = ("repaired",)
 
-    field: ClassVar[str] = "sanitize"
+    def restart(self, state: TrainState) -> None:
+        self.repaired = 0
 
-    def start(self, train_state: TrainState) -> HookState:
-        import torch
+    def inherit(self, before: WeightHookRuntime[Any]) -> None:
+        if isinstance(before, RepairHook):
+            self.repaired = before.repaired
 
-        return {"repaired": torch.zeros((), dtype=torch.int64)}
+    def metrics(self) -> dict[str, int]:
+        return {"repaired": self.repaired}
 
-    def inherit(self, state: HookState, before: WeightHook, other: HookState) -> None:
-        state["repaired"] = other["repaired"].clone()
-
-    def metrics(self, state: HookState) -> dict[str, int]:
-        return {"repaired": int(state["repaired"])}
-
-    def after_update(self, train_state: TrainState, state: HookState, examples: Examples) -> None:
-        import torch
-
-        champion = train_state.champion_weights()
-        for name, value in train_state.module.state_dict().items():
+    def after_update(self, state: TrainState, examples: Examples) -> None:
+        champion = state.champion_weights()
+        for name, value in state.module.state_dict().items():
             good = champion.get(name)
             if good is None or not value.is_floating_point() or not name.startswith(("network.", "output.")):
                 continue
             with torch.no_grad():
-                broken = _broken(value, good)
+                broken = self._broken(value, good)
                 if not bool(broken.any()):
                     continue
                 value.copy_(torch.where(broken, _in_shape_of(value, good), value))
-            state["repaired"] += broken.sum()
-            train_state.forget(name)
+            self.repaired += int(broken.sum())
+            state.forget(name)
 
-
-def _broken(value: Tensor, good: Tensor) -> Tensor:
-    limit = EXPLODED * max(1.0, float(good.abs().max()) if good.numel() else 1.0)
-    return ~(value.abs() <= limit)
+    def _broken(self, value: Tensor, good: Tensor) -> Tensor:
+        limit = self.parameters.limit * max(1.0, float(good.abs().max()) if good.numel() else 1.0)
+        return ~(value.abs() <= limit)
 
 
 def _in_shape_of(value: Tensor, good: Tensor) -> Tensor:

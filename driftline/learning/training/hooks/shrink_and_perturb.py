@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import torch
 
-from pydantic import Field
+from driftline.learning.runtime import ExampleSource
+from driftline.learning.training.hooks import WeightHookRuntime
+from driftline.learning.training.train_state import reset_weights
+from driftline.learning.training.training_step import TrainingStep
+from driftline.networks.clone import clone
+from driftline.spec.parts.hooks import ShrinkAndPerturbOnAlarm
 
-from driftline.learning.training.hooks import WeightHook
 
-if TYPE_CHECKING:
-    from driftline.learning.training.hooks import HookState
-    from driftline.learning.training.train_state import TrainState
+class ShrinkAndPerturbHook(WeightHookRuntime[ShrinkAndPerturbOnAlarm]):
+    """Shrinks and disturbs the weights, and renews the optimizer."""
 
-
-class ShrinkAndPerturbOnAlarm(WeightHook):
-    """At a drift alarm the weights become ``shrink · θ + noise · θ₀``, with ``θ₀`` drawn anew (Ash & Adams 2020)."""
-
-    field: ClassVar[str] = "shrink_and_perturb"
-    shrink: float = Field(0.6, ge=0, le=1)
-    noise: float = Field(0.1, ge=0, le=1)
-
-    def on_drift(self, train_state: TrainState, state: HookState) -> None:
-        import torch
-
-        from driftline.learning.training.train_state import reset_weights
-        from driftline.networks.clone import clone
-
-        fresh = clone(train_state.module)
+    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+        state = step.state
+        fresh = clone(state.module)
         reset_weights(fresh)
         drawn = dict(fresh.named_parameters())
         with torch.no_grad():
-            for name, weight in train_state.parameters.items():
+            for name, weight in state.parameters.items():
                 if name.startswith(("network.", "output.")):
-                    weight.copy_(self.shrink * weight + self.noise * drawn[name])
-        train_state.renew_optimizer()
+                    weight.copy_(self.parameters.shrink * weight + self.parameters.noise * drawn[name])
+        state.renew_optimizer()

@@ -1,25 +1,19 @@
-"""The losses a recipe can name, one file each."""
+"""The losses, one file each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, TypeVar
 
-from driftline.registry import Part, Registry
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from driftline.spec.parts.losses import Loss
+from driftline.spec.registry import Behaviour, Behaviours
 
-    from torch import Tensor
-
-CLASSIFICATION = frozenset({"classification"})
-REGRESSION = frozenset({"regression"})
+L = TypeVar("L", bound=Loss)
 
 
-class Loss(Part):
-    """What training makes small. ``tasks`` are those it is for."""
-
-    name: str
-    tasks: ClassVar[frozenset[str]]
+class LossFunction(Behaviour[L]):
+    """What training makes small."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         """The loss of each row.
@@ -34,12 +28,10 @@ class Loss(Part):
         """
         raise NotImplementedError
 
-    def reclassed(self, indices: Sequence[int | None]) -> Loss:
-        """The same loss for classes with other indices (:func:`driftline.classes.class_indices`)."""
-        return self
 
-    def check(self, classes: int | None) -> None:
-        """:class:`ValueError` where it does not fit so many classes; None is any number of them."""
+LOSS_FUNCTIONS: Behaviours[Loss, LossFunction[Any]] = Behaviours(LossFunction, __name__)
 
 
-LOSSES = Registry(Loss, __name__)
+def loss_function(loss: Loss) -> LossFunction[Any]:
+    """The function of a loss with its parameters."""
+    return LOSS_FUNCTIONS.of(loss)(loss)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from pydantic import Field
+from torch import Tensor
 
 from driftline.errors import DriftlineError
-from driftline.learning.training.losses import CLASSIFICATION, REGRESSION, Loss
-from driftline.networks.user_code import FUNCTION_PATTERN, imported, told
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from driftline.learning.training.losses import LossFunction
+from driftline.networks.user_code import imported, told
+from driftline.spec.parts.losses import Custom
 
 
 class LossFailed(DriftlineError):
@@ -20,27 +16,18 @@ class LossFailed(DriftlineError):
     default_code = "loss_failed"
 
 
-class Custom(Loss):
-    """``function(outputs, targets, **arguments)``, which gives the loss of each row ``[batch]``.
-
-    Only what the operator lists in ``DRIFTLINE_FACTORIES``.
-    """
-
-    name: Literal["custom"] = "custom"
-    function: str = Field(pattern=FUNCTION_PATTERN)
-    arguments: dict[str, Any] = Field({})
-    tasks: ClassVar[frozenset[str]] = CLASSIFICATION | REGRESSION
+class CustomLoss(LossFunction[Custom]):
+    """What a function of a user's own gives; :class:`LossFailed` where that is no loss."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+        name = self.parameters.function
         try:
-            losses: Tensor = imported(self.function)(outputs, targets, **self.arguments)
+            losses: Tensor = imported(name)(outputs, targets, **self.parameters.arguments)
         except Exception as error:  # A user's own code may raise anything.
             raise LossFailed(told(error)) from error
         if getattr(losses, "shape", None) != targets.shape:
             given = list(getattr(losses, "shape", [])) or type(losses).__name__
-            raise LossFailed(
-                f"{self.function} gave {given} where {list(targets.shape)} was expected: a loss for each row"
-            )
+            raise LossFailed(f"{name} gave {given} where {list(targets.shape)} was expected: a loss for each row")
         if outputs.requires_grad and not losses.requires_grad:
-            raise LossFailed(f"{self.function} gave a loss that does not depend on the outputs")
+            raise LossFailed(f"{name} gave a loss that does not depend on the outputs")
         return losses

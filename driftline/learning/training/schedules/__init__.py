@@ -1,31 +1,37 @@
-"""How the learning rate changes as labels are learned, one schedule a file. Their state is numbers.
+"""How the learning rate changes as labels are learned, one schedule a file.
 
 A stream has no end, so none counts towards one: what moves a schedule is a label learned, an error served, or a drift alarm.
 """
 
 from __future__ import annotations
 
-from driftline.registry import Part, Registry
+from typing import Any, TypeVar
+
+from driftline.learning.runtime import Runtime
+from driftline.spec.parts.schedules import Schedule
+from driftline.spec.registry import Behaviours
+
+S = TypeVar("S", bound=Schedule)
 
 
-class Schedule(Part):
-    """Parameters of a schedule. ``labels`` in its methods is how many have been learned so far."""
+class ScheduleRuntime(Runtime[S]):
+    """A schedule at work, which begins after so many ``labels``."""
 
-    name: str
+    def __init__(self, parameters: S, labels: int) -> None:
+        super().__init__(parameters)
+        self.restart(labels)
 
-    def start(self, labels: int) -> dict[str, float]:
-        """The state at its beginning: numbers by name."""
-        return {}
+    def restart(self, labels: int) -> None:
+        """Sets the state of a beginning after so many labels."""
 
-    def factor(self, state: dict[str, float], labels: int) -> float:
-        """What the learning rate is multiplied by, above 0 and up to 1."""
+    def factor(self, labels: int) -> float:
+        """What the learning rate is multiplied by after so many labels, above 0 and up to 1."""
         raise NotImplementedError
 
-    def score(self, state: dict[str, float], error: float) -> None:
-        """Takes in the error of the next prediction that was served."""
 
-    def alarm(self, state: dict[str, float], labels: int) -> None:
-        """The world has changed."""
+SCHEDULE_RUNTIMES: Behaviours[Schedule, ScheduleRuntime[Any]] = Behaviours(ScheduleRuntime, __name__)
 
 
-SCHEDULES = Registry(Schedule, __name__)
+def schedule_runtime(schedule: Schedule, labels: int) -> ScheduleRuntime[Any]:
+    """A schedule that begins after so many labels."""
+    return SCHEDULE_RUNTIMES.of(schedule)(schedule, labels)

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from driftline.learning.runtime import ExampleSource
+from driftline.learning.training.schedules import ScheduleRuntime
+from driftline.learning.training.training_step import TrainingStep
+from driftline.spec.parts.schedules import Plateau
 
-from pydantic import Field
-
-from driftline.learning.training.schedules import Schedule
-
-LEAST_FALL = 1e-4
+MIN_FALL = 1e-4
 """The share by which an error must fall to have fallen, as in torch."""
 
 
-class Plateau(Schedule):
-    """Halves the rate, down to the share ``floor`` of it, when the prequential error has not fallen for ``labels`` labels.
+class PlateauSchedule(ScheduleRuntime[Plateau]):
+    """``share`` is that of the rate; ``total`` the sum of ``count`` errors; ``lowest`` their lowest mean so far, or None."""
 
-    The mean error of each ``labels`` labels is compared with the lowest before. A drift alarm brings the full rate back.
-    """
+    STATE = ("share", "lowest", "total", "count")
 
-    name: Literal["plateau"] = "plateau"
-    labels: int = Field(2000, ge=10, le=1_000_000_000)
-    floor: float = Field(0.01, ge=0.0001, le=1)
+    def restart(self, labels: int) -> None:
+        self.share = 1.0
+        self.lowest: float | None = None
+        self.total = 0.0
+        self.count = 0
 
-    def start(self, labels: int) -> dict[str, float]:
-        return {"factor": 1.0, "lowest": math.inf, "total": 0.0, "count": 0}
+    def factor(self, labels: int) -> float:
+        return max(self.parameters.floor, self.share)
 
-    def factor(self, state: dict[str, float], labels: int) -> float:
-        return max(self.floor, state["factor"])
-
-    def score(self, state: dict[str, float], error: float) -> None:
-        state["total"] += error
-        state["count"] += 1
-        if state["count"] < self.labels:
+    def on_error(self, error: float) -> None:
+        self.total += error
+        self.count += 1
+        if self.count < self.parameters.labels:
             return
-        mean = state["total"] / state["count"]
-        if mean >= state["lowest"] * (1 - LEAST_FALL):
-            state["factor"] = self.factor(state, 0) / 2
-        state |= {"lowest": min(mean, state["lowest"]), "total": 0.0, "count": 0}
+        mean = self.total / self.count
+        if self.lowest is not None and mean >= self.lowest * (1 - MIN_FALL):
+            self.share = max(self.parameters.floor, self.share) / 2
+        self.lowest = mean if self.lowest is None else min(mean, self.lowest)
+        self.total, self.count = 0.0, 0
 
-    def alarm(self, state: dict[str, float], labels: int) -> None:
-        state |= self.start(labels)
+    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+        self.restart(step.state.labels)

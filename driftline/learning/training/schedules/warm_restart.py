@@ -1,30 +1,26 @@
-"""A fall along a cosine behind each alarm."""
+"""A fall along a cosine after each alarm."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-from pydantic import Field
+from driftline.learning.runtime import ExampleSource
+from driftline.learning.training.schedules import ScheduleRuntime
+from driftline.learning.training.training_step import TrainingStep
+from driftline.spec.parts.schedules import WarmRestart
 
-from driftline.learning.training.schedules import Schedule
 
+class WarmRestartSchedule(ScheduleRuntime[WarmRestart]):
+    """The fall has begun after ``since`` labels."""
 
-class WarmRestart(Schedule):
-    """From the full rate along a cosine to the share ``floor`` of it, over ``labels`` labels, and anew at each drift alarm
-    (SGDR, Loshchilov & Hutter 2017, equation 5).
-    """
+    STATE = ("since",)
 
-    name: Literal["warm_restart"] = "warm_restart"
-    labels: int = Field(5000, ge=1, le=1_000_000_000)
-    floor: float = Field(0.1, ge=0.0001, le=1)
+    def restart(self, labels: int) -> None:
+        self.since = labels
 
-    def start(self, labels: int) -> dict[str, float]:
-        return {"since": labels}
+    def factor(self, labels: int) -> float:
+        floor, share = self.parameters.floor, min(1.0, (labels - self.since) / self.parameters.labels)
+        return floor + (1 - floor) * (1 + math.cos(math.pi * share)) / 2
 
-    def factor(self, state: dict[str, float], labels: int) -> float:
-        share = min(1.0, (labels - state["since"]) / self.labels)
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2
-
-    def alarm(self, state: dict[str, float], labels: int) -> None:
-        state["since"] = labels
+    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+        self.restart(step.state.labels)

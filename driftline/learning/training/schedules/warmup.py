@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field
-
-from driftline.learning.training.schedules import Schedule
+from driftline.learning.training.schedules import ScheduleRuntime
+from driftline.spec.parts.schedules import Warmup
 
 
-class Warmup(Schedule):
-    """Rises evenly to the full rate over the first ``labels`` labels of a model or a job (Goyal et al. 2017)."""
+class WarmupSchedule(ScheduleRuntime[Warmup]):
+    """The rise has begun after ``since`` labels."""
 
-    name: Literal["warmup"] = "warmup"
-    labels: int = Field(1000, ge=1, le=1_000_000_000)
+    STATE = ("since",)
 
-    def start(self, labels: int) -> dict[str, float]:
-        return {"since": labels}
+    def restart(self, labels: int) -> None:
+        self.since = labels
 
-    def factor(self, state: dict[str, float], labels: int) -> float:
-        return min(1.0, max(1.0, labels - state["since"]) / self.labels)
+    def factor(self, labels: int) -> float:
+        return min(1.0, max(1.0, labels - self.since) / self.parameters.labels)

@@ -2,168 +2,144 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from pydantic import Field
+import torch
+from torch import Tensor
 
-from driftline.classes import are_in_place, class_indices
-from driftline.learning.stateful import named, part
-from driftline.learning.training.strategies import Strategy, StrategyRuntime
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from driftline.learning.examples import Examples
-    from driftline.learning.replay.buffers import Holdout, ReplayBuffer
-    from driftline.learning.training.train_state import TrainState
-    from driftline.networks.build import ServedModel
-    from driftline.networks.experts.mixture import Mixture
-    from driftline.spec import ModelSpec
-
-MOST_FEATURES = 4096
-FEWEST_ROWS = 8
-PLAYED_ROWS = 32
-
-
-class Experts(Strategy):
-    """Serves the network in a mixture with ridge regressions, small networks, nearest neighbours and what the labels alone say.
-
-    The network is trained by replay; the others learn by their own rules. The weights follow how each had predicted, as
-    served, so that a drift moves weight at once instead of after retraining. Rows of more than 4,096 numbers are left to the
-    network alone.
-    """
-
-    name: Literal["experts"] = "experts"
-    replayed: int = Field(64, ge=1, le=100_000)
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
-
-    def batch(self, new: Examples, replay_buffer: ReplayBuffer, generator: torch.Generator) -> Examples:
-        return new.joined(replay_buffer.sample(self.replayed, generator))
-
-    def start(self, train_state: TrainState) -> StrategyRuntime[Experts]:
-        return (
-            StrategyRuntime(train_state, self)
-            if train_state.module.experts is None
-            else ExpertsRuntime(train_state, self)
-        )
-
-    def experts(self, spec: ModelSpec, classes: int) -> nn.Module | None:
-        tensors = list(spec.tensors.values())
-        features = sum(tensor.size for tensor in tensors)
-        if features > MOST_FEATURES:
-            return None
-        # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
-        return _mixture(features, classes, one_unit=len(tensors) == 1 and len(tensors[0].shape) > 1)
+from driftline.learning.examples import Examples
+from driftline.learning.runtime import ExampleSource
+from driftline.learning.stateful import State
+from driftline.learning.training.experts.mixture import MixtureLearner
+from driftline.learning.training.strategies import StrategyRuntime
+from driftline.learning.training.train_state import ModuleEdit, TrainState
+from driftline.learning.training.training_step import TrainingStep
+from driftline.networks.clone import clone
+from driftline.networks.experts.mixture import Mixture
+from driftline.spec.classes import are_in_place, class_indices
+from driftline.spec.parts.strategies import Experts
 
 
 class ExpertsRuntime(StrategyRuntime[Experts]):
-    """``waiting`` are rows that the network has not been trained on: an update of it costs more than a row is worth."""
+    """Trains the network by replay, and the mixture that is served with it by its own rules.
 
-    def __init__(self, train_state: TrainState, strategy: Experts) -> None:
-        from driftline.learning.examples import Examples
-        from driftline.learning.training.experts.mixture import MixtureLearner
-        from driftline.networks.experts.mixture import Mixture
+    ``mixture`` is None where the network is served alone. ``waiting`` are rows that the network has not been trained on: it
+    takes ``min_rows`` at once, since an update of it costs more than a row is worth.
+    """
 
-        super().__init__(train_state, strategy)
-        assert isinstance(train_state.module.experts, Mixture)
-        self.mixture = MixtureLearner(train_state.module.experts)
-        self.waiting = Examples.empty(train_state.spec)
+    STATE = ("mixture", "waiting")
+    min_rows: ClassVar[int] = 8
+    played_rows: ClassVar[int] = 32
+    """How many remembered rows a mixture that begins anew learns at once."""
+
+    def restart(self, state: TrainState) -> None:
+        mixture = state.module.experts
+        assert mixture is None or isinstance(mixture, Mixture)
+        self.mixture = MixtureLearner(mixture) if mixture is not None else None
+        self.waiting = Examples.empty(state.spec)
 
     @property
     def is_waiting(self) -> bool:
-        return len(self.waiting) < FEWEST_ROWS
+        return self.mixture is not None and len(self.waiting) < self.min_rows
 
-    def observe(self, new: Examples) -> None:
+    def batch(self, new: Examples, replay: ExampleSource, generator: torch.Generator) -> Examples:
+        return new.joined(replay.sample(self.parameters.replayed, generator))
+
+    def before_step(self, state: TrainState, new: Examples) -> None:
         """The scales are the network's alone, and wait with it."""
+        if self.mixture is None:
+            super().before_step(state, new)
+            return
         self.waiting = self.waiting.joined(new)
         if not self.is_waiting:
-            super().observe(self.waiting)
+            super().before_step(state, self.waiting)
 
-    def update(self, new: Examples, replay_buffer: ReplayBuffer, teacher: ServedModel | None) -> str | None:
-        if len(new) and self.is_waiting:
-            return None
-        return super().update(self.waiting if len(new) else new, replay_buffer, teacher)
+    def update(self, step: TrainingStep, new: Examples, replay: ExampleSource) -> str | None:
+        if self.mixture is None or not len(new):
+            return super().update(step, new, replay)
+        return None if self.is_waiting else super().update(step, self.waiting, replay)
 
-    def update_mixture_weights(self, traces: Tensor, targets: Tensor) -> None:
-        self.mixture.update_mixture_weights(traces, targets)
+    def update_mixture_weights(self, member_outputs: Tensor, targets: Tensor) -> None:
+        if self.mixture is not None:
+            self.mixture.update_mixture_weights(member_outputs, targets)
 
-    def end_step(self, new: Examples, replay_buffer: ReplayBuffer) -> None:
+    def after_step(self, step: TrainingStep, new: Examples) -> None:
+        if self.mixture is None:
+            return
         if not self.is_waiting:
             self.waiting = self.waiting.take(slice(0, 0))
         if len(new):
-            rows = self.train_state.module.rows(new.inputs)
-            self.mixture.learn(rows, new.targets, new.weights, self.train_state.generator)
+            rows = step.state.module.rows(new.inputs)
+            self.mixture.learn(rows, new.targets, new.weights, step.state.generator)
 
-    def on_holdout(self, holdout: Holdout, count: int) -> None:
+    def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""
-        import torch
-
-        rare = self.mixture.mixture.labels.rare
-        if not count or not bool(rare.any()):
+        if self.mixture is None or not count:
             return
-        held = holdout.sample(count, self.train_state.generator)
+        rare = self.mixture.mixture.labels.rare
+        if not bool(rare.any()):
+            return
+        held = holdout.sample(count, state.generator)
         gone = held.take(rare[held.targets])
         if len(gone):
-            module = self.train_state.module.eval()
-            with torch.no_grad():
-                trace = module.traced(gone.inputs, in_order=False)[1]
-            assert trace is not None
-            self.mixture.remember(trace, gone.targets)
+            self.mixture.remember(_member_outputs(state, gone, in_order=False), gone.targets)
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {**named("mixture", self.mixture.state_dict()), **named("waiting", self.waiting.tensors())}
+    def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:
+        former, waiting = self.mixture, self.waiting
+        self.restart(state)
+        if former is not None:
+            self._go_on_from(former, waiting)
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        from driftline.learning.examples import Examples
+    def _go_on_from(self, former: MixtureLearner, waiting: Examples) -> None:
+        """Takes over what ``former`` knows; the present mixture may have more classes."""
+        assert self.mixture is not None
+        present, known = self.mixture.mixture, former.classes
+        # A learner on a mixture of its own: that of the former one is served still.
+        one_unit, with_network = present.encoding.one_unit, present.with_network
+        scratch = MixtureLearner(Mixture(present.features, known, 0, one_unit=one_unit, with_network=with_network))
+        scratch.load_state_dict(former.state_dict())
+        scratch.add_classes(present.classes - known)
+        self.mixture.load_state_dict(scratch.state_dict())
+        self.waiting = waiting
 
-        self.mixture.load_state_dict(part(tensors, "mixture"))
-        self.waiting = Examples.from_tensors(part(tensors, "waiting"))
-
-    def after_edit(
-        self, before: Mapping[str, Tensor], carry: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    def warm_start_from(
+        self, state: TrainState, other: StrategyRuntime[Any], classes: Sequence[int | str], remembered: Examples
     ) -> None:
-        from driftline.learning.training.experts.mixture import MixtureLearner
-
-        state, present = part(before, "mixture"), self.mixture.mixture
-        known = state["ridge.moment"].shape[-1]
-        former = MixtureLearner(_mixture(present.features, known, one_unit=present.encoding.one_unit))
-        former.load_state_dict(state)
-        former.add_classes(present.classes - known)
-        self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
-
-    def warm_start_from(self, other: StrategyRuntime[Strategy], remembered: Examples) -> None:
-        indices = class_indices(other.train_state.classes, self.train_state.classes)
-        # A mixture grows by classes, and cannot lose one.
-        if not isinstance(other, ExpertsRuntime) or not are_in_place(indices):
-            self.mixture.mixture.rely_on_network()
-            self._play(remembered)
+        if self.mixture is None:
             return
-        from driftline.learning.training.experts.mixture import MixtureLearner
-        from driftline.networks.clone import clone
+        taught = other.mixture if isinstance(other, ExpertsRuntime) else None
+        # A mixture grows by classes, and cannot lose one.
+        if taught is None or not are_in_place(class_indices(classes, state.classes)):
+            self.mixture.mixture.rely_on_network()
+            self._play(state, remembered)
+            return
+        mixture = clone(taught.mixture)
+        mixture.add_classes(self.mixture.mixture.classes - mixture.classes)
+        state.module.experts = mixture
+        assert isinstance(other, ExpertsRuntime)
+        waiting = other.waiting
+        self.restart(state)
+        self._go_on_from(taught, waiting)
 
-        taught = clone(other.mixture.mixture)
-        taught.add_classes(self.mixture.mixture.classes - taught.classes)
-        self.train_state.module.experts = taught
-        self.mixture = MixtureLearner(taught)
-        self.after_edit(other.tensors(), dict)
-
-    def _play(self, examples: Examples) -> None:
+    def _play(self, state: TrainState, examples: Examples) -> None:
         """Lets the experts learn, and be weighed, as if these had come one after the other."""
-        import torch
+        assert self.mixture is not None
+        for first in range(0, len(examples), self.played_rows):
+            some = examples.take(slice(first, first + self.played_rows))
+            self.mixture.update_mixture_weights(_member_outputs(state, some), some.targets)
+            self.mixture.learn(state.module.rows(some.inputs), some.targets, some.weights, state.generator)
 
-        module = self.train_state.module.eval()
-        for first in range(0, len(examples), PLAYED_ROWS):
-            some = examples.take(slice(first, first + PLAYED_ROWS))
-            with torch.no_grad():
-                trace = module.traced(some.inputs)[1]
-            assert trace is not None
-            self.update_mixture_weights(trace, some.targets)
-            self.mixture.learn(module.rows(some.inputs), some.targets, some.weights, self.train_state.generator)
+    def packed(self, name: str) -> Any:
+        return None if self.mixture is None else super().packed(name)
+
+    def restored(self, name: str, state: State) -> Any:
+        return getattr(self, name) if self.mixture is None else super().restored(name, state)
 
 
-def _mixture(features: int, classes: int, one_unit: bool) -> Mixture:
-    from driftline.networks.experts.mixture import Mixture
-
-    return Mixture(features, classes, seed=0, one_unit=one_unit, with_network=True)
+def _member_outputs(state: TrainState, examples: Examples, in_order: bool = True) -> Tensor:
+    """The log-probabilities of all members for some rows ``[rows, members, classes]``."""
+    with torch.no_grad():
+        found = state.module.eval().traced(examples.inputs, in_order)[1]
+    assert found is not None
+    return found

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import torch
 
-from pydantic import Field
-
-from driftline.learning.training.strategies import Strategy
-
-if TYPE_CHECKING:
-    import torch
-
-    from driftline.learning.examples import Examples
-    from driftline.learning.replay.buffers import ReplayBuffer
+from driftline.learning.examples import Examples
+from driftline.learning.runtime import ExampleSource
+from driftline.learning.training.strategies import StrategyRuntime
+from driftline.spec.parts.strategies import Replay
 
 
-class Replay(Strategy):
-    """New labels with as many again, or more, from memory (ER, Chaudhry et al. 2019)."""
+class ReplayRuntime(StrategyRuntime[Replay]):
+    """Trains on new and replayed examples together."""
 
-    name: Literal["replay"] = "replay"
-    replayed: int = Field(64, ge=1, le=100_000)
-
-    def batch(self, new: Examples, replay_buffer: ReplayBuffer, generator: torch.Generator) -> Examples:
-        return new.joined(replay_buffer.sample(self.replayed, generator))
+    def batch(self, new: Examples, replay: ExampleSource, generator: torch.Generator) -> Examples:
+        return new.joined(replay.sample(self.parameters.replayed, generator))

@@ -38,8 +38,7 @@ P = TypeVar("P", bound=Part)
 class Registry(Generic[P]):
     """The parameters of all parts of one kind: what is below ``base``, in ``package`` and in what entry points name.
 
-    >>> from driftline.spec import ModelSpec
-    >>> from driftline.learning.training.losses import LOSSES
+    >>> from driftline.spec.parts.losses import LOSSES
     >>> LOSSES.parse("cross_entropy").name
     'cross_entropy'
     """

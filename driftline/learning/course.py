@@ -1,0 +1,207 @@
+"""Training under way: a train state, and all that takes part in training it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from driftline.learning.examples import Examples
+from driftline.learning.runtime import ExampleSource, Runtime
+from driftline.learning.stateful import State, Stateful
+from driftline.learning.training.averaging import WeightAveraging, weight_averaging
+from driftline.learning.training.schedules import ScheduleRuntime, schedule_runtime
+from driftline.learning.training.strategies import StrategyRuntime, strategy_runtime
+from driftline.learning.training.train_state import TrainState
+from driftline.learning.training.training_step import TrainingStep
+from driftline.learning.training.weight_hooks import WeightHooks, check_hooks
+from driftline.networks.edit_session import EditResult
+from driftline.networks.edits import apply_edit
+from driftline.networks.experts.mixture import experts_of
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
+from driftline.spec import ModelSpec
+from driftline.spec.classes import added
+from driftline.spec.parts.edits.weights import AddClasses
+
+
+class Course(Stateful):
+    """Trains the module of a ``state`` by its recipe: the schedule, the weight hooks, the averaging and the strategy at work.
+
+    ``step`` is the gradient update that they share.
+    """
+
+    STATE = ("state", "schedule", "weight_hooks", "averaging", "strategy")
+    DERIVED = ("step",)
+
+    def __init__(
+        self,
+        state: TrainState,
+        schedule: ScheduleRuntime[Any],
+        weight_hooks: WeightHooks,
+        averaging: WeightAveraging[Any] | None,
+        strategy: StrategyRuntime[Any],
+    ) -> None:
+        self.state = state
+        self.schedule = schedule
+        self.weight_hooks = weight_hooks
+        self.averaging = averaging
+        self.strategy = strategy
+        self.step = self._step()
+
+    @classmethod
+    def begin(cls, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int) -> Course:
+        """The training of a model before its first label; ``seed`` is what its random draws start from."""
+        state, recipe = TrainState(spec, classes, module, seed), spec.recipe
+        return cls(
+            state,
+            schedule_runtime(recipe.optimizer.schedule, state.labels),
+            WeightHooks(state),
+            weight_averaging(recipe.averaging, state) if recipe.averaging is not None else None,
+            strategy_runtime(state),
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.state.spec
+
+    @property
+    def classes(self) -> list[int | str]:
+        return self.state.classes
+
+    @property
+    def module(self) -> ServedModel:
+        return self.state.module
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update, as the schedule has it; that of a layer is a share of it."""
+        return self.step.learning_rate
+
+    def candidate(self) -> ServedModel:
+        """What is put to the gate and served: the module, or a copy with the mean of its weights where the recipe averages."""
+        return self.averaging.candidate(self.module) if self.averaging is not None else self.module
+
+    def metrics(self) -> dict[str, int]:
+        """What the parts tell."""
+        return {name: value for part in self._parts() for name, value in part.metrics().items()}
+
+    def _parts(self) -> Iterator[Runtime[Any]]:
+        """All parts, in the order in which they hear of what happens."""
+        yield self.schedule
+        yield from self._update_hooks()
+        yield self.strategy
+
+    def _update_hooks(self) -> Iterator[Runtime[Any]]:
+        """A mean is of weights that all else has changed."""
+        yield from self.weight_hooks
+        if self.averaging is not None:
+            yield self.averaging
+
+    def _step(self) -> TrainingStep:
+        return TrainingStep(self.state, self.schedule, list(self._update_hooks()))
+
+    def on_error(self, error: float) -> None:
+        """Takes in the error of a prediction that was served."""
+        for part in self._parts():
+            part.on_error(error)
+
+    def on_drift(self, replay: ExampleSource) -> None:
+        """Drift was detected."""
+        for part in self._parts():
+            part.on_drift(self.step, replay)
+
+    def before_step(self, new: Examples) -> None:
+        """Lets the parts and the counts follow labels that are about to be learned."""
+        for part in self._parts():
+            part.before_step(self.state, new)
+        self.state.count(new)
+        self.state.labels += len(new)
+
+    def update(self, new: Examples, replay: ExampleSource) -> str | None:
+        """One update, as the strategy makes it; or the reason why it was not made."""
+        return self.strategy.update(self.step, new, replay)
+
+    def after_step(self, new: Examples) -> None:
+        """After the updates of a step with ``new`` examples."""
+        for part in self._parts():
+            part.after_step(self.step, new)
+
+    def follow_recipe(self, spec: ModelSpec, remembered: Examples) -> None:
+        """Goes on by another recipe; another optimizer, strategy, schedule, hook or averaging starts anew.
+
+        Args:
+            remembered: examples of the state's classes, which another strategy may start from.
+        """
+        before, self.state.spec = self.spec, spec
+        former, optimizer = before.recipe.optimizer, spec.recipe.optimizer
+        if optimizer != former:
+            if optimizer.continues(former):
+                self.state.change_optimizer()
+            else:
+                self.state.renew_optimizer()
+        self._follow_schedule()
+        if spec.strategy != before.strategy:
+            self.renew_strategy(self.strategy, self.classes, remembered)
+        self.weight_hooks.follow_recipe(self.state)
+        self._follow_averaging()
+        self.step = self._step()
+
+    def _follow_schedule(self) -> None:
+        schedule = self.spec.recipe.optimizer.schedule
+        if schedule != self.schedule.parameters:
+            self.schedule = schedule_runtime(schedule, self.state.labels)
+
+    def _follow_averaging(self) -> None:
+        wanted = self.spec.recipe.averaging
+        if wanted != (self.averaging.parameters if self.averaging is not None else None):
+            self.averaging = weight_averaging(wanted, self.state) if wanted is not None else None
+
+    def renew_strategy(self, before: StrategyRuntime[Any], classes: Sequence[int | str], remembered: Examples) -> None:
+        """Lets the spec's strategy go on from another; what that serves beside the network is taken over, or made anew.
+
+        Args:
+            classes: those that the strategy ``before`` knows.
+            remembered: examples of the state's classes.
+        """
+        self.module.experts = experts_of(self.spec, self.module.width)
+        self.strategy = strategy_runtime(self.state)
+        self.strategy.warm_start_from(self.state, before, classes, remembered)
+
+    def leave_experts(self) -> None:
+        """Goes on without what the strategy serves beside the network; :meth:`renew_strategy` brings it back."""
+        self.module.experts = None
+        self.strategy = strategy_runtime(self.state)
+
+    def restart(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> None:
+        """Goes on from weights that answer these ``classes``, knowing nothing else of them; other present ones come after."""
+        model, more = Model(spec, list(classes), module), added(classes, self.classes)
+        self.state.restart(_with_classes(model, more).model if more else model)
+        self.strategy = strategy_runtime(self.state)
+        self.weight_hooks.follow_recipe(self.state)
+        self.weight_hooks.restart(self.state)
+        self._follow_schedule()
+        self._follow_averaging()
+        if self.averaging is not None:
+            self.averaging.restart(self.state)
+        self.step = self._step()
+
+    def add_classes(self, classes: Sequence[int | str]) -> None:
+        """Answers more classes."""
+        if classes:
+            self.replace(_with_classes(Model(self.spec, self.classes, self.module), classes))
+
+    def replace(self, edited: EditResult) -> None:
+        """Goes on with an edited module; the optimizer and the parts keep their state for what was kept."""
+        edit = self.state.replace(edited)
+        check_hooks(self.spec.recipe, self.module)
+        for part in self._parts():
+            part.after_edit(self.state, edit)
+        self.step = self._step()
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        self.step = self._step()
+
+
+def _with_classes(model: Model, more: Sequence[int | str]) -> EditResult:
+    return apply_edit(AddClasses(classes=list(more)), model)

@@ -1,0 +1,136 @@
+"""The detectors of drift that a recipe can name: in the error of what is served, and in what comes in."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from driftline.spec.registry import Part, Registry
+
+
+class Detector(Part):
+    """Parameters of a detector. It alarms when the error has risen; a fall is no drift that anybody need fear.
+
+    ``tasks`` are those it is for: what is made for errors of 0 and 1 cannot take those of a regression.
+    """
+
+    name: str
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
+
+
+class Adwin(Detector):
+    """Cuts its window wherever the means of its two sides differ by more than chance allows (Bifet & Gavaldà 2007).
+
+    The window is an exponential histogram: row ``i`` holds buckets of ``2^i`` errors, oldest first, each with its sum and its
+    sum of squared differences from its mean. The check runs every ``clock`` errors, at confidence ``delta``.
+    """
+
+    name: Literal["adwin"] = "adwin"
+    delta: float = Field(0.002, gt=0, lt=1)
+    clock: int = Field(32, ge=1)
+    grace: int = Field(100, ge=0, description="errors before the first check")
+
+
+class Ddm(Detector):
+    """Alarms when the error rate lies ``threshold`` deviations above its lowest (Gama et al. 2004), then starts anew.
+
+    As published it takes long runs without an error for a rate of 0, and then alarms at the next one: it suits models that err.
+    """
+
+    name: Literal["ddm"] = "ddm"
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    threshold: float = Field(3.0, gt=0)
+    grace: int = Field(30, ge=1, description="errors before the first check")
+
+
+class Eddm(Detector):
+    """Alarms when errors lie closer together than they did (Baena-García et al. 2006), then starts anew.
+
+    The mean distance of two errors and twice its deviation must fall below the share ``beta`` of their highest. It hears slow
+    changes early; at the published 0.9 it also hears many that are none, and 0.75 is calmer.
+    """
+
+    name: Literal["eddm"] = "eddm"
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    beta: float = Field(0.9, gt=0, lt=1)
+    grace: int = Field(30, ge=1, description="wrong answers before the first check")
+
+
+class HddmA(Detector):
+    """Alarms when Hoeffding's inequality excludes that the error has not risen (Frías-Blanco et al. 2015), then starts anew.
+
+    The mean of all errors is compared with the mean up to the cut at which it was surely lowest; ``confidence`` is how often
+    chance alone may pass for a rise.
+    """
+
+    name: Literal["hddm_a"] = "hddm_a"
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    confidence: float = Field(0.001, gt=0, lt=1)
+
+
+class HddmW(Detector):
+    """Alarms when McDiarmid's inequality excludes that the error has not risen (Frías-Blanco et al. 2015), then starts anew.
+
+    It compares exponentially weighted means, ``fade`` being the weight of the newest error, so that it hears slow changes too.
+    Each mean stands with its sum of squared weights, which bounds how far chance moves it.
+    """
+
+    name: Literal["hddm_w"] = "hddm_w"
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    confidence: float = Field(0.001, gt=0, lt=1)
+    fade: float = Field(0.05, gt=0, lt=1)
+
+
+class Kswin(Detector):
+    """Alarms when a Kolmogorov-Smirnov test tells the newest ``size`` errors from the ``size`` before (Raab et al. 2020).
+
+    The published one draws its older sample at random; this one takes all of it, so that its state is the errors alone. It
+    hears a change of shape as well as one of the mean. It tests at every error: ``alpha`` is what each test may err.
+    """
+
+    name: Literal["kswin"] = "kswin"
+    alpha: float = Field(0.0001, gt=0, lt=1)
+    size: int = Field(100, ge=5, le=1000)
+
+
+class NoDetector(Detector):
+    """Never alarms."""
+
+    name: Literal["none"] = "none"
+
+
+class PageHinkley(Detector):
+    """Sums by how much each error exceeds the running mean (Page 1954), and alarms ``threshold`` above the sum's lowest.
+
+    ``delta`` is the excess that is let pass, ``fade`` the share of the sum that each error leaves. Both thresholds are in the
+    error's own units: of a regression they must fit what it predicts. Then it starts anew.
+    """
+
+    name: Literal["page_hinkley"] = "page_hinkley"
+    threshold: float = Field(50.0, gt=0)
+    delta: float = Field(0.005, ge=0)
+    fade: float = Field(0.9999, gt=0, le=1)
+    grace: int = Field(30, ge=1, description="errors before the first check")
+
+
+DETECTORS = Registry(Detector, __name__)
+
+
+class InputDetector(Part):
+    """Compares the newest ``recent`` rows with ``reference`` rows from before, feature by feature (Rabanser et al. 2019).
+
+    A Kolmogorov-Smirnov distance is measured at 15 quantiles of the reference, for each number of the inputs and, with
+    ``embedding``, for each activation in front of the output layer. ``alpha`` bounds how probable an alarm by chance alone is
+    at one comparison: the bound is the two-sample inequality of Dvoretzky, Kiefer and Wolfowitz (Wei & Dudley 2012), divided
+    among the features (Bonferroni). There is a comparison every half of ``recent`` rows. After an alarm the reference begins
+    anew with the rows that have moved.
+
+    Its alarms are told; with ``answered`` they are also answered as the recipe's ``on_alarm`` says.
+    """
+
+    reference: int = Field(500, ge=50, le=10_000)
+    recent: int = Field(250, ge=50, le=10_000)
+    alpha: float = Field(0.0001, gt=0, lt=1)
+    embedding: bool = True
+    answered: bool = False

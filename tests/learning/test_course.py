@@ -1,0 +1,80 @@
+"""What every course keeps: all that it has is state or follows from it, and a part is told what happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from driftline.learning.course import Course
+from driftline.learning.runtime import Runtime
+from driftline.learning.stateful import undeclared
+from driftline.spec.parts.schedules import SCHEDULES
+from driftline.spec.parts.strategies import STRATEGIES
+from tests.learning.conftest import learner, play, spec, world
+
+EVERYTHING: dict[str, Any] = {
+    "averaging": "ema",
+    "l2_sp": {"version": 1},
+    "max_norm": {},
+    "refresh": {"every": 1},
+    "shrink_and_perturb": {},
+    "sanitize": "repair",
+}
+EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES.parts)
+
+
+def parts(course: Course) -> list[Runtime[Any]]:
+    assert course.averaging is not None
+    return [course.schedule, *course.weight_hooks, course.averaging, course.strategy]
+
+
+def made(strategy: str, **recipe: Any) -> Any:
+    one = learner(recipe={"strategy": strategy, **EVERYTHING, **recipe})
+    one.course.weight_hooks.remember({1: dict(one.module.state_dict())})
+    play(one, world(64))
+    return one
+
+
+@EVERY_STRATEGY
+def test_all_that_a_part_has_is_state_or_follows_from_it(strategy: str) -> None:
+    course = made(strategy).course
+    assert len(parts(course)) == 8
+    for each in (course, course.state, course.weight_hooks, *parts(course)):
+        assert not undeclared(each), type(each).__name__
+
+
+@EVERY_STRATEGY
+@pytest.mark.parametrize("schedule", SCHEDULES.parts)
+def test_a_course_goes_on_from_its_state(strategy: str, schedule: str) -> None:
+    one = made(strategy, optimizer={"schedule": schedule})
+    other = learner(recipe=one.spec.recipe.model_dump(mode="json"))
+    state = one.state_dict().below("course")
+    other.course.load_state_dict(state)
+    for each in (one.course, other.course):
+        each.on_error(1.0)
+        each.before_step(one.replay_buffer.examples)
+        with each.state.drawing():
+            assert each.update(one.replay_buffer.examples, one.replay_buffer) is None
+        each.after_step(one.replay_buffer.examples)
+    ours, theirs = one.course.state_dict(), other.course.state_dict()
+    assert ours.data == theirs.data and ours.tensors.keys() == theirs.tensors.keys()
+    assert not [name for name, value in ours.tensors.items() if not torch.equal(value, theirs.tensors[name])]
+
+
+def test_experts_that_rows_are_too_wide_for_leave_the_network_alone() -> None:
+    wide = spec(inputs={"shape": [5000]}, recipe={"strategy": "experts"})
+    from_state = learner(inputs={"shape": [5000]}, recipe={"strategy": "experts"})
+    assert wide.strategy.serves_experts and from_state.module.experts is None
+    assert not from_state.course.strategy.is_waiting and not undeclared(from_state.course.strategy)
+    from_state.course.load_state_dict(from_state.state_dict().below("course"))
+
+
+def test_a_schedule_of_the_recipe_that_a_rollback_brings_back_begins_anew() -> None:
+    one = learner(recipe={"optimizer": {"schedule": {"name": "plateau", "labels": 10}}, "gate": {"holdout": 0}})
+    former = one.spec
+    one.change_recipe({"optimizer": {"schedule": {"name": "warmup", "labels": 100}}})
+    play(one, world(50))
+    one.course.restart(former, one.classes, one.module)
+    assert one.course.schedule.parameters == former.recipe.optimizer.schedule and one.course.learning_rate > 0
