@@ -27,10 +27,18 @@ PARTS_GROUP = "driftline.parts"
 BEHAVIOURS_GROUP = "driftline.behaviours"
 
 
+def _describe_tag(schema: dict[str, Any]) -> None:
+    """The field that names a part is the same in all of them, and says so."""
+    for tag in ("name", "type"):
+        field = schema.get("properties", {}).get(tag, {})
+        if "const" in field:
+            field.setdefault("description", "names what this is")
+
+
 class Part(BaseModel):
     """Parameters of something that is chosen by name. Unknown fields and non-finite numbers are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra=_describe_tag)
 
 
 P = TypeVar("P", bound=Part)
