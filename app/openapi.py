@@ -9,12 +9,12 @@ import msgspec
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from driftline import __version__
 from driftline.api.endpoint import Endpoint, MediaType
 from driftline.api.endpoints import ENDPOINTS, PARTS, PROTOCOL, TAGS
 from driftline.api.errors import ErrorAnswer, SentenceAnswer
 from driftline.api.models import SpecBody
 from driftline.spec import ModelSpec
+from driftline.version import __version__
 
 Schema = dict[str, Any]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from driftline.version import __version__
+
 if TYPE_CHECKING:
     from driftline.client.clients import AsyncClient, Client
     from driftline.errors import (
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
         Unauthorized,
         Unavailable,
         UnsupportedMedia,
+        UserCodeFailed,
     )
 
-__version__ = "0.2.0"
 
 __all__ = [
     "AsyncClient",
@@ -45,6 +47,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnsupportedMedia",
+    "UserCodeFailed",
     "__version__",
 ]
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BELOW_ALL = {"errors", "records", "settings", "support"}
+BELOW_ALL = {"errors", "records", "settings", "support", "version"}
 REACHES = {
     "errors": set[str](),
     "records": set[str](),
     "settings": set[str](),
+    "version": set[str](),
     "support": {"errors"},
     "api": BELOW_ALL,
     "api_keys": BELOW_ALL | {"api"},

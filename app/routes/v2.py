@@ -9,7 +9,6 @@ import numpy as np
 from fastapi import APIRouter
 from starlette.types import Scope
 
-from driftline import __version__
 from driftline.api import endpoints
 from driftline.api.inference import (
     InferRequest,
@@ -23,6 +22,7 @@ from driftline.api.inference import (
 from driftline.errors import InvalidInput, Unavailable
 from driftline.ingest.rows import Rows
 from driftline.spec import ModelSpec
+from driftline.version import __version__
 
 from .. import inference_protocol
 from ..answers import BatchAnswer

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from driftline.classes import added
 from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource, Runtime
 from driftline.learning.stateful import State, Stateful
@@ -21,6 +20,7 @@ from driftline.networks.experts.mixture import experts_of
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
+from driftline.spec.classes import added
 from driftline.spec.parts.edits.weights import AddClasses
 
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from driftline.classes import are_in_place, class_indices, indices_of
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import usable
@@ -28,6 +27,7 @@ from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import are_in_place, class_indices, indices_of
 
 
 class LearnerState(Stateful):
@@ -126,7 +126,7 @@ class LearnerState(Stateful):
         self.replay_buffer.add(examples, self.course.state.generator)
 
     def _reclass(self, former: Sequence[int | str], version: int) -> None:
-        """Lets all that counts classes by index follow the present ones, where they are in another order from ``version`` on."""
+        """Lets all that counts classes by index follow the present order, which is another one from ``version`` on."""
         indices = class_indices(former, self.classes)
         if are_in_place(indices):
             return

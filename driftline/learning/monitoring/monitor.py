@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from driftline.classes import indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch
 from driftline.learning.monitoring.attribution import change_point, moved_classes
@@ -20,6 +19,7 @@ from driftline.learning.stateful import Former, State, Stateful
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import indices_of
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Alarm:
     """``drift``: the error of what was served has risen. ``inputs``: what comes in is distributed otherwise.
 
     ``at`` is the log number of the label that showed it, ``since`` the one with which it has most likely begun. ``classes`` are
-    those that err more (:func:`driftline.learning.monitoring.attribution.moved_classes`), ``features`` the inputs that have moved
-    (:class:`driftline.learning.monitoring.two_window_test.DriftReport`).
+    those that err more, as ``attribution.moved_classes`` gives them, ``features`` the inputs that have moved, as a
+    ``DriftReport`` names them.
     """
 
     kind: str

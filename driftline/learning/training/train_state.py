@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from driftline.classes import are_in_place, class_indices
 from driftline.learning.examples import Examples
 from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.optimizers import OptimizerFactory, load_state, state_of
@@ -19,6 +18,7 @@ from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
+from driftline.spec.classes import are_in_place, class_indices
 
 
 @dataclass(frozen=True)
