@@ -20,7 +20,7 @@ from driftline.networks.experts.mixture import experts_of
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
-from driftline.spec.classes import added
+from driftline.spec.classes import ClassTable, added
 from driftline.spec.parts.edits.weights import AddClasses
 
 
@@ -49,9 +49,9 @@ class Course(Stateful):
         self.step = self._step()
 
     @classmethod
-    def begin(cls, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int) -> Course:
+    def begin(cls, model: Model, table: ClassTable, seed: int) -> Course:
         """The training of a model before its first label; ``seed`` is what its random draws start from."""
-        state, recipe = TrainState(spec, classes, module, seed), spec.recipe
+        state, recipe = TrainState(model, table, seed), model.spec.recipe
         return cls(
             state,
             schedule_runtime(recipe.optimizer.schedule, state.labels),
