@@ -5,11 +5,13 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 SECONDS ?= 3600
 SEED ?=
+# On all cores, by files: what a module has started serves all of its tests. Files are begun in the order of the tests.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 PACKAGES := driftline app worker
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long soak check up bench clean
+.PHONY: help demo test test-long coverage soak check up bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,10 +23,13 @@ up: .venv/.installed ## start everything on this machine
 	$(BIN)/driftline up
 
 test: check ## check, then run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-long: check ## the same, and the long form of the faults
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(SPREAD) -m ""
+
+coverage: .venv/.installed ## run the tests, and show how much of each file they reach
+	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
 
 soak: .venv/.installed ## break everything at random for an hour, or SECONDS=300, and check what was promised
 	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
@@ -38,7 +43,7 @@ bench: .venv/.installed ## run every benchmark
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean: ## remove what make and the tests left
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .coverage* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch alone comes from TORCH_INDEX; what it depends on comes, pinned, with the rest.

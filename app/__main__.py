@@ -27,6 +27,7 @@ from driftline.errors import ConfigurationError, DriftlineError
 from driftline.processes.plan import is_loopback
 from driftline.processes.supervisor import bind
 from driftline.settings import Settings
+from driftline.store.format import check_at_start
 
 from .http_server import HttpConnection, HttpServer
 from .main import create_app
@@ -44,6 +45,7 @@ def main() -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     torch.set_num_threads(settings.threads)
     try:
+        check_at_start(settings)
         listener = _listener(arguments)
         is_public = not is_loopback(listener.getsockname()[0])
         if is_public and not KeyStore(settings.keys_path).exists:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from driftline.errors import Busy, Late
 from driftline.ingest.rows import Rows
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.records import Route
 from driftline.settings import Settings
 from driftline.spec import ModelSpec

@@ -16,8 +16,9 @@ import torch
 
 from driftline.errors import CorruptData, DriftlineError, NotFound, Unavailable
 from driftline.networks import bundle
-from driftline.networks.build import ServedModel, build
+from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
+from driftline.networks.served_model import ServedModel
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts

@@ -33,11 +33,13 @@ from benchmarks.common.processes import resident_bytes
 from benchmarks.freshness import measure
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
+from driftline.networks.model import Model
 from driftline.processes.embedded import running_url
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
-from driftline.versions import START, Publisher
-from tests.services import Instance, spec, until, up
+from driftline.versions import START, VersionFiles
+from tests.services import Instance, spec, up
+from tests.waiting import until
 
 BATCH = 100
 WARM_UP_SECONDS = 1.0
@@ -108,22 +110,22 @@ def recovery(folder: Path, labels: int) -> None:
 
 def costs() -> None:
     """What a checkpoint and a version take to write, with a full memory."""
-    for model in (SMALL, LARGE):
+    for body in (SMALL, LARGE):
         with tempfile.TemporaryDirectory() as name:
-            cost(parse(ModelSpec, model), Publisher(Artifacts(Path(name)), "0"))
+            cost(parse(ModelSpec, body), VersionFiles(Artifacts(Path(name)), "0"))
 
 
-def cost(found: ModelSpec, publisher: Publisher) -> None:
+def cost(found: ModelSpec, version_files: VersionFiles) -> None:
     learner = Learner.create(found, seed=1)
     rows, features = found.recipe.memory.size, found.tensors["inputs"].size
     full = Examples({"inputs": torch.randn(rows, features)}, torch.arange(rows) % 2, torch.ones(rows))
     learner.replay_buffer.add(full, learner.course.state.generator)
 
     def version(number: int) -> None:
-        publisher.version(changed(learner), number + 2, number + 1, START, "", {})
+        version_files.write_version(model(changed(learner)), number + 2, number + 1, START, "", {})
 
     def checkpoint(number: int) -> None:
-        publisher.checkpoint(changed(learner), learner.state_dict(), START)
+        version_files.write_checkpoint(model(changed(learner)), learner.state_dict(), START)
 
     print(f"{features} features: a version {timed(version):.1f} ms, a checkpoint {timed(checkpoint):.1f} ms")
 
@@ -132,6 +134,11 @@ def changed(learner: Learner) -> Learner:
     """The learner with other weights, so that no file of it is there already."""
     learner.promotion.champion.output.bias.data += 1
     return learner
+
+
+def model(learner: Learner) -> Model:
+    """What a learner serves."""
+    return Model(learner.spec, learner.classes, learner.served)
 
 
 def timed(action: Callable[[int], None]) -> float:

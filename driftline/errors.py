@@ -129,6 +129,17 @@ class Fenced(DriftlineError):
     default_code = "fenced"
 
 
+class UserCodeFailed(DriftlineError):
+    """Code of a user's own has raised. ``details``: ``what`` of theirs, and the ``reason``, the last line of the traceback."""
+
+    default_code = "user_code_failed"
+
+    @property
+    def reason(self) -> str:
+        """What the code has raised."""
+        return str(self.details["reason"])
+
+
 def _tree(base: type[DriftlineError]) -> Iterator[type[DriftlineError]]:
     for child in base.__subclasses__():
         yield child

@@ -9,6 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
+STORE_FORMAT = 1
+"""The format of what Redis holds: keys, records, steps. It grows when an older Driftline would misread it."""
+MANIFEST_FORMAT = 1
+"""The format of a version's or checkpoint's manifest."""
+STATE_FORMAT = 2
+"""The format of the learner's state in a checkpoint; :mod:`driftline.learning.old_states` reads former ones."""
+
 Label = int | str | float
 Route = Literal["live", "canary", "pinned", "import"]
 CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "compare"]

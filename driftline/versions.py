@@ -1,22 +1,21 @@
-"""Writes what the learner has become: versions for the app, checkpoints for recovery."""
+"""Versions for the app and checkpoints for recovery, written to and read from the artifacts."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from driftline.errors import CorruptData
-from driftline.learning.learner import Learner
 from driftline.learning.stateful import State
 from driftline.networks import bundle
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.commits import Checkpoint, CommitLog, Version
@@ -33,42 +32,36 @@ class Position:
 START = Position(0, 0)
 
 
-class Publisher:
-    """Writes and reads bundles of the model ``uid``."""
+class VersionFiles:
+    """The files of the versions and checkpoints of the model ``uid``.
+
+    Files are written before the commit that names them: a crash in between leaves files that nothing refers to, which
+    retention collects, and never a version without its files.
+    """
 
     def __init__(self, artifacts: Artifacts, uid: str) -> None:
         self.artifacts = artifacts
         self.uid = uid
 
-    def version(
-        self,
-        learner: Learner,
-        number: int,
-        parent: int | None,
-        at: Position,
-        reason: str,
-        scores: dict[str, Any],
-        is_canary: bool = False,
+    def write_version(
+        self, model: Model, number: int, parent: int | None, at: Position, reason: str, scores: Mapping[str, float]
     ) -> Version:
-        """Writes what the learner serves, or its canary, as a version; it is live once it is committed."""
-        module = learner.promotion.canary.module if is_canary and learner.promotion.canary else learner.served
-        data = bundle.weights_to_bytes(module.state_dict())
-        files = {"weights": bundle.BundleFile(self.artifacts.put(self.uid, data), len(data))}
+        """Writes a model as version ``number``; it is live once a step that names it is committed."""
+        file = self._put_tensors(model.module.state_dict())
         manifest = self._manifest(
-            "version", learner, at, files, learner.classes_of(module), version=number, parent=parent, scores=scores
+            "version", model, at, {"weights": file}, version=number, parent=parent, scores=dict(scores)
         )
         digest = self.artifacts.put(self.uid, bundle.encode(manifest))
-        return Version(number, digest, parent, at.step, at.offset, manifest.created, reason, scores)
+        return Version(number, digest, parent, at.step, at.offset, manifest.created, reason, dict(scores))
 
-    def first(self, learner: Learner) -> Version:
+    def write_first(self, model: Model) -> Version:
         """Writes version 1 of a new model."""
-        return self.version(learner, 1, None, START, "created", {})
+        return self.write_version(model, 1, None, START, "created", {})
 
-    def checkpoint(self, learner: Learner, state: State, at: Position) -> Checkpoint:
-        """Writes the learner's whole state."""
-        data = bundle.weights_to_bytes(state.tensors)
-        files = {"state": bundle.BundleFile(self.artifacts.put(self.uid, data), len(data))}
-        manifest = self._manifest("checkpoint", learner, at, files, learner.classes, data=state.data)
+    def write_checkpoint(self, model: Model, state: State, at: Position) -> Checkpoint:
+        """Writes a learner's whole state; ``model`` is what it trains."""
+        file = self._put_tensors(state.tensors)
+        manifest = self._manifest("checkpoint", model, at, {"state": file}, data=state.data)
         return Checkpoint(self.artifacts.put(self.uid, bundle.encode(manifest)), at.step, at.offset)
 
     def read(self, digest: str) -> tuple[bundle.Manifest, State]:
@@ -80,13 +73,13 @@ class Publisher:
             raise CorruptData(f"the manifest {digest} belongs to another model", code="artifact_damaged", sha256=digest)
         return manifest, State(tensors, manifest.data)
 
-    def restored(self, digest: str, factories: Collection[str]) -> Edited:
+    def restored(self, digest: str, factories: Collection[str]) -> Model:
         """The model of a version, as it was written."""
         manifest, state = self.read(digest)
         spec = parse(ModelSpec, manifest.spec)
         module = build(spec, manifest.classes, factories=factories, seed=0)
         bundle.load(module, state.tensors)
-        return Edited(spec, manifest.classes, module)
+        return Model(spec, manifest.classes, module)
 
     async def weights_of(self, commit_log: CommitLog, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
         """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""
@@ -97,8 +90,8 @@ class Publisher:
             found[number] = state.tensors
         return found
 
-    def files(self, digest: str) -> set[str]:
-        """The blobs that a manifest keeps: itself, and its files."""
+    def blobs(self, digest: str) -> set[str]:
+        """The digests of the blobs that a manifest needs: its own, and those of its files."""
         manifest = bundle.decode(self.artifacts.get(self.uid, digest))
         return {digest, *(file.sha256 for file in manifest.files.values())}
 
@@ -110,13 +103,16 @@ class Publisher:
                 steps.append(bundle.decode(data).step)
         return max(steps)
 
+    def _put_tensors(self, tensors: Mapping[str, Tensor]) -> bundle.BundleFile:
+        data = bundle.weights_to_bytes(tensors)
+        return bundle.BundleFile(self.artifacts.put(self.uid, data), len(data))
+
     def _manifest(
         self,
-        kind: Any,
-        learner: Learner,
+        kind: Literal["version", "checkpoint"],
+        model: Model,
         at: Position,
         files: dict[str, bundle.BundleFile],
-        classes: Sequence[int | str],
         **more: Any,
     ) -> bundle.Manifest:
         return bundle.Manifest(
@@ -124,8 +120,8 @@ class Publisher:
             model=self.uid,
             step=at.step,
             offset=at.offset,
-            spec=learner.spec.model_dump(mode="json"),
-            classes=list(classes),
+            spec=model.spec.model_dump(mode="json"),
+            classes=list(model.classes),
             created=time.time(),
             files=files,
             **more,

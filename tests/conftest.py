@@ -8,17 +8,27 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hypothesis
 import pytest
 from redis import Redis
 
 from driftline.processes.embedded import EmbeddedServer
 from driftline.processes.supervisor import Guard
 from driftline.store.connection import RedisConnection
+from tests.waiting import until
+
+# A machine that is busy makes examples slow, and no property wrong.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest is begun first, so that no core waits for another at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
@@ -96,10 +106,7 @@ def join(nodes: list[Redis], ports: list[int], buses: list[int]) -> None:
         node.execute_command("CLUSTER ADDSLOTSRANGE", share * index, min(share * (index + 1), 16384) - 1)
         if index:
             nodes[0].execute_command("CLUSTER MEET", "127.0.0.1", ports[index], buses[index])
-    deadline = time.monotonic() + 30
-    while not all(node.execute_command("CLUSTER INFO")["cluster_state"] == "ok" for node in nodes):
-        assert time.monotonic() < deadline, "the nodes do not become a cluster"
-        time.sleep(0.05)
+    until(lambda: all(node.execute_command("CLUSTER INFO")["cluster_state"] == "ok" for node in nodes))
 
 
 @pytest.fixture(params=["embedded", "system_redis", "redis_cluster"])
@@ -148,15 +155,16 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def wait_for_port(port: int, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"nothing listens on port {port}"
-            time.sleep(0.02)
+def wait_for_port(port: int) -> None:
+    until(lambda: listens(port))
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture

@@ -10,16 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from driftline.client.clients import Client
-
-START_SECONDS = 60.0
+from tests.waiting import SECONDS, until
 
 
 class Instance:
@@ -30,7 +28,7 @@ class Instance:
         self.lines = lines
         self.url = self._await(r"(http://\S+)")
         self.client = Client(self.url)
-        until(lambda: self.is_ready, START_SECONDS)
+        until(lambda: self.is_ready)
 
     @property
     def is_ready(self) -> bool:
@@ -48,7 +46,7 @@ class Instance:
         """kill -9, then until the next one has started."""
         before = self.pid(child)
         os.kill(before, signal.SIGKILL)
-        until(lambda: self.pid(child) != before, 30)
+        until(lambda: self.pid(child) != before)
 
     def _await(self, pattern: str) -> str:
         found: list[str] = []
@@ -58,7 +56,7 @@ class Instance:
             found.extend(match[1] for line in self.lines if (match := re.search(pattern, line)))
             return bool(found)
 
-        until(look, START_SECONDS)
+        until(look)
         return found[0]
 
 
@@ -86,7 +84,7 @@ def up(folder: Path, *arguments: str, python: Path | None = None, **environment:
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(60)
+            process.wait(SECONDS)
         finally:
             process.kill()
             process.wait()
@@ -101,15 +99,6 @@ def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
         lines.append(line.rstrip())
         if os.environ.get("DRIFTLINE_TEST_VERBOSE"):
             sys.stderr.write(line)
-
-
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """What ``condition`` gives once it is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
-        time.sleep(0.05)
-    return found
 
 
 def spec(name: str = "weather", **changes: Any) -> dict[str, Any]:

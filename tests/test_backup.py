@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from driftline.client.clients import Client
-from tests.services import Instance, spec, until, up
+from tests.services import Instance, spec, up
 from tests.test_trouble import feeding
+from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.slow
 
 ROWS = np.random.default_rng(5).normal(size=(4, 8)).tolist()
-SETTINGS = {"DRIFTLINE_KEEP_VERSIONS": "1000", "DRIFTLINE_CHECKPOINT_SECONDS": "2", "DRIFTLINE_LEASE_SECONDS": "2"}
+SETTINGS = {"DRIFTLINE_KEEP_VERSIONS": "1000", "DRIFTLINE_CHECKPOINT_SECONDS": "0.5", "DRIFTLINE_LEASE_SECONDS": "2"}
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -56,7 +57,7 @@ def first_ten() -> list[dict[str, Any]]:
 
 def all_served(instance: Instance, identifiers: list[str]) -> None:
     client = instance.client
-    until(lambda: client.receipt("weather", identifiers[-1])["state"] == "served", 60)
+    until(lambda: client.receipt("weather", identifiers[-1])["state"] == "served")
     assert {client.receipt("weather", identifier)["state"] for identifier in identifiers} == {"served"}
 
 
@@ -65,12 +66,12 @@ def test_a_backup_under_way_goes_on_elsewhere_with_every_label_it_holds(tmp_path
     with up(tmp_path / "here", **SETTINGS) as here:
         here.client.create_model(spec())
         with feeding(here) as feeder:
-            time.sleep(5)
+            until(lambda: here.client.model("weather")["version"] > 4)
             asked = here.client.predict("weather", ROWS)["predictions"][0]["id"]
-            time.sleep(0.1)
+            feeder.go_on()
             acknowledged = list(feeder.acknowledged)
             (saved,) = succeeds(tmp_path / "here", "backup", str(backup), "--predictions")["models"]
-            time.sleep(0.5)
+            feeder.go_on()
         index = json.loads((backup / "index.json").read_text())["models"][0]
         versions = [row for row in here.client.versions("weather") if row["version"] <= saved["version"]]
         chosen = [version["version"] for version in versions][:: max(1, len(versions) // 4)]
@@ -128,5 +129,5 @@ def test_a_running_up_says_where_its_store_is_and_takes_it_back(tmp_path: Path) 
         assert url.read_text() == first
         instance.process.kill()
         instance.process.wait()
-        until(lambda: command(tmp_path, "backup", str(tmp_path / f"b{time.monotonic()}")).returncode == 0, 60)
+        until(lambda: command(tmp_path, "backup", str(tmp_path / f"b{time.monotonic()}")).returncode == 0)
     assert not url.exists(), "the command's own server took over, and has ended"

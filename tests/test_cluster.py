@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.services import spec, until, up
+from tests.services import spec, up
+from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.slow
 
 
 def test_it_serves_takes_labels_and_learns_on_a_cluster(redis_cluster: str, prefix: str, tmp_path: Path) -> None:

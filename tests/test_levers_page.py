@@ -8,8 +8,9 @@ from pathlib import Path
 
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.networks.build import build
-from driftline.networks.edits import EDITS, Edited, parse_edits
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.edits import EDITS, parse_edits
 from tests.services import spec
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "levers.md").read_text()
@@ -32,5 +33,5 @@ def test_the_race_that_it_shows_fits() -> None:
     (shown,) = re.findall(r"^```json\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     job, one = json.loads(shown), parse(ModelSpec, spec())
     retrain_plan, classes = RetrainPlan.of(one, {}, race=job["race"]), one.known_classes()
-    check_retrain(Edited(one, classes, build(one, classes, seed=0)), retrain_plan, [])
+    check_retrain(Model(one, classes, build(one, classes, seed=0)), retrain_plan, [])
     assert len(retrain_plan.entries) == 4

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftline.networks.edits import EDITS
-from driftline.networks.layers import LAYERS
 from driftline.registry import Registry
 from driftline.spec import ModelSpec, Recipe, Serving, parse
 from driftline.spec.parts.averaging import AVERAGINGS
 from driftline.spec.parts.detectors import DETECTORS
+from driftline.spec.parts.edits import EDITS
+from driftline.spec.parts.layers import LAYERS
 from driftline.spec.parts.losses import LOSSES
 from driftline.spec.parts.replay_policies import REPLAY_POLICIES
 from driftline.spec.parts.schedules import SCHEDULES

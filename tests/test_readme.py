@@ -14,8 +14,9 @@ import pytest
 
 from tests.conftest import missing
 from tests.services import Instance, up
+from tests.waiting import SECONDS
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,7 +40,7 @@ def run_shell(script: str, folder: Path) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

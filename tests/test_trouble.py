@@ -20,9 +20,10 @@ from redis import Redis
 from driftline.client.clients import Client
 from driftline.errors import DriftlineError, Unavailable
 from tests.conftest import free_port, wait_for_port
-from tests.services import Instance, spec, until, up
+from tests.services import Instance, spec, up
+from tests.waiting import SECONDS, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.slow
 
 
 class Feeder(threading.Thread):
@@ -50,6 +51,11 @@ class Feeder(threading.Thread):
             self._send(items)
             time.sleep(self.pause)
 
+    def go_on(self, count: int = 100) -> None:
+        """Waits until so many more labels are acknowledged."""
+        before = len(self.acknowledged)
+        until(lambda: len(self.acknowledged) >= before + count)
+
     def _send(self, items: list[dict[str, object]]) -> None:
         while True:
             try:
@@ -69,7 +75,7 @@ def feeding(instance: Instance, model: str = "weather", pause: float = 0.02) -> 
     try:
         yield feeder
     finally:
-        feeder.end_at = time.monotonic() + 30
+        feeder.end_at = time.monotonic() + SECONDS
         feeder.is_over.set()
         feeder.join()
 
@@ -84,7 +90,7 @@ def check_all_served_once(instance: Instance, feeder: Feeder) -> None:
         except Unavailable:
             return False
 
-    until(is_done, 60)
+    until(is_done)
     states = {client.receipt(feeder.model, identifier)["state"] for identifier in feeder.acknowledged}
     assert states == {"served"}
     assert client.model(feeder.model)["learned"] == len(feeder.acknowledged)
@@ -96,10 +102,20 @@ def test_kill_9_of_each_process_loses_no_label_and_learns_none_twice(tmp_path: P
         instance.client.create_model(spec())
         with feeding(instance) as feeder:
             for child in ("worker", "app", "valkey", "worker", "valkey"):
-                time.sleep(1.5)
+                feeder.go_on()
+                before = until(lambda: version(instance))
+                until(lambda before=before: version(instance) > before)
                 instance.kill(child)
-            time.sleep(2)
+            feeder.go_on()
         check_all_served_once(instance, feeder)
+
+
+def version(instance: Instance) -> int:
+    """The live version; none while nobody says."""
+    try:
+        return instance.client.model("weather")["version"]
+    except DriftlineError:
+        return 0
 
 
 def test_without_redis_predictions_go_on_and_feedback_says_when_to_come_back(tmp_path: Path) -> None:
@@ -199,14 +215,14 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         pids = [instance.pid(child) for child in ("valkey", "app", "worker")]
         instance.process.kill()
-        until(lambda: not any(map(is_there, pids)), 40)
+        until(lambda: not any(map(is_there, pids)))
 
 
 def test_a_stop_keeps_what_it_has_acknowledged(tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         instance.client.create_model(spec())
         with feeding(instance) as feeder:
-            time.sleep(2)
+            feeder.go_on()
     with up(tmp_path) as instance:
         check_all_served_once(instance, feeder)
         pairs = [json.dumps(version) for version in instance.client.versions("weather")]

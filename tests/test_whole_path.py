@@ -12,9 +12,10 @@ import pytest
 from driftline.client.clients import Client
 from driftline.client.requests import Predictions
 from driftline.errors import Conflict, InvalidInput, NotFound
-from tests.services import spec, until, up
+from tests.services import spec, up
+from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.slow
 
 RANDOM = np.random.default_rng(7)
 WEIGHTS = RANDOM.normal(size=8)

@@ -8,6 +8,7 @@ import math
 import torch
 
 from driftline.learning.learner import Learner
+from driftline.networks.model import Model
 from driftline.records import Plan
 from driftline.spec import ModelSpec, parse
 from driftline.spec.parts.strategies import STRATEGIES
@@ -16,7 +17,7 @@ from driftline.store.catalog import Catalog
 from driftline.store.commits import Commit, CommitLog, Step
 from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
-from driftline.versions import Position, Publisher
+from driftline.versions import Position, VersionFiles
 
 LEASE_SECONDS = 3600
 
@@ -33,7 +34,7 @@ class Versions:
         model = await Catalog(self.connection).get(name)
         self.spec, self.uid, self.head = parse(ModelSpec, model.spec), model.uid, model.head
         self.commit_log = CommitLog(self.connection, self.uid)
-        self.publisher = Publisher(self.artifacts, self.uid)
+        self.version_files = VersionFiles(self.artifacts, self.uid)
         self.lease = Lease(self.connection, self.uid, "test", LEASE_SECONDS)
         await self.connection.redis.delete(self.lease.keys.lease)
         assert await self.lease.acquire()
@@ -44,8 +45,9 @@ class Versions:
         """Makes a learner's champion the next version, or a canary with a ``share``; and gives its number."""
         self.number += 1
         at = self._next()
+        model = Model(learner.spec, learner.classes_of(learner.served), learner.served)
         version = await asyncio.to_thread(
-            self.publisher.version, learner, self.number, self.number - 1, at, "told to", {}
+            self.version_files.write_version, model, self.number, self.number - 1, at, "told to", {}
         )
         step = Step(self.step, at.offset, at.offset, Plan(), "", self.number)
         commit = Commit(step, self.lease.epoch, f"test:{self.step}", 0, version, share)
@@ -66,7 +68,7 @@ class Versions:
         """Forgets versions and deletes the files of all but the newest ones."""
         await self.commit_log.retire(versions)
         kept = (await self.commit_log.versions())[-keep:]
-        files = set().union(*(self.publisher.files(version.manifest) for version in kept))
+        files = set().union(*(self.version_files.blobs(version.manifest) for version in kept))
         await asyncio.to_thread(self.artifacts.collect, self.uid, files, 0.0)
 
     def constant(self, probability: float, spec: ModelSpec | None = None) -> Learner:
@@ -75,7 +77,7 @@ class Versions:
         spec = spec.changed(recipe=spec.recipe.model_copy(update={"strategy": STRATEGIES.parse("replay")}))
         learner = Learner.create(spec, seed=1)
         with torch.no_grad():
-            output = learner.judge.champion.output
+            output = learner.promotion.champion.output
             output.weight.zero_()  # type: ignore[operator,union-attr]
             output.bias.fill_(-30.0)  # type: ignore[operator,union-attr]
             output.bias[0] = 0.0  # type: ignore[index]

@@ -97,7 +97,7 @@ def _cancel(learner: Learner, job: str) -> Effect:
 async def _rollback(store: ModelStore, compute: Compute, learner: Learner, number: int, plan: Plan) -> Effect:
     running = learner.retraining
     version = await store.commit_log.version(number)
-    manifest, state = await compute(store.publisher.read, version.manifest)
+    manifest, state = await compute(store.version_files.read, version.manifest)
     spec = parse(ModelSpec, manifest.spec)
     await compute(learner.rollback, spec, manifest.classes, state.tensors, plan.version)
     jobs = (

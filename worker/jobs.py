@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,19 +21,16 @@ from driftline.store.commits import JobRecord
 from driftline.support.failpoints import reach
 
 from .commands import Effect
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .committer import Committer
 
 logger = logging.getLogger("driftline.jobs")
 
 T = TypeVar("T")
-SLICE_SECONDS = 0.05
 
 
-def name_behind(trainer: Trainer, n: int) -> str:
+def alarm_job(uid: str, n: int) -> str:
     """The id of a job that an alarm in the step up to record ``n`` forks. Every job's id begins with the model's uid."""
-    return f"{trainer.store.uid}-alarm{n}"
+    return f"{uid}-alarm{n}"
 
 
 def changed(outcome: StepResult) -> list[JobRecord]:
@@ -46,31 +43,34 @@ def changed(outcome: StepResult) -> list[JobRecord]:
     return found
 
 
-async def slice_of(trainer: Trainer) -> bool:
-    """Advances the running job by a slice, and ends it when it is done; False when none runs."""
-    retraining = trainer.learner.retraining
+async def advance(committer: Committer, slice_seconds: float) -> bool:
+    """Advances the running job by a slice, and ends it when it is done; False when none runs.
+
+    Slices commit nothing: after a crash the job is repeated from the checkpoint that was written when it began.
+    """
+    retraining = committer.learner.retraining
     if retraining is None:
         return False
-    is_manual = trainer.learner.spec.recipe.gate.mode == "manual"
+    is_manual = committer.learner.spec.recipe.gate.mode == "manual"
     if is_manual and retraining.is_waiting:
         return False
     try:
-        await trainer.compute(_advance, retraining)
+        await committer.compute(_advance, retraining, slice_seconds)
         if retraining.is_done and is_manual:
             retraining.is_waiting = True
-            await trainer.store.commit_log.report_progress(retraining.job, 1.0)
+            await committer.store.commit_log.report_progress(retraining.job, 1.0)
         elif retraining.is_done:
-            await _finish(trainer, retraining.job)
+            await _finish(committer, retraining.job)
         else:
-            await trainer.store.commit_log.report_progress(retraining.job, retraining.progress)
+            await committer.store.commit_log.report_progress(retraining.job, retraining.progress)
     except _Failed as failure:
-        await _abandon(trainer, retraining, failure.reason)
+        await _abandon(committer, retraining, failure.reason)
     return True
 
 
-def waiting(trainer: Trainer, command: Command) -> str | None:
+def waiting(learner: Learner, command: Command) -> str | None:
     """The job that is done and waits for a promotion, if ``command`` is one."""
-    retraining = trainer.learner.retraining
+    retraining = learner.retraining
     is_met = command.kind == "promote" and retraining is not None and retraining.is_done
     return retraining.job if is_met and retraining else None
 
@@ -83,8 +83,8 @@ class _Failed(Exception):
         super().__init__(self.reason)
 
 
-def _advance(retraining: RetrainJob) -> None:
-    deadline = time.monotonic() + SLICE_SECONDS
+def _advance(retraining: RetrainJob, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while not retraining.is_done and time.monotonic() < deadline:
         _guarded(lambda: retraining.advance(1))
 
@@ -96,26 +96,26 @@ def _guarded(function: Callable[[], T]) -> T:
         raise _Failed(error) from error
 
 
-async def _finish(trainer: Trainer, job: str) -> None:
+async def _finish(committer: Committer, job: str) -> None:
     """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
-    number = trainer.head.newest + 1
+    number = committer.head.newest + 1
     try:
-        outcome, report = await trainer.compute(_guarded, lambda: _examined(trainer.learner, number))
+        outcome, report = await committer.compute(_guarded, lambda: _examined(committer.learner, number))
     except _Failed:
-        await trainer.recover()
+        await committer.recover()
         raise
     reach("job.finished")
     decision = outcome.decision
     assert decision is not None
     done = JobRecord(job, "succeeded", 1.0, decision.promoted, report=report)
-    await trainer.commit(
+    await committer.commit(
         Plan(finish=job, version=number), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
     )
-    await trainer.checkpoint()
+    await committer.checkpoint()
 
 
 def _examined(learner: Learner, number: int) -> tuple[StepResult, dict[str, Any]]:
-    """Finishes the job, and looks at what is served before and behind that: recovery repeats only the former."""
+    """Finishes the job, and measures what is served before and after that: recovery repeats only the former."""
     examination = JobEvaluation(learner)
     outcome = learner.finish(number)
     assert outcome.decision is not None
@@ -131,25 +131,16 @@ def reported(effect: Effect, examination: JobEvaluation) -> Effect:
     return dataclasses.replace(effect, jobs=jobs)
 
 
-async def _abandon(trainer: Trainer, retraining: RetrainJob, reason: str) -> None:
-    logger.warning("%s: job %s failed: %s", trainer.name, retraining.job, reason)
-    trainer.learner.cancel()
+async def _abandon(committer: Committer, retraining: RetrainJob, reason: str) -> None:
+    logger.warning("%s: job %s failed: %s", committer.name, retraining.job, reason)
+    committer.learner.cancel()
     failed = JobRecord(retraining.job, "failed", report={"reason": reason, **retraining.report()})
-    await trainer.commit(Plan(abandon=retraining.job), StepResult(), effect=Effect(jobs=[failed]))
+    await committer.commit(Plan(abandon=retraining.job), StepResult(), effect=Effect(jobs=[failed]))
 
 
-async def fail_lost(trainer: Trainer) -> None:
-    """Ends jobs that ran when the learner had to restart without them."""
-    running = trainer.learner.retraining
-    for job in await trainer.store.commit_log.running_jobs():
-        if running is None or running.job != job.id:
-            lost = JobRecord(job.id, "failed", report={"reason": "lost: recovery could not repeat it"})
-            await trainer.commit(Plan(), StepResult(), effect=Effect(jobs=[lost]))
-
-
-async def cancel_waiting(trainer: Trainer, job: str) -> None:
+async def cancel_waiting(committer: Committer, job: str) -> None:
     """Passes over the command of a job that has not begun."""
-    for n in await trainer.store.pending():
-        entry = await trainer.store.log.get(n)
+    for n in await committer.store.pending():
+        entry = await committer.store.log.get(n)
         if entry is not None and isinstance(entry.record, Command) and entry.record.id == job:
-            await trainer.refuse(n, entry.record, "cancelled before it began", state="cancelled")
+            await committer.refuse(n, entry.record, "cancelled before it began", state="cancelled")

@@ -8,34 +8,53 @@ import logging
 import random
 import secrets
 import time
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
-from driftline.errors import CorruptData, Fenced, NotFound, Unavailable
+from driftline.errors import ConfigurationError, CorruptData, DriftlineError, Fenced, NotFound, Unavailable
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection
+from driftline.store.format import check_files, check_store, mark
 from driftline.store.lease import Lease
 from driftline.store.watermarks import RESTORE
-from driftline.support.tasks import end
+from driftline.support.tasks import Troubles, end, supervised
 
+from .compute import ComputeThread
 from .model_store import ModelStore
 from .sources import Source, parse_sources
 from .sources.intake import Intake
 from .trainer import Trainer
+from .turns import TurnFile
 
 logger = logging.getLogger("driftline.worker")
 
-RETRY_SECONDS = 10.0
-STORE_SECONDS = 60.0
+
+@dataclass(frozen=True)
+class _Owned:
+    lease: Lease
+    trainer: Trainer
+    task: asyncio.Task[None]
 
 
 class Worker:
-    """One worker process: an IO loop, and one compute thread that its models use in turn."""
+    """One worker process: an IO loop, and one compute thread that its models use in turn.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        retry_seconds: how long a model whose trainer has failed is left alone.
+        store_seconds: how long the store may take to answer at the start.
+    """
+
+    turns: TurnFile
+
+    def __init__(self, settings: Settings, *, retry_seconds: float = 10.0, store_seconds: float = 60.0) -> None:
         self.settings = settings
+        self.retry_seconds = retry_seconds
+        self.store_seconds = store_seconds
         self.sources = parse_sources(settings.sources)
         self.connection = RedisConnection(require_redis(settings), settings.prefix)
         self.catalog = Catalog(self.connection)
@@ -43,8 +62,9 @@ class Worker:
         self.thread = ThreadPoolExecutor(1, "torch")
         self.owner = settings.worker_id or secrets.token_hex(6)
         self.owned: dict[str, _Owned] = {}
+        self.troubles = Troubles()
         self._not_before: dict[str, float] = {}
-        self._troubles: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
         self._look = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -53,18 +73,18 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Owns and learns models until it is stopped."""
-        await self.connection.until_available(STORE_SECONDS)
-        logger.info("worker %s learns", self.owner)
-        tasks = (
-            self._own_models(),
-            self._listen(),
-            self._poll(),
-            self._renew(),
-            self._sweep(),
-            self.connection.watch(),
-        )
-        helpers = [asyncio.create_task(task) for task in tasks]
+        """Owns and learns models until it is stopped.
+
+        Its helpers are supervised: one that fails is restarted, and an alarm of each model says so. Two errors end the process
+        all the same, because nothing but another start mends them: a :class:`ConfigurationError`, and a store that does not
+        answer at the start, where there is nothing yet to go on with.
+
+        Raises:
+            ConfigurationError: a setting is wrong, or the data is of a newer format.
+            Unavailable: the store does not answer at the start.
+        """
+        await self._begin()
+        helpers = [asyncio.create_task(task) for task in self._helpers()]
         owning, stopped = helpers[0], asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([*helpers, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -78,7 +98,43 @@ class Worker:
             await asyncio.gather(*(owned.task for owned in self.owned.values()), return_exceptions=True)
             await end(*helpers, stopped)
             self.thread.shutdown()
+            self.turns.close()
             await self.connection.close()
+
+    async def _begin(self) -> None:
+        check_files(self.settings.data_dir)
+        await self.connection.until_available(self.store_seconds)
+        await check_store(self.connection, self.settings.data_dir)
+        await mark(self.connection, self.settings.data_dir)
+        self.turns = TurnFile(self.settings.data_dir / "turns", self.owner)
+        logger.info("worker %s learns", self.owner)
+
+    def _helpers(self) -> Iterator[Coroutine[None, None, None]]:
+        """What runs for as long as the worker does; it takes models first."""
+        tasks = {
+            "taking models": self._own_models,
+            "listening for hints": self._listen,
+            "polling the logs": self._poll,
+            "renewing leases": self._renew,
+            "sweeping": self._sweep,
+            "watching the store": self.connection.watch,
+        }
+        # The renewal must be there again before a lease runs out.
+        last_delay = self.settings.lease_seconds / 3
+        for name, task in tasks.items():
+            yield supervised(
+                name,
+                task,
+                self.troubles,
+                fatal=(ConfigurationError,),
+                on_failure=partial(self._tell_models, name),
+                last_delay=last_delay,
+            )
+
+    async def _tell_models(self, task: str, error: Exception) -> None:
+        message = f"the worker's task {task!r} failed and was restarted: {type(error).__name__}: {error}"
+        for owned in list(self.owned.values()):
+            await owned.trainer.store.alarm("worker_task_failed", message)
 
     async def _listen(self) -> None:
         async for uid in self.connection.hints():
@@ -113,14 +169,41 @@ class Worker:
 
     async def _try_to_own(self, name: str, uid: str) -> None:
         lease = Lease(self.connection, uid, self.owner, self.settings.lease_seconds)
-        if await lease.acquire():
-            store = ModelStore(self.connection, self.artifacts, uid, self.settings)
-            trainer = Trainer(store, lease, self.thread)
-            sources = [source for source in self.sources if source.model == name]
-            self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(uid, trainer, sources)))
+        if not await lease.acquire():
+            return
+        store = ModelStore(self.connection, self.artifacts, uid, self.settings)
+        if await self._has_set_aside(name, store, lease):
+            await lease.release()
+            return
+        trainer = Trainer(store, lease, ComputeThread(self.thread, uid, self.turns))
+        sources = [source for source in self.sources if source.model == name]
+        self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(uid, trainer, sources)))
+
+    async def _has_set_aside(self, name: str, store: ModelStore, lease: Lease) -> bool:
+        """Counts the death of the former owner, if it died in this model's turn; true where that was one too many.
+
+        The alarm is raised before the count is written: after a crash in between the model is tried once more, and not set
+        aside without a word. A committed step begins the count anew, and so does a command that may mend the model.
+        """
+        if lease.former is None or not self.turns.died_in(store.uid, lease.former):
+            return False
+        crashes = lease.crashes + 1
+        is_last = crashes >= lease.max_crashes
+        what = f"{crashes} worker processes in a row have ended while they computed for it"
+        logger.error("model %s: %s", name, what)
+        if is_last:
+            await store.alarm(
+                "trainer_failed",
+                f"{what} (its code ended the process, memory ran out, or somebody killed it): the model is set aside, and "
+                f"other models are learned; fix its factory or its settings, then `driftline resume {name}`",
+            )
+        await store.count_crashes(crashes)
+        return is_last
 
     async def _train(self, uid: str, trainer: Trainer, sources: list[Source]) -> None:
-        intakes = [asyncio.create_task(Intake(trainer.store, source.key).run(source)) for source in sources]
+        intakes = [
+            asyncio.create_task(Intake(trainer.store, source.key, self.troubles).run(source)) for source in sources
+        ]
         try:
             await trainer.run()
         except Fenced:
@@ -131,13 +214,14 @@ class Worker:
             else:
                 await self._give_up(uid, trainer, error)
         except Exception as error:  # One model's trouble must not end the others' learning.
-            logger.exception("the trainer of model %s ended", uid)
             await self._give_up(uid, trainer, error)
         finally:
             await end(*intakes)
-            with contextlib.suppress(Unavailable):
-                await trainer.lease.release()
-            self.owned.pop(uid, None)
+            try:
+                with contextlib.suppress(Unavailable):
+                    await trainer.committer.lease.release()
+            finally:
+                self.owned.pop(uid, None)
 
     async def _is_deleted(self, uid: str) -> bool:
         """Whether a model has no name any more; what the store has lost was not deleted."""
@@ -147,13 +231,14 @@ class Worker:
             return False
 
     async def _give_up(self, uid: str, trainer: Trainer, error: Exception) -> None:
-        self._not_before[uid] = time.monotonic() + RETRY_SECONDS
+        self._not_before[uid] = time.monotonic() + self.retry_seconds
         kind, why = "trainer_failed", f"{type(error).__name__}: {error}"
         if isinstance(error, NotFound):
             kind, why = "store_lost", f"the store has lost the head of the model; {RESTORE}"
-        if self._troubles.get(uid) != why:
-            self._troubles[uid] = why
-            logger.error("model %s cannot be learned: %s", uid, why)
+        if self._reasons.get(uid) != why:
+            self._reasons[uid] = why
+            is_ours = isinstance(error, DriftlineError)
+            logger.error("model %s cannot be learned: %s", uid, why, exc_info=None if is_ours else error)
         with contextlib.suppress(Unavailable):
             await trainer.store.alarm(kind, why)
 
@@ -177,6 +262,8 @@ class Worker:
             with contextlib.suppress(Unavailable):
                 for uid in await self.catalog.remove_unnamed(self.settings.orphan_seconds):
                     logger.info("the keys of model %s go: it has no name", uid)
+            age = self.settings.orphan_seconds
+            await asyncio.to_thread(self.turns.remove_abandoned, age, time.time())
             if are_ours:
                 with contextlib.suppress(Unavailable):
                     await self._remove_abandoned()
@@ -199,10 +286,3 @@ class Worker:
         for uid in await asyncio.to_thread(self.artifacts.abandoned, known, self.settings.orphan_seconds):
             logger.info("the files of model %s go: it has no name", uid)
             await asyncio.to_thread(self.artifacts.remove, uid)
-
-
-class _Owned:
-    def __init__(self, lease: Lease, trainer: Trainer, task: asyncio.Task[None]) -> None:
-        self.lease = lease
-        self.trainer = trainer
-        self.task = task

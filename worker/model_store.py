@@ -15,7 +15,7 @@ from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.log import Log
 from driftline.store.watermarks import Cap
-from driftline.versions import Publisher
+from driftline.versions import VersionFiles
 
 CONDITIONS = ("disk", "log_gap", "store_lost", "trainer_failed")
 """Alarms about what lasts: they are withdrawn when the model is learned again. The others are about what has happened."""
@@ -31,7 +31,7 @@ class ModelStore:
         self.settings = settings
         self.log = Log(connection, uid, cap=Cap.of(settings), receipt_seconds=settings.receipt_seconds)
         self.commit_log = CommitLog(connection, uid)
-        self.publisher = Publisher(artifacts, uid)
+        self.version_files = VersionFiles(artifacts, uid)
         self.artifacts = artifacts
 
     @property
@@ -50,11 +50,15 @@ class ModelStore:
 
     async def weights_of(self, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
         """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""
-        return await self.publisher.weights_of(self.commit_log, versions)
+        return await self.version_files.weights_of(self.commit_log, versions)
 
     async def is_paused(self) -> bool:
         with store_errors():
             return bool(await self.connection.redis.hget(self.keys.meta, "paused") == b"1")
+
+    async def count_crashes(self, crashes: int) -> None:
+        """So many worker processes in a row have died in this model's turn."""
+        await self.connection.scripts.run("note", [self.keys.meta, self.keys.meta], ["crashes", crashes])
 
     async def spec(self) -> dict[str, Any]:
         """The spec as it now stands, its recipe included."""

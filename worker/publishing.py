@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.step_result import StepResult
-from driftline.store.commits import Version
+from driftline.networks.model import Model
+from driftline.store.commits import Head, Version
 from driftline.support.failpoints import reach
 from driftline.versions import Position
 
 from .commands import Effect
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .compute import Compute
+from .model_store import ModelStore
 
 
 @dataclass(frozen=True)
@@ -29,41 +30,57 @@ class Publication:
     ends_canary: bool = False
 
 
-async def prepare(trainer: Trainer, outcome: StepResult, effect: Effect, at: Position) -> Publication:
-    """Writes the files of what a command or the gate wants to be served; the commit of the step makes it true."""
+async def prepare(
+    store: ModelStore,
+    compute: Compute,
+    learner: Learner,
+    head: Head,
+    at: Position,
+    outcome: StepResult,
+    effect: Effect,
+) -> Publication:
+    """Writes the files of the version that a command or the gate wants to be served; the commit then makes it live.
+
+    It changes nothing of the learner, so that it can be called again where the store or the disk did not answer.
+    """
     decision = outcome.decision
     report = next((job.report for job in effect.jobs if job.promoted), None)
+
+    async def written(reason: str, scores: Mapping[str, float], is_canary: bool = False) -> Version:
+        version = await compute(_write, store, learner, head, at, reason, scores, is_canary)
+        reach("trainer.published")
+        return msgspec.structs.replace(version, report=report)
+
     if effect.publish is not None:
-        return Publication(await _written(trainer, at, effect.publish, {}, report))
+        return Publication(await written(effect.publish, {}))
     if decision is None:
         return Publication()
     if decision.canary == "ended":
-        return Publication(await _canary(trainer, decision) if decision.promoted else None, ends_canary=True)
+        return Publication(await _canary(store, head, decision) if decision.promoted else None, ends_canary=True)
     if not decision.publishes:
         return Publication()
     is_canary = decision.canary == "begun"
-    version = await _written(trainer, at, decision.reason, decision.scores, report, is_canary)
-    return Publication(version, trainer.learner.spec.recipe.gate.share if is_canary else None)
+    version = await written(decision.reason, decision.scores, is_canary)
+    return Publication(version, learner.spec.recipe.gate.share if is_canary else None)
 
 
-async def _written(
-    trainer: Trainer,
+def _write(
+    store: ModelStore,
+    learner: Learner,
+    head: Head,
     at: Position,
     reason: str,
-    scores: Mapping[str, float],
-    report: dict[str, Any] | None,
-    is_canary: bool = False,
+    scores: Mapping[str, Any],
+    is_canary: bool,
 ) -> Version:
-    number, parent = trainer.head.newest + 1, trainer.head.version
-    arguments = (trainer.learner, number, parent, at, reason, scores, is_canary)
-    version = await trainer.retry_until_available(lambda: trainer.compute(trainer.store.publisher.version, *arguments))
-    reach("trainer.published")
-    return msgspec.structs.replace(version, report=report)
+    canary = learner.promotion.canary
+    module = canary.module if is_canary and canary else learner.served
+    model = Model(learner.spec, learner.classes_of(module), module)
+    return store.version_files.write_version(model, head.newest + 1, head.version, at, reason, scores)
 
 
-async def _canary(trainer: Trainer, decision: Decision) -> Version:
-    """The version that answers as a canary, with what has been decided of it."""
-    assert trainer.head.canary is not None
-    number = trainer.head.canary.version
-    version = await trainer.retry_until_available(lambda: trainer.store.commit_log.version(number))
+async def _canary(store: ModelStore, head: Head, decision: Decision) -> Version:
+    """The version that answers as a canary, with what was decided of it."""
+    assert head.canary is not None
+    version = await store.commit_log.version(head.canary.version)
     return msgspec.structs.replace(version, reason=decision.reason, scores=decision.scores)

@@ -1,4 +1,4 @@
-"""How a learner comes back: load the checkpoint, repeat the committed steps behind it, compare, go on."""
+"""How a learner comes back: load the checkpoint, repeat the committed steps after it, compare, go on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Diverged(DriftlineError):
 
 
 async def recover(store: ModelStore, compute: Compute) -> Recovered:
-    """The learner as it stood behind the last committed step.
+    """The learner as it stood after the last committed step.
 
     The newest checkpoint that is whole is taken, else the one before, else version 1. Where none leads to the committed
     weights, an alarm says so, and the learner restarts from the live ones.
@@ -66,7 +66,7 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
 
 async def _compare_with_files(store: ModelStore, head: Head) -> None:
     """Files of steps that the store does not know tell that an older copy of it has been restored."""
-    newest = await asyncio.to_thread(store.publisher.newest_step)
+    newest = await asyncio.to_thread(store.version_files.newest_step)
     # The files of a step are written before it is committed: those of one step may be there without it.
     if newest > head.step + 1:
         why = (
@@ -122,13 +122,13 @@ async def _carry_out_again(store: ModelStore, compute: Compute, learner: Learner
 
 
 def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:
-    manifest, state = store.publisher.read(place.manifest)
+    manifest, state = store.version_files.read(place.manifest)
     return manifest.build, Learner.from_state(state, factories=store.settings.factories)
 
 
 async def _first(store: ModelStore, compute: Compute) -> tuple[dict[str, object], Learner]:
     version = await store.commit_log.version(1)
-    manifest, state = store.publisher.read(version.manifest)
+    manifest, state = store.version_files.read(version.manifest)
     spec = parse(ModelSpec, manifest.spec)
 
     def create() -> Learner:
@@ -138,7 +138,7 @@ async def _first(store: ModelStore, compute: Compute) -> tuple[dict[str, object]
 
 
 async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
-    manifest, state = store.publisher.read(head.manifest)
+    manifest, state = store.version_files.read(head.manifest)
     spec = parse(ModelSpec, manifest.spec)
     versions = await _named(store, manifest.spec["recipe"])
     ordered_since = await _ordered_since(store, manifest.classes)
@@ -157,7 +157,7 @@ async def _ordered_since(store: ModelStore, classes: list[int | str]) -> int:
     """The version from which on all that are kept count these classes in this order."""
     for version in reversed(await store.commit_log.versions()):
         try:
-            manifest, _ = await asyncio.to_thread(store.publisher.read, version.manifest)
+            manifest, _ = await asyncio.to_thread(store.version_files.read, version.manifest)
         except (CorruptData, NotFound):
             return version.version + 1
         if not are_in_place(class_indices(manifest.classes, classes)):

@@ -56,7 +56,7 @@ class Retention:
     def _of(self, manifest: str) -> frozenset[str]:
         if manifest not in self._files:
             try:
-                self._files[manifest] = frozenset(self.store.publisher.files(manifest))
+                self._files[manifest] = frozenset(self.store.version_files.blobs(manifest))
             except (CorruptData, NotFound):
                 self._files[manifest] = frozenset({manifest})
         return self._files[manifest]

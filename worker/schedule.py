@@ -10,18 +10,24 @@ from driftline.store.log import LogEntry
 
 from .time_budget import TimeBudget
 
-LONGEST_RETRY_SECONDS = 60.0
-SHORTEST_RETRY_SECONDS = 0.1
-
 
 class StepSchedule:
     """Seconds, by this process's clock, until something is due; 0 and less is now. What is then done stands in the plan.
 
     Publishing and checkpoints each have a budget of the trainer's time.
+
+    Args:
+        checkpoint_seconds: the longest time between two checkpoints while there are steps.
+        first_retry_seconds: the shortest time after which a candidate that was refused is tried again.
+        last_retry_seconds: the longest time after which it is.
     """
 
-    def __init__(self, checkpoint_seconds: float) -> None:
+    def __init__(
+        self, checkpoint_seconds: float, first_retry_seconds: float = 0.1, last_retry_seconds: float = 60.0
+    ) -> None:
         self.checkpoint_seconds = checkpoint_seconds
+        self.first_retry_seconds = first_retry_seconds
+        self.last_retry_seconds = last_retry_seconds
         self.publishing = TimeBudget()
         self.checkpointing = TimeBudget()
         self.begin()
@@ -66,8 +72,8 @@ class StepSchedule:
 
     def refused(self, seconds: float) -> None:
         """A candidate was refused. Labels are served once one passes: it is tried again after ``seconds``, ever less often."""
-        longer = max(seconds, 2 * self._retry_seconds, SHORTEST_RETRY_SECONDS)
-        self._retry_seconds = min(LONGEST_RETRY_SECONDS, longer)
+        longer = max(seconds, 2 * self._retry_seconds, self.first_retry_seconds)
+        self._retry_seconds = min(self.last_retry_seconds, longer)
         self._retry_at = time.monotonic() + self._retry_seconds
 
     def published(self, seconds: float) -> None:

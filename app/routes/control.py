@@ -15,12 +15,12 @@ from driftline.errors import InvalidInput, NotFound
 from driftline.learning.retraining.dry_run import dry_run
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.learning.retraining.recipe_changes import check_recipe, named_versions
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import JobRecord
-from driftline.versions import Publisher
+from driftline.versions import VersionFiles
 
 from ..openapi import example
 from ..services import Has, Services
@@ -99,10 +99,10 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
     With ``dry_run`` it answers 200 with the structure, size and cost before and after, and begins nothing.
     """
     found, factories = await services.catalog.get(model), services.settings.factories
-    publisher = Publisher(services.artifacts, found.uid)
-    before = await asyncio.to_thread(_live, publisher, found, factories)
+    version_files = VersionFiles(services.artifacts, found.uid)
+    before = await asyncio.to_thread(_live, version_files, found, factories)
     retrain_plan = RetrainPlan.of(before.spec, body.recipe, body.edits, body.race)
-    versions = await publisher.weights_of(services.commit_log(found.uid), retrain_plan.versions)
+    versions = await version_files.weights_of(services.commit_log(found.uid), retrain_plan.versions)
     if body.dry_run:
         response.status_code = 200
         learned, memory, log_keep = found.head.learned, before.spec.recipe.memory.size, services.settings.log_keep
@@ -113,9 +113,9 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
     return await _begin(services, found.uid, "retrain", body.model_dump(exclude={"dry_run"}))
 
 
-def _live(publisher: Publisher, model: CatalogEntry, factories: Collection[str]) -> Edited:
+def _live(version_files: VersionFiles, model: CatalogEntry, factories: Collection[str]) -> Model:
     """The live version, with the recipe that the model now learns by."""
-    live = publisher.restored(model.head.manifest, factories)
+    live = version_files.restored(model.head.manifest, factories)
     return dataclasses.replace(live, spec=live.spec.changed(recipe=parse(ModelSpec, model.spec).recipe))
 
 

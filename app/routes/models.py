@@ -14,13 +14,14 @@ from driftline.ingest import rows
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import check_versions
 from driftline.networks import bundle
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import Version
 from driftline.store.redis_keys import new_uid
 from driftline.store.watermarks import Cap
 from driftline.support.failpoints import reach
-from driftline.versions import Publisher
+from driftline.versions import VersionFiles
 
 from ..fast_path import check_kind, read_body
 from ..openapi import example
@@ -248,4 +249,5 @@ def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes
     tensors = bundle.weights_from_bytes(weights) if weights is not None else None
     check_versions(spec.recipe.model_dump(), ())
     learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=services.settings.factories)
-    return Publisher(services.artifacts, uid).first(learner)
+    model = Model(learner.spec, learner.classes, learner.module)
+    return VersionFiles(services.artifacts, uid).write_first(model)

@@ -3,52 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from driftline.backtest.baselines import BASELINES, baselines
+from driftline.backtest.played import Played
+from driftline.backtest.scores import scored_rows, scores
 from driftline.backtest.stream import Stream
 from driftline.classes import indices_of
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
 from driftline.learning.learner import Learner
-from driftline.learning.monitoring import stream_metrics
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
-from driftline.networks.build import evaluating
+from driftline.networks.served_model import evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.spec import ModelSpec
 
-WINDOWS = 100
-FEWEST_IN_A_WINDOW = 50
-BASE_LINES = frozenset({"no_change", "majority", "last_value", "mean", "as_served"})
-
 Advance = Callable[[int], None]
 """Told of rows that have been played."""
-
-
-@dataclass
-class Played:
-    """What a contender has answered to each row; of a learner also how it got on.
-
-    Args:
-        likelihoods: the probability that each label was given, none for a regression and a base line.
-        alarms: the rows, counted from 1, whose labels raised one.
-        versions: how many were served. ``rejected`` counts the candidates that were not.
-    """
-
-    answers: list[Label | None] = field(default_factory=list)
-    likelihoods: list[float] = field(default_factory=list)
-    alarms: list[int] = field(default_factory=list)
-    versions: int = 0
-    rejected: int = 0
-    seconds: float = 0.0
 
 
 def backtest(
@@ -77,13 +55,13 @@ def backtest(
     Raises:
         InvalidInput: a recipe or the network does not fit.
     """
-    for name in BASE_LINES & recipes.keys():
+    for name in BASELINES & recipes.keys():
         raise InvalidInput(f"a recipe is named {name!r}, as a base line is; rename its file", value=name)
     specs = {name: changed_recipe(stream.spec, changes) for name, changes in recipes.items()}
     with _one_thread():
         learned = {name: play(stream, spec, delay, seed, factories, advance) for name, spec in specs.items()}
     return {
-        **_scores(stream, learned | _base_lines(stream, delay)),
+        **scores(stream, learned | baselines(stream, delay)),
         "labels_per_second": {name: round(len(stream) / played.seconds) for name, played in learned.items()},
         "alarms": {name: played.alarms for name, played in learned.items()},
         "versions": {name: played.versions for name, played in learned.items()},
@@ -91,10 +69,10 @@ def backtest(
         "stream": {
             "task": stream.spec.task,
             "rows": len(stream),
-            "scored": len(_scored(stream)),
+            "scored": len(scored_rows(stream)),
             "skipped": stream.skipped,
             "features": stream.features,
-            "classes": list(dict.fromkeys(stream.labels)) if stream.spec.task == "classification" else [],
+            "classes": list(dict.fromkeys(stream.labels)) if stream.spec.kind.has_classes else [],
         },
         "recipes": {name: spec.recipe.model_dump(mode="json") for name, spec in specs.items()},
         "delay": delay,
@@ -218,63 +196,3 @@ class Service:
             weight=stream.weights[row] if stream.weights is not None else 1.0,
             answer=self.recorded[row] if is_scored else None,
         )
-
-
-def _base_lines(stream: Stream, delay: int) -> dict[str, Played]:
-    """What needs no model, under the same delay; and what was served in truth, where that is known."""
-    come = stream.labels[: max(0, len(stream) - delay - 1)]
-    unknown = len(stream) - len(come)
-    if stream.spec.task == "regression":
-        means = np.cumsum(come) / np.arange(1, len(come) + 1)
-        lines = {"last_value": [0.0] * unknown + come, "mean": [0.0] * unknown + means.tolist()}
-    else:
-        lines = {"no_change": [None] * unknown + come, "majority": [None] * unknown + list(_majorities(come))}
-    if stream.served is not None:
-        lines["as_served"] = [stream.served.get(row) for row in range(len(stream))]
-    return {name: Played(answers) for name, answers in lines.items()}
-
-
-def _majorities(labels: Sequence[Label]) -> Iterator[Label]:
-    """The most frequent label so far, behind each label; of equals the one that has been it for longer."""
-    counts: Counter[Label] = Counter()
-    most = None
-    for label in labels:
-        counts[label] += 1
-        if most is None or counts[label] > counts[most]:
-            most = label
-        yield most
-
-
-def _scored(stream: Stream) -> Sequence[int]:
-    return range(len(stream)) if stream.served is None else list(stream.served)
-
-
-def _scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
-    """Each measure by contender, of the whole stream and of windows."""
-    rows = _scored(stream)
-    labels = [stream.labels[row] for row in rows]
-    size = max(FEWEST_IN_A_WINDOW, -(-len(labels) // WINDOWS))
-    found: dict[str, dict[str, Any]] = {}
-    windows: dict[str, list[float]] = {}
-    is_regression = stream.spec.task == "regression"
-    for name, played in contenders.items():
-        answers = [played.answers[row] for row in rows]
-        measures = (
-            stream_metrics.of_values(labels, answers) if is_regression else stream_metrics.of_classes(labels, answers)
-        )
-        if played.likelihoods:
-            measures["log_loss"] = stream_metrics.log_loss([played.likelihoods[row] for row in rows])
-        for measure, value in measures.items():
-            found.setdefault(measure, {})[name] = value
-        windows[name] = _means(
-            stream_metrics.value_errors(labels, answers) if is_regression else _hits(labels, answers), size
-        )
-    return {**found, "windows": {"rows": size, "mae" if is_regression else "accuracy": windows}}
-
-
-def _hits(labels: Sequence[Label], answers: Sequence[Label | None]) -> NDArray[np.float64]:
-    return np.array([float(label == answer) for label, answer in zip(labels, answers, strict=True)])
-
-
-def _means(values: NDArray[np.float64], size: int) -> list[float]:
-    return [round(float(values[first : first + size].mean()), 6) for first in range(0, len(values), size)]

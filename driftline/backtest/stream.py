@@ -180,7 +180,7 @@ def of_log(spec: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Strea
         name: np.array([item["inputs"][name] if named else item["inputs"] for item in kept], tensor.dtype)
         for name, tensor in parsed.tensors.items()
     }
-    key = "value" if parsed.task == "regression" else "label"
+    key = parsed.kind.answer_field
     served = {row: item["answer"][key] for row, item in enumerate(kept) if item.get("answer")}
     return Stream(
         parsed,

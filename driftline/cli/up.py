@@ -35,8 +35,10 @@ def register(app: typer.Typer) -> None:
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas: Replicas = None) -> None:
     """Start everything on this machine: the server, a worker, and a Valkey unless DRIFTLINE_REDIS_URL names one."""
     from driftline.processes import plan as local
+    from driftline.store.format import check_at_start
 
     settings = load_settings(host=host, port=port, data_dir=data_dir, replicas=replicas)
+    check_at_start(settings)
     supervise(settings, lambda listener: local.plan(settings, listener))
 
 
@@ -70,10 +72,12 @@ def report(line: str) -> None:
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas: Replicas = None) -> None:
     """Run the server alone, in one process or several; it needs DRIFTLINE_REDIS_URL."""
     from driftline.processes import plan as local
+    from driftline.store.format import check_at_start
 
     settings = load_settings(host=host, port=port, data_dir=data_dir, replicas=replicas)
     if settings.replicas > 1:
         local.require_redis(settings)
+        check_at_start(settings)
         supervise(settings, lambda listener: local.serving_plan(settings, listener))
         return
     command = local.program("app", "--host", settings.host, "--port", str(settings.port))

@@ -19,7 +19,10 @@ ALARMS = {
     "disk": "make room on the disk of the artifacts, or mount it again; it ends by itself",
     "log_gap": "the findings about the log say what is missing",
     "store_lost": "restore the store, or restart Driftline to go on with what is there",
-    "trainer_failed": "the worker's log has more; it ends by itself when the model is learned again",
+    "trainer_failed": "the worker's log has more; it ends by itself when the model is learned again, and a model that was set "
+    "aside is tried again after `driftline resume`",
+    "network_failed": "mend the network's code and restart the worker, roll back, or change the recipe; labels wait meanwhile",
+    "worker_task_failed": "the worker's log has the traceback; the task was restarted",
     "store_older": "send again the labels since that copy was made, or restore a newer one",
     "writes_lost": "send again the labels of the moments before; set appendfsync always",
     "source": "mend the entries of that source, or DRIFTLINE_SOURCES",

@@ -15,11 +15,13 @@ from driftline.learning.training.strategies import StrategyRuntime, strategy_run
 from driftline.learning.training.train_state import TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.learning.training.weight_hooks import WeightHooks, check_hooks
-from driftline.networks.build import ServedModel
-from driftline.networks.edits import Edited
-from driftline.networks.edits.add_classes import AddClasses
+from driftline.networks.edit_session import EditResult
+from driftline.networks.edits import apply_edit
 from driftline.networks.experts.mixture import experts_of
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
+from driftline.spec.parts.edits.weights import AddClasses
 
 
 class Course(Stateful):
@@ -47,9 +49,9 @@ class Course(Stateful):
         self.step = self._step()
 
     @classmethod
-    def begin(cls, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int) -> Course:
+    def begin(cls, model: Model, seed: int) -> Course:
         """The training of a model before its first label; ``seed`` is what its random draws start from."""
-        state, recipe = TrainState(spec, classes, module, seed), spec.recipe
+        state, recipe = TrainState(model, seed), model.spec.recipe
         return cls(
             state,
             schedule_runtime(recipe.optimizer.schedule, state.labels),
@@ -130,13 +132,8 @@ class Course(Stateful):
         Args:
             remembered: examples of the state's classes, which another strategy may start from.
         """
-        before, self.state.spec = self.spec, spec
-        former, optimizer = before.recipe.optimizer, spec.recipe.optimizer
-        if optimizer != former:
-            if optimizer.continues(former):
-                self.state.change_optimizer()
-            else:
-                self.state.renew_optimizer()
+        before = self.spec
+        self.state.follow_recipe(spec)
         self._follow_schedule()
         if spec.strategy != before.strategy:
             self.renew_strategy(self.strategy, self.classes, remembered)
@@ -170,9 +167,9 @@ class Course(Stateful):
         self.module.experts = None
         self.strategy = strategy_runtime(self.state)
 
-    def restart(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> None:
-        """Goes on from weights that answer these ``classes``, knowing nothing else of them; other present ones come after."""
-        self.state.restart(_with_classes(Edited(spec, list(classes), module), added(classes, self.classes)))
+    def restart(self, model: Model) -> None:
+        """Goes on from the weights of ``model``, knowing nothing else of them; present classes that it has not are added."""
+        self.state.restart(_with_classes(model, added(model.classes, self.classes)).model)
         self.strategy = strategy_runtime(self.state)
         self.weight_hooks.follow_recipe(self.state)
         self.weight_hooks.restart(self.state)
@@ -185,9 +182,9 @@ class Course(Stateful):
     def add_classes(self, classes: Sequence[int | str]) -> None:
         """Answers more classes."""
         if classes:
-            self.replace(_with_classes(Edited(self.spec, self.classes, self.module), classes))
+            self.replace(_with_classes(self.state.model, classes))
 
-    def replace(self, edited: Edited) -> None:
+    def replace(self, edited: EditResult) -> None:
         """Goes on with an edited module; the optimizer and the parts keep their state for what was kept."""
         edit = self.state.replace(edited)
         check_hooks(self.spec.recipe, self.module)
@@ -200,5 +197,5 @@ class Course(Stateful):
         self.step = self._step()
 
 
-def _with_classes(edited: Edited, more: Sequence[int | str]) -> Edited:
-    return AddClasses(classes=list(more)).apply(edited.spec, edited.classes, edited.module) if more else edited
+def _with_classes(model: Model, more: Sequence[int | str]) -> EditResult:
+    return apply_edit(AddClasses(classes=list(more)), model) if more else EditResult(model)

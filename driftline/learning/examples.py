@@ -44,10 +44,8 @@ class Examples:
             data = b"".join([item.inputs[name] for item in items])
             array = np.frombuffer(bytearray(data), dtype=np.dtype(tensor.dtype).newbyteorder("<"))
             inputs[name] = torch.from_numpy(array.astype(tensor.dtype, copy=False).reshape(len(items), *tensor.shape))
-        if spec.task == "regression":
-            targets = torch.tensor([item.label for item in items], dtype=torch.float32)
-        else:
-            targets = torch.tensor([index_of[type(item.label), item.label] for item in items], dtype=torch.int64)
+        labels = [index_of[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
+        targets = torch.tensor(labels, dtype=getattr(torch, spec.kind.target_dtype))
         return cls(inputs, targets, torch.tensor([item.weight for item in items], dtype=torch.float32))
 
     def take(self, rows: Tensor | slice) -> Examples:

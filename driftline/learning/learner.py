@@ -2,68 +2,63 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from driftline.classes import are_in_place, class_indices, indices_of
+from driftline.classes import class_indices, indices_of
 from driftline.errors import InvalidInput
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
-from driftline.learning.labelled_batch import LabelledBatch, refused, usable
-from driftline.learning.monitoring.monitor import Alarm, Monitor
-from driftline.learning.promotion.controller import Candidate, PromotionController
-from driftline.learning.promotion.gate import Comparison, Decision, is_finite
-from driftline.learning.replay.buffers import ReplayBuffer
-from driftline.learning.retraining.job import RetrainJob, Teacher
+from driftline.learning.labelled_batch import LabelledBatch, refused
+from driftline.learning.learner_state import LearnerState
+from driftline.learning.monitoring.monitor import Alarm
+from driftline.learning.old_states import upgraded
+from driftline.learning.promotion.champions import Candidate
+from driftline.learning.promotion.gate import Comparison, Decision, GateLimits, is_finite
+from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.retraining.plan import RetrainPlan
-from driftline.learning.retraining.recipe_changes import NO_VERSIONS, Versions, check_fit, checked_recipe, with_recipe
-from driftline.learning.stateful import State, named, part
+from driftline.learning.retraining.recipe_changes import (
+    NO_VERSIONS,
+    Versions,
+    check_fit,
+    checked_recipe,
+    with_recipe,
+)
+from driftline.learning.stateful import State
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.losses.custom import LossFailed
 from driftline.learning.training.member_outputs import member_outputs_of
-from driftline.networks import bundle, pretrained
-from driftline.networks.build import ServedModel, build, rebuilt
+from driftline.networks import pretrained
+from driftline.networks.build import build
 from driftline.networks.clone import clone
-from driftline.networks.edits import Sources
-from driftline.networks.unit_flow import OUTPUT
+from driftline.networks.edit_session import Sources
+from driftline.networks.model import Model
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 
 ALARM_EPOCHS = 10
 
 
-class Learner:
-    """Scores, learns and judges, a step at a time; it knows neither clock nor store.
-
-    ``monitor`` observes what is served, ``course`` is the training, ``replay_buffer`` holds examples for replay, and
-    ``promotion`` decides who is served. ``retraining`` is the job that runs beside the stream, if one does. Answers by versions
-    before ``ordered_since`` count classes in another order than the present one.
-    """
-
-    def __init__(
-        self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int, factories: Collection[str]
-    ) -> None:
-        self.seed = seed
-        self.factories = list(factories)
-        self.learned = 0
-        self.ordered_since = 0
-        self.monitor = Monitor(spec)
-        self.course = Course.begin(spec, classes, module, seed)
-        self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
-        self.promotion = PromotionController(spec, module, seed)
-        self.retraining: RetrainJob | None = None
+class Learner(LearnerState):
+    """Scores, learns and puts candidates to the gate, a step at a time; it knows neither clock nor store."""
 
     @classmethod
     def create(
-        cls, spec: ModelSpec, *, seed: int, weights: Mapping[str, Tensor] | None = None, factories: Collection[str] = ()
+        cls,
+        spec: ModelSpec,
+        *,
+        seed: int,
+        weights: Mapping[str, Tensor] | None = None,
+        factories: Collection[str] = (),
+        limits: GateLimits = GateLimits(),  # noqa: B008
     ) -> Learner:
         """A learner at its beginning.
 
         Args:
             seed: what the first weights and all random draws start from.
+            limits: how many labels the gate takes for what.
             weights: the module's tensors by name, instead of random ones (:func:`driftline.networks.pretrained.load`).
 
         Raises:
@@ -73,28 +68,7 @@ class Learner:
         module = build(spec, classes, factories=factories, seed=seed)
         if weights is not None:
             pretrained.load(module, weights)
-        return cls(spec, classes, module, seed, factories)
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self.course.spec
-
-    @property
-    def classes(self) -> list[int | str]:
-        return self.course.classes
-
-    @property
-    def module(self) -> ServedModel:
-        return self.course.module
-
-    @property
-    def served(self) -> ServedModel:
-        """What was published last, or is to be: the champion, or what is ahead of it."""
-        return self.course.candidate() if self.promotion.is_ahead else self.promotion.champion
-
-    def classes_of(self, module: ServedModel) -> list[int | str]:
-        """The classes that a present or former module answers: those of the learner, up to its width."""
-        return self.classes[: module.width]
+        return cls(spec, classes, module, seed, factories, limits)
 
     def learn(self, items: Sequence[Item], numbers: Sequence[int], plan: Plan) -> StepResult:
         """One step: scores the items as they were served, learns them, and puts a candidate to the gate where the plan says so.
@@ -125,7 +99,7 @@ class Learner:
                 self.monitor.measure_forgetting(
                     self.promotion.champion, self.promotion.holdout.examples, self.classes, self.learned
                 )
-            forked = self._answer(alarms, plan.job)
+            forked = self._act_on(alarms, plan.job)
         return StepResult(len(errors), alarms, rejected, quarantined, decision, forked, dropped)
 
     def _labelled_batch(self, records: Sequence[tuple[int, Item]]) -> LabelledBatch:
@@ -137,7 +111,7 @@ class Learner:
         return LabelledBatch.of(self.spec, self.classes, numbers, items)
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
-        """Lets everybody know how what was served has done, and how the world has changed; the errors of live answers."""
+        """Scores what was served, tells all that follow errors, and looks for drift; the errors of live answers, and the alarms."""
         errors, alarms = self.monitor.score(labelled_batch, self.classes, self.ordered_since)
         self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
@@ -163,11 +137,12 @@ class Learner:
         return self.promotion.compare_latest(self.learned, arriving)
 
     def _candidate(self, version: int) -> Candidate:
-        return Candidate(self.spec, self.classes, self.course.candidate(), self.learned, version)
+        model = Model(self.spec, self.classes, self.course.candidate())
+        return Candidate(model, self.learned, version)
 
     def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
-        new, strategy = fresh.examples, self.course.strategy
+        new, state = fresh.examples, self.course.state
         if len(new):
             self.course.before_step(new)
         for _ in range(updates):
@@ -175,10 +150,9 @@ class Learner:
             if failure is not None:
                 self._begin_again()
                 return dict.fromkeys(fresh.numbers, failure)
-        state = self.course.state
         self.course.after_step(new)
-        strategy.on_holdout(state, self.promotion.holdout, len(new))
-        self.replay_buffer.add(strategy.annotate(state, new), state.generator)
+        self.course.strategy.on_holdout(state, self.promotion.holdout, len(new))
+        self.replay_buffer.add(self.course.strategy.annotate(state, new), state.generator)
         if self.retraining is not None:
             self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
@@ -195,28 +169,29 @@ class Learner:
         harmed = self.promotion.end_promotion_watch()
         if harmed is None:
             return None
-        self.rollback(harmed.spec, harmed.classes, harmed.module.state_dict(), version)
+        former = harmed.model
+        self.rollback(former.spec, former.classes, former.module.state_dict(), version)
         return harmed.decide()
 
     def _decide(self, latest: Comparison | None, version: int) -> Decision | None:
         """Puts the present weights to the gate."""
-        promotion_result = self.promotion.decide(self._candidate(version), latest)
-        if promotion_result is None:
+        found = self.promotion.decide(self._candidate(version), latest)
+        if found is None:
             return None
-        if promotion_result.move == "begin_again":
+        if found.move == "begin_again":
             self._begin_again()
-        if promotion_result.move != "stay":
+        if found.move != "stay":
             self._set_champion()
-        return promotion_result.decision
+        return found.decision
 
-    def _answer(self, alarms: Sequence[Alarm], job: str | None) -> str | None:
-        """Does what the recipe says behind an alarm, at the end of its step; the job that was forked for it, if one was."""
+    def _act_on(self, alarms: Sequence[Alarm], job: str | None) -> str | None:
+        """Does what the recipe says after an alarm, at the end of its step; the job that was forked for it, if one was."""
         answered, answer = self.monitor.answered(alarms), self.spec.recipe.on_alarm
         if not answered or answer not in ("shorten", "retrain"):
             return None
         examples = self.monitor.recent.since(answered[-1].since)
         if answer == "shorten":
-            self._renew_memory(examples)
+            self._renew_replay_buffer(examples)
             return None
         if job is None or self.retraining is not None or not examples:
             return None
@@ -248,50 +223,12 @@ class Learner:
         spec = with_recipe(spec, classes, recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
         pretrained.load(module, weights)
-        self.course.restart(spec, classes, module)
+        self.course.restart(Model(spec, list(classes), module))
         self._reclass(former, version)
         self._follow_recipe()
         self._set_champion()
         self.promotion.dismiss()
         self.retraining = None
-
-    def _begin_again(self) -> None:
-        """Goes on from the champion."""
-        champion = self.promotion.champion
-        self.course.restart(self.spec, self.classes_of(champion), clone(champion))
-
-    def _reclass(self, former: Sequence[int | str], version: int) -> None:
-        """Lets all that counts classes by index follow the train state's, where they are in another order from ``version`` on."""
-        indices = class_indices(former, self.classes)
-        if are_in_place(indices):
-            return
-        self.ordered_since = version
-        self.course.weight_hooks.reclass()
-        self._renew_memory(self.replay_buffer.examples.reclassed(indices))
-        self.monitor.recent.reclass(indices)
-        self.promotion.reclass(indices)
-
-    def _remind(self, course: Course, versions: Versions) -> None:
-        """Gives the hooks of a course the weights of versions that they name, as far as these count its classes."""
-        course.weight_hooks.remember(self._in_order(versions))
-        if not are_in_place(class_indices(self.classes, course.classes)):
-            course.weight_hooks.reclass()
-
-    def _in_order(self, versions: Versions) -> Versions:
-        """Weights of versions, without the outputs of those that count classes in another order."""
-        return {
-            number: {
-                name: value
-                for name, value in weights.items()
-                if number >= self.ordered_since or not name.startswith(f"{OUTPUT}.")
-            }
-            for number, weights in versions.items()
-        }
-
-    def _set_champion(self) -> None:
-        """Makes the present weights champion and anchor, whatever was before."""
-        self.promotion.set_champion(self.course.candidate(), self.learned)
-        self.monitor.dismiss_frozen_copy()
 
     def change_recipe(self, changes: Mapping[str, Any], versions: Versions = NO_VERSIONS) -> None:
         """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit.
@@ -304,27 +241,14 @@ class Learner:
         for course, spec in zip(courses, specs, strict=True):
             check_fit(spec, course.module)
         for course, spec in zip(courses, specs, strict=True):
-            course.follow_recipe(
-                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, course.classes))
-            )
+            remembered = self.replay_buffer.examples.reclassed(class_indices(self.classes, course.classes))
+            course.follow_recipe(spec, remembered)
             self._remind(course, versions)
         for trial in trials:
             trial.course.leave_experts()
         self._follow_recipe()
         if strategy != self.spec.strategy:
             self._set_champion()
-
-    def _follow_recipe(self) -> None:
-        """Lets all that is not trained follow the train state's recipe."""
-        self.monitor.follow_recipe(self.spec)
-        if self.spec.recipe.memory != self.replay_buffer.policy.parameters:
-            self._renew_memory(self.replay_buffer.examples)
-        self.promotion.follow_recipe(self.spec)
-
-    def _renew_memory(self, examples: Examples) -> None:
-        """Keeps these examples, as the recipe's memory does, and no others."""
-        self.replay_buffer = ReplayBuffer(self.spec.recipe.memory, Examples.empty(self.spec))
-        self.replay_buffer.add(examples, self.course.state.generator)
 
     def retrain(
         self,
@@ -348,11 +272,6 @@ class Learner:
         both = self.replay_buffer.examples.joined(self.trainable(examples))
         self.retraining = self._forked(job, retrain_plan, both, epochs, versions)
 
-    def trainable(self, items: Sequence[Item]) -> Examples:
-        """Those of the items that fit, are of a known class, and are not held out."""
-        chosen = [item for item in usable(self.spec, self.classes, items) if not self.promotion.is_held_out(item)]
-        return Examples.of(self.spec, chosen, indices_of(self.classes))
-
     def _forked(
         self, job: str, retrain_plan: RetrainPlan, examples: Examples, epochs: int, versions: Versions = NO_VERSIONS
     ) -> RetrainJob:
@@ -360,8 +279,8 @@ class Learner:
         # What is served beside the network is the stream's, and can be large: no trial carries it along.
         bare.experts = None
         sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)
-        models = list(retrain_plan.models(self.classes, bare, sources, self.factories))
-        teacher = Teacher(self.spec, self.classes_of(champion), champion)
+        models = [edited.model for edited in retrain_plan.models(self.classes, bare, sources, self.factories)]
+        teacher = Model(self.spec, self.classes_of(champion), champion)
         forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.course)
         for trial in forked.halving.trials:
             self._remind(trial.course, versions)
@@ -389,7 +308,7 @@ class Learner:
 
     def _judged(self, course: Course, latest: Comparison | None) -> Decision:
         indices = class_indices(self.classes, course.classes)
-        return self.promotion.compare(course.candidate(), self.learned, latest, indices)
+        return self.promotion.compare(course.candidate(), self.learned, latest, indices)[0]
 
     def _take_over(self, course: Course, version: int) -> None:
         """Goes on with a job's course, whose weights become version ``version``."""
@@ -404,59 +323,18 @@ class Learner:
         """Ends the running job without a trace."""
         self.retraining = None
 
-    def digest(self) -> str:
-        """16 hexadecimal digits that stand for every weight and buffer, and for the count of what was learned."""
-        return bundle.digest_of(self.module.state_dict(), str(self.learned))
-
-    def metrics(self) -> dict[str, Any]:
-        """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what rules tell."""
-        return {
-            **self.monitor.shown(),
-            "held_out": len(self.promotion.holdout),
-            "memory": len(self.replay_buffer),
-            "learning_rate": self.course.learning_rate,
-            **self.course.metrics(),
-        }
-
-    def state_dict(self) -> State:
-        """The whole state, independent of what the learner does next."""
-        course = self.course.state_dict()
-        tensors = {
-            **named("monitor", self.monitor.tensors()),
-            **named("course", course.tensors),
-            **named("replay_buffer", self.replay_buffer.state_dict().tensors),
-            **named("judge", self.promotion.tensors()),
-            **(named("retraining", self.retraining.tensors()) if self.retraining else {}),
-        }
-        data = {
-            "spec": self.spec.model_dump(mode="json"),
-            "classes": self.classes,
-            "seed": self.seed,
-            "learned": self.learned,
-            "ordered_since": self.ordered_since,
-            "monitor": self.monitor.data(),
-            "course": course.data,
-            "replay_buffer": self.replay_buffer.state_dict().data,
-            "judge": self.promotion.data(),
-            "retraining": self.retraining.data() if self.retraining else None,
-        }
-        return State({name: value.detach().clone() for name, value in tensors.items()}, copy.deepcopy(data))
-
     @classmethod
-    def from_state(cls, state: State, *, factories: Collection[str] = ()) -> Learner:
-        """The learner that :meth:`state_dict` described."""
-        tensors, data = state.tensors, state.data
-        spec, classes = parse(ModelSpec, data["spec"]), data["classes"]
-
-        def former(weights: Mapping[str, Tensor], width: int) -> ServedModel:
-            return rebuilt(spec, classes[:width], weights, factories)
-
-        learner = cls(spec, classes, build(spec, classes, factories=factories, seed=0), data["seed"], factories)
-        learner.learned, learner.ordered_since = data["learned"], data["ordered_since"]
-        learner.monitor.load(part(tensors, "monitor"), data["monitor"], former)
-        learner.course.load_state_dict(state.below("course"))
-        learner.replay_buffer.load_state_dict(state.below("replay_buffer"))
-        learner.promotion.load(part(tensors, "judge"), data["judge"], former, learner.factories)
-        if (job := data["retraining"]) is not None:
-            learner.retraining = RetrainJob.from_state(part(tensors, "retraining"), job, learner.factories)
+    def from_state(
+        cls,
+        state: State,
+        *,
+        factories: Collection[str] = (),
+        limits: GateLimits = GateLimits(),  # noqa: B008
+    ) -> Learner:
+        """The learner that :meth:`state_dict` described, by this release or a former one."""
+        state = upgraded(state)
+        data = state.data
+        spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
+        learner = cls(spec, classes, build(spec, classes, factories=factories, seed=0), data["seed"], factories, limits)
+        learner.load_state_dict(state)
         return learner

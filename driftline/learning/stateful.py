@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, runt
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from driftline.networks.build import ServedModel
+    from driftline.networks.served_model import ServedModel
 
 Former: TypeAlias = "Callable[[Mapping[str, Tensor], int], ServedModel]"
 """Makes a former module of the learner's network from its tensors and its width."""
@@ -102,7 +103,7 @@ class Stateful:
             return type(now).from_tensors(part(state.tensors, name))
         if isinstance(now, dict) and state.data.get(name) in (None, {}):
             return {key: value.clone() for key, value in part(state.tensors, name).items()}
-        return _unpacked(now, state.data[name])
+        return _unpacked(now, copy.deepcopy(state.data[name]))
 
 
 def undeclared(value: Stateful) -> set[str]:

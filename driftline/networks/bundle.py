@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from driftline.errors import CorruptData, InvalidInput
+from driftline.records import MANIFEST_FORMAT
 
-FORMAT = 1
+FORMAT = MANIFEST_FORMAT
 
 
 class BundleFile(msgspec.Struct, frozen=True):

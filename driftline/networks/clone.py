@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from driftline.networks.user_code import user_code
+
 M = TypeVar("M", bound=nn.Module)
 
 OWN = frozenset(vars(nn.Module()))
@@ -28,7 +30,8 @@ def _cloned(module: nn.Module, memo: dict[int, Any]) -> Any:
     if id(module) in memo:
         return memo[id(module)]
     if not _is_copied_as_usual(type(module)):  # type: ignore[arg-type]
-        return copy.deepcopy(module, memo)
+        with user_code(f"the copy of a {type(module).__name__}"):
+            return copy.deepcopy(module, memo)
     found = memo[id(module)] = object.__new__(type(module))
     vars(found).update({name: _part(name, value, memo) for name, value in vars(module).items()})
     return found

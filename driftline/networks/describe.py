@@ -9,39 +9,45 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from driftline.networks.build import ServedModel, example_rows
-from driftline.networks.edits import Edit, Edited, Sources, apply_all
+from driftline.networks.edit_session import Sources
+from driftline.networks.edits import apply_all
+from driftline.networks.model import Model
 from driftline.networks.modules import Branched
+from driftline.networks.sequential import example_rows
+from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT, shapes
+from driftline.networks.user_code import user_code
 from driftline.spec import Factory, ModelSpec
+from driftline.spec.parts.edits import Edit
 
 
-def describe(spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> dict[str, Any]:
+def describe(model: Model) -> dict[str, Any]:
     """A model's layers, and what they cost.
 
     Returns:
-        ``layers``, in order: ``name``, ``type``, ``shape`` of a row behind it (None where it is not used exactly once),
+        ``layers``, in order: ``name``, ``type``, ``shape`` of a row after it (None where it is not used exactly once),
         ``parameters`` and how many of them are ``trained``. Of the whole: ``parameters``, ``trained``, ``bytes`` of weights
         and buffers, and ``flops``, the floating-point operations of matrix products and convolutions for one row.
     """
-    rows = example_rows(spec)
-    behind = shapes(module.network, rows, module.takes_names)
+    spec, module = model.spec, model.module
+    shape_of = shapes(module.network, example_rows(spec), module.takes_names)
     layers = [
-        _layer(path.removeprefix("main."), part, behind.get(path))
+        _layer(path.removeprefix("main."), part, shape_of.get(path))
         for path, part in module.network.named_modules()
         if path and _is_layer(spec, module.network, path, part)
     ]
-    output = [] if isinstance(module.output, nn.Identity) else [_layer(OUTPUT, module.output, (_width(spec, classes),))]
+    width = spec.kind.width(len(model.classes))
+    output = [] if isinstance(module.output, nn.Identity) else [_layer(OUTPUT, module.output, (width,))]
     size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     return {"layers": [*layers, *output], **_parameters(module), "bytes": size, "flops": _flops(spec, module)}
 
 
-def describe_edits(edits: Sequence[Edit], before: Edited, sources: Sources | None = None) -> dict[str, Any]:
+def describe_edits(edits: Sequence[Edit], before: Model, sources: Sources | None = None) -> dict[str, Any]:
     """What edits would do: ``{"before", "after", "keeps_function"}``, as :func:`describe` gives them; nothing is changed."""
     after = apply_all(edits, before, sources)
     return {
-        "before": describe(before.spec, before.classes, before.module),
-        "after": describe(after.spec, after.classes, after.module),
+        "before": describe(before),
+        "after": describe(after.model),
         "keeps_function": after.keeps_function,
     }
 
@@ -68,16 +74,12 @@ def _parameters(module: nn.Module) -> dict[str, int]:
     }
 
 
-def _width(spec: ModelSpec, classes: Sequence[int | str]) -> int:
-    return 1 if spec.task == "regression" else len(classes)
-
-
 def _flops(spec: ModelSpec, module: ServedModel) -> int:
     """Counted by torch over one row in evaluation mode."""
     was_training = module.training
     counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad(), counter:
+        with user_code("the network"), torch.no_grad(), counter:
             module.eval()(example_rows(spec))
     finally:
         module.train(was_training)

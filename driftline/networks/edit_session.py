@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +11,59 @@ from torch.nn.utils import skip_init
 
 from driftline.classes import class_indices
 from driftline.errors import InvalidInput
-from driftline.networks.build import ServedModel, example_rows, layered, seeded
 from driftline.networks.clone import clone
-from driftline.networks.edits import Edit, Edited, Sources
+from driftline.networks.model import Model
 from driftline.networks.modules import joined
 from driftline.networks.parameter_map import ParameterBlock, along_axis
-from driftline.networks.presets import Preset
-from driftline.networks.structure import LayeredStructure, ModuleStructure, Structure, path_in
+from driftline.networks.seeded import seeded
+from driftline.networks.sequential import example_rows, layered
+from driftline.networks.served_model import ServedModel
+from driftline.networks.structure.base import Structure, path_in
+from driftline.networks.structure.layered import LayeredStructure
+from driftline.networks.structure.module import ModuleStructure
 from driftline.networks.unit_flow import shapes
 from driftline.spec import Factory, Layers, ModelSpec
+from driftline.spec.network import layers_of
+from driftline.spec.parts.edits import Edit
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an edit may ask for beside the model.
+
+    Args:
+        weights: the tensors of the kept versions that edits need, by version and name.
+        inputs: rows that the model was asked or taught, by input name; they tell which units are dead.
+        error_of: how wrong a module is on examples that are kept from training; None where nothing is judged.
+    """
+
+    weights: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    inputs: Mapping[str, Tensor] | None = None
+    error_of: Callable[[ServedModel], float] | None = None
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What edits give. ``parameter_map`` names every parameter that lives on, in whole or in part; all others are new.
+
+    Where ``keeps_function`` is not true, outputs have changed, and training or distillation has to repair them.
+    """
+
+    model: Model
+    parameter_map: list[ParameterBlock] = field(default_factory=list)
+    keeps_function: bool = True
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    @property
+    def classes(self) -> list[int | str]:
+        return self.model.classes
+
+    @property
+    def module(self) -> ServedModel:
+        return self.model.module
 
 
 class EditSession:
@@ -27,32 +72,32 @@ class EditSession:
     A tensor of another name or shape than before must be given its numbers by :meth:`set`.
     """
 
-    def __init__(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, sources: Sources) -> None:
-        self.spec = spec
-        self.classes = list(classes)
-        self.before = module
-        self.after = clone(module)
-        self.sources = sources
-        self.old: Mapping[str, Tensor] = module.state_dict()
+    def __init__(self, model: Model, sources: Sources | None = None) -> None:
+        self.spec = model.spec
+        self.classes = list(model.classes)
+        self.before = model.module
+        self.after = clone(model.module)
+        self.sources = sources or Sources()
+        self.old: Mapping[str, Tensor] = model.module.state_dict()
         self.structure = self._structure()
-        self._kept: list[ParameterBlock] = []
+        self._parameter_map: list[ParameterBlock] = []
         self._settled: set[str] = set()
 
     def _structure(self) -> Structure:
-        network, rows = self.spec.network, example_rows(self.spec)
-        if isinstance(network, Factory):
+        layers, rows = layers_of(self.spec.network), example_rows(self.spec)
+        if layers is None:
             return ModuleStructure(self.after.network, rows, self.after.takes_names)
-        layers = Layers(layers=network.layers()) if isinstance(network, Preset) else network
         return LayeredStructure(layers, self.before.network, rows)
 
-    def restructure(self, edit: Edit) -> None:
-        """Lets an edit change the structure; what has its name and shape as before keeps its numbers."""
-        if type(edit).restructure is Edit.restructure:
-            return
+    def restructure(self, change: Callable[[Structure], None], record: Edit) -> None:
+        """Lets ``change`` change the structure; what has its name and shape as before keeps its numbers.
+
+        A network of a user's own is built anew from its factory and the edits on ``record``.
+        """
         try:
             with seeded(0):
-                edit.restructure(self.structure)
-                network = self._network(edit)
+                change(self.structure)
+                network = self._network(record)
         except InvalidInput as error:
             raise ValueError(error.message) from None
         self.after.network = network.train(self.before.training)
@@ -63,21 +108,21 @@ class EditSession:
             if new in own and own[new].shape == value.shape:
                 own[new].copy_(value)
 
-    def _network(self, edit: Edit) -> nn.Module:
+    def _network(self, record: Edit) -> nn.Module:
         network = self.spec.network
         if isinstance(self.structure, LayeredStructure):
             output = network.output if isinstance(network, Layers) else "task"
             self.spec = self.spec.changed(network=self.structure.described(output))
             return layered(self.spec)[0]
         assert isinstance(network, Factory)
-        self.spec = self.spec.changed(network=network.model_copy(update={"edits": [*network.edits, edit]}))
+        self.spec = self.spec.changed(network=network.model_copy(update={"edits": [*network.edits, record]}))
         return self.structure.network
 
     def _fit_output(self) -> None:
         """Gives the output as many inputs as the network now has numbers."""
         self.structure.network = self.after.network
         size = torch.Size(self.structure.shapes()[""]).numel()
-        width = 1 if self.after.is_regression else len(self.classes)
+        width = self.spec.kind.width(len(self.classes))
         output = self.after.output
         if isinstance(output, nn.Linear):
             if output.in_features != size:
@@ -102,7 +147,7 @@ class EditSession:
         return path_in(self.before.network, layer)
 
     def shape_before(self, layer: str | None) -> tuple[int, ...]:
-        """The shape of a row behind a layer before the edit; None stands for the network's inputs."""
+        """The shape of a row after a layer, before the edit; None stands for the network's inputs."""
         rows, network = self.structure.rows, self.before.network
         if layer is None:
             return tuple(joined(rows).shape[1:])
@@ -128,14 +173,14 @@ class EditSession:
         self.after.state_dict()[name].copy_(value)
         self._settled.add(name)
 
-    def keep(self, *kept: ParameterBlock) -> None:
+    def map_parameters(self, *blocks: ParameterBlock) -> None:
         """Says where an old parameter lives on, when that is not all of it under its name."""
-        self._kept += kept
+        self._parameter_map += blocks
 
     def forget(self, name: str) -> None:
         """Says that a parameter begins anew."""
         self._settled.add(name)
-        self._kept.append(ParameterBlock(name, name, ((),), ((),)))
+        self._parameter_map.append(ParameterBlock(name, name, ((),), ((),)))
 
     def rehead(self, rows: Sequence[int | None], bias: float = 0.0) -> None:
         """Gives the output layer other rows: those of old classes by their index; None for a new one, of weight zero."""
@@ -149,9 +194,9 @@ class EditSession:
             new.bias[target] = old.bias[source]
         for name in ("output.weight", "output.bias"):
             self._settled.add(name)
-            self.keep(along_axis(name, name, 0, source, target))
+            self.map_parameters(along_axis(name, name, 0, source, target))
 
-    def finish(self, keeps_function: bool) -> Edited:
+    def finish(self, keeps_function: bool) -> EditResult:
         """What the edit gives; :class:`ValueError` where shapes do not meet."""
         own = self.after.state_dict()
         for name, value in self.old.items():
@@ -164,18 +209,18 @@ class EditSession:
                 )
         if _is_trained(self.before) and not _is_trained(self.after):
             raise ValueError("nothing would be left to train")
-        return Edited(self.spec, self.classes, self.after, self._all_kept(), keeps_function)
+        return EditResult(Model(self.spec, self.classes, self.after), self._whole_map(), keeps_function)
 
-    def _all_kept(self) -> list[ParameterBlock]:
+    def _whole_map(self) -> list[ParameterBlock]:
         """What the edit said, and every other parameter that has its name and shape."""
-        said = {kept.old for kept in self._kept}
+        said = {block.old for block in self._parameter_map}
         now = {name: parameter.shape for name, parameter in self.after.named_parameters()}
         rest = [
             ParameterBlock(name, self.new_name(name))
             for name, parameter in self.before.named_parameters()
             if name not in said and now.get(self.new_name(name)) == parameter.shape
         ]
-        return [kept for kept in self._kept if kept.source != ((),)] + rest
+        return [block for block in self._parameter_map if block.source != ((),)] + rest
 
 
 def _is_trained(module: nn.Module) -> bool:

@@ -19,12 +19,11 @@ from safetensors import SafetensorError
 
 from driftline.errors import InvalidInput
 from driftline.networks.bundle import weights_to_bytes
-from driftline.networks.layers import Layer
-from driftline.networks.layers.convolution import Conv2d
-from driftline.networks.layers.linear import Linear
-from driftline.networks.presets import Preset
+from driftline.networks.layers import builder
 from driftline.networks.sequential import layer_names, sequential
-from driftline.spec import Layers, ModelSpec
+from driftline.spec import ModelSpec
+from driftline.spec.network import layers_of
+from driftline.spec.parts.layers import Conv2d, Layer, Linear
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -43,8 +42,8 @@ def read(data: bytes, name: str = "weights") -> dict[str, NDArray[np.generic]]:
 def convert(arrays: Arrays, spec: ModelSpec) -> dict[str, torch.Tensor]:
     """Tensors by the names of Driftline's module, for :meth:`driftline.learning.learner.Learner.create`.
 
-    Kernels of ``Dense`` are ``[in, out]``, those of ``Conv2D`` ``[height, width, in, out]``, and rows behind them have their
-    channels last; here they come first, also in the inputs, and a ``Dense`` behind ``Flatten`` is put in that order.
+    Kernels of ``Dense`` are ``[in, out]``, those of ``Conv2D`` ``[height, width, in, out]``, and rows after them have their
+    channels last; here they come first, also in the inputs, and a ``Dense`` after ``Flatten`` is put in that order.
 
     Raises:
         InvalidInput: it names the layer that cannot be taken over, or the array that is missing, left over, or misshapen.
@@ -75,8 +74,8 @@ def weights_of(path: Path, spec: ModelSpec) -> bytes:
 
 def _weighted(spec: ModelSpec) -> Iterator[tuple[str, Conv2d | Linear | None, tuple[int, ...]]]:
     """Each layer with weights, None for the output; and the shape of the images that were flattened into its rows."""
-    network = Layers(layers=spec.network.layers()) if isinstance(spec.network, Preset) else spec.network
-    if not isinstance(network, Layers) or network.branches or len(spec.tensors) > 1:
+    network = layers_of(spec.network)
+    if network is None or network.branches or len(spec.tensors) > 1:
         raise InvalidInput(
             "weights of Keras fit a network of layers, without branches and with one input", field="network"
         )
@@ -89,9 +88,9 @@ def _weighted(spec: ModelSpec) -> Iterator[tuple[str, Conv2d | Linear | None, tu
                 raise _refused(name, layer, "it would take the last axis of an image; put a flatten in front")
             yield name, layer, image
             image = ()
-        elif any(True for _ in layer.build(shape).parameters()) or layer.type == "reshape":
+        elif any(True for _ in builder(layer).build(shape).parameters()) or layer.type == "reshape":
             raise _refused(name, layer, "only flatten, dropout, pools and activations may stand between them")
-        before, shape = shape, _shape_behind(layer, shape)
+        before, shape = shape, _shape_after(layer, shape)
         if layer.type == "flatten":
             image = before if len(before) == 3 else image
     if network.output == "task":
@@ -100,7 +99,7 @@ def _weighted(spec: ModelSpec) -> Iterator[tuple[str, Conv2d | Linear | None, tu
         yield "output", None, image
 
 
-def _shape_behind(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _shape_after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     return sequential([layer], torch.zeros((1, *shape)), "network.layers")[1]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
 
 

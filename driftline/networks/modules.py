@@ -44,7 +44,7 @@ class Blended(nn.Module):
 
 
 class Branched(nn.Module):
-    """A network beside others on the same rows: their outputs, flattened, one behind the other."""
+    """A network beside others on the same rows: their outputs, flattened, one after the other."""
 
     def __init__(self, main: nn.Module, branches: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -65,14 +65,10 @@ def flat(output: Tensor) -> Tensor:
 
 
 def joined(inputs: Mapping[str, Tensor]) -> Tensor:
-    """A single input as it is; several, flattened, one behind the other."""
+    """A single input as it is; several, flattened, one after the other."""
     if len(inputs) == 1:
         return next(iter(inputs.values()))
     return torch.cat([value.reshape(len(value), -1).float() for value in inputs.values()], dim=1)
-
-
-SETTLED_ROWS = 100
-FARTHEST = 50.0
 
 
 class RunningScale(nn.Module):
@@ -81,6 +77,12 @@ class RunningScale(nn.Module):
     One mean an element for rows of rank 1, one in all for rank 2, one a channel for rank 3 and more. It moves only in
     :meth:`observe`, and after ``cap`` rows as an exponential average, so that it keeps following. Before the first row it
     changes nothing.
+
+    Args:
+        shape: of a row, without the batch.
+        cap: the rows over which the average goes.
+        limit: where z-scores are clipped.
+        settled_rows: the rows after which an outlier counts as one that is ``farthest`` deviations away.
     """
 
     mean: Tensor
@@ -89,9 +91,19 @@ class RunningScale(nn.Module):
     count: Tensor
     limit: Tensor
 
-    def __init__(self, shape: tuple[int, ...], cap: float = 5000.0, limit: float = 10.0) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        cap: float = 5000.0,
+        limit: float = 10.0,
+        *,
+        settled_rows: int = 100,
+        farthest: float = 50.0,
+    ) -> None:
         super().__init__()
         self.cap = cap
+        self.settled_rows = settled_rows
+        self.farthest = farthest
         kept = {0: (), 1: shape, 2: (1, 1)}.get(len(shape), (*shape[:1], *(1 for _ in shape[1:])))
         self.reduced = tuple(axis for axis in range(len(shape) + 1) if axis == 0 or kept[axis - 1] != shape[axis - 1])
         self.register_buffer("mean", torch.zeros(kept))
@@ -141,9 +153,9 @@ class RunningScale(nn.Module):
 
         Where numbers really are larger from now on, the deviation grows by a factor with every few rows, and lets them in.
         """
-        if seen < SETTLED_ROWS:
+        if seen < self.settled_rows:
             return rows
-        far = self.variance.double().sqrt_().mul_(FARTHEST)
+        far = self.variance.double().sqrt_().mul_(self.farthest)
         far.masked_fill_(far == 0, torch.inf)
         return rows.clamp(self.mean - far, self.mean + far)
 

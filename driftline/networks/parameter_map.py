@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 Positions: TypeAlias = Sequence[int] | None
 
@@ -36,10 +36,13 @@ def along_axis(old: str, new: str, axis: int, source: Positions, target: Positio
     return ParameterBlock(old, new, (*rest, source), (*rest, target))
 
 
+def identity_map(module: nn.Module) -> list[ParameterBlock]:
+    """Every parameter of a module, as it is."""
+    return [ParameterBlock(name, name) for name, _ in module.named_parameters()]
+
+
 def _grid(tensor: Tensor, positions: Sequence[Positions]) -> tuple[Tensor, ...]:
     """Indices of a block, one tensor an axis, that broadcast against each other (as ``numpy.ix_`` gives them)."""
-    import torch
-
     padded = [*positions, *(None,) * (tensor.dim() - len(positions))]
     chosen = [range(size) if given is None else given for size, given in zip(tensor.shape, padded, strict=True)]
     return tuple(
@@ -49,9 +52,9 @@ def _grid(tensor: Tensor, positions: Sequence[Positions]) -> tuple[Tensor, ...]:
 
 
 def compose(first: Sequence[ParameterBlock], second: Sequence[ParameterBlock]) -> list[ParameterBlock]:
-    """What is kept over two changes, one behind the other."""
+    """What lives on over two changes, one after the other."""
     return [
-        kept for later in second for earlier in first if earlier.new == later.old for kept in _joined(earlier, later)
+        block for later in second for earlier in first if earlier.new == later.old for block in _joined(earlier, later)
     ]
 
 

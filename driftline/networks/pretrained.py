@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from driftline.networks import bundle
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 
 
 def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Other units in a layer, and the same in all that stands behind it."""
+"""Other units in a layer, and the same in all that follows it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch import Tensor
 
 from driftline.networks.edit_session import EditSession
 from driftline.networks.parameter_map import along_axis
-from driftline.networks.structure import unit_axis
-from driftline.networks.unit_flow import OUTPUT, UnitFlow, UnitPlace, shapes, unit_flow_after
+from driftline.networks.unit_flow import OUTPUT, UnitFlow, UnitPlace, shapes, unit_axis, unit_flow_after
 
 
 @dataclass(frozen=True)
 class Regrouping:
     """How old units become new ones.
 
-    New unit ``j`` computes what old unit ``rows[j]`` did. What stands behind takes from new unit ``new[i]`` the ``share[i]``
+    New unit ``j`` computes what old unit ``rows[j]`` did. What follows takes from new unit ``new[i]`` the ``share[i]``
     of the weight that it had for old unit ``old[i]``.
     """
 
@@ -29,7 +28,7 @@ class Regrouping:
 
     @classmethod
     def copies(cls, rows: Sequence[int]) -> Regrouping:
-        """New units as copies of old ones, which share the weights behind them evenly."""
+        """New units as copies of old ones, which share the weights that take them evenly."""
         count = torch.bincount(torch.tensor(rows)).tolist()
         return cls(rows, rows, range(len(rows)), [1 / count[row] for row in rows])
 
@@ -41,7 +40,7 @@ class Regrouping:
 
 
 def unit_flow_of(session: EditSession, layer: str) -> UnitFlow:
-    """What stood behind a layer before the edit."""
+    """Where the units of a layer went before the edit."""
     network = session.before.network
     return unit_flow_after(
         network, session.path(layer), shapes(network, session.structure.rows, session.structure.takes_names)
@@ -49,7 +48,8 @@ def unit_flow_of(session: EditSession, layer: str) -> UnitFlow:
 
 
 def norms(session: EditSession, layer: str) -> Tensor:
-    """The norm of each unit's weights ``[units]``."""
+    """The norm of each unit's weights ``[units]``; :class:`ValueError` where its units cannot be taken apart."""
+    unit_flow_of(session, layer)
     module = session.before.network.get_submodule(session.path(layer))
     weight = module.get_parameter("weight").detach()
     found: Tensor = weight.movedim(unit_axis(module), 0).flatten(1).norm(dim=1)
@@ -57,7 +57,7 @@ def norms(session: EditSession, layer: str) -> Tensor:
 
 
 def incoming(session: EditSession, layer: str) -> Tensor:
-    """The weights that make each unit ``[units, numbers]``: its own, and those of normalisations behind it."""
+    """The weights that make each unit ``[units, numbers]``: its own, and those of the normalisations after it."""
     path, flow = session.path(layer), unit_flow_of(session, layer)
     module = session.before.network.get_submodule(path)
     parts = [value.movedim(unit_axis(module) if value.dim() > 1 else 0, 0) for _, value in _tensors(session, path)]
@@ -70,7 +70,7 @@ def regroup(session: EditSession, layer: str, units: Regrouping, noise: float = 
     """Sets all weights of a layer whose structure has been given its new units.
 
     Args:
-        noise: the deviation of what is added to the weights behind copies, in units of 1/√inputs. It sums to zero over the
+        noise: the deviation of what is added to the weights that take copies, in units of 1/√inputs. It sums to zero over the
             copies of a unit, so that they learn different things from the same function.
     """
     path, flow = session.path(layer), unit_flow_of(session, layer)
@@ -98,7 +98,7 @@ def positions(place: UnitPlace, rows: Sequence[int]) -> list[int]:
 
 def _select(session: EditSession, name: str, axis: int, positions: list[int]) -> None:
     session.set(name, session.old[name].index_select(axis, torch.tensor(positions)))
-    session.keep(along_axis(name, name, axis, *_firsts(positions)))
+    session.map_parameters(along_axis(name, name, axis, *_firsts(positions)))
 
 
 def _firsts(positions: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -130,7 +130,7 @@ def _take_from(session: EditSession, place: UnitPlace, units: Regrouping, noise:
     source, target = _firsts(positions(place, units.rows))
     grown = flat.shape[1] - size
     rest = [*range(place.offset), *range(end, weight.shape[1])]
-    session.keep(
+    session.map_parameters(
         along_axis(
             name,
             name,

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from driftline.networks.build import seeded
 from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditSession
 from driftline.networks.parameter_map import ParameterBlock
 from driftline.networks.regrouping import consumer_name, positions, unit_flow_of
-from driftline.networks.structure import unit_axis, unit_count
-from driftline.networks.unit_flow import ACTIVATIONS, CONVOLUTIONS, OUTPUT, followers
+from driftline.networks.seeded import seeded
+from driftline.networks.unit_flow import ACTIVATIONS, CONVOLUTIONS, OUTPUT, followers, unit_axis, unit_count
+from driftline.networks.user_code import user_code
 
 
 def fresh_weights(session: EditSession, layers: list[str] | None, seed: int) -> dict[str, Tensor]:
@@ -29,7 +29,8 @@ def fresh_weights(session: EditSession, layers: list[str] | None, seed: int) -> 
             if not leaves:
                 raise ValueError(f"{path.removeprefix('network.')!r} has no weights of its own")
             for leaf in leaves:
-                leaf.reset_parameters()  # type: ignore[operator]
+                with user_code(f"reset_parameters of {type(leaf).__name__}"):
+                    leaf.reset_parameters()  # type: ignore[operator]
             found |= {f"{path}.{name}": value for name, value in part.state_dict().items()}
     return found
 
@@ -52,7 +53,7 @@ def reinitialise(session: EditSession, layers: list[str] | None, seed: int) -> N
 def reinitialise_units(
     session: EditSession, layers: list[str] | None, units: list[int] | Literal["dead"], seed: int
 ) -> None:
-    """Gives units of layers fresh weights, and lets what stands behind take nothing from them."""
+    """Gives units of layers fresh weights, and lets what follows take nothing from them."""
     renewed = _ReinitialisedUnits(session)
     for layer in layers or _with_followers(session):
         chosen = dead_units(session, layer) if units == "dead" else units
@@ -97,11 +98,11 @@ class _ReinitialisedUnits:
                 [place for place in range(size) if place not in axes[axis]] if axis in axes else None
                 for axis, size in enumerate(shape)
             )
-            self.session.keep(ParameterBlock(name, name, stays, stays))
+            self.session.map_parameters(ParameterBlock(name, name, stays, stays))
 
 
 def dead_units(session: EditSession, layer: str) -> list[int]:
-    """The units of a layer that give zero for every known row, behind the activation that follows."""
+    """The units of a layer that give zero for every known row, after the activation that follows."""
     network, inputs = session.before.network, session.sources.inputs
     if inputs is None:
         raise ValueError("no rows are known here that would tell which units are dead")
@@ -113,7 +114,7 @@ def dead_units(session: EditSession, layer: str) -> list[int]:
     hook = network.get_submodule(active).register_forward_hook(lambda _module, _input, output: seen.append(output))
     was_training = session.before.training
     try:
-        with torch.no_grad():
+        with user_code("the network"), torch.no_grad():
             session.before.eval()(dict(inputs))
     finally:
         session.before.train(was_training)

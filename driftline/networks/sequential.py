@@ -1,4 +1,4 @@
-"""From layers to a module, one behind the other."""
+"""From layers to a module in which each takes what the one before it gives."""
 
 from __future__ import annotations
 
@@ -8,15 +8,37 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from driftline.errors import InvalidInput
+from driftline.errors import InvalidInput, UserCodeFailed
 from driftline.networks.adapters import adapt
-from driftline.networks.layers import Adaptable, Layer
-from driftline.networks.modules import AddChannel
-from driftline.networks.user_code import last_line
+from driftline.networks.layers import builder
+from driftline.networks.modules import AddChannel, Branched, joined
+from driftline.networks.user_code import last_line, user_code
+from driftline.spec import ModelSpec
+from driftline.spec.network import layers_of
+from driftline.spec.parts.layers import Adaptable, Conv2d, Layer
+from driftline.spec.parts.presets import Preset
+
+
+def layered(spec: ModelSpec) -> tuple[nn.Module, tuple[int, ...]]:
+    """The network of a spec that gives layers or a preset, with fresh weights, and the shape of a row after it."""
+    network, rows = layers_of(spec.network), joined(example_rows(spec))
+    assert network is not None
+    path = "network" if isinstance(spec.network, Preset) else "network.layers"
+    main, shape = sequential(network.layers, rows, path)
+    if not network.branches:
+        return main, shape
+    built = {name: sequential(layers, rows, f"network.branches.{name}") for name, layers in network.branches.items()}
+    width = sum(int(torch.Size(size).numel()) for size in (shape, *(size for _, size in built.values())))
+    return Branched(main, {name: branch for name, (branch, _) in built.items()}), (width,)
+
+
+def example_rows(spec: ModelSpec) -> dict[str, Tensor]:
+    """One row of zeros ``[1, *shape]`` for each input."""
+    return {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.tensors.items()}
 
 
 def sequential(layers: Sequence[Layer], rows: Tensor, path: str) -> tuple[nn.Sequential, tuple[int, ...]]:
-    """The module of ``layers`` for example ``rows`` ``[1, *shape]``, and the shape of a row behind it.
+    """The module of ``layers`` for example ``rows`` ``[1, *shape]``, and the shape of a row after it.
 
     Raises:
         InvalidInput: it names the layer, below ``path``, that cannot take its rows.
@@ -27,25 +49,32 @@ def sequential(layers: Sequence[Layer], rows: Tensor, path: str) -> tuple[nn.Seq
         if hasattr(nn.Sequential(), name):
             message = f"{where}.name: {name!r} is a name that torch needs itself; choose another"
             raise InvalidInput(message, field=f"{where}.name", value=name)
-        if layer.type == "conv2d" and rows.dim() == 3:
+        if isinstance(layer, Conv2d) and rows.dim() == 3:
             modules[f"{name}_channel"] = AddChannel()
             rows = rows.unsqueeze(1)
-        try:
-            module = layer.build(tuple(rows.shape[1:]))
-            with torch.no_grad():
-                rows = module.eval()(rows)
-        except (ValueError, RuntimeError, IndexError) as error:
-            raise InvalidInput(
-                f"{where} ({name}): it cannot take rows of shape {list(rows.shape[1:])}: {last_line(error)}",
-                field=where,
-                value=layer.model_dump(mode="json", exclude_none=True),
-            ) from None
-        modules[name] = module
-        _train_as_said(module, layer, f"{where} ({name})")
+        modules[name], rows = _tried(layer, rows, name, where)
+        _set_training(modules[name], layer, f"{where} ({name})")
     return nn.Sequential(modules), tuple(rows.shape[1:])
 
 
-def _train_as_said(module: nn.Module, layer: Layer, where: str) -> None:
+def _tried(layer: Layer, rows: Tensor, name: str, where: str) -> tuple[nn.Module, Tensor]:
+    """The module of a layer, and what it gives for ``rows``."""
+    try:
+        # An installed package may bring layers of its own.
+        with user_code(name):
+            module = builder(layer).build(tuple(rows.shape[1:]))
+            with torch.no_grad():
+                return module, module.eval()(rows)
+    except UserCodeFailed as failed:
+        assert failed.__cause__ is not None
+        raise InvalidInput(
+            f"{where} ({name}): it cannot take rows of shape {list(rows.shape[1:])}: {last_line(failed.__cause__)}",
+            field=where,
+            value=layer.model_dump(mode="json", exclude_none=True),
+        ) from None
+
+
+def _set_training(module: nn.Module, layer: Layer, where: str) -> None:
     """Leaves out of training what is frozen, and adds an adapter."""
     if layer.frozen:
         module.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""What stands behind a layer, as far as ``nn.Sequential`` says it: where its units go."""
+"""Where the units of a layer go, as far as ``nn.Sequential`` says what follows it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from driftline.errors import UserCodeFailed
 from driftline.networks.adapters import adapter_of
 from driftline.networks.modules import Blended, Branched, joined
+from driftline.networks.user_code import user_code
 
 OUTPUT = "output"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -66,7 +68,7 @@ class UnitPlace:
 
 @dataclass(frozen=True)
 class UnitFlow:
-    """What stands behind a layer: the normalisations that its units ``passed``, and the one that takes them all in."""
+    """What follows a layer: the normalisations that its units ``passed``, and the ``consumer``, which takes them all in."""
 
     passed: list[UnitPlace]
     consumer: UnitPlace
@@ -79,7 +81,10 @@ def through(network: nn.Module, rows: Mapping[str, Tensor], takes_names: bool) -
 
 
 def shapes(network: nn.Module, rows: Mapping[str, Tensor], takes_names: bool) -> dict[str, tuple[int, ...]]:
-    """The shape of a row behind each submodule that is used once in a pass, by path; the network itself has ``""``."""
+    """The shape of a row after each submodule that is used once in a pass, by path; the network itself has ``""``.
+
+    :class:`ValueError` where the network cannot take the rows.
+    """
     seen: dict[str, list[tuple[int, ...]]] = {}
 
     def note(path: str, output: object) -> None:
@@ -92,10 +97,10 @@ def shapes(network: nn.Module, rows: Mapping[str, Tensor], takes_names: bool) ->
     ]
     was_training = network.training
     try:
-        with torch.no_grad():
+        with user_code("the network"), torch.no_grad():
             through(network.eval(), rows, takes_names)
-    except Exception as error:  # A user's own code may raise anything.
-        raise ValueError(f"the network cannot take its rows: {type(error).__name__}: {error}") from error
+    except UserCodeFailed as failed:
+        raise ValueError(f"the network cannot take its rows: {failed.reason}") from failed.__cause__
     finally:
         network.train(was_training)
         for hook in hooks:
@@ -107,12 +112,12 @@ def unit_flow_after(network: nn.Module, path: str, shapes: Mapping[str, tuple[in
     """Where the units of the layer at ``path`` go; :class:`ValueError` where that is not known, or they are mixed."""
     if path not in shapes:
         raise ValueError(f"{path!r} is not used exactly once in a pass")
-    behind, end = _following(network, path)
+    following, end = _following(network, path)
     _check_plain(network, path)
     shape = shapes[path]
     axis = 0 if isinstance(network.get_submodule(path), CONVOLUTIONS) else len(shape) - 1
     is_flat, passed = len(shape) == 1, []
-    for where, module in behind:
+    for where, module in following:
         if isinstance(module, ELEMENTWISE) and getattr(module, "num_parameters", 1) == 1:
             continue
         if isinstance(module, _BatchNorm) and (is_flat or axis == 0):
@@ -140,12 +145,12 @@ def _check_plain(network: nn.Module, path: str) -> None:
 
 
 def followers(network: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
-    """The path and the module of all that stand behind the one at ``path``, in order."""
+    """The path and the module of all that follow the one at ``path``, in order."""
     return _following(network, path)[0]
 
 
 def _following(network: nn.Module, path: str) -> tuple[list[tuple[str, nn.Module]], str]:
-    """All modules behind the one at ``path``, in order, and the path of the whole that they belong to."""
+    """All modules after the one at ``path``, in order, and the path of the whole that they belong to."""
     top = parent_of(path)
     if not path or not is_sequential(network.get_submodule(top)):
         owner = type(network.get_submodule(top)).__name__
@@ -188,3 +193,16 @@ def parent_of(path: str) -> str:
 def is_sequential(module: nn.Module) -> bool:
     """Whether a module hands rows from child to child, and does nothing else."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def unit_axis(module: nn.Module) -> int:
+    """The axis of the weight on which a module has its units."""
+    return 1 if isinstance(module, nn.Embedding) else 0
+
+
+def unit_count(module: nn.Module) -> int:
+    """How many units a module has; :class:`ValueError` where it has none."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or weight.dim() < 2:
+        raise ValueError(f"a {type(module).__name__} has no units of its own")
+    return weight.shape[unit_axis(module)]

@@ -1,12 +1,28 @@
-"""Functions of a user's own, as specs name them: ``package.module:function``."""
+"""Code of a user's own: functions that specs name as ``package.module:function``, and networks that may raise anything."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from driftline.errors import DriftlineError, InvalidInput
+from driftline.errors import DriftlineError, InvalidInput, UserCodeFailed
+
+
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """Around code of a user's own, which may raise anything: :class:`UserCodeFailed` says ``what`` has failed, and how.
+
+    An error of Driftline's own passes as it is.
+    """
+    try:
+        yield
+    except DriftlineError:
+        raise
+    except Exception as error:
+        reason = told(error)
+        raise UserCodeFailed(f"{what} failed: {reason}", what=what, reason=reason) from error
 
 
 def imported(name: str) -> Callable[..., Any]:
@@ -17,31 +33,37 @@ def imported(name: str) -> Callable[..., Any]:
 
 
 def allowed(name: str, factories: Collection[str], field: str) -> Callable[..., Any]:
-    """The function that ``field`` names; :class:`InvalidInput` where the operator does not list it, or it is not to be had."""
+    """The function that ``field`` names; :class:`InvalidInput` where the operator does not list it, or it does not import."""
     if name not in factories:
         message = f"{field}: {name!r} is not allowed here; the operator lists what is in DRIFTLINE_FACTORIES"
         raise InvalidInput(message, code="factory_not_allowed", field=field, value=name)
-    try:
+    with named_user_code(name, field):
         return imported(name)
-    except Exception as error:  # A user's own code may raise anything.
-        raise failed(name, error, field) from error
 
 
-def failed(name: str, error: Exception, field: str) -> InvalidInput:
-    """What a function that ``field`` names has raised, by its last line."""
-    return InvalidInput(f"{field}: {name} failed: {told(error)}", code="factory_failed", field=field, value=name)
+@contextmanager
+def named_user_code(name: str, field: str) -> Iterator[None]:
+    """Around what the function that ``field`` of a spec names does: :class:`InvalidInput` says how it has failed."""
+    try:
+        with user_code(name):
+            yield
+    except UserCodeFailed as failed:
+        message = f"{field}: {failed.message}"
+        raise InvalidInput(message, code="factory_failed", field=field, value=name) from failed.__cause__
 
 
 def reason_of(error: Exception) -> str:
-    """What a user is told of an error in training: ours by its message, one of their own code by its last line."""
+    """What a user is told of an error in training: of one in their own code the last line, of ours the message."""
+    if isinstance(error, UserCodeFailed):
+        return error.reason
     return error.message if isinstance(error, DriftlineError) else told(error)
 
 
-def told(error: Exception) -> str:
-    """What a user's own code has raised, as the last line of a traceback tells it."""
+def told(error: BaseException) -> str:
+    """An error as the last line of a traceback tells it."""
     return f"{type(error).__name__}: {last_line(error)}"
 
 
-def last_line(error: Exception) -> str:
+def last_line(error: BaseException) -> str:
     """What an error says at its end."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -19,6 +19,7 @@ from driftline.api_keys import KeyStore
 from driftline.errors import ConfigurationError
 from driftline.processes.supervisor import Child, Guard, Output, Plan
 from driftline.settings import Settings
+from driftline.store.format import check_at_start
 
 PACKAGE = Path(driftline.__file__).resolve().parent
 ROOT = PACKAGE.parent
@@ -103,6 +104,7 @@ class _Embedded:
     def __init__(self, settings: Settings, guard: Guard) -> None:
         from driftline.processes.embedded import EmbeddedServer
 
+        self._settings = settings
         self._server = EmbeddedServer(settings.data_dir, guard)
         self.child = Child("valkey", self._start, SERVER_SECONDS)
         self.url = self._server.url
@@ -110,6 +112,8 @@ class _Embedded:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._server.start()
+        # Before a process that would read or write is started.
+        check_at_start(self._settings.model_copy(update={"redis_url": self.url}))
         assert self._server.process is not None
         return self._server.process
 

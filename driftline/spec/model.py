@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
-from driftline.errors import InvalidInput
-from driftline.networks.presets import Preset
 from driftline.records import Label
 from driftline.spec.network import Network
 from driftline.spec.parse import Frozen
 from driftline.spec.parts.detectors import DETECTORS
 from driftline.spec.parts.losses import LOSSES, Custom, Loss
+from driftline.spec.parts.presets import Preset
 from driftline.spec.parts.strategies import STRATEGIES, Strategy
 from driftline.spec.recipe import Recipe
+from driftline.spec.task import TASKS, Task, TaskName
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 SINGLE_INPUT = "inputs"
@@ -54,7 +54,7 @@ class ModelSpec(Frozen):
     """What a model is. The smallest has a name, a task, inputs and (for classification) classes."""
 
     name: str = Field(pattern=NAME_PATTERN)
-    task: Literal["classification", "regression"]
+    task: TaskName
     inputs: TensorSpec | dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")], TensorSpec]
     classes: list[StrictInt | StrictStr] | Literal["open"] | None = Field(None, max_length=100_000)
     outputs: Literal[1] | None = None
@@ -64,18 +64,7 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> ModelSpec:
-        if self.task == "classification":
-            if self.classes is None:
-                raise ValueError('classification needs "classes": a list of strings or integers, or "open"')
-            if isinstance(self.classes, list):
-                if not self.classes:
-                    raise ValueError('"classes" is empty; give at least one, or "open"')
-                if len(set(map(repr, self.classes))) != len(self.classes):
-                    raise ValueError('"classes" names a class twice')
-            if self.outputs is not None:
-                raise ValueError('"outputs" belongs to regression')
-        elif self.classes is not None:
-            raise ValueError('"classes" belongs to classification')
+        self.kind.check(self.classes, self.outputs)
         if isinstance(self.inputs, dict) and not self.inputs:
             raise ValueError('"inputs" is empty')
         if self.task not in self.loss.tasks:
@@ -95,6 +84,11 @@ class ModelSpec(Frozen):
         """This spec with other ``fields``. (A ``model_copy`` would take along what was worked out from the old ones.)"""
         return ModelSpec(**{name: getattr(self, name) for name in ModelSpec.model_fields} | fields)
 
+    @property
+    def kind(self) -> Task:
+        """The task, as the object that knows what follows from it."""
+        return TASKS[self.task]
+
     @cached_property
     def tensors(self) -> dict[str, TensorSpec]:
         """Every input by its name; a single unnamed one is called ``inputs``."""
@@ -103,14 +97,12 @@ class ModelSpec(Frozen):
     @cached_property
     def loss(self) -> Loss:
         """The recipe's loss, or the task's own."""
-        default = "cross_entropy" if self.task == "classification" else "huber"
-        return self.recipe.loss or LOSSES.parse(default)
+        return self.recipe.loss or LOSSES.parse(self.kind.default_loss)
 
     @cached_property
     def strategy(self) -> Strategy:
         """The recipe's strategy, or the task's own."""
-        default = "experts" if self.task == "classification" else "replay"
-        return self.recipe.strategy or STRATEGIES.parse(default)
+        return self.recipe.strategy or STRATEGIES.parse(self.kind.default_strategy)
 
     @property
     def loss_function(self) -> str | None:
@@ -127,26 +119,10 @@ class ModelSpec(Frozen):
         return isinstance(self.classes, list) and all(isinstance(name, int) for name in self.classes)
 
     @cached_property
-    def _class_keys(self) -> frozenset[tuple[type, int | str]]:
-        return frozenset((type(name), name) for name in self.known_classes())
+    def _class_keys(self) -> frozenset[tuple[type, int | str]] | None:
+        """The classes that a label may be of, by type and name; None where any may come."""
+        return None if self.classes == "open" else frozenset((type(name), name) for name in self.known_classes())
 
     def check_label(self, label: Any) -> Label:
-        """The label as it is learned; :class:`InvalidInput` where it is none of this model's.
-
-        Labels match by exact JSON type: ``true`` and ``1.0`` are not class ``1``.
-        """
-        if self.task == "regression":
-            if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
-                raise InvalidInput(
-                    f"a label of a regression is a finite number, not {label!r}", field="label", value=label
-                )
-            if abs(label) > 3.4e38:
-                raise InvalidInput(f"label {label!r} does not fit float32", field="label", value=label)
-            return float(label)
-        if isinstance(label, bool) or not isinstance(label, int | str):
-            raise InvalidInput(f"a label is a string or an integer, not {label!r}", field="label", value=label)
-        if self.classes != "open" and (type(label), label) not in self._class_keys:
-            raise InvalidInput(
-                f"{label!r} is none of the model's classes", code="unknown_class", field="label", value=label
-            )
-        return label
+        """The label as it is learned; :class:`InvalidInput` where it is none of this model's."""
+        return self.kind.check_label(label, self._class_keys)

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from driftline.networks.edits import EDITS, Edit
-from driftline.networks.layers import LAYERS, Layer
-from driftline.networks.presets import Preset
 from driftline.spec.parse import FUNCTION_PATTERN, Frozen
+from driftline.spec.parts.edits import EDITS, Edit
+from driftline.spec.parts.layers import LayerField
+from driftline.spec.parts.presets import Preset
 
 if TYPE_CHECKING:
     EditField: TypeAlias = Edit
-    LayerField: TypeAlias = Layer
 else:
-    EditField, LayerField = EDITS.field(), LAYERS.field()
+    EditField = EDITS.field()
 
 
 class Layers(Frozen):
@@ -45,6 +44,13 @@ class Factory(Frozen):
     arguments: dict[str, Any] = Field({})
     edits: list[EditField] = Field([])
     output: Literal["task", "own"] = "task"
+
+
+def layers_of(network: Layers | Preset | Factory) -> Layers | None:
+    """The layers of a network, also of a preset; None of a user's own."""
+    if isinstance(network, Factory):
+        return None
+    return Layers(layers=network.layers()) if isinstance(network, Preset) else network
 
 
 def _kind_of_network(value: Any) -> str | None:

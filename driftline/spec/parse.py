@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from driftline.errors import InvalidInput
 
 FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
-"""The name of a function of a user's own: ``package.module:function``."""
+"""How a spec names a function of a user's own: ``package.module:function``."""
 
 
 class Frozen(BaseModel):

@@ -56,7 +56,7 @@ class Catalog:
         return str(found.decode())
 
     async def uid(self, name: str) -> str:
-        """The uid behind a name; :class:`NotFound` where there is none, :class:`Unavailable` where there was one."""
+        """The uid of a name; :class:`NotFound` where there is none, :class:`Unavailable` where there was one."""
         known = self.connection.store_id
         with store_errors():
             found, store_id = await self.connection.redis.hmget(self.connection.keys.names, name, STORE_ID)
@@ -241,5 +241,5 @@ def _gap(model: CatalogEntry, oldest: list[tuple[bytes, Any]]) -> int | None:
 
 
 def count_waiting(newest: int, offset: int, commands: list[bytes]) -> int:
-    """How many items lie behind ``offset`` in a log that ends at ``newest``; ``commands`` are the numbers of its commands."""
+    """How many items lie after ``offset`` in a log that ends at ``newest``; ``commands`` are the numbers of its commands."""
     return newest - offset - sum(int(n) > offset for n in commands)

@@ -1,4 +1,14 @@
-"""One model's head and steps: what is committed, and the one way to commit more."""
+"""One model's head and steps: what is committed, and the one way to commit more.
+
+The step is the unit of commit. ``commit.lua`` appends it and moves the head in one script, so that after any crash the store
+holds either all of a step or nothing of it. What the script relies on:
+
+- Files first: the manifest that a commit or a checkpoint names was synced to disk before the script runs.
+- The epoch fences: only the newest taker of the lease commits. The one before may still compute, and finds out here.
+- The token makes it idempotent: the client resends a write whose answer was lost, and the script knows it again.
+- Steps are dense: ``step`` and ``from`` must follow the head, so that no step is lost or counted twice.
+- Records and steps that a recovery needs outlive it: ``checkpoint.lua`` trims up to the older of two checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -120,14 +130,17 @@ COMMITTED = [
     "log",
 ]
 """What a commit touches, in the order of ``commit.lua``."""
-KEEP_JOBS = 1000
-"""How many ended jobs can be asked for; older ones are forgotten."""
 
 
 class CommitLog:
-    """Reads and moves the head of the model ``uid``."""
+    """Reads and moves the head of the model ``uid``.
 
-    def __init__(self, connection: RedisConnection, uid: str) -> None:
+    Args:
+        keep_jobs: how many ended jobs can be asked for; older ones are forgotten.
+    """
+
+    def __init__(self, connection: RedisConnection, uid: str, keep_jobs: int = 1000) -> None:
+        self.keep_jobs = keep_jobs
         self.connection = connection
         self.uid = uid
         self.keys = connection.keys.of(uid)
@@ -150,12 +163,12 @@ class CommitLog:
         answer = await self.connection.scripts.run(
             "commit",
             [getattr(keys, noun) for noun in COMMITTED] + [keys.item(identifier) for identifier in commit.exceptions],
-            [_arguments(commit), self.connection.keys.hints, self.uid, KEEP_JOBS, *commit.exceptions.values()],
+            [_arguments(commit), self.connection.keys.hints, self.uid, self.keep_jobs, *commit.exceptions.values()],
         )
         _raise_for(answer, commit.step.k)
 
     async def checkpoint(self, checkpoint: Checkpoint, epoch: int, log_keep: int) -> None:
-        """Names the newest checkpoint, and trims log and steps behind the one before it.
+        """Names the newest checkpoint, and trims log and steps up to the one before it.
 
         Raises:
             Fenced: another worker owns the model now.
@@ -170,7 +183,7 @@ class CommitLog:
         _raise_for(answer, checkpoint.step)
 
     async def steps(self, after: int, count: int = 500) -> list[Step]:
-        """Committed steps behind step ``after``; :class:`CorruptData` where one is missing."""
+        """Committed steps after step ``after``; :class:`CorruptData` where one is missing."""
         with store_errors():
             found = await self.connection.redis.xrange(self.keys.steps, f"({after}-0", "+", count)
         steps = [msgspec.json.decode(fields[b"s"], type=Step) for _, fields in found]
@@ -260,7 +273,7 @@ def _canary(fields: dict[bytes, bytes]) -> CanaryVersion | None:
 
 
 def apply_commit(head: Head, commit: Commit) -> Head:
-    """The head behind a commit, as ``commit.lua`` leaves it."""
+    """The head after a commit, as ``commit.lua`` leaves it."""
     version, share = commit.version, commit.share
     is_live = version is not None and share is None
     canary = None if commit.ends_canary or is_live else head.canary

@@ -49,9 +49,6 @@ TROUBLE = (
 )
 
 
-UNSETTLED_SECONDS = 5.0
-
-
 def connect(url: str, *, retries: int = 2) -> Redis | RedisCluster:
     """A client for ``url``. Every write of ours bears being sent twice.
 
@@ -131,12 +128,13 @@ class Scripts:
 class HighWatermarks:
     """Where the log of each model ends at least: what this process was told of.
 
-    A store that syncs every second, and a replica that takes over, may lack what is younger than :data:`UNSETTLED_SECONDS`;
+    A store that syncs every second, and a replica that takes over, may lack what is younger than ``unsettled_seconds``;
     a store without an append-only file may lack all, and has said so.
     """
 
-    def __init__(self, server: RedisHealth) -> None:
+    def __init__(self, server: RedisHealth, unsettled_seconds: float = 5.0) -> None:
         self.server = server
+        self.unsettled_seconds = unsettled_seconds
         self._told: dict[str, deque[tuple[float, int]]] = {}
 
     def note(self, uid: str, n: int) -> None:
@@ -144,9 +142,9 @@ class HighWatermarks:
         now, told = time.monotonic(), self._told.setdefault(uid, deque([(-math.inf, 0)]))
         while told[-1][1] > n:
             told.pop()
-        if now - told[-1][0] >= UNSETTLED_SECONDS / 5:
+        if now - told[-1][0] >= self.unsettled_seconds / 5:
             told.append((now, n))
-        while len(told) > 1 and now - told[1][0] >= UNSETTLED_SECONDS:
+        while len(told) > 1 and now - told[1][0] >= self.unsettled_seconds:
             told.popleft()
 
     def keep(self, uids: Collection[str]) -> None:
@@ -160,7 +158,7 @@ class HighWatermarks:
 
 
 class RedisConnection:
-    """One process's way to the store: the client, the keys behind its prefix, the scripts."""
+    """One process's way to the store: the client, the keys that begin with its prefix, the scripts."""
 
     def __init__(self, url: str, prefix: str) -> None:
         # redis-py types an answer as all that any protocol and decoding could give; here it is always bytes.

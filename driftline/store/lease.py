@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from driftline.store.connection import RedisConnection
 
+MAX_CRASHES = 3
+"""After so many worker processes in a row that died while they computed for a model, nobody takes it any more."""
+
 
 class Lease:
-    """One worker's claim on the model ``uid``. ``epoch`` is 0 while it is not held."""
+    """One worker's claim on the model ``uid``.
 
-    def __init__(self, connection: RedisConnection, uid: str, owner: str, seconds: float) -> None:
+    ``epoch`` is 0 while it is not held. ``former`` is the owner before, if that one did not give its lease back; ``crashes``
+    counts the processes in a row that the model's turns have ended, as it was known when the lease was taken.
+
+    Args:
+        owner: the name of this worker; it must be nobody else's.
+        seconds: for how long the lease lasts without being renewed.
+        max_crashes: with so many ``crashes`` it is not taken; a command such as `resume` begins the count anew.
+    """
+
+    def __init__(
+        self, connection: RedisConnection, uid: str, owner: str, seconds: float, max_crashes: int = MAX_CRASHES
+    ) -> None:
         self.connection = connection
         self.keys = connection.keys.of(uid)
         self.owner = owner
         self.milliseconds = int(seconds * 1000)
+        self.max_crashes = max_crashes
         self.epoch = 0
+        self.former: str | None = None
+        self.crashes = 0
 
     async def acquire(self) -> bool:
-        """Takes the lease if nobody else holds it. ``owner`` must be nobody else's name: who died under it is fenced."""
+        """Takes the lease if nobody else holds it and the model is not set aside. Who died under this name is fenced."""
         keys = [self.keys.meta, self.keys.lease, self.keys.epoch]
-        self.epoch = max(0, int(await self.connection.scripts.run("acquire", keys, [self.owner, self.milliseconds])))
+        arguments = [self.owner, self.milliseconds, self.max_crashes]
+        epoch, former, crashes = await self.connection.scripts.run("acquire", keys, arguments)
+        self.epoch, self.former, self.crashes = max(0, int(epoch)), former.decode() or None, int(crashes)
         return self.epoch > 0
 
     async def renew(self) -> bool:
@@ -28,5 +47,5 @@ class Lease:
 
     async def release(self) -> None:
         """Gives it back, so that another worker need not wait for it to run out."""
-        await self.connection.scripts.run("release", [self.keys.lease], [self.owner])
+        await self.connection.scripts.run("release", [self.keys.meta, self.keys.lease], [self.owner])
         self.epoch = 0

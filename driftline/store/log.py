@@ -12,8 +12,8 @@ from driftline.records import Command, Item, Record, decode, encode
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.watermarks import RESTORE, Backlog, Cap
 
-MOST_RECORDS = 500
-MOST_BYTES = 4 * 2**20
+MAX_RECORDS = 500
+MAX_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Log:
         where = [cursor.source, cursor.before, cursor.after] if cursor else ["", "", ""]
         what: list[str | bytes] = []
         for record, mark, payload in zip(records, marks, payloads, strict=True):
-            what += ["command" if isinstance(record, Command) else "item", mark, payload]
+            what += [record.kind if isinstance(record, Command) else "item", mark, payload]
         cap = Cap(-1) if self.connection.server.known.is_full else self.cap
         answer = await self.connection.scripts.run(
             "append",
@@ -153,7 +153,7 @@ class Log:
         return newest
 
     async def read(self, after: int, count: int) -> list[LogEntry]:
-        """The next records behind number ``after``, ``count`` at most.
+        """The next records after number ``after``, ``count`` at most.
 
         Raises:
             CorruptData: ``log_gap``: a record that must be there is not.
@@ -221,7 +221,7 @@ def _entry(identifier: bytes, fields: dict[bytes, bytes]) -> LogEntry:
 def _chunks(payloads: Sequence[bytes]) -> list[slice]:
     chunks, start, size = [], 0, 0
     for index, payload in enumerate(payloads):
-        if index > start and (index - start == MOST_RECORDS or size + len(payload) > MOST_BYTES):
+        if index > start and (index - start == MAX_RECORDS or size + len(payload) > MAX_BYTES):
             chunks.append(slice(start, index))
             start, size = index, 0
         size += len(payload)

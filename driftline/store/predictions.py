@@ -1,4 +1,4 @@
-"""What was predicted, kept until its label comes: written behind the answer, a batch an entry.
+"""What was predicted, kept until its label comes: written after the answer, a batch an entry.
 
 A prediction id is known before the write: the model's uid, the nonce of the replica that answered, the entry and the row.
 """
@@ -19,10 +19,8 @@ from driftline.errors import InvalidInput, Unavailable
 from driftline.records import Answer, Route
 from driftline.store.connection import RedisConnection, store_errors
 
-NOT_STORED_SECONDS = 1.0
-GATHER_SECONDS = 0.005
-EXPIRY_SECONDS = 60.0
-MOST_UNWRITTEN_BYTES = 32 * 2**20
+MIN_EXPIRY_SECONDS = 60.0
+"""How often a stream's expiry is set anew."""
 
 
 class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -91,14 +89,26 @@ class PredictionId:
 
 
 class PredictionWriter:
-    """Writes what this replica answers, behind the answers. Bounded: under trouble it drops and counts, it never delays.
+    """Writes what this replica answers, after the answers. Bounded: under trouble it drops and counts, it never delays.
 
     Args:
         horizon: how long a prediction is kept, in seconds.
         budget: most bytes that this replica's predictions take in Redis; the oldest go first.
+        max_unwritten_bytes: of more that waits to be written the oldest is dropped.
+        gather_seconds: how long a write waits for further batches.
     """
 
-    def __init__(self, connection: RedisConnection, *, horizon: float, budget: int) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        *,
+        horizon: float,
+        budget: int,
+        max_unwritten_bytes: int = 32 * 2**20,
+        gather_seconds: float = 0.005,
+    ) -> None:
+        self.max_unwritten_bytes = max_unwritten_bytes
+        self.gather_seconds = gather_seconds
         self.connection = connection
         self.horizon = horizon
         self.budget = budget
@@ -128,7 +138,7 @@ class PredictionWriter:
         data = _encoder.encode(batch)
         self._unwritten.append((uid, entry, data))
         self._unwritten_bytes += len(data)
-        while self._unwritten_bytes > MOST_UNWRITTEN_BYTES:
+        while self._unwritten_bytes > self.max_unwritten_bytes:
             self._unwritten_bytes -= len(self._unwritten.popleft()[2])
             self.dropped += 1
         self._wake.set()
@@ -145,7 +155,7 @@ class PredictionWriter:
         while True:
             await self._wake.wait()
             # Under load many batches go in one pipeline; the first label cannot be back so soon.
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(self.gather_seconds)
             self._wake.clear()
             try:
                 await self.flush()
@@ -179,8 +189,8 @@ class PredictionWriter:
                     key = self.connection.keys.of(uid).predictions(self.nonce)
                     pipe.xadd(key, {"b": data}, id=str(entry), minid=oldest_ms)
                     if now >= self._expiry_due.get(uid, 0.0):
-                        self._expiry_due[uid] = now + EXPIRY_SECONDS
-                        pipe.expire(key, int(self.horizon + 2 * EXPIRY_SECONDS))
+                        self._expiry_due[uid] = now + MIN_EXPIRY_SECONDS
+                        pipe.expire(key, int(self.horizon + 2 * MIN_EXPIRY_SECONDS))
                 answers = await pipe.execute(raise_on_error=False)
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
         # A retried write finds its own entry there: that is no loss.
@@ -204,22 +214,28 @@ Found = tuple[dict[str, bytes], Answer, Route]
 
 
 class PredictionReader:
-    """Finds the predictions of the model ``uid`` again."""
+    """Finds the predictions of the model ``uid`` again.
 
-    def __init__(self, connection: RedisConnection, uid: str, horizon: float) -> None:
+    Args:
+        horizon: how long a prediction is kept, in seconds.
+        wait_seconds: how long one that is not stored yet is waited for.
+    """
+
+    def __init__(self, connection: RedisConnection, uid: str, horizon: float, wait_seconds: float = 1.0) -> None:
+        self.wait_seconds = wait_seconds
         self.connection = connection
         self.uid = uid
         self.keys = connection.keys.of(uid)
         self.horizon = horizon
 
     async def find(self, texts: Iterable[str]) -> dict[str, Found | InvalidInput]:
-        """Inputs, answer and route behind each prediction id, or the reason why there are none.
+        """Inputs, answer and route of each prediction id, or the reason why there are none.
 
-        A prediction that is not yet stored is waited for, up to a second.
+        A prediction that is not yet stored is waited for, up to ``wait_seconds``.
         """
         found: dict[str, Found | InvalidInput] = {}
         waiting = set(texts)
-        deadline = time.monotonic() + NOT_STORED_SECONDS
+        deadline = time.monotonic() + self.wait_seconds
         while waiting:
             answers = await self._look(waiting)
             found |= answers

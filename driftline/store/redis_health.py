@@ -70,7 +70,7 @@ class RedisState:
 
 
 class RedisHealth:
-    """The server behind a client, asked again every few seconds. A cluster is what the worst of its primaries is."""
+    """The server of a client, asked again every few seconds. A cluster is what the worst of its primaries is."""
 
     def __init__(self, redis: Any) -> None:
         self.redis = redis

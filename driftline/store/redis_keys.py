@@ -19,7 +19,7 @@ def new_uid() -> str:
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys behind one prefix. ``hints`` is a pub/sub channel that carries the uid of a model that has changed."""
+    """The keys that begin with one prefix. ``hints`` is a pub/sub channel that carries the uid of a model that has changed."""
 
     prefix: str
 
@@ -32,6 +32,11 @@ class Keys:
     def unnamed(self) -> str:
         """Sorted set: uids of models that are being made or removed, by when that began."""
         return f"{self.prefix}unnamed"
+
+    @property
+    def format(self) -> str:
+        """String: the number of the format that all of this is written in; see :mod:`driftline.store.format`."""
+        return f"{self.prefix}format"
 
     @property
     def hints(self) -> str:
@@ -66,7 +71,7 @@ class ModelKeys:
 
 
 NOUNS = {
-    "meta": "hash: name, spec, created, log_id, paused",
+    "meta": "hash: name, spec, created, log_id, paused, paused_by (record), owner (of the lease), crashes (in a row)",
     "log": "stream: records, entry n-0, n dense",
     "last": "string: number of the newest record",
     "head": "hash: version, manifest, step, offset, learned, bytes (of the records up to offset), checkpoint …",

@@ -1,9 +1,18 @@
-"""Ends asyncio tasks for certain."""
+"""Background tasks: ended for certain, and restarted when they fail."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
+
+logger = logging.getLogger("driftline.tasks")
+
+MAX_LOGGED = 100
+"""How many distinct errors of one task are remembered; beyond that they are logged again."""
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
@@ -18,3 +27,97 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=0.05)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What a background task last failed with. ``since`` is in seconds since 1970; ``failures`` counts from then."""
+
+    message: str
+    since: float
+    failures: int = 1
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.since))
+        return f"{self.message} (failed {self.failures} times since {since}; it is restarted)"
+
+
+class Troubles:
+    """The background tasks of a process that fail at the moment, by name."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Trouble] = {}
+
+    def failed(self, name: str, message: str) -> None:
+        """Task ``name`` has failed; trouble that it has already goes on."""
+        before = self._found.get(name)
+        since, failures = (time.time(), 0) if before is None else (before.since, before.failures)
+        self._found[name] = Trouble(message, since, failures + 1)
+
+    def over(self, name: str) -> None:
+        """Task ``name`` works: :func:`supervised` says so after a while without a failure, the task itself at progress."""
+        self._found.pop(name, None)
+
+    def current(self) -> dict[str, str]:
+        """What is wrong now: task name → message, since when, and how often."""
+        return {name: str(trouble) for name, trouble in self._found.items()}
+
+
+async def supervised(
+    name: str,
+    function: Callable[[], Awaitable[None]],
+    troubles: Troubles,
+    *,
+    fatal: tuple[type[Exception], ...] = (),
+    on_failure: Callable[[Exception], Awaitable[None]] | None = None,
+    first_delay: float = 0.2,
+    last_delay: float = 30.0,
+    healthy_seconds: float = 60.0,
+) -> None:
+    """Runs a background task until it returns or is cancelled; one that raises is restarted.
+
+    Each distinct error is logged once with its traceback. The task stands in ``troubles`` from its first failure until it
+    has run for ``healthy_seconds`` without another, or has called :meth:`Troubles.over` itself.
+
+    Args:
+        name: what logs and ``troubles`` call it.
+        function: called without arguments at each start.
+        fatal: errors that no restart mends: they are raised.
+        on_failure: awaited after each failure; what it raises is logged.
+        first_delay: seconds until the first restart; each further one waits twice as long, up to ``last_delay``.
+        last_delay: the longest time between a failure and the restart.
+        healthy_seconds: after so long without a failure, delays and logging begin anew.
+    """
+    delay, logged = first_delay, set[str]()
+    while True:
+        begin = time.monotonic()
+        healthy = asyncio.get_running_loop().call_later(healthy_seconds, troubles.over, name)
+        try:
+            await function()
+            troubles.over(name)
+            return
+        except fatal:
+            raise
+        except Exception as error:
+            failure = error
+        finally:
+            healthy.cancel()
+        if time.monotonic() - begin >= healthy_seconds:
+            delay, logged = first_delay, set()
+        message = f"{type(failure).__name__}: {failure}"
+        troubles.failed(name, message)
+        if message not in logged:
+            logged = {message} if len(logged) >= MAX_LOGGED else {*logged, message}
+            logger.error("%s failed, and is restarted: %s", name, message, exc_info=failure)
+        if on_failure is not None:
+            await _told(name, on_failure, failure)
+        await asyncio.sleep(delay)
+        delay = min(last_delay, 2 * delay)
+
+
+async def _told(name: str, on_failure: Callable[[Exception], Awaitable[None]], failure: Exception) -> None:
+    """Tells of a failure. That this fails too, as where the store is down, must not end the supervision."""
+    try:
+        await on_failure(failure)
+    except Exception as error:
+        logger.warning("%s: its failure could not be told: %s", name, error)

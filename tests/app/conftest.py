@@ -9,11 +9,28 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.main import create_app
+from app.services import Services
 from driftline.settings import Settings
 
-Start = Callable[..., Awaitable[httpx.AsyncClient]]
+
+class AppClient(httpx.AsyncClient):
+    """A client of an app that runs in this process."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1:8000")
+        self.app = app
+
+    @property
+    def services(self) -> Services:
+        """What the app answers with."""
+        found: Services = self.app.state.services
+        return found
+
+
+Start = Callable[..., Awaitable[AppClient]]
 
 
 @pytest.fixture
@@ -21,18 +38,15 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
     """Starts an app with settings of the test's own, and gives a client for it."""
     async with AsyncExitStack() as stack:
 
-        async def begin(**settings: Any) -> httpx.AsyncClient:
+        async def begin(**settings: Any) -> AppClient:
             given = {"redis_url": embedded, "prefix": prefix, "data_dir": tmp_path, "poll_seconds": 0.05} | settings
             app = create_app(Settings(**given))
             await stack.enter_async_context(app.router.lifespan_context(app))
-            transport = httpx.ASGITransport(app=app)
-            return await stack.enter_async_context(
-                httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
-            )
+            return await stack.enter_async_context(AppClient(app))
 
         yield begin
 
 
 @pytest.fixture
-async def client(start: Start) -> httpx.AsyncClient:
+async def client(start: Start) -> AppClient:
     return await start()

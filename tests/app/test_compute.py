@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 
 from app.compute import ComputeThread
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -37,13 +37,19 @@ async def test_an_error_is_the_caller_s_and_the_thread_goes_on() -> None:
 
 async def test_the_loop_is_free_while_it_computes_and_one_that_gave_up_harms_nobody() -> None:
     thread = ComputeThread("test")
-    slow = asyncio.create_task(thread.run(time.sleep, 0.2))
-    await asyncio.sleep(0.01)
-    begin = time.monotonic()
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        has_begun.set()
+        may_end.wait()
+
+    slow = asyncio.create_task(thread.run(compute))
+    await until_async(has_begun.is_set)
     slow.cancel()
     waiting = asyncio.create_task(thread.run(lambda: 7))
-    await asyncio.sleep(0.01)
-    assert time.monotonic() - begin < 0.15
+    await asyncio.wait([slow])
+    assert not waiting.done(), "the loop runs meanwhile"
+    may_end.set()
     assert await waiting == 7
     thread.close()
 

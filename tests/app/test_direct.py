@@ -12,7 +12,7 @@ import pytest
 from tests.app.test_http_server import connected
 from tests.services import Instance, spec, up
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.slow
 
 ROW = [0.5] * 8
 PREDICT = "/v1/models/weather/predict"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from app.services import Services
+from app.engine import ModelQueue
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection
-from tests.app.conftest import Start
+from tests.app.conftest import AppClient, Start
+from tests.app.slow import GATE
 from tests.services import spec
 from tests.versions import Versions
+from tests.waiting import SECONDS, until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -27,29 +30,29 @@ def slow(seconds: float, **serving: Any) -> dict[str, Any]:
     return spec(network={"factory": FACTORY, "arguments": {"seconds": seconds}}, serving=serving)
 
 
-async def create(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def create(client: AppClient, body: dict[str, Any]) -> None:
     answer = await client.post("/v1/models", json=body)
     assert answer.status_code == 201, answer.text
 
 
-async def predict(client: httpx.AsyncClient, rows: int = 1, model: str = "weather", query: str = "") -> httpx.Response:
+async def predict(client: AppClient, rows: int = 1, model: str = "weather", query: str = "") -> httpx.Response:
     return await client.post(f"/v1/models/{model}/predict{query}", json={"inputs": [ROW] * rows})
 
 
-def services_of(client: httpx.AsyncClient) -> Services:
-    found: Services = client._transport.app.state.services  # type: ignore[attr-defined]
-    return found
-
-
-async def computed(client: httpx.AsyncClient) -> list[int]:
-    """How many rows each batch had, without those of the warm-up."""
-    model = services_of(client).version_watcher.loaded("weather")
+def loaded(client: AppClient, name: str = "weather") -> ModelQueue:
+    model = client.services.version_watcher.loaded(name)
     assert model is not None
+    return model
+
+
+async def computed(client: AppClient) -> list[int]:
+    """How many rows each batch had, without those of the warm-up."""
+    model = loaded(client)
     rows: list[int] = model.snapshot.module.network.rows  # type: ignore[assignment,union-attr]
     return rows
 
 
-async def warmed(client: httpx.AsyncClient) -> list[int]:
+async def warmed(client: AppClient) -> list[int]:
     await predict(client)
     rows = await computed(client)
     rows.clear()
@@ -58,26 +61,34 @@ async def warmed(client: httpx.AsyncClient) -> list[int]:
 
 async def test_what_is_queued_while_a_batch_runs_is_the_next_batch(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.1))
+    await create(client, slow(0.0))
     rows = await warmed(client)
-    first = asyncio.create_task(predict(client))
-    await asyncio.sleep(0.03)
-    answers = await asyncio.gather(first, *(predict(client, 2) for _ in range(5)))
+    with GATE.held():
+        first = asyncio.create_task(predict(client))
+        await until_async(GATE.has_begun.is_set)
+        later = [asyncio.create_task(predict(client, 2)) for _ in range(5)]
+        await until_async(lambda: loaded(client).queued_rows == 10)
+    answers = await asyncio.gather(first, *later)
     assert {answer.status_code for answer in answers} == {200}
     assert rows == [1, 10]
 
 
 async def test_a_batch_is_no_larger_than_its_limit(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.05, max_batch=4))
+    await create(client, slow(0.0, max_batch=4))
     rows = await warmed(client)
-    await asyncio.gather(*(predict(client) for _ in range(10)), predict(client, 6))
+    with GATE.held():
+        first = asyncio.create_task(predict(client))
+        await until_async(GATE.has_begun.is_set)
+        later = [asyncio.create_task(predict(client, count)) for count in (*[1] * 9, 6)]
+        await until_async(lambda: loaded(client).queued_rows == 15)
+    await asyncio.gather(first, *later)
     assert sum(rows) == 16 and sorted(rows)[-2:] == [4, 6], "one request is never torn"
 
 
 async def test_a_batch_waits_for_more_where_the_model_says_so(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.0, max_wait=0.5, max_batch=5))
+    await create(client, slow(0.0, max_wait=2, max_batch=5))
     rows = await warmed(client)
 
     async def later(seconds: float) -> httpx.Response:
@@ -90,24 +101,24 @@ async def test_a_batch_waits_for_more_where_the_model_says_so(start: Start) -> N
 
 async def test_a_full_batch_does_not_wait(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.0, max_wait=10, max_batch=5))
-    await services_of(client).version_watcher.model("weather")
-    async with asyncio.timeout(9):
+    await create(client, slow(0.0, max_batch=5))
+    model = await client.services.version_watcher.model("weather")
+    patient = replace(model.snapshot.limits, max_wait=3600, deadline=3600)
+    model.snapshot = replace(model.snapshot, limits=patient)
+    async with asyncio.timeout(SECONDS):
         await asyncio.gather(*(predict(client) for _ in range(5)))
 
 
 async def test_a_missed_deadline_is_answered_while_the_batch_still_runs(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.0, deadline=0.2))
+    await create(client, slow(0.0, deadline=1))
     rows = await warmed(client)
-    model = services_of(client).version_watcher.loaded("weather")
-    assert model is not None
-    model.snapshot.module.network.seconds = 2.0  # type: ignore[assignment,union-attr]
-    running = asyncio.create_task(predict(client))
-    await asyncio.sleep(0.05)
-    for answer in await asyncio.gather(running, predict(client)):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "late")
-    assert rows == []
+    with GATE.held():
+        running = asyncio.create_task(predict(client))
+        await until_async(lambda: GATE.has_begun.is_set() or running.done())
+        for answer in await asyncio.gather(running, predict(client)):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (504, "late")
+        assert rows == []
     assert 'driftline_predictions_late_total{model="weather"} 2.0' in (await client.get("/metrics")).text
 
 
@@ -118,19 +129,17 @@ class Caller:
 
 async def test_a_client_that_went_away_is_not_computed(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.1))
+    await create(client, slow(0.0))
     rows = await warmed(client)
-    services = services_of(client)
-    model = services.version_watcher.loaded("weather")
-    assert model is not None
+    engine, model = client.services.engine, loaded(client)
     inputs = {"inputs": np.zeros((1, 8), np.float32)}
     here, gone = Caller(False), Caller(False)
-    first = services.engine.submit(model, inputs, here)
-    await asyncio.sleep(0.02)
-    second = services.engine.submit(model, inputs, gone)
-    third = services.engine.submit(model, inputs, here)
-    await asyncio.sleep(0)
-    gone.disconnected = True
+    with GATE.held():
+        first = engine.submit(model, inputs, here)
+        await until_async(GATE.has_begun.is_set)
+        second = engine.submit(model, inputs, gone)
+        third = engine.submit(model, inputs, here)
+        gone.disconnected = True
     await first
     await third
     assert rows == [1, 1]
@@ -139,25 +148,26 @@ async def test_a_client_that_went_away_is_not_computed(start: Start) -> None:
 
 async def test_a_busy_model_delays_another_by_a_batch_at_most(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.1, max_batch=1, max_queue=1000))
+    await create(client, slow(0.0, max_batch=1, max_queue=1000))
     await create(client, spec("quick"))
     await predict(client)
     await predict(client, model="quick")
-    busy = [asyncio.create_task(predict(client)) for _ in range(10)]
-    await asyncio.sleep(0.05)
-    assert (await predict(client, model="quick")).status_code == 200
-    assert sum(task.done() for task in busy) <= 3
+    with GATE.held():
+        busy = [asyncio.create_task(predict(client)) for _ in range(10)]
+        await until_async(GATE.has_begun.is_set)
+        quick = asyncio.create_task(predict(client, model="quick"))
+        await until_async(lambda: loaded(client, "quick").running is not None)
+        GATE.release(3)
+        assert (await quick).status_code == 200
+        assert sum(task.done() for task in busy) <= 3
     await asyncio.gather(*busy)
 
 
 async def test_a_network_that_raises_fails_its_requests_and_no_more(start: Start) -> None:
     client = await start(factories=[FACTORY])
     await create(client, slow(0.0))
-    rows = await warmed(client)
-    del rows
-    model = services_of(client).version_watcher.loaded("weather")
-    assert model is not None
-    network = model.snapshot.module.network
+    await warmed(client)
+    network = loaded(client).snapshot.module.network
     network.seconds = "no number"  # type: ignore[union-attr,assignment]
     answer = await predict(client)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "network_failed")
@@ -166,22 +176,24 @@ async def test_a_network_that_raises_fails_its_requests_and_no_more(start: Start
 
 
 @pytest.fixture
-async def versions(connection: RedisConnection, client: httpx.AsyncClient) -> Versions:
+async def versions(connection: RedisConnection, client: AppClient) -> Versions:
     await create(client, spec())
-    found = Versions(connection, Artifacts(services_of(client).settings.data_dir / "artifacts"))
+    found = Versions(connection, Artifacts(client.services.settings.data_dir / "artifacts"))
     await found.take("weather")
     return found
 
 
-async def served_version(client: httpx.AsyncClient, version: int) -> dict[str, Any]:
-    async with asyncio.timeout(10):
-        while (answer := (await predict(client)).json())["version"] != version:
-            await asyncio.sleep(0.01)
-    found: dict[str, Any] = answer
+async def served_version(client: AppClient, version: int) -> dict[str, Any]:
+    async def answer() -> dict[str, Any] | None:
+        found: dict[str, Any] = (await predict(client)).json()
+        return found if found["version"] == version else None
+
+    found = await until_async(answer)
+    assert found is not None
     return found
 
 
-async def test_a_swap_is_answered_by_one_version_or_the_other(client: httpx.AsyncClient, versions: Versions) -> None:
+async def test_a_swap_is_answered_by_one_version_or_the_other(client: AppClient, versions: Versions) -> None:
     wrong: list[Any] = []
     over = asyncio.Event()
 
@@ -205,22 +217,16 @@ async def test_a_swap_is_answered_by_one_version_or_the_other(client: httpx.Asyn
     assert not wrong
 
 
-async def test_a_swap_reuses_the_memory_of_the_version_before_the_last(
-    client: httpx.AsyncClient, versions: Versions
-) -> None:
+async def test_a_swap_reuses_the_memory_of_the_version_before_the_last(client: AppClient, versions: Versions) -> None:
     modules = []
     for number in range(2, 8):
         await versions.publish(versions.constant(0.3))
         await served_version(client, number)
-        model = services_of(client).version_watcher.loaded("weather")
-        assert model is not None
-        modules.append(id(model.snapshot.module))
+        modules.append(id(loaded(client).snapshot.module))
     assert len(set(modules[1:])) == 2
 
 
-async def test_a_swap_may_bring_another_structure_and_more_classes(
-    client: httpx.AsyncClient, versions: Versions
-) -> None:
+async def test_a_swap_may_bring_another_structure_and_more_classes(client: AppClient, versions: Versions) -> None:
     larger = parse(ModelSpec, spec(classes=[0, 1, 2], network={"preset": "mlp", "hidden": [5]}))
     await served_version(client, 1)
     await versions.publish(versions.constant(0.9, larger))
@@ -230,7 +236,7 @@ async def test_a_swap_may_bring_another_structure_and_more_classes(
 
 
 async def test_a_damaged_version_is_not_served_and_the_next_one_is(
-    client: httpx.AsyncClient, versions: Versions
+    client: AppClient, versions: Versions, caplog: pytest.LogCaptureFixture
 ) -> None:
     await served_version(client, 1)
     put = versions.artifacts.put
@@ -240,16 +246,16 @@ async def test_a_damaged_version_is_not_served_and_the_next_one_is(
         (versions.artifacts.root / uid / digest).write_bytes(data[:-1])
         return digest
 
-    versions.publisher.artifacts.put = damage  # type: ignore[method-assign]
+    versions.version_files.artifacts.put = damage  # type: ignore[method-assign]
     await versions.publish(versions.constant(0.9))
-    await asyncio.sleep(0.3)
+    await until_async(lambda: "stays at its version" in caplog.text)
     assert (await predict(client)).json()["version"] == 1
-    versions.publisher.artifacts.put = put  # type: ignore[method-assign]
+    versions.version_files.artifacts.put = put  # type: ignore[method-assign]
     await versions.publish(versions.constant(0.9))
     await served_version(client, 3)
 
 
-async def test_a_pinned_version_answers_whatever_is_live(client: httpx.AsyncClient, versions: Versions) -> None:
+async def test_a_pinned_version_answers_whatever_is_live(client: AppClient, versions: Versions) -> None:
     for probability in (0.2, 0.7):
         await versions.publish(versions.constant(probability))
     await served_version(client, 3)
@@ -262,13 +268,13 @@ async def test_a_pinned_version_answers_whatever_is_live(client: httpx.AsyncClie
     identifier = pinned["predictions"][0]["id"]
     item = {"prediction_id": identifier, "label": 1}
     assert (await client.post("/v1/models/weather/feedback", json={"items": [item]})).status_code == 202
-    (entry,) = await services_of(client).log(versions.uid).read(0, 10)
+    (entry,) = await client.services.log(versions.uid).read(0, 10)
     assert entry.record.route == "pinned"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("record", "share", "kept"), [("all", None, 40), ("none", None, 0), ("sample", 0.5, None)])
 async def test_what_is_recorded_has_an_id_and_can_be_joined(
-    client: httpx.AsyncClient, record: str, share: float | None, kept: int | None
+    client: AppClient, record: str, share: float | None, kept: int | None
 ) -> None:
     await create(client, spec(serving={"record": record, "record_share": share}))
     ids = [(await predict(client)).json()["predictions"][0]["id"] for _ in range(40)]
@@ -279,15 +285,19 @@ async def test_what_is_recorded_has_an_id_and_can_be_joined(
         assert (await client.post("/v1/models/weather/feedback", json={"items": [item]})).status_code == 202
 
 
-async def test_a_canary_answers_its_share_and_says_so(client: httpx.AsyncClient, versions: Versions) -> None:
+async def test_a_canary_answers_its_share_and_says_so(client: AppClient, versions: Versions) -> None:
     canary = await versions.publish(versions.constant(0.9), share=0.5)
 
     async def answers() -> list[httpx.Response]:
         return [await predict(client) for _ in range(40)]
 
-    async with asyncio.timeout(10):
-        while canary not in {(await predict(client)).json()["version"] for _ in range(20)}:
-            await asyncio.sleep(0.02)
+    async def has_begun() -> bool:
+        return canary in {answer.json()["version"] for answer in await answers()}
+
+    async def is_over() -> bool:
+        return {answer.json()["version"] for answer in await answers()} == {1}
+
+    await until_async(has_begun)
     found = await answers()
     by_canary = [answer.json() for answer in found if answer.json()["version"] == canary]
     assert 5 < len(by_canary) < 35 and {answer.json()["version"] for answer in found} == {1, canary}
@@ -295,9 +305,7 @@ async def test_a_canary_answers_its_share_and_says_so(client: httpx.AsyncClient,
     label = {"prediction_id": by_canary[0]["predictions"][0]["id"], "label": 1}
     answer = await client.post("/v1/models/weather/feedback", json={"items": [label]})
     assert answer.status_code == 202, answer.text
-    (entry,) = await services_of(client).log(versions.uid).read(0, 1)
+    (entry,) = await client.services.log(versions.uid).read(0, 1)
     assert entry.record.route == "canary" and entry.record.answer.version == canary  # type: ignore[union-attr]
     await versions.end_canary()
-    async with asyncio.timeout(10):
-        while {answer.json()["version"] for answer in await answers()} != {1}:
-            await asyncio.sleep(0.02)
+    await until_async(is_over)

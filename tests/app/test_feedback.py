@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.redis_keys import ModelKeys
 from tests.app.conftest import Start
 from tests.services import spec
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -91,12 +91,8 @@ async def test_the_process_says_what_is_wrong_with_its_store_and_when_it_is_over
 ) -> None:
     async with configured(connection, maxmemory_policy="allkeys-lru"):
         await start()
-        async with asyncio.timeout(5):
-            while "The store evicts (maxmemory-policy allkeys-lru)" not in caplog.text:
-                await asyncio.sleep(0.01)
-    async with asyncio.timeout(5):
-        while "it is over: The store evicts" not in caplog.text:
-            await asyncio.sleep(0.01)
+        await until_async(lambda: "The store evicts (maxmemory-policy allkeys-lru)" in caplog.text)
+    await until_async(lambda: "it is over: The store evicts" in caplog.text)
     assert caplog.text.count("The store evicts") == 2, "each is said once"
 
 

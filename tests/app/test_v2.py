@@ -15,7 +15,7 @@ import tritonclient.http.aio as triton_aio
 from tests.app.conftest import Start
 from tests.services import Instance, spec, up
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ROWS = np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32)
 

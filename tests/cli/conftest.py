@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -76,7 +78,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=SECONDS,
             cwd=tmp_path,
             check=False,
         )

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,9 @@ import pytest
 from driftline.client.clients import Client
 from driftline.processes import plan
 from driftline.settings import Settings
+from tests.waiting import SECONDS, until
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_taken_port_is_told_before_anything_starts(run: Any, tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_up_prints_its_address_when_it_is_ready_and_ends_without_a_trace(
     pids = started_processes(tmp_path)
     assert len(pids) == 3 and all(map(is_running, pids))
     up.send_signal(signal.SIGTERM)
-    assert up.wait(timeout=60) == 0
+    assert up.wait(timeout=SECONDS) == 0
     assert not any(map(is_running, pids))
 
 
@@ -118,10 +120,7 @@ def test_a_killed_up_leaves_no_process_behind(up: subprocess.Popen[str], tmp_pat
     pids = started_processes(tmp_path)
     assert len(pids) == 3 and all(map(is_running, pids))
     up.kill()
-    deadline = time.monotonic() + 30
-    while any(map(is_running, pids)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: not any(map(is_running, pids)))
 
 
 def test_what_was_made_is_there_after_a_restart(environment: dict[str, str], tmp_path: Path) -> None:
@@ -129,7 +128,7 @@ def test_what_was_made_is_there_after_a_restart(environment: dict[str, str], tmp
     with starting(environment, tmp_path) as up, Client(address_of(up)) as client:
         client.create_model(spec)
         up.send_signal(signal.SIGTERM)
-        assert up.wait(timeout=60) == 0
+        assert up.wait(timeout=SECONDS) == 0
     with starting(environment, tmp_path) as up, Client(address_of(up)) as client:
         assert [model["name"] for model in client.models()] == ["weather"]
         assert len(client.predict("weather", [[0.0] * 8])["predictions"]) == 1

@@ -11,7 +11,7 @@ from examples.image import levers
 from examples.recommender import ratings
 from examples.speech import digits
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.long]
+pytestmark = [pytest.mark.long, pytest.mark.slow]
 
 
 def test_images_and_levers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from driftline.processes.plan import program
 from driftline.store.connection import source
 from tests import test_trouble
-from tests.services import until
 from tests.test_trouble import is_there
+from tests.waiting import SECONDS, until
 
 BODY = json.dumps({"inputs": [[0.5] * 8]}).encode()
 """A row to predict."""
@@ -52,7 +52,7 @@ class Asker(threading.Thread):
 
     def run(self) -> None:
         while not self.is_over.wait(0.01):
-            connection = http.client.HTTPConnection(self.host, timeout=20)
+            connection = http.client.HTTPConnection(self.host, timeout=SECONDS)
             try:
                 connection.request("POST", self.path, BODY, {"content-type": "application/json"})
                 answer = connection.getresponse()
@@ -91,7 +91,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 program("worker"), env=os.environ | environment, cwd=folder, stdout=log, stderr=log
             )
-        self.owner: str = until(self._owner, 60)
+        self.owner: str = until(self._owner)
 
     def __enter__(self) -> WorkerProcess:
         return self
@@ -116,7 +116,7 @@ class WorkerProcess:
         self.process.terminate()
         self.process.send_signal(signal.SIGCONT)
         try:
-            return self.process.wait(40)
+            return self.process.wait(SECONDS)
         finally:
             self.process.kill()
             self.process.wait()
@@ -165,7 +165,7 @@ class Proxy(threading.Thread):
 
     def __enter__(self) -> Proxy:
         self.start()
-        assert self._is_open.wait(20)
+        assert self._is_open.wait(SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,10 +178,14 @@ class Proxy(threading.Thread):
         self._is_open.set()
         self._loop.run_forever()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
+        self._loop.run_until_complete(self._end_connections())
         self._loop.close()
+
+    async def _end_connections(self) -> None:
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
     def cut(self) -> None:
         """Breaks all connections; new ones are broken at once, until :meth:`heal`."""

@@ -14,10 +14,11 @@ import pytest
 from driftline.errors import Unavailable
 from tests.conftest import missing
 from tests.faults.parts import asking, feeding, replaced_by_a_file
-from tests.services import Instance, spec, until, up
+from tests.services import Instance, spec, up
 from tests.test_trouble import check_all_served_once
+from tests.waiting import SECONDS, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.slow
 
 DATA = "driftline-data"
 
@@ -89,7 +90,7 @@ def test_it_ends_in_time_while_its_disk_refuses_and_goes_on_from_there(tmp_path:
                 stack.enter_context(replaced_by_a_file(tmp_path / DATA / "artifacts"))
                 until(lambda: [line for line in instance.lines if "trying again" in line])
             instance.process.terminate()
-            assert instance.process.wait(25) == 0
+            assert instance.process.wait(SECONDS) == 0
         assert [line for line in instance.lines if line.endswith("worker ended")], instance.lines
     with up(tmp_path) as instance:
         check_all_served_once(instance, feeder)

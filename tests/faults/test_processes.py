@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from driftline.errors import Unavailable
-from tests.services import spec, until, up
+from tests.services import spec, up
 from tests.test_trouble import check_all_served_once, feeding
+from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.slow
 
 UNDER_LOAD = [
     ("app.appended", 5),
@@ -38,8 +38,8 @@ def test_a_process_killed_there_loses_no_label_and_learns_none_twice(tmp_path: P
         instance.client.create_model(spec())
         instance.client.predict("weather", [[0.0] * 8])
         with feeding(instance) as feeder:
-            until(marker.exists, 60)
-            time.sleep(2)
+            until(marker.exists)
+            feeder.go_on()
         check_all_served_once(instance, feeder)
 
 
@@ -52,7 +52,7 @@ def test_an_app_killed_with_a_batch_at_hand_answers_again_at_once(tmp_path: Path
         with pytest.raises(Unavailable):
             instance.client.predict("weather", [[0.0] * 8])
         assert marker.exists()
-        until(lambda: answers(instance.url), 30)
+        until(lambda: answers(instance.url))
 
 
 def test_a_model_whose_creation_was_cut_off_is_not_there_and_can_be_made(tmp_path: Path) -> None:
@@ -65,12 +65,12 @@ def test_a_model_whose_creation_was_cut_off_is_not_there_and_can_be_made(tmp_pat
     ) as instance:
         with pytest.raises(Unavailable):
             instance.client.create_model(spec())
-        until(lambda: instance.is_ready, 30)
+        until(lambda: instance.is_ready)
         assert list(instance.client.models()) == []
         instance.client.create_model(spec())
         assert instance.client.predict("weather", [[0.0] * 8])["version"] == 1
         artifacts = tmp_path / "up" / "driftline-data" / "artifacts"
-        until(lambda: len(list(artifacts.glob("[!.]*"))) == 1, 30)
+        until(lambda: len(list(artifacts.glob("[!.]*"))) == 1)
 
 
 def answers(url: str) -> bool:

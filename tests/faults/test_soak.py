@@ -13,7 +13,7 @@ from tests.faults.soak.__main__ import soak
 from tests.faults.soak.check import check, check_events
 from tests.faults.soak.events import Event
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.slow
 
 SECONDS = 5
 SEED = 19

@@ -82,7 +82,7 @@ async def check(store: ModelStore, trainer: Trainer, learned: int) -> None:
     head = await store.commit_log.head()
     places = [place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None]
     manifests = [*places, *(version.manifest for version in await store.commit_log.versions())]
-    wanted = set().union(*(store.publisher.files(manifest) for manifest in manifests))
+    wanted = set().union(*(store.version_files.blobs(manifest) for manifest in manifests))
     assert {path.name for path in (store.artifacts.root / store.uid).iterdir()} == wanted, "nothing is left over"
 
 

@@ -16,7 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.networks import bundle
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Answer, Item, Plan
 from driftline.spec import ModelSpec, parse
 from tests.learning.conftest import (
@@ -340,10 +340,9 @@ def test_rollback_keeps_memory_holdout_and_scores() -> None:
     after = one.state_dict()
     for part in ("replay_buffer", "monitor", "learned"):
         assert before.data[part] == after.data[part]
-    assert before.data["judge"]["holdout"] == after.data["judge"]["holdout"]
-    assert all(
-        torch.equal(after.tensors[name], before.tensors[name]) for name in after.tensors if "replay_buffer" in name
-    )
+    assert before.data["promotion"]["holdout"] == after.data["promotion"]["holdout"]
+    kept = [name for name in after.tensors if name.startswith("replay_buffer.")]
+    assert kept and all(torch.equal(after.tensors[name], before.tensors[name]) for name in kept)
     for found in (weights_of(one), one.module.state_dict(), one.promotion.anchor.state_dict()):
         assert all(torch.equal(found[name], value) for name, value in version[2].items())
     assert not any(name.startswith("course.state.optimizer") for name in after.tensors), "the optimizer is fresh"
@@ -457,7 +456,7 @@ def test_a_recipe_that_does_not_fit_changes_nothing(changes: dict[str, Any], fie
     assert refused.value.details["field"] == field
     assert_same(one.state_dict(), before)
     with pytest.raises(InvalidInput):
-        check_retrain(Edited(one.spec, one.classes, one.module), RetrainPlan.of(one.spec, changes), [])
+        check_retrain(Model(one.spec, one.classes, one.module), RetrainPlan.of(one.spec, changes), [])
 
 
 def test_weights_trained_elsewhere_see_inputs_as_they_are() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
-from driftline.learning.promotion import gate
+from driftline.learning.promotion.gate import GateLimits
 from driftline.learning.retraining.recipe_changes import check_recipe
 from driftline.records import Answer, Item
 from driftline.spec import Recipe
@@ -64,18 +64,18 @@ LEVERS: dict[str, dict[str, Any]] = {
 EVERY_LEVER = pytest.mark.parametrize("lever", LEVERS)
 
 
-@pytest.fixture(autouse=True)
-def anchors_move_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that there is a teacher."""
-    monkeypatch.setattr(gate, "ANCHOR_LABELS", 64)
+LIMITS = GateLimits(anchor_labels=64)
+"""The anchor moves early, so that there is one to distil from."""
 
 
 def made(recipe: dict[str, Any], **changes: Any) -> Learner:
-    return Learner.create(spec(recipe={"strategy": "replay", **recipe}, network=NETWORK, **changes), seed=7)
+    return Learner.create(
+        spec(recipe={"strategy": "replay", **recipe}, network=NETWORK, **changes), seed=7, limits=LIMITS
+    )
 
 
 def restored(one: Learner) -> Learner:
-    return Learner.from_state(through_files(one.state_dict()))
+    return Learner.from_state(through_files(one.state_dict()), limits=LIMITS)
 
 
 def stream(names: list[Any]) -> list[Item]:

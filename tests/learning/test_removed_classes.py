@@ -16,7 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.reports.comparison import ExaminedVersion, compare_versions
 from driftline.learning.reports.evaluation import JobEvaluation
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, assert_same, learner, play, through_files, weights_of, world
 
@@ -51,7 +51,7 @@ def kept(one: Learner) -> list[Examples]:
     return [
         one.replay_buffer.examples,
         one.promotion.holdout.examples,
-        one.promotion.latest.examples,
+        one.promotion.comparison_buffer.examples,
         one.monitor.recent.examples.examples,
     ]
 
@@ -175,7 +175,7 @@ def test_late_answers_of_former_versions_are_not_read_in_the_new_order() -> None
 
 def test_a_report_and_a_comparison_go_by_names() -> None:
     one = taught()
-    old = Edited(one.spec, list(one.classes), copy.deepcopy(one.served))
+    old = Model(one.spec, list(one.classes), copy.deepcopy(one.served))
     one.retrain("job", {}, WITHOUT_B, 2, [])
     play(one, world(48, 3000, ABC))
     examination = JobEvaluation(one)
@@ -187,7 +187,7 @@ def test_a_report_and_a_comparison_go_by_names() -> None:
         assert before["count"] == after["count"] > 30
         assert {row["class"] for row in [*before["classes"], *after["classes"]]} == {"a", "c"}
         assert min(before["accuracy"], after["accuracy"]) > 0.7
-    new = Edited(one.spec, list(one.classes), one.served)
+    new = Model(one.spec, list(one.classes), one.served)
     examples = {"holdout": one.promotion.holdout.current()}
     found = compare_versions(
         *(ExaminedVersion.of(n, model, one.classes, examples) for n, model in enumerate((old, new)))

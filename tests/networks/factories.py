@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -101,6 +103,54 @@ class Shared(nn.Module):
 
 def shared() -> nn.Module:
     return Shared()
+
+
+class Failing(nn.Module):
+    """A network that raises, once it is told where."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self.place = place
+        self.stack = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.head = Head()
+        self.head.place = place
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if self.place == "forward" or (self.place == "forward of many rows" and len(rows) > 1):
+            raise LookupError("no answer\ntoday")
+        found: Tensor = self.head(self.stack(rows))
+        return found
+
+    def add_classes(self, count: int) -> None:
+        if self.place == "add_classes":
+            raise LookupError(f"no answer\nto {count} more")
+
+    def keep_classes(self, indices: list[int]) -> None:
+        if self.place == "keep_classes":
+            raise LookupError(f"no answer\nto {len(indices)} left")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Failing:
+        if self.place == "copy":
+            raise LookupError("no copy\ntoday")
+        found = Failing(self.place)
+        found.load_state_dict(self.state_dict())
+        return found.train(self.training)
+
+
+class Head(nn.Linear):
+    place = ""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+
+    def reset_parameters(self) -> None:
+        if self.place == "reset_parameters":
+            raise LookupError("no weights\ntoday")
+        super().reset_parameters()
+
+
+def failing(place: str) -> nn.Module:
+    return Failing(place)
 
 
 def eights() -> nn.Module:

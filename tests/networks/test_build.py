@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import ServedModel, build
-from driftline.networks.layers import LAYERS
-from driftline.networks.layers.activations import Activation
+from driftline.networks.build import build
 from driftline.networks.modules import ClampedEmbedding
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.layers import LAYERS, Activation
 from tests.services import spec
 
 FACTORIES = "tests.networks.factories"

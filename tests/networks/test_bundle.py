@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from driftline.errors import CorruptData, InvalidInput
 from driftline.networks import bundle
-from driftline.networks.build import ServedModel, build
+from driftline.networks.build import build
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
 from tests.services import spec
 

@@ -1,4 +1,4 @@
-"""A twin is what a deep copy is."""
+"""A clone is what a deep copy is."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def answered(module: nn.Module, rows: Tensor) -> Tensor:
     return (found[0] if isinstance(found, tuple) else found).detach()
 
 
-def test_a_twin_answers_and_holds_what_a_deep_copy_does(module: nn.Module) -> None:
+def test_a_clone_answers_and_holds_what_a_deep_copy_does(module: nn.Module) -> None:
     rows = torch.randn(5, 3)
     found, copied = clone(module), copy.deepcopy(module)
     assert torch.equal(answered(found, rows), answered(copied, rows))
@@ -73,7 +73,7 @@ def test_a_twin_answers_and_holds_what_a_deep_copy_does(module: nn.Module) -> No
     assert [p.requires_grad for p in found.parameters()] == [p.requires_grad for p in module.parameters()]
 
 
-def test_what_is_done_to_a_twin_is_not_done_to_the_other(module: nn.Module) -> None:
+def test_what_is_done_to_a_clone_is_not_done_to_the_other(module: nn.Module) -> None:
     rows = torch.randn(5, 3)
     before, found = answered(module, rows), clone(module)
     with torch.no_grad():
@@ -84,14 +84,14 @@ def test_what_is_done_to_a_twin_is_not_done_to_the_other(module: nn.Module) -> N
     assert not module.training
 
 
-def test_a_twin_can_be_trained() -> None:
+def test_a_clone_can_be_trained() -> None:
     found = clone(MODULES["recurrent"])
     found(torch.randn(2, 4, 3))[0].sum().backward()
     assert all(parameter.grad is not None for parameter in found.parameters())
     assert all(parameter.grad is None for parameter in MODULES["recurrent"].parameters())
 
 
-def test_layers_that_share_a_weight_share_it_in_the_twin() -> None:
+def test_layers_that_share_a_weight_share_it_in_the_clone() -> None:
     found = clone(MODULES["tied"])
     assert isinstance(found, Tied)
     assert found.second.weight is found.first.weight is not MODULES["tied"].first.weight  # type: ignore[union-attr]

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import ServedModel, build
-from driftline.networks.edits import Edited, Sources, apply_all, parse_edits
-from driftline.networks.edits.average import Average
+from driftline.networks.build import build
+from driftline.networks.edit_session import EditResult, Sources
+from driftline.networks.edits import apply_all, apply_edit
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import Layers, ModelSpec, parse
+from driftline.spec.parts.edits import parse_edits
+from driftline.spec.parts.edits.weights import Average
 from tests.networks.test_edit_sequences import disturb
 
 STACK: list[dict[str, Any]] = [
@@ -24,7 +28,7 @@ STACK: list[dict[str, Any]] = [
 ]
 
 
-def model(layers: list[dict[str, Any]] | None = None, seed: int = 0, classes: Any = ("a", "b", "c")) -> Edited:
+def model(layers: list[dict[str, Any]] | None = None, seed: int = 0, classes: Any = ("a", "b", "c")) -> Model:
     found = parse(
         ModelSpec,
         {
@@ -37,10 +41,10 @@ def model(layers: list[dict[str, Any]] | None = None, seed: int = 0, classes: An
     )
     module = build(found, ["a", "b", "c"], seed=seed)
     disturb(module)
-    return Edited(found, ["a", "b", "c"], module)
+    return Model(found, ["a", "b", "c"], module)
 
 
-def edited(before: Edited, *edits: dict[str, Any], sources: Sources | None = None) -> Edited:
+def edited(before: Model, *edits: dict[str, Any], sources: Sources | None = None) -> EditResult:
     return apply_all(parse_edits(edits), before, sources)
 
 
@@ -48,11 +52,11 @@ def rows() -> dict[str, Tensor]:
     return {"inputs": torch.randn((16, 5), generator=torch.Generator().manual_seed(0))}
 
 
-def parameter(edited: Edited, name: str) -> Tensor:
+def parameter(edited: Model | EditResult, name: str) -> Tensor:
     return edited.module.state_dict()[name]
 
 
-def spec_layer(edited: Edited, name: str) -> dict[str, Any]:
+def spec_layer(edited: EditResult, name: str) -> dict[str, Any]:
     assert isinstance(edited.spec.network, Layers)
     return next(layer.model_dump() for layer in edited.spec.network.layers if layer.name == name)
 
@@ -65,13 +69,13 @@ def test_the_spec_says_what_is_frozen_and_adapted() -> None:
     )
     assert (spec_layer(after, "linear1")["frozen"], spec_layer(after, "linear1")["adapter"]) == (True, {"rank": 2})
     assert (spec_layer(after, "linear2")["frozen"], spec_layer(after, "linear2")["adapter"]) == (False, {"rank": 2})
-    merged = edited(after, {"type": "merge_adapters"})
+    merged = edited(after.model, {"type": "merge_adapters"})
     trained = {name for name, value in merged.module.named_parameters() if value.requires_grad}
     assert trained == {"network.linear2.weight", "network.linear2.bias", "output.weight", "output.bias"}
 
 
 def test_adapters_that_have_learned_are_merged_exactly_and_the_original_goes_on_working() -> None:
-    before = edited(model(), {"type": "adapter", "rank": 2})
+    before = edited(model(), {"type": "adapter", "rank": 2}).model
     disturb(before.module)
     outputs = before.module(rows())
     after = edited(before, {"type": "merge_adapters"})
@@ -100,14 +104,14 @@ def test_units_that_give_nothing_are_pruned_exactly() -> None:
 
 
 def test_twins_become_one_and_the_function_stays() -> None:
-    before = edited(model(), {"type": "widen", "layer": "linear1", "features": 11})
+    before = edited(model(), {"type": "widen", "layer": "linear1", "features": 11}).model
     after = edited(before, {"type": "merge_units", "layer": "linear1"})
     assert after.keeps_function and len(parameter(after, "network.linear1.weight")) == 6
     assert torch.allclose(after.module(rows()), before.module(rows()), atol=1e-5)
 
 
 def test_units_that_only_a_normalisation_tells_apart_are_no_twins() -> None:
-    before = edited(model(), {"type": "widen", "layer": "linear1", "features": 7})
+    before = edited(model(), {"type": "widen", "layer": "linear1", "features": 7}).model
     parameter(before, "network.batch_norm1.bias")[6] += 0.1
     with pytest.raises(InvalidInput, match="no two units"):
         edited(before, {"type": "merge_units", "layer": "linear1"})
@@ -124,7 +128,9 @@ def test_removed_classes_leave_the_other_logits() -> None:
         assert after.spec.classes == ("open" if classes == "open" else ["a", "c"])
     again = edited(before, {"type": "remove_classes", "classes": ["b"]}, {"type": "add_classes", "classes": ["b"]})
     assert again.classes == ["a", "c", "b"]
-    assert not any(kept.source and 1 in (kept.source[0] or []) for kept in again.kept if kept.new == "output.bias")
+    assert not any(
+        block.source and 1 in (block.source[0] or []) for block in again.parameter_map if block.new == "output.bias"
+    )
 
 
 def test_what_hangs_beside_the_network_is_told_of_classes() -> None:
@@ -169,9 +175,9 @@ def test_an_average_is_the_mean_of_the_versions() -> None:
             assert torch.allclose(value, (versions[1][name] + versions[3][name]) / 2)
     wider = edited(before, {"type": "widen", "layer": "linear1", "features": 9})
     with pytest.raises(ValueError, match=r"version 2 is of another structure: network.linear1.weight is \[9, 5\]"):
-        Average(versions=[2]).apply(wider.spec, wider.classes, wider.module, sources)
+        apply_edit(Average(versions=[2]), wider.model, sources)
     with pytest.raises(ValueError, match="the weights of version 4 are not known here"):
-        Average(versions=[1, 4]).apply(before.spec, before.classes, before.module, sources)
+        apply_edit(Average(versions=[1, 4]), before, sources)
 
 
 def test_a_greedy_average_takes_in_what_does_not_make_it_worse() -> None:
@@ -208,7 +214,7 @@ def test_layers_are_drawn_anew_and_the_others_stay() -> None:
     state = before.module.state_dict()
     changed = {name for name, value in after.module.state_dict().items() if not torch.equal(value, state[name])}
     assert changed == {"network.linear2.weight", "network.linear2.bias", "output.weight", "output.bias"}
-    assert {kept.new for kept in after.kept}.isdisjoint(changed)
+    assert {block.new for block in after.parameter_map}.isdisjoint(changed)
 
 
 def test_weights_are_shrunk_and_disturbed() -> None:
@@ -226,7 +232,7 @@ def test_a_wide_convolution_is_folded_and_widened_through_pools() -> None:
         ModelSpec,
         {"name": "m", "task": "regression", "inputs": {"shape": [8, 8]}, "network": {"preset": "cnn", "hidden": [5]}},
     )
-    before = Edited(found, [], build(found, [], seed=0))
+    before = Model(found, [], build(found, [], seed=0))
     after = edited(
         before,
         {"type": "widen", "layer": "conv2d1", "features": 20},
@@ -247,13 +253,13 @@ def test_an_embedding_grows_from_the_vector_of_what_is_unknown() -> None:
             "network": {"layers": [{"type": "embedding", "count": 4, "features": 3}, {"type": "flatten"}]},
         },
     )
-    before = Edited(found, [], build(found, [], seed=0))
+    before = Model(found, [], build(found, [], seed=0))
     after = edited(before, {"type": "grow_embedding", "layer": "embedding1", "count": 7})
     data = {"inputs": torch.tensor([[-5], [0], [1], [2], [3], [4], [5], [6], [1000]])}
     assert after.keeps_function and torch.equal(after.module(data), before.module(data))
     assert spec_layer(after, "embedding1")["count"] == 7
-    (kept,) = (kept for kept in after.kept if kept.new == "network.embedding1.weight")
-    assert kept.target == ([0, 1, 2, 6],) and list(kept.source[0] or []) == [0, 1, 2, 3]
+    (block,) = (block for block in after.parameter_map if block.new == "network.embedding1.weight")
+    assert block.target == ([0, 1, 2, 6],) and list(block.source[0] or []) == [0, 1, 2, 3]
     with torch.no_grad():
         parameter(after, "network.embedding1.weight")[3:6] += 1.0
     changed = (after.module(data) != before.module(data)).flatten().tolist()

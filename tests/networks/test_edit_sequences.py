@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import ServedModel, build
-from driftline.networks.edit_session import EditSession
-from driftline.networks.edits import EDITS, Edited, Sources, apply_all, parse_edits
-from driftline.networks.edits.activation import SwapActivation
+from driftline.networks.build import build
+from driftline.networks.edit_session import EditResult, EditSession, Sources
+from driftline.networks.edits import apply_all, apply_edit
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.edits import EDITS, parse_edits
+from driftline.spec.parts.edits.layers import SwapActivation
 
 ACTIVATIONS = ["relu", "gelu", "tanh", "prelu", "elu", "silu"]
 FACTORY = "tests.networks.factories:convolved"
@@ -55,7 +58,7 @@ INPUTS: dict[str, Any] = {
 
 
 @st.composite
-def models(draw: st.DrawFn) -> Edited:
+def models(draw: st.DrawFn) -> Model:
     """A model whose weights and running statistics are those of one that has learned."""
     kind = draw(st.sampled_from(sorted(INPUTS)))
     network: dict[str, Any] = {"layers": draw(stacks(kind in ("image", "channels")))}
@@ -76,7 +79,7 @@ def models(draw: st.DrawFn) -> Edited:
     known: list[int | str] = ["a", "b", "c"] if classes else []
     module = build(found, known, factories=[FACTORY], seed=draw(st.integers(0, 99)))
     disturb(module)
-    return Edited(found, known, module)
+    return Model(found, known, module)
 
 
 @torch.no_grad()
@@ -88,23 +91,23 @@ def disturb(module: ServedModel) -> None:
             value.add_(noise if name.endswith("running_var") else 0.4 * (noise - 0.5))
 
 
-def rows(edited: Edited) -> dict[str, torch.Tensor]:
+def rows(edited: Model | EditResult) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return {name: torch.randn((5, *tensor.shape), generator=generator) for name, tensor in edited.spec.tensors.items()}
 
 
-def names(edited: Edited) -> list[str]:
-    return EditSession(edited.spec, edited.classes, edited.module, Sources()).structure.names
+def names(model: Model) -> list[str]:
+    return EditSession(model).structure.names
 
 
-def two(edited: Edited, draw: Callable[[Any], Any]) -> list[str]:
-    found = names(edited)
+def two(model: Model, draw: Callable[[Any], Any]) -> list[str]:
+    found = names(model)
     at = draw(st.integers(0, max(0, len(found) - 2)))
     return found[at : at + 2]
 
 
 @st.composite
-def edits(draw: st.DrawFn, model: Edited) -> dict[str, Any]:
+def edits(draw: st.DrawFn, model: Model) -> dict[str, Any]:
     """An edit with names that the model has; it need not fit."""
     found = names(model) or ["none"]
     layer = draw(st.sampled_from(found))
@@ -166,16 +169,16 @@ def test_edits_in_any_order(data: st.DataObject) -> None:
             assert all(torch.equal(value, state[name]) for name, value in now.module.state_dict().items())
         check_spec(after)
         check_function(now, after)
-        check_kept(now, after)
-        now = after
+        check_parameter_map(now, after)
+        now = after.model
         done.append(edit)
     together = apply_all(parse_edits(done), start, sources)
     assert together.spec == now.spec and together.classes == now.classes
     assert torch.equal(together.module(rows(now)), now.module(rows(now)))
-    check_kept(start, together)
+    check_parameter_map(start, together)
 
 
-def check_spec(after: Edited) -> None:
+def check_spec(after: EditResult) -> None:
     """The spec, read anew, builds the module."""
     read = parse(ModelSpec, after.spec.model_dump(mode="json"))
     assert read == after.spec
@@ -188,19 +191,19 @@ def check_spec(after: Edited) -> None:
     assert torch.equal(rebuilt(rows(after)), after.module(rows(after)))
 
 
-def check_function(before: Edited, after: Edited) -> None:
+def check_function(before: Model, after: EditResult) -> None:
     outputs, earlier = after.module(rows(after)), before.module(rows(before))
     assert torch.isfinite(outputs).all()
     if after.keeps_function:
         assert torch.allclose(outputs[:, : earlier.shape[1]], earlier, atol=1e-5, rtol=1e-5)
 
 
-def check_kept(before: Edited, after: Edited) -> None:
-    """What is kept has a place in both."""
-    old, new = (dict(edited.module.named_parameters()) for edited in (before, after))
+def check_parameter_map(before: Model, after: EditResult) -> None:
+    """Every block has a place in both."""
+    old, new = (dict(model.module.named_parameters()) for model in (before, after.model))
     with torch.no_grad():
-        for kept in after.kept:
-            kept.copy(old[kept.old], new[kept.new].clone())
+        for block in after.parameter_map:
+            block.copy(old[block.old], new[block.new].clone())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -214,9 +217,9 @@ def test_a_blend_goes_over_into_the_new_activation(seed: int) -> None:
             "network": {"layers": [{"type": "linear", "features": 4}, {"type": "relu"}]},
         },
     )
-    before = Edited(found, [], build(found, [], seed=seed))
-    blended = SwapActivation(to="tanh", blend=4).apply(found, [], before.module).module
-    target = SwapActivation(to="tanh").apply(found, [], before.module).module
+    before = Model(found, [], build(found, [], seed=seed))
+    blended = apply_edit(SwapActivation(to="tanh", blend=4), before).module
+    target = apply_edit(SwapActivation(to="tanh"), before).module
     data, apart = rows(before), []
     for _ in range(5):
         apart.append((blended.eval()(data) - target(data)).abs().max().item())

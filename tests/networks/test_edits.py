@@ -10,24 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.errors import InvalidInput
-from driftline.networks.build import ServedModel, build
-from driftline.networks.edits import EDITS, Edited, apply_all, parse_edits
-from driftline.networks.layers import LAYERS
-from driftline.networks.layers.activations import Activation
+from driftline.networks.build import build
+from driftline.networks.edit_session import EditResult
+from driftline.networks.edits import apply_all
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import Layers, ModelSpec, parse
+from driftline.spec.parts.edits import EDITS, parse_edits
+from driftline.spec.parts.layers import LAYERS, Activation
 from tests.services import spec
 
 ACTIVATIONS = [name for name, kind in LAYERS.parts.items() if issubclass(kind, Activation)]
 CLASSES = ["a", 1, "1", "b", 2]
 
 
-def model(**changes: Any) -> Edited:
+def model(**changes: Any) -> Model:
     """A new model before any edit."""
     found = parse(ModelSpec, spec(**changes))
-    return Edited(found, found.known_classes(), build(found, found.known_classes(), seed=0))
+    return Model(found, found.known_classes(), build(found, found.known_classes(), seed=0))
 
 
-def edited(before: Edited, *edits: dict[str, Any]) -> Edited:
+def edited(before: Model, *edits: dict[str, Any]) -> EditResult:
     return apply_all(parse_edits(edits), before)
 
 
@@ -35,13 +38,13 @@ def rows(count: int = 7) -> dict[str, torch.Tensor]:
     return {"inputs": torch.randn((count, 8), generator=torch.Generator().manual_seed(0))}
 
 
-def layers(edited: Edited) -> dict[str, str]:
+def layers(edited: EditResult) -> dict[str, str]:
     """Type by name, as the spec has it."""
     assert isinstance(edited.spec.network, Layers)
     return {str(layer.name): layer.type for layer in edited.spec.network.layers}
 
 
-def assert_its_spec_builds_it(edited: Edited) -> None:
+def assert_its_spec_builds_it(edited: EditResult) -> None:
     rebuilt: ServedModel = build(edited.spec, edited.classes, seed=1)
     rebuilt.load_state_dict(edited.module.state_dict())
     # Torch makes a class of its own for each layer with an adapter.
@@ -82,7 +85,7 @@ def test_an_activation_is_swapped_in_one_layer() -> None:
 @pytest.mark.parametrize("network", [{"preset": "cnn", "hidden": [4]}, {"layers": [{"type": "elu"}], "output": "own"}])
 def test_every_activation_may_be_put_in(activation: str, network: dict[str, Any]) -> None:
     found = parse(ModelSpec, spec(network=network, inputs={"shape": [4, 4] if "preset" in network else [2]}))
-    before = Edited(found, [0, 1], build(found, [0, 1], seed=0))
+    before = Model(found, [0, 1], build(found, [0, 1], seed=0))
     after = edited(before, {"type": "activation", "to": activation})
     rebuilt = build(after.spec, after.classes, seed=1)
     rebuilt.load_state_dict(after.module.state_dict())
@@ -114,14 +117,14 @@ def test_more_classes_leave_the_old_logits_as_they_are(
     named = is_open or not known
     found = parse(ModelSpec, spec(network={"layers": network}, classes="open" if named else CLASSES[:known]))
     module = build(found, CLASSES[:known], seed=seed)
-    after = edited(Edited(found, CLASSES[:known], module), {"type": "add_classes", "classes": CLASSES[known:]})
+    after = edited(Model(found, CLASSES[:known], module), {"type": "add_classes", "classes": CLASSES[known:]})
     logits = after.module(rows())
     assert after.classes == CLASSES and logits.shape == (7, len(CLASSES))
     assert torch.allclose(logits[:, :known], module(rows()), atol=1e-6, rtol=0)
     assert after.spec.classes == ("open" if named else CLASSES)
-    heads = [kept for kept in after.kept if kept.new.startswith("output.")]
-    assert {kept.new for kept in heads} == ({"output.weight", "output.bias"} if known else set())
-    assert all(list(kept.source[0] or []) == list(kept.target[0] or []) == list(range(known)) for kept in heads)
+    heads = [block for block in after.parameter_map if block.new.startswith("output.")]
+    assert {block.new for block in heads} == ({"output.weight", "output.bias"} if known else set())
+    assert all(list(block.source[0] or []) == list(block.target[0] or []) == list(range(known)) for block in heads)
     assert_its_spec_builds_it(after)
 
 
@@ -153,8 +156,8 @@ def test_edits_follow_one_another_and_what_they_keep_adds_up() -> None:
     after = edited(model(classes=["a", "b"], network={"preset": "mlp", "hidden": [3, 3]}), *edits)
     assert after.classes == ["a", "b", "c", "d", "e"]
     assert (layers(after)["relu1"], layers(after)["relu2"]) == ("elu", "prelu")
-    heads = [kept for kept in after.kept if kept.new.startswith("output.")]
-    assert [list(kept.source[0] or []) for kept in heads] == [[0, 1], [0, 1]]
+    heads = [block for block in after.parameter_map if block.new.startswith("output.")]
+    assert [list(block.source[0] or []) for block in heads] == [[0, 1], [0, 1]]
     assert_its_spec_builds_it(after)
 
 
@@ -195,6 +198,11 @@ MLP = {"preset": "mlp", "hidden": [3]}
         ({"type": "prune", "layer": "linear1", "units": [3]}, {}, "has no unit 3; they are numbered from 0 to 2"),
         ({"type": "prune", "layer": "linear1", "units": [0, 1, 2]}, {}, "at least one goes, one stays"),
         ({"type": "prune", "layer": "linear1", "fraction": 0.1}, {}, "at least one goes, one stays"),
+        (
+            {"type": "prune", "layer": "linear1", "fraction": 0.5},
+            {"network": {"layers": [{"type": "linear", "features": 4, "adapter": {"rank": 1}}, {"type": "relu"}]}},
+            "'linear1' has an adapter; merge_adapters puts it into the weight",
+        ),
         ({"type": "merge_units", "layer": "linear1"}, {}, "no two units of 'linear1' have the same weights"),
         (
             {"type": "merge", "layers": ["linear1", "relu1"]},

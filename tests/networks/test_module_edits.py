@@ -9,8 +9,11 @@ import torch
 
 from driftline.errors import InvalidInput
 from driftline.networks.build import build
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.networks.edit_session import EditResult
+from driftline.networks.edits import apply_all
+from driftline.networks.model import Model
 from driftline.spec import Factory, ModelSpec, parse
+from driftline.spec.parts.edits import parse_edits
 from tests.networks.test_edit_sequences import check_function, check_spec, disturb
 
 FACTORIES = "tests.networks.factories:"
@@ -24,15 +27,15 @@ INPUTS: dict[str, Any] = {
 }
 
 
-def model(factory: str = "convolved") -> Edited:
+def model(factory: str = "convolved") -> Model:
     network = {"factory": FACTORIES + factory}
     found = parse(ModelSpec, {"name": "m", "task": "regression", "inputs": INPUTS[factory], "network": network})
     module = build(found, [], factories=[FACTORIES + factory], seed=0)
     disturb(module)
-    return Edited(found, [], module)
+    return Model(found, [], module)
 
 
-def edited(before: Edited, *edits: dict[str, Any]) -> Edited:
+def edited(before: Model, *edits: dict[str, Any]) -> EditResult:
     return apply_all(parse_edits(edits), before)
 
 
@@ -62,7 +65,7 @@ def test_an_edit_that_keeps_the_function(edit: dict[str, Any]) -> None:
     assert isinstance(after.spec.network, Factory) and [e.type for e in after.spec.network.edits] == [edit["type"]]
 
 
-def check_spec_of(after: Edited) -> None:
+def check_spec_of(after: EditResult) -> None:
     """The recorded edits, read anew, build the module."""
     assert isinstance(after.spec.network, Factory)
     read = parse(ModelSpec, after.spec.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""What is kept of a parameter is found where it says, also over several changes."""
+"""What lives on of a parameter is found where the map says, also over several changes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from driftline.networks.parameter_map import ParameterBlock, along_axis, compose
 
 
 def moved(
-    tensors: dict[str, torch.Tensor], kept: list[ParameterBlock], shapes: dict[str, tuple[int, ...]]
+    tensors: dict[str, torch.Tensor], parameter_map: list[ParameterBlock], shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, torch.Tensor]:
-    """New parameters with what is kept of old ones, and zeros."""
+    """New parameters with what lives on of old ones, and zeros."""
     found = {name: torch.zeros(shape) for name, shape in shapes.items()}
-    for block in kept:
+    for block in parameter_map:
         block.copy(tensors[block.old], found[block.new])
     return found
 
@@ -35,8 +35,8 @@ def test_an_axis_that_is_not_given_is_whole() -> None:
 
 
 def test_one_parameter_may_have_blocks_of_several() -> None:
-    kept = [along_axis("a", "c", 1, [0, 1], [0, 1]), along_axis("b", "c", 1, [0], [2])]
-    found = moved({"a": torch.ones(2, 2), "b": torch.full((2, 1), 2.0)}, kept, {"c": (2, 3)})
+    blocks = [along_axis("a", "c", 1, [0, 1], [0, 1]), along_axis("b", "c", 1, [0], [2])]
+    found = moved({"a": torch.ones(2, 2), "b": torch.full((2, 1), 2.0)}, blocks, {"c": (2, 3)})
     assert found["c"].tolist() == [[1, 1, 2], [1, 1, 2]]
 
 

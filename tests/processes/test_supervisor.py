@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,18 +19,12 @@ import pytest
 
 from driftline.errors import ConfigurationError
 from driftline.processes.supervisor import Child, Guard, Plan, Supervisor, bind
+from tests.waiting import SECONDS, until
 
 STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
 )
-PATIENT = "import time; time.sleep(60)"
-
-
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+PATIENT = "import time; time.sleep(600)"
 
 
 def is_running(pid: int) -> bool:
@@ -83,7 +77,7 @@ def start_supervisor(folder: Path, child: str, grace: float = 15.0) -> tuple[sub
         children = [guard.spawn([sys.executable, "-c", {child!r}], stdout=open({str(folder / "out")!r}, "ab"))
                     for _ in range(2)]
         print(guard.pid, *(child.pid for child in children), flush=True)
-        time.sleep(60)
+        time.sleep(600)
         """
     )
     process = subprocess.Popen(python(program), stdout=subprocess.PIPE, text=True)
@@ -114,13 +108,13 @@ def test_a_killed_supervisor_gives_its_children_time_to_end_by_themselves(tmp_pa
         f"def end(*_): time.sleep(0.5); pathlib.Path({str(done)!r}).touch(); sys.exit()\n"
         "signal.signal(signal.SIGTERM, end)\n"
         "print('ready', flush=True)\n"
-        "time.sleep(60)"
+        "time.sleep(600)"
     )
     process, pids = start_supervisor(tmp_path, child)
     with process:
         until(lambda: (tmp_path / "out").read_bytes().count(b"ready") == 2)
         process.kill()
-        until(lambda: not any(map(is_running, pids)), seconds=10)
+        until(lambda: not any(map(is_running, pids)))
     assert done.exists()
 
 
@@ -128,7 +122,7 @@ def test_a_closed_guard_leaves_nothing_behind() -> None:
     with Guard() as guard:
         child = guard.spawn(python(PATIENT))
         assert os.getpgid(child.pid) == guard.pid != os.getpgrp()
-    assert child.wait(timeout=5) == -signal.SIGTERM
+    assert child.wait(timeout=SECONDS) == -signal.SIGTERM
     assert not is_running(guard.pid)
 
 
@@ -171,13 +165,14 @@ def test_children_end_in_reverse_order_of_their_start() -> None:
     assert not any(map(is_running, pids))
 
 
-def test_a_child_that_does_not_end_in_time_is_killed() -> None:
+def test_a_child_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
     lines: list[str] = []
-    plan, made = plan_of("worker", program=STUBBORN, stop_seconds=0.5)
+    ready = tmp_path / "ready"
+    program = STUBBORN.replace("print('ready', flush=True)", f"open({str(ready)!r}, 'w').close()")
+    plan, made = plan_of("worker", program=program, stop_seconds=0.5)
     with running(Supervisor(plan, lines.append)):
-        until(lambda: bool(lines))
+        until(ready.exists)
         pid = pid_of(made["worker"])
-        time.sleep(0.5)
     assert not is_running(pid)
     assert lines[-1] == "worker did not end in time and was killed"
 
@@ -223,7 +218,7 @@ def test_a_signal_ends_the_children_and_then_the_supervisor(number: signal.Signa
         from driftline.processes.supervisor import Child, Supervisor
         @contextlib.contextmanager
         def plan(guard):
-            yield [Child("app", lambda: guard.spawn([sys.executable, "-c", "import time; time.sleep(60)"]), 5.0)]
+            yield [Child("app", lambda: guard.spawn([sys.executable, "-c", "import time; time.sleep(600)"]), 5.0)]
         supervisor = Supervisor(plan, lambda line: print(line, flush=True))
         with supervisor.handling_signals():
             supervisor.run()
@@ -233,7 +228,7 @@ def test_a_signal_ends_the_children_and_then_the_supervisor(number: signal.Signa
         assert process.stdout is not None
         pid = int(process.stdout.readline().split()[-1])
         process.send_signal(number)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=SECONDS) == 0
         assert process.stdout.read() == "app ended\n"
     assert not is_running(pid)
 

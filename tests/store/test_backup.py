@@ -27,6 +27,7 @@ from driftline.store.log import Log
 from driftline.store.redis_keys import NOUNS, new_uid
 from driftline.store.watermarks import Cap
 from tests.store.conftest import SPEC, item
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -253,13 +254,12 @@ async def test_a_model_that_overtakes_its_copy_is_taken_again(
 
 
 async def test_a_blob_that_is_missing_for_good_is_named_and_leaves_no_backup(
-    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(copy, "RETRY_SECONDS", 0.0)
     head = await model.commit_log.head()
     (artifacts.root / model.uid / head.manifest).unlink()
     with pytest.raises(Unavailable, match=head.manifest):
-        await back_up(connection, artifacts, tmp_path / "b")
+        await back_up(connection, artifacts, tmp_path / "b", retry_seconds=0.0)
     assert list((tmp_path / "b").iterdir()) == []
 
 
@@ -339,8 +339,13 @@ async def test_a_model_takes_its_own_place_once_its_owner_has_let_go(
     await model.log.append([item("later")])
     epoch = int(await connection.redis.get(model.keys.epoch))
     restoring = asyncio.create_task(restore(connection, artifacts, tmp_path / "b", replace=True))
+
+    async def is_gone() -> bool:
+        return await Catalog(connection).names() == {}
+
+    await until_async(is_gone)
     await asyncio.sleep(0.3)
-    assert not restoring.done() and await Catalog(connection).names() == {}
+    assert not restoring.done() and await is_gone()
     artifacts.remove(model.uid)  # as an owner does that finds its model gone
     await model.lease.release()
     await restoring
@@ -365,11 +370,11 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
         from pathlib import Path
         from driftline.store.artifacts import Artifacts
         from driftline.store.backup.restore import Restore, restore
-        from driftline.store.connection import Connection
+        from driftline.store.connection import RedisConnection
         async def die(*_): os.kill(os.getpid(), signal.SIGKILL)
         Restore._write_name = die
         async def run(url, prefix, folder, root):
-            await restore(Connection(url, prefix), Artifacts(Path(root)), Path(folder))
+            await restore(RedisConnection(url, prefix), Artifacts(Path(root)), Path(folder))
         asyncio.run(run(*sys.argv[1:]))
         """
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 
@@ -17,6 +16,7 @@ from driftline.store.lease import Lease
 from driftline.store.log import Log
 from driftline.store.watermarks import Cap
 from tests.store.conftest import item, stored_keys
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -140,9 +140,9 @@ async def test_a_command_leaves_the_waiting_ones_with_its_step(
 
 
 async def test_of_ended_jobs_the_newest_are_kept_and_of_running_ones_all(
-    commit_log: CommitLog, lease: Lease, monkeypatch: pytest.MonkeyPatch, connection: RedisConnection
+    lease: Lease, connection: RedisConnection, uid: str
 ) -> None:
-    monkeypatch.setattr("driftline.store.commits.KEEP_JOBS", 3)
+    commit_log = CommitLog(connection, uid, keep_jobs=3)
     await commit_log.commit(commit(lease, 1, 0, 0, jobs=[JobRecord("runs", "running")]))
     for k in range(2, 12):
         await commit_log.commit(commit(lease, k, 0, 0, jobs=[JobRecord(f"job{k}", "succeeded")]))
@@ -154,7 +154,7 @@ async def test_of_ended_jobs_the_newest_are_kept_and_of_running_ones_all(
 async def test_why_a_record_was_not_learned_is_kept_as_long_as_its_receipt(
     commit_log: CommitLog, lease: Lease, connection: RedisConnection, uid: str
 ) -> None:
-    log = Log(connection, uid, cap=Cap(1000), receipt_seconds=0.3)
+    log = Log(connection, uid, cap=Cap(1000), receipt_seconds=1)
     await log.append([item("a"), item("b")])
     await commit_log.commit(commit(lease, 1, 0, 1, exceptions={"a": "rejected:why"}))
     known = await log.find("a")
@@ -163,9 +163,16 @@ async def test_why_a_record_was_not_learned_is_kept_as_long_as_its_receipt(
         "duplicate",
         "conflict",
     ]
-    await asyncio.sleep(0.4)
+
+    async def receipts() -> list[str]:
+        return [key for key in await stored_keys(connection, uid) if ":item:" in key]
+
+    async def are_gone() -> bool:
+        return not await receipts()
+
+    await until_async(are_gone)
     await commit_log.commit(commit(lease, 2, 1, 2, exceptions={"b": "rejected:why"}))
-    assert not [key for key in await stored_keys(connection, uid) if ":item:" in key], "nothing is kept beyond it"
+    assert not await receipts(), "nothing is kept beyond it"
 
 
 async def test_a_checkpoint_trims_the_log_to_the_one_before_it(commit_log: CommitLog, lease: Lease, log: Log) -> None:

@@ -15,6 +15,7 @@ from driftline.store.log import Log
 from driftline.store.redis_health import RedisHealth
 from tests.conftest import free_port
 from tests.store.conftest import item
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,7 @@ async def test_whoever_listens_hears_which_model_has_changed(connection: RedisCo
     await hints.aclose()  # type: ignore[attr-defined]
 
 
-async def within(hints: AsyncIterator[str | None], seconds: float = 5) -> str | None:
+async def within(hints: AsyncIterator[str | None], seconds: float = SECONDS) -> str | None:
     return await asyncio.wait_for(anext(hints), seconds)
 
 

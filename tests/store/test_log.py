@@ -78,9 +78,10 @@ async def test_a_log_is_full_by_its_bytes_too(connection: RedisConnection, uid: 
 
 
 async def test_a_log_is_full_by_the_age_of_its_oldest_record_too(connection: RedisConnection, uid: str) -> None:
+    unhurried = Log(connection, uid, cap=Cap(1000), receipt_seconds=60)
+    for name in "ab":
+        await unhurried.append([item(name)])
     log = Log(connection, uid, cap=Cap(1000, seconds=0.05), receipt_seconds=60)
-    await log.append([item("a")])
-    await log.append([item("b")])
     await asyncio.sleep(0.1)
     with pytest.raises(Busy) as refused:
         await log.append([item("c")])
@@ -163,10 +164,8 @@ async def set_back(log: Log, connection: RedisConnection, more: int) -> None:
         await connection.redis.restore(name, 0, copy, replace=True)
 
 
-async def test_an_older_copy_of_the_store_is_noticed_and_takes_nothing(
-    log: Log, connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("driftline.store.connection.UNSETTLED_SECONDS", 0.0)
+async def test_an_older_copy_of_the_store_is_noticed_and_takes_nothing(log: Log, connection: RedisConnection) -> None:
+    connection.ends.unsettled_seconds = 0.0
     await connection.server.state()
     await log.append([item("a")])
     await set_back(log, connection, more=3)

@@ -67,6 +67,7 @@ class Expected:
         self.kept = {1: first}
         self.exceptions: dict[str, str] = {}
         self.trimmed = 0
+        self.paused = False
         self.epoch = 0
         self.holder: str | None = None
 
@@ -88,6 +89,7 @@ class Expected:
         self.numbers[record.id] = self.last
         if isinstance(record, Command):
             self.pending.add(self.last)
+            self.paused = record.kind == "pause"
         return "queued", self.last
 
     def commit(self, commit: Commit) -> None:
@@ -267,7 +269,10 @@ class Store(RuleBasedStateMachine):
     @rule(data=st.data(), publishes=st.booleans())
     def commit_a_command(self, data: st.DataObject, publishes: bool) -> None:
         n = data.draw(st.sampled_from(sorted(self.expected.pending)), "command")
-        self.commit(Plan(command=n, publish=publishes), self.expected.head.offset)
+        command = self.expected.records[n - 1]
+        assert isinstance(command, Command)
+        paused = command.kind == "pause"
+        self.commit(Plan(command=n, publish=publishes), self.expected.head.offset, paused=paused)
 
     def commit(self, plan: Plan, end: int, **more: Any) -> None:
         self.newest = self.prepared(self.owner(), plan, end, **more)
@@ -434,6 +439,7 @@ class Store(RuleBasedStateMachine):
         expected = self.expected
         assert (model.uid, model.head, model.last) == (expected.uid, expected.head, expected.last)
         assert model.waiting == expected.waiting()
+        assert model.paused == expected.paused, "as the newest pause or resume has it, carried out or not"
 
 
 def test_no_order_of_events_breaks_what_was_acknowledged(embedded: str) -> None:

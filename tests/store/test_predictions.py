@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 
 from driftline.errors import InvalidInput
-from driftline.store import predictions
 from driftline.store.connection import RedisConnection
 from driftline.store.predictions import PredictionBatch, PredictionId, PredictionReader, PredictionWriter
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -47,9 +49,9 @@ async def test_a_row_comes_back_with_its_inputs_and_its_answer(
 
 
 async def test_each_absence_has_its_reason(
-    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str, monkeypatch: pytest.MonkeyPatch
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str
 ) -> None:
-    monkeypatch.setattr(predictions, "NOT_STORED_SECONDS", 0.05)
+    stored.wait_seconds = 0.05
     first, second = prediction_writer.next_entry(), prediction_writer.next_entry()
     for entry in (first, second):
         prediction_writer.record(uid, entry, batch(1))
@@ -69,10 +71,9 @@ async def test_each_absence_has_its_reason(
 
 
 async def test_a_label_that_overtakes_its_prediction_waits_for_it(
-    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str
+    connection: RedisConnection, prediction_writer: PredictionWriter, uid: str
 ) -> None:
-    import asyncio
-
+    stored = PredictionReader(connection, uid, horizon=3600, wait_seconds=SECONDS)
     entry = prediction_writer.next_entry()
     text = prediction_writer.prefix(uid, entry) + "0"
     finding = asyncio.create_task(stored.find([text]))
@@ -86,12 +87,13 @@ async def test_the_oldest_predictions_go_when_the_budget_is_spent(connection: Re
     prediction_writer = PredictionWriter(connection, horizon=3600, budget=20_000)
     await prediction_writer.connection.time()
     for _ in range(100):
-        prediction_writer.record(uid, prediction_writer.next_entry(), batch(50))
+        newest = prediction_writer.next_entry()
+        prediction_writer.record(uid, newest, batch(50))
     await prediction_writer.flush()
     key = connection.keys.of(uid).predictions(prediction_writer.nonce)
     kept = await connection.redis.xrange(key)
     assert 0 < sum(len(fields[b"b"]) for _, fields in kept) <= 20_000
-    assert kept[-1][0].decode() == str(prediction_writer._newest), "the newest stay"
+    assert kept[-1][0].decode() == str(newest), "the newest stay"
     assert prediction_writer.join_horizon < 3600
 
 
@@ -100,7 +102,7 @@ async def test_an_unreachable_store_delays_nothing_and_loses_only_the_oldest(uid
     large = batch(100_000)
     for _ in range(40):
         prediction_writer.record(uid, prediction_writer.next_entry(), large)
-    assert prediction_writer._unwritten_bytes <= predictions.MOST_UNWRITTEN_BYTES
+    assert prediction_writer._unwritten_bytes <= prediction_writer.max_unwritten_bytes
     assert prediction_writer.dropped == 40 - len(prediction_writer._unwritten)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from driftline.learning.learner import Learner
+from driftline.networks.model import Model
 from driftline.records import Answer, Item
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
@@ -22,8 +23,10 @@ from driftline.store.commits import Commit
 from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
 from driftline.store.redis_keys import new_uid
-from driftline.versions import Publisher
+from driftline.versions import VersionFiles
 from tests.services import spec
+from tests.waiting import until_async
+from worker.compute import ComputeThread
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
 
@@ -51,35 +54,44 @@ class Bench:
         uid = uid or new_uid()
         found = parse(ModelSpec, spec(name, **changes))
         learner = Learner.create(found, seed=int(uid, 16), factories=self.settings.factories)
-        first = await asyncio.to_thread(Publisher(self.artifacts, uid).first, learner)
+        model = Model(learner.spec, learner.classes, learner.module)
+        first = await asyncio.to_thread(VersionFiles(self.artifacts, uid).write_first, model)
         await Catalog(self.connection).create(uid, found.model_dump(mode="json"), first)
         return ModelStore(self.connection, self.artifacts, uid, self.settings)
 
-    async def trainer(self, store: ModelStore) -> Trainer:
-        """A trainer of a new owner; whoever had the model before has just died."""
+    async def trainer(self, store: ModelStore, **settings: Any) -> Trainer:
+        """A trainer of a new owner, with these parameters; whoever had the model before has just died."""
         self.owners += 1
         await self.connection.redis.delete(store.keys.lease)
         lease = Lease(self.connection, store.uid, f"owner{self.owners}", 30)
         assert await lease.acquire()
-        return Trainer(store, lease, self.thread)
+        return Trainer(store, lease, ComputeThread(self.thread, store.uid), **settings)
 
     async def train(self, store: ModelStore, die_after: int | None = None) -> Trainer:
         """Trains until the log is learned and served, or dies behind so many commits."""
         trainer = await self.trainer(store)
         with dying(trainer, die_after):
             running = asyncio.create_task(trainer.run())
-            while not running.done() and not await self._is_done(trainer):
-                trainer.wake.set()
-                await asyncio.sleep(0.02)
+            await until_async(lambda: self._has_ended(running, trainer))
             trainer.stop()
             await running
         return trainer
 
-    async def _is_done(self, trainer: Trainer) -> bool:
+    async def _has_ended(self, running: asyncio.Task[None], trainer: Trainer) -> bool:
+        trainer.wake.set()
+        return running.done() or await self.is_done(trainer)
+
+    async def is_done(self, trainer: Trainer) -> bool:
+        """Whether all that has come is learned and served."""
         store = trainer.store
         head, newest = await store.commit_log.head(), await store.log.newest()
         is_idle = not await store.pending() and not await store.commit_log.running_jobs()
-        return is_idle and head.offset == newest and trainer.is_recovered and not trainer.is_unpublished
+        return (
+            is_idle
+            and head.offset == newest
+            and trainer.committer.is_recovered
+            and not trainer.committer.is_unpublished
+        )
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import torch
 from torch import Tensor, nn
 
 
@@ -22,3 +25,47 @@ class Narrow(nn.Module):
 
 def narrow(most: int) -> nn.Module:
     return Narrow(most)
+
+
+class Bounded(nn.Module):
+    """Fails once one of its weights is larger than ``most``."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self.most = most
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        largest = float(self.linear.weight.detach().abs().max())
+        if largest > self.most:
+            raise ValueError("a weight is too large")
+        found: Tensor = self.linear(rows)
+        return found
+
+
+def bounded(most: float) -> nn.Module:
+    return Bounded(most)
+
+
+class Moody(nn.Module):
+    """Fails, once it was trained, in the modes that a test names in ``fails_in``."""
+
+    seen: Tensor
+
+    fails_in: ClassVar[set[bool]] = set()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.register_buffer("seen", torch.tensor(0))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        self.seen += self.training
+        if self.seen > 5 and self.training in self.fails_in:
+            raise ValueError("not today")
+        found: Tensor = self.linear(rows)
+        return found
+
+
+def moody() -> nn.Module:
+    return Moody()

@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from driftline.records import Answer, Command, Item
+from driftline.store.commits import CanaryVersion, JobRecord
+from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
+from tests.worker.test_halts import until_learned
 from tests.worker.test_trainer import add, offset_is, running
 from worker.model_store import ModelStore
 
@@ -24,9 +27,22 @@ def answered(items: list[Item], version: int, route: str, is_right: bool) -> lis
 
 
 async def until_version(store: ModelStore, version: int) -> None:
-    async with asyncio.timeout(20):
-        while (await store.commit_log.head()).version < version:
-            await asyncio.sleep(0.02)
+    async def is_live() -> bool:
+        return (await store.commit_log.head()).version >= version
+
+    await until_async(is_live)
+
+
+async def trained(store: ModelStore, job: str) -> JobRecord:
+    """The job once all of its training is done."""
+
+    async def whole() -> JobRecord | None:
+        found = await store.commit_log.job(job)
+        return found if found is not None and found.progress == 1 else None
+
+    found = await until_async(whole)
+    assert found is not None
+    return found
 
 
 async def test_under_a_manual_gate_labels_wait_visibly_until_they_are_promoted(bench: Bench) -> None:
@@ -50,22 +66,17 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
     retrain = {"recipe": {}, "edits": [{"type": "activation", "to": "gelu"}], "epochs": 2, "reason": ""}
     async with running(bench, store) as trainer:
         await add(store, trainer, [Command(job, "retrain", retrain)])
-        async with asyncio.timeout(20):
-            while (found := await store.commit_log.job(job)) is None or found.progress < 1:
-                await asyncio.sleep(0.02)
-        assert found.state == "running" and (await store.commit_log.head()).version == 1
+        assert (await trained(store, job)).state == "running" and (await store.commit_log.head()).version == 1
         await add(store, trainer, [Command("p", "promote")])
         await until_version(store, 2)
-        async with asyncio.timeout(20):
-            while (await store.commit_log.head()).learned < 200:
-                await asyncio.sleep(0.02)
+        await until_learned(store, trainer, 200)
         digest = trainer.learner.digest()
     found = await store.commit_log.job(job)
     assert found is not None and (found.state, found.promoted, found.version) == ("succeeded", True, 2)
     assert "gelu" in str((await store.spec())["network"])
     assert found.report and found.report["reason"] == "promoted by an admin" and found.report["after"]["parameters"]
     again = await bench.trainer(store)
-    await again.recover()
+    await again.committer.recover()
     assert again.learner.digest() == digest and again.learner.promotion.promotion_watch is not None
 
 
@@ -79,9 +90,7 @@ async def test_a_rollback_by_itself_ends_the_job_that_runs(bench: Bench) -> None
         await add(store, trainer, [Command("p", "promote")])
         await until_version(store, 2)
         await add(store, trainer, [Command(job, "retrain", retrain)])
-        async with asyncio.timeout(20):
-            while (found := await store.commit_log.job(job)) is None or found.progress < 1:
-                await asyncio.sleep(0.02)
+        await trained(store, job)
         await add(store, trainer, answered(labelled(300, first=500), 2, "live", is_right=False))
         await until_version(store, 3)
         assert "roll" in (await store.commit_log.version(3)).reason
@@ -90,15 +99,17 @@ async def test_a_rollback_by_itself_ends_the_job_that_runs(bench: Bench) -> None
     assert found.report["reason"] == "what was served has been rolled back"
 
 
+async def canary_of(store: ModelStore) -> CanaryVersion | None:
+    return (await store.commit_log.head()).canary
+
+
 @pytest.mark.parametrize("is_right", [True, False])
 async def test_a_canary_goes_live_or_goes(bench: Bench, is_right: bool) -> None:
     store = await bench.model(recipe={"gate": {"mode": "canary", "labels": 20, "share": 0.25}})
     async with running(bench, store) as trainer:
         await add(store, trainer, labelled(64))
-        async with asyncio.timeout(20):
-            while (canary := (await store.commit_log.head()).canary) is None:
-                await asyncio.sleep(0.02)
-        assert canary.share == 0.25 and (await store.commit_log.head()).version == 1
+        canary = await until_async(lambda: canary_of(store))
+        assert canary is not None and canary.share == 0.25 and (await store.commit_log.head()).version == 1
         live = answered(labelled(30, first=500), 1, "live", is_right=not is_right)
         await add(store, trainer, live + answered(labelled(30, first=600), canary.version, "canary", is_right))
         await offset_is(store, 124)
@@ -107,5 +118,5 @@ async def test_a_canary_goes_live_or_goes(bench: Bench, is_right: bool) -> None:
         assert head.canary is None or head.canary.version > canary.version
         assert trainer.head == head
     again = await bench.trainer(store)
-    await again.recover()
+    await again.committer.recover()
     assert again.head.version == head.version

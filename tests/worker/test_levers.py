@@ -52,7 +52,7 @@ async def test_a_trainer_killed_again_and_again_finds_the_same_rate_and_pulls_to
     assert done is not None and done.state == "succeeded" and done.report is not None
     (won,) = [row["recipe"] for row in done.report["race"] if row["outcome"] == "won"]
     assert trainer.learner.spec.recipe.optimizer.learning_rate == won["optimizer"]["learning_rate"]
-    _, second = store.publisher.read((await store.commit_log.version(2)).manifest)
+    _, second = store.version_files.read((await store.commit_log.version(2)).manifest)
     origin = trainer.learner.course.weight_hooks.by_field["l2_sp"].origin["output.weight"]
     assert torch.equal(origin, second.tensors["output.weight"])
     assert not await store.connection.redis.hvals(store.keys.alarms)
@@ -108,7 +108,7 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
     with monkeypatch.context() as patched:
         patched.setattr(CommitLog, "report_progress", change)
         patched.setattr("worker.jobs.reach", die_behind_the_job)
-        patched.setattr("worker.trainer.reach", die_behind_the_job)
+        patched.setattr("worker.committer.reach", die_behind_the_job)
         killed = await bench.train(store)
     assert killed.learner.spec.recipe.optimizer.learning_rate == 0.0001 and killed.learner.retraining is None
     trainer = await bench.train(store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from driftline.errors import ConfigurationError
 from driftline.settings import Settings
 from driftline.store.catalog import Catalog
 from driftline.store.lease import Lease
+from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from worker.main import Worker
 from worker.model_store import ModelStore
@@ -22,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 
 @contextlib.asynccontextmanager
-async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
+async def working(bench: Bench, retry_seconds: float = 10.0, **settings: Any) -> AsyncIterator[Worker]:
     worker = Worker(
         Settings(
             redis_url=bench.url,
@@ -32,7 +35,8 @@ async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
             sweep_seconds=0.1,
             orphan_seconds=0.5,
             **settings,
-        )
+        ),
+        retry_seconds=retry_seconds,
     )
     running = asyncio.create_task(worker.run())
     try:
@@ -42,29 +46,52 @@ async def working(bench: Bench, **settings: Any) -> AsyncIterator[Worker]:
         await running
 
 
-async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
 async def is_learned(store: ModelStore) -> bool:
     return (await store.commit_log.head()).learned == 64
 
 
-async def test_a_lost_head_is_an_alarm_and_costs_no_file(
+async def test_a_helper_that_raises_is_restarted_and_told_and_the_others_go_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("worker.main.RETRY_SECONDS", 0.05)
+    store = await bench.model()
+    ends, left = Catalog.log_ends, [ValueError("no luck"), ValueError("no luck")]
+
+    async def failing(self: Catalog, uids: list[str]) -> dict[str, tuple[int, int]]:
+        if uids and left:
+            raise left.pop()
+        return await ends(self, uids)
+
+    monkeypatch.setattr(Catalog, "log_ends", failing)
+    async with working(bench) as worker:
+        await until_async(lambda: not left)
+        assert list(worker.troubles.current()) == ["polling the logs"]
+        await store.log.append(labelled(64))
+        await until_async(lambda: is_learned(store))
+        assert await store.connection.redis.hexists(store.keys.alarms, "worker_task_failed")
+    logged = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.message for record in logged] == ["polling the logs failed, and is restarted: ValueError: no luck"]
+
+
+async def test_a_wrong_setting_ends_the_worker_all_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(self: Catalog) -> dict[str, str]:
+        raise ConfigurationError("no such thing")
+
+    monkeypatch.setattr(Catalog, "names", wrong)
+    with pytest.raises(ConfigurationError):
+        async with working(bench) as worker:
+            await until_async(lambda: worker.thread._shutdown)
+
+
+async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     store = await bench.model()
     await store.log.append(labelled(64))
     folder = store.artifacts.root / store.uid
     async with working(bench):
-        await until(lambda: is_learned(store))
+        await until_async(lambda: is_learned(store))
     await store.connection.redis.delete(store.keys.head)
     before = {path.name for path in folder.iterdir()}
-    async with working(bench):
-        await until(lambda: store.connection.redis.hexists(store.keys.alarms, "store_lost"))
+    async with working(bench, retry_seconds=0.05):
+        await until_async(lambda: store.connection.redis.hexists(store.keys.alarms, "store_lost"))
         await asyncio.sleep(1.0)
     assert caplog.text.count("cannot be learned: the store has lost the head") == 1, "it is said once"
     assert {path.name for path in folder.iterdir()} == before
@@ -75,7 +102,7 @@ async def test_an_emptied_store_costs_no_file(bench: Bench) -> None:
     folder = store.artifacts.root / store.uid
     before = {path.name for path in folder.iterdir()}
     async with working(bench) as worker:
-        await until(lambda: asyncio.sleep(0, bool(worker.owned)))
+        await until_async(lambda: worker.owned)
         keys = [key async for key in store.connection.redis.scan_iter(f"{store.connection.keys.prefix}*")]
         await store.connection.redis.delete(*keys)
         await asyncio.sleep(1.5)
@@ -92,7 +119,7 @@ async def test_the_files_of_a_deleted_model_and_of_one_that_never_came_to_be_go(
         return {path.name for path in folders.iterdir() if path.is_dir()} == {kept.uid}
 
     async with working(bench):
-        await until(is_clean)
+        await until_async(is_clean)
     del store
 
 
@@ -106,7 +133,7 @@ async def test_the_keys_of_a_model_that_never_came_to_be_go(bench: Bench) -> Non
         return not await bench.connection.redis.exists(keys.of(left).meta, keys.unnamed)
 
     async with working(bench):
-        await until(is_clean)
+        await until_async(is_clean)
 
 
 async def test_two_workers_that_start_at_once_learn_each_label_once(bench: Bench) -> None:
@@ -115,7 +142,7 @@ async def test_two_workers_that_start_at_once_learn_each_label_once(bench: Bench
         await store.log.append(labelled(64))
     async with working(bench) as first, working(bench) as second:
         for store in stores:
-            await until(lambda store=store: is_learned(store))
+            await until_async(lambda store=store: is_learned(store))
         assert len(first.owned) + len(second.owned) == len(stores)
         for store in stores:
             assert await store.connection.redis.get(store.keys.epoch) == b"1", "it has had one owner"
@@ -127,7 +154,7 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
 ) -> None:
     store = await bench.model()
     await store.log.append(labelled(64))
-    slow = iter([2.5])
+    slow = iter([4.0])
     sync = os.fsync
 
     def slow_sync(file: int) -> None:
@@ -135,8 +162,8 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
         sync(file)
 
     monkeypatch.setattr("driftline.store.artifacts.os.fsync", slow_sync)
-    async with working(bench, lease_seconds=1), working(bench, lease_seconds=1):
-        await until(lambda: is_learned(store))
+    async with working(bench, lease_seconds=2), working(bench, lease_seconds=2):
+        await until_async(lambda: is_learned(store))
         assert list(slow) == [], "the disk was slow"
         assert await store.connection.redis.get(store.keys.epoch) == b"1", "no other worker has taken over"
     assert "is lost" not in caplog.text and "another owner" not in caplog.text
@@ -147,17 +174,17 @@ async def test_a_worker_that_is_started_again_under_its_name_does_not_wait_for_i
     assert await Lease(bench.connection, store.uid, "named", 3600).acquire()
     await store.log.append(labelled(64))
     async with working(bench, worker_id="named"):
-        await until(lambda: is_learned(store))
+        await until_async(lambda: is_learned(store))
 
 
 async def test_models_are_learned_as_they_come_and_their_leases_given_back(bench: Bench) -> None:
     first = await bench.model("first")
     await first.log.append(labelled(64))
     async with working(bench):
-        await until(lambda: is_learned(first))
+        await until_async(lambda: is_learned(first))
         second = await bench.model("second")
         await second.log.append(labelled(64))
-        await until(lambda: is_learned(second))
+        await until_async(lambda: is_learned(second))
     for store in (first, second):
         assert await store.connection.redis.get(store.keys.lease) is None
         head = await store.commit_log.head()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from driftline.records import Command
 from driftline.store.connection import RedisConnection
+from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from tests.worker.test_trainer import add, offset_is, running, state_is
 
@@ -44,8 +44,6 @@ async def test_what_raises_inside_a_job_ends_it_with_its_last_line_and_the_strea
         done = await store.commit_log.job(job)
         assert done is not None and (done.promoted, done.report) == (None, {"reason": told})
         await add(store, trainer, labelled(100, first=400))
-        async with asyncio.timeout(20):
-            while await store.commit_log.covering(501) is None:
-                await asyncio.sleep(0.02)
+        await until_async(lambda: store.commit_log.covering(501))
         assert trainer.learner.retraining is None
     assert not any(version.report for version in await store.commit_log.versions()), "nothing of the job was served"

@@ -113,7 +113,7 @@ async def test_a_class_that_is_removed_and_comes_back_is_so_behind_every_crash_t
             await bench.train(store, die_after=1)
         trainer = await bench.train(store)
         assert trainer.learner.classes == classes == (await store.spec())["classes"]
-        repeated = await repeat(store, trainer.compute, trainer.head, trainer.head.older_checkpoint)
+        repeated = await repeat(store, trainer.committer.compute, trainer.head, trainer.head.older_checkpoint)
         assert_same(repeated.state_dict(), trainer.learner.state_dict())
     found = await store.commit_log.job(job.id)
     assert found is not None and found.promoted and found.report is not None

@@ -13,6 +13,7 @@ import pytest
 
 from driftline.errors import ConfigurationError
 from driftline.support.tasks import end
+from tests.waiting import until_async
 from tests.worker.conftest import Bench
 from worker.model_store import ModelStore
 from worker.sources import Source, parse_sources
@@ -50,9 +51,15 @@ async def reading(store: ModelStore, found: Source) -> AsyncIterator[Intake]:
 
 
 async def newest_is(store: ModelStore, count: int) -> None:
-    async with asyncio.timeout(20):
-        while await store.log.newest() < count:
-            await asyncio.sleep(0.02)
+    async def has_come() -> bool:
+        return await store.log.newest() >= count
+
+    await until_async(has_come)
+
+
+async def alarm_of(store: ModelStore) -> bytes:
+    """The alarm of its source."""
+    return await until_async(lambda: store.connection.redis.hget(store.keys.alarms, "source"))
 
 
 async def test_each_entry_is_learned_once(bench: Bench) -> None:
@@ -97,9 +104,7 @@ async def test_an_entry_that_does_not_fit_is_passed_over_and_told(bench: Bench) 
     await add(bench, 2, first=5)
     async with reading(store, source(bench)):
         await newest_is(store, 5)
-        async with asyncio.timeout(10):
-            while not (alarm := await store.connection.redis.hget(store.keys.alarms, "source")):
-                await asyncio.sleep(0.02)
+        alarm = await alarm_of(store)
     assert "2 entries refused" in json.loads(alarm)["message"]
 
 
@@ -107,9 +112,7 @@ async def test_a_start_at_the_end_stays_where_it_was_first_fixed(bench: Bench) -
     store = await bench.model()
     await add(bench, 10)
     async with reading(store, source(bench, start="$")) as intake:
-        async with asyncio.timeout(10):
-            while not await intake.position():
-                await asyncio.sleep(0.02)
+        await until_async(intake.position)
     await add(bench, 5, first=10)
     async with reading(store, source(bench, start="$")):
         await newest_is(store, 5)
@@ -119,9 +122,7 @@ async def test_a_start_at_the_end_stays_where_it_was_first_fixed(bench: Bench) -
 async def test_a_stream_that_cannot_be_read_is_an_alarm_and_is_tried_again(bench: Bench) -> None:
     store = await bench.model()
     async with reading(store, source(bench, url="redis://127.0.0.1:1/0")):
-        async with asyncio.timeout(20):
-            while not await store.connection.redis.hget(store.keys.alarms, "source"):
-                await asyncio.sleep(0.05)
+        await alarm_of(store)
 
 
 @pytest.mark.parametrize(

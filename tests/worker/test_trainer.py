@@ -9,7 +9,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from driftline.records import Command, Item
+from driftline.learning.learner import Learner
+from driftline.learning.step_result import StepResult
+from driftline.records import Command, Item, Plan
+from driftline.store.catalog import Catalog
+from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
@@ -30,10 +34,11 @@ async def running(bench: Bench, store: ModelStore) -> AsyncIterator[Trainer]:
         await task
 
 
-async def offset_is(store: ModelStore, offset: int, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while (await store.commit_log.head()).offset < offset:
-            await asyncio.sleep(0.02)
+async def offset_is(store: ModelStore, offset: int) -> None:
+    async def has_reached() -> bool:
+        return (await store.commit_log.head()).offset >= offset
+
+    await until_async(has_reached)
 
 
 async def add(store: ModelStore, trainer: Trainer, items: list[Item] | list[Command]) -> None:
@@ -90,16 +95,42 @@ async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench
     store = await bench.model()
     async with running(bench, store) as trainer:
         await add(store, trainer, [Command("p", "pause")])
-        await offset_is(store, 0)
-        async with asyncio.timeout(10):
-            while not await store.is_paused():
-                await asyncio.sleep(0.02)
+        await until_async(store.is_paused)
         await add(store, trainer, labelled(64))
         await asyncio.sleep(0.3)
         assert (await store.commit_log.head()).learned == 0
         await add(store, trainer, [Command("r", "resume")])
         await offset_is(store, 66)
     assert (await store.commit_log.head()).learned == 64
+
+
+async def test_a_pause_stands_without_a_worker_and_before_one_that_starts_later_learns(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append(labelled(64))
+    await store.log.append([Command("p", "pause")])
+    assert (await Catalog(bench.connection).get("weather")).paused
+    async with running(bench, store) as trainer:
+        async with asyncio.timeout(10):
+            while await store.pending():
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        assert trainer.committer.is_paused and (await store.commit_log.head()).learned == 0
+    await store.log.append([Command("r", "resume")])
+    assert not (await Catalog(bench.connection).get("weather")).paused
+    await bench.train(store)
+    assert (await store.commit_log.head()).learned == 64
+
+
+async def test_commands_that_waited_for_a_worker_leave_the_flag_as_the_newest_set_it(bench: Bench) -> None:
+    store = await bench.model()
+    await store.log.append([Command("p", "pause"), Command("r", "resume"), Command("q", "pause"), *labelled(64)])
+    trainer = await bench.train(store, die_after=2)
+    assert trainer.head.step == 1 and await store.is_paused(), "the resume was carried out, and a newer pause waits"
+    trainer = await bench.trainer(store)
+    await trainer.committer.recover()
+    await trainer.commands.apply()
+    assert trainer.committer.is_paused and await store.is_paused()
+    assert [entry.record.id for entry in await store.log.read(0, 3)] == ["p", "r", "q"]
 
 
 async def test_a_command_teaches_nothing_and_what_it_has_brought_stays_live(bench: Bench) -> None:
@@ -116,15 +147,14 @@ async def test_a_command_teaches_nothing_and_what_it_has_brought_stays_live(benc
 
 async def test_a_record_that_fails_is_quarantined_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await bench.model()
-    trainer = await bench.trainer(store)
-    learn = type(trainer).compute
+    learn = Learner.learn
 
-    async def fail_on_13(self: Trainer, function, *arguments):  # type: ignore[no-untyped-def]
-        if getattr(function, "__name__", "") == "learn" and 13 in arguments[1]:
+    def fail_on_13(learner: Learner, items: list[Item], numbers: list[int], plan: Plan) -> StepResult:
+        if 13 in numbers:
             raise ZeroDivisionError("a network of the user's")
-        return await learn(self, function, *arguments)
+        return learn(learner, items, numbers, plan)
 
-    monkeypatch.setattr(Trainer, "compute", fail_on_13)
+    monkeypatch.setattr(Learner, "learn", fail_on_13)
     await store.log.append(labelled(32))
     await bench.train(store)
     known = {entry.n: await store.log.find(entry.record.id) for entry in await store.log.read(11, 3)}
@@ -174,9 +204,11 @@ async def test_a_job_changes_the_network_only_when_it_is_promoted(bench: Bench) 
 
 
 async def state_is(store: ModelStore, job: str, state: str) -> None:
-    async with asyncio.timeout(30):
-        while (found := await store.commit_log.job(job)) is None or found.state != state:
-            await asyncio.sleep(0.02)
+    async def is_there() -> bool:
+        found = await store.commit_log.job(job)
+        return found is not None and found.state == state
+
+    await until_async(is_there)
 
 
 async def test_a_rollback_is_a_new_version_with_the_old_weights(bench: Bench) -> None:
@@ -187,6 +219,6 @@ async def test_a_rollback_is_a_new_version_with_the_old_weights(bench: Bench) ->
     await store.log.append([Command("back", "rollback", {"version": 1})])
     await bench.train(store)
     first, last = await store.commit_log.version(1), await store.commit_log.version(head.version + 1)
-    weights = [store.publisher.read(version.manifest)[1].tensors for version in (first, last)]
+    weights = [store.version_files.read(version.manifest)[1].tensors for version in (first, last)]
     assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
     assert (await store.commit_log.head()).offset == 301

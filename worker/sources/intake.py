@@ -13,33 +13,49 @@ from driftline.store.connection import store_errors
 from driftline.store.log import Cursor
 from driftline.store.predictions import PredictionReader
 from driftline.support.failpoints import reach
+from driftline.support.tasks import Troubles, supervised
 
 from ..model_store import ModelStore
 from . import Source
 
 logger = logging.getLogger("driftline.sources")
 
-RETRY_SECONDS = 1.0
-
 
 class Intake:
-    """The way from one source into the log. Its position moves in the script that appends: never apart from the items."""
+    """The way from one source into the log. Its position moves in the script that appends: never apart from the items.
 
-    def __init__(self, store: ModelStore, key: str) -> None:
+    Args:
+        store: what is kept of the model.
+        key: what the source and its position go by.
+        troubles: where it stands while it fails.
+        retry_seconds: until a source that has failed is read again, and a full log tried again; longer at each failure.
+    """
+
+    def __init__(
+        self, store: ModelStore, key: str, troubles: Troubles | None = None, retry_seconds: float = 1.0
+    ) -> None:
         self.store = store
         self.key = key
+        self.troubles = troubles or Troubles()
+        self.retry_seconds = retry_seconds
         self.predictions = PredictionReader(store.connection, store.uid, store.settings.join_horizon)
         self.refused = 0
 
+    @property
+    def name(self) -> str:
+        """What logs and troubles call it."""
+        return f"source {self.key} of {self.store.uid}"
+
     async def run(self, source: Source) -> None:
-        """Runs a source for as long as the model is owned; trouble is an alarm and a new try."""
-        while True:
-            try:
-                await source.run(self)
-            except Exception as error:  # A stream of the user's may fail in any way.
-                logger.warning("source %s: %s", self.key, error)
-                await self._alarm(f"{self.key}: {type(error).__name__}: {error}")
-                await asyncio.sleep(RETRY_SECONDS)
+        """Runs a source for as long as the model is owned. A stream of the user's may fail in any way: each failure is an
+        alarm, and the source goes on from its last position."""
+        await supervised(
+            self.name,
+            lambda: source.run(self),
+            self.troubles,
+            on_failure=lambda error: self._alarm(f"{self.key}: {type(error).__name__}: {error}"),
+            first_delay=self.retry_seconds,
+        )
 
     async def position(self) -> str:
         """Where the source has been read to; empty at first."""
@@ -56,7 +72,8 @@ class Intake:
                 outcomes = await feedback.append(self.store.log, self.predictions, decoder, items, ids, cursor)
                 break
             except Busy as error:
-                await asyncio.sleep(error.retry_after or RETRY_SECONDS)
+                await asyncio.sleep(error.retry_after or self.retry_seconds)
+        self.troubles.over(self.name)
         reach("source.appended")
         refused = [(ids[index], outcome.error) for index, outcome in enumerate(outcomes) if outcome.error is not None]
         if refused:

@@ -14,7 +14,7 @@ from driftline.store.connection import connect
 from . import Source, Take
 
 BLOCK_MS = 1000
-MOST_ENTRIES = 200
+MAX_ENTRIES = 200
 
 
 class RedisStream(Source):
@@ -37,7 +37,7 @@ class RedisStream(Source):
         try:
             position = await intake.position() or await self._begin(client, intake)
             while True:
-                found = await client.xread({self.stream: position}, MOST_ENTRIES, BLOCK_MS)
+                found = await client.xread({self.stream: position}, MAX_ENTRIES, BLOCK_MS)
                 if not found:
                     continue
                 entries = found[0][1]

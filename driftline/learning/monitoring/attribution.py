@@ -1,4 +1,4 @@
-"""What an alarm tells beside that it rings: since when the error is higher, and which classes it comes from."""
+"""What an alarm is attributed to: since when the error is higher, and which classes it comes from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from driftline.learning.monitoring.running_metrics import ScoredPrediction
 
 DEVIATIONS = 3.0
-MOST_NAMED = 10
+MAX_NAMED = 10
 
 
 def change_point(errors: Sequence[float]) -> int:
     """Where a rise of the mean has most likely begun: the index from which the errors are of the new mean (Hinkley 1970).
 
-    It is the split whose sides' means differ most for their sizes; 0 where no split has the higher mean behind it.
+    It is the split whose sides' means differ most for their sizes; 0 where no split has the higher mean after it.
 
     >>> change_point([0, 0, 1, 0, 0, 0, 1, 1, 1, 0, 1])
     6
@@ -33,7 +33,7 @@ def change_point(errors: Sequence[float]) -> int:
 
 
 def moved_classes(
-    before: Sequence[ScoredPrediction], behind: Sequence[ScoredPrediction], names: Sequence[int | str]
+    before: Sequence[ScoredPrediction], after: Sequence[ScoredPrediction], names: Sequence[int | str]
 ) -> list[dict[str, Any]]:
     """The classes whose own error has risen, the one with the most new errors first.
 
@@ -41,14 +41,14 @@ def moved_classes(
     had few labels there is taken to have erred as all did.
 
     Returns:
-        ``[{"class", "labels", "before", "now"}]``: labels behind the change, and the rates of error, ``before`` None for a
+        ``[{"class", "labels", "before", "now"}]``: labels after the change, and the rates of error, ``before`` None for a
         class that had no label there.
     """
     overall = sum(row.error for row in before) / len(before) if before else 0.5
     found = []
-    for number in dict.fromkeys(int(row.truth) for row in behind):
+    for number in dict.fromkeys(int(row.truth) for row in after):
         old = [row.error for row in before if row.truth == number]
-        new = [row.error for row in behind if row.truth == number]
+        new = [row.error for row in after if row.truth == number]
         rate = min(0.99, max(0.01, (sum(old) + overall) / (len(old) + 1)))
         excess = sum(new) - len(new) * rate
         # Both the new errors and the old rate are only as sure as their numbers.
@@ -57,4 +57,4 @@ def moved_classes(
             was = sum(old) / len(old) if old else None
             moved = {"class": names[number], "labels": len(new), "before": was, "now": sum(new) / len(new)}
             found.append((excess, moved))
-    return [moved for _, moved in sorted(found, key=lambda pair: -pair[0])][:MOST_NAMED]
+    return [moved for _, moved in sorted(found, key=lambda pair: -pair[0])][:MAX_NAMED]

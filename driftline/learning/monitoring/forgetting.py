@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
-FEWEST_ROWS = 10
+from driftline.learning.stateful import Stateful
 
 
-class Forgetting:
-    """The accuracy of each class at first, at its best, and now, over the held-out examples of the time."""
+class Forgetting(Stateful):
+    """The accuracy of each class at first, at its best, and now, over the held-out examples of the time.
 
-    def __init__(self) -> None:
+    Classes with fewer than ``min_rows`` held-out rows are passed over.
+    """
+
+    STATE = ("first", "best", "now")
+    DERIVED = ("min_rows",)
+
+    def __init__(self, min_rows: int = 10) -> None:
+        self.min_rows = min_rows
         self.first: dict[int | str, float] = {}
         self.best: dict[int | str, float] = {}
         self.now: dict[int | str, float] = {}
@@ -23,7 +29,7 @@ class Forgetting:
         self.now = {}
         for target in sorted(set(targets.tolist())):
             own = errors[targets == target]
-            if len(own) < FEWEST_ROWS:
+            if len(own) < self.min_rows:
                 continue
             accuracy = 1 - float(own.mean())
             name = names[target]
@@ -42,10 +48,3 @@ class Forgetting:
             "forgetting": sum(self.best[name] - accuracy for name, accuracy in self.now.items()) / count,
             "backward_transfer": sum(accuracy - self.first[name] for name, accuracy in self.now.items()) / count,
         }
-
-    def data(self) -> dict[str, Any]:
-        return {name: [list(pair) for pair in values.items()] for name, values in vars(self).items()}
-
-    def load(self, data: Mapping[str, Any]) -> None:
-        for name in vars(self):
-            setattr(self, name, dict(data[name]))

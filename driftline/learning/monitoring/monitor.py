@@ -1,12 +1,10 @@
-"""What is observed of a model while it is served: how good its answers were, and whether the world has changed."""
+"""What is observed of a model while it is served: how good its answers were, and whether drift was detected."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from torch import Tensor
 
 from driftline.classes import indices_of
 from driftline.learning.examples import Examples
@@ -18,15 +16,10 @@ from driftline.learning.monitoring.input_drift import InputDriftMonitor
 from driftline.learning.monitoring.prequential import Prequential
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
-from driftline.learning.stateful import Former, State, named, part
-from driftline.networks.build import ServedModel
+from driftline.learning.stateful import Former, State, Stateful
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
-from driftline.spec import ModelSpec, Recipe
-
-MOST_ALARMS = 20
-MOST_SHOWN = 3
-MOST_RECENT = 1000
-MEASURE_LABELS = 100
+from driftline.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -49,18 +42,48 @@ class Alarm:
         return dict(vars(self))
 
 
-class Monitor:
-    """Scores what was served, raises alarms and keeps them, with the newest examples, from which an alarm can be answered."""
+class Monitor(Stateful):
+    """Scores what was served, raises alarms and keeps them, with the newest examples, which an action on an alarm may need.
 
-    def __init__(self, spec: ModelSpec) -> None:
+    Args:
+        former: makes a former module of the learner's network from its tensors.
+        max_alarms: how many are kept, ``max_shown`` of them are shown.
+        max_recent: examples that are kept for an action on an alarm.
+        measured_every: labels from one measurement of forgetting to the next.
+    """
+
+    STATE = ("prequential", "detector", "input_drift", "alarms", "recent", "forgetting", "measured_at")
+    DERIVED = ("recipe", "former", "max_alarms", "max_shown", "max_recent", "measured_every")
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        former: Former,
+        *,
+        max_alarms: int = 20,
+        max_shown: int = 3,
+        max_recent: int = 1000,
+        measured_every: int = 100,
+    ) -> None:
         self.recipe = spec.recipe
+        self.former = former
+        self.max_alarms, self.max_shown = max_alarms, max_shown
+        self.max_recent, self.measured_every = max_recent, measured_every
         self.prequential = Prequential(spec.task == "regression")
         self.detector = drift_detector(self.recipe.detector)
-        self.input_drift = _input_drift(self.recipe)
+        self.input_drift = self._input_drift()
         self.alarms: list[Alarm] = []
-        self.recent = _recent(spec)
+        self.recent = self._recent(spec)
         self.forgetting = Forgetting()
         self.measured_at = 0
+
+    def _input_drift(self) -> InputDriftMonitor | None:
+        detector = self.recipe.input_detector
+        return InputDriftMonitor(detector, self.former) if detector is not None else None
+
+    def _recent(self, spec: ModelSpec) -> RecentWindow:
+        is_needed = spec.recipe.on_alarm in ("shorten", "retrain")
+        return RecentWindow(self.max_recent if is_needed else 0, Examples.empty(spec))
 
     def score(
         self, labelled_batch: LabelledBatch, classes: Sequence[int | str], since: int
@@ -93,15 +116,15 @@ class Monitor:
 
     def _drift(self, n: int) -> Alarm:
         """The alarm of a risen error at ``n``, with what the newest labels tell of it."""
-        # What a former alarm was about is over: the rise is sought behind where that began.
+        # What a former alarm was about is over: the rise is sought after where that began.
         former = max((alarm.since for alarm in self.alarms if alarm.kind == "drift"), default=0)
         window = self.prequential.window
         rows = [row for row in window if row.n >= former]
         since = rows[change_point([row.error for row in rows])].n
         classes = []
         if not self.prequential.is_regression:
-            before, behind = [row for row in window if row.n < since], [row for row in window if row.n >= since]
-            classes = moved_classes(before, behind, self.prequential.names)
+            before, after = [row for row in window if row.n < since], [row for row in window if row.n >= since]
+            classes = moved_classes(before, after, self.prequential.names)
         where = f"; most in {', '.join(repr(moved['class']) for moved in classes[:3])}" if classes else ""
         name = self.recipe.detector.name
         message = f"the error of what is served has risen ({name}), since record {since}{where}"
@@ -116,7 +139,7 @@ class Monitor:
 
     def keep(self, alarms: Sequence[Alarm]) -> None:
         """Keeps the newest alarms."""
-        self.alarms = [*self.alarms, *alarms][-MOST_ALARMS:]
+        self.alarms = [*self.alarms, *alarms][-self.max_alarms :]
 
     def answered(self, alarms: Sequence[Alarm]) -> list[Alarm]:
         """The alarms that the recipe's ``on_alarm`` is for."""
@@ -137,7 +160,7 @@ class Monitor:
         self, champion: ServedModel, held_out: Examples, classes: Sequence[int | str], learned: int
     ) -> None:
         """Of the champion, over all that is held out; now and then, since it costs a pass over these rows."""
-        if self.prequential.is_regression or learned - self.measured_at < MEASURE_LABELS:
+        if self.prequential.is_regression or learned - self.measured_at < self.measured_every:
             return
         self.measured_at = learned
         self.forgetting.measure(gate.errors(champion, held_out, in_order=False), held_out.targets, classes)
@@ -153,49 +176,22 @@ class Monitor:
         if self.recipe.detector != before.detector:
             self.detector = drift_detector(self.recipe.detector)
         if self.recipe.input_detector != before.input_detector:
-            self.input_drift = _input_drift(self.recipe)
+            self.input_drift = self._input_drift()
         if self.recipe.on_alarm != before.on_alarm:
-            self.recent = _recent(spec)
+            self.recent = self._recent(spec)
 
     def shown(self) -> dict[str, Any]:
         """What is told of it: ``forgetting`` and ``backward_transfer``, ``prequential``, and the newest ``alarms``."""
         return {
             **self.forgetting.shown(),
             "prequential": self.prequential.shown(),
-            "alarms": [alarm.as_json() for alarm in self.alarms[-MOST_SHOWN:]],
+            "alarms": [alarm.as_json() for alarm in self.alarms[-self.max_shown :]],
         }
 
-    def tensors(self) -> dict[str, Tensor]:
-        input_drift = named("lookout", self.input_drift.tensors()) if self.input_drift else {}
-        return {**input_drift, **named("recent", self.recent.state_dict().tensors)}
+    def packed(self, name: str) -> Any:
+        return [alarm.as_json() for alarm in self.alarms] if name == "alarms" else super().packed(name)
 
-    def data(self) -> dict[str, Any]:
-        return {
-            "prequential": self.prequential.data(),
-            "detector": self.detector.state_dict().data,
-            "lookout": self.input_drift.data() if self.input_drift else None,
-            "alarms": [alarm.as_json() for alarm in self.alarms],
-            "recent": self.recent.state_dict().data,
-            "forgetting": self.forgetting.data(),
-            "measured_at": self.measured_at,
-        }
-
-    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Former) -> None:
-        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
-        self.prequential.load(data["prequential"])
-        self.detector.load_state_dict(State({}, data["detector"]))
-        if self.input_drift is not None:
-            self.input_drift.load(part(tensors, "lookout"), data["lookout"], former)
-        self.alarms = [Alarm(**alarm) for alarm in data["alarms"]]
-        self.recent.load_state_dict(State(part(tensors, "recent"), data["recent"]))
-        self.forgetting.load(data["forgetting"])
-        self.measured_at = data["measured_at"]
-
-
-def _input_drift(recipe: Recipe) -> InputDriftMonitor | None:
-    return InputDriftMonitor(recipe.input_detector) if recipe.input_detector is not None else None
-
-
-def _recent(spec: ModelSpec) -> RecentWindow:
-    is_needed = spec.recipe.on_alarm in ("shorten", "retrain")
-    return RecentWindow(MOST_RECENT if is_needed else 0, Examples.empty(spec))
+    def restored(self, name: str, state: State) -> Any:
+        if name == "alarms":
+            return [Alarm(**alarm) for alarm in state.data[name]]
+        return super().restored(name, state)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain, islice, repeat
 from typing import Any
 
@@ -17,26 +16,38 @@ from driftline.learning.monitoring.running_metrics import (
     ScoredPrediction,
     surprise,
 )
+from driftline.learning.stateful import State, Stateful
 from driftline.records import Item
 
-WINDOW = 1000
-FADE = 0.999
-HEAVIEST = 1e9
-MOST_CLASSES = 20
-LARGEST = 3.4e38
+MAX_CLASSES = 20
+"""How many classes are told of by name."""
+MAX_WEIGHT = 1e9
+MAX_VALUE = 3.4e38
 
 
-class Prequential:
-    """Scores of what was served (Gama et al. 2013): of all labels, of the newest ``WINDOW``, and of all as older ones fade."""
+class Prequential(Stateful):
+    """Scores of what was served (Gama et al. 2013): of all labels, of the newest, and of all as older ones fade.
 
-    def __init__(self, is_regression: bool) -> None:
+    Args:
+        size: how many of the newest labels are in the window.
+        fade: what each label leaves of the weight of those before it.
+        max_classes: how many classes the window names, those with the most labels.
+    """
+
+    STATE = ("names", "all", "fading", "weight", "newest", "window")
+    DERIVED = ("is_regression", "size", "fade", "max_classes", "_numbers")
+
+    def __init__(
+        self, is_regression: bool, *, size: int = 1000, fade: float = 0.999, max_classes: int = MAX_CLASSES
+    ) -> None:
         self.is_regression = is_regression
+        self.size, self.fade, self.max_classes = size, fade, max_classes
         self.names: list[int | str] = []
         self.all = self._tally()
         self.fading = self._tally()
         self.weight = 1.0
         self.newest = self._tally()
-        self.window: deque[ScoredPrediction] = deque(maxlen=WINDOW)
+        self.window: deque[ScoredPrediction] = deque(maxlen=size)
         self._numbers: dict[tuple[type, int | str], int] = {}
 
     def _tally(self) -> ClassificationMetrics | RegressionMetrics:
@@ -56,7 +67,7 @@ class Prequential:
         outputs = np.frombuffer(item.answer.outputs, "<f4")
         if self.is_regression:
             value, label = float(outputs[0]), float(item.label)
-            value = value if math.isfinite(value) else LARGEST
+            value = value if math.isfinite(value) else MAX_VALUE
             return ScoredPrediction(n, label, value, abs(value - label))
         served = item.answer.label
         is_right = type(served) is type(item.label) and served == item.label
@@ -82,53 +93,43 @@ class Prequential:
         self.all.add(rows)
         self._fade(rows)
         if isinstance(self.newest, ClassificationMetrics):
-            gone = max(0, len(self.window) + len(rows) - WINDOW)
+            gone = max(0, len(self.window) + len(rows) - self.size)
             self.newest.add(islice(chain(self.window, rows), gone), repeat(-1.0))
             self.newest.add(rows)
         self.window.extend(rows)
 
     def _fade(self, rows: Sequence[ScoredPrediction]) -> None:
         """Each label weighs more than the one before it, which is as if all before it faded."""
-        if self.weight > HEAVIEST:
+        if self.weight > MAX_WEIGHT:
             self.fading.scale(1 / self.weight)
             self.weight = 1.0
         weights = []
         for _ in rows:
-            self.weight /= FADE
+            self.weight /= self.fade
             weights.append(self.weight)
         self.fading.add(rows, weights)
 
     def shown(self) -> dict[str, Any]:
         """``{"accuracy", "count", …, "window": {…, "size", "classes"}, "fading": {…, "factor"}}``.
 
-        The scores are those of :class:`ClassificationMetrics`, of a regression those of :class:`RegressionMetrics`. The window names the
-        ``MOST_CLASSES`` classes with the most labels.
+        The scores are those of :class:`ClassificationMetrics`, of a regression those of :class:`RegressionMetrics`.
         """
         newest = (
             self.newest if isinstance(self.newest, ClassificationMetrics) else RegressionMetrics.of(list(self.window))
         )
-        window: dict[str, Any] = {**newest.scores(), "count": len(self.window), "size": WINDOW}
+        window: dict[str, Any] = {**newest.scores(), "count": len(self.window), "size": self.size}
         if isinstance(newest, ClassificationMetrics):
             window["classes"] = [
-                {"class": self.names[number], **scores} for number, scores in newest.of_classes(MOST_CLASSES)
+                {"class": self.names[number], **scores} for number, scores in newest.of_classes(self.max_classes)
             ]
-        fading = {**self.fading.scores(), "count": self.fading.count / self.weight, "factor": FADE}
+        fading = {**self.fading.scores(), "count": self.fading.count / self.weight, "factor": self.fade}
         return {**self.all.scores(), "count": self.count, "window": window, "fading": fading}
 
-    def data(self) -> dict[str, Any]:
-        return {
-            "names": self.names,
-            "all": self.all.data(),
-            "fading": self.fading.data(),
-            "weight": self.weight,
-            "newest": self.newest.data(),
-            "window": [list(row) for row in self.window],
-        }
+    def restored(self, name: str, state: State) -> Any:
+        if name == "window":
+            return deque((ScoredPrediction(*row) for row in state.data[name]), maxlen=self.size)
+        return super().restored(name, state)
 
-    def load(self, data: Mapping[str, Any]) -> None:
-        data = copy.deepcopy(dict(data))
-        self.names, self.weight = data["names"], data["weight"]
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
         self._numbers = {(type(name), name): number for number, name in enumerate(self.names)}
-        for name in ("all", "fading", "newest"):
-            getattr(self, name).load(data[name])
-        self.window = deque((ScoredPrediction(*row) for row in data["window"]), maxlen=WINDOW)

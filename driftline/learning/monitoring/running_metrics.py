@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline.learning.stateful import Stateful
+
 BINS = 10
-LEAST_LIKELY = 1e-7
+MIN_LIKELIHOOD = 1e-7
 """No label is taken to have been less likely: one answer that was sure and wrong would else be all of a log-loss."""
 
 
@@ -31,7 +33,7 @@ class ScoredPrediction(NamedTuple):
 
 def surprise(likelihood: float) -> float:
     """−log of the probability that was given to a label."""
-    return -math.log(max(LEAST_LIKELY, likelihood))
+    return -math.log(max(MIN_LIKELIHOOD, likelihood))
 
 
 def agreement(
@@ -51,8 +53,10 @@ def agreement(
     }
 
 
-class ClassificationMetrics:
+class ClassificationMetrics(Stateful):
     """Scores of a classification; a label weighs 1, or more than those before it, or −1 to take it out again."""
+
+    STATE = ("count", "wrong", "loss", "support", "answered", "right", "bins")
 
     def __init__(self) -> None:
         self.count = self.wrong = self.loss = 0.0
@@ -122,15 +126,11 @@ class ClassificationMetrics:
             if self.support[number] > 0
         ]
 
-    def data(self) -> dict[str, Any]:
-        return dict(vars(self))
 
-    def load(self, data: Mapping[str, Any]) -> None:
-        vars(self).update(data)
-
-
-class RegressionMetrics:
+class RegressionMetrics(Stateful):
     """Scores of a regression. Labels are summed as differences from the first, so that a large mean costs no digits."""
+
+    STATE = ("origin", "count", "absolute", "squares", "bias", "truth", "truth_squares")
 
     def __init__(self) -> None:
         self.origin: float | None = None
@@ -181,9 +181,3 @@ class RegressionMetrics:
                 float(((truth - truth[0]) ** 2).sum()),
             )
         return tally
-
-    def data(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    def load(self, data: Mapping[str, Any]) -> None:
-        vars(self).update(data)

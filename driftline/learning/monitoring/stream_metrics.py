@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.learning.monitoring.running_metrics import LEAST_LIKELY, agreement
+from driftline.learning.monitoring.running_metrics import MIN_LIKELIHOOD, agreement
 from driftline.records import Label
 
 
@@ -28,7 +28,7 @@ def of_classes(labels: Sequence[Label], answers: Sequence[Label | None]) -> dict
 
 def log_loss(likelihoods: Sequence[float]) -> float:
     """The mean of −log of the probabilities that were given to the labels; none counts as less than 1e-7."""
-    return float(-np.log(np.maximum(likelihoods, LEAST_LIKELY)).mean())
+    return float(-np.log(np.maximum(likelihoods, MIN_LIKELIHOOD)).mean())
 
 
 def of_values(labels: Sequence[Label], values: Sequence[Label | None]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Watches rows for a change of their distribution."""
+"""Whether rows are distributed as those before them: a Kolmogorov-Smirnov test of two windows, feature by feature."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline.learning.stateful import named, part
+from driftline.learning.stateful import State, Stateful, part
 from driftline.spec.parts.detectors import InputDetector
 
 EDGES = 15
-MOST_FEATURES = 1024
-MOST_NAMED = 10
+MAX_FEATURES = 1024
+MAX_NAMED = 10
 SIDES = (np.less, np.less_equal)
 
 
@@ -37,8 +37,14 @@ class DriftReport:
         return f"what comes in is distributed otherwise since record {self.since}; most in {furthest}"
 
 
-class TwoWindowKS:
-    """Two windows of rows: a reference, which stays, and the newest. :class:`InputDetector` says how they are compared."""
+class TwoWindowKS(Stateful):
+    """A Kolmogorov-Smirnov test of two windows of rows: a reference, which stays, and the newest.
+
+    :class:`InputDetector` says how they are compared.
+    """
+
+    STATE = ("reference", "recent", "unseen")
+    DERIVED = ("detector", "_profiles")
 
     def __init__(self, detector: InputDetector) -> None:
         self.detector = detector
@@ -73,7 +79,7 @@ class TwoWindowKS:
         ]
         if not found:
             return None
-        found = sorted(found, key=lambda feature: -feature[0])[:MOST_NAMED]
+        found = sorted(found, key=lambda feature: -feature[0])[:MAX_NAMED]
         _, name, index = found[0]
         since = list(self.recent.numbers)[self._profiles[name].beginning(newest[name], index)]
         features_told = [
@@ -91,22 +97,12 @@ class TwoWindowKS:
         self._profiles = {}
         self.reference.add({name: value[first:] for name, value in rows.items()}, numbers[first:])
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {**named("reference", self.reference.ordered()), **named("recent", self.recent.ordered())}
 
-    def data(self) -> dict[str, Any]:
-        numbers = {"reference": list(self.reference.numbers), "recent": list(self.recent.numbers)}
-        return {**numbers, "unseen": self.unseen}
-
-    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-        """Sets the state that :meth:`tensors` and :meth:`data` gave."""
-        self.reference.add(part(tensors, "reference"), data["reference"])
-        self.recent.add(part(tensors, "recent"), data["recent"])
-        self.unseen = data["unseen"]
-
-
-class _Window:
+class _Window(Stateful):
     """The newest ``size`` rows, each with its log number, in tensors that are written over in turn."""
+
+    STATE = ("numbers", "rows")
+    DERIVED = ("size", "next")
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -143,16 +139,23 @@ class _Window:
     def clear(self) -> None:
         self.numbers.clear()
 
+    def packed(self, name: str) -> Any:
+        return State(self.ordered(), {}) if name == "rows" else super().packed(name)
+
+    def load_state_dict(self, state: State) -> None:
+        self.clear()
+        self.add(part(state.tensors, "rows"), state.data["numbers"])
+
 
 class _Profile:
     """How a window's features ``[rows, *shape]`` are distributed: which share of each lies below, and up to, its quantiles.
 
-    Of more than ``MOST_FEATURES`` features as many are taken, evenly spread.
+    Of more than ``MAX_FEATURES`` features as many are taken, evenly spread.
     """
 
     def __init__(self, values: Tensor) -> None:
         self.shape = values.shape[1:]
-        self.stride = math.ceil(max(1, self.shape.numel()) / MOST_FEATURES)
+        self.stride = math.ceil(max(1, self.shape.numel()) / MAX_FEATURES)
         flat = self._flat(values)
         ranks = np.arange(1, EDGES + 1) * len(flat) // (EDGES + 1)
         self.edges = np.sort(flat, axis=0)[ranks]
@@ -174,7 +177,7 @@ class _Profile:
     def furthest(self, values: Tensor) -> list[tuple[float, int]]:
         """The features whose distribution in ``values`` is furthest from the window's: by how much at most, and which."""
         distances = np.abs(self._shares(self._flat(values)) - self.shares).max(0)
-        order = np.argsort(-distances, kind="stable")[:MOST_NAMED]
+        order = np.argsort(-distances, kind="stable")[:MAX_NAMED]
         return list(zip(distances[order].tolist(), order.tolist(), strict=True))
 
     def beginning(self, values: Tensor, feature: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,25 +10,28 @@ from torch import Tensor
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison
-from driftline.learning.stateful import named, part
-from driftline.networks.build import ServedModel
-
-MOST_LATEST = 128
+from driftline.learning.stateful import Stateful
+from driftline.networks.served_model import ServedModel
 
 
-class ComparisonBuffer:
-    """Labels that wait for a comparison, and how wrong the candidate was on each before it learned it ``errors`` ``[rows]``.
+class ComparisonBuffer(Stateful):
+    """Labels that wait for a comparison, and how wrong the candidate was on each before it learned it, ``errors`` ``[rows]``.
 
-    In steps of one label or a few no step by itself can tell a loss from chance.
+    In steps of one label or a few no step by itself can tell a loss from chance. Where nobody compares, the newest ``size``
+    labels are kept.
     """
 
-    def __init__(self, empty: Examples) -> None:
+    STATE = ("examples", "errors")
+    DERIVED = ("size",)
+
+    def __init__(self, empty: Examples, size: int = 128) -> None:
+        self.size = size
         self.examples = empty
-        self.errors = torch.zeros(0)
+        self.errors: Tensor = torch.zeros(0)
 
     def add(self, examples: Examples, errors: Tensor) -> None:
-        """Takes labels in; where nobody compares, the newest are kept."""
-        newest = slice(max(0, len(self.errors) + len(errors) - MOST_LATEST), None)
+        """Takes labels in."""
+        newest = slice(max(0, len(self.errors) + len(errors) - self.size), None)
         self.examples = self.examples.joined(examples).take(newest)
         self.errors = torch.cat([self.errors, errors])[newest]
 
@@ -38,14 +41,7 @@ class ComparisonBuffer:
         self.examples = self.examples.reclassed(indices)
 
     def compare(self, champion: ServedModel) -> Comparison:
-        """The candidate beside a champion that has stood still; the next comparison is about what comes from now on."""
+        """The candidate beside a champion that has not changed; the next comparison is about what comes from now on."""
         found = Comparison("latest labels", self.errors, gate.errors(champion, self.examples))
         self.examples, self.errors = self.examples.take(slice(0, 0)), self.errors[:0]
         return found
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {**named("examples", self.examples.tensors()), "errors": self.errors}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Sets the state that :meth:`tensors` gave."""
-        self.examples, self.errors = Examples.from_tensors(part(tensors, "examples")), tensors["errors"]

@@ -12,16 +12,39 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.networks import bundle
-from driftline.networks.build import ServedModel, evaluating
+from driftline.networks.served_model import ServedModel, evaluating
 
-FIRST_LABELS = 30
-FEWEST_HELD_OUT = 30
-FEWEST_COMPARED = 10
-COMPARED_LABELS = 64
-ANCHOR_LABELS = 1000
+MIN_COMPARED = 10
+"""Fewer rows cannot tell a loss from chance."""
 STANDARD_ERRORS = 2.0
-LARGEST_ERROR = torch.finfo(torch.float32).max
+MAX_ERROR = torch.finfo(torch.float32).max
 """The error of an answer that is not finite."""
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """How many labels the gate takes for what.
+
+    Args:
+        first_labels: until so many are learned every finite candidate is promoted.
+        min_held_out: held-out labels from which on they are compared on.
+        labels_between: labels from one comparison to the next.
+        anchor_labels: labels after which the champion becomes the anchor, against which small losses add up.
+        rejected_window: the newest labels that decide a streak of rejections.
+        max_rejected: labels after which such a streak ends, whatever they say.
+        watched: labels for which a new champion is watched by its predecessor.
+        watch_standard_errors: by how many standard errors the predecessor must be better to come back: it is asked after
+            each step.
+    """
+
+    first_labels: int = 30
+    min_held_out: int = 30
+    labels_between: int = 64
+    anchor_labels: int = 1000
+    rejected_window: int = 500
+    max_rejected: int = 1000
+    watched: int = 500
+    watch_standard_errors: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +102,7 @@ class Comparison:
 
     def exceeds(self, standard_errors: float) -> bool:
         """Whether the candidate errs more, by more than so many standard errors of the paired difference."""
-        if len(self) < FEWEST_COMPARED:
+        if len(self) < MIN_COMPARED:
             return False
         return float(self._difference.mean()) > standard_errors * self.standard_error
 
@@ -99,8 +122,8 @@ class Comparison:
 def errors(module: ServedModel, examples: Examples, in_order: bool = True) -> Tensor:
     """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite.
 
-    ``in_order``: the rows come right behind what the module has learned. What was held out does not: who follows the newest
-    label would be right or wrong on it by chance.
+    ``in_order``: the rows come directly after what the module has learned. Held-out rows do not: a member that follows the
+    newest label would be right or wrong on them by chance.
     """
     if not len(examples):
         return torch.zeros(0)
@@ -111,7 +134,7 @@ def errors(module: ServedModel, examples: Examples, in_order: bool = True) -> Te
 def errors_of(outputs: Tensor, targets: Tensor, is_regression: bool) -> Tensor:
     """What :func:`errors` gives, of answers: probabilities ``[rows, classes]``, or values ``[rows, 1]``."""
     if is_regression:
-        return torch.nan_to_num((outputs[:, 0] - targets).abs(), nan=LARGEST_ERROR)
+        return torch.nan_to_num((outputs[:, 0] - targets).abs(), nan=MAX_ERROR)
     if not outputs.shape[1]:
         return torch.ones(len(targets))
     return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()

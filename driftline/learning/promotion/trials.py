@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from driftline.classes import indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
-from driftline.learning.promotion.gate import Comparison, Decision
-from driftline.learning.stateful import Former
-from driftline.networks.build import ServedModel, rebuilt
+from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
+from driftline.learning.stateful import Stateful
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
-from driftline.spec import ModelSpec, parse
-
-TRIAL_LABELS = 500
-LONGEST_TRIAL = 1000
-PROBATION_LABELS = 500
-PROBATION_STANDARD_ERRORS = 3.0
 
 
-@dataclass
-class RejectedStreak:
-    """A learner whose candidate was refused: what it and the champion have got wrong since, on labels before they are learned.
+class RejectedStreak(Stateful):
+    """A learner whose candidate was rejected: what it and the champion have got wrong since, on labels before they are learned.
 
-    What is held out may be of a world that is over, and an alarm may be late. So the newest labels have the last word.
+    Held-out labels may be from before a drift, and an alarm may be late. So the newest labels have the last word. ``since`` is
+    how many labels had been learned at the first rejection.
     """
 
-    since: int
-    own: list[float] = field(default_factory=list)
-    others: list[float] = field(default_factory=list)
+    STATE = ("since", "own", "others")
+    DERIVED = ("limits",)
+
+    def __init__(self, since: int, limits: GateLimits) -> None:
+        self.limits = limits
+        self.since = since
+        self.own: list[float] = []
+        self.others: list[float] = []
 
     def observe(self, latest: Comparison) -> None:
         """Takes in the errors of the candidate and of the champion."""
-        self.own = [*self.own, *latest.candidate.tolist()][-TRIAL_LABELS:]
-        self.others = [*self.others, *latest.other.tolist()][-TRIAL_LABELS:]
+        self.own = [*self.own, *latest.candidate.tolist()][-self.limits.rejected_window :]
+        self.others = [*self.others, *latest.other.tolist()][-self.limits.rejected_window :]
 
     @property
     def comparison(self) -> Comparison:
@@ -48,12 +45,12 @@ class RejectedStreak:
     @property
     def is_won(self) -> bool:
         """Whether the champion has erred more than the candidate."""
-        is_enough = len(self.own) >= gate.FEWEST_HELD_OUT
+        is_enough = len(self.own) >= self.limits.min_held_out
         return is_enough and Comparison("", torch.tensor(self.others), torch.tensor(self.own)).is_worse
 
     def is_lost(self, learned: int) -> bool:
         """Whether it has gone on for too long: labels would never be served."""
-        return learned - self.since >= LONGEST_TRIAL
+        return learned - self.since >= self.limits.max_rejected
 
     def decide(self, learned: int) -> Decision:
         """What is served at its end: the candidate where it has won, else the champion, from which the learner begins again."""
@@ -63,19 +60,19 @@ class RejectedStreak:
             reason = f"begun again from the champion: refused for {learned - self.since} labels"
         return Decision(True, reason, self.comparison.scores())
 
-    def data(self) -> dict[str, Any]:
-        return {"since": self.since, "own": self.own, "others": self.others}
 
-
-@dataclass
-class CanaryTrial:
+class CanaryTrial(Stateful):
     """A candidate that answers a share of the traffic; ``version`` is its number. It is judged at ``needed`` labels a side."""
 
-    version: int
-    module: ServedModel
-    needed: int
-    own: list[float] = field(default_factory=list)
-    others: list[float] = field(default_factory=list)
+    STATE = ("version", "needed", "own", "others")
+    DERIVED = ("module",)
+
+    def __init__(self, version: int, module: ServedModel, needed: int) -> None:
+        self.version = version
+        self.module = module
+        self.needed = needed
+        self.own: list[float] = []
+        self.others: list[float] = []
 
     def observe(self, item: Item, error: float) -> None:
         """Takes in the error of what was served, by the canary or by the champion meanwhile."""
@@ -89,7 +86,7 @@ class CanaryTrial:
         return min(len(self.own), len(self.others)) >= self.needed
 
     def decide(self) -> Decision:
-        """Refused only if its answers were worse, by more than two standard errors of the difference (Welch 1947)."""
+        """Rejected only if its answers were worse, by more than two standard errors of the difference (Welch 1947)."""
         own, others = (torch.tensor(errors, dtype=torch.float64) for errors in (self.own, self.others))
         spread = math.sqrt(float(own.var()) / len(own) + float(others.var()) / len(others))
         difference = float(own.mean() - others.mean())
@@ -100,40 +97,24 @@ class CanaryTrial:
         is_worse = difference > gate.STANDARD_ERRORS * spread
         return Decision(not is_worse, f"canary {'worse' if is_worse else 'not worse'}: {text}", scores)
 
-    def tensors(self) -> Mapping[str, Tensor]:
-        return self.module.state_dict()
 
-    def data(self) -> dict[str, Any]:
-        return {
-            "version": self.version,
-            "width": self.module.width,
-            "needed": self.needed,
-            "own": self.own,
-            "others": self.others,
-        }
+class PostPromotionWatch(Stateful):
+    """The champion before ``version`` took over: what it would have got wrong, while that may bring it back."""
 
-    @classmethod
-    def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], former: Former) -> CanaryTrial:
-        """The canary whose module has these tensors, and of which :meth:`data` told."""
-        module = former(tensors, data["width"])
-        return cls(data["version"], module, data["needed"], list(data["own"]), list(data["others"]))
+    STATE = ("version", "served", "former")
+    DERIVED = ("model", "limits")
 
-
-@dataclass
-class PostPromotionWatch:
-    """The champion before ``version`` took over, asked what it would have answered, for as long as that may take it back."""
-
-    version: int
-    spec: ModelSpec
-    classes: list[int | str]
-    module: ServedModel
-    served: list[float] = field(default_factory=list)
-    former: list[float] = field(default_factory=list)
+    def __init__(self, version: int, model: Model, limits: GateLimits) -> None:
+        self.version = version
+        self.model = model
+        self.limits = limits
+        self.served: list[float] = []
+        self.former: list[float] = []
 
     def observe(self, items: Sequence[Item], errors: Sequence[float]) -> None:
         """Takes in labels of answers by the version that took over, and what its predecessor would have got wrong."""
-        index_of = indices_of(self.classes)
-        is_regression = self.spec.task == "regression"
+        index_of = indices_of(self.model.classes)
+        is_regression = self.model.module.is_regression
         pairs = [
             (item, error)
             for item, error in zip(items, errors, strict=True)
@@ -141,13 +122,13 @@ class PostPromotionWatch:
             if is_regression or (type(item.label), item.label) in index_of
         ]
         if pairs:
-            examples = Examples.of(self.spec, [item for item, _ in pairs], index_of)
-            self.former += gate.errors(self.module, examples).tolist()
+            examples = Examples.of(self.model.spec, [item for item, _ in pairs], index_of)
+            self.former += gate.errors(self.model.module, examples).tolist()
             self.served += [error for _, error in pairs]
 
     @property
     def is_over(self) -> bool:
-        return len(self.served) >= PROBATION_LABELS
+        return len(self.served) >= self.limits.watched
 
     @property
     def comparison(self) -> Comparison:
@@ -155,32 +136,11 @@ class PostPromotionWatch:
 
     @property
     def has_harmed(self) -> bool:
-        """Whether its predecessor would have done better, by three standard errors: it is asked again and again."""
-        is_enough = len(self.served) >= gate.FEWEST_HELD_OUT
-        return is_enough and self.comparison.exceeds(PROBATION_STANDARD_ERRORS)
+        """Whether its predecessor would have done better, by three standard errors: it is asked after each step."""
+        is_enough = len(self.served) >= self.limits.min_held_out
+        return is_enough and self.comparison.exceeds(self.limits.watch_standard_errors)
 
     def decide(self) -> Decision:
         """The predecessor of a version that has harmed takes its place back."""
         reason = f"rolled back: version {self.version} has harmed: {self.comparison}"
         return Decision(False, reason, self.comparison.scores(), restored=True)
-
-    def tensors(self) -> Mapping[str, Tensor]:
-        return self.module.state_dict()
-
-    def data(self) -> dict[str, Any]:
-        return {
-            "version": self.version,
-            "spec": self.spec.model_dump(mode="json"),
-            "classes": self.classes,
-            "served": self.served,
-            "former": self.former,
-        }
-
-    @classmethod
-    def from_state(
-        cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]
-    ) -> PostPromotionWatch:
-        """The probation that :meth:`tensors` and :meth:`data` gave."""
-        spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
-        module = rebuilt(spec, classes, tensors, factories)
-        return cls(data["version"], spec, classes, module, list(data["served"]), list(data["former"]))

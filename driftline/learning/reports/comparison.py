@@ -12,9 +12,9 @@ from driftline.classes import added, are_in_place, class_indices, indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.monitoring.running_metrics import ScoredPrediction
-from driftline.learning.promotion.gate import FEWEST_COMPARED, Comparison
+from driftline.learning.promotion.gate import MIN_COMPARED, Comparison
 from driftline.learning.reports.evaluation import all_answered, measured
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Item
 
 Pairs: TypeAlias = Sequence[tuple[ScoredPrediction, ScoredPrediction]]
@@ -45,7 +45,7 @@ class ExaminedVersion:
 
     @classmethod
     def of(
-        cls, version: int, restored: Edited, classes: Sequence[int | str], examples: Mapping[str, Examples]
+        cls, version: int, restored: Model, classes: Sequence[int | str], examples: Mapping[str, Examples]
     ) -> ExaminedVersion:
         """Measures a version as it was written; labels of ``classes`` that it does not know are wrong there."""
         places = None
@@ -105,7 +105,7 @@ def _of_classes(name: str, one: ExaminedVersion, other: ExaminedVersion, pairs: 
 
 
 def _chance(pairs: Pairs, value_of: Callable[[ScoredPrediction], float]) -> dict[str, Any]:
-    if len(pairs) < FEWEST_COMPARED:
+    if len(pairs) < MIN_COMPARED:
         return {}
     one, other = torch.tensor([[value_of(row) for row in pair] for pair in pairs], dtype=torch.float64).unbind(1)
     comparison = Comparison("labels", other, one)

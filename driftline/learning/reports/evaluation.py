@@ -16,17 +16,18 @@ from torch import Tensor
 
 from driftline.classes import class_indices
 from driftline.learning.examples import Examples
-from driftline.learning.monitoring.prequential import MOST_CLASSES
+from driftline.learning.monitoring.prequential import MAX_CLASSES
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
     RegressionMetrics,
     ScoredPrediction,
     surprise,
 )
-from driftline.learning.promotion.gate import LARGEST_ERROR, Decision
-from driftline.networks.build import ServedModel, evaluating, example_rows
+from driftline.learning.promotion.gate import MAX_ERROR, Decision
 from driftline.networks.describe import describe
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
+from driftline.networks.sequential import example_rows
+from driftline.networks.served_model import ServedModel, evaluating
 from driftline.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _placed(outputs: Tensor, places: Sequence[int]) -> Tensor:
 
 
 def _values(outputs: Tensor, examples: Examples) -> list[ScoredPrediction]:
-    values = torch.nan_to_num(outputs[:, 0], nan=LARGEST_ERROR).tolist()
+    values = torch.nan_to_num(outputs[:, 0], nan=MAX_ERROR).tolist()
     pairs = zip(examples.targets.tolist(), values, strict=True)
     return [ScoredPrediction(0, target, value, abs(value - target)) for target, value in pairs]
 
@@ -94,13 +95,13 @@ def scores(rows: Sequence[ScoredPrediction], classes: Sequence[int | str], is_re
         return {"count": len(rows), **RegressionMetrics.of(rows).scores()}
     tally = ClassificationMetrics()
     tally.add(rows)
-    named = [{"class": classes[number], **found} for number, found in tally.of_classes(MOST_CLASSES)]
+    named = [{"class": classes[number], **found} for number, found in tally.of_classes(MAX_CLASSES)]
     return {"count": len(rows), **tally.scores(), "classes": named}
 
 
-def cost(spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> dict[str, int]:
+def cost(model: Model) -> dict[str, int]:
     """``parameters``, how many are ``trained``, ``bytes``, and ``flops`` for one row."""
-    found = describe(spec, classes, module)
+    found = describe(model)
     return {name: found[name] for name in ("parameters", "trained", "bytes", "flops")}
 
 
@@ -129,10 +130,10 @@ def measured(
 ) -> dict[str, Any]:
     """All of the above: the scores of ``answers`` by their name, ``latency_ms``, and what :func:`cost` gives."""
     on = {name: scores(rows, classes, module.is_regression) for name, rows in answers.items()}
-    return {**on, "latency_ms": latency_ms(spec, module), **cost(spec, classes, module)}
+    return {**on, "latency_ms": latency_ms(spec, module), **cost(Model(spec, list(classes), module))}
 
 
-def _measured(model: Edited, examples: Mapping[str, Examples]) -> dict[str, Any]:
+def _measured(model: Model, examples: Mapping[str, Examples]) -> dict[str, Any]:
     return measured(model.spec, model.classes, model.module, all_answered(model.module, examples))
 
 
@@ -143,13 +144,13 @@ class JobEvaluation:
         job = learner.retraining
         assert job is not None
         self.job = job
-        self.before = Edited(learner.spec, list(learner.classes), learner.served)
+        self.before = Model(learner.spec, list(learner.classes), learner.served)
         self.holdout = learner.promotion.holdout.current()
 
     def report(self, decision: Decision) -> dict[str, Any]:
         """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
         course = self.job.course
-        after = Edited(course.spec, course.classes, course.candidate())
+        after = Model(course.spec, course.classes, course.candidate())
         there, back = (class_indices(*pair) for pair in permutations((self.before.classes, after.classes)))
         examples = {"holdout": self.holdout.reclassed(there), "latest": self.job.newest(LATEST)}
         return {

@@ -9,13 +9,14 @@ from typing import Any
 from driftline.learning.reports.evaluation import cost
 from driftline.learning.retraining.plan import RetrainPlan
 from driftline.learning.retraining.recipe_changes import NO_VERSIONS, Versions, examples_an_update
-from driftline.networks.build import example_rows
 from driftline.networks.describe import describe_edits
-from driftline.networks.edits import Edited, Sources
+from driftline.networks.edit_session import Sources
+from driftline.networks.model import Model
+from driftline.networks.sequential import example_rows
 
 
 def dry_run(
-    before: Edited,
+    before: Model,
     retrain_plan: RetrainPlan,
     epochs: int,
     examples: int,
@@ -31,8 +32,9 @@ def dry_run(
     Returns:
         ``before`` and ``after`` as :func:`driftline.networks.describe.describe` gives them, ``keeps_function``, and
         ``training``: ``examples``, ``updates`` at most, and ``flops``, the operations of all of these: a backward pass counts
-        twice a forward one. With a race also ``race``: of each entry what :func:`driftline.learning.reports.evaluation.cost` gives, and
-        ``keeps_function``; ``after`` is what all of them begin with.
+        twice a forward one. With a race also ``race``: of each entry what
+        :func:`driftline.learning.reports.evaluation.cost` gives, and ``keeps_function``; ``after`` is what all of them begin
+        with.
 
     Raises:
         InvalidInput: the recipe, an edit or an entry does not fit.
@@ -42,7 +44,7 @@ def dry_run(
     specs, costs = [], []
     for edited in retrain_plan.models(before.classes, before.module, sources, factories):
         specs.append(edited.spec)
-        size = cost(edited.spec, edited.classes, edited.module)
+        size = cost(edited.model)
         costs.append({**size, "keeps_function": edited.keeps_function})
     retrain_plan.check_examples(examples)
     budget = retrain_plan.budget(specs, examples, epochs)

@@ -1,14 +1,12 @@
-"""A retrain: training of its own, over examples and a teacher that it was given at its fork."""
+"""A retrain job: trials over the examples, and distilled from the champion, that it was given when it was forked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from driftline.classes import added, are_in_place, class_indices
 from driftline.learning.course import Course
@@ -18,63 +16,45 @@ from driftline.learning.promotion.gate import Comparison
 from driftline.learning.retraining.plan import RetrainPlan
 from driftline.learning.retraining.successive_halving import SuccessiveHalving
 from driftline.learning.retraining.trial import Trial
-from driftline.learning.stateful import named, part
+from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.train_state import ReferenceModels
-from driftline.networks.build import ServedModel, rebuilt
+from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditSession
-from driftline.networks.edits import Edited, Sources
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
 
-MOST_ARRIVED = 20_000
-MOST_COMPARED = 500
 
-
-@dataclass(frozen=True)
-class Teacher:
-    """The champion at a fork: its spec, its classes and its module."""
-
-    spec: ModelSpec
-    classes: list[int | str]
-    module: ServedModel
-
-    def beside(self, module: ServedModel) -> ServedModel:
-        """A copy of a network that answers these and maybe more classes, with what the champion served beside its own."""
-        whole, experts = clone(module), self.module.experts
-        whole.experts = clone(experts) if experts is not None else None
-        if whole.experts is not None and module.width > self.module.width:
-            whole.experts.add_classes(module.width - self.module.width)  # type: ignore[operator]
-        return whole
-
-    def answering(self, classes: Sequence[int | str]) -> ServedModel:
-        """The network with these classes as its outputs, up to the first that it does not know: whoever is held to it counts
-        by index.
-        """
-        rows = list(takewhile(lambda index: index is not None, class_indices(classes, self.classes)))
-        if rows == list(range(len(self.classes))):
-            return self.module
-        draft = EditSession(self.spec, self.classes, self.module, Sources())
-        draft.rehead(rows)
-        draft.after.experts = None
-        return draft.after
-
-
-class RetrainJob:
-    """A race over the examples of a job, most often of a single trial; ``learned_meanwhile`` is what the stream has learned meanwhile.
+class RetrainJob(Stateful):
+    """Trials over the examples of a job, most often a single one; ``learned_meanwhile`` is what the stream has learned since.
 
     The examples count the classes of the job, and what arrives those of the stream, whose ``classes`` these were at the fork.
     ``is_waiting``: it is done, and it has been said that it waits for a promotion.
     """
 
-    def __init__(self, job: str, halving: SuccessiveHalving, teacher: Teacher, classes: Sequence[int | str]) -> None:
+    STATE = ("job", "classes", "halving", "learned_meanwhile", "examples", "teacher")
+    DERIVED = ("is_waiting", "max_learned", "max_compared")
+
+    def __init__(
+        self,
+        job: str,
+        halving: SuccessiveHalving,
+        teacher: Model,
+        classes: Sequence[int | str],
+        *,
+        max_learned: int = 20_000,
+        max_compared: int = 500,
+    ) -> None:
         self.job = job
         self.halving = halving
         self.classes = list(classes)
         self.learned_meanwhile = halving.examples.take(slice(0, 0))
         self.is_waiting = False
         self.teacher = teacher
+        self.max_learned, self.max_compared = max_learned, max_compared
         for trial in halving.trials:
-            reference = teacher.answering(trial.course.classes)
+            reference = answering(teacher, trial.course.classes)
             trial.course.state.references = ReferenceModels(reference, reference)
 
     @classmethod
@@ -82,11 +62,11 @@ class RetrainJob:
         cls,
         job: str,
         retrain_plan: RetrainPlan,
-        models: Sequence[Edited],
+        models: Sequence[Model],
         examples: Examples,
         epochs: int,
         seed: int,
-        teacher: Teacher,
+        teacher: Model,
         stream: Course,
     ) -> RetrainJob:
         """A job over what a retrain plan makes of the stream's model, with what its weight hooks need of the stream.
@@ -144,7 +124,7 @@ class RetrainJob:
     def observe(self, examples: Examples, is_live: Sequence[bool]) -> None:
         """Notes what the stream learns meanwhile, and which of it the model was served to; the newest are kept."""
         noted = examples.noted(is_live=torch.tensor(is_live, dtype=torch.float32).unsqueeze(1))
-        self.learned_meanwhile = _last(self.learned_meanwhile.joined(noted), MOST_ARRIVED)
+        self.learned_meanwhile = _last(self.learned_meanwhile.joined(noted), self.max_learned)
 
     def newest(self, count: int) -> Examples:
         """Once it has rejoined, the newest that were learned, here or by the stream meanwhile; ``count`` at most."""
@@ -186,8 +166,8 @@ class RetrainJob:
         if is_other_strategy or is_made_anew or not len(self.learned_meanwhile):
             return None
         is_live = self.learned_meanwhile.notes["is_live"][:, 0] > 0
-        live = _last(self.learned_meanwhile.take(is_live & self.learned_meanwhile.stay(indices)), MOST_COMPARED)
-        candidate = self.teacher.beside(self.course.candidate())
+        live = _last(self.learned_meanwhile.take(is_live & self.learned_meanwhile.stay(indices)), self.max_compared)
+        candidate = beside(self.teacher, self.course.candidate())
         errors = [
             gate.errors(module, examples, in_order=False)
             for module, examples in ((candidate, live.reclassed(indices)), (self.teacher.module, live))
@@ -198,36 +178,45 @@ class RetrainJob:
         """What is to be told of the job beside the gate's decision: the table of its ``halving``, if it was one."""
         return {"race": self.halving.table()} if len(self.halving.entries) > 1 else {}
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {
-            **named("teacher", self.teacher.module.state_dict()),
-            **named("race", self.halving.tensors()),
-            **named("examples", self.examples.tensors()),
-            **named("arrived", self.learned_meanwhile.tensors()),
-        }
-
-    def data(self) -> dict[str, Any]:
-        return {
-            "job": self.job,
-            "race": self.halving.data(),
-            "classes": self.classes,
-            "teacher": {"spec": self.teacher.spec.model_dump(mode="json"), "classes": self.teacher.classes},
-        }
+    def packed(self, name: str) -> Any:
+        if name == "teacher":
+            described = {"spec": self.teacher.spec.model_dump(mode="json"), "classes": self.teacher.classes}
+            return State(dict(self.teacher.module.state_dict()), described)
+        return super().packed(name)
 
     @classmethod
-    def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> RetrainJob:
-        """The job that :meth:`tensors` and :meth:`data` gave."""
-        examples = Examples.from_tensors(part(tensors, "examples"))
-        halving = SuccessiveHalving.from_state(part(tensors, "race"), data["race"], examples, factories)
-        teacher = _teacher(part(tensors, "teacher"), data["teacher"], factories)
-        found = cls(data["job"], halving, teacher, data["classes"])
-        found.learned_meanwhile = Examples.from_tensors(part(tensors, "arrived"))
+    def from_state(cls, state: State, factories: Sequence[str]) -> RetrainJob:
+        """The job that :meth:`state_dict` described."""
+        examples = Examples.from_tensors(part(state.tensors, "examples"))
+        halving = SuccessiveHalving.from_state(state.below("halving"), examples, factories)
+        teacher = state.below("teacher")
+        spec, classes = parse(ModelSpec, teacher.data["spec"]), list(teacher.data["classes"])
+        champion = Model(spec, classes, rebuilt(spec, classes, teacher.tensors, factories))
+        found = cls(state.data["job"], halving, champion, state.data["classes"])
+        found.learned_meanwhile = Examples.from_tensors(part(state.tensors, "learned_meanwhile"))
         return found
 
 
-def _teacher(tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Teacher:
-    spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
-    return Teacher(spec, classes, rebuilt(spec, classes, tensors, factories))
+def beside(champion: Model, module: ServedModel) -> ServedModel:
+    """A copy of a network that answers the champion's classes and maybe more, with what the champion served beside its own."""
+    whole, experts = clone(module), champion.module.experts
+    whole.experts = clone(experts) if experts is not None else None
+    if whole.experts is not None and module.width > champion.module.width:
+        whole.experts.add_classes(module.width - champion.module.width)  # type: ignore[operator]
+    return whole
+
+
+def answering(champion: Model, classes: Sequence[int | str]) -> ServedModel:
+    """The champion's network with these classes as its outputs, up to the first that it does not know: what is held to it
+    counts by index.
+    """
+    rows = list(takewhile(lambda index: index is not None, class_indices(classes, champion.classes)))
+    if rows == list(range(len(champion.classes))):
+        return champion.module
+    session = EditSession(champion)
+    session.rehead(rows)
+    session.after.experts = None
+    return session.after
 
 
 def _shared(classes: Sequence[Sequence[int | str]]) -> list[int | str]:

@@ -23,10 +23,15 @@ from driftline.learning.retraining.recipe_changes import (
     examples_an_update,
     named_versions,
 )
-from driftline.networks.build import ServedModel, check_loss, example_rows
+from driftline.networks.build import check_loss
 from driftline.networks.clone import clone
-from driftline.networks.edits import Edit, Edited, Sources, apply_all, parse_edits
+from driftline.networks.edit_session import EditResult, Sources
+from driftline.networks.edits import apply_all
+from driftline.networks.model import Model
+from driftline.networks.sequential import example_rows
+from driftline.networks.served_model import ServedModel
 from driftline.spec import Frozen, ModelSpec, parse
+from driftline.spec.parts.edits import Edit, parse_edits
 
 FIND = "find"
 """The learning rate of a retrain that is to find it."""
@@ -94,23 +99,24 @@ class RetrainPlan:
 
     def models(
         self, classes: Sequence[int | str], module: ServedModel, sources: Sources, factories: Collection[str]
-    ) -> Iterator[Edited]:
+    ) -> Iterator[EditResult]:
         """What each entry makes of ``module``, which stays as it is, and of the ``classes`` that it answers.
 
         Raises:
             InvalidInput: what does not fit, by its field.
         """
         check_loss(self.spec, factories)
-        common = apply_all(self.edits, Edited(self.spec, list(classes), module), sources)
+        common = apply_all(self.edits, Model(self.spec, list(classes), module), sources)
         for number, entry in enumerate(self.entries):
             with self._naming(number):
                 spec, own = changed_recipe(common.spec, entry.recipe), clone(common.module)
                 check_loss(spec, factories)
                 parsed = parse_edits(entry.edits)
-                edited = apply_all(parsed, dataclasses.replace(common, spec=spec, module=own), sources)
+                edited = apply_all(parsed, Model(spec, common.classes, own), sources)
                 _check_classes_stay(common, edited)
                 check_fit(edited.spec, edited.module)
-            yield edited
+            keeps_function = common.keeps_function and edited.keeps_function
+            yield dataclasses.replace(edited, keeps_function=keeps_function)
 
     def budget(self, specs: Sequence[ModelSpec], examples: int, epochs: int) -> HalvingBudget:
         """How far each entry goes, with what the recipe of its spec takes an update."""
@@ -160,7 +166,7 @@ def place(number: int) -> str:
 
 
 def check_retrain(
-    before: Edited, retrain_plan: RetrainPlan, factories: Collection[str], versions: Versions = NO_VERSIONS
+    before: Model, retrain_plan: RetrainPlan, factories: Collection[str], versions: Versions = NO_VERSIONS
 ) -> None:
     """Whether a retrain fits a model, before anything is changed; :class:`InvalidInput` says what does not.
 
@@ -171,7 +177,7 @@ def check_retrain(
         pass
 
 
-def _check_classes_stay(common: Edited, edited: Edited) -> None:
+def _check_classes_stay(common: EditResult, edited: EditResult) -> None:
     """The entries of a race are judged on the same examples."""
     indices = class_indices(common.classes, edited.classes)
     if not are_in_place(indices):

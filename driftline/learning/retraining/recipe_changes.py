@@ -10,7 +10,8 @@ from torch import Tensor
 from driftline.errors import InvalidInput
 from driftline.learning.training.optimizers import OptimizerFactory
 from driftline.learning.training.weight_hooks import check_hooks
-from driftline.networks.build import ServedModel, build, check_loss
+from driftline.networks.build import build, check_loss
+from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, Recipe, parse
 
 Versions: TypeAlias = Mapping[int, Mapping[str, Tensor]]

@@ -1,4 +1,4 @@
-"""A race between recipes, and the training of the one that is left."""
+"""Successive halving: trials of several recipes, of which the better ones go on, and the training of the one that is left."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from driftline.errors import DriftlineError
 from driftline.learning.examples import Examples
 from driftline.learning.retraining.budget import most
 from driftline.learning.retraining.trial import TrainingFailed, Trial
 from driftline.learning.retraining.validation_scores import rank
 from driftline.learning.retraining.validation_split import Split, split
-from driftline.learning.stateful import named, part
-from driftline.networks.user_code import reason_of
+from driftline.learning.stateful import State, Stateful, named
+from driftline.networks.user_code import reason_of, user_code
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,16 @@ class TrialResult:
     reason: str | None = None
 
 
-class SuccessiveHalving:
-    """Successive halving (Jamieson & Talwalkar 2016): behind each rung the better trials go on, until one is left.
+class SuccessiveHalving(Stateful):
+    """Successive halving (Jamieson & Talwalkar 2016): after each rung the better trials go on, until one is left.
 
     A fifth of the examples is held, and no trial trains on it in the race; the one that is left goes on over all of them. Each
     trial draws from the same chance as all others. One whose code raises is out. ``keeps`` says how many trials
     each rung keeps, ``entries`` what each has of its own, and ``out`` how those stand that run no more.
     """
+
+    STATE = ("entries", "keeps", "seed", "out", "trials")
+    DERIVED = ("examples", "every", "split")
 
     def __init__(
         self,
@@ -94,8 +97,9 @@ class SuccessiveHalving:
             return
         trial = min(self.trials, key=lambda trial: trial.rung)
         try:
-            self._run(trial)
-        except Exception as error:  # A user's own network or loss may raise anything.
+            with user_code(f"trial {trial.number}"):
+                self._run(trial)
+        except DriftlineError as error:
             self._leave(trial, "failed", reason_of(error))
             self._check_some_are_left()
 
@@ -133,27 +137,20 @@ class SuccessiveHalving:
             rows.append({**self.entries[result.number], **shown})
         return rows
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {
-            name: tensor for trial in self.trials for name, tensor in named(str(trial.number), trial.tensors()).items()
-        }
-
-    def data(self) -> dict[str, Any]:
-        """The plain part of the state."""
-        return {
-            "entries": self.entries,
-            "racers": [trial.data() for trial in self.trials],
-            "keeps": self.keeps,
-            "seed": self.seed,
-            "out": [dataclasses.asdict(result) for result in self.out],
-        }
+    def packed(self, name: str) -> Any:
+        if name == "out":
+            return [dataclasses.asdict(result) for result in self.out]
+        if name != "trials":
+            return super().packed(name)
+        states = {str(trial.number): trial.state_dict() for trial in self.trials}
+        tensors = {key: value for number, own in states.items() for key, value in named(number, own.tensors).items()}
+        return State(tensors, {number: own.data for number, own in states.items()})
 
     @classmethod
-    def from_state(
-        cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], examples: Examples, factories: Sequence[str]
-    ) -> SuccessiveHalving:
-        """The race over ``examples`` that :meth:`tensors` and :meth:`data` gave."""
-        trials = [Trial.from_state(part(tensors, str(each["number"])), each, factories) for each in data["racers"]]
-        found = cls(data["entries"], trials, data["keeps"], examples, data["seed"])
+    def from_state(cls, state: State, examples: Examples, factories: Sequence[str]) -> SuccessiveHalving:
+        """What :meth:`state_dict` described, over ``examples``."""
+        data, trials = state.data, state.below("trials")
+        restored = [Trial.from_state(trials.below(number), factories) for number in trials.data]
+        found = cls(data["entries"], restored, data["keeps"], examples, data["seed"])
         found.out = [TrialResult(**result) for result in data["out"]]
         return found

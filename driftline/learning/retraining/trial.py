@@ -1,8 +1,9 @@
-"""One who runs in a race: training on its way through the examples of a job."""
+"""One trial of a retrain job: training on its way through the examples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,32 +15,34 @@ from driftline.learning.examples import Examples
 from driftline.learning.retraining.budget import RungSchedule
 from driftline.learning.retraining.recipe_changes import examples_an_update
 from driftline.learning.retraining.validation_scores import evaluate
-from driftline.learning.stateful import State
+from driftline.learning.stateful import State, Stateful
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
 
 
 class TrainingFailed(DriftlineError):
-    """A trial, or every one of a race, could not be trained."""
+    """A trial, or every one of a job, could not be trained."""
 
     default_code = "training_failed"
 
 
-class Trial:
-    """Trains on examples that it draws, ``rung_schedule`` far.
+class Trial(Stateful):
+    """Trains on examples that it draws, as far as its ``rung_schedule`` goes.
 
     What a strategy serves beside the network is no part of a trial: a job takes that from the stream at its end.
 
-    ``number`` is its place at the start. ``done`` counts updates, ``rung`` the rungs that are behind it; ``scores`` are those
+    ``number`` is its place at the start. ``done`` counts updates, ``rung`` the rungs that it has passed; ``scores`` are those
     of the last one. ``has_learned`` says whether any of its updates had a finite loss and gradient.
     """
 
-    def __init__(self, number: int, rung_schedule: RungSchedule, edited: Edited, seed: int) -> None:
+    STATE = ("number", "rung_schedule", "done", "rung", "scores", "has_learned", "course")
+
+    def __init__(self, number: int, rung_schedule: RungSchedule, model: Model, seed: int) -> None:
         self.number = number
         self.rung_schedule = rung_schedule
-        edited.module.experts = None
-        self.course = Course.begin(edited.spec, edited.classes, edited.module, seed)
+        model.module.experts = None
+        self.course = Course.begin(model, seed)
         self.done = self.rung = 0
         self.scores: dict[str, float] = {}
         self.has_learned = False
@@ -93,31 +96,25 @@ class Trial:
         self.scores = evaluate(self.course.candidate(), examples, rows)
         self.rung += 1
 
-    def tensors(self) -> dict[str, Tensor]:
-        return self.course.state_dict().tensors
+    def packed(self, name: str) -> Any:
+        if name == "rung_schedule":
+            return dataclasses.asdict(self.rung_schedule)
+        if name == "course":
+            own, described = self.course.state_dict(), {"spec": self.course.spec.model_dump(mode="json")}
+            return State(own.tensors, {**own.data, **described, "classes": self.course.classes})
+        return super().packed(name)
 
-    def data(self) -> dict[str, Any]:
-        """The plain part of the state."""
-        return {
-            "number": self.number,
-            "rungs": self.rung_schedule.rungs,
-            "total": self.rung_schedule.total,
-            "spec": self.course.spec.model_dump(mode="json"),
-            "classes": self.course.classes,
-            "course": self.course.state_dict().data,
-            "done": self.done,
-            "rung": self.rung,
-            "scores": self.scores,
-            "has_learned": self.has_learned,
-        }
+    def restored(self, name: str, state: State) -> Any:
+        if name == "rung_schedule":
+            return RungSchedule(**state.data[name])
+        return super().restored(name, state)
 
     @classmethod
-    def from_state(cls, tensors: Mapping[str, Tensor], data: Mapping[str, Any], factories: Sequence[str]) -> Trial:
-        """The trial that :meth:`tensors` and :meth:`data` gave."""
-        spec, classes = parse(ModelSpec, data["spec"]), data["classes"]
-        edited = Edited(spec, classes, build(spec, classes, factories=factories, seed=0))
-        found = cls(data["number"], RungSchedule(data["rungs"], data["total"]), edited, 0)
-        found.course.load_state_dict(State(dict(tensors), data["course"]))
-        for name in ("done", "rung", "scores", "has_learned"):
-            setattr(found, name, data[name])
+    def from_state(cls, state: State, factories: Sequence[str]) -> Trial:
+        """The trial that :meth:`state_dict` described."""
+        described = state.data["course"]
+        spec, classes = parse(ModelSpec, described["spec"]), described["classes"]
+        model = Model(spec, classes, build(spec, classes, factories=factories, seed=0))
+        found = cls(state.data["number"], RungSchedule(**state.data["rung_schedule"]), model, 0)
+        found.load_state_dict(state)
         return found

@@ -8,7 +8,7 @@ from torch import Tensor
 from driftline.learning.examples import Examples
 from driftline.learning.monitoring.stream_metrics import log_loss
 from driftline.learning.promotion.gate import errors_of
-from driftline.networks.build import ServedModel, evaluating
+from driftline.networks.served_model import ServedModel, evaluating
 
 CHUNK = 256
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from driftline.learning.examples import Examples
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.registry import Behaviour
 from driftline.spec.parts.distillation import Distillation
 

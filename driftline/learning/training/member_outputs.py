@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from driftline.learning.labelled_batch import LabelledBatch
-from driftline.networks.build import ServedModel, evaluating
 from driftline.networks.experts.mixture import UNKNOWN
+from driftline.networks.served_model import ServedModel, evaluating
 
 
 def member_outputs_of(labelled_batch: LabelledBatch, served: ServedModel, since: int) -> Tensor:

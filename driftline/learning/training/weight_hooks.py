@@ -10,7 +10,7 @@ from torch import Tensor
 from driftline.learning.stateful import State, Stateful, named
 from driftline.learning.training.hooks import HOOK_RUNTIMES, WeightHookRuntime
 from driftline.learning.training.train_state import TrainState
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.spec import Recipe
 
 

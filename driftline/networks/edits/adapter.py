@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
-
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from driftline.networks.structure import Structure
+from driftline.networks.adapters import adapter_of, can_have
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.structure.base import Structure
+from driftline.spec.parts.edits.layers import AddAdapters
 
 
-class AddAdapters(Edit):
-    """Freezes linear and conv2d ``layers``, or all, and trains an adapter of ``rank`` on each (LoRA, Hu et al. 2021).
-
-    An adapter starts at zero: the function stays.
-    """
-
-    type: Literal["adapter"] = "adapter"
-    rank: int = Field(ge=1, le=10_000)
-    layers: list[str] | None = Field(None, min_length=1)
-
-    @property
-    def keeps_function(self) -> bool:
-        return True
+class AddAdaptersEdit(EditBehaviour[AddAdapters]):
+    """Freezes layers, and trains an adapter on each."""
 
     def restructure(self, structure: Structure) -> None:
-        from driftline.networks.adapters import adapter_of, can_have
-
         free = [
             name
             for name in structure.names
             if can_have(module := structure.module(name)) and adapter_of(module) is None
         ]
-        if not (self.layers or free):
+        layers = self.parameters.layers or free
+        if not layers:
             raise ValueError("the network has no linear or conv2d layer without an adapter")
-        for name in self.layers or free:
+        for name in layers:
             if adapter_of(structure.module(name)) is not None:
                 raise ValueError(f"{name!r} has an adapter already; merge_adapters puts it into the weight")
-            structure.adapt(name, self.rank)
+            structure.adapt(name, self.parameters.rank)

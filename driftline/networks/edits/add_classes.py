@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from pydantic import Field, StrictInt, StrictStr
+from driftline.networks.edit_session import EditSession
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.user_code import user_code
+from driftline.spec.parts.edits.weights import AddClasses
 
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from driftline.networks.edit_session import EditSession
-
-FIRST_BIAS = -4.0
+NEW_CLASS_BIAS = -4.0
+"""Later classes must not take probability from those that are known; the first of all start level, at 0."""
 
 
-class AddClasses(Edit):
-    """New rows in the output layer. The logits of the old classes stay as they are; a new class starts as an unlikely one."""
-
-    type: Literal["add_classes"] = "add_classes"
-    classes: list[StrictInt | StrictStr] = Field(min_length=1)
-
-    @property
-    def keeps_function(self) -> bool:
-        return True
+class AddClassesEdit(EditBehaviour[AddClasses]):
+    """New rows in the output layer."""
 
     def fill(self, session: EditSession) -> None:
-        if session.spec.task != "classification":
-            raise ValueError("a regression has no classes")
-        before = session.classes
-        both = [*before, *self.classes]
+        if not session.spec.kind.has_classes:
+            raise ValueError(f"a {session.spec.task} has no classes")
+        before, new = session.classes, self.parameters.classes
+        both = [*before, *new]
         keys = [(type(name), name) for name in both]
-        for name in self.classes:
+        for name in new:
             if keys.count((type(name), name)) > 1:
                 raise ValueError(f"there is a class {name!r} already")
-        # The first classes of all start level; later ones must not take probability from those that are known.
-        session.rehead([*range(len(before)), *(None for _ in self.classes)], FIRST_BIAS if before else 0.0)
+        session.rehead([*range(len(before)), *(None for _ in new)], NEW_CLASS_BIAS if before else 0.0)
         session.set_classes(both)
-        for child in session.after.children():
+        for name, child in session.after.named_children():
             follow: Any = getattr(child, "add_classes", None)
             if follow is not None:
-                follow(len(self.classes))
+                with user_code(f"add_classes of the {name}"):
+                    follow(len(new))

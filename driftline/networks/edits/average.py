@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
-
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from driftline.networks.edit_session import EditSession
-    from driftline.networks.model_soup import Weights
+from driftline.networks import model_soup
+from driftline.networks.edit_session import EditSession
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.model_soup import Weights
+from driftline.spec.parts.edits.weights import Average
 
 
-class Average(Edit):
-    """Gives network and output the mean weights of ``versions`` (model soups, Wortsman et al. 2022).
-
-    A ``greedy`` soup takes in only those that do not make it worse on what is held out. Where nothing is judged, as in a dry
-    run, it is the mean of all.
-    """
-
-    type: Literal["average"] = "average"
-    versions: list[int] = Field(min_length=1, max_length=100)
-    soup: Literal["mean", "greedy"] = "mean"
-
-    @property
-    def needed_versions(self) -> list[int]:
-        return self.versions
+class AverageEdit(EditBehaviour[Average]):
+    """Gives network and output the mean weights of several versions."""
 
     def fill(self, session: EditSession) -> None:
-        from driftline.networks import model_soup
-
-        weights = [self._weights(session, version) for version in self.versions]
+        weights = [_weights_of(session, version) for version in self.parameters.versions]
         error_of = session.sources.error_of
 
         def error(mixed: Weights) -> float:
@@ -39,25 +21,26 @@ class Average(Edit):
             assert error_of is not None
             return error_of(session.after)
 
-        is_judged = self.soup == "greedy" and error_of is not None
+        is_judged = self.parameters.soup == "greedy" and error_of is not None
         _set(session, model_soup.greedy(weights, error).weights if is_judged else model_soup.mean(weights))
         for name in weights[0]:
             session.forget(name)
 
-    def _weights(self, session: EditSession, version: int) -> Weights:
-        """The numbers of a version that take the place of the network's own."""
-        if version not in session.sources.weights:
-            raise ValueError(f"the weights of version {version} are not known here")
-        weights, found = session.sources.weights[version], {}
-        for name, own in session.old.items():
-            if not (name.startswith(("network.", "output.")) and own.is_floating_point()):
-                continue
-            if name not in weights or weights[name].shape != own.shape:
-                has = f"{list(weights[name].shape)}" if name in weights else "no such weight"
-                here = f"{name} is {list(own.shape)} here, and {has} there"
-                raise ValueError(f"version {version} is of another structure: {here}")
-            found[name] = weights[name].to(own.dtype)
-        return found
+
+def _weights_of(session: EditSession, version: int) -> Weights:
+    """The numbers of a version that take the place of the network's own."""
+    if version not in session.sources.weights:
+        raise ValueError(f"the weights of version {version} are not known here")
+    weights, found = session.sources.weights[version], {}
+    for name, own in session.old.items():
+        if not (name.startswith(("network.", "output.")) and own.is_floating_point()):
+            continue
+        if name not in weights or weights[name].shape != own.shape:
+            has = f"{list(weights[name].shape)}" if name in weights else "no such weight"
+            here = f"{name} is {list(own.shape)} here, and {has} there"
+            raise ValueError(f"version {version} is of another structure: {here}")
+        found[name] = weights[name].to(own.dtype)
+    return found
 
 
 def _set(session: EditSession, weights: Weights) -> None:

@@ -1,34 +1,29 @@
-"""Layers that stay as they are."""
+"""Layers that stay as they are, and layers that are trained again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
-
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from driftline.networks.structure import Structure
+from driftline.networks.adapters import LowRank
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.structure.base import Structure
+from driftline.spec.parts.edits.layers import Freeze, Unfreeze
 
 
-class Freeze(Edit):
-    """Leaves ``layers``, or all in front of the output, out of training. The function stays."""
-
-    type: Literal["freeze"] = "freeze"
-    layers: list[str] | None = Field(None, min_length=1)
-
-    @property
-    def keeps_function(self) -> bool:
-        return True
+class FreezeEdit(EditBehaviour[Freeze]):
+    """Leaves layers out of training."""
 
     def restructure(self, structure: Structure) -> None:
-        set_frozen(structure, self.layers, True)
+        _set_frozen(structure, self.parameters.layers, True)
 
 
-def set_frozen(structure: Structure, layers: list[str] | None, is_frozen: bool) -> None:
+class UnfreezeEdit(EditBehaviour[Unfreeze]):
+    """Lets layers be trained again."""
+
+    def restructure(self, structure: Structure) -> None:
+        _set_frozen(structure, self.parameters.layers, False)
+
+
+def _set_frozen(structure: Structure, layers: list[str] | None, is_frozen: bool) -> None:
     """Freezes layers or lets them be trained; of an adapter's layer only the adapter is trained."""
-    from driftline.networks.adapters import LowRank
 
     def is_adapted(name: str) -> bool:
         return any(isinstance(part, LowRank) for part in structure.module(name).modules())

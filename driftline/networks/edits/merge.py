@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from pydantic import Field
-
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    from driftline.networks.edit_session import EditSession
-    from driftline.networks.structure import Structure
+from driftline.networks.adapters import adapter_of
+from driftline.networks.edit_session import EditSession
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.structure.base import Structure
+from driftline.networks.unit_flow import CONVOLUTIONS, followers
+from driftline.spec.parts.edits.layers import Merge
 
 
-class Merge(Edit):
-    """Makes one of two neighbouring ``layers``: two linear ones, or a linear or conv2d one and the batch_norm behind it.
-
-    The function stays; a batch_norm's in evaluation mode.
-    """
-
-    type: Literal["merge"] = "merge"
-    layers: list[str] = Field(min_length=2, max_length=2)
-
-    @property
-    def keeps_function(self) -> bool:
-        return True
+class MergeEdit(EditBehaviour[Merge]):
+    """Makes one of two neighbouring layers."""
 
     def restructure(self, structure: Structure) -> None:
-        from torch.nn.modules.batchnorm import _BatchNorm
-
-        from driftline.networks.unit_flow import followers
-
-        first, second = self.layers
-        behind = [path for path, _ in followers(structure.network, structure.path(first))]
-        if structure.path(second) not in behind[:1]:
+        first, second = self.parameters.layers
+        following = [path for path, _ in followers(structure.network, structure.path(first))]
+        if structure.path(second) not in following[:1]:
             raise ValueError(f"{second!r} does not stand right behind {first!r}")
         one, two = structure.module(first), structure.module(second)
-        _check(structure, self.layers)
+        _check(structure, self.parameters.layers)
         has_bias = isinstance(two, _BatchNorm) or any(getattr(part, "bias", None) is not None for part in (one, two))
         structure.absorb(first, second, has_bias)
 
     def fill(self, session: EditSession) -> None:
-        import torch
-        from torch.nn.modules.batchnorm import _BatchNorm
-
-        path, gone = (session.path(layer) for layer in self.layers)
+        path, gone = (session.path(layer) for layer in self.parameters.layers)
         one, two = (session.before.network.get_submodule(layer) for layer in (path, gone))
         with torch.no_grad():
             weight, bias = _folded(one, two) if isinstance(two, _BatchNorm) else _product(one, two)
@@ -60,12 +41,6 @@ class Merge(Edit):
 
 def _check(structure: Structure, layers: list[str]) -> None:
     """Whether the modules can be one."""
-    from torch import nn
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    from driftline.networks.adapters import adapter_of
-    from driftline.networks.unit_flow import CONVOLUTIONS
-
     one, two = (structure.module(layer) for layer in layers)
     for layer, module in zip(layers, (one, two), strict=True):
         if adapter_of(module) is not None:

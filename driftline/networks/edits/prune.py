@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field, model_validator
-
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from driftline.networks.edit_session import EditSession
-    from driftline.networks.structure import Structure
+from driftline.networks.edit_session import EditSession
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.regrouping import Regrouping, norms, regroup
+from driftline.networks.structure.base import Structure
+from driftline.networks.unit_flow import unit_count
+from driftline.spec.parts.edits import Edit
+from driftline.spec.parts.edits.weights import Prune
 
 
-class Prune(Edit):
-    """Takes ``units`` out of a ``layer``, or the ``fraction`` of them whose weights have the smallest norm (Li et al. 2017).
-
-    The function changes, unless they gave nothing.
-    """
-
-    type: Literal["prune"] = "prune"
-    layer: str
-    units: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
-    fraction: float | None = Field(None, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _says_which(self) -> Prune:
-        if (self.units is None) == (self.fraction is None):
-            raise ValueError('it takes either "units" or "fraction"')
-        return self
+class PruneEdit(EditBehaviour[Prune]):
+    """Takes units out of a layer."""
 
     def resolved(self, session: EditSession) -> Edit:
         """The same with the units by their number."""
-        from driftline.networks.regrouping import norms
-        from driftline.networks.structure import unit_count
-
-        count = unit_count(session.structure.module(self.layer))
-        units = sorted(set(self.units or []))
-        if self.fraction is not None:
-            units = sorted(norms(session, self.layer).argsort(stable=True)[: int(self.fraction * count)].tolist())
+        edit = self.parameters
+        count = unit_count(session.structure.module(edit.layer))
+        units = sorted(set(edit.units or []))
+        if edit.fraction is not None:
+            units = sorted(norms(session, edit.layer).argsort(stable=True)[: int(edit.fraction * count)].tolist())
         if units and units[-1] >= count:
-            raise ValueError(f"{self.layer!r} has no unit {units[-1]}; they are numbered from 0 to {count - 1}")
+            raise ValueError(f"{edit.layer!r} has no unit {units[-1]}; they are numbered from 0 to {count - 1}")
         if not 0 < len(units) < count:
             raise ValueError(
-                f"{len(units)} of the {count} units of {self.layer!r} would go; at least one goes, one stays"
+                f"{len(units)} of the {count} units of {edit.layer!r} would go; at least one goes, one stays"
             )
-        return Prune(layer=self.layer, units=units)
+        return Prune(layer=edit.layer, units=units)
 
     def restructure(self, structure: Structure) -> None:
-        from driftline.networks.structure import unit_count
-
-        assert self.units is not None
-        structure.resize(self.layer, unit_count(structure.module(self.layer)) - len(self.units))
+        assert self.parameters.units is not None
+        count = unit_count(structure.module(self.parameters.layer))
+        structure.resize(self.parameters.layer, count - len(self.parameters.units))
 
     def fill(self, session: EditSession) -> None:
-        from driftline.networks.regrouping import Regrouping, regroup
-        from driftline.networks.structure import unit_count
-
-        count = unit_count(session.before.network.get_submodule(session.path(self.layer)))
-        gone = set(self.units or [])
-        stay = [unit for unit in range(count) if unit not in gone]
-        regroup(session, self.layer, Regrouping.copies(stay))
+        layer = self.parameters.layer
+        count = unit_count(session.before.network.get_submodule(session.path(layer)))
+        gone = set(self.parameters.units or [])
+        regroup(session, layer, Regrouping.copies([unit for unit in range(count) if unit not in gone]))

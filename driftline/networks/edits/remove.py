@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from driftline.networks.structure import Structure
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.structure.base import Structure
+from driftline.spec.parts.edits.layers import Remove
 
 
-class Remove(Edit):
-    """Takes a ``layer`` out, where what stands behind it takes the rows in front of it. The function changes."""
-
-    type: Literal["remove"] = "remove"
-    layer: str
+class RemoveEdit(EditBehaviour[Remove]):
+    """Takes a layer out."""
 
     def restructure(self, structure: Structure) -> None:
-        structure.remove(self.layer)
+        structure.remove(self.parameters.layer)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from pydantic import Field, StrictInt, StrictStr
-
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from driftline.networks.edit_session import EditSession
+from driftline.networks.edit_session import EditSession
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.user_code import user_code
+from driftline.spec.parts.edits.weights import RemoveClasses
 
 
-class RemoveClasses(Edit):
-    """Takes rows out of the output layer. The logits of the other classes stay; examples of these go."""
-
-    type: Literal["remove_classes"] = "remove_classes"
-    classes: list[StrictInt | StrictStr] = Field(min_length=1)
+class RemoveClassesEdit(EditBehaviour[RemoveClasses]):
+    """Takes rows out of the output layer."""
 
     def fill(self, session: EditSession) -> None:
-        if session.spec.task != "classification":
-            raise ValueError("a regression has no classes")
+        if not session.spec.kind.has_classes:
+            raise ValueError(f"a {session.spec.task} has no classes")
         keys = [(type(name), name) for name in session.classes]
-        gone = {(type(name), name) for name in self.classes}
+        gone = {(type(name), name) for name in self.parameters.classes}
         for kind, name in gone:
             if (kind, name) not in keys:
                 raise ValueError(f"there is no class {name!r}")
@@ -30,8 +25,9 @@ class RemoveClasses(Edit):
         if not stay:
             raise ValueError("no class would be left")
         session.rehead(stay)
-        for child in session.after.children():
+        for child_name, child in session.after.named_children():
             follow: Any = getattr(child, "keep_classes", None)
             if follow is not None:
-                follow(stay)
+                with user_code(f"keep_classes of the {child_name}"):
+                    follow(stay)
         session.set_classes([session.classes[index] for index in stay])

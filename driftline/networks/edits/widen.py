@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
-
-from driftline.networks.edits import Edit
-
-if TYPE_CHECKING:
-    from driftline.networks.edit_session import EditSession
-    from driftline.networks.structure import Structure
+from driftline.networks.edit_session import EditSession
+from driftline.networks.edits import EditBehaviour
+from driftline.networks.regrouping import Regrouping, regroup
+from driftline.networks.structure.base import Structure
+from driftline.networks.unit_flow import unit_count
+from driftline.spec.parts.edits import Edit
+from driftline.spec.parts.edits.weights import Widen
 
 
-class Widen(Edit):
-    """Gives a linear, conv2d or embedding ``layer`` ``features`` units (Net2WiderNet, Chen et al. 2016).
-
-    New units are copies of old ones, which share the weights behind them; noise that cancels out over the copies of a unit
-    lets them learn different things. The function stays.
-    """
-
-    type: Literal["widen"] = "widen"
-    layer: str
-    features: int = Field(ge=1, le=1_000_000)
-    noise: float = Field(0.1, ge=0, le=10)
-
-    @property
-    def keeps_function(self) -> bool:
-        return True
+class WidenEdit(EditBehaviour[Widen]):
+    """Gives a layer more units, which are copies of old ones."""
 
     def resolved(self, session: EditSession) -> Edit:
-        from driftline.networks.structure import unit_count
-
-        now = unit_count(session.structure.module(self.layer))
-        if self.features <= now:
-            raise ValueError(f"{self.layer!r} has {now} units, and {self.features} are no more; prune makes it smaller")
-        return self
+        edit = self.parameters
+        now = unit_count(session.structure.module(edit.layer))
+        if edit.features <= now:
+            raise ValueError(f"{edit.layer!r} has {now} units, and {edit.features} are no more; prune makes it smaller")
+        return edit
 
     def restructure(self, structure: Structure) -> None:
-        structure.resize(self.layer, self.features)
+        structure.resize(self.parameters.layer, self.parameters.features)
 
     def fill(self, session: EditSession) -> None:
-        from driftline.networks.regrouping import Regrouping, regroup
-        from driftline.networks.structure import unit_count
-
-        before = unit_count(session.before.network.get_submodule(session.path(self.layer)))
-        rows = [unit % before for unit in range(self.features)]
-        regroup(session, self.layer, Regrouping.copies(rows), self.noise)
+        edit = self.parameters
+        before = unit_count(session.before.network.get_submodule(session.path(edit.layer)))
+        rows = [unit % before for unit in range(edit.features)]
+        regroup(session, edit.layer, Regrouping.copies(rows), edit.noise)

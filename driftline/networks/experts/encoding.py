@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 BINS = 8
-MOST_BINNED = 100
+MAX_BINNED = 100
 LIMIT = 5.0
 # Beyond this a difference of two inputs, or its square, would leave float32.
 LARGEST = 1e18
@@ -18,7 +18,7 @@ class Encoding(nn.Module):
     """Piecewise-linear encoding of numbers (Gorishniy et al. 2022, "On Embeddings for Numerical Features").
 
     Each feature becomes its z-score, clipped, and of each bin between neighbouring quantiles the part that is filled, less a
-    half. Rows of more than ``MOST_BINNED`` features have the z-scores alone. It moves only in :meth:`observe`, and late ever
+    half. Rows of more than ``MAX_BINNED`` features have the z-scores alone. It moves only in :meth:`observe`, and late ever
     more slowly: what was learned on the former encoding then still holds on the present one.
 
     Features in one unit, as pixels are, have one mean and deviation for all, which soon stand still: a border that was empty
@@ -37,7 +37,7 @@ class Encoding(nn.Module):
         super().__init__()
         self.features = features
         self.one_unit = one_unit
-        self.bins = BINS if features <= MOST_BINNED and not one_unit else 0
+        self.bins = BINS if features <= MAX_BINNED and not one_unit else 0
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("variance", torch.ones(features))
         self.register_buffer("quantiles", torch.zeros(self.bins + 1, features))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.networks.experts.bank import Bank
-from driftline.networks.experts.encoding import MOST_BINNED, Encoding
+from driftline.networks.experts.encoding import MAX_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
@@ -73,7 +73,7 @@ class Mixture(nn.Module):
         self.classes = classes
         self.with_network = with_network
         self.encoding = Encoding(features, one_unit=one_unit)
-        units = FEW_UNITS if features <= MOST_BINNED else MANY_UNITS
+        units = FEW_UNITS if features <= MAX_BINNED else MANY_UNITS
         self.ridge = Ridge(self.encoding.width, units, classes, generator)
         # Where classes come in long runs, as images often do, who remembers only the newest rows has forgotten the others; and
         # each member of a wide row is dear.
@@ -112,7 +112,7 @@ class Mixture(nn.Module):
         Args:
             rows: ``[batch, features]``, or anything that flattens to it, as it arrived (not scaled).
             network: the network's log-probabilities ``[batch, classes]``; exactly where the mixture is ``with_network``.
-            in_order: whether the rows come behind the newest label that is known, and not from some time before it.
+            in_order: whether the rows came after the newest label that is known, and not some time before it.
 
         Returns:
             ``(logits [batch, classes], trace [batch, members + 1, classes])``: the trace holds each member's log-probabilities,

@@ -12,7 +12,7 @@ SHIFTS = (0.0, 0.1, 1.0, 10.0)
 # Each: which of the shifts, and how many neighbours vote.
 KINDS = ((0, 5), (1, 1), (1, 5), (2, 5))
 SHORT_KINDS = ((2, 1), (3, 5))
-MOST_VOTES = max(votes for _, votes in KINDS + SHORT_KINDS)
+MAX_VOTES = max(votes for _, votes in KINDS + SHORT_KINDS)
 # Votes that are given evenly to all classes: the fewer neighbours vote, the less sure they are.
 EVEN_VOTES = 0.25
 
@@ -20,7 +20,7 @@ EVEN_VOTES = 0.25
 class Neighbours(nn.Module):
     """Votes of the nearest of the newest rows, by inverse distance; to most of its members an older row is a farther one.
 
-    On streams whose labels follow their predecessors, and behind a sudden change, the near past is the best neighbour.
+    On streams whose labels follow their predecessors, and after a sudden change, the near past is the best neighbour.
     """
 
     rows: Tensor
@@ -41,7 +41,7 @@ class Neighbours(nn.Module):
         self.register_buffer("norms", torch.zeros(size))
         self.register_buffer("targets", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-        votes = torch.tensor([[float(vote < most) for vote in range(MOST_VOTES)] for _, most in kinds])
+        votes = torch.tensor([[float(vote < most) for vote in range(MAX_VOTES)] for _, most in kinds])
         self.register_buffer("_votes", votes, persistent=False)
         self.register_buffer("_even", EVEN_VOTES / votes.sum(1, keepdim=True), persistent=False)
         self.register_buffer("_kinds", torch.tensor([shift for shift, _ in kinds]), persistent=False)
@@ -61,7 +61,7 @@ class Neighbours(nn.Module):
         squared.div_(squared.mean(1, keepdim=True).add_(1e-6))
         oldest = -seen % size
         shifted = squared.unsqueeze(1) + self._shifts[:, oldest : oldest + filled]
-        votes = min(MOST_VOTES, filled)
+        votes = min(MAX_VOTES, filled)
         nearest, indices = (found.index_select(1, self._kinds) for found in shifted.topk(votes, largest=False))
         weights = nearest.add_(1e-3).rsqrt_().mul_(self._votes[:, :votes])
         weights.div_(weights.sum(2, keepdim=True))

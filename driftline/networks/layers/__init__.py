@@ -1,29 +1,19 @@
-"""The layers a spec can name, one file a kind."""
+"""From a layer's parameters to its module, one file a kind of layer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, TypeVar
 
-from pydantic import Field
+from torch import nn
 
-from driftline.registry import Part, Registry
+from driftline.registry import Behaviour, Behaviours
+from driftline.spec.parts.layers import Layer
 
-if TYPE_CHECKING:
-    from torch import nn
+L = TypeVar("L", bound=Layer)
 
 
-class Layer(Part):
-    """One layer of a network. ``name`` is given by type and order (``linear1``, ``relu1``) where a spec names none.
-
-    A ``frozen`` one keeps its weights while others are trained. ``units`` is the field that says how many units it has;
-    ``can_be_identity`` whether :meth:`make_identity` can let rows through as they are in evaluation mode.
-    """
-
-    type: str
-    name: str | None = Field(None, pattern=r"^[A-Za-z_]\w{0,63}$")
-    frozen: bool = False
-    units: ClassVar[str | None] = None
-    can_be_identity: ClassVar[bool] = False
+class LayerBuilder(Behaviour[L]):
+    """Makes the module of a layer."""
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         """The module for rows of ``shape`` (without the batch); :class:`ValueError` says why it cannot take them."""
@@ -33,16 +23,9 @@ class Layer(Part):
         """Sets the weights of a module that :meth:`build` gave, for rows that keep their shape."""
 
 
-class Adapter(Part):
-    """A trained change of a frozen weight by a matrix of low ``rank`` (LoRA, Hu et al. 2021)."""
-
-    rank: int = Field(ge=1, le=10_000)
+LAYER_BUILDERS: Behaviours[Layer, LayerBuilder[Any]] = Behaviours(LayerBuilder, __name__)
 
 
-class Adaptable(Layer):
-    """A layer whose weight may have an adapter: the weight then stays, and the adapter is trained."""
-
-    adapter: Adapter | None = None
-
-
-LAYERS = Registry(Layer, __name__, tag="type")
+def builder(layer: Layer) -> LayerBuilder[Any]:
+    """What makes the module of ``layer``."""
+    return LAYER_BUILDERS.of(layer)(layer)

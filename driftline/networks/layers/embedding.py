@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from torch import nn
 
-from pydantic import Field
-
-from driftline.networks.layers import Layer
-
-if TYPE_CHECKING:
-    from torch import nn
+from driftline.networks.layers import LayerBuilder
+from driftline.networks.modules import ClampedEmbedding
+from driftline.spec.parts.layers import Embedding
 
 
-class Embedding(Layer):
-    """A learned vector of ``features`` numbers for each integer below ``count``; other integers share the last one."""
-
-    type: Literal["embedding"] = "embedding"
-    count: int = Field(ge=1, le=100_000_000)
-    features: int = Field(ge=1, le=100_000)
-    units: ClassVar[str | None] = "features"
+class EmbeddingBuilder(LayerBuilder[Embedding]):
+    """A learned vector for each integer."""
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        from driftline.networks.modules import ClampedEmbedding
-
-        return ClampedEmbedding(self.count, self.features)
+        return ClampedEmbedding(self.parameters.count, self.parameters.features)

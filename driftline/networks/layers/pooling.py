@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from torch import nn
 
-from pydantic import Field
-
-from driftline.networks.layers import Layer
-
-if TYPE_CHECKING:
-    from torch import nn
+from driftline.networks.layers import LayerBuilder
+from driftline.spec.parts.layers import AveragePool, MaxPool
 
 
 def _check(shape: tuple[int, ...], kernel: int) -> None:
@@ -19,29 +15,18 @@ def _check(shape: tuple[int, ...], kernel: int) -> None:
         raise ValueError(f"a kernel of {kernel} is larger than the image {list(shape[1:])}")
 
 
-class MaxPool(Layer):
-    """The largest number of each ``kernel`` × ``kernel`` square."""
-
-    type: Literal["max_pool"] = "max_pool"
-    kernel: int = Field(2, ge=1)
-    can_be_identity: ClassVar[bool] = True
+class MaxPoolBuilder(LayerBuilder[MaxPool]):
+    """The largest number of each square."""
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        from torch import nn
-
-        _check(shape, self.kernel)
-        return nn.MaxPool2d(self.kernel)
+        _check(shape, self.parameters.kernel)
+        return nn.MaxPool2d(self.parameters.kernel)
 
 
-class AveragePool(Layer):
-    """The mean of each ``kernel`` × ``kernel`` square; without ``kernel``, of the whole image."""
-
-    type: Literal["average_pool"] = "average_pool"
-    kernel: int | None = Field(None, ge=1)
-    can_be_identity: ClassVar[bool] = True
+class AveragePoolBuilder(LayerBuilder[AveragePool]):
+    """The mean of each square, or of the whole image."""
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        from torch import nn
-
-        _check(shape, self.kernel or 1)
-        return nn.AvgPool2d(self.kernel) if self.kernel else nn.AdaptiveAvgPool2d(1)
+        kernel = self.parameters.kernel
+        _check(shape, kernel or 1)
+        return nn.AvgPool2d(kernel) if kernel else nn.AdaptiveAvgPool2d(1)

@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from torch import nn
 
-from driftline.networks.layers import Layer
-
-if TYPE_CHECKING:
-    from torch import nn
+from driftline.networks.layers import LayerBuilder
+from driftline.spec.parts.layers import Dropout, Flatten, Reshape
 
 
-class Flatten(Layer):
+def _flattening(shape: tuple[int, ...]) -> nn.Module:
+    return nn.Flatten() if shape else nn.Unflatten(0, (-1, 1))
+
+
+class FlattenBuilder(LayerBuilder[Flatten]):
     """One dimension of all."""
 
-    type: Literal["flatten"] = "flatten"
-    can_be_identity: ClassVar[bool] = True
+    def build(self, shape: tuple[int, ...]) -> nn.Module:
+        return _flattening(shape)
+
+
+class ReshapeBuilder(LayerBuilder[Reshape]):
+    """The same numbers as rows of another shape."""
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        from torch import nn
+        target = self.parameters.shape
+        if math.prod(target) != math.prod(shape):
+            raise ValueError(f"{math.prod(shape)} numbers do not fill {target}")
+        return nn.Sequential(_flattening(shape), nn.Unflatten(1, tuple(target)))
 
-        return nn.Flatten() if shape else nn.Unflatten(0, (-1, 1))
 
-
-class Reshape(Layer):
-    """The same numbers as rows of another ``shape``."""
-
-    type: Literal["reshape"] = "reshape"
-    shape: list[int] = Field(min_length=1, max_length=6)
-    can_be_identity: ClassVar[bool] = True
+class DropoutBuilder(LayerBuilder[Dropout]):
+    """Zeroes a share of the numbers while training."""
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        from torch import nn
-
-        if math.prod(self.shape) != math.prod(shape):
-            raise ValueError(f"{math.prod(shape)} numbers do not fill {self.shape}")
-        return nn.Sequential(Flatten().build(shape), nn.Unflatten(1, tuple(self.shape)))
-
-
-class Dropout(Layer):
-    """Zeroes a ``share`` of the numbers while training (Srivastava et al. 2014)."""
-
-    type: Literal["dropout"] = "dropout"
-    share: float = Field(0.5, ge=0, lt=1)
-    can_be_identity: ClassVar[bool] = True
-
-    def build(self, shape: tuple[int, ...]) -> nn.Module:
-        from torch import nn
-
-        return nn.Dropout(self.share)
+        return nn.Dropout(self.parameters.share)

@@ -23,8 +23,6 @@ from driftline.store.commits import Head, Version, parse_head
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import Keys
 
-ATTEMPTS = 20
-RETRY_SECONDS = 0.2
 PAGE = 200
 SCAN_PAGE = 1000
 
@@ -59,6 +57,8 @@ async def back_up(
     *,
     with_predictions: bool = False,
     api_keys: Path | None = None,
+    attempts: int = 20,
+    retry_seconds: float = 0.2,
 ) -> Index:
     """Copies every model into ``folder``, which must be empty or not there yet.
 
@@ -68,10 +68,12 @@ async def back_up(
     Args:
         with_predictions: also the recorded predictions, so that labels for them can still come after a restore.
         api_keys: the file of API keys, to be copied too.
+        attempts: how often a model is taken again, before it cannot be copied.
+        retry_seconds: how long each further attempt waits.
     """
     with format.disk_errors(folder), _new_folder(folder):
         keys_file = _copy_api_keys(api_keys, folder) if api_keys else None
-        backup = Backup(connection, artifacts, folder)
+        backup = Backup(connection, artifacts, folder, attempts, retry_seconds)
         index = Index(models=await backup.models(with_predictions), api_keys=keys_file)
         format.write_index(folder, index)
     return index
@@ -103,7 +105,11 @@ def _copy_api_keys(path: Path, folder: Path) -> BackupFile:
 class Backup:
     """One backup of all models into ``folder``."""
 
-    def __init__(self, connection: RedisConnection, artifacts: Artifacts, folder: Path) -> None:
+    def __init__(
+        self, connection: RedisConnection, artifacts: Artifacts, folder: Path, attempts: int, retry_seconds: float
+    ) -> None:
+        self.attempts = attempts
+        self.retry_seconds = retry_seconds
         self.connection = connection
         self.artifacts = artifacts
         self.folder = folder
@@ -123,7 +129,7 @@ class Backup:
 
     async def _insist(self, name: str, uid: str) -> SavedModel | None:
         """One model; None when it is deleted meanwhile."""
-        for _ in range(ATTEMPTS):
+        for _ in range(self.attempts):
             try:
                 return await self._copy(name, uid)
             except Overtaken as overtaken:
@@ -131,9 +137,9 @@ class Backup:
             except NotFound:
                 shutil.rmtree(self.folder / "models" / name, ignore_errors=True)
                 return None
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self.retry_seconds)
         raise Unavailable(
-            f"the model {name!r} could not be copied in {ATTEMPTS} attempts: {reason}; "
+            f"the model {name!r} could not be copied in {self.attempts} attempts: {reason}; "
             f"check that DRIFTLINE_DATA_DIR is the one of its worker, or `driftline pause {name}` and back up again",
             code="backup_overtaken",
         )

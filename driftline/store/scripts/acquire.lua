@@ -1,9 +1,15 @@
 -- Takes the lease of a model that nobody else holds. Every taking gets a higher epoch, which fences the former ones: also
 -- that of an owner which died and takes it again under its name.
--- KEYS: meta, lease, epoch    ARGV: owner, lease_ms
--- Answers the epoch, or 0 when another owner holds the lease, or -1 when the model is gone.
-if redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
+-- KEYS: meta, lease, epoch    ARGV: owner, lease_ms, max_crashes
+-- Answers {epoch, former, crashes}. The epoch is 0 when another owner holds the lease, -1 when the model is gone, and -2 when it
+-- is set aside: its turns have ended that many worker processes in a row. `former` is the owner before, if it has not given
+-- the lease back; else it is empty. The name stands in `meta`, because the lease itself runs out.
+if redis.call('EXISTS', KEYS[1]) == 0 then return {-1, '', 0} end
+local known = redis.call('HMGET', KEYS[1], 'owner', 'crashes')
+local former, crashes = known[1] or '', tonumber(known[2] or '0')
+if crashes >= tonumber(ARGV[3]) then return {-2, former, crashes} end
 local holder = redis.call('GET', KEYS[2])
-if holder and holder ~= ARGV[1] then return 0 end
+if holder and holder ~= ARGV[1] then return {0, former, crashes} end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return redis.call('INCR', KEYS[3])
+return {redis.call('INCR', KEYS[3]), former, crashes}

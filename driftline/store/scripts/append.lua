@@ -1,10 +1,12 @@
--- Appends records to one log, in order, each once.
+-- Appends records to one log, in order, each once. A pause or resume takes effect at once, whether or not a worker is there: it
+-- also sets the flag that a worker reads before it learns anything. The command stands in the log all the same, in order.
+-- `kind` is `item`, or that of a command.
 -- KEYS: meta, log, last, head, commands, pending, sources, alarms, then one item key a record
 -- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, then kind, digest,
 --       payload a record
 -- Answers 'gone', 'lost' (the head), 'back LAST KNOWN' (the log ends before a record that the caller knows), 'gap N' (a record
--- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a resend: the source stands behind this
--- batch), 'moved' (it stands elsewhere), or one {status, n} a record.
+-- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a
+-- resend: the source has been read past this batch), 'moved' (it stands elsewhere), or one {status, n} a record.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 local head = redis.call('HMGET', KEYS[4], 'offset', 'bytes')
 local offset, learned_bytes = tonumber(head[1]), tonumber(head[2]) or 0
@@ -17,7 +19,7 @@ local function field(entry, name)
   end
 end
 
--- A log is whole: it ends where its count does, behind what is learned, and holds the next record to learn.
+-- A log is whole: it ends where its count does, not before what is learned, and holds the next record to learn.
 local known = math.max(offset, tonumber(ARGV[5]))
 if last < known then return 'back ' .. last .. ' ' .. known end
 local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
@@ -63,9 +65,16 @@ for i = 1, count do
     last, bytes = last + 1, bytes + #payload
     redis.call('XADD', KEYS[2], last .. '-0', 'd', payload, 't', string.format('%.0f', ms), 'b', string.format('%.0f', bytes))
     redis.call('SET', KEYS[8 + i], last .. ':' .. digest, 'PX', ARGV[1])
-    if kind == 'command' then
+    if kind ~= 'item' then
       redis.call('ZADD', KEYS[5], last, last)
       redis.call('ZADD', KEYS[6], last, last)
+    end
+    if kind == 'pause' or kind == 'resume' then
+      redis.call('HSET', KEYS[1], 'paused', kind == 'pause' and 1 or 0, 'paused_by', last)
+    end
+    -- What may mend a model that was set aside lets the workers try it again.
+    if kind == 'resume' or kind == 'rollback' or kind == 'recipe' or kind == 'retrain' then
+      redis.call('HDEL', KEYS[1], 'crashes')
     end
     receipts[i] = {'queued', last}
   end

@@ -1,12 +1,16 @@
 -- Commits one step: appends it and moves the head, if the owner is still the owner and the step is the next one.
+-- All of it or nothing: a script is never cut off, so that no reader and no crash meets a head without its step, a version
+-- without its head, or a job without its outcome. What it names in files is there already (worker/committer.py says why).
 -- KEYS: meta, epoch, head, steps, versions, coverage, pending, jobs, ended, progress, metrics, log, then the item key of each
 --       exception
--- ARGV: one JSON object (see driftline/store/head.py, Commit), channel, uid, keep_jobs, then why each exception was not learned
+-- ARGV: one JSON object (see driftline/store/commits.py, Commit), channel, uid, keep_jobs, then why each exception was not learned
 -- Answers 'ok', 'gone', 'fenced', or 'out_of_order'.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 local c = cjson.decode(ARGV[1])
+-- An owner that was silent while another took over must change nothing: the epoch is checked before anything else.
 if redis.call('GET', KEYS[2]) ~= c.epoch then return 'fenced' end
 local head = redis.call('HMGET', KEYS[3], 'step', 'offset', 'token')
+-- A commit whose answer was lost is sent again: it is known by its token, before its step would be out of order.
 if head[3] == c.token then return 'ok' end
 if tonumber(head[1]) ~= c.step - 1 or tonumber(head[2]) ~= c.from then return 'out_of_order' end
 redis.call('XADD', KEYS[4], c.step .. '-0', 's', c.record)
@@ -31,7 +35,12 @@ elseif c.version then
   redis.call('ZREMRANGEBYRANK', KEYS[6], 0, -10001)
 end
 if c.spec then redis.call('HSET', KEYS[1], 'spec', c.spec) end
-if c.paused then redis.call('HSET', KEYS[1], 'paused', c.paused) end
+-- The flag was set when the command was appended: one that was appended since has set it otherwise.
+if c.paused and (c.command or 0) >= tonumber(redis.call('HGET', KEYS[1], 'paused_by') or '0') then
+  redis.call('HSET', KEYS[1], 'paused', c.paused)
+end
+-- The model makes progress: its turns do not end every worker that takes it.
+redis.call('HDEL', KEYS[1], 'crashes')
 if c.command then redis.call('ZREM', KEYS[7], c.command) end
 -- Why a record was not learned stands in its receipt, and expires with it.
 for i = 13, #KEYS do

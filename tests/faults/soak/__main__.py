@@ -27,9 +27,9 @@ from tests.faults.soak.breakage import Break, Ground
 from tests.faults.soak.events import Began, CaughtUp, Ended, EventLog, Fault, Over, Received, Stuck
 from tests.faults.soak.load import NAMES, SPECS, Asker, Feeder, truth
 from tests.faults.soak.processes import APPS, CHECKPOINT_SECONDS, ORPHAN_SECONDS, SWEEP_SECONDS, Processes
-from tests.services import until
+from tests.waiting import SECONDS, until
 
-HEAL_SECONDS = 60.0
+HEAL_SECONDS = SECONDS
 CALM_SECONDS = 1.5
 RECEIPTS_AT_ONCE = 8
 LAST_ROUNDS = 2

@@ -21,10 +21,10 @@ from driftline.store.commits import Head, parse_head
 from driftline.store.redis_keys import Keys
 from tests.faults.parts import Meddling, replaced_by_a_file, stopped
 from tests.faults.soak.processes import APPS, LEASE_SECONDS, WORKERS, Processes
-from tests.services import until
+from tests.waiting import SECONDS, until
 
 T = TypeVar("T")
-HEAL_SECONDS = 60.0
+HEAL_SECONDS = SECONDS
 FAILPOINT_SECONDS = 10.0
 APP_POINTS = ("app.appended", "app.computed", "app.prepared")
 WORKER_POINTS = (

@@ -24,6 +24,7 @@ from tests.faults.soak import events as seen
 from tests.faults.soak.events import Event
 from tests.faults.soak.load import TAKEN
 from tests.faults.soak.processes import APPS
+from tests.waiting import SECONDS
 from worker import recovery
 from worker.model_store import ModelStore
 
@@ -39,7 +40,7 @@ REFUSALS = ("Unavailable", "Late")
 """How a request may fail where it may: all else is an error of the app's own."""
 DEADLY = {"kill", "terminate", "die_at_a_point"}
 AWAY = {"kill", "terminate", "stop", "cut", "hang", "meddle"}
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = SECONDS
 
 
 class Seen:
@@ -236,7 +237,7 @@ async def _kept_steps(store: ModelStore, head: Head) -> list[Step]:
 async def _left_over(store: ModelStore, head: Head) -> set[str]:
     places = [place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None]
     manifests = {head.manifest, *places, *(version.manifest for version in await store.commit_log.versions())}
-    wanted = set().union(*(store.publisher.files(manifest) for manifest in manifests))
+    wanted = set().union(*(store.version_files.blobs(manifest) for manifest in manifests))
     there = {path.name for path in (store.artifacts.root / store.uid).iterdir()}
     return there - wanted
 

@@ -19,7 +19,7 @@ from driftline.processes.embedded import EmbeddedServer
 from driftline.processes.plan import address, program
 from driftline.processes.supervisor import Child, Guard, Supervisor, bind
 from tests.faults.parts import Proxy
-from tests.services import until
+from tests.waiting import until
 
 APPS = ("app-1", "app-2")
 WORKERS = ("worker-1", "worker-2")
@@ -58,8 +58,8 @@ class Processes:
 
     def __enter__(self) -> Processes:
         self._thread.start()
-        until(lambda: len(self.clients) == len(APPS), 60)
-        until(lambda: all(self.finds_its_store(app) for app in APPS), 60)
+        until(lambda: len(self.clients) == len(APPS))
+        until(lambda: all(self.finds_its_store(app) for app in APPS))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from driftline.learning.monitoring.attribution import MOST_NAMED, change_point, moved_classes
+from driftline.learning.monitoring.attribution import MAX_NAMED, change_point, moved_classes
 from driftline.learning.monitoring.running_metrics import ScoredPrediction
 
 
@@ -50,7 +50,7 @@ def test_the_list_is_bounded_and_the_worst_come_first() -> None:
     before = rows(*((100, number, 0.0) for number in range(30)))
     behind = rows(*((10 + number, number, 1.0) for number in range(30)))
     found = moved_classes(before, behind, list(range(30)))
-    assert [moved["class"] for moved in found] == list(range(29, 29 - MOST_NAMED, -1))
+    assert [moved["class"] for moved in found] == list(range(29, 29 - MAX_NAMED, -1))
 
 
 def test_chance_names_hardly_a_class() -> None:

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from driftline.learning.learner import Learner
-from driftline.learning.monitoring.input_drift import FIRST_LABELS, embedding
-from driftline.learning.monitoring.monitor import MOST_RECENT
+from driftline.learning.monitoring.input_drift import embedding
 from driftline.learning.step_result import StepResult
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import (
@@ -27,6 +26,9 @@ from tests.learning.conftest import (
 )
 
 RIGHT = {0: np.array([0.9, 0.1], np.float32), 1: np.array([0.1, 0.9], np.float32)}
+
+FIRST_LABELS = 1000
+"""Labels before the embedding is looked at."""
 
 
 def served(items: list[Item], wrong: set[int]) -> list[Item]:
@@ -146,7 +148,7 @@ def test_only_what_an_answer_needs_is_kept() -> None:
     assert not len(one.monitor.recent.numbers)
     one.change_recipe({"on_alarm": "shorten"})
     play(one, world(64))
-    assert 0 < len(one.monitor.recent.numbers) <= MOST_RECENT
+    assert 0 < len(one.monitor.recent.numbers) <= one.monitor.max_recent
     one.change_recipe({"on_alarm": "tell", "input_detector": None})
     assert not len(one.monitor.recent.numbers) and one.monitor.input_drift is None
     one.change_recipe({"input_detector": {"alpha": 0.01}})

@@ -10,8 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
-from driftline.learning.monitoring.prequential import FADE, MOST_CLASSES, WINDOW, Prequential
+from driftline.learning.monitoring.prequential import MAX_CLASSES, Prequential
 from driftline.records import Answer, Item
+from tests.learning.conftest import assert_same, through_files
+
+WINDOW, FADE = 1000, 0.999
 
 
 def drawn(count: int, classes: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -92,7 +95,7 @@ def test_of_a_thousand_classes_the_largest_are_shown() -> None:
     labels = np.concatenate([np.arange(1000), chance.integers(20, 30, 500)])
     found = played(labels, np.full((len(labels), 1000), 0.001, np.float32))
     shown = found.shown()
-    assert len(shown["window"]["classes"]) == MOST_CLASSES
+    assert len(shown["window"]["classes"]) == MAX_CLASSES
     assert {each["class"] for each in shown["window"]["classes"][:10]} == set(range(20, 30))
     assert len(json.dumps(shown)) < 4000
 
@@ -141,10 +144,10 @@ def test_it_goes_on_from_its_state_as_json() -> None:
     labels, shares = drawn(2000, 4)
     one = played(labels, shares)
     other = Prequential(is_regression=False)
-    other.load(json.loads(json.dumps(one.data())))
+    other.load_state_dict(through_files(one.state_dict()))
     rows = list(one.window)[:300]
     for each in (one, other):
         for row in rows:
             each.add([row])
-    assert json.dumps(one.data()) == json.dumps(other.data())
+    assert_same(one.state_dict(), other.state_dict())
     assert one.shown() == other.shown()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from driftline.learning.monitoring.two_window_test import MOST_FEATURES, MOST_NAMED, DriftReport, TwoWindowKS
-from driftline.networks import bundle
+from driftline.learning.monitoring.two_window_test import MAX_FEATURES, MAX_NAMED, DriftReport, TwoWindowKS
 from driftline.spec.parts.detectors import InputDetector
+from tests.learning.conftest import assert_same, through_files
 
 
 def normal(count: int, *shape: int, seed: int = 0) -> Tensor:
@@ -55,7 +53,7 @@ def test_more_moved_features_than_can_be_told_are_cut_off() -> None:
     stream = normal(2000, 50)
     stream[1000:] += torch.linspace(2, 4, 50)
     _, moved = watched(stream)[0]
-    assert len(moved.features) == MOST_NAMED
+    assert len(moved.features) == MAX_NAMED
     statistics = [feature["statistic"] for feature in moved.features]
     assert statistics == sorted(statistics, reverse=True)
 
@@ -89,10 +87,10 @@ def test_a_row_of_one_number_has_no_index() -> None:
 
 
 def test_a_wide_row_is_watched_here_and_there() -> None:
-    stream = normal(1000, 3 * MOST_FEATURES)
+    stream = normal(1000, 3 * MAX_FEATURES)
     stream[600:, -300:] += 3
     (index,) = watched(stream)[0][1].features[0]["index"]
-    assert index >= 3 * MOST_FEATURES - 300
+    assert index >= 3 * MAX_FEATURES - 300
 
 
 @pytest.mark.parametrize("cut", [0, 100, 500, 777, 1000, 1300])
@@ -102,18 +100,16 @@ def test_it_goes_on_from_its_state(cut: int) -> None:
     one = TwoWindowKS(InputDetector())
     watched(stream[:cut], one, step=7)
     other = TwoWindowKS(InputDetector())
-    tensors = bundle.weights_from_bytes(bundle.weights_to_bytes(one.tensors()))
-    other.load(tensors, json.loads(json.dumps(one.data())))
+    other.load_state_dict(through_files(one.state_dict()))
     heard = [watched(stream[cut:], each, step=7, first=cut + 1) for each in (one, other)]
     assert heard[0] == heard[1]
-    assert one.data() == other.data()
-    assert all(torch.equal(value, other.tensors()[name]) for name, value in one.tensors().items())
+    assert_same(one.state_dict(), other.state_dict())
 
 
 def test_its_size_is_bounded() -> None:
     watch = TwoWindowKS(InputDetector(reference=100, recent=50))
     watched(normal(5000, 4), watch)
-    assert {name: len(value) for name, value in watch.tensors().items()} == {
-        "reference.inputs": 100,
-        "recent.inputs": 50,
+    assert {name: len(value) for name, value in watch.state_dict().tensors.items()} == {
+        "reference.rows.inputs": 100,
+        "recent.rows.inputs": 50,
     }

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.promotion import gate
-from driftline.learning.promotion.gate import COMPARED_LABELS, Comparison, Decision, decide
-from driftline.networks.build import ServedModel, build
+from driftline.learning.promotion.gate import Comparison, Decision, GateLimits, decide
+from driftline.networks.build import build
+from driftline.networks.served_model import ServedModel
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, weights_of, world
 
@@ -87,7 +88,7 @@ def test_few_held_out_rows_are_not_compared() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(100), range(100), Plan())
     turn(found, 180)
-    assert 10 < len(found.promotion.holdout) < gate.FEWEST_HELD_OUT
+    assert 10 < len(found.promotion.holdout) < GateLimits().min_held_out
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and decision.promoted and decision.scores == {}
 
@@ -186,7 +187,8 @@ def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed(
     good = weights_of(found)
     turn(found, 180)
     harmed = [
-        found.learn([i], [n], Plan(publish=True)).decision for n, i in enumerate(world(COMPARED_LABELS - 1, first=300))
+        found.learn([i], [n], Plan(publish=True)).decision
+        for n, i in enumerate(world(GateLimits().labels_between - 1, first=300))
     ]
     assert all(decision is not None and decision.promoted for decision in harmed), "too few to tell a loss from chance"
     assert not torch.equal(weights_of(found)["output.weight"], good["output.weight"])
@@ -199,9 +201,9 @@ def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed(
     freed = found.learn(world(1, first=902), [902], Plan(publish=True)).decision
     assert freed is not None and freed.promoted and "error" in freed.reason
     other = Learner.from_state(through_files(found.state_dict()))
-    assert (other.promotion.trial, other.promotion.judged_at, other.promotion.is_ahead) == (
+    assert (other.promotion.rejected_streak, other.promotion.compared_at, other.promotion.is_ahead) == (
         None,
-        found.promotion.judged_at,
+        found.promotion.compared_at,
         False,
     )
 
@@ -212,7 +214,7 @@ def refused() -> Learner:
     found.learn(world(200), range(200), Plan(publish=True))
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
-    assert decision is not None and not decision.promoted and found.promotion.trial is not None
+    assert decision is not None and not decision.promoted and found.promotion.rejected_streak is not None
     return found
 
 
@@ -227,7 +229,7 @@ def test_the_newest_labels_overrule_what_was_held_out_in_another_world() -> None
         assert first is not None and not first.promoted, "too few to tell"
         second = each.learn(turned[20:], range(20, 60), Plan(publish=True)).decision
         assert second is not None and second.promoted and "better" in second.reason
-    assert found.promotion.trial is None and not len(found.promotion.holdout.current())
+    assert found.promotion.rejected_streak is None and not len(found.promotion.holdout.current())
 
 
 def test_a_learner_that_is_refused_for_good_begins_again_and_its_labels_are_served() -> None:
@@ -248,16 +250,16 @@ def test_labels_that_came_singly_overrule_what_was_held_out_at_once() -> None:
     turn(found, 180)
     turned = [
         item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live")
-        for i in world(COMPARED_LABELS, 900)
+        for i in world(GateLimits().labels_between, 900)
     ]
     for n, one in enumerate(turned[:-1]):
         assert found.learn([one], [n], Plan(publish=True)).decision == Decision(
             True, f"{n + 1} labels since the last comparison"
         )
         found = Learner.from_state(through_files(found.state_dict()))
-    last = found.learn(turned[-1:], [COMPARED_LABELS - 1], Plan(publish=True)).decision
+    last = found.learn(turned[-1:], [GateLimits().labels_between - 1], Plan(publish=True)).decision
     assert last is not None and last.promoted and "better" in last.reason
-    assert f"on {COMPARED_LABELS} latest labels" in last.reason
+    assert f"on {GateLimits().labels_between} latest labels" in last.reason
 
 
 def test_what_was_served_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +277,7 @@ def test_what_was_served_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) 
         ]
         found.learn(right, range(2), Plan(publish=True, version=version))
     assert asked == [2], "version 2 answered before the labels of the first step were learned"
-    assert found.promotion.latest.errors.tolist() == [0.0] * 4
+    assert found.promotion.comparison_buffer.errors.tolist() == [0.0] * 4
 
 
 def test_the_champion_is_asked_but_once_about_each_row_that_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,7 @@ import torch
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.promotion import gate
-from driftline.learning.promotion.gate import Decision
-from driftline.learning.promotion.trials import PROBATION_LABELS
+from driftline.learning.promotion.gate import Decision, GateLimits
 from driftline.records import Answer, Item, Plan, Route
 from tests.learning.conftest import assert_same, examples_of, learner, play, through_files, weights_of, world
 
@@ -123,7 +122,7 @@ def test_labels_of_former_answers_and_labels_that_its_predecessor_would_have_mis
         assert step(one, served(world(30, 5000), 2, "live", is_right=False)) is None
     assert one.promotion.promotion_watch is not None and one.promotion.promotion_watch.served == []
     turned = [Item(i.id, i.inputs, 1 - int(i.label)) for i in world(200, 6000)]
-    missed = gate.errors(one.promotion.promotion_watch.module, examples_of(one, turned)).tolist()
+    missed = gate.errors(one.promotion.promotion_watch.model.module, examples_of(one, turned)).tolist()
     wrong = [item for item, error in zip(turned, missed, strict=True) if error]
     assert len(wrong) > 100 and step(one, served(wrong, 3, "live", is_right=False)) is None, (
         "the world has changed, not the model"
@@ -132,5 +131,5 @@ def test_labels_of_former_answers_and_labels_that_its_predecessor_would_have_mis
 
 def test_a_probation_ends() -> None:
     one, _ = harmed()
-    step(one, served(world(PROBATION_LABELS, 5000), 3, "live", is_right=True))
+    step(one, served(world(GateLimits().watched, 5000), 3, "live", is_right=True))
     assert one.promotion.promotion_watch is None

@@ -13,19 +13,19 @@ import torch
 
 from driftline.learning.learner import Learner
 from driftline.learning.reports.comparison import ExaminedVersion, compare_versions, examples_of
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Item
 from tests.learning.conftest import assert_same, item, learner, play, values, world
 
 HELD = {"strategy": "replay", "gate": {"holdout": 0.3}}
 
 
-def version(one: Learner) -> Edited:
+def version(one: Learner) -> Model:
     """What the learner serves now, as a version keeps it."""
-    return Edited(one.spec, one.classes_of(one.served), copy.deepcopy(one.served))
+    return Model(one.spec, one.classes_of(one.served), copy.deepcopy(one.served))
 
 
-def compared(one: Learner, former: Edited, items: list[Item]) -> dict[str, Any]:
+def compared(one: Learner, former: Model, items: list[Item]) -> dict[str, Any]:
     examples = examples_of(one, items)
     examined = [ExaminedVersion.of(n, each, one.classes, examples) for n, each in ((3, former), (8, version(one)))]
     found = compare_versions(*examined)

@@ -10,7 +10,6 @@ import torch
 from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
-from driftline.learning.retraining import job as retraining
 from driftline.learning.retraining.job import RetrainJob
 from driftline.networks.build import build
 from driftline.records import Item, Plan, Route
@@ -112,7 +111,7 @@ def test_of_what_arrives_the_newest_is_kept() -> None:
     for n in range(25):
         found.observe(Examples(rows.inputs, torch.full((1000,), n), rows.weights), [True] * 1000)
     kept = found.learned_meanwhile.targets
-    assert len(kept) == retraining.MOST_ARRIVED == 20_000
+    assert len(kept) == found.max_learned == 20_000
     assert (int(kept[0]), int(kept[-1])) == (5, 24)
 
 

@@ -20,7 +20,7 @@ from driftline.learning.retraining.plan import FACTORS, HIGHEST_RATE, RetrainPla
 from driftline.learning.retraining.trial import TrainingFailed
 from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.build import build
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from tests.learning.conftest import assert_same, learner, play, spec, through_files, values, world
 
 FIND = {"optimizer": {"learning_rate": "find"}}
@@ -92,7 +92,7 @@ def test_the_budget_is_halved_from_the_end() -> None:
 
 def test_every_racer_has_the_same_start_chance_and_examples() -> None:
     _, job = begun([*RATES[:3], RATES[1]])
-    starts = [trial.tensors() for trial in job.halving.trials]
+    starts = [trial.state_dict().tensors for trial in job.halving.trials]
     for one, other in itertools.pairwise(starts):
         assert all(torch.equal(value, other[name]) for name, value in one.items())
     table = run(job)
@@ -303,7 +303,7 @@ def test_an_entry_that_does_not_fit_begins_no_job_and_is_named(
     one = learner()
     play(one, world(60))
     before = one.state_dict()
-    model = Edited(one.spec, one.classes, build(one.spec, one.classes, seed=0))
+    model = Model(one.spec, one.classes, build(one.spec, one.classes, seed=0))
     for refusing in (
         lambda: one.retrain("job", recipe, [], 1, world(60), race=race),
         lambda: check_retrain(model, RetrainPlan.of(one.spec, recipe, race=race), []),
@@ -318,7 +318,7 @@ def test_an_entry_that_does_not_fit_begins_no_job_and_is_named(
 
 def test_a_preview_tells_what_a_race_costs() -> None:
     one = learner()
-    before = Edited(one.spec, one.classes, build(one.spec, one.classes, seed=0))
+    before = Model(one.spec, one.classes, build(one.spec, one.classes, seed=0))
     race = [{}, {"batch_size": 64}, {}, {"edits": [WIDEN | {"features": 800}]}]
     alone = dry_run(before, RetrainPlan.of(one.spec, {}), 3, 640, [])
     found = dry_run(before, RetrainPlan.of(one.spec, {}, race=race), 3, 640, [])

@@ -9,7 +9,7 @@ import torch
 
 from driftline.learning.learner import Learner
 from driftline.learning.training.distillation import distilled
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec.parts.strategies import STRATEGIES
 from tests.learning.conftest import assert_same, examples_of, learner, play, through_files, values, world

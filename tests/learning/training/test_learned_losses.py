@@ -13,7 +13,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.learning.retraining.recipe_changes import check_recipe
 from driftline.learning.training.losses.custom import LossFailed
-from driftline.networks.edits import Edited
+from driftline.networks.model import Model
 from driftline.records import Plan
 from driftline.spec.parts.losses import LOSSES
 from tests.learning.conftest import (
@@ -124,7 +124,7 @@ def test_a_loss_of_ones_own_must_be_allowed() -> None:
         lambda: one.change_recipe(given),
         lambda: one.retrain("job", given, [], 1, []),
         lambda: check_recipe(one.spec, [0, 1], given, [OWN]),
-        lambda: check_retrain(Edited(one.spec, [0, 1], one.module), RetrainPlan.of(one.spec, given), [OWN]),
+        lambda: check_retrain(Model(one.spec, [0, 1], one.module), RetrainPlan.of(one.spec, given), [OWN]),
     ):
         with pytest.raises(InvalidInput, match=r"recipe\.loss\.function: .*DRIFTLINE_FACTORIES") as refused:
             change()

@@ -15,8 +15,10 @@ from driftline.learning.stateful import undeclared
 from driftline.learning.training.optimizers import TORCH_NAMES
 from driftline.learning.training.train_state import TrainState
 from driftline.networks.build import build
-from driftline.networks.edits import Edited, apply_all, parse_edits
+from driftline.networks.edits import apply_all
+from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.edits import parse_edits
 
 
 def trained(optimizer: str, **changes: Any) -> Course:
@@ -30,7 +32,7 @@ def trained(optimizer: str, **changes: Any) -> Course:
         "recipe": {"optimizer": {"name": optimizer, **({"momentum": 0.9} if optimizer == "sgd" else {})}},
     }
     spec = parse(ModelSpec, given | changes)
-    course = Course.begin(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0), seed=0)
+    course = Course.begin(Model(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0)), seed=0)
     train(course)
     return course
 
@@ -49,8 +51,7 @@ def state(course: Course) -> dict[str, Tensor]:
 def edit(course: Course, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The optimizer's state before and after some edits."""
     before = state(course)
-    after = apply_all(parse_edits(edits), Edited(course.spec, ["a", "b", "c"], course.module))
-    course.replace(after)
+    course.replace(apply_all(parse_edits(edits), course.state.model))
     found = state(course)
     train(course)
     return before, found
@@ -58,7 +59,7 @@ def edit(course: Course, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dic
 
 def test_a_train_state_goes_on_from_its_state() -> None:
     course = trained("adamw")
-    one, other = course.state, TrainState(course.spec, course.classes, copy.deepcopy(course.module), 9)
+    one, other = course.state, TrainState(Model(course.spec, course.classes, copy.deepcopy(course.module)), 9)
     one.count(Examples({}, torch.tensor([0, 2, 2]), torch.ones(3)))
     other.load_state_dict(one.state_dict())
     assert not undeclared(one)

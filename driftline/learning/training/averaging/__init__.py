@@ -14,8 +14,8 @@ from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource, Runtime
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
-from driftline.networks.build import ServedModel
 from driftline.networks.clone import clone
+from driftline.networks.served_model import ServedModel
 from driftline.registry import Behaviours
 from driftline.spec.parts.averaging import Averaging
 

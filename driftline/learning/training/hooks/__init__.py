@@ -9,7 +9,7 @@ from torch import Tensor
 
 from driftline.learning.runtime import Runtime
 from driftline.learning.training.train_state import TrainState
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.registry import Behaviours
 from driftline.spec.parts.hooks import WeightHook
 

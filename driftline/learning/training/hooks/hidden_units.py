@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from driftline.learning.training.train_state import TrainState
-from driftline.networks.build import ServedModel
 from driftline.networks.clone import clone
+from driftline.networks.served_model import ServedModel
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.training.hooks import WeightHookRuntime
 from driftline.learning.training.hooks.hidden_units import HiddenLayer, contributions, hidden_layers
 from driftline.learning.training.train_state import ModuleEdit, TrainState
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.spec.parts.hooks import Refresh
 
 

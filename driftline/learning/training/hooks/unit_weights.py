@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from driftline.networks.build import ServedModel
+from driftline.networks.served_model import ServedModel
 
 
 def weights_of_units(module: ServedModel) -> Iterator[tuple[str, nn.Parameter, int]]:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from driftline.networks.layers import LAYERS, Layer
 from driftline.registry import Part
+from driftline.spec.parts.layers import LAYERS, Layer
 
 
 class Preset(Part):

@@ -1,0 +1,39 @@
+"""Answers that need no model, under the same delay."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from driftline.backtest.played import Played
+from driftline.backtest.stream import Stream
+from driftline.records import Label
+
+BASELINES = frozenset({"no_change", "majority", "last_value", "mean", "as_served"})
+
+
+def baselines(stream: Stream, delay: int) -> dict[str, Played]:
+    """What needs no model, under the same delay; and what was served in truth, where that is known."""
+    come = stream.labels[: max(0, len(stream) - delay - 1)]
+    unknown = len(stream) - len(come)
+    if stream.spec.task == "regression":
+        means = np.cumsum(come) / np.arange(1, len(come) + 1)
+        lines = {"last_value": [0.0] * unknown + come, "mean": [0.0] * unknown + means.tolist()}
+    else:
+        lines = {"no_change": [None] * unknown + come, "majority": [None] * unknown + list(_majorities(come))}
+    if stream.served is not None:
+        lines["as_served"] = [stream.served.get(row) for row in range(len(stream))]
+    return {name: Played(answers) for name, answers in lines.items()}
+
+
+def _majorities(labels: Sequence[Label]) -> Iterator[Label]:
+    """The most frequent label so far, behind each label; of equals the one that has been it for longer."""
+    counts: Counter[Label] = Counter()
+    most = None
+    for label in labels:
+        counts[label] += 1
+        if most is None or counts[label] > counts[most]:
+            most = label
+        yield most

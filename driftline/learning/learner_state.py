@@ -1,0 +1,181 @@
+"""What a learner consists of, and what of it follows when its model changes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from driftline.classes import are_in_place, class_indices, indices_of
+from driftline.learning.course import Course
+from driftline.learning.examples import Examples
+from driftline.learning.labelled_batch import usable
+from driftline.learning.monitoring.monitor import Monitor
+from driftline.learning.old_states import FORMAT
+from driftline.learning.promotion.controller import PromotionController
+from driftline.learning.promotion.gate import GateLimits
+from driftline.learning.replay.buffers import ReplayBuffer
+from driftline.learning.retraining.job import RetrainJob
+from driftline.learning.retraining.recipe_changes import Versions
+from driftline.learning.stateful import State, Stateful
+from driftline.networks import bundle
+from driftline.networks.build import rebuilt
+from driftline.networks.clone import clone
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
+from driftline.networks.unit_flow import OUTPUT
+from driftline.records import Item
+from driftline.spec import ModelSpec
+
+
+class LearnerState(Stateful):
+    """The parts of a learner, and its state as a checkpoint keeps it.
+
+    ``monitor`` observes what is served, ``course`` is the training, ``replay_buffer`` holds examples for replay,
+    ``promotion`` decides what is served, and ``retraining`` is the job that runs beside the stream, if one does. Answers by
+    versions before ``ordered_since`` count classes in another order than the present one.
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = (
+        "seed",
+        "learned",
+        "ordered_since",
+        "monitor",
+        "course",
+        "replay_buffer",
+        "promotion",
+        "retraining",
+    )
+    DERIVED: ClassVar[tuple[str, ...]] = ("factories",)
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        classes: Sequence[int | str],
+        module: ServedModel,
+        seed: int,
+        factories: Collection[str],
+        limits: GateLimits = GateLimits(),  # noqa: B008
+    ) -> None:
+        self.seed = seed
+        self.factories = list(factories)
+        self.learned = 0
+        self.ordered_since = 0
+        self.course = Course.begin(Model(spec, list(classes), module), seed)
+        self.monitor = Monitor(spec, self.former)
+        self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
+        self.promotion = PromotionController(spec, module, seed, self.former, self.former_model, limits)
+        self.retraining: RetrainJob | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.course.spec
+
+    @property
+    def classes(self) -> list[int | str]:
+        return self.course.classes
+
+    @property
+    def module(self) -> ServedModel:
+        return self.course.module
+
+    @property
+    def served(self) -> ServedModel:
+        """What was published last, or is to be: the champion, or what is ahead of it."""
+        return self.course.candidate() if self.promotion.is_ahead else self.promotion.champion
+
+    def classes_of(self, module: ServedModel) -> list[int | str]:
+        """The classes that a present or former module answers: those of the learner, up to its width."""
+        return self.classes[: module.width]
+
+    def former(self, weights: Mapping[str, Tensor], width: int) -> ServedModel:
+        """A former module of the present network, from its tensors and the number of its outputs."""
+        return rebuilt(self.spec, self.classes[:width], weights, self.factories)
+
+    def former_model(self, spec: ModelSpec, classes: list[int | str], weights: Mapping[str, Tensor]) -> Model:
+        """A former model, maybe of another network."""
+        return Model(spec, classes, rebuilt(spec, classes, weights, self.factories))
+
+    def trainable(self, items: Sequence[Item]) -> Examples:
+        """Those of the items that fit, are of a known class, and are not held out."""
+        chosen = [item for item in usable(self.spec, self.classes, items) if not self.promotion.is_held_out(item)]
+        return Examples.of(self.spec, chosen, indices_of(self.classes))
+
+    def _begin_again(self) -> None:
+        """Goes on from the champion."""
+        champion = self.promotion.champion
+        self.course.restart(Model(self.spec, self.classes_of(champion), clone(champion)))
+
+    def _set_champion(self) -> None:
+        """Makes the present weights champion and anchor, whatever was before."""
+        self.promotion.set_champion(self.course.candidate(), self.learned)
+        self.monitor.dismiss_frozen_copy()
+
+    def _follow_recipe(self) -> None:
+        """Lets all that is not trained follow the recipe."""
+        self.monitor.follow_recipe(self.spec)
+        if self.spec.recipe.memory != self.replay_buffer.policy.parameters:
+            self._renew_replay_buffer(self.replay_buffer.examples)
+        self.promotion.follow_recipe(self.spec)
+
+    def _renew_replay_buffer(self, examples: Examples) -> None:
+        """Keeps these examples, as the recipe's replay policy does, and no others."""
+        self.replay_buffer = ReplayBuffer(self.spec.recipe.memory, Examples.empty(self.spec))
+        self.replay_buffer.add(examples, self.course.state.generator)
+
+    def _reclass(self, former: Sequence[int | str], version: int) -> None:
+        """Lets all that counts classes by index follow the present ones, where they are in another order from ``version`` on."""
+        indices = class_indices(former, self.classes)
+        if are_in_place(indices):
+            return
+        self.ordered_since = version
+        self.course.weight_hooks.reclass()
+        self._renew_replay_buffer(self.replay_buffer.examples.reclassed(indices))
+        self.monitor.recent.reclass(indices)
+        self.promotion.reclass(indices)
+
+    def _remind(self, course: Course, versions: Versions) -> None:
+        """Gives weight hooks the weights of versions that they name, as far as these count the course's classes."""
+        course.weight_hooks.remember(self._in_order(versions))
+        if not are_in_place(class_indices(self.classes, course.classes)):
+            course.weight_hooks.reclass()
+
+    def _in_order(self, versions: Versions) -> Versions:
+        """Weights of versions, without the outputs of those that count classes in another order."""
+        return {
+            number: {
+                name: value
+                for name, value in weights.items()
+                if number >= self.ordered_since or not name.startswith(f"{OUTPUT}.")
+            }
+            for number, weights in versions.items()
+        }
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that stand for every weight and buffer, and for the count of what was learned."""
+        return bundle.digest_of(self.module.state_dict(), str(self.learned))
+
+    def metrics(self) -> dict[str, Any]:
+        """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what the parts tell."""
+        return {
+            **self.monitor.shown(),
+            "held_out": len(self.promotion.holdout),
+            "memory": len(self.replay_buffer),
+            "learning_rate": self.course.learning_rate,
+            **self.course.metrics(),
+        }
+
+    def restored(self, name: str, state: State) -> Any:
+        if name == "retraining":
+            described = state.data[name]
+            return None if described is None else RetrainJob.from_state(state.below(name), self.factories)
+        return super().restored(name, state)
+
+    def state_dict(self) -> State:
+        """The whole state, independent of what the learner does next."""
+        state = super().state_dict()
+        described = {"format": FORMAT, "spec": self.spec.model_dump(mode="json"), "classes": self.classes}
+        tensors = {name: value.detach().clone() for name, value in state.tensors.items()}
+        return State(tensors, copy.deepcopy({**described, **state.data}))

@@ -1,0 +1,202 @@
+"""Who has been served: the champion, the anchor, and what they are compared on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from torch import Tensor
+
+from driftline.learning.examples import Examples
+from driftline.learning.promotion import gate
+from driftline.learning.promotion.comparison_buffer import ComparisonBuffer
+from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
+from driftline.learning.promotion.trials import CanaryTrial, PostPromotionWatch, RejectedStreak
+from driftline.learning.replay.buffers import Holdout
+from driftline.learning.stateful import State, Stateful, part
+from driftline.networks.clone import clone
+from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
+from driftline.spec import ModelSpec, parse
+
+Rebuild: TypeAlias = Callable[[Mapping[str, Tensor], int], ServedModel]
+"""Makes a former module of the learner's network from its tensors, and from how many outputs it had."""
+RebuildModel: TypeAlias = Callable[[ModelSpec, list[int | str], Mapping[str, Tensor]], Model]
+"""Makes a model from its spec, its classes and the tensors of its module."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that may be served, as version ``version``; its weights have learned so many labels."""
+
+    model: Model
+    learned: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A decision, and what it means for the learner.
+
+    ``stay``: it goes on as it is. ``set_champion``: its weights are champion and anchor now. ``begin_again``: it goes on from
+    the champion, whose weights are then champion and anchor.
+    """
+
+    decision: Decision
+    move: Literal["stay", "set_champion", "begin_again"] = "stay"
+
+
+class Champions(Stateful):
+    """The champion is the last candidate that has passed a comparison; the anchor an older one, against which small losses add up.
+
+    They have learned ``compared_at`` and ``anchored_at`` labels. What is served may be ahead of the champion by the few labels
+    between two comparisons (``is_ahead``); it is the learner's own weights of ``served_at`` labels. Beside the ``holdout``
+    stand the champion's errors; ``comparison_buffer`` holds the labels that wait for the next comparison.
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = (
+        "champion",
+        "anchor",
+        "compared_at",
+        "anchored_at",
+        "served_at",
+        "is_ahead",
+        "holdout",
+        "comparison_buffer",
+        "rejected_streak",
+        "canary",
+        "promotion_watch",
+    )
+    DERIVED: ClassVar[tuple[str, ...]] = ("recipe", "limits", "rebuild", "rebuild_model")
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        module: ServedModel,
+        rebuild: Rebuild,
+        rebuild_model: RebuildModel,
+        limits: GateLimits = GateLimits(),  # noqa: B008
+    ) -> None:
+        self.recipe = spec.recipe.gate
+        self.limits = limits
+        self.rebuild = rebuild
+        self.rebuild_model = rebuild_model
+        self.champion = self.anchor = clone(module)
+        self.compared_at = self.anchored_at = self.served_at = 0
+        self.is_ahead = False
+        self.holdout = Holdout(self.recipe.holdout_size, Examples.empty(spec))
+        self.comparison_buffer = ComparisonBuffer(Examples.empty(spec))
+        self.rejected_streak: RejectedStreak | None = None
+        self.canary: CanaryTrial | None = None
+        self.promotion_watch: PostPromotionWatch | None = None
+
+    def compare(
+        self, module: ServedModel, learned: int, latest: Comparison | None = None, indices: Sequence[int | None] = ()
+    ) -> tuple[Decision, Tensor | None, Tensor | None]:
+        """What the gate says of weights, the stream's or a retrain job's; nothing is changed by it.
+
+        Args:
+            latest: a comparison on labels that neither has been trained on.
+            indices: by which the module counts the learner's classes, where it has others: it is judged on those of both.
+
+        Returns:
+            The decision; and how wrong the weights and the champion are on what is held out, where it came to that.
+        """
+        if not gate.is_finite(module):
+            return Decision(False, "its weights are not finite"), None, None
+        if self.recipe.mode == "off":
+            return Decision(True, "the gate is off"), None, None
+        if learned < self.limits.first_labels:
+            return Decision(True, f"the first {self.limits.first_labels} labels"), None, None
+        comparisons = [latest] if latest is not None else []
+        held, known = self.holdout.present()
+        own, stay = held.reclassed(indices), held.stay(indices)
+        if len(own) < self.limits.min_held_out:
+            return gate.decide(comparisons), None, None
+        errors, champions = gate.errors(module, own, in_order=False), self._errors_of_champion(held, known)
+        comparisons.append(Comparison("held-out labels", errors, champions[stay]))
+        if learned - self.anchored_at >= self.limits.anchor_labels:
+            anchor = gate.errors(self.anchor, held.take(stay), in_order=False)
+            comparisons.append(Comparison("held-out labels of the anchor", errors, anchor))
+        return gate.decide(comparisons), errors, champions
+
+    def _errors_of_champion(self, held: Examples, known: Tensor) -> Tensor:
+        """On what is held out; the champion does not change, and is asked only about rows of which it is not known."""
+        new = known.isnan()
+        return known.masked_scatter(new, gate.errors(self.champion, held.take(new), in_order=False))
+
+    def promote(self, module: ServedModel, errors: Tensor | None = None) -> None:
+        """Makes ``module`` the champion. ``errors`` are those on what is held out, where they are known."""
+        self.champion = module
+        self.holdout.keep_errors(errors)
+
+    def pass_gate(self, candidate: Candidate, errors: Tensor | None) -> None:
+        """A candidate that has passed a comparison is the next champion."""
+        learned = candidate.learned
+        self.promote(clone(candidate.model.module), errors)
+        self.compared_at = self.served_at = learned
+        self.is_ahead, self.rejected_streak = False, None
+        if learned - self.anchored_at >= self.limits.anchor_labels or learned < self.limits.first_labels:
+            self.anchor, self.anchored_at = self.champion, learned
+
+    def set_champion(self, module: ServedModel, learned: int) -> None:
+        """Makes weights champion and anchor, whatever was before."""
+        self.promote(clone(module))
+        self.anchor = self.champion
+        self.compared_at = self.anchored_at = self.served_at = learned
+        self.is_ahead, self.rejected_streak = False, None
+
+    def refuse(self, decision: Decision, learned: int) -> Decision:
+        """Keeps the champion; where what is served is ahead of it, the champion takes its place back."""
+        self.compared_at = learned
+        self.rejected_streak = self.rejected_streak or RejectedStreak(learned, self.limits)
+        was_ahead, self.is_ahead = self.is_ahead, False
+        return dataclasses.replace(decision, restored=was_ahead)
+
+    def watch_promotion(self, version: int, spec: ModelSpec, classes: Sequence[int | str]) -> None:
+        """Lets the champion, of a model of these ``classes``, watch the version that takes its place.
+
+        A canary ends with the champion that it ran beside.
+        """
+        self.canary = None
+        former = Model(spec, list(classes[: self.champion.width]), self.champion)
+        self.promotion_watch = PostPromotionWatch(version, former, self.limits)
+
+    def packed(self, name: str) -> Any:
+        value = getattr(self, name)
+        if name in ("champion", "anchor"):
+            return State(dict(value.state_dict()), {"width": value.width})
+        if name == "canary" and value is not None:
+            return _with_module(value.state_dict(), value.module, {"width": value.module.width})
+        if name == "promotion_watch" and value is not None:
+            model = value.model
+            described = {"spec": model.spec.model_dump(mode="json"), "classes": model.classes}
+            return _with_module(value.state_dict(), model.module, described)
+        return super().packed(name)
+
+    def restored(self, name: str, state: State) -> Any:
+        if name in ("champion", "anchor"):
+            return self.rebuild(part(state.tensors, name), state.data[name]["width"])
+        if name not in ("rejected_streak", "canary", "promotion_watch"):
+            return super().restored(name, state)
+        if state.data[name] is None:
+            return None
+        own = state.below(name)
+        found = self._restored_trial(name, own, part(own.tensors, "module"))
+        found.load_state_dict(own)
+        return found
+
+    def _restored_trial(self, name: str, own: State, weights: Mapping[str, Tensor]) -> Stateful:
+        if name == "rejected_streak":
+            return RejectedStreak(own.data["since"], self.limits)
+        if name == "canary":
+            return CanaryTrial(own.data["version"], self.rebuild(weights, own.data["width"]), own.data["needed"])
+        model = self.rebuild_model(parse(ModelSpec, own.data["spec"]), list(own.data["classes"]), weights)
+        return PostPromotionWatch(own.data["version"], model, self.limits)
+
+
+def _with_module(state: State, module: ServedModel, described: dict[str, Any]) -> State:
+    tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
+    return State({**state.tensors, **tensors}, {**state.data, **described})

@@ -1,0 +1,97 @@
+"""A model as it is served, and trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from driftline.networks.experts.encoding import LARGEST
+from driftline.networks.modules import RunningScale, joined
+from driftline.spec import Factory, ModelSpec
+
+MAX_TRACED = 4096
+"""A trace of more numbers than this is not worth its place beside each prediction."""
+
+
+class ServedModel(nn.Module):
+    """A model as it is served: the running scale of its inputs, the network, and the output that its task needs.
+
+    ``network`` takes one tensor; or, where it is a user's own and inputs are named, a keyword argument for each. ``experts``
+    is what the recipe's strategy serves beside it: rows ``[batch, numbers]`` and the network's log-probabilities ``[batch,
+    classes]`` give logits ``[batch, classes]`` and the log-probabilities of all parts ``[batch, parts, classes]``.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, network: nn.Module, output: nn.Module, width: int, experts: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self._own_width = width
+        self.is_regression = not spec.kind.has_classes
+        self.takes_names = isinstance(spec.inputs, dict) and isinstance(spec.network, Factory)
+        floats = {name: tensor for name, tensor in spec.tensors.items() if tensor.dtype == "float32"}
+        self.scale = nn.ModuleDict({name: RunningScale(tuple(tensor.shape)) for name, tensor in floats.items()})
+        self.target_scale = RunningScale((), limit=float("inf")) if self.is_regression else None
+        self.names = list(spec.tensors)
+        self.network = network
+        self.output = output
+        self.experts = experts
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The network's logits ``[batch, classes]``, or values ``[batch, 1]`` in units of the target's running deviation."""
+        return self._network_outputs(self._scaled(inputs))
+
+    def _scaled(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.names}
+
+    def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
+        hidden = self.network(**scaled) if self.takes_names else self.network(joined(scaled))
+        result: Tensor = self.output(hidden.flatten(1) if hidden.dim() > 1 else hidden.unsqueeze(1))
+        return result
+
+    def predict(self, inputs: dict[str, Tensor], in_order: bool = True) -> Tensor:
+        """Probabilities ``[batch, classes]``, or values ``[batch, 1]`` in the target's own units.
+
+        ``in_order``: the rows came after the newest label that was learned, as all do that are served; not before it.
+        """
+        return self.traced(inputs, in_order)[0]
+
+    def answer(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`predict` gives; and, where there are experts, the trace of it, unless it would be large."""
+        outputs, trace = self.traced(inputs)
+        return outputs, trace if trace is not None and trace[:1].numel() <= MAX_TRACED else None
+
+    def traced(self, inputs: dict[str, Tensor], in_order: bool = True) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`predict` gives; and, where there are experts, the log-probabilities of all parts."""
+        outputs, trace = self._network_outputs(self._scaled(inputs)), None
+        if self.target_scale is not None:
+            return self.target_scale.restore(outputs), None
+        if self.experts is not None:
+            outputs, trace = self.experts(self.rows(inputs), outputs.log_softmax(1), in_order)
+        return outputs.softmax(1), trace
+
+    def rows(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Inputs as experts take them, as they came: ``[batch, numbers]``."""
+        rows = [inputs[name].reshape(len(inputs[name]), -1).float() for name in self.names]
+        return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-LARGEST, LARGEST)
+
+    @property
+    def width(self) -> int:
+        """How many numbers are answered: as many as there are classes, or one value."""
+        # A network with an output of its own never takes more classes than it was made for.
+        return int(getattr(self.output, "out_features", self._own_width))
+
+    def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> None:
+        """Lets the running scales follow what is about to be learned."""
+        for name, scale in self.scale.items():
+            scale.observe(inputs[name])  # type: ignore[operator]
+        if self.target_scale is not None:
+            self.target_scale.observe(targets)
+
+    def scaled_targets(self, targets: Tensor) -> Tensor:
+        """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""
+        return self.target_scale(targets) if self.target_scale is not None else targets
+
+
+def evaluating(module: ServedModel) -> ServedModel:
+    """The module in evaluation mode. (To set a mode that is set already costs as much as a small answer.)"""
+    return module.eval() if module.training else module

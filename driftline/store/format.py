@@ -1,0 +1,140 @@
+"""Which formats of stored data this Driftline reads, and the one place that refuses newer ones.
+
+A newer Driftline may store what this one would misread, or trim what it does not understand; so whoever starts on newer data
+ends before it reads or writes any of it. What says so: a marker file in the data directory, a marker key in the store, and the
+manifests of the models' heads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from driftline.errors import ConfigurationError, CorruptData, Unavailable
+from driftline.records import MANIFEST_FORMAT, STATE_FORMAT, STORE_FORMAT
+from driftline.settings import Settings
+from driftline.store.artifacts import Artifacts
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.redis_keys import STORE_ID
+
+MARKER = "format"
+"""The file in the data directory that holds the number of its format."""
+
+
+class _State(msgspec.Struct, frozen=True):
+    """What is read of the plain part of a checkpoint's state; one without a number is of format 1."""
+
+    format: int = 1
+
+
+class _Marked(msgspec.Struct):
+    """What is read of a manifest, whatever else its format has."""
+
+    format: int = 1
+    data: _State = _State()
+
+
+def check_files(data_dir: Path) -> None:
+    """Refuses a data directory of a newer format; :class:`ConfigurationError`. Needs no store."""
+    with contextlib.suppress(OSError, ValueError):
+        _refuse_newer(int((data_dir / MARKER).read_text()), STORE_FORMAT, str(data_dir))
+
+
+async def check_store(connection: RedisConnection, data_dir: Path) -> None:
+    """Refuses a store or artifacts of a newer format.
+
+    Raises:
+        ConfigurationError: they are newer; the message says what to do.
+        Unavailable: the store does not answer.
+    """
+    with store_errors():
+        found = await connection.redis.get(connection.keys.format)
+    if found is not None:
+        _refuse_newer(_number(found), STORE_FORMAT, _place(data_dir, connection))
+    for marked in await _manifests(connection, Artifacts(data_dir / "artifacts")):
+        _refuse_newer(marked.format, MANIFEST_FORMAT, str(data_dir))
+        _refuse_newer(marked.data.format, STATE_FORMAT, str(data_dir))
+
+
+async def mark(connection: RedisConnection, data_dir: Path) -> None:
+    """Marks store and data directory with this Driftline's format, where no other has: from now on it writes there."""
+    with store_errors():
+        await connection.redis.setnx(connection.keys.format, STORE_FORMAT)
+    with contextlib.suppress(OSError):
+        await asyncio.to_thread(_write_marker, data_dir)
+
+
+def check_at_start(settings: Settings) -> None:
+    """What every process does before it opens a port or takes a model: it refuses newer data.
+
+    A store that does not answer cannot be asked: whoever needs it waits for it, and asks then.
+    """
+    check_files(settings.data_dir)
+    if settings.redis_url is not None:
+        with contextlib.suppress(Unavailable):
+            asyncio.run(_check_url(settings.redis_url, settings))
+
+
+async def _check_url(url: str, settings: Settings) -> None:
+    connection = RedisConnection(url, settings.prefix)
+    try:
+        await check_store(connection, settings.data_dir)
+    finally:
+        await connection.close()
+
+
+async def _manifests(connection: RedisConnection, artifacts: Artifacts) -> list[_Marked]:
+    """The manifests that the heads name. One that is missing or damaged is for recovery to meet."""
+    keys = connection.keys
+    with store_errors():
+        named = await connection.redis.hgetall(keys.names)
+        uids = [uid.decode() for name, uid in named.items() if name.decode() != STORE_ID]
+        async with connection.redis.pipeline(transaction=False) as pipe:
+            for uid in uids:
+                pipe.hmget(keys.of(uid).head, "manifest", "checkpoint")
+            heads = await pipe.execute() if uids else []
+    digests = [(uid, digest.decode()) for uid, head in zip(uids, heads, strict=True) for digest in head if digest]
+    return await asyncio.to_thread(lambda: list(_read(artifacts, digests)))
+
+
+def _read(artifacts: Artifacts, digests: list[tuple[str, str]]) -> Iterator[_Marked]:
+    for uid, digest in digests:
+        with contextlib.suppress(CorruptData, Unavailable, msgspec.DecodeError):
+            yield msgspec.json.decode(artifacts.get(uid, digest), type=_Marked)
+
+
+def _number(text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigurationError(f"the store's format is {text!r}, which is no number; see its key `format`") from None
+
+
+def _place(data_dir: Path, connection: RedisConnection) -> str:
+    return f"{data_dir} and in its store (prefix {connection.keys.prefix})"
+
+
+def _refuse_newer(found: int, known: int, place: str) -> None:
+    if found > known:
+        raise ConfigurationError(
+            f"the data in {place} was written by a newer Driftline (format {found}; this one reads up to {known}): install "
+            "that version or a newer one, or start on another data directory and restore a backup that this version made",
+            code="newer_format",
+        )
+
+
+def _write_marker(data_dir: Path) -> None:
+    """Written aside and renamed, so that no reader meets half a number."""
+    path = data_dir / MARKER
+    if path.exists():
+        return
+    data_dir.mkdir(parents=True, exist_ok=True)
+    aside = data_dir / f".{MARKER}-{secrets.token_hex(4)}"
+    aside.write_text(f"{STORE_FORMAT}\n")
+    os.replace(aside, path)

@@ -1,0 +1,113 @@
+"""Runs scenarios in a process of their own, whose arithmetic is the same on every x86-64 machine, and compares the results."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).with_name("golden.json")
+TOLERANCE = {"accuracy": 0.05, "mae": 0.1}
+"""How far the measures of another machine or build may be off; that of ``mae`` is a share."""
+MEASURES = ("accuracy", "mae")
+
+ENVIRONMENT = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "OPENBLAS_CORETYPE": "Prescott",
+    # Numpy and the C library choose among instructions too, where their logarithms differ in the last bit.
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F,-AVX2_Usable,-FMA_Usable",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
+"""The least that every x86-64 CPU has, for all that choose their instructions by the CPU; one thread."""
+
+Results = dict[str, dict[str, Any]]
+
+
+def this_build() -> dict[str, str]:
+    """What must be equal for the same digests."""
+    import numpy
+    import torch
+
+    return {
+        "torch": str(torch.__version__).partition("+")[0],
+        "numpy": numpy.__version__,
+        "machine": platform.machine(),
+        "libc": " ".join(platform.libc_ver()),
+    }
+
+
+def read() -> dict[str, Any]:
+    """What is recorded: ``build``, and ``scenarios``."""
+    recorded: dict[str, Any] = json.loads(GOLDEN.read_text())
+    return recorded
+
+
+def write(results: Results) -> None:
+    GOLDEN.write_text(json.dumps({"build": this_build(), "scenarios": results}, indent=1) + "\n")
+
+
+def run(names: Iterable[str], environment: Mapping[str, str] = ENVIRONMENT) -> Results:
+    """The results of scenarios by name, from another process."""
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.golden", "run"],
+        input=json.dumps(list(names)),
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        raise RuntimeError(f"the scenarios could not be run:\n{process.stderr[-4000:]}")
+    results: Results = json.loads(process.stdout)
+    return results
+
+
+def run_here(names: Iterable[str], told: Callable[[str], None] = lambda name: None) -> Results:
+    """The results of scenarios by name, from this process."""
+    import torch
+
+    from tests.golden import driver, scenarios
+
+    torch.set_num_threads(1)
+    every, results = scenarios.every(), {}
+    for name in names:
+        told(name)
+        results[name] = driver.run(every[name])
+    return results
+
+
+def differences(recorded: Mapping[str, Any], found: Mapping[str, Any], is_same_build: bool = True) -> list[str]:
+    """How a result differs from what is recorded of it; on another build only its measure is compared."""
+    if not is_same_build:
+        return [f"{name}: {recorded[name]} → {found.get(name)}" for name in MEASURES if _is_far(name, recorded, found)]
+    return [
+        _difference(name, recorded.get(name), found.get(name)) for name in recorded if recorded[name] != found.get(name)
+    ]
+
+
+def _is_far(name: str, recorded: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    if name not in recorded:
+        return False
+    allowed = TOLERANCE[name] * (recorded[name] if name == "mae" else 1)
+    return name not in found or not abs(recorded[name] - found[name]) <= allowed
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if isinstance(before, list) and isinstance(now, list):
+        place = next((n for n, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]), None)
+        place = min(len(before), len(now)) if place is None else place
+        return f"{name}, from place {place} of {len(before)}: {before[place : place + 4]} → {now[place : place + 4]}"
+    return f"{name}: {before} → {now}"

@@ -1,0 +1,67 @@
+"""What a scenario is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.golden.streams import COUNT, shape_of
+
+Scenario = dict[str, Any]
+FEW = 600
+HERE = "tests.golden.networks:"
+SMALL = {"preset": "mlp", "hidden": [8]}
+STACK = {
+    "layers": [
+        {"type": "linear", "features": 10},
+        {"type": "batch_norm"},
+        {"type": "relu"},
+        {"type": "linear", "features": 8},
+        {"type": "linear", "features": 8},
+        {"type": "relu"},
+    ]
+}
+QUICK = {"name": "adamw", "learning_rate": 0.03}
+REPLAY = {"strategy": {"name": "replay", "replayed": 32}, "optimizer": QUICK, "memory": {"size": 300}, "updates": 6}
+
+
+def scenario(
+    recipe: Mapping[str, Any] | None = None,
+    *,
+    labels: int = COUNT,
+    stream: str = "rows",
+    task: str = "classes",
+    network: Mapping[str, Any] = SMALL,
+    script: list[dict[str, Any]] | None = None,
+    base: Mapping[str, Any] = REPLAY,
+) -> Scenario:
+    """A scenario over a recipe that is merged over ``base``.
+
+    ``same_as`` is the name of another one whose digests it must have too. What is not ``is_stable`` is compared only on the
+    build that it was recorded on.
+    """
+    classes: dict[str, Any] = {"classes": {"classes": [0, 1, 2]}, "open": {"classes": "open"}, "values": {}}[task]
+    spec = {
+        "name": "m",
+        "task": "regression" if task == "values" else "classification",
+        "inputs": shape_of(stream),
+        "network": dict(network),
+        "recipe": {**base, **(recipe or {})},
+        **classes,
+    }
+    factories = [part for part in (network.get("factory"), _function(recipe)) if part]
+    found: Scenario = {"spec": spec, "stream": stream, "task": task, "labels": labels, "factories": factories}
+    return {**found, "script": script or [], "same_as": None, "is_stable": True}
+
+
+def _function(recipe: Mapping[str, Any] | None) -> str | None:
+    loss = (recipe or {}).get("loss")
+    return loss.get("function") if isinstance(loss, dict) else None
+
+
+def retrain(at: int, *edits: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"at": at, "do": "retrain", "edits": list(edits), **more}
+
+
+def restarts(*at: int) -> list[dict[str, Any]]:
+    return [{"at": each, "do": "restart"} for each in at]

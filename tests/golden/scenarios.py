@@ -1,0 +1,227 @@
+"""The scenarios, by group and name. A new part of Driftline needs one; ``test_golden.py`` says which is missing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from tests.golden.parts import drift, hooks, losses, memories, networks, optimizers
+from tests.golden.scenario import FEW, HERE, REPLAY, STACK, Scenario, restarts, retrain, scenario
+
+
+def strategies() -> Iterator[tuple[str, Scenario]]:
+    given: dict[str, dict[str, Any]] = {
+        "agem": {"replayed": 32},
+        "der": {"replayed": 32},
+        "ewc": {"every": 128},
+        "experts": {"replayed": 32},
+        "finetune": {},
+        "gdumb": {"replayed": 32, "epochs": 3},
+        "lwf": {},
+        "replay": {"replayed": 32},
+    }
+    for name, parameters in given.items():
+        yield name, scenario({"strategy": {"name": name, **parameters}})
+    for name in ("replay", "ewc", "der", "agem", "finetune"):
+        yield f"{name}, regression", scenario({"strategy": {"name": name, **given[name]}}, labels=FEW, task="values")
+    yield "by default", scenario(base={})
+    yield "by default, regression", scenario(base={}, task="values")
+    script = [
+        {"at": 500, "do": "recipe", "recipe": {"strategy": "experts"}},
+        {"at": 900, "do": "recipe", "recipe": {"strategy": {"name": "ewc", "every": 64}, "batch_size": 24}},
+        {"at": 1300, "do": "recipe", "recipe": {"strategy": "replay", "memory": {"name": "fifo", "size": 200}}},
+    ]
+    yield "one after the other", scenario(script=script)
+
+
+def edits() -> Iterator[tuple[str, Scenario]]:
+    layered: dict[str, list[dict[str, Any]]] = {
+        "activation": [{"type": "activation", "to": "tanh"}],
+        "activation, blended": [{"type": "activation", "to": "gelu", "layer": "relu1", "blend": 60}],
+        "adapter": [{"type": "adapter", "rank": 2}],
+        "add_classes": [{"type": "add_classes", "classes": [3, 4]}],
+        "average": [{"type": "average", "versions": [2, 3]}],
+        "average, greedy": [{"type": "average", "versions": [1, 2, 3], "soup": "greedy"}],
+        "concatenate": [{"type": "concatenate", "branch": [{"type": "linear", "features": 4}, {"type": "tanh"}]}],
+        "freeze": [{"type": "freeze", "layers": ["linear1", "batch_norm1"]}],
+        "insert": [{"type": "insert", "after": "relu1", "layer": {"type": "linear", "features": 10}}],
+        "merge": [{"type": "merge", "layers": ["linear2", "linear3"]}],
+        "merge, normalisation": [{"type": "merge", "layers": ["linear1", "batch_norm1"]}],
+        "merge_adapters": [{"type": "adapter", "rank": 2}, {"type": "merge_adapters"}],
+        "merge_units": [{"type": "merge_units", "layer": "linear1", "tolerance": 2.0}],
+        "prune": [{"type": "prune", "layer": "linear1", "fraction": 0.3}],
+        "reinitialise": [{"type": "reinitialise", "layers": ["linear2"], "seed": 3}],
+        "reinitialise, units": [{"type": "reinitialise", "layers": ["linear1"], "units": [1, 4]}],
+        "reinitialise, dead": [{"type": "reinitialise", "units": "dead"}],
+        "remove": [{"type": "remove", "layer": "linear3"}],
+        "remove_classes": [{"type": "remove_classes", "classes": [1]}],
+        "replace_head": [{"type": "replace_head", "seed": 2}],
+        "shrink_and_perturb": [{"type": "shrink_and_perturb", "shrink": 0.6, "noise": 0.2, "seed": 4}],
+        "unfreeze": [{"type": "freeze"}, {"type": "unfreeze", "layers": ["linear3"]}],
+        "widen": [{"type": "widen", "layer": "linear1", "features": 13}],
+    }
+    for name, given in layered.items():
+        versions = sorted({number for edit in given for number in edit.get("versions", [])})
+        gate = {"holdout": 0.2} if versions else {}
+        yield name, scenario({"gate": gate}, network=STACK, script=[retrain(650, *given, versions=versions)])
+    tokens = {
+        "layers": [
+            {"type": "embedding", "count": 7, "features": 3},
+            {"type": "flatten"},
+            {"type": "linear", "features": 6},
+        ]
+    }
+    grown = retrain(1500, {"type": "grow_embedding", "layer": "embedding1", "count": 12})
+    yield "grow_embedding", scenario(network=tokens, stream="tokens", script=[grown])
+    own: dict[str, list[dict[str, Any]]] = {
+        "widen": [{"type": "widen", "layer": "features.0.0", "features": 5}],
+        "insert": [{"type": "insert", "after": "features.4", "layer": {"type": "linear", "features": 6}}],
+        "merge": [{"type": "merge", "layers": ["features.0.0", "features.0.1"]}],
+        "prune and remove": [
+            {"type": "prune", "layer": "features.0.0", "fraction": 0.4},
+            {"type": "remove", "layer": "act"},
+        ],
+        "adapter and freeze": [
+            {"type": "adapter", "rank": 2, "layers": ["gate"]},
+            {"type": "freeze", "layers": ["features.0"]},
+        ],
+        "activation": [{"type": "activation", "to": "gelu", "layer": "act", "blend": 40}],
+        "concatenate": [
+            {"type": "concatenate", "branch": [{"type": "flatten"}, {"type": "linear", "features": 2}]},
+            {"type": "replace_head"},
+        ],
+    }
+    for name, given in own.items():
+        yield (
+            f"own module: {name}",
+            scenario(stream="images", network={"factory": HERE + "gated"}, script=[retrain(600, *given)], labels=1200),
+        )
+    several = [
+        retrain(500, *layered["widen"]),
+        retrain(900, *layered["concatenate"], *layered["replace_head"]),
+        retrain(1300, *layered["adapter"], recipe={"optimizer": {"name": "sgd", "momentum": 0.9}}),
+    ]
+    yield "one after the other", scenario(network=STACK, script=several, base=REPLAY | {"averaging": {"name": "ema"}})
+    yield (
+        "with experts",
+        scenario(
+            {"strategy": {"name": "experts", "replayed": 32}},
+            network=STACK,
+            script=[retrain(800, *layered["remove_classes"], *layered["prune"])],
+        ),
+    )
+
+
+def gates() -> Iterator[tuple[str, Scenario]]:
+    for mode in ("auto", "canary", "off"):
+        gate = {"mode": mode, "holdout": 0.15, "holdout_size": 120, "labels": 20, "share": 0.3}
+        yield mode, scenario({"gate": gate})
+        yield (
+            f"{mode}, that fails",
+            scenario({"gate": gate, "optimizer": {"learning_rate": 3.0, "clip": None}}, labels=1000),
+        )
+    promotes = [{"at": at, "do": "promote"} for at in (200, 600, 1000, 1500, 1800)]
+    yield "manual", scenario({"gate": {"mode": "manual"}}, script=[*promotes, retrain(1200)])
+    yield "canary, regression", scenario({"gate": {"mode": "canary", "labels": 20}}, labels=FEW, task="values")
+
+
+def classes() -> Iterator[tuple[str, Scenario]]:
+    experts = {"strategy": {"name": "experts", "replayed": 32}}
+    yield "open", scenario(task="open")
+    yield "open, experts", scenario(experts, task="open")
+    yield "open, ewc and ema", scenario({"strategy": {"name": "ewc", "every": 128}, "averaging": "ema"}, task="open")
+    yield "open, der", scenario({"strategy": "der"}, task="open")
+    removes = [retrain(700, {"type": "remove_classes", "classes": ["b"]})]
+    yield "open, removed", scenario(task="open", script=removes)
+    back = [*removes, {"at": 1300, "do": "rollback", "version": 3}]
+    yield "open, removed and rolled back", scenario(experts, task="open", script=back)
+    yield "removed", scenario({"loss": {"name": "cross_entropy", "weights": [1, 2, 3]}}, script=_without(1, 700))
+
+
+def _without(name: int, at: int) -> list[dict[str, Any]]:
+    return [
+        retrain(at, {"type": "remove_classes", "classes": [name]}),
+        {"at": at + 600, "do": "rollback", "version": 2},
+    ]
+
+
+def jobs() -> Iterator[tuple[str, Scenario]]:
+    entries = [{"batch_size": 8}, {"optimizer": {"learning_rate": 0.1}}, {"loss": "focal"}]
+    yield "race", scenario(script=[retrain(600, race=entries, epochs=3, promoted=False)])
+    edited = [
+        {"edits": [{"type": "widen", "layer": "linear1", "features": 14}]},
+        {"recipe": {"strategy": "finetune"}},
+        {},
+    ]
+    yield "race with edits", scenario(network=STACK, script=[retrain(600, race=edited, epochs=2)])
+    yield "race, regression", scenario(task="values", script=[retrain(600, race=entries[:2], epochs=2)])
+    find = {"optimizer": {"learning_rate": "find"}}
+    yield "rate found", scenario(script=[retrain(600, recipe=find, epochs=2)], labels=1200)
+    yield "job under way at the end", scenario(script=[retrain(900, race=entries, epochs=60)], labels=1000)
+    yield "job cancelled", scenario(script=[retrain(600, epochs=60), {"at": 900, "do": "cancel"}], labels=1200)
+    yield "judged by the gate", scenario(script=[retrain(600, epochs=3, promoted=False)])
+    other = {"strategy": {"name": "experts"}, "distillation": {"weight": 1.0}}
+    yield "job with another strategy", scenario(script=[retrain(600, recipe=other)])
+    experts = {"strategy": {"name": "experts", "replayed": 32}}
+    yield "job with experts", scenario(experts, script=[retrain(600, recipe={"optimizer": {"learning_rate": 0.02}})])
+    rollbacks = [{"at": 800, "do": "rollback", "version": 2}, {"at": 1500, "do": "rollback", "version": 1}]
+    yield "rollback", scenario(script=rollbacks)
+    yield "rollback, experts", scenario(experts, script=rollbacks)
+    yield "rollback during a job", scenario(script=[retrain(760, epochs=60), *rollbacks])
+
+
+def restart() -> Iterator[tuple[str, Scenario]]:
+    """Each as one of the others, but that it goes on from files, again and again: everything must be equal."""
+    chosen = {
+        "strategies": [
+            "agem",
+            "der",
+            "ewc",
+            "experts",
+            "gdumb",
+            "lwf",
+            "by default, regression",
+            "one after the other",
+        ],
+        "hooks": ["swa", "refresh", "all at once"],
+        "edits": ["one after the other", "activation, blended", "own module: prune and remove"],
+        "gates": ["canary", "manual", "auto, that fails"],
+        "classes": ["open, experts", "open, removed and rolled back"],
+        "jobs": ["race", "job under way at the end"],
+        "drift": ["adwin", "kswin", "on_alarm retrain"],
+        "optimizers": ["schedule plateau"],
+    }
+    for group, names in chosen.items():
+        others = dict(GROUPS[group]())
+        for name in names:
+            again = copy.deepcopy(others[name])
+            again["script"] += restarts(330, 640, 830, 950, 1350, 1650)
+            again["script"] = [action for action in again["script"] if action["at"] < again["labels"]]
+            yield f"{group}: {name}", {**again, "same_as": f"{group}: {name}"}
+
+
+GROUPS = {
+    "strategies": strategies,
+    "edits": edits,
+    "hooks": hooks,
+    "losses": losses,
+    "optimizers": optimizers,
+    "memories": memories,
+    "drift": drift,
+    "gates": gates,
+    "classes": classes,
+    "jobs": jobs,
+    "networks": networks,
+    "restart": restart,
+}
+
+
+def of_group(group: str) -> dict[str, Scenario]:
+    """The scenarios of a group, by their whole names."""
+    return {f"{group}: {name}": given for name, given in GROUPS[group]()}
+
+
+def every() -> dict[str, Scenario]:
+    """All scenarios by name, ``group: name``."""
+    return {name: given for group in GROUPS for name, given in of_group(group).items()}

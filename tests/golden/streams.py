@@ -1,0 +1,79 @@
+"""Small drifting streams. They are drawn and labelled without anything that two machines may compute differently."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+
+ABRUPT, GRADUAL, SHIFT = 700, (1200, 1600), 1500
+NEW_CLASS, LATE_CLASS = 300, 1000
+COUNT = 2000
+NAMES = ("a", "b", "c", "d", "e")
+
+SHAPES: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {
+    "rows": {"inputs": ((6,), "float32")},
+    "images": {"inputs": ((2, 4, 4), "float32")},
+    "tokens": {"inputs": ((4,), "int64")},
+    "pairs": {"user": ((), "int64"), "item": ((2,), "float32")},
+}
+
+
+def shape_of(kind: str) -> Any:
+    """The ``inputs`` of a spec for rows of a kind."""
+    tensors = {name: {"shape": list(shape), "dtype": dtype} for name, (shape, dtype) in SHAPES[kind].items()}
+    return tensors["inputs"] if list(tensors) == ["inputs"] else tensors
+
+
+@cache
+def stream(kind: str, task: str) -> list[tuple[dict[str, bytes], int | str | float]]:
+    """Rows with their labels: an abrupt drift, then a gradual one, and at last inputs that are distributed otherwise.
+
+    ``task``: ``classes`` are 0 to 2; ``open`` has five by name, of which two arrive late; ``values`` is a regression.
+    """
+    draws = np.random.default_rng(11)
+    found = []
+    for n in range(COUNT):
+        row, numbers = _row(kind, draws, n)
+        concept = _concept(n, float(draws.random()))
+        found.append((row, _label(task, numbers, concept, n, float(draws.random()))))
+    return found
+
+
+def _row(kind: str, draws: np.random.Generator, n: int) -> tuple[dict[str, bytes], list[float]]:
+    row, numbers = {}, []
+    for name, (shape, dtype) in SHAPES[kind].items():
+        drawn = draws.random((2, *shape))
+        if dtype == "int64":
+            values = np.asarray(drawn[0] * (7 if n < SHIFT else 9), np.int64)
+        else:
+            values = np.asarray((drawn[0] + drawn[1] - 1) * 2 + (n >= SHIFT), np.float32)
+        row[name] = values.tobytes()
+        numbers += [float(number) * (0.25 if dtype == "int64" else 1) for number in values.reshape(-1)]
+    return row, numbers
+
+
+def _concept(n: int, drawn: float) -> int:
+    begin, end = GRADUAL
+    if n < ABRUPT:
+        return 0
+    return 2 if drawn < (n - begin) / (end - begin) else 1
+
+
+def _label(task: str, numbers: list[float], concept: int, n: int, drawn: float) -> int | str | float:
+    if task == "values":
+        factors = [((index * 5 + concept * 7) % 11) - 5 for index in range(len(numbers))]
+        return 100 + sum(factor * number for factor, number in zip(factors, numbers, strict=True)) + drawn
+    count = 5 if task == "open" else 3
+    scores = [
+        sum((((index + 1) * (name + 3) * (concept + 2)) % 7 - 3) * number for index, number in enumerate(numbers))
+        for name in range(count)
+    ]
+    if task == "open":
+        known = 3 + (n >= NEW_CLASS) + (n >= LATE_CLASS)
+        return NAMES[max(range(known), key=lambda name: scores[name])]
+    label = max(range(count), key=lambda name: scores[name])
+    return (label + 1) % count if drawn < 0.05 else label

@@ -1,0 +1,67 @@
+"""Learning gives what it gave: every answer, weight and state of the recorded scenarios, bit for bit.
+
+Digests hold for the recorded versions of torch, numpy and the C library on x86-64, whatever the CPU. Elsewhere only the
+accuracy or the absolute error of each scenario is compared, with a tolerance.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.golden import coverage, driver, runs, scenarios
+
+IS_SAME_BUILD = runs.read()["build"] == runs.this_build()
+OTHER_CPUS = {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "OPENBLAS_CORETYPE": "Haswell"}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("group", scenarios.GROUPS)
+def test_a_scenario_gives_what_it_gave(group: str) -> None:
+    recorded = runs.read()["scenarios"]
+    chosen = scenarios.of_group(group)
+    found, told = runs.run(chosen), []
+    for name, scenario in chosen.items():
+        if name not in recorded:
+            told.append(f"{name}: not recorded")
+        elif IS_SAME_BUILD or scenario["is_stable"]:
+            told += [f"{name}: {line}" for line in runs.differences(recorded[name], found[name], IS_SAME_BUILD)]
+    assert not told, "see `python -m tests.golden check`\n" + "\n".join(told)
+
+
+def test_going_on_from_files_changes_nothing() -> None:
+    recorded = runs.read()["scenarios"]
+    again = {name: scenario["same_as"] for name, scenario in scenarios.of_group("restart").items()}
+    assert len(again) > 20
+    assert [name for name, other in again.items() if recorded[name] != recorded[other]] == []
+
+
+def test_every_part_has_a_scenario() -> None:
+    offered = coverage.offered(driver.spec_schema())
+    assert {"strategy", "edits", "loss", "optimizer", "schedule", "memory", "detector", "averaging"} <= offered.keys()
+    assert {"mode", "on_alarm", "sanitize", "layers"} <= offered.keys()
+    names, keys = coverage.chosen([[each["spec"], each["script"]] for each in scenarios.every().values()])
+    missing = {field: sorted(parts - names[field]) for field, parts in offered.items() if parts - names[field]}
+    assert missing == {}, "each needs a scenario in tests/golden/scenarios.py"
+    assert coverage.fields(driver.spec_schema()) - keys == set()
+
+
+def test_what_is_recorded_is_what_there_is() -> None:
+    recorded = runs.read()["scenarios"]
+    assert list(recorded) == list(scenarios.every())
+
+
+def test_scenarios_differ_from_each_other() -> None:
+    """A scenario in which all is as in another one shows nothing."""
+    names: dict[str, list[str]] = {}
+    for name, result in runs.read()["scenarios"].items():
+        if not name.startswith("restart: "):
+            names.setdefault(str(result), []).append(name)
+    assert [equal for equal in names.values() if len(equal) > 1] == []
+
+
+@pytest.mark.skipif(not IS_SAME_BUILD, reason="digests are recorded for another build")
+def test_digests_do_not_depend_on_the_cpu() -> None:
+    recorded = runs.read()["scenarios"]
+    chosen = ["strategies: experts", "edits: own module: insert", "jobs: rate found"]
+    found = runs.run(chosen, runs.ENVIRONMENT | OTHER_CPUS)
+    assert {name: found[name] for name in chosen} == {name: recorded[name] for name in chosen}

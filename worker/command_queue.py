@@ -1,0 +1,72 @@
+"""The commands that wait in a model's log, carried out ahead of the labels that wait."""
+
+from __future__ import annotations
+
+import logging
+
+from driftline.errors import CorruptData, Unavailable
+from driftline.learning.reports.evaluation import JobEvaluation
+from driftline.learning.step_result import StepResult
+from driftline.networks.user_code import reason_of
+from driftline.records import Command, Plan
+from driftline.store.watermarks import RESTORE
+
+from . import jobs
+from .commands import REFUSALS, Effect, carry_out, must_wait
+from .committer import Committer
+from .comparison import compare
+
+logger = logging.getLogger("driftline.commands")
+
+
+class CommandQueue:
+    """Carries out commands, each a step of its own. The step's plan names the command, so that recovery repeats it there."""
+
+    def __init__(self, committer: Committer) -> None:
+        self.committer = committer
+
+    async def apply(self) -> bool:
+        """Carries out the commands that wait, in the order of the log; whether there were any."""
+        did = False
+        store = self.committer.store
+        for n in await store.pending():
+            entry = await store.log.get(n)
+            if entry is None or not isinstance(entry.record, Command):
+                raise CorruptData(f"the log lacks the command {n}; {RESTORE}", code="log_gap")
+            if not must_wait(self.committer.learner, entry.record):
+                await self._carry_out(n, entry.record)
+                did = True
+        return did
+
+    async def _carry_out(self, n: int, command: Command) -> None:
+        committer = self.committer
+        if command.kind == "cancel":
+            await jobs.cancel_waiting(committer, command.arguments["job"])
+        finish = jobs.waiting(committer.learner, command)
+        plan = Plan(command=n, version=committer.head.newest + 1, finish=finish)
+        try:
+            effect = await self._effect_of(command, plan)
+        except REFUSALS as error:
+            await committer.refuse(n, command, error.message)
+            return
+        except Unavailable:
+            raise
+        except Exception as error:  # A user's own factory may raise anything.
+            logger.exception("%s: command %d failed", committer.name, n)
+            # What it has changed of the learner is undone before the refusal is committed as a step that changes nothing.
+            await committer.recover()
+            await committer.refuse(n, command, reason_of(error))
+            return
+        await committer.commit(plan, StepResult(), effect=effect)
+        if effect.needs_checkpoint:
+            await committer.checkpoint()
+
+    async def _effect_of(self, command: Command, plan: Plan) -> Effect:
+        """Does what a command says, and what recovery need not repeat: comparisons and reports only measure."""
+        committer = self.committer
+        if command.kind == "compare":
+            return await compare(committer, command)
+        learner, compute = committer.learner, committer.compute
+        examination = await compute(JobEvaluation, learner) if plan.finish else None
+        effect = await carry_out(committer.store, compute, learner, command, committer.head.offset, plan)
+        return effect if examination is None else await compute(jobs.reported, effect, examination)

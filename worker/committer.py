@@ -1,0 +1,251 @@
+"""Where a step becomes true: the commit protocol of one model, and the way back after a crash.
+
+A step exists first in memory, then in files, then in the store, in this order:
+
+1. The learner has computed it. A crash loses it, and the next owner computes it again from the log.
+2. The files of its version are written and synced, because a head must never name a file that is not there. A crash
+   leaves files that nothing refers to; retention collects them.
+3. ``commit.lua`` appends the step, moves the head and all that changes with it, in one script. It checks the lease's epoch
+   and that the step is the next one, so that an owner that was silent for too long changes nothing; and it knows the token
+   of the last commit, so that one whose answer was lost can be sent again. After a crash that follows it the next owner
+   finds the step, and repeats it from its plan and records.
+4. Memory follows the head.
+5. Retention deletes what the new head no longer refers to. It comes last: nothing brings a deleted file back. A
+   crash before it leaves files for the next time.
+
+A checkpoint is in the same order: state is written, then named by ``checkpoint.lua``, which also trims the log, then files are
+collected. It commits no step; it only shortens recovery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from driftline.errors import Unavailable
+from driftline.learning.learner import Learner
+from driftline.learning.step_result import StepResult
+from driftline.networks.model import Model
+from driftline.records import Command, Item, Plan
+from driftline.store.commits import Commit, Head, JobRecord, Step, apply_commit
+from driftline.store.lease import Lease
+from driftline.store.log import LogEntry
+from driftline.support.failpoints import reach
+from driftline.versions import Position
+
+from .commands import JOBS, Effect
+from .compute import Compute
+from .conditions import Conditions
+from .model_store import ModelStore
+from .publishing import prepare
+from .recovery import recover
+from .retention import Retention
+from .schedule import StepSchedule
+
+logger = logging.getLogger("driftline.committer")
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """A committer that is to end does not wait for its store: what is not committed is computed again by the next owner."""
+
+
+class Committer:
+    """Owns a model's learner and head, and keeps them where the last committed step left them."""
+
+    learner: Learner
+    head: Head
+
+    def __init__(self, store: ModelStore, lease: Lease, compute: Compute) -> None:
+        self.store = store
+        self.lease = lease
+        self.compute = compute
+        self.name = store.uid
+        self.conditions = Conditions(store)
+        self.schedule = StepSchedule(store.settings.checkpoint_seconds)
+        self.retention = Retention(store)
+        self.is_stopping = self.is_recovered = self.is_paused = False
+        self.is_unpublished = False
+        """Whether labels are learned that no version covers."""
+        self._waited = 0.0
+
+    async def recover(self) -> None:
+        """Puts the learner back to where the last committed step left it."""
+        await self.retry_until_available(self._recover)
+
+    async def _recover(self) -> None:
+        recovered = await recover(self.store, self.compute)
+        self.learner = recovered.learner
+        self.head = recovered.head
+        self.is_paused = recovered.paused
+        self.name = self.learner.spec.name
+        live = await self.store.commit_log.version(self.head.version)
+        self.is_unpublished = live.offset < self.head.offset
+        self.schedule.begin()
+        if recovered.is_restarted:
+            # Nothing leads to this learner but this checkpoint.
+            await self.checkpoint()
+        await self._fail_lost_jobs()
+        self.is_recovered = True
+
+    async def _fail_lost_jobs(self) -> None:
+        """Ends jobs that ran when the learner had to restart without them."""
+        running = self.learner.retraining
+        for job in await self.store.commit_log.running_jobs():
+            if running is None or running.job != job.id:
+                lost = JobRecord(job.id, "failed", report={"reason": "lost: recovery could not repeat it"})
+                await self.commit(Plan(), StepResult(), effect=Effect(jobs=[lost]))
+
+    async def commit(
+        self,
+        plan: Plan,
+        outcome: StepResult,
+        *,
+        end: int | None = None,
+        batch: Sequence[LogEntry] = (),
+        effect: Effect | None = None,
+    ) -> None:
+        """Makes a step over ``batch`` true, with the version that it publishes; see the top of this file for the order.
+
+        A store that does not answer is waited for: a step that is computed is either committed or lost with this process.
+
+        Args:
+            plan: what recovery needs, beside the records, to repeat the step.
+            outcome: what the learner has made of it.
+            end: the log number that the step reaches; default: the head's, for a step that takes no records.
+            batch: the records that it takes.
+            effect: what changes beside the learner.
+
+        Raises:
+            Fenced: another worker owns the model now.
+            CorruptData: the head is not where this owner left it.
+            NotFound: the model was deleted.
+        """
+        effect, begin = effect or Effect(), self._worked
+        at = Position(self.head.step + 1, self.head.offset if end is None else end)
+        commit = await self._prepared(at, plan, outcome, batch, effect)
+        await self.retry_until_available(lambda: self.store.commit_log.commit(commit))
+        reach("trainer.committed")
+        self._follow(commit, self._worked - begin)
+        if commit.version is not None:
+            await self.retention.apply()
+
+    async def _prepared(
+        self, at: Position, plan: Plan, outcome: StepResult, batch: Sequence[LogEntry], effect: Effect
+    ) -> Commit:
+        """Writes the version's files, if the step publishes one, and says what the step changes."""
+        learner, head, decision = self.learner, self.head, outcome.decision
+        publication = await self.retry_until_available(
+            lambda: prepare(self.store, self.compute, learner, head, at, outcome, effect)
+        )
+        number = publication.version.version if publication.version else None
+        step = Step(
+            k=at.step,
+            start=head.offset,
+            end=at.offset,
+            plan=plan,
+            digest=await self.compute(learner.digest),
+            version=number,
+            decision=decision.as_json() if decision else None,
+        )
+        is_new_spec = effect.is_new_spec or (decision is not None and decision.restored)
+        return Commit(
+            step=step,
+            epoch=self.lease.epoch,
+            token=f"{self.lease.owner}:{self.lease.epoch}:{at.step}",
+            learned=sum(isinstance(entry.record, Item) for entry in batch),
+            version=publication.version,
+            share=publication.share,
+            ends_canary=publication.ends_canary,
+            spec=learner.spec.model_dump(mode="json") if is_new_spec else None,
+            exceptions=_exceptions(batch, outcome),
+            jobs=[msgspec.structs.replace(job, version=number) for job in effect.jobs],
+            paused=effect.paused,
+            metrics=learner.metrics(),
+        )
+
+    def _follow(self, commit: Commit, seconds: float) -> None:
+        """Goes on from a step that is committed, which took so long."""
+        self.head = apply_commit(self.head, commit)
+        self.is_paused = self.is_paused if commit.paused is None else commit.paused
+        if commit.version is not None and commit.share is None:
+            self.is_unpublished = False
+            self.schedule.published(seconds)
+            return
+        self.is_unpublished |= commit.learned > 0
+        if commit.step.decision is not None and commit.version is None and not commit.ends_canary:
+            self.schedule.refused(self.learner.spec.recipe.trigger.seconds)
+
+    async def refuse(self, n: int, command: Command, reason: str, state: str = "failed") -> None:
+        """Passes over a command that cannot be carried out; its job, if it has one, ends in ``state``."""
+        is_job = command.kind in JOBS
+        if state == "failed":
+            await self.store.alarm("command_failed", f"{command.kind} (record {n}): {reason}")
+        effect = Effect(jobs=[JobRecord(command.id, state, report={"reason": reason})] if is_job else [])
+        await self.commit(Plan(command=n, set_aside=reason), StepResult(), effect=effect)
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether there are steps after the newest checkpoint."""
+        return self.head.step > (self.head.checkpoint.step if self.head.checkpoint else 0)
+
+    async def checkpoint(self) -> None:
+        """Writes the learner's whole state, from which recovery begins, and trims what it makes superfluous.
+
+        Steps and records are trimmed only up to the checkpoint before: where this one's file turns out to be damaged,
+        recovery begins there.
+        """
+        begin = time.monotonic()
+        learner, at = self.learner, Position(self.head.step, self.head.offset)
+        state = await self.compute(learner.state_dict)
+        model = Model(learner.spec, learner.classes, learner.module)
+        place = await asyncio.to_thread(self.store.version_files.write_checkpoint, model, state, at)
+        reach("trainer.checkpointing")
+        await self.store.commit_log.checkpoint(place, self.lease.epoch, self.store.settings.log_keep)
+        reach("trainer.checkpointed")
+        self.head = msgspec.structs.replace(self.head, checkpoint=place, older_checkpoint=self.head.checkpoint)
+        self.schedule.checkpointed(time.monotonic() - begin)
+        await self.retention.apply()
+
+    async def retry_until_available(self, action: Callable[[], Awaitable[T]]) -> T:
+        """Does something that needs the store; one that does not answer is waited for.
+
+        Raises:
+            Stopped: it does not answer, and this committer is to end.
+        """
+        while True:
+            try:
+                return await action()
+            except Unavailable as error:
+                if self.is_stopping:
+                    raise Stopped(error.message) from error
+                await self.wait_for_store(error)
+
+    async def wait_for_store(self, error: Unavailable) -> None:
+        """Waits for as long as ``error`` says before the store or the disk is tried again."""
+        logger.warning("%s waits for its store: %s", self.name, error)
+        if error.code == "disk":
+            await self.conditions.raise_once("disk", error.message)
+        begin = time.monotonic()
+        await asyncio.sleep(error.retry_after or 1)
+        self._waited += time.monotonic() - begin
+
+    @property
+    def _worked(self) -> float:
+        """Seconds by a clock that stands still while the store is waited for: an outage makes publishing no dearer."""
+        return time.monotonic() - self._waited
+
+
+def _exceptions(batch: Sequence[LogEntry], outcome: StepResult) -> dict[str, str]:
+    """Why records were not learned, by id."""
+    ids = {entry.n: entry.record.id for entry in batch}
+    return {
+        **{ids[n]: f"rejected:{why}" for n, why in outcome.rejected.items()},
+        **{ids[n]: f"quarantined:{why}" for n, why in outcome.quarantined.items()},
+    }

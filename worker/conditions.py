@@ -1,0 +1,32 @@
+"""Alarms about what lasts: raised once, and withdrawn when it is over."""
+
+from __future__ import annotations
+
+import contextlib
+
+from driftline.errors import Unavailable
+
+from .model_store import CONDITIONS, ModelStore
+
+OF_FORMER_OWNERS = "of former owners"
+
+
+class Conditions:
+    """The conditions of one model that its owner has raised, or that a former owner may have left."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self.store = store
+        self.standing = {OF_FORMER_OWNERS}
+
+    async def raise_once(self, kind: str, message: str) -> None:
+        """Raises the alarm of a condition, once for as long as it lasts."""
+        if kind not in self.standing:
+            with contextlib.suppress(Unavailable):
+                await self.store.alarm(kind, message)
+                self.standing.add(kind)
+
+    async def withdraw(self) -> None:
+        """Withdraws them all, also those of former owners: a turn has succeeded."""
+        if self.standing:
+            await self.store.withdraw(*CONDITIONS)
+            self.standing.clear()
