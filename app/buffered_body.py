@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.types import Receive
 
-MOST_AHEAD_BYTES = 4 * 2**20
+MAX_AHEAD_BYTES = 4 * 2**20
 
 
 class BufferedBody:
@@ -15,7 +15,8 @@ class BufferedBody:
     The server alone would hand over 64 KiB at a time, and every part costs the store a write that it syncs.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, max_ahead_bytes: int = MAX_AHEAD_BYTES) -> None:
+        self.max_ahead_bytes = max_ahead_bytes
         self.is_over = False
         self.is_cut = False
         self._receive = receive
@@ -35,7 +36,7 @@ class BufferedBody:
             self._bytes += len(part)
             self._is_taken.clear()
             self._has_come.set()
-            if self._bytes >= MOST_AHEAD_BYTES:
+            if self._bytes >= self.max_ahead_bytes:
                 await self._is_taken.wait()
 
     async def take(self) -> bytes:

@@ -49,6 +49,8 @@ class ComputeThread:
                 self._done.append((future, function(*arguments), None))
             except Exception as error:  # It is the caller's.
                 self._done.append((future, None, error))
+            except BaseException as error:  # A network that calls sys.exit() ends neither this thread nor the process.
+                self._done.append((future, None, RuntimeError(f"raised {error!r}")))
             if not self._is_waking:
                 self._is_waking = True
                 loop.call_soon_threadsafe(self._deliver)

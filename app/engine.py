@@ -6,145 +6,22 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
 import numpy as np
-import orjson
-import torch
 from numpy.typing import NDArray
 
 from driftline.errors import Busy, Late
 from driftline.ingest.rows import Rows
-from driftline.networks.served_model import ServedModel
 from driftline.records import Route
-from driftline.settings import Settings
-from driftline.spec import ModelSpec
 from driftline.store.predictions import PredictionBatch, PredictionWriter
 from driftline.support.failpoints import reach
 
+from .answers import Batch, BatchAnswer
 from .compute import ComputeThread
-from .json_rows import BodyDecoder
 from .metrics import Metrics, ModelMetrics
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How a model is served: most rows a batch, seconds that a batch waits for more of them, seconds until an answer is
-    late, most rows that wait, and the share of batches that are recorded."""
-
-    max_batch: int
-    max_wait: float
-    deadline: float
-    max_queue: int
-    record_share: float
-
-    @classmethod
-    def of(cls, spec: ModelSpec, settings: Settings) -> Limits:
-        """What the spec says, and else the settings."""
-        given = spec.serving.model_dump(exclude_none=True)
-        share = {"all": 1.0, "none": 0.0, "sample": given.get("record_share", settings.record_share)}
-        return cls(
-            max_batch=given.get("max_batch", settings.max_batch),
-            max_wait=given.get("max_wait", 0.0),
-            deadline=given.get("deadline", settings.predict_timeout),
-            max_queue=given.get("max_queue", settings.max_queue),
-            record_share=share[given.get("record", settings.record)],
-        )
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One version, ready to answer. Immutable: a swap replaces it. ``raw_spec`` is ``spec`` as its manifest has it."""
-
-    uid: str
-    version: int
-    spec: ModelSpec
-    raw_spec: dict[str, Any]
-    classes: Sequence[int | str]
-    module: ServedModel
-    device: torch.device
-    limits: Limits
-
-    @cached_property
-    def body(self) -> BodyDecoder:
-        """Parses the body of a predict call."""
-        return BodyDecoder(self.spec)
-
-    @cached_property
-    def label_texts(self) -> list[bytes]:
-        """Each class as JSON; ``null`` stands last, for no class at all."""
-        return [*map(msgspec.json.encode, self.classes), b"null"]
-
-    @cached_property
-    def answer_head(self) -> bytes:
-        """How the JSON of every answer begins."""
-        name, classes = msgspec.json.encode(self.spec.name), b",".join(self.label_texts[:-1])
-        classes = b"" if self.spec.task == "regression" else b'"classes":[%b],' % classes
-        return b'{"model":%b,"version":%d,%b"predictions":[' % (name, self.version, classes)
-
-    def compute(self, rows: Rows) -> tuple[NDArray[np.float32], bytes]:
-        """Probabilities ``[rows, classes]``, or values ``[rows, 1]`` of a regression; and their traces, if they have any."""
-        with torch.inference_mode():
-            tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.items()}
-            outputs, trace = self.module.answer(tensors)
-            return outputs.cpu().numpy(), b"" if trace is None else trace.half().cpu().numpy().tobytes()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows that were computed together. The id of a row is ``prefix`` and its number in hexadecimal; None: not recorded."""
-
-    snapshot: Snapshot
-    rows: Rows
-    outputs: NDArray[np.float32]
-    traces: bytes
-    prefix: str | None
-
-    @cached_property
-    def indices(self) -> list[int]:
-        """The class of each row by its index; -1 for a regression, and while there is no class."""
-        if self.snapshot.spec.task == "regression" or not self.snapshot.classes:
-            return [-1] * len(self.outputs)
-        found: list[int] = self.outputs.argmax(axis=1).tolist()
-        return found
-
-    @cached_property
-    def texts(self) -> list[bytes]:
-        """Each row's outputs as JSON numbers with commas between them."""
-        return orjson.dumps(self.outputs, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
-
-    def label(self, row: int) -> int | str | None:
-        """The class that a row was given."""
-        index = self.indices[row]
-        return self.snapshot.classes[index] if index >= 0 else None
-
-
-@dataclass(frozen=True)
-class BatchAnswer:
-    """One request's rows of a batch: ``count`` of them from ``first`` on."""
-
-    batch: Batch
-    first: int
-    count: int
-
-    @property
-    def places(self) -> range:
-        return range(self.first, self.first + self.count)
-
-    @property
-    def outputs(self) -> NDArray[np.float32]:
-        """The outputs of its rows."""
-        return self.batch.outputs[self.first : self.first + self.count]
-
-    @property
-    def ids(self) -> list[str | None]:
-        """The prediction id of each row."""
-        prefix = self.batch.prefix
-        return [f"{prefix}{row:x}" if prefix is not None else None for row in self.places]
+from .snapshot import Snapshot
 
 
 class Caller(Protocol):
@@ -173,7 +50,7 @@ class ModelQueue:
     """
 
     snapshot: Snapshot
-    measures: ModelMetrics
+    metrics: ModelMetrics
     route: Route = "live"
     queue: deque[_Request] = field(default_factory=deque)
     queued_rows: int = 0
@@ -198,7 +75,7 @@ class ModelQueue:
     def swap(self, snapshot: Snapshot) -> None:
         """Answers from another snapshot from now on. A batch that has begun ends on the one that it took."""
         self.spare, self.snapshot = self.snapshot, snapshot
-        self.measures.swapped(snapshot.version)
+        self.metrics.swapped(snapshot.version)
 
     def take_spare(self) -> Snapshot | None:
         """A snapshot that nothing uses any more, to build the next one in its memory."""
@@ -209,15 +86,15 @@ class ModelQueue:
 class Engine:
     """Answers for all models of this process, with one torch thread that they use in turn."""
 
-    def __init__(self, prediction_writer: PredictionWriter, measures: Metrics) -> None:
+    def __init__(self, prediction_writer: PredictionWriter, metrics: Metrics) -> None:
         self.prediction_writer = prediction_writer
-        self.measures = measures
+        self.metrics = metrics
         self.models: dict[str, ModelQueue] = {}
         self.thread = ComputeThread("torch")
 
     def model(self, snapshot: Snapshot, route: Route = "live") -> ModelQueue:
         """What answers from a snapshot."""
-        return ModelQueue(snapshot, self.measures.of(snapshot.spec.name, snapshot.version), route)
+        return ModelQueue(snapshot, self.metrics.of(snapshot.spec.name, snapshot.version), route)
 
     def swap(self, snapshot: Snapshot) -> None:
         """Makes a snapshot the live one of its model. Versions never go back."""
@@ -228,8 +105,11 @@ class Engine:
             model.swap(snapshot)
 
     def drop(self, uid: str) -> None:
-        """Forgets a model that is gone."""
-        self.models.pop(uid, None)
+        """Forgets a model that is gone, and what was counted of it, unless another goes by its name already."""
+        gone = self.models.pop(uid, None)
+        names = {model.snapshot.spec.name for model in self.models.values()}
+        if gone is not None and gone.snapshot.spec.name not in names:
+            self.metrics.forget(gone.snapshot.spec.name)
 
     def submit(self, model: ModelQueue, rows: Rows, caller: Caller | None = None) -> asyncio.Future[BatchAnswer]:
         """Queues the rows of one request, all to be answered by one version; :class:`Late` where that is not done in time.
@@ -239,7 +119,7 @@ class Engine:
         """
         count, limits = len(next(iter(rows.values()))), model.snapshot.limits
         if model.queued_rows + count > limits.max_queue:
-            model.measures.refused.inc()
+            model.metrics.refused.inc()
             raise Busy(f"{model.queued_rows} rows wait for this model already", code="queue_full", retry_after=1)
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -307,7 +187,7 @@ class Engine:
             overdue.cancel()
             model.running = model.batch = None
         reach("app.computed")
-        model.measures.computed(len(outputs), time.perf_counter() - begin)
+        model.metrics.computed(len(outputs), time.perf_counter() - begin)
         model.largest = max(model.largest, len(outputs))
         entry = self.prediction_writer.next_entry() if is_recorded else None
         prefix = self.prediction_writer.prefix(snapshot.uid, entry) if entry else None
@@ -333,7 +213,7 @@ class Engine:
             loop.call_at(min(later, default=now + model.snapshot.limits.deadline), self._miss_overdue, model, running)
 
     def _miss(self, model: ModelQueue, request: _Request) -> None:
-        model.measures.late.inc()
+        model.metrics.late.inc()
         seconds = request.deadline - request.begin
         request.answer.set_exception(Late(f"not answered within {seconds:g} s", code="late"))
 

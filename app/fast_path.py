@@ -1,7 +1,8 @@
 """The calls that are made most, predict and infer: parsed, queued and answered past FastAPI's machinery.
 
 Each is a plain ASGI route. A connection that has a whole call at hand makes it directly, without a task, a scope of its own
-and two messages for the answer; see :class:`app.http_server.HttpConnection`. Both ways meet in :meth:`FastPathCall.read` and the engine.
+and two messages for the answer; see :class:`.http_server.HttpConnection`. Both ways meet in :meth:`FastPathCall.read` and
+the engine.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import ClassVar, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from driftline.errors import DriftlineError, InvalidInput, UnsupportedMedia
+from driftline.errors import DriftlineError, InvalidInput, ServerError, UnsupportedMedia
 from driftline.ingest.rows import Rows
 
-from .engine import BatchAnswer, Caller, ModelQueue
-from .gatekeeper import Content, content_type, error_content, send_content
+from .answers import BatchAnswer
+from .engine import Caller, ModelQueue
+from .gatekeeper import content_type
+from .responses import Content, error_content, send_content
 from .services import Services
 
 logger = logging.getLogger("driftline.predict")
@@ -94,7 +97,7 @@ class FastPathCall(ABC):
         """What is answered in the place of an error."""
         if not isinstance(error, DriftlineError):  # A user's own network may raise anything.
             logger.error("predict failed", exc_info=error)
-            error = DriftlineError(f"the model's network failed: {error!r}", code="network_failed")
+            error = ServerError(f"the model's network failed: {error!r}", code="network_failed")
         return error_content(error, self.is_v2)
 
 

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from driftline.api import scopes
+from driftline.api.endpoints import ENDPOINTS
+from driftline.api.scopes import ANYONE, default_scopes
 from driftline.api_keys import KeyStore
-from driftline.errors import DriftlineError, Forbidden, InvalidInput, TooLarge, Unauthorized, UnsupportedMedia
+from driftline.errors import DriftlineError, Forbidden, TooLarge, Unauthorized, UnsupportedMedia
 from driftline.processes.plan import is_loopback
 
+from .responses import error_content, send_content
+
 BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", b"multipart/form-data")
-OPEN = re.compile(r"^/(livez|readyz|docs|openapi\.json|swagger/[\w.-]+|v2/health/(live|ready))?$")
-SCOPES = [
-    (re.compile(r"^/metrics$"), {"metrics"}),
-    (re.compile(r"^/v1/models/[^/]+/predict$"), {"predict"}),
-    (re.compile(r"^/v2/models/[^/]+(/versions/[^/]+)?/infer$"), {"predict"}),
-    (re.compile(r"^/v1/models/[^/]+/feedback(/.*)?$"), {"feedback"}),
-    (re.compile(r"^/v1/models/[^/]+/log$"), {"admin"}),
-    (re.compile(r"^/v1/models/[^/]+/metrics$"), {"metrics", "predict", "feedback"}),
-]
+PAGES = re.compile(r"(/|/docs|/openapi\.json|/swagger/[\w.-]+)")
+"""What shows and describes the interface, and is no part of it."""
 
 
 @lru_cache(maxsize=4096)
-def scopes_for(method: str, path: str) -> set[str]:
-    """Any one of these scopes allows the call; ``admin`` allows every call, and none is needed where the set is empty."""
-    if OPEN.match(path):
-        return set()
-    for pattern, scopes in SCOPES:
-        if pattern.match(path):
-            return scopes
-    return {"predict", "feedback", "metrics"} if method == "GET" else {"admin"}
+def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
+    """Any one of these scopes allows the call; ``admin`` allows every call, and none is needed where the set is empty.
+
+    What an endpoint asks for beside the rule of its method holds for its path whatever the method.
+    """
+    if PAGES.fullmatch(path):
+        return ANYONE
+    found = [endpoint for endpoint in ENDPOINTS if endpoint.pattern.fullmatch(path)]
+    for endpoint in found:
+        if endpoint.method == method or endpoint.scopes != default_scopes(endpoint.method):
+            return endpoint.scopes
+    return default_scopes(method)
 
 
 class Gatekeeper:
@@ -138,43 +138,3 @@ def _is_this_machine(host: bytes) -> bool:
     except ValueError:
         return False
     return is_loopback(name)
-
-
-class Content(NamedTuple):
-    """An answer: its status, its body, and the headers beside its length."""
-
-    status: int
-    body: bytes
-    headers: Sequence[tuple[bytes, bytes]]
-
-
-JSON = ((b"content-type", b"application/json"),)
-
-
-def json_content(status: int, body: Any) -> Content:
-    """``body`` as JSON."""
-    return Content(status, orjson.dumps(body, default=str), JSON)
-
-
-def error_content(error: DriftlineError, is_v2: bool = False) -> Content:
-    """An error in the shape of ``/v1``, or of ``/v2``, where an error is one sentence."""
-    status, body, headers = json_content(
-        error_status(error, is_v2), {"error": error.message if is_v2 else error.as_json()}
-    )
-    if error.retry_after is not None:
-        headers = (*headers, (b"retry-after", b"%d" % max(1, round(error.retry_after))))
-    if status == 401:
-        headers = (*headers, (b"www-authenticate", b"Bearer"))
-    return Content(status, body, headers)
-
-
-def error_status(error: DriftlineError, is_v2: bool) -> int:
-    """The HTTP status of an error: the Open Inference Protocol answers bad input with 400."""
-    return 400 if is_v2 and isinstance(error, InvalidInput) else error.status
-
-
-async def send_content(send: Send, content: Content) -> None:
-    """Answers ``content``."""
-    headers = [*content.headers, (b"content-length", b"%d" % len(content.body))]
-    await send({"type": "http.response.start", "status": content.status, "headers": headers})
-    await send({"type": "http.response.body", "body": content.body})

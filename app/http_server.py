@@ -13,11 +13,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from driftline.errors import DriftlineError
 
 from .fast_path import CALLER, Begun, FastPathCall
-from .gatekeeper import Content
+from .responses import Content
 
-MOST_DIRECT_BYTES = 2**20
+MAX_DIRECT_BYTES = 2**20
 """A longer body is left to uvicorn, which holds the sender back while it is read."""
-SLOWEST_BYTES = 1024
+MIN_BYTES_PER_SECOND = 1024
 """A body that comes slower than this, in bytes a second, is given up after the time-out."""
 TOO_SLOW = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 73\r\n\r\n"
@@ -103,7 +103,7 @@ class HttpConnection(HttpToolsProtocol):
             super().on_body(body)
             return
         self.put_off += body
-        if len(self.put_off) > MOST_DIRECT_BYTES:
+        if len(self.put_off) > MAX_DIRECT_BYTES:
             self._leave_to_uvicorn()
 
     def on_message_complete(self) -> None:
@@ -184,7 +184,7 @@ class HttpConnection(HttpToolsProtocol):
     def is_too_slow(self, now: float, seconds: float) -> bool:
         """Whether the rest of a request is overdue: ``seconds``, and what its bytes may take beyond that."""
         since = self.waiting_since
-        return since is not None and now > since + seconds + self.received_bytes / SLOWEST_BYTES
+        return since is not None and now > since + seconds + self.received_bytes / MIN_BYTES_PER_SECOND
 
     def give_up(self) -> None:
         """Ends a connection that is too slow."""

@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol v2 carries them: JSON, or bytes behind a JSON header."""
+"""Tensors as the Open Inference Protocol v2 carries them: JSON, or bytes after a JSON header."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from driftline.api.inference import InferRequest, InputTensor
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
 from driftline.spec import ModelSpec, TensorSpec
@@ -28,37 +29,11 @@ DATATYPES = {
 }
 
 
-class InputTensor(msgspec.Struct, frozen=True):
-    """One input of a request. ``data`` is JSON; without it the bytes lie behind the header."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, Any] = {}
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class OutputRequest(msgspec.Struct, frozen=True):
-    """An output that is asked for."""
-
-    name: str
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(msgspec.Struct, frozen=True):
-    """The JSON of a request; fields that the protocol's extensions add are passed over."""
-
-    inputs: list[InputTensor]
-    id: str = ""
-    parameters: dict[str, Any] = {}
-    outputs: list[OutputRequest] = []
-
-
 _decoder = msgspec.json.Decoder(InferRequest)
 
 
 def decode(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memoryview]:
-    """A request's JSON, and the bytes behind it; ``header_length`` is the header Inference-Header-Content-Length."""
+    """A request's JSON, and the bytes after it; ``header_length`` is the header Inference-Header-Content-Length."""
     length = len(body)
     if header_length is not None:
         if not header_length.isdigit() or int(header_length) > len(body):
@@ -103,7 +78,7 @@ def rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
 
 
 def _array(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], memoryview]:
-    """A tensor as it was sent, and the bytes behind it."""
+    """A tensor as it was sent, and the bytes after it."""
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
         known = ", ".join(DATATYPES)

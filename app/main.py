@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,26 +13,35 @@ from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from driftline.api import endpoints
+from driftline.api.endpoint import Endpoint
 from driftline.api_keys import KeyStore
-from driftline.errors import DriftlineError, InvalidInput, Unavailable
+from driftline.errors import DriftlineError, InvalidInput, ServerError, Unavailable
 from driftline.settings import Settings
 from driftline.support.tasks import end
 
 from . import openapi
 from .fast_path import FastPathCall
-from .gatekeeper import Gatekeeper, error_status
+from .gatekeeper import Gatekeeper
+from .responses import error_status
 from .routes import control, health, log, models, v2
 from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
 from .routes.predict import Predict
 from .routes.v2 import Infer
 from .services import Services
 
-KEYS_LOOK_SECONDS = 0.05
-
-
 PREDICT, INFER = Predict(), Infer()
+PLAIN: dict[Endpoint[Any], ASGIApp] = {
+    endpoints.PREDICT: PREDICT,
+    endpoints.INFER: INFER,
+    endpoints.INFER_VERSION: INFER,
+    endpoints.GIVE_FEEDBACK: Feedback(),
+    endpoints.STREAM_FEEDBACK: FeedbackStream(),
+    endpoints.SHOW_RECEIPT: ReceiptRoute(),
+}
+"""The endpoints that are answered past FastAPI's machinery."""
 
 
 class App(FastAPI):
@@ -69,8 +79,13 @@ class App(FastAPI):
         return None
 
 
-def create_app(settings: Settings, *, is_public: bool = False) -> App:
-    """The serving app. ``is_public``: other machines reach it, so every call needs a key."""
+def create_app(settings: Settings, *, is_public: bool = False, look_seconds: float = 0.05) -> App:
+    """The serving app.
+
+    Args:
+        is_public: other machines reach it, so every call needs a key.
+        look_seconds: how long it may go without looking whether the keys have changed.
+    """
     services = Services(settings)
 
     @contextlib.asynccontextmanager
@@ -89,14 +104,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
     app = App(title="Driftline", lifespan=lifespan, docs_url=None, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
     app.state.services = services
     app.router.routes.extend(
-        [
-            Route("/v1/models/{model}/predict", PREDICT, methods=["POST"]),
-            Route("/v2/models/{model}/infer", INFER, methods=["POST"]),
-            Route("/v2/models/{model}/versions/{version}/infer", INFER, methods=["POST"]),
-            Route("/v1/models/{model}/feedback", Feedback(), methods=["POST"]),
-            Route("/v1/models/{model}/feedback/stream", FeedbackStream(), methods=["POST"]),
-            Route("/v1/models/{model}/feedback/{id:path}", ReceiptRoute(), methods=["GET"]),
-        ]
+        [Route(endpoint.path, handler, methods=[endpoint.method]) for endpoint, handler in PLAIN.items()]
     )
     for router in (models.router, log.router, control.router, health.router, v2.router):
         app.include_router(router)
@@ -104,7 +112,7 @@ def create_app(settings: Settings, *, is_public: bool = False) -> App:
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
-    keys = KeyStore(settings.keys_path, KEYS_LOOK_SECONDS)
+    keys = KeyStore(settings.keys_path, look_seconds)
     app.gatekeeper = Gatekeeper(app.route, keys=keys, is_public=is_public, max_body_bytes=settings.max_body_bytes)
     openapi.install(app)
     # The page's scripts come from this server: it works without a network, and tells nobody who reads it.
@@ -136,7 +144,7 @@ async def _refuse_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:
-    return _answer(request, DriftlineError(f"{request.method} {request.url.path} failed: {type(error).__name__}"))
+    return _answer(request, ServerError(f"{request.method} {request.url.path} failed: {type(error).__name__}"))
 
 
 async def _refuse_http(request: Request, error: Exception) -> JSONResponse:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, multiprocess
-
-if TYPE_CHECKING:
-    from driftline.store.predictions import PredictionWriter
-
-    from .engine import Engine
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+NO_SAMPLE = math.inf
+"""Stands for a gauge that has no value: a minimum over replicas passes over it."""
 
 
 class Metrics:
@@ -37,12 +37,13 @@ class Metrics:
         self.swaps = counter("swaps", "versions swapped in", "model")
         self.served = gauge("served_version", "version that every replica serves at least", "livemin", "model")
         self.queued = gauge("queued_rows", "rows waiting", "livesum", "model")
+        self._counters = [self.rows, self.batches, self.seconds, self.refused, self.late, self.swaps]
         self.swap_failures = counter("swap_failures", "versions that could not be loaded")
         self.unrecorded = counter("predictions_unrecorded", "batches not kept for the join")
         self.join_horizon = gauge("join_horizon_seconds", "how far back a label can be joined", "livemin")
         self.replicas = gauge("replicas", "serving processes", "livesum")
         self.replicas.set(1)
-        self._dropped = 0
+        self._unrecorded = 0
 
     def of(self, model: str, version: int) -> ModelMetrics:
         """The counters of one model."""
@@ -50,21 +51,47 @@ class Metrics:
         found.served.set(version)
         return found
 
-    def sample(self, engine: Engine, prediction_writer: PredictionWriter) -> None:
-        """Takes what is not counted as it happens."""
-        for model in engine.models.values():
-            model.measures.queued.set(model.queued_rows)
-        self.unrecorded.inc(prediction_writer.dropped - self._dropped)
-        self._dropped = prediction_writer.dropped
-        self.join_horizon.set(prediction_writer.join_horizon)
+    def set_unrecorded(self, total: int) -> None:
+        """So many batches have not been recorded since the start."""
+        self.unrecorded.inc(total - self._unrecorded)
+        self._unrecorded = total
 
-    def readable(self) -> CollectorRegistry:
-        """What all replicas have counted together; without other replicas, what this one has."""
-        if FOLDER not in os.environ:
-            return self.registry
-        together = CollectorRegistry()
-        multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        return together
+    def forget(self, model: str) -> None:
+        """Removes the series of a model that is gone.
+
+        Beside other replicas the library cannot take a series out of its files: this replica's counts begin at 0 again, should
+        a model of that name be made anew. Those of replicas that have ended, and still count for it, stay.
+        """
+        for counter in self._counters:
+            if FOLDER in os.environ:
+                counter.labels(model).reset()
+            else:
+                counter.remove(model)
+        for gauge, nothing in ((self.served, NO_SAMPLE), (self.queued, 0)):
+            if FOLDER in os.environ:
+                gauge.labels(model).set(nothing)
+            else:
+                gauge.remove(model)
+
+    def collect(self, models: Collection[str] | None) -> list[Metric]:
+        """What all replicas have counted together; without other replicas, what this one has.
+
+        Args:
+            models: the names of the models that there are: series of others are left out; None: not known.
+        """
+        registry = self.registry
+        if FOLDER in os.environ:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        metrics = list(registry.collect())
+        for metric in metrics:
+            metric.samples = [sample for sample in metric.samples if _is_shown(sample, models)]
+        return metrics
+
+
+def _is_shown(sample: Sample, models: Collection[str] | None) -> bool:
+    is_of_known = models is None or "model" not in sample.labels or sample.labels["model"] in models
+    return is_of_known and sample.value != NO_SAMPLE
 
 
 def _forget_dead() -> None:
@@ -87,15 +114,15 @@ def _is_alive(process: int) -> bool:
 class ModelMetrics:
     """The counters of one model."""
 
-    def __init__(self, measures: Metrics, model: str) -> None:
-        self.rows = measures.rows.labels(model)
-        self.batches = measures.batches.labels(model)
-        self.seconds = measures.seconds.labels(model)
-        self.refused = measures.refused.labels(model)
-        self.late = measures.late.labels(model)
-        self.swaps = measures.swaps.labels(model)
-        self.served = measures.served.labels(model)
-        self.queued = measures.queued.labels(model)
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.rows = metrics.rows.labels(model)
+        self.batches = metrics.batches.labels(model)
+        self.seconds = metrics.seconds.labels(model)
+        self.refused = metrics.refused.labels(model)
+        self.late = metrics.late.labels(model)
+        self.swaps = metrics.swaps.labels(model)
+        self.served = metrics.served.labels(model)
+        self.queued = metrics.queued.labels(model)
 
     def computed(self, rows: int, seconds: float) -> None:
         """A batch was computed."""

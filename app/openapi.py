@@ -1,287 +1,156 @@
-"""The OpenAPI page: FastAPI's schema, with the plain ASGI routes described beside it."""
+"""The OpenAPI page, made from the table of endpoints and the types of their messages."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
 
-from driftline import __version__
+from driftline.api.endpoint import Endpoint, MediaType
+from driftline.api.endpoints import ENDPOINTS, PARTS, PROTOCOL, TAGS
+from driftline.api.errors import ErrorAnswer, SentenceAnswer
+from driftline.api.models import SpecBody
 from driftline.spec import ModelSpec
+from driftline.version import __version__
 
-TAGS = [
-    {"name": "models", "description": "What is served: create, show, remove, look back."},
-    {"name": "predict", "description": "Answers, each with an id that a label can refer to."},
-    {"name": "feedback", "description": "Labels, and how far each has come."},
-    {"name": "control", "description": "What an admin tells a model; the worker carries it out."},
-    {"name": "Open Inference Protocol", "description": "The same models for the clients of that protocol."},
-    {"name": "health", "description": "Probes and measurements."},
-]
-ERROR = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "details": {"type": "object"},
-            },
-            "required": ["code", "message"],
-        }
-    },
-    "required": ["error"],
-}
-_UNKNOWN = {"error": {"code": "unknown_model", "message": "there is no model 'wether'"}}
-_WRONG = {
+Schema = dict[str, Any]
+
+REFERENCE = "#/components/schemas/{model}"
+UNKNOWN = {"error": {"code": "unknown_model", "message": "there is no model 'wether'"}}
+WRONG = {
     "error": {
         "code": "wrong_shape",
         "message": "inputs[0]: a row of shape [2] where [8] is expected",
         "details": {"field": "inputs[0]", "value": [2], "expected": [8]},
     }
 }
-_ID = "4be0c1d2a3f4-9a8b7c6d-19f2c0de000-0-0"
-_ITEM = {
-    "type": "object",
-    "properties": {
-        "prediction_id": {"type": "string", "description": "the prediction that the label is about"},
-        "inputs": {"description": "one row, where there is no prediction id"},
-        "label": {"description": "a class, or the number of a regression"},
-        "id": {"type": "string", "description": "recognises a resend for 24 hours"},
-        "weight": {"type": "number", "minimum": 0, "default": 1},
-        "source": {"type": "string"},
-        "time": {"type": "number", "description": "when the label became true, in seconds since 1970"},
-        "route": {"enum": ["import"], "description": "historical data: learned, but not scored and not held out"},
-    },
-    "required": ["label"],
-    "additionalProperties": False,
-}
-
-
-_ROWS = {
-    "type": "object",
-    "properties": {"inputs": {"description": "rows of numbers in the spec's shape; columns by name for named inputs"}},
-    "required": ["inputs"],
-    "additionalProperties": False,
-}
-_ANSWER = {
-    "type": "object",
-    "properties": {
-        "model": {"type": "string"},
-        "version": {"type": "integer", "minimum": 1},
-        "classes": {"type": "array", "items": {"type": ["integer", "string"]}},
-        "predictions": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "id": {"type": ["string", "null"], "description": "null where predictions are not recorded"},
-                    "label": {"type": ["integer", "string", "null"], "description": "null while there is no class"},
-                    "probabilities": {"type": "array", "items": {"type": "number"}},
-                    "value": {"type": "number", "description": "of a regression"},
-                },
-                "required": ["id"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["model", "version", "predictions"],
-    "additionalProperties": False,
-}
-_PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-_TENSOR = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        "datatype": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "data": {"type": "array", "description": "flat or nested; without it the bytes lie behind the JSON"},
-    },
-    "required": ["name", "shape", "datatype"],
-}
-_INFER = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
-                "required": ["name"],
-            },
-        },
-    },
-    "required": ["inputs"],
-}
-_INFERRED = {
-    "type": "object",
-    "properties": {
-        "model_name": {"type": "string"},
-        "model_version": {"type": "string"},
-        "id": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "outputs": {"type": "array", "items": _TENSOR},
-    },
-    "required": ["model_name", "model_version", "outputs"],
-    "additionalProperties": False,
-}
-_SENTENCE = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
-
-
-def example(status: int, value: Any) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's ``responses`` for one example answer."""
-    return {status: {"content": {"application/json": {"example": value}}}}
-
-
-def _content(value: Any, kind: str = "application/json", schema: Any = None) -> dict[str, Any]:
-    return {kind: {"example": value, **({"schema": schema} if schema else {})}}
-
-
-def _operation(
-    summary: str, tag: str, parameters: list[str], responses: dict[str, Any], body: Any = None
-) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "summary": summary,
-        "tags": [tag],
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in parameters
-        ],
-        "responses": responses,
-    }
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": body}
-    return operation
-
-
-def _refusals(status: str, value: Any) -> dict[str, Any]:
-    return {
-        status: {"description": "refused", "content": _content(value, schema=ERROR)},
-        "404": {"description": "unknown", "content": _content(_UNKNOWN, schema=ERROR)},
-    }
-
-
-def _plain_routes() -> dict[str, Any]:
-    accepted = {"accepted": 1, "items": [{"id": f"p:{_ID}", "status": "queued"}], "durability": "fsync_always"}
-    item = {"prediction_id": _ID, "label": 1}
-    rows = {"inputs": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]]}
-    answered = {
-        "model": "weather",
-        "version": 1,
-        "classes": [0, 1],
-        "predictions": [{"id": _ID, "label": 1, "probabilities": [0.4, 0.6]}],
-    }
-    given = {"name": "inputs", "shape": [1, 8], "datatype": "FP32", "data": rows["inputs"][0]}
-    infer = {"id": "7", "inputs": [given]}
-    inferred = {
-        "model_name": "weather",
-        "model_version": "1",
-        "id": "7",
-        "parameters": {"prediction_id": _ID},
-        "outputs": [
-            {"name": "label", "datatype": "INT64", "shape": [1], "data": [1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.4, 0.6]},
-        ],
-    }
-    line = {"id": f"p:{_ID}", "status": "queued", "durability": "fsync_always"}
-    items_schema = {
-        "type": "object",
-        "properties": {"items": {"type": "array", "items": _ITEM, "minItems": 1}},
-        "required": ["items"],
-        "additionalProperties": False,
-    }
-    return {
-        "/v1/models/{model}/predict": {
-            "post": _operation(
-                "Predict",
-                "predict",
-                ["model"],
-                {
-                    "200": {"description": "answered", "content": _content(answered, schema=_ANSWER)},
-                    **_refusals("422", _WRONG),
-                },
-                _content(rows, schema=_ROWS),
-            )
-        },
-        **{
-            f"/v2/models/{{model}}{versions}/infer": {
-                "post": _operation(
-                    "Infer",
-                    "Open Inference Protocol",
-                    parameters,
-                    {
-                        "200": {"description": "answered", "content": _content(inferred, schema=_INFERRED)},
-                        "400": {
-                            "description": "refused",
-                            "content": _content({"error": "input 'inputs': it is given twice"}, schema=_SENTENCE),
-                        },
-                    },
-                    _content(infer, schema=_INFER),
-                )
-            }
-            for versions, parameters in (("", ["model"]), ("/versions/{version}", ["model", "version"]))
-        },
-        "/v1/models/{model}/feedback": {
-            "post": _operation(
-                "Give labels",
-                "feedback",
-                ["model"],
-                {"202": {"description": "in the log", "content": _content(accepted)}, **_refusals("422", _WRONG)},
-                _content({"items": [item]}, schema=items_schema),
-            )
-        },
-        "/v1/models/{model}/feedback/stream": {
-            "post": _operation(
-                "Give labels, a line each",
-                "feedback",
-                ["model"],
-                {
-                    "200": {"description": "a line for a line", "content": _content(line, "application/x-ndjson")},
-                    **_refusals("415", {"error": {"code": "unsupported_media_type", "message": "…"}}),
-                },
-                _content(item, "application/x-ndjson", _ITEM),
-            )
-        },
-        "/v1/models/{model}/feedback/{id}": {
-            "get": _operation(
-                "What became of a label",
-                "feedback",
-                ["model", "id"],
-                {
-                    "200": {
-                        "description": "queued, learned, served, rejected or quarantined",
-                        "content": _content({"id": f"p:{_ID}", "state": "served", "version": 2}),
-                    },
-                    "404": {"description": "unknown", "content": _content(_UNKNOWN, schema=ERROR)},
-                },
-            )
-        },
-    }
+SENTENCES = {"400": {"error": "input 'inputs': it is given twice"}, "404": {"error": "there is no model 'wether'"}}
 
 
 def install(app: FastAPI) -> None:
-    """Makes ``app`` describe all of its routes."""
+    """Makes ``app`` describe the endpoints."""
 
-    def schema() -> dict[str, Any]:
+    def schema() -> Schema:
         if not app.openapi_schema:
-            found = get_openapi(
-                title="Driftline",
-                version=__version__,
-                description="PyTorch models that keep learning.",
-                routes=app.routes,
-                tags=TAGS,
-            )
-            schemas = found.setdefault("components", {}).setdefault("schemas", {})
-            spec = ModelSpec.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= spec.pop("$defs", {}) | {"ModelSpec": spec}
-            found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            found["security"] = [{"key": []}, {}]
-            found["paths"] = dict(sorted({**found["paths"], **_plain_routes()}.items()))
-            app.openapi_schema = found
+            app.openapi_schema = described()
         return app.openapi_schema
 
     app.openapi = schema  # type: ignore[method-assign]
+
+
+def described() -> Schema:
+    """The whole page."""
+    spec = ModelSpec.model_json_schema(ref_template=REFERENCE)
+    schemas = {**spec.pop("$defs", {}), ModelSpec.__name__: spec}
+    paths: dict[str, Schema] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.shown_path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Driftline", "version": __version__, "description": "PyTorch models that keep learning."},
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"key": []}, {}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+    }
+
+
+def schema_of(kind: Any) -> Schema:
+    """The schema of a message's type, whole: no message contains itself. A spec is large, and stands on the page once."""
+    if kind is SpecBody:
+        return {"$ref": REFERENCE.format(model=ModelSpec.__name__)}
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        (schema,), parts = msgspec.json.schema_components([kind], ref_template=REFERENCE.replace("model", "name"))
+    else:
+        schema = TypeAdapter(kind).json_schema(ref_template=REFERENCE)
+        parts = schema.pop("$defs", {})
+    whole: Schema = _whole(schema, parts)
+    return whole
+
+
+def _whole(schema: Any, parts: Schema) -> Any:
+    """A schema with what it refers to in place of the references."""
+    if isinstance(schema, list):
+        return [_whole(value, parts) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    rest = {name: _whole(value, parts) for name, value in schema.items() if name != "$ref"}
+    if "$ref" not in schema:
+        return rest
+    return _whole(parts[schema["$ref"].rpartition("/")[2]], parts) | rest
+
+
+def _operation(endpoint: Endpoint[Any]) -> Schema:
+    answer = MediaType(endpoint.answer, endpoint.example, endpoint.answer_kind)
+    answers = {str(endpoint.status): answer, **{str(status): content for status, content in endpoint.also.items()}}
+    responses = {
+        status: {
+            "description": schema_of(content.type).get("description") or "answered",
+            "content": _content(content),
+        }
+        for status, content in answers.items()
+    }
+    operation = {
+        "operationId": _identifier(endpoint),
+        "summary": endpoint.summary,
+        "description": endpoint.description,
+        "tags": [endpoint.tag],
+        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
+        "responses": {**responses, **_refusals(endpoint)},
+        "security": [{"key": sorted(endpoint.scopes | {"admin"})}, {}] if endpoint.scopes else [{}],
+    }
+    if endpoint.bodies:
+        content = {kind: found for body in endpoint.bodies for kind, found in _content(body).items()}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _identifier(endpoint: Endpoint[Any]) -> str:
+    words = endpoint.shown_path.replace("{", "").replace("}", "").split("/")
+    return "_".join([endpoint.method.lower(), *filter(None, words)])
+
+
+def _content(content: MediaType) -> Schema:
+    found: Schema = {"schema": schema_of(content.type)}
+    if content.example is not None:
+        found["example"] = content.example
+    if content.examples:
+        found["schema"]["examples"] = [content.example, *content.examples]
+    return {content.kind: found}
+
+
+def _path_parameters(endpoint: Endpoint[Any]) -> Iterator[Schema]:
+    for name in endpoint.parts:
+        schema = {"type": "string"}
+        yield {"name": name, "in": "path", "required": True, "description": PARTS[name], "schema": schema}
+
+
+def _query_parameters(endpoint: Endpoint[Any]) -> Iterator[Schema]:
+    if endpoint.query is not None:
+        for name, schema in TypeAdapter(endpoint.query).json_schema()["properties"].items():
+            described = {"description": schema.pop("description"), "schema": schema}
+            yield {"name": name, "in": "query", "required": False, **described}
+
+
+def _refusals(endpoint: Endpoint[Any]) -> Schema:
+    """How it says no, beside what concerns every call: the key, a store that does not answer."""
+    kind, wrong = (SentenceAnswer, "400") if endpoint.tag == PROTOCOL else (ErrorAnswer, "422")
+    examples: dict[str, Schema] = {}
+    if endpoint.bodies or endpoint.query is not None:
+        examples[wrong] = WRONG
+    if endpoint.parts:
+        examples["404"] = UNKNOWN
+    shown: Schema = SENTENCES if endpoint.tag == PROTOCOL else examples
+    return {
+        status: {
+            "description": "refused" if status == wrong else "unknown",
+            "content": _content(MediaType(kind, shown[status])),
+        }
+        for status in examples
+    }

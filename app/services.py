@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from driftline.errors import Unavailable
 from driftline.ingest.feedback import FeedbackDecoder
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
@@ -18,26 +19,36 @@ from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
 from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.watermarks import Cap
+from driftline.support.tasks import Troubles, supervised
 
 from .engine import Engine
 from .metrics import Metrics
+from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
+
+SAMPLE = "metrics sample"
 
 
 class Services:
-    """The store, the engine and what follows the heads, for one serving process."""
+    """The store, the engine and what follows the heads, for one serving process.
 
-    def __init__(self, settings: Settings) -> None:
+    ``healthy_seconds`` is how long a background task that has failed must run well before the app counts as ready again.
+    """
+
+    def __init__(self, settings: Settings, *, healthy_seconds: float = 10.0) -> None:
         self.settings = settings
         self.connection = RedisConnection(require_redis(settings), settings.prefix)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
-        self.measures = Metrics()
+        self.metrics = Metrics()
         self.prediction_writer = PredictionWriter(
             self.connection, horizon=settings.join_horizon, budget=settings.prediction_bytes
         )
-        self.engine = Engine(self.prediction_writer, self.measures)
-        self.version_watcher = VersionWatcher(self.connection, self.artifacts, self.engine, settings)
+        self.engine = Engine(self.prediction_writer, self.metrics)
+        loader = VersionLoader(self.artifacts, settings)
+        self.version_watcher = VersionWatcher(self.connection, self.engine, loader, settings.poll_seconds)
+        self.troubles = Troubles()
+        self.healthy_seconds = healthy_seconds
         self._decoders: dict[str, FeedbackDecoder] = {}
 
     def log(self, uid: str) -> Log:
@@ -57,21 +68,39 @@ class Services:
             decoder = self._decoders[snapshot.uid] = FeedbackDecoder(snapshot.spec)
         return snapshot.uid, decoder
 
+    def sample(self) -> None:
+        """Measures what is not counted as it happens."""
+        for model in self.engine.models.values():
+            model.metrics.queued.set(model.queued_rows)
+        self.metrics.set_unrecorded(self.prediction_writer.dropped)
+        self.metrics.join_horizon.set(self.prediction_writer.join_horizon)
+
     def background(self) -> list[Coroutine[Any, Any, None]]:
-        """What runs for as long as the app does."""
-        watch = self.connection.watch()
+        """What runs for as long as the app does; a task that fails is restarted, and stands in ``troubles``."""
+        tasks = {
+            "version hints": self.version_watcher.listen,
+            "version poll": self.version_watcher.poll,
+            "prediction writer": self.prediction_writer.run,
+            SAMPLE: self._sample,
+            "store watch": self.connection.watch,
+        }
         return [
-            self.version_watcher.listen(),
-            self.version_watcher.poll(),
-            self.prediction_writer.run(),
-            self._sample(),
-            watch,
+            supervised(name, function, self.troubles, healthy_seconds=self.healthy_seconds)
+            for name, function in tasks.items()
         ]
+
+    def check_background(self) -> None:
+        """:class:`Unavailable` names the background tasks that fail at the moment, and why."""
+        found = self.troubles.current()
+        if found:
+            message = "; ".join(f"the background task {name!r} fails: {why}" for name, why in found.items())
+            raise Unavailable(message, code="background_task_failed", retry_after=1, tasks=found)
 
     async def _sample(self) -> None:
         """Keeps what other replicas read of this one fresh."""
         while True:
-            self.measures.sample(self.engine, self.prediction_writer)
+            self.sample()
+            self.troubles.over(SAMPLE)
             await asyncio.sleep(self.settings.poll_seconds)
 
     async def close(self) -> None:

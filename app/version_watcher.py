@@ -5,52 +5,65 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass
 
-import numpy as np
-import torch
-
-from driftline.errors import CorruptData, DriftlineError, NotFound, Unavailable
-from driftline.networks import bundle
-from driftline.networks.build import build
-from driftline.networks.bundle import Manifest
-from driftline.networks.served_model import ServedModel
-from driftline.settings import Settings
-from driftline.spec import ModelSpec, parse
-from driftline.store.artifacts import Artifacts
+from driftline.errors import CorruptData, NotFound, ServerError, Unavailable
+from driftline.networks.user_code import reason_of
 from driftline.store.catalog import Catalog
-from driftline.store.commits import CanaryVersion, CommitLog
+from driftline.store.commits import CanaryVersion, CommitLog, Head
 from driftline.store.connection import RedisConnection
 from driftline.support.failpoints import reach
 
-from .engine import Engine, Limits, ModelQueue, Snapshot
+from .engine import Engine, ModelQueue
+from .version_loader import VersionLoader
 
 logger = logging.getLogger("driftline.hotswap")
 
-MOST_PINNED = 16
-WARM_UP_ROWS = (1, 8, 32)
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a version was not swapped in, and when it is tried again, by the monotonic clock."""
+
+    message: str
+    retry_at: float
 
 
 class VersionWatcher:
-    """Keeps the engine's snapshots at the heads. Hints make it quick; a poll makes up for lost hints."""
+    """Keeps the engine's snapshots at the heads. Hints make it quick; a poll makes up for lost hints.
 
-    def __init__(self, connection: RedisConnection, artifacts: Artifacts, engine: Engine, settings: Settings) -> None:
+    A version that cannot be loaded, or whose network fails, concerns its model alone: that stays at the version it serves.
+
+    Args:
+        retry_seconds: how long a version that was refused is left alone.
+        max_pinned: how many versions that were asked for by number stay loaded.
+    """
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        engine: Engine,
+        loader: VersionLoader,
+        poll_seconds: float,
+        *,
+        retry_seconds: float = 5.0,
+        max_pinned: int = 16,
+    ) -> None:
         self.connection = connection
         self.catalog = Catalog(connection)
-        self.artifacts = artifacts
         self.engine = engine
-        self.settings = settings
-        self.device = torch.device(settings.device)
+        self.loader = loader
+        self.poll_seconds = poll_seconds
+        self.retry_seconds = retry_seconds
+        self.max_pinned = max_pinned
         self.is_ready = False
         self._uids: dict[str, str] = {}
         self._pinned: OrderedDict[tuple[str, int], ModelQueue] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
-        self._troubles: dict[str, str] = {}
-        self._thread = ThreadPoolExecutor(1, "prepare")
+        self._refusals: dict[str, dict[str, Refusal]] = {}
 
     def loaded(self, name: str) -> ModelQueue | None:
         """The model that goes by a name, if it is in use already."""
@@ -84,9 +97,9 @@ class VersionWatcher:
             if found is None:
                 manifest = (await CommitLog(self.connection, uid).version(version)).manifest
                 with _readable(name, version):
-                    found = self.engine.model(await self._prepared(uid, manifest, None), "pinned")
+                    found = self.engine.model(await self.loader.load(uid, manifest), "pinned")
             self._pinned[uid, version] = found
-            while len(self._pinned) > MOST_PINNED:
+            while len(self._pinned) > self.max_pinned:
                 self._pinned.popitem(last=False)
             return found
 
@@ -102,7 +115,7 @@ class VersionWatcher:
         """Follows by looking, until cancelled."""
         while True:
             await self._follow_all()
-            await asyncio.sleep(self.settings.poll_seconds * random.uniform(0.8, 1.2))
+            await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
 
     async def _follow_all(self) -> None:
         try:
@@ -123,84 +136,110 @@ class VersionWatcher:
             await self._forget_if_deleted(uid)
         except Unavailable:
             return
-        except DriftlineError as error:
-            if self._troubles.get(uid) != error.message:
-                self._troubles[uid] = error.message
-                self.engine.measures.swap_failures.inc()
-                logger.error("model %s stays at its version: %s", uid, error)
+        except Exception as error:  # Nothing that one model raises may keep the others from being followed.
+            self._refuse(uid, "", error)
 
     async def _forget_if_deleted(self, uid: str) -> None:
         """Forgets a model that has no name any more; one that the store has lost goes on serving."""
         with suppress(Unavailable):
             if not await self.catalog.is_named(uid):
-                self._forget(uid)
+                self.forget(uid)
 
-    def _forget(self, uid: str) -> None:
+    def forget(self, uid: str) -> None:
+        """Drops all that is kept of a model."""
         self.engine.drop(uid)
         self._locks.pop(uid, None)
-        self._troubles.pop(uid, None)
+        self._refusals.pop(uid, None)
         for key in [key for key in self._pinned if key[0] == uid]:
             del self._pinned[key]
 
     async def _load(self, uid: str) -> None:
         async with self._locks.setdefault(uid, asyncio.Lock()):
             head = await CommitLog(self.connection, uid).head()
+            self._keep_refusals(uid, head)
             model = self.engine.models.get(uid)
-            if model is None or model.snapshot.version < head.version:
-                snapshot = await self._prepared(uid, head.manifest, model)
-                reach("app.prepared")
-                self.engine.swap(snapshot)
+            if model is None:
+                # With nothing else to answer by, a network that failed in warm-up serves the rows it can.
+                self.engine.swap(await self.loader.load(uid, head.manifest))
+            elif model.snapshot.version < head.version:
+                with self._contained(uid, head.manifest):
+                    await self._swap(model, head.manifest)
             await self._follow_canary(self.engine.models[uid], head.canary)
+
+    async def _swap(self, model: ModelQueue, manifest: str) -> None:
+        before = model.snapshot
+        if not self._is_due(before.uid, manifest):
+            return
+        snapshot = await self.loader.load(before.uid, manifest, before, model.take_spare(), model.largest)
+        if snapshot.failure is not None and before.failure is None:
+            raise ServerError(snapshot.failure, code="network_failed")
+        reach("app.prepared")
+        self.engine.swap(snapshot)
 
     async def _follow_canary(self, model: ModelQueue, canary: CanaryVersion | None) -> None:
         """Lets the head's canary answer its share of the traffic, and no other."""
+        uid = model.snapshot.uid
         if canary is None:
             model.canary = None
         elif model.canary is None or model.canary.snapshot.version != canary.version:
-            snapshot = await self._prepared(model.snapshot.uid, canary.manifest, None)
-            model.canary, model.canary_share = self.engine.model(snapshot, "canary"), canary.share
+            with self._contained(uid, canary.manifest):
+                if self._is_due(uid, canary.manifest):
+                    await self._begin_canary(model, canary)
 
-    async def _prepared(self, uid: str, manifest: str, model: ModelQueue | None) -> Snapshot:
-        prepare = partial(self._prepare, uid, manifest)
-        if model is not None:
-            prepare = partial(prepare, before=model.snapshot, spare=model.take_spare(), largest=model.largest)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, prepare)
+    async def _begin_canary(self, model: ModelQueue, canary: CanaryVersion) -> None:
+        snapshot = await self.loader.load(model.snapshot.uid, canary.manifest)
+        if snapshot.failure is not None and model.snapshot.failure is None:
+            raise ServerError(snapshot.failure, code="network_failed")
+        model.canary, model.canary_share = self.engine.model(snapshot, "canary"), canary.share
 
-    def _prepare(
-        self, uid: str, digest: str, before: Snapshot | None = None, spare: Snapshot | None = None, largest: int = 1
-    ) -> Snapshot:
-        """A snapshot of the version with this manifest, in the memory of ``spare`` where it has the same structure."""
-        manifest = bundle.decode(self.artifacts.get(uid, digest))
-        assert manifest.version is not None
-        tensors = bundle.weights_from_bytes(self.artifacts.get(uid, manifest.files["weights"].sha256))
-        spec, limits = self._spec(manifest, before)
-        module = self._module(spec, manifest, spare)
-        bundle.load(module, tensors)
-        snapshot = Snapshot(uid, manifest.version, spec, manifest.spec, manifest.classes, module, self.device, limits)
-        if spare is None or module is not spare.module:
-            _warm_up(snapshot, {*WARM_UP_ROWS, largest})
-        return snapshot
+    @contextmanager
+    def _contained(self, uid: str, manifest: str) -> Iterator[None]:
+        """What files and networks of a version raise is noted, and leaves the model at what it serves."""
+        try:
+            yield
+        except (NotFound, Unavailable):
+            raise
+        except Exception as error:  # A user's own network may raise anything.
+            self._refuse(uid, manifest, error)
 
-    def _spec(self, manifest: Manifest, before: Snapshot | None) -> tuple[ModelSpec, Limits]:
-        """The manifest's spec; the very one of the snapshot before where nothing has changed."""
-        if before is not None and before.raw_spec == manifest.spec:
-            return before.spec, before.limits
-        spec = parse(ModelSpec, manifest.spec)
-        return spec, Limits.of(spec, self.settings)
+    def _refuse(self, uid: str, manifest: str, error: Exception) -> None:
+        message, refusals = reason_of(error), self._refusals.setdefault(uid, {})
+        if manifest not in refusals or refusals[manifest].message != message:
+            self.engine.metrics.swap_failures.inc()
+            cause = error.__cause__ if isinstance(error, ServerError) else None
+            logger.error("model %s stays at its version: %s", uid, message, exc_info=cause)
+        refusals[manifest] = Refusal(message, time.monotonic() + self.retry_seconds)
 
-    def _module(self, spec: ModelSpec, manifest: Manifest, spare: Snapshot | None) -> ServedModel:
-        if spare is not None and spare.classes == manifest.classes and _has_structure(spare.spec, spec):
-            return spare.module
-        module = build(spec, manifest.classes, factories=self.settings.factories, seed=0)
-        return module.to(self.device).eval()
+    def _is_due(self, uid: str, manifest: str) -> bool:
+        """Whether a version is to be tried: one that was refused a moment ago is not."""
+        refusal = self._refusals.get(uid, {}).get(manifest)
+        return refusal is None or time.monotonic() >= refusal.retry_at
+
+    def _keep_refusals(self, uid: str, head: Head) -> None:
+        """Only what the head still names, and is not served yet, stands refused."""
+        model = self.engine.models.get(uid)
+        waiting = {head.manifest} if model is not None and model.snapshot.version < head.version else set()
+        waiting |= {head.canary.manifest} if head.canary is not None else set()
+        refusals = {manifest: why for manifest, why in self._refusals.pop(uid, {}).items() if manifest in waiting}
+        if refusals:
+            self._refusals[uid] = refusals
+
+    def swap_failure(self, uid: str) -> str | None:
+        """Why a model does not serve the version it should, or serves one that fails on some rows; None: neither is so."""
+        model = self.engine.models.get(uid)
+        if model is None:
+            return None
+        for refusal in self._refusals.get(uid, {}).values():
+            return f"version {model.snapshot.version} goes on answering: {refusal.message}"
+        return model.snapshot.failure
+
+    def swap_failures(self) -> dict[str, str]:
+        """What :meth:`swap_failure` says, by the model's name."""
+        found = ((model.snapshot.spec.name, self.swap_failure(uid)) for uid, model in self.engine.models.items())
+        return {name: message for name, message in found if message is not None}
 
     def close(self) -> None:
-        self._thread.shutdown()
-
-
-def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
-    """Whether the modules of two specs of a model are alike but for their weights."""
-    return (one.network, one.strategy) == (other.network, other.strategy)
+        self.loader.close()
 
 
 @contextmanager
@@ -213,11 +252,3 @@ def _readable(name: str, version: int | None = None) -> Iterator[None]:
         advice = "" if version is not None else f", or make a whole version live: driftline rollback {name} VERSION"
         message = f"{which} of model {name!r} cannot be served: {error.message}; restore the file{advice}"
         raise Unavailable(message, code=error.code, **error.details) from error
-
-
-def _warm_up(snapshot: Snapshot, sizes: Iterable[int]) -> None:
-    """The first batches of a module cost more than the others; nobody should wait for it."""
-    for rows in sizes:
-        inputs = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()}
-        with suppress(RuntimeError):
-            snapshot.compute(inputs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from driftline.version import __version__
+
 if TYPE_CHECKING:
     from driftline.client.clients import AsyncClient, Client
     from driftline.errors import (
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
         InvalidInput,
         Late,
         NotFound,
+        ServerError,
         TooLarge,
         Unauthorized,
         Unavailable,
         UnsupportedMedia,
+        UserCodeFailed,
     )
 
-__version__ = "0.2.0"
 
 __all__ = [
     "AsyncClient",
@@ -39,10 +42,12 @@ __all__ = [
     "InvalidInput",
     "Late",
     "NotFound",
+    "ServerError",
     "TooLarge",
     "Unauthorized",
     "Unavailable",
     "UnsupportedMedia",
+    "UserCodeFailed",
     "__version__",
 ]
 

@@ -14,14 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
 
 import msgspec
 
+from driftline.api.scopes import SCOPES, Scope
 from driftline.errors import ConfigurationError, CorruptData, InvalidInput, NotFound
-
-Scope = Literal["predict", "feedback", "admin", "metrics"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 class Key(msgspec.Struct, frozen=True):

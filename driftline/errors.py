@@ -6,15 +6,17 @@ about, where there is one). ``status`` is the HTTP status that carries it; the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 from typing import Any, ClassVar
 
 
 class DriftlineError(Exception):
     """Anything Driftline refuses or cannot do."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     default_code: ClassVar[str] = "internal"
+    codes: ClassVar[frozenset[str]] = frozenset()
+    """Codes besides ``default_code`` that tell this class from others of the same status."""
 
     def __init__(
         self, message: str, *, code: str | None = None, retry_after: float | None = None, **details: Any
@@ -110,16 +112,27 @@ class Late(DriftlineError):
     default_code = "late"
 
 
+class ServerError(DriftlineError):
+    """The server failed at it: a defect of its own, or of a model's network (``network_failed``)."""
+
+
 class ConfigurationError(DriftlineError):
     """The installation, a setting or the machine does not allow it."""
 
     default_code = "configuration"
+    codes = frozenset({"newer_format", "no_matplotlib", "no_pyarrow"})
 
 
 class CorruptData(DriftlineError):
     """Stored data is not what was written: a wrong digest, a missing record, a torn file."""
 
     default_code = "corrupt_data"
+    codes = frozenset(
+        {
+            *("artifact_damaged", "artifact_missing", "damaged_backup", "unknown_format"),
+            *("log_gap", "out_of_order", "step_gap"),
+        }
+    )
 
 
 class Fenced(DriftlineError):
@@ -140,15 +153,29 @@ class UserCodeFailed(DriftlineError):
         return str(self.details["reason"])
 
 
-def _tree(base: type[DriftlineError]) -> Iterator[type[DriftlineError]]:
-    for child in base.__subclasses__():
-        yield child
-        yield from _tree(child)
+PRIMARY = {
+    **{error.status: error for error in (InvalidInput, Unauthorized, Forbidden, NotFound, Conflict, TooLarge)},
+    **{error.status: error for error in (UnsupportedMedia, Busy, ServerError, Unavailable, Late)},
+    400: InvalidInput,
+}
+"""The class that an HTTP status stands for, unless the code says otherwise. ``/v2`` answers bad input with 400."""
+
+
+def error_class(status: int, code: str | None = None) -> type[DriftlineError]:
+    """The class that the server raised; of a status that Driftline has not, :class:`ServerError` from 500 on."""
+    by_code = _by_code().get((status, code)) if code is not None else None
+    return by_code or PRIMARY.get(status) or (ServerError if status >= 500 else DriftlineError)
+
+
+@cache
+def _by_code() -> dict[tuple[int, str], type[DriftlineError]]:
+    others: tuple[type[DriftlineError], ...] = (ConfigurationError, CorruptData, Fenced, UserCodeFailed)
+    return {(error.status, code): error for error in others for code in (error.default_code, *error.codes)}
 
 
 def from_json(status: int, body: dict[str, Any], retry_after: float | None = None) -> DriftlineError:
-    """The error that an HTTP answer carries, as the class that the server raised."""
-    by_status = {error.status: error for error in reversed(list(_tree(DriftlineError)))}
-    error = by_status.get(status, DriftlineError)
-    message = body.get("message", f"HTTP {status}")
-    return error(message, code=body.get("code"), retry_after=retry_after, **body.get("details", {}))
+    """The error that an HTTP answer carries, as the class that the server raised; it keeps the answer's ``status``."""
+    message, code = body.get("message", f"HTTP {status}"), body.get("code")
+    error = error_class(status, code)(message, code=code, retry_after=retry_after)
+    error.status, error.details = status, body.get("details", {})
+    return error

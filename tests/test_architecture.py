@@ -12,24 +12,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BELOW_ALL = {"errors", "records", "settings", "support"}
+BELOW_ALL = {"errors", "records", "settings", "support", "version"}
 REACHES = {
     "errors": set[str](),
     "records": set[str](),
     "settings": set[str](),
+    "version": set[str](),
     "support": {"errors"},
-    "api_keys": BELOW_ALL,
+    "api": BELOW_ALL,
+    "api_keys": BELOW_ALL | {"api"},
     "spec": BELOW_ALL,
     "networks": BELOW_ALL | {"spec"},
     "learning": BELOW_ALL | {"spec", "networks"},
     "store": BELOW_ALL,
-    "ingest": BELOW_ALL | {"spec", "store"},
+    "ingest": BELOW_ALL | {"api", "spec", "store"},
     "versions": BELOW_ALL | {"spec", "networks", "learning", "store"},
-    "backtest": BELOW_ALL | {"spec", "networks", "learning", "ingest", "store"},
-    "api": BELOW_ALL | {"spec"},
-    "client": BELOW_ALL | {"api", "spec"},
-    "processes": BELOW_ALL | {"api_keys", "store"},
-    "doctor": BELOW_ALL | {"api_keys", "processes", "spec", "store"},
+    "backtest": BELOW_ALL | {"api", "spec", "networks", "learning", "ingest", "store"},
+    "client": BELOW_ALL | {"api"},
+    "processes": BELOW_ALL | {"api", "api_keys", "store"},
+    "doctor": BELOW_ALL | {"api", "api_keys", "processes", "spec", "store"},
     "demo": BELOW_ALL | {"api", "api_keys", "client", "processes", "spec", "store"},
 }
 """The rooms of the library that each room reaches at most, over any number of imports. Only app, worker and cli reach all."""

@@ -18,6 +18,7 @@ from rich.console import Console
 from driftline.demo import chart, display
 from driftline.demo.digits import PHASES, load
 from driftline.demo.outcome import WINDOW, DemoOutcome
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +115,7 @@ def short_run() -> subprocess.CompletedProcess[str]:
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-m", "driftline.cli", "demo", "--seconds", "25"]
     environment = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "120"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False)
 
 
 def test_the_demo_loses_no_label_and_fails_no_request(short_run: subprocess.CompletedProcess[str]) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from driftline.registry import Registry
 from driftline.spec import ModelSpec, Recipe, Serving, parse
 from driftline.spec.parts.averaging import AVERAGINGS
 from driftline.spec.parts.detectors import DETECTORS
@@ -19,6 +18,7 @@ from driftline.spec.parts.losses import LOSSES
 from driftline.spec.parts.replay_policies import REPLAY_POLICIES
 from driftline.spec.parts.schedules import SCHEDULES
 from driftline.spec.parts.strategies import STRATEGIES
+from driftline.spec.registry import Registry
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
 

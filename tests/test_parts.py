@@ -17,7 +17,6 @@ from driftline.learning.training.hooks import HOOK_RUNTIMES
 from driftline.learning.training.losses import LOSS_FUNCTIONS
 from driftline.learning.training.schedules import SCHEDULE_RUNTIMES
 from driftline.learning.training.strategies import STRATEGY_RUNTIMES
-from driftline.registry import Behaviours, Part, import_below
 from driftline.spec.parts.averaging import AVERAGINGS
 from driftline.spec.parts.detectors import DETECTORS
 from driftline.spec.parts.hooks import WEIGHT_HOOKS
@@ -25,6 +24,7 @@ from driftline.spec.parts.losses import LOSSES
 from driftline.spec.parts.replay_policies import REPLAY_POLICIES
 from driftline.spec.parts.schedules import SCHEDULES
 from driftline.spec.parts.strategies import STRATEGIES
+from driftline.spec.registry import Behaviours, Part, import_below
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS: list[tuple[Mapping[str, type[Part]], Behaviours[Any, Any]]] = [

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
-from driftline.client.requests import Predictions
 from driftline.errors import Conflict, InvalidInput, NotFound
 from tests.services import spec, up
 from tests.waiting import until

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-SECONDS = 120.0
+SECONDS = 240.0
 """Far more than anything takes that happens at all, also where many share the machine."""
 PAUSE = 0.02
 

@@ -19,7 +19,7 @@ class Compute(Protocol):
     async def __call__(self, function: Callable[..., T], *arguments: object) -> T: ...
 
 
-class ComputeThread:
+class ModelCompute:
     """A :class:`Compute` for one model, on the one thread that all models of a worker use in turn.
 
     Args:

@@ -24,7 +24,7 @@ from driftline.store.lease import Lease
 from driftline.store.watermarks import RESTORE
 from driftline.support.tasks import Troubles, end, supervised
 
-from .compute import ComputeThread
+from .compute import ModelCompute
 from .model_store import ModelStore
 from .sources import Source, parse_sources
 from .sources.intake import Intake
@@ -175,7 +175,7 @@ class Worker:
         if await self._has_set_aside(name, store, lease):
             await lease.release()
             return
-        trainer = Trainer(store, lease, ComputeThread(self.thread, uid, self.turns))
+        trainer = Trainer(store, lease, ModelCompute(self.thread, uid, self.turns))
         sources = [source for source in self.sources if source.model == name]
         self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(uid, trainer, sources)))
 

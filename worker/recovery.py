@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from driftline.classes import are_in_place, class_indices
 from driftline.errors import CorruptData, DriftlineError, NotFound
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import named_versions
 from driftline.networks import bundle
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
+from driftline.spec.classes import are_in_place, class_indices
 from driftline.store.commits import Checkpoint, Head, Step
 
 from .commands import carry_out

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from driftline.api.feedback import MAX_ITEMS
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.ingest import feedback, rows
 from driftline.support.failpoints import reach
@@ -18,11 +19,8 @@ from driftline.support.tasks import end
 
 from ..buffered_body import BufferedBody
 from ..fast_path import check_kind, read_body
-from ..gatekeeper import error_content, json_content, send_content
+from ..responses import error_content, json_content, send_content
 from ..services import Services
-
-MOST_ITEMS = 100_000
-LINES_AT_ONCE = 500
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,7 +53,13 @@ class Feedback:
 
 
 class FeedbackStream:
-    """Takes one item a line and answers line by line, for as long as the client sends."""
+    """Takes one item a line and answers line by line, for as long as the client sends.
+
+    ``max_lines`` is how many lines go into the log at once.
+    """
+
+    def __init__(self, max_lines: int = 500) -> None:
+        self.max_lines = max_lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services: Services = scope["app"].state.services
@@ -69,7 +73,7 @@ class FeedbackStream:
         headers = [(b"content-type", b"application/x-ndjson")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         async with aclosing(
-            _lines(receive, services.settings.max_body_bytes, services.settings.read_timeout)
+            _lines(receive, self.max_lines, services.settings.max_body_bytes, services.settings.read_timeout)
         ) as batches:
             async for lines in batches:
                 answer = b"".join([orjson.dumps(line) + b"\n" for line in await self._answers(services, name, lines)])
@@ -127,8 +131,8 @@ def _items(body: bytes) -> list[msgspec.Raw]:
         raise rows.malformed(error) from None
     if not items:
         raise InvalidInput("items: there is no item", field="items", value=[])
-    if len(items) > MOST_ITEMS:
-        raise TooLarge(f"items: {len(items)} where {MOST_ITEMS} is the most", field="items", value=len(items))
+    if len(items) > MAX_ITEMS:
+        raise TooLarge(f"items: {len(items)} where {MAX_ITEMS} is the most", field="items", value=len(items))
     return items
 
 
@@ -174,7 +178,7 @@ def _check_is_ndjson(scope: Scope) -> None:
 
 
 async def _lines(
-    receive: Receive, most_bytes: int, seconds: float
+    receive: Receive, max_lines: int, max_bytes: int, seconds: float
 ) -> AsyncGenerator[list[bytes] | DriftlineError, None]:
     """The lines of a body as they arrive, some at once; an error where a line has no end or its sender stalls inside one."""
     arriving = BufferedBody(receive)
@@ -193,10 +197,10 @@ async def _lines(
             if is_over and not arriving.is_cut:
                 lines, rest = [*lines, rest], b""
             whole = [line for line in lines if line.strip()]
-            for first in range(0, len(whole), LINES_AT_ONCE):
-                yield whole[first : first + LINES_AT_ONCE]
-            if len(rest) > most_bytes:
-                yield TooLarge(f"a line may have {most_bytes} bytes at most", field="line", limit=most_bytes)
+            for first in range(0, len(whole), max_lines):
+                yield whole[first : first + max_lines]
+            if len(rest) > max_bytes:
+                yield TooLarge(f"a line may have {max_bytes} bytes at most", field="line", limit=max_bytes)
                 return
             if is_over:
                 return

@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from driftline.api import endpoints
+from driftline.api.health import Alive, Ready
+from driftline.api.metrics import AlarmState
 from driftline.errors import Unavailable
+from driftline.store.catalog import CatalogEntry
 from driftline.store.redis_health import RedisState
 
-from ..openapi import example
 from ..services import Has, Services
-from .models import model_metrics
+from .models import SWAP_FAILED, model_metrics
+from .mount import serves
 
-router = APIRouter(tags=["health"])
+router = APIRouter()
+
+STORE_DOWN = GaugeMetricFamily("driftline_store_up", "whether the store answers", 0)
 
 
-@router.get("/livez", summary="Is the process alive", responses=example(200, {"status": "alive"}))
-async def livez() -> dict[str, str]:
+@serves(router, endpoints.LIVEZ)
+async def livez() -> Alive:
     return {"status": "alive"}
 
 
-@router.get(
-    "/readyz", summary="Can it answer", responses=example(200, {"status": "ready", "store": "available", "alarms": []})
-)
-async def readyz(services: Has) -> dict[str, Any]:
-    """Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions.
-
-    ``alarms`` say what is wrong with the store: it evicts, forgets, or its memory is nearly full.
-    """
+@serves(router, endpoints.READYZ)
+async def readyz(services: Has) -> Ready:
+    services.check_background()
+    failures = services.version_watcher.swap_failures()
+    of_models: list[AlarmState] = [
+        {"kind": SWAP_FAILED, "message": why, "model": name} for name, why in failures.items()
+    ]
     try:
         await services.catalog.names()
     except Unavailable:
         if not services.version_watcher.is_ready:
             raise
-        return {"status": "ready", "store": "unavailable", "alarms": []}
+        return {"status": "ready", "store": "unavailable", "alarms": of_models}
     state = await services.connection.server.state()
-    alarms = [{"kind": kind, "message": message} for kind, message in state.alarms.items()]
-    return {"status": "ready", "store": "available", "alarms": alarms}
+    alarms: list[AlarmState] = [{"kind": kind, "message": message} for kind, message in state.alarms.items()]
+    return {"status": "ready", "store": "available", "alarms": [*alarms, *of_models]}
 
 
-@router.get("/metrics", summary="Prometheus", response_class=Response)
+@serves(router, endpoints.PROMETHEUS)
 async def prometheus(services: Has) -> Response:
-    """Everything that is measured, in Prometheus' text format; what serving processes count, added up over all of them."""
-    services.measures.sample(services.engine, services.prediction_writer)
-    learned = CollectorRegistry()
-    learned.register(_Collected(await _learned(services)))
-    text = generate_latest(services.measures.readable()) + generate_latest(learned)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    services.sample()
+    try:
+        models = await services.catalog.models()
+    except Unavailable:
+        models = None
+    names = None if models is None else {model.name for model in models}
+    registry = CollectorRegistry()
+    registry.register(_Collected([*services.metrics.collect(names), *await _learned(services, models)]))
+    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class _Collected:
@@ -61,8 +69,10 @@ class _Collected:
         return self.families
 
 
-async def _learned(services: Services) -> list[Metric]:
+async def _learned(services: Services, models: list[CatalogEntry] | None) -> list[Metric]:
     """What the store knows of learning; only ``driftline_store_up`` 0 where it does not answer."""
+    if models is None:
+        return [STORE_DOWN]
     learned = CounterMetricFamily("driftline_learned", "labels learned", labels=["model"])
     waiting = GaugeMetricFamily("driftline_waiting", "labels waiting to be learned", labels=["model"])
     fullness = GaugeMetricFamily("driftline_log_fullness", "share of the log's cap that waits", labels=["model"])
@@ -73,7 +83,7 @@ async def _learned(services: Services) -> list[Metric]:
     )
     alarms = GaugeMetricFamily("driftline_alarms", "alarms that stand", labels=["model"])
     try:
-        for model in await services.catalog.models():
+        for model in models:
             found = await model_metrics(services, model)
             learned.add_metric([model.name], model.head.learned)
             waiting.add_metric([model.name], model.waiting)
@@ -84,7 +94,7 @@ async def _learned(services: Services) -> list[Metric]:
             for measure, value in _numbers(found.get("prequential", {}).get("window", {})):
                 prequential.add_metric([model.name, measure], value)
     except Unavailable:
-        return [GaugeMetricFamily("driftline_store_up", "whether the store answers", 0)]
+        return [STORE_DOWN]
     return [
         GaugeMetricFamily("driftline_store_up", "whether the store answers", 1),
         *(learned, waiting, fullness, lag, version, prequential, alarms),
@@ -101,5 +111,5 @@ def _of_server(state: RedisState) -> Iterable[Metric]:
     yield alarms
 
 
-def _numbers(values: dict[str, Any]) -> Iterable[tuple[str, float]]:
+def _numbers(values: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     return ((name, value) for name, value in values.items() if isinstance(value, int | float))

@@ -3,53 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from driftline.api import endpoints
+from driftline.api.feedback import LogItem, ServedAnswer
 from driftline.ingest import rows
 from driftline.records import Answer, Item
 from driftline.spec import ModelSpec, parse
 from driftline.store.log import Log, LogEntry
 
 from ..services import Has
+from .mount import serves
 
-router = APIRouter(prefix="/v1/models", tags=["feedback"])
+router = APIRouter()
 
 PAGE = 500
-LINE = {
-    "n": 481,
-    "id": "p:4be0c1d2a3f4-9a8b7c6d-19f2c0de000-0-0",
-    "inputs": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
-    "label": 1,
-    "weight": 1.0,
-    "route": "live",
-    "time": 1.8e9,
-    "answer": {"version": 1, "label": 1, "probabilities": [0.4, 0.6]},
-}
+"""Records that are read at once."""
 
 
-@router.get(
-    "/{model}/log",
-    summary="Show the kept log",
-    response_class=StreamingResponse,
-    responses={
-        200: {"description": "a line of JSON for each label", "content": {"application/x-ndjson": {"example": LINE}}}
-    },
-)
+@serves(router, endpoints.SHOW_LOG)
 async def show_log(
     model: str,
     services: Has,
-    start: Annotated[int, Query(ge=1, description="the log number to begin at")] = 1,
-    limit: Annotated[int | None, Query(ge=1, description="most labels; default: all")] = None,
+    start: Annotated[int, Query(ge=1)] = 1,
+    limit: Annotated[int | None, Query(ge=1)] = None,
 ) -> StreamingResponse:
-    """Every label from ``start`` on that is kept, with its inputs and what was answered; ``n`` is its number in the log.
-
-    ``time`` is when it became true, or else when it was acknowledged. ``answer`` is null for labels that brought their inputs.
-    """
     found = await services.catalog.get(model)
     lines = _lines(services.log(found.uid), parse(ModelSpec, found.spec), start, limit)
     return StreamingResponse(lines, media_type="application/x-ndjson")
@@ -67,7 +50,7 @@ async def _lines(log: Log, spec: ModelSpec, start: int, limit: int | None) -> As
         start = entries[-1].n + 1
 
 
-def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> dict[str, Any]:
+def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
     return {
         "n": entry.n,
         "id": item.id,
@@ -80,7 +63,7 @@ def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> dict[str, Any]:
     }
 
 
-def _shown_answer(spec: ModelSpec, answer: Answer) -> dict[str, Any]:
+def _shown_answer(spec: ModelSpec, answer: Answer) -> ServedAnswer:
     outputs = np.frombuffer(answer.outputs, "<f4").tolist()
     if spec.task == "regression":
         return {"version": answer.version, "value": outputs[0]}

@@ -9,9 +9,10 @@ from starlette.types import Scope
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
 
-from ..engine import BatchAnswer, ModelQueue
+from ..answers import BatchAnswer
+from ..engine import ModelQueue
 from ..fast_path import Encode, FastPathCall, Headers, parse_version
-from ..gatekeeper import JSON, Content
+from ..responses import JSON, Content
 
 
 class Predict(FastPathCall):

@@ -9,62 +9,58 @@ import numpy as np
 from fastapi import APIRouter
 from starlette.types import Scope
 
-from driftline import __version__
+from driftline.api import endpoints
+from driftline.api.inference import (
+    InferRequest,
+    LiveProbe,
+    ModelDescription,
+    OutputRequest,
+    ReadyProbe,
+    ServerDescription,
+    TensorDescription,
+)
 from driftline.errors import InvalidInput, Unavailable
 from driftline.ingest.rows import Rows
 from driftline.spec import ModelSpec
+from driftline.version import __version__
 
 from .. import inference_protocol
-from ..engine import BatchAnswer, ModelQueue
+from ..answers import BatchAnswer
+from ..engine import ModelQueue
 from ..fast_path import Encode, FastPathCall, Headers, find_model, parse_version
-from ..gatekeeper import JSON, Content
-from ..inference_protocol import InferRequest, Output, OutputRequest
-from ..openapi import example
+from ..inference_protocol import Output
+from ..responses import JSON, Content
 from ..services import Has
+from .mount import serves
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+router = APIRouter()
 
 OUTPUTS = {"classification": ("label", "probabilities", "prediction_id"), "regression": ("value", "prediction_id")}
 BY_DEFAULT = {task: [name for name in names if name != "prediction_id"] for task, names in OUTPUTS.items()}
 OF_TENSORS = {"float32": "FP32", "int64": "INT64"}
-DESCRIBED = {
-    "name": "weather",
-    "versions": ["1", "2"],
-    "platform": "pytorch",
-    "inputs": [{"name": "inputs", "datatype": "FP32", "shape": [-1, 8]}],
-    "outputs": [
-        {"name": "label", "datatype": "INT64", "shape": [-1]},
-        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
-    ],
-}
 
 
-@router.get(
-    "",
-    summary="Describe the server",
-    responses=example(200, {"name": "driftline", "version": __version__, "extensions": ["binary_tensor_data"]}),
-)
-async def server() -> dict[str, Any]:
+@serves(router, endpoints.DESCRIBE_SERVER)
+async def server() -> ServerDescription:
     return {"name": "driftline", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
-@router.get("/health/live", summary="Is the process alive", responses=example(200, {"live": True}))
-async def live() -> dict[str, bool]:
+@serves(router, endpoints.SERVER_LIVE)
+async def live() -> LiveProbe:
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Can it answer", responses=example(200, {"ready": True}))
-async def ready(services: Has) -> dict[str, bool]:
-    """Ready once it has seen the store."""
+@serves(router, endpoints.SERVER_READY)
+async def ready(services: Has) -> ReadyProbe:
+    services.check_background()
     if not services.version_watcher.is_ready:
         raise Unavailable("the store has not answered yet", code="not_ready", retry_after=1)
     return {"ready": True}
 
 
-@router.get("/models/{model}", summary="Describe a model", responses=example(200, DESCRIBED))
-@router.get("/models/{model}/versions/{version}", summary="Describe a version", responses=example(200, DESCRIBED))
-async def describe(model: str, services: Has, version: str | None = None) -> dict[str, Any]:
-    """Its kept versions, its inputs, and its outputs. ``prediction_id`` is given where it is asked for."""
+@serves(router, endpoints.DESCRIBE_MODEL)
+@serves(router, endpoints.DESCRIBE_VERSION)
+async def describe(model: str, services: Has, version: str | None = None) -> ModelDescription:
     found = await find_model(services, model, parse_version(version) if version is not None else None)
     snapshot = found.snapshot
     kept = await services.commit_log(snapshot.uid).versions()
@@ -80,16 +76,14 @@ async def describe(model: str, services: Has, version: str | None = None) -> dic
     }
 
 
-@router.get("/models/{model}/ready", summary="Can a model answer", responses=example(200, {"ready": True}))
-@router.get(
-    "/models/{model}/versions/{version}/ready", summary="Can a version answer", responses=example(200, {"ready": True})
-)
-async def model_ready(model: str, services: Has, version: str | None = None) -> dict[str, bool]:
+@serves(router, endpoints.MODEL_READY)
+@serves(router, endpoints.VERSION_READY)
+async def model_ready(model: str, services: Has, version: str | None = None) -> ReadyProbe:
     await find_model(services, model, parse_version(version) if version is not None else None)
     return {"ready": True}
 
 
-def _described_outputs(spec: ModelSpec, classes: int) -> list[dict[str, Any]]:
+def _described_outputs(spec: ModelSpec, classes: int) -> list[TensorDescription]:
     types = {"label": _label_type(spec), "probabilities": "FP32", "value": "FP32", "prediction_id": "BYTES"}
     shapes = {"probabilities": [-1, classes]}
     return [{"name": name, "datatype": types[name], "shape": shapes.get(name, [-1])} for name in OUTPUTS[spec.task]]

@@ -15,7 +15,6 @@ from driftline.backtest.baselines import BASELINES, baselines
 from driftline.backtest.played import Played
 from driftline.backtest.scores import scored_rows, scores
 from driftline.backtest.stream import Stream
-from driftline.classes import indices_of
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import Rows
 from driftline.learning.learner import Learner
@@ -24,6 +23,7 @@ from driftline.learning.training.updates_per_step import rows_of_step, updates_f
 from driftline.networks.served_model import evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.spec import ModelSpec
+from driftline.spec.classes import indices_of
 
 Advance = Callable[[int], None]
 """Told of rows that have been played."""

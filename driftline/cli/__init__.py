@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from driftline import __version__
 from driftline.cli import backtest, backup, control, data, doctor, keys, models, up
 from driftline.errors import DriftlineError
+from driftline.version import __version__
 
 app = typer.Typer(
     help="Driftline serves PyTorch models that keep learning.",

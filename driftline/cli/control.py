@@ -11,7 +11,7 @@ import typer
 from driftline.cli.common import AsJson, KeyText, ModelName, Url, connect, print_fields, print_table, read_json
 
 if TYPE_CHECKING:
-    from driftline.client.requests import Job
+    from driftline.api.control import JobState
 
 JsonOption = Annotated[str | None, typer.Option(metavar="JSON", help="JSON, @file, or - for standard input.")]
 Race = Annotated[
@@ -96,7 +96,7 @@ def job(
             _print(client.job(identifier), as_json)
 
 
-def _finish(identifier: str, job: Job, as_json: bool) -> None:
+def _finish(identifier: str, job: JobState, as_json: bool) -> None:
     _print({"id": identifier, **job}, as_json)
     if job["state"] != "succeeded":
         raise typer.Exit(1)
@@ -141,7 +141,7 @@ def _print_race(rows: Sequence[Mapping[str, Any]]) -> None:
         print_table(rows, columns, as_json=False, empty="")
 
 
-def _print_preview(found: dict[str, Any], as_json: bool) -> None:
+def _print_preview(found: Mapping[str, Any], as_json: bool) -> None:
     """What a retrain would give: the sums, the layers behind it, and what each entry of a race would be."""
     if as_json:
         print_fields(found, as_json)

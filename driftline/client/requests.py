@@ -1,152 +1,127 @@
-"""Every call of the REST interface as data: what is sent, and what an answer means. Sends nothing itself."""
+"""One HTTP call as data: what is sent, and what an answer or its absence means. Sends nothing itself."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, cast
-from urllib.parse import quote
+from typing import Any, Generic, TypeVar, cast
 
 import httpx
 
+from driftline.api.endpoint import JSON, Endpoint
 from driftline.errors import ConfigurationError, DriftlineError, InvalidInput, Late, Unavailable, from_json
 
-JSON = "application/json"
-NDJSON = "application/x-ndjson"
-FINAL_JOB_STATES = frozenset({"succeeded", "failed", "cancelled"})
-FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined"})
-
-
-class Prediction(TypedDict):
-    """One row's answer. Classification has ``label`` and ``probabilities``, regression ``value``."""
-
-    id: str
-    label: NotRequired[int | str | None]
-    probabilities: NotRequired[list[float]]
-    value: NotRequired[float]
-
-
-class Predictions(TypedDict):
-    """The answer to predict; each row's ``probabilities`` follow ``classes``."""
-
-    model: str
-    version: int
-    classes: NotRequired[list[int | str]]
-    predictions: list[Prediction]
-
-
-class Item(TypedDict):
-    """A label for an earlier prediction (``prediction_id``), or one that brings its own ``inputs``."""
-
-    label: Any
-    prediction_id: NotRequired[str]
-    inputs: NotRequired[Any]
-    id: NotRequired[str]
-    weight: NotRequired[float]
-    source: NotRequired[str]
-    time: NotRequired[float]
-    route: NotRequired[Literal["import"]]
-
-
-class ItemStatus(TypedDict):
-    """What became of one item."""
-
-    id: NotRequired[str]
-    status: Literal["queued", "duplicate", "error"]
-    error: NotRequired[dict[str, Any]]
-
-
-class Accepted(TypedDict):
-    """The acknowledgement of feedback. ``durability`` is what the Redis server says of itself."""
-
-    accepted: int
-    items: list[ItemStatus]
-    durability: str
-
-
-class Receipt(TypedDict):
-    """How far an item has come."""
-
-    id: NotRequired[str]
-    state: Literal["queued", "learned", "served", "rejected", "quarantined"]
-    version: NotRequired[int]
-    reason: NotRequired[str]
-
-
-class Answer(TypedDict):
-    """What was served for an item. Classification has ``label`` and ``probabilities``, regression ``value``."""
-
-    version: int
-    label: NotRequired[int | str | None]
-    probabilities: NotRequired[list[float]]
-    value: NotRequired[float]
-
-
-class LogItem(TypedDict):
-    """A label as the log keeps it, under its number ``n``. ``answer`` is None where the item brought its own inputs."""
-
-    n: int
-    id: str
-    inputs: Any
-    label: int | str | float
-    weight: float
-    route: str
-    time: float
-    answer: Answer | None
-
-
-class Job(TypedDict):
-    """A retrain or a comparison. ``progress`` goes from 0 to 1."""
-
-    id: NotRequired[str]
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    progress: NotRequired[float]
-    promoted: NotRequired[bool]
-    version: NotRequired[int]
-    report: NotRequired[Any]
-
-
-class Model(TypedDict):
-    """A model as it stands now."""
-
-    name: str
-    version: int
-    learned: int
-    waiting: int
-    state: str
-    spec: dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
+Element = TypeVar("Element")
 
 
 @dataclass(frozen=True)
-class Call:
-    """One HTTP request, and the key of its answer's body that holds the result, if it is only one."""
+class Call(Generic[T]):
+    """A call of an endpoint, and what of its answer is the result.
 
-    method: str
-    path: str
+    Args:
+        parts: what stands in the path.
+        query: what stands after it; None: nothing of that name.
+        content: the body.
+        files: the parts of a form, instead of a body.
+        pick: makes the result of an answer's body.
+    """
+
+    endpoint: Endpoint[Any]
+    parts: Mapping[str, str]
+    query: Mapping[str, object] = field(default_factory=dict)
     content: bytes | None = None
-    content_type: str = JSON
-    files: dict[str, tuple[str | None, bytes, str]] | None = None
-    result: str | None = None
+    files: Mapping[str, tuple[str | None, bytes, str]] | None = None
+    pick: Callable[[Any], T] | None = None
+
+    def then(self, pick: Callable[[T], R]) -> Call[R]:
+        """The same call, with a part of its result as the result."""
+        assert self.pick is None
+        return Call(self.endpoint, self.parts, self.query, self.content, self.files, pick)
 
     def request(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         """The request as ``client`` sends it."""
-        headers = {"content-type": self.content_type} if self.content is not None else None
-        return client.build_request(self.method, self.path, content=self.content, files=self.files, headers=headers)
+        bodies = self.endpoint.bodies
+        headers = {"content-type": bodies[0].kind if bodies else JSON} if self.content is not None else None
+        url = self.endpoint.url(self.parts, self.query)
+        return client.build_request(self.endpoint.method, url, content=self.content, files=self.files, headers=headers)
 
-    def read(self, response: httpx.Response) -> Any:
+    def read(self, response: httpx.Response) -> T:
         """The result of an answer; the error that it carries is raised."""
         check(response)
-        if not response.content:
-            return {}
-        try:
-            body = response.json()
-        except ValueError:
-            raise _not_driftline(response) from None
-        return body if self.result is None else body[self.result]
+        body: Any = {}
+        if response.content:
+            try:
+                body = response.json()
+            except ValueError:
+                raise _not_driftline(response) from None
+        return self.pick(body) if self.pick is not None and response.content else cast(T, body)
+
+    def unanswered(self, url: httpx.URL, error: httpx.TransportError) -> T:
+        """What it means that no answer came: the error that is to be raised."""
+        raise transport_error(url, error) from error
+
+
+class Probe(Call[bool]):
+    """A call whose result is whether it succeeds."""
+
+    def read(self, response: httpx.Response) -> bool:
+        return response.is_success
+
+    def unanswered(self, url: httpx.URL, error: httpx.TransportError) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Wait(Generic[T]):
+    """A call that is made again until its result is final.
+
+    Args:
+        state_of: what a result says of itself.
+        final: the states that end the wait.
+        what: what is waited for, in the message of the error.
+        timeout: seconds until that is raised.
+    """
+
+    call: Call[T]
+    state_of: Callable[[T], str]
+    final: frozenset[str]
+    what: str
+    timeout: float
+
+    def is_over(self, result: T) -> bool:
+        """Whether a result is the last."""
+        return self.state_of(result) in self.final
+
+    def late(self, result: T | None) -> Late:
+        """The error when there is no more time."""
+        state = "unknown" if result is None else self.state_of(result)
+        return Late(f"{self.what} is still {state} after {self.timeout:g} s")
+
+
+def call(
+    endpoint: Endpoint[T], *, content: bytes | None = None, query: Mapping[str, object] | None = None, **parts: str
+) -> Call[T]:
+    """A call of ``endpoint``, whose result is the answer's body."""
+    return Call(endpoint, parts, query or {}, content)
+
+
+def create_call(endpoint: Endpoint[T], spec: Mapping[str, Any], weights: bytes | Path | None) -> Call[T]:
+    """A call that sends a spec; with weights, the bytes or the path of a safetensors file, as a form."""
+    if weights is None:
+        return call(endpoint, content=encode(spec))
+    if isinstance(weights, Path):
+        weights = _read(weights)
+    files = {
+        "spec": (None, encode(spec), JSON),
+        "weights": ("weights.safetensors", weights, "application/octet-stream"),
+    }
+    return Call(endpoint, {}, files=files)
 
 
 def check(response: httpx.Response) -> None:
@@ -176,14 +151,7 @@ def _not_driftline(response: httpx.Response) -> DriftlineError:
 
 
 def parse_url(text: str) -> httpx.URL:
-    """The URL of a server; :class:`ConfigurationError` where ``text`` is none.
-
-    >>> parse_url("http://127.0.0.1:8000").port
-    8000
-    >>> parse_url("127.0.0.1:8000")
-    Traceback (most recent call last):
-    driftline.errors.ConfigurationError: '127.0.0.1:8000' is not the URL of a server; give one like http://127.0.0.1:8000
-    """
+    """The URL of a server; :class:`ConfigurationError` where ``text`` is none."""
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
@@ -209,23 +177,16 @@ def _plain(value: Any) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """``value`` as JSON; :class:`InvalidInput` where it holds what JSON has no number or type for.
-
-    >>> encode({"inputs": [(1.0, 2)]})
-    b'{"inputs":[[1.0,2]]}'
-    """
+    """``value`` as JSON; :class:`InvalidInput` where it holds what JSON has no number or type for."""
     try:
         return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"this cannot be sent as JSON: {error}") from None
 
 
-def _path(model: str, *rest: str) -> str:
-    return "/v1/models/" + "/".join(quote(part, safe="") for part in (model, *rest))
-
-
-def _post(path: str, body: Any) -> Call:
-    return Call("POST", path, encode(body))
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that are not None: the server knows the defaults of the others."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _read(path: Path) -> bytes:
@@ -235,153 +196,7 @@ def _read(path: Path) -> bytes:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}", value=str(path)) from None
 
 
-def create(spec: Mapping[str, Any], weights: bytes | Path | None) -> Call:
-    """Make a model; ``weights`` are the bytes or the path of a safetensors file."""
-    if weights is None:
-        return _post("/v1/models", spec)
-    if isinstance(weights, Path):
-        weights = _read(weights)
-    parts = {
-        "spec": (None, encode(spec), JSON),
-        "weights": ("weights.safetensors", weights, "application/octet-stream"),
-    }
-    return Call("POST", "/v1/models", files=parts)
-
-
-def models() -> Call:
-    """Every model."""
-    return Call("GET", "/v1/models", result="models")
-
-
-def show(model: str) -> Call:
-    """One model."""
-    return Call("GET", _path(model))
-
-
-def delete(model: str) -> Call:
-    """Remove a model and all it has learned."""
-    return Call("DELETE", _path(model))
-
-
-def predict(model: str, inputs: Any, version: int | None = None) -> Call:
-    """Answers for rows: ``[rows, *shape]``, or such columns by input name; from the live version, or from a kept one.
-
-    >>> predict("weather", [[0.5, 1.0]], version=3).path
-    '/v1/models/weather/predict?version=3'
-    """
-    query = "" if version is None else f"?version={version}"
-    return _post(_path(model, "predict") + query, {"inputs": inputs})
-
-
-def feedback(model: str, items: Iterable[Item]) -> Call:
-    """Labels for earlier predictions, or with inputs of their own."""
-    return _post(_path(model, "feedback"), {"items": list(items)})
-
-
-def feedback_stream(model: str, items: Iterable[Item]) -> Call:
-    """The same as lines of JSON, answered line by line."""
-    lines = b"".join(encode(item) + b"\n" for item in items)
-    return Call("POST", _path(model, "feedback", "stream"), lines, NDJSON)
-
-
-def receipt(model: str, identifier: str) -> Call:
-    """How far an item has come."""
-    return Call("GET", _path(model, "feedback", identifier))
-
-
-def log(model: str, start: int, limit: int | None) -> Call:
-    """The labels that the log keeps, from number ``start`` on, a line each."""
-    most = "" if limit is None else f"&limit={limit}"
-    return Call("GET", _path(model, "log") + f"?start={start}{most}")
-
-
-def retrain(
-    model: str,
-    recipe: Mapping[str, Any] | None,
-    edits: Iterable[Mapping[str, Any]] | None,
-    race: Iterable[Mapping[str, Any]] | None,
-    epochs: int | None,
-    reason: str | None,
-    is_dry_run: bool = False,
-) -> Call:
-    """Train again over the log, beside the model that goes on; or say what that would give."""
-    body = {
-        "recipe": recipe,
-        "edits": None if edits is None else list(edits),
-        "race": None if race is None else list(race),
-        "epochs": epochs,
-        "reason": reason,
-        "dry_run": is_dry_run or None,
-    }
-    return _post(_path(model, "retrain"), {name: value for name, value in body.items() if value is not None})
-
-
-def compare(model: str, first: int, second: int) -> Call:
-    """Measure two kept versions side by side."""
-    return _post(_path(model, "compare"), {"versions": [first, second]})
-
-
-def job(identifier: str) -> Call:
-    """A job's state."""
-    return Call("GET", "/v1/jobs/" + quote(identifier, safe=""))
-
-
-def cancel_job(identifier: str) -> Call:
-    """End a job."""
-    return Call("DELETE", "/v1/jobs/" + quote(identifier, safe=""))
-
-
-def versions(model: str) -> Call:
-    """The history of a model."""
-    return Call("GET", _path(model, "versions"), result="versions")
-
-
-def version(model: str, number: int) -> Call:
-    """One kept version, with the report of the retrain that it came of."""
-    return Call("GET", _path(model, "versions", str(number)))
-
-
-def rollback(model: str, version: int) -> Call:
-    """Publish an older version's weights as the next version."""
-    return _post(_path(model, "rollback"), {"version": version})
-
-
-def promote(model: str) -> Call:
-    """Make what has been learned the live version, whatever the gate says."""
-    return _post(_path(model, "promote"), {})
-
-
-def pause(model: str) -> Call:
-    """Stop learning; feedback waits in the log."""
-    return _post(_path(model, "pause"), {})
-
-
-def resume(model: str) -> Call:
-    """Go on learning."""
-    return _post(_path(model, "resume"), {})
-
-
-def change_recipe(model: str, recipe: Mapping[str, Any]) -> Call:
-    """Change the given fields of the recipe."""
-    return Call("PATCH", _path(model, "recipe"), encode(recipe))
-
-
-def metrics(model: str) -> Call:
-    """How well it predicts, how far learning is behind, alarms."""
-    return Call("GET", _path(model, "metrics"))
-
-
-def decode_line(line: str) -> ItemStatus:
-    """One line of the answer to a stream."""
-    return cast(ItemStatus, json.loads(line))
-
-
-def decode_item(line: str) -> LogItem:
-    """One line of a log."""
-    return cast(LogItem, json.loads(line))
-
-
-def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def batches(items: Iterable[Element], size: int) -> Iterator[list[Element]]:
     """``items`` in lists of at most ``size``."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):

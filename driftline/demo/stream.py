@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from driftline.api.feedback import FeedbackItem, ItemStatus
 from driftline.client.clients import AsyncClient
-from driftline.client.requests import Item, ItemStatus
 from driftline.demo.digits import PHASES, Digits
 from driftline.demo.display import Display
 from driftline.demo.outcome import DemoOutcome
@@ -96,6 +96,7 @@ class DemoStream:
             return
         row = answer["predictions"][0]
         self.outcome.answer(row.get("label") == label, time.monotonic() - began)
+        assert row["id"] is not None, "the demo's model records every prediction"
         self.owed.append(Owed(time.monotonic() + self.delay, row["id"], label))
 
     async def _feed_back(self) -> None:
@@ -108,7 +109,7 @@ class DemoStream:
 
     async def _hand_in(self, labels: list[Owed]) -> None:
         """Hand in labels until they are acknowledged: an item's id is its prediction's, so sending again is safe."""
-        items: list[Item] = [{"prediction_id": owed.prediction_id, "label": owed.label} for owed in labels]
+        items: list[FeedbackItem] = [{"prediction_id": owed.prediction_id, "label": owed.label} for owed in labels]
         for attempt in itertools.count(1):
             try:
                 statuses = (await self.client.feedback(MODEL, items))["items"]
@@ -131,7 +132,7 @@ class DemoStream:
 
     def _note_status(self, owed: Owed, status: ItemStatus) -> None:
         if status["status"] != "error":
-            self.acknowledged[status["id"]] = time.monotonic()
+            self.acknowledged[f"p:{owed.prediction_id}"] = time.monotonic()
             self.outcome.acknowledged = len(self.acknowledged)
             return
         error = status.get("error", {})

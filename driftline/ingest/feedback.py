@@ -11,14 +11,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from driftline.api.feedback import MAX_ID_LENGTH
 from driftline.errors import Conflict, DriftlineError, InvalidInput
 from driftline.ingest import rows
 from driftline.records import Item
 from driftline.spec import ModelSpec
 from driftline.store.log import Cursor, Log, mark
 from driftline.store.predictions import Found, PredictionReader
-
-MOST_ID_LENGTH = 200
 
 
 class Sent(Protocol):
@@ -80,8 +79,8 @@ class FeedbackDecoder:
             raise InvalidInput(f'route: {sent.route!r} is not "import"', field="route", value=sent.route)
         if sent.route and sent.prediction_id is not None:
             raise InvalidInput("route: a prediction has its own", field="route", value=sent.route)
-        if sent.id is not None and not 0 < len(sent.id) <= MOST_ID_LENGTH:
-            raise InvalidInput(f"id: not between 1 and {MOST_ID_LENGTH} characters", field="id", value=sent.id[:100])
+        if sent.id is not None and not 0 < len(sent.id) <= MAX_ID_LENGTH:
+            raise InvalidInput(f"id: not between 1 and {MAX_ID_LENGTH} characters", field="id", value=sent.id[:100])
         self.spec.check_label(sent.label)
         return sent
 

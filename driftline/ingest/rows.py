@@ -1,4 +1,4 @@
-"""From JSON to typed rows, once, at the edge: no check of an input is repeated behind this."""
+"""From JSON to typed rows, once, at the edge: no check of an input is repeated after this."""
 
 from __future__ import annotations
 

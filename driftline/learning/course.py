@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from driftline.classes import added
 from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource, Runtime
 from driftline.learning.stateful import State, Stateful
@@ -21,6 +20,7 @@ from driftline.networks.experts.mixture import experts_of
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
+from driftline.spec.classes import added
 from driftline.spec.parts.edits.weights import AddClasses
 
 
@@ -49,9 +49,9 @@ class Course(Stateful):
         self.step = self._step()
 
     @classmethod
-    def begin(cls, model: Model, seed: int) -> Course:
+    def begin(cls, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int) -> Course:
         """The training of a model before its first label; ``seed`` is what its random draws start from."""
-        state, recipe = TrainState(model, seed), model.spec.recipe
+        state, recipe = TrainState(spec, classes, module, seed), spec.recipe
         return cls(
             state,
             schedule_runtime(recipe.optimizer.schedule, state.labels),
@@ -132,8 +132,13 @@ class Course(Stateful):
         Args:
             remembered: examples of the state's classes, which another strategy may start from.
         """
-        before = self.spec
-        self.state.follow_recipe(spec)
+        before, self.state.spec = self.spec, spec
+        former, optimizer = before.recipe.optimizer, spec.recipe.optimizer
+        if optimizer != former:
+            if optimizer.continues(former):
+                self.state.change_optimizer()
+            else:
+                self.state.renew_optimizer()
         self._follow_schedule()
         if spec.strategy != before.strategy:
             self.renew_strategy(self.strategy, self.classes, remembered)
@@ -167,9 +172,10 @@ class Course(Stateful):
         self.module.experts = None
         self.strategy = strategy_runtime(self.state)
 
-    def restart(self, model: Model) -> None:
-        """Goes on from the weights of ``model``, knowing nothing else of them; present classes that it has not are added."""
-        self.state.restart(_with_classes(model, added(model.classes, self.classes)).model)
+    def restart(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> None:
+        """Goes on from weights that answer these ``classes``, knowing nothing else of them; other present ones come after."""
+        model, more = Model(spec, list(classes), module), added(classes, self.classes)
+        self.state.restart(_with_classes(model, more).model if more else model)
         self.strategy = strategy_runtime(self.state)
         self.weight_hooks.follow_recipe(self.state)
         self.weight_hooks.restart(self.state)
@@ -182,7 +188,7 @@ class Course(Stateful):
     def add_classes(self, classes: Sequence[int | str]) -> None:
         """Answers more classes."""
         if classes:
-            self.replace(_with_classes(self.state.model, classes))
+            self.replace(_with_classes(Model(self.spec, self.classes, self.module), classes))
 
     def replace(self, edited: EditResult) -> None:
         """Goes on with an edited module; the optimizer and the parts keep their state for what was kept."""
@@ -198,4 +204,4 @@ class Course(Stateful):
 
 
 def _with_classes(model: Model, more: Sequence[int | str]) -> EditResult:
-    return apply_edit(AddClasses(classes=list(more)), model) if more else EditResult(model)
+    return apply_edit(AddClasses(classes=list(more)), model)

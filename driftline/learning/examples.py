@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driftline.classes import are_in_place
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import are_in_place
 
 NO_NOTE = float("nan")
 
@@ -64,7 +64,7 @@ class Examples:
         return Examples(inputs, targets, weights, notes)
 
     def stay(self, indices: Sequence[int | None]) -> Tensor:
-        """Which rows are of a class that has one of the ``indices`` ``[rows]`` (:func:`driftline.classes.class_indices`)."""
+        """Which rows are of a class that has one of the ``indices`` ``[rows]`` (:func:`driftline.spec.classes.class_indices`)."""
         if are_in_place(indices):
             return torch.ones(len(self), dtype=torch.bool)
         return torch.tensor([index is not None for index in indices])[self.targets]
@@ -74,7 +74,7 @@ class Examples:
         classes as well.
 
         Args:
-            indices: of each former class the new index, None where it is gone (:func:`driftline.classes.class_indices`).
+            indices: of each former class the new index, None where it is gone (:func:`driftline.spec.classes.class_indices`).
         """
         if are_in_place(indices):
             return self

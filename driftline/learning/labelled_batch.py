@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from driftline.classes import indices_of
 from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import indices_of
 
 
 @dataclass(frozen=True)

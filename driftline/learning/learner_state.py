@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from driftline.classes import are_in_place, class_indices, indices_of
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import usable
@@ -28,6 +27,7 @@ from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import are_in_place, class_indices, indices_of
 
 
 class LearnerState(Stateful):
@@ -63,7 +63,7 @@ class LearnerState(Stateful):
         self.factories = list(factories)
         self.learned = 0
         self.ordered_since = 0
-        self.course = Course.begin(Model(spec, list(classes), module), seed)
+        self.course = Course.begin(spec, classes, module, seed)
         self.monitor = Monitor(spec, self.former)
         self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
         self.promotion = PromotionController(spec, module, seed, self.former, self.former_model, limits)
@@ -106,7 +106,7 @@ class LearnerState(Stateful):
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.promotion.champion
-        self.course.restart(Model(self.spec, self.classes_of(champion), clone(champion)))
+        self.course.restart(self.spec, self.classes_of(champion), clone(champion))
 
     def _set_champion(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
@@ -158,7 +158,7 @@ class LearnerState(Stateful):
         return bundle.digest_of(self.module.state_dict(), str(self.learned))
 
     def metrics(self) -> dict[str, Any]:
-        """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what the parts tell."""
+        """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what hooks tell."""
         return {
             **self.monitor.shown(),
             "held_out": len(self.promotion.holdout),

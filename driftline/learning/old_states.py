@@ -5,14 +5,15 @@ Format 1 is that of release 0.1. A release that renames state adds one function 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from driftline.errors import CorruptData
-from driftline.learning.old_courses import course_of_1
 from driftline.learning.stateful import State, named, part
 from driftline.records import STATE_FORMAT
 
@@ -32,9 +33,8 @@ TENSORS_OF_1 = (
     (r"^retraining\.arrived\.", "retraining.learned_meanwhile."),
 )
 """Applied in their order, each to what the ones before have made."""
-COURSES_OF_1 = ("trainee.", "retraining.race.")
-STREAM, TRIAL = "course", "retraining.halving.trials.{}.course"
-DETECTORS_OF_1 = {"all": "overall", "behind": "after"}
+TRAINEES_OF_1 = r"^(trainee|retraining\.race\.\d+)\."
+"""Whose tensors :func:`_course_of_1` takes."""
 
 
 def upgraded(state: State) -> State:
@@ -43,33 +43,37 @@ def upgraded(state: State) -> State:
     if found == FORMAT:
         return state
     if found != 1:
-        message = f"a checkpoint of format {found}; this Driftline reads up to {FORMAT}: start the newer Driftline that wrote it"
+        message = (
+            f"a checkpoint of format {found}; this Driftline reads up to {FORMAT}: start the newer one that wrote it"
+        )
         raise CorruptData(message, code="unknown_format")
-    courses = _courses_of_1(state)
-    tensors = {name: value for place, course in courses.items() for name, value in named(place, course.tensors).items()}
-    data = {"format": FORMAT, **_data_of_1(state.data, {place: course.data for place, course in courses.items()})}
-    return State({**_tensors_of_1(state.tensors), **tensors}, data)
+    return _of_1(state)
 
 
-def _courses_of_1(state: State) -> dict[str, State]:
-    """The courses of the stream and of the trials of a job, by where they stand today."""
-    job = state.data["retraining"]
-    trials = job["race"]["racers"] if job is not None else []
-    return {
-        STREAM: course_of_1(part(state.tensors, "trainee"), state.data["spec"]),
-        **{
-            TRIAL.format(each["number"]): course_of_1(
-                part(state.tensors, f"retraining.race.{each['number']}"), each["spec"]
-            )
-            for each in trials
+def _of_1(state: State) -> State:
+    data = state.data
+    course = _course_of_1(part(state.tensors, "trainee"), data["spec"]["recipe"])
+    job = None if data["retraining"] is None else _job_of_1(state)
+    tensors = {**_tensors_of_1(state.tensors), **named("course", course.tensors)}
+    return State(
+        {**tensors, **(named("retraining", job.tensors) if job is not None else {})},
+        {
+            "format": FORMAT,
+            **{name: data[name] for name in ("spec", "classes", "seed", "learned", "ordered_since")},
+            "monitor": _monitor_of_1(data["monitor"]),
+            "course": course.data,
+            "replay_buffer": {"policy": data["memory"]},
+            "promotion": _promotion_of_1(data["judge"]),
+            "retraining": None if job is None else job.data,
         },
-    }
+    )
 
 
 def _tensors_of_1(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All that only has another name: without what training keeps."""
     found = {}
     for name, value in tensors.items():
-        if name.startswith(COURSES_OF_1):
+        if re.match(TRAINEES_OF_1, name):
             continue
         for pattern, new in TENSORS_OF_1:
             name = re.sub(pattern, new, name)
@@ -77,27 +81,90 @@ def _tensors_of_1(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _data_of_1(data: Mapping[str, Any], courses: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "spec": data["spec"],
-        "classes": data["classes"],
-        "seed": data["seed"],
-        "learned": data["learned"],
-        "ordered_since": data["ordered_since"],
-        "monitor": _monitor_of_1(data["monitor"]),
-        "replay_buffer": {"policy": data["memory"]},
-        "promotion": _promotion_of_1(data["judge"]),
-        "retraining": None if data["retraining"] is None else _job_of_1(data["retraining"], courses),
-        "course": courses[STREAM],
+def _course_of_1(tensors: Mapping[str, Tensor], recipe: Mapping[str, Any]) -> State:
+    """What training kept, as tensors alone."""
+    hooks, strategy = _hooks_of_1(part(tensors, "upkeep")), _strategy_of_1(part(tensors, "method"))
+    averaging = _averaging_of_1(part(tensors, "upkeep.averaging")) if recipe["averaging"] is not None else None
+    schedule = {name: value.item() for name, value in part(tensors, "schedule").items()}
+    found = {
+        "state.counts": tensors["counts"],
+        "state.generator": tensors["generator"],
+        "state.rng_state": tensors["chance"],
+        **named("state.module", part(tensors, "module")),
+        **named("state.optimizer", part(tensors, "optimizer")),
+        **named("weight_hooks", hooks.tensors),
+        **(named("averaging", averaging.tensors) if averaging is not None else {}),
+        **named("strategy", strategy.tensors),
     }
+    data = {
+        "state": {"labels": int(tensors["labels"])},
+        "schedule": _schedule_of_1(schedule),
+        "weight_hooks": hooks.data,
+        "averaging": averaging.data if averaging is not None else None,
+        "strategy": strategy.data,
+    }
+    return State(found, data)
+
+
+def _schedule_of_1(numbers: Mapping[str, float]) -> dict[str, Any]:
+    whole = ("since", "count")
+    found: dict[str, Any] = {name: int(value) if name in whole else value for name, value in numbers.items()}
+    if "factor" in found:
+        found["share"] = found.pop("factor")
+        found["lowest"] = None if math.isinf(found["lowest"]) else found["lowest"]
+    return found
+
+
+def _averaging_of_1(tensors: Mapping[str, Tensor]) -> State:
+    numbers = {"updates": int(tensors["count"]), "taken_at": int(tensors["at"])}
+    return State(named("average", _by_parameter(tensors, "average")), numbers)
+
+
+def _hooks_of_1(tensors: Mapping[str, Tensor]) -> State:
+    refresh = part(tensors, "refresh")
+    found = named("l2_sp.origin", _by_parameter(part(tensors, "l2_sp"), "origin"))
+    for quantity in ("utility", "age", "due"):
+        found |= named(f"refresh.{quantity}", _by_parameter(refresh, quantity))
+    data: dict[str, Any] = {}
+    if refresh:
+        data["refresh"] = {"updates": int(refresh["updates"])}
+    if "sanitize.repaired" in tensors:
+        data["sanitize"] = {"repaired": int(tensors["sanitize.repaired"])}
+    return State(found, data)
+
+
+def _strategy_of_1(tensors: Mapping[str, Tensor]) -> State:
+    """Of EWC and of the mixture; the others keep nothing."""
+    if "labels" in tensors:
+        found: dict[str, Tensor] = {}
+        for kind in ("importance", "gathered", "center"):
+            found |= named(kind, _by_parameter(tensors, kind))
+        return State(found, {"labels": int(tensors["labels"])})
+    waiting = part(tensors, "waiting") or {"targets": torch.zeros(0, dtype=torch.int64), "weights": torch.zeros(0)}
+    mixture = part(tensors, "mixture")
+    if not mixture:
+        return State(named("waiting", waiting), {"mixture": None})
+    unsolved, untrained, steps = mixture.pop("counters").tolist()
+    counters = {"unsolved": unsolved, "untrained": untrained, "bank": {"steps": steps}}
+    return State({**named("mixture", mixture), **named("waiting", waiting)}, {"mixture": counters})
+
+
+def _by_parameter(tensors: Mapping[str, Tensor], quantity: str) -> dict[str, Tensor]:
+    """Tensors that were named ``parameter.quantity``, by parameter."""
+    end = f".{quantity}"
+    return {name.removesuffix(end): value for name, value in tensors.items() if name.endswith(end)}
 
 
 def _monitor_of_1(data: Mapping[str, Any]) -> dict[str, Any]:
-    detector = {DETECTORS_OF_1.get(name, name): value for name, value in data["detector"].items()}
-    found = {**data, "detector": detector, "recent": {"numbers": data["recent"]}}
+    found = {**data, "recent": {"numbers": data["recent"]}, "detector": _detector_of_1(data["detector"])}
     lookout = found.pop("lookout")
     found["input_drift"] = None if lookout is None else _input_drift_of_1(lookout)
     return found
+
+
+def _detector_of_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"all": "overall", "behind": "after"}
+    return {names.get(name, name): value for name, value in data.items()}
 
 
 def _input_drift_of_1(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,16 +200,20 @@ def _holdout_of_1(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"added": found.pop("arrived"), **found}
 
 
-def _job_of_1(data: Mapping[str, Any], courses: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    race = data["race"]
-    trials = {str(each["number"]): _trial_of_1(each, courses[TRIAL.format(each["number"])]) for each in race["racers"]}
+def _job_of_1(state: State) -> State:
+    """What described the job, and the course of each trial."""
+    data, race = state.data["retraining"], state.data["retraining"]["race"]
+    tensors: dict[str, Tensor] = {}
+    trials = {}
+    for each in race["racers"]:
+        number = str(each["number"])
+        course = _course_of_1(part(state.tensors, f"retraining.race.{number}"), each["spec"]["recipe"])
+        tensors |= named(f"halving.trials.{number}.course", course.tensors)
+        trials[number] = {
+            **{name: each[name] for name in ("number", "done", "rung", "scores", "has_learned")},
+            "rung_schedule": {"rungs": each["rungs"], "total": each["total"]},
+            "course": {"spec": each["spec"], "classes": each["classes"], **course.data},
+        }
     halving = {name: race[name] for name in ("entries", "keeps", "seed", "out")}
-    return {**{name: data[name] for name in ("job", "classes", "teacher")}, "halving": {**halving, "trials": trials}}
-
-
-def _trial_of_1(data: Mapping[str, Any], course: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **{name: data[name] for name in ("number", "done", "rung", "scores", "has_learned")},
-        "rung_schedule": {"rungs": data["rungs"], "total": data["total"]},
-        "course": {**course, "spec": data["spec"], "classes": data["classes"]},
-    }
+    described = {name: data[name] for name in ("job", "classes", "teacher")}
+    return State(tensors, {**described, "halving": {**halving, "trials": trials}})

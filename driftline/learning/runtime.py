@@ -10,7 +10,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.stateful import Stateful
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
-from driftline.registry import Behaviour, Part
+from driftline.spec.registry import Behaviour, Part
 
 P = TypeVar("P", bound=Part)
 

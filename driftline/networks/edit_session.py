@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from driftline.classes import class_indices
 from driftline.errors import InvalidInput
 from driftline.networks.clone import clone
 from driftline.networks.model import Model
@@ -23,6 +22,7 @@ from driftline.networks.structure.layered import LayeredStructure
 from driftline.networks.structure.module import ModuleStructure
 from driftline.networks.unit_flow import shapes
 from driftline.spec import Factory, Layers, ModelSpec
+from driftline.spec.classes import class_indices
 from driftline.spec.network import layers_of
 from driftline.spec.parts.edits import Edit
 

@@ -14,14 +14,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import driftline
 from driftline.api_keys import KeyStore
 from driftline.errors import ConfigurationError
 from driftline.processes.supervisor import Child, Guard, Output, Plan
 from driftline.settings import Settings
 from driftline.store.format import check_at_start
 
-PACKAGE = Path(driftline.__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 APP_SECONDS, WORKER_SECONDS, SERVER_SECONDS = 20.0, 30.0, 20.0
 

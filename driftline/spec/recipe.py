@@ -91,6 +91,6 @@ class Recipe(Frozen):
         return [hook for hook in given if hook is not None]
 
     def reclassed(self, indices: Sequence[int | None]) -> Recipe:
-        """This recipe for classes with other indices (:func:`driftline.classes.class_indices`)."""
+        """This recipe for classes with other indices (:func:`driftline.spec.classes.class_indices`)."""
         loss = self.loss.reclassed(indices) if self.loss is not None else None
         return self if loss == self.loss else self.model_copy(update={"loss": loss})

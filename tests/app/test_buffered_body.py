@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.buffered_body import MOST_AHEAD_BYTES, BufferedBody
+from app.buffered_body import MAX_AHEAD_BYTES, BufferedBody
 from driftline.support.tasks import end
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +46,7 @@ async def test_a_sender_that_goes_is_told_from_one_that_has_ended() -> None:
 
 
 async def test_it_waits_when_it_is_too_far_ahead() -> None:
-    half = bytes(MOST_AHEAD_BYTES // 2)
+    half = bytes(MAX_AHEAD_BYTES // 2)
     sender = Sender([half] * 6)
     arriving = BufferedBody(sender.receive)
     reading = asyncio.create_task(arriving.read())

@@ -26,7 +26,7 @@ from driftline.store.redis_keys import new_uid
 from driftline.versions import VersionFiles
 from tests.services import spec
 from tests.waiting import until_async
-from worker.compute import ComputeThread
+from worker.compute import ModelCompute
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
 
@@ -65,7 +65,7 @@ class Bench:
         await self.connection.redis.delete(store.keys.lease)
         lease = Lease(self.connection, store.uid, f"owner{self.owners}", 30)
         assert await lease.acquire()
-        return Trainer(store, lease, ComputeThread(self.thread, store.uid), **settings)
+        return Trainer(store, lease, ModelCompute(self.thread, store.uid), **settings)
 
     async def train(self, store: ModelStore, die_after: int | None = None) -> Trainer:
         """Trains until the log is learned and served, or dies behind so many commits."""

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from pydantic import Field, ValidationError
 
 from driftline.errors import ConfigurationError
-from driftline.registry import Part, Registry
 from driftline.spec import NAME_PATTERN
+from driftline.spec.registry import Part, Registry
 
 
 class Take(Protocol):

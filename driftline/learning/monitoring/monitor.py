@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from driftline.classes import indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch
 from driftline.learning.monitoring.attribution import change_point, moved_classes
@@ -20,6 +19,7 @@ from driftline.learning.stateful import Former, State, Stateful
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import indices_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 
-from driftline.classes import indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
@@ -15,6 +14,7 @@ from driftline.learning.stateful import Stateful
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
+from driftline.spec.classes import indices_of
 
 
 class RejectedStreak(Stateful):

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import torch
 
-from driftline.classes import added, are_in_place, class_indices, indices_of
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.monitoring.running_metrics import ScoredPrediction
@@ -16,6 +15,7 @@ from driftline.learning.promotion.gate import MIN_COMPARED, Comparison
 from driftline.learning.reports.evaluation import all_answered, measured
 from driftline.networks.model import Model
 from driftline.records import Item
+from driftline.spec.classes import added, are_in_place, class_indices, indices_of
 
 Pairs: TypeAlias = Sequence[tuple[ScoredPrediction, ScoredPrediction]]
 """What two versions answered, row by row."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from driftline.classes import class_indices
 from driftline.learning.examples import Examples
 from driftline.learning.monitoring.prequential import MAX_CLASSES
 from driftline.learning.monitoring.running_metrics import (
@@ -29,6 +28,7 @@ from driftline.networks.model import Model
 from driftline.networks.sequential import example_rows
 from driftline.networks.served_model import ServedModel, evaluating
 from driftline.spec import ModelSpec
+from driftline.spec.classes import class_indices
 
 if TYPE_CHECKING:
     from driftline.learning.learner import Learner

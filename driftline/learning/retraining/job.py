@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from driftline.classes import added, are_in_place, class_indices
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
@@ -24,6 +23,7 @@ from driftline.networks.edit_session import EditSession
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
+from driftline.spec.classes import added, are_in_place, class_indices
 
 
 class RetrainJob(Stateful):

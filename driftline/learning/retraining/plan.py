@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from driftline.classes import are_in_place, class_indices
 from driftline.errors import InvalidInput
 from driftline.learning.retraining.budget import FEWEST_EXAMPLES, HalvingBudget, halving, searching
 from driftline.learning.retraining.recipe_changes import (
@@ -31,6 +30,7 @@ from driftline.networks.model import Model
 from driftline.networks.sequential import example_rows
 from driftline.networks.served_model import ServedModel
 from driftline.spec import Frozen, ModelSpec, parse
+from driftline.spec.classes import are_in_place, class_indices
 from driftline.spec.parts.edits import Edit, parse_edits
 
 FIND = "find"

@@ -1,4 +1,4 @@
-"""One trial of a retrain job: training on its way through the examples."""
+"""One trial of a retrain job: a train state on its way through the examples."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Trial(Stateful):
         self.number = number
         self.rung_schedule = rung_schedule
         model.module.experts = None
-        self.course = Course.begin(model, seed)
+        self.course = Course.begin(model.spec, model.classes, model.module, seed)
         self.done = self.rung = 0
         self.scores: dict[str, float] = {}
         self.has_learned = False
@@ -100,8 +100,9 @@ class Trial(Stateful):
         if name == "rung_schedule":
             return dataclasses.asdict(self.rung_schedule)
         if name == "course":
-            own, described = self.course.state_dict(), {"spec": self.course.spec.model_dump(mode="json")}
-            return State(own.tensors, {**own.data, **described, "classes": self.course.classes})
+            state = self.course.state_dict()
+            described = {"spec": self.course.spec.model_dump(mode="json"), "classes": self.course.classes}
+            return State(state.tensors, {**described, **state.data})
         return super().packed(name)
 
     def restored(self, name: str, state: State) -> Any:

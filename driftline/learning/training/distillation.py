@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from driftline.learning.examples import Examples
 from driftline.networks.served_model import ServedModel
-from driftline.registry import Behaviour
 from driftline.spec.parts.distillation import Distillation
+from driftline.spec.registry import Behaviour
 
 Term: TypeAlias = Callable[[Tensor], Tensor]
 """Gives a term beside the loss, from the outputs ``[rows, classes]``."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from driftline.learning.training.layer_learning_rates import layer_rates
-from driftline.registry import Behaviour
 from driftline.spec.parts.optimizer import Optimizer
+from driftline.spec.registry import Behaviour
 
 TORCH_NAMES = {
     "adadelta": "Adadelta",

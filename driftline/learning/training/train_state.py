@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from driftline.classes import are_in_place, class_indices
 from driftline.learning.examples import Examples
 from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.optimizers import OptimizerFactory, load_state, state_of
@@ -19,6 +18,7 @@ from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
+from driftline.spec.classes import are_in_place, class_indices
 
 
 @dataclass(frozen=True)
@@ -65,37 +65,27 @@ class ModuleEdit:
 
 
 class TrainState(Stateful):
-    """A model's module with its optimizer, the labels counted, and the state of random draws.
+    """A module with its optimizer, the labels counted, and the random draws' state.
 
-    ``labels`` counts all that were learned; ``counts`` ``[classes]``
+    ``classes`` are those that the module answers, in order. ``labels`` counts all that were learned; ``counts`` ``[classes]``
     those of each class, up to the last that was seen. ``rng_state`` is that of torch's global generator while this model
     trains, ``generator`` is its own. ``parameters`` is what is trained, by name, in the optimizer's order; ``norms`` are the
     layers of batch normalisation, each with whether it is frozen.
     """
 
     STATE = ("module", "optimizer", "labels", "counts", "generator", "rng_state")
-    DERIVED = ("model", "references", "parameters", "norms")
+    DERIVED = ("spec", "classes", "references", "parameters", "norms")
 
-    def __init__(self, model: Model, seed: int) -> None:
-        self.model = model
+    def __init__(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int) -> None:
+        self.spec = spec
+        self.classes = list(classes)
+        self.module = module
         self.references = ReferenceModels()
         self.generator = torch.Generator().manual_seed(seed)
         self.rng_state = torch.Generator().manual_seed(seed).get_state()
         self.labels = 0
         self.counts = torch.zeros(0, dtype=torch.int64)
         self.renew_optimizer()
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self.model.spec
-
-    @property
-    def classes(self) -> list[int | str]:
-        return self.model.classes
-
-    @property
-    def module(self) -> ServedModel:
-        return self.model.module
 
     def renew_optimizer(self) -> None:
         """A fresh optimizer, as the recipe says."""
@@ -109,14 +99,11 @@ class TrainState(Stateful):
             if isinstance(layer, _BatchNorm)
         ]
 
-    def follow_recipe(self, spec: ModelSpec) -> None:
-        """Goes on by another recipe; another kind of optimizer starts anew."""
-        former, optimizer = self.spec.recipe.optimizer, spec.recipe.optimizer
-        self.model = replace(self.model, spec=spec)
-        if optimizer != former:
-            known = self.optimizer_state() if optimizer.continues(former) else {}
-            self.renew_optimizer()
-            load_state(self.optimizer, self.parameters, known)
+    def change_optimizer(self) -> None:
+        """A fresh optimizer with what the former one knew of each parameter."""
+        known = self.optimizer_state()
+        self.renew_optimizer()
+        load_state(self.optimizer, self.parameters, known)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """What the optimizer knows, by ``parameter.quantity``."""
@@ -187,7 +174,7 @@ class TrainState(Stateful):
 
     def _take(self, model: Model) -> None:
         self.counts = _reclassed(self.counts, class_indices(self.classes, model.classes))
-        self.model = model
+        self.spec, self.classes, self.module = model.spec, model.classes, model.module
 
     def packed(self, name: str) -> Tensor | State | int:
         match name:

@@ -10,8 +10,8 @@ from driftline.networks.edit_session import EditResult, EditSession, Sources
 from driftline.networks.model import Model
 from driftline.networks.parameter_map import compose, identity_map
 from driftline.networks.structure.base import Structure
-from driftline.registry import Behaviour, Behaviours
 from driftline.spec.parts.edits import Edit
+from driftline.spec.registry import Behaviour, Behaviours
 
 E = TypeVar("E", bound=Edit)
 

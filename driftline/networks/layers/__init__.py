@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from driftline.registry import Behaviour, Behaviours
 from driftline.spec.parts.layers import Layer
+from driftline.spec.registry import Behaviour, Behaviours
 
 L = TypeVar("L", bound=Layer)
 

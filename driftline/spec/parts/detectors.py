@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.registry import Part, Registry
+from driftline.spec.registry import Part, Registry
 
 
 class Detector(Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from driftline.registry import Part
+from driftline.spec.registry import Part
 
 
 class Distillation(Part):

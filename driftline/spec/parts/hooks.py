@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.registry import Part
+from driftline.spec.registry import Part
 
 
 class WeightHook(Part):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from driftline.registry import Part, Registry
+from driftline.spec.registry import Part, Registry
 
 
 class Layer(Part):

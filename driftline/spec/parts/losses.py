@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.classes import are_in_place
-from driftline.registry import Part, Registry
+from driftline.spec.classes import are_in_place
 from driftline.spec.parse import FUNCTION_PATTERN
+from driftline.spec.registry import Part, Registry
 
 CLASSIFICATION = frozenset({"classification"})
 REGRESSION = frozenset({"regression"})
@@ -22,7 +22,7 @@ class Loss(Part):
     tasks: ClassVar[frozenset[str]]
 
     def reclassed(self, indices: Sequence[int | None]) -> Loss:
-        """The same loss for classes with other indices (:func:`driftline.classes.class_indices`)."""
+        """The same loss for classes with other indices (:func:`driftline.spec.classes.class_indices`)."""
         return self
 
     def check(self, classes: int | None) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from driftline.registry import Part
 from driftline.spec.parts.schedules import SCHEDULES, Schedule
+from driftline.spec.registry import Part
 
 if TYPE_CHECKING:
     ScheduleField: TypeAlias = Schedule

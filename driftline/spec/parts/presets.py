@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from driftline.registry import Part
 from driftline.spec.parts.layers import LAYERS, Layer
+from driftline.spec.registry import Part
 
 
 class Preset(Part):

@@ -25,9 +25,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from driftline import __version__
 from driftline.errors import ConfigurationError, CorruptData, InvalidInput
 from driftline.store.redis_keys import NOUNS
+from driftline.version import __version__
 
 FORMAT = 1
 INDEX, API_KEYS = "index.json", "keys.json"

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from driftline.api.feedback import FeedbackItem
 from driftline.client.clients import Client
-from driftline.client.requests import Item
 from driftline.errors import DriftlineError
 from tests.faults.soak.events import Answered, EventLog, Failed, Predicted, Sent
 from tests.services import spec
@@ -144,7 +144,7 @@ class Feeder(Caller):
             app, call, begin = self.random.choice(list(self.clients)), next(self.calls), time.monotonic()
             self.events.write(Sent(call, app, model, begin, [identifier(item) for item in items], is_known))
             try:
-                answer = self.clients[app].feedback(model, cast(list[Item], items))
+                answer = self.clients[app].feedback(model, cast(list[FeedbackItem], items))
             except DriftlineError as error:
                 found = error.details.get("items")
                 if found is None:

@@ -32,7 +32,7 @@ def trained(optimizer: str, **changes: Any) -> Course:
         "recipe": {"optimizer": {"name": optimizer, **({"momentum": 0.9} if optimizer == "sgd" else {})}},
     }
     spec = parse(ModelSpec, given | changes)
-    course = Course.begin(Model(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0)), seed=0)
+    course = Course.begin(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0), seed=0)
     train(course)
     return course
 
@@ -51,7 +51,8 @@ def state(course: Course) -> dict[str, Tensor]:
 def edit(course: Course, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The optimizer's state before and after some edits."""
     before = state(course)
-    course.replace(apply_all(parse_edits(edits), course.state.model))
+    after = apply_all(parse_edits(edits), Model(course.spec, ["a", "b", "c"], course.module))
+    course.replace(after)
     found = state(course)
     train(course)
     return before, found
@@ -59,7 +60,7 @@ def edit(course: Course, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dic
 
 def test_a_train_state_goes_on_from_its_state() -> None:
     course = trained("adamw")
-    one, other = course.state, TrainState(Model(course.spec, course.classes, copy.deepcopy(course.module)), 9)
+    one, other = course.state, TrainState(course.spec, course.classes, copy.deepcopy(course.module), 9)
     one.count(Examples({}, torch.tensor([0, 2, 2]), torch.ones(3)))
     other.load_state_dict(one.state_dict())
     assert not undeclared(one)

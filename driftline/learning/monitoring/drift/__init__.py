@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from driftline.learning.runtime import Runtime
-from driftline.registry import Behaviours
 from driftline.spec.parts.detectors import Detector
+from driftline.spec.registry import Behaviours
 
 D = TypeVar("D", bound=Detector)
 

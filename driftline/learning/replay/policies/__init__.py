@@ -6,8 +6,8 @@ from typing import Any, ClassVar, TypeVar
 
 from driftline.learning.runtime import Runtime
 from driftline.learning.stateful import State
-from driftline.registry import Behaviours
 from driftline.spec.parts.replay_policies import ReplayPolicy
+from driftline.spec.registry import Behaviours
 
 R = TypeVar("R", bound=ReplayPolicy)
 

@@ -16,8 +16,8 @@ from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.clone import clone
 from driftline.networks.served_model import ServedModel
-from driftline.registry import Behaviours
 from driftline.spec.parts.averaging import Averaging
+from driftline.spec.registry import Behaviours
 
 A = TypeVar("A", bound=Averaging)
 

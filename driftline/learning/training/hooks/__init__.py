@@ -10,8 +10,8 @@ from torch import Tensor
 from driftline.learning.runtime import Runtime
 from driftline.learning.training.train_state import TrainState
 from driftline.networks.served_model import ServedModel
-from driftline.registry import Behaviours
 from driftline.spec.parts.hooks import WeightHook
+from driftline.spec.registry import Behaviours
 
 H = TypeVar("H", bound=WeightHook)
 

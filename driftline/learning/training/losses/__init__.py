@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from driftline.registry import Behaviour, Behaviours
 from driftline.spec.parts.losses import Loss
+from driftline.spec.registry import Behaviour, Behaviours
 
 L = TypeVar("L", bound=Loss)
 

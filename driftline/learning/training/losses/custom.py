@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from driftline.errors import DriftlineError, UserCodeFailed
+from driftline.errors import DriftlineError
 from driftline.learning.training.losses import LossFunction
-from driftline.networks.user_code import imported, user_code
+from driftline.networks.user_code import imported, told
 from driftline.spec.parts.losses import Custom
 
 
@@ -22,10 +22,9 @@ class CustomLoss(LossFunction[Custom]):
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         name = self.parameters.function
         try:
-            with user_code(name):
-                losses: Tensor = imported(name)(outputs, targets, **self.parameters.arguments)
-        except UserCodeFailed as failed:
-            raise LossFailed(failed.reason) from failed.__cause__
+            losses: Tensor = imported(name)(outputs, targets, **self.parameters.arguments)
+        except Exception as error:  # A user's own code may raise anything.
+            raise LossFailed(told(error)) from error
         if getattr(losses, "shape", None) != targets.shape:
             given = list(getattr(losses, "shape", [])) or type(losses).__name__
             raise LossFailed(f"{name} gave {given} where {list(targets.shape)} was expected: a loss for each row")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from driftline.learning.runtime import Runtime
-from driftline.registry import Behaviours
 from driftline.spec.parts.schedules import Schedule
+from driftline.spec.registry import Behaviours
 
 S = TypeVar("S", bound=Schedule)
 

@@ -12,8 +12,8 @@ from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource, Runtime
 from driftline.learning.training.train_state import TrainState
 from driftline.learning.training.training_step import TrainingStep
-from driftline.registry import Behaviours
 from driftline.spec.parts.strategies import Strategy
+from driftline.spec.registry import Behaviours
 
 S = TypeVar("S", bound=Strategy)
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from driftline.classes import are_in_place, class_indices
 from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource
 from driftline.learning.stateful import State
@@ -18,6 +17,7 @@ from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.clone import clone
 from driftline.networks.experts.mixture import Mixture
+from driftline.spec.classes import are_in_place, class_indices
 from driftline.spec.parts.strategies import Experts
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from driftline.registry import Part, Registry
 from driftline.spec.parse import invalid
+from driftline.spec.registry import Part, Registry
 
 
 class Edit(Part):

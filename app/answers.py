@@ -1,0 +1,67 @@
+"""What a snapshot has computed: a batch, and each request's rows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from driftline.ingest.rows import Rows
+
+from .snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that were computed together. The id of a row is ``prefix`` and its number in hexadecimal; None: not recorded."""
+
+    snapshot: Snapshot
+    rows: Rows
+    outputs: NDArray[np.float32]
+    traces: bytes
+    prefix: str | None
+
+    @cached_property
+    def indices(self) -> list[int]:
+        """The class of each row by its index; -1 for a regression, and while there is no class."""
+        if self.snapshot.spec.task == "regression" or not self.snapshot.classes:
+            return [-1] * len(self.outputs)
+        found: list[int] = self.outputs.argmax(axis=1).tolist()
+        return found
+
+    @cached_property
+    def texts(self) -> list[bytes]:
+        """Each row's outputs as JSON numbers with commas between them."""
+        return orjson.dumps(self.outputs, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+
+    def label(self, row: int) -> int | str | None:
+        """The class that a row was given."""
+        index = self.indices[row]
+        return self.snapshot.classes[index] if index >= 0 else None
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """One request's rows of a batch: ``count`` of them from ``first`` on."""
+
+    batch: Batch
+    first: int
+    count: int
+
+    @property
+    def places(self) -> range:
+        return range(self.first, self.first + self.count)
+
+    @property
+    def outputs(self) -> NDArray[np.float32]:
+        """The outputs of its rows."""
+        return self.batch.outputs[self.first : self.first + self.count]
+
+    @property
+    def ids(self) -> list[str | None]:
+        """The prediction id of each row."""
+        prefix = self.batch.prefix
+        return [f"{prefix}{row:x}" if prefix is not None else None for row in self.places]

@@ -1,0 +1,51 @@
+"""HTTP answers as data: a status, a body and its headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from starlette.types import Send
+
+from driftline.errors import DriftlineError, InvalidInput
+
+
+class Content(NamedTuple):
+    """An answer: its status, its body, and the headers beside its length."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+
+
+JSON = ((b"content-type", b"application/json"),)
+
+
+def json_content(status: int, body: Any) -> Content:
+    """``body`` as JSON."""
+    return Content(status, orjson.dumps(body, default=str), JSON)
+
+
+def error_content(error: DriftlineError, is_v2: bool = False) -> Content:
+    """An error in the shape of ``/v1``, or of ``/v2``, where an error is one sentence."""
+    status, body, headers = json_content(
+        error_status(error, is_v2), {"error": error.message if is_v2 else error.as_json()}
+    )
+    if error.retry_after is not None:
+        headers = (*headers, (b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if status == 401:
+        headers = (*headers, (b"www-authenticate", b"Bearer"))
+    return Content(status, body, headers)
+
+
+def error_status(error: DriftlineError, is_v2: bool) -> int:
+    """The HTTP status of an error: the Open Inference Protocol answers bad input with 400."""
+    return 400 if is_v2 and isinstance(error, InvalidInput) else error.status
+
+
+async def send_content(send: Send, content: Content) -> None:
+    """Answers ``content``."""
+    headers = [*content.headers, (b"content-length", b"%d" % len(content.body))]
+    await send({"type": "http.response.start", "status": content.status, "headers": headers})
+    await send({"type": "http.response.body", "body": content.body})

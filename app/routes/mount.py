@@ -1,0 +1,23 @@
+"""How a handler becomes the route of its endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter
+
+from driftline.api.endpoint import Endpoint
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def serves(router: APIRouter, endpoint: Endpoint[Any]) -> Callable[[Handler], Handler]:
+    """The decorated function answers the calls of an endpoint. What it gives is sent as it is."""
+    return router.api_route(
+        endpoint.path,
+        methods=[endpoint.method],
+        status_code=endpoint.status,
+        response_model=dict[str, Any],
+        include_in_schema=False,
+    )

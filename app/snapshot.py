@@ -1,0 +1,87 @@
+"""One version of a model, ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from driftline.ingest.rows import Rows
+from driftline.networks.served_model import ServedModel
+from driftline.settings import Settings
+from driftline.spec import ModelSpec
+
+from .json_rows import BodyDecoder
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How a model is served: most rows a batch, seconds that a batch waits for more of them, seconds until an answer is
+    late, most rows that wait, and the share of batches that are recorded."""
+
+    max_batch: int
+    max_wait: float
+    deadline: float
+    max_queue: int
+    record_share: float
+
+    @classmethod
+    def of(cls, spec: ModelSpec, settings: Settings) -> Limits:
+        """What the spec says, and else the settings."""
+        given = spec.serving.model_dump(exclude_none=True)
+        share = {"all": 1.0, "none": 0.0, "sample": given.get("record_share", settings.record_share)}
+        return cls(
+            max_batch=given.get("max_batch", settings.max_batch),
+            max_wait=given.get("max_wait", 0.0),
+            deadline=given.get("deadline", settings.predict_timeout),
+            max_queue=given.get("max_queue", settings.max_queue),
+            record_share=share[given.get("record", settings.record)],
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version, ready to answer. Immutable: a swap replaces it.
+
+    ``raw_spec`` is ``spec`` as its manifest has it. ``failure`` is what its network raised in warm-up; None: nothing.
+    """
+
+    uid: str
+    version: int
+    spec: ModelSpec
+    raw_spec: dict[str, Any]
+    classes: Sequence[int | str]
+    module: ServedModel
+    device: torch.device
+    limits: Limits
+    failure: str | None = None
+
+    @cached_property
+    def body(self) -> BodyDecoder:
+        """Parses the body of a predict call."""
+        return BodyDecoder(self.spec)
+
+    @cached_property
+    def label_texts(self) -> list[bytes]:
+        """Each class as JSON; ``null`` stands last, for no class at all."""
+        return [*map(msgspec.json.encode, self.classes), b"null"]
+
+    @cached_property
+    def answer_head(self) -> bytes:
+        """How the JSON of every answer begins."""
+        name, classes = msgspec.json.encode(self.spec.name), b",".join(self.label_texts[:-1])
+        classes = b"" if self.spec.task == "regression" else b'"classes":[%b],' % classes
+        return b'{"model":%b,"version":%d,%b"predictions":[' % (name, self.version, classes)
+
+    def compute(self, rows: Rows) -> tuple[NDArray[np.float32], bytes]:
+        """Probabilities ``[rows, classes]``, or values ``[rows, 1]`` of a regression; and their traces, if they have any."""
+        with torch.inference_mode():
+            tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.items()}
+            outputs, trace = self.module.answer(tensors)
+            return outputs.cpu().numpy(), b"" if trace is None else trace.half().cpu().numpy().tobytes()

@@ -1,0 +1,117 @@
+"""Builds snapshots: a version's files, read and checked; its module, built and warmed up. In a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+
+from driftline.errors import DriftlineError, ServerError
+from driftline.networks import bundle
+from driftline.networks.build import build
+from driftline.networks.bundle import Manifest
+from driftline.networks.served_model import ServedModel
+from driftline.networks.user_code import told
+from driftline.settings import Settings
+from driftline.spec import ModelSpec, parse
+from driftline.store.artifacts import Artifacts
+
+from .snapshot import Limits, Snapshot
+
+
+class VersionLoader:
+    """Makes snapshots of versions.
+
+    Args:
+        warm_up_rows: the sizes of the batches that a new module computes before it is served.
+    """
+
+    def __init__(self, artifacts: Artifacts, settings: Settings, warm_up_rows: Sequence[int] = (1, 8, 32)) -> None:
+        self.artifacts = artifacts
+        self.settings = settings
+        self.warm_up_rows = warm_up_rows
+        self.device = torch.device(settings.device)
+        self._thread = ThreadPoolExecutor(1, "prepare")
+
+    async def load(
+        self, uid: str, digest: str, before: Snapshot | None = None, spare: Snapshot | None = None, largest: int = 1
+    ) -> Snapshot:
+        """A snapshot of the version whose manifest has this digest; ``failure`` says what its network raised in warm-up.
+
+        Args:
+            before: what is served until then.
+            spare: what nothing uses any more: its memory is taken where the structure is the same.
+            largest: the most rows that a batch of this model has had.
+
+        Raises:
+            CorruptData: a file is missing or damaged.
+            InvalidInput: the network's factory fails, or is not allowed here.
+            ServerError: ``network_failed``: the module of a user's own cannot be built or loaded.
+        """
+        prepare = partial(self._prepare, uid, digest, before, spare, largest)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, prepare)
+
+    def _prepare(
+        self, uid: str, digest: str, before: Snapshot | None, spare: Snapshot | None, largest: int
+    ) -> Snapshot:
+        manifest = bundle.decode(self.artifacts.get(uid, digest))
+        assert manifest.version is not None
+        tensors = bundle.weights_from_bytes(self.artifacts.get(uid, manifest.files["weights"].sha256))
+        spec, limits = self._spec(manifest, before)
+        with _network_of(manifest.version):
+            module = self._module(spec, manifest, spare)
+            bundle.load(module, tensors)
+        snapshot = Snapshot(uid, manifest.version, spec, manifest.spec, manifest.classes, module, self.device, limits)
+        if spare is not None and module is spare.module:
+            return dataclasses.replace(snapshot, failure=spare.failure)
+        return _warmed(snapshot, {*self.warm_up_rows, largest})
+
+    def _spec(self, manifest: Manifest, before: Snapshot | None) -> tuple[ModelSpec, Limits]:
+        """The manifest's spec; the very one of the snapshot before where nothing has changed."""
+        if before is not None and before.raw_spec == manifest.spec:
+            return before.spec, before.limits
+        spec = parse(ModelSpec, manifest.spec)
+        return spec, Limits.of(spec, self.settings)
+
+    def _module(self, spec: ModelSpec, manifest: Manifest, spare: Snapshot | None) -> ServedModel:
+        if spare is not None and spare.classes == manifest.classes and _has_structure(spare.spec, spec):
+            return spare.module
+        module = build(spec, manifest.classes, factories=self.settings.factories, seed=0)
+        return module.to(self.device).eval()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+
+def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
+    """Whether the modules of two specs of a model are alike but for their weights."""
+    return (one.network, one.strategy) == (other.network, other.strategy)
+
+
+@contextmanager
+def _network_of(version: int) -> Iterator[None]:
+    """A user's own code may raise anything, and even ask the process to end; neither concerns other models."""
+    try:
+        yield
+    except DriftlineError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ServerError(f"the network of version {version} fails: {told(error)}", code="network_failed") from error
+
+
+def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:
+    """The snapshot after a batch of each size: the first batches of a module cost more, and nobody should wait for them."""
+    for rows in sorted(sizes):
+        inputs = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()}
+        try:
+            snapshot.compute(inputs)
+        except (Exception, SystemExit) as error:  # A user's own network may raise anything.
+            message = f"the network of version {snapshot.version} fails on {rows} rows of zeros: {told(error)}"
+            return dataclasses.replace(snapshot, failure=message)
+    return snapshot

@@ -1,0 +1,91 @@
+"""One call of the interface, as data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from driftline.api.scopes import Scope
+
+T = TypeVar("T")
+JSON, NDJSON, BINARY, FORM, TEXT = (
+    *("application/json", "application/x-ndjson", "application/octet-stream"),
+    *("multipart/form-data", "text/plain"),
+)
+_PART = re.compile(r"{(\w+)(:path)?}")
+
+
+@dataclass(frozen=True)
+class MediaType:
+    """What a body or an answer holds: its type, an example, and its content type. ``examples`` are further ones."""
+
+    type: Any
+    example: Any = None
+    kind: str = JSON
+    examples: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Endpoint(Generic[T]):
+    """A method and a path, with what is sent and answered.
+
+    Args:
+        path: may have parts such as ``{model}``; ``{id:path}`` also takes slashes.
+        answer: the type of a successful answer's body, or of each of its lines.
+        scopes: any one of these allows the call, as ``admin`` always does; empty: nobody needs a key.
+        bodies: what may be sent; one of them.
+        query: the type of the query.
+        also: other successful answers, by their status.
+        client: the method of :class:`driftline.client.Client` that makes the call; None: other clients do.
+    """
+
+    method: str
+    path: str
+    answer: type[T]
+    summary: str
+    tag: str
+    scopes: frozenset[Scope]
+    description: str = ""
+    example: Any = None
+    status: int = 200
+    answer_kind: str = JSON
+    bodies: tuple[MediaType, ...] = ()
+    query: Any = None
+    also: Mapping[int, MediaType] = field(default_factory=dict)
+    client: str | None = None
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the path's parts."""
+        return [name for name, _ in _PART.findall(self.path)]
+
+    @property
+    def shown_path(self) -> str:
+        """The path as OpenAPI writes it."""
+        return _PART.sub(r"{\1}", self.path)
+
+    @property
+    def is_v2(self) -> bool:
+        """Whether the Open Inference Protocol says how it answers."""
+        return self.path.startswith("/v2")
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What its paths match."""
+        texts = _PART.split(self.path)
+        pairs = zip(texts[::3], [*texts[2::3], None], strict=True)
+        ends = iter(texts[1::3])
+        parts = [
+            re.escape(text) + ("" if next(ends, None) is None else ".*" if rest else "[^/]+") for text, rest in pairs
+        ]
+        return re.compile("".join(parts))
+
+    def url(self, parts: Mapping[str, str], query: Mapping[str, object] | None = None) -> str:
+        """The path and query of a call."""
+        path = _PART.sub(lambda found: quote(parts[found[1]], safe=""), self.path)
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return path + ("?" + "&".join(f"{name}={quote(str(value))}" for name, value in given.items()) if given else "")

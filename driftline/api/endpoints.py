@@ -1,0 +1,399 @@
+"""The table of all calls: what the app mounts, the gatekeeper guards, the OpenAPI page shows, and the client makes."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+from driftline.api import examples
+from driftline.api.control import (
+    CommandQueued,
+    Compare,
+    JobBegun,
+    JobState,
+    RecipeChange,
+    Retrain,
+    RetrainPreview,
+    Rollback,
+)
+from driftline.api.endpoint import FORM, NDJSON, TEXT, Endpoint, MediaType
+from driftline.api.feedback import Accepted, FeedbackBody, FeedbackItem, LineStatus, LogItem, LogQuery, Receipt
+from driftline.api.health import Alive, Ready
+from driftline.api.inference import (
+    InferAnswer,
+    InferRequest,
+    LiveProbe,
+    ModelDescription,
+    ReadyProbe,
+    ServerDescription,
+)
+from driftline.api.metrics import ModelMetricsAnswer
+from driftline.api.models import CreateParts, Deleted, ModelList, ModelState, SpecBody, VersionDetails, VersionList
+from driftline.api.predictions import PredictBody, Predictions, PredictQuery
+from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
+
+T = TypeVar("T")
+MODELS, PREDICTIONS, FEEDBACK, CONTROL, PROTOCOL, HEALTH = (
+    *("models", "predict", "feedback"),
+    *("control", "Open Inference Protocol", "health"),
+)
+TAGS = {
+    MODELS: "What is served: create, show, remove, look back.",
+    PREDICTIONS: "Answers, each with an id that a label can refer to.",
+    FEEDBACK: "Labels, and how far each has come.",
+    CONTROL: "What an admin tells a model; the worker carries it out.",
+    PROTOCOL: "The same models for the clients of that protocol.",
+    HEALTH: "Probes and measurements.",
+}
+PARTS = {
+    "model": "The model's name.",
+    "version": "The number of a kept version.",
+    "id": "The item's id.",
+    "job": "The job's id.",
+}
+"""What stands in a path."""
+
+_PREDICT: frozenset[Scope] = frozenset({"predict"})
+_FEEDBACK: frozenset[Scope] = frozenset({"feedback"})
+
+
+CREATE_MODEL: Final = Endpoint(
+    "POST",
+    "/v1/models",
+    ModelState,
+    "Create a model",
+    MODELS,
+    ADMIN,
+    "Creates a model from a spec, with random weights or with yours. Version 1 answers at once.",
+    examples.MODEL,
+    201,
+    bodies=(MediaType(SpecBody, examples.SPEC), MediaType(CreateParts, kind=FORM)),
+    client="create_model",
+)
+LIST_MODELS: Final = Endpoint(
+    "GET",
+    "/v1/models",
+    ModelList,
+    "List models",
+    MODELS,
+    READER,
+    "Every model, by name.",
+    {"models": [examples.MODEL]},
+    client="models",
+)
+SHOW_MODEL: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}",
+    ModelState,
+    "Show a model",
+    MODELS,
+    READER,
+    "The live version, how many labels are learned and waiting, the state and the spec.",
+    examples.MODEL,
+    client="model",
+)
+DELETE_MODEL: Final = Endpoint(
+    "DELETE",
+    "/v1/models/{model}",
+    Deleted,
+    "Delete a model",
+    MODELS,
+    ADMIN,
+    "Removes a model with its log, its versions and all else that is kept of it.",
+    {"deleted": "weather"},
+    client="delete_model",
+)
+LIST_VERSIONS: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}/versions",
+    VersionList,
+    "List versions",
+    MODELS,
+    READER,
+    "Every kept version, oldest first, with the reason why it was promoted.",
+    {"model": "weather", "live": 2, "versions": [examples.FIRST, examples.SECOND]},
+    client="versions",
+)
+SHOW_VERSION: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}/versions/{version}",
+    VersionDetails,
+    "Show a version",
+    MODELS,
+    READER,
+    "One kept version; `report` is that of the retrain job that it came of, else null.",
+    {**examples.SECOND, "report": None},
+    client="version",
+)
+SHOW_METRICS: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}/metrics",
+    ModelMetricsAnswer,
+    "Metrics of a model",
+    MODELS,
+    READER,
+    "How well the served answers were, how far learning is behind, and what has raised an alarm.",
+    examples.METRICS,
+    client="metrics",
+)
+
+PREDICT: Final = Endpoint(
+    "POST",
+    "/v1/models/{model}/predict",
+    Predictions,
+    "Predict",
+    PREDICTIONS,
+    _PREDICT,
+    "Answers rows, each under an id that a label can refer to.",
+    examples.PREDICTIONS,
+    bodies=(MediaType(PredictBody, {"inputs": [examples.ROW]}),),
+    query=PredictQuery,
+    client="predict",
+)
+
+GIVE_FEEDBACK: Final = Endpoint(
+    "POST",
+    "/v1/models/{model}/feedback",
+    Accepted,
+    "Give labels",
+    FEEDBACK,
+    _FEEDBACK,
+    "Takes items, each accepted or refused by itself; refused as a whole where none is accepted.",
+    {"accepted": 1, "items": [{"id": f"p:{examples.ID}", "status": "queued"}], "durability": "fsync_always"},
+    202,
+    bodies=(MediaType(FeedbackBody, {"items": [examples.ITEM]}),),
+    client="feedback",
+)
+STREAM_FEEDBACK: Final = Endpoint(
+    "POST",
+    "/v1/models/{model}/feedback/stream",
+    LineStatus,
+    "Give labels, a line each",
+    FEEDBACK,
+    _FEEDBACK,
+    "Takes one item a line and answers line by line, for as long as the client sends.",
+    {"id": f"p:{examples.ID}", "status": "queued", "durability": "fsync_always"},
+    answer_kind=NDJSON,
+    bodies=(MediaType(FeedbackItem, examples.ITEM, NDJSON),),
+    client="feedback_stream",
+)
+SHOW_RECEIPT: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}/feedback/{id:path}",
+    Receipt,
+    "What became of a label",
+    FEEDBACK,
+    _FEEDBACK,
+    "Whether an item is queued, learned, served, rejected or quarantined.",
+    {"id": f"p:{examples.ID}", "state": "served", "version": 2},
+    client="receipt",
+)
+SHOW_LOG: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}/log",
+    LogItem,
+    "Show the kept log",
+    FEEDBACK,
+    ADMIN,
+    "Every label from `start` on that is kept, a line each, with its inputs and what was answered.",
+    examples.LOG_ITEM,
+    answer_kind=NDJSON,
+    query=LogQuery,
+    client="log",
+)
+
+RETRAIN: Final = Endpoint(
+    "POST",
+    "/v1/models/{model}/retrain",
+    JobBegun,
+    "Retrain",
+    CONTROL,
+    ADMIN,
+    "Trains a copy of the learner on the kept examples, beside the stream; promoted only if the gate lets it pass.\n\n"
+    "With `race` several recipes are trained on the same examples, the better ones for longer; the best goes on. With "
+    "`dry_run` it answers 200 with the structure, size and cost before and after, and begins nothing.",
+    {"job_id": "4be0c1-1f"},
+    202,
+    bodies=(MediaType(Retrain, examples.RETRAIN, examples=(examples.RACE,)),),
+    also={200: MediaType(RetrainPreview, examples.PREVIEW)},
+    client="retrain",
+)
+COMPARE: Final = Endpoint(
+    "POST",
+    "/v1/models/{model}/compare",
+    JobBegun,
+    "Compare two versions",
+    CONTROL,
+    ADMIN,
+    "Measures two kept versions on what is held out and on the latest labels, and changes nothing.\n\n"
+    "The job's report has `versions`, what each measures, and `differences`, with those that are `beyond_chance`.",
+    {"job_id": "4be0c1-1f"},
+    202,
+    bodies=(MediaType(Compare, {"versions": [12, 17]}),),
+    client="compare",
+)
+SHOW_JOB: Final = Endpoint(
+    "GET",
+    "/v1/jobs/{job}",
+    JobState,
+    "Show a job",
+    CONTROL,
+    READER,
+    "How far a retrain or a comparison has come, and what it gave.",
+    examples.JOB,
+    client="job",
+)
+CANCEL_JOB: Final = Endpoint(
+    "DELETE",
+    "/v1/jobs/{job}",
+    CommandQueued,
+    "Cancel a job",
+    CONTROL,
+    ADMIN,
+    "Ends a job that waits or runs; the model stays as it is.",
+    {"command": 481},
+    202,
+    client="cancel_job",
+)
+
+
+def _command(
+    path: str, summary: str, description: str, client: str, body: MediaType | None = None
+) -> Endpoint[CommandQueued]:
+    """A call that appends a command to the model's log."""
+    method = "PATCH" if path == "recipe" else "POST"
+    return Endpoint(
+        method,
+        f"/v1/models/{{model}}/{path}",
+        CommandQueued,
+        summary,
+        CONTROL,
+        ADMIN,
+        description,
+        {"command": 481},
+        202,
+        bodies=() if body is None else (body,),
+        client=client,
+    )
+
+
+ROLL_BACK: Final = _command(
+    "rollback",
+    "Roll back",
+    "Publishes a new version with the weights of an old one; learning goes on from them.",
+    "rollback",
+    MediaType(Rollback, {"version": 3}),
+)
+PROMOTE: Final = _command(
+    "promote",
+    "Promote",
+    "Makes what has been learned the live version, whatever the gate says: how a model with a manual gate moves on.",
+    "promote",
+)
+PAUSE: Final = _command(
+    "pause", "Pause learning", "Stops learning; labels are still taken, and wait. Predictions go on.", "pause"
+)
+RESUME: Final = _command("resume", "Resume learning", "Learns on, from where it stopped.", "resume")
+CHANGE_RECIPE: Final = _command(
+    "recipe",
+    "Change the recipe",
+    "Merges changes over the recipe; the next step learns by it.",
+    "change_recipe",
+    MediaType(RecipeChange, {"optimizer": {"learning_rate": 0.0003}}),
+)
+
+LIVEZ: Final = Endpoint(
+    "GET",
+    "/livez",
+    Alive,
+    "Is the process alive",
+    HEALTH,
+    ANYONE,
+    "Answers for as long as the process runs.",
+    {"status": "alive"},
+    client="live",
+)
+READYZ: Final = Endpoint(
+    "GET",
+    "/readyz",
+    Ready,
+    "Can it answer",
+    HEALTH,
+    ANYONE,
+    "Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions.\n\n"
+    "It is not ready while one of its background tasks fails; the error names it. `alarms` say what is wrong with the store: "
+    "it evicts, forgets, or its memory is nearly full; and which model (`swap_failed`) cannot serve its newest version.",
+    {"status": "ready", "store": "available", "alarms": []},
+    client="ready",
+)
+PROMETHEUS: Final = Endpoint(
+    "GET",
+    "/metrics",
+    str,
+    "Prometheus",
+    HEALTH,
+    frozenset({"metrics"}),
+    "Everything that is measured, in Prometheus' text format; what serving processes count, added up over all of them.",
+    answer_kind=TEXT,
+)
+
+DESCRIBE_SERVER: Final = Endpoint(
+    "GET",
+    "/v2",
+    ServerDescription,
+    "Describe the server",
+    PROTOCOL,
+    READER,
+    "The server's name and version, and the extensions that it knows.",
+    {"name": "driftline", "version": "0.2.0", "extensions": ["binary_tensor_data"]},
+)
+SERVER_LIVE: Final = Endpoint(
+    "GET",
+    "/v2/health/live",
+    LiveProbe,
+    "Is the process alive",
+    PROTOCOL,
+    ANYONE,
+    "Answers for as long as the process runs.",
+    {"live": True},
+)
+SERVER_READY: Final = Endpoint(
+    "GET",
+    "/v2/health/ready",
+    ReadyProbe,
+    "Can it answer",
+    PROTOCOL,
+    ANYONE,
+    "Ready once it has seen the store, and while every background task runs.",
+    {"ready": True},
+)
+
+
+def _protocol(method: str, path: str, answer: type[T], summary: str, description: str, example: Any) -> Endpoint[T]:
+    """A call about a model, or about one of its versions."""
+    scopes: frozenset[Scope] = READER
+    bodies: tuple[MediaType, ...] = ()
+    if method == "POST":
+        scopes, bodies = _PREDICT, (MediaType(InferRequest, {"id": "7", "inputs": [examples.TENSOR]}),)
+    return Endpoint(
+        method, f"/v2/models/{{model}}{path}", answer, summary, PROTOCOL, scopes, description, example, bodies=bodies
+    )
+
+
+_DESCRIBE = "Its kept versions, its inputs, and its outputs. `prediction_id` is given where it is asked for."
+_READY = "Whether it can be loaded; an error says why not."
+_INFER = "Answers tensors, as JSON or as bytes that follow it; the ids of the predictions stand in `parameters`."
+DESCRIBE_MODEL: Final = _protocol("GET", "", ModelDescription, "Describe a model", _DESCRIBE, examples.DESCRIBED)
+DESCRIBE_VERSION: Final = _protocol(
+    "GET", "/versions/{version}", ModelDescription, "Describe a version", _DESCRIBE, examples.DESCRIBED
+)
+MODEL_READY: Final = _protocol("GET", "/ready", ReadyProbe, "Can a model answer", _READY, {"ready": True})
+VERSION_READY: Final = _protocol(
+    "GET", "/versions/{version}/ready", ReadyProbe, "Can a version answer", _READY, {"ready": True}
+)
+INFER: Final = _protocol("POST", "/infer", InferAnswer, "Infer", _INFER, examples.INFERRED)
+INFER_VERSION: Final = _protocol(
+    "POST", "/versions/{version}/infer", InferAnswer, "Infer with a version", _INFER, examples.INFERRED
+)
+
+ENDPOINTS: tuple[Endpoint[Any], ...] = tuple(found for found in list(globals().values()) if isinstance(found, Endpoint))
+"""All of them, in the order in which they stand here."""

@@ -1,0 +1,145 @@
+"""Messages about labels: handed in, followed, and read from the log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from driftline.api.errors import ErrorBody
+from driftline.api.message import closed, message
+
+MAX_ITEMS = 100_000
+MAX_ID_LENGTH = 200
+
+
+@closed
+class FeedbackItem(TypedDict):
+    """A label for an earlier prediction (``prediction_id``), or one that brings its own ``inputs``."""
+
+    label: Any
+    """A class, or the number of a regression. A class matches by its JSON type."""
+    inputs: NotRequired[Any]
+    """One row, where there is no prediction id."""
+    prediction_id: NotRequired[str]
+    """The prediction that the label is about."""
+    id: NotRequired[Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]]
+    """Recognises a resend for 24 hours."""
+    weight: NotRequired[Annotated[float, Field(ge=0, le=1e6)]]
+    """How much it counts in training; 1 by default."""
+    source: NotRequired[str]
+    """Who it comes from."""
+    time: NotRequired[float]
+    """When it became true, in seconds since 1970."""
+    route: NotRequired[Literal["import"]]
+    """Historical data: learned, but not scored and not held out."""
+
+
+@closed
+class FeedbackBody(TypedDict):
+    """Labels."""
+
+    items: Annotated[list[FeedbackItem], Field(min_length=1, max_length=MAX_ITEMS)]
+    """The labels; each is accepted or refused by itself."""
+
+
+@message
+class ItemStatus(TypedDict):
+    """What became of one item."""
+
+    id: NotRequired[
+        Annotated[
+            str | None,
+            Field(description="The id that it goes by: the given one, else that of its prediction, else a random one."),
+        ]
+    ]
+    status: Annotated[
+        Literal["queued", "duplicate", "error"],
+        Field(description="In the log, in the log already with the same content, or refused."),
+    ]
+    error: NotRequired[Annotated[ErrorBody, Field(description="Why it was refused.")]]
+
+
+@message
+class LineStatus(ItemStatus):
+    """What became of one line of a stream."""
+
+    durability: NotRequired[str]
+    """How long the log lasts, as the store says of itself."""
+    warning: NotRequired[str]
+    """Why an acknowledged label may be lost although nothing has gone wrong."""
+
+
+@message
+class Accepted(TypedDict):
+    """The acknowledgement of feedback."""
+
+    accepted: int
+    """Items that are in the log."""
+    items: list[ItemStatus]
+    """What became of each, in order."""
+    durability: str
+    """How long the log lasts, as the store says of itself: ``fsync_always``, ``everysec``, ``none`` or ``unverified``."""
+    warning: NotRequired[str]
+    """Why an acknowledged label may be lost although nothing has gone wrong."""
+
+
+@message
+class Receipt(TypedDict):
+    """How far an item has come."""
+
+    id: NotRequired[str]
+    """The item's id."""
+    state: Literal["queued", "learned", "served", "rejected", "quarantined"]
+    """``served``: the live version covers it, also if it was held out; ``rejected``, ``quarantined``: it was not learned."""
+    version: NotRequired[int]
+    """The first version that covers it."""
+    reason: NotRequired[str]
+    """Why it was not learned."""
+
+
+@message
+class LogQuery(TypedDict, total=False):
+    """Which part of the log."""
+
+    start: Annotated[int, Field(ge=1)]
+    """The number to begin at; 1 by default."""
+    limit: Annotated[int, Field(ge=1)]
+    """The most labels; all by default."""
+
+
+@message
+class ServedAnswer(TypedDict):
+    """What was served for an item. Classification has ``label`` and ``probabilities``, regression ``value``."""
+
+    version: int
+    """The version that answered."""
+    label: NotRequired[int | str | None]
+    """The class that was answered."""
+    probabilities: NotRequired[list[float]]
+    """The probability of each class that the version knew."""
+    value: NotRequired[float]
+    """The answer of a regression."""
+
+
+@message
+class LogItem(TypedDict):
+    """A label as the log keeps it."""
+
+    n: int
+    """Its number in the log."""
+    id: str
+    """Its id."""
+    inputs: Any
+    """Its row, as nested lists; by name where inputs are named."""
+    label: int | str | float
+    """The label."""
+    weight: float
+    """How much it counts in training."""
+    route: str
+    """How it came: ``live``, ``canary``, ``pinned`` or ``import``."""
+    time: float
+    """When it became true, or else when it was acknowledged, in seconds since 1970."""
+    answer: ServedAnswer | None
+    """What was served; null where it brought its own inputs."""

@@ -1,0 +1,158 @@
+"""Messages about how well a model predicts, how far learning is behind, and what has raised an alarm."""
+
+from __future__ import annotations
+
+from typing import Annotated, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from driftline.api.message import message
+
+ClassName = Annotated[int | str, Field(description="The class.")]
+
+
+@message
+class PredictionScores(TypedDict, total=False):
+    """PredictionScores of served answers: those of a classification or of a regression; none before the first label."""
+
+    accuracy: Annotated[float, Field(description="The share of right answers.")]
+    balanced_accuracy: Annotated[float, Field(description="The mean recall of the classes.")]
+    kappa: Annotated[float, Field(description="Cohen's kappa: agreement beyond chance.")]
+    log_loss: Annotated[
+        float, Field(description="The mean negative logarithm of the probability that the label's class was given.")
+    ]
+    calibration_error: Annotated[
+        float, Field(description="The expected calibration error, over ten bins of confidence.")
+    ]
+    mae: Annotated[float, Field(description="The mean absolute error.")]
+    rmse: Annotated[float, Field(description="The root of the mean squared error.")]
+    bias: Annotated[float, Field(description="The mean of answer less label.")]
+    r2: Annotated[float, Field(description="The share of the labels' variance that the answers explain.")]
+    count: Annotated[float, Field(description="The labels that were scored; as they fade, the sum of their weights.")]
+
+
+ClassScores = TypedDict(
+    "ClassScores",
+    {
+        "class": ClassName,
+        "support": Annotated[int, Field(description="Its labels.")],
+        "recall": Annotated[float, Field(description="The share of its labels that were answered right.")],
+        "precision": Annotated[float | None, Field(description="The share of its answers that were right.")],
+    },
+)
+
+
+@message
+class WindowScores(PredictionScores):
+    """PredictionScores of the newest labels."""
+
+    size: int
+    """The most labels that the window holds."""
+    classes: NotRequired[list[ClassScores]]
+    """The classes with the most labels in the window; not of a regression."""
+
+
+@message
+class FadingScores(PredictionScores):
+    """PredictionScores in which each label weighs less than the one after it."""
+
+    factor: float
+    """What a label weighs, of what the next one does."""
+
+
+@message
+class PrequentialScores(PredictionScores):
+    """Test-then-train scores: each label scores the answer that was served before it was learned."""
+
+    window: WindowScores
+    """Of the newest labels."""
+    fading: FadingScores
+    """Of all labels, as older ones fade."""
+
+
+@message
+class Lag(TypedDict):
+    """How far learning is behind."""
+
+    labels: int
+    """Labels that wait."""
+    seconds: float
+    """The age of the oldest that waits."""
+    bytes: int
+    """What those that wait take in the log."""
+    fullness: float
+    """The share of the log's cap that is reached; feedback is refused at 1."""
+
+
+@message
+class DriftedFeature(TypedDict):
+    """A feature whose distribution has moved."""
+
+    input: str
+    """The input that it stands in."""
+    index: list[int]
+    """Where it stands within a row of that input."""
+    statistic: float
+    """The distance of its two distribution functions."""
+
+
+DriftedClass = TypedDict(
+    "DriftedClass",
+    {
+        "class": ClassName,
+        "labels": Annotated[int, Field(description="Its labels since the change.")],
+        "before": Annotated[float | None, Field(description="Its rate of errors before; null where it had no label.")],
+        "now": Annotated[float, Field(description="Its rate of errors since.")],
+    },
+)
+
+
+@message
+class AlarmState(TypedDict):
+    """An alarm that stands, or was raised lately."""
+
+    kind: str
+    """``drift``, ``inputs``, ``trainer_failed``, ``swap_failed``, …"""
+    message: str
+    """What is wrong, and what to do."""
+    model: NotRequired[str]
+    """The model that it is about, where models are told together."""
+    time: NotRequired[float]
+    """When it was raised, in seconds since 1970."""
+    at: NotRequired[int]
+    """The number of the record that showed it."""
+    since: NotRequired[int]
+    """The number of the record with which it has most likely begun."""
+    features: NotRequired[list[DriftedFeature]]
+    """The features that have moved, the furthest first."""
+    classes: NotRequired[list[DriftedClass]]
+    """The classes that err more, the one with the most new errors first."""
+
+
+@message
+class ModelMetricsAnswer(TypedDict):
+    """What is measured of a model. Weight hooks add numbers of their own."""
+
+    model: str
+    """The model's name."""
+    version: int
+    """The live version."""
+    learned: int
+    """Labels that it has learned."""
+    prequential: NotRequired[PrequentialScores]
+    """How good the served answers were."""
+    forgetting: NotRequired[float]
+    """How far classes have fallen below their best accuracy, on average."""
+    backward_transfer: NotRequired[float]
+    """How far classes have come since their first accuracy, on average."""
+    held_out: NotRequired[int]
+    """Examples that are kept from training."""
+    memory: NotRequired[int]
+    """Examples that are kept for replay."""
+    learning_rate: NotRequired[float]
+    """The rate of the last update."""
+    lag: Lag
+    """How far learning is behind."""
+    alarms: list[AlarmState]
+    """What is wrong."""

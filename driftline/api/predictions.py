@@ -1,0 +1,54 @@
+"""Messages of predict."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from driftline.api.message import closed, message
+
+
+@closed
+class PredictBody(TypedDict):
+    """Rows to answer."""
+
+    inputs: Any
+    """Rows of numbers in the spec's shape, ``[rows, *shape]``; where inputs are named, such columns by name."""
+
+
+@message
+class PredictQuery(TypedDict, total=False):
+    """Which version answers."""
+
+    version: Annotated[int, Field(ge=1)]
+    """A kept version; else the live one answers, or the canary."""
+
+
+@closed
+class Prediction(TypedDict):
+    """One row's answer. Classification has ``label`` and ``probabilities``, regression ``value``."""
+
+    id: str | None
+    """What a label refers to as ``prediction_id``; null where predictions are not recorded."""
+    label: NotRequired[int | str | None]
+    """The most probable class; null while there is no class."""
+    probabilities: NotRequired[list[float]]
+    """The probability of each class, in the order of ``classes``."""
+    value: NotRequired[float]
+    """The answer of a regression."""
+
+
+@closed
+class Predictions(TypedDict):
+    """The answer to predict."""
+
+    model: str
+    """The model's name."""
+    version: Annotated[int, Field(ge=1)]
+    """The version that answered all rows."""
+    classes: NotRequired[list[int | str]]
+    """The classes that ``probabilities`` follow; not of a regression."""
+    predictions: list[Prediction]
+    """An answer for each row, in order."""

@@ -1,0 +1,17 @@
+"""What an API key may be for."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Scope = Literal["predict", "feedback", "admin", "metrics"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+ANYONE: frozenset[Scope] = frozenset()
+READER: frozenset[Scope] = frozenset({"predict", "feedback", "metrics"})
+ADMIN: frozenset[Scope] = frozenset({"admin"})
+
+
+def default_scopes(method: str) -> frozenset[Scope]:
+    """Any one of these allows a call, unless its endpoint says otherwise: whoever has a key reads, an admin changes."""
+    return READER if method == "GET" else ADMIN

@@ -1,0 +1,188 @@
+"""What can be asked of a server: every call once, for both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from driftline.api import endpoints
+from driftline.api.control import CommandQueued, JobState, RetrainPreview
+from driftline.api.feedback import Accepted, FeedbackItem, LineStatus, LogItem, Receipt
+from driftline.api.metrics import ModelMetricsAnswer
+from driftline.api.models import Deleted, ModelState, VersionDetails, VersionState
+from driftline.api.predictions import Predictions
+from driftline.client.methods import CallMethod, StreamMethod
+from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, given
+
+FINAL_JOB_STATES = frozenset({"succeeded", "failed", "cancelled"})
+FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined"})
+# Answers to a stream come while it is sent, and are read after that: so many fit any socket's buffers.
+MAX_STREAM_BATCH = 500
+
+
+class Calls:
+    """The calls. ``AsyncClient`` awaits them, ``Client`` does not."""
+
+    @CallMethod
+    def live(self) -> Call[bool]:
+        """Whether the server's process answers."""
+        return Probe(endpoints.LIVEZ, {})
+
+    @CallMethod
+    def ready(self) -> Call[bool]:
+        """Whether the server can serve."""
+        return Probe(endpoints.READYZ, {})
+
+    @CallMethod
+    def create_model(self, spec: Mapping[str, Any], weights: bytes | Path | None = None) -> Call[ModelState]:
+        """Make a model from its spec, with pretrained weights (safetensors) if given."""
+        return create_call(endpoints.CREATE_MODEL, spec, weights)
+
+    @CallMethod
+    def models(self) -> Call[list[ModelState]]:
+        """Every model."""
+        return call(endpoints.LIST_MODELS).then(lambda answer: answer["models"])
+
+    @CallMethod
+    def model(self, model: str) -> Call[ModelState]:
+        """One model as it stands now."""
+        return call(endpoints.SHOW_MODEL, model=model)
+
+    @CallMethod
+    def delete_model(self, model: str) -> Call[Deleted]:
+        """Remove a model and all it has learned."""
+        return call(endpoints.DELETE_MODEL, model=model)
+
+    @CallMethod
+    def predict(self, model: str, inputs: Any, version: int | None = None) -> Call[Predictions]:
+        """Answers for ``inputs`` ``[rows, *shape]``, or such columns by input name; ``version``: from a kept version."""
+        return call(endpoints.PREDICT, content=encode({"inputs": inputs}), query={"version": version}, model=model)
+
+    @CallMethod
+    def feedback(self, model: str, items: Iterable[FeedbackItem]) -> Call[Accepted]:
+        """Hand in labels. With an ``id`` or a ``prediction_id`` in each item it is safe to send the same again."""
+        return call(endpoints.GIVE_FEEDBACK, content=encode({"items": list(items)}), model=model)
+
+    @StreamMethod
+    def feedback_stream(self, model: str, items: Iterable[FeedbackItem]) -> Iterator[Call[LineStatus]]:
+        """Hand in any number of labels, in requests of a few hundred; gives what became of each, in order."""
+        for batch in batches(items, MAX_STREAM_BATCH):
+            lines = b"".join(encode(item) + b"\n" for item in batch)
+            yield call(endpoints.STREAM_FEEDBACK, content=lines, model=model)
+
+    @CallMethod
+    def receipt(self, model: str, identifier: str) -> Call[Receipt]:
+        """How far an item has come."""
+        return call(endpoints.SHOW_RECEIPT, model=model, id=identifier)
+
+    @StreamMethod
+    def log(self, model: str, start: int = 1, limit: int | None = None) -> Iterator[Call[LogItem]]:
+        """The labels that a model's log keeps, in its order, from number ``start`` on; ``limit`` at most."""
+        yield call(endpoints.SHOW_LOG, query={"start": start, "limit": limit}, model=model)
+
+    @CallMethod
+    def retrain(
+        self,
+        model: str,
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
+        epochs: int | None = None,
+        reason: str | None = None,
+    ) -> Call[str]:
+        """Train again over the log, beside the model that goes on; gives the job's id. The best of a ``race`` goes on."""
+        body = _plan(recipe, edits, race) | given(epochs=epochs, reason=reason)
+        return call(endpoints.RETRAIN, content=encode(body), model=model).then(lambda answer: answer["job_id"])
+
+    @CallMethod
+    def retrain_dry_run(
+        self,
+        model: str,
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        edits: Iterable[Mapping[str, Any]] | None = None,
+        race: Iterable[Mapping[str, Any]] | None = None,
+        epochs: int | None = None,
+    ) -> Call[RetrainPreview]:
+        """What a retrain would give and cost, before and after; nothing is begun."""
+        body = _plan(recipe, edits, race) | given(epochs=epochs, dry_run=True)
+        return Call(endpoints.RETRAIN, {"model": model}, content=encode(body))
+
+    @CallMethod
+    def compare(self, model: str, first: int, second: int) -> Call[str]:
+        """Measure two kept versions side by side; gives the job's id. The differences are the second's less the first's."""
+        body = encode({"versions": [first, second]})
+        return call(endpoints.COMPARE, content=body, model=model).then(lambda answer: answer["job_id"])
+
+    @CallMethod
+    def job(self, identifier: str) -> Call[JobState]:
+        """A job's state."""
+        return call(endpoints.SHOW_JOB, job=identifier)
+
+    @CallMethod
+    def cancel_job(self, identifier: str) -> Call[CommandQueued]:
+        """End a job."""
+        return call(endpoints.CANCEL_JOB, job=identifier)
+
+    @CallMethod
+    def versions(self, model: str) -> Call[list[VersionState]]:
+        """The history of a model."""
+        return call(endpoints.LIST_VERSIONS, model=model).then(lambda answer: answer["versions"])
+
+    @CallMethod
+    def version(self, model: str, number: int) -> Call[VersionDetails]:
+        """One kept version, with the report of the retrain that it came of."""
+        return call(endpoints.SHOW_VERSION, model=model, version=str(number))
+
+    @CallMethod
+    def rollback(self, model: str, version: int) -> Call[CommandQueued]:
+        """Publish an older version's weights as the next version."""
+        return call(endpoints.ROLL_BACK, content=encode({"version": version}), model=model)
+
+    @CallMethod
+    def promote(self, model: str) -> Call[CommandQueued]:
+        """Make what has been learned the live version, whatever the gate says."""
+        return call(endpoints.PROMOTE, content=encode({}), model=model)
+
+    @CallMethod
+    def pause(self, model: str) -> Call[CommandQueued]:
+        """Stop learning; feedback waits in the log."""
+        return call(endpoints.PAUSE, content=encode({}), model=model)
+
+    @CallMethod
+    def resume(self, model: str) -> Call[CommandQueued]:
+        """Go on learning."""
+        return call(endpoints.RESUME, content=encode({}), model=model)
+
+    @CallMethod
+    def change_recipe(self, model: str, recipe: Mapping[str, Any]) -> Call[CommandQueued]:
+        """Change the given fields of the recipe."""
+        return call(endpoints.CHANGE_RECIPE, content=encode(recipe), model=model)
+
+    @CallMethod
+    def metrics(self, model: str) -> Call[ModelMetricsAnswer]:
+        """How well it predicts, how far learning is behind, alarms."""
+        return call(endpoints.SHOW_METRICS, model=model)
+
+    @CallMethod
+    def wait_for_job(self, identifier: str, timeout: float = 600.0) -> Wait[JobState]:
+        """The job once it has succeeded, failed or been cancelled; :class:`Late` after ``timeout`` seconds."""
+        asked = call(endpoints.SHOW_JOB, job=identifier)
+        return Wait(asked, lambda job: job["state"], FINAL_JOB_STATES, f"job {identifier}", timeout)
+
+    @CallMethod
+    def wait_served(self, model: str, identifier: str, timeout: float = 60.0) -> Wait[Receipt]:
+        """The receipt once the item is served, rejected or quarantined; :class:`Late` after ``timeout`` seconds."""
+        asked, what = call(endpoints.SHOW_RECEIPT, model=model, id=identifier), f"item {identifier} of {model}"
+        return Wait(asked, lambda receipt: receipt["state"], FINAL_RECEIPT_STATES, what, timeout)
+
+
+def _plan(
+    recipe: Mapping[str, Any] | None,
+    edits: Iterable[Mapping[str, Any]] | None,
+    race: Iterable[Mapping[str, Any]] | None,
+) -> dict[str, Any]:
+    """What a retrain is to try."""
+    return given(recipe=recipe, edits=None if edits is None else list(edits), race=None if race is None else list(race))

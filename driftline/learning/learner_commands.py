@@ -1,0 +1,162 @@
+"""What an admin's commands and a retrain job's end do to a learner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from driftline.errors import InvalidInput
+from driftline.learning.course import Course
+from driftline.learning.examples import Examples
+from driftline.learning.learner_state import LearnerState
+from driftline.learning.promotion.gate import Comparison, Decision, is_finite
+from driftline.learning.retraining.job import RetrainJob
+from driftline.learning.retraining.plan import RetrainPlan
+from driftline.learning.retraining.recipe_changes import (
+    NO_VERSIONS,
+    Versions,
+    check_fit,
+    checked_recipe,
+    with_recipe,
+)
+from driftline.learning.step_result import StepResult
+from driftline.networks import pretrained
+from driftline.networks.build import build
+from driftline.networks.clone import clone
+from driftline.networks.edit_session import Sources
+from driftline.networks.model import Model
+from driftline.records import Item
+from driftline.spec import ModelSpec
+from driftline.spec.classes import class_indices
+
+
+class CommandedLearner(LearnerState):
+    """A learner whose model is changed from outside: promoted, rolled back, retrained, or learning by another recipe."""
+
+    def promote(self, version: int) -> None:
+        """Makes the present weights the champion, as version ``version``, whatever the gate would say.
+
+        Raises:
+            InvalidInput: they are not finite.
+        """
+        if not is_finite(self.course.candidate()):
+            raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
+        self.promotion.watch_promotion(version, self.spec, self.classes)
+        self._set_champion()
+
+    def rollback(
+        self, spec: ModelSpec, classes: Sequence[int | str], weights: Mapping[str, Tensor], version: int
+    ) -> None:
+        """Restarts, as version ``version``, from other weights, with a fresh optimizer; a running job goes.
+
+        Memory, holdout and detectors stay, and so do the classes that have come since, behind those of the weights.
+        The recipe stays too: it is how the model learns from here on, and not what it was. Only where it does not fit the
+        former network, as when it names layers that were not there, the former recipe comes with it.
+        """
+        former = self.classes
+        recipe = self.spec.recipe.reclassed(class_indices(former, classes))
+        spec = with_recipe(spec, classes, recipe, self.factories)
+        module = build(spec, classes, factories=self.factories, seed=0)
+        pretrained.load(module, weights)
+        self.course.restart(spec, classes, module)
+        self._reclass(former, version)
+        self._follow_recipe()
+        self._set_champion()
+        self.promotion.dismiss()
+        self.retraining = None
+
+    def change_recipe(self, changes: Mapping[str, Any], versions: Versions = NO_VERSIONS) -> None:
+        """Merges changes over the recipe, and over a running job's; :class:`InvalidInput` where they do not fit.
+
+        ``versions`` are the weights of those that the changes name.
+        """
+        strategy, trials = self.spec.strategy, self.retraining.halving.trials if self.retraining else []
+        courses = [self.course, *(trial.course for trial in trials)]
+        specs = [checked_recipe(course.spec, changes, versions, self.factories) for course in courses]
+        for course, spec in zip(courses, specs, strict=True):
+            check_fit(spec, course.module)
+        for course, spec in zip(courses, specs, strict=True):
+            course.follow_recipe(
+                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, course.classes))
+            )
+            self._remind(course, versions)
+        for trial in trials:
+            trial.course.leave_experts()
+        self._follow_recipe()
+        if strategy != self.spec.strategy:
+            self._set_champion()
+
+    def retrain(
+        self,
+        job: str,
+        recipe: Mapping[str, Any],
+        edits: Sequence[dict[str, Any]],
+        epochs: int,
+        examples: Sequence[Item],
+        versions: Versions = NO_VERSIONS,
+        race: Sequence[Any] = (),
+    ) -> None:
+        """Forks a job that trains on the memory and on ``examples``, without what is held out.
+
+        ``versions`` are the weights of those that recipes and edits name; ``race`` are the entries to compare, if any are.
+
+        Raises:
+            InvalidInput: the recipe, an edit or an entry does not fit.
+        """
+        retrain_plan = RetrainPlan.of(self.spec, recipe, edits, race)
+        retrain_plan.check_versions(versions)
+        both = self.replay_buffer.examples.joined(self.trainable(examples))
+        self.retraining = self._forked(job, retrain_plan, both, epochs, versions)
+
+    def _forked(
+        self, job: str, retrain_plan: RetrainPlan, examples: Examples, epochs: int, versions: Versions = NO_VERSIONS
+    ) -> RetrainJob:
+        bare, champion, seed = clone(self.module), self.promotion.champion, self.seed + self.learned + 1
+        # What is served beside the network is the stream's, and can be large: no trial carries it along.
+        bare.experts = None
+        sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)
+        models = [edited.model for edited in retrain_plan.models(self.classes, bare, sources, self.factories)]
+        teacher = Model(self.spec, self.classes_of(champion), champion)
+        forked = RetrainJob.fork(job, retrain_plan, models, examples, epochs, seed, teacher, self.course)
+        for trial in forked.halving.trials:
+            self._remind(trial.course, versions)
+        return forked
+
+    def finish(self, version: int, is_promoted: bool = False) -> StepResult:
+        """Ends the running job: its last updates, what has arrived meanwhile, and the gate; a promoted one is gone on with.
+
+        Args:
+            version: the number that it gets when it is promoted.
+            is_promoted: an admin has decided already.
+
+        Raises:
+            InvalidInput: no job is running.
+        """
+        job = self.retraining
+        if job is None:
+            raise InvalidInput("no retrain job is running", code="no_job")
+        latest = job.rejoin(self.course, self.replay_buffer.examples)
+        decision = Decision(True, "promoted") if is_promoted else self._judged(job.course, latest)
+        if decision.promoted:
+            self._take_over(job.course, version)
+        self.retraining = None
+        return StepResult(decision=decision)
+
+    def _judged(self, course: Course, latest: Comparison | None) -> Decision:
+        indices = class_indices(self.classes, course.classes)
+        return self.promotion.compare(course.candidate(), self.learned, latest, indices)[0]
+
+    def _take_over(self, course: Course, version: int) -> None:
+        """Goes on with a job's course, whose weights become version ``version``."""
+        former = self.classes
+        self.promotion.watch_promotion(version, self.spec, former)
+        self.course = course
+        self._reclass(former, version)
+        self._follow_recipe()
+        self._set_champion()
+
+    def cancel(self) -> None:
+        """Ends the running job without a trace."""
+        self.retraining = None
