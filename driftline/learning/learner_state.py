@@ -63,7 +63,7 @@ class LearnerState(Stateful):
         self.factories = list(factories)
         self.learned = 0
         self.ordered_since = 0
-        self.course = Course.begin(spec, classes, module, seed)
+        self.course = Course.begin(Model(spec, list(classes), module), seed)
         self.monitor = Monitor(spec, self.former)
         self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
         self.promotion = PromotionController(spec, module, seed, self.former, self.former_model, limits)
@@ -106,7 +106,7 @@ class LearnerState(Stateful):
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.promotion.champion
-        self.course.restart(self.spec, self.classes_of(champion), clone(champion))
+        self.course.restart(Model(self.spec, self.classes_of(champion), clone(champion)))
 
     def _set_champion(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""

@@ -42,7 +42,7 @@ class Trial(Stateful):
         self.number = number
         self.rung_schedule = rung_schedule
         model.module.experts = None
-        self.course = Course.begin(model.spec, model.classes, model.module, seed)
+        self.course = Course.begin(model, seed)
         self.done = self.rung = 0
         self.scores: dict[str, float] = {}
         self.has_learned = False

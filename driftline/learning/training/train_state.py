@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -65,27 +65,37 @@ class ModuleEdit:
 
 
 class TrainState(Stateful):
-    """A module with its optimizer, the labels counted, and the random draws' state.
+    """A model's module with its optimizer, the labels counted, and the state of random draws.
 
-    ``classes`` are those that the module answers, in order. ``labels`` counts all that were learned; ``counts`` ``[classes]``
+    ``labels`` counts all that were learned; ``counts`` ``[classes]``
     those of each class, up to the last that was seen. ``rng_state`` is that of torch's global generator while this model
     trains, ``generator`` is its own. ``parameters`` is what is trained, by name, in the optimizer's order; ``norms`` are the
     layers of batch normalisation, each with whether it is frozen.
     """
 
     STATE = ("module", "optimizer", "labels", "counts", "generator", "rng_state")
-    DERIVED = ("spec", "classes", "references", "parameters", "norms")
+    DERIVED = ("model", "references", "parameters", "norms")
 
-    def __init__(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int) -> None:
-        self.spec = spec
-        self.classes = list(classes)
-        self.module = module
+    def __init__(self, model: Model, seed: int) -> None:
+        self.model = model
         self.references = ReferenceModels()
         self.generator = torch.Generator().manual_seed(seed)
         self.rng_state = torch.Generator().manual_seed(seed).get_state()
         self.labels = 0
         self.counts = torch.zeros(0, dtype=torch.int64)
         self.renew_optimizer()
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    @property
+    def classes(self) -> list[int | str]:
+        return self.model.classes
+
+    @property
+    def module(self) -> ServedModel:
+        return self.model.module
 
     def renew_optimizer(self) -> None:
         """A fresh optimizer, as the recipe says."""
@@ -99,11 +109,14 @@ class TrainState(Stateful):
             if isinstance(layer, _BatchNorm)
         ]
 
-    def change_optimizer(self) -> None:
-        """A fresh optimizer with what the former one knew of each parameter."""
-        known = self.optimizer_state()
-        self.renew_optimizer()
-        load_state(self.optimizer, self.parameters, known)
+    def follow_recipe(self, spec: ModelSpec) -> None:
+        """Goes on by another recipe; another kind of optimizer starts anew."""
+        former, optimizer = self.spec.recipe.optimizer, spec.recipe.optimizer
+        self.model = replace(self.model, spec=spec)
+        if optimizer != former:
+            known = self.optimizer_state() if optimizer.continues(former) else {}
+            self.renew_optimizer()
+            load_state(self.optimizer, self.parameters, known)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """What the optimizer knows, by ``parameter.quantity``."""
@@ -174,7 +187,7 @@ class TrainState(Stateful):
 
     def _take(self, model: Model) -> None:
         self.counts = _reclassed(self.counts, class_indices(self.classes, model.classes))
-        self.spec, self.classes, self.module = model.spec, model.classes, model.module
+        self.model = model
 
     def packed(self, name: str) -> Tensor | State | int:
         match name:

@@ -32,7 +32,7 @@ def trained(optimizer: str, **changes: Any) -> Course:
         "recipe": {"optimizer": {"name": optimizer, **({"momentum": 0.9} if optimizer == "sgd" else {})}},
     }
     spec = parse(ModelSpec, given | changes)
-    course = Course.begin(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0), seed=0)
+    course = Course.begin(Model(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0)), seed=0)
     train(course)
     return course
 
@@ -60,7 +60,7 @@ def edit(course: Course, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dic
 
 def test_a_train_state_goes_on_from_its_state() -> None:
     course = trained("adamw")
-    one, other = course.state, TrainState(course.spec, course.classes, copy.deepcopy(course.module), 9)
+    one, other = course.state, TrainState(Model(course.spec, course.classes, copy.deepcopy(course.module)), 9)
     one.count(Examples({}, torch.tensor([0, 2, 2]), torch.ones(3)))
     other.load_state_dict(one.state_dict())
     assert not undeclared(one)

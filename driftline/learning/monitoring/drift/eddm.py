@@ -9,7 +9,9 @@ from driftline.spec.parts.detectors import Eddm
 
 
 class EddmDetector(DriftDetector[Eddm]):
-    """``mean`` and ``squares`` are of the distances between ``wrong`` answers, the ``last`` of which was that many labels in."""
+    """``mean`` and ``squares`` are of the distances between the ``wrong`` answers, the ``last`` of which was the label of that
+    number.
+    """
 
     STATE = ("count", "last", "wrong", "mean", "squares", "highest")
 
