@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from driftline.errors import ConfigurationError, CorruptData, DriftlineError, Fenced, NotFound, Unavailable
+from driftline.ingest.sources import Source
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
@@ -26,7 +27,7 @@ from driftline.support.tasks import Troubles, end, supervised
 
 from .compute import ModelCompute
 from .model_store import ModelStore
-from .sources import Source, parse_sources
+from .sources import parse_sources
 from .sources.intake import Intake
 from .trainer import Trainer
 from .turns import TurnFile

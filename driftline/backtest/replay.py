@@ -41,8 +41,8 @@ def backtest(
     """Plays a stream once for each recipe, and beside the base lines.
 
     A row is predicted by the version that is served as of then, and scored. Its label comes once ``delay`` more rows have
-    been predicted. Labels are learned in steps (:func:`~driftline.learning.training.updates_per_step.rows_of_step`), each of which puts a candidate
-    to the gate: what passes is served from the next row on.
+    been predicted. Labels are learned in steps (``rows_of_step``), each of which puts a candidate to the gate: what passes
+    is served from the next row on.
 
     Args:
         recipes: what each changes in the recipe of the stream's spec, by its name.

@@ -64,7 +64,7 @@ class Examples:
         return Examples(inputs, targets, weights, notes)
 
     def stay(self, indices: Sequence[int | None]) -> Tensor:
-        """Which rows are of a class that has one of the ``indices`` ``[rows]`` (:func:`driftline.spec.classes.class_indices`)."""
+        """Which rows are of a class that has one of the ``indices`` (:func:`driftline.spec.classes.class_indices`): ``[rows]``."""
         if are_in_place(indices):
             return torch.ones(len(self), dtype=torch.bool)
         return torch.tensor([index is not None for index in indices])[self.targets]

@@ -98,7 +98,7 @@ class Learner(CommandedLearner):
         return LabelledBatch.of(self.spec, self.classes, numbers, items)
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
-        """Scores what was served, tells all that follow errors, and looks for drift; the errors of live answers, and the alarms."""
+        """Scores what was served, tells all that follow errors, looks for drift; the errors of live answers, and the alarms."""
         errors, alarms = self.monitor.score(labelled_batch, self.classes, self.ordered_since)
         self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]

@@ -126,7 +126,7 @@ class LearnerState(Stateful):
         self.replay_buffer.add(examples, self.course.state.generator)
 
     def _reclass(self, former: Sequence[int | str], version: int) -> None:
-        """Lets all that counts classes by index follow the present ones, where they are in another order from ``version`` on."""
+        """Lets all that counts classes by index follow the present order, which is another one from ``version`` on."""
         indices = class_indices(former, self.classes)
         if are_in_place(indices):
             return

@@ -25,8 +25,8 @@ SINGLE_INPUT = "inputs"
 class TensorSpec(Frozen):
     """One input tensor: the shape of a row, without the batch."""
 
-    shape: list[Annotated[StrictInt, Field(ge=1)]] = Field(max_length=6)
-    dtype: Literal["float32", "int64"] = "float32"
+    shape: list[Annotated[StrictInt, Field(ge=1)]] = Field(max_length=6, description="the shape of one row")
+    dtype: Literal["float32", "int64"] = Field("float32", description="the type of its numbers")
 
     @property
     def size(self) -> int:
@@ -42,25 +42,33 @@ class Serving(Frozen):
     ``sample`` keeps the share ``record_share``.
     """
 
-    max_batch: int | None = Field(None, ge=1, le=65_536)
-    max_wait: float | None = Field(None, ge=0, le=10)
-    deadline: float | None = Field(None, gt=0, le=3600)
-    max_queue: int | None = Field(None, ge=1, le=1_000_000)
-    record: Literal["all", "sample", "none"] | None = None
-    record_share: float | None = Field(None, ge=0, le=1)
+    max_batch: int | None = Field(None, ge=1, le=65_536, description="rows that are computed at once")
+    max_wait: float | None = Field(None, ge=0, le=10, description="seconds that a batch waits for more rows")
+    deadline: float | None = Field(None, gt=0, le=3600, description="seconds after which an answer is late")
+    max_queue: int | None = Field(None, ge=1, le=1_000_000, description="rows that may wait")
+    record: Literal["all", "sample", "none"] | None = Field(
+        None, description="which predictions are kept for the join with feedback"
+    )
+    record_share: float | None = Field(None, ge=0, le=1, description="the share of batches that `sample` keeps")
 
 
 class ModelSpec(Frozen):
     """What a model is. The smallest has a name, a task, inputs and (for classification) classes."""
 
-    name: str = Field(pattern=NAME_PATTERN)
-    task: TaskName
-    inputs: TensorSpec | dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")], TensorSpec]
-    classes: list[StrictInt | StrictStr] | Literal["open"] | None = Field(None, max_length=100_000)
-    outputs: Literal[1] | None = None
-    network: Network = Field(default_factory=lambda: Preset(preset="mlp"))
-    recipe: Recipe = Field(default_factory=Recipe)
-    serving: Serving = Serving()
+    name: str = Field(pattern=NAME_PATTERN, description="what the model goes by")
+    task: TaskName = Field(description="what it predicts: one of some classes, or a number")
+    inputs: TensorSpec | dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")], TensorSpec] = Field(
+        description="one tensor, or several by name"
+    )
+    classes: list[StrictInt | StrictStr] | Literal["open"] | None = Field(
+        None,
+        max_length=100_000,
+        description="the classes; `open`: a label never seen before adds one; none for a regression",
+    )
+    outputs: Literal[1] | None = Field(None, description="how many numbers a regression gives")
+    network: Network = Field(default_factory=lambda: Preset(preset="mlp"), description="the architecture")
+    recipe: Recipe = Field(default_factory=Recipe, description="how it learns")
+    serving: Serving = Field(Serving(), description="how it is served")
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> ModelSpec:

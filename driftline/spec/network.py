@@ -23,9 +23,13 @@ class Layers(Frozen):
     ``branches`` are layers beside these, on the same rows; the output takes what all of them give.
     """
 
-    layers: list[LayerField] = Field(max_length=1000)
-    branches: dict[Annotated[str, Field(pattern=r"^branch[1-9]\d{0,3}$")], list[LayerField]] = Field({})
-    output: Literal["task", "own"] = "task"
+    layers: list[LayerField] = Field(max_length=1000, description="the layers, in order")
+    branches: dict[Annotated[str, Field(pattern=r"^branch[1-9]\d{0,3}$")], list[LayerField]] = Field(
+        {}, description="layers beside them on the same inputs, joined before the output, by name"
+    )
+    output: Literal["task", "own"] = Field(
+        "task", description="`task`: an output layer for the task follows; `own`: the last layer is the output"
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Layers:
@@ -40,10 +44,15 @@ class Layers(Frozen):
 class Factory(Frozen):
     """A user's own ``nn.Module``: ``package.module:function``, called with ``arguments``, and the ``edits`` made since."""
 
-    factory: str = Field(pattern=FUNCTION_PATTERN)
-    arguments: dict[str, Any] = Field({})
-    edits: list[EditField] = Field([])
-    output: Literal["task", "own"] = "task"
+    factory: str = Field(
+        pattern=FUNCTION_PATTERN,
+        description="the function that builds the network, as `package.module:function`; the operator lists what is allowed",
+    )
+    arguments: dict[str, Any] = Field({}, description="what the function is called with")
+    edits: list[EditField] = Field([], description="edits that have been made since, in order")
+    output: Literal["task", "own"] = Field(
+        "task", description="`task`: an output layer for the task follows; `own`: the network has its own"
+    )
 
 
 def layers_of(network: Layers | Preset | Factory) -> Layers | None:

@@ -34,9 +34,14 @@ class Trigger(Frozen):
     After an alarm that is answered with ``faster``, so many labels as ``alarm`` says are learned as they come.
     """
 
-    labels: int = Field(32, ge=1, le=1_000_000)
-    seconds: float = Field(0.1, ge=0, le=86_400)
-    alarm: int = Field(512, ge=0, le=1_000_000)
+    labels: int = Field(32, ge=1, le=1_000_000, description="labels at which waiting ones are learned")
+    seconds: float = Field(0.1, ge=0, le=86_400, description="how long the oldest may wait")
+    alarm: int = Field(
+        512,
+        ge=0,
+        le=1_000_000,
+        description="labels that are learned as they come, after an alarm that `faster` answers",
+    )
 
 
 class Gate(Frozen):
@@ -47,11 +52,13 @@ class Gate(Frozen):
     share of records kept from training for the comparison, ``holdout_size`` how many are kept at most.
     """
 
-    mode: Literal["auto", "manual", "canary", "off"] = "auto"
-    holdout: float = Field(0.05, ge=0, le=0.5)
-    holdout_size: int = Field(500, ge=0, le=100_000)
-    share: float = Field(0.1, gt=0, le=0.5)
-    labels: int = Field(100, ge=10, le=100_000)
+    mode: Literal["auto", "manual", "canary", "off"] = Field(
+        "auto", description="what decides whether a candidate goes live"
+    )
+    holdout: float = Field(0.05, ge=0, le=0.5, description="the share of records that is kept from training")
+    holdout_size: int = Field(500, ge=0, le=100_000, description="the most records that are kept from training")
+    share: float = Field(0.1, gt=0, le=0.5, description="the share of traffic that a canary answers")
+    labels: int = Field(100, ge=10, le=100_000, description="labelled answers after which a canary is judged")
 
 
 class Recipe(Frozen):
@@ -66,22 +73,36 @@ class Recipe(Frozen):
 
     strategy: StrategyField | None = Field(None, description="default: experts, for regression replay")
     loss: LossField | None = Field(None, description="default: cross_entropy, for regression huber")
-    distillation: Distillation | None = None
-    optimizer: Optimizer = Optimizer()
-    batch_size: int = Field(32, ge=1, le=4096)
-    updates: int = Field(4, ge=1, le=1000)
-    memory: MemoryField = Field(default_factory=lambda: REPLAY_POLICIES.parse({}))
-    trigger: Trigger = Trigger()
-    detector: DetectorField = Field(default_factory=lambda: DETECTORS.parse("adwin"))
-    input_detector: InputDetector | None = InputDetector()
-    on_alarm: Literal["tell", "faster", "shorten", "retrain"] = "faster"
-    gate: Gate = Gate()
-    averaging: AveragingField | None = None
-    l2_sp: L2SP | None = None
-    max_norm: MaxNorm | None = None
-    refresh: Refresh | None = None
-    shrink_and_perturb: ShrinkAndPerturbOnAlarm | None = None
-    sanitize: Literal["refuse", "repair"] = "refuse"
+    distillation: Distillation | None = Field(None, description="what is learned from a former version's answers")
+    optimizer: Optimizer = Field(Optimizer(), description="how the weights follow the gradient")
+    batch_size: int = Field(32, ge=1, le=4096, description="the most labels of a step")
+    updates: int = Field(4, ge=1, le=1000, description="gradient updates of a full step when nothing is waiting")
+    memory: MemoryField = Field(
+        default_factory=lambda: REPLAY_POLICIES.parse({}), description="which examples are kept for replay"
+    )
+    trigger: Trigger = Field(Trigger(), description="when waiting labels are learned")
+    detector: DetectorField = Field(
+        default_factory=lambda: DETECTORS.parse("adwin"), description="what notices that the error has risen"
+    )
+    input_detector: InputDetector | None = Field(
+        InputDetector(), description="what notices that the inputs have moved; null: nothing"
+    )
+    on_alarm: Literal["tell", "faster", "shorten", "retrain"] = Field(
+        "faster", description="what follows a drift alarm"
+    )
+    gate: Gate = Field(Gate(), description="what a candidate must pass")
+    averaging: AveragingField | None = Field(
+        None, description="a mean of weights that is served in place of the newest"
+    )
+    l2_sp: L2SP | None = Field(None, description="a pull of the weights to those of a version")
+    max_norm: MaxNorm | None = Field(None, description="a limit of the weights into a unit")
+    refresh: Refresh | None = Field(None, description="new units in place of useless ones")
+    shrink_and_perturb: ShrinkAndPerturbOnAlarm | None = Field(
+        None, description="what a drift alarm does to the weights"
+    )
+    sanitize: Literal["refuse", "repair"] = Field(
+        "refuse", description="what happens to weights that are no finite numbers"
+    )
 
     @property
     def weight_hooks(self) -> list[WeightHook]:

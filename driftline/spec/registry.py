@@ -5,7 +5,8 @@ A part has two halves. Its *parameters* are a pydantic class with a tag field (`
 in a file of its own. :class:`Registry` finds the first half, :class:`Behaviours` the second by the first.
 
 An installed package adds parts by entry points: one of the group ``driftline.parts`` names a module that defines parameters,
-one of the group ``driftline.behaviours`` a module that defines behaviours.
+one of the group ``driftline.behaviours`` a module that defines behaviours. A source of labels is one class, which an entry
+point of the group ``driftline.sources`` names the module of.
 """
 
 from __future__ import annotations
@@ -20,16 +21,24 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_ori
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from driftline.errors import InvalidInput
+from driftline.errors import ConfigurationError, InvalidInput
 
 PARTS_GROUP = "driftline.parts"
 BEHAVIOURS_GROUP = "driftline.behaviours"
 
 
+def _describe_tag(schema: dict[str, Any]) -> None:
+    """The field that names a part is the same in all of them, and says so."""
+    for tag in ("name", "type"):
+        field = schema.get("properties", {}).get(tag, {})
+        if "const" in field:
+            field.setdefault("description", "names what this is")
+
+
 class Part(BaseModel):
     """Parameters of something that is chosen by name. Unknown fields and non-finite numbers are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra=_describe_tag)
 
 
 P = TypeVar("P", bound=Part)
@@ -43,17 +52,20 @@ class Registry(Generic[P]):
     'cross_entropy'
     """
 
-    def __init__(self, base: type[P], package: str, tag: str = "name", default: str | None = None) -> None:
+    def __init__(
+        self, base: type[P], package: str, tag: str = "name", default: str | None = None, group: str = PARTS_GROUP
+    ) -> None:
         self.base = base
         self.package = package
         self.tag = tag
         self.default = default
+        self.group = group
 
     @cached_property
     def parts(self) -> dict[str, type[P]]:
         """Every part by its name, in alphabetical order."""
         import_below(self.package)
-        import_entry_points(PARTS_GROUP)
+        import_entry_points(self.group)
         return dict(sorted(self._tagged(self.base), key=lambda pair: pair[0]))
 
     def _tagged(self, base: type[P]) -> Iterator[tuple[str, type[P]]]:
@@ -162,6 +174,10 @@ def import_below(package: str) -> None:
 
 @cache
 def import_entry_points(group: str) -> None:
-    """Imports what the entry points of a group name."""
+    """Imports what the entry points of a group name; :class:`ConfigurationError` names one that cannot be."""
     for entry in entry_points(group=group):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:  # A package of a user's own may raise anything.
+            message = f"the entry point {entry.name!r} of {group}, {entry.value}, cannot be loaded: {error}"
+            raise ConfigurationError(message) from error

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from driftline.support.formatting import count_text
+
 logger = logging.getLogger("driftline.tasks")
 
 MAX_LOGGED = 100
@@ -39,7 +41,7 @@ class Trouble:
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.since))
-        return f"{self.message} (failed {self.failures} times since {since}; it is restarted)"
+        return f"{self.message} (failed {count_text(self.failures, 'time')} since {since}; it is restarted)"
 
 
 class Troubles:

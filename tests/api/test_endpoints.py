@@ -120,6 +120,13 @@ def test_every_endpoint_stands_on_the_page_with_every_field_described(endpoint: 
     assert not undescribed
 
 
+def test_every_field_of_a_spec_is_described() -> None:
+    undescribed = [
+        path for path, described in properties(openapi.described()["components"]) if not described.get("description")
+    ]
+    assert not undescribed
+
+
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=name)
 def test_every_example_is_what_its_type_says(endpoint: Endpoint[Any]) -> None:
     answer = MediaType(endpoint.answer, endpoint.example)

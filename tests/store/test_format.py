@@ -115,12 +115,12 @@ def run(command: str, data_dir: Path, **environment: str) -> subprocess.Complete
 
 @pytest.mark.parametrize("command", ["up --port {}", "serve --port {}", "serve --replicas 2 --port {}", "worker"])
 async def test_every_process_ends_before_it_serves_or_learns_newer_data(
-    connection: RedisConnection, embedded: str, data_dir: Path, command: str
+    connection: RedisConnection, store_url: str, data_dir: Path, command: str
 ) -> None:
     await connection.redis.set(connection.keys.format, 7)
     port = str(free_port())
     prefix = connection.keys.prefix
-    ended = run(command.format(port), data_dir, DRIFTLINE_REDIS_URL=embedded, DRIFTLINE_PREFIX=prefix)
+    ended = run(command.format(port), data_dir, DRIFTLINE_REDIS_URL=store_url, DRIFTLINE_PREFIX=prefix)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert f"driftline: the data in {data_dir} and in its store" in ended.stderr and NEWER in ended.stderr
     assert "Traceback" not in ended.stderr and "started, process" not in ended.stderr

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from driftline.errors import ConfigurationError
+from driftline.ingest.sources import Source
 from driftline.support.tasks import end
 from tests.waiting import until_async
 from tests.worker.conftest import Bench
 from worker.model_store import ModelStore
-from worker.sources import Source, parse_sources
+from worker.sources import parse_sources
 from worker.sources.intake import Intake
 
 pytestmark = pytest.mark.anyio

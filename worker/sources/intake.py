@@ -8,6 +8,7 @@ import logging
 from driftline.errors import Busy, DriftlineError
 from driftline.ingest import feedback
 from driftline.ingest.feedback import FeedbackDecoder
+from driftline.ingest.sources import Source
 from driftline.spec import ModelSpec, parse
 from driftline.store.connection import store_errors
 from driftline.store.log import Cursor
@@ -16,7 +17,6 @@ from driftline.support.failpoints import reach
 from driftline.support.tasks import Troubles, supervised
 
 from ..model_store import ModelStore
-from . import Source
 
 logger = logging.getLogger("driftline.sources")
 

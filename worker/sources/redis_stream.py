@@ -9,9 +9,8 @@ from pydantic import Field
 from redis.exceptions import RedisError
 
 from driftline.errors import Unavailable
+from driftline.ingest.sources import Source, Take
 from driftline.store.connection import connect
-
-from . import Source, Take
 
 BLOCK_MS = 1000
 MAX_ENTRIES = 200

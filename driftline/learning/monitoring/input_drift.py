@@ -18,7 +18,7 @@ EMBEDDING = "embedding"
 
 
 class InputDriftMonitor(Stateful):
-    """Compares the inputs with those from before; and the embedding, the activations before the output layer, of a ``frozen_copy``.
+    """Compares the inputs with those from before; and so the embedding, the activations before the output, of a ``frozen_copy``.
 
     A network that learns changes its activations by itself, and has others for rows that it was trained on than for new ones.
     The copy learns no more, and so was trained on no row that it sees. It is made anew now and then, since a network that has
@@ -68,7 +68,7 @@ class InputDriftMonitor(Stateful):
     def _see_embedding(
         self, frozen_copy: ServedModel, rows: dict[str, Tensor], numbers: Sequence[int]
     ) -> DriftReport | None:
-        """Rows wait until there are some: the copy, which learns no more, gives the same for them later, and for all at once."""
+        """Rows wait until there are some: the copy, which learns no more, gives the same for them later, all at once."""
         self.numbers += numbers
         self.waiting = (
             {name: torch.cat([self.waiting[name], value]) for name, value in rows.items()} if self.waiting else rows

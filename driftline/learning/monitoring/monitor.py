@@ -27,8 +27,8 @@ class Alarm:
     """``drift``: the error of what was served has risen. ``inputs``: what comes in is distributed otherwise.
 
     ``at`` is the log number of the label that showed it, ``since`` the one with which it has most likely begun. ``classes`` are
-    those that err more (:func:`driftline.learning.monitoring.attribution.moved_classes`), ``features`` the inputs that have moved
-    (:class:`driftline.learning.monitoring.two_window_test.DriftReport`).
+    those that err more, as ``attribution.moved_classes`` gives them, ``features`` the inputs that have moved, as a
+    ``DriftReport`` names them.
     """
 
     kind: str

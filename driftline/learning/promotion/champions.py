@@ -49,7 +49,7 @@ class Promotion:
 
 
 class Champions(Stateful):
-    """The champion is the last candidate that has passed a comparison; the anchor an older one, against which small losses add up.
+    """The champion is the last candidate that passed a comparison; the anchor an older one, against which small losses add up.
 
     They have learned ``compared_at`` and ``anchored_at`` labels. What is served may be ahead of the champion by the few labels
     between two comparisons (``is_ahead``); it is the learner's own weights of ``served_at`` labels. Beside the ``holdout``

@@ -22,7 +22,7 @@ class Ema(Averaging):
     """
 
     name: Literal["ema"] = "ema"
-    decay: float = Field(0.99, ge=0, lt=1)
+    decay: float = Field(0.99, ge=0, lt=1, description="the share of the mean that stays at each update")
 
 
 class Swa(Averaging):
@@ -32,8 +32,8 @@ class Swa(Averaging):
     """
 
     name: Literal["swa"] = "swa"
-    every: int = Field(256, ge=1, le=1_000_000_000)
-    most: int = Field(20, ge=1, le=100_000)
+    every: int = Field(256, ge=1, le=1_000_000_000, description="labels between two weights that are averaged")
+    most: int = Field(20, ge=1, le=100_000, description="weights after which older ones fade")
 
 
 AVERAGINGS = Registry(Averaging, __name__)

@@ -27,8 +27,8 @@ class Adwin(Detector):
     """
 
     name: Literal["adwin"] = "adwin"
-    delta: float = Field(0.002, gt=0, lt=1)
-    clock: int = Field(32, ge=1)
+    delta: float = Field(0.002, gt=0, lt=1, description="the confidence of the check")
+    clock: int = Field(32, ge=1, description="errors between two checks")
     grace: int = Field(100, ge=0, description="errors before the first check")
 
 
@@ -40,7 +40,7 @@ class Ddm(Detector):
 
     name: Literal["ddm"] = "ddm"
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
-    threshold: float = Field(3.0, gt=0)
+    threshold: float = Field(3.0, gt=0, description="deviations above the lowest error rate")
     grace: int = Field(30, ge=1, description="errors before the first check")
 
 
@@ -53,7 +53,9 @@ class Eddm(Detector):
 
     name: Literal["eddm"] = "eddm"
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
-    beta: float = Field(0.9, gt=0, lt=1)
+    beta: float = Field(
+        0.9, gt=0, lt=1, description="the share of the largest distance of two errors below which it alarms"
+    )
     grace: int = Field(30, ge=1, description="wrong answers before the first check")
 
 
@@ -66,7 +68,7 @@ class HddmA(Detector):
 
     name: Literal["hddm_a"] = "hddm_a"
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
-    confidence: float = Field(0.001, gt=0, lt=1)
+    confidence: float = Field(0.001, gt=0, lt=1, description="how often chance alone may pass for a rise")
 
 
 class HddmW(Detector):
@@ -78,8 +80,8 @@ class HddmW(Detector):
 
     name: Literal["hddm_w"] = "hddm_w"
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
-    confidence: float = Field(0.001, gt=0, lt=1)
-    fade: float = Field(0.05, gt=0, lt=1)
+    confidence: float = Field(0.001, gt=0, lt=1, description="how often chance alone may pass for a rise")
+    fade: float = Field(0.05, gt=0, lt=1, description="the weight of the newest error")
 
 
 class Kswin(Detector):
@@ -90,8 +92,8 @@ class Kswin(Detector):
     """
 
     name: Literal["kswin"] = "kswin"
-    alpha: float = Field(0.0001, gt=0, lt=1)
-    size: int = Field(100, ge=5, le=1000)
+    alpha: float = Field(0.0001, gt=0, lt=1, description="how often chance alone may pass for a rise")
+    size: int = Field(100, ge=5, le=1000, description="errors on each side that are compared")
 
 
 class NoDetector(Detector):
@@ -108,9 +110,9 @@ class PageHinkley(Detector):
     """
 
     name: Literal["page_hinkley"] = "page_hinkley"
-    threshold: float = Field(50.0, gt=0)
-    delta: float = Field(0.005, ge=0)
-    fade: float = Field(0.9999, gt=0, le=1)
+    threshold: float = Field(50.0, gt=0, description="how far the sum may exceed its lowest")
+    delta: float = Field(0.005, ge=0, description="what an error may exceed the mean by without counting")
+    fade: float = Field(0.9999, gt=0, le=1, description="the share of the sum that stays at each error")
     grace: int = Field(30, ge=1, description="errors before the first check")
 
 
@@ -129,8 +131,10 @@ class InputDetector(Part):
     Its alarms are told; with ``answered`` they are also answered as the recipe's ``on_alarm`` says.
     """
 
-    reference: int = Field(500, ge=50, le=10_000)
-    recent: int = Field(250, ge=50, le=10_000)
-    alpha: float = Field(0.0001, gt=0, lt=1)
-    embedding: bool = True
-    answered: bool = False
+    reference: int = Field(500, ge=50, le=10_000, description="rows from before that are compared with")
+    recent: int = Field(250, ge=50, le=10_000, description="newest rows that are compared")
+    alpha: float = Field(
+        0.0001, gt=0, lt=1, description="the bound of how probable an alarm by chance is at one comparison"
+    )
+    embedding: bool = Field(True, description="whether the activations before the output layer are compared too")
+    answered: bool = Field(False, description="whether `on_alarm` answers its alarms")

@@ -13,5 +13,5 @@ class Distillation(Part):
     The teacher of a stream is its anchor, that of a retrain job the champion at its fork.
     """
 
-    weight: float = Field(1.0, ge=0, le=1000)
-    temperature: float = Field(2.0, gt=0, le=100)
+    weight: float = Field(1.0, ge=0, le=1000, description="how much the distance to the teacher's answers counts")
+    temperature: float = Field(2.0, gt=0, le=100, description="what softens both answers")

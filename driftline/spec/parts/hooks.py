@@ -22,15 +22,17 @@ class L2SP(WeightHook):
     """
 
     field: ClassVar[str] = "l2_sp"
-    version: Annotated[int, Field(ge=1)] | Literal["champion"] = "champion"
-    strength: float = Field(0.01, ge=0, le=1000)
+    version: Annotated[int, Field(ge=1)] | Literal["champion"] = Field(
+        "champion", description="the kept version that weights are pulled to, or `champion`"
+    )
+    strength: float = Field(0.01, ge=0, le=1000, description="how strongly")
 
 
 class MaxNorm(WeightHook):
     """Scales the weights into each unit back to the norm ``limit`` where they exceed it (Srivastava et al. 2014)."""
 
     field: ClassVar[str] = "max_norm"
-    limit: float = Field(3.0, gt=0, le=1e6)
+    limit: float = Field(3.0, gt=0, le=1e6, description="the largest norm of the weights into a unit")
 
 
 class Refresh(WeightHook):
@@ -42,10 +44,10 @@ class Refresh(WeightHook):
     """
 
     field: ClassVar[str] = "refresh"
-    rate: float = Field(0.0001, gt=0, le=1)
-    maturity: int = Field(100, ge=0, le=1_000_000)
-    decay: float = Field(0.99, ge=0, lt=1)
-    every: int = Field(8, ge=1, le=10_000)
+    rate: float = Field(0.0001, gt=0, le=1, description="the share of a layer's units that is drawn anew at an update")
+    maturity: int = Field(100, ge=0, le=1_000_000, description="updates for which a new unit is safe")
+    decay: float = Field(0.99, ge=0, lt=1, description="the share of the measured utility that stays")
+    every: int = Field(8, ge=1, le=10_000, description="updates between two measurements")
 
 
 class Repair(WeightHook):
@@ -56,15 +58,15 @@ class Repair(WeightHook):
     """
 
     field: ClassVar[str] = "sanitize"
-    limit: float = Field(1000.0, gt=1)
+    limit: float = Field(1000.0, gt=1, description="how many times the champion's largest weight counts as exploded")
 
 
 class ShrinkAndPerturbOnAlarm(WeightHook):
     """At a drift alarm the weights become ``shrink · θ + noise · θ₀``, with ``θ₀`` drawn anew (Ash & Adams 2020)."""
 
     field: ClassVar[str] = "shrink_and_perturb"
-    shrink: float = Field(0.6, ge=0, le=1)
-    noise: float = Field(0.1, ge=0, le=1)
+    shrink: float = Field(0.6, ge=0, le=1, description="the share of the weights that stays")
+    noise: float = Field(0.1, ge=0, le=1, description="the share of new weights that is added")
 
 
 WEIGHT_HOOKS: dict[str, type[WeightHook]] = {

@@ -16,9 +16,11 @@ class Layer(Part):
     ``can_be_identity`` whether it can start by letting rows through as they are in evaluation mode.
     """
 
-    type: str
-    name: str | None = Field(None, pattern=r"^[A-Za-z_]\w{0,63}$")
-    frozen: bool = False
+    type: str = Field(description="names what this is")
+    name: str | None = Field(
+        None, pattern=r"^[A-Za-z_]\w{0,63}$", description="what edits call it; else its type and number"
+    )
+    frozen: bool = Field(False, description="whether it is left out of training")
     units: ClassVar[str | None] = None
     can_be_identity: ClassVar[bool] = False
 
@@ -29,21 +31,21 @@ LAYERS = Registry(Layer, __name__, tag="type")
 class Adapter(Part):
     """A trained change of a frozen weight by a matrix of low ``rank`` (LoRA, Hu et al. 2021)."""
 
-    rank: int = Field(ge=1, le=10_000)
+    rank: int = Field(ge=1, le=10_000, description="the rank of the change")
 
 
 class Adaptable(Layer):
     """A layer whose weight may have an adapter: the weight then stays, and the adapter is trained."""
 
-    adapter: Adapter | None = None
+    adapter: Adapter | None = Field(None, description="a trained change of its weight, which itself stays")
 
 
 class Linear(Adaptable):
     """``y = xW' + b`` over the last dimension."""
 
     type: Literal["linear"] = "linear"
-    features: int = Field(ge=1, le=1_000_000)
-    bias: bool = True
+    features: int = Field(ge=1, le=1_000_000, description="its units")
+    bias: bool = Field(True, description="whether it adds a bias")
     units: ClassVar[str | None] = "features"
     can_be_identity: ClassVar[bool] = True
 
@@ -52,11 +54,13 @@ class Conv2d(Adaptable):
     """Two-dimensional convolution of rows ``[channels, height, width]``; ``[height, width]`` has one channel."""
 
     type: Literal["conv2d"] = "conv2d"
-    channels: int = Field(ge=1, le=100_000)
-    kernel: int = Field(3, ge=1, le=1000)
-    stride: int = Field(1, ge=1, le=1000)
-    padding: int | Literal["same", "valid"] = "same"
-    bias: bool = True
+    channels: int = Field(ge=1, le=100_000, description="channels that it gives")
+    kernel: int = Field(3, ge=1, le=1000, description="height and width of the kernel")
+    stride: int = Field(1, ge=1, le=1000, description="steps between two places")
+    padding: int | Literal["same", "valid"] = Field(
+        "same", description="zeros around an image: as many, `same` size, or none (`valid`)"
+    )
+    bias: bool = Field(True, description="whether it adds a bias")
     units: ClassVar[str | None] = "channels"
     can_be_identity: ClassVar[bool] = True
 
@@ -65,8 +69,8 @@ class Embedding(Layer):
     """A learned vector of ``features`` numbers for each integer below ``count``; other integers share the last one."""
 
     type: Literal["embedding"] = "embedding"
-    count: int = Field(ge=1, le=100_000_000)
-    features: int = Field(ge=1, le=100_000)
+    count: int = Field(ge=1, le=100_000_000, description="how many integers have a vector of their own")
+    features: int = Field(ge=1, le=100_000, description="the numbers of a vector")
     units: ClassVar[str | None] = "features"
 
 
@@ -87,7 +91,7 @@ class MaxPool(Layer):
     """The largest number of each ``kernel`` × ``kernel`` square."""
 
     type: Literal["max_pool"] = "max_pool"
-    kernel: int = Field(2, ge=1)
+    kernel: int = Field(2, ge=1, description="height and width of a square")
     can_be_identity: ClassVar[bool] = True
 
 
@@ -95,7 +99,7 @@ class AveragePool(Layer):
     """The mean of each ``kernel`` × ``kernel`` square; without ``kernel``, of the whole image."""
 
     type: Literal["average_pool"] = "average_pool"
-    kernel: int | None = Field(None, ge=1)
+    kernel: int | None = Field(None, ge=1, description="height and width of a square; else the whole image")
     can_be_identity: ClassVar[bool] = True
 
 
@@ -110,7 +114,7 @@ class Reshape(Layer):
     """The same numbers as rows of another ``shape``."""
 
     type: Literal["reshape"] = "reshape"
-    shape: list[int] = Field(min_length=1, max_length=6)
+    shape: list[int] = Field(min_length=1, max_length=6, description="the new shape of a row")
     can_be_identity: ClassVar[bool] = True
 
 
@@ -118,7 +122,7 @@ class Dropout(Layer):
     """Zeroes a ``share`` of the numbers while training (Srivastava et al. 2014)."""
 
     type: Literal["dropout"] = "dropout"
-    share: float = Field(0.5, ge=0, lt=1)
+    share: float = Field(0.5, ge=0, lt=1, description="the share of numbers that becomes zero")
     can_be_identity: ClassVar[bool] = True
 
 
@@ -129,14 +133,14 @@ def _layer(value: Any) -> Any:
 class Blend(Part):
     """What an activation was before, and in how many updates it becomes what it is."""
 
-    old: Annotated[SerializeAsAny[Layer], BeforeValidator(_layer)]
-    steps: int = Field(ge=1, le=10_000_000)
+    old: Annotated[SerializeAsAny[Layer], BeforeValidator(_layer)] = Field(description="the activation before")
+    steps: int = Field(ge=1, le=10_000_000, description="updates that it takes")
 
 
 class Activation(Layer):
     """An elementwise function. With ``blend`` it starts as another one."""
 
-    blend: Blend | None = None
+    blend: Blend | None = Field(None, description="the activation that it starts as")
 
 
 class Relu(Activation):
@@ -145,7 +149,7 @@ class Relu(Activation):
 
 class LeakyRelu(Activation):
     type: Literal["leaky_relu"] = "leaky_relu"
-    negative_slope: float = Field(0.01, ge=0, le=1)
+    negative_slope: float = Field(0.01, ge=0, le=1, description="the slope below zero")
 
 
 class Prelu(Activation):
@@ -155,7 +159,7 @@ class Prelu(Activation):
 
 class Elu(Activation):
     type: Literal["elu"] = "elu"
-    alpha: float = Field(1.0, gt=0)
+    alpha: float = Field(1.0, gt=0, description="how far below zero it goes")
 
 
 class Gelu(Activation):

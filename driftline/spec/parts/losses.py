@@ -43,7 +43,7 @@ class ClassBalanced(Loss):
     """
 
     name: Literal["class_balanced"] = "class_balanced"
-    beta: float = Field(0.999, ge=0, lt=1)
+    beta: float = Field(0.999, ge=0, lt=1, description="how much a class with few labels counts more; near 1 the most")
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
 
@@ -54,8 +54,10 @@ class CrossEntropy(Loss):
     """
 
     name: Literal["cross_entropy"] = "cross_entropy"
-    smoothing: float = Field(0.0, ge=0, lt=1)
-    weights: list[Annotated[float, Field(ge=0, le=1e6)]] = Field([], max_length=100_000)
+    smoothing: float = Field(0.0, ge=0, lt=1, description="the share of a label that is spread over all classes")
+    weights: list[Annotated[float, Field(ge=0, le=1e6)]] = Field(
+        [], max_length=100_000, description="the weights of the classes, in their order; 1 after the last"
+    )
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
     def reclassed(self, indices: Sequence[int | None]) -> CrossEntropy:
@@ -77,8 +79,11 @@ class Custom(Loss):
     """
 
     name: Literal["custom"] = "custom"
-    function: str = Field(pattern=FUNCTION_PATTERN)
-    arguments: dict[str, Any] = Field({})
+    function: str = Field(
+        pattern=FUNCTION_PATTERN,
+        description="the loss, as `package.module:function`; the operator lists what is allowed",
+    )
+    arguments: dict[str, Any] = Field({}, description="what the function is called with, beside outputs and targets")
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION | REGRESSION
 
 
@@ -86,7 +91,7 @@ class Focal(Loss):
     """``-(1 - p)^gamma log p``: what is easy counts less (Lin et al. 2017, equation 4)."""
 
     name: Literal["focal"] = "focal"
-    gamma: float = Field(2.0, ge=0, le=10)
+    gamma: float = Field(2.0, ge=0, le=10, description="how much less counts what is easy")
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
 
@@ -97,7 +102,7 @@ class GeneralizedCrossEntropy(Loss):
     """
 
     name: Literal["generalized_cross_entropy"] = "generalized_cross_entropy"
-    q: float = Field(0.7, ge=0.001, le=1)
+    q: float = Field(0.7, ge=0.001, le=1, description="near 0 cross-entropy, at 1 the absolute error")
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
 
@@ -105,7 +110,7 @@ class Hinge(Loss):
     """How far the label's logit is from ``margin`` above the highest other one (Crammer & Singer 2001)."""
 
     name: Literal["hinge"] = "hinge"
-    margin: float = Field(1.0, gt=0, le=1000)
+    margin: float = Field(1.0, gt=0, le=1000, description="how far above the highest other logit the label's must be")
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
 
@@ -117,7 +122,7 @@ class LogitAdjusted(Loss):
     """
 
     name: Literal["logit_adjusted"] = "logit_adjusted"
-    temperature: float = Field(1.0, ge=0, le=10)
+    temperature: float = Field(1.0, ge=0, le=10, description="how much the prior counts")
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
 
@@ -125,8 +130,8 @@ class SymmetricCrossEntropy(Loss):
     """``alpha · H(label, p) + beta · H(p, label)``: learns from clean labels, and bears wrong ones (Wang et al. 2019)."""
 
     name: Literal["symmetric_cross_entropy"] = "symmetric_cross_entropy"
-    alpha: float = Field(0.1, ge=0, le=100)
-    beta: float = Field(1.0, ge=0, le=100)
+    alpha: float = Field(0.1, ge=0, le=100, description="the weight of cross-entropy")
+    beta: float = Field(1.0, ge=0, le=100, description="the weight of the reverse cross-entropy")
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
 
 
@@ -134,7 +139,7 @@ class Quantile(Loss):
     """``max(q · (t - y), (q - 1) · (t - y))``: the answer is that ``quantile`` of the targets (Koenker & Bassett 1978)."""
 
     name: Literal["quantile"] = "quantile"
-    quantile: float = Field(0.5, gt=0, lt=1)
+    quantile: float = Field(0.5, gt=0, lt=1, description="which quantile of the targets is answered")
     tasks: ClassVar[frozenset[str]] = REGRESSION
 
 
@@ -156,7 +161,7 @@ class Huber(Loss):
     """Quadratic up to ``delta``, linear beyond: outliers pull no harder than that (Huber 1964)."""
 
     name: Literal["huber"] = "huber"
-    delta: float = Field(1.0, gt=0)
+    delta: float = Field(1.0, gt=0, description="the error from which on it is linear")
     tasks: ClassVar[frozenset[str]] = REGRESSION
 
 

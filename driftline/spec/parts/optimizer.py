@@ -26,15 +26,21 @@ class Optimizer(Part):
 
     name: Literal[
         "adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd"
-    ] = "adamw"
-    learning_rate: float = Field(0.003, gt=0, le=100)
-    weight_decay: float | None = Field(None, ge=0, le=10)
-    momentum: float | None = Field(None, ge=0, lt=1)
-    nesterov: bool = False
-    clip: float | None = Field(10.0, gt=0)
-    layers: dict[str, Annotated[float, Field(ge=0, le=1000)]] = Field({}, max_length=1000)
-    discriminative: float | None = Field(None, gt=0, le=1)
-    schedule: ScheduleField = Field(default_factory=lambda: SCHEDULES.parse("constant"))
+    ] = Field("adamw", description="the method, of torch.optim")
+    learning_rate: float = Field(0.003, gt=0, le=100, description="the full rate")
+    weight_decay: float | None = Field(None, ge=0, le=10, description="the weight decay; else the method's default")
+    momentum: float | None = Field(None, ge=0, lt=1, description="the momentum, of methods that have one")
+    nesterov: bool = Field(False, description="whether the momentum is Nesterov's")
+    clip: float | None = Field(10.0, gt=0, description="the largest norm of the gradient; null: no limit")
+    layers: dict[str, Annotated[float, Field(ge=0, le=1000)]] = Field(
+        {}, max_length=1000, description="what the rate of a layer is multiplied by, by its name; 0 freezes it"
+    )
+    discriminative: float | None = Field(
+        None, gt=0, le=1, description="the rate of a layer, as a share of the one after it"
+    )
+    schedule: ScheduleField = Field(
+        default_factory=lambda: SCHEDULES.parse("constant"), description="how the rate changes"
+    )
 
     @field_validator("layers", mode="before")
     @classmethod

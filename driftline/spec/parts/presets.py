@@ -15,9 +15,13 @@ class Preset(Part):
     ``channels``, halving the image, and then the same; for rows ``[height, width]`` or ``[channels, height, width]``.
     """
 
-    preset: Literal["mlp", "cnn"]
-    hidden: list[Annotated[int, Field(ge=1, le=100_000)]] = Field([128, 64], max_length=50)
-    channels: list[Annotated[int, Field(ge=1, le=10_000)]] = Field([16, 32], min_length=1, max_length=20)
+    preset: Literal["mlp", "cnn"] = Field(description="which network: fully connected, or convolutional")
+    hidden: list[Annotated[int, Field(ge=1, le=100_000)]] = Field(
+        [128, 64], max_length=50, description="the units of each hidden layer"
+    )
+    channels: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
+        [16, 32], min_length=1, max_length=20, description="the channels of each convolution, of `cnn`"
+    )
 
     def layers(self) -> list[Layer]:
         """The layers that the name stands for, before the output."""

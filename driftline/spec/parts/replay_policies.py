@@ -13,7 +13,7 @@ class ReplayPolicy(Part):
     """Says where a new example goes. ``size`` is how many are kept."""
 
     name: str
-    size: int = Field(5000, ge=0, le=10_000_000)
+    size: int = Field(5000, ge=0, le=10_000_000, description="the most examples that are kept")
 
 
 class Balanced(ReplayPolicy):

@@ -28,8 +28,10 @@ class Plateau(Schedule):
     """
 
     name: Literal["plateau"] = "plateau"
-    labels: int = Field(2000, ge=10, le=1_000_000_000)
-    floor: float = Field(0.01, ge=0.0001, le=1)
+    labels: int = Field(
+        2000, ge=10, le=1_000_000_000, description="labels without a better mean error until the rate is halved"
+    )
+    floor: float = Field(0.01, ge=0.0001, le=1, description="the smallest share of the rate")
 
 
 class WarmRestart(Schedule):
@@ -38,15 +40,15 @@ class WarmRestart(Schedule):
     """
 
     name: Literal["warm_restart"] = "warm_restart"
-    labels: int = Field(5000, ge=1, le=1_000_000_000)
-    floor: float = Field(0.1, ge=0.0001, le=1)
+    labels: int = Field(5000, ge=1, le=1_000_000_000, description="labels from the full rate to the smallest")
+    floor: float = Field(0.1, ge=0.0001, le=1, description="the smallest share of the rate")
 
 
 class Warmup(Schedule):
     """Rises evenly to the full rate over the first ``labels`` labels of a model or a job (Goyal et al. 2017)."""
 
     name: Literal["warmup"] = "warmup"
-    labels: int = Field(1000, ge=1, le=1_000_000_000)
+    labels: int = Field(1000, ge=1, le=1_000_000_000, description="labels until the full rate is reached")
 
 
 SCHEDULES = Registry(Schedule, __name__)

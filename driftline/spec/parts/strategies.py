@@ -24,7 +24,7 @@ class Agem(Strategy):
     """
 
     name: Literal["agem"] = "agem"
-    replayed: int = Field(64, ge=1, le=100_000)
+    replayed: int = Field(64, ge=1, le=100_000, description="examples from memory for the gradient to compare with")
 
 
 class Der(Strategy):
@@ -34,9 +34,9 @@ class Der(Strategy):
     """
 
     name: Literal["der"] = "der"
-    replayed: int = Field(64, ge=1, le=100_000)
-    alpha: float = Field(0.3, ge=0, le=100)
-    beta: float = Field(0.7, ge=0, le=100)
+    replayed: int = Field(64, ge=1, le=100_000, description="examples from memory for each update")
+    alpha: float = Field(0.3, ge=0, le=100, description="the weight of the distance to former logits")
+    beta: float = Field(0.7, ge=0, le=100, description="the weight of the loss of replayed labels")
 
 
 class Ewc(Strategy):
@@ -47,9 +47,9 @@ class Ewc(Strategy):
     """
 
     name: Literal["ewc"] = "ewc"
-    strength: float = Field(100.0, ge=0, le=1e9)
-    decay: float = Field(0.9, ge=0, le=1)
-    every: int = Field(512, ge=1, le=1_000_000)
+    strength: float = Field(100.0, ge=0, le=1e9, description="how strongly weights are held")
+    decay: float = Field(0.9, ge=0, le=1, description="the share of the importance that stays")
+    every: int = Field(512, ge=1, le=1_000_000, description="labels between two references")
 
 
 class Experts(Strategy):
@@ -61,7 +61,7 @@ class Experts(Strategy):
     """
 
     name: Literal["experts"] = "experts"
-    replayed: int = Field(64, ge=1, le=100_000)
+    replayed: int = Field(64, ge=1, le=100_000, description="examples from memory for each update")
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     serves_experts: ClassVar[bool] = True
 
@@ -80,8 +80,8 @@ class Gdumb(Strategy):
     """
 
     name: Literal["gdumb"] = "gdumb"
-    replayed: int = Field(64, ge=1, le=100_000)
-    epochs: int = Field(10, ge=1, le=1000)
+    replayed: int = Field(64, ge=1, le=100_000, description="examples from memory for each update")
+    epochs: int = Field(10, ge=1, le=1000, description="rounds through the memory after an alarm")
 
 
 class Lwf(Strategy):
@@ -91,15 +91,15 @@ class Lwf(Strategy):
     """
 
     name: Literal["lwf"] = "lwf"
-    strength: float = Field(1.0, ge=0, le=100)
-    temperature: float = Field(2.0, gt=0, le=100)
+    strength: float = Field(1.0, ge=0, le=100, description="the weight of the distillation")
+    temperature: float = Field(2.0, gt=0, le=100, description="what softens both answers")
 
 
 class Replay(Strategy):
     """New labels with as many again, or more, from memory (ER, Chaudhry et al. 2019)."""
 
     name: Literal["replay"] = "replay"
-    replayed: int = Field(64, ge=1, le=100_000)
+    replayed: int = Field(64, ge=1, le=100_000, description="examples from memory for each update")
 
 
 STRATEGIES = Registry(Strategy, __name__)

@@ -9,9 +9,7 @@ from driftline.spec.parts.detectors import Eddm
 
 
 class EddmDetector(DriftDetector[Eddm]):
-    """``mean`` and ``squares`` are of the distances between the ``wrong`` answers, the ``last`` of which was the label of that
-    number.
-    """
+    """``mean`` and ``squares`` are of the distances between ``wrong`` answers; the ``last`` came after so many labels."""
 
     STATE = ("count", "last", "wrong", "mean", "squares", "highest")
 

@@ -15,7 +15,7 @@ from driftline.spec.parts.hooks import Refresh
 
 
 class RefreshHook(WeightHookRuntime[Refresh]):
-    """By the path of each layer ``utility`` and ``age`` ``[units]``, and how many units are ``due`` to be drawn anew ``[]``."""
+    """By the path of each layer ``utility`` and ``age`` ``[units]``, and how many units are ``due`` ``[]`` to be drawn anew."""
 
     STATE = ("updates", "utility", "age", "due")
 

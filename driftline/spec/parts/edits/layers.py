@@ -18,9 +18,11 @@ class SwapActivation(Edit):
     """
 
     type: Literal["activation"] = "activation"
-    to: str
-    layer: str | None = None
-    blend: int | None = Field(None, ge=1, le=10_000_000)
+    to: str = Field(description="the new activation")
+    layer: str | None = Field(None, description="the layer to replace; else every activation")
+    blend: int | None = Field(
+        None, ge=1, le=10_000_000, description="updates over which it changes smoothly; else at once"
+    )
 
     @property
     def keeps_function(self) -> bool:
@@ -35,8 +37,8 @@ class Insert(Edit):
     """
 
     type: Literal["insert"] = "insert"
-    after: str | None = None
-    layer: LayerField
+    after: str | None = Field(None, description="the layer that it follows; else it is the first")
+    layer: LayerField = Field(description="the new layer")
 
     @property
     def keeps_function(self) -> bool:
@@ -47,7 +49,7 @@ class Remove(Edit):
     """Takes a ``layer`` out, where what stands behind it takes the rows in front of it. The function changes."""
 
     type: Literal["remove"] = "remove"
-    layer: str
+    layer: str = Field(description="the layer to take out")
 
 
 class Merge(Edit):
@@ -57,7 +59,7 @@ class Merge(Edit):
     """
 
     type: Literal["merge"] = "merge"
-    layers: list[str] = Field(min_length=2, max_length=2)
+    layers: list[str] = Field(min_length=2, max_length=2, description="the two neighbours")
 
     @property
     def keeps_function(self) -> bool:
@@ -72,7 +74,7 @@ class Concatenate(Edit):
     """
 
     type: Literal["concatenate"] = "concatenate"
-    branch: list[LayerField] = Field(min_length=1, max_length=1000)
+    branch: list[LayerField] = Field(min_length=1, max_length=1000, description="the layers of the new branch")
 
     @property
     def keeps_function(self) -> bool:
@@ -99,8 +101,8 @@ class GrowEmbedding(Edit):
     """
 
     type: Literal["grow_embedding"] = "grow_embedding"
-    layer: str
-    count: int = Field(ge=2, le=100_000_000)
+    layer: str = Field(description="the embedding")
+    count: int = Field(ge=2, le=100_000_000, description="how many vectors it then has")
 
     @property
     def keeps_function(self) -> bool:
@@ -111,7 +113,7 @@ class Freeze(Edit):
     """Leaves ``layers``, or all in front of the output, out of training. The function stays."""
 
     type: Literal["freeze"] = "freeze"
-    layers: list[str] | None = Field(None, min_length=1)
+    layers: list[str] | None = Field(None, min_length=1, description="which layers; else all before the output")
 
     @property
     def keeps_function(self) -> bool:
@@ -122,7 +124,7 @@ class Unfreeze(Edit):
     """Lets ``layers``, or all, be trained again. The function stays."""
 
     type: Literal["unfreeze"] = "unfreeze"
-    layers: list[str] | None = Field(None, min_length=1)
+    layers: list[str] | None = Field(None, min_length=1, description="which layers; else all")
 
     @property
     def keeps_function(self) -> bool:
@@ -136,8 +138,8 @@ class AddAdapters(Edit):
     """
 
     type: Literal["adapter"] = "adapter"
-    rank: int = Field(ge=1, le=10_000)
-    layers: list[str] | None = Field(None, min_length=1)
+    rank: int = Field(ge=1, le=10_000, description="the rank of each adapter")
+    layers: list[str] | None = Field(None, min_length=1, description="which layers; else all that are linear or conv2d")
 
     @property
     def keeps_function(self) -> bool:

@@ -17,9 +17,9 @@ class Widen(Edit):
     """
 
     type: Literal["widen"] = "widen"
-    layer: str
-    features: int = Field(ge=1, le=1_000_000)
-    noise: float = Field(0.1, ge=0, le=10)
+    layer: str = Field(description="the layer")
+    features: int = Field(ge=1, le=1_000_000, description="how many units it then has")
+    noise: float = Field(0.1, ge=0, le=10, description="how far copies of a unit differ, relative to its weights")
 
     @property
     def keeps_function(self) -> bool:
@@ -33,9 +33,13 @@ class Prune(Edit):
     """
 
     type: Literal["prune"] = "prune"
-    layer: str
-    units: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
-    fraction: float | None = Field(None, gt=0, lt=1)
+    layer: str = Field(description="the layer")
+    units: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="the numbers of the units to take out"
+    )
+    fraction: float | None = Field(
+        None, gt=0, lt=1, description="the share of units to take out, those with the smallest norm first"
+    )
 
     @model_validator(mode="after")
     def _says_which(self) -> Prune:
@@ -51,8 +55,8 @@ class MergeUnits(Edit):
     """
 
     type: Literal["merge_units"] = "merge_units"
-    layer: str
-    tolerance: float = Field(0.0, ge=0, le=10)
+    layer: str = Field(description="the layer")
+    tolerance: float = Field(0.0, ge=0, le=10, description="how far the weights of units may differ that become one")
     groups: list[int] | None = Field(None, description="the group of each unit; worked out where it is not given")
 
     @property
@@ -68,9 +72,11 @@ class Reinitialise(Edit):
     """
 
     type: Literal["reinitialise"] = "reinitialise"
-    layers: list[str] | None = Field(None, min_length=1)
-    units: list[Annotated[int, Field(ge=0)]] | Literal["dead"] | None = None
-    seed: int = Field(0, ge=0, lt=2**63)
+    layers: list[str] | None = Field(None, min_length=1, description="which layers; else all with the output")
+    units: list[Annotated[int, Field(ge=0)]] | Literal["dead"] | None = Field(
+        None, description="the numbers of units of one layer, or `dead` ones"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="what the new weights are drawn from")
 
     @model_validator(mode="after")
     def _units_are_of_one_layer(self) -> Reinitialise:
@@ -86,10 +92,10 @@ class ShrinkAndPerturb(Edit):
     """
 
     type: Literal["shrink_and_perturb"] = "shrink_and_perturb"
-    shrink: float = Field(0.5, ge=0, le=1)
-    noise: float = Field(0.1, ge=0, le=1)
-    layers: list[str] | None = Field(None, min_length=1)
-    seed: int = Field(0, ge=0, lt=2**63)
+    shrink: float = Field(0.5, ge=0, le=1, description="the share of the weights that stays")
+    noise: float = Field(0.1, ge=0, le=1, description="the share of new weights that is added")
+    layers: list[str] | None = Field(None, min_length=1, description="which layers; else all with the output")
+    seed: int = Field(0, ge=0, lt=2**63, description="what the new weights are drawn from")
 
 
 class Average(Edit):
@@ -100,8 +106,10 @@ class Average(Edit):
     """
 
     type: Literal["average"] = "average"
-    versions: list[int] = Field(min_length=1, max_length=100)
-    soup: Literal["mean", "greedy"] = "mean"
+    versions: list[int] = Field(min_length=1, max_length=100, description="the numbers of the kept versions")
+    soup: Literal["mean", "greedy"] = Field(
+        "mean", description="the mean of all, or of those that do not make it worse"
+    )
 
     @property
     def needed_versions(self) -> list[int]:
@@ -112,14 +120,14 @@ class ReplaceHead(Edit):
     """Draws the output layer anew from ``seed``: the features stay, what was made of them is forgotten."""
 
     type: Literal["replace_head"] = "replace_head"
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**63, description="what the new weights are drawn from")
 
 
 class AddClasses(Edit):
     """New rows in the output layer. The logits of the old classes stay as they are; a new class starts as an unlikely one."""
 
     type: Literal["add_classes"] = "add_classes"
-    classes: list[StrictInt | StrictStr] = Field(min_length=1)
+    classes: list[StrictInt | StrictStr] = Field(min_length=1, description="the new classes")
 
     @property
     def keeps_function(self) -> bool:
@@ -130,4 +138,4 @@ class RemoveClasses(Edit):
     """Takes rows out of the output layer. The logits of the other classes stay; examples of these go."""
 
     type: Literal["remove_classes"] = "remove_classes"
-    classes: list[StrictInt | StrictStr] = Field(min_length=1)
+    classes: list[StrictInt | StrictStr] = Field(min_length=1, description="the classes to take out")
