@@ -60,7 +60,7 @@ class CommandedLearner(LearnerState):
         spec = with_recipe(spec, classes, recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
         pretrained.load(module, weights)
-        self.course.restart(spec, classes, module)
+        self.course.restart(Model(spec, list(classes), module))
         self._follow_classes(former, version)
         self._follow_recipe()
         self._set_champion()

@@ -114,7 +114,7 @@ class LearnerState(Stateful):
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.promotion.champion
-        self.course.restart(self.spec, self.classes_of(champion), clone(champion))
+        self.course.restart(Model(self.spec, self.classes_of(champion), clone(champion)))
 
     def _set_champion(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from driftline.networks.edit_session import EditResult
 from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
 from driftline.networks.served_model import ServedModel
+from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable, indices_of
 
 
@@ -64,19 +65,21 @@ class ModuleEdit:
 
 
 class TrainState(Stateful):
-    """A module with its optimizer, the labels counted, and the random draws' state.
+    """A model's module with its optimizer, the labels counted, and the state of random draws.
 
-    ``classes`` are those that the module answers, in order, ``index_of`` the place of each, and ``table`` has their ids.
-    ``labels`` counts all that were learned; ``counts`` ``[ids]`` those of each class, up to the last that was seen. ``rng_state`` is that of torch's global generator while this model
+    ``table`` has the ids of classes, ``index_of`` the place of each that the module answers. ``labels`` counts all that were
+    learned; ``counts`` ``[ids]`` those of each class, up to the last that was seen. ``rng_state`` is that of torch's global
+    generator while this model
     trains, ``generator`` is its own. ``parameters`` is what is trained, by name, in the optimizer's order; ``norms`` are the
     layers of batch normalisation, each with whether it is frozen.
     """
 
     STATE = ("module", "optimizer", "labels", "counts", "generator", "rng_state")
-    DERIVED = ("spec", "classes", "index_of", "table", "references", "parameters", "norms")
+    DERIVED = ("model", "index_of", "table", "references", "parameters", "norms")
 
     def __init__(self, model: Model, table: ClassTable, seed: int) -> None:
         self.table = table
+        self.model: Model
         self._take(model)
         self.references = ReferenceModels()
         self.generator = torch.Generator().manual_seed(seed)
@@ -84,6 +87,18 @@ class TrainState(Stateful):
         self.labels = 0
         self.counts = torch.zeros(0, dtype=torch.int64)
         self.renew_optimizer()
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    @property
+    def classes(self) -> list[int | str]:
+        return self.model.classes
+
+    @property
+    def module(self) -> ServedModel:
+        return self.model.module
 
     def renew_optimizer(self) -> None:
         """A fresh optimizer, as the recipe says."""
@@ -97,11 +112,14 @@ class TrainState(Stateful):
             if isinstance(layer, _BatchNorm)
         ]
 
-    def change_optimizer(self) -> None:
-        """A fresh optimizer with what the former one knew of each parameter."""
-        known = self.optimizer_state()
-        self.renew_optimizer()
-        load_state(self.optimizer, self.parameters, known)
+    def follow_recipe(self, spec: ModelSpec) -> None:
+        """Goes on by another recipe; another kind of optimizer starts anew."""
+        former, optimizer = self.spec.recipe.optimizer, spec.recipe.optimizer
+        self.model = replace(self.model, spec=spec)
+        if optimizer != former:
+            known = self.optimizer_state() if optimizer.continues(former) else {}
+            self.renew_optimizer()
+            load_state(self.optimizer, self.parameters, known)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """What the optimizer knows, by ``parameter.quantity``."""
@@ -172,9 +190,9 @@ class TrainState(Stateful):
         return edit
 
     def _take(self, model: Model) -> None:
-        self.spec, self.classes, self.module = model.spec, list(model.classes), model.module
-        self.index_of = indices_of(self.classes)
-        self.module.set_class_ids(self.table.add(self.classes))
+        self.model = model
+        self.index_of = indices_of(model.classes)
+        model.module.set_class_ids(self.table.add(model.classes))
 
     def packed(self, name: str) -> Tensor | State | int:
         match name:
