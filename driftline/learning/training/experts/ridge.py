@@ -22,9 +22,9 @@ class RidgeLearner:
 
     def __init__(self, ridge: Ridge) -> None:
         self.ridge = ridge
-        heads, units, classes = ridge.heads.shape
+        heads, units, columns = ridge.heads.shape
         self.gram = torch.zeros(heads, units, units)
-        self.moment = torch.zeros(heads, units, classes)
+        self.moment = torch.zeros(heads, units, columns)
 
     @property
     def _amplitude(self) -> float:
@@ -57,8 +57,11 @@ class RidgeLearner:
         diagonal.add_(PENALTY + DAMPING * diagonal.mean(1, keepdim=True))
         return gram
 
-    def add_classes(self, count: int) -> None:
+    def add_columns(self, count: int) -> None:
         self.moment = nn.functional.pad(self.moment, (0, count))
+
+    def select(self, columns: Tensor) -> None:
+        self.moment = self.moment[:, :, columns]
 
     def tensors(self) -> dict[str, Tensor]:
         return {"gram": self.gram, "moment": self.moment}

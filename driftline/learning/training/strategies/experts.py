@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.classes import are_in_place, class_indices
+from driftline.classes import class_indices
 from driftline.learning.stateful import named, part
 from driftline.learning.training.strategies import Strategy, StrategyRuntime
 
@@ -100,11 +100,11 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""
         import torch
 
-        rare = self.mixture.mixture.labels.rare
-        if not count or not bool(rare.any()):
+        mixture = self.mixture.mixture
+        if not count or not bool(mixture.labels.rare.any()):
             return
         held = holdout.sample(count, self.train_state.generator)
-        gone = held.take(rare[held.targets])
+        gone = held.take(mixture.are_rare(held.targets))
         if len(gone):
             module = self.train_state.module.eval()
             with torch.no_grad():
@@ -124,30 +124,25 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     def after_edit(
         self, before: Mapping[str, Tensor], carry: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
     ) -> None:
-        from driftline.learning.training.experts.mixture import MixtureLearner
-
-        state, present = part(before, "mixture"), self.mixture.mixture
-        known = state["ridge.moment"].shape[-1]
-        former = MixtureLearner(_mixture(present.features, known, one_unit=present.encoding.one_unit))
-        former.load_state_dict(state)
-        former.add_classes(present.classes - known)
-        self.load({**named("mixture", former.state_dict()), **named("waiting", part(before, "waiting"))})
+        # Of a mixture that has lost columns, what can be seen in it was taken up already.
+        if part(before, "mixture")["ridge.moment"].shape[-1] == self.mixture.mixture.columns.count:
+            self.load(before)
 
     def warm_start_from(self, other: StrategyRuntime[Strategy], remembered: Examples) -> None:
-        indices = class_indices(other.train_state.classes, self.train_state.classes)
-        # A mixture grows by classes, and cannot lose one.
-        if not isinstance(other, ExpertsRuntime) or not are_in_place(indices):
+        if not isinstance(other, ExpertsRuntime):
             self.mixture.mixture.rely_on_network()
             self._play(remembered)
             return
         from driftline.learning.training.experts.mixture import MixtureLearner
         from driftline.networks.clone import clone
 
+        indices = class_indices(other.train_state.classes, self.train_state.classes)
         taught = clone(other.mixture.mixture)
-        taught.add_classes(self.mixture.mixture.classes - taught.classes)
         self.train_state.module.experts = taught
         self.mixture = MixtureLearner(taught)
-        self.after_edit(other.tensors(), dict)
+        self.load(other.tensors())
+        self.mixture.reclass(indices, len(self.train_state.classes))
+        self.waiting = self.waiting.reclassed(indices)
 
     def _play(self, examples: Examples) -> None:
         """Lets the experts learn, and be weighed, as if these had come one after the other."""
