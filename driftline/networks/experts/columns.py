@@ -9,16 +9,15 @@ outputs. So what a mixture costs grows with the classes that were seen, whatever
 - the order of the ids means nothing to what is learned: ids that are permuted give permuted answers.
 
 As long as some classes have not been seen, all of these together are one column more, *any other class*, in front. Its
-probability is mixed like that of a class: the network says its own mass of them, and each other member how often a label has
-been the first of its class. What of it goes to each unseen class, the network alone says. The whole is a distribution over all
-classes.
+probability is mixed like that of a class: the network says its own mass of them, and each other member how likely a first label
+of a class is after so many labels of so many classes. What of it goes to each unseen class, the network alone says. So the
+whole is a distribution over all classes.
 
 There are ``max_columns`` columns at most: of classes that come after so many, the network alone speaks.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -42,7 +41,10 @@ class ClassColumns(nn.Module):
 
     seen: Tensor
     tags: Tensor
-    _column_of: Tensor
+    has_column: Tensor
+    _place: Tensor
+    _mask: Tensor
+    _first_unseen: Tensor
     _marked: Tensor
 
     def __init__(self, classes: int, max_columns: int = MAX_COLUMNS) -> None:
@@ -51,20 +53,25 @@ class ClassColumns(nn.Module):
         self.max_columns = max_columns
         self.register_buffer("seen", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("tags", torch.zeros(0), persistent=False)
-        self.register_buffer("_marked", torch.zeros(0), persistent=False)
-        self.register_buffer("_column_of", torch.zeros(0, dtype=torch.int64), persistent=False)
+        for name in ("_place", "_mask", "has_column", "_first_unseen", "_marked"):
+            self.register_buffer(name, torch.zeros(0), persistent=False)
         self._index()
 
     def _index(self) -> None:
         """Makes what follows from ``seen`` and ``classes``."""
         count = self.count = len(self.seen)
-        self._column_of = torch.full((self.classes,), -1)
-        self._column_of[self.seen] = torch.arange(count)
         self.is_complete = count == self.classes
+        others = self.width - count
+        self._place = torch.zeros(self.classes, dtype=torch.int64)
+        self._place[self.seen] = torch.arange(count) + others
         self._is_in_order = self.is_complete and torch.equal(self.seen, torch.arange(count))
-        tags = self.seen % TAGS + FIRST_TAG
+        self.has_column = torch.zeros(self.classes, dtype=torch.bool)
+        self.has_column[self.seen] = True
+        self._mask = torch.zeros(self.classes).masked_fill_(self.has_column, -torch.inf)
+        self._first_unseen = self.has_column.int().argmin().reshape(1) if others else torch.zeros(0, dtype=torch.int64)
         self._newest = -1
-        self._marked = self.tags = nn.functional.pad(tags, (self.width - count, 0), value=OTHER_TAG).float()
+        tags = self.seen % TAGS + FIRST_TAG
+        self._marked = self.tags = nn.functional.pad(tags, (others, 0), value=OTHER_TAG).float()
 
     @property
     def width(self) -> int:
@@ -88,13 +95,16 @@ class ClassColumns(nn.Module):
 
     def of(self, ids: Tensor) -> Tensor:
         """The columns of classes by their ids ``[rows]``; -1 where a class has none."""
-        return ids if self._is_in_order else self._column_of.index_select(0, ids)
+        if self._is_in_order:
+            return ids
+        places = self._place.index_select(0, ids)
+        return places if self.is_complete else places - 1
 
     def new(self, ids: Tensor) -> list[int]:
         """Those of the ids ``[rows]`` that are to get a column, in the order of first sight."""
         if self.is_complete:
             return []
-        unseen = ids[self._column_of[ids] < 0].tolist()
+        unseen = ids[~self.has_column[ids]].tolist()
         return list(dict.fromkeys(unseen))[: max(0, self.max_columns - self.count)]
 
     def set(self, seen: Tensor) -> None:
@@ -121,22 +131,22 @@ class ClassColumns(nn.Module):
         return kept
 
     def narrowed(self, network: Tensor) -> Tensor:
-        """The network's log-probabilities ``[batch, classes]`` → ``[batch, width]``, those of unseen classes summed up."""
-        own = network if self._is_in_order else network.index_select(1, self.seen)
-        if self.is_complete:
-            return own
-        return torch.cat([self._unseen(network).logsumexp(1, keepdim=True), own], 1)
+        """The network's log-probabilities ``[batch, classes]`` → ``[batch, columns]`` of the classes that have one."""
+        return network if self._is_in_order else network.index_select(1, self.seen)
 
-    def widened(self, mixed: Tensor, network: Tensor | None) -> Tensor:
-        """Logits ``[batch, width]`` → ``[batch, classes]``; without a network all unseen classes are alike."""
-        if self.is_complete:
-            return mixed if self._is_in_order else mixed.index_select(1, self._column_of)
-        other = mixed[:, :1]
-        if network is None:
-            found = (other - math.log(self.classes - self.count)).repeat(1, self.classes)
-        else:
-            found = self._unseen(network).log_softmax(1).add_(other)
-        return found.index_copy_(1, self.seen, mixed[:, 1:])
+    def widened(self, mixed: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Logits ``[batch, width]`` → ``[batch, classes]``; classes without a column share what any other class has."""
+        if shares is None:
+            return mixed if self._is_in_order else mixed.index_select(1, self._place)
+        found = mixed.index_select(1, self._place)
+        return torch.where(self.has_column, found, found + shares)
 
-    def _unseen(self, network: Tensor) -> Tensor:
-        return network.index_fill(1, self.seen, -torch.inf)
+    def unseen(self, network: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the network's log-probabilities ``[batch, classes]``, the part that concerns classes without a column.
+
+        Returns:
+            How these share what they have in all, as log-probabilities ``[batch, classes]``, -inf for the others; and how much
+            that is ``[batch, 1]``.
+        """
+        shares = (network + self._mask).log_softmax(1)
+        return shares, (network - shares).index_select(1, self._first_unseen)

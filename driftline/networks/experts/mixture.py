@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from driftline.networks.experts import old_layout
 from driftline.networks.experts.bank import Bank
@@ -126,34 +125,51 @@ class Mixture(nn.Module):
         rows = rows.reshape(len(rows), self.features).float()
         if not self.classes:
             return rows.new_zeros(len(rows), 0), rows.new_zeros(len(rows), self.parts, 0)
-        columns, newest = self.columns, int(self.labels.newest) if in_order else -1
-        answers = list(self._answers(rows, newest))
-        if not columns.is_complete:
-            answers = self._beside_others(answers)
-        if network is not None:
-            answers.append(columns.narrowed(network).unsqueeze(0))
-        answers.append(columns.marked(newest).expand(1, len(rows), -1))
-        # Tags are positive: the floor leaves them as they are.
-        trace = torch.cat(answers).transpose(0, 1).clamp_(min=FLOOR)
-        return columns.widened(self.mix(trace), network), trace
+        newest = int(self.labels.newest) if in_order else -1
+        if not self.columns.is_complete:
+            return self._among_others(rows, network, newest)
+        trace = self._trace(self._answers(rows, network, newest), newest)
+        return self.columns.widened(self.mix(trace)), trace
 
-    def _answers(self, rows: Tensor, newest: int) -> Iterator[Tensor]:
+    def _trace(self, answers: Iterable[Tensor], newest: int) -> Tensor:
+        """Log-probabilities of some members each ``[members, batch, width]`` as a trace ``[batch, parts, width]``."""
+        found = [*answers]
+        found.append(self.columns.marked(newest).expand(1, found[0].shape[1], -1))
+        # Tags are positive: the floor leaves them as they are.
+        return torch.cat(found).transpose(0, 1).clamp_(min=FLOOR)
+
+    def _answers(self, rows: Tensor, network: Tensor | None, newest: int) -> Iterator[Tensor]:
         encoded = self.encoding(rows)
         yield self.ridge(encoded)
         yield self.bank(encoded)
         yield self.neighbours(encoded[:, : self.features])
         yield self.labels(len(rows), newest)
+        if network is not None:
+            yield self.columns.narrowed(network).unsqueeze(0)
 
-    def _beside_others(self, answers: Sequence[Tensor]) -> list[Tensor]:
-        """Log-probabilities of the columns, with those of any other class in front.
+    def _among_others(self, rows: Tensor, network: Tensor | None, newest: int) -> tuple[Tensor, Tensor]:
+        """The answer while there are classes that have no column: these are mixed as one more, in front."""
+        columns, batch = self.columns, len(rows)
+        novelty = math.log(self._novelty())
+        other = rows.new_full((self.members - self.with_network, batch, 1), novelty)
+        if network is None:
+            unseen = rows.new_full((batch, columns.classes), -math.log(columns.classes - columns.count))
+        else:
+            unseen, mass = columns.unseen(network)
+            other = torch.cat([other, mass.unsqueeze(0)])
+        answers = torch.cat([other, torch.cat([*self._answers(rows, network, newest)])], 2)
+        trace = self._trace([answers], newest)
+        return columns.widened(self.mix(trace), unseen), trace
 
-        They know of others how often a label was the first of its class (method C of Witten & Bell 1991).
+    def _novelty(self) -> float:
+        """How likely a label is of a class without a column, to the members, which speak of their own columns alone.
+
+        Relative to that it is of a class with one: S / n after n labels of S classes (method C of Witten & Bell 1991), but no
+        more than by the rule of succession, in which each class counts as one label.
         """
-        seen, learned = self.columns.count, max(1, int(self.labels.learned))
-        if not seen:
-            return [pad(answer, (1, 0)) for answer in answers]
-        other, own = math.log(seen / (seen + learned)), math.log(learned / (seen + learned))
-        return [pad(answer + own, (1, 0), value=other) for answer in answers]
+        seen = self.columns.count
+        learned = max(1, seen, int(self.labels.learned))
+        return min(max(1, seen) / learned, (self.columns.classes - seen) / (learned + seen))
 
     def mix(self, trace: Tensor) -> Tensor:
         """A trace → logits ``[batch, width]``."""
