@@ -28,6 +28,7 @@ from driftline.networks import bundle, pretrained
 from driftline.networks.build import ServedModel, build, rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.edits import Sources
+from driftline.networks.experts import old_layout
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
@@ -407,7 +408,7 @@ class Learner:
 
     def digest(self) -> str:
         """16 hexadecimal digits that stand for every weight and buffer, and for the count of what was learned."""
-        return bundle.digest_of(self.module.state_dict(), str(self.learned))
+        return bundle.digest_of(old_layout.comparable(self.module.state_dict()), str(self.learned))
 
     def metrics(self) -> dict[str, Any]:
         """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what rules tell."""
