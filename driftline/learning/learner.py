@@ -115,7 +115,8 @@ class Learner(CommandedLearner):
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
             self.course.strategy.update_mixture_weights(
-                member_outputs_of(live, self.served, self.ordered_since), self.module.positions(live.examples.targets)
+                member_outputs_of(live, self.served, self.module, self.ordered_since),
+                self.module.positions(live.examples.targets),
             )
 
     def _compare(self, live: LabelledBatch, errors: list[float], arriving: int, version: int) -> Comparison | None:

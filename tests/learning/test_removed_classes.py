@@ -16,6 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.reports.comparison import ExaminedVersion, compare_versions
 from driftline.learning.reports.evaluation import JobEvaluation
+from driftline.networks.experts.mixture import Mixture
 from driftline.networks.model import Model
 from driftline.records import Answer, Item, Plan
 from tests.learning.conftest import accuracy, assert_same, learner, play, through_files, weights_of, world
@@ -83,6 +84,21 @@ def test_the_other_classes_are_known_as_well_as_before(classes: Any, recipe: dic
     for each in (one, restored):
         play(each, others(150, 6000))
     assert_same(restored.state_dict(), one.state_dict())
+
+
+def test_the_mixture_keeps_what_it_has_learned_of_the_others() -> None:
+    one = taught(recipe=EXPERTS)
+    one.retrain("job", {}, WITHOUT_B, 1, [])
+    mixture = one.module.experts
+    assert isinstance(mixture, Mixture)
+    before, weights = mixture.columns.of(torch.tensor([0, 2])), mixture.weights.clone()
+    heads, rows = mixture.ridge.heads.clone(), int(mixture.neighbours.seen)
+    assert one.finish(2).decision is not None and one.classes == ["a", "c"]
+    mixture = one.module.experts
+    assert isinstance(mixture, Mixture)
+    now = mixture.columns.of(torch.tensor([0, 1]))
+    assert torch.equal(mixture.ridge.heads[:, :, now], heads[:, :, before]) and torch.equal(mixture.weights, weights)
+    assert mixture.columns.count == 2 and rows / 2 < int(mixture.neighbours.seen) < rows
 
 
 def test_a_job_goes_on_from_its_state_bit_for_bit() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from driftline.learning.stateful import Stateful
+from driftline.learning.stateful import State, Stateful
 from driftline.networks.experts.bank import Bank
 
-NAMES = ("hidden", "hidden_bias", "output", "output_bias")
+OF_COLUMNS = ("output", "output_bias")
+NAMES = ("hidden", "hidden_bias", *OF_COLUMNS)
 
 
 class BankLearner(Stateful):
@@ -75,14 +78,24 @@ class BankLearner(Stateful):
         if self.steps == 1:
             self.bank.is_trained.fill_(1)
 
-    def add_classes(self, count: int) -> None:
-        """Widens the moments like the bank, which has the new classes already."""
+    def add_columns(self, count: int) -> None:
+        """Widens the moments like the bank, which has the new columns already."""
+        self._change(lambda view: nn.functional.pad(view, (0, count)))
+
+    def select(self, columns: Tensor) -> None:
+        """Keeps some columns ``[columns]`` of the moments, as the bank has done already."""
+        self._change(lambda view: view[:, :, columns])
+
+    def _change(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Changes the columns of the moments, and lays the bank's tensors out anew."""
         moments = [
-            [
-                nn.functional.pad(view, (0, count)) if index >= 2 else view
-                for index, view in enumerate(self._views(flat))
-            ]
+            [change(view) if name in OF_COLUMNS else view for name, view in zip(NAMES, self._views(flat), strict=True)]
             for flat in (self.first, self.second)
         ]
         self.first, self.second = (torch.cat([view.flatten(1) for view in views], 1) for views in moments)
+        self._own()
+
+    def load_state_dict(self, state: State) -> None:
+        """Sets the state that :meth:`state_dict` gave. The bank's own is loaded first, and may have come in other tensors."""
+        super().load_state_dict(state)
         self._own()

@@ -36,9 +36,9 @@ class RidgeLearner(Stateful):
     ) -> None:
         self.ridge = ridge
         self.penalty, self.amplitude, self.sharpness, self.damping = penalty, amplitude, sharpness, damping
-        heads, units, classes = ridge.heads.shape
+        heads, units, columns = ridge.heads.shape
         self.gram = torch.zeros(heads, units, units)
-        self.moment = torch.zeros(heads, units, classes)
+        self.moment = torch.zeros(heads, units, columns)
 
     @property
     def _amplitude(self) -> float:
@@ -71,5 +71,8 @@ class RidgeLearner(Stateful):
         diagonal.add_(self.penalty + self.damping * diagonal.mean(1, keepdim=True))
         return gram
 
-    def add_classes(self, count: int) -> None:
+    def add_columns(self, count: int) -> None:
         self.moment = nn.functional.pad(self.moment, (0, count))
+
+    def select(self, columns: Tensor) -> None:
+        self.moment = self.moment[:, :, columns]
