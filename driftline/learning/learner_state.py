@@ -34,9 +34,9 @@ from driftline.spec.classes import ClassTable, are_in_place, class_indices
 class LearnerState(Stateful):
     """The parts of a learner, and its state as a checkpoint keeps it.
 
-    ``class_table`` has all classes that the model has ever known, ``monitor`` observes what is served, ``course`` is the training, ``replay_buffer`` holds examples for replay,
-    ``promotion`` decides what is served, and ``retraining`` is the job that runs beside the stream, if one does. Answers by
-    versions before ``ordered_since`` count classes in another order than the present one.
+    ``class_table`` has all classes that the model has ever known, ``monitor`` observes what is served, ``course`` is the
+    training, ``replay_buffer`` holds examples for replay, ``promotion`` decides what is served, and ``retraining`` is the job
+    that runs beside the stream, if one does. Answers by versions before ``ordered_since`` count classes in another order than the present one.
     """
 
     STATE: ClassVar[tuple[str, ...]] = (
@@ -135,7 +135,7 @@ class LearnerState(Stateful):
         self.replay_buffer.add(examples, self.course.state.generator)
 
     def _follow_classes(self, former: Sequence[int | str], version: int) -> None:
-        """Keeps examples of classes that are answered; notes that these are in another order from ``version`` on, if they are."""
+        """Keeps examples of classes that are answered; notes where these are in another order from ``version`` on."""
         if are_in_place(class_indices(former, self.classes)):
             return
         self.ordered_since = version

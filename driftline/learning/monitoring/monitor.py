@@ -90,8 +90,8 @@ class Monitor(Stateful):
         """Compares what was served with the labels.
 
         Args:
-            index_of: where each class, by type and name, stands in answers by version ``since`` and later ones; of former answers
-                that is not known.
+            index_of: where each class, by type and name, stands in answers by version ``since`` and later ones; of
+                former answers that is not known.
 
         Returns:
             The items that bring an answer, each with its error; and the alarms that the errors of live ones have raised.

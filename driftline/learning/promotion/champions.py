@@ -98,7 +98,7 @@ class Champions(Stateful):
     def compare(
         self, module: ServedModel, learned: int, latest: Comparison | None = None
     ) -> tuple[Decision, Tensor | None, Tensor | None]:
-        """What the gate says of weights, the stream's or a retrain job's, on classes that they answer; nothing is changed by it.
+        """What the gate says of weights, the stream's or a retrain job's, on classes that they answer; it changes nothing.
 
         Args:
             latest: a comparison on labels that neither has been trained on.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from driftline.learning.labelled_batch import LabelledBatch
 from driftline.networks.experts.mixture import Mixture
-from driftline.networks.experts.traces import read, with_other
+from driftline.networks.experts.traces import aligned, read, with_other
 from driftline.networks.served_model import ServedModel, evaluating
 
 
@@ -28,9 +28,10 @@ def member_outputs_of(labelled_batch: LabelledBatch, served: ServedModel, learni
     with torch.no_grad():
         _, now = evaluating(served).traced(labelled_batch.examples.inputs)
     assert now is not None
-    traces = with_other(now, columns)
-    for trace, data in zip(traces, recorded, strict=True):
+    found = []
+    for row, data in enumerate(recorded):
         then = read([data], parts, columns)
-        if then is not None:
-            trace.copy_(with_other(then, columns)[0])
-    return traces
+        found.append(aligned(now[row : row + 1] if then is None else then, columns))
+    if len({each.shape[2] for each in found}) > 1:
+        found = [with_other(each, columns) for each in found]
+    return torch.cat(found)

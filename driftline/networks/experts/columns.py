@@ -118,10 +118,10 @@ class ClassColumns(nn.Module):
         self._index()
 
     def reclass(self, indices: Sequence[int | None], classes: int) -> Tensor:
-        """Gives classes other ids (:func:`driftline.spec.classes.class_indices`); the columns that stay ``[columns]``, in order.
+        """Gives classes other ids; the columns that stay ``[columns]``, in order.
 
         Args:
-            indices: of each former id the new one; None where the class is gone.
+            indices: of each former id the new one; None where the class is gone (:func:`driftline.spec.classes.class_indices`).
             classes: how many there are now.
         """
         moved = torch.tensor([-1 if index is None else index for index in indices], dtype=torch.int64)[self.seen]

@@ -238,11 +238,13 @@ class Mixture(nn.Module):
         self.labels.add_columns(len(ids), self.classes)
         self.columns.set(torch.cat([self.columns.seen, torch.tensor(ids, dtype=torch.int64)]))
 
-    def _set_columns(self, seen: Tensor) -> None:
-        """Makes these the columns, of which nothing was learned."""
-        self._select(torch.zeros(0, dtype=torch.int64))
-        self.columns.set(seen[:0])
-        self.see(seen.tolist())
+    def _make_room(self, seen: Tensor) -> None:
+        """Makes these the columns; where they are others than before, nothing was learned of them."""
+        # A version that is swapped in has most often the columns of the one before: its memory is taken as it is.
+        if not torch.equal(seen, self.columns.seen):
+            self._select(torch.zeros(0, dtype=torch.int64))
+            self.columns.set(seen[:0])
+            self.see(seen.tolist())
 
     def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Makes room for a state, of whichever layout, and gives it as it can be loaded.
@@ -252,10 +254,10 @@ class Mixture(nn.Module):
         state = old_layout.converted(tensors)
         seen = state.get("columns.seen")
         if seen is not None and _are_ids(seen, self.classes):
-            self._set_columns(seen)
+            self._make_room(seen)
             if _shapes(state) == _shapes(self.state_dict()) and _are_columns(state, len(seen)):
                 return state
-        self._set_columns(self.columns.seen[:0])
+        self._make_room(self.columns.seen[:0])
         return None
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
@@ -264,9 +266,23 @@ class Mixture(nn.Module):
         state = old_layout.converted(own)
         state_dict.update({prefix + name: value for name, value in state.items()})
         seen = state.get("columns.seen")
-        if seen is not None and not torch.equal(seen, self.columns.seen):
-            self._set_columns(seen)
+        if seen is not None:
+            self._make_room(seen)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def with_room(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Makes room in the mixture of a module for that of its ``tensors``, and gives all as they can be loaded.
+
+    Where there is none like it in the tensors, they stay as they are.
+    """
+    found = dict(tensors)
+    for name, child in module.named_children():
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        if isinstance(child, Mixture) and (fitted := child.fitted(own)) is not None:
+            found |= {prefix + key: tensor for key, tensor in fitted.items()}
+    return found
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

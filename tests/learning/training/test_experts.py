@@ -88,6 +88,7 @@ def test_a_learner_takes_a_state_and_leaves_it_as_it_is() -> None:
     stream.play(random(64, 2), torch.zeros(64, dtype=torch.int64), 32)
     kept = copy.deepcopy(stream.learner.state_dict())
     before = {name: value.clone() for name, value in kept.tensors.items()}
+    other.mixture.load_state_dict(stream.mixture.state_dict())
     other.learner.load_state_dict(State(kept.tensors, kept.data))
     other.play(random(64, 2), torch.zeros(64, dtype=torch.int64), 32)
     assert all(torch.equal(value, before[name]) for name, value in kept.tensors.items())

@@ -22,8 +22,8 @@ class MixtureLearner(Stateful):
 
     It is a deterministic function of its state, the rows and the generator. Of a mixture that has learned elsewhere, as after
     a rollback, it takes up what can be seen in it: the newest rows, and sums that have the present heads as their solution.
-    ``unsolved`` and ``untrained`` count the newest rows that the ridge and the bank have not learned yet. A class gets its column
-    (:mod:`driftline.networks.experts.columns`) with the first label that is learned of it.
+    ``unsolved`` and ``untrained`` count the newest rows that the ridge and the bank have not learned yet. A class gets its
+    column (:mod:`driftline.networks.experts.columns`) with the first label that is learned of it.
 
     Args:
         period: rows between two solutions of the ridge and two looks at the encoding, ``large_period`` for a large ridge; the
