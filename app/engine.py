@@ -21,6 +21,7 @@ from driftline.support.failpoints import reach
 from .answers import Batch, BatchAnswer
 from .compute import ComputeThread
 from .metrics import Metrics, ModelMetrics
+from .network_code import network_code
 from .snapshot import Snapshot
 
 
@@ -178,7 +179,7 @@ class Engine:
         begin = time.perf_counter()
         try:
             rows, outputs, traces = await self.thread.run(_compute, snapshot, requests)
-        except Exception as error:  # A user's own network may raise anything; its requests get the reason.
+        except Exception as error:  # Whatever it is: each request must get an answer, and the next batch its turn.
             for request in requests:
                 if not request.answer.done():
                     request.answer.set_exception(error)
@@ -226,7 +227,8 @@ def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArra
     rows = parts[0]
     if len(parts) > 1:
         rows = {name: np.concatenate([part[name] for part in parts]) for name in rows}
-    return rows, *snapshot.compute(rows)
+    with network_code(f"the network of version {snapshot.version}"):
+        return rows, *snapshot.compute(rows)
 
 
 def _recorded(batch: Batch, route: Route) -> PredictionBatch:

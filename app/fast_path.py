@@ -95,10 +95,10 @@ class FastPathCall(ABC):
 
     def refuse(self, error: Exception) -> Content:
         """What is answered in the place of an error."""
-        if not isinstance(error, DriftlineError):  # A user's own network may raise anything.
+        if not isinstance(error, DriftlineError) or isinstance(error, ServerError):
             logger.error("predict failed", exc_info=error)
-            error = ServerError(f"the model's network failed: {error!r}", code="network_failed")
-        return error_content(error, self.is_v2)
+        ours = error if isinstance(error, DriftlineError) else ServerError(f"predict failed: {type(error).__name__}")
+        return error_content(ours, self.is_v2)
 
 
 async def find_model(services: Services, name: str, version: int | None) -> ModelQueue:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import torch
 
-from driftline.errors import DriftlineError, ServerError
+from driftline.errors import ServerError
 from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
 from driftline.networks.served_model import ServedModel
-from driftline.networks.user_code import told
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 
+from .network_code import network_code
 from .snapshot import Limits, Snapshot
 
 
@@ -64,7 +63,7 @@ class VersionLoader:
         assert manifest.version is not None
         tensors = bundle.weights_from_bytes(self.artifacts.get(uid, manifest.files["weights"].sha256))
         spec, limits = self._spec(manifest, before)
-        with _network_of(manifest.version):
+        with network_code(f"the network of version {manifest.version}"):
             module = self._module(spec, manifest, spare)
             bundle.load(module, tensors)
         snapshot = Snapshot(uid, manifest.version, spec, manifest.spec, manifest.classes, module, self.device, limits)
@@ -94,24 +93,13 @@ def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
     return (one.network, one.strategy) == (other.network, other.strategy)
 
 
-@contextmanager
-def _network_of(version: int) -> Iterator[None]:
-    """A user's own code may raise anything, and even ask the process to end; neither concerns other models."""
-    try:
-        yield
-    except DriftlineError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ServerError(f"the network of version {version} fails: {told(error)}", code="network_failed") from error
-
-
 def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:
     """The snapshot after a batch of each size: the first batches of a module cost more, and nobody should wait for them."""
     for rows in sorted(sizes):
         inputs = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()}
         try:
-            snapshot.compute(inputs)
-        except (Exception, SystemExit) as error:  # A user's own network may raise anything.
-            message = f"the network of version {snapshot.version} fails on {rows} rows of zeros: {told(error)}"
-            return dataclasses.replace(snapshot, failure=message)
+            with network_code(f"the network of version {snapshot.version}, on {rows} rows of zeros,"):
+                snapshot.compute(inputs)
+        except ServerError as failed:
+            return dataclasses.replace(snapshot, failure=failed.message)
     return snapshot

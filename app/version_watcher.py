@@ -136,7 +136,7 @@ class VersionWatcher:
             await self._forget_if_deleted(uid)
         except Unavailable:
             return
-        except Exception as error:  # Nothing that one model raises may keep the others from being followed.
+        except Exception as error:  # Whatever it is: the other models are followed.
             self._refuse(uid, "", error)
 
     async def _forget_if_deleted(self, uid: str) -> None:
@@ -199,7 +199,7 @@ class VersionWatcher:
             yield
         except (NotFound, Unavailable):
             raise
-        except Exception as error:  # A user's own network may raise anything.
+        except Exception as error:  # Whatever it is: this model goes on answering, and the others are followed.
             self._refuse(uid, manifest, error)
 
     def _refuse(self, uid: str, manifest: str, error: Exception) -> None:

@@ -51,7 +51,7 @@ class CommandQueue:
             return
         except Unavailable:
             raise
-        except Exception as error:  # A user's own factory may raise anything.
+        except Exception as error:  # Whatever it is: the command is refused, or it would be tried again for ever.
             logger.exception("%s: command %d failed", committer.name, n)
             # What it has changed of the learner is undone before the refusal is committed as a step that changes nothing.
             await committer.recover()

@@ -69,7 +69,7 @@ async def carry_out(
 
 async def _retrain(store: ModelStore, compute: Compute, learner: Learner, command: Command, offset: int) -> Effect:
     arguments: dict[str, Any] = command.arguments
-    examples: list[Item] = await store.log.kept(offset, store.settings.log_keep)
+    examples: list[Item] = await store.log.latest(offset, store.settings.log_keep)
     recipe, edits, epochs = arguments["recipe"], arguments["edits"], arguments["epochs"]
     race = arguments.get("race", [])
     versions = await store.weights_of(RetrainPlan.of(learner.spec, recipe, edits, race).versions)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from driftline.errors import InvalidInput
+from driftline.errors import InvalidInput, UserCodeFailed
 from driftline.learning.reports.comparison import ExaminedVersion, compare_versions, examples_of
 from driftline.learning.reports.evaluation import LATEST
-from driftline.networks.user_code import told
+from driftline.networks.user_code import user_code
 from driftline.records import Command
 from driftline.store.commits import JobRecord
 
@@ -27,15 +27,16 @@ async def compare(committer: Committer, command: Command) -> Effect:
     store, learner = committer.store, committer.learner
     classes = learner.classes
     versions = [await store.commit_log.version(number) for number in command.arguments["versions"]]
-    items = await store.log.kept(committer.head.offset, LATEST)
+    items = await store.log.latest(committer.head.offset, LATEST)
     examples = await committer.compute(examples_of, learner, items)
 
     def examined(number: int, manifest: str) -> ExaminedVersion:
         restored = store.version_files.restored(manifest, store.settings.factories)
         try:
-            return ExaminedVersion.of(number, restored, classes, examples)
-        except Exception as error:  # A user's own network may raise anything.
-            raise InvalidInput(f"version {number}: {told(error)}", field="versions", value=number) from error
+            with user_code(f"the network of version {number}"):
+                return ExaminedVersion.of(number, restored, classes, examples)
+        except UserCodeFailed as failed:
+            raise InvalidInput(failed.message, field="versions", value=number) from failed.__cause__
 
     one, other = [await committer.compute(examined, version.version, version.manifest) for version in versions]
     report: dict[str, Any] = compare_versions(one, other)

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from driftline.errors import DriftlineError
 from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.reports.evaluation import JobEvaluation
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.step_result import StepResult
-from driftline.networks.user_code import reason_of
+from driftline.networks.user_code import reason_of, user_code
 from driftline.records import Command, Plan
 from driftline.store.commits import JobRecord
 from driftline.support.failpoints import reach
@@ -76,9 +77,9 @@ def waiting(learner: Learner, command: Command) -> str | None:
 
 
 class _Failed(Exception):
-    """A user's own network or loss has raised inside a job."""
+    """Training or evaluation of the job's candidate has failed; errors of the store are not among these."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: DriftlineError) -> None:
         self.reason = reason_of(error)
         super().__init__(self.reason)
 
@@ -91,8 +92,9 @@ def _advance(retraining: RetrainJob, seconds: float) -> None:
 
 def _guarded(function: Callable[[], T]) -> T:
     try:
-        return function()
-    except Exception as error:
+        with user_code("the job"):
+            return function()
+    except DriftlineError as error:
         raise _Failed(error) from error
 
 

@@ -14,7 +14,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import usable
 from driftline.learning.learner import Learner
 from driftline.networks.clone import clone
-from driftline.networks.user_code import reason_of
+from driftline.networks.user_code import reason_of, user_code
 from driftline.records import Item, Label, Plan
 from driftline.spec import ModelSpec
 
@@ -23,9 +23,6 @@ from .compute import Compute
 from .model_store import ModelStore
 
 logger = logging.getLogger("driftline.trainer")
-
-REMEMBERED = 3
-"""How many of the latest learned records are tried, beside two made-up rows."""
 
 
 class NetworkFailed(DriftlineError):
@@ -108,14 +105,16 @@ class NetworkCheck:
         self.retry_now()
 
 
-async def failure_by_itself(store: ModelStore, compute: Compute, learner: Learner, offset: int) -> Exception | None:
+async def failure_by_itself(
+    store: ModelStore, compute: Compute, learner: Learner, offset: int, remembered: int = 3
+) -> DriftlineError | None:
     """What the network raises on every row that is tried; None where it works on one.
 
-    The rows are the latest learned ones up to log number ``offset``, and made-up ones. Each is learned by itself and answered
-    by itself, so in training and in evaluation mode, by a copy of the learner: the learner stays as it is.
+    The rows are the ``remembered`` latest ones that the log keeps up to number ``offset``, and two made-up ones. A copy of the
+    learner answers and learns each by itself, so in evaluation and in training mode: the learner stays as it is.
     """
-    remembered = await store.log.kept(offset, REMEMBERED)
-    rows = [*usable(learner.spec, learner.classes, remembered), *_made_up(learner.spec, learner.classes)]
+    latest = await store.log.latest(offset, remembered)
+    rows = [*usable(learner.spec, learner.classes, latest), *_made_up(learner.spec, learner.classes)]
     error = None
     for row in rows:
         error = await compute(_error_on, learner, row)
@@ -124,17 +123,21 @@ async def failure_by_itself(store: ModelStore, compute: Compute, learner: Learne
     return error
 
 
-def _error_on(learner: Learner, row: Item) -> Exception | None:
+def _error_on(learner: Learner, row: Item) -> DriftlineError | None:
     try:
-        copy = Learner.from_state(learner.state_dict(), factories=learner.factories)
-        inputs = Examples.of(copy.spec, [row], {(type(row.label), row.label): 0}).inputs
-        with copy.course.state.drawing(), torch.no_grad():
-            clone(copy.served).eval()(inputs)
-        # An imported record is never held out: it is trained on.
-        copy.learn([msgspec.structs.replace(row, route="import", answer=None)], [0], Plan(updates=1))
-    except Exception as error:  # A user's own network may raise anything.
+        with user_code("the network"):
+            _answer_and_learn(Learner.from_state(learner.state_dict(), factories=learner.factories), row)
+    except DriftlineError as error:
         return error
     return None
+
+
+def _answer_and_learn(copy: Learner, row: Item) -> None:
+    inputs = Examples.of(copy.spec, [row], {(type(row.label), row.label): 0}).inputs
+    with copy.course.state.drawing(), torch.no_grad():
+        clone(copy.served).eval()(inputs)
+    # An imported record is never held out: it is trained on.
+    copy.learn([msgspec.structs.replace(row, route="import", answer=None)], [0], Plan(updates=1))
 
 
 def _made_up(spec: ModelSpec, classes: Sequence[int | str]) -> list[Item]:

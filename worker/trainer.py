@@ -11,7 +11,7 @@ from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.learning.learner import Learner
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.updates_per_step import updates_for
-from driftline.networks.user_code import reason_of
+from driftline.networks.user_code import reason_of, user_code
 from driftline.records import Item, Plan
 from driftline.store.commits import Head
 from driftline.store.lease import Lease
@@ -150,8 +150,9 @@ class Trainer:
         items = [(entry.n, entry.record) for entry in batch if isinstance(entry.record, Item)]
         numbers, examples = [n for n, _ in items], [item for _, item in items]
         try:
-            outcome = await self.committer.compute(self.learner.learn, examples, numbers, plan)
-        except Exception as error:  # A user's own network may raise anything.
+            with user_code(f"the network of {self.committer.name}"):
+                outcome = await self.committer.compute(self.learner.learn, examples, numbers, plan)
+        except DriftlineError as error:
             await self.committer.recover()
             await self.network.check()
             await self._bisect_failing_batch(batch, plan, end, error)
@@ -160,7 +161,7 @@ class Trainer:
         await self.committer.commit(plan, outcome, end=end, batch=batch, effect=Effect(jobs=jobs.changed(outcome)))
         await self.network.works()
 
-    async def _bisect_failing_batch(self, batch: list[LogEntry], plan: Plan, end: int, error: Exception) -> None:
+    async def _bisect_failing_batch(self, batch: list[LogEntry], plan: Plan, end: int, error: DriftlineError) -> None:
         """Halves a batch that fails while other rows pass, until the record that fails by itself is found and quarantined.
 
         What is learned meanwhile may break the network for all rows: each part that fails is checked for that again.

@@ -180,7 +180,7 @@ class Log:
             found = await self.connection.redis.xrange(self.keys.log, f"{n}-0", f"{n}-0")
         return _entry(*found[0]) if found else None
 
-    async def kept(self, until: int, count: int) -> list[Item]:
+    async def latest(self, until: int, count: int) -> list[Item]:
         """The newest items up to number ``until`` that the log still keeps, oldest first; ``count`` at most."""
         if not count:
             return []
