@@ -79,14 +79,17 @@ class App(FastAPI):
         return None
 
 
-def create_app(settings: Settings, *, is_public: bool = False, look_seconds: float = 0.05) -> App:
+def create_app(
+    settings: Settings, *, is_public: bool = False, look_seconds: float = 0.05, services: Services | None = None
+) -> App:
     """The serving app.
 
     Args:
         is_public: other machines reach it, so every call needs a key.
         look_seconds: how long it may go without looking whether the keys have changed.
+        services: what the routes work with; default: made from the settings.
     """
-    services = Services(settings)
+    services = services or Services(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -32,12 +32,14 @@ SAMPLE = "metrics sample"
 class Services:
     """The store, the engine and what follows the heads, for one serving process.
 
-    ``healthy_seconds`` is how long a background task that has failed must run well before the app counts as ready again.
+    Args:
+        healthy_seconds: how long a background task that has failed must run well before the app counts as ready again.
+        watch_seconds: how often the store is looked at.
     """
 
-    def __init__(self, settings: Settings, *, healthy_seconds: float = 10.0) -> None:
+    def __init__(self, settings: Settings, *, healthy_seconds: float = 10.0, watch_seconds: float = 2.0) -> None:
         self.settings = settings
-        self.connection = RedisConnection(require_redis(settings), settings.prefix)
+        self.connection = RedisConnection(require_redis(settings), settings.prefix, watch_seconds=watch_seconds)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.metrics = Metrics()

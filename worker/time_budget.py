@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 
-SHARE = 0.1
-"""At most this share of the trainer's time goes into each of publishing and checkpoints."""
-
 
 class TimeBudget:
-    """Allows something again only once the rest has had its share of the time."""
+    """At most ``share`` of the trainer's time goes into something: it waits until the rest has had its share."""
 
-    def __init__(self, share: float = SHARE) -> None:
+    def __init__(self, share: float = 0.1) -> None:
         self.share = share
         self.due_at = 0.0
 

@@ -13,7 +13,7 @@ from driftline.backtest.stream import Stream
 from driftline.learning.monitoring import stream_metrics
 from driftline.records import Label
 
-WINDOWS = 100
+MAX_WINDOWS = 100
 MIN_IN_WINDOW = 50
 
 
@@ -25,7 +25,7 @@ def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
     """Each measure by contender, of the whole stream and of windows."""
     rows = scored_rows(stream)
     labels = [stream.labels[row] for row in rows]
-    size = max(MIN_IN_WINDOW, -(-len(labels) // WINDOWS))
+    size = max(MIN_IN_WINDOW, -(-len(labels) // MAX_WINDOWS))
     found: dict[str, dict[str, Any]] = {}
     windows: dict[str, list[float]] = {}
     is_regression = stream.spec.task == "regression"

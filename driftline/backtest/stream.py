@@ -18,8 +18,8 @@ from driftline.spec import SINGLE_INPUT, ModelSpec, parse
 Task = Literal["classification", "regression"]
 Missing = Literal["last", "error"]
 
-MOST_CLASSES = 50
-MOST_TEXTS = 20
+MAX_CLASSES = 50
+MAX_TEXTS = 20
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _is_missing(column: Column) -> NDArray[np.bool_]:
 def _task_of(target: Column) -> Task:
     if isinstance(target, list):
         return "classification"
-    few = max(2, min(MOST_CLASSES, len(target) // 2))
+    few = max(2, min(MAX_CLASSES, len(target) // 2))
     return "classification" if len(np.unique(target[~np.isnan(target)])) <= few else "regression"
 
 
@@ -147,9 +147,9 @@ def _rows(table: Table, left_out: Collection[str]) -> tuple[NDArray[np.float32],
 
 def _of_texts(name: str, column: Texts) -> dict[str, Numbers]:
     texts = list(dict.fromkeys(text for text in column if text is not None))
-    if len(texts) > MOST_TEXTS:
+    if len(texts) > MAX_TEXTS:
         raise InvalidInput(
-            f"the column {name!r} holds {len(texts)} different texts, such as {texts[0]!r}, where {MOST_TEXTS} is the most; "
+            f"the column {name!r} holds {len(texts)} different texts, such as {texts[0]!r}, where {MAX_TEXTS} is the most; "
             f"leave it out with --drop {name}, or write it as numbers",
             field=name,
             value=len(texts),

@@ -20,7 +20,7 @@ from driftline.cli.common import (
     read_text,
 )
 
-BATCH = 500
+MAX_BATCH = 500
 
 Inputs = Annotated[str, typer.Argument(metavar="INPUTS", help="Rows as JSON, @file, or - for standard input.")]
 Items = Annotated[
@@ -64,8 +64,8 @@ def feedback(model: ModelName, items: Items, url: Url = None, key: KeyText = Non
     statuses: list[Any] = []
     durability = ""
     with connect(url, key) as client:
-        for start in range(0, len(parsed), BATCH):
-            answer = client.feedback(model, parsed[start : start + BATCH])
+        for start in range(0, len(parsed), MAX_BATCH):
+            answer = client.feedback(model, parsed[start : start + MAX_BATCH])
             statuses += answer["items"]
             durability = answer["durability"]
     errors = [status for status in statuses if status["status"] == "error"]

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from driftline.demo.digits import PHASES
 
 WINDOW = 200
+"""How many of the last answers accuracy is measured over."""
 GOOD_ACCURACY = 0.85
+"""From here on a model counts as recovered."""
 
 
 @dataclass

@@ -22,11 +22,6 @@ from driftline.errors import Busy, DriftlineError, InvalidInput, Late, Unavailab
 
 MODEL = "digits"
 SPEC = {"name": MODEL, "task": "classification", "inputs": {"shape": [8, 8]}, "classes": list(range(10))}
-CLIENTS = 6
-REQUESTS_PER_SECOND = 150
-FEEDBACK_EVERY = 0.2
-SETTLE_SECONDS = 90.0
-TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -40,13 +35,39 @@ class Owed:
 
 
 class DemoStream:
-    """One run of the demo against the server at ``url``."""
+    """One run of the demo against the server at ``url``.
 
-    def __init__(self, url: str, digits: Digits, seconds: float, display: Display) -> None:
+    Args:
+        seconds: how long the stream lasts.
+        clients: how many ask at the same time.
+        requests_per_second: how often they ask, all together.
+        feedback_seconds: how often labels that are due are handed in.
+        settle_seconds: how long the last labels may take until they are served.
+        max_tries: how often labels are handed in before they count as lost.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        digits: Digits,
+        seconds: float,
+        display: Display,
+        *,
+        clients: int = 6,
+        requests_per_second: float = 150.0,
+        feedback_seconds: float = 0.2,
+        settle_seconds: float = 90.0,
+        max_tries: int = 20,
+    ) -> None:
         self.client = AsyncClient(url)
         self.digits = digits
         self.display = display
         self.outcome = DemoOutcome(seconds)
+        self.clients = clients
+        self.interval = clients / requests_per_second
+        self.feedback_seconds = feedback_seconds
+        self.settle_seconds = settle_seconds
+        self.max_tries = max_tries
         self.delay = seconds / 50
         self.random = random.Random(0)
         self.phase = PHASES[0]
@@ -67,7 +88,7 @@ class DemoStream:
 
     async def _stream(self) -> None:
         async with asyncio.TaskGroup() as clients:
-            for _ in range(CLIENTS):
+            for _ in range(self.clients):
                 clients.create_task(self._ask())
             for index, phase in enumerate(PHASES):
                 self.phase = phase
@@ -78,11 +99,10 @@ class DemoStream:
 
     async def _ask(self) -> None:
         """One client, asking at its pace."""
-        interval = CLIENTS / REQUESTS_PER_SECOND
-        due = time.monotonic() + self.random.random() * interval
+        due = time.monotonic() + self.random.random() * self.interval
         while self.is_asking:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            due = max(due + interval, time.monotonic() - 1.0)
+            due = max(due + self.interval, time.monotonic() - 1.0)
             await self._ask_once()
 
     async def _ask_once(self) -> None:
@@ -105,7 +125,7 @@ class DemoStream:
             due = [self.owed.popleft() for _ in range(len(self.owed)) if self.owed[0].due <= now]
             if due:
                 await self._hand_in(due)
-            await asyncio.sleep(FEEDBACK_EVERY)
+            await asyncio.sleep(self.feedback_seconds)
 
     async def _hand_in(self, labels: list[Owed]) -> None:
         """Hand in labels until they are acknowledged: an item's id is its prediction's, so sending again is safe."""
@@ -118,7 +138,7 @@ class DemoStream:
                 statuses = error.details.get("items", [])
                 break
             except (Busy, Late, Unavailable) as error:
-                if attempt == TRIES:
+                if attempt == self.max_tries:
                     for _ in labels:
                         self.outcome.lose(error.message)
                     return
@@ -136,7 +156,7 @@ class DemoStream:
             self.outcome.acknowledged = len(self.acknowledged)
             return
         error = status.get("error", {})
-        if error.get("code") == "prediction_not_stored" and owed.tries < TRIES:
+        if error.get("code") == "prediction_not_stored" and owed.tries < self.max_tries:
             self.owed.append(Owed(time.monotonic(), owed.prediction_id, owed.label, owed.tries + 1))
         else:
             self.outcome.lose(str(error.get("message", status)))
@@ -174,7 +194,7 @@ class DemoStream:
     async def _settle(self) -> None:
         """Wait until the last label is in and served; then look at every receipt."""
         self.outcome.activity = "waiting for the last labels"
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + self.settle_seconds
         while self.outcome.labels_owed and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         while self.outcome.learned < self.outcome.acknowledged and time.monotonic() < deadline:

@@ -9,8 +9,6 @@ from driftline.store.redis_health import NEARLY_FULL
 from driftline.store.watermarks import Cap
 from driftline.support.formatting import count_text, size_text, time_text
 
-LATE_SECONDS = 60.0
-
 ALARMS = {
     "recovery_diverged": "run the workers on one torch build and CPU type; learning went on from the live version",
     "recovery_failed": "the findings about artifacts, log and steps say what is damaged; recovery went on without it",
@@ -50,7 +48,8 @@ def _waiting(model: StoreSnapshot) -> str:
     return f"{count_text(model.waiting, 'label')}{commands} waiting"
 
 
-def _check_lag(model: StoreSnapshot, settings: Settings) -> Finding:
+def _check_lag(model: StoreSnapshot, settings: Settings, late_seconds: float = 60.0) -> Finding:
+    """A label is late once it has waited for ``late_seconds``, and twice as long as the trigger waits."""
     waits = (
         f"{model.name}: {_waiting(model)} ({size_text(model.backlog.bytes)}), the oldest for {time_text(model.waited)}"
     )
@@ -62,7 +61,7 @@ def _check_lag(model: StoreSnapshot, settings: Settings) -> Finding:
         return ok("lag", f"{model.name}: no label waits")
     if model.is_paused:
         return ok("lag", f"{waits}: learning is paused, until `driftline resume {model.name}`")
-    is_late = model.waited > max(LATE_SECONDS, 2 * model.trigger.seconds)
+    is_late = model.waited > max(late_seconds, 2 * model.trigger.seconds)
     if is_late or fullness >= NEARLY_FULL:
         return warning("lag", waits, "see that a worker runs and is not short of CPU; more workers share the models")
     return ok("lag", waits)

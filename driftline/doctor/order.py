@@ -9,7 +9,7 @@ from driftline.doctor.snapshot import StoreSnapshot, StreamInfo, number
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.support.formatting import count_text
 
-PAGE = 1000
+MAX_PAGE = 1000
 RESTORE = "restore the store and the artifacts from a backup"
 
 
@@ -89,7 +89,7 @@ def _is_dense(stream: StreamInfo) -> bool:
 
 async def _page(connection: RedisConnection, key: str, start: int) -> list[int]:
     with store_errors():
-        return [number(entry) for entry in await connection.redis.xrange(key, f"{start}-0", "+", PAGE)]
+        return [number(entry) for entry in await connection.redis.xrange(key, f"{start}-0", "+", MAX_PAGE)]
 
 
 def _end(missing: list[range]) -> int:

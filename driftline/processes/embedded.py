@@ -15,9 +15,6 @@ from typing import Protocol
 
 from driftline.errors import ConfigurationError
 
-START_SECONDS = 60.0
-LOCK_SECONDS = 5.0
-STOP_SECONDS = 20.0
 URL_FILE = "url"
 
 
@@ -32,9 +29,25 @@ class EmbeddedServer:
 
     A lock on the data directory is held by this process and inherited by the server, so that no second server opens the data
     while either of them lives. Its URL stands in ``data_dir/valkey/url`` while it runs, for :func:`running_url`.
+
+    Args:
+        start_seconds: how long it may take to read its data and answer.
+        lock_seconds: how long a former server may take to give the data free.
+        stop_seconds: how long it may take to end before it is killed.
     """
 
-    def __init__(self, data_dir: Path, guard: Spawner) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        guard: Spawner,
+        *,
+        start_seconds: float = 60.0,
+        lock_seconds: float = 5.0,
+        stop_seconds: float = 20.0,
+    ) -> None:
+        self.start_seconds = start_seconds
+        self.lock_seconds = lock_seconds
+        self.stop_seconds = stop_seconds
         self.folder = data_dir.resolve() / "valkey"
         self.guard = guard
         self.process: subprocess.Popen[bytes] | None = None
@@ -78,7 +91,7 @@ class EmbeddedServer:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(STOP_SECONDS)
+                self.process.wait(self.stop_seconds)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -96,7 +109,7 @@ class EmbeddedServer:
         except OSError as error:
             raise ConfigurationError(f"cannot use the data directory {self.folder.parent}: {error.strerror}") from error
         # A server whose parent was killed needs a moment to end.
-        deadline = time.monotonic() + LOCK_SECONDS
+        deadline = time.monotonic() + self.lock_seconds
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,7 +124,7 @@ class EmbeddedServer:
                 time.sleep(0.05)
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise ConfigurationError(f"the embedded server ended at its start: {self._last_words()}")
@@ -119,7 +132,7 @@ class EmbeddedServer:
                 return
             time.sleep(0.01)
         raise ConfigurationError(
-            f"the embedded server did not answer within {START_SECONDS:.0f} s; see {self.folder}/valkey.log"
+            f"the embedded server did not answer within {self.start_seconds:.0f} s; see {self.folder}/valkey.log"
         )
 
     def _last_words(self) -> str:

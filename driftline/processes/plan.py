@@ -22,7 +22,6 @@ from driftline.store.format import check_at_start
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
-APP_SECONDS, WORKER_SECONDS, SERVER_SECONDS = 20.0, 30.0, 20.0
 
 
 def folder_of(name: str) -> Path:
@@ -63,7 +62,7 @@ def plan(settings: Settings, listener: socket.socket, output: Output = None) -> 
                 return guard.spawn(program("worker"), env=named, stdout=output, stderr=output)
 
             apps = stack.enter_context(_apps(settings.replicas, listener, guard, env, output))
-            ours = [Child("worker", worker, WORKER_SECONDS), *apps]
+            ours = [Child("worker", worker, stop_seconds=30.0), *apps]
             yield [server.child, *ours] if server else ours
 
     return children
@@ -94,7 +93,7 @@ def _apps(
             return guard.spawn(command, env=counting, pass_fds=[file], stdout=output, stderr=output)
 
         names = [f"app-{number}" for number in range(1, replicas + 1)] if replicas > 1 else ["app"]
-        yield [Child(name, app, APP_SECONDS) for name in names]
+        yield [Child(name, app, stop_seconds=20.0) for name in names]
 
 
 class _Embedded:
@@ -105,7 +104,7 @@ class _Embedded:
 
         self._settings = settings
         self._server = EmbeddedServer(settings.data_dir, guard)
-        self.child = Child("valkey", self._start, SERVER_SECONDS)
+        self.child = Child("valkey", self._start, stop_seconds=20.0)
         self.url = self._server.url
         self.stop = self._server.stop
 

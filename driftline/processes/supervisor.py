@@ -18,10 +18,6 @@ from typing import IO
 
 from driftline.errors import ConfigurationError, DriftlineError
 
-FIRST_BACKOFF, LAST_BACKOFF = 0.2, 10.0
-HEALTHY = 30.0
-TICK = 0.1
-
 Output = int | IO[bytes] | None
 
 
@@ -109,15 +105,26 @@ class Guard:
 
 @dataclass
 class Child:
-    """One process that should always be there. ``stop_seconds`` is how long it may take to end after SIGTERM."""
+    """One process that should always be there.
+
+    Args:
+        stop_seconds: how long it may take to end after SIGTERM.
+        first_delay: seconds until the first restart; after each quick death twice as long, up to ``last_delay``.
+        healthy_seconds: after so long a life the delays begin again.
+    """
 
     name: str
     start: Callable[[], subprocess.Popen[bytes]]
     stop_seconds: float
     process: subprocess.Popen[bytes] | None = None
-    backoff: float = FIRST_BACKOFF
+    first_delay: float = 0.2
+    last_delay: float = 10.0
+    healthy_seconds: float = 30.0
     started_at: float = 0.0
     due_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._delay = self.first_delay
 
     def run(self) -> None:
         """Start the process."""
@@ -127,9 +134,9 @@ class Child:
     def postpone(self) -> float:
         """Set the time of the next start: later after each quick death. Gives the seconds until then."""
         now = time.monotonic()
-        if now - self.started_at >= HEALTHY:
-            self.backoff = FIRST_BACKOFF
-        delay, self.backoff = self.backoff, min(2 * self.backoff, LAST_BACKOFF)
+        if now - self.started_at >= self.healthy_seconds:
+            self._delay = self.first_delay
+        delay, self._delay = self._delay, min(2 * self._delay, self.last_delay)
         self.process, self.due_at = None, now + delay
         return delay
 
@@ -144,7 +151,7 @@ class Child:
                 self.process.kill()
                 self.process.wait()
                 return False
-            time.sleep(TICK / 2)
+            time.sleep(0.05)
         return True
 
 
@@ -160,9 +167,12 @@ class Supervisor:
         Gives the children of one guard, in the order of their start; left when they have ended.
     report
         Called with a line whenever something starts or ends.
+    tick_seconds
+        How often the children are looked at.
     """
 
-    def __init__(self, plan: Plan, report: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, report: Callable[[str], None], tick_seconds: float = 0.1) -> None:
+        self._tick_seconds = tick_seconds
         self._plan = plan
         self._report = report
         self._is_stopping = False
@@ -192,7 +202,7 @@ class Supervisor:
         while guard.is_alive and not self._is_stopping:
             for child in children:
                 self._tend(child)
-            time.sleep(TICK)
+            time.sleep(self._tick_seconds)
 
     def _tend(self, child: Child) -> None:
         if child.process is not None:

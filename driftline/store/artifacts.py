@@ -13,7 +13,7 @@ from pathlib import Path
 
 from driftline.errors import CorruptData, Unavailable
 
-OWNER = ".store"
+OWNER_FILE = ".store"
 """The file that names the store which the blobs belong to."""
 
 
@@ -94,7 +94,7 @@ class Artifacts:
 
         Those of a store that has lost its data are all that is left of its models, and not for another store to delete.
         """
-        path = self.root / OWNER
+        path = self.root / OWNER_FILE
         try:
             if not path.exists():
                 self.adopt(store_id)
@@ -105,7 +105,7 @@ class Artifacts:
     def adopt(self, store_id: str) -> None:
         """Lets the blobs belong to this store, as when it has just been restored from a backup."""
         self.root.mkdir(parents=True, exist_ok=True)
-        self._write(self.root / OWNER, store_id.encode())
+        self._write(self.root / OWNER_FILE, store_id.encode())
 
     def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:
         """The models that are not among the ``known`` ones and have got no file for so long."""
@@ -114,7 +114,7 @@ class Artifacts:
             return [
                 entry.name
                 for entry in os.scandir(self.root)
-                if entry.name not in {*known, OWNER} and now - entry.stat().st_mtime > orphan_seconds
+                if entry.name not in {*known, OWNER_FILE} and now - entry.stat().st_mtime > orphan_seconds
             ]
         return []
 

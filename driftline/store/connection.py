@@ -32,7 +32,7 @@ from redis.exceptions import (
 )
 
 from driftline.errors import Unavailable
-from driftline.store.redis_health import STATE_SECONDS, RedisHealth
+from driftline.store.redis_health import RedisHealth
 from driftline.store.redis_keys import Keys
 
 logger = logging.getLogger("driftline.store")
@@ -158,9 +158,13 @@ class HighWatermarks:
 
 
 class RedisConnection:
-    """One process's way to the store: the client, the keys that begin with its prefix, the scripts."""
+    """One process's way to the store: the client, the keys that begin with its prefix, the scripts.
 
-    def __init__(self, url: str, prefix: str) -> None:
+    ``watch_seconds`` is how often :meth:`watch` looks.
+    """
+
+    def __init__(self, url: str, prefix: str, *, watch_seconds: float = 2.0) -> None:
+        self.watch_seconds = watch_seconds
         # redis-py types an answer as all that any protocol and decoding could give; here it is always bytes.
         self.redis: Any = connect(url)
         self.keys = Keys(prefix)
@@ -217,7 +221,7 @@ class RedisConnection:
             said = alarms
             with suppress(Unavailable):
                 await self.time()
-            await asyncio.sleep(STATE_SECONDS)
+            await asyncio.sleep(self.watch_seconds)
 
     async def time(self) -> float:
         """The time by the clock of Redis, in seconds since 1970."""

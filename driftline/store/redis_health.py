@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -15,9 +16,8 @@ from driftline.support.formatting import size_text
 
 DURABILITY = ["unverified", "none", "everysec", "fsync_always"]
 """From the weakest word to the strongest."""
-STATE_SECONDS = 2.0
 NEARLY_FULL, FULL = 0.8, 0.95
-MACHINE_SHARE = 0.8
+MAX_MACHINE_SHARE = 0.8
 """What a server without a ``maxmemory`` may take of its machine's memory: the system and other processes live there too."""
 
 
@@ -70,17 +70,18 @@ class RedisState:
 
 
 class RedisHealth:
-    """The server of a client, asked again every few seconds. A cluster is what the worst of its primaries is."""
+    """The server of a client, asked again after ``max_age_seconds``; of a cluster, the worst of its primaries."""
 
-    def __init__(self, redis: Any) -> None:
+    def __init__(self, redis: Any, max_age_seconds: float = 2.0) -> None:
         self.redis = redis
+        self.max_age_seconds = max_age_seconds
         self.known = RedisState()
         """What it has said last."""
-        self._asked = -STATE_SECONDS
+        self._asked = -math.inf
 
     async def state(self) -> RedisState:
         """What it says; while it does not answer, what it has said last."""
-        if time.monotonic() - self._asked >= STATE_SECONDS:
+        if time.monotonic() - self._asked >= self.max_age_seconds:
             try:
                 self.known = await self._ask()
             except (RedisError, RedisClusterException, OSError):
@@ -103,7 +104,7 @@ class RedisHealth:
 
 def room(info: dict[str, Any]) -> int:
     """The most memory in bytes that a server with this INFO may use; 0 where it hides it."""
-    return info.get("maxmemory") or int(info.get("total_system_memory", 0) * MACHINE_SHARE)
+    return info.get("maxmemory") or int(info.get("total_system_memory", 0) * MAX_MACHINE_SHARE)
 
 
 def worst(states: list[RedisState]) -> RedisState:

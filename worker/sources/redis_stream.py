@@ -12,8 +12,8 @@ from driftline.errors import Unavailable
 from driftline.ingest.sources import Source, Take
 from driftline.store.connection import connect
 
-BLOCK_MS = 1000
-MAX_ENTRIES = 200
+MAX_ENTRIES, MAX_BLOCK_MS = 200, 1000
+"""Most entries of one read, and how long it waits for the first."""
 
 
 class RedisStream(Source):
@@ -36,7 +36,7 @@ class RedisStream(Source):
         try:
             position = await intake.position() or await self._begin(client, intake)
             while True:
-                found = await client.xread({self.stream: position}, MAX_ENTRIES, BLOCK_MS)
+                found = await client.xread({self.stream: position}, MAX_ENTRIES, MAX_BLOCK_MS)
                 if not found:
                     continue
                 entries = found[0][1]

@@ -23,8 +23,10 @@ from driftline.store.commits import Head, Version, parse_head
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import Keys
 
-PAGE = 200
-SCAN_PAGE = 1000
+MAX_PAGE = 200
+"""Most entries of a stream that are read, and kept in memory, at once."""
+SCAN_COUNT = 1000
+"""How many keys one SCAN looks at."""
 
 
 class Overtaken(Exception):
@@ -199,7 +201,7 @@ class Backup:
 
     async def _page(self, key: str | bytes, start: str | bytes, end: str | bytes) -> list[Entry]:
         with store_errors():
-            found = await self.connection.redis.xrange(key, start, end, PAGE)
+            found = await self.connection.redis.xrange(key, start, end, MAX_PAGE)
         return [(identifier, list(fields.items())) for identifier, fields in found]
 
     async def _copy_receipts(self, saved: dict[str, SavedModel]) -> None:
@@ -239,7 +241,7 @@ class Backup:
         while cursor or is_first:
             with store_errors():
                 cursor, found = await self.connection.redis.scan(
-                    cursor, pattern(self.connection.keys, "*", kind), SCAN_PAGE
+                    cursor, pattern(self.connection.keys, "*", kind), SCAN_COUNT
                 )
             is_first = False
             keys = [(self._uid(key), key) for key in found]

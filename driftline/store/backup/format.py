@@ -32,7 +32,7 @@ from driftline.version import __version__
 FORMAT = 1
 INDEX, API_KEYS = "index.json", "keys.json"
 KEYS, RECEIPTS, PREDICTIONS = "keys.msgpack", "receipts.msgpack", "predictions.msgpack"
-CHUNK_BYTES = 2**20
+MAX_CHUNK_BYTES = 2**20
 
 Entry = tuple[bytes, list[tuple[bytes, bytes]]]
 
@@ -196,7 +196,7 @@ def measure(path: Path) -> BackupFile:
     """The sha256 and the size of a file."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
+        while chunk := file.read(MAX_CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
     return BackupFile(digest.hexdigest(), size)

@@ -18,8 +18,8 @@ from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import new_uid
 
-BATCH = 500
-OWNER_SECONDS = 120.0
+MAX_BATCH = 500
+"""Most short pieces that are written together."""
 
 
 async def restore(
@@ -30,6 +30,7 @@ async def restore(
     replace: bool = False,
     api_keys: Path | None = None,
     forget_seconds: float = 0.0,
+    owner_seconds: float = 120.0,
 ) -> Index:
     """Brings every model of a backup into the store, where a worker goes on with it.
 
@@ -39,12 +40,13 @@ async def restore(
         replace: models (and API keys) that are there already give way; otherwise they are a :class:`Conflict`.
         api_keys: where the file of API keys goes; it must be in the backup.
         forget_seconds: how long servers need to notice that a model is gone.
+        owner_seconds: how long the worker of a model that gives way may take to let go of it.
     """
     index = format.read_index(folder)
     await asyncio.to_thread(format.verify, folder, index)
     if api_keys is not None:
         _refuse_api_keys(folder, index, api_keys, replace)
-    restoring = Restore(connection, artifacts, folder, forget_seconds)
+    restoring = Restore(connection, artifacts, folder, forget_seconds, owner_seconds)
     await restoring.refuse_clashes(index, replace)
     with format.disk_errors(artifacts.root):
         if api_keys is not None:
@@ -66,12 +68,20 @@ def _refuse_api_keys(folder: Path, index: Index, path: Path, replace: bool) -> N
 class Restore:
     """Brings models of the backup ``folder`` into a store."""
 
-    def __init__(self, connection: RedisConnection, artifacts: Artifacts, folder: Path, forget_seconds: float) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        artifacts: Artifacts,
+        folder: Path,
+        forget_seconds: float,
+        owner_seconds: float,
+    ) -> None:
         self.connection = connection
         self.catalog = Catalog(connection)
         self.artifacts = artifacts
         self.folder = folder
         self.forget_seconds = forget_seconds
+        self.owner_seconds = owner_seconds
 
     async def refuse_clashes(self, index: Index, replace: bool) -> None:
         """:class:`Conflict` where a model's name, or its uid under another name, is there already."""
@@ -112,7 +122,7 @@ class Restore:
         await asyncio.to_thread(self.artifacts.remove, uid)
 
     async def _wait_for_owner(self, name: str, uid: str) -> None:
-        deadline = time.monotonic() + OWNER_SECONDS
+        deadline = time.monotonic() + self.owner_seconds
         with store_errors():
             while await self.connection.redis.exists(self.connection.keys.of(uid).lease):
                 if time.monotonic() > deadline:
@@ -193,7 +203,7 @@ def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
     batch: list[Piece] = []
     for piece in pieces:
         batch.append(piece)
-        if isinstance(piece, Entries) or len(batch) == BATCH:
+        if isinstance(piece, Entries) or len(batch) == MAX_BATCH:
             yield batch
             batch = []
     yield batch
