@@ -1,4 +1,4 @@
-"""Builds snapshots: a version's files, read and checked; its module, built and warmed up. In a thread of its own."""
+"""Builds snapshots in a thread of its own: reads and checks a version's files, builds its module and warms it up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class VersionLoader:
     """Makes snapshots of versions.
 
     Args:
-        warm_up_rows: the sizes of the batches that a new module computes before it is served.
+        warm_up_rows: the batch sizes that a new module computes before it is served.
     """
 
     def __init__(self, artifacts: Artifacts, settings: Settings, warm_up_rows: Sequence[int] = (1, 8, 32)) -> None:
@@ -44,8 +44,8 @@ class VersionLoader:
         """A snapshot of the version whose manifest has this digest; ``failure`` says what its network raised in warm-up.
 
         Args:
-            before: what is served until then.
-            spare: what nothing uses any more: its memory is taken where the structure is the same.
+            before: the snapshot that is served until then.
+            spare: a snapshot that is no longer used: its module is reused where the structure is the same.
             largest: the most rows that a batch of this model has had.
 
         Raises:
@@ -72,7 +72,7 @@ class VersionLoader:
         return _warmed(snapshot, {*self.warm_up_rows, largest})
 
     def _spec(self, manifest: Manifest, before: Snapshot | None) -> tuple[ModelSpec, Limits]:
-        """The manifest's spec; the very one of the snapshot before where nothing has changed."""
+        """The parsed spec of a manifest; the object of the snapshot before where nothing has changed."""
         if before is not None and before.raw_spec == manifest.spec:
             return before.spec, before.limits
         spec = parse(ModelSpec, manifest.spec)
@@ -89,12 +89,12 @@ class VersionLoader:
 
 
 def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
-    """Whether the modules of two specs of a model are alike but for their weights."""
+    """Whether the modules of two specs of a model differ in nothing but their weights."""
     return (one.network, one.strategy) == (other.network, other.strategy)
 
 
 def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:
-    """The snapshot after a batch of each size: the first batches of a module cost more, and nobody should wait for them."""
+    """The snapshot after a batch of each size: the first batches of a module are slow, and no request should wait for them."""
     for rows in sorted(sizes):
         inputs = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()}
         try:

@@ -44,7 +44,7 @@ from tests.versions import Versions
 MODEL, OTHER = "digits", "other"
 CONNECTIONS = 32
 ROWS = 4
-KEPT = 20
+MAX_VERSIONS = 20
 PROBABILITIES = (0.9, 0.1)
 """Of the last class: that of even versions, that of odd ones."""
 
@@ -98,7 +98,7 @@ def block(port: int, rate: float, seconds: float) -> tuple[Result, Seen]:
 
 
 @dataclass
-class Publisher:
+class AlternatingVersions:
     """Publishes versions of alternating constants, so many a second."""
 
     versions: Versions
@@ -111,7 +111,7 @@ class Publisher:
             await asyncio.sleep(due - time.perf_counter())
             await self.versions.publish(self.learners[(self.versions.number + 1) % 2])
             self.made += 1
-        await self.versions.retire([version.version for version in (await self.versions.commit_log.versions())[:-KEPT]])
+        await self.versions.retire([version.version for version in (await self.versions.commit_log.versions())[:-MAX_VERSIONS]])
 
 
 @contextlib.contextmanager
@@ -134,13 +134,13 @@ def serving(folder: Path) -> Iterator[tuple[int, int, str]]:
 
 
 @contextlib.asynccontextmanager
-async def publisher(url: str, folder: Path, model: str) -> AsyncIterator[Publisher]:
+async def alternating_versions(url: str, folder: Path, model: str) -> AsyncIterator[AlternatingVersions]:
     """What publishes the versions of a model."""
     connection = RedisConnection(url, "driftline:")
     try:
         versions = Versions(connection, Artifacts(folder / "artifacts"))
         await versions.take(model)
-        yield Publisher(versions, [versions.constant(probability) for probability in PROBABILITIES])
+        yield AlternatingVersions(versions, [versions.constant(probability) for probability in PROBABILITIES])
     finally:
         await connection.close()
 
@@ -149,7 +149,7 @@ async def measure(port: int, process: int, url: str, folder: Path, arguments: ar
     """Alternates blocks until all swaps are made, and prints what was seen."""
     sides = {"with swaps": Side(), "without": Side()}
     loop = asyncio.get_running_loop()
-    async with publisher(url, folder, MODEL) as served, publisher(url, folder, OTHER) as other:
+    async with alternating_versions(url, folder, MODEL) as served, alternating_versions(url, folder, OTHER) as other:
         with ProcessPoolExecutor(1) as pool:
             await loop.run_in_executor(pool, block, port, arguments.rate, arguments.block)
             before = resident_bytes(process)

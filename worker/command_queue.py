@@ -67,6 +67,6 @@ class CommandQueue:
         if command.kind == "compare":
             return await compare(committer, command)
         learner, compute = committer.learner, committer.compute
-        examination = await compute(JobEvaluation, learner) if plan.finish else None
+        evaluation = await compute(JobEvaluation, learner) if plan.finish else None
         effect = await carry_out(committer.store, compute, learner, command, committer.head.offset, plan)
-        return effect if examination is None else await compute(jobs.reported, effect, examination)
+        return effect if evaluation is None else await compute(jobs.reported, effect, evaluation)

@@ -105,7 +105,7 @@ class Committer:
     async def commit(
         self,
         plan: Plan,
-        outcome: StepResult,
+        result: StepResult,
         *,
         end: int | None = None,
         batch: Sequence[LogEntry] = (),
@@ -117,7 +117,7 @@ class Committer:
 
         Args:
             plan: what recovery needs, beside the records, to repeat the step.
-            outcome: what the learner has made of it.
+            result: what the learner has made of it.
             end: the log number that the step reaches; default: the head's, for a step that takes no records.
             batch: the records that it takes.
             effect: what changes beside the learner.
@@ -129,7 +129,7 @@ class Committer:
         """
         effect, begin = effect or Effect(), self._worked
         at = Position(self.head.step + 1, self.head.offset if end is None else end)
-        commit = await self._prepared(at, plan, outcome, batch, effect)
+        commit = await self._prepared(at, plan, result, batch, effect)
         await self.retry_until_available(lambda: self.store.commit_log.commit(commit))
         reach("trainer.committed")
         self._follow(commit, self._worked - begin)
@@ -137,12 +137,12 @@ class Committer:
             await self.retention.apply()
 
     async def _prepared(
-        self, at: Position, plan: Plan, outcome: StepResult, batch: Sequence[LogEntry], effect: Effect
+        self, at: Position, plan: Plan, result: StepResult, batch: Sequence[LogEntry], effect: Effect
     ) -> Commit:
         """Writes the version's files, if the step publishes one, and says what the step changes."""
-        learner, head, decision = self.learner, self.head, outcome.decision
+        learner, head, decision = self.learner, self.head, result.decision
         publication = await self.retry_until_available(
-            lambda: prepare(self.store, self.compute, learner, head, at, outcome, effect)
+            lambda: prepare(self.store, self.compute, learner, head, at, result, effect)
         )
         number = publication.version.version if publication.version else None
         step = Step(
@@ -164,7 +164,7 @@ class Committer:
             share=publication.share,
             ends_canary=publication.ends_canary,
             spec=learner.spec.model_dump(mode="json") if is_new_spec else None,
-            exceptions=_exceptions(batch, outcome),
+            exceptions=_exceptions(batch, result),
             jobs=[msgspec.structs.replace(job, version=number) for job in effect.jobs],
             paused=effect.paused,
             metrics=learner.metrics(),
@@ -242,10 +242,10 @@ class Committer:
         return time.monotonic() - self._waited
 
 
-def _exceptions(batch: Sequence[LogEntry], outcome: StepResult) -> dict[str, str]:
+def _exceptions(batch: Sequence[LogEntry], result: StepResult) -> dict[str, str]:
     """Why records were not learned, by id."""
     ids = {entry.n: entry.record.id for entry in batch}
     return {
-        **{ids[n]: f"rejected:{why}" for n, why in outcome.rejected.items()},
-        **{ids[n]: f"quarantined:{why}" for n, why in outcome.quarantined.items()},
+        **{ids[n]: f"rejected:{why}" for n, why in result.rejected.items()},
+        **{ids[n]: f"quarantined:{why}" for n, why in result.quarantined.items()},
     }

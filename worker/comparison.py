@@ -30,7 +30,7 @@ async def compare(committer: Committer, command: Command) -> Effect:
     items = await store.log.latest(committer.head.offset, LATEST)
     examples = await committer.compute(examples_of, learner, items)
 
-    def examined(number: int, manifest: str) -> ExaminedVersion:
+    def evaluated(number: int, manifest: str) -> ExaminedVersion:
         restored = store.version_files.restored(manifest, store.settings.factories)
         try:
             with user_code(f"the network of version {number}"):
@@ -38,6 +38,6 @@ async def compare(committer: Committer, command: Command) -> Effect:
         except UserCodeFailed as failed:
             raise InvalidInput(failed.message, field="versions", value=number) from failed.__cause__
 
-    one, other = [await committer.compute(examined, version.version, version.manifest) for version in versions]
+    one, other = [await committer.compute(evaluated, version.version, version.manifest) for version in versions]
     report: dict[str, Any] = compare_versions(one, other)
     return Effect(jobs=[JobRecord(command.id, "succeeded", 1.0, report=report)])

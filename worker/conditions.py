@@ -16,17 +16,17 @@ class Conditions:
 
     def __init__(self, store: ModelStore) -> None:
         self.store = store
-        self.standing = {OF_FORMER_OWNERS}
+        self.raised = {OF_FORMER_OWNERS}
 
     async def raise_once(self, kind: str, message: str) -> None:
         """Raises the alarm of a condition, once for as long as it lasts."""
-        if kind not in self.standing:
+        if kind not in self.raised:
             with contextlib.suppress(Unavailable):
                 await self.store.alarm(kind, message)
-                self.standing.add(kind)
+                self.raised.add(kind)
 
     async def withdraw(self) -> None:
         """Withdraws them all, also those of former owners: a turn has succeeded."""
-        if self.standing:
+        if self.raised:
             await self.store.withdraw(*CONDITIONS)
-            self.standing.clear()
+            self.raised.clear()

@@ -34,13 +34,13 @@ def alarm_job(uid: str, n: int) -> str:
     return f"{uid}-alarm{n}"
 
 
-def changed(outcome: StepResult) -> list[JobRecord]:
+def changed(result: StepResult) -> list[JobRecord]:
     """The jobs that a step over labels has begun or ended."""
     found = []
-    if outcome.dropped:
-        found.append(JobRecord(outcome.dropped, "cancelled", report={"reason": "what was served has been rolled back"}))
-    if outcome.forked:
-        found.append(JobRecord(outcome.forked, "running"))
+    if result.dropped:
+        found.append(JobRecord(result.dropped, "cancelled", report={"reason": "what was served has been rolled back"}))
+    if result.forked:
+        found.append(JobRecord(result.forked, "running"))
     return found
 
 
@@ -102,32 +102,32 @@ async def _finish(committer: Committer, job: str) -> None:
     """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
     number = committer.head.newest + 1
     try:
-        outcome, report = await committer.compute(_guarded, lambda: _examined(committer.learner, number))
+        result, report = await committer.compute(_guarded, lambda: _finished_and_evaluated(committer.learner, number))
     except _Failed:
         await committer.recover()
         raise
     reach("job.finished")
-    decision = outcome.decision
+    decision = result.decision
     assert decision is not None
     done = JobRecord(job, "succeeded", 1.0, decision.promoted, report=report)
     await committer.commit(
-        Plan(finish=job, version=number), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
+        Plan(finish=job, version=number), result, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
     )
     await committer.checkpoint()
 
 
-def _examined(learner: Learner, number: int) -> tuple[StepResult, dict[str, Any]]:
+def _finished_and_evaluated(learner: Learner, number: int) -> tuple[StepResult, dict[str, Any]]:
     """Finishes the job, and measures what is served before and after that: recovery repeats only the former."""
-    examination = JobEvaluation(learner)
-    outcome = learner.finish(number)
-    assert outcome.decision is not None
-    return outcome, examination.report(outcome.decision)
+    evaluation = JobEvaluation(learner)
+    result = learner.finish(number)
+    assert result.decision is not None
+    return result, evaluation.report(result.decision)
 
 
-def reported(effect: Effect, examination: JobEvaluation) -> Effect:
+def reported(effect: Effect, evaluation: JobEvaluation) -> Effect:
     """The effect of a promotion that ends a job, with the job's whole report."""
     jobs = [
-        msgspec.structs.replace(job, report=examination.report(Decision(True, (job.report or {})["reason"])))
+        msgspec.structs.replace(job, report=evaluation.report(Decision(True, (job.report or {})["reason"])))
         for job in effect.jobs
     ]
     return dataclasses.replace(effect, jobs=jobs)

@@ -36,14 +36,14 @@ async def prepare(
     learner: Learner,
     head: Head,
     at: Position,
-    outcome: StepResult,
+    result: StepResult,
     effect: Effect,
 ) -> Publication:
     """Writes the files of the version that a command or the gate wants to be served; the commit then makes it live.
 
     It changes nothing of the learner, so that it can be called again where the store or the disk did not answer.
     """
-    decision = outcome.decision
+    decision = result.decision
     report = next((job.report for job in effect.jobs if job.promoted), None)
 
     async def written(reason: str, scores: Mapping[str, float], is_canary: bool = False) -> Version:

@@ -121,8 +121,8 @@ class Trainer:
         if newest < self.head.offset:
             await self._go_back(newest)
         entries = await self.store.log.read(self.head.offset, self.read_ahead)
-        did_obey = await self.commands.apply()
-        if did_obey:
+        did_apply = await self.commands.apply()
+        if did_apply:
             self.network.retry_now()
         did_learn = await self._unless_failing(lambda: self._learn(entries, newest))
         did_retrain = await jobs.advance(self.committer, self.slice_seconds)
@@ -130,7 +130,7 @@ class Trainer:
             await self._unless_failing(self._retry_candidate)
         if self.committer.has_advanced and self.schedule.until_checkpoint <= 0:
             await self.committer.checkpoint()
-        return did_obey or did_learn or did_retrain
+        return did_apply or did_learn or did_retrain
 
     async def _learn(self, entries: list[LogEntry], newest: int) -> bool:
         """When the trigger opens, steps over what waits; far from ``newest``, the log's last number, steps are lighter."""
@@ -151,14 +151,14 @@ class Trainer:
         numbers, examples = [n for n, _ in items], [item for _, item in items]
         try:
             with user_code(f"the network of {self.committer.name}"):
-                outcome = await self.committer.compute(self.learner.learn, examples, numbers, plan)
+                result = await self.committer.compute(self.learner.learn, examples, numbers, plan)
         except DriftlineError as error:
             await self.committer.recover()
             await self.network.check()
             await self._bisect_failing_batch(batch, plan, end, error)
             return
         reach("trainer.learned")
-        await self.committer.commit(plan, outcome, end=end, batch=batch, effect=Effect(jobs=jobs.changed(outcome)))
+        await self.committer.commit(plan, result, end=end, batch=batch, effect=Effect(jobs=jobs.changed(result)))
         await self.network.works()
 
     async def _bisect_failing_batch(self, batch: list[LogEntry], plan: Plan, end: int, error: DriftlineError) -> None:
@@ -180,8 +180,8 @@ class Trainer:
         logger.error("%s: the network failed on record %d", self.committer.name, end, exc_info=error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
-        outcome = StepResult(quarantined=dict.fromkeys(items, reason))
-        await self.committer.commit(Plan(set_aside=reason), outcome, end=end, batch=batch)
+        result = StepResult(quarantined=dict.fromkeys(items, reason))
+        await self.committer.commit(Plan(set_aside=reason), result, end=end, batch=batch)
 
     async def _unless_failing(self, learning: Callable[[], Awaitable[bool]]) -> bool:
         """Learns, unless that is paused or the network fails by itself; whether there was something to learn."""

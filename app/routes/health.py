@@ -70,7 +70,7 @@ class _Collected:
 
 
 async def _learned(services: Services, models: list[CatalogEntry] | None) -> list[Metric]:
-    """What the store knows of learning; only ``driftline_store_up`` 0 where it does not answer."""
+    """The series of learning, read from the store; only ``driftline_store_up`` 0 where it does not answer."""
     if models is None:
         return [STORE_DOWN]
     learned = CounterMetricFamily("driftline_learned", "labels learned", labels=["model"])

@@ -1,4 +1,4 @@
-"""``GET …/log``: the labels that a model's log still keeps, in the order in which they are learned."""
+"""``GET …/log``: the labels that a model's log still holds, in the order in which they are learned."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def kept(folder: Path, what: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def cached(folder: Path, what: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What ``measure`` gives; from a file below ``folder`` where ``what`` has been measured before."""
     text = json.dumps(what, sort_keys=True, default=str)
     name = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(str(part) for part in what if isinstance(part, str | int)))

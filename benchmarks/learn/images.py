@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common.environments import Unavailable, interpreter
 from benchmarks.common.fashion import Images, load
-from benchmarks.common.results import ROOT, kept, our_state, peer, table
+from benchmarks.common.results import ROOT, cached, our_state, peer, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.replay_loop import ReplayLoop
 from benchmarks.learn.streams import mean
@@ -176,7 +176,7 @@ def _row(options: Options, title: str, name: str, memory: int, tasks: Tasks) -> 
 def _measured(options: Options, title: str, name: str, memory: int, tasks: Tasks, seed: int) -> dict[str, Any]:
     state = our_state() if name in OURS else ""
     what = [name, title, memory, options.rows or "all", state, seed]
-    return kept(options.results, what, lambda: _measure(options, title, name, memory, tasks, seed))
+    return cached(options.results, what, lambda: _measure(options, title, name, memory, tasks, seed))
 
 
 def _measure(options: Options, title: str, name: str, memory: int, tasks: Tasks, seed: int) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.common.results import kept, our_state, table
+from benchmarks.common.results import cached, our_state, table
 from benchmarks.learn.options import Options
-from benchmarks.learn.worlds import world
+from benchmarks.learn.synthetic import synthetic_stream
 from driftline.backtest import replay as harness
 from driftline.backtest.stream import Stream
 from driftline.learning.retraining.recipe_changes import changed_recipe
@@ -50,7 +50,7 @@ def _row(options: Options, name: str, make: Any) -> list[Any]:
     size = options.rows or USUAL_ROWS
 
     def measure(seed: int) -> dict[str, Any]:
-        stream = world(size, FEATURES, CLASSES, seed, changes=1)
+        stream = synthetic_stream(size, FEATURES, CLASSES, seed, changes=1)
         begin = time.perf_counter()
         hits = make(stream, seed)
         return figures(hits) | {"rate": len(stream) / (time.perf_counter() - begin)}
@@ -58,7 +58,7 @@ def _row(options: Options, name: str, make: Any) -> list[Any]:
     state = "" if name.startswith("retrained") else our_state()
     seeds = range(options.seeds)
     found = [
-        kept(options.results, [name, "recovery", size, state, seed], lambda seed=seed: measure(seed)) for seed in seeds
+        cached(options.results, [name, "recovery", size, state, seed], lambda seed=seed: measure(seed)) for seed in seeds
     ]
     back = [result["back"] for result in found if result["back"] is not None]
     means = {key: statistics.fmean(result[key] for result in found) for key in ("before", "lowest", "all", "rate")}

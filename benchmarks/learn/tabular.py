@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.results import kept, peer, table
+from benchmarks.common.results import cached, peer, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.streams import files, mean, played, river
 
@@ -41,7 +41,7 @@ def _measured(options: Options, name: str, stream: str, file: Path, delay: int) 
 def _peer(options: Options, name: str, stream: str, file: Path, delay: int, seed: int) -> dict[str, Any]:
     python = river(options)
     what = [python.parent.parent.name, name, stream, delay, options.rows or "all", seed]
-    result = kept(options.results, what, lambda: peer(python, "river", "play", name, str(file), str(delay), str(seed)))
+    result = cached(options.results, what, lambda: peer(python, "river", "play", name, str(file), str(delay), str(seed)))
     return {"accuracy": result["accuracy"], "rows_per_second": result["rows"] / result["seconds"]}
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.common.results import kept, our_state, table
+from benchmarks.common.results import cached, our_state, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.replay_loop import ReplayLoop
-from benchmarks.learn.worlds import world
+from benchmarks.learn.synthetic import synthetic_stream
 from driftline.backtest.replay import Service
 from driftline.backtest.stream import Stream
 from driftline.learning.learner import Learner
@@ -31,7 +31,7 @@ def tables(options: Options) -> list[str]:
     header, rows = [""], []
     columns: list[dict[str, float]] = []
     for features, classes in SHAPES:
-        stream = world(options.rows or USUAL_ROWS, features, classes, seed=1)
+        stream = synthetic_stream(options.rows or USUAL_ROWS, features, classes, seed=1)
         columns.append(_rates(options, stream, features, classes))
         header += [f"{features} numbers, {classes} classes", "to replay"]
     for name in columns[0]:
@@ -42,11 +42,11 @@ def tables(options: Options) -> list[str]:
 
 def _rates(options: Options, stream: Stream, features: int, classes: int) -> dict[str, float]:
     shape = [len(stream), features, classes]
-    by_hand = kept(options.results, ["by hand", *shape], lambda: {"rate": loop(stream, features, classes)})
+    by_hand = cached(options.results, ["by hand", *shape], lambda: {"rate": loop(stream, features, classes)})
     found = {"by hand": by_hand["rate"]}
     for name in STRATEGIES.parts:
         what = [name, *shape, our_state()]
-        found[name] = kept(options.results, what, lambda name=name: {"rate": learner(stream, {"strategy": name})})[
+        found[name] = cached(options.results, what, lambda name=name: {"rate": learner(stream, {"strategy": name})})[
             "rate"
         ]
     return found

@@ -53,7 +53,7 @@ def retrain(
     }
     with connect(url, key) as client:
         if is_dry_run:
-            _print_preview(client.retrain_dry_run(model, **what), as_json)
+            _print_dry_run(client.retrain_dry_run(model, **what), as_json)
             return
         identifier = client.retrain(model, **what, reason=reason)
         if not is_waiting:
@@ -112,7 +112,7 @@ def _print(job: Mapping[str, Any], as_json: bool) -> None:
     race = report.pop("race", [])
     print_fields({name: value for name, value in job.items() if value not in (None, {})}, as_json)
     if columns:
-        _print_measures(columns, more)
+        _print_metrics(columns, more)
     _print_race(race)
 
 
@@ -124,9 +124,9 @@ def _taken_out(report: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[
     return {str(found.pop("version")): found for found in versions}, dict(_differences(differences))
 
 
-def _print_measures(found: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_metrics(found: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:
     """Measurements side by side, a line for each number in them, with ``more`` about it."""
-    columns = {name: dict(_measures(measures)) for name, measures in found.items()}
+    columns = {name: dict(_metrics_of(measures)) for name, measures in found.items()}
     rows = [
         {"measure": path, **{name: column.get(path) for name, column in columns.items()}, **more.get(path, {})}
         for path in dict.fromkeys(path for column in columns.values() for path in column)
@@ -141,7 +141,7 @@ def _print_race(rows: Sequence[Mapping[str, Any]]) -> None:
         print_table(rows, columns, as_json=False, empty="")
 
 
-def _print_preview(found: Mapping[str, Any], as_json: bool) -> None:
+def _print_dry_run(found: Mapping[str, Any], as_json: bool) -> None:
     """What a retrain would give: the sums, the layers behind it, and what each entry of a race would be."""
     if as_json:
         print_fields(found, as_json)
@@ -155,11 +155,11 @@ def _print_preview(found: Mapping[str, Any], as_json: bool) -> None:
     print_fields({"keeps_function": found["keeps_function"], **found["training"]}, as_json)
 
 
-def _measures(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+def _metrics_of(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
     """The numbers in a measurement, by their path; of a class its recall."""
     for name, part in value.items():
         if isinstance(part, dict):
-            yield from _measures(part, f"{where}{name} ")
+            yield from _metrics_of(part, f"{where}{name} ")
         elif name == "classes":
             yield from ((f"{where}recall of {found['class']!r}", found["recall"]) for found in part)
         else:

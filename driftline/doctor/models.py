@@ -40,14 +40,14 @@ async def _check(
     if model is None:
         return []
     return [
-        *_check_history(model),
+        *_check_live_version(model),
         *await artifacts.check(connection, settings, model),
         *await order.check(connection, model),
         *learning.check(model, settings, is_running),
     ]
 
 
-def _check_history(model: StoreSnapshot) -> list[Finding]:
+def _check_live_version(model: StoreSnapshot) -> list[Finding]:
     """The live version must be one that is known."""
     if any(version.version == model.head.version for version in model.versions):
         return []

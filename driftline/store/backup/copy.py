@@ -120,7 +120,7 @@ class Backup:
         """Copies all models that are there from the beginning to the end."""
         saved: dict[str, SavedModel] = {}
         for name, uid in sorted((await Catalog(self.connection).names()).items()):
-            model = await self._insist(name, uid)
+            model = await self._with_retries(name, uid)
             if model is not None:
                 saved[uid] = model
         await self._copy_receipts(saved)
@@ -129,7 +129,7 @@ class Backup:
         names = [format.RECEIPTS, *([format.PREDICTIONS] if with_predictions else [])]
         return [self._settled(model, names) for model in saved.values()]
 
-    async def _insist(self, name: str, uid: str) -> SavedModel | None:
+    async def _with_retries(self, name: str, uid: str) -> SavedModel | None:
         """One model; None when it is deleted meanwhile."""
         for _ in range(self.attempts):
             try:
