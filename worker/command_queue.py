@@ -1,4 +1,4 @@
-"""The commands that wait in a model's log, carried out ahead of the labels that wait."""
+"""The pending commands of a model's log, carried out before the labels that wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CommandQueue:
         self.committer = committer
 
     async def apply(self) -> bool:
-        """Carries out the commands that wait, in the order of the log; whether there were any."""
+        """Carries out the pending commands in the order of the log; returns whether there were any."""
         did = False
         store = self.committer.store
         for n in await store.pending():
@@ -62,7 +62,7 @@ class CommandQueue:
             await committer.checkpoint()
 
     async def _effect_of(self, command: Command, plan: Plan) -> Effect:
-        """Does what a command says, and what recovery need not repeat: comparisons and reports only measure."""
+        """Carries out a command, and the comparisons and reports that recovery need not repeat because they only measure."""
         committer = self.committer
         if command.kind == "compare":
             return await compare(committer, command)

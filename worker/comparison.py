@@ -1,4 +1,4 @@
-"""A comparison of two kept versions: a job that measures, and changes nothing of the learner."""
+"""A comparison of two versions: a job that measures, and does not change the learner."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .committer import Committer
 
 
 async def compare(committer: Committer, command: Command) -> Effect:
-    """Measures the versions that a command names, on what is held out and on the latest labels.
+    """Measures the versions that a command names, on the holdout and on the latest labels.
 
     One version at a time, so that other models have their turns on the compute thread in between.
 
     Raises:
-        NotFound, CorruptData: a version is not kept any more, or damaged.
-        InvalidInput: a network of the user's own has failed.
+        NotFound, CorruptData: a version was deleted, or is damaged.
+        InvalidInput: the network of a version has failed.
     """
     store, learner = committer.store, committer.learner
     classes = learner.classes

@@ -1,4 +1,4 @@
-"""Alarms about what lasts: raised once, and withdrawn when it is over."""
+"""Alarms about lasting conditions: raised once, and withdrawn when the condition is over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OF_FORMER_OWNERS = "of former owners"
 
 
 class Conditions:
-    """The conditions of one model that its owner has raised, or that a former owner may have left."""
+    """The conditions of one model that its owner has raised, or that a former owner may have left raised."""
 
     def __init__(self, store: ModelStore) -> None:
         self.store = store
@@ -26,7 +26,7 @@ class Conditions:
                 self.raised.add(kind)
 
     async def withdraw(self) -> None:
-        """Withdraws them all, also those of former owners: a turn has succeeded."""
+        """Withdraws all of them after a turn has succeeded, also those of former owners."""
         if self.raised:
             await self.store.withdraw(*CONDITIONS)
             self.raised.clear()

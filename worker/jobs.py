@@ -1,4 +1,4 @@
-"""A retrain: a second learner, forked at its command, that runs in slices between the steps of the stream."""
+"""Retrain jobs: a copy of the learner, forked at the command, is trained in slices between the steps of the stream."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 
 def alarm_job(uid: str, n: int) -> str:
-    """The id of a job that an alarm in the step up to record ``n`` forks. Every job's id begins with the model's uid."""
+    """The id of a job that was forked after a drift alarm in the step up to record ``n``; it begins with the model's uid."""
     return f"{uid}-alarm{n}"
 
 
 def changed(result: StepResult) -> list[JobRecord]:
-    """The jobs that a step over labels has begun or ended."""
+    """The jobs that a step over labels has started or ended."""
     found = []
     if result.dropped:
         found.append(JobRecord(result.dropped, "cancelled", report={"reason": "what was served has been rolled back"}))
@@ -45,7 +45,7 @@ def changed(result: StepResult) -> list[JobRecord]:
 
 
 async def advance(committer: Committer, slice_seconds: float) -> bool:
-    """Advances the running job by a slice, and ends it when it is done; False when none runs.
+    """Advances the running job by a slice, and ends it when it is done; False when no job runs.
 
     Slices commit nothing: after a crash the job is repeated from the checkpoint that was written when it began.
     """
@@ -70,7 +70,7 @@ async def advance(committer: Committer, slice_seconds: float) -> bool:
 
 
 def waiting(learner: Learner, command: Command) -> str | None:
-    """The job that is done and waits for a promotion, if ``command`` is one."""
+    """The finished job that waits for a promotion, if ``command`` is that promotion."""
     retraining = learner.retraining
     is_met = command.kind == "promote" and retraining is not None and retraining.is_done
     return retraining.job if is_met and retraining else None
@@ -99,7 +99,7 @@ def _guarded(function: Callable[[], T]) -> T:
 
 
 async def _finish(committer: Committer, job: str) -> None:
-    """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
+    """The gate decides on the job's candidate; the stream goes on with it if it is promoted."""
     number = committer.head.newest + 1
     try:
         result, report = await committer.compute(_guarded, lambda: _finished_and_evaluated(committer.learner, number))
@@ -117,7 +117,7 @@ async def _finish(committer: Committer, job: str) -> None:
 
 
 def _finished_and_evaluated(learner: Learner, number: int) -> tuple[StepResult, dict[str, Any]]:
-    """Finishes the job, and measures what is served before and after that: recovery repeats only the former."""
+    """Finishes the job, and evaluates what is served before and after it; recovery does not repeat the evaluation."""
     evaluation = JobEvaluation(learner)
     result = learner.finish(number)
     assert result.decision is not None
@@ -125,7 +125,7 @@ def _finished_and_evaluated(learner: Learner, number: int) -> tuple[StepResult, 
 
 
 def reported(effect: Effect, evaluation: JobEvaluation) -> Effect:
-    """The effect of a promotion that ends a job, with the job's whole report."""
+    """The effect of a promotion that ends a job, with the whole report of the job."""
     jobs = [
         msgspec.structs.replace(job, report=evaluation.report(Decision(True, (job.report or {})["reason"])))
         for job in effect.jobs
@@ -141,7 +141,7 @@ async def _abandon(committer: Committer, retraining: RetrainJob, reason: str) ->
 
 
 async def cancel_waiting(committer: Committer, job: str) -> None:
-    """Passes over the command of a job that has not begun."""
+    """Refuses the pending command of a job that has not started."""
     for n in await committer.store.pending():
         entry = await committer.store.log.get(n)
         if entry is not None and isinstance(entry.record, Command) and entry.record.id == job:

@@ -1,4 +1,4 @@
-"""What goes: versions beyond the kept ones, superseded checkpoints, and files that nothing refers to."""
+"""Retention: deletes old versions, superseded checkpoints, and files that nothing refers to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .model_store import ModelStore
 
 
 class Retention:
-    """Keeps the files of one model to what is live or referred to."""
+    """Deletes the files of one model that are neither live nor referred to."""
 
     def __init__(self, store: ModelStore) -> None:
         self.store = store
@@ -22,7 +22,7 @@ class Retention:
         self._swept_at = -math.inf
 
     async def apply(self) -> None:
-        """Retires what is beyond its time. A file that was never referred to goes after an hour."""
+        """Deletes what is beyond its time. A file that was never referred to is deleted after an hour."""
         commit_log = self.store.commit_log
         head, versions = await commit_log.head(), await commit_log.versions()
         kept = self._kept(head, versions)

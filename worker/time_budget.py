@@ -1,4 +1,4 @@
-"""How much of the trainer's time may go into what is not learning."""
+"""A limit on the share of the trainer's time that does not go into learning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class TimeBudget:
-    """At most ``share`` of the trainer's time goes into something: it waits until the rest has had its share."""
+    """Limits an activity to a ``share`` of the time: after each run it waits until the rest of the time has had its share."""
 
     def __init__(self, share: float = 0.1) -> None:
         self.share = share
@@ -17,5 +17,5 @@ class TimeBudget:
         return time.monotonic() >= self.due_at
 
     def spent(self, seconds: float) -> None:
-        """Takes ``seconds`` that have just gone into it."""
+        """Counts ``seconds`` that the activity has just taken."""
         self.due_at = time.monotonic() + seconds * (1 - self.share) / self.share
