@@ -133,7 +133,7 @@ class Trainer:
         return did_apply or did_learn or did_retrain
 
     async def _learn(self, entries: list[LogEntry], newest: int) -> bool:
-        """Steps over the waiting records once the trigger opens; far from the log's end, ``newest``, they make fewer updates."""
+        """Steps over the waiting records once the trigger opens; far from the log's end, ``newest``, with fewer updates."""
         self.schedule.look(entries, self.store.now())
         recipe = self.learner.spec.recipe
         if not entries or (len(entries) < recipe.trigger.labels and self._until_step() > 0):

@@ -37,7 +37,9 @@ def _log_gap(model: StoreSnapshot, missing: list[range]) -> Finding:
     message = f"{model.name}: the log lacks {numbers('record', missing)} (log_gap)"
     _, recovers_from = model.recovers_from
     if _end(missing) > model.head.offset or any(n in part for n in model.pending for part in missing):
-        return error("log", f"{message}; the worker stops there, and what waits steps is not learned", _create_again(model))
+        return error(
+            "log", f"{message}; the worker stops there, and what waits steps is not learned", _create_again(model)
+        )
     if _end(missing) > recovers_from:
         return error("log", f"{message}; {_NOT_REPEATED}", _CHECKPOINT)
     return warning("log", f"{message}; only a retrain, and a recovery from the older checkpoint, need them", _WATCH)

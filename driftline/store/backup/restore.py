@@ -1,4 +1,4 @@
-"""The way back: files first, then keys that nothing names yet, the name last."""
+"""Restore: files first, then keys that nothing refers to yet, the model's name last."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ async def restore(
 ) -> Index:
     """Brings every model of a backup into the store, where a worker goes on with it.
 
-    Nothing is written before every file has been read and found whole.
+    Nothing is written before every file has been read and verified.
 
     Args:
-        replace: models (and API keys) that are there already give way; otherwise they are a :class:`Conflict`.
-        api_keys: where the file of API keys goes; it must be in the backup.
+        replace: existing models (and API keys) are replaced; otherwise they are a :class:`Conflict`.
+        api_keys: the path to which API keys are restored; they must be in the backup.
         forget_seconds: how long servers need to notice that a model is gone.
-        owner_seconds: how long the worker of a model that gives way may take to let go of it.
+        owner_seconds: how long the worker of a replaced model may take to release it.
     """
     index = format.read_index(folder)
     await asyncio.to_thread(format.verify, folder, index)
@@ -66,7 +66,7 @@ def _refuse_api_keys(folder: Path, index: Index, path: Path, replace: bool) -> N
 
 
 class Restore:
-    """Brings models of the backup ``folder`` into a store."""
+    """Restores models of the backup ``folder`` into a store."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Restore:
         self.owner_seconds = owner_seconds
 
     async def refuse_clashes(self, index: Index, replace: bool) -> None:
-        """:class:`Conflict` where a model's name, or its uid under another name, is there already."""
+        """:class:`Conflict` where a model's name, or its uid under another name, exists already."""
         names = await self.catalog.names()
         by_uid = {uid: name for name, uid in names.items()}
         for model in index.models:
@@ -98,7 +98,7 @@ class Restore:
                 raise Conflict(message, code="model_exists", field="name", value=other)
 
     async def model(self, model: SavedModel) -> None:
-        """Brings one model back. Until its name is written, nobody sees it."""
+        """Restores one model. It is invisible until its name is written."""
         await self._remove(model.name)
         epoch = await self._clear(model.uid)
         await asyncio.to_thread(self._put_blobs, model)
@@ -107,7 +107,7 @@ class Restore:
         await self.catalog.hint(model.uid)
 
     async def _remove(self, name: str) -> None:
-        """Deletes the model that has the name, and waits until its owner and the servers have let it go."""
+        """Deletes the model with this name, and waits until its worker and the servers have released it."""
         uid = (await self.catalog.names()).get(name)
         if uid is None:
             return
@@ -131,7 +131,7 @@ class Restore:
                 await asyncio.sleep(0.05)
 
     async def _clear(self, uid: str) -> int:
-        """Deletes what an interrupted restore or a former model has left, and gives its epoch, which stays."""
+        """Deletes what an interrupted restore or a former model has left, but for the epoch, which it returns."""
         keys = self.connection.keys.of(uid)
         redis = self.connection.redis
         with store_errors():
@@ -147,7 +147,7 @@ class Restore:
             self.artifacts.put(model.uid, (self.folder / model.folder / "artifacts" / digest).read_bytes())
 
     async def _write_keys(self, model: SavedModel, epoch: int) -> None:
-        """What is long in parts; then, at once, what makes it a model, with an epoch above all former owners'."""
+        """Writes long keys in parts; then the short ones in one transaction, with an epoch above those of all former owners."""
         base = self.connection.keys.of(model.uid).base.encode()
         short: list[Piece] = []
         for batch in _batches(self._pieces(model)):
@@ -172,7 +172,7 @@ class Restore:
                     piece.write(pipe, base)
                 answers = await pipe.execute(raise_on_error=False)
             for answer in answers:
-                # A write that was sent twice finds its own entry there.
+                # A write that was sent twice finds the entry of the first attempt.
                 if isinstance(answer, RedisError) and "equal or smaller" not in str(answer):
                     raise answer
 
@@ -199,7 +199,7 @@ def _is_long(piece: Piece) -> bool:
 
 
 def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Pieces to be written together: one page of a stream, or many short ones."""
+    """Batches of pieces that are written together: one page of a stream, or many short pieces."""
     batch: list[Piece] = []
     for piece in pieces:
         batch.append(piece)
