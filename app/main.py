@@ -84,10 +84,10 @@ def create_app(
 ) -> App:
     """The serving app.
 
-    Args:
-is_public: other machines can reach it, so every call needs a key.
-        look_seconds: how often it checks whether the file of keys has changed.
-        services: what the routes use; default: made from the settings.
+        Args:
+    is_public: other machines can reach it, so every call needs a key.
+            look_seconds: how often it checks whether the file of keys has changed.
+            services: what the routes use; default: made from the settings.
     """
     services = services or Services(settings)
 

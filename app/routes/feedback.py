@@ -141,9 +141,7 @@ async def _append(services: Services, name: str, raw: list[Any]) -> list[feedbac
     try:
         outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
     except NotFound:
-        await services.catalog.get(
-            name
-        )  # Raises store_lost where the model was not deleted, but lost by the store.
+        await services.catalog.get(name)  # Raises store_lost where the model was not deleted, but lost by the store.
         raise
     reach("app.appended")
     if all(outcome.error is not None for outcome in outcomes):

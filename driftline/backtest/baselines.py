@@ -1,4 +1,4 @@
-"""Answers that need no model, under the same delay."""
+"""Baselines: answers that need no model, under the same delay of labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BASELINES = frozenset({"no_change", "majority", "last_value", "mean", "as_served
 
 
 def baselines(stream: Stream, delay: int) -> dict[str, Played]:
-    """What needs no model, under the same delay; and what was served in truth, where that is known."""
+    """The answers of each baseline, under the same delay of labels; and the served answers, where they are known."""
     come = stream.labels[: max(0, len(stream) - delay - 1)]
     unknown = len(stream) - len(come)
     if stream.spec.task == "regression":
@@ -29,7 +29,7 @@ def baselines(stream: Stream, delay: int) -> dict[str, Played]:
 
 
 def _majorities(labels: Sequence[Label]) -> Iterator[Label]:
-    """The most frequent label so far, behind each label; of equals the one that has been it for longer."""
+    """The most frequent label so far, after each label; of equally frequent ones the one that was it before."""
     counts: Counter[Label] = Counter()
     most = None
     for label in labels:

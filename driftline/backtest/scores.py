@@ -1,4 +1,4 @@
-"""Each measure by contender, of the whole stream and of windows."""
+"""The metrics of a backtest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def scored_rows(stream: Stream) -> Sequence[int]:
 
 
 def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
-    """Each measure by contender, of the whole stream and of windows."""
+    """Each metric by contender, over the whole stream and over windows."""
     rows = scored_rows(stream)
     labels = [stream.labels[row] for row in rows]
     size = max(MIN_IN_WINDOW, -(-len(labels) // MAX_WINDOWS))

@@ -1,4 +1,4 @@
-"""Recorded streams: labelled rows in the order in which they came, and what a model of them is."""
+"""Recorded streams: labelled rows in the order of arrival, and the spec of a model for them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ class Stream:
     """Rows with their labels, in order.
 
     Args:
-        spec: a model of them.
+        spec: the spec of a model for them.
         inputs: the rows ``[rows, *shape]`` by input name.
-        labels: one a row.
-        features: what the numbers of a row are, where they come from the columns of a table.
-        skipped: how many rows were left out for want of a label.
-        weights: how much each row counts; none: 1.
-        served: the class or value that was answered for each row when it came, where it is known of some; only these rows are
-            scored.
+        labels: one for each row.
+        features: the names of the numbers of a row, where they come from the columns of a table.
+        skipped: how many rows were left out because they had no label.
+        weights: how much each row counts; empty: 1.
+        served: the class or value that was served for a row, where it is known of some; only these rows are scored.
     """
 
     spec: ModelSpec
@@ -60,14 +59,14 @@ def of_table(
 ) -> Stream:
     """The rows of a table, in its order, with the column ``target`` as the label.
 
-    A column of numbers is a feature. A column of at most 20 different texts becomes a feature for each of them, 0 or 1. In the
-    place of a missing value stands the last one of its column, and 0 before the first one. A row without a label is left out.
-    Classes are open: a model hears of one when its first label comes.
+    A column of numbers is a feature. A column of at most 20 different texts becomes a feature for each of them, 0 or 1. A
+    missing value is replaced by the last one of its column, and by 0 before the first one. A row without a label is left out.
+    Classes are open: a model knows a class from its first label on.
 
     Args:
-        task: without it numbers with many different values are a regression; all else is a classification.
+        task: default: regression for numbers with many different values, else classification.
         drop: columns to leave out.
-        missing: ``error`` refuses a table that lacks a value.
+        missing: ``error`` refuses a table with a missing value.
 
     Raises:
         InvalidInput: it names the column that does not fit, and what to do.
@@ -134,7 +133,7 @@ def _labels(name: str, target: Column, task: Task) -> Sequence[Label | None]:
 
 
 def _rows(table: Table, left_out: Collection[str]) -> tuple[NDArray[np.float32], list[str]]:
-    """The features ``[rows, features]``, and what each is."""
+    """The features ``[rows, features]``, and the name of each."""
     columns: dict[str, Numbers] = {}
     for name, column in table.columns.items():
         if name not in left_out:
@@ -160,13 +159,13 @@ def _of_texts(name: str, column: Texts) -> dict[str, Numbers]:
 
 
 def _filled(column: Numbers, before: float = 0.0) -> Numbers:
-    """A column where each missing value is the one before it; ``before`` where there is none yet."""
+    """A column where each missing value is replaced by the one before it, or by ``before`` at the start."""
     newest = np.maximum.accumulate(np.where(np.isnan(column), -1, np.arange(len(column))))
     return np.where(newest < 0, before, column[newest])
 
 
 def of_log(spec: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Stream:
-    """The kept log of a model, as the API gives it.
+    """The log of a model, as the API gives it.
 
     Args:
         spec: the model's.

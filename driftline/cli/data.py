@@ -100,7 +100,7 @@ def receipt(
     key: KeyText = None,
     as_json: AsJson = False,
 ) -> None:
-    """How far a labelled item has come."""
+    """The state of a labelled item."""
     with connect(url, key) as client:
         print_fields(
             client.wait_served(model, identifier) if is_waiting else client.receipt(model, identifier), as_json

@@ -1,4 +1,4 @@
-"""The traffic: clients that ask, and labels that come back late."""
+"""The traffic of the demo: clients that predict, and labels that arrive late."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class DemoStream:
 
     Args:
         seconds: how long the stream lasts.
-        clients: how many ask at the same time.
-        requests_per_second: how often they ask, all together.
+        clients: how many clients predict at the same time.
+        requests_per_second: how often all of them together predict.
         feedback_seconds: how often labels that are due are handed in.
         settle_seconds: how long the last labels may take until they are served.
         max_tries: how often labels are handed in before they count as lost.
@@ -98,7 +98,7 @@ class DemoStream:
             self.is_asking = False
 
     async def _ask(self) -> None:
-        """One client, asking at its pace."""
+        """One client, which predicts at its rate."""
         due = time.monotonic() + self.random.random() * self.interval
         while self.is_asking:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -128,7 +128,7 @@ class DemoStream:
             await asyncio.sleep(self.feedback_seconds)
 
     async def _hand_in(self, labels: list[Owed]) -> None:
-        """Hand in labels until they are acknowledged: an item's id is its prediction's, so sending again is safe."""
+        """Send labels until they are acknowledged: an item's id is that of its prediction, so it is safe to send it again."""
         items: list[FeedbackItem] = [{"prediction_id": owed.prediction_id, "label": owed.label} for owed in labels]
         for attempt in itertools.count(1):
             try:
@@ -162,7 +162,7 @@ class DemoStream:
             self.outcome.lose(str(error.get("message", status)))
 
     async def _watch(self) -> None:
-        """Follow what the server says of the model."""
+        """Poll the metrics of the model."""
         while True:
             with contextlib.suppress(Busy, Late, Unavailable):
                 metrics = await self.client.metrics(MODEL)
@@ -172,7 +172,7 @@ class DemoStream:
             await asyncio.sleep(0.5)
 
     async def _time_a_label(self) -> None:
-        """Take the newest acknowledged label, and see how long it takes until it is served; again and again."""
+        """Measure, again and again, how long it takes until the newest acknowledged label is served."""
         newest = None
         while True:
             await asyncio.sleep(0.1)
@@ -192,7 +192,7 @@ class DemoStream:
             await asyncio.sleep(0.25)
 
     async def _settle(self) -> None:
-        """Wait until the last label is in and served; then look at every receipt."""
+        """Wait until the last label is served; then check every receipt."""
         self.outcome.activity = "waiting for the last labels"
         deadline = time.monotonic() + self.settle_seconds
         while self.outcome.labels_owed and time.monotonic() < deadline:

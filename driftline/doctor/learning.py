@@ -1,4 +1,4 @@
-"""Whether a model learns: who owns it, what waits, and which alarms stand."""
+"""Whether a model learns: its owner, its backlog and its alarms."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _check_alarms(model: StoreSnapshot) -> list[Finding]:
 
 
 def _drifts(model: StoreSnapshot) -> list[Finding]:
-    """The newest drift, while the labels behind it are still learned as they come."""
+    """The newest drift alarm, while the labels after it are still learned at once."""
     drift = model.drifts[-1] if model.drifts else None
     if drift is None or model.head.offset - drift["at"] >= model.trigger.alarm:
         return []

@@ -1,4 +1,4 @@
-"""The log and the steps: densely numbered, and whole as far back as they may still be needed."""
+"""The log and the steps: densely numbered, and complete as far back as they may be needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESTORE = "restore the store and the artifacts from a backup"
 
 
 async def check(connection: RedisConnection, model: StoreSnapshot) -> list[Finding]:
-    """What is missing in the log, and in the steps steps the checkpoints."""
+    """What is missing in the log, and in the steps after the checkpoints."""
     return [await _check_log(connection, model), await _check_steps(connection, model)]
 
 
@@ -38,7 +38,7 @@ def _log_gap(model: StoreSnapshot, missing: list[range]) -> Finding:
     _, recovers_from = model.recovers_from
     if _end(missing) > model.head.offset or any(n in part for n in model.pending for part in missing):
         return error(
-            "log", f"{message}; the worker stops there, and what waits steps is not learned", _create_again(model)
+            "log", f"{message}; the worker stops there, and what waits after it is not learned", _create_again(model)
         )
     if _end(missing) > recovers_from:
         return error("log", f"{message}; {_NOT_REPEATED}", _CHECKPOINT)
@@ -58,7 +58,7 @@ async def _check_steps(connection: RedisConnection, model: StoreSnapshot) -> Fin
 
 
 _NOT_REPEATED = (
-    "after a crash the steps steps the checkpoint cannot be repeated, and learning restarts from the live version"
+    "after a crash the steps after the checkpoint cannot be repeated, and learning restarts from the live version"
 )
 _CHECKPOINT = f"let the worker run, or end it with SIGTERM, so that it leaves a checkpoint; else {RESTORE}"
 _WATCH = "nothing, once two more checkpoints are written; but find out what removes entries from the store"
@@ -72,7 +72,7 @@ def _create_again(model: StoreSnapshot) -> str:
 
 
 async def _missing(connection: RedisConnection, stream: StreamInfo, first: int, last: int) -> list[range]:
-    """The numbers from ``first`` to ``last``, and before that from the stream's own first, that the stream lacks."""
+    """The numbers that the stream lacks, from ``first`` or from its own first entry, if that is earlier, to ``last``."""
     if stream.count and stream.first <= first and stream.last >= last and _is_dense(stream):
         return []
     expected = min(first, stream.first) if stream.count else first

@@ -1,4 +1,4 @@
-"""Where the store is: the one that the settings name, that of a running ``driftline up``, or one started for the check."""
+"""Finds the store: that of the settings, that of a running ``driftline up``, or one that is started for the check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from driftline.settings import Settings
 
 @dataclass(frozen=True)
 class Installation:
-    """Where the store answers; None where there is none. ``is_running``: processes of Driftline may be at work on it."""
+    """The URL of the store; None if there is none. ``is_running``: processes of Driftline may be using it."""
 
     url: str | None
     is_running: bool

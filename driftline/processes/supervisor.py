@@ -1,4 +1,4 @@
-"""Child processes that are restarted when they die, end in order, and never outlive their supervisor."""
+"""Supervision of child processes: restarted when they die, ended in order, and never outliving their supervisor."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Guard:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the guard still watches."""
+        """Whether the guard process runs."""
         return not self._is_closed and self._process.poll() is None
 
     def spawn(
@@ -89,7 +89,7 @@ class Guard:
         if self._is_closed:
             return
         self._is_closed = True
-        # While a member is there, nobody else can get the id of its group.
+        # While a member exists, no other process group can get this id.
         if self._process.poll() is not None and self._alive():
             os.killpg(self.pid, signal.SIGKILL)
         os.close(self._life)
@@ -105,7 +105,7 @@ class Guard:
 
 @dataclass
 class Child:
-    """One process that should always be there.
+    """One process that should always run.
 
     Args:
         stop_seconds: how long it may take to end after SIGTERM.
@@ -132,7 +132,7 @@ class Child:
         self.process = self.start()
 
     def postpone(self) -> float:
-        """Set the time of the next start: later after each quick death. Gives the seconds until then."""
+        """Set the time of the next start, later after each quick death; returns the seconds until then."""
         now = time.monotonic()
         if now - self.started_at >= self.healthy_seconds:
             self._delay = self.first_delay
@@ -164,7 +164,7 @@ class Supervisor:
     Parameters
     ----------
     plan
-        Gives the children of one guard, in the order of their start; left when they have ended.
+        Yields the children of one guard in the order of their start, and cleans up after they have ended.
     report
         Called with a line whenever something starts or ends.
     tick_seconds
@@ -254,7 +254,7 @@ def describe_exit(code: int) -> str:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; :class:`ConfigurationError` where the address cannot be had. Port 0: a free one."""
+    """A listening TCP socket; :class:`ConfigurationError` if the address cannot be bound. Port 0: a free port."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
