@@ -1,8 +1,8 @@
-"""How often detectors alarm without cause, and how soon with one.
+"""The false alarms and the delays of drift detectors.
 
-Those of the error: over errors of 0 and 1 at one rate, and where it rises. The input detector: over rows of 10 numbers, of
-which some are normal, some skewed, some flags, that do not change; and where the mean of one number moves, by so many of its
-deviations.
+Error detectors: over errors of 0 and 1 at a constant rate, and at a rate that rises. Input detector: over rows of 10 numbers,
+normal ones, skewed ones and flags, whose distribution is constant; and over rows where the mean of one number shifts by so
+many standard deviations.
 
     python -m benchmarks.drift
 """
@@ -37,13 +37,13 @@ def errors(count: int, rate: float, seed: int) -> list[float]:
 
 
 def alarms_of(parameters: Detector, stream: list[float]) -> list[int]:
-    """The errors at which a detector alarms."""
+    """The numbers of the errors at which a detector alarms."""
     detector = drift_detector(parameters)
     return [n for n, error in enumerate(stream, 1) if detector.update(error)]
 
 
 def detectors_of_the_error(streams: int = 10, count: int = 10_000) -> None:
-    """A line each: alarms without cause in 100,000 errors at two rates, and how soon a rise from .1 to .3 is detected."""
+    """Prints for each: false alarms in 100,000 errors at two rates, and the delay until a rise from .1 to .3 is detected."""
     for name in DETECTORS.parts:
         detector = DETECTORS.parse(name)
         false = [
@@ -60,17 +60,19 @@ def rows(count: int, seed: int) -> NDArray[np.float32]:
     """``[count, 10]``: four normal numbers, three skewed ones, three flags."""
     generator = np.random.default_rng(seed)
     flags = generator.random((count, 3)) < [0.02, 0.3, 0.5]
-    return np.hstack([generator.normal(size=(count, 4)), generator.lognormal(size=(count, 3)), flags]).astype(np.float32)
+    return np.hstack([generator.normal(size=(count, 4)), generator.lognormal(size=(count, 3)), flags]).astype(
+        np.float32
+    )
 
 
 def alarms(stream: NDArray[np.float32]) -> list[int]:
-    """The rows at which the detector alarms, as it comes."""
-    watch, tensor = TwoWindowKS(InputDetector()), torch.from_numpy(stream)
+    """The rows at which the detector alarms with its defaults."""
+    test, tensor = TwoWindowKS(InputDetector()), torch.from_numpy(stream)
     starts = range(0, len(tensor), STEP)
     detected = []
     for start in starts:
         some = tensor[start : start + STEP]
-        if watch.see({"inputs": some}, range(start, start + len(some))):
+        if test.see({"inputs": some}, range(start, start + len(some))):
             detected.append(start + len(some))
     return detected
 
@@ -88,11 +90,13 @@ def delays() -> None:
             stream[BEFORE:, 0] += shift
             found.append(next((at - BEFORE for at in alarms(stream) if at > BEFORE), AFTER + 1))
         detected = sum(delay <= AFTER for delay in found) / STREAMS
-        print(f"shift {shift}: detected {detected:.0%} within {AFTER} rows, median behind {statistics.median(found):.0f}")
+        print(
+            f"shift {shift}: detected {detected:.0%} within {AFTER} rows, median delay {statistics.median(found):.0f}"
+        )
 
 
 def false_alarms_of_the_embedding(streams: int = 5, count: int = 8000) -> None:
-    """Labels are generator, so that the network learns them by heart: the hardest case for what watches it."""
+    """With random labels, which the network memorises: the hardest case for a detector that watches its embedding."""
     detected = 0
     for seed in range(streams):
         spec = {"name": "m", "task": "classification", "inputs": {"shape": [10]}, "classes": [0, 1]}
@@ -103,8 +107,8 @@ def false_alarms_of_the_embedding(streams: int = 5, count: int = 8000) -> None:
             for n, (row, label) in enumerate(zip(rows(count, seed), labels, strict=True))
         ]
         for start in range(0, count, STEP):
-            outcome = learner.learn(items[start : start + STEP], range(start, start + STEP), Plan(updates=4))
-            detected += len(outcome.alarms)
+            result = learner.learn(items[start : start + STEP], range(start, start + STEP), Plan(updates=4))
+            detected += len(result.alarms)
     print(f"{detected} false alarms of inputs and embedding in {streams * count:,} labels")
 
 

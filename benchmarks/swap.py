@@ -1,4 +1,4 @@
-"""Swaps under load: whether a request fails, mixes versions or goes back, and what a swap costs the others.
+"""Swaps under load: whether a request fails, mixes versions or gets an older one, and what a swap costs other requests.
 
 python -m benchmarks.swap [--swaps 10000] [--swap-rate 50] [--rate 500] [--block 5]
 
@@ -51,14 +51,14 @@ PROBABILITIES = (0.9, 0.1)
 
 @dataclass
 class Seen:
-    """What the answers of a load were not allowed to be."""
+    """The wrong answers that a load has seen."""
 
     newest: dict[int, int] = field(default_factory=dict)
     mixed: int = 0
     backwards: int = 0
 
     def check(self, connection: int, body: bytes) -> bool:
-        """Whether all rows of an answer are of its version, and no version before the last one of the connection."""
+        """Whether all rows of an answer are of its version, and that is not older than the last one of the connection."""
         answer = orjson.loads(body)
         version = answer["version"]
         rows = [row["probabilities"][-1] for row in answer["predictions"]]
@@ -72,7 +72,7 @@ class Seen:
 
 @dataclass
 class Side:
-    """All blocks with swaps, or all without."""
+    """The results of all blocks with swaps, or of all without."""
 
     latencies: list[float] = field(default_factory=list)
     failures: int = 0
@@ -111,7 +111,9 @@ class AlternatingVersions:
             await asyncio.sleep(due - time.perf_counter())
             await self.versions.publish(self.learners[(self.versions.number + 1) % 2])
             self.made += 1
-        await self.versions.retire([version.version for version in (await self.versions.commit_log.versions())[:-MAX_VERSIONS]])
+        await self.versions.retire(
+            [version.version for version in (await self.versions.commit_log.versions())[:-MAX_VERSIONS]]
+        )
 
 
 @contextlib.contextmanager
@@ -135,7 +137,7 @@ def serving(folder: Path) -> Iterator[tuple[int, int, str]]:
 
 @contextlib.asynccontextmanager
 async def alternating_versions(url: str, folder: Path, model: str) -> AsyncIterator[AlternatingVersions]:
-    """What publishes the versions of a model."""
+    """The publisher of a model's alternating versions."""
     connection = RedisConnection(url, "driftline:")
     try:
         versions = Versions(connection, Artifacts(folder / "artifacts"))
@@ -146,7 +148,7 @@ async def alternating_versions(url: str, folder: Path, model: str) -> AsyncItera
 
 
 async def measure(port: int, process: int, url: str, folder: Path, arguments: argparse.Namespace) -> None:
-    """Alternates blocks until all swaps are made, and prints what was seen."""
+    """Alternates blocks until all swaps are made, and prints the results."""
     sides = {"with swaps": Side(), "without": Side()}
     loop = asyncio.get_running_loop()
     async with alternating_versions(url, folder, MODEL) as served, alternating_versions(url, folder, OTHER) as other:

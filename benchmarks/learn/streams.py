@@ -31,7 +31,7 @@ def river(options: Options) -> Path:
 
 
 def files(options: Options) -> dict[str, Path]:
-    """Each stream's file by its name; one that cannot be had is told on standard error and left out."""
+    """Each stream's file by its name; one that is not available is reported on standard error and left out."""
     found = {}
     for name in NAMES:
         try:

@@ -1,4 +1,4 @@
-"""Streams that are made here: rows of normal numbers whose class a random network tells."""
+"""Synthetic streams: rows of normal numbers whose class is given by a random network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from driftline.spec import ModelSpec, parse
 
 
 def synthetic_stream(rows: int, features: int, classes: int, seed: int, changes: int = 0) -> Stream:
-    """Classes by a random network of 16 units, which another one replaces ``changes`` times, at once."""
+    """Rows with the classes of a random network of 16 units, which another one replaces ``changes`` times, suddenly."""
     random = np.random.default_rng(seed)
     inputs = random.normal(size=(rows, features)).astype(np.float32)
     parts = np.array_split(np.arange(rows), changes + 1)

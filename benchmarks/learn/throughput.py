@@ -1,4 +1,4 @@
-"""Labels a second: what the gate, the scores and the digests cost beside a loop that is written by hand and makes the same
+"""Labels a second: the cost of gate, scores and digests beside a loop that is written by hand and makes the same
 number of updates; and each strategy beside ``replay``. 32 rows are answered, then their labels are learned, on one thread.
 """
 
@@ -53,7 +53,7 @@ def _rates(options: Options, stream: Stream, features: int, classes: int) -> dic
 
 
 def learner(stream: Stream, recipe: dict[str, Any]) -> float:
-    """Of Driftline with a recipe: it answers, scores, holds out, learns and judges; each step puts a candidate to the gate."""
+    """Labels a second of Driftline: it answers, scores, holds out and learns; each step puts a candidate to the gate."""
     torch.set_num_threads(1)
     service = Service(Learner.create(changed_recipe(stream.spec, recipe), seed=0))
     begin = time.perf_counter()
@@ -63,7 +63,7 @@ def learner(stream: Stream, recipe: dict[str, Any]) -> float:
 
 
 def loop(stream: Stream, features: int, classes: int) -> float:
-    """Of the loop that is written by hand."""
+    """Labels a second of the loop that is written by hand."""
     torch.set_num_threads(1)
     recipe = Recipe()
     by_hand = ReplayLoop((features,), classes, recipe.memory.size, seed=0)
