@@ -114,7 +114,7 @@ async def failure_by_itself(
     learner answers and learns each by itself, so in evaluation and in training mode: the learner stays as it is.
     """
     latest = await store.log.latest(offset, remembered)
-    rows = [*usable(learner.spec, learner.classes, latest), *_made_up(learner.spec, learner.classes)]
+    rows = [*usable(learner.spec, learner.course.state.index_of, latest), *_made_up(learner.spec, learner.classes)]
     error = None
     for row in rows:
         error = await compute(_error_on, learner, row)

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from driftline.learning.stateful import Stateful
 from driftline.networks.experts.bank import Bank
 
-FIRST, SECOND = 0.9, 0.999
-TINY = 1e-8
 NAMES = ("hidden", "hidden_bias", "output", "output_bias")
 
 
@@ -17,13 +15,19 @@ class BankLearner(Stateful):
     """Adam (Kingma & Ba 2015) on the cross-entropy of every network of a bank, all quantities in one tensor.
 
     ``first`` and ``second`` are the moments of the gradient, ``steps`` counts updates.
+
+    Args:
+        betas: how much of each moment stays at an update.
+        epsilon: what keeps the root of the second moment from 0.
     """
 
     STATE = ("first", "second", "steps")
-    DERIVED = ("bank", "_rates", "_shapes", "_values", "_gradient", "_gradients")
+    DERIVED = ("bank", "betas", "epsilon", "_rates", "_shapes", "_values", "_gradient", "_gradients")
 
-    def __init__(self, bank: Bank) -> None:
+    def __init__(self, bank: Bank, *, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
         self.bank = bank
+        self.betas = betas
+        self.epsilon = epsilon
         self.steps = 0
         self._rates = torch.tensor([rate for rate, _ in bank.kinds]).unsqueeze(1)
         self._own()
@@ -60,13 +64,14 @@ class BankLearner(Stateful):
         self._step()
 
     def _step(self) -> None:
+        first, second = self.betas
         self.steps += 1
-        self.first.lerp_(self._gradient, 1 - FIRST)
-        self.second.mul_(SECOND).addcmul_(self._gradient, self._gradient, value=1 - SECOND)
+        self.first.lerp_(self._gradient, 1 - first)
+        self.second.mul_(second).addcmul_(self._gradient, self._gradient, value=1 - second)
         # The gradient has done its work: its place holds what each quantity is divided by.
-        rates = self._rates / (1 - FIRST**self.steps)
-        root = torch.sqrt(self.second, out=self._gradient).mul_((1 - SECOND**self.steps) ** -0.5 / rates)
-        self._values.addcdiv_(self.first, root.add_(TINY / rates), value=-1)
+        rates = self._rates / (1 - first**self.steps)
+        root = torch.sqrt(self.second, out=self._gradient).mul_((1 - second**self.steps) ** -0.5 / rates)
+        self._values.addcdiv_(self.first, root.add_(self.epsilon / rates), value=-1)
         if self.steps == 1:
             self.bank.is_trained.fill_(1)
 

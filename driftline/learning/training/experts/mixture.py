@@ -10,19 +10,8 @@ from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
 from driftline.networks.experts.mixture import FLOOR, RATES, UNKNOWN, Mixture
 
-# Rows between two solutions of the ridge and two looks at the encoding; the first solutions come at 1, 2, 4, … rows.
-PERIOD, LARGE_PERIOD = 32, 128
+# A ridge of more units is solved less often.
 LARGE_UNITS = 500
-# How much a row of a class that belongs to the past counts beside one of the present.
-PAST = 0.4
-# A gradient update has so many new rows, and so many replayed.
-FRESH = 2
-REPLAYED = 14
-# How fast the losses of the sets of weights fade, per row, and how much one unit of them counts.
-FADING = 0.99
-TRUST = 0.5
-# A batch of B rows moves the weights as B^BATCH_POWER single ones would.
-BATCH_POWER = 0.75
 
 
 class MixtureLearner(Stateful):
@@ -31,13 +20,48 @@ class MixtureLearner(Stateful):
     It is a deterministic function of its state, the rows and the generator. Of a mixture that has learned elsewhere, as after
     a rollback, it takes up what can be seen in it: the newest rows, and sums that have the present heads as their solution.
     ``unsolved`` and ``untrained`` count the newest rows that the ridge and the bank have not learned yet.
+
+    Args:
+        period: rows between two solutions of the ridge and two looks at the encoding, ``large_period`` for a large ridge; the
+            first solutions come at 1, 2, 4, … rows.
+        past: how much a row of a class that comes no more counts beside one of the present.
+        fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
+        fading: how much of the losses of the sets of weights stays per row; one unit of them counts ``trust``.
+        batch_power: a batch of B rows moves the weights as B to this power single ones would.
     """
 
     STATE = ("rows", "weights", "losses", "unsolved", "untrained", "ridge", "bank")
-    DERIVED = ("mixture", "_period", "_encoded", "_rates", "_reaches")
+    DERIVED = (
+        "mixture",
+        "period",
+        "past",
+        "fresh",
+        "replayed",
+        "fading",
+        "trust",
+        "batch_power",
+        "_period",
+        "_encoded",
+        "_rates",
+        "_reaches",
+    )
 
-    def __init__(self, mixture: Mixture) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        *,
+        period: int = 32,
+        large_period: int = 128,
+        past: float = 0.4,
+        fresh: int = 2,
+        replayed: int = 14,
+        fading: float = 0.99,
+        trust: float = 0.5,
+        batch_power: float = 0.75,
+    ) -> None:
         self.mixture = mixture
+        self.period, self.past, self.fresh, self.replayed = period, past, fresh, replayed
+        self.fading, self.trust, self.batch_power = fading, trust, batch_power
         self.ridge = RidgeLearner(mixture.ridge)
         self.bank = BankLearner(mixture.bank)
         size = len(mixture.neighbours.rows)
@@ -46,9 +70,9 @@ class MixtureLearner(Stateful):
         self.losses = torch.zeros(len(RATES))
         self.unsolved = 0
         self.untrained = 0
-        usual = PERIOD if len(mixture.ridge.phase) <= LARGE_UNITS else LARGE_PERIOD
-        # A part of PERIOD rows may come on top, and all of them must be in the window still.
-        self._period = min(usual, size - PERIOD)
+        usual = period if len(mixture.ridge.phase) <= LARGE_UNITS else large_period
+        # As many as ``period`` may come on top, and all of them must be in the window still.
+        self._period = min(usual, size - period)
         self._encoded = torch.zeros(size, mixture.encoding.width)
         self._rates = torch.tensor(RATES).unsqueeze(1)
         self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
@@ -98,8 +122,8 @@ class MixtureLearner(Stateful):
             return
         answers = mixture.mix_each(traces)
         own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
-        self.losses.mul_(FADING ** len(targets)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
-        torch.softmax(self.losses * -TRUST, 0, out=mixture.trust)
+        self.losses.mul_(self.fading ** len(targets)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
+        torch.softmax(self.losses * -self.trust, 0, out=mixture.trust)
         self._gradient_step(traces, answers, targets, 1.0)
 
     @torch.no_grad()
@@ -112,14 +136,14 @@ class MixtureLearner(Stateful):
                 about as many as one finds there among as many as there have been new labels since the last call.
             targets: ``[rows]``, class indices.
         """
-        self._gradient_step(traces, self.mixture.mix_each(traces), targets, PAST)
+        self._gradient_step(traces, self.mixture.mix_each(traces), targets, self.past)
 
     def _gradient_step(self, traces: Tensor, answers: Tensor, targets: Tensor, share: float) -> None:
         """One step of each set of weights down the gradient of its log loss, from what it answers to the traces."""
         own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
         error = answers.exp().scatter_add_(2, own, answers.new_full(own.shape, -1.0))
         gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
-        rates = self._rates * (share * len(targets) ** (BATCH_POWER - 1))
+        rates = self._rates * (share * len(targets) ** (self.batch_power - 1))
         self.mixture.weights.sub_(gradient.mul_(rates)).clamp_(min=0)
 
     @torch.no_grad()
@@ -133,8 +157,8 @@ class MixtureLearner(Stateful):
             generator: what replay draws from.
         """
         rows = rows.reshape(len(rows), self.mixture.features).float()
-        for part in range(0, len(rows), PERIOD):
-            end = part + PERIOD
+        for part in range(0, len(rows), self.period):
+            end = part + self.period
             self._learn(rows[part:end], targets[part:end], weights[part:end], generator)
 
     def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
@@ -148,7 +172,7 @@ class MixtureLearner(Stateful):
             self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])
             self.unsolved = 0
         self.untrained += len(rows)
-        while self.untrained >= FRESH or (self.untrained and seen <= PERIOD):
+        while self.untrained >= self.fresh or (self.untrained and seen <= self.period):
             self._train(generator)
 
     def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
@@ -182,14 +206,14 @@ class MixtureLearner(Stateful):
 
     def _train(self, generator: torch.Generator) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
-        fresh = min(FRESH, self.untrained)
+        fresh = min(self.fresh, self.untrained)
         new = self._newest(fresh, self.untrained - fresh)
         self.untrained -= fresh
         neighbours, members = self.mixture.neighbours, self.mixture.bank.members
         seen, size = int(neighbours.seen), len(self.rows)
         filled = min(seen, size)
         reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
-        drawn = (torch.rand(members, REPLAYED, generator=generator) * reach).long()
+        drawn = (torch.rand(members, self.replayed, generator=generator) * reach).long()
         slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
         self.bank.learn(self._encoded[slots], neighbours.targets[slots], self.weights[slots])
 

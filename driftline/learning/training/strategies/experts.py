@@ -71,7 +71,8 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             self.waiting = self.waiting.take(slice(0, 0))
         if len(new):
             rows = step.state.module.rows(new.inputs)
-            self.mixture.learn(rows, new.targets, new.weights, step.state.generator)
+            targets = step.state.module.positions(new.targets)
+            self.mixture.learn(rows, targets, new.weights, step.state.generator)
 
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""
@@ -81,9 +82,10 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         if not bool(rare.any()):
             return
         held = holdout.sample(count, state.generator)
-        gone = held.take(rare[held.targets])
+        gone = held.take(rare[state.module.positions(held.targets)])
         if len(gone):
-            self.mixture.remember(_member_outputs(state, gone, in_order=False), gone.targets)
+            targets = state.module.positions(gone.targets)
+            self.mixture.remember(_member_outputs(state, gone, in_order=False), targets)
 
     def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:
         former, waiting = self.mixture, self.waiting
@@ -127,8 +129,9 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         assert self.mixture is not None
         for first in range(0, len(examples), self.played_rows):
             some = examples.take(slice(first, first + self.played_rows))
-            self.mixture.update_mixture_weights(_member_outputs(state, some), some.targets)
-            self.mixture.learn(state.module.rows(some.inputs), some.targets, some.weights, state.generator)
+            targets = state.module.positions(some.targets)
+            self.mixture.update_mixture_weights(_member_outputs(state, some), targets)
+            self.mixture.learn(state.module.rows(some.inputs), targets, some.weights, state.generator)
 
     def packed(self, name: str) -> Any:
         return None if self.mixture is None else super().packed(name)
