@@ -91,8 +91,8 @@ async def _learned(services: Services, models: list[CatalogEntry] | None) -> lis
             fullness.add_metric([model.name], found["lag"]["fullness"])
             version.add_metric([model.name], model.head.version)
             alarms.add_metric([model.name], len(found["alarms"]))
-            for measure, value in _numbers(found.get("prequential", {}).get("window", {})):
-                prequential.add_metric([model.name, measure], value)
+            for metric, value in _numbers(found.get("prequential", {}).get("window", {})):
+                prequential.add_metric([model.name, metric], value)
     except Unavailable:
         return [STORE_DOWN]
     return [

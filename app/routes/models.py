@@ -74,8 +74,8 @@ async def delete(model: str, services: Has) -> Deleted:
 @serves(router, endpoints.LIST_VERSIONS)
 async def versions(model: str, services: Has) -> VersionList:
     found = await services.catalog.get(model)
-    kept = await services.commit_log(found.uid).versions()
-    return {"model": model, "live": found.head.version, "versions": [_shown_version(version) for version in kept]}
+    versions = await services.commit_log(found.uid).versions()
+    return {"model": model, "live": found.head.version, "versions": [_shown_version(version) for version in versions]}
 
 
 @serves(router, endpoints.SHOW_VERSION)

@@ -20,12 +20,12 @@ def baselines(stream: Stream, delay: int) -> dict[str, Played]:
     unknown = len(stream) - len(come)
     if stream.spec.task == "regression":
         means = np.cumsum(come) / np.arange(1, len(come) + 1)
-        lines = {"last_value": [0.0] * unknown + come, "mean": [0.0] * unknown + means.tolist()}
+        answers = {"last_value": [0.0] * unknown + come, "mean": [0.0] * unknown + means.tolist()}
     else:
-        lines = {"no_change": [None] * unknown + come, "majority": [None] * unknown + list(_majorities(come))}
+        answers = {"no_change": [None] * unknown + come, "majority": [None] * unknown + list(_majorities(come))}
     if stream.served is not None:
-        lines["as_served"] = [stream.served.get(row) for row in range(len(stream))]
-    return {name: Played(answers) for name, answers in lines.items()}
+        answers["as_served"] = [stream.served.get(row) for row in range(len(stream))]
+    return {name: Played(given) for name, given in answers.items()}
 
 
 def _majorities(labels: Sequence[Label]) -> Iterator[Label]:

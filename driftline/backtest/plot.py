@@ -38,15 +38,15 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     size = report["windows"]["rows"]
-    measure = next(name for name in report["windows"] if name != "rows")
-    for name, values in report["windows"][measure].items():
+    metric = next(name for name in report["windows"] if name != "rows")
+    for name, values in report["windows"][metric].items():
         is_learner = name in report["recipes"]
         places = [size * (number + 0.5) for number in range(len(values))]
         look = {"linewidth": 1.8} if is_learner else {"linewidth": 1, "linestyle": ":"}
         (line,) = axes.plot(places, values, label=name.replace("_", " "), **look)
         if is_learner:
             _mark(axes, report["alarms"][name], line.get_color())
-    axes.set(xlabel="row", ylabel=f"{measure} of {size:,} rows", title=_title(report))
+    axes.set(xlabel="row", ylabel=f"{metric} of {size:,} rows", title=_title(report))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     try:

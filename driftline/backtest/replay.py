@@ -177,10 +177,10 @@ class Service:
     def learn(self, stream: Stream, rows: range, plan: Plan) -> None:
         """Makes one step over the labels of some rows, which have arrived."""
         items = [self._item(stream, row) for row in rows]
-        outcome = self.learner.learn(items, range(rows.start + 1, rows.stop + 1), plan)
+        result = self.learner.learn(items, range(rows.start + 1, rows.stop + 1), plan)
         self.learned += len(rows)
-        self.played.alarms += [alarm.at for alarm in outcome.alarms]
-        decision = outcome.decision
+        self.played.alarms += [alarm.at for alarm in result.alarms]
+        decision = result.decision
         if decision is not None and (decision.promoted or decision.restored):
             self.played.versions += 1
             self._take_version()

@@ -31,13 +31,13 @@ def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
     is_regression = stream.spec.task == "regression"
     for name, played in contenders.items():
         answers = [played.answers[row] for row in rows]
-        measures = (
+        metrics = (
             stream_metrics.of_values(labels, answers) if is_regression else stream_metrics.of_classes(labels, answers)
         )
         if played.likelihoods:
-            measures["log_loss"] = stream_metrics.log_loss([played.likelihoods[row] for row in rows])
-        for measure, value in measures.items():
-            found.setdefault(measure, {})[name] = value
+            metrics["log_loss"] = stream_metrics.log_loss([played.likelihoods[row] for row in rows])
+        for metric, value in metrics.items():
+            found.setdefault(metric, {})[name] = value
         windows[name] = _means(
             stream_metrics.value_errors(labels, answers) if is_regression else _hits(labels, answers), size
         )

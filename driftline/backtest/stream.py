@@ -171,20 +171,20 @@ def of_log(spec: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Strea
         spec: the model's.
         items: each with ``inputs``, ``label`` and ``weight``, and ``answer`` where one was served.
     """
-    parsed, kept = parse(ModelSpec, spec), list(items)
-    if not kept:
+    parsed, rows = parse(ModelSpec, spec), list(items)
+    if not rows:
         raise InvalidInput(f"the log of {parsed.name} holds no label", value=parsed.name)
     named = isinstance(parsed.inputs, dict)
     inputs = {
-        name: np.array([item["inputs"][name] if named else item["inputs"] for item in kept], tensor.dtype)
+        name: np.array([item["inputs"][name] if named else item["inputs"] for item in rows], tensor.dtype)
         for name, tensor in parsed.tensors.items()
     }
     key = parsed.kind.answer_field
-    served = {row: item["answer"][key] for row, item in enumerate(kept) if item.get("answer")}
+    served = {row: item["answer"][key] for row, item in enumerate(rows) if item.get("answer")}
     return Stream(
         parsed,
         inputs,
-        [parsed.check_label(item["label"]) for item in kept],
-        weights=[item["weight"] for item in kept],
+        [parsed.check_label(item["label"]) for item in rows],
+        weights=[item["weight"] for item in rows],
         served=served or None,
     )
