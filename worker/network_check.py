@@ -90,7 +90,7 @@ class NetworkCheck:
             await self.committer.store.alarm(
                 error.code,
                 f"the network fails on any row, also on those that it has learned: {error.message}; labels wait, and none is "
-                f"lost: mend its code and restart the worker, or `driftline rollback {name} VERSION`, or change its recipe",
+                f"lost: fix its code and restart the worker, or `driftline rollback {name} VERSION`, or change its recipe",
             )
             logger.error("%s is not learned: its network fails on any row: %s", name, error, exc_info=error.__cause__)
         self.reason = error.message

@@ -13,17 +13,17 @@ ALARMS = {
     "recovery_diverged": "run the workers on one torch build and CPU type; learning went on from the live version",
     "recovery_failed": "the findings about artifacts, log and steps say what is damaged; recovery went on without it",
     "step_failed": "look at that record and at the network's own code; the record was set aside",
-    "command_failed": "mend what it says, and send the command again",
+    "command_failed": "fix what it says, and send the command again",
     "disk": "make room on the disk of the artifacts, or mount it again; it ends by itself",
     "log_gap": "the findings about the log say what is missing",
     "store_lost": "restore the store, or restart Driftline to go on with what is there",
     "trainer_failed": "the worker's log has more; it ends by itself when the model is learned again, and a model that was set "
     "aside is tried again after `driftline resume`",
-    "network_failed": "mend the network's code and restart the worker, roll back, or change the recipe; labels wait meanwhile",
+    "network_failed": "fix the network's code and restart the worker, roll back, or change the recipe; labels wait meanwhile",
     "worker_task_failed": "the worker's log has the traceback; the task was restarted",
     "store_older": "send again the labels since that copy was made, or restore a newer one",
     "writes_lost": "send again the labels of the moments before; set appendfsync always",
-    "source": "mend the entries of that source, or DRIFTLINE_SOURCES",
+    "source": "fix the entries of that source, or DRIFTLINE_SOURCES",
 }
 
 
@@ -73,7 +73,7 @@ def _check_alarms(model: StoreSnapshot) -> list[Finding]:
         ago = time_text(max(0.0, model.now - alarm["time"]))
         advice = ALARMS.get(alarm["kind"], "the worker's log has more")
         findings.append(warning("alarms", f"{model.name}: {alarm['kind']}, {ago} ago: {alarm['message']}", advice))
-    return findings or [ok("alarms", f"{model.name}: no alarm stands")]
+    return findings or [ok("alarms", f"{model.name}: no alarm")]
 
 
 def _drifts(model: StoreSnapshot) -> list[Finding]:

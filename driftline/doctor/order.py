@@ -66,7 +66,7 @@ _WATCH = "nothing, once two more checkpoints are written; but find out what remo
 
 def _create_again(model: StoreSnapshot) -> str:
     return (
-        f"{RESTORE}; where there is none, create the model anew with `driftline models create SPEC --weights FILE`: FILE is "
+        f"{RESTORE}; where there is none, create the model again with `driftline models create SPEC --weights FILE`: FILE is "
         f"what the manifest {model.head.manifest} names, beside it in artifacts/{model.uid}"
     )
 

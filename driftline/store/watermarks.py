@@ -12,7 +12,7 @@ CATCH_UP = (
     "see that a worker runs and has CPU, and that the model is not paused; or raise the DRIFTLINE_LOG_CAP settings"
 )
 RESTORE = (
-    "restore the store from a backup, or delete the model and create it anew from its live weights; `driftline doctor` "
+    "restore the store from a backup, or delete the model and create it again from its live weights; `driftline doctor` "
     "says more"
 )
 

@@ -19,8 +19,8 @@ POINTS = {
     "retention.retired": "versions are forgotten, and their files are still there",
     "job.finished": "the gate has decided on a job's candidate, and nothing of it is written",
     "source.appended": "a source's batch is in the log, and its reader does not know it",
-    "app.appended": "feedback is in the log, and its sender is not told",
-    "app.computed": "a batch is computed, and nobody has an answer",
+    "app.appended": "feedback is in the log, and not acknowledged",
+    "app.computed": "a batch is computed, and not answered",
     "app.prepared": "a version is prepared, and not yet served",
     "app.created": "the files of a new model are written, and it has no name",
 }

@@ -122,4 +122,4 @@ async def _told(name: str, on_failure: Callable[[Exception], Awaitable[None]], f
     try:
         await on_failure(failure)
     except Exception as error:
-        logger.warning("%s: its failure could not be told: %s", name, error)
+        logger.warning("%s: its failure could not be reported: %s", name, error)

@@ -126,7 +126,7 @@ class Restore:
         with store_errors():
             while await self.connection.redis.exists(self.connection.keys.of(uid).lease):
                 if time.monotonic() > deadline:
-                    message = f"a worker does not let go of the model {name!r}; stop it and restore again"
+                    message = f"a worker does not release the model {name!r}; stop it and restore again"
                     raise Unavailable(message, code="model_owned")
                 await asyncio.sleep(0.05)
 
