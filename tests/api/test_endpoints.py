@@ -61,7 +61,7 @@ def test_the_app_mounts_the_table_and_nothing_else(app: App) -> None:
 def test_the_fast_path_takes_the_calls_that_the_table_has_for_it(app: App) -> None:
     for endpoint in ENDPOINTS:
         scope = {"method": endpoint.method, "path": endpoint.url(PARTS)}
-        taken = app.hot_call(scope)
+        taken = app.fast_path_call(scope)
         assert taken is (PLAIN[endpoint] if endpoint.summary.startswith(("Predict", "Infer")) else None)
         if taken is not None:
             assert scope["path_params"] == {part: PARTS[part] for part in endpoint.parts}

@@ -38,9 +38,9 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
     """Starts an app with settings of the test's own, and gives a client for it."""
     async with AsyncExitStack() as stack:
 
-        async def begin(**settings: Any) -> AppClient:
+        async def begin(services: Callable[[Settings], Services] = Services, **settings: Any) -> AppClient:
             given = {"redis_url": embedded, "prefix": prefix, "data_dir": tmp_path, "poll_seconds": 0.05} | settings
-            app = create_app(Settings(**given))
+            app = create_app(Settings(**given), services=services(Settings(**given)))
             await stack.enter_async_context(app.router.lifespan_context(app))
             return await stack.enter_async_context(AppClient(app))
 

@@ -97,7 +97,7 @@ async def test_a_network_that_raises_in_warm_up_stops_the_swaps_of_no_other_mode
     bad, good = await publish(fragile("bad", kind)), await publish(fragile("good"))
     refused = await bad(fails=True, share=share)
     why = (await until(lambda: alarm(client, "bad")))["message"]
-    assert f"the network of version {refused} fails on 8 rows" in why
+    assert f"the network of version {refused}, on 8 rows of zeros, failed" in why
     assert await good(fails=False) == 2
     await serves(client, "good", 2)
     assert (await predict(client, "bad", rows=8)).json()["version"] == 1, "it stays at the version that works"
