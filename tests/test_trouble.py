@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,10 +105,14 @@ def test_kill_9_of_each_process_loses_no_label_and_learns_none_twice(tmp_path: P
             for child in ("worker", "app", "valkey", "worker", "valkey"):
                 feeder.go_on()
                 before = until(lambda: version(instance))
-                until(lambda before=before: version(instance) > before)
+                until(partial(has_newer, instance, before))
                 instance.kill(child)
             feeder.go_on()
         check_all_served_once(instance, feeder)
+
+
+def has_newer(instance: Instance, before: int) -> bool:
+    return version(instance) > before
 
 
 def version(instance: Instance) -> int:
@@ -129,7 +134,7 @@ def test_without_redis_predictions_go_on_and_feedback_says_when_to_come_back(tmp
         row = [0.5] * 8
         client.predict("weather", [row])
         redis = Redis(port=port)
-        pid = redis.info("server")["process_id"]  # type: ignore[index]
+        pid = redis.info("server")["process_id"]
         os.kill(pid, signal.SIGSTOP)
         try:
             os.kill(pid, signal.SIGKILL)

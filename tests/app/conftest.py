@@ -39,8 +39,13 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
     async with AsyncExitStack() as stack:
 
         async def begin(**settings: Any) -> AppClient:
-            given = {"redis_url": embedded, "prefix": prefix, "data_dir": tmp_path, "poll_seconds": 0.05} | settings
-            app = create_app(Settings(**given))
+            given: dict[str, Any] = {
+                "redis_url": embedded,
+                "prefix": prefix,
+                "data_dir": tmp_path,
+                "poll_seconds": 0.05,
+            }
+            app = create_app(Settings(**given | settings))
             await stack.enter_async_context(app.router.lifespan_context(app))
             return await stack.enter_async_context(AppClient(app))
 

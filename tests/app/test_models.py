@@ -16,7 +16,7 @@ from tests.services import spec
 
 pytestmark = pytest.mark.anyio
 
-LINEAR = {"layers": []}
+LINEAR: dict[str, Any] = {"layers": []}
 
 
 async def create(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:

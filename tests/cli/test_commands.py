@@ -158,7 +158,10 @@ def test_two_versions_stand_side_by_side(server: Any, run: Any) -> None:
 
 
 def test_the_files_of_a_race_are_its_entries_and_its_table_is_printed(server: Any, run: Any, tmp_path: Path) -> None:
-    entries = [{"batch_size": 8}, {"recipe": {"loss": "focal"}, "edits": [{"type": "replace_head"}]}]
+    entries: list[dict[str, Any]] = [
+        {"batch_size": 8},
+        {"recipe": {"loss": "focal"}, "edits": [{"type": "replace_head"}]},
+    ]
     options = []
     for number, entry in enumerate(entries):
         (tmp_path / f"{number}.json").write_text(json.dumps(entry))

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from driftline.learning.course import Course
+from driftline.learning.learner import Learner
 from driftline.learning.runtime import Runtime
 from driftline.learning.stateful import undeclared
+from driftline.learning.training.strategies.experts import ExpertsRuntime
 from driftline.spec.parts.schedules import SCHEDULES
 from driftline.spec.parts.strategies import STRATEGIES
 from tests.learning.conftest import learner, play, spec, world
@@ -30,7 +32,7 @@ def parts(course: Course) -> list[Runtime[Any]]:
     return [course.schedule, *course.weight_hooks, course.averaging, course.strategy]
 
 
-def made(strategy: str, **recipe: Any) -> Any:
+def made(strategy: str, **recipe: Any) -> Learner:
     one = learner(recipe={"strategy": strategy, **EVERYTHING, **recipe})
     one.course.weight_hooks.remember({1: dict(one.module.state_dict())})
     play(one, world(64))
@@ -67,7 +69,8 @@ def test_experts_that_rows_are_too_wide_for_leave_the_network_alone() -> None:
     wide = spec(inputs={"shape": [5000]}, recipe={"strategy": "experts"})
     from_state = learner(inputs={"shape": [5000]}, recipe={"strategy": "experts"})
     assert wide.strategy.serves_experts and from_state.module.experts is None
-    assert not from_state.course.strategy.is_waiting and not undeclared(from_state.course.strategy)
+    strategy = from_state.course.strategy
+    assert isinstance(strategy, ExpertsRuntime) and not strategy.is_waiting and not undeclared(strategy)
     from_state.course.load_state_dict(from_state.state_dict().below("course"))
 
 

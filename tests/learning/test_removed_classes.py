@@ -18,7 +18,16 @@ from driftline.learning.reports.comparison import ExaminedVersion, compare_versi
 from driftline.learning.reports.evaluation import JobEvaluation
 from driftline.networks.model import Model
 from driftline.records import Answer, Item, Plan
-from tests.learning.conftest import accuracy, assert_same, learner, play, through_files, weights_of, world
+from tests.learning.conftest import (
+    accuracy,
+    assert_same,
+    learner,
+    origin_of,
+    play,
+    restored,
+    weights_of,
+    world,
+)
 
 ABC = ["a", "b", "c"]
 WITHOUT_B = [{"type": "remove_classes", "classes": ["b"]}]
@@ -78,11 +87,11 @@ def test_the_other_classes_are_known_as_well_as_before(classes: Any, recipe: dic
     now = labels_by_row(one)
     assert len(now) > 100 and set(now.values()) == {"a", "c"} and now.items() <= (was | now).items()
     assert all(was.get(row, label) == label for row, label in now.items()), "each row has the class that it had"
-    restored = Learner.from_state(through_files(one.state_dict()))
-    assert_same(restored.state_dict(), one.state_dict())
-    for each in (one, restored):
+    other = restored(one)
+    assert_same(other.state_dict(), one.state_dict())
+    for each in (one, other):
         play(each, others(150, 6000))
-    assert_same(restored.state_dict(), one.state_dict())
+    assert_same(other.state_dict(), one.state_dict())
 
 
 def test_a_job_goes_on_from_its_state_bit_for_bit() -> None:
@@ -91,7 +100,7 @@ def test_a_job_goes_on_from_its_state_bit_for_bit() -> None:
     play(one, world(48, 3000, ABC))
     assert one.retraining is not None
     one.retraining.advance(2)
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     for each in (one, other):
         play(each, world(48, 4000, ABC))
         each.finish(2)
@@ -122,7 +131,7 @@ def test_a_rollback_brings_the_class_back_and_remembers_the_others() -> None:
     assert all(torch.equal(value, weights_of(one)[name]) for name, value in version[2].items())
     assert labels_by_row(one) == was and len(was) > 100
     assert one.course.state.counts.tolist() == [counts[0], 0, counts[1]]
-    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+    assert_same(restored(one).state_dict(), one.state_dict())
     play(one, world(300, 8000, ABC))
     assert one.replay_buffer.policy.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
 
@@ -244,12 +253,12 @@ def test_versions_of_other_classes_pull_no_output_and_are_not_averaged() -> None
     one.retrain("job", {}, WITHOUT_B, 2, [])
     assert one.retraining is not None
     for course, is_whole in ((one.course, True), (one.retraining.course, False)):
-        origin = course.weight_hooks.by_field["l2_sp"].origin
+        origin = origin_of(course)
         assert "network.linear1.weight" in origin and ("output.weight" in origin) == is_whole
     one.finish(2)
-    assert "output.weight" not in one.course.weight_hooks.by_field["l2_sp"].origin
+    assert "output.weight" not in origin_of(one.course)
     one.change_recipe({"l2_sp": {"version": 2}}, {2: weights_of(one)})
-    assert len(one.course.weight_hooks.by_field["l2_sp"].origin["output.weight"]) == 2
+    assert len(origin_of(one.course)["output.weight"]) == 2
     with pytest.raises(InvalidInput, match="version 1 is of another structure"):
         one.retrain("job", {}, [{"type": "average", "versions": [1]}], 1, [], {1: weights_of(one)})
 

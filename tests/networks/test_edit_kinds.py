@@ -204,7 +204,7 @@ def test_dead_units_are_drawn_anew_and_the_known_rows_keep_their_answers() -> No
     assert changed.nonzero().flatten().tolist() == [2, 5]
     assert not parameter(after, "network.linear2.weight")[:, [2, 5]].any()
     assert torch.allclose(after.module(rows()), before.module(rows()), atol=1e-6)
-    again = edited(after, {"type": "reinitialise", "units": "dead"}, sources=Sources(inputs=rows()))
+    again = edited(after.model, {"type": "reinitialise", "units": "dead"}, sources=Sources(inputs=rows()))
     assert torch.equal(parameter(again, "network.linear1.bias"), parameter(after, "network.linear1.bias"))
 
 

@@ -96,11 +96,11 @@ class Bench:
 
 @contextmanager
 def dying(trainer: Trainer, after: int | None) -> Iterator[None]:
-    commit, left = trainer.store.commit_log.commit, after
+    whole, left = trainer.store.commit_log.commit, after
 
-    async def and_die(what: Commit) -> None:
+    async def and_die(commit: Commit) -> None:
         nonlocal left
-        await commit(what)
+        await whole(commit)
         if left is not None:
             left -= 1
             if left == 0:
@@ -112,7 +112,7 @@ def dying(trainer: Trainer, after: int | None) -> Iterator[None]:
     except Killed:
         return
     finally:
-        trainer.store.commit_log.commit = commit  # type: ignore[method-assign]
+        trainer.store.commit_log.commit = whole  # type: ignore[method-assign]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from driftline.records import Answer, Command, Item
+from driftline.records import Answer, Command, Item, Route
 from driftline.store.commits import CanaryVersion, JobRecord
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
@@ -19,10 +19,11 @@ pytestmark = pytest.mark.anyio
 HALF = bytes(8)
 
 
-def answered(items: list[Item], version: int, route: str, is_right: bool) -> list[Item]:
+def answered(items: list[Item], version: int, route: Route, is_right: bool) -> list[Item]:
+    answers = [Answer(version, int(item.label) ^ (not is_right), HALF) for item in items]
     return [
-        Item(f"{route}-{i.id}", i.inputs, i.label, route=route, answer=Answer(version, i.label ^ (not is_right), HALF))  # type: ignore[arg-type, operator]
-        for i in items
+        Item(f"{route}-{item.id}", item.inputs, item.label, route=route, answer=answer)
+        for item, answer in zip(items, answers, strict=True)
     ]
 
 

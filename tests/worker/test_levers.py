@@ -14,6 +14,7 @@ import torch
 from driftline.records import Command
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection
+from tests.learning.conftest import origin_of
 from tests.worker.conftest import Bench, Killed, labelled
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +54,7 @@ async def test_a_trainer_killed_again_and_again_finds_the_same_rate_and_pulls_to
     (won,) = [row["recipe"] for row in done.report["race"] if row["outcome"] == "won"]
     assert trainer.learner.spec.recipe.optimizer.learning_rate == won["optimizer"]["learning_rate"]
     _, second = store.version_files.read((await store.commit_log.version(2)).manifest)
-    origin = trainer.learner.course.weight_hooks.by_field["l2_sp"].origin["output.weight"]
+    origin = origin_of(trainer.learner.course)["output.weight"]
     assert torch.equal(origin, second.tensors["output.weight"])
     assert not await store.connection.redis.hvals(store.keys.alarms)
 

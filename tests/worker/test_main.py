@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -142,7 +143,7 @@ async def test_two_workers_that_start_at_once_learn_each_label_once(bench: Bench
         await store.log.append(labelled(64))
     async with working(bench) as first, working(bench) as second:
         for store in stores:
-            await until_async(lambda store=store: is_learned(store))
+            await until_async(partial(is_learned, store))
         assert len(first.owned) + len(second.owned) == len(stores)
         for store in stores:
             assert await store.connection.redis.get(store.keys.epoch) == b"1", "it has had one owner"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -41,7 +41,7 @@ async def offset_is(store: ModelStore, offset: int) -> None:
     await until_async(has_reached)
 
 
-async def add(store: ModelStore, trainer: Trainer, items: list[Item] | list[Command]) -> None:
+async def add(store: ModelStore, trainer: Trainer, items: Sequence[Item | Command]) -> None:
     await store.log.append(items)
     trainer.wake.set()
 

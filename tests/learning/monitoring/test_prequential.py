@@ -36,7 +36,7 @@ def played(labels: NDArray[np.int64], shares: NDArray[np.float32], names: list[i
 
 
 def textbook(
-    labels: NDArray[np.int64], shares: NDArray[np.float32], weights: NDArray[np.float64] | None = None
+    labels: NDArray[np.int64], shares: NDArray[np.float32], weights: NDArray[np.floating] | None = None
 ) -> dict[str, float]:
     answers, weights = shares.argmax(1), np.ones(len(labels)) if weights is None else weights
     sure, is_right = shares.max(1).astype(float), answers == labels

@@ -21,7 +21,7 @@ from driftline.learning.retraining.trial import TrainingFailed
 from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.build import build
 from driftline.networks.model import Model
-from tests.learning.conftest import assert_same, learner, play, spec, through_files, values, world
+from tests.learning.conftest import assert_same, learner, play, restored, spec, through_files, values, world
 
 FIND = {"optimizer": {"learning_rate": "find"}}
 FUNCTIONS = ["tests.learning.functions:raising", "tests.learning.functions:nan"]
@@ -195,7 +195,7 @@ def test_an_entry_may_bring_edits_and_wins_with_them() -> None:
     one.finish(2)
     assert one.module.state_dict()["network.linear1.weight"].shape == (12, 4) and one.spec.recipe.batch_size == 16
     play(one, world(40, 500))
-    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+    assert_same(restored(one).state_dict(), one.state_dict())
 
 
 def test_a_racer_that_raises_is_out_with_its_reason_and_the_race_goes_on() -> None:
@@ -223,7 +223,7 @@ def test_a_racer_that_never_learns_does_not_win_by_staying_as_it_is() -> None:
 def test_weights_that_have_broken_down_are_judged_last() -> None:
     _, job = begun([{}, {}])
     with torch.no_grad():
-        job.course.module.output.weight.fill_(math.nan)  # type: ignore[operator, union-attr]
+        job.course.module.output.get_parameter("weight").fill_(math.nan)
     job.halving.leader.has_learned = True
     table = run(job)
     assert [row["outcome"] for row in table] == ["lost", "won"]
