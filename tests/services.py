@@ -113,3 +113,8 @@ def spec(name: str = "weather", **changes: Any) -> dict[str, Any]:
 
 def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, default=str)
+
+
+def is_there(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")

@@ -23,7 +23,7 @@ WEIGHTS = RANDOM.normal(size=8)
 
 
 def world(rows: int, turn: int = 1) -> tuple[list[list[float]], list[int]]:
-    """Rows, and their classes: which side of a plane they are on. ``turn=-1`` turns the world around."""
+    """Rows, and their classes: which side of a plane they are on. ``turn=-1`` gives each row the other class."""
     inputs = RANDOM.normal(size=(rows, 8))
     return inputs.tolist(), (turn * (inputs @ WEIGHTS) > 0).astype(int).tolist()
 

@@ -108,7 +108,7 @@ def test_replicas_share_a_port_follow_the_head_and_are_replaced(tmp_path: Path) 
                         return
                     versions[version] += 1
                     if version < newest:
-                        failures.append(AssertionError(f"{version} behind {newest} on one connection"))
+                        failures.append(AssertionError(f"{version} after {newest} on one connection"))
                     newest = version
                     # The worker needs a share of the machine, too.
                     time.sleep(0.005)

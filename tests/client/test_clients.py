@@ -73,7 +73,7 @@ def server() -> Iterator[Server]:
 
 
 class Blocking:
-    """The async client behind the sync client's interface, so that each test runs over both."""
+    """The async client with the sync client's interface, so that each test runs over both."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._arguments, self._options = arguments, options

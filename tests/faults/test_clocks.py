@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-async def test_predictions_made_before_and_behind_a_jump_are_joined_with_their_labels(
+async def test_predictions_made_before_and_after_a_jump_are_joined_with_their_labels(
     bench: Bench, clock: Clock, jump: float
 ) -> None:
     store = await bench.model()
@@ -54,7 +54,7 @@ async def test_predictions_made_before_and_behind_a_jump_are_joined_with_their_l
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-async def test_labels_behind_a_jump_of_the_workers_clock_are_learned_in_order_and_in_time(
+async def test_labels_after_a_jump_of_the_workers_clock_are_learned_in_order_and_in_time(
     bench: Bench, clock: Clock, jump: float
 ) -> None:
     store = await bench.model(recipe={"trigger": {"labels": 1000, "seconds": 0.3}})

@@ -14,10 +14,10 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import Unavailable
-from tests.conftest import free_port
+from tests.conftest import free_port, own_redis
 from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, feeding, stopped
+from tests.feeding import check_all_served_once
 from tests.services import Instance, spec, up
-from tests.test_trouble import check_all_served_once, own_redis
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.conftest import free_port
+from tests.conftest import free_port, own_redis
 from tests.faults.parts import WorkerProcess, asking, feeding, owner_in, stopped
-from tests.services import Instance, spec, up
-from tests.test_trouble import check_all_served_once, is_there, own_redis
+from tests.feeding import check_all_served_once
+from tests.services import Instance, is_there, spec, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow

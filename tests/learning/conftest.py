@@ -1,4 +1,4 @@
-"""Small worlds to learn, and learners that play them."""
+"""Small streams of labels, and learners that learn them."""
 
 from __future__ import annotations
 

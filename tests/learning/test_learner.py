@@ -104,7 +104,7 @@ def test_a_state_stays_as_it_is_while_the_learner_goes_on() -> None:
     assert_same(state, before)
 
 
-def test_torchs_own_chance_is_left_alone() -> None:
+def test_torchs_own_random_state_is_left_alone() -> None:
     one = learner(network=DROPOUT)
     before = torch.get_rng_state()
     play(one, world(50))
@@ -115,7 +115,7 @@ def test_torchs_own_chance_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_chance_goes_on_from_step_to_step() -> None:
+def test_the_random_state_goes_on_from_step_to_step() -> None:
     one = learner()
     drawn = set()
     for _ in range(3):
@@ -318,7 +318,7 @@ def test_a_served_answer_matches_by_exact_type() -> None:
     assert one.metrics()["prequential"]["accuracy"] == 0.5
 
 
-def test_a_drift_raises_an_alarm_in_the_outcome() -> None:
+def test_a_drift_raises_an_alarm_in_the_step_result() -> None:
     one = learner()
     calm = play(one, answered(world(320), is_right=True))
     assert not any(outcome.alarms for outcome in calm)
@@ -329,7 +329,7 @@ def test_a_drift_raises_an_alarm_in_the_outcome() -> None:
     assert one.metrics()["alarms"][-1]["at"] == outcome.alarms[-1].at
 
 
-def test_rollback_keeps_memory_holdout_and_scores() -> None:
+def test_rollback_keeps_replay_buffer_holdout_and_scores() -> None:
     one = learner(recipe=MANY)
     play(one, answered(world(100), is_right=True))
     version = (one.spec, one.classes_of(one.served), weights_of(one))

@@ -104,7 +104,7 @@ def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
         assert outcomes[0] == outcomes[1]
         assert_same(one.state_dict(), other.state_dict())
     assert one.monitor.alarms and one.course.state.references.teacher is not None, (
-        "the world had an alarm and a teacher in it"
+        "there was an alarm, and a teacher to learn from"
     )
 
 

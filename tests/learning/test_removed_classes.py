@@ -48,7 +48,7 @@ def others(count: int, first: int) -> list[Item]:
 
 
 def removed(one: Learner, version: int = 2, edits: Sequence[dict[str, Any]] = WITHOUT_B, **recipe: Any) -> Decision:
-    """What comes of a job that removes classes, behind labels that arrive meanwhile."""
+    """What comes of a job that removes classes, after labels that arrive meanwhile."""
     one.retrain("job", recipe, edits, 2, world(100, 2000, ABC))
     play(one, world(48, 3000, ABC))
     decision = one.finish(version).decision
@@ -136,7 +136,7 @@ def test_a_rollback_brings_the_class_back_and_remembers_the_others() -> None:
     assert one.replay_buffer.policy.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
 
 
-def test_a_rollback_keeps_classes_that_came_later_behind_those_of_the_version() -> None:
+def test_a_rollback_keeps_classes_that_came_later_after_those_of_the_version() -> None:
     one = taught(classes="open")
     version = (one.spec, list(one.classes), weights_of(one))
     assert removed(one).promoted
@@ -169,14 +169,14 @@ def test_late_answers_of_former_versions_are_not_read_in_the_new_order() -> None
     late = [Item(i.id, i.inputs, i.label, answer=Answer(1, "c", sure_of_c, trace)) for i in others(64, 5000)]
     other, third = copy.deepcopy(one), copy.deepcopy(one)
     plain = [Item(i.id, i.inputs, i.label, answer=Answer(1, "c", sure_of_c)) for i in late]
-    tally = one.monitor.prequential.all
-    count, loss = tally.count, tally.loss  # type: ignore[union-attr]
+    metrics = one.monitor.prequential.all
+    count, loss = metrics.count, metrics.loss  # type: ignore[union-attr]
     one.learn(late, range(1, 1 + len(late)), Plan(updates=1))
     other.learn(plain, range(1, 1 + len(late)), Plan(updates=1))
     assert_same(one.state_dict(), other.state_dict())
     right = sum(i.label == "c" for i in late)
     expected = -right * np.log(0.7) - (len(late) - right) * np.log(0.15)
-    assert (tally.count - count, tally.loss - loss) == (len(late), pytest.approx(expected, rel=1e-5))  # type: ignore[union-attr]
+    assert (metrics.count - count, metrics.loss - loss) == (len(late), pytest.approx(expected, rel=1e-5))  # type: ignore[union-attr]
     newer = [Item(i.id, i.inputs, i.label, answer=Answer(2, "c", sure_of_c, trace)) for i in late]
     third.learn(newer, range(1, 1 + len(late)), Plan(updates=1))
     assert not torch.equal(third.module.experts.weights, one.module.experts.weights), "those of its own are read"  # type: ignore[union-attr, arg-type]

@@ -235,7 +235,7 @@ def test_a_factory_that_fails_says_how(factory: str, reason: str) -> None:
     assert (refused.value.code, refused.value.details["field"]) == ("factory_failed", "network.factory")
 
 
-def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_chance_alone() -> None:
+def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_random_state_alone() -> None:
     before = torch.get_rng_state()
     one, same, other = (built({"preset": "cnn"}, [8, 8], seed=seed).state_dict() for seed in (5, 5, 6))
     assert all(torch.equal(value, same[name]) for name, value in one.items())

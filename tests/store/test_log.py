@@ -200,7 +200,7 @@ async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: Re
     assert gap.value.code == "log_gap"
 
 
-async def test_numbers_go_on_behind_a_log_that_was_trimmed_to_nothing(log: Log, connection: RedisConnection) -> None:
+async def test_numbers_go_on_after_a_log_that_was_trimmed_to_nothing(log: Log, connection: RedisConnection) -> None:
     await log.append([item(str(index)) for index in range(5)])
     await connection.redis.hset(log.keys.head, "offset", 5)
     await connection.redis.xtrim(log.keys.log, maxlen=0, approximate=False)

@@ -214,7 +214,7 @@ async def test_an_alarm_of_an_owner_before_is_withdrawn_when_its_condition_is_ov
         assert list(await alarms(store)) == ["step_failed"]
 
 
-async def test_an_outage_does_not_hold_up_the_versions_behind_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_outage_does_not_hold_up_the_versions_after_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishing takes a tenth of the trainer's time at most; to wait for a store is no part of it."""
     store = await bench.model()
     write, failures = store.version_files.write_version, [True]

@@ -101,15 +101,15 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
             await store.log.append([Command("c1", "recipe", {"recipe": {"optimizer": {"learning_rate": 0.0001}}})])
         await report(commit_log, job, progress)
 
-    def die_behind_the_job(point: str) -> None:
+    def die_after_the_job(point: str) -> None:
         points.add(point)
         if point == "trainer.committed" and "job.finished" in points:
             raise Killed
 
     with monkeypatch.context() as patched:
         patched.setattr(CommitLog, "report_progress", change)
-        patched.setattr("worker.jobs.reach", die_behind_the_job)
-        patched.setattr("worker.committer.reach", die_behind_the_job)
+        patched.setattr("worker.jobs.reach", die_after_the_job)
+        patched.setattr("worker.committer.reach", die_after_the_job)
         killed = await bench.train(store)
     assert killed.learner.spec.recipe.optimizer.learning_rate == 0.0001 and killed.learner.retraining is None
     trainer = await bench.train(store)

@@ -22,7 +22,7 @@ LOSS = "tests.learning.functions:raising"
 FAILURES: dict[str, tuple[int, dict[str, Any], str]] = {
     "a loss": (1000, {"loss": {"name": "custom", "function": LOSS}}, "ValueError: no loss today"),
     "a network in training": (40, {}, "ValueError: 64 rows are more than 40"),
-    "a network behind it": (250, {}, "ValueError: 256 rows are more than 250"),
+    "a network after it": (250, {}, "ValueError: 256 rows are more than 250"),
 }
 
 

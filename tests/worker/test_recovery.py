@@ -38,7 +38,7 @@ async def undisturbed_digest(bench: Bench) -> str:
 
 
 @pytest.mark.parametrize("die_after", [1, 2, 3, 5, 8, 10])
-async def test_a_trainer_killed_behind_any_step_ends_as_one_that_was_not(bench: Bench, die_after: int) -> None:
+async def test_a_trainer_killed_after_any_step_ends_as_one_that_was_not(bench: Bench, die_after: int) -> None:
     digest = await undisturbed_digest(bench)
     store = await bench.model(uid=UID)
     await store.log.append(labelled(300))
@@ -100,7 +100,7 @@ def of_three_classes(count: int, first: int = 0) -> list[Item]:
     return [msgspec.structs.replace(item, label=int(np.digitize(row, [-0.4, 0.4]))) for item, row in rows]
 
 
-async def test_a_class_that_is_removed_and_comes_back_is_so_behind_every_crash_too(bench: Bench) -> None:
+async def test_a_class_that_is_removed_and_comes_back_is_so_after_every_crash_too(bench: Bench) -> None:
     store = await bench.model(classes=[0, 1, 2], recipe={"gate": {"mode": "off"}})
     await store.log.append(of_three_classes(200))
     three = (await bench.train(store)).head.version

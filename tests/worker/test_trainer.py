@@ -63,7 +63,7 @@ async def test_labels_are_learned_at_an_age(bench: Bench) -> None:
         await offset_is(store, 3)
 
 
-async def test_behind_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench) -> None:
+async def test_after_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench) -> None:
     store = await bench.model(recipe={"trigger": {"labels": 600, "seconds": 3600, "alarm": 300}})
     right = [item for item in labelled(700, answered=1) if item.label == 1][:300]
     wrong = [item for item in labelled(700, first=700, answered=0) if item.label == 1][:300]

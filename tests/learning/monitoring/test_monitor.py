@@ -1,4 +1,4 @@
-"""What an alarm tells, and what the recipe does behind it; all of it the same when a step is repeated."""
+"""What an alarm tells, and what the recipe does after it; all of it the same when a step is repeated."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def served(items: list[Item], wrong: set[int]) -> list[Item]:
     return found
 
 
-def changing(before: int = 640, behind: int = 160) -> list[Item]:
+def changing(before: int = 640, after: int = 160) -> list[Item]:
     """Items of which class 1 is answered wrongly from one on."""
-    return served(world(before), set()) + served(world(behind, before), {1})
+    return served(world(before), set()) + served(world(after, before), {1})
 
 
 def steps(learner: Learner, items: list[Item], first: int = 1, size: int = 16) -> list[StepResult]:
@@ -115,7 +115,7 @@ def test_each_answer_is_given_and_is_the_same_when_the_steps_are_repeated(answer
     assert (len(one.replay_buffer) < 300) == (answer == "shorten")
 
 
-def test_shortened_memory_holds_what_came_since_the_change() -> None:
+def test_a_shortened_replay_buffer_holds_what_came_since_the_change() -> None:
     one, items = learner(recipe={"on_alarm": "shorten", "gate": {"holdout": 0}}), changing()
     for start in range(0, len(items), 16):
         outcome = one.learn(items[start : start + 16], range(start + 1, start + 17), Plan(updates=1))
@@ -161,7 +161,7 @@ def test_input_alarms_are_answered_where_the_recipe_says_so() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"recipe": {"on_alarm": "shorten"}}, {"recipe": {"input_detector": None}}])
-def test_the_whole_state_survives_beyond_the_first_witness(changes: dict[str, Any]) -> None:
+def test_the_whole_state_survives_beyond_the_first_frozen_copy(changes: dict[str, Any]) -> None:
     one = learner(**changes)
     play(one, answered(world(FIRST_LABELS + 200), is_right=True), size=100)
     other = restored(one)
@@ -171,7 +171,7 @@ def test_the_whole_state_survives_beyond_the_first_witness(changes: dict[str, An
     assert_same(one.state_dict(), other.state_dict())
 
 
-def test_a_rollback_dismisses_the_witness() -> None:
+def test_a_rollback_dismisses_the_frozen_copy() -> None:
     one = learner(classes="open", recipe={"gate": {"mode": "off"}})
     play(one, world(64, names=["a", "b"]))
     version = (one.spec, one.classes_of(one.served), weights_of(one))

@@ -167,7 +167,7 @@ def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
     assert found.module.output.get_parameter("weight")[0, 0] == 1
 
 
-def test_labels_from_before_an_alarm_do_not_judge() -> None:
+def test_labels_from_before_an_alarm_are_not_compared_on() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(200), range(200), Plan(publish=True))
     found.promotion.holdout.on_drift()

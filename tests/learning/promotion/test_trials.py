@@ -19,6 +19,7 @@ from tests.learning.conftest import (
     learner,
     play,
     restored,
+    turned,
     weights_of,
     world,
 )
@@ -64,7 +65,7 @@ def test_answers_of_other_versions_do_not_judge_a_canary() -> None:
     assert one.monitor.prequential.count == 0, "nor do a canary's answers count as served accuracy"
 
 
-def test_behind_a_canary_another_begins_with_what_was_learned_since() -> None:
+def test_after_a_canary_another_begins_with_what_was_learned_since() -> None:
     one = with_canary()
     version = one.promotion.canary.version if one.promotion.canary else 0
     items = answered(world(50, 200), is_right=True, version=version, route="canary") + answered(
@@ -122,15 +123,15 @@ def test_labels_of_former_answers_and_labels_that_its_predecessor_would_have_mis
     for _ in range(5):
         assert step(one, answered(world(30, 5000), is_right=False, version=2)) is None
     assert one.promotion.promotion_watch is not None and one.promotion.promotion_watch.served == []
-    turned = [Item(i.id, i.inputs, 1 - int(i.label)) for i in world(200, 6000)]
-    missed = gate.errors(one.promotion.promotion_watch.model.module, examples_of(one, turned)).tolist()
-    wrong = [item for item, error in zip(turned, missed, strict=True) if error]
+    other = turned(world(200, 6000))
+    missed = gate.errors(one.promotion.promotion_watch.model.module, examples_of(one, other)).tolist()
+    wrong = [item for item, error in zip(other, missed, strict=True) if error]
     assert len(wrong) > 100 and step(one, answered(wrong, is_right=False, version=3)) is None, (
-        "the world has changed, not the model"
+        "drift was detected; the model is not worse"
     )
 
 
-def test_a_probation_ends() -> None:
+def test_a_promotion_watch_ends() -> None:
     one, _ = harmed()
     step(one, answered(world(GateLimits().watched, 5000), is_right=True, version=3))
     assert one.promotion.promotion_watch is None

@@ -88,7 +88,7 @@ def test_a_job_without_examples_is_done_at_once() -> None:
     assert found.halving.done == 0
 
 
-def test_it_catches_up_with_what_has_arrived_meanwhile() -> None:
+def test_it_catches_up_with_what_was_learned_meanwhile() -> None:
     stream, one, other = learner(), job(), job()
     other.observe(examples_of(stream, world(100, 500)), [True] * 100)
     for each in (one, other):
@@ -290,7 +290,7 @@ def test_classes_that_arrive_meanwhile_are_learned_by_the_job_too() -> None:
     assert_same(restored(one).state_dict(), one.state_dict())
 
 
-def test_classes_that_arrive_meanwhile_come_behind_the_updates_of_a_job_that_is_repeated_too() -> None:
+def test_classes_that_arrive_meanwhile_come_after_the_updates_of_a_job_that_is_repeated_too() -> None:
     one = learner(classes="open", recipe=OFF)
     play(one, world(100, names=["a", "b"]))
     found = begun(one, {}, [], 2, [])

@@ -152,7 +152,7 @@ def near(losses: Tensor, expected: list[float]) -> None:
     assert losses.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_weights_are_those_of_the_classes_and_1_for_those_behind_the_last() -> None:
+def test_weights_are_those_of_the_classes_and_1_for_those_after_the_last() -> None:
     losses = made({"name": "cross_entropy", "weights": [5.0, 0.5]})(torch.tensor(LOGITS), torch.tensor([1, 2]), NONE)
     near(losses, [-0.5 * math.log(probabilities(LOGITS[0])[1]), math.log(3)])
 

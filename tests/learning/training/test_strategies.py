@@ -33,7 +33,7 @@ from tests.learning.conftest import (
 COLOURS: list[int | str] = ["red", "green", 3, "blue"]
 QUICK = {"learning_rate": 0.02}
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES.parts)
-EVERY_MEMORY = pytest.mark.parametrize("replay_buffer", REPLAY_POLICIES.parts)
+EVERY_POLICY = pytest.mark.parametrize("policy", REPLAY_POLICIES.parts)
 
 
 def made(strategy: str | dict[str, Any], recipe: dict[str, Any] | None = None, **changes: Any) -> Learner:
@@ -47,17 +47,17 @@ def drift(count: int, first: int = 0) -> list[Item]:
 
 
 @EVERY_STRATEGY
-@EVERY_MEMORY
-def test_it_learns_what_there_is_to_learn(strategy: str, replay_buffer: str) -> None:
-    one = made(strategy, {"memory": {"name": replay_buffer, "size": 200}})
+@EVERY_POLICY
+def test_it_learns_what_there_is_to_learn(strategy: str, policy: str) -> None:
+    one = made(strategy, {"memory": {"name": policy, "size": 200}})
     play(one, world(600), size=32, updates=4)
     assert accuracy(one, world(300, first=9000)) > 0.9
 
 
 @EVERY_STRATEGY
-@EVERY_MEMORY
-def test_it_goes_on_from_its_state_bit_for_bit(strategy: str, replay_buffer: str) -> None:
-    one = made(strategy, {"memory": {"name": replay_buffer, "size": 64}}, classes="open")
+@EVERY_POLICY
+def test_it_goes_on_from_its_state_bit_for_bit(strategy: str, policy: str) -> None:
+    one = made(strategy, {"memory": {"name": policy, "size": 64}}, classes="open")
     items = [*world(100, names=COLOURS[:2]), *world(100, 100, COLOURS), *drift(400, 200)]
     items = [i if i.label in COLOURS else item(row_of(i), "red", i.id) for i in items]
     play(one, items[:190])
@@ -168,7 +168,7 @@ def test_an_older_champion_teaches() -> None:
     assert apart[50.0] < 0.5 * apart[0.0]
 
 
-def test_a_gradient_loses_only_what_would_harm_the_memory() -> None:
+def test_a_gradient_loses_only_what_would_harm_what_is_replayed() -> None:
     harmful, reference = {"w": torch.tensor([1.0, -1.0])}, {"w": torch.tensor([0.0, 2.0])}
     assert projected(harmful, reference)["w"].tolist() == [1.0, 0.0]
     harmless = {"w": torch.tensor([1.0, 1.0])}
@@ -184,7 +184,7 @@ def test_logits_of_then_are_kept_with_the_examples() -> None:
     assert bool(notes[:40, 2:].isnan().all()) and bool(notes[:, :2].isfinite().all())
 
 
-def test_after_an_alarm_gdumb_begins_anew_from_memory() -> None:
+def test_after_an_alarm_gdumb_begins_anew_from_the_replay_buffer() -> None:
     one = made("gdumb")
     play(one, world(200), size=32)
     before = one.module.output.get_parameter("weight").clone()

@@ -103,14 +103,14 @@ def test_units_that_give_nothing_are_pruned_exactly() -> None:
     assert torch.allclose(after.module(rows()), before.module(rows()), atol=1e-6)
 
 
-def test_twins_become_one_and_the_function_stays() -> None:
+def test_equal_units_become_one_and_the_function_stays() -> None:
     before = edited(model(), {"type": "widen", "layer": "linear1", "features": 11}).model
     after = edited(before, {"type": "merge_units", "layer": "linear1"})
     assert after.keeps_function and len(parameter(after, "network.linear1.weight")) == 6
     assert torch.allclose(after.module(rows()), before.module(rows()), atol=1e-5)
 
 
-def test_units_that_only_a_normalisation_tells_apart_are_no_twins() -> None:
+def test_units_that_only_a_normalisation_tells_apart_are_not_equal() -> None:
     before = edited(model(), {"type": "widen", "layer": "linear1", "features": 7}).model
     parameter(before, "network.batch_norm1.bias")[6] += 0.1
     with pytest.raises(InvalidInput, match="no two units"):
