@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -80,7 +81,15 @@ async def test_a_wrong_setting_ends_the_worker_all_the_same(bench: Bench, monkey
     monkeypatch.setattr(Catalog, "names", wrong)
     with pytest.raises(ConfigurationError):
         async with working(bench) as worker:
-            await until_async(lambda: worker.thread._shutdown)
+            await until_async(lambda: is_shut(worker.thread))
+
+
+def is_shut(thread: ThreadPoolExecutor) -> bool:
+    try:
+        thread.submit(int)
+    except RuntimeError:
+        return True
+    return False
 
 
 async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

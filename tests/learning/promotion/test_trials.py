@@ -127,7 +127,7 @@ def test_labels_of_former_answers_and_labels_that_its_predecessor_would_have_mis
     missed = gate.errors(one.promotion.promotion_watch.model.module, examples_of(one, other)).tolist()
     wrong = [item for item, error in zip(other, missed, strict=True) if error]
     assert len(wrong) > 100 and step(one, answered(wrong, is_right=False, version=3)) is None, (
-        "drift was detected; the model is not worse"
+        "the data has drifted: its predecessor would have erred too"
     )
 
 
