@@ -10,6 +10,7 @@ import httpx
 import pytest
 import torch
 
+from app.services import Services
 from driftline.learning.learner import Learner
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection
@@ -61,7 +62,7 @@ class Publish:
     async def __call__(self, fails: bool, share: float | None = None) -> int:
         learner = Learner.create(self.versions.spec, seed=1, factories=[FACTORY])
         with torch.no_grad():
-            learner.promotion.champion.network.fails.fill_(float(fails))  # type: ignore[operator]
+            learner.promotion.champion.network.get_parameter("fails").fill_(float(fails))
         return await self.versions.publish(learner, share)
 
 
@@ -133,7 +134,7 @@ async def test_a_network_that_asks_the_process_to_end_fails_its_requests_and_no_
     await publish(fragile("bad", "exit"))
     model = client.services.version_watcher.loaded("bad")
     assert model is not None
-    model.snapshot.module.network.fails.data.fill_(1.0)
+    model.snapshot.module.network.get_parameter("fails").data.fill_(1.0)
     answer = await predict(client, "bad", rows=8)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "network_failed")
     assert (await predict(client, "bad")).status_code == 200
