@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.test_http_server import connected
+from tests.app.conftest import connected
 from tests.services import Instance, spec, up
 
 pytestmark = pytest.mark.slow

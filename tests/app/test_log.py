@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.routes import log
-from tests.app.test_models import create, predict
+from tests.app.conftest import create, predict
 
 pytestmark = pytest.mark.anyio
 

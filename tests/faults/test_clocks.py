@@ -10,7 +10,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.predictions import PredictionBatch, PredictionReader, PredictionWriter
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from tests.worker.test_halts import training, until_learned
+from tests.worker.running import training, until_learned, working
 from worker.model_store import ModelStore
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +95,6 @@ async def renewed(store: ModelStore) -> None:
 
 
 async def test_a_lease_is_kept_by_no_clock_that_can_be_set(bench: Bench, clock: Clock) -> None:
-    from tests.worker.test_main import working
 
     store = await bench.model()
     async with working(bench, lease_seconds=3):

@@ -17,7 +17,7 @@ from driftline.networks.served_model import ServedModel
 from driftline.spec import Layers, ModelSpec, parse
 from driftline.spec.parts.edits import parse_edits
 from driftline.spec.parts.edits.weights import Average
-from tests.networks.test_edit_sequences import disturb
+from tests.networks.checks import disturb
 
 STACK: list[dict[str, Any]] = [
     {"type": "linear", "features": 6},

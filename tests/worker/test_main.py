@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import pytest
 
 from driftline.errors import ConfigurationError
-from driftline.settings import Settings
 from driftline.store.catalog import Catalog
 from driftline.store.lease import Lease
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from worker.main import Worker
-from worker.model_store import ModelStore
+from tests.worker.running import is_learned, working
 
 pytestmark = pytest.mark.anyio
-
-
-@contextlib.asynccontextmanager
-async def working(bench: Bench, retry_seconds: float = 10.0, **settings: Any) -> AsyncIterator[Worker]:
-    worker = Worker(
-        Settings(
-            redis_url=bench.url,
-            prefix=bench.connection.keys.prefix,
-            data_dir=bench.folder,
-            poll_seconds=0.05,
-            sweep_seconds=0.1,
-            orphan_seconds=0.5,
-            **settings,
-        ),
-        retry_seconds=retry_seconds,
-    )
-    running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await running
-
-
-async def is_learned(store: ModelStore) -> bool:
-    return (await store.commit_log.head()).learned == 64
 
 
 async def test_a_helper_that_raises_is_restarted_and_told_and_the_others_go_on(

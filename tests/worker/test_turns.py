@@ -15,7 +15,7 @@ from driftline.records import Command
 from driftline.store.lease import MAX_CRASHES, Lease
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from tests.worker.test_main import is_learned, working
+from tests.worker.running import is_learned, working
 from worker.model_store import ModelStore
 from worker.turns import TurnFile
 
