@@ -158,7 +158,7 @@ def test_a_job_that_is_promoted_is_gone_on_with() -> None:
     layers = layers_of(one.spec.network)
     assert layers is not None and layers.layers[2].type == "gelu" and one.spec.recipe.batch_size == 8
     assert type(one.promotion.champion.network.relu1).__name__ == type(one.module.network.relu1).__name__ == "GELU"
-    assert len(one.replay_buffer) > 100, "memory stays"
+    assert len(one.replay_buffer) > 100, "the replay buffer stays"
     play(one, world(50, 200))
     build(one.spec, one.classes_of(one.served), seed=0).load_state_dict(weights_of(one))
 

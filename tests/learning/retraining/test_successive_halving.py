@@ -116,7 +116,7 @@ def test_what_trials_are_compared_on_is_not_trained_on_before_there_is_a_winner(
     play(one, world(300))
     one.retrain("job", {}, [], 3, world(300), race=RATES)
     job = one.retraining
-    assert job is not None and len(job.examples) == 600, "from memory and from the log"
+    assert job is not None and len(job.examples) == 600, "from the replay buffer and from the log"
     seen.clear()
     held = set(map(tuple, job.examples.take(job.halving.split.held).inputs["inputs"].tolist()))
     run(job)
