@@ -45,10 +45,11 @@ class BodyDecoder:
 
     def decode(self, body: bytes) -> Rows:
         """Arrays ``[rows, *shape]`` by input name; :class:`InvalidInput` names the input, the row, and what does not fit."""
-        rows = self._decode_fast(body) if _parser is not None else None
-        return rows if rows is not None else self._decode_precisely(body)
+        rows = self.decode_fast(body) if _parser is not None else None
+        return rows if rows is not None else self.decode_precisely(body)
 
-    def _decode_fast(self, body: bytes) -> Rows | None:
+    def decode_fast(self, body: bytes) -> Rows | None:
+        """What the fast parser makes of a body; None where it does not take it."""
         try:
             document = _parser.parse(body)
             if len(document) != 1:
@@ -67,7 +68,8 @@ class BodyDecoder:
             return None
         return None if any(array is None for array in found.values()) else found  # type: ignore[return-value]
 
-    def _decode_precisely(self, body: bytes) -> Rows:
+    def decode_precisely(self, body: bytes) -> Rows:
+        """What the precise parser makes of a body; :class:`InvalidInput` where it does not fit."""
         try:
             decoded = self._decoder.decode(body)
         except msgspec.DecodeError as error:

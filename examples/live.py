@@ -34,21 +34,23 @@ def answers(client: Client, model: str, inputs: Any, count: int) -> np.ndarray:
     return np.array([row.get("label", row.get("value")) for row in rows])
 
 
-def teach(client: Client, model: str, inputs: Any, labels: Sequence[Any]) -> None:
+def teach(client: Client, model: str, inputs: Any, labels: np.ndarray) -> None:
     """A stream: rows are predicted, then their labels come; at the end all of them are learned and served."""
     for chosen in slices(len(labels)):
         given = client.predict(model, part(inputs, chosen))["predictions"]
-        pairs = zip(given, np.asarray(labels[chosen]).tolist(), strict=True)
+        pairs = zip(given, labels[chosen].tolist(), strict=True)
         done = client.feedback(model, [{"prediction_id": row["id"], "label": label} for row, label in pairs])
         assert done["accepted"] == len(given), done
-    client.wait_served(model, done["items"][-1]["id"], timeout=600)
+        last = done["items"][-1]["id"]
+    assert last is not None
+    client.wait_served(model, last, timeout=600)
 
 
 def pull(client: Client, model: str, lever: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     """A retrain with ``edits`` or another ``recipe``; returns whether it was promoted, why, and its seconds."""
     began = time.monotonic()
     job = client.wait_for_job(client.retrain(model, epochs=epochs, **lever))
-    if job["state"] == "succeeded" and job["promoted"]:
+    if job["state"] == "succeeded" and job["promoted"] and job["version"] is not None:
         while client.predict(model, example(client, model))["version"] < job["version"]:
             time.sleep(0.05)
     report = job.get("report") or {}

@@ -36,7 +36,7 @@ LEVERS: dict[str, list[dict[str, Any]]] = {
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sounds ``[rows, 1, samples]``, digits and speakers of files named ``digit_speaker_n.wav``, shuffled."""
     files = sorted(folder.glob("*_*_*.wav"))
-    np.random.default_rng(0).shuffle(files)  # type: ignore[arg-type]
+    np.random.default_rng(0).shuffle(files)
     names = [file.stem.split("_") for file in files]
     return (
         np.stack([read(file) for file in files]),

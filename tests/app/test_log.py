@@ -11,8 +11,7 @@ import pytest
 
 from app.routes.log import lines_of
 from driftline.spec import ModelSpec, parse
-from tests.app.conftest import AppClient
-from tests.app.test_models import create, predict
+from tests.app.conftest import AppClient, create, predict
 
 pytestmark = pytest.mark.anyio
 
