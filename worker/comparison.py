@@ -25,7 +25,7 @@ async def compare(committer: Committer, command: Command) -> Effect:
         InvalidInput: a network of the user's own has failed.
     """
     store, learner = committer.store, committer.learner
-    classes = learner.classes
+    classes = learner.class_table
     versions = [await store.commit_log.version(number) for number in command.arguments["versions"]]
     items = await store.log.kept(committer.head.offset, LATEST)
     examples = await committer.compute(examples_of, learner, items)

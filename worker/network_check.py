@@ -115,7 +115,7 @@ async def failure_by_itself(store: ModelStore, compute: Compute, learner: Learne
     by itself, so in training and in evaluation mode, by a copy of the learner: the learner stays as it is.
     """
     remembered = await store.log.kept(offset, REMEMBERED)
-    rows = [*usable(learner.spec, learner.classes, remembered), *_made_up(learner.spec, learner.classes)]
+    rows = [*usable(learner.spec, learner.course.state.index_of, remembered), *_made_up(learner.spec, learner.classes)]
     error = None
     for row in rows:
         error = await compute(_error_on, learner, row)

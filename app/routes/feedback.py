@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal, cast
 
 import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from driftline.api.feedback import MAX_ITEMS
+from driftline.api.errors import ErrorBody
+from driftline.api.feedback import MAX_ITEMS, Durability, ItemStatus, LineStatus, Receipt
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.ingest import feedback, rows
 from driftline.support.failpoints import reach
@@ -80,17 +81,15 @@ class FeedbackStream:
                 await send({"type": "http.response.body", "body": answer, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _answers(
-        self, services: Services, name: str, lines: list[bytes] | DriftlineError
-    ) -> list[dict[str, Any]]:
+    async def _answers(self, services: Services, name: str, lines: list[bytes] | DriftlineError) -> list[LineStatus]:
         if isinstance(lines, DriftlineError):
-            return [{"status": "error", "error": lines.as_json()}]
+            return [{"status": "error", "error": _body_of(lines)}]
         try:
             outcomes = await _append(services, name, lines)
             lasts = await _lasts(services)
         except DriftlineError as error:
-            return [{"status": "error", "error": error.as_json()} for _ in lines]
-        return [_answer(outcome) | ({} if outcome.error else lasts) for outcome in outcomes]
+            return [{"status": "error", "error": _body_of(error)} for _ in lines]
+        return [_line(outcome, lasts) for outcome in outcomes]
 
 
 class ReceiptRoute:
@@ -107,7 +106,7 @@ class ReceiptRoute:
         await send_content(send, json_content(200, state))
 
 
-async def receipt(services: Services, uid: str, identifier: str) -> dict[str, Any]:
+async def receipt(services: Services, uid: str, identifier: str) -> Receipt:
     """The state of one item, while its id is recognised."""
     found = await services.log(uid).find(identifier)
     if found is None:
@@ -116,7 +115,7 @@ async def receipt(services: Services, uid: str, identifier: str) -> dict[str, An
         )
     if found.exception is not None:
         state, reason = found.exception
-        return {"id": identifier, "state": state, "reason": reason}
+        return {"id": identifier, "state": cast(Literal["rejected", "quarantined"], state), "reason": reason}
     commit_log = services.commit_log(uid)
     version = await commit_log.covering(found.n)
     if version is not None:
@@ -151,22 +150,35 @@ async def _append(services: Services, name: str, raw: list[Any]) -> list[feedbac
     return outcomes
 
 
-async def _lasts(services: Services) -> dict[str, str]:
+async def _lasts(services: Services) -> Durability:
     """What every acknowledgement says of how long it lasts."""
     state = await services.connection.server.state()
-    return {"durability": state.durability} | ({"warning": state.warning} if state.warning else {})
+    lasts: Durability = {"durability": state.durability}
+    if state.warning:
+        lasts["warning"] = state.warning
+    return lasts
 
 
-def _answer(outcome: feedback.ItemOutcome) -> dict[str, Any]:
-    answer: dict[str, Any] = {"id": outcome.id, "status": outcome.status}
+def _answer(outcome: feedback.ItemOutcome) -> ItemStatus:
+    answer: ItemStatus = {"id": outcome.id, "status": outcome.status}
     if outcome.error is not None:
-        answer["error"] = outcome.error.as_json()
+        answer["error"] = _body_of(outcome.error)
     return answer
 
 
-def _none_accepted(outcomes: list[feedback.ItemOutcome], answers: list[dict[str, Any]]) -> dict[str, Any]:
-    first = next(outcome.error for outcome in outcomes if outcome.error is not None).as_json()
-    return first | {"details": first.get("details", {}) | {"items": answers}}
+def _line(outcome: feedback.ItemOutcome, lasts: Durability) -> LineStatus:
+    answer = _answer(outcome)
+    return cast(LineStatus, answer if outcome.error is not None else {**answer, **lasts})
+
+
+def _none_accepted(outcomes: list[feedback.ItemOutcome], answers: list[ItemStatus]) -> ErrorBody:
+    first = _body_of(next(outcome.error for outcome in outcomes if outcome.error is not None))
+    first["details"] = first.get("details", {}) | {"items": answers}
+    return first
+
+
+def _body_of(error: DriftlineError) -> ErrorBody:
+    return cast(ErrorBody, error.as_json())
 
 
 def _check_is_ndjson(scope: Scope) -> None:

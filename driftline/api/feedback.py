@@ -44,6 +44,9 @@ class FeedbackBody(TypedDict):
     """The labels; each is accepted or refused by itself."""
 
 
+Status = Literal["queued", "duplicate", "error"]
+
+
 @message
 class ItemStatus(TypedDict):
     """What became of one item."""
@@ -55,10 +58,20 @@ class ItemStatus(TypedDict):
         ]
     ]
     status: Annotated[
-        Literal["queued", "duplicate", "error"],
+        Status,
         Field(description="In the log, in the log already with the same content, or refused."),
     ]
     error: NotRequired[Annotated[ErrorBody, Field(description="Why it was refused.")]]
+
+
+@message
+class Durability(TypedDict):
+    """What every acknowledgement says of how long it lasts."""
+
+    durability: str
+    """How long the log lasts, as the store says of itself: ``fsync_always``, ``everysec``, ``none`` or ``unverified``."""
+    warning: NotRequired[str]
+    """Why an acknowledged label may be lost although nothing has gone wrong."""
 
 
 @message

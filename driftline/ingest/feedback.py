@@ -7,11 +7,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
-from driftline.api.feedback import MAX_ID_LENGTH
+from driftline.api.feedback import MAX_ID_LENGTH, Status
 from driftline.errors import Conflict, DriftlineError, InvalidInput
 from driftline.ingest import rows
 from driftline.records import Item
@@ -38,7 +38,7 @@ class ItemOutcome:
     """What became of one item that was sent: its id and log number, or the error."""
 
     id: str | None
-    status: str
+    status: Status
     n: int | None = None
     error: DriftlineError | None = None
 
@@ -159,6 +159,6 @@ async def _earlier(log: Log, name: str, sent: Sent) -> ItemOutcome | None:
 
 def _outcome(name: str, status: str, n: int) -> ItemOutcome:
     if status != "conflict":
-        return ItemOutcome(name, status, n)
+        return ItemOutcome(name, cast(Status, status), n)
     error = Conflict(f"item {name!r} was sent before with another content", field="id", value=name)
     return ItemOutcome(name, "error", error=error)

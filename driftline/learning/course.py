@@ -20,7 +20,7 @@ from driftline.networks.experts.mixture import experts_of
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
-from driftline.spec.classes import added
+from driftline.spec.classes import ClassTable, added
 from driftline.spec.parts.edits.weights import AddClasses
 
 
@@ -49,9 +49,9 @@ class Course(Stateful):
         self.step = self._step()
 
     @classmethod
-    def begin(cls, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int) -> Course:
+    def begin(cls, model: Model, table: ClassTable, seed: int) -> Course:
         """The training of a model before its first label; ``seed`` is what its random draws start from."""
-        state, recipe = TrainState(spec, classes, module, seed), spec.recipe
+        state, recipe = TrainState(model, table, seed), model.spec.recipe
         return cls(
             state,
             schedule_runtime(recipe.optimizer.schedule, state.labels),
@@ -129,13 +129,8 @@ class Course(Stateful):
         Args:
             remembered: examples of the state's classes, which another strategy may start from.
         """
-        before, self.state.spec = self.spec, spec
-        former, optimizer = before.recipe.optimizer, spec.recipe.optimizer
-        if optimizer != former:
-            if optimizer.continues(former):
-                self.state.change_optimizer()
-            else:
-                self.state.renew_optimizer()
+        before = self.spec
+        self.state.follow_recipe(spec)
         self._follow_schedule()
         if spec.strategy != before.strategy:
             self.renew_strategy(self.strategy, self.classes, remembered)
@@ -169,9 +164,9 @@ class Course(Stateful):
         self.module.experts = None
         self.strategy = strategy_runtime(self.state)
 
-    def restart(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel) -> None:
-        """Goes on from weights that answer these ``classes``, knowing nothing else of them; other present ones come after."""
-        model, more = Model(spec, list(classes), module), added(classes, self.classes)
+    def restart(self, model: Model) -> None:
+        """Goes on from the weights of ``model``, knowing nothing else of them; present classes that it has not are added."""
+        more = added(model.classes, self.classes)
         self.state.restart(_with_classes(model, more).model if more else model)
         self.strategy = strategy_runtime(self.state)
         self.weight_hooks.follow_recipe(self.state)
@@ -185,7 +180,7 @@ class Course(Stateful):
     def add_classes(self, classes: Sequence[int | str]) -> None:
         """Answers more classes."""
         if classes:
-            self.replace(_with_classes(Model(self.spec, self.classes, self.module), classes))
+            self.replace(_with_classes(self.state.model, classes))
 
     def replace(self, edited: EditResult) -> None:
         """Goes on with an edited module; the optimizer and the parts keep their state for what was kept."""

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
-from driftline.spec.classes import are_in_place
 
 NO_NOTE = float("nan")
 
 
 @dataclass(frozen=True)
 class Examples:
-    """``inputs`` ``[rows, *shape]`` by name, ``targets`` ``[rows]`` (class indices, or values), ``weights`` ``[rows]``.
+    """``inputs`` ``[rows, *shape]`` by name, ``targets`` ``[rows]`` (ids of classes, or values), ``weights`` ``[rows]``.
 
     ``notes`` ``[rows, width]`` by name are what a strategy remembers of a row; NaN stands where it has noted nothing.
     """
@@ -37,14 +37,14 @@ class Examples:
         return cls.of(spec, [], {})
 
     @classmethod
-    def of(cls, spec: ModelSpec, items: Sequence[Item], index_of: Mapping[tuple[type, object], int]) -> Examples:
-        """Checked items as tensors. ``index_of`` gives the index of a class by its type and name."""
+    def of(cls, spec: ModelSpec, items: Sequence[Item], ids: Mapping[tuple[type, object], int]) -> Examples:
+        """Checked items as tensors. ``ids`` gives the id of a class by its type and name."""
         inputs = {}
         for name, tensor in spec.tensors.items():
             data = b"".join([item.inputs[name] for item in items])
             array = np.frombuffer(bytearray(data), dtype=np.dtype(tensor.dtype).newbyteorder("<"))
             inputs[name] = torch.from_numpy(array.astype(tensor.dtype, copy=False).reshape(len(items), *tensor.shape))
-        labels = [index_of[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
+        labels = [ids[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
         targets = torch.tensor(labels, dtype=getattr(torch, spec.kind.target_dtype))
         return cls(inputs, targets, torch.tensor([item.weight for item in items], dtype=torch.float32))
 
@@ -63,24 +63,14 @@ class Examples:
         targets, weights = torch.cat([self.targets, other.targets]), torch.cat([self.weights, other.weights])
         return Examples(inputs, targets, weights, notes)
 
-    def stay(self, indices: Sequence[int | None]) -> Tensor:
-        """Which rows are of a class that has one of the ``indices`` (:func:`driftline.spec.classes.class_indices`): ``[rows]``."""
-        if are_in_place(indices):
-            return torch.ones(len(self), dtype=torch.bool)
-        return torch.tensor([index is not None for index in indices])[self.targets]
+    def answered_by(self, *modules: ServedModel) -> Examples:
+        """The rows whose class all of these modules answer."""
+        is_answered = torch.stack([module.answers(self.targets) for module in modules]).all(0)
+        return self if bool(is_answered.all()) else self.take(is_answered)
 
-    def reclassed(self, indices: Sequence[int | None]) -> Examples:
-        """The rows whose class is still there, by its new index; where any has another one, without notes: these may count
-        classes as well.
-
-        Args:
-            indices: of each former class the new index, None where it is gone (:func:`driftline.spec.classes.class_indices`).
-        """
-        if are_in_place(indices):
-            return self
-        found = self.take(self.stay(indices))
-        places = torch.tensor([-1 if index is None else index for index in indices])
-        return Examples(found.inputs, places[found.targets], found.weights)
+    def without_notes(self) -> Examples:
+        """These rows without what strategies remember of them."""
+        return Examples(self.inputs, self.targets, self.weights)
 
     def noted(self, **notes: Tensor) -> Examples:
         """These rows with ``notes`` ``[rows, width]``."""

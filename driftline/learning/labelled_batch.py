@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
 from driftline.records import Item
 from driftline.spec import ModelSpec
-from driftline.spec.classes import indices_of
+from driftline.spec.classes import ClassTable
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class LabelledBatch:
         return len(self.items)
 
     @classmethod
-    def of(cls, spec: ModelSpec, classes: Sequence[int | str], numbers: list[int], items: list[Item]) -> LabelledBatch:
-        """Items that fit the spec, and whose labels are among the ``classes``."""
-        return cls(numbers, items, Examples.of(spec, items, indices_of(classes)))
+    def of(cls, spec: ModelSpec, table: ClassTable, numbers: list[int], items: list[Item]) -> LabelledBatch:
+        """Items that fit the spec, and whose labels are in the ``table``."""
+        return cls(numbers, items, Examples.of(spec, items, table.ids))
 
     @property
     def live(self) -> LabelledBatch:
@@ -44,17 +44,17 @@ class LabelledBatch:
         return LabelledBatch([self.numbers[row] for row in rows], [self.items[row] for row in rows], examples)
 
 
-def usable(spec: ModelSpec, classes: Sequence[int | str], items: Sequence[Item]) -> list[Item]:
-    """The items that fit the spec and are of a known class."""
-    unfit, index_of = refused(spec, range(len(items)), items), indices_of(classes)
+def usable(spec: ModelSpec, classes: Container[tuple[type, object]], items: Sequence[Item]) -> list[Item]:
+    """The items that fit the spec and are of one of the ``classes``, which are given by type and name."""
+    unfit = refused(spec, range(len(items)), items)
     fit = [item for n, item in enumerate(items) if n not in unfit]
-    if spec.task == "regression":
+    if not spec.kind.has_classes:
         return fit
-    return [item for item in fit if (type(item.label), item.label) in index_of]
+    return [item for item in fit if (type(item.label), item.label) in classes]
 
 
 def refused(spec: ModelSpec, numbers: Sequence[int], items: Sequence[Item]) -> dict[int, str]:
-    """Why items no longer fit the spec, by log number, as when it was edited behind their acknowledgement."""
+    """Why items no longer fit the spec, by log number, as when it was edited after their acknowledgement."""
     found = {}
     sizes = {name: tensor.size * (4 if tensor.dtype == "float32" else 8) for name, tensor in spec.tensors.items()}
     for n, item in zip(numbers, items, strict=True):

@@ -23,7 +23,7 @@ from driftline.networks.build import build
 from driftline.networks.model import Model
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
-from driftline.spec.classes import indices_of
+from driftline.spec.classes import ClassTable
 
 ALARM_EPOCHS = 10
 
@@ -84,7 +84,7 @@ class Learner(CommandedLearner):
             dropped = running.job if running is not None and self.retraining is None else None
             if latest is not None:
                 self.monitor.measure_forgetting(
-                    self.promotion.champion, self.promotion.holdout.examples, self.classes, self.learned
+                    self.promotion.champion, self.promotion.holdout.examples, self.class_table.names, self.learned
                 )
             forked = self._act_on(alarms, plan.job)
         return StepResult(len(errors), alarms, rejected, quarantined, decision, forked, dropped)
@@ -92,14 +92,14 @@ class Learner(CommandedLearner):
     def _labelled_batch(self, records: Sequence[tuple[int, Item]]) -> LabelledBatch:
         """Records that fit, as tensors; a class that comes with them is one of the model's from here on."""
         numbers, items = [n for n, _ in records], [item for _, item in records]
-        if self.spec.task == "classification":
-            known, labels = indices_of(self.classes), dict.fromkeys((type(item.label), item.label) for item in items)
-            self.course.add_classes([name for kind, name in labels if (kind, name) not in known])  # type: ignore[misc]
-        return LabelledBatch.of(self.spec, self.classes, numbers, items)
+        if self.spec.kind.has_classes:
+            labels = dict.fromkeys((type(item.label), item.label) for item in items)
+            self.course.add_classes([name for kind, name in labels if (kind, name) not in self.course.state.index_of])  # type: ignore[misc]
+        return LabelledBatch.of(self.spec, self.class_table, numbers, items)
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
         """Scores what was served, tells all that follow errors, looks for drift; the errors of live answers, and the alarms."""
-        errors, alarms = self.monitor.score(labelled_batch, self.classes, self.ordered_since)
+        errors, alarms = self.monitor.score(labelled_batch, self.course.state.index_of, self.ordered_since)
         self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
         for error in of_live:
@@ -115,7 +115,8 @@ class Learner(CommandedLearner):
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
             self.course.strategy.update_mixture_weights(
-                member_outputs_of(live, self.served, self.ordered_since), live.examples.targets
+                member_outputs_of(live, self.served, self.module, self.ordered_since),
+                self.module.positions(live.examples.targets),
             )
 
     def _compare(self, live: LabelledBatch, errors: list[float], arriving: int, version: int) -> Comparison | None:
@@ -198,6 +199,7 @@ class Learner(CommandedLearner):
         state = upgraded(state)
         data = state.data
         spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
-        learner = cls(spec, classes, build(spec, classes, factories=factories, seed=0), data["seed"], factories, limits)
+        module = build(spec, classes, factories=factories, seed=0)
+        learner = cls(spec, classes, module, data["seed"], factories, limits, ClassTable(data["class_table"]))
         learner.load_state_dict(state)
         return learner

@@ -60,8 +60,8 @@ class CommandedLearner(LearnerState):
         spec = with_recipe(spec, classes, recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
         pretrained.load(module, weights)
-        self.course.restart(spec, classes, module)
-        self._reclass(former, version)
+        self.course.restart(Model(spec, list(classes), module))
+        self._follow_classes(former, version)
         self._follow_recipe()
         self._set_champion()
         self.promotion.dismiss()
@@ -78,9 +78,7 @@ class CommandedLearner(LearnerState):
         for course, spec in zip(courses, specs, strict=True):
             check_fit(spec, course.module)
         for course, spec in zip(courses, specs, strict=True):
-            course.follow_recipe(
-                spec, self.replay_buffer.examples.reclassed(class_indices(self.classes, course.classes))
-            )
+            course.follow_recipe(spec, self.replay_buffer.examples.answered_by(course.module))
             self._remind(course, versions)
         for trial in trials:
             trial.course.leave_experts()
@@ -112,6 +110,16 @@ class CommandedLearner(LearnerState):
 
     def _forked(
         self, job: str, retrain_plan: RetrainPlan, examples: Examples, epochs: int, versions: Versions = NO_VERSIONS
+    ) -> RetrainJob:
+        known = len(self.class_table)
+        try:
+            return self._fork(job, retrain_plan, examples, epochs, versions)
+        except InvalidInput:
+            self.class_table.forget_since(known)
+            raise
+
+    def _fork(
+        self, job: str, retrain_plan: RetrainPlan, examples: Examples, epochs: int, versions: Versions
     ) -> RetrainJob:
         bare, champion, seed = clone(self.module), self.promotion.champion, self.seed + self.learned + 1
         # What is served beside the network is the stream's, and can be large: no trial carries it along.
@@ -145,15 +153,14 @@ class CommandedLearner(LearnerState):
         return StepResult(decision=decision)
 
     def _judged(self, course: Course, latest: Comparison | None) -> Decision:
-        indices = class_indices(self.classes, course.classes)
-        return self.promotion.compare(course.candidate(), self.learned, latest, indices)[0]
+        return self.promotion.compare(course.candidate(), self.learned, latest)[0]
 
     def _take_over(self, course: Course, version: int) -> None:
         """Goes on with a job's course, whose weights become version ``version``."""
         former = self.classes
         self.promotion.watch_promotion(version, self.spec, former)
         self.course = course
-        self._reclass(former, version)
+        self._follow_classes(former, version)
         self._follow_recipe()
         self._set_champion()
 

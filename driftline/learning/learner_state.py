@@ -22,23 +22,25 @@ from driftline.learning.stateful import State, Stateful
 from driftline.networks import bundle
 from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
+from driftline.networks.experts import old_layout
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item
 from driftline.spec import ModelSpec
-from driftline.spec.classes import are_in_place, class_indices, indices_of
+from driftline.spec.classes import ClassTable, are_in_place, class_indices
 
 
 class LearnerState(Stateful):
     """The parts of a learner, and its state as a checkpoint keeps it.
 
-    ``monitor`` observes what is served, ``course`` is the training, ``replay_buffer`` holds examples for replay,
-    ``promotion`` decides what is served, and ``retraining`` is the job that runs beside the stream, if one does. Answers by
-    versions before ``ordered_since`` count classes in another order than the present one.
+    ``class_table`` has all classes that the model has ever known, ``monitor`` observes what is served, ``course`` is the
+    training, ``replay_buffer`` holds examples for replay, ``promotion`` decides what is served, and ``retraining`` is the job
+    that runs beside the stream, if one does. Answers by versions before ``ordered_since`` count classes in another order than the present one.
     """
 
     STATE: ClassVar[tuple[str, ...]] = (
+        "class_table",
         "seed",
         "learned",
         "ordered_since",
@@ -58,15 +60,19 @@ class LearnerState(Stateful):
         seed: int,
         factories: Collection[str],
         limits: GateLimits = GateLimits(),  # noqa: B008
+        class_table: ClassTable | None = None,
     ) -> None:
+        self.class_table = class_table or ClassTable(classes)
         self.seed = seed
         self.factories = list(factories)
         self.learned = 0
         self.ordered_since = 0
-        self.course = Course.begin(spec, classes, module, seed)
+        self.course = Course.begin(Model(spec, list(classes), module), self.class_table, seed)
         self.monitor = Monitor(spec, self.former)
         self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
-        self.promotion = PromotionController(spec, module, seed, self.former, self.former_model, limits)
+        self.promotion = PromotionController(
+            spec, module, seed, self.class_table, self.former, self.former_model, limits
+        )
         self.retraining: RetrainJob | None = None
 
     @property
@@ -92,21 +98,24 @@ class LearnerState(Stateful):
 
     def former(self, weights: Mapping[str, Tensor], width: int) -> ServedModel:
         """A former module of the present network, from its tensors and the number of its outputs."""
-        return rebuilt(self.spec, self.classes[:width], weights, self.factories)
+        return self.former_model(self.spec, self.classes[:width], weights).module
 
     def former_model(self, spec: ModelSpec, classes: list[int | str], weights: Mapping[str, Tensor]) -> Model:
         """A former model, maybe of another network."""
-        return Model(spec, classes, rebuilt(spec, classes, weights, self.factories))
+        model = Model(spec, classes, rebuilt(spec, classes, weights, self.factories))
+        model.module.set_class_ids(self.class_table.add(classes))
+        return model
 
     def trainable(self, items: Sequence[Item]) -> Examples:
-        """Those of the items that fit, are of a known class, and are not held out."""
-        chosen = [item for item in usable(self.spec, self.classes, items) if not self.promotion.is_held_out(item)]
-        return Examples.of(self.spec, chosen, indices_of(self.classes))
+        """Those of the items that fit, are of a class that is answered, and are not held out."""
+        fitting = usable(self.spec, self.course.state.index_of, items)
+        chosen = [item for item in fitting if not self.promotion.is_held_out(item)]
+        return Examples.of(self.spec, chosen, self.class_table.ids)
 
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.promotion.champion
-        self.course.restart(self.spec, self.classes_of(champion), clone(champion))
+        self.course.restart(Model(self.spec, self.classes_of(champion), clone(champion)))
 
     def _set_champion(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
@@ -125,16 +134,15 @@ class LearnerState(Stateful):
         self.replay_buffer = ReplayBuffer(self.spec.recipe.memory, Examples.empty(self.spec))
         self.replay_buffer.add(examples, self.course.state.generator)
 
-    def _reclass(self, former: Sequence[int | str], version: int) -> None:
-        """Lets all that counts classes by index follow the present order, which is another one from ``version`` on."""
-        indices = class_indices(former, self.classes)
-        if are_in_place(indices):
+    def _follow_classes(self, former: Sequence[int | str], version: int) -> None:
+        """Keeps examples of classes that are answered; notes where these are in another order from ``version`` on."""
+        if are_in_place(class_indices(former, self.classes)):
             return
         self.ordered_since = version
         self.course.weight_hooks.reclass()
-        self._renew_replay_buffer(self.replay_buffer.examples.reclassed(indices))
-        self.monitor.recent.reclass(indices)
-        self.promotion.reclass(indices)
+        self._renew_replay_buffer(self.replay_buffer.examples.answered_by(self.module).without_notes())
+        self.monitor.recent.keep_answered(self.module)
+        self.promotion.keep_answered(self.module)
 
     def _remind(self, course: Course, versions: Versions) -> None:
         """Gives weight hooks the weights of versions that they name, as far as these count the course's classes."""
@@ -153,9 +161,12 @@ class LearnerState(Stateful):
             for number, weights in versions.items()
         }
 
+    def packed(self, name: str) -> Any:
+        return self.class_table.names if name == "class_table" else super().packed(name)
+
     def digest(self) -> str:
         """16 hexadecimal digits that stand for every weight and buffer, and for the count of what was learned."""
-        return bundle.digest_of(self.module.state_dict(), str(self.learned))
+        return bundle.digest_of(old_layout.comparable(self.module.state_dict()), str(self.learned))
 
     def metrics(self) -> dict[str, Any]:
         """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what hooks tell."""
@@ -168,9 +179,15 @@ class LearnerState(Stateful):
         }
 
     def restored(self, name: str, state: State) -> Any:
+        if name == "class_table":
+            return self.class_table
         if name == "retraining":
             described = state.data[name]
-            return None if described is None else RetrainJob.from_state(state.below(name), self.factories)
+            return (
+                None
+                if described is None
+                else RetrainJob.from_state(state.below(name), self.class_table, self.factories)
+            )
         return super().restored(name, state)
 
     def state_dict(self) -> State:

@@ -16,6 +16,7 @@ from torch import Tensor
 from driftline.errors import CorruptData
 from driftline.learning.stateful import State, named, part
 from driftline.records import STATE_FORMAT
+from driftline.spec.classes import ClassTable
 
 FORMAT = STATE_FORMAT
 TENSORS_OF_1 = (
@@ -53,13 +54,15 @@ def upgraded(state: State) -> State:
 def _of_1(state: State) -> State:
     data = state.data
     course = _course_of_1(part(state.tensors, "trainee"), data["spec"]["recipe"])
-    job = None if data["retraining"] is None else _job_of_1(state)
+    table = ClassTable(data["classes"])
+    job = None if data["retraining"] is None else _job_of_1(state, table)
     tensors = {**_tensors_of_1(state.tensors), **named("course", course.tensors)}
     return State(
         {**tensors, **(named("retraining", job.tensors) if job is not None else {})},
         {
             "format": FORMAT,
             **{name: data[name] for name in ("spec", "classes", "seed", "learned", "ordered_since")},
+            "class_table": table.names,
             "monitor": _monitor_of_1(data["monitor"]),
             "course": course.data,
             "replay_buffer": {"policy": data["memory"]},
@@ -200,7 +203,7 @@ def _holdout_of_1(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"added": found.pop("arrived"), **found}
 
 
-def _job_of_1(state: State) -> State:
+def _job_of_1(state: State, table: ClassTable) -> State:
     """What described the job, and the course of each trial."""
     data, race = state.data["retraining"], state.data["retraining"]["race"]
     tensors: dict[str, Tensor] = {}
@@ -214,6 +217,10 @@ def _job_of_1(state: State) -> State:
             "rung_schedule": {"rungs": each["rungs"], "total": each["total"]},
             "course": {"spec": each["spec"], "classes": each["classes"], **course.data},
         }
+    # A job's examples counted its own classes.
+    ids = torch.tensor(table.add(race["racers"][0]["classes"]), dtype=torch.int64)
+    targets = state.tensors["retraining.examples.targets"]
+    tensors["examples.targets"] = ids[targets] if len(ids) else targets
     halving = {name: race[name] for name in ("entries", "keeps", "seed", "out")}
     described = {name: data[name] for name in ("job", "classes", "teacher")}
     return State(tensors, {**described, "halving": {**halving, "trials": trials}})

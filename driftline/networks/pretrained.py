@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from driftline.networks import bundle
+from driftline.networks.experts.mixture import Mixture
 from driftline.networks.served_model import ServedModel
+
+EXPERTS = "experts."
 
 
 def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:
@@ -34,9 +37,12 @@ def _with_scales(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str
 
 
 def _with_experts(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith("experts.")}
-    if own and all(name in weights and weights[name].shape == tensor.shape for name, tensor in own.items()):
-        return dict(weights)
-    if own:
-        module.experts.rely_on_network()  # type: ignore[operator, union-attr]
-    return {**{name: tensor for name, tensor in weights.items() if not name.startswith("experts.")}, **own}
+    network = {name: tensor for name, tensor in weights.items() if not name.startswith(EXPERTS)}
+    if not isinstance(module.experts, Mixture):
+        return network
+    own = {name.removeprefix(EXPERTS): tensor for name, tensor in weights.items() if name.startswith(EXPERTS)}
+    fitted = module.experts.fitted(own)
+    if fitted is None:
+        module.experts.rely_on_network()
+        fitted = module.experts.state_dict()
+    return network | {EXPERTS + name: tensor for name, tensor in fitted.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,34 @@ class ServedModel(nn.Module):
         self.network = network
         self.output = output
         self.experts = experts
+        self.class_ids: list[int] | None = None
+        self._positions: Tensor | None = None
+
+    def set_class_ids(self, ids: Sequence[int]) -> None:
+        """Says which class each output is of, by its id; without it output ``i`` is of class ``i``."""
+        self.class_ids = self._positions = None
+        if list(ids) != list(range(len(ids))):
+            self.class_ids = list(ids)
+            # One place more stands for all ids that are not among these.
+            self._positions = torch.full((max(ids) + 2,), len(ids))
+            self._positions[self.class_ids] = torch.arange(len(ids))
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether output ``i`` is of class ``i``."""
+        return self._positions is None
+
+    def positions(self, targets: Tensor) -> Tensor:
+        """The output of each class, by its id ``[rows]``: past the last one where it is not answered. Values stay."""
+        if self._positions is None:
+            return targets
+        return self._positions[targets.clamp(max=len(self._positions) - 1)]
+
+    def answers(self, targets: Tensor) -> Tensor:
+        """Whether each class, by its id ``[rows]``, is answered; a value always is."""
+        if self.is_regression:
+            return torch.ones(len(targets), dtype=torch.bool)
+        return self.positions(targets) < self.width
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """The network's logits ``[batch, classes]``, or values ``[batch, 1]`` in units of the target's running deviation."""

@@ -97,10 +97,11 @@ def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
 def accuracy(learner: Learner, items: Sequence[Item]) -> float:
     """Of the champion."""
     examples = examples_of(learner, items)
+    champion = learner.promotion.champion.eval()
     with torch.no_grad():
-        answers = learner.promotion.champion.eval().predict(examples.inputs).argmax(1)
-    return float((answers == examples.targets).float().mean())
+        answers = champion.predict(examples.inputs).argmax(1)
+    return float((answers == champion.positions(examples.targets)).float().mean())
 
 
 def examples_of(learner: Learner, items: Sequence[Item]) -> Examples:
-    return Examples.of(learner.spec, items, {(type(name), name): n for n, name in enumerate(learner.classes)})
+    return Examples.of(learner.spec, items, learner.class_table.ids)

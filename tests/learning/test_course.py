@@ -10,6 +10,7 @@ import torch
 from driftline.learning.course import Course
 from driftline.learning.runtime import Runtime
 from driftline.learning.stateful import undeclared
+from driftline.networks.model import Model
 from driftline.spec.parts.schedules import SCHEDULES
 from driftline.spec.parts.strategies import STRATEGIES
 from tests.learning.conftest import learner, play, spec, world
@@ -76,5 +77,5 @@ def test_a_schedule_of_the_recipe_that_a_rollback_brings_back_begins_anew() -> N
     former = one.spec
     one.change_recipe({"optimizer": {"schedule": {"name": "warmup", "labels": 100}}})
     play(one, world(50))
-    one.course.restart(former, one.classes, one.module)
+    one.course.restart(Model(former, one.classes, one.module))
     assert one.course.schedule.parameters == former.recipe.optimizer.schedule and one.course.learning_rate > 0

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from driftline.errors import CorruptData, InvalidInput
 from driftline.networks import bundle
 from driftline.networks.build import build
+from driftline.networks.experts.mixture import Mixture
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
 from tests.services import spec
@@ -58,6 +59,19 @@ def test_a_module_comes_back_bit_for_bit() -> None:
     bundle.load(other, bundle.weights_from_bytes(bundle.weights_to_bytes(one.state_dict())))
     for name, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]) and value.dtype == other.state_dict()[name].dtype
+    rows = {"inputs": torch.randn(5, 8)}
+    assert torch.equal(one.predict(rows), other.predict(rows))
+
+
+@pytest.mark.parametrize("held", [[], [0], [2, 0], [1, 2, 0]])
+def test_a_mixture_has_the_columns_of_what_it_is_loaded_with(held: list[int]) -> None:
+    one, other = module(classes=["a", "b", "c"]), module(seed=9, classes=["a", "b", "c"])
+    assert isinstance(one.experts, Mixture) and isinstance(other.experts, Mixture)
+    one.experts.see([2, 0])
+    other.experts.see(held)
+    kept = other.experts.ridge.heads
+    bundle.load(other, bundle.weights_from_bytes(bundle.weights_to_bytes(one.state_dict())))
+    assert (other.experts.ridge.heads is kept) == (held == [2, 0]), "the memory is taken as it is where it fits"
     rows = {"inputs": torch.randn(5, 8)}
     assert torch.equal(one.predict(rows), other.predict(rows))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,6 @@ from driftline.learning.stateful import Former, State, Stateful
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
-from driftline.spec.classes import indices_of
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,18 @@ class Monitor(Stateful):
         return RecentWindow(self.max_recent if is_needed else 0, Examples.empty(spec))
 
     def score(
-        self, labelled_batch: LabelledBatch, classes: Sequence[int | str], since: int
+        self, labelled_batch: LabelledBatch, index_of: Mapping[tuple[type, object], int], since: int
     ) -> tuple[list[tuple[Item, float]], list[Alarm]]:
         """Compares what was served with the labels.
 
         Args:
-            classes: in the order of the answers by version ``since`` and later ones; that of former answers is not known.
+            index_of: where each class, by type and name, stands in answers by version ``since`` and later ones; of
+                former answers that is not known.
 
         Returns:
             The items that bring an answer, each with its error; and the alarms that the errors of live ones have raised.
         """
-        errors, alarms, scored, index_of = [], [], [], indices_of(classes)
+        errors, alarms, scored = [], [], []
         for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True):
             if item.answer is None:
                 continue

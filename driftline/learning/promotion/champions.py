@@ -20,6 +20,7 @@ from driftline.networks.clone import clone
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
+from driftline.spec.classes import ClassTable
 
 Rebuild: TypeAlias = Callable[[Mapping[str, Tensor], int], ServedModel]
 """Makes a former module of the learner's network from its tensors, and from how many outputs it had."""
@@ -69,18 +70,20 @@ class Champions(Stateful):
         "canary",
         "promotion_watch",
     )
-    DERIVED: ClassVar[tuple[str, ...]] = ("recipe", "limits", "rebuild", "rebuild_model")
+    DERIVED: ClassVar[tuple[str, ...]] = ("recipe", "limits", "class_table", "rebuild", "rebuild_model")
 
     def __init__(
         self,
         spec: ModelSpec,
         module: ServedModel,
+        class_table: ClassTable,
         rebuild: Rebuild,
         rebuild_model: RebuildModel,
         limits: GateLimits = GateLimits(),  # noqa: B008
     ) -> None:
         self.recipe = spec.recipe.gate
         self.limits = limits
+        self.class_table = class_table
         self.rebuild = rebuild
         self.rebuild_model = rebuild_model
         self.champion = self.anchor = clone(module)
@@ -93,13 +96,12 @@ class Champions(Stateful):
         self.promotion_watch: PostPromotionWatch | None = None
 
     def compare(
-        self, module: ServedModel, learned: int, latest: Comparison | None = None, indices: Sequence[int | None] = ()
+        self, module: ServedModel, learned: int, latest: Comparison | None = None
     ) -> tuple[Decision, Tensor | None, Tensor | None]:
-        """What the gate says of weights, the stream's or a retrain job's; nothing is changed by it.
+        """What the gate says of weights, the stream's or a retrain job's, on classes that they answer; it changes nothing.
 
         Args:
             latest: a comparison on labels that neither has been trained on.
-            indices: by which the module counts the learner's classes, where it has others: it is judged on those of both.
 
         Returns:
             The decision; and how wrong the weights and the champion are on what is held out, where it came to that.
@@ -112,13 +114,14 @@ class Champions(Stateful):
             return Decision(True, f"the first {self.limits.first_labels} labels"), None, None
         comparisons = [latest] if latest is not None else []
         held, known = self.holdout.present()
-        own, stay = held.reclassed(indices), held.stay(indices)
+        stay = module.answers(held.targets)
+        own = held.take(stay)
         if len(own) < self.limits.min_held_out:
             return gate.decide(comparisons), None, None
         errors, champions = gate.errors(module, own, in_order=False), self._errors_of_champion(held, known)
         comparisons.append(Comparison("held-out labels", errors, champions[stay]))
         if learned - self.anchored_at >= self.limits.anchor_labels:
-            anchor = gate.errors(self.anchor, held.take(stay), in_order=False)
+            anchor = gate.errors(self.anchor, own, in_order=False)
             comparisons.append(Comparison("held-out labels of the anchor", errors, anchor))
         return gate.decide(comparisons), errors, champions
 
@@ -162,7 +165,7 @@ class Champions(Stateful):
         """
         self.canary = None
         former = Model(spec, list(classes[: self.champion.width]), self.champion)
-        self.promotion_watch = PostPromotionWatch(version, former, self.limits)
+        self.promotion_watch = PostPromotionWatch(version, former, self.class_table, self.limits)
 
     def packed(self, name: str) -> Any:
         value = getattr(self, name)
@@ -194,7 +197,7 @@ class Champions(Stateful):
         if name == "canary":
             return CanaryTrial(own.data["version"], self.rebuild(weights, own.data["width"]), own.data["needed"])
         model = self.rebuild_model(parse(ModelSpec, own.data["spec"]), list(own.data["classes"]), weights)
-        return PostPromotionWatch(own.data["version"], model, self.limits)
+        return PostPromotionWatch(own.data["version"], model, self.class_table, self.limits)
 
 
 def _with_module(state: State, module: ServedModel, described: dict[str, Any]) -> State:

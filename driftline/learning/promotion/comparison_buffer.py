@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -35,10 +33,10 @@ class ComparisonBuffer(Stateful):
         self.examples = self.examples.joined(examples).take(newest)
         self.errors = torch.cat([self.errors, errors])[newest]
 
-    def reclass(self, indices: Sequence[int | None]) -> None:
-        """Counts classes by their new indices; labels of those that are gone wait no more."""
-        self.errors = self.errors[self.examples.stay(indices)]
-        self.examples = self.examples.reclassed(indices)
+    def keep_answered(self, module: ServedModel) -> None:
+        """Keeps the labels of classes that the module answers."""
+        self.errors = self.errors[module.answers(self.examples.targets)]
+        self.examples = self.examples.answered_by(module).without_notes()
 
     def compare(self, champion: ServedModel) -> Comparison:
         """The candidate beside a champion that has not changed; the next comparison is about what comes from now on."""

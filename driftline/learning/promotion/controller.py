@@ -19,6 +19,7 @@ from driftline.learning.training.train_state import ReferenceModels
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
+from driftline.spec.classes import ClassTable
 
 
 class PromotionController(Champions):
@@ -31,11 +32,12 @@ class PromotionController(Champions):
         spec: ModelSpec,
         module: ServedModel,
         seed: int,
+        class_table: ClassTable,
         rebuild: Rebuild,
         rebuild_model: RebuildModel,
         limits: GateLimits = GateLimits(),  # noqa: B008
     ) -> None:
-        super().__init__(spec, module, rebuild, rebuild_model, limits)
+        super().__init__(spec, module, class_table, rebuild, rebuild_model, limits)
         self.inputs = list(spec.tensors)
         self.key = seed.to_bytes(16, "big", signed=True)
 
@@ -128,10 +130,10 @@ class PromotionController(Champions):
         if self.recipe.holdout_size != before.holdout_size:
             self._renew_holdout(self.holdout.current())
 
-    def reclass(self, indices: Sequence[int | None]) -> None:
-        """Counts classes by the new indices of a learner whose weights are about to become the champion."""
-        self._renew_holdout(self.holdout.current().reclassed(indices))
-        self.comparison_buffer.reclass(indices)
+    def keep_answered(self, module: ServedModel) -> None:
+        """Keeps the examples of classes that the module answers, whose weights are about to become the champion."""
+        self._renew_holdout(self.holdout.current().answered_by(module).without_notes())
+        self.comparison_buffer.keep_answered(module)
 
     def _renew_holdout(self, held: Examples) -> None:
         """Holds these out, and no others."""

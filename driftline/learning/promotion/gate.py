@@ -128,7 +128,7 @@ def errors(module: ServedModel, examples: Examples, in_order: bool = True) -> Te
     if not len(examples):
         return torch.zeros(0)
     outputs = evaluating(module).predict(examples.inputs, in_order)
-    return errors_of(outputs, examples.targets, module.is_regression)
+    return errors_of(outputs, module.positions(examples.targets), module.is_regression)
 
 
 def errors_of(outputs: Tensor, targets: Tensor, is_regression: bool) -> Tensor:

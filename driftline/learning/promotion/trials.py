@@ -14,7 +14,7 @@ from driftline.learning.stateful import Stateful
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
-from driftline.spec.classes import indices_of
+from driftline.spec.classes import ClassTable
 
 
 class RejectedStreak(Stateful):
@@ -102,29 +102,29 @@ class PostPromotionWatch(Stateful):
     """The champion before ``version`` took over: what it would have got wrong, while that may bring it back."""
 
     STATE = ("version", "served", "former")
-    DERIVED = ("model", "limits")
+    DERIVED = ("model", "class_table", "limits")
 
-    def __init__(self, version: int, model: Model, limits: GateLimits) -> None:
+    def __init__(self, version: int, model: Model, class_table: ClassTable, limits: GateLimits) -> None:
         self.version = version
         self.model = model
+        self.class_table = class_table
         self.limits = limits
         self.served: list[float] = []
         self.former: list[float] = []
 
     def observe(self, items: Sequence[Item], errors: Sequence[float]) -> None:
         """Takes in labels of answers by the version that took over, and what its predecessor would have got wrong."""
-        index_of = indices_of(self.model.classes)
-        is_regression = self.model.module.is_regression
         pairs = [
             (item, error)
             for item, error in zip(items, errors, strict=True)
             if item.answer is not None and item.answer.version >= self.version
-            if is_regression or (type(item.label), item.label) in index_of
         ]
-        if pairs:
-            examples = Examples.of(self.model.spec, [item for item, _ in pairs], index_of)
-            self.former += gate.errors(self.model.module, examples).tolist()
-            self.served += [error for _, error in pairs]
+        if not pairs:
+            return
+        examples = Examples.of(self.model.spec, [item for item, _ in pairs], self.class_table.ids)
+        is_answered = self.model.module.answers(examples.targets)
+        self.former += gate.errors(self.model.module, examples.take(is_answered)).tolist()
+        self.served += [error for (_, error), answers in zip(pairs, is_answered.tolist(), strict=True) if answers]
 
     @property
     def is_over(self) -> bool:

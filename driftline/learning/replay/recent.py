@@ -12,6 +12,7 @@ import torch
 from driftline.learning.examples import Examples
 from driftline.learning.replay.buffers import SlidingWindow
 from driftline.learning.stateful import State, Stateful
+from driftline.networks.served_model import ServedModel
 
 
 class RecentWindow(Stateful):
@@ -37,13 +38,13 @@ class RecentWindow(Stateful):
         is_newer = torch.tensor([number >= n for number in self.numbers], dtype=torch.bool)
         return self.examples.current().take(is_newer)
 
-    def reclass(self, indices: Sequence[int | None]) -> None:
-        """Counts classes by their new indices; examples of those that are gone go."""
+    def keep_answered(self, module: ServedModel) -> None:
+        """Keeps the examples of classes that the module answers."""
         kept = self.examples.current()
-        numbers = list(compress(self.numbers, kept.stay(indices).tolist()))
+        numbers = list(compress(self.numbers, module.answers(kept.targets).tolist()))
         self.examples = SlidingWindow(self.examples.size, kept.take(slice(0, 0)))
         self.numbers.clear()
-        self.add(kept.reclassed(indices), numbers)
+        self.add(kept.answered_by(module).without_notes(), numbers)
 
     def packed(self, name: str) -> Any:
         # In their order, whatever slots they are in.

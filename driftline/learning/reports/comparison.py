@@ -15,7 +15,7 @@ from driftline.learning.promotion.gate import MIN_COMPARED, Comparison
 from driftline.learning.reports.evaluation import all_answered, measured
 from driftline.networks.model import Model
 from driftline.records import Item
-from driftline.spec.classes import added, are_in_place, class_indices, indices_of
+from driftline.spec.classes import ClassTable
 
 Pairs: TypeAlias = Sequence[tuple[ScoredPrediction, ScoredPrediction]]
 """What two versions answered, row by row."""
@@ -36,7 +36,7 @@ def examples_of(learner: Learner, items: Sequence[Item]) -> dict[str, Examples]:
 
 @dataclass(frozen=True)
 class ExaminedVersion:
-    """A version's answers to examples, by the name of these, and what it measures. ``classes``: those of the examples."""
+    """A version's answers to examples, by the name of these, and what it measures. ``classes`` are named by their ids."""
 
     version: int
     classes: list[int | str]
@@ -45,16 +45,13 @@ class ExaminedVersion:
 
     @classmethod
     def of(
-        cls, version: int, restored: Model, classes: Sequence[int | str], examples: Mapping[str, Examples]
+        cls, version: int, restored: Model, classes: ClassTable, examples: Mapping[str, Examples]
     ) -> ExaminedVersion:
-        """Measures a version as it was written; labels of ``classes`` that it does not know are wrong there."""
-        places = None
-        if not are_in_place(class_indices(restored.classes, classes)):
-            index_of = indices_of([*classes, *added(classes, restored.classes)])
-            places = [index_of[type(name), name] for name in restored.classes]
-        answers = all_answered(restored.module, examples, places)
-        measures = measured(restored.spec, classes, restored.module, answers)
-        return cls(version, list(classes), answers, measures)
+        """Measures a version as it was written; labels of classes that it does not know are wrong there."""
+        table = ClassTable(classes.names)
+        restored.module.set_class_ids(table.add(restored.classes))
+        answers = all_answered(restored.module, examples)
+        return cls(version, table.names, answers, measured(restored, table.names, answers))
 
 
 def compare_versions(one: ExaminedVersion, other: ExaminedVersion) -> dict[str, Any]:

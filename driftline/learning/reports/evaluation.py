@@ -8,7 +8,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,7 +27,6 @@ from driftline.networks.model import Model
 from driftline.networks.sequential import example_rows
 from driftline.networks.served_model import ServedModel, evaluating
 from driftline.spec import ModelSpec
-from driftline.spec.classes import class_indices
 
 if TYPE_CHECKING:
     from driftline.learning.learner import Learner
@@ -36,41 +34,25 @@ if TYPE_CHECKING:
 LATEST = 500
 """How many of the newest labels a report looks at."""
 BATCHES = (1, 32)
-MOST_PASSES = 9
+MAX_PASSES = 9
 LATENCY_SECONDS = 0.1
 CHUNK = 256
 
 
-def all_answered(
-    module: ServedModel, examples: Mapping[str, Examples], places: Sequence[int] | None = None
-) -> dict[str, list[ScoredPrediction]]:
+def all_answered(module: ServedModel, examples: Mapping[str, Examples]) -> dict[str, list[ScoredPrediction]]:
     """What :func:`answered` gives for each of ``examples``, by its name."""
-    return {name: answered(module, rows, places) for name, rows in examples.items()}
+    return {name: answered(module, rows) for name, rows in examples.items()}
 
 
 @torch.no_grad()
-def answered(module: ServedModel, examples: Examples, places: Sequence[int] | None = None) -> list[ScoredPrediction]:
-    """What a module answers to each row, and how wrong that is.
-
-    Args:
-        places: the index that each class of the module has among those of the examples, where it has another one; behind
-            these for a class that is not among them.
-    """
+def answered(module: ServedModel, examples: Examples) -> list[ScoredPrediction]:
+    """What a module answers to each row, by the ids of classes, and how wrong that is."""
     rows: list[ScoredPrediction] = []
     for start in range(0, len(examples), CHUNK):
         chunk = examples.take(slice(start, start + CHUNK))
         outputs = evaluating(module).predict(chunk.inputs, in_order=False)
-        if places is not None:
-            outputs = _placed(outputs, places)
-        rows += _values(outputs, chunk) if module.is_regression else _classes(outputs, chunk)
+        rows += _values(outputs, chunk) if module.is_regression else _classes(module, outputs, chunk.targets)
     return [row._replace(n=n) for n, row in enumerate(rows)]
-
-
-def _placed(outputs: Tensor, places: Sequence[int]) -> Tensor:
-    """Probabilities by other indices; nothing is given to a class that the module does not know."""
-    placed = outputs.new_zeros(len(outputs), max(places, default=-1) + 1)
-    placed[:, list(places)] = outputs
-    return placed
 
 
 def _values(outputs: Tensor, examples: Examples) -> list[ScoredPrediction]:
@@ -79,23 +61,24 @@ def _values(outputs: Tensor, examples: Examples) -> list[ScoredPrediction]:
     return [ScoredPrediction(0, target, value, abs(value - target)) for target, value in pairs]
 
 
-def _classes(outputs: Tensor, examples: Examples) -> list[ScoredPrediction]:
-    found = []
-    for row, target in zip(torch.nan_to_num(outputs).tolist(), examples.targets.tolist(), strict=True):
+def _classes(module: ServedModel, outputs: Tensor, targets: Tensor) -> list[ScoredPrediction]:
+    found, ids = [], module.class_ids or range(outputs.shape[1])
+    places = module.positions(targets).tolist()
+    for row, target, place in zip(torch.nan_to_num(outputs).tolist(), targets.tolist(), places, strict=True):
         confidence = min(1.0, max(row, default=0.0))
-        answer = row.index(max(row)) if row else -1
-        likelihood = row[target] if target < len(row) else 0.0
+        answer = ids[row.index(max(row))] if row else -1
+        likelihood = row[place] if place < len(row) else 0.0
         found.append(ScoredPrediction(0, target, answer, float(answer != target), surprise(likelihood), confidence))
     return found
 
 
-def scores(rows: Sequence[ScoredPrediction], classes: Sequence[int | str], is_regression: bool) -> dict[str, Any]:
-    """``count`` and the scores of a tally; of a classification also ``classes``, those with the most labels."""
+def scores(rows: Sequence[ScoredPrediction], names: Sequence[int | str], is_regression: bool) -> dict[str, Any]:
+    """``count`` and the scores; of a classification also ``classes``, those with the most labels. ``names`` are by their ids."""
     if is_regression:
         return {"count": len(rows), **RegressionMetrics.of(rows).scores()}
     tally = ClassificationMetrics()
     tally.add(rows)
-    named = [{"class": classes[number], **found} for number, found in tally.of_classes(MAX_CLASSES)]
+    named = [{"class": names[number], **found} for number, found in tally.of_classes(MAX_CLASSES)]
     return {"count": len(rows), **tally.scores(), "classes": named}
 
 
@@ -115,7 +98,7 @@ def _milliseconds(module: ServedModel, batch: int, spec: ModelSpec) -> float:
     inputs = {name: row.expand(batch, *row.shape[1:]).contiguous() for name, row in example_rows(spec).items()}
     evaluating(module).predict(inputs)
     passes: list[float] = []
-    while not passes or (len(passes) < MOST_PASSES and sum(passes) < LATENCY_SECONDS):
+    while not passes or (len(passes) < MAX_PASSES and sum(passes) < LATENCY_SECONDS):
         begin = time.perf_counter()
         module.predict(inputs)
         passes.append(time.perf_counter() - begin)
@@ -123,27 +106,21 @@ def _milliseconds(module: ServedModel, batch: int, spec: ModelSpec) -> float:
 
 
 def measured(
-    spec: ModelSpec,
-    classes: Sequence[int | str],
-    module: ServedModel,
-    answers: Mapping[str, Sequence[ScoredPrediction]],
+    model: Model, names: Sequence[int | str], answers: Mapping[str, Sequence[ScoredPrediction]]
 ) -> dict[str, Any]:
-    """All of the above: the scores of ``answers`` by their name, ``latency_ms``, and what :func:`cost` gives."""
-    on = {name: scores(rows, classes, module.is_regression) for name, rows in answers.items()}
-    return {**on, "latency_ms": latency_ms(spec, module), **cost(Model(spec, list(classes), module))}
-
-
-def _measured(model: Model, examples: Mapping[str, Examples]) -> dict[str, Any]:
-    return measured(model.spec, model.classes, model.module, all_answered(model.module, examples))
+    """The scores of ``answers`` by their name, ``latency_ms``, and what :func:`cost` gives. ``names`` are by the ids of classes."""
+    on = {name: scores(rows, names, model.module.is_regression) for name, rows in answers.items()}
+    return {**on, "latency_ms": latency_ms(model.spec, model.module), **cost(model)}
 
 
 class JobEvaluation:
-    """What is served before a job ends, and the job's candidate behind it, on the same examples: of classes that both know."""
+    """What is served before a job ends, and the job's candidate after it, on the same examples: of classes that both know."""
 
     def __init__(self, learner: Learner) -> None:
         job = learner.retraining
         assert job is not None
         self.job = job
+        self.names = learner.class_table.names
         self.before = Model(learner.spec, list(learner.classes), learner.served)
         self.holdout = learner.promotion.holdout.current()
 
@@ -151,12 +128,15 @@ class JobEvaluation:
         """``{"before", "after", "reason", "scores"}``, the last two being the gate's, and what the job itself tells."""
         course = self.job.course
         after = Model(course.spec, course.classes, course.candidate())
-        there, back = (class_indices(*pair) for pair in permutations((self.before.classes, after.classes)))
-        examples = {"holdout": self.holdout.reclassed(there), "latest": self.job.newest(LATEST)}
+        examples = {"holdout": self.holdout.answered_by(after.module), "latest": self.job.newest(LATEST)}
+        known = {name: rows.answered_by(self.before.module) for name, rows in examples.items()}
         return {
-            "before": _measured(self.before, {name: rows.reclassed(back) for name, rows in examples.items()}),
-            "after": _measured(after, examples),
+            "before": self._measured(self.before, known),
+            "after": self._measured(after, examples),
             "reason": decision.reason,
             "scores": dict(decision.scores),
             **self.job.report(),
         }
+
+    def _measured(self, model: Model, examples: Mapping[str, Examples]) -> dict[str, Any]:
+        return measured(model, self.names, all_answered(model.module, examples))

@@ -23,13 +23,13 @@ from driftline.networks.edit_session import EditSession
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
-from driftline.spec.classes import added, are_in_place, class_indices
+from driftline.spec.classes import ClassTable, added, are_in_place, class_indices
 
 
 class RetrainJob(Stateful):
     """Trials over the examples of a job, most often a single one; ``learned_meanwhile`` is what the stream has learned since.
 
-    The examples count the classes of the job, and what arrives those of the stream, whose ``classes`` these were at the fork.
+    ``classes`` are those of the stream at the fork.
     ``is_waiting``: it is done, and it has been said that it waits for a promotion.
     """
 
@@ -72,15 +72,20 @@ class RetrainJob(Stateful):
         """A job over what a retrain plan makes of the stream's model, with what its weight hooks need of the stream.
 
         Args:
-            examples: by the stream's classes; those of a class that some model does not answer are left out.
+            examples: those of a class that some model does not answer are left out.
 
         Raises:
             InvalidInput: there are too few examples to judge a race by.
         """
-        examples = examples.reclassed(class_indices(stream.classes, _shared([model.classes for model in models])))
+        table = stream.state.table
+        for model in models:
+            model.module.set_class_ids(table.add(model.classes))
+        examples = examples.answered_by(*(model.module for model in models))
         budget = retrain_plan.budget([model.spec for model in models], len(examples), epochs)
         pairs = zip(budget.rung_schedules, models, strict=True)
-        trials = [Trial(number, rung_schedule, model, seed) for number, (rung_schedule, model) in enumerate(pairs)]
+        trials = [
+            Trial(number, rung_schedule, model, table, seed) for number, (rung_schedule, model) in enumerate(pairs)
+        ]
         for trial in trials:
             trial.course.state.count(examples)
             trial.course.weight_hooks.inherit(stream.weight_hooks)
@@ -137,7 +142,7 @@ class RetrainJob(Stateful):
         Gives how the winner did on what has arrived meanwhile, before it learned that.
 
         Args:
-            remembered: what the stream's memory keeps, by the classes of the stream.
+            remembered: what the stream's replay buffer keeps.
 
         Raises:
             TrainingFailed: no trial is left.
@@ -145,33 +150,31 @@ class RetrainJob(Stateful):
         while not self.is_done:
             self.halving.advance()
         new = added(self.course.classes, stream.classes[len(self.classes) :])
-        indices = class_indices(stream.classes, [*self.course.classes, *new])
-        compared = self._compare_arrived(indices)
+        compared = self._compare_learned_meanwhile(stream, new)
         self.course.add_classes(new)
-        self.learned_meanwhile = self.learned_meanwhile.reclassed(indices)
+        self.learned_meanwhile = self.learned_meanwhile.answered_by(self.course.module)
         self.halving.leader.go_through(self.learned_meanwhile)
-        self.course.renew_strategy(stream.strategy, stream.classes, remembered.reclassed(indices))
+        self.course.renew_strategy(stream.strategy, stream.classes, remembered.answered_by(self.course.module))
         return compared
 
-    def _compare_arrived(self, indices: Sequence[int | None]) -> Comparison | None:
+    def _compare_learned_meanwhile(self, stream: Course, new: Sequence[int | str]) -> Comparison | None:
         """The winner and the champion of the fork, on the newest live labels since: neither was trained on these.
 
         None where their strategies differ, or the classes and what is served beside the network: that is made anew at the end.
-
-        Args:
-            indices: by which the job counts the stream's classes; of those that it does not know nothing is compared.
+        Labels of classes that the job has removed are left out.
         """
-        is_other_strategy = self.teacher.spec.strategy != self.course.spec.strategy
-        is_made_anew = self.teacher.module.experts is not None and not are_in_place(indices)
+        own = self.course
+        has_same_classes = are_in_place(class_indices(stream.classes, [*own.classes, *new]))
+        is_other_strategy = self.teacher.spec.strategy != own.spec.strategy
+        is_made_anew = self.teacher.module.experts is not None and not has_same_classes
         if is_other_strategy or is_made_anew or not len(self.learned_meanwhile):
             return None
+        targets = self.learned_meanwhile.targets
+        stays = own.module.answers(targets) | torch.isin(targets, torch.tensor(own.state.table.add(new)))
         is_live = self.learned_meanwhile.notes["is_live"][:, 0] > 0
-        live = _last(self.learned_meanwhile.take(is_live & self.learned_meanwhile.stay(indices)), self.max_compared)
-        candidate = beside(self.teacher, self.course.candidate())
-        errors = [
-            gate.errors(module, examples, in_order=False)
-            for module, examples in ((candidate, live.reclassed(indices)), (self.teacher.module, live))
-        ]
+        live = _last(self.learned_meanwhile.take(is_live & stays), self.max_compared)
+        candidate = beside(self.teacher, own.candidate())
+        errors = [gate.errors(module, live, in_order=False) for module in (candidate, self.teacher.module)]
         return Comparison("labels since the fork", *errors)
 
     def report(self) -> dict[str, Any]:
@@ -185,13 +188,14 @@ class RetrainJob(Stateful):
         return super().packed(name)
 
     @classmethod
-    def from_state(cls, state: State, factories: Sequence[str]) -> RetrainJob:
+    def from_state(cls, state: State, table: ClassTable, factories: Sequence[str]) -> RetrainJob:
         """The job that :meth:`state_dict` described."""
         examples = Examples.from_tensors(part(state.tensors, "examples"))
-        halving = SuccessiveHalving.from_state(state.below("halving"), examples, factories)
+        halving = SuccessiveHalving.from_state(state.below("halving"), examples, table, factories)
         teacher = state.below("teacher")
         spec, classes = parse(ModelSpec, teacher.data["spec"]), list(teacher.data["classes"])
         champion = Model(spec, classes, rebuilt(spec, classes, teacher.tensors, factories))
+        champion.module.set_class_ids(table.add(classes))
         found = cls(state.data["job"], halving, champion, state.data["classes"])
         found.learned_meanwhile = Examples.from_tensors(part(state.tensors, "learned_meanwhile"))
         return found
@@ -217,11 +221,6 @@ def answering(champion: Model, classes: Sequence[int | str]) -> ServedModel:
     session.rehead(rows)
     session.after.experts = None
     return session.after
-
-
-def _shared(classes: Sequence[Sequence[int | str]]) -> list[int | str]:
-    """The classes that several models have at the same indices."""
-    return [names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*classes, strict=False))]
 
 
 def _last(examples: Examples, count: int) -> Examples:

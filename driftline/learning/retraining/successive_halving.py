@@ -18,6 +18,7 @@ from driftline.learning.retraining.validation_scores import rank
 from driftline.learning.retraining.validation_split import Split, split
 from driftline.learning.stateful import State, Stateful, named
 from driftline.networks.user_code import reason_of, user_code
+from driftline.spec.classes import ClassTable
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,12 @@ class SuccessiveHalving(Stateful):
         return State(tensors, {number: own.data for number, own in states.items()})
 
     @classmethod
-    def from_state(cls, state: State, examples: Examples, factories: Sequence[str]) -> SuccessiveHalving:
+    def from_state(
+        cls, state: State, examples: Examples, table: ClassTable, factories: Sequence[str]
+    ) -> SuccessiveHalving:
         """What :meth:`state_dict` described, over ``examples``."""
         data, trials = state.data, state.below("trials")
-        restored = [Trial.from_state(trials.below(number), factories) for number in trials.data]
+        restored = [Trial.from_state(trials.below(number), table, factories) for number in trials.data]
         found = cls(data["entries"], restored, data["keeps"], examples, data["seed"])
         found.out = [TrialResult(**result) for result in data["out"]]
         return found

@@ -19,6 +19,7 @@ from driftline.learning.stateful import State, Stateful
 from driftline.networks.build import build
 from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
+from driftline.spec.classes import ClassTable
 
 
 class TrainingFailed(DriftlineError):
@@ -38,11 +39,11 @@ class Trial(Stateful):
 
     STATE = ("number", "rung_schedule", "done", "rung", "scores", "has_learned", "course")
 
-    def __init__(self, number: int, rung_schedule: RungSchedule, model: Model, seed: int) -> None:
+    def __init__(self, number: int, rung_schedule: RungSchedule, model: Model, table: ClassTable, seed: int) -> None:
         self.number = number
         self.rung_schedule = rung_schedule
         model.module.experts = None
-        self.course = Course.begin(model.spec, model.classes, model.module, seed)
+        self.course = Course.begin(model, table, seed)
         self.done = self.rung = 0
         self.scores: dict[str, float] = {}
         self.has_learned = False
@@ -111,11 +112,11 @@ class Trial(Stateful):
         return super().restored(name, state)
 
     @classmethod
-    def from_state(cls, state: State, factories: Sequence[str]) -> Trial:
+    def from_state(cls, state: State, table: ClassTable, factories: Sequence[str]) -> Trial:
         """The trial that :meth:`state_dict` described."""
         described = state.data["course"]
         spec, classes = parse(ModelSpec, described["spec"]), described["classes"]
         model = Model(spec, classes, build(spec, classes, factories=factories, seed=0))
-        found = cls(state.data["number"], RungSchedule(**state.data["rung_schedule"]), model, 0)
+        found = cls(state.data["number"], RungSchedule(**state.data["rung_schedule"]), model, table, 0)
         found.load_state_dict(state)
         return found

@@ -18,7 +18,7 @@ def evaluate(module: ServedModel, examples: Examples, rows: Tensor) -> dict[str,
     """``accuracy`` and ``log_loss`` of the answers to some ``rows`` of the examples; of a regression ``mae`` and ``rmse``."""
     chunks = (examples.take(some) for some in torch.split(rows, CHUNK))
     outputs = torch.cat([evaluating(module).predict(chunk.inputs, in_order=False) for chunk in chunks])
-    targets = examples.targets[rows]
+    targets = module.positions(examples.targets[rows])
     error = errors_of(outputs, targets, module.is_regression).double()
     if module.is_regression:
         return {"mae": float(error.mean()), "rmse": float((error**2).mean().sqrt())}

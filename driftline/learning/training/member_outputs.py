@@ -6,33 +6,32 @@ import torch
 from torch import Tensor
 
 from driftline.learning.labelled_batch import LabelledBatch
-from driftline.networks.experts.mixture import UNKNOWN
+from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.traces import aligned, read, with_other
 from driftline.networks.served_model import ServedModel, evaluating
 
 
-def member_outputs_of(labelled_batch: LabelledBatch, served: ServedModel, since: int) -> Tensor:
-    """The log-probabilities ``[rows, parts, classes]`` behind the answers to some items, as they were when they were given.
+def member_outputs_of(labelled_batch: LabelledBatch, served: ServedModel, learning: ServedModel, since: int) -> Tensor:
+    """The log-probabilities ``[rows, parts, width]`` that the answers to some items were mixed of, when they were given.
 
     An item that brings no trace, as when it came with its own inputs, is answered now, by what is ``served``; so is one whose
-    answer is by a version before ``since``, which counted classes in another order.
+    answer is by a version before ``since``, which counted classes in another order, or whose trace is of other columns than
+    those of the mixture that is ``learning``.
     """
-    assert served.experts is not None
-    parts, width = int(served.experts.parts), int(served.experts.classes)  # type: ignore[arg-type]
+    assert isinstance(learning.experts, Mixture)
+    parts, columns = learning.experts.parts, learning.experts.columns
     answers = [item.answer for item in labelled_batch.items]
     recorded = [answer.trace if answer is not None and answer.version >= since else b"" for answer in answers]
-    if all(len(data) == 2 * parts * width for data in recorded):
-        return _read(b"".join(recorded)).reshape(len(labelled_batch), parts, width)
+    traces = read(recorded, parts, columns)
+    if traces is not None:
+        return traces
     with torch.no_grad():
-        _, traces = evaluating(served).traced(labelled_batch.examples.inputs)
-    assert traces is not None
-    for trace, data in zip(traces, recorded, strict=True):
-        # One of other parts, or of more classes, is of another network.
-        if data and not len(data) % (2 * parts) and len(data) <= 2 * parts * width:
-            then = _read(data).reshape(parts, -1)
-            trace.fill_(UNKNOWN)
-            trace[:, : then.shape[1]] = then
-    return traces
-
-
-def _read(data: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(data), dtype=torch.float16).float() if data else torch.zeros(0)
+        _, now = evaluating(served).traced(labelled_batch.examples.inputs)
+    assert now is not None
+    found = []
+    for row, data in enumerate(recorded):
+        then = read([data], parts, columns)
+        found.append(aligned(now[row : row + 1] if then is None else then, columns))
+    if len({each.shape[2] for each in found}) > 1:
+        found = [with_other(each, columns) for each in found]
+    return torch.cat(found)

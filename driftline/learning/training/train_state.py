@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec
-from driftline.spec.classes import are_in_place, class_indices
+from driftline.spec.classes import ClassTable, indices_of
 
 
 @dataclass(frozen=True)
@@ -65,27 +65,40 @@ class ModuleEdit:
 
 
 class TrainState(Stateful):
-    """A module with its optimizer, the labels counted, and the random draws' state.
+    """A model's module with its optimizer, the labels counted, and the state of random draws.
 
-    ``classes`` are those that the module answers, in order. ``labels`` counts all that were learned; ``counts`` ``[classes]``
-    those of each class, up to the last that was seen. ``rng_state`` is that of torch's global generator while this model
+    ``table`` has the ids of classes, ``index_of`` the place of each that the module answers. ``labels`` counts all that were
+    learned; ``counts`` ``[ids]`` those of each class, up to the last that was seen. ``rng_state`` is that of torch's global
+    generator while this model
     trains, ``generator`` is its own. ``parameters`` is what is trained, by name, in the optimizer's order; ``norms`` are the
     layers of batch normalisation, each with whether it is frozen.
     """
 
     STATE = ("module", "optimizer", "labels", "counts", "generator", "rng_state")
-    DERIVED = ("spec", "classes", "references", "parameters", "norms")
+    DERIVED = ("model", "index_of", "table", "references", "parameters", "norms")
 
-    def __init__(self, spec: ModelSpec, classes: Sequence[int | str], module: ServedModel, seed: int) -> None:
-        self.spec = spec
-        self.classes = list(classes)
-        self.module = module
+    def __init__(self, model: Model, table: ClassTable, seed: int) -> None:
+        self.table = table
+        self.model: Model
+        self._take(model)
         self.references = ReferenceModels()
         self.generator = torch.Generator().manual_seed(seed)
         self.rng_state = torch.Generator().manual_seed(seed).get_state()
         self.labels = 0
         self.counts = torch.zeros(0, dtype=torch.int64)
         self.renew_optimizer()
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    @property
+    def classes(self) -> list[int | str]:
+        return self.model.classes
+
+    @property
+    def module(self) -> ServedModel:
+        return self.model.module
 
     def renew_optimizer(self) -> None:
         """A fresh optimizer, as the recipe says."""
@@ -99,11 +112,14 @@ class TrainState(Stateful):
             if isinstance(layer, _BatchNorm)
         ]
 
-    def change_optimizer(self) -> None:
-        """A fresh optimizer with what the former one knew of each parameter."""
-        known = self.optimizer_state()
-        self.renew_optimizer()
-        load_state(self.optimizer, self.parameters, known)
+    def follow_recipe(self, spec: ModelSpec) -> None:
+        """Goes on by another recipe; another kind of optimizer starts anew."""
+        former, optimizer = self.spec.recipe.optimizer, spec.recipe.optimizer
+        self.model = replace(self.model, spec=spec)
+        if optimizer != former:
+            known = self.optimizer_state() if optimizer.continues(former) else {}
+            self.renew_optimizer()
+            load_state(self.optimizer, self.parameters, known)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """What the optimizer knows, by ``parameter.quantity``."""
@@ -130,10 +146,11 @@ class TrainState(Stateful):
             found[: len(self.counts)] += self.counts
             self.counts = found
 
-    def counts_up_to(self, classes: int) -> Tensor:
-        """The counts of so many classes ``[classes]``."""
-        missing = classes - len(self.counts)
-        return self.counts[:classes] if missing <= 0 else torch.nn.functional.pad(self.counts, (0, missing))
+    def counts_by_output(self) -> Tensor:
+        """The counts of the classes that are answered ``[classes]``; of a regression ``[0]``."""
+        missing = len(self.table) - len(self.counts)
+        counts = self.counts if missing <= 0 else torch.nn.functional.pad(self.counts, (0, missing))
+        return counts[: len(self.classes)] if self.module.is_in_order else counts[self.table.add(self.classes)]
 
     def champion_weights(self) -> dict[str, Tensor]:
         """The champion's weights and buffers by name; none while there is no champion."""
@@ -173,8 +190,9 @@ class TrainState(Stateful):
         return edit
 
     def _take(self, model: Model) -> None:
-        self.counts = _reclassed(self.counts, class_indices(self.classes, model.classes))
-        self.spec, self.classes, self.module = model.spec, model.classes, model.module
+        self.model = model
+        self.index_of = indices_of(model.classes)
+        model.module.set_class_ids(self.table.add(model.classes))
 
     def packed(self, name: str) -> Tensor | State | int:
         match name:
@@ -192,17 +210,6 @@ class TrainState(Stateful):
         self.labels, self.counts = state.data["labels"], state.tensors["counts"].clone()
         self.generator.set_state(state.tensors["generator"])
         self.rng_state = state.tensors["rng_state"].clone()
-
-
-def _reclassed(counts: Tensor, indices: Sequence[int | None]) -> Tensor:
-    """Counts of classes by their new indices; those of classes that are gone go."""
-    if are_in_place(indices):
-        return counts
-    pairs = [(index, count) for index, count in zip(indices, counts.tolist(), strict=False) if index is not None]
-    found = torch.zeros(max((index + 1 for index, _ in pairs), default=0), dtype=counts.dtype)
-    for index, count in pairs:
-        found[index] = count
-    return found
 
 
 def reset_weights(module: ServedModel) -> None:

@@ -100,8 +100,8 @@ class TrainingStep:
         """The mean weighted loss, of the module's ``outputs`` where they are known already."""
         module = self.state.module
         outputs = module(examples.inputs) if outputs is None else outputs
-        counts = self.state.counts_up_to(0 if module.is_regression else outputs.shape[1])
-        losses = self._loss(outputs, module.scaled_targets(examples.targets), counts)
+        targets = module.scaled_targets(module.positions(examples.targets))
+        losses = self._loss(outputs, targets, self.state.counts_by_output())
         return (losses * examples.weights).mean()
 
     def gradient(self, examples: Examples) -> dict[str, Tensor]:

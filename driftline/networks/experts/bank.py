@@ -14,7 +14,10 @@ HIDDEN = 64
 
 
 class Bank(nn.Module):
-    """Networks of one hidden layer that learn at different speeds and replay different pasts. Untrained they answer evenly."""
+    """Networks of one hidden layer that learn at different speeds and replay different pasts. Untrained they answer evenly.
+
+    A column begins at zero: what a class is like is learned from its labels alone, whichever comes first.
+    """
 
     hidden: Tensor
     hidden_bias: Tensor
@@ -22,16 +25,15 @@ class Bank(nn.Module):
     output_bias: Tensor
     is_trained: Tensor
 
-    def __init__(self, width: int, classes: int, generator: torch.Generator, has_short: bool = False) -> None:
+    def __init__(self, width: int, generator: torch.Generator, has_short: bool = False) -> None:
         super().__init__()
         self.kinds = KINDS + SHORT_KINDS * has_short
         self.members = count = len(self.kinds)
         hidden = torch.randn(count, width, HIDDEN, generator=generator) * math.sqrt(2 / width)
         self.register_buffer("hidden", hidden)
         self.register_buffer("hidden_bias", torch.zeros(count, 1, HIDDEN))
-        output = torch.randn(count, HIDDEN, classes, generator=generator) / math.sqrt(HIDDEN)
-        self.register_buffer("output", output)
-        self.register_buffer("output_bias", torch.zeros(count, 1, classes))
+        self.register_buffer("output", torch.zeros(count, HIDDEN, 0))
+        self.register_buffer("output_bias", torch.zeros(count, 1, 0))
         self.register_buffer("is_trained", torch.zeros(()))
 
     def activate(self, encoded: Tensor) -> Tensor:
@@ -39,13 +41,16 @@ class Bank(nn.Module):
         return torch.matmul(encoded, self.hidden).add_(self.hidden_bias).relu_()
 
     def logits(self, activations: Tensor) -> Tensor:
-        """The hidden layer → ``[members, batch, classes]``."""
+        """The hidden layer → ``[members, batch, columns]``."""
         return torch.baddbmm(self.output_bias, activations, self.output)
 
     def forward(self, encoded: Tensor) -> Tensor:
-        """Log-probabilities ``[members, batch, classes]``."""
+        """Log-probabilities ``[members, batch, columns]``."""
         return self.logits(self.activate(encoded)).mul_(self.is_trained).log_softmax(2)
 
-    def add_classes(self, count: int) -> None:
+    def add_columns(self, count: int) -> None:
         self.output = nn.functional.pad(self.output, (0, count))
         self.output_bias = nn.functional.pad(self.output_bias, (0, count))
+
+    def select(self, columns: Tensor) -> None:
+        self.output, self.output_bias = self.output[:, :, columns], self.output_bias[:, :, columns]

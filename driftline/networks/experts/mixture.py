@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from driftline.networks.experts import old_layout
 from driftline.networks.experts.bank import Bank
+from driftline.networks.experts.columns import MAX_COLUMNS, ClassColumns
 from driftline.networks.experts.encoding import MAX_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.neighbours import Neighbours
@@ -15,8 +19,6 @@ from driftline.networks.experts.ridge import Ridge
 from driftline.spec import ModelSpec
 
 FLOOR = -8.0
-# In a trace, the log-probability of a class that was not known yet when it was made.
-UNKNOWN = -16.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
 RATES = (0.003, 0.01, 0.03, 0.1)
 # The weight at the start of a strong, a usual and a weak member.
@@ -49,7 +51,8 @@ class Mixture(nn.Module):
     """Experts that learn at different speeds and with different biases, mixed log-linearly.
 
     Each of several sets of weights gives ``Σ w_e · log p_e``; the sets are mixed again by ``trust``, how well each of them has
-    predicted of late.
+    predicted of late. The members answer the classes that have been seen
+    (:mod:`driftline.networks.experts.columns`); ``columns`` maps these to all that are answered.
     All of it is buffers: nothing here is a parameter of the user's optimizer. It changes through its learner
     (``driftline.learning.training.experts``) alone.
 
@@ -59,28 +62,36 @@ class Mixture(nn.Module):
         seed: what its random features and first weights start from.
         one_unit: whether all features are in one unit, as pixels are.
         with_network: whether a network's own log-probabilities are one more member.
+        max_columns: how many classes the members learn at most.
     """
 
     weights: Tensor
     trust: Tensor
 
     def __init__(
-        self, features: int, classes: int, seed: int, *, one_unit: bool = False, with_network: bool = False
+        self,
+        features: int,
+        classes: int,
+        seed: int,
+        *,
+        one_unit: bool = False,
+        with_network: bool = False,
+        max_columns: int = MAX_COLUMNS,
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.features = features
-        self.classes = classes
         self.with_network = with_network
+        self.columns = ClassColumns(classes, max_columns)
         self.encoding = Encoding(features, one_unit=one_unit)
         units = FEW_UNITS if features <= MAX_BINNED else MANY_UNITS
-        self.ridge = Ridge(self.encoding.width, units, classes, generator)
+        self.ridge = Ridge(self.encoding.width, units, generator)
         # Where classes come in long runs, as images often do, who remembers only the newest rows has forgotten the others; and
         # each member of a wide row is dear.
         has_short = self.encoding.bins > 0
-        self.bank = Bank(self.encoding.width, classes, generator, has_short)
-        self.neighbours = Neighbours(features, classes, window_size(features), has_short)
-        self.labels = Labels(classes)
+        self.bank = Bank(self.encoding.width, generator, has_short)
+        self.neighbours = Neighbours(features, window_size(features), has_short)
+        self.labels = Labels()
         start = torch.tensor(
             [STRONG] * self.ridge.members
             + [USUAL] * (self.bank.members + self.neighbours.members)
@@ -91,13 +102,18 @@ class Mixture(nn.Module):
         self.register_buffer("trust", torch.full((len(RATES),), 1 / len(RATES)))
 
     @property
+    def classes(self) -> int:
+        """How many classes are answered."""
+        return self.columns.classes
+
+    @property
     def members(self) -> int:
         """How many experts are mixed."""
         return self.weights.shape[1]
 
     @property
     def parts(self) -> int:
-        """Rows of a trace: the members, and the newest label that was known."""
+        """Rows of a trace: the members, and the tags of its columns."""
         return self.members + 1
 
     @property
@@ -112,37 +128,69 @@ class Mixture(nn.Module):
         Args:
             rows: ``[batch, features]``, or anything that flattens to it, as it arrived (not scaled).
             network: the network's log-probabilities ``[batch, classes]``; exactly where the mixture is ``with_network``.
-            in_order: whether the rows came after the newest label that is known, and not some time before it.
+            in_order: whether the rows come after the newest label that is known, and not from some time before it.
 
         Returns:
-            ``(logits [batch, classes], trace [batch, members + 1, classes])``: the trace holds each member's log-probabilities,
-            and in its last row the newest label that was known (0 there, ``FLOOR`` elsewhere). It fits float16.
+            ``(logits [batch, classes], trace [batch, members + 1, width])``: the trace holds each member's log-probabilities of
+            the columns, and in its last row their tags (:mod:`driftline.networks.experts.traces`).
         """
         if (network is not None) != self.with_network:
             raise ValueError("network: log-probabilities are given exactly where the mixture is made with_network")
         rows = rows.reshape(len(rows), self.features).float()
         if not self.classes:
-            return rows.new_zeros(len(rows), 0), rows.new_zeros(len(rows), self.members + 1, 0)
-        trace = torch.cat(list(self._answers(rows, network, in_order))).transpose(0, 1).clamp_(min=FLOOR)
-        return self.mix(trace), trace
+            return rows.new_zeros(len(rows), 0), rows.new_zeros(len(rows), self.parts, 0)
+        newest = int(self.labels.newest) if in_order else -1
+        if not self.columns.is_complete:
+            return self._among_others(rows, network, newest)
+        trace = self._trace(self._answers(rows, network, newest), newest)
+        return self.columns.widened(self.mix(trace)), trace
 
-    def _answers(self, rows: Tensor, network: Tensor | None, in_order: bool) -> Iterator[Tensor]:
+    def _trace(self, answers: Iterable[Tensor], newest: int) -> Tensor:
+        """Log-probabilities of some members each ``[members, batch, width]`` as a trace ``[batch, parts, width]``."""
+        found = [*answers]
+        found.append(self.columns.marked(newest).expand(1, found[0].shape[1], -1))
+        # Tags are positive: the floor leaves them as they are.
+        return torch.cat(found).transpose(0, 1).clamp_(min=FLOOR)
+
+    def _answers(self, rows: Tensor, network: Tensor | None, newest: int) -> Iterator[Tensor]:
         encoded = self.encoding(rows)
         yield self.ridge(encoded)
         yield self.bank(encoded)
         yield self.neighbours(encoded[:, : self.features])
-        labels, newest = self.labels(len(rows), in_order)
-        yield labels
+        yield self.labels(len(rows), newest)
         if network is not None:
-            yield network.unsqueeze(0)
-        yield newest.expand(1, len(rows), -1)
+            yield self.columns.narrowed(network).unsqueeze(0)
+
+    def _among_others(self, rows: Tensor, network: Tensor | None, newest: int) -> tuple[Tensor, Tensor]:
+        """The answer while there are classes that have no column: these are mixed as one more, in front."""
+        columns, batch = self.columns, len(rows)
+        novelty = math.log(self._novelty())
+        other = rows.new_full((self.members - self.with_network, batch, 1), novelty)
+        if network is None:
+            unseen = rows.new_full((batch, columns.classes), -math.log(columns.classes - columns.count))
+        else:
+            unseen, mass = columns.unseen(network)
+            other = torch.cat([other, mass.unsqueeze(0)])
+        answers = torch.cat([other, torch.cat([*self._answers(rows, network, newest)])], 2)
+        trace = self._trace([answers], newest)
+        return columns.widened(self.mix(trace), unseen), trace
+
+    def _novelty(self) -> float:
+        """How likely a label is of a class without a column, to the members, which speak of their own columns alone.
+
+        Relative to that it is of a class with one: S / n after n labels of S classes (method C of Witten & Bell 1991), but no
+        more than by the rule of succession, in which each class counts as one label.
+        """
+        seen = self.columns.count
+        learned = max(1, seen, int(self.labels.learned))
+        return min(max(1, seen) / learned, (self.columns.classes - seen) / (learned + seen))
 
     def mix(self, trace: Tensor) -> Tensor:
-        """A trace → logits ``[batch, classes]``."""
+        """A trace → logits ``[batch, width]``."""
         return torch.matmul(self.trust, self.mix_each(trace))
 
     def mix_each(self, trace: Tensor) -> Tensor:
-        """What each set of weights makes of a trace: log-probabilities ``[batch, sets, classes]``."""
+        """What each set of weights makes of a trace: log-probabilities ``[batch, sets, width]``."""
         return torch.matmul(self.weights, trace[:, :-1]).log_softmax(2)
 
     def rely_on_network(self) -> None:
@@ -150,8 +198,105 @@ class Mixture(nn.Module):
         self.weights.zero_()
         self.weights[:, -1] = 1
 
+    def are_rare(self, ids: Tensor) -> Tensor:
+        """Which labels ``[rows]`` are of a class that has been seen and belongs to the past."""
+        columns = self.columns.of(ids)
+        return self.labels.rare[columns.clamp(min=0)] & (columns >= 0)
+
     def add_classes(self, count: int) -> None:
-        """Makes room for ``count`` more classes. Where a learner holds the mixture, call the learner's instead."""
-        for member in (self.ridge, self.bank, self.neighbours, self.labels):
-            member.add_classes(count)
-        self.classes += count
+        """Answers ``count`` more classes, of which nothing was seen."""
+        self.columns.add_classes(count)
+
+    def keep_classes(self, indices: Sequence[int]) -> None:
+        """Answers some of the former classes alone, by their indices, in this order."""
+        places = {index: place for place, index in enumerate(indices)}
+        self.reclass([places.get(index) for index in range(self.classes)], len(indices))
+
+    def reclass(self, indices: Sequence[int | None], classes: int) -> tuple[Tensor, Tensor] | None:
+        """Gives classes other indices. What was learned of those that stay, stays; where a learner holds the mixture, call its.
+
+        Args:
+            indices: of each former class the new index; None where it is gone (:func:`driftline.spec.classes.class_indices`).
+            classes: how many there are now.
+
+        Returns:
+            The columns that stay, and the slots of the neighbours that do; None where all of them do.
+        """
+        before = self.columns.count
+        kept = self.columns.reclass(indices, classes)
+        return self._select(kept) if len(kept) < before else None
+
+    def _select(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        for member in (self.ridge, self.bank, self.labels):
+            member.select(columns)
+        return columns, self.neighbours.select(columns)
+
+    def see(self, ids: Sequence[int]) -> None:
+        """Gives classes a column, by their ids. Where a learner holds the mixture, it does."""
+        for member in (self.ridge, self.bank, self.neighbours):
+            member.add_columns(len(ids))
+        self.labels.add_columns(len(ids), self.classes)
+        self.columns.set(torch.cat([self.columns.seen, torch.tensor(ids, dtype=torch.int64)]))
+
+    def _make_room(self, seen: Tensor) -> None:
+        """Makes these the columns; where they are others than before, nothing was learned of them."""
+        # A version that is swapped in has most often the columns of the one before: its memory is taken as it is.
+        if not torch.equal(seen, self.columns.seen):
+            self._select(torch.zeros(0, dtype=torch.int64))
+            self.columns.set(seen[:0])
+            self.see(seen.tolist())
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Makes room for a state, of whichever layout, and gives it as it can be loaded.
+
+        None where it is not that of a mixture like this; then there are no columns.
+        """
+        state = old_layout.converted(tensors)
+        seen = state.get("columns.seen")
+        if seen is not None and _are_ids(seen, self.classes):
+            self._make_room(seen)
+            if _shapes(state) == _shapes(self.state_dict()) and _are_columns(state, len(seen)):
+                return state
+        self._make_room(self.columns.seen[:0])
+        return None
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Makes room for as many columns as the state has, which may be of the layout of former releases."""
+        own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        state = old_layout.converted(own)
+        state_dict.update({prefix + name: value for name, value in state.items()})
+        seen = state.get("columns.seen")
+        if seen is not None:
+            self._make_room(seen)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def with_room(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Makes room in the mixture of a module for that of its ``tensors``, and gives all as they can be loaded.
+
+    Where there is none like it in the tensors, they stay as they are.
+    """
+    found = dict(tensors)
+    for name, child in module.named_children():
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        if isinstance(child, Mixture) and (fitted := child.fitted(own)) is not None:
+            found |= {prefix + key: tensor for key, tensor in fitted.items()}
+    return found
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
+
+
+def _are_ids(seen: Tensor, classes: int) -> bool:
+    """Whether these are ids of different classes."""
+    found = set(seen.flatten().tolist())
+    return seen.dim() == 1 and len(found) == len(seen) and all(0 <= number < classes for number in found)
+
+
+def _are_columns(state: Mapping[str, Tensor], count: int) -> bool:
+    """Whether whatever names a column names one of so many."""
+    filled = int(state["neighbours.seen"].clamp(0, len(state["neighbours.targets"])))
+    named = (state["neighbours.targets"][:filled], state["labels.successors"], state["labels.newest"].clamp(min=0))
+    return all(bool(((each >= 0) & (each < max(count, 1))).all()) for each in named)

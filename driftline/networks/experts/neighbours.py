@@ -13,7 +13,7 @@ SHIFTS = (0.0, 0.1, 1.0, 10.0)
 KINDS = ((0, 5), (1, 1), (1, 5), (2, 5))
 SHORT_KINDS = ((2, 1), (3, 5))
 MAX_VOTES = max(votes for _, votes in KINDS + SHORT_KINDS)
-# Votes that are given evenly to all classes: the fewer neighbours vote, the less sure they are.
+# Votes that are given evenly to all columns: the fewer neighbours vote, the less sure they are.
 EVEN_VOTES = 0.25
 
 
@@ -21,6 +21,7 @@ class Neighbours(nn.Module):
     """Votes of the nearest of the newest rows, by inverse distance; to most of its members an older row is a farther one.
 
     On streams whose labels follow their predecessors, and after a sudden change, the near past is the best neighbour.
+    ``targets`` are columns; ``seen`` counts the rows of the ring that were written.
     """
 
     rows: Tensor
@@ -32,10 +33,10 @@ class Neighbours(nn.Module):
     _shifts: Tensor
     _kinds: Tensor
 
-    def __init__(self, features: int, classes: int, size: int, has_short: bool = False) -> None:
+    def __init__(self, features: int, size: int, has_short: bool = False) -> None:
         super().__init__()
         kinds = KINDS + SHORT_KINDS * has_short
-        self.classes = classes
+        self.columns = 0
         self.members = len(kinds)
         self.register_buffer("rows", torch.zeros(size, features))
         self.register_buffer("norms", torch.zeros(size))
@@ -51,11 +52,11 @@ class Neighbours(nn.Module):
         self.register_buffer("_shifts", shifts, persistent=False)
 
     def forward(self, scores: Tensor) -> Tensor:
-        """Z-scores ``[batch, features]`` → log-probabilities ``[members, batch, classes]``."""
+        """Z-scores ``[batch, features]`` → log-probabilities ``[members, batch, columns]``."""
         batch, seen, size = len(scores), int(self.seen), len(self.rows)
         filled = min(seen, size)
         if not filled:
-            return scores.new_full((self.members, batch, self.classes), -math.log(max(self.classes, 1)))
+            return scores.new_full((self.members, batch, self.columns), -math.log(max(self.columns, 1)))
         products = torch.addmm(self.norms[:filled], scores, self.rows[:filled].T, alpha=-2)
         squared = products.add_(scores.square().sum(1, keepdim=True)).clamp_(min=0)
         squared.div_(squared.mean(1, keepdim=True).add_(1e-6))
@@ -65,7 +66,7 @@ class Neighbours(nn.Module):
         nearest, indices = (found.index_select(1, self._kinds) for found in shifted.topk(votes, largest=False))
         weights = nearest.add_(1e-3).rsqrt_().mul_(self._votes[:, :votes])
         weights.div_(weights.sum(2, keepdim=True))
-        chances = weights.new_zeros(batch, self.members, self.classes).add_(self._even, alpha=1 / self.classes)
+        chances = weights.new_zeros(batch, self.members, self.columns).add_(self._even, alpha=1 / self.columns)
         chances.scatter_add_(2, self.targets[indices], weights)
         return chances.div_(1 + self._even).log_().transpose(0, 1)
 
@@ -74,5 +75,31 @@ class Neighbours(nn.Module):
         self.rows[slots] = rows
         torch.sum(rows.square(), 1, out=self.norms[slots])
 
-    def add_classes(self, count: int) -> None:
-        self.classes += count
+    def add_columns(self, count: int) -> None:
+        self.columns += count
+
+    def newest(self, count: int, start: int = 0) -> Tensor:
+        """The slots of ``count`` rows, oldest first, that begin ``start`` rows before the newest ``count``."""
+        seen = int(self.seen) - start
+        return torch.arange(seen - count, seen).remainder_(len(self.rows))
+
+    def select(self, columns: Tensor) -> Tensor:
+        """Keeps some columns ``[columns]``, in this order, and the rows of these alone, from the first slot on.
+
+        Returns:
+            The slots ``[rows]`` from which the rows in the first slots have come. Where rows went, the oldest is first.
+        """
+        place = torch.full((self.columns,), -1)
+        place[columns] = torch.arange(len(columns))
+        self.columns = len(columns)
+        slots = self.newest(min(int(self.seen), len(self.rows)))
+        kept = slots[place[self.targets[slots]] >= 0]
+        if len(kept) == len(slots):
+            self.targets[slots] = place[self.targets[slots]]
+            return slots.sort().values
+        rows, norms, targets = self.rows[kept], self.norms[kept], place[self.targets[kept]]
+        for own, value in ((self.rows, rows), (self.norms, norms), (self.targets, targets)):
+            own.zero_()
+            own[: len(kept)] = value
+        self.seen.fill_(len(kept))
+        return kept

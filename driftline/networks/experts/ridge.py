@@ -18,11 +18,11 @@ class Ridge(nn.Module):
     phase: Tensor
     heads: Tensor
 
-    def __init__(self, width: int, units: int, classes: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, units: int, generator: torch.Generator) -> None:
         super().__init__()
         self.register_buffer("weight", torch.randn(width, units, generator=generator) / math.sqrt(width))
         self.register_buffer("phase", torch.rand(units, generator=generator) * (2 * math.pi))
-        self.register_buffer("heads", torch.zeros(len(KEPT), units, classes))
+        self.register_buffer("heads", torch.zeros(len(KEPT), units, 0))
 
     @property
     def members(self) -> int:
@@ -33,8 +33,11 @@ class Ridge(nn.Module):
         return torch.addmm(self.phase, encoded, self.weight).cos_()
 
     def forward(self, encoded: Tensor) -> Tensor:
-        """Log-probabilities ``[members, batch, classes]``."""
+        """Log-probabilities ``[members, batch, columns]``."""
         return torch.matmul(self.project(encoded), self.heads).log_softmax(2)
 
-    def add_classes(self, count: int) -> None:
+    def add_columns(self, count: int) -> None:
         self.heads = nn.functional.pad(self.heads, (0, count))
+
+    def select(self, columns: Tensor) -> None:
+        self.heads = self.heads[:, :, columns]

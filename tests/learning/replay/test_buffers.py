@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -219,3 +220,65 @@ def test_recent_examples_go_on_from_their_state() -> None:
     for each in (one, other):
         each.add(rows([1], first=7), [17])
         assert numbers(each.since(15)) == [5, 6, 7] and not undeclared(each)
+
+
+class PlainBalanced:
+    """What the balanced policy does, by a look at all classes for each example."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.full: set[int] = set()
+        self.slots: dict[int, list[int]] = {}
+        self.seen: dict[int, int] = {}
+
+    def place(self, label: int, keep: float, which: float) -> int | None:
+        self.seen[label] = self.seen.get(label, 0) + 1
+        own = self.slots.setdefault(label, [])
+        used = sum(map(len, self.slots.values()))
+        if used < self.size:
+            own.append(used)
+            return used
+        most = max(map(len, self.slots.values()))
+        self.full |= {name for name, taken in self.slots.items() if len(taken) == most}
+        if label not in self.full:
+            victims = self.slots[min(name for name, taken in self.slots.items() if len(taken) == most)]
+            slot = victims.pop(int(which * len(victims)))
+            own.append(slot)
+            return slot
+        return own[int(which * len(own))] if keep * self.seen[label] < len(own) else None
+
+
+@given(st.lists(st.integers(0, 12), max_size=300), st.integers(1, 25), st.integers(0, 2**32), st.integers(0, 300))
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_the_balanced_policy_places_as_one_that_looks_at_all_classes(
+    labels: list[int], size: int, seed: int, cut: int
+) -> None:
+    policy, plain = ReplayBuffer(REPLAY_POLICIES.parse({"size": size}), rows([])).policy, PlainBalanced(size)
+    draws = torch.rand((len(labels), 2), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
+    for n, (label, draw) in enumerate(zip(labels, draws, strict=True)):
+        if n == cut:
+            policy.load_state_dict(copied(policy.state_dict()))
+        assert policy.place(label, *draw) == plain.place(label, *draw)
+    assert (policy.full, policy.slots) == (plain.full, plain.slots)
+
+
+def test_an_example_costs_the_same_whatever_number_of_classes_there_is() -> None:
+    def calls(classes: int) -> int:
+        policy = ReplayBuffer(REPLAY_POLICIES.parse({"size": classes}), rows([])).policy
+        for n in range(2 * classes):
+            policy.place(n % classes, 0.5, 0.5)
+        count = 0
+
+        def trace(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(trace)
+        try:
+            for n in range(100):
+                policy.place(n % classes, 0.5, 0.5)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert calls(4000) <= 1.1 * calls(40)

@@ -27,7 +27,7 @@ def version(one: Learner) -> Model:
 
 def compared(one: Learner, former: Model, items: list[Item]) -> dict[str, Any]:
     examples = examples_of(one, items)
-    examined = [ExaminedVersion.of(n, each, one.classes, examples) for n, each in ((3, former), (8, version(one)))]
+    examined = [ExaminedVersion.of(n, each, one.class_table, examples) for n, each in ((3, former), (8, version(one)))]
     found = compare_versions(*examined)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return found

@@ -18,6 +18,7 @@ from driftline.networks.build import build
 from driftline.networks.edits import apply_all
 from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
+from driftline.spec.classes import ClassTable
 from driftline.spec.parts.edits import parse_edits
 
 
@@ -32,7 +33,7 @@ def trained(optimizer: str, **changes: Any) -> Course:
         "recipe": {"optimizer": {"name": optimizer, **({"momentum": 0.9} if optimizer == "sgd" else {})}},
     }
     spec = parse(ModelSpec, given | changes)
-    course = Course.begin(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0), seed=0)
+    course = Course.begin(Model(spec, ["a", "b", "c"], build(spec, ["a", "b", "c"], seed=0)), ClassTable(), seed=0)
     train(course)
     return course
 
@@ -40,8 +41,9 @@ def trained(optimizer: str, **changes: Any) -> Course:
 def train(course: Course, count: int = 3) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = {"inputs": torch.randn((6, 4), generator=generator)}
+    targets = torch.tensor(course.state.table.add(course.classes[:2]) * 3)
     for _ in range(count):
-        assert course.step(Examples(inputs, torch.tensor([0, 1, 0, 1, 0, 1]), torch.ones(6))) is None
+        assert course.step(Examples(inputs, targets, torch.ones(6))) is None
 
 
 def state(course: Course) -> dict[str, Tensor]:
@@ -60,7 +62,10 @@ def edit(course: Course, *edits: dict[str, Any]) -> tuple[dict[str, Tensor], dic
 
 def test_a_train_state_goes_on_from_its_state() -> None:
     course = trained("adamw")
-    one, other = course.state, TrainState(course.spec, course.classes, copy.deepcopy(course.module), 9)
+    one, other = (
+        course.state,
+        TrainState(Model(course.spec, course.classes, copy.deepcopy(course.module)), course.state.table, 9),
+    )
     one.count(Examples({}, torch.tensor([0, 2, 2]), torch.ones(3)))
     other.load_state_dict(one.state_dict())
     assert not undeclared(one)

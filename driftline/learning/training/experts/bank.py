@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from driftline.learning.stateful import Stateful
+from driftline.learning.stateful import State, Stateful
 from driftline.networks.experts.bank import Bank
 
-FIRST, SECOND = 0.9, 0.999
-TINY = 1e-8
-NAMES = ("hidden", "hidden_bias", "output", "output_bias")
+OF_COLUMNS = ("output", "output_bias")
+NAMES = ("hidden", "hidden_bias", *OF_COLUMNS)
 
 
 class BankLearner(Stateful):
     """Adam (Kingma & Ba 2015) on the cross-entropy of every network of a bank, all quantities in one tensor.
 
     ``first`` and ``second`` are the moments of the gradient, ``steps`` counts updates.
+
+    Args:
+        betas: how much of each moment stays at an update.
+        epsilon: what keeps the root of the second moment from 0.
     """
 
     STATE = ("first", "second", "steps")
-    DERIVED = ("bank", "_rates", "_shapes", "_values", "_gradient", "_gradients")
+    DERIVED = ("bank", "betas", "epsilon", "_rates", "_shapes", "_values", "_gradient", "_gradients")
 
-    def __init__(self, bank: Bank) -> None:
+    def __init__(self, bank: Bank, *, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
         self.bank = bank
+        self.betas = betas
+        self.epsilon = epsilon
         self.steps = 0
         self._rates = torch.tensor([rate for rate, _ in bank.kinds]).unsqueeze(1)
         self._own()
@@ -60,24 +67,35 @@ class BankLearner(Stateful):
         self._step()
 
     def _step(self) -> None:
+        first, second = self.betas
         self.steps += 1
-        self.first.lerp_(self._gradient, 1 - FIRST)
-        self.second.mul_(SECOND).addcmul_(self._gradient, self._gradient, value=1 - SECOND)
+        self.first.lerp_(self._gradient, 1 - first)
+        self.second.mul_(second).addcmul_(self._gradient, self._gradient, value=1 - second)
         # The gradient has done its work: its place holds what each quantity is divided by.
-        rates = self._rates / (1 - FIRST**self.steps)
-        root = torch.sqrt(self.second, out=self._gradient).mul_((1 - SECOND**self.steps) ** -0.5 / rates)
-        self._values.addcdiv_(self.first, root.add_(TINY / rates), value=-1)
+        rates = self._rates / (1 - first**self.steps)
+        root = torch.sqrt(self.second, out=self._gradient).mul_((1 - second**self.steps) ** -0.5 / rates)
+        self._values.addcdiv_(self.first, root.add_(self.epsilon / rates), value=-1)
         if self.steps == 1:
             self.bank.is_trained.fill_(1)
 
-    def add_classes(self, count: int) -> None:
-        """Widens the moments like the bank, which has the new classes already."""
+    def add_columns(self, count: int) -> None:
+        """Widens the moments like the bank, which has the new columns already."""
+        self._change(lambda view: nn.functional.pad(view, (0, count)))
+
+    def select(self, columns: Tensor) -> None:
+        """Keeps some columns ``[columns]`` of the moments, as the bank has done already."""
+        self._change(lambda view: view[:, :, columns])
+
+    def _change(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Changes the columns of the moments, and lays the bank's tensors out anew."""
         moments = [
-            [
-                nn.functional.pad(view, (0, count)) if index >= 2 else view
-                for index, view in enumerate(self._views(flat))
-            ]
+            [change(view) if name in OF_COLUMNS else view for name, view in zip(NAMES, self._views(flat), strict=True)]
             for flat in (self.first, self.second)
         ]
         self.first, self.second = (torch.cat([view.flatten(1) for view in views], 1) for views in moments)
+        self._own()
+
+    def load_state_dict(self, state: State) -> None:
+        """Sets the state that :meth:`state_dict` gave. The bank's own is loaded first, and may have come in other tensors."""
+        super().load_state_dict(state)
         self._own()

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
-from driftline.networks.experts.mixture import FLOOR, RATES, UNKNOWN, Mixture
+from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
+from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_other
 
-# Rows between two solutions of the ridge and two looks at the encoding; the first solutions come at 1, 2, 4, … rows.
-PERIOD, LARGE_PERIOD = 32, 128
+# A ridge of more units is solved less often.
 LARGE_UNITS = 500
-# How much a row of a class that belongs to the past counts beside one of the present.
-PAST = 0.4
-# A gradient update has so many new rows, and so many replayed.
-FRESH = 2
-REPLAYED = 14
-# How fast the losses of the sets of weights fade, per row, and how much one unit of them counts.
-FADING = 0.99
-TRUST = 0.5
-# A batch of B rows moves the weights as B^BATCH_POWER single ones would.
-BATCH_POWER = 0.75
 
 
 class MixtureLearner(Stateful):
@@ -30,14 +22,50 @@ class MixtureLearner(Stateful):
 
     It is a deterministic function of its state, the rows and the generator. Of a mixture that has learned elsewhere, as after
     a rollback, it takes up what can be seen in it: the newest rows, and sums that have the present heads as their solution.
-    ``unsolved`` and ``untrained`` count the newest rows that the ridge and the bank have not learned yet.
+    ``unsolved`` and ``untrained`` count the newest rows that the ridge and the bank have not learned yet. A class gets its
+    column (:mod:`driftline.networks.experts.columns`) with the first label that is learned of it.
+
+    Args:
+        period: rows between two solutions of the ridge and two looks at the encoding, ``large_period`` for a large ridge; the
+            first solutions come at 1, 2, 4, … rows.
+        past: how much a row of a class that comes no more counts beside one of the present.
+        fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
+        fading: how much of the losses of the sets of weights stays per row; one unit of them counts ``trust``.
+        batch_power: a batch of B rows moves the weights as B to this power single ones would.
     """
 
     STATE = ("rows", "weights", "losses", "unsolved", "untrained", "ridge", "bank")
-    DERIVED = ("mixture", "_period", "_encoded", "_rates", "_reaches")
+    DERIVED = (
+        "mixture",
+        "period",
+        "past",
+        "fresh",
+        "replayed",
+        "fading",
+        "trust",
+        "batch_power",
+        "_period",
+        "_encoded",
+        "_rates",
+        "_reaches",
+    )
 
-    def __init__(self, mixture: Mixture) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        *,
+        period: int = 32,
+        large_period: int = 128,
+        past: float = 0.4,
+        fresh: int = 2,
+        replayed: int = 14,
+        fading: float = 0.99,
+        trust: float = 0.5,
+        batch_power: float = 0.75,
+    ) -> None:
         self.mixture = mixture
+        self.period, self.past, self.fresh, self.replayed = period, past, fresh, replayed
+        self.fading, self.trust, self.batch_power = fading, trust, batch_power
         self.ridge = RidgeLearner(mixture.ridge)
         self.bank = BankLearner(mixture.bank)
         size = len(mixture.neighbours.rows)
@@ -46,19 +74,14 @@ class MixtureLearner(Stateful):
         self.losses = torch.zeros(len(RATES))
         self.unsolved = 0
         self.untrained = 0
-        usual = PERIOD if len(mixture.ridge.phase) <= LARGE_UNITS else LARGE_PERIOD
-        # A part of PERIOD rows may come on top, and all of them must be in the window still.
-        self._period = min(usual, size - PERIOD)
+        usual = period if len(mixture.ridge.phase) <= LARGE_UNITS else large_period
+        # As many as ``period`` may come on top, and all of them must be in the window still.
+        self._period = min(usual, size - period)
         self._encoded = torch.zeros(size, mixture.encoding.width)
         self._rates = torch.tensor(RATES).unsqueeze(1)
         self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
         if mixture.neighbours.seen:
             self._recall()
-
-    @property
-    def classes(self) -> int:
-        """How many classes its sums are of."""
-        return self.ridge.moment.shape[2]
 
     @torch.no_grad()
     def _recall(self) -> None:
@@ -79,28 +102,30 @@ class MixtureLearner(Stateful):
         negative; how far each set of them is trusted is exponential in its recent losses (Cesa-Bianchi & Lugosi 2006, ch. 2).
 
         Args:
-            traces: ``[rows, members + 1, classes]`` of :meth:`Mixture.forward`; fewer classes, where some have come since.
+            traces: ``[rows, members + 1, width]`` of :meth:`Mixture.forward`; of fewer columns, where some have come since.
             targets: ``[rows]``, class indices.
         """
-        mixture = self.mixture
-        if not len(targets) or not mixture.classes:
+        mixture, columns = self.mixture, self.mixture.columns
+        if not len(targets) or not columns.count:
             return
-        traces = _widened(traces.float(), mixture.classes)
-        known, newest = traces[:, -1].max(1)
-        for height, before, after in zip(known.tolist(), newest.tolist(), targets.tolist(), strict=True):
-            if height == 0:
-                mixture.labels.count(before, after)
-        # That a class was not known is no fault of a member's.
-        was_known = traces[:, 0].gather(1, targets.unsqueeze(1)).squeeze(1) > UNKNOWN
-        if not bool(was_known.all()):
-            traces, targets = traces[was_known], targets[was_known]
-        if not len(targets):
+        traces = (aligned if columns.is_complete else with_other)(traces.float(), columns)
+        others = traces.shape[2] - columns.count
+        places = columns.of(targets) + others if others else columns.of(targets)
+        self._count_transitions(traces, places, others)
+        traces, places = _known(traces, places, others)
+        if not len(places):
             return
         answers = mixture.mix_each(traces)
-        own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
-        self.losses.mul_(FADING ** len(targets)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
-        torch.softmax(self.losses * -TRUST, 0, out=mixture.trust)
-        self._gradient_step(traces, answers, targets, 1.0)
+        own = places.view(-1, 1, 1).expand(-1, len(RATES), 1)
+        self.losses.mul_(self.fading ** len(places)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
+        torch.softmax(self.losses * -self.trust, 0, out=mixture.trust)
+        self._gradient_step(traces, answers, places, 1.0)
+
+    def _count_transitions(self, traces: Tensor, places: Tensor, others: int) -> None:
+        """Counts each label that was foreseen from the newest one, where both have a column."""
+        for before, after in zip(newest_of(traces), places.tolist(), strict=True):
+            if before >= others and after >= others:
+                self.mixture.labels.count(before - others, after - others)
 
     @torch.no_grad()
     def remember(self, traces: Tensor, targets: Tensor) -> None:
@@ -108,18 +133,20 @@ class MixtureLearner(Stateful):
         teach them to trust whoever has forgotten the past.
 
         Args:
-            traces: ``[rows, members + 1, classes]``, what is answered now to rows of such classes that were never trained on;
+            traces: ``[rows, members + 1, width]``, what is answered now to rows of such classes that were never trained on;
                 about as many as one finds there among as many as there have been new labels since the last call.
-            targets: ``[rows]``, class indices.
+            targets: ``[rows]``, class indices, all of classes that have a column.
         """
-        self._gradient_step(traces, self.mixture.mix_each(traces), targets, PAST)
+        columns = self.mixture.columns
+        places = columns.of(targets) + (columns.width - columns.count)
+        self._gradient_step(traces, self.mixture.mix_each(traces), places, self.past)
 
-    def _gradient_step(self, traces: Tensor, answers: Tensor, targets: Tensor, share: float) -> None:
+    def _gradient_step(self, traces: Tensor, answers: Tensor, places: Tensor, share: float) -> None:
         """One step of each set of weights down the gradient of its log loss, from what it answers to the traces."""
-        own = targets.view(-1, 1, 1).expand(-1, len(RATES), 1)
+        own = places.view(-1, 1, 1).expand(-1, len(RATES), 1)
         error = answers.exp().scatter_add_(2, own, answers.new_full(own.shape, -1.0))
         gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
-        rates = self._rates * (share * len(targets) ** (BATCH_POWER - 1))
+        rates = self._rates * (share * len(places) ** (self.batch_power - 1))
         self.mixture.weights.sub_(gradient.mul_(rates)).clamp_(min=0)
 
     @torch.no_grad()
@@ -133,25 +160,39 @@ class MixtureLearner(Stateful):
             generator: what replay draws from.
         """
         rows = rows.reshape(len(rows), self.mixture.features).float()
-        for part in range(0, len(rows), PERIOD):
-            end = part + PERIOD
-            self._learn(rows[part:end], targets[part:end], weights[part:end], generator)
+        known = self.mixture.columns
+        if not known.is_complete:
+            self._see(known.new(targets))
+        columns = known.of(targets)
+        if known.is_full and bool((columns < 0).any()):
+            has_column = columns >= 0
+            rows, columns, weights = rows[has_column], columns[has_column], weights[has_column]
+        for part in range(0, len(rows), self.period):
+            end = part + self.period
+            self._learn(rows[part:end], columns[part:end], weights[part:end], generator)
 
-    def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
-        self._keep(rows, targets, weights)
-        self.mixture.labels.follow(targets)
+    def _see(self, ids: Sequence[int]) -> None:
+        """Gives classes a column, in the mixture and here."""
+        if ids:
+            self.mixture.see(ids)
+            self.ridge.add_columns(len(ids))
+            self.bank.add_columns(len(ids))
+
+    def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+        self._keep(rows, columns, weights)
+        self.mixture.labels.follow(columns)
         seen = int(self.mixture.neighbours.seen)
         self.unsolved += len(rows)
         if self.unsolved >= min(self._period, max(1, seen // 2)):
             self._follow(seen)
-            newest = self._newest(self.unsolved)
+            newest = self.mixture.neighbours.newest(self.unsolved)
             self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])
             self.unsolved = 0
         self.untrained += len(rows)
-        while self.untrained >= FRESH or (self.untrained and seen <= PERIOD):
+        while self.untrained >= self.fresh or (self.untrained and seen <= self.period):
             self._train(generator)
 
-    def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+    def _keep(self, rows: Tensor, columns: Tensor, weights: Tensor) -> None:
         """Puts rows in the places of the oldest."""
         neighbours, features = self.mixture.neighbours, self.mixture.features
         start = int(neighbours.seen) % len(self.rows)
@@ -162,18 +203,12 @@ class MixtureLearner(Stateful):
         for slots, part in (whole, rest) if here < len(rows) else (whole,):
             self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
             neighbours.write(slots, encoded[part, :features])
-            neighbours.targets[slots] = targets[part]
-
-    def _newest(self, count: int, start: int = 0) -> Tensor:
-        """The slots of ``count`` rows, oldest first, the last of which is ``start`` rows older than the newest."""
-        neighbours = self.mixture.neighbours
-        seen = int(neighbours.seen) - start
-        return torch.arange(seen - count, seen).remainder_(len(self.rows))
+            neighbours.targets[slots] = columns[part]
 
     def _follow(self, seen: int) -> None:
         """Lets the encoding follow the newest rows, and encodes them anew."""
         mixture, filled = self.mixture, min(seen, len(self.rows))
-        mixture.encoding.observe(self.rows[:filled], seen, self.unsolved)
+        mixture.encoding.observe(self.rows[:filled], int(mixture.labels.learned), self.unsolved)
         self._encode()
         mixture.neighbours.write(slice(None), self._encoded[:, : mixture.features])
 
@@ -182,22 +217,33 @@ class MixtureLearner(Stateful):
 
     def _train(self, generator: torch.Generator) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
-        fresh = min(FRESH, self.untrained)
-        new = self._newest(fresh, self.untrained - fresh)
+        fresh = min(self.fresh, self.untrained)
+        new = self.mixture.neighbours.newest(fresh, self.untrained - fresh)
         self.untrained -= fresh
         neighbours, members = self.mixture.neighbours, self.mixture.bank.members
         seen, size = int(neighbours.seen), len(self.rows)
         filled = min(seen, size)
         reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
-        drawn = (torch.rand(members, REPLAYED, generator=generator) * reach).long()
+        drawn = (torch.rand(members, self.replayed, generator=generator) * reach).long()
         slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
         self.bank.learn(self._encoded[slots], neighbours.targets[slots], self.weights[slots])
 
-    def add_classes(self, count: int) -> None:
-        """Makes room for ``count`` more classes in the mixture and here."""
-        self.mixture.add_classes(count)
-        self.ridge.add_classes(count)
-        self.bank.add_classes(count)
+    def reclass(self, indices: Sequence[int | None], classes: int) -> None:
+        """Gives classes other indices, in the mixture and here (:meth:`Mixture.reclass`)."""
+        neighbours = self.mixture.neighbours
+        unsolved, untrained = (neighbours.newest(count) for count in (self.unsolved, self.untrained))
+        kept = self.mixture.reclass(indices, classes)
+        if kept is None:
+            return
+        columns, slots = kept
+        self.unsolved, self.untrained = (int(torch.isin(slots, newest).sum()) for newest in (unsolved, untrained))
+        self.ridge.select(columns)
+        self.bank.select(columns)
+        for own in (self.rows, self.weights):
+            rows = own[slots]
+            own.zero_()
+            own[: len(slots)] = rows
+        self._encode()
 
     def load_state_dict(self, state: State) -> None:
         """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""
@@ -205,7 +251,19 @@ class MixtureLearner(Stateful):
         self._encode()
 
 
-def _widened(traces: Tensor, classes: int) -> Tensor:
-    """Traces that knew fewer classes, with the later ones unknown."""
-    missing = classes - traces.shape[2]
-    return torch.nn.functional.pad(traces, (0, missing), value=UNKNOWN) if missing else traces
+def _known(traces: Tensor, places: Tensor, others: int) -> tuple[Tensor, Tensor]:
+    """Those of the labels that the members could have given, and where: that a class was not known is no fault of theirs.
+
+    One whose class had not been seen when the trace was made was any other.
+    """
+    was_known = _are_known(traces, places)
+    if bool(was_known.all()):
+        return traces, places
+    if others:
+        places = places.where(was_known, 0)
+        was_known = _are_known(traces, places)
+    return traces[was_known], places[was_known]
+
+
+def _are_known(traces: Tensor, places: Tensor) -> Tensor:
+    return traces[:, 0].gather(1, places.unsqueeze(1)).squeeze(1) > UNKNOWN

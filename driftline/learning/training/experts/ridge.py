@@ -10,29 +10,39 @@ from torch import Tensor, nn
 from driftline.learning.stateful import Stateful
 from driftline.networks.experts.ridge import KEPT, Ridge
 
-PENALTY = 1.0
-AMPLITUDE = 4.0
-# From a solution, which lies between 0 and 1, to logits.
-SHARPNESS = 6.0
-# Of the mean square that has been seen: keeps float32 from failing on millions of rows.
-DAMPING = 1e-5
-
 
 class RidgeLearner(Stateful):
-    """Sums of ``φφᵀ`` and ``φtᵀ``, from which the heads are solved; ``t`` is one at the label: a softmax is blind to a mean."""
+    """Sums of ``φφᵀ`` and ``φtᵀ``, from which the heads are solved; ``t`` is one at the label: a softmax is blind to a mean.
+
+    Args:
+        penalty: what is added to the diagonal of ``φφᵀ``.
+        amplitude: how large the random features are.
+        sharpness: from a solution, which lies between 0 and 1, to logits.
+        damping: a further penalty, as a share of the mean square that has been seen: keeps float32 from failing on millions of
+            rows.
+    """
 
     STATE = ("gram", "moment")
-    DERIVED = ("ridge",)
+    DERIVED = ("ridge", "penalty", "amplitude", "sharpness", "damping")
 
-    def __init__(self, ridge: Ridge) -> None:
+    def __init__(
+        self,
+        ridge: Ridge,
+        *,
+        penalty: float = 1.0,
+        amplitude: float = 4.0,
+        sharpness: float = 6.0,
+        damping: float = 1e-5,
+    ) -> None:
         self.ridge = ridge
-        heads, units, classes = ridge.heads.shape
+        self.penalty, self.amplitude, self.sharpness, self.damping = penalty, amplitude, sharpness, damping
+        heads, units, columns = ridge.heads.shape
         self.gram = torch.zeros(heads, units, units)
-        self.moment = torch.zeros(heads, units, classes)
+        self.moment = torch.zeros(heads, units, columns)
 
     @property
     def _amplitude(self) -> float:
-        return AMPLITUDE * math.sqrt(2 / self.gram.shape[1])
+        return self.amplitude * math.sqrt(2 / self.gram.shape[1])
 
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Takes rows ``[rows, width]`` in and solves."""
@@ -45,7 +55,7 @@ class RidgeLearner(Stateful):
         self.moment.mul_(kept).add_(weighted.T @ wanted)
         factor, failed = torch.linalg.cholesky_ex(self._penalised())
         if not failed.any():
-            self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor).mul_(self._amplitude * SHARPNESS))
+            self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor).mul_(self._amplitude * self.sharpness))
 
     def recall(self, encoded: Tensor, seen: int) -> None:
         """Sums that have the present heads as their solution, as of ``seen`` rows like those of ``encoded``."""
@@ -53,13 +63,16 @@ class RidgeLearner(Stateful):
         for gram, kept in zip(self.gram, KEPT, strict=True):
             remembered = min(seen, 1 / (1 - kept)) if kept < 1 else seen
             gram.copy_(features.T @ features * (remembered / len(encoded)))
-        self.moment.copy_(self._penalised() @ self.ridge.heads / (self._amplitude * SHARPNESS))
+        self.moment.copy_(self._penalised() @ self.ridge.heads / (self._amplitude * self.sharpness))
 
     def _penalised(self) -> Tensor:
         gram = self.gram.clone()
         diagonal = gram.diagonal(dim1=1, dim2=2)
-        diagonal.add_(PENALTY + DAMPING * diagonal.mean(1, keepdim=True))
+        diagonal.add_(self.penalty + self.damping * diagonal.mean(1, keepdim=True))
         return gram
 
-    def add_classes(self, count: int) -> None:
+    def add_columns(self, count: int) -> None:
         self.moment = nn.functional.pad(self.moment, (0, count))
+
+    def select(self, columns: Tensor) -> None:
+        self.moment = self.moment[:, :, columns]

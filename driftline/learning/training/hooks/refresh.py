@@ -15,7 +15,7 @@ from driftline.spec.parts.hooks import Refresh
 
 
 class RefreshHook(WeightHookRuntime[Refresh]):
-    """``utility`` and ``age`` ``[units]``, and how many units are ``due`` ``[]`` to be drawn anew, by the path of each layer."""
+    """By the path of each layer ``utility`` and ``age`` ``[units]``, and how many units are ``due`` ``[]`` to be drawn anew."""
 
     STATE = ("updates", "utility", "age", "due")
 

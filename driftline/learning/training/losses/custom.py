@@ -6,7 +6,7 @@ from torch import Tensor
 
 from driftline.errors import DriftlineError
 from driftline.learning.training.losses import LossFunction
-from driftline.networks.user_code import imported, told
+from driftline.networks.user_code import imported, reason_of, user_code
 from driftline.spec.parts.losses import Custom
 
 
@@ -22,9 +22,10 @@ class CustomLoss(LossFunction[Custom]):
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
         name = self.parameters.function
         try:
-            losses: Tensor = imported(name)(outputs, targets, **self.parameters.arguments)
-        except Exception as error:  # A user's own code may raise anything.
-            raise LossFailed(told(error)) from error
+            with user_code(name):
+                losses: Tensor = imported(name)(outputs, targets, **self.parameters.arguments)
+        except DriftlineError as error:
+            raise LossFailed(reason_of(error)) from error
         if getattr(losses, "shape", None) != targets.shape:
             given = list(getattr(losses, "shape", [])) or type(losses).__name__
             raise LossFailed(f"{name} gave {given} where {list(targets.shape)} was expected: a loss for each row")

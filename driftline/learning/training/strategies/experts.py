@@ -17,7 +17,7 @@ from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.clone import clone
 from driftline.networks.experts.mixture import Mixture
-from driftline.spec.classes import are_in_place, class_indices
+from driftline.spec.classes import class_indices
 from driftline.spec.parts.strategies import Experts
 
 
@@ -71,64 +71,53 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             self.waiting = self.waiting.take(slice(0, 0))
         if len(new):
             rows = step.state.module.rows(new.inputs)
-            self.mixture.learn(rows, new.targets, new.weights, step.state.generator)
+            targets = step.state.module.positions(new.targets)
+            self.mixture.learn(rows, targets, new.weights, step.state.generator)
 
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""
-        if self.mixture is None or not count:
-            return
-        rare = self.mixture.mixture.labels.rare
-        if not bool(rare.any()):
+        if self.mixture is None or not count or not bool(self.mixture.mixture.labels.rare.any()):
             return
         held = holdout.sample(count, state.generator)
-        gone = held.take(rare[held.targets])
+        gone = held.take(self.mixture.mixture.are_rare(state.module.positions(held.targets)))
         if len(gone):
-            self.mixture.remember(_member_outputs(state, gone, in_order=False), gone.targets)
+            targets = state.module.positions(gone.targets)
+            self.mixture.remember(_member_outputs(state, gone, in_order=False), targets)
 
     def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:
         former, waiting = self.mixture, self.waiting
         self.restart(state)
-        if former is not None:
-            self._go_on_from(former, waiting)
-
-    def _go_on_from(self, former: MixtureLearner, waiting: Examples) -> None:
-        """Takes over what ``former`` knows; the present mixture may have more classes."""
-        assert self.mixture is not None
-        present, known = self.mixture.mixture, former.classes
-        # A learner on a mixture of its own: that of the former one is served still.
-        one_unit, with_network = present.encoding.one_unit, present.with_network
-        scratch = MixtureLearner(Mixture(present.features, known, 0, one_unit=one_unit, with_network=with_network))
-        scratch.load_state_dict(former.state_dict())
-        scratch.add_classes(present.classes - known)
-        self.mixture.load_state_dict(scratch.state_dict())
-        self.waiting = waiting
+        if self.mixture is None or former is None:
+            return
+        # Of a mixture that has lost columns, what can be seen in it is taken up already.
+        if former.mixture.columns.count == self.mixture.mixture.columns.count:
+            self.mixture.load_state_dict(former.state_dict())
+        self.waiting = waiting.answered_by(state.module)
 
     def warm_start_from(
         self, state: TrainState, other: StrategyRuntime[Any], classes: Sequence[int | str], remembered: Examples
     ) -> None:
         if self.mixture is None:
             return
-        taught = other.mixture if isinstance(other, ExpertsRuntime) else None
-        # A mixture grows by classes, and cannot lose one.
-        if taught is None or not are_in_place(class_indices(classes, state.classes)):
+        if not isinstance(other, ExpertsRuntime) or other.mixture is None:
             self.mixture.mixture.rely_on_network()
             self._play(state, remembered)
             return
-        mixture = clone(taught.mixture)
-        mixture.add_classes(self.mixture.mixture.classes - mixture.classes)
+        mixture = clone(other.mixture.mixture)
         state.module.experts = mixture
-        assert isinstance(other, ExpertsRuntime)
-        waiting = other.waiting
-        self.restart(state)
-        self._go_on_from(taught, waiting)
+        self.mixture = MixtureLearner(mixture)
+        self.mixture.load_state_dict(other.mixture.state_dict())
+        self.mixture.reclass(class_indices(classes, state.classes), len(state.classes))
+        self.waiting = other.waiting.answered_by(state.module)
 
     def _play(self, state: TrainState, examples: Examples) -> None:
         """Lets the experts learn, and be weighed, as if these had come one after the other."""
         assert self.mixture is not None
         for first in range(0, len(examples), self.played_rows):
             some = examples.take(slice(first, first + self.played_rows))
-            self.mixture.update_mixture_weights(_member_outputs(state, some), some.targets)
-            self.mixture.learn(state.module.rows(some.inputs), some.targets, some.weights, state.generator)
+            targets = state.module.positions(some.targets)
+            self.mixture.update_mixture_weights(_member_outputs(state, some), targets)
+            self.mixture.learn(state.module.rows(some.inputs), targets, some.weights, state.generator)
 
     def packed(self, name: str) -> Any:
         return None if self.mixture is None else super().packed(name)

@@ -1,0 +1,78 @@
+"""The traces of a mixture's answers: what they hold, and which columns they are of.
+
+A trace ``[parts, width]`` holds the log-probabilities of each member and, in its last row, a tag for each column. The tag tells
+the class of a column, for a trace is read long after it was made: by then there may be more columns, or others. In front is the
+column of any other class, if some had not been seen (:mod:`driftline.networks.experts.columns`). The column of the newest label
+that was known is marked in its tag. Everything fits float16.
+
+In the traces of former releases columns are the classes in order, and the last row is 0 at the newest label and -8 elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from driftline.networks.experts.columns import FIRST_TAG, NEWEST_TAG, OTHER_TAG, TAGS, ClassColumns
+
+UNKNOWN = -16.0
+"""The log-probability of a column that there was not yet when a trace was made."""
+
+
+def newest_of(traces: Tensor) -> list[int]:
+    """The place of the newest label that was known in each of ``[rows, parts, width]``; -1 where there was none."""
+    heights, places = traces[:, -1].max(1)
+    return [
+        place if height >= NEWEST_TAG else -1 for height, place in zip(heights.tolist(), places.tolist(), strict=True)
+    ]
+
+
+def read(recorded: Sequence[bytes], parts: int, columns: ClassColumns) -> Tensor | None:
+    """Recorded traces as one tensor ``[rows, parts, width]``; None where they are not all of one width and of these columns."""
+    size = len(recorded[0]) if recorded else 0
+    if not size or size % (2 * parts) or any(len(data) != size for data in recorded):
+        return None
+    numbers = torch.frombuffer(bytearray(b"".join(recorded)), dtype=torch.float16)
+    traces = numbers.float().reshape(len(recorded), parts, -1)
+    _retag(traces)
+    return traces if _are_of(traces, columns) else None
+
+
+def aligned(traces: Tensor, columns: ClassColumns) -> Tensor:
+    """Traces ``[rows, parts, width]`` of the first of the ``columns`` as traces of all; what they do not know is ``UNKNOWN``.
+
+    The width is then that of the columns, or one more where any other class is in front.
+    """
+    if traces.shape[2] > columns.count:
+        return traces
+    missing = columns.count + _has_other(traces) - traces.shape[2]
+    return torch.nn.functional.pad(traces, (0, missing), value=UNKNOWN) if missing else traces
+
+
+def with_other(traces: Tensor, columns: ClassColumns) -> Tensor:
+    """Traces ``[rows, parts, 1 + columns]``, whether they know of any other class or not."""
+    traces = aligned(traces, columns)
+    has_none = traces.shape[2] == columns.count
+    return torch.nn.functional.pad(traces, (1, 0), value=UNKNOWN) if has_none else traces
+
+
+def _has_other(traces: Tensor) -> int:
+    return int(traces.numel() > 0 and traces[0, -1, 0].item() == OTHER_TAG)
+
+
+def _retag(traces: Tensor) -> None:
+    """Gives traces of former releases the tags of the present one."""
+    last = traces[:, -1]
+    if last.shape[1] and bool((last <= 0).all()):
+        tags = torch.arange(last.shape[1]) % TAGS + FIRST_TAG
+        last.copy_(tags + NEWEST_TAG * (last == 0))
+
+
+def _are_of(traces: Tensor, columns: ClassColumns) -> bool:
+    has_other = _has_other(traces)
+    tags = traces[:, -1, has_other:] % NEWEST_TAG
+    if tags.shape[1] > columns.count:
+        return False
+    return bool((tags == columns.tags[columns.width - columns.count :][: tags.shape[1]]).all())
