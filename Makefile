@@ -37,7 +37,7 @@ soak: .venv/.installed ## break everything at random for an hour, or SECONDS=300
 check: .venv/.installed ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/mypy $(PACKAGES) tests examples
 
 bench: .venv/.installed ## run every benchmark
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

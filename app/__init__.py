@@ -1,1 +1,1 @@
-"""The serving process: answers predictions, takes feedback, follows the head."""
+"""The serving process: answers predictions, accepts feedback, swaps in new versions."""

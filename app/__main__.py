@@ -32,12 +32,6 @@ from driftline.store.format import check_at_start
 from .http_server import HttpConnection, HttpServer
 from .main import create_app
 
-STOP_SECONDS = 15
-# Longer than load balancers keep a connection that they may use again: they should be the ones to close it.
-KEEP_ALIVE_SECONDS = 75
-# Preparing a version is work in another thread; a request should not wait long for its turn.
-SWITCH_SECONDS = 0.001
-
 
 def main() -> None:
     settings = Settings()
@@ -60,15 +54,17 @@ def main() -> None:
         app,
         log_level=settings.log_level,
         access_log=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=15,
         server_header=False,
         lifespan="on",
         ws="none",
         proxy_headers=False,
         http=HttpConnection,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # Longer than load balancers keep a connection that they may use again: they should be the ones to close it.
+        timeout_keep_alive=75,
     )
-    sys.setswitchinterval(SWITCH_SECONDS)
+    # Preparing a version is work in another thread; a request should not wait long for its turn.
+    sys.setswitchinterval(0.001)
     gc.collect()
     gc.freeze()  # What the start has made stays: no collection should look at all of torch again while requests wait.
     HttpServer(config, settings.read_timeout).run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""What a snapshot has computed: a batch, and each request's rows of it."""
+"""The answers of one computed batch, and each request's rows of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that were computed together. The id of a row is ``prefix`` and its number in hexadecimal; None: not recorded."""
+    """Rows that were computed together. A row's id is ``prefix`` and its number in hexadecimal; None: not recorded."""
 
     snapshot: Snapshot
     rows: Rows
@@ -26,7 +26,7 @@ class Batch:
 
     @cached_property
     def indices(self) -> list[int]:
-        """The class of each row by its index; -1 for a regression, and while there is no class."""
+        """The index of each row's class; -1 for a regression, and while no class is known."""
         if self.snapshot.spec.task == "regression" or not self.snapshot.classes:
             return [-1] * len(self.outputs)
         found: list[int] = self.outputs.argmax(axis=1).tolist()

@@ -1,4 +1,4 @@
-"""A body as it comes, read ahead of who takes it."""
+"""A request body that is read ahead while the part before it is processed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ MAX_AHEAD_BYTES = 4 * 2**20
 
 
 class BufferedBody:
-    """Gathers what comes while the part before is at work, so that each part is as large as the sender is fast.
+    """Collects what arrives while the part before is processed, so that a fast sender gets large parts.
 
-    The server alone would hand over 64 KiB at a time, and every part costs the store a write that it syncs.
+    The server alone hands over 64 KiB at a time, and every part costs the store a synced write.
     """
 
     def __init__(self, receive: Receive, max_ahead_bytes: int = MAX_AHEAD_BYTES) -> None:
@@ -26,7 +26,7 @@ class BufferedBody:
         self._is_taken = asyncio.Event()
 
     async def read(self) -> None:
-        """Reads until the body is over, or its sender has gone (``is_cut``)."""
+        """Reads until the body has ended, or the client has disconnected (``is_cut``)."""
         while not self.is_over:
             message = await self._receive()
             self.is_cut = message["type"] == "http.disconnect"
@@ -40,7 +40,7 @@ class BufferedBody:
                 await self._is_taken.wait()
 
     async def take(self) -> bytes:
-        """All that has come since; waits for something."""
+        """All that has arrived since the last call; waits until there is something."""
         await self._has_come.wait()
         found, self._parts, self._bytes = b"".join(self._parts), [], 0
         self._has_come.clear()

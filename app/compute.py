@@ -1,4 +1,4 @@
-"""The thread that computes: what it is given, in order; its results reach the loop in as few wake-ups as can be."""
+"""The compute thread: runs functions in order, and wakes the event loop as rarely as possible to deliver their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 class ComputeThread:
     """Runs functions beside the event loop that uses it.
 
-    An executor wakes the loop for each result; under load several are there when it comes to look.
+    An executor wakes the loop for each result; under load several results are ready by the time that it looks.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,7 +36,7 @@ class ComputeThread:
         return await future
 
     def close(self) -> None:
-        """Ends the thread once it has done what it was given."""
+        """Ends the thread after the functions that are queued."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join()
@@ -47,7 +47,7 @@ class ComputeThread:
             future, function, arguments = job
             try:
                 self._done.append((future, function(*arguments), None))
-            except Exception as error:  # It is the caller's.
+            except Exception as error:  # It is raised in the caller.
                 self._done.append((future, None, error))
             except BaseException as error:  # A network that calls sys.exit() ends neither this thread nor the process.
                 self._done.append((future, None, RuntimeError(f"raised {error!r}")))
@@ -56,7 +56,7 @@ class ComputeThread:
                 loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        # First the flag: what is done from now on wakes the loop again.
+        # The flag goes first: a result that is ready from now on wakes the loop again.
         self._is_waking = False
         while self._done:
             future, result, error = self._done.popleft()

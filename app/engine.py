@@ -1,4 +1,4 @@
-"""Computes predictions: whatever is queued when a model becomes free is one batch, on one snapshot."""
+"""Computes predictions: the requests that are queued when a model becomes free are one batch, on one snapshot."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from driftline.support.failpoints import reach
 from .answers import Batch, BatchAnswer
 from .compute import ComputeThread
 from .metrics import Metrics, ModelMetrics
+from .network_code import network_code
 from .snapshot import Snapshot
 
 
@@ -43,9 +44,9 @@ class _Request:
 
 @dataclass
 class ModelQueue:
-    """What answers for one model: its snapshot, and what waits for it.
+    """The snapshot that answers for one model, and the requests that wait for it.
 
-    ``spare`` was served before, and may be overwritten; ``largest`` is how many rows the largest batch had. ``canary`` answers
+    ``spare`` was served before, and may be overwritten; ``largest`` is the most rows that a batch had. ``canary`` answers
     ``canary_share`` of the requests.
     """
 
@@ -69,22 +70,22 @@ class ModelQueue:
         return self.snapshot.version, self.canary.snapshot.version if self.canary else None
 
     def chosen(self) -> ModelQueue:
-        """What answers the next request."""
+        """The queue that takes the next request: the canary's for its share of the traffic."""
         return self.canary if self.canary is not None and random.random() < self.canary_share else self
 
     def swap(self, snapshot: Snapshot) -> None:
-        """Answers from another snapshot from now on. A batch that has begun ends on the one that it took."""
+        """Answers from another snapshot from now on. A running batch keeps the snapshot that it began with."""
         self.spare, self.snapshot = self.snapshot, snapshot
         self.metrics.swapped(snapshot.version)
 
     def take_spare(self) -> Snapshot | None:
-        """A snapshot that nothing uses any more, to build the next one in its memory."""
+        """The snapshot that is no longer used, so that the next one can be built in its memory."""
         spare, self.spare = self.spare, None
         return spare if spare is not self.running else None
 
 
 class Engine:
-    """Answers for all models of this process, with one torch thread that they use in turn."""
+    """Answers for all models of this process on one torch thread, a batch at a time."""
 
     def __init__(self, prediction_writer: PredictionWriter, metrics: Metrics) -> None:
         self.prediction_writer = prediction_writer
@@ -93,7 +94,7 @@ class Engine:
         self.thread = ComputeThread("torch")
 
     def model(self, snapshot: Snapshot, route: Route = "live") -> ModelQueue:
-        """What answers from a snapshot."""
+        """A new queue on a snapshot."""
         return ModelQueue(snapshot, self.metrics.of(snapshot.spec.name, snapshot.version), route)
 
     def swap(self, snapshot: Snapshot) -> None:
@@ -105,17 +106,17 @@ class Engine:
             model.swap(snapshot)
 
     def drop(self, uid: str) -> None:
-        """Forgets a model that is gone, and what was counted of it, unless another goes by its name already."""
+        """Drops a model that was deleted, with its counters, unless a new model already has its name."""
         gone = self.models.pop(uid, None)
         names = {model.snapshot.spec.name for model in self.models.values()}
         if gone is not None and gone.snapshot.spec.name not in names:
             self.metrics.forget(gone.snapshot.spec.name)
 
     def submit(self, model: ModelQueue, rows: Rows, caller: Caller | None = None) -> asyncio.Future[BatchAnswer]:
-        """Queues the rows of one request, all to be answered by one version; :class:`Late` where that is not done in time.
+        """Queues the rows of one request; one version answers them all. The future raises :class:`Late` after the deadline.
 
         Raises:
-            Busy: too many rows wait for this model.
+            Busy: too many rows are queued for this model.
         """
         count, limits = len(next(iter(rows.values()))), model.snapshot.limits
         if model.queued_rows + count > limits.max_queue:
@@ -143,7 +144,7 @@ class Engine:
             model.batcher = None
 
     async def _wait_for_more(self, model: ModelQueue) -> None:
-        """Where the model says so, until the batch is full or its first row has waited long enough."""
+        """Waits until the batch is full or its first row has waited for ``max_wait``, where the model sets one."""
         limits = model.snapshot.limits
         if limits.max_wait and model.queued_rows < limits.max_batch:
             model.is_filled.clear()
@@ -154,7 +155,7 @@ class Engine:
                 return
 
     def _take(self, model: ModelQueue) -> list[_Request]:
-        """What is queued, up to the largest batch; without those whose client went away or whose time is over."""
+        """Takes queued requests up to ``max_batch`` rows, but for those whose client has gone or whose deadline has passed."""
         taken: list[_Request] = []
         rows, now = 0, asyncio.get_running_loop().time()
         while model.queue and (not taken or rows + model.queue[0].count <= model.snapshot.limits.max_batch):
@@ -178,7 +179,7 @@ class Engine:
         begin = time.perf_counter()
         try:
             rows, outputs, traces = await self.thread.run(_compute, snapshot, requests)
-        except Exception as error:  # A user's own network may raise anything; its requests get the reason.
+        except Exception as error:  # Whatever it is: each request must get an answer, and the next batch its turn.
             for request in requests:
                 if not request.answer.done():
                     request.answer.set_exception(error)
@@ -201,7 +202,7 @@ class Engine:
             self.prediction_writer.record(snapshot.uid, entry, _recorded(batch, model.route))
 
     def _miss_overdue(self, model: ModelQueue, running: list[_Request]) -> None:
-        """Gives up what is late while a batch runs, and looks again at the next deadline."""
+        """Fails the requests that are late while a batch runs, and runs again at the next deadline."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         waiting = [request for request in (*running, *model.queue) if not request.answer.done()]
@@ -226,7 +227,8 @@ def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArra
     rows = parts[0]
     if len(parts) > 1:
         rows = {name: np.concatenate([part[name] for part in parts]) for name in rows}
-    return rows, *snapshot.compute(rows)
+    with network_code(f"the network of version {snapshot.version}"):
+        return rows, *snapshot.compute(rows)
 
 
 def _recorded(batch: Batch, route: Route) -> PredictionBatch:

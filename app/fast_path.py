@@ -1,7 +1,7 @@
-"""The calls that are made most, predict and infer: parsed, queued and answered past FastAPI's machinery.
+"""The most frequent calls, predict and infer, are parsed, queued and answered without FastAPI.
 
-Each is a plain ASGI route. A connection that has a whole call at hand makes it directly, without a task, a scope of its own
-and two messages for the answer; see :class:`.http_server.HttpConnection`. Both ways meet in :meth:`FastPathCall.read` and
+Each is a plain ASGI route. A connection that has received a whole request calls it directly, without a task, an ASGI scope
+of its own or messages for the answer; see :class:`.http_server.HttpConnection`. Both ways use :meth:`FastPathCall.read` and
 the engine.
 """
 
@@ -34,14 +34,14 @@ Encode = Callable[[BatchAnswer], Content]
 
 
 class Begun(NamedTuple):
-    """A call that is queued: its answer to be, and how it is written."""
+    """A queued call: the future of its answer, and the function that encodes it."""
 
     answer: asyncio.Future[BatchAnswer]
     encode: Encode
 
 
 class ClientGone(DriftlineError):
-    """The client went away before it had sent all; nobody waits for the answer."""
+    """The client disconnected before it had sent the whole body."""
 
     status = 499
     default_code = "client_gone"
@@ -55,11 +55,11 @@ class FastPathCall(ABC):
 
     @abstractmethod
     def version(self, scope: Scope) -> int | None:
-        """The version that is asked for; None: the live one."""
+        """The requested version; None: the live one."""
 
     @abstractmethod
     def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
-        """The rows of a body, and how their answer is written; :class:`InvalidInput` says what does not fit."""
+        """The rows of a body, and the function that encodes their answer; :class:`InvalidInput` says what does not fit."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_content(send, await self._content(scope, receive))
@@ -77,7 +77,7 @@ class FastPathCall(ABC):
             return self.refuse(error)
 
     def begin(self, services: Services, scope: Scope, headers: Headers, body: bytes, caller: Caller) -> Begun | None:
-        """The call without waiting for anything; None where it must wait, as for a model that is not loaded yet."""
+        """Queues the call without waiting; None where it has to wait, as for a model that is not loaded yet."""
         live = services.version_watcher.loaded(scope["path_params"]["model"])
         if live is None or self.version(scope) is not None:
             return None
@@ -87,22 +87,22 @@ class FastPathCall(ABC):
         return Begun(services.engine.submit(model, rows, caller), encode)
 
     def settle(self, begun: Begun) -> Content:
-        """What is answered once :meth:`begin` has its answer."""
+        """The response to a call that :meth:`begin` has queued, once its future is done."""
         try:
             return begun.encode(begun.answer.result())
         except Exception as error:
             return self.refuse(error)
 
     def refuse(self, error: Exception) -> Content:
-        """What is answered in the place of an error."""
-        if not isinstance(error, DriftlineError):  # A user's own network may raise anything.
+        """The response to an error."""
+        if not isinstance(error, DriftlineError) or isinstance(error, ServerError):
             logger.error("predict failed", exc_info=error)
-            error = ServerError(f"the model's network failed: {error!r}", code="network_failed")
-        return error_content(error, self.is_v2)
+        ours = error if isinstance(error, DriftlineError) else ServerError(f"predict failed: {type(error).__name__}")
+        return error_content(ours, self.is_v2)
 
 
 async def find_model(services: Services, name: str, version: int | None) -> ModelQueue:
-    """What answers for a name: its live version or its canary, or the version that is asked for."""
+    """The queue of a model: of its live version or its canary, or of the requested version."""
     if version is not None:
         return await services.version_watcher.pinned(name, version)
     return (await services.version_watcher.model(name)).chosen()
@@ -129,7 +129,7 @@ async def read_body(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone("the client has gone")
+            raise ClientGone("the client has disconnected")
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)

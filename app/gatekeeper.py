@@ -1,4 +1,4 @@
-"""Who may call what, and how much a caller may cost: the checks before any route runs."""
+"""The checks before any route runs: API key, Host, Origin, content type and size of the body."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PAGES = re.compile(r"(/|/docs|/openapi\.json|/swagger/[\w.-]+)")
 
 @lru_cache(maxsize=4096)
 def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
-    """Any one of these scopes allows the call; ``admin`` allows every call, and none is needed where the set is empty.
+    """The scopes of which any one allows the call; an empty set needs none, and ``admin`` allows every call.
 
-    What an endpoint asks for beside the rule of its method holds for its path whatever the method.
+    A scope that an endpoint names holds for its path, whatever the method.
     """
     if PAGES.fullmatch(path):
         return ANYONE
@@ -41,7 +41,7 @@ def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
 class Gatekeeper:
     """Checks key, Host, Origin and content type, and bounds the size of a body.
 
-    An address that other machines reach (``is_public``) always asks for a key. Without keys the server is for this machine
+    An address that other machines can reach (``is_public``) always needs a key. Without keys the server is for this machine
     only, so a web page must not be able to drive it: a page of another site carries its own Origin or, after DNS rebinding,
     its own Host.
     """
@@ -64,7 +64,7 @@ class Gatekeeper:
         await self.app(scope, receive, send)
 
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Whether a call may be made; the error says why not."""
+        """Raises the error that says why a call is refused."""
         host = headers.get(b"host", b"")
         if self.is_public or self.keys.exists:
             self._check_key(scope, headers)
@@ -80,7 +80,7 @@ class Gatekeeper:
 
     def _check_body(self, scope: Scope, headers: Mapping[bytes, bytes], length: bytes) -> None:
         kind = content_type(headers)
-        # Clients of the Open Inference Protocol name no type. What a page sends without one has an Origin.
+        # Clients of the Open Inference Protocol send no content type. A web page that sends none has an Origin.
         if kind not in BODY_TYPES and (kind or not scope["path"].startswith("/v2/")):
             name = kind.decode("latin-1")
             message = f"content type {name!r} is not one of {', '.join(known.decode() for known in BODY_TYPES)}"
@@ -104,9 +104,9 @@ class Gatekeeper:
             raise Forbidden(f"this key lacks the scope {' or '.join(sorted(needed))}", code="missing_scope")
 
     def _bounded(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
-        """``receive`` that ends a body which is larger than it said, or never said how large.
+        """``receive`` that cuts off a body which is larger than its Content-Length, or than the limit where it has none.
 
-        A stream of feedback lines may be as long as its sender likes; its route bounds the lines.
+        A stream of feedback lines has no limit; its route limits the lines.
         """
         if b"transfer-encoding" not in headers or content_type(headers) == b"application/x-ndjson":
             return receive

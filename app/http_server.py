@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, and what it leaves open: a limit for slow clients, and a way to see that one has gone."""
+"""The HTTP server: uvicorn with a limit for slow clients, direct calls of the fast path, and a way to see disconnects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .fast_path import CALLER, Begun, FastPathCall
 from .responses import Content
 
 MAX_DIRECT_BYTES = 2**20
-"""A longer body is left to uvicorn, which holds the sender back while it is read."""
+"""A longer body is left to uvicorn, which applies back-pressure while it is read."""
 MIN_BYTES_PER_SECOND = 1024
 """A body that comes slower than this, in bytes a second, is given up after the time-out."""
 TOO_SLOW = (
@@ -26,7 +26,7 @@ TOO_SLOW = (
 
 
 class JoinedWrites:
-    """A transport that sends what is written in one go, the head of an answer and its body, as one packet."""
+    """A transport that joins writes of one loop iteration, such as the head and the body of an answer, into one packet."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -55,7 +55,7 @@ class JoinedWrites:
 
 
 class DirectCycle:
-    """A call that its connection makes itself, as uvicorn sees it: one that has begun, and must end before the next."""
+    """What uvicorn sees of a call that the connection makes itself: a request that must end before the next one."""
 
     response_started = False
     response_complete = False
@@ -66,14 +66,14 @@ class DirectCycle:
         self.message_event = self
 
     def set(self) -> None:
-        """Nobody waits for a message."""
+        """Nothing waits for a message."""
 
 
 class HttpConnection(HttpToolsProtocol):
-    """One client. ``waiting_since`` is when it began to owe us the rest of a request; None while it owes nothing.
+    """One client. ``waiting_since`` is since when the rest of a request is awaited; None while no request is under way.
 
-    A hot call is put off until it is there as a whole, and then made directly. Where that cannot be, uvicorn gets the call as
-    if it had just come.
+    A call of the fast path is held back until it has arrived as a whole, and then made directly. Where that is not possible,
+    uvicorn gets the request as if it had just arrived.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -81,7 +81,7 @@ class HttpConnection(HttpToolsProtocol):
         self.joined = JoinedWrites(transport, self.loop)
         self.received_bytes = 0
         self.waiting_since: float | None = self.loop.time()
-        self.hot: FastPathCall | None = None
+        self.fast_path: FastPathCall | None = None
         self.put_off = b""
 
     def data_received(self, data: bytes) -> None:
@@ -90,16 +90,16 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.hot = None
+        self.fast_path = None
         self.received_bytes, self.waiting_since = 0, self.loop.time()
 
     def on_headers_complete(self) -> None:
-        self.hot = self._hot_call()
-        if self.hot is None:
+        self.fast_path = self._find_fast_path()
+        if self.fast_path is None:
             self._begin()
 
     def on_body(self, body: bytes) -> None:
-        if self.hot is None:
+        if self.fast_path is None:
             super().on_body(body)
             return
         self.put_off += body
@@ -108,46 +108,46 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.waiting_since = None
-        if self.hot is not None and not self._make(self.hot):
+        if self.fast_path is not None and not self._make(self.fast_path):
             self._leave_to_uvicorn()
-        if self.hot is None:
+        if self.fast_path is None:
             super().on_message_complete()
 
-    def _hot_call(self) -> FastPathCall | None:
-        """The hot call whose headers have come, if nothing else is under way on this connection."""
+    def _find_fast_path(self) -> FastPathCall | None:
+        """The call of the fast path whose headers have arrived, if nothing else is under way on this connection."""
         is_free = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
         if not is_free or self.expect_100_continue or not self.url.endswith((b"/predict", b"/infer")):
             return None
         self.scope["method"] = self.parser.get_method().decode("ascii")
         self.scope["path"] = self.url.decode("ascii")
         self.scope["query_string"] = b""
-        hot: FastPathCall | None = self.config.loaded_app.hot_call(self.scope) if b"%" not in self.url else None
-        return hot if hot is not None and self.parser.get_http_version() == "1.1" else None
+        call: FastPathCall | None = self.config.loaded_app.fast_path_call(self.scope) if b"%" not in self.url else None
+        return call if call is not None and self.parser.get_http_version() == "1.1" else None
 
-    def _make(self, hot: FastPathCall) -> bool:
-        """Makes a hot call; False where it has to wait for something."""
+    def _make(self, call: FastPathCall) -> bool:
+        """Makes a call of the fast path; False where it has to wait for something."""
         app, headers, body = self.config.loaded_app, dict(self.headers), self.put_off
         cycle = DirectCycle(self.parser.should_keep_alive())
         try:
             app.gatekeeper.check(self.scope, headers)
-            begun = hot.begin(app.state.services, cast(Scope, self.scope), headers, body, cycle)
+            begun = call.begin(app.state.services, cast(Scope, self.scope), headers, body, cycle)
         except DriftlineError as error:
             self._start(cycle)
-            self._answer(cycle, hot.refuse(error))
+            self._answer(cycle, call.refuse(error))
             return True
-        except Exception:  # The long way fails in the same way, and says so in the log.
+        except Exception:  # Through uvicorn it fails in the same way, and is logged there.
             return False
         if begun is not None:
             self._start(cycle)
-            begun.answer.add_done_callback(lambda answer: self._settle(cycle, hot, begun))
+            begun.answer.add_done_callback(lambda answer: self._settle(cycle, call, begun))
         return begun is not None
 
     def _start(self, cycle: DirectCycle) -> None:
         self.cycle, self.put_off = cycle, b""  # type: ignore[assignment]
 
-    def _settle(self, cycle: DirectCycle, hot: FastPathCall, begun: Begun) -> None:
+    def _settle(self, cycle: DirectCycle, call: FastPathCall, begun: Begun) -> None:
         if not cycle.disconnected and not begun.answer.cancelled():
-            self._answer(cycle, hot.settle(begun))
+            self._answer(cycle, call.settle(begun))
 
     def _answer(self, cycle: DirectCycle, content: Content) -> None:
         """Writes an answer as one packet, and lets the connection go on."""
@@ -162,8 +162,8 @@ class HttpConnection(HttpToolsProtocol):
         self.on_response_complete()
 
     def _leave_to_uvicorn(self) -> None:
-        """Gives uvicorn the headers and the part of the body that were put off."""
-        body, self.put_off, self.hot = self.put_off, b"", None
+        """Gives uvicorn the headers and the part of the body that were held back."""
+        body, self.put_off, self.fast_path = self.put_off, b"", None
         self._begin()
         super().on_body(body)
 
@@ -171,23 +171,23 @@ class HttpConnection(HttpToolsProtocol):
         super().on_headers_complete()
         self.cycle.transport = self.joined  # type: ignore[assignment]
         self.scope["extensions"] = {CALLER: self.cycle}  # type: ignore[dict-item]
-        # Between the lines of a stream of feedback there may be any time; its route looks after unfinished lines.
+        # A stream of feedback may pause between lines for any time; its route times out unfinished lines.
         if any(name == b"content-type" and value.startswith(b"application/x-ndjson") for name, value in self.headers):
             self.waiting_since = None
 
     def shutdown(self) -> None:
-        """The server ends: a call that has begun to come is still answered, as the last one of this connection."""
-        if self.hot is not None and self.waiting_since is not None:
+        """At shutdown a request that has begun to arrive is still answered, as the last one of this connection."""
+        if self.fast_path is not None and self.waiting_since is not None:
             self._leave_to_uvicorn()
         super().shutdown()
 
     def is_too_slow(self, now: float, seconds: float) -> bool:
-        """Whether the rest of a request is overdue: ``seconds``, and what its bytes may take beyond that."""
+        """Whether the rest of a request is overdue: after ``seconds``, and the time that its bytes may take beyond that."""
         since = self.waiting_since
         return since is not None and now > since + seconds + self.received_bytes / MIN_BYTES_PER_SECOND
 
     def give_up(self) -> None:
-        """Ends a connection that is too slow."""
+        """Answers 408 and closes the connection."""
         is_answered = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         if self.received_bytes and not is_answered:
             self.transport.write(TOO_SLOW)
@@ -208,7 +208,7 @@ class HttpServer(uvicorn.Server):
 
 
 def drop_slow(connections: Iterable[Any], now: float, seconds: float) -> None:
-    """Gives up every connection that is too slow."""
+    """Closes every connection that is too slow."""
     for connection in list(connections):
         if isinstance(connection, HttpConnection) and connection.is_too_slow(now, seconds):
             connection.give_up()

@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol v2 carries them: JSON, or bytes after a JSON header."""
+"""Tensors of the Open Inference Protocol v2: as JSON, or as bytes after a JSON header."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
         array, binary = _array(tensor, binary)
         found[tensor.name] = _fitted(tensor, array, wanted[tensor.name])
     if len(binary):
-        raise InvalidInput(f"{len(binary)} bytes are left behind the last binary input", field="inputs")
+        raise InvalidInput(f"{len(binary)} bytes are left after the last binary input", field="inputs")
     for name in wanted:
         if name not in found:
             raise InvalidInput(f"input {name!r} is missing", field=f"inputs.{name}")
@@ -78,7 +78,7 @@ def rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
 
 
 def _array(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], memoryview]:
-    """A tensor as it was sent, and the bytes after it."""
+    """A tensor of the request, and the bytes that follow it."""
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
         known = ", ".join(DATATYPES)
@@ -118,7 +118,7 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any], count: int) -> NDArray
 
 
 def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
-    """What :func:`flat_numbers` does not take, element by element; :class:`InvalidInput` names one of another kind."""
+    """Checks element by element what :func:`flat_numbers` does not take; :class:`InvalidInput` names one of a wrong type."""
     values: Any = orjson.loads(data)
     for _ in tensor.shape[1:]:
         if not isinstance(values, list) or not all(isinstance(value, list) for value in values):
@@ -131,7 +131,7 @@ def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
 
 
 def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec) -> NDArray[Any]:
-    """The array in the spec's dtype, with memory of its own."""
+    """A copy of the array in the spec's dtype."""
     if list(array.shape[1:]) != wanted.shape or not array.ndim:
         raise _wrong(
             tensor, f"the shape {tensor.shape} is not [rows, {', '.join(map(str, wanted.shape))}]".replace(", ]", "]")

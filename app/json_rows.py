@@ -23,7 +23,7 @@ def is_finite(array: NDArray[np.float32]) -> bool:
 def _fast_parser() -> Any:
     try:
         from simdjson import Parser
-    except ImportError:  # There is no build for this Python; the precise parser does it all.
+    except ImportError:  # No wheel for this Python: the precise parser takes everything.
         return None
     return Parser()
 
@@ -34,8 +34,8 @@ _parser = _fast_parser()
 class BodyDecoder:
     """Parses ``{"inputs": …}`` for one spec.
 
-    A fast parser takes what fits the spec exactly. Whatever it does not take goes to a precise one, which accepts it after
-    all or says where it is wrong.
+    A fast parser takes what fits the spec exactly. The rest goes to a precise parser, which accepts it or says where it is
+    wrong.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -45,10 +45,11 @@ class BodyDecoder:
 
     def decode(self, body: bytes) -> Rows:
         """Arrays ``[rows, *shape]`` by input name; :class:`InvalidInput` names the input, the row, and what does not fit."""
-        rows = self._decode_fast(body) if _parser is not None else None
-        return rows if rows is not None else self._decode_precisely(body)
+        rows = self.decode_fast(body) if _parser is not None else None
+        return rows if rows is not None else self.decode_precisely(body)
 
-    def _decode_fast(self, body: bytes) -> Rows | None:
+    def decode_fast(self, body: bytes) -> Rows | None:
+        """What the fast parser makes of a body; None where it does not take it."""
         try:
             document = _parser.parse(body)
             if len(document) != 1:
@@ -58,7 +59,7 @@ class BodyDecoder:
                 return None
             columns = {name: value[name] for name in self._brackets} if self._takes_names else {SINGLE_INPUT: value}
             count = len(next(iter(columns.values())))
-            # No other bracket than those of the rows: no number hides in a list of its own.
+            # As many brackets as the rows have: no number is in a list of its own.
             brackets = sum(1 + count * a_row for a_row in self._brackets.values())
             if not count or body.count(b"[") != brackets:
                 return None
@@ -67,7 +68,8 @@ class BodyDecoder:
             return None
         return None if any(array is None for array in found.values()) else found  # type: ignore[return-value]
 
-    def _decode_precisely(self, body: bytes) -> Rows:
+    def decode_precisely(self, body: bytes) -> Rows:
+        """What the precise parser makes of a body; :class:`InvalidInput` where it does not fit."""
         try:
             decoded = self._decoder.decode(body)
         except msgspec.DecodeError as error:
@@ -100,7 +102,7 @@ def _brackets_a_row(shape: list[int]) -> int:
 
 
 def _array(tensor: TensorSpec, column: Any, count: int) -> NDArray[Any] | None:
-    """The rows of one input; None where the precise parser must look."""
+    """The rows of one input; None where the precise parser has to check."""
     if not _has_shape(column, [count, *tensor.shape]):
         return None
     shape = (count, *tensor.shape)

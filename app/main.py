@@ -41,11 +41,11 @@ PLAIN: dict[Endpoint[Any], ASGIApp] = {
     endpoints.STREAM_FEEDBACK: FeedbackStream(),
     endpoints.SHOW_RECEIPT: ReceiptRoute(),
 }
-"""The endpoints that are answered past FastAPI's machinery."""
+"""The endpoints that are answered without FastAPI."""
 
 
 class App(FastAPI):
-    """FastAPI behind the gatekeeper. The calls that are made most go to their routes past FastAPI's machinery."""
+    """FastAPI after the gatekeeper's checks. Calls of the fast path go to their routes without FastAPI."""
 
     gatekeeper: Gatekeeper
 
@@ -53,17 +53,17 @@ class App(FastAPI):
         await self.gatekeeper(scope, receive, send)
 
     async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What the gatekeeper has let in."""
-        hot = self.hot_call(scope) if scope["type"] == "http" else None
-        if hot is None:
+        """Routes a request that has passed the gatekeeper."""
+        call = self.fast_path_call(scope) if scope["type"] == "http" else None
+        if call is None:
             await super().__call__(scope, receive, send)
         else:
             scope["app"] = self
-            await hot(scope, receive, send)
+            await call(scope, receive, send)
 
     @staticmethod
-    def hot_call(scope: Scope) -> FastPathCall | None:
-        """What a predict or infer call goes to, with its ``path_params``; None for every other call."""
+    def fast_path_call(scope: Scope) -> FastPathCall | None:
+        """The fast path of a predict or infer call, after setting its ``path_params``; None for every other call."""
         if scope["method"] != "POST":
             return None
         match scope["path"].split("/"):
@@ -79,14 +79,17 @@ class App(FastAPI):
         return None
 
 
-def create_app(settings: Settings, *, is_public: bool = False, look_seconds: float = 0.05) -> App:
+def create_app(
+    settings: Settings, *, is_public: bool = False, look_seconds: float = 0.05, services: Services | None = None
+) -> App:
     """The serving app.
 
-    Args:
-        is_public: other machines reach it, so every call needs a key.
-        look_seconds: how long it may go without looking whether the keys have changed.
+        Args:
+    is_public: other machines can reach it, so every call needs a key.
+            look_seconds: how often it checks whether the file of keys has changed.
+            services: what the routes use; default: made from the settings.
     """
-    services = Services(settings)
+    services = services or Services(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +118,7 @@ def create_app(settings: Settings, *, is_public: bool = False, look_seconds: flo
     keys = KeyStore(settings.keys_path, look_seconds)
     app.gatekeeper = Gatekeeper(app.route, keys=keys, is_public=is_public, max_body_bytes=settings.max_body_bytes)
     openapi.install(app)
-    # The page's scripts come from this server: it works without a network, and tells nobody who reads it.
+    # The page's scripts come from this server: it works offline, and no other server sees who reads it.
     patch_fastapi(app, swagger_ui_parameters={"docExpansion": "list", "displayRequestDuration": True})
     return app
 

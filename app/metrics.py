@@ -1,4 +1,4 @@
-"""What this process counts. Beside other replicas the counts lie in files that all of them read, and outlive a replica."""
+"""Prometheus counters. With several replicas the counts are in files that all of them read, and outlive a replica."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ class Metrics:
         return found
 
     def set_unrecorded(self, total: int) -> None:
-        """So many batches have not been recorded since the start."""
+        """Sets how many batches have not been recorded since the start."""
         self.unrecorded.inc(total - self._unrecorded)
         self._unrecorded = total
 
     def forget(self, model: str) -> None:
-        """Removes the series of a model that is gone.
+        """Removes the series of a deleted model.
 
-        Beside other replicas the library cannot take a series out of its files: this replica's counts begin at 0 again, should
-        a model of that name be made anew. Those of replicas that have ended, and still count for it, stay.
+        With several replicas the library cannot remove a series from its files: this replica's counts begin at 0 again if a
+        model of that name is created again. The counts of replicas that have ended stay.
         """
         for counter in self._counters:
             if FOLDER in os.environ:
@@ -74,10 +74,10 @@ class Metrics:
                 gauge.remove(model)
 
     def collect(self, models: Collection[str] | None) -> list[Metric]:
-        """What all replicas have counted together; without other replicas, what this one has.
+        """The counts of all replicas together, or of this process where it is alone.
 
         Args:
-            models: the names of the models that there are: series of others are left out; None: not known.
+            models: the names of the existing models, to leave out the series of others; None: not known.
         """
         registry = self.registry
         if FOLDER in os.environ:
@@ -95,7 +95,7 @@ def _is_shown(sample: Sample, models: Collection[str] | None) -> bool:
 
 
 def _forget_dead() -> None:
-    """Takes away the gauges of replicas that have ended; what they have counted stays."""
+    """Removes the gauges of replicas that have ended; their counters stay."""
     if FOLDER in os.environ:
         for path in Path(os.environ[FOLDER]).glob("gauge_live*_*.db"):
             process = int(path.stem.rpartition("_")[2])
@@ -131,6 +131,6 @@ class ModelMetrics:
         self.seconds.inc(seconds)
 
     def swapped(self, version: int) -> None:
-        """Another version is served."""
+        """Another version was swapped in."""
         self.swaps.inc()
         self.served.set(version)

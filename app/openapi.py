@@ -31,7 +31,7 @@ SENTENCES = {"400": {"error": "input 'inputs': it is given twice"}, "404": {"err
 
 
 def install(app: FastAPI) -> None:
-    """Makes ``app`` describe the endpoints."""
+    """Makes ``app`` serve the description of the endpoints."""
 
     def schema() -> Schema:
         if not app.openapi_schema:
@@ -139,7 +139,7 @@ def _query_parameters(endpoint: Endpoint[Any]) -> Iterator[Schema]:
 
 
 def _refusals(endpoint: Endpoint[Any]) -> Schema:
-    """How it says no, beside what concerns every call: the key, a store that does not answer."""
+    """The errors of an endpoint, besides those of every call: the key, a store that does not answer."""
     kind, wrong = (SentenceAnswer, "400") if endpoint.tag == PROTOCOL else (ErrorAnswer, "422")
     examples: dict[str, Schema] = {}
     if endpoint.bodies or endpoint.query is not None:

@@ -1,4 +1,4 @@
-"""What the routes work with: one object that the lifespan opens and closes."""
+"""What the routes use: one object that the app's lifespan opens and closes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ SAMPLE = "metrics sample"
 
 
 class Services:
-    """The store, the engine and what follows the heads, for one serving process.
+    """The store, the engine and the version watcher of one serving process.
 
-    ``healthy_seconds`` is how long a background task that has failed must run well before the app counts as ready again.
+    Args:
+        healthy_seconds: how long a background task that has failed must run well before the app counts as ready again.
+        watch_seconds: how often the store is looked at.
     """
 
-    def __init__(self, settings: Settings, *, healthy_seconds: float = 10.0) -> None:
+    def __init__(self, settings: Settings, *, healthy_seconds: float = 10.0, watch_seconds: float = 2.0) -> None:
         self.settings = settings
-        self.connection = RedisConnection(require_redis(settings), settings.prefix)
+        self.connection = RedisConnection(require_redis(settings), settings.prefix, watch_seconds=watch_seconds)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.metrics = Metrics()
@@ -61,7 +63,7 @@ class Services:
         return PredictionReader(self.connection, uid, self.settings.join_horizon)
 
     async def feedback_decoder(self, name: str) -> tuple[str, FeedbackDecoder]:
-        """The uid of a model, and what parses its feedback: kept for as long as its spec stays."""
+        """The uid of a model, and the decoder of its feedback, cached until its spec changes."""
         snapshot = (await self.version_watcher.model(name)).snapshot
         decoder = self._decoders.get(snapshot.uid)
         if decoder is None or decoder.spec != snapshot.spec:
@@ -69,14 +71,14 @@ class Services:
         return snapshot.uid, decoder
 
     def sample(self) -> None:
-        """Measures what is not counted as it happens."""
+        """Updates the metrics that are sampled, not counted as they happen."""
         for model in self.engine.models.values():
             model.metrics.queued.set(model.queued_rows)
         self.metrics.set_unrecorded(self.prediction_writer.dropped)
         self.metrics.join_horizon.set(self.prediction_writer.join_horizon)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
-        """What runs for as long as the app does; a task that fails is restarted, and stands in ``troubles``."""
+        """The background tasks of the app; one that fails is restarted, and listed in ``troubles``."""
         tasks = {
             "version hints": self.version_watcher.listen,
             "version poll": self.version_watcher.poll,
@@ -97,7 +99,7 @@ class Services:
             raise Unavailable(message, code="background_task_failed", retry_after=1, tasks=found)
 
     async def _sample(self) -> None:
-        """Keeps what other replicas read of this one fresh."""
+        """Updates the sampled metrics that other replicas read of this one."""
         while True:
             self.sample()
             self.troubles.over(SAMPLE)

@@ -49,7 +49,7 @@ class Limits:
 class Snapshot:
     """One version, ready to answer. Immutable: a swap replaces it.
 
-    ``raw_spec`` is ``spec`` as its manifest has it. ``failure`` is what its network raised in warm-up; None: nothing.
+    ``raw_spec`` is the spec as the manifest holds it. ``failure`` is what its network raised in warm-up; None: nothing.
     """
 
     uid: str
@@ -74,7 +74,7 @@ class Snapshot:
 
     @cached_property
     def answer_head(self) -> bytes:
-        """How the JSON of every answer begins."""
+        """The beginning of the JSON of every answer."""
         name, classes = msgspec.json.encode(self.spec.name), b",".join(self.label_texts[:-1])
         classes = b"" if self.spec.task == "regression" else b'"classes":[%b],' % classes
         return b'{"model":%b,"version":%d,%b"predictions":[' % (name, self.version, classes)

@@ -1,27 +1,26 @@
-"""Builds snapshots: a version's files, read and checked; its module, built and warmed up. In a thread of its own."""
+"""Builds snapshots in a thread of its own: reads and checks a version's files, builds its module and warms it up."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import torch
 
-from driftline.errors import DriftlineError, ServerError
+from driftline.errors import ServerError
 from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
 from driftline.networks.served_model import ServedModel
-from driftline.networks.user_code import told
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 
+from .network_code import network_code
 from .snapshot import Limits, Snapshot
 
 
@@ -29,7 +28,7 @@ class VersionLoader:
     """Makes snapshots of versions.
 
     Args:
-        warm_up_rows: the sizes of the batches that a new module computes before it is served.
+        warm_up_rows: the batch sizes that a new module computes before it is served.
     """
 
     def __init__(self, artifacts: Artifacts, settings: Settings, warm_up_rows: Sequence[int] = (1, 8, 32)) -> None:
@@ -45,8 +44,8 @@ class VersionLoader:
         """A snapshot of the version whose manifest has this digest; ``failure`` says what its network raised in warm-up.
 
         Args:
-            before: what is served until then.
-            spare: what nothing uses any more: its memory is taken where the structure is the same.
+            before: the snapshot that is served until then.
+            spare: a snapshot that is no longer used: its module is reused where the structure is the same.
             largest: the most rows that a batch of this model has had.
 
         Raises:
@@ -64,7 +63,7 @@ class VersionLoader:
         assert manifest.version is not None
         tensors = bundle.weights_from_bytes(self.artifacts.get(uid, manifest.files["weights"].sha256))
         spec, limits = self._spec(manifest, before)
-        with _network_of(manifest.version):
+        with network_code(f"the network of version {manifest.version}"):
             module = self._module(spec, manifest, spare)
             bundle.load(module, tensors)
         snapshot = Snapshot(uid, manifest.version, spec, manifest.spec, manifest.classes, module, self.device, limits)
@@ -73,7 +72,7 @@ class VersionLoader:
         return _warmed(snapshot, {*self.warm_up_rows, largest})
 
     def _spec(self, manifest: Manifest, before: Snapshot | None) -> tuple[ModelSpec, Limits]:
-        """The manifest's spec; the very one of the snapshot before where nothing has changed."""
+        """The parsed spec of a manifest; the object of the snapshot before where nothing has changed."""
         if before is not None and before.raw_spec == manifest.spec:
             return before.spec, before.limits
         spec = parse(ModelSpec, manifest.spec)
@@ -90,28 +89,17 @@ class VersionLoader:
 
 
 def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
-    """Whether the modules of two specs of a model are alike but for their weights."""
+    """Whether the modules of two specs of a model differ in nothing but their weights."""
     return (one.network, one.strategy) == (other.network, other.strategy)
 
 
-@contextmanager
-def _network_of(version: int) -> Iterator[None]:
-    """A user's own code may raise anything, and even ask the process to end; neither concerns other models."""
-    try:
-        yield
-    except DriftlineError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ServerError(f"the network of version {version} fails: {told(error)}", code="network_failed") from error
-
-
 def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:
-    """The snapshot after a batch of each size: the first batches of a module cost more, and nobody should wait for them."""
+    """The snapshot after a batch of each size: the first batches of a module are slow, and no request should wait for them."""
     for rows in sorted(sizes):
         inputs = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()}
         try:
-            snapshot.compute(inputs)
-        except (Exception, SystemExit) as error:  # A user's own network may raise anything.
-            message = f"the network of version {snapshot.version} fails on {rows} rows of zeros: {told(error)}"
-            return dataclasses.replace(snapshot, failure=message)
+            with network_code(f"the network of version {snapshot.version}, on {rows} rows of zeros,"):
+                snapshot.compute(inputs)
+        except ServerError as failed:
+            return dataclasses.replace(snapshot, failure=failed.message)
     return snapshot

@@ -1,4 +1,4 @@
-"""Follows the heads of the models in use: prepares each new version aside, then flips one reference."""
+"""Watches the heads of the models in use: prepares each new version beside the live one, then swaps one reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from driftline.support.failpoints import reach
 from .engine import Engine, ModelQueue
 from .version_loader import VersionLoader
 
-logger = logging.getLogger("driftline.hotswap")
+logger = logging.getLogger("driftline.version_watcher")
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Refusal:
 
 
 class VersionWatcher:
-    """Keeps the engine's snapshots at the heads. Hints make it quick; a poll makes up for lost hints.
+    """Keeps the engine's snapshots at the heads. Hints make it quick; polling makes up for lost hints.
 
-    A version that cannot be loaded, or whose network fails, concerns its model alone: that stays at the version it serves.
+    A version that cannot be loaded, or whose network fails, affects its model alone, which goes on with the version it serves.
 
     Args:
-        retry_seconds: how long a version that was refused is left alone.
-        max_pinned: how many versions that were asked for by number stay loaded.
+        retry_seconds: how long until a version that was refused is tried again.
+        max_pinned: how many versions that were requested by number stay loaded.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class VersionWatcher:
         self._refusals: dict[str, dict[str, Refusal]] = {}
 
     def loaded(self, name: str) -> ModelQueue | None:
-        """The model that goes by a name, if it is in use already."""
+        """The model with this name, if it is loaded."""
         uid = self._uids.get(name)
         return self.engine.models.get(uid) if uid is not None else None
 
     async def model(self, name: str) -> ModelQueue:
-        """The model that goes by a name, loaded at its first use.
+        """The model with this name, loaded at its first use.
 
         Raises:
             NotFound: there is no such model.
@@ -86,7 +86,7 @@ class VersionWatcher:
         return model
 
     async def pinned(self, name: str, version: int) -> ModelQueue:
-        """One kept version of a model, whatever is live; the last ones used stay loaded.
+        """A version of a model by its number, whatever is live; the most recently used ones stay loaded.
 
         Raises:
             NotFound: there is no such model or version.
@@ -104,7 +104,7 @@ class VersionWatcher:
             return found
 
     async def listen(self) -> None:
-        """Follows the hints until cancelled."""
+        """Loads new versions at each hint, until cancelled."""
         async for uid in self.connection.hints():
             if uid is None:
                 await self._follow_all()
@@ -112,7 +112,7 @@ class VersionWatcher:
                 await self._follow(uid)
 
     async def poll(self) -> None:
-        """Follows by looking, until cancelled."""
+        """Loads new versions by polling, until cancelled."""
         while True:
             await self._follow_all()
             await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
@@ -136,17 +136,17 @@ class VersionWatcher:
             await self._forget_if_deleted(uid)
         except Unavailable:
             return
-        except Exception as error:  # Nothing that one model raises may keep the others from being followed.
+        except Exception as error:  # Whatever it is: the other models are followed.
             self._refuse(uid, "", error)
 
     async def _forget_if_deleted(self, uid: str) -> None:
-        """Forgets a model that has no name any more; one that the store has lost goes on serving."""
+        """Drops a model that was deleted; one that the store has lost goes on serving."""
         with suppress(Unavailable):
             if not await self.catalog.is_named(uid):
                 self.forget(uid)
 
     def forget(self, uid: str) -> None:
-        """Drops all that is kept of a model."""
+        """Drops all snapshots and refusals of a model."""
         self.engine.drop(uid)
         self._locks.pop(uid, None)
         self._refusals.pop(uid, None)
@@ -177,7 +177,7 @@ class VersionWatcher:
         self.engine.swap(snapshot)
 
     async def _follow_canary(self, model: ModelQueue, canary: CanaryVersion | None) -> None:
-        """Lets the head's canary answer its share of the traffic, and no other."""
+        """Lets the head's canary, and no other version, answer its share of the traffic."""
         uid = model.snapshot.uid
         if canary is None:
             model.canary = None
@@ -194,12 +194,12 @@ class VersionWatcher:
 
     @contextmanager
     def _contained(self, uid: str, manifest: str) -> Iterator[None]:
-        """What files and networks of a version raise is noted, and leaves the model at what it serves."""
+        """Notes why a version cannot be served; the model goes on with the one it serves."""
         try:
             yield
         except (NotFound, Unavailable):
             raise
-        except Exception as error:  # A user's own network may raise anything.
+        except Exception as error:  # Whatever it is: this model goes on answering, and the others are followed.
             self._refuse(uid, manifest, error)
 
     def _refuse(self, uid: str, manifest: str, error: Exception) -> None:
@@ -211,12 +211,12 @@ class VersionWatcher:
         refusals[manifest] = Refusal(message, time.monotonic() + self.retry_seconds)
 
     def _is_due(self, uid: str, manifest: str) -> bool:
-        """Whether a version is to be tried: one that was refused a moment ago is not."""
+        """Whether a version is to be tried: one that was refused waits for ``retry_seconds``."""
         refusal = self._refusals.get(uid, {}).get(manifest)
         return refusal is None or time.monotonic() >= refusal.retry_at
 
     def _keep_refusals(self, uid: str, head: Head) -> None:
-        """Only what the head still names, and is not served yet, stands refused."""
+        """Forgets refusals of versions that the head no longer names, or that are served by now."""
         model = self.engine.models.get(uid)
         waiting = {head.manifest} if model is not None and model.snapshot.version < head.version else set()
         waiting |= {head.canary.manifest} if head.canary is not None else set()
@@ -225,7 +225,7 @@ class VersionWatcher:
             self._refusals[uid] = refusals
 
     def swap_failure(self, uid: str) -> str | None:
-        """Why a model does not serve the version it should, or serves one that fails on some rows; None: neither is so."""
+        """Why a model does not serve its live version, or that version fails on some rows; None: neither is so."""
         model = self.engine.models.get(uid)
         if model is None:
             return None
@@ -234,7 +234,7 @@ class VersionWatcher:
         return model.snapshot.failure
 
     def swap_failures(self) -> dict[str, str]:
-        """What :meth:`swap_failure` says, by the model's name."""
+        """Each :meth:`swap_failure` by the model's name."""
         found = ((model.snapshot.spec.name, self.swap_failure(uid)) for uid, model in self.engine.models.items())
         return {name: message for name, message in found if message is not None}
 
@@ -244,7 +244,7 @@ class VersionWatcher:
 
 @contextmanager
 def _readable(name: str, version: int | None = None) -> Iterator[None]:
-    """A version whose files are not what was written cannot be served, and none is served in its place."""
+    """A version with damaged files cannot be served, and no other is served in its place."""
     try:
         yield
     except CorruptData as error:

@@ -1,8 +1,8 @@
-"""How often detectors alarm without cause, and how soon with one.
+"""The false alarms and the delays of drift detectors.
 
-Those of the error: over errors of 0 and 1 at one rate, and where it rises. The input detector: over rows of 10 numbers, of
-which some are normal, some skewed, some flags, that do not change; and where the mean of one number moves, by so many of its
-deviations.
+Error detectors: over errors of 0 and 1 at a constant rate, and at a rate that rises. Input detector: over rows of 10 numbers,
+normal ones, skewed ones and flags, whose distribution is constant; and over rows where the mean of one number shifts by so
+many standard deviations.
 
     python -m benchmarks.drift
 """
@@ -28,51 +28,53 @@ from driftline.spec import ModelSpec, parse
 from driftline.spec.parts.detectors import DETECTORS, Detector, InputDetector
 
 STREAMS, ROWS, STEP = 100, 20_000, 32
-BEFORE, BEHIND = 2000, 2000
+BEFORE, AFTER = 2000, 2000
 
 
 def errors(count: int, rate: float, seed: int) -> list[float]:
-    chance = random.Random(seed)
-    return [float(chance.random() < rate) for _ in range(count)]
+    generator = random.Random(seed)
+    return [float(generator.random() < rate) for _ in range(count)]
 
 
-def heard_by(parameters: Detector, stream: list[float]) -> list[int]:
-    """The errors at which a detector alarms."""
+def alarms_of(parameters: Detector, stream: list[float]) -> list[int]:
+    """The numbers of the errors at which a detector alarms."""
     detector = drift_detector(parameters)
     return [n for n, error in enumerate(stream, 1) if detector.update(error)]
 
 
 def detectors_of_the_error(streams: int = 10, count: int = 10_000) -> None:
-    """A line each: alarms without cause in 100,000 errors at two rates, and how soon a rise from .1 to .3 is heard."""
+    """Prints for each: false alarms in 100,000 errors at two rates, and the delay until a rise from .1 to .3 is detected."""
     for name in DETECTORS.parts:
         detector = DETECTORS.parse(name)
         false = [
-            sum(len(heard_by(detector, errors(count, rate, seed))) for seed in range(streams)) for rate in (0.1, 0.3)
+            sum(len(alarms_of(detector, errors(count, rate, seed))) for seed in range(streams)) for rate in (0.1, 0.3)
         ]
         delays = []
         for seed in range(streams):
-            stream = errors(BEFORE, 0.1, seed) + errors(BEHIND, 0.3, seed + streams)
-            delays.append(next((n - BEFORE for n in heard_by(detector, stream) if n > BEFORE), BEHIND + 1))
+            stream = errors(BEFORE, 0.1, seed) + errors(AFTER, 0.3, seed + streams)
+            delays.append(next((n - BEFORE for n in alarms_of(detector, stream) if n > BEFORE), AFTER + 1))
         print(f"{name}: {false[0]} and {false[1]} false alarms, median delay {statistics.median(delays):.0f}")
 
 
 def rows(count: int, seed: int) -> NDArray[np.float32]:
     """``[count, 10]``: four normal numbers, three skewed ones, three flags."""
-    chance = np.random.default_rng(seed)
-    flags = chance.random((count, 3)) < [0.02, 0.3, 0.5]
-    return np.hstack([chance.normal(size=(count, 4)), chance.lognormal(size=(count, 3)), flags]).astype(np.float32)
+    generator = np.random.default_rng(seed)
+    flags = generator.random((count, 3)) < [0.02, 0.3, 0.5]
+    return np.hstack([generator.normal(size=(count, 4)), generator.lognormal(size=(count, 3)), flags]).astype(
+        np.float32
+    )
 
 
 def alarms(stream: NDArray[np.float32]) -> list[int]:
-    """The rows at which the detector alarms, as it comes."""
-    watch, tensor = TwoWindowKS(InputDetector()), torch.from_numpy(stream)
+    """The rows at which the detector alarms with its defaults."""
+    test, tensor = TwoWindowKS(InputDetector()), torch.from_numpy(stream)
     starts = range(0, len(tensor), STEP)
-    heard = []
+    detected = []
     for start in starts:
         some = tensor[start : start + STEP]
-        if watch.see({"inputs": some}, range(start, start + len(some))):
-            heard.append(start + len(some))
-    return heard
+        if test.see({"inputs": some}, range(start, start + len(some))):
+            detected.append(start + len(some))
+    return detected
 
 
 def false_alarms_of_the_inputs() -> None:
@@ -84,16 +86,18 @@ def delays() -> None:
     for shift in (0.25, 0.5, 1.0, 2.0):
         found = []
         for seed in range(STREAMS):
-            stream = rows(BEFORE + BEHIND, seed)
+            stream = rows(BEFORE + AFTER, seed)
             stream[BEFORE:, 0] += shift
-            found.append(next((at - BEFORE for at in alarms(stream) if at > BEFORE), BEHIND + 1))
-        heard = sum(delay <= BEHIND for delay in found) / STREAMS
-        print(f"shift {shift}: heard {heard:.0%} within {BEHIND} rows, median behind {statistics.median(found):.0f}")
+            found.append(next((at - BEFORE for at in alarms(stream) if at > BEFORE), AFTER + 1))
+        detected = sum(delay <= AFTER for delay in found) / STREAMS
+        print(
+            f"shift {shift}: detected {detected:.0%} within {AFTER} rows, median delay {statistics.median(found):.0f}"
+        )
 
 
 def false_alarms_of_the_embedding(streams: int = 5, count: int = 8000) -> None:
-    """Labels are chance, so that the network learns them by heart: the hardest case for what watches it."""
-    heard = 0
+    """With random labels, which the network memorises: the hardest case for a detector that watches its embedding."""
+    detected = 0
     for seed in range(streams):
         spec = {"name": "m", "task": "classification", "inputs": {"shape": [10]}, "classes": [0, 1]}
         learner = Learner.create(parse(ModelSpec, spec), seed=seed)
@@ -103,9 +107,9 @@ def false_alarms_of_the_embedding(streams: int = 5, count: int = 8000) -> None:
             for n, (row, label) in enumerate(zip(rows(count, seed), labels, strict=True))
         ]
         for start in range(0, count, STEP):
-            outcome = learner.learn(items[start : start + STEP], range(start, start + STEP), Plan(updates=4))
-            heard += len(outcome.alarms)
-    print(f"{heard} false alarms of inputs and embedding in {streams * count:,} labels")
+            result = learner.learn(items[start : start + STEP], range(start, start + STEP), Plan(updates=4))
+            detected += len(result.alarms)
+    print(f"{detected} false alarms of inputs and embedding in {streams * count:,} labels")
 
 
 if __name__ == "__main__":

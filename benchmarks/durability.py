@@ -1,4 +1,4 @@
-"""What durability costs: feedback a second, the way back after a crash, checkpoints and versions, and what piles up.
+"""The cost of durability: feedback a second, recovery after a crash, checkpoints and versions, and growth.
 
 python -m benchmarks.durability [--seconds 5] [--labels 1000000]
 
@@ -53,14 +53,14 @@ SAMPLES = 10
 
 
 def items(features: int, classes: int, count: int) -> list[dict[str, Any]]:
-    """Labelled rows that bring their inputs; sent again they are new items."""
+    """Labelled rows with their inputs; sent again they are new items."""
     random = np.random.default_rng(1)
     rows = random.normal(size=(count, features)).astype(np.float32).tolist()
     return [{"inputs": row, "label": number % classes} for number, row in enumerate(rows)]
 
 
 def message(port: int, model: str, batch: list[dict[str, Any]], *, is_stream: bool = False) -> bytes:
-    """One call that hands in a batch, as JSON or as lines."""
+    """One request that sends a batch, as JSON or as lines."""
     if is_stream:
         lines = b"".join(json.dumps(item).encode() + b"\n" for item in batch)
         kind = {"content-type": "application/x-ndjson"}
@@ -90,7 +90,7 @@ def acknowledged(instance: Instance, seconds: float) -> None:
 
 
 def recovery(folder: Path, labels: int) -> None:
-    """How long a killed worker takes until it serves the next label, with so many labels behind its checkpoint."""
+    """How long a killed worker takes until it serves the next label, with so many labels after its checkpoint."""
     with up(folder, DRIFTLINE_CHECKPOINT_SECONDS="86400") as instance:
         client = instance.client
         client.create_model(SMALL)
@@ -103,13 +103,13 @@ def recovery(folder: Path, labels: int) -> None:
         (accepted,) = client.feedback("small", items(20, 2, 1))["items"]
         client.wait_served("small", accepted["id"], 600)
         print(
-            f"{labels:6,} labels behind the checkpoint: served again {time.perf_counter() - begin:.1f} s after the kill,"
+            f"{labels:6,} labels after the checkpoint: served again {time.perf_counter() - begin:.1f} s after the kill,"
             f" {time.perf_counter() - started:.1f} s after the new worker's start"
         )
 
 
 def costs() -> None:
-    """What a checkpoint and a version take to write, with a full memory."""
+    """The time and size of a checkpoint and of a version, with a full replay buffer."""
     for body in (SMALL, LARGE):
         with tempfile.TemporaryDirectory() as name:
             cost(parse(ModelSpec, body), VersionFiles(Artifacts(Path(name)), "0"))
@@ -131,13 +131,13 @@ def cost(found: ModelSpec, version_files: VersionFiles) -> None:
 
 
 def changed(learner: Learner) -> Learner:
-    """The learner with other weights, so that no file of it is there already."""
+    """Changes the learner's weights, so that none of its files exists yet."""
     learner.promotion.champion.output.bias.data += 1
     return learner
 
 
 def model(learner: Learner) -> Model:
-    """What a learner serves."""
+    """The model that a learner serves."""
     return Model(learner.spec, learner.classes, learner.served)
 
 
@@ -158,7 +158,7 @@ def freshness(folder: Path, seconds: float) -> None:
 
 
 def growth(folder: Path, labels: int) -> None:
-    """What is on disk and in memory while so many labels are learned."""
+    """Prints the use of disk and memory while so many labels are learned."""
     with up(folder, DRIFTLINE_RECEIPT_SECONDS="10") as instance:
         client, data = instance.client, folder / "driftline-data"
         client.create_model(SMALL)
@@ -181,7 +181,7 @@ def growth(folder: Path, labels: int) -> None:
 
 
 def sample(instance: Instance, data: Path, redis: Redis) -> dict[str, float]:
-    """What is there now, in MiB."""
+    """The current use of disk and memory, in MiB."""
     memory: dict[str, int] = redis.info("memory")  # type: ignore[assignment]
     found = {"Redis memory": memory["used_memory"]}
     found |= {f"disk {name}": size(data / name) for name in ("artifacts", "valkey")}

@@ -3,9 +3,9 @@
 python -m benchmarks.learning [tabular images throughput recovery ablation] [--rows 2000] [--seeds 1] [--only NAME …]
                               [--elec2 FILE] [--fashion DIR] [--environments DIR] [--results DIR]
 
-Without a name every table is measured, of so many rows of each stream as --rows says; 0: all, which takes hours. What was
-measured is kept in DIR, and a table that was interrupted goes on from there; what belongs to Driftline is measured again
-where its code has changed. The peers' environments are made once; TORCH_INDEX=URL takes torch from there.
+Without a name every table is measured, over at most --rows rows of each stream; 0: all, which takes hours. Results are
+cached in DIR, so that an interrupted table can be continued; those of Driftline are measured again when its code has changed.
+The peers' environments are made once; TORCH_INDEX=URL takes torch from there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def show(name: str, options: Options) -> None:
-    """Prints one table, with what it shows and the command that prints it."""
+    """Prints one table, with its description and the command that prints it."""
     module = importlib.import_module(f"benchmarks.learn.{name}")
     rows = f"--rows {options.rows or 0} --seeds {options.seeds}"
     print(f"## {name.capitalize()}\n\n{inspect.getdoc(module)}\n\n`python -m benchmarks.learning {name} {rows}`\n")

@@ -1,4 +1,4 @@
-"""A hundred models in one instance: what they take while nobody asks, how fast they start, and a load that asks any of them.
+"""A hundred models in one instance: their idle cost, their start, and a load over all of them.
 
 python -m benchmarks.models [--models 100] [--seconds 5]
 """
@@ -35,7 +35,7 @@ def messages(port: int, count: int) -> list[bytes]:
 
 
 def usage(instance: Instance, title: str) -> None:
-    """Prints memory, open files, and the share of a core that each process takes while nobody asks."""
+    """Prints memory, open files, and the share of a core that each process takes while idle."""
     before = {name: cpu_seconds(instance.pid(name)) for name in PROCESSES}
     time.sleep(IDLE_SECONDS)
     for name in PROCESSES:

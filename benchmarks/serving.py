@@ -41,7 +41,7 @@ SATURATED = 0.9
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, over how many connections; an open loop at half of the rate that the closed one has reached."""
+    """What is sent, over how many connections; the open loop at half of the rate that the closed one has reached."""
 
     format: str
     rows: int
@@ -80,7 +80,7 @@ Tables = dict[Case, dict[str, Row]]
 
 
 def cases(connections: Sequence[int]) -> list[Case]:
-    """All that is measured, an open loop behind its closed one."""
+    """All cases, each open loop after its closed one."""
     counts = sorted({*connections, USUAL_CONNECTIONS})
     return [
         case
@@ -187,7 +187,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _refuse(rows: Mapping[Case, Row], reasons: Mapping[str, str]) -> None:
-    """Notes, by format, why there will be no results."""
+    """Notes, by format, why there are no results."""
     for case, row in rows.items():
         row.reason = row.reason or reasons.get(case.format)
 

@@ -1,4 +1,4 @@
-"""Swaps under load: whether a request fails, mixes versions or goes back, and what a swap costs the others.
+"""Swaps under load: whether a request fails, mixes versions or gets an older one, and what a swap costs other requests.
 
 python -m benchmarks.swap [--swaps 10000] [--swap-rate 50] [--rate 500] [--block 5]
 
@@ -44,21 +44,21 @@ from tests.versions import Versions
 MODEL, OTHER = "digits", "other"
 CONNECTIONS = 32
 ROWS = 4
-KEPT = 20
+MAX_VERSIONS = 20
 PROBABILITIES = (0.9, 0.1)
 """Of the last class: that of even versions, that of odd ones."""
 
 
 @dataclass
 class Seen:
-    """What the answers of a load were not allowed to be."""
+    """The wrong answers that a load has seen."""
 
     newest: dict[int, int] = field(default_factory=dict)
     mixed: int = 0
     backwards: int = 0
 
     def check(self, connection: int, body: bytes) -> bool:
-        """Whether all rows of an answer are of its version, and no version before the last one of the connection."""
+        """Whether all rows of an answer are of its version, and that is not older than the last one of the connection."""
         answer = orjson.loads(body)
         version = answer["version"]
         rows = [row["probabilities"][-1] for row in answer["predictions"]]
@@ -72,7 +72,7 @@ class Seen:
 
 @dataclass
 class Side:
-    """All blocks with swaps, or all without."""
+    """The results of all blocks with swaps, or of all without."""
 
     latencies: list[float] = field(default_factory=list)
     failures: int = 0
@@ -98,7 +98,7 @@ def block(port: int, rate: float, seconds: float) -> tuple[Result, Seen]:
 
 
 @dataclass
-class Publisher:
+class AlternatingVersions:
     """Publishes versions of alternating constants, so many a second."""
 
     versions: Versions
@@ -111,7 +111,9 @@ class Publisher:
             await asyncio.sleep(due - time.perf_counter())
             await self.versions.publish(self.learners[(self.versions.number + 1) % 2])
             self.made += 1
-        await self.versions.retire([version.version for version in (await self.versions.commit_log.versions())[:-KEPT]])
+        await self.versions.retire(
+            [version.version for version in (await self.versions.commit_log.versions())[:-MAX_VERSIONS]]
+        )
 
 
 @contextlib.contextmanager
@@ -134,22 +136,22 @@ def serving(folder: Path) -> Iterator[tuple[int, int, str]]:
 
 
 @contextlib.asynccontextmanager
-async def publisher(url: str, folder: Path, model: str) -> AsyncIterator[Publisher]:
-    """What publishes the versions of a model."""
+async def alternating_versions(url: str, folder: Path, model: str) -> AsyncIterator[AlternatingVersions]:
+    """The publisher of a model's alternating versions."""
     connection = RedisConnection(url, "driftline:")
     try:
         versions = Versions(connection, Artifacts(folder / "artifacts"))
         await versions.take(model)
-        yield Publisher(versions, [versions.constant(probability) for probability in PROBABILITIES])
+        yield AlternatingVersions(versions, [versions.constant(probability) for probability in PROBABILITIES])
     finally:
         await connection.close()
 
 
 async def measure(port: int, process: int, url: str, folder: Path, arguments: argparse.Namespace) -> None:
-    """Alternates blocks until all swaps are made, and prints what was seen."""
+    """Alternates blocks until all swaps are made, and prints the results."""
     sides = {"with swaps": Side(), "without": Side()}
     loop = asyncio.get_running_loop()
-    async with publisher(url, folder, MODEL) as served, publisher(url, folder, OTHER) as other:
+    async with alternating_versions(url, folder, MODEL) as served, alternating_versions(url, folder, OTHER) as other:
         with ProcessPoolExecutor(1) as pool:
             await loop.run_in_executor(pool, block, port, arguments.rate, arguments.block)
             before = resident_bytes(process)

@@ -1,4 +1,4 @@
-"""What the examples share: a model that is taught and asked over HTTP, a lever pulled on it, and the table of it all."""
+"""What the examples share: training and asking a model over HTTP, pulling a lever on it, and the table of the results."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ def slices(count: int) -> list[slice]:
 
 
 def answers(client: Client, model: str, inputs: Any, count: int) -> np.ndarray:
-    """What the live version answers to ``count`` rows: labels, or values."""
+    """The answers of the live version to ``count`` rows: labels, or values."""
     rows = [row for chosen in slices(count) for row in client.predict(model, part(inputs, chosen))["predictions"]]
     return np.array([row.get("label", row.get("value")) for row in rows])
 
 
-def teach(client: Client, model: str, inputs: Any, labels: Sequence[Any]) -> None:
+def teach(client: Client, model: str, inputs: Any, labels: np.ndarray) -> None:
     """A stream: rows are predicted, then their labels come; at the end all of them are learned and served."""
     for chosen in slices(len(labels)):
         given = client.predict(model, part(inputs, chosen))["predictions"]
-        pairs = zip(given, np.asarray(labels[chosen]).tolist(), strict=True)
+        pairs = zip(given, labels[chosen].tolist(), strict=True)
         done = client.feedback(model, [{"prediction_id": row["id"], "label": label} for row, label in pairs])
         assert done["accepted"] == len(given), done
-    client.wait_served(model, done["items"][-1]["id"], timeout=600)
+        last = done["items"][-1]["id"]
+    assert last is not None
+    client.wait_served(model, last, timeout=600)
 
 
 def pull(client: Client, model: str, lever: Mapping[str, Any], epochs: int) -> dict[str, Any]:
-    """A retrain with ``edits`` or another ``recipe``; gives whether it was promoted, why, and its seconds."""
+    """A retrain with ``edits`` or another ``recipe``; returns whether it was promoted, why, and its seconds."""
     began = time.monotonic()
     job = client.wait_for_job(client.retrain(model, epochs=epochs, **lever))
-    if job["state"] == "succeeded" and job["promoted"]:
+    if job["state"] == "succeeded" and job["promoted"] and job["version"] is not None:
         while client.predict(model, example(client, model))["version"] < job["version"]:
             time.sleep(0.05)
     report = job.get("report") or {}
@@ -60,7 +62,7 @@ def pull(client: Client, model: str, lever: Mapping[str, Any], epochs: int) -> d
 
 
 def roll_back(client: Client, model: str, version: int) -> int:
-    """Takes everything since ``version`` back; gives the number under which it answers again."""
+    """Rolls back to ``version``; returns the number of the new live version."""
     before = client.model(model)["version"]
     client.rollback(model, version)
     while (now := client.predict(model, example(client, model))["version"]) <= before:
@@ -69,7 +71,7 @@ def roll_back(client: Client, model: str, version: int) -> int:
 
 
 class Pulled(NamedTuple):
-    """A lever, what was measured in front of it and with it live, and what the job gave."""
+    """A lever, the metric before it and with it live, and the result of the job."""
 
     name: str
     before: Any
@@ -81,7 +83,7 @@ class Pulled(NamedTuple):
 def pull_each(
     client: Client, model: str, levers: Mapping[str, Mapping[str, Any]], epochs: int, measure: Callable[[], Any]
 ) -> Iterator[Pulled]:
-    """Pulls one lever after the other, each from the version that is live now, which is taken back to behind each."""
+    """Pulls one lever after the other, each from the version that is live now, with a rollback to it after each."""
     shown = client.model(model)
     base, recipe = shown["version"], shown["spec"]["recipe"]
     for name, lever in levers.items():
@@ -93,7 +95,7 @@ def pull_each(
 
 
 def parameters(client: Client, model: str, factories: Sequence[str] = (), *, only_trained: bool = False) -> int:
-    """How many numbers the live network has, or how many of them are trained."""
+    """The number of parameters of the live network, or of those that are trained."""
     spec = parse(ModelSpec, client.model(model)["spec"])
     built = build(spec, spec.known_classes(), factories=factories)
     both = (*built.network.parameters(), *built.output.parameters())
@@ -109,7 +111,7 @@ def example(client: Client, model: str) -> Any:
 
 
 class Load:
-    """Somebody who asks a model all the time: ``asked`` and ``failed`` requests, and the ``versions`` that answered."""
+    """A client that asks a model all the time: ``asked`` and ``failed`` requests, and the ``versions`` that answered."""
 
     def __init__(self, url: str, model: str) -> None:
         self.url, self.model = url, model

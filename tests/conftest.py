@@ -94,8 +94,16 @@ def redis_server(guard: Guard, folder: Path, port: int, *options: str) -> Iterat
         wait_for_port(port)
         yield
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def own_redis(folder: Path, port: int) -> Iterator[None]:
+    """A server that a test may kill and start again: nothing that it has acknowledged is lost."""
+    folder.mkdir(exist_ok=True)
+    with Guard() as guard, redis_server(guard, folder, port, "--appendfsync", "always"):
+        yield
 
 
 def join(nodes: list[Redis], ports: list[int], buses: list[int]) -> None:

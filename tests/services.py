@@ -60,11 +60,16 @@ class Instance:
         return found[0]
 
 
+def up(folder: Path, /, *arguments: str, **environment: str) -> contextlib.AbstractContextManager[Instance]:
+    """``driftline up`` in ``folder``, on a free port; ended at the end."""
+    return up_of(Path(sys.executable), folder, *arguments, **environment)
+
+
 @contextlib.contextmanager
-def up(folder: Path, *arguments: str, python: Path | None = None, **environment: str) -> Iterator[Instance]:
-    """``driftline up`` in ``folder``, on a free port; ended at the end. ``python``: of another environment than this one."""
+def up_of(python: Path, folder: Path, /, *arguments: str, **environment: str) -> Iterator[Instance]:
+    """The same of the environment that ``python`` belongs to."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [str(python or sys.executable), "-P", "-m", "driftline.cli", "up", "--port", "0", *arguments]
+    command = [str(python), "-P", "-m", "driftline.cli", "up", "--port", "0", *arguments]
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_") and name != "PYTHONPATH"
     }
@@ -108,3 +113,8 @@ def spec(name: str = "weather", **changes: Any) -> dict[str, Any]:
 
 def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, default=str)
+
+
+def is_there(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")

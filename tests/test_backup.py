@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from driftline.client.clients import Client
+from tests.feeding import feeding
 from tests.services import Instance, spec, up
-from tests.test_trouble import feeding
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def labels(prefix: str, count: int) -> list[dict[str, Any]]:
 
 
 def first_ten() -> list[dict[str, Any]]:
-    """What :class:`tests.test_trouble.Feeder` sends first."""
+    """What :class:`tests.feeding.Feeder` sends first."""
     inputs = np.random.default_rng(3).normal(size=(10, 8))
     return [{"id": f"i{n}", "inputs": row.tolist(), "label": int(row[0] > 0)} for n, row in enumerate(inputs)]
 

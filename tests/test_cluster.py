@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from driftline.client.clients import Client
 from tests.services import spec, up
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +29,12 @@ def test_it_serves_takes_labels_and_learns_on_a_cluster(redis_cluster: str, pref
                 for index, (answer, row) in enumerate(zip(answers, inputs, strict=True))
             ]
             assert client.feedback(name, items)["accepted"] == 64
-            until(lambda name=name: client.receipt(name, "63")["state"] == "served")
-            assert until(lambda name=name: client.predict(name, [[0.5] * 8])["version"] > 1)
+            assert client.wait_served(name, "63", SECONDS)["state"] == "served"
+            until(partial(has_learned, client, name))
         assert [model["learned"] for model in client.models()] == [64, 64, 64]
         client.delete_model("traffic")
         assert [model["name"] for model in client.models()] == ["power", "weather"]
+
+
+def has_learned(client: Client, name: str) -> bool:
+    return client.predict(name, [[0.5] * 8])["version"] > 1

@@ -152,7 +152,7 @@ print("well")
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder as pip leaves it behind a package: the modules, and what the package says of itself."""
+    """A folder as pip leaves it of a package: the modules, and what the package says of itself."""
     package, described = tmp_path / "driftline_extra", tmp_path / "driftline_extra-1.0.dist-info"
     for folder in (package, described):
         folder.mkdir()

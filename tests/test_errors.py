@@ -83,7 +83,7 @@ def raised_codes(name: str) -> set[str]:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
                     given = (word.value for word in node.keywords if word.arg == "code")
-                    found |= {value.value for value in given if isinstance(value, ast.Constant)}
+                    found |= {str(value.value) for value in given if isinstance(value, ast.Constant)}
     return found
 
 

@@ -117,7 +117,7 @@ def test_a_learner_goes_on_from_a_checkpoint_of_a_former_release(release: str, n
     for found, before in zip(run.next_outputs(8), expected["answers"], strict=True):
         assert found == pytest.approx(before, abs=TOLERANCE, rel=TOLERANCE)
     assert run.error_of_rest() == pytest.approx(expected["error"], rel=LARGEST_CHANGE)
-    assert run.learned == 2 * learners.AT
+    assert run.learned == learners.SCENARIOS[name]["labels"]
 
 
 def test_there_is_a_release_to_read() -> None:

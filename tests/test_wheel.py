@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import spec, up
+from tests.services import spec, up_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -120,7 +120,7 @@ def test_the_names_app_and_worker_stay_their_owners(python: Path) -> None:
 def test_up_serves_and_learns_beside_them(python: Path, tmp_path: Path) -> None:
     """The model's network is a factory of the other ``app``: the processes import that one by its name."""
     allowed = {"DRIFTLINE_FACTORIES": "app:build"}
-    with up(tmp_path, python=python, **allowed) as instance:
+    with up_of(python, tmp_path, **allowed) as instance:
         instance.client.create_model(spec(network={"factory": "app:build"}))
         answer = instance.client.predict("weather", [[0.0] * 8])
         assert answer["version"] == 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from driftline.api.models import ModelState
 from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from driftline.errors import Conflict, InvalidInput, NotFound
@@ -22,7 +23,7 @@ WEIGHTS = RANDOM.normal(size=8)
 
 
 def world(rows: int, turn: int = 1) -> tuple[list[list[float]], list[int]]:
-    """Rows, and their classes: which side of a plane they are on. ``turn=-1`` turns the world around."""
+    """Rows, and their classes: which side of a plane they are on. ``turn=-1`` gives each row the other class."""
     inputs = RANDOM.normal(size=(rows, 8))
     return inputs.tolist(), (turn * (inputs @ WEIGHTS) > 0).astype(int).tolist()
 
@@ -39,13 +40,12 @@ def teach(client: Client, model: str, rows: int, turn: int = 1) -> float:
     return right / rows
 
 
-def all_served(client: Client, model: str) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
-        found: dict[str, Any] = dict(client.model(model))
+def all_served(client: Client, model: str) -> ModelState:
+    def look() -> ModelState | None:
+        found = client.model(model)
         return found if not found["waiting"] else None
 
-    found: dict[str, Any] = until(look)
-    return found
+    return until(look)
 
 
 def probabilities(answer: Predictions) -> list[float]:
@@ -76,11 +76,11 @@ def test_the_whole_path(tmp_path: Path) -> None:
         assert all(a <= b for a, b in itertools.pairwise(versions_seen))
 
         race = [{"optimizer": {"learning_rate": rate}} for rate in (0.05, 1e-6)]
-        again = {"recipe": {"optimizer": {"name": "sgd"}}, "race": race, "epochs": 2}
+        again: dict[str, Any] = {"recipe": {"optimizer": {"name": "sgd"}}, "race": race, "epochs": 2}
         alone = client.retrain_dry_run("weather", epochs=2)["training"]
         assert client.retrain_dry_run("weather", **again)["training"]["updates"] == 1.5 * alone["updates"]
         done = client.wait_for_job(client.retrain("weather", **again), 60)
-        assert done["state"] == "succeeded", done
+        assert done["state"] == "succeeded" and done["report"] is not None, done
         assert [(row["recipe"], row["outcome"]) for row in done["report"]["race"]] == [
             (race[0], "won"),
             (race[1], "lost"),
@@ -99,7 +99,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
             client.rollback("weather", 10_000)
 
         compared = client.wait_for_job(client.compare("weather", older, live), 60)
-        assert compared["state"] == "succeeded", compared
+        assert compared["state"] == "succeeded" and compared["report"] is not None, compared
         assert [found["version"] for found in compared["report"]["versions"]] == [older, live]
         assert client.model("weather")["learned"] == 1920
 
@@ -114,9 +114,8 @@ def test_the_whole_path(tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         client = instance.client
         after = client.model("weather")
-        assert {key: after[key] for key in ("learned", "waiting", "spec")} == {  # type: ignore[literal-required]
-            key: before[key]
-            for key in ("learned", "waiting", "spec")  # type: ignore[literal-required]
+        assert {key: after[key] for key in ("learned", "waiting", "spec")} == {
+            key: before[key] for key in ("learned", "waiting", "spec")
         }
         assert after["version"] >= before["version"]
         if after["version"] == weights["version"]:

@@ -78,8 +78,9 @@ class Versions:
         learner = Learner.create(spec, seed=1)
         with torch.no_grad():
             output = learner.promotion.champion.output
-            output.weight.zero_()  # type: ignore[operator,union-attr]
-            output.bias.fill_(-30.0)  # type: ignore[operator,union-attr]
-            output.bias[0] = 0.0  # type: ignore[index]
-            output.bias[-1] = math.log(probability / (1 - probability))  # type: ignore[index]
+            bias = output.get_parameter("bias")
+            output.get_parameter("weight").zero_()
+            bias.fill_(-30.0)
+            bias[0] = 0.0
+            bias[-1] = math.log(probability / (1 - probability))
         return learner

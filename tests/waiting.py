@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 SECONDS = 240.0
 """Far more than anything takes that happens at all, also where many share the machine."""
@@ -15,7 +15,7 @@ PAUSE = 0.02
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = SECONDS) -> T:
+def until(condition: Callable[[], T | None], seconds: float = SECONDS) -> T:
     """What ``condition`` gives once it is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -24,7 +24,11 @@ def until(condition: Callable[[], T], seconds: float = SECONDS) -> T:
     return found
 
 
-async def until_async(condition: Callable[[], Awaitable[T] | T], seconds: float = SECONDS) -> T:
+@overload
+async def until_async(condition: Callable[[], Awaitable[T | None]], seconds: float = SECONDS) -> T: ...
+@overload
+async def until_async(condition: Callable[[], T | None], seconds: float = SECONDS) -> T: ...
+async def until_async(condition: Callable[[], object], seconds: float = SECONDS) -> object:
     """The same in an event loop, of a condition that may be awaited."""
     deadline = time.monotonic() + seconds
     while not (found := await _outcome(condition)):
@@ -33,7 +37,7 @@ async def until_async(condition: Callable[[], Awaitable[T] | T], seconds: float 
     return found
 
 
-async def _outcome(condition: Callable[[], Awaitable[T] | T]) -> T:
+async def _outcome(condition: Callable[[], object]) -> object:
     found = condition()
     return await found if inspect.isawaitable(found) else found
 

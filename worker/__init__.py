@@ -1,1 +1,1 @@
-"""The learning process: owns models by lease, and learns their logs."""
+"""The learning process: owns models by lease, and learns from their logs."""

@@ -1,4 +1,4 @@
-"""The commands that wait in a model's log, carried out ahead of the labels that wait."""
+"""The pending commands of a model's log, carried out before the labels that wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CommandQueue:
         self.committer = committer
 
     async def apply(self) -> bool:
-        """Carries out the commands that wait, in the order of the log; whether there were any."""
+        """Carries out the pending commands in the order of the log; returns whether there were any."""
         did = False
         store = self.committer.store
         for n in await store.pending():
@@ -51,7 +51,7 @@ class CommandQueue:
             return
         except Unavailable:
             raise
-        except Exception as error:  # A user's own factory may raise anything.
+        except Exception as error:  # Whatever it is: the command is refused, or it would be tried again for ever.
             logger.exception("%s: command %d failed", committer.name, n)
             # What it has changed of the learner is undone before the refusal is committed as a step that changes nothing.
             await committer.recover()
@@ -62,11 +62,11 @@ class CommandQueue:
             await committer.checkpoint()
 
     async def _effect_of(self, command: Command, plan: Plan) -> Effect:
-        """Does what a command says, and what recovery need not repeat: comparisons and reports only measure."""
+        """Carries out a command, and the comparisons and reports that recovery need not repeat because they only measure."""
         committer = self.committer
         if command.kind == "compare":
             return await compare(committer, command)
         learner, compute = committer.learner, committer.compute
-        examination = await compute(JobEvaluation, learner) if plan.finish else None
+        evaluation = await compute(JobEvaluation, learner) if plan.finish else None
         effect = await carry_out(committer.store, compute, learner, command, committer.head.offset, plan)
-        return effect if examination is None else await compute(jobs.reported, effect, examination)
+        return effect if evaluation is None else await compute(jobs.reported, effect, evaluation)

@@ -1,4 +1,4 @@
-"""What an admin's command does to a learner, now and when the step is repeated."""
+"""Carries out an admin's command on a learner: when it is given, and again when its step is repeated."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from .model_store import ModelStore
 
 @dataclass(frozen=True)
 class Effect:
-    """What changes with the step that carries out a command, beside the learner.
+    """What else the step of a command changes, besides the learner.
 
-    ``publish`` is why the learner's weights become a version as they are; ``needs_checkpoint`` spares recovery the command.
+    ``publish`` is the reason for which the learner's weights become a version without the gate. With ``needs_checkpoint`` a
+    checkpoint follows, so that recovery does not repeat the command.
     """
 
     jobs: list[JobRecord] = field(default_factory=list)
@@ -39,7 +40,7 @@ def must_wait(learner: Learner, command: Command) -> bool:
 async def carry_out(
     store: ModelStore, compute: Compute, learner: Learner, command: Command, offset: int, plan: Plan
 ) -> Effect:
-    """Does what a command says to the learner. The plan says which version comes of it, and which job ends by it.
+    """Carries out a command on the learner. The plan names the version that it publishes and the job that it ends.
 
     Raises:
         InvalidInput, NotFound, CorruptData: it cannot be done; the learner is as it was.
@@ -57,19 +58,19 @@ async def carry_out(
         case "recipe":
             recipe = arguments["recipe"]
             await compute(learner.change_recipe, recipe, await store.weights_of(named_versions(recipe)))
-            # A job that runs has made some of its updates with the recipe before: these cannot be repeated with this one.
+            # A running job has made some of its updates with the former recipe: they cannot be repeated with this one.
             return Effect(is_new_spec=True, needs_checkpoint=learner.retraining is not None)
         case "pause" | "resume":
             return Effect(paused=command.kind == "pause")
         case "compare":
-            # It has looked when it was carried out; a repeated step has nobody to tell.
+            # It only measures: a repeated step has nothing to do.
             return Effect()
     raise InvalidInput(f"this worker does not know the command {command.kind!r}", field="kind", value=command.kind)
 
 
 async def _retrain(store: ModelStore, compute: Compute, learner: Learner, command: Command, offset: int) -> Effect:
     arguments: dict[str, Any] = command.arguments
-    examples: list[Item] = await store.log.kept(offset, store.settings.log_keep)
+    examples: list[Item] = await store.log.latest(offset, store.settings.log_keep)
     recipe, edits, epochs = arguments["recipe"], arguments["edits"], arguments["epochs"]
     race = arguments.get("race", [])
     versions = await store.weights_of(RetrainPlan.of(learner.spec, recipe, edits, race).versions)

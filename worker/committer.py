@@ -1,4 +1,4 @@
-"""Where a step becomes true: the commit protocol of one model, and the way back after a crash.
+"""The commit protocol of one model: how a step becomes durable, and how a learner recovers after a crash.
 
 A step exists first in memory, then in files, then in the store, in this order:
 
@@ -9,12 +9,12 @@ A step exists first in memory, then in files, then in the store, in this order:
    and that the step is the next one, so that an owner that was silent for too long changes nothing; and it knows the token
    of the last commit, so that one whose answer was lost can be sent again. After a crash that follows it the next owner
    finds the step, and repeats it from its plan and records.
-4. Memory follows the head.
+4. The learner's head in memory follows.
 5. Retention deletes what the new head no longer refers to. It comes last: nothing brings a deleted file back. A
    crash before it leaves files for the next time.
 
-A checkpoint is in the same order: state is written, then named by ``checkpoint.lua``, which also trims the log, then files are
-collected. It commits no step; it only shortens recovery.
+A checkpoint has the same order: the state is written, then named by ``checkpoint.lua``, which also trims the log, then files
+are collected. It commits no step; it only shortens recovery.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """A committer that is to end does not wait for its store: what is not committed is computed again by the next owner."""
+    """The committer is stopping, and does not wait for the store: the next owner computes again what is not committed."""
 
 
 class Committer:
-    """Owns a model's learner and head, and keeps them where the last committed step left them."""
+    """Owns a model's learner and head, which always are in the state of the last committed step."""
 
     learner: Learner
     head: Head
@@ -76,7 +76,7 @@ class Committer:
         self._waited = 0.0
 
     async def recover(self) -> None:
-        """Puts the learner back to where the last committed step left it."""
+        """Restores the learner to the state of the last committed step."""
         await self.retry_until_available(self._recover)
 
     async def _recover(self) -> None:
@@ -89,13 +89,13 @@ class Committer:
         self.is_unpublished = live.offset < self.head.offset
         self.schedule.begin()
         if recovered.is_restarted:
-            # Nothing leads to this learner but this checkpoint.
+            # No step leads to the state of this learner, so it needs a checkpoint at once.
             await self.checkpoint()
         await self._fail_lost_jobs()
         self.is_recovered = True
 
     async def _fail_lost_jobs(self) -> None:
-        """Ends jobs that ran when the learner had to restart without them."""
+        """Ends the jobs that were running when the learner had to restart without them."""
         running = self.learner.retraining
         for job in await self.store.commit_log.running_jobs():
             if running is None or running.job != job.id:
@@ -105,22 +105,22 @@ class Committer:
     async def commit(
         self,
         plan: Plan,
-        outcome: StepResult,
+        result: StepResult,
         *,
         end: int | None = None,
         batch: Sequence[LogEntry] = (),
         effect: Effect | None = None,
     ) -> None:
-        """Makes a step over ``batch`` true, with the version that it publishes; see the top of this file for the order.
+        """Commits a step over ``batch``, with the version that it publishes; see the top of this file for the order.
 
-        A store that does not answer is waited for: a step that is computed is either committed or lost with this process.
+        A store that does not answer is waited for: a computed step is either committed, or lost with this process.
 
         Args:
             plan: what recovery needs, beside the records, to repeat the step.
-            outcome: what the learner has made of it.
+            result: what the learner returned for the step.
             end: the log number that the step reaches; default: the head's, for a step that takes no records.
             batch: the records that it takes.
-            effect: what changes beside the learner.
+            effect: what else changes, besides the learner.
 
         Raises:
             Fenced: another worker owns the model now.
@@ -129,7 +129,7 @@ class Committer:
         """
         effect, begin = effect or Effect(), self._worked
         at = Position(self.head.step + 1, self.head.offset if end is None else end)
-        commit = await self._prepared(at, plan, outcome, batch, effect)
+        commit = await self._prepared(at, plan, result, batch, effect)
         await self.retry_until_available(lambda: self.store.commit_log.commit(commit))
         reach("trainer.committed")
         self._follow(commit, self._worked - begin)
@@ -137,12 +137,12 @@ class Committer:
             await self.retention.apply()
 
     async def _prepared(
-        self, at: Position, plan: Plan, outcome: StepResult, batch: Sequence[LogEntry], effect: Effect
+        self, at: Position, plan: Plan, result: StepResult, batch: Sequence[LogEntry], effect: Effect
     ) -> Commit:
         """Writes the version's files, if the step publishes one, and says what the step changes."""
-        learner, head, decision = self.learner, self.head, outcome.decision
+        learner, head, decision = self.learner, self.head, result.decision
         publication = await self.retry_until_available(
-            lambda: prepare(self.store, self.compute, learner, head, at, outcome, effect)
+            lambda: prepare(self.store, self.compute, learner, head, at, result, effect)
         )
         number = publication.version.version if publication.version else None
         step = Step(
@@ -164,14 +164,14 @@ class Committer:
             share=publication.share,
             ends_canary=publication.ends_canary,
             spec=learner.spec.model_dump(mode="json") if is_new_spec else None,
-            exceptions=_exceptions(batch, outcome),
+            exceptions=_exceptions(batch, result),
             jobs=[msgspec.structs.replace(job, version=number) for job in effect.jobs],
             paused=effect.paused,
             metrics=learner.metrics(),
         )
 
     def _follow(self, commit: Commit, seconds: float) -> None:
-        """Goes on from a step that is committed, which took so long."""
+        """Updates head, schedule and files after a committed step, which took ``seconds``."""
         self.head = apply_commit(self.head, commit)
         self.is_paused = self.is_paused if commit.paused is None else commit.paused
         if commit.version is not None and commit.share is None:
@@ -183,7 +183,7 @@ class Committer:
             self.schedule.refused(self.learner.spec.recipe.trigger.seconds)
 
     async def refuse(self, n: int, command: Command, reason: str, state: str = "failed") -> None:
-        """Passes over a command that cannot be carried out; its job, if it has one, ends in ``state``."""
+        """Commits that a command cannot be carried out; its job, if it has one, ends in ``state``."""
         is_job = command.kind in JOBS
         if state == "failed":
             await self.store.alarm("command_failed", f"{command.kind} (record {n}): {reason}")
@@ -196,10 +196,9 @@ class Committer:
         return self.head.step > (self.head.checkpoint.step if self.head.checkpoint else 0)
 
     async def checkpoint(self) -> None:
-        """Writes the learner's whole state, from which recovery begins, and trims what it makes superfluous.
+        """Writes the learner's whole state, from which recovery begins, and trims log and steps that it replaces.
 
-        Steps and records are trimmed only up to the checkpoint before: where this one's file turns out to be damaged,
-        recovery begins there.
+        Steps and records are trimmed only up to the previous checkpoint, where recovery begins if this one is damaged.
         """
         begin = time.monotonic()
         learner, at = self.learner, Position(self.head.step, self.head.offset)
@@ -214,7 +213,7 @@ class Committer:
         await self.retention.apply()
 
     async def retry_until_available(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Does something that needs the store; one that does not answer is waited for.
+        """Repeats an action on the store until the store answers.
 
         Raises:
             Stopped: it does not answer, and this committer is to end.
@@ -228,7 +227,7 @@ class Committer:
                 await self.wait_for_store(error)
 
     async def wait_for_store(self, error: Unavailable) -> None:
-        """Waits for as long as ``error`` says before the store or the disk is tried again."""
+        """Waits for the ``retry_after`` of an error before the store or the disk is tried again."""
         logger.warning("%s waits for its store: %s", self.name, error)
         if error.code == "disk":
             await self.conditions.raise_once("disk", error.message)
@@ -238,14 +237,14 @@ class Committer:
 
     @property
     def _worked(self) -> float:
-        """Seconds by a clock that stands still while the store is waited for: an outage makes publishing no dearer."""
+        """A clock in seconds that stops while the store is waited for: an outage does not count as time spent publishing."""
         return time.monotonic() - self._waited
 
 
-def _exceptions(batch: Sequence[LogEntry], outcome: StepResult) -> dict[str, str]:
-    """Why records were not learned, by id."""
+def _exceptions(batch: Sequence[LogEntry], result: StepResult) -> dict[str, str]:
+    """The reason why a record was not learned, by its id."""
     ids = {entry.n: entry.record.id for entry in batch}
     return {
-        **{ids[n]: f"rejected:{why}" for n, why in outcome.rejected.items()},
-        **{ids[n]: f"quarantined:{why}" for n, why in outcome.quarantined.items()},
+        **{ids[n]: f"rejected:{why}" for n, why in result.rejected.items()},
+        **{ids[n]: f"quarantined:{why}" for n, why in result.quarantined.items()},
     }

@@ -1,4 +1,4 @@
-"""Alarms about what lasts: raised once, and withdrawn when it is over."""
+"""Alarms about lasting conditions: raised once, and withdrawn when the condition is over."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ OF_FORMER_OWNERS = "of former owners"
 
 
 class Conditions:
-    """The conditions of one model that its owner has raised, or that a former owner may have left."""
+    """The conditions of one model that its owner has raised, or that a former owner may have left raised."""
 
     def __init__(self, store: ModelStore) -> None:
         self.store = store
-        self.standing = {OF_FORMER_OWNERS}
+        self.raised = {OF_FORMER_OWNERS}
 
     async def raise_once(self, kind: str, message: str) -> None:
         """Raises the alarm of a condition, once for as long as it lasts."""
-        if kind not in self.standing:
+        if kind not in self.raised:
             with contextlib.suppress(Unavailable):
                 await self.store.alarm(kind, message)
-                self.standing.add(kind)
+                self.raised.add(kind)
 
     async def withdraw(self) -> None:
-        """Withdraws them all, also those of former owners: a turn has succeeded."""
-        if self.standing:
+        """Withdraws all of them after a turn has succeeded, also those of former owners."""
+        if self.raised:
             await self.store.withdraw(*CONDITIONS)
-            self.standing.clear()
+            self.raised.clear()

@@ -1,4 +1,4 @@
-"""A retrain: a second learner, forked at its command, that runs in slices between the steps of the stream."""
+"""Retrain jobs: a copy of the learner, forked at the command, is trained in slices between the steps of the stream."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from driftline.errors import DriftlineError
 from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.reports.evaluation import JobEvaluation
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.step_result import StepResult
-from driftline.networks.user_code import reason_of
+from driftline.networks.user_code import reason_of, user_code
 from driftline.records import Command, Plan
 from driftline.store.commits import JobRecord
 from driftline.support.failpoints import reach
@@ -29,22 +30,22 @@ T = TypeVar("T")
 
 
 def alarm_job(uid: str, n: int) -> str:
-    """The id of a job that an alarm in the step up to record ``n`` forks. Every job's id begins with the model's uid."""
+    """The id of a job that was forked after a drift alarm in the step up to record ``n``; it begins with the model's uid."""
     return f"{uid}-alarm{n}"
 
 
-def changed(outcome: StepResult) -> list[JobRecord]:
-    """The jobs that a step over labels has begun or ended."""
+def changed(result: StepResult) -> list[JobRecord]:
+    """The jobs that a step over labels has started or ended."""
     found = []
-    if outcome.dropped:
-        found.append(JobRecord(outcome.dropped, "cancelled", report={"reason": "what was served has been rolled back"}))
-    if outcome.forked:
-        found.append(JobRecord(outcome.forked, "running"))
+    if result.dropped:
+        found.append(JobRecord(result.dropped, "cancelled", report={"reason": "what was served has been rolled back"}))
+    if result.forked:
+        found.append(JobRecord(result.forked, "running"))
     return found
 
 
 async def advance(committer: Committer, slice_seconds: float) -> bool:
-    """Advances the running job by a slice, and ends it when it is done; False when none runs.
+    """Advances the running job by a slice, and ends it when it is done; False when no job runs.
 
     Slices commit nothing: after a crash the job is repeated from the checkpoint that was written when it began.
     """
@@ -69,16 +70,16 @@ async def advance(committer: Committer, slice_seconds: float) -> bool:
 
 
 def waiting(learner: Learner, command: Command) -> str | None:
-    """The job that is done and waits for a promotion, if ``command`` is one."""
+    """The finished job that waits for a promotion, if ``command`` is that promotion."""
     retraining = learner.retraining
     is_met = command.kind == "promote" and retraining is not None and retraining.is_done
     return retraining.job if is_met and retraining else None
 
 
 class _Failed(Exception):
-    """A user's own network or loss has raised inside a job."""
+    """Training or evaluation of the job's candidate has failed; errors of the store are not among these."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: DriftlineError) -> None:
         self.reason = reason_of(error)
         super().__init__(self.reason)
 
@@ -91,41 +92,42 @@ def _advance(retraining: RetrainJob, seconds: float) -> None:
 
 def _guarded(function: Callable[[], T]) -> T:
     try:
-        return function()
-    except Exception as error:
+        with user_code("the job"):
+            return function()
+    except DriftlineError as error:
         raise _Failed(error) from error
 
 
 async def _finish(committer: Committer, job: str) -> None:
-    """The gate decides over the job's candidate; a promoted one is what the stream goes on with."""
+    """The gate decides on the job's candidate; the stream goes on with it if it is promoted."""
     number = committer.head.newest + 1
     try:
-        outcome, report = await committer.compute(_guarded, lambda: _examined(committer.learner, number))
+        result, report = await committer.compute(_guarded, lambda: _finished_and_evaluated(committer.learner, number))
     except _Failed:
         await committer.recover()
         raise
     reach("job.finished")
-    decision = outcome.decision
+    decision = result.decision
     assert decision is not None
     done = JobRecord(job, "succeeded", 1.0, decision.promoted, report=report)
     await committer.commit(
-        Plan(finish=job, version=number), outcome, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
+        Plan(finish=job, version=number), result, effect=Effect(jobs=[done], is_new_spec=decision.promoted)
     )
     await committer.checkpoint()
 
 
-def _examined(learner: Learner, number: int) -> tuple[StepResult, dict[str, Any]]:
-    """Finishes the job, and measures what is served before and after that: recovery repeats only the former."""
-    examination = JobEvaluation(learner)
-    outcome = learner.finish(number)
-    assert outcome.decision is not None
-    return outcome, examination.report(outcome.decision)
+def _finished_and_evaluated(learner: Learner, number: int) -> tuple[StepResult, dict[str, Any]]:
+    """Finishes the job, and evaluates what is served before and after it; recovery does not repeat the evaluation."""
+    evaluation = JobEvaluation(learner)
+    result = learner.finish(number)
+    assert result.decision is not None
+    return result, evaluation.report(result.decision)
 
 
-def reported(effect: Effect, examination: JobEvaluation) -> Effect:
-    """The effect of a promotion that ends a job, with the job's whole report."""
+def reported(effect: Effect, evaluation: JobEvaluation) -> Effect:
+    """The effect of a promotion that ends a job, with the whole report of the job."""
     jobs = [
-        msgspec.structs.replace(job, report=examination.report(Decision(True, (job.report or {})["reason"])))
+        msgspec.structs.replace(job, report=evaluation.report(Decision(True, (job.report or {})["reason"])))
         for job in effect.jobs
     ]
     return dataclasses.replace(effect, jobs=jobs)
@@ -139,7 +141,7 @@ async def _abandon(committer: Committer, retraining: RetrainJob, reason: str) ->
 
 
 async def cancel_waiting(committer: Committer, job: str) -> None:
-    """Passes over the command of a job that has not begun."""
+    """Refuses the pending command of a job that has not started."""
     for n in await committer.store.pending():
         entry = await committer.store.log.get(n)
         if entry is not None and isinstance(entry.record, Command) and entry.record.id == job:

@@ -1,4 +1,4 @@
-"""Which models are mine: takes leases, renews them, and runs a trainer for each."""
+"""The worker process: acquires and renews the leases of models, and runs a trainer for each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Worker:
     """One worker process: an IO loop, and one compute thread that its models use in turn.
 
     Args:
-        retry_seconds: how long a model whose trainer has failed is left alone.
+        retry_seconds: how long until a model whose trainer has failed is tried again.
         store_seconds: how long the store may take to answer at the start.
     """
 
@@ -70,15 +70,15 @@ class Worker:
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
-        """Asks :meth:`run` to end: every trainer finishes its step, leaves a checkpoint, and gives its lease back."""
+        """Asks :meth:`run` to end: every trainer finishes its step, writes a checkpoint, and releases its lease."""
         self._stop.set()
 
     async def run(self) -> None:
         """Owns and learns models until it is stopped.
 
-        Its helpers are supervised: one that fails is restarted, and an alarm of each model says so. Two errors end the process
-        all the same, because nothing but another start mends them: a :class:`ConfigurationError`, and a store that does not
-        answer at the start, where there is nothing yet to go on with.
+        Its background tasks are supervised: one that fails is restarted, and each model gets an alarm. Two errors end the
+        process, because only a new start can help: a :class:`ConfigurationError`, and a store that does not answer at the
+        start.
 
         Raises:
             ConfigurationError: a setting is wrong, or the data is of a newer format.
@@ -111,7 +111,7 @@ class Worker:
         logger.info("worker %s learns", self.owner)
 
     def _helpers(self) -> Iterator[Coroutine[None, None, None]]:
-        """What runs for as long as the worker does; it takes models first."""
+        """The background tasks; the first one acquires models."""
         tasks = {
             "taking models": self._own_models,
             "listening for hints": self._listen,
@@ -120,7 +120,7 @@ class Worker:
             "sweeping": self._sweep,
             "watching the store": self.connection.watch,
         }
-        # The renewal must be there again before a lease runs out.
+        # Renewing must be restarted before a lease runs out.
         last_delay = self.settings.lease_seconds / 3
         for name, task in tasks.items():
             yield supervised(
@@ -145,7 +145,7 @@ class Worker:
                 owned.trainer.wake.set()
 
     async def _poll(self) -> None:
-        """Makes up for lost hints: one look at the logs of all models that it owns."""
+        """Makes up for lost hints by polling the logs of all models that it owns."""
         while True:
             await asyncio.sleep(self._poll_seconds())
             with contextlib.suppress(Unavailable):
@@ -181,10 +181,10 @@ class Worker:
         self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(uid, trainer, sources)))
 
     async def _has_set_aside(self, name: str, store: ModelStore, lease: Lease) -> bool:
-        """Counts the death of the former owner, if it died in this model's turn; true where that was one too many.
+        """Counts the crash of the former owner, if it died in this model's turn; true if the model is set aside for it.
 
         The alarm is raised before the count is written: after a crash in between the model is tried once more, and not set
-        aside without a word. A committed step begins the count anew, and so does a command that may mend the model.
+        aside without an alarm. A committed step resets the count, and so does a command that may repair the model.
         """
         if lease.former is None or not self.turns.died_in(store.uid, lease.former):
             return False
@@ -214,7 +214,7 @@ class Worker:
                 logger.info("model %s has been deleted", uid)
             else:
                 await self._give_up(uid, trainer, error)
-        except Exception as error:  # One model's trouble must not end the others' learning.
+        except Exception as error:  # Whatever it is: the other models must go on learning.
             await self._give_up(uid, trainer, error)
         finally:
             await end(*intakes)
@@ -225,7 +225,7 @@ class Worker:
                 self.owned.pop(uid, None)
 
     async def _is_deleted(self, uid: str) -> bool:
-        """Whether a model has no name any more; what the store has lost was not deleted."""
+        """Whether a model was deleted; one that the store has lost was not."""
         try:
             return not await self.catalog.is_named(uid)
         except Unavailable:
@@ -244,7 +244,7 @@ class Worker:
             await trainer.store.alarm(kind, why)
 
     async def _renew(self) -> None:
-        """Keeps the leases; the time that compute takes does not matter to it."""
+        """Renews the leases on the IO loop, however long the compute thread takes."""
         while True:
             await asyncio.sleep(self.settings.lease_seconds / 3)
             await asyncio.gather(*(self._renew_one(uid, owned) for uid, owned in self.owned.items()))
@@ -256,7 +256,7 @@ class Worker:
                 owned.task.cancel()
 
     async def _sweep(self) -> None:
-        """Takes away what is left of models that are gone, or whose creation was cut off: their keys and their files."""
+        """Removes keys and files of models that were deleted, or whose creation was interrupted."""
         while True:
             are_ours = await self._are_files_ours()
             await asyncio.sleep(self.settings.sweep_seconds)

@@ -1,4 +1,4 @@
-"""Everything that is kept of one model, as its trainer needs it."""
+"""Everything that is stored of one model, for its trainer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONDITIONS = ("disk", "log_gap", "store_lost", "trainer_failed")
 
 
 class ModelStore:
-    """Log, history, files and alarms of the model ``uid``."""
+    """Log, commits, files and alarms of the model ``uid``."""
 
     def __init__(self, connection: RedisConnection, artifacts: Artifacts, uid: str, settings: Settings) -> None:
         self.connection = connection
@@ -36,7 +36,7 @@ class ModelStore:
 
     @property
     def seed(self) -> int:
-        """What all of the model's random draws start from."""
+        """The seed of all random draws of the model."""
         return int(self.uid, 16)
 
     def now(self) -> float:
@@ -44,12 +44,12 @@ class ModelStore:
         return self.connection.now()
 
     async def pending(self) -> list[int]:
-        """Log numbers of the commands that are not carried out yet."""
+        """The log numbers of the pending commands."""
         with store_errors():
             return [int(n) for n in await self.connection.redis.zrange(self.keys.pending, 0, -1)]
 
     async def weights_of(self, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
-        """The weights of kept versions, by version and name; :class:`NotFound` where one is not kept."""
+        """The weights of versions, by version and tensor name; :class:`NotFound` where a version was deleted."""
         return await self.version_files.weights_of(self.commit_log, versions)
 
     async def is_paused(self) -> bool:
@@ -57,11 +57,11 @@ class ModelStore:
             return bool(await self.connection.redis.hget(self.keys.meta, "paused") == b"1")
 
     async def count_crashes(self, crashes: int) -> None:
-        """So many worker processes in a row have died in this model's turn."""
+        """Stores how many worker processes in a row have died in this model's turn."""
         await self.connection.scripts.run("note", [self.keys.meta, self.keys.meta], ["crashes", crashes])
 
     async def spec(self) -> dict[str, Any]:
-        """The spec as it now stands, its recipe included."""
+        """The current spec, with its recipe."""
         with store_errors():
             found: dict[str, Any] = json.loads(await self.connection.redis.hget(self.keys.meta, "spec") or "null")
         return found
@@ -72,7 +72,7 @@ class ModelStore:
         await self.commit_log.note("alarms", kind, json.dumps(alarm))
 
     async def withdraw(self, *kinds: str) -> None:
-        """Takes alarms back: what they were about is over."""
+        """Withdraws alarms whose cause is over."""
         with store_errors():
             await self.connection.redis.hdel(self.keys.alarms, *kinds)
 

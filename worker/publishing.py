@@ -1,4 +1,4 @@
-"""What a step publishes."""
+"""Prepares the version that a step publishes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from .model_store import ModelStore
 
 @dataclass(frozen=True)
 class Publication:
-    """``version`` goes live; with a ``share`` it answers only that of the traffic, as a canary. A former canary may end."""
+    """``version`` goes live; with a ``share`` it is a canary, which answers only that part of the traffic.
+
+    ``ends_canary``: a former canary stops answering.
+    """
 
     version: Version | None = None
     share: float | None = None
@@ -36,14 +39,14 @@ async def prepare(
     learner: Learner,
     head: Head,
     at: Position,
-    outcome: StepResult,
+    result: StepResult,
     effect: Effect,
 ) -> Publication:
     """Writes the files of the version that a command or the gate wants to be served; the commit then makes it live.
 
-    It changes nothing of the learner, so that it can be called again where the store or the disk did not answer.
+    It does not change the learner, so it can be called again if the store or the disk did not answer.
     """
-    decision = outcome.decision
+    decision = result.decision
     report = next((job.report for job in effect.jobs if job.promoted), None)
 
     async def written(reason: str, scores: Mapping[str, float], is_canary: bool = False) -> Version:
@@ -80,7 +83,7 @@ def _write(
 
 
 async def _canary(store: ModelStore, head: Head, decision: Decision) -> Version:
-    """The version that answers as a canary, with what was decided of it."""
+    """The version that answers as a canary, with the decision on it."""
     assert head.canary is not None
     version = await store.commit_log.version(head.canary.version)
     return msgspec.structs.replace(version, reason=decision.reason, scores=decision.scores)

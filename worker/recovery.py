@@ -1,4 +1,4 @@
-"""How a learner comes back: load the checkpoint, repeat the committed steps after it, compare, go on."""
+"""Recovery of a learner: load the checkpoint, repeat the committed steps after it, compare the digests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("driftline.recovery")
 
 @dataclass(frozen=True)
 class Recovered:
-    """A learner that stands at the head. ``is_restarted``: it could not be repeated, and starts anew from the live weights."""
+    """A learner in the state of the head. ``is_restarted``: from the live weights, as steps could not be repeated."""
 
     learner: Learner
     head: Head
@@ -36,13 +36,13 @@ class Recovered:
 
 
 class Diverged(DriftlineError):
-    """A repeated step gave other weights than the first time."""
+    """A repeated step gave other weights than at first."""
 
     default_code = "recovery_diverged"
 
 
 async def recover(store: ModelStore, compute: Compute) -> Recovered:
-    """The learner as it stood after the last committed step.
+    """The learner in the state after the last committed step.
 
     The newest checkpoint that is whole is taken, else the one before, else version 1. Where none leads to the committed
     weights, an alarm says so, and the learner restarts from the live ones.
@@ -65,9 +65,9 @@ async def recover(store: ModelStore, compute: Compute) -> Recovered:
 
 
 async def _compare_with_files(store: ModelStore, head: Head) -> None:
-    """Files of steps that the store does not know tell that an older copy of it has been restored."""
+    """Files of steps that the store does not know mean that an older copy of it was restored: raises an alarm."""
     newest = await asyncio.to_thread(store.version_files.newest_step)
-    # The files of a step are written before it is committed: those of one step may be there without it.
+    # The files of a step are written before the commit: those of one uncommitted step may exist.
     if newest > head.step + 1:
         why = (
             f"the store knows {head.step} steps and the files go up to step {newest}: an older copy of the store has been "
@@ -154,7 +154,7 @@ async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
 
 
 async def _ordered_since(store: ModelStore, classes: list[int | str]) -> int:
-    """The version from which on all that are kept count these classes in this order."""
+    """The first version from which on all versions have these classes in this order."""
     for version in reversed(await store.commit_log.versions()):
         try:
             manifest, _ = await asyncio.to_thread(store.version_files.read, version.manifest)
@@ -166,7 +166,7 @@ async def _ordered_since(store: ModelStore, classes: list[int | str]) -> int:
 
 
 async def _named(store: ModelStore, recipe: dict[str, Any]) -> dict[int, dict[str, Tensor]]:
-    """The weights of the versions that a recipe names; none where they are lost, which an alarm says."""
+    """The weights of the versions that a recipe names; empty, with an alarm, where they are lost."""
     try:
         return await store.weights_of(named_versions(recipe))
     except (CorruptData, NotFound) as error:

@@ -1,4 +1,4 @@
-"""What goes: versions beyond the kept ones, superseded checkpoints, and files that nothing refers to."""
+"""Retention: deletes old versions, superseded checkpoints, and files that nothing refers to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .model_store import ModelStore
 
 
 class Retention:
-    """Keeps the files of one model to what is live or referred to."""
+    """Deletes the files of one model that are neither live nor referred to."""
 
     def __init__(self, store: ModelStore) -> None:
         self.store = store
@@ -22,12 +22,12 @@ class Retention:
         self._swept_at = -math.inf
 
     async def apply(self) -> None:
-        """Retires what is beyond its time. A file that was never referred to goes after an hour."""
+        """Deletes what is beyond its time. A file that was never referred to is deleted after an hour."""
         commit_log = self.store.commit_log
         head, versions = await commit_log.head(), await commit_log.versions()
-        kept = self._kept(head, versions)
-        retired = [version for version in versions if version not in kept]
-        manifests = {version.manifest for version in kept} | {head.manifest}
+        retained = self._retained(head, versions)
+        retired = [version for version in versions if version not in retained]
+        manifests = {version.manifest for version in retained} | {head.manifest}
         manifests |= {place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None}
         gone = set(self._files) - manifests
         is_sweep = time.monotonic() - self._swept_at >= self.store.settings.sweep_seconds
@@ -39,7 +39,7 @@ class Retention:
         await asyncio.to_thread(self._collect, manifests, gone)
         self._swept_at = time.monotonic()
 
-    def _kept(self, head: Head, versions: list[Version]) -> list[Version]:
+    def _retained(self, head: Head, versions: list[Version]) -> list[Version]:
         newest = versions[-self.store.settings.keep_versions - 1 :]
         # Until there are two checkpoints, recovery may have to begin at version 1.
         first = [version for version in versions if version.version == 1] if head.older_checkpoint is None else []

@@ -12,14 +12,14 @@ from .time_budget import TimeBudget
 
 
 class StepSchedule:
-    """Seconds, by this process's clock, until something is due; 0 and less is now. What is then done stands in the plan.
+    """Seconds, by this process's clock, until something is due; 0 or less: now. The plan of a step records what was done.
 
-    Publishing and checkpoints each have a budget of the trainer's time.
+    Publishing and checkpoints each have a share of the trainer's time as their budget.
 
     Args:
         checkpoint_seconds: the longest time between two checkpoints while there are steps.
-        first_retry_seconds: the shortest time after which a candidate that was refused is tried again.
-        last_retry_seconds: the longest time after which it is.
+        first_retry_seconds: the shortest delay before a refused candidate is tried again.
+        last_retry_seconds: the longest such delay.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class StepSchedule:
         self.begin()
 
     def begin(self) -> None:
-        """Knows of no label that waits and of no candidate that was refused; a checkpoint has just been read."""
+        """Begins with no waiting label and no refused candidate, and with a checkpoint that was just read."""
         self._oldest, self._waits_since = 0, math.inf
         self._retry_seconds = self._retry_at = 0.0
         self._checkpointed_at = time.monotonic()
 
     def look(self, waiting: Sequence[LogEntry], now: float) -> None:
-        """Finds since when the oldest label waits, once for each: whatever a clock does then, it waits no longer than that.
+        """Notes since when the oldest label waits, once for each label: if the clock is set later, it does not wait longer.
 
         Args:
-            waiting: what is not learned yet, oldest first.
+            waiting: the records that are not learned yet, oldest first.
             now: the time by the clock of the log.
         """
         if not waiting:
@@ -57,12 +57,12 @@ class StepSchedule:
         return self._oldest > 0
 
     def until_step(self, seconds: float) -> float:
-        """Until the oldest waiting label has waited for so many seconds."""
+        """Seconds until the oldest waiting label has waited for ``seconds``."""
         return self._waits_since + seconds - time.monotonic()
 
     @property
     def until_candidate(self) -> float:
-        """Until another candidate may go to the gate."""
+        """Seconds until another candidate may be put to the gate."""
         return max(self._retry_at, self.publishing.due_at) - time.monotonic()
 
     @property
@@ -71,22 +71,22 @@ class StepSchedule:
         return self._retry_seconds > 0
 
     def refused(self, seconds: float) -> None:
-        """A candidate was refused. Labels are served once one passes: it is tried again after ``seconds``, ever less often."""
+        """A candidate was refused: the next one is due after ``seconds``, and later after each further refusal."""
         longer = max(seconds, 2 * self._retry_seconds, self.first_retry_seconds)
         self._retry_seconds = min(self.last_retry_seconds, longer)
         self._retry_at = time.monotonic() + self._retry_seconds
 
     def published(self, seconds: float) -> None:
-        """A version has gone live, which took so long."""
+        """A version has gone live; publishing it took ``seconds``."""
         self.publishing.spent(seconds)
         self._retry_seconds = self._retry_at = 0.0
 
     @property
     def until_checkpoint(self) -> float:
-        """Until there is to be another checkpoint, if there was a step."""
+        """Seconds until the next checkpoint is due, if there was a step."""
         return max(self._checkpointed_at + self.checkpoint_seconds, self.checkpointing.due_at) - time.monotonic()
 
     def checkpointed(self, seconds: float) -> None:
-        """A checkpoint has been written, which took so long."""
+        """A checkpoint was written, which took ``seconds``."""
         self._checkpointed_at = time.monotonic()
         self.checkpointing.spent(seconds)

@@ -1,17 +1,14 @@
-"""How much of the trainer's time may go into what is not learning."""
+"""A limit on the share of the trainer's time that does not go into learning."""
 
 from __future__ import annotations
 
 import time
 
-SHARE = 0.1
-"""At most this share of the trainer's time goes into each of publishing and checkpoints."""
-
 
 class TimeBudget:
-    """Allows something again only once the rest has had its share of the time."""
+    """Limits an activity to a ``share`` of the time: after each run it waits until the rest of the time has had its share."""
 
-    def __init__(self, share: float = SHARE) -> None:
+    def __init__(self, share: float = 0.1) -> None:
         self.share = share
         self.due_at = 0.0
 
@@ -20,5 +17,5 @@ class TimeBudget:
         return time.monotonic() >= self.due_at
 
     def spent(self, seconds: float) -> None:
-        """Takes ``seconds`` that have just gone into it."""
+        """Counts ``seconds`` that the activity has just taken."""
         self.due_at = time.monotonic() + seconds * (1 - self.share) / self.share

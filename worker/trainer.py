@@ -11,7 +11,7 @@ from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.learning.learner import Learner
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.updates_per_step import updates_for
-from driftline.networks.user_code import reason_of
+from driftline.networks.user_code import reason_of, user_code
 from driftline.records import Item, Plan
 from driftline.store.commits import Head
 from driftline.store.lease import Lease
@@ -36,17 +36,17 @@ HALTING = ("log_gap", "store_lost")
 class Trainer:
     """Learns the log of one model for as long as this worker owns it.
 
-    Its state is the committer's: the learner and the head. What a step computes is true once it is committed, and not before.
+    Its state is the committer's: the learner and the head. What a step computes takes effect only once it is committed.
 
     Args:
-        store: what is kept of the model.
-        lease: this worker's claim on it, which is held.
-        compute: runs what needs torch, in turn with other models.
+        store: the store of the model.
+        lease: this worker's lease of the model, which is held.
+        compute: runs functions that use torch, in turn with other models.
         read_ahead: the most records that one turn takes from the log.
-        halted_seconds: how often a log that is not whole is looked at again.
+        halted_seconds: how often a log with missing records is checked again.
         slice_seconds: for how long a retrain job computes between two steps of the stream.
-        first_retry_seconds: until a network that fails by itself is tried again; each further retry waits twice as long.
-        last_retry_seconds: the longest time between two such retries.
+        first_retry_seconds: until a network that fails on every row is tried again; each further retry waits twice as long.
+        last_retry_seconds: the longest delay before such a retry.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Trainer:
             logger.warning("%s ends without a checkpoint: %s", self.committer.name, error)
 
     async def _try_turn(self) -> bool | None:
-        """A turn, and what it gave; None where the store did not let it end: it has been waited for."""
+        """Runs a turn, and returns whether it had work; None if the store failed, after waiting for it."""
         try:
             was_busy = await self._turn()
             await self.committer.conditions.withdraw()
@@ -116,13 +116,13 @@ class Trainer:
         return was_busy
 
     async def _turn(self) -> bool:
-        """One turn over all that there is to do; False when there was nothing."""
+        """One turn: commands, labels, a slice of a job, a candidate, a checkpoint; False when there was nothing to do."""
         newest = await self.store.log.newest()
         if newest < self.head.offset:
             await self._go_back(newest)
         entries = await self.store.log.read(self.head.offset, self.read_ahead)
-        did_obey = await self.commands.apply()
-        if did_obey:
+        did_apply = await self.commands.apply()
+        if did_apply:
             self.network.retry_now()
         did_learn = await self._unless_failing(lambda: self._learn(entries, newest))
         did_retrain = await jobs.advance(self.committer, self.slice_seconds)
@@ -130,10 +130,10 @@ class Trainer:
             await self._unless_failing(self._retry_candidate)
         if self.committer.has_advanced and self.schedule.until_checkpoint <= 0:
             await self.committer.checkpoint()
-        return did_obey or did_learn or did_retrain
+        return did_apply or did_learn or did_retrain
 
     async def _learn(self, entries: list[LogEntry], newest: int) -> bool:
-        """When the trigger opens, steps over what waits; far from ``newest``, the log's last number, steps are lighter."""
+        """Steps over the waiting records once the trigger opens; far from the log's end, ``newest``, with fewer updates."""
         self.schedule.look(entries, self.store.now())
         recipe = self.learner.spec.recipe
         if not entries or (len(entries) < recipe.trigger.labels and self._until_step() > 0):
@@ -146,24 +146,25 @@ class Trainer:
         return True
 
     async def _step(self, batch: list[LogEntry], plan: Plan, end: int) -> None:
-        """Scores a batch as it was served, learns it, lets the gate judge where the plan says so, and commits."""
+        """Scores a batch as it was served, learns it, lets the gate decide where the plan says so, and commits."""
         items = [(entry.n, entry.record) for entry in batch if isinstance(entry.record, Item)]
         numbers, examples = [n for n, _ in items], [item for _, item in items]
         try:
-            outcome = await self.committer.compute(self.learner.learn, examples, numbers, plan)
-        except Exception as error:  # A user's own network may raise anything.
+            with user_code(f"the network of {self.committer.name}"):
+                result = await self.committer.compute(self.learner.learn, examples, numbers, plan)
+        except DriftlineError as error:
             await self.committer.recover()
             await self.network.check()
             await self._bisect_failing_batch(batch, plan, end, error)
             return
         reach("trainer.learned")
-        await self.committer.commit(plan, outcome, end=end, batch=batch, effect=Effect(jobs=jobs.changed(outcome)))
+        await self.committer.commit(plan, result, end=end, batch=batch, effect=Effect(jobs=jobs.changed(result)))
         await self.network.works()
 
-    async def _bisect_failing_batch(self, batch: list[LogEntry], plan: Plan, end: int, error: Exception) -> None:
-        """Halves a batch that fails while other rows pass, until the record that fails by itself is found and quarantined.
+    async def _bisect_failing_batch(self, batch: list[LogEntry], plan: Plan, end: int, error: DriftlineError) -> None:
+        """Bisects a batch that fails while other rows pass, until the failing record is found and quarantined.
 
-        What is learned meanwhile may break the network for all rows: each part that fails is checked for that again.
+        Learning a part may break the network for all rows, so the network is checked again after each failure.
         """
         if len(batch) > 1:
             middle = len(batch) // 2
@@ -179,11 +180,11 @@ class Trainer:
         logger.error("%s: the network failed on record %d", self.committer.name, end, exc_info=error)
         await self.store.alarm("step_failed", f"the network failed on record {end}: {reason}")
         items = [entry.n for entry in batch if isinstance(entry.record, Item)]
-        outcome = StepResult(quarantined=dict.fromkeys(items, reason))
-        await self.committer.commit(Plan(set_aside=reason), outcome, end=end, batch=batch)
+        result = StepResult(quarantined=dict.fromkeys(items, reason))
+        await self.committer.commit(Plan(set_aside=reason), result, end=end, batch=batch)
 
     async def _unless_failing(self, learning: Callable[[], Awaitable[bool]]) -> bool:
-        """Learns, unless that is paused or the network fails by itself; whether there was something to learn."""
+        """Learns, unless learning is paused or the network fails; returns whether there was something to learn."""
         try:
             return not self.committer.is_paused and await self.network.is_well() and await learning()
         except NetworkFailed as error:
@@ -191,13 +192,13 @@ class Trainer:
             return False
 
     async def _retry_candidate(self) -> bool:
-        """Asks the gate about labels that are learned and not served. A candidate that it has refused replays first."""
+        """Puts labels that are learned but not served to the gate again. After a refusal, replays are trained on first."""
         updates = self.learner.spec.recipe.updates if self.schedule.was_refused else 0
         await self._step([], self._plan(updates, publish=True), self.head.offset)
         return True
 
     def _plan_over(self, batch: list[LogEntry], newest: int, publish: bool) -> Plan:
-        """What a step over a batch does. Commands alone teach nothing: what is served stays as they left it."""
+        """The plan of a step over a batch. A batch of commands alone trains and publishes nothing."""
         recipe, end = self.learner.spec.recipe, batch[-1].n
         rows = sum(isinstance(entry.record, Item) for entry in batch)
         if not rows:
@@ -211,26 +212,26 @@ class Trainer:
 
     @property
     def _has_candidate(self) -> bool:
-        """Whether labels are learned that no version covers, and the gate may be asked at any time."""
+        """Whether there are learned labels that no version covers, and the gate may decide at any time."""
         is_asked = self.learner.spec.recipe.gate.mode in ("auto", "off")
         return self.committer.is_unpublished and is_asked and not self.committer.is_paused
 
     def _until_step(self) -> float:
-        """Seconds until the labels that wait have waited long enough; after a drift alarm none has to."""
+        """Seconds until the trigger opens for the waiting labels; 0 after a drift alarm."""
         is_hurried = self.learner.monitor.is_hurried(self.head.offset)
         return 0.0 if is_hurried else self.schedule.until_step(self.learner.spec.recipe.trigger.seconds)
 
     def stop(self) -> None:
-        """Asks :meth:`run` to end after the step that it is at."""
+        """Asks :meth:`run` to end after the current step."""
         self.committer.is_stopping = True
         self.wake.set()
 
     def has_missed(self, newest: int, pending: int) -> bool:
-        """Whether the log, which ends at ``newest``, holds something that this trainer may not have been told of."""
+        """Whether the log, which ends at ``newest``, holds records that this trainer may have had no hint of."""
         return self.committer.is_recovered and not self.is_halted and (newest > self.head.offset or pending > 0)
 
     async def _go_back(self, newest: int) -> None:
-        """The store has lost its last writes, no more than it may: goes on from where the store is now."""
+        """Recovers from the current state of a store that has lost its last writes, no more than it may."""
         lost = f"the log ends at record {newest}, and record {self.head.offset} was learned: the store has lost its last writes"
         await self.store.alarm("writes_lost", f"{lost}; send again the labels of the moments before")
         await self.committer.recover()
@@ -238,7 +239,7 @@ class Trainer:
             raise CorruptData(f"{lost}; {RESTORE}", code="log_gap")
 
     async def _halt(self, error: DriftlineError) -> None:
-        """Waits while the log is not whole: nothing is learned beyond what is missing, and no feedback taken, until it is."""
+        """Waits while records are missing in the log: until they are back, nothing is learned and no feedback accepted."""
         if not self.is_halted:
             self.is_halted = True
             logger.error("%s is halted: %s", self.committer.name, error)
@@ -246,7 +247,7 @@ class Trainer:
         await self._until_woken(self.halted_seconds)
 
     async def _wait(self) -> None:
-        """Until somebody wakes it, or one of its own times has come: a trigger's, another candidate's, a checkpoint's."""
+        """Waits for a hint, or until a trigger, a candidate or a checkpoint is due."""
         times = []
         if self.network.is_failing and not self.committer.is_paused:
             times.append(self.network.until_retry)

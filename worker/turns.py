@@ -3,7 +3,7 @@
 A model's code may end the whole process: it calls ``os._exit``, crashes in a library, or takes all memory. Nothing in the
 process can tell of that any more. So the worker names the model in its turn file before each function that runs on the compute
 thread, and takes the name back afterwards. The write goes to the page cache, which the death of a process leaves as it is.
-Whoever takes over a lease that was not given back reads there which model's turn it was.
+Whoever takes over a lease that was not released reads there which model's turn it was.
 
 A kill -9 from outside looks the same. So one death counts little: a model is set aside only after several in a row, without a
 committed step in between.
@@ -27,9 +27,9 @@ NOBODY = b"\0" * MAX_UID_BYTES
 
 
 class TurnFile:
-    """The turn file of the worker ``owner``; locked for as long as its process lives.
+    """The turn file of the worker ``owner``, locked for as long as its process lives.
 
-    A disk that refuses it must keep nobody from learning: then no turns are noted.
+    If the disk refuses the file, learning goes on and no turns are noted.
     """
 
     def __init__(self, folder: Path, owner: str) -> None:
@@ -53,7 +53,7 @@ class TurnFile:
 
     @contextlib.contextmanager
     def of(self, uid: str) -> Iterator[None]:
-        """The block computes for this model."""
+        """While the block runs, the worker computes for this model."""
         self._write(uid.encode().ljust(MAX_UID_BYTES, b"\0"))
         try:
             yield
@@ -66,7 +66,7 @@ class TurnFile:
                 os.pwrite(self._file, data, 0)
 
     def died_in(self, uid: str, former: str) -> bool:
-        """Whether the worker ``former`` died while it computed for this model; of itself it says so once."""
+        """Whether the worker ``former`` died while it computed for this model; true once for a worker of the same name."""
         if former == self.owner:
             is_it, self._left = self._left == uid, None if self._left == uid else self._left
             return is_it
@@ -77,7 +77,7 @@ class TurnFile:
             return False
 
     def remove_abandoned(self, seconds: float, now: float) -> None:
-        """Removes the files of dead workers that are older than that."""
+        """Removes the files of dead workers that are older than ``seconds``."""
         with contextlib.suppress(FileNotFoundError):
             for entry in list(os.scandir(self.folder)):
                 with contextlib.suppress(OSError), open(entry.path, "rb") as file:
@@ -85,7 +85,7 @@ class TurnFile:
                         os.unlink(entry.path)
 
     def close(self) -> None:
-        """The worker ends in order: its file goes."""
+        """Removes the file when the worker ends in order."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.unlink(_path(self.folder, self.owner))
@@ -102,19 +102,19 @@ def _uid(data: bytes) -> str | None:
 
 
 def _lock(file: int) -> None:
-    """Takes the lock; somebody who has just looked whether we live may hold it for a moment."""
+    """Takes the lock; a worker that checks whether this one lives may hold it for a moment."""
     for _ in range(20):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             time.sleep(0.01)
-        except OSError:  # Not every file system has locks.
+        except OSError:  # Some file systems have no locks.
             return
 
 
 def _is_dead(file: int) -> bool:
-    """Whether nobody holds the lock; without locks everybody whose lease has run out counts as dead."""
+    """Whether nobody holds the lock; without locks every worker whose lease has run out counts as dead."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

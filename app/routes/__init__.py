@@ -1,1 +1,1 @@
-"""The calls, a file a noun."""
+"""The routes, one file for each noun of the API."""

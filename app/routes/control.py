@@ -1,4 +1,4 @@
-"""What an admin tells a model: every call appends a command to its log, and the worker carries it out."""
+"""Admin commands: every call appends a command to the model's log, and the worker carries it out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
     if body.dry_run:
         response.status_code = 200
         learned, memory, log_keep = found.head.learned, before.spec.recipe.memory.size, services.settings.log_keep
-        # A label may be in memory and in the log that is kept: a job goes through it twice.
+        # A label may be both in memory and in the log: a job then learns it twice.
         examples = min(learned, memory) + min(learned, log_keep)
         found_out = await asyncio.to_thread(dry_run, before, retrain_plan, body.epochs, examples, factories, versions)
         return cast(RetrainPreview, found_out)
@@ -48,7 +48,7 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
 
 
 def _live(version_files: VersionFiles, model: CatalogEntry, factories: Collection[str]) -> Model:
-    """The live version, with the recipe that the model now learns by."""
+    """The live version, with the recipe that is now in use."""
     live = version_files.restored(model.head.manifest, factories)
     return dataclasses.replace(live, spec=live.spec.changed(recipe=parse(ModelSpec, model.spec).recipe))
 
@@ -127,7 +127,7 @@ async def _tell(
 
 
 async def _begin(services: Services, uid: str, kind: CommandKind, arguments: dict[str, Any]) -> JobBegun:
-    """Tells a command that is a job, under an id which begins with the model's uid."""
+    """Appends a command that is a job, with an id which begins with the model's uid."""
     job = f"{uid}-{secrets.token_hex(6)}"
     await _tell(services, uid, kind, arguments, job)
     return {"job_id": job}

@@ -1,4 +1,4 @@
-"""``POST …/feedback`` and ``…/feedback/stream``: labels in; ``GET …/feedback/{id}``: what became of one."""
+"""``POST …/feedback`` and ``…/feedback/stream`` take labels; ``GET …/feedback/{id}`` answers the state of one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 class Feedback:
-    """Takes items, each accepted or refused by itself; 202 when at least one is in."""
+    """Takes items, each accepted or refused by itself; 202 when at least one is accepted."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services: Services = scope["app"].state.services
@@ -140,9 +140,7 @@ async def _append(services: Services, name: str, raw: list[Any]) -> list[feedbac
     try:
         outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
     except NotFound:
-        await services.catalog.get(
-            name
-        )  # Says so where it is not the model that has gone but what the store held of it.
+        await services.catalog.get(name)  # Raises store_lost where the model was not deleted, but lost by the store.
         raise
     reach("app.appended")
     if all(outcome.error is not None for outcome in outcomes):
@@ -151,7 +149,7 @@ async def _append(services: Services, name: str, raw: list[Any]) -> list[feedbac
 
 
 async def _lasts(services: Services) -> Durability:
-    """What every acknowledgement says of how long it lasts."""
+    """The durability of an acknowledgement, which every response names."""
     state = await services.connection.server.state()
     lasts: Durability = {"durability": state.durability}
     if state.warning:
@@ -192,21 +190,21 @@ def _check_is_ndjson(scope: Scope) -> None:
 async def _lines(
     receive: Receive, max_lines: int, max_bytes: int, seconds: float
 ) -> AsyncGenerator[list[bytes] | DriftlineError, None]:
-    """The lines of a body as they arrive, some at once; an error where a line has no end or its sender stalls inside one."""
-    arriving = BufferedBody(receive)
-    reading = asyncio.create_task(arriving.read())
+    """The lines of a body as they arrive, in batches; an error where a line has no end or the client stalls inside one."""
+    body = BufferedBody(receive)
+    reading = asyncio.create_task(body.read())
     try:
         rest = b""
         while True:
             try:
                 async with asyncio.timeout(seconds if rest else None):
-                    part = await arriving.take()
+                    part = await body.take()
             except TimeoutError:
                 yield InvalidInput("the last line has no end", code="unfinished_line")
                 return
-            is_over = arriving.is_over
+            is_over = body.is_over
             *lines, rest = (rest + part).split(b"\n")
-            if is_over and not arriving.is_cut:
+            if is_over and not body.is_cut:
                 lines, rest = [*lines, rest], b""
             whole = [line for line in lines if line.strip()]
             for first in range(0, len(whole), max_lines):

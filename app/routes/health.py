@@ -70,7 +70,7 @@ class _Collected:
 
 
 async def _learned(services: Services, models: list[CatalogEntry] | None) -> list[Metric]:
-    """What the store knows of learning; only ``driftline_store_up`` 0 where it does not answer."""
+    """The series of learning, read from the store; only ``driftline_store_up`` 0 where it does not answer."""
     if models is None:
         return [STORE_DOWN]
     learned = CounterMetricFamily("driftline_learned", "labels learned", labels=["model"])
@@ -81,7 +81,7 @@ async def _learned(services: Services, models: list[CatalogEntry] | None) -> lis
     prequential = GaugeMetricFamily(
         "driftline_prequential", "score of the served answers, newest labels", labels=["model", "measure"]
     )
-    alarms = GaugeMetricFamily("driftline_alarms", "alarms that stand", labels=["model"])
+    alarms = GaugeMetricFamily("driftline_alarms", "current alarms", labels=["model"])
     try:
         for model in models:
             found = await model_metrics(services, model)
@@ -91,8 +91,8 @@ async def _learned(services: Services, models: list[CatalogEntry] | None) -> lis
             fullness.add_metric([model.name], found["lag"]["fullness"])
             version.add_metric([model.name], model.head.version)
             alarms.add_metric([model.name], len(found["alarms"]))
-            for measure, value in _numbers(found.get("prequential", {}).get("window", {})):
-                prequential.add_metric([model.name, measure], value)
+            for metric, value in _numbers(found.get("prequential", {}).get("window", {})):
+                prequential.add_metric([model.name, metric], value)
     except Unavailable:
         return [STORE_DOWN]
     return [
@@ -105,7 +105,7 @@ async def _learned(services: Services, models: list[CatalogEntry] | None) -> lis
 def _of_server(state: RedisState) -> Iterable[Metric]:
     yield GaugeMetricFamily("driftline_store_memory_bytes", "memory that the store uses", state.used_bytes)
     yield GaugeMetricFamily("driftline_store_memory_limit_bytes", "memory that the store may use", state.room_bytes)
-    alarms = GaugeMetricFamily("driftline_store_alarms", "alarms about the store that stand", labels=["kind"])
+    alarms = GaugeMetricFamily("driftline_store_alarms", "current alarms about the store", labels=["kind"])
     for kind in state.alarms:
         alarms.add_metric([kind], 1)
     yield alarms

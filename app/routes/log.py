@@ -1,4 +1,4 @@
-"""``GET …/log``: the labels that a model's log still keeps, in the order in which they are learned."""
+"""``GET …/log``: the labels that a model's log still holds, in the order in which they are learned."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .mount import serves
 
 router = APIRouter()
 
-PAGE = 500
-"""Records that are read at once."""
+MAX_PAGE = 500
+"""Most records that are read at once."""
 
 
 @serves(router, endpoints.SHOW_LOG)
@@ -34,13 +34,16 @@ async def show_log(
     limit: Annotated[int | None, Query(ge=1)] = None,
 ) -> StreamingResponse:
     found = await services.catalog.get(model)
-    lines = _lines(services.log(found.uid), parse(ModelSpec, found.spec), start, limit)
+    lines = lines_of(services.log(found.uid), parse(ModelSpec, found.spec), start, limit)
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
-async def _lines(log: Log, spec: ModelSpec, start: int, limit: int | None) -> AsyncIterator[bytes]:
+async def lines_of(
+    log: Log, spec: ModelSpec, start: int = 1, limit: int | None = None, page: int = MAX_PAGE
+) -> AsyncIterator[bytes]:
+    """The labels of a log as lines of JSON, read ``page`` records at once."""
     left = limit
-    while entries := await log.since(start, PAGE):
+    while entries := await log.since(start, page):
         items = [(entry, entry.record) for entry in entries if isinstance(entry.record, Item)][:left]
         if items:
             yield b"".join([orjson.dumps(_shown(spec, entry, item)) + b"\n" for entry, item in items])

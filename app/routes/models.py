@@ -74,8 +74,8 @@ async def delete(model: str, services: Has) -> Deleted:
 @serves(router, endpoints.LIST_VERSIONS)
 async def versions(model: str, services: Has) -> VersionList:
     found = await services.catalog.get(model)
-    kept = await services.commit_log(found.uid).versions()
-    return {"model": model, "live": found.head.version, "versions": [_shown_version(version) for version in kept]}
+    versions = await services.commit_log(found.uid).versions()
+    return {"model": model, "live": found.head.version, "versions": [_shown_version(version) for version in versions]}
 
 
 @serves(router, endpoints.SHOW_VERSION)
@@ -90,13 +90,13 @@ async def metrics(model: str, services: Has) -> ModelMetricsAnswer:
 
 
 async def model_metrics(services: Services, model: CatalogEntry) -> ModelMetricsAnswer:
-    """What the learner measures of a model, with its lag and alarms."""
+    """The learner's metrics of a model, with its lag and alarms."""
     learner, alarms, backlog = await services.catalog.measured(model)
     cap = Cap.of(services.settings)
     kinds = {alarm["kind"] for alarm in alarms}
     failure = services.version_watcher.swap_failure(model.uid)
     swap_failed = [{"kind": SWAP_FAILED, "message": failure}] if failure is not None else []
-    standing = [{"kind": kind, "message": why} for kind, why in backlog.alarms(cap).items() if kind not in kinds]
+    lasting = [{"kind": kind, "message": why} for kind, why in backlog.alarms(cap).items() if kind not in kinds]
     found = {
         "model": model.name,
         "version": model.head.version,
@@ -108,7 +108,7 @@ async def model_metrics(services: Services, model: CatalogEntry) -> ModelMetrics
             "bytes": backlog.bytes,
             "fullness": round(backlog.fullness(cap), 3),
         },
-        "alarms": [*learner.get("alarms", []), *alarms, *standing, *swap_failed],
+        "alarms": [*learner.get("alarms", []), *alarms, *lasting, *swap_failed],
     }
     return cast(ModelMetricsAnswer, found)
 

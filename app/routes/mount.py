@@ -1,4 +1,4 @@
-"""How a handler becomes the route of its endpoint."""
+"""Mounts a handler at the path and method of its endpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def serves(router: APIRouter, endpoint: Endpoint[Any]) -> Callable[[Handler], Handler]:
-    """The decorated function answers the calls of an endpoint. What it gives is sent as it is."""
+    """Decorates the handler of an endpoint. What it returns is sent as it is."""
     return router.api_route(
         endpoint.path,
         methods=[endpoint.method],

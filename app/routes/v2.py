@@ -63,10 +63,10 @@ async def ready(services: Has) -> ReadyProbe:
 async def describe(model: str, services: Has, version: str | None = None) -> ModelDescription:
     found = await find_model(services, model, parse_version(version) if version is not None else None)
     snapshot = found.snapshot
-    kept = await services.commit_log(snapshot.uid).versions()
+    versions = await services.commit_log(snapshot.uid).versions()
     return {
         "name": model,
-        "versions": [str(known.version) for known in kept],
+        "versions": [str(known.version) for known in versions],
         "platform": "pytorch",
         "inputs": [
             {"name": name, "datatype": OF_TENSORS[tensor.dtype], "shape": [-1, *tensor.shape]}

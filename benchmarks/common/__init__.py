@@ -1,1 +1,1 @@
-"""What several benchmarks share; none of it is a benchmark."""
+"""Helpers that several benchmarks share."""

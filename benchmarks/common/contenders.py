@@ -50,7 +50,7 @@ DRIFTLINE = {
 
 @dataclass(frozen=True)
 class Started:
-    """A server whose processes are there: its port, the root of the processes, and what it said if it has ended."""
+    """A started server: its port, its root process, and its last output if it has ended."""
 
     port: int
     process: int
@@ -69,7 +69,7 @@ class Contender:
 
 @dataclass
 class Server:
-    """A contender that answers rightly, paused until its turn. ``refused``: formats that cannot be measured, and why."""
+    """A contender with correct answers, paused until its turn. ``refused``: formats that cannot be measured, and why."""
 
     started: Started
     formats: Mapping[str, Format]
@@ -86,7 +86,7 @@ class Server:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """While it is measured."""
+        """Resumes it while it is measured."""
         resume(self.started.process)
         try:
             yield
@@ -95,7 +95,7 @@ class Server:
 
 
 def contenders(environments: Path) -> dict[str, Contender]:
-    """Every one by its short name. ``environments`` is where those of the peers are kept."""
+    """All contenders by short name. ``environments`` is the folder of the peers' environments."""
     label = f"Driftline {__version__}"
     peers = {
         name: Contender(peer.label, peer.formats, partial(_peer, peer, environments)) for name, peer in PEERS.items()
@@ -110,7 +110,7 @@ def contenders(environments: Path) -> dict[str, Contender]:
 
 @contextlib.contextmanager
 def served(contender: Contender, folder: Path) -> Iterator[Server]:
-    """The contender as a server; :class:`Unavailable` where it does not start or answers something else than torch."""
+    """Starts the contender; :class:`Unavailable` if it does not start, or answers something else than torch."""
     with contender.start(folder) as started:
         _await_answer(started, contender.formats["JSON"])
         time.sleep(SETTLE_SECONDS)

@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, made once and kept until its pins change."""
+"""A virtual environment for each peer, made once and reused until its pins change."""
 
 from __future__ import annotations
 

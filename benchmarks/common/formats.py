@@ -48,12 +48,12 @@ def inference_json(path: str) -> Format:
 
 
 def inference_binary(path: str) -> Format:
-    """The Open Inference Protocol with its tensors as bytes behind the JSON."""
+    """The Open Inference Protocol with its tensors as bytes after the JSON."""
     return Format(path, _binary, _outputs)
 
 
 def unread(format: Format) -> Format:
-    """The same request to a server whose answer says nothing."""
+    """The same request to a server whose answer is not read."""
     return replace(format, decode=None)
 
 

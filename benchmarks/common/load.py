@@ -1,4 +1,4 @@
-"""HTTP load over keep-alive connections, light enough to leave the server its core: a closed loop and an open one."""
+"""HTTP load over keep-alive connections, light enough to leave a core to the server: a closed loop and an open one."""
 
 from __future__ import annotations
 

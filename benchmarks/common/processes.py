@@ -1,4 +1,4 @@
-"""Servers as trees of processes: started in a folder, paused while others are measured, ended to the last one."""
+"""Servers as process trees: started in a folder, paused while others are measured, and ended with all descendants."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def running(command: Sequence[str], folder: Path, environment: Mapping[str, str]
 
 
 def last_words(folder: Path) -> str:
-    """What the command in ``folder`` printed last."""
+    """The last output of the command in ``folder``."""
     lines = [line.strip() for line in _log(folder).read_text(errors="replace").splitlines()]
     return " / ".join([line for line in lines if line][-LAST_LINES:])
 
@@ -58,7 +58,7 @@ def pause(root: int) -> None:
 
 
 def resume(root: int) -> None:
-    """Lets them go on; a parent after its children, so that it finds them at work."""
+    """Resumes them; a parent after its children, so that it finds them running."""
     _signal(reversed(_tree(root)), signal.SIGCONT)
 
 
@@ -76,7 +76,7 @@ def _log(folder: Path) -> Path:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Asks the root to end, and kills what it leaves behind."""
+    """Asks the root to end, and kills what is left of its tree."""
     resume(process.pid)
     members = {(member.process, member.start) for member in _tree(process.pid)}
     process.terminate()
@@ -109,12 +109,12 @@ def _signal(members: Iterable[_Member], number: signal.Signals) -> None:
 
 
 def resident_bytes(process: int) -> int:
-    """The memory of a process that lies in RAM."""
+    """The resident memory of a process."""
     return 1024 * int(_status(process, "rss="))
 
 
 def cpu_seconds(process: int) -> float:
-    """The time that a process has computed."""
+    """The processor time of a process."""
     ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
 

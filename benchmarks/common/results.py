@@ -1,4 +1,4 @@
-"""Results that are kept, so that a long table may be continued; and tables as markdown."""
+"""Cached results, so that a long table can be continued; and tables as markdown."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def kept(folder: Path, what: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``measure`` gives; from a file below ``folder`` where ``what`` has been measured before."""
+def cached(folder: Path, what: Sequence[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of ``measure``; from a file below ``folder`` if ``what`` has been measured before."""
     text = json.dumps(what, sort_keys=True, default=str)
     name = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(str(part) for part in what if isinstance(part, str | int)))
     file = folder / f"{name[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
@@ -29,7 +29,7 @@ def kept(folder: Path, what: Sequence[Any], measure: Callable[[], dict[str, Any]
 
 
 def our_state() -> str:
-    """Stands for the library as it is now: what was measured with another is measured again."""
+    """A digest of the library's code: what was measured with other code is measured again."""
     digest = hashlib.sha256()
     for file in sorted((ROOT / "driftline").rglob("*.py")):
         digest.update(file.read_bytes())
@@ -37,7 +37,7 @@ def our_state() -> str:
 
 
 def peer(python: Path, program: str, *arguments: str) -> dict[str, Any]:
-    """The JSON that a peer's program prints last; :class:`RuntimeError` with its last words where it fails."""
+    """The JSON that a peer's program prints last; :class:`RuntimeError` with its last output if it fails."""
     command = [str(python), "-P", "-m", f"benchmarks.peers.{program}", *arguments]
     process = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     if process.returncode:
@@ -47,7 +47,7 @@ def peer(python: Path, program: str, *arguments: str) -> dict[str, Any]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in markdown: the first column left, all others right; a dash where there is no figure."""
+    """A table in markdown: the first column left, all others right; a dash for a missing figure."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *[[_cell(value) for value in row] for row in rows]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

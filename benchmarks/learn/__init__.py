@@ -1,1 +1,1 @@
-"""How well it learns: one file a table, each with ``tables(options)``, the parts of a page in markdown."""
+"""Learning benchmarks: one file for each table, each with ``tables(options)``, which yields parts of a page in markdown."""

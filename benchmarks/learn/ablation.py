@@ -1,4 +1,4 @@
-"""What each part is worth: by how many points accuracy changes without it, on the streams of the tabular table.
+"""Ablation: by how many points accuracy changes without each part, on the streams of the tabular table.
 
 A member of the mixture is left out by answering nothing: its log-probabilities count as equal.
 """

@@ -1,4 +1,4 @@
-"""Fashion-MNIST in one pass, as five tasks one behind the other, with a memory of 500, 2,000 and 5,000 examples.
+"""Fashion-MNIST in one pass, as five tasks one after the other, with a memory of 500, 2,000 and 5,000 examples.
 
 Split: two new classes a task, and nobody says which task an image is of. Permuted: all ten classes, and the pixels in
 another order for each task. Batches of ten; each is predicted, then learned with one update.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common.environments import Unavailable, interpreter
 from benchmarks.common.fashion import Images, load
-from benchmarks.common.results import ROOT, kept, our_state, peer, table
+from benchmarks.common.results import ROOT, cached, our_state, peer, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.replay_loop import ReplayLoop
 from benchmarks.learn.streams import mean
@@ -37,7 +37,7 @@ AVALANCHE = ROOT / "benchmarks" / "peers" / "requirements-avalanche.txt"
 
 @dataclass(frozen=True)
 class Tasks:
-    """A stream of tasks: ``ends`` is the row behind each, ``tests`` is what each is tested on."""
+    """A stream of tasks: ``ends`` is the first row after each, ``tests`` are their test sets."""
 
     stream: Images
     ends: list[int]
@@ -45,7 +45,7 @@ class Tasks:
 
 
 class Contender(Protocol):
-    """What learns images."""
+    """A learner of images."""
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.int64]: ...
 
@@ -92,7 +92,7 @@ def _joined(stream: list[Images], tests: list[Images]) -> Tasks:
 
 
 def play(contender: Contender, tasks: Tasks) -> dict[str, Any]:
-    """``{"prequential", "accuracies", "rate"}``: of the answers on the way; of each test behind each task; images a second."""
+    """``{"prequential", "accuracies", "rate"}``: of the answers on the way; of each test after each task; images a second."""
     right, accuracies, labels, seconds = 0, [], tasks.stream.labels, 0.0
     for begin, end in zip([0, *tasks.ends], tasks.ends, strict=False):
         started = time.perf_counter()
@@ -119,7 +119,7 @@ def figures(result: dict[str, Any]) -> dict[str, float]:
 
 
 class Ours:
-    """Driftline's learner, with a candidate to the gate behind every batch."""
+    """Driftline's learner, with a candidate to the gate after every batch."""
 
     def __init__(self, recipe: dict[str, Any], memory: int, tasks: Tasks, seed: int) -> None:
         whole = {"batch_size": BATCH, "updates": 1, "memory": {"size": memory}, **recipe}
@@ -145,7 +145,7 @@ class Ours:
 
 
 class Loop:
-    """The loop that is written by hand."""
+    """The loop written by hand."""
 
     def __init__(self, memory: int, tasks: Tasks, seed: int) -> None:
         self.loop = ReplayLoop((28, 28), 10, memory, seed)
@@ -164,7 +164,7 @@ def _names(options: Options) -> list[str]:
 
 
 def _row(options: Options, title: str, name: str, memory: int, tasks: Tasks) -> list[Any] | None:
-    """A contender's figures; one that cannot be had here has its reason in their place."""
+    """A contender's figures, or the reason why it is not available here."""
     try:
         results = [_measured(options, title, name, memory, tasks, seed) for seed in range(options.seeds)]
     except (RuntimeError, Unavailable) as reason:
@@ -176,7 +176,7 @@ def _row(options: Options, title: str, name: str, memory: int, tasks: Tasks) -> 
 def _measured(options: Options, title: str, name: str, memory: int, tasks: Tasks, seed: int) -> dict[str, Any]:
     state = our_state() if name in OURS else ""
     what = [name, title, memory, options.rows or "all", state, seed]
-    return kept(options.results, what, lambda: _measure(options, title, name, memory, tasks, seed))
+    return cached(options.results, what, lambda: _measure(options, title, name, memory, tasks, seed))
 
 
 def _measure(options: Options, title: str, name: str, memory: int, tasks: Tasks, seed: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all tables are measured with."""
+"""The options of all tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Options:
     """Args:
     rows: at most so many of a stream; None: all.
     seeds: how many; figures are their means.
-    environments: where those of the peers are kept. ``results``: where what was measured is.
+    environments: the folder of the peers' environments. ``results``: that of the cached results.
     elec2: a CSV file of it, with the label in its last column; None: River downloads it.
     fashion: the folder of Fashion-MNIST's four files.
     only: the contenders that are measured; none: all.

@@ -1,7 +1,7 @@
-"""Labels until accuracy is back after a sudden drift, beside a model that is trained anew on the latest labels.
+"""Labels until accuracy has recovered from a sudden drift, beside a model that is retrained on the latest labels.
 
-The class of a row is told by a random network; in the middle of the stream another one takes its place. Back is the first
-label behind the drift from which accuracy over 250 rows is within a point of its mean over the 1,000 rows before the drift.
+A random network gives the class of a row; in the middle of the stream another one takes its place. Accuracy has recovered at
+the first label after the drift from which it is, over 250 rows, within a point of its mean over the 1,000 rows before.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.common.results import kept, our_state, table
+from benchmarks.common.results import cached, our_state, table
 from benchmarks.learn.options import Options
-from benchmarks.learn.worlds import world
+from benchmarks.learn.synthetic import synthetic_stream
 from driftline.backtest import replay as harness
 from driftline.backtest.stream import Stream
 from driftline.learning.retraining.recipe_changes import changed_recipe
@@ -34,7 +34,7 @@ EPOCHS = 20
 
 
 def tables(options: Options) -> list[str]:
-    """Accuracy before, the lowest behind the drift, labels until it is back, and accuracy over all."""
+    """Accuracy before the drift, the lowest after it, labels until recovery, and accuracy over all."""
     makers: dict[str, Any] = {}
     for name in STRATEGIES.parts:
         makers[name] = lambda stream, seed, name=name: ours(stream, {"strategy": name}, seed)
@@ -50,7 +50,7 @@ def _row(options: Options, name: str, make: Any) -> list[Any]:
     size = options.rows or USUAL_ROWS
 
     def measure(seed: int) -> dict[str, Any]:
-        stream = world(size, FEATURES, CLASSES, seed, changes=1)
+        stream = synthetic_stream(size, FEATURES, CLASSES, seed, changes=1)
         begin = time.perf_counter()
         hits = make(stream, seed)
         return figures(hits) | {"rate": len(stream) / (time.perf_counter() - begin)}
@@ -58,7 +58,8 @@ def _row(options: Options, name: str, make: Any) -> list[Any]:
     state = "" if name.startswith("retrained") else our_state()
     seeds = range(options.seeds)
     found = [
-        kept(options.results, [name, "recovery", size, state, seed], lambda seed=seed: measure(seed)) for seed in seeds
+        cached(options.results, [name, "recovery", size, state, seed], lambda seed=seed: measure(seed))
+        for seed in seeds
     ]
     back = [result["back"] for result in found if result["back"] is not None]
     means = {key: statistics.fmean(result[key] for result in found) for key in ("before", "lowest", "all", "rate")}
@@ -67,7 +68,7 @@ def _row(options: Options, name: str, make: Any) -> list[Any]:
 
 
 def figures(hits: NDArray[np.float64]) -> dict[str, Any]:
-    """Of the right and wrong answers to a stream with a drift in its middle."""
+    """The figures of the right and wrong answers to a stream with a drift in its middle."""
     middle = math.ceil(len(hits) / 2)
     before = float(hits[max(0, middle - BEFORE) : middle].mean())
     after = np.convolve(hits[middle:], np.ones(WINDOW) / WINDOW, mode="valid")
@@ -84,7 +85,7 @@ def ours(stream: Stream, recipe: dict[str, Any], seed: int) -> NDArray[np.float6
 
 
 def sliding(stream: Stream, size: int, seed: int) -> NDArray[np.float64]:
-    """The answers of a network that is trained from nothing on the last ``size`` labels, every 250 labels."""
+    """The answers of a network that is trained from scratch on the last ``size`` labels, every 250 labels."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     rows, labels = torch.from_numpy(stream.inputs["inputs"]), torch.tensor(stream.labels)

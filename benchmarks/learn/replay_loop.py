@@ -1,4 +1,4 @@
-"""Experience replay as one writes it by hand, to compare with: an MLP, AdamW, a reservoir, and no more."""
+"""Experience replay as one would write it by hand, for comparison: an MLP, AdamW, a reservoir, and no more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LEARNING_RATE = 3e-3
 
 
 class ReplayLoop:
-    """ER (Chaudhry et al. 2019) with Driftline's default network, optimizer and replays. It knows all classes beforehand."""
+    """ER (Chaudhry et al. 2019) with Driftline's default network, optimizer and replays. It knows all classes in advance."""
 
     def __init__(self, shape: tuple[int, ...], classes: int, memory: int, seed: int) -> None:
         torch.manual_seed(seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.environments import Unavailable, interpreter
-from benchmarks.common.results import ROOT, kept, our_state, peer
+from benchmarks.common.results import ROOT, cached, our_state, peer
 from benchmarks.learn.options import Options
 from driftline.backtest import stream
 from driftline.backtest import table as tables
@@ -31,7 +31,7 @@ def river(options: Options) -> Path:
 
 
 def files(options: Options) -> dict[str, Path]:
-    """Each stream's file by its name; one that cannot be had is told on standard error and left out."""
+    """Each stream's file by its name; one that is not available is reported on standard error and left out."""
     found = {}
     for name in NAMES:
         try:
@@ -80,7 +80,7 @@ def played(
         }
 
     what = ["driftline", name, delay, options.rows or "all", recipe, our_state(), without]
-    return mean([kept(options.results, [*what, seed], lambda seed=seed: play(seed)) for seed in range(options.seeds)])
+    return mean([cached(options.results, [*what, seed], lambda seed=seed: play(seed)) for seed in range(options.seeds)])
 
 
 def mean(results: list[dict[str, float]]) -> dict[str, float]:

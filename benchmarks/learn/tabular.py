@@ -1,11 +1,11 @@
-"""Accuracy on streams of numbers, beside River's ensembles of ten models each, with labels at once and 32 rows later."""
+"""Accuracy on tabular streams, beside River's ensembles of ten models, with labels at once and after 32 rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.results import kept, peer, table
+from benchmarks.common.results import cached, peer, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.streams import files, mean, played, river
 
@@ -41,7 +41,9 @@ def _measured(options: Options, name: str, stream: str, file: Path, delay: int) 
 def _peer(options: Options, name: str, stream: str, file: Path, delay: int, seed: int) -> dict[str, Any]:
     python = river(options)
     what = [python.parent.parent.name, name, stream, delay, options.rows or "all", seed]
-    result = kept(options.results, what, lambda: peer(python, "river", "play", name, str(file), str(delay), str(seed)))
+    result = cached(
+        options.results, what, lambda: peer(python, "river", "play", name, str(file), str(delay), str(seed))
+    )
     return {"accuracy": result["accuracy"], "rows_per_second": result["rows"] / result["seconds"]}
 
 

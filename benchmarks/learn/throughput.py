@@ -1,4 +1,4 @@
-"""Labels a second: what the gate, the scores and the digests cost beside a loop that is written by hand and makes the same
+"""Labels a second: the cost of gate, scores and digests beside a loop that is written by hand and makes the same
 number of updates; and each strategy beside ``replay``. 32 rows are answered, then their labels are learned, on one thread.
 """
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.common.results import kept, our_state, table
+from benchmarks.common.results import cached, our_state, table
 from benchmarks.learn.options import Options
 from benchmarks.learn.replay_loop import ReplayLoop
-from benchmarks.learn.worlds import world
+from benchmarks.learn.synthetic import synthetic_stream
 from driftline.backtest.replay import Service
 from driftline.backtest.stream import Stream
 from driftline.learning.learner import Learner
@@ -31,7 +31,7 @@ def tables(options: Options) -> list[str]:
     header, rows = [""], []
     columns: list[dict[str, float]] = []
     for features, classes in SHAPES:
-        stream = world(options.rows or USUAL_ROWS, features, classes, seed=1)
+        stream = synthetic_stream(options.rows or USUAL_ROWS, features, classes, seed=1)
         columns.append(_rates(options, stream, features, classes))
         header += [f"{features} numbers, {classes} classes", "to replay"]
     for name in columns[0]:
@@ -42,18 +42,18 @@ def tables(options: Options) -> list[str]:
 
 def _rates(options: Options, stream: Stream, features: int, classes: int) -> dict[str, float]:
     shape = [len(stream), features, classes]
-    by_hand = kept(options.results, ["by hand", *shape], lambda: {"rate": loop(stream, features, classes)})
+    by_hand = cached(options.results, ["by hand", *shape], lambda: {"rate": loop(stream, features, classes)})
     found = {"by hand": by_hand["rate"]}
     for name in STRATEGIES.parts:
         what = [name, *shape, our_state()]
-        found[name] = kept(options.results, what, lambda name=name: {"rate": learner(stream, {"strategy": name})})[
+        found[name] = cached(options.results, what, lambda name=name: {"rate": learner(stream, {"strategy": name})})[
             "rate"
         ]
     return found
 
 
 def learner(stream: Stream, recipe: dict[str, Any]) -> float:
-    """Of Driftline with a recipe: it answers, scores, holds out, learns and judges; each step puts a candidate to the gate."""
+    """Labels a second of Driftline: it answers, scores, holds out and learns; each step puts a candidate to the gate."""
     torch.set_num_threads(1)
     service = Service(Learner.create(changed_recipe(stream.spec, recipe), seed=0))
     begin = time.perf_counter()
@@ -63,7 +63,7 @@ def learner(stream: Stream, recipe: dict[str, Any]) -> float:
 
 
 def loop(stream: Stream, features: int, classes: int) -> float:
-    """Of the loop that is written by hand."""
+    """Labels a second of the loop that is written by hand."""
     torch.set_num_threads(1)
     recipe = Recipe()
     by_hand = ReplayLoop((features,), classes, recipe.memory.size, seed=0)

@@ -1,5 +1,5 @@
 """Other model servers. Each is a program here that serves the same network from an environment of its own, with one process
-for the network, as fast as its documentation tells how: ``PYTHON -P -m benchmarks.peers.NAME PORT``.
+for the network, set up as its documentation advises for speed: ``PYTHON -P -m benchmarks.peers.NAME PORT``.
 
 ``requirements-NAME.txt`` is the ``pip freeze`` of the environment. Nothing here may import more than numpy and torch, but
 for the programs themselves.
@@ -58,7 +58,7 @@ class Peer:
         return [str(python), "-P", "-m", f"benchmarks.peers.{self.program}", str(port)]
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """Its variables; what it keeps for its user, it keeps in ``folder``."""
+        """Its environment variables; its home directory is ``folder``."""
         return {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder), **self.variables}
 
 

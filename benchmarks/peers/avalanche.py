@@ -60,7 +60,7 @@ def strategy(name: str, memory: int) -> Any:
 
 
 def play(name: str, file: str, memory: int, seed: int) -> dict[str, Any]:
-    """Predicts each batch, then learns it; tests behind each task."""
+    """Predicts each batch, then learns it; tests after each task."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     data = np.load(file)

@@ -1,1 +1,1 @@
-"""A recorded stream, played as the service would have met it."""
+"""Backtest: plays a recorded stream as the service would have received it."""

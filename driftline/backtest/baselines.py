@@ -1,4 +1,4 @@
-"""Answers that need no model, under the same delay."""
+"""Baselines: answers that need no model, under the same delay of labels."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ BASELINES = frozenset({"no_change", "majority", "last_value", "mean", "as_served
 
 
 def baselines(stream: Stream, delay: int) -> dict[str, Played]:
-    """What needs no model, under the same delay; and what was served in truth, where that is known."""
+    """The answers of each baseline, under the same delay of labels; and the served answers, where they are known."""
     come = stream.labels[: max(0, len(stream) - delay - 1)]
     unknown = len(stream) - len(come)
     if stream.spec.task == "regression":
         means = np.cumsum(come) / np.arange(1, len(come) + 1)
-        lines = {"last_value": [0.0] * unknown + come, "mean": [0.0] * unknown + means.tolist()}
+        answers = {"last_value": [0.0] * unknown + come, "mean": [0.0] * unknown + means.tolist()}
     else:
-        lines = {"no_change": [None] * unknown + come, "majority": [None] * unknown + list(_majorities(come))}
+        answers = {"no_change": [None] * unknown + come, "majority": [None] * unknown + list(_majorities(come))}
     if stream.served is not None:
-        lines["as_served"] = [stream.served.get(row) for row in range(len(stream))]
-    return {name: Played(answers) for name, answers in lines.items()}
+        answers["as_served"] = [stream.served.get(row) for row in range(len(stream))]
+    return {name: Played(given) for name, given in answers.items()}
 
 
 def _majorities(labels: Sequence[Label]) -> Iterator[Label]:
-    """The most frequent label so far, behind each label; of equals the one that has been it for longer."""
+    """The most frequent label so far, after each label; of equally frequent ones the one that was it before."""
     counts: Counter[Label] = Counter()
     most = None
     for label in labels:

@@ -1,4 +1,4 @@
-"""What a contender has answered to a stream."""
+"""The answers of a contender to a stream."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from driftline.records import Label
 
 @dataclass
 class Played:
-    """What a contender has answered to each row; of a learner also how it got on.
+    """The answers of a contender to each row; of a learner also its alarms, versions and speed.
 
     Args:
-        likelihoods: the probability that each label was given, none for a regression and a base line.
+        likelihoods: the probability that each label was given; empty for a regression and for a baseline.
         alarms: the rows, counted from 1, whose labels raised one.
-        versions: how many were served. ``rejected`` counts the candidates that were not.
+        versions: how many versions were served. ``rejected`` counts the candidates that were not.
     """
 
     answers: list[Label | None] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The picture of a backtest."""
+"""The plot of a backtest."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def check(path: Path) -> None:
-    """Whether a picture can be drawn into ``path``, before anything else takes its time.
+    """Checks that a plot can be written to ``path``, before the backtest starts.
 
     Raises:
-        InvalidInput: its name does not end as a picture's.
+        InvalidInput: its suffix is not that of a picture.
         ConfigurationError: matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
@@ -32,21 +32,21 @@ def check(path: Path) -> None:
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:
-    """Draws what :func:`driftline.backtest.replay.backtest` gave: each contender by windows, and each drift alarm."""
+    """Plots the report of :func:`driftline.backtest.replay.backtest`: each contender by windows, and each drift alarm."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     size = report["windows"]["rows"]
-    measure = next(name for name in report["windows"] if name != "rows")
-    for name, values in report["windows"][measure].items():
+    metric = next(name for name in report["windows"] if name != "rows")
+    for name, values in report["windows"][metric].items():
         is_learner = name in report["recipes"]
         places = [size * (number + 0.5) for number in range(len(values))]
         look = {"linewidth": 1.8} if is_learner else {"linewidth": 1, "linestyle": ":"}
         (line,) = axes.plot(places, values, label=name.replace("_", " "), **look)
         if is_learner:
             _mark(axes, report["alarms"][name], line.get_color())
-    axes.set(xlabel="row", ylabel=f"{measure} of {size:,} rows", title=_title(report))
+    axes.set(xlabel="row", ylabel=f"{metric} of {size:,} rows", title=_title(report))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     try:
@@ -56,7 +56,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 
 
 def _mark(axes: Axes, alarms: list[int], color: Any) -> None:
-    """A short stroke at the foot for each alarm, in its learner's colour."""
+    """Draws a short line at the bottom for each alarm, in its learner's colour."""
     axes.vlines(alarms, 0, 0.04, colors=color, linewidth=1, transform=axes.get_xaxis_transform())
 
 

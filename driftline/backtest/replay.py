@@ -1,4 +1,4 @@
-"""A recorded stream, played through the learner as the service would have met it."""
+"""Plays a recorded stream through the learner as the service would have received it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def backtest(
     factories: Collection[str] = (),
     advance: Advance = lambda rows: None,
 ) -> dict[str, Any]:
-    """Plays a stream once for each recipe, and beside the base lines.
+    """Plays a stream once for each recipe, and compares with the baselines.
 
-    A row is predicted by the version that is served as of then, and scored. Its label comes once ``delay`` more rows have
-    been predicted. Labels are learned in steps (``rows_of_step``), each of which puts a candidate to the gate: what passes
-    is served from the next row on.
+    A row is predicted by the version that is live at that time, and scored. Its label arrives once ``delay`` more rows have
+    been predicted. Labels are learned in steps (``rows_of_step``), each of which puts a candidate to the gate: one that is
+    promoted serves from the next row on.
 
     Args:
-        recipes: what each changes in the recipe of the stream's spec, by its name.
+        recipes: the changes to the recipe of the stream's spec, by name.
         seed: the same seed gives the same result, but for ``labels_per_second``.
 
     Returns:
@@ -82,7 +82,7 @@ def backtest(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As a worker has it: more would only wait for each other, and give other bits."""
+    """One torch thread, as a worker has: more threads would be slower, and round differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -99,7 +99,7 @@ def play(
     factories: Collection[str] = (),
     advance: Advance = lambda rows: None,
 ) -> Played:
-    """Predicts every row, and learns every label that comes while there are still rows."""
+    """Predicts every row, and learns every label that arrives while there are still rows."""
     service = Service(Learner.create(spec, seed=seed, factories=factories))
     batch_size, begin = spec.recipe.batch_size, time.perf_counter()
     while (step := rows_of_step(service.learned, delay, batch_size)) <= len(stream) - delay - service.learned:
@@ -112,7 +112,7 @@ def play(
 
 
 def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[bytes]]:
-    """What the served version answers: probabilities ``[rows, classes]``, or values ``[rows, 1]``; and the trace of each."""
+    """The answers of the live version: probabilities ``[rows, classes]``, or values ``[rows, 1]``; and their traces."""
     with torch.inference_mode():
         outputs, trace = evaluating(learner.served).answer(
             {name: torch.from_numpy(array) for name, array in rows.items()}
@@ -122,7 +122,7 @@ def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[byt
 
 
 class Service:
-    """What the app and the worker are to a stream: answers by the served version, and steps over labels that have come."""
+    """Stands for app and worker: answers by the live version, and makes steps over labels that have arrived."""
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
@@ -136,7 +136,7 @@ class Service:
         self.index_of = indices_of(self.classes)
 
     def serve(self, stream: Stream, until: int) -> None:
-        """Predicts the rows up to ``until`` that are not yet."""
+        """Predicts the rows up to ``until`` that are not predicted yet."""
         first = len(self.recorded)
         if first == until:
             return
@@ -167,7 +167,7 @@ class Service:
         self.played.answers += answers
 
     def step(self, stream: Stream, count: int, delay: int = 0) -> None:
-        """Predicts up to ``delay`` rows behind the next ``count``, whose labels it then learns as the recipe says."""
+        """Predicts up to ``delay`` rows after the next ``count``, whose labels it then learns as the recipe says."""
         end = self.learned + count
         self.serve(stream, end + delay)
         updates = updates_for(self.learner.spec.recipe, count)
@@ -175,12 +175,12 @@ class Service:
         self.learn(stream, range(self.learned, end), plan)
 
     def learn(self, stream: Stream, rows: range, plan: Plan) -> None:
-        """One step over the labels of some rows, which have come."""
+        """Makes one step over the labels of some rows, which have arrived."""
         items = [self._item(stream, row) for row in rows]
-        outcome = self.learner.learn(items, range(rows.start + 1, rows.stop + 1), plan)
+        result = self.learner.learn(items, range(rows.start + 1, rows.stop + 1), plan)
         self.learned += len(rows)
-        self.played.alarms += [alarm.at for alarm in outcome.alarms]
-        decision = outcome.decision
+        self.played.alarms += [alarm.at for alarm in result.alarms]
+        decision = result.decision
         if decision is not None and (decision.promoted or decision.restored):
             self.played.versions += 1
             self._take_version()

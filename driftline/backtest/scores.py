@@ -1,4 +1,4 @@
-"""Each measure by contender, of the whole stream and of windows."""
+"""The metrics of a backtest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from driftline.backtest.stream import Stream
 from driftline.learning.monitoring import stream_metrics
 from driftline.records import Label
 
-WINDOWS = 100
+MAX_WINDOWS = 100
 MIN_IN_WINDOW = 50
 
 
@@ -22,22 +22,22 @@ def scored_rows(stream: Stream) -> Sequence[int]:
 
 
 def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
-    """Each measure by contender, of the whole stream and of windows."""
+    """Each metric by contender, over the whole stream and over windows."""
     rows = scored_rows(stream)
     labels = [stream.labels[row] for row in rows]
-    size = max(MIN_IN_WINDOW, -(-len(labels) // WINDOWS))
+    size = max(MIN_IN_WINDOW, -(-len(labels) // MAX_WINDOWS))
     found: dict[str, dict[str, Any]] = {}
     windows: dict[str, list[float]] = {}
     is_regression = stream.spec.task == "regression"
     for name, played in contenders.items():
         answers = [played.answers[row] for row in rows]
-        measures = (
+        metrics = (
             stream_metrics.of_values(labels, answers) if is_regression else stream_metrics.of_classes(labels, answers)
         )
         if played.likelihoods:
-            measures["log_loss"] = stream_metrics.log_loss([played.likelihoods[row] for row in rows])
-        for measure, value in measures.items():
-            found.setdefault(measure, {})[name] = value
+            metrics["log_loss"] = stream_metrics.log_loss([played.likelihoods[row] for row in rows])
+        for metric, value in metrics.items():
+            found.setdefault(metric, {})[name] = value
         windows[name] = _means(
             stream_metrics.value_errors(labels, answers) if is_regression else _hits(labels, answers), size
         )

@@ -1,4 +1,4 @@
-"""Recorded streams: labelled rows in the order in which they came, and what a model of them is."""
+"""Recorded streams: labelled rows in the order of arrival, and the spec of a model for them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from driftline.spec import SINGLE_INPUT, ModelSpec, parse
 Task = Literal["classification", "regression"]
 Missing = Literal["last", "error"]
 
-MOST_CLASSES = 50
-MOST_TEXTS = 20
+MAX_CLASSES = 50
+MAX_TEXTS = 20
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,13 @@ class Stream:
     """Rows with their labels, in order.
 
     Args:
-        spec: a model of them.
+        spec: the spec of a model for them.
         inputs: the rows ``[rows, *shape]`` by input name.
-        labels: one a row.
-        features: what the numbers of a row are, where they come from the columns of a table.
-        skipped: how many rows were left out for want of a label.
-        weights: how much each row counts; none: 1.
-        served: the class or value that was answered for each row when it came, where it is known of some; only these rows are
-            scored.
+        labels: one for each row.
+        features: the names of the numbers of a row, where they come from the columns of a table.
+        skipped: how many rows were left out because they had no label.
+        weights: how much each row counts; empty: 1.
+        served: the class or value that was served for a row, where it is known of some; only these rows are scored.
     """
 
     spec: ModelSpec
@@ -60,14 +59,14 @@ def of_table(
 ) -> Stream:
     """The rows of a table, in its order, with the column ``target`` as the label.
 
-    A column of numbers is a feature. A column of at most 20 different texts becomes a feature for each of them, 0 or 1. In the
-    place of a missing value stands the last one of its column, and 0 before the first one. A row without a label is left out.
-    Classes are open: a model hears of one when its first label comes.
+    A column of numbers is a feature. A column of at most 20 different texts becomes a feature for each of them, 0 or 1. A
+    missing value is replaced by the last one of its column, and by 0 before the first one. A row without a label is left out.
+    Classes are open: a model knows a class from its first label on.
 
     Args:
-        task: without it numbers with many different values are a regression; all else is a classification.
+        task: default: regression for numbers with many different values, else classification.
         drop: columns to leave out.
-        missing: ``error`` refuses a table that lacks a value.
+        missing: ``error`` refuses a table with a missing value.
 
     Raises:
         InvalidInput: it names the column that does not fit, and what to do.
@@ -114,7 +113,7 @@ def _is_missing(column: Column) -> NDArray[np.bool_]:
 def _task_of(target: Column) -> Task:
     if isinstance(target, list):
         return "classification"
-    few = max(2, min(MOST_CLASSES, len(target) // 2))
+    few = max(2, min(MAX_CLASSES, len(target) // 2))
     return "classification" if len(np.unique(target[~np.isnan(target)])) <= few else "regression"
 
 
@@ -134,7 +133,7 @@ def _labels(name: str, target: Column, task: Task) -> Sequence[Label | None]:
 
 
 def _rows(table: Table, left_out: Collection[str]) -> tuple[NDArray[np.float32], list[str]]:
-    """The features ``[rows, features]``, and what each is."""
+    """The features ``[rows, features]``, and the name of each."""
     columns: dict[str, Numbers] = {}
     for name, column in table.columns.items():
         if name not in left_out:
@@ -147,9 +146,9 @@ def _rows(table: Table, left_out: Collection[str]) -> tuple[NDArray[np.float32],
 
 def _of_texts(name: str, column: Texts) -> dict[str, Numbers]:
     texts = list(dict.fromkeys(text for text in column if text is not None))
-    if len(texts) > MOST_TEXTS:
+    if len(texts) > MAX_TEXTS:
         raise InvalidInput(
-            f"the column {name!r} holds {len(texts)} different texts, such as {texts[0]!r}, where {MOST_TEXTS} is the most; "
+            f"the column {name!r} holds {len(texts)} different texts, such as {texts[0]!r}, where {MAX_TEXTS} is the most; "
             f"leave it out with --drop {name}, or write it as numbers",
             field=name,
             value=len(texts),
@@ -160,32 +159,32 @@ def _of_texts(name: str, column: Texts) -> dict[str, Numbers]:
 
 
 def _filled(column: Numbers, before: float = 0.0) -> Numbers:
-    """A column where each missing value is the one before it; ``before`` where there is none yet."""
+    """A column where each missing value is replaced by the one before it, or by ``before`` at the start."""
     newest = np.maximum.accumulate(np.where(np.isnan(column), -1, np.arange(len(column))))
     return np.where(newest < 0, before, column[newest])
 
 
 def of_log(spec: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Stream:
-    """The kept log of a model, as the API gives it.
+    """The log of a model, as the API gives it.
 
     Args:
         spec: the model's.
         items: each with ``inputs``, ``label`` and ``weight``, and ``answer`` where one was served.
     """
-    parsed, kept = parse(ModelSpec, spec), list(items)
-    if not kept:
+    parsed, rows = parse(ModelSpec, spec), list(items)
+    if not rows:
         raise InvalidInput(f"the log of {parsed.name} holds no label", value=parsed.name)
     named = isinstance(parsed.inputs, dict)
     inputs = {
-        name: np.array([item["inputs"][name] if named else item["inputs"] for item in kept], tensor.dtype)
+        name: np.array([item["inputs"][name] if named else item["inputs"] for item in rows], tensor.dtype)
         for name, tensor in parsed.tensors.items()
     }
     key = parsed.kind.answer_field
-    served = {row: item["answer"][key] for row, item in enumerate(kept) if item.get("answer")}
+    served = {row: item["answer"][key] for row, item in enumerate(rows) if item.get("answer")}
     return Stream(
         parsed,
         inputs,
-        [parsed.check_label(item["label"]) for item in kept],
-        weights=[item["weight"] for item in kept],
+        [parsed.check_label(item["label"]) for item in rows],
+        weights=[item["weight"] for item in rows],
         served=served or None,
     )

@@ -1,4 +1,4 @@
-"""Files of rows and columns: CSV and Parquet, read into columns of numbers and of texts."""
+"""Tables from CSV and Parquet files, read into columns of numbers and of texts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read(path: Path, limit: int | None = None) -> Table:
     ``NA``, ``N/A``, ``NaN``, ``null`` and ``none``.
 
     Raises:
-        InvalidInput: it names the file, and the line where there is one.
+        InvalidInput: it names the file, and the line where that is known.
         ConfigurationError: the file is Parquet, and pyarrow is not installed.
     """
     with _reading(path):
@@ -79,7 +79,7 @@ def _csv(path: Path, limit: int | None) -> dict[str, Column]:
 
 
 def _names(path: Path, header: Sequence[str]) -> list[str]:
-    """The names of the columns; one without a name, as of an index, is called by its number."""
+    """The names of the columns; one without a name, such as an index, is named by its number."""
     names = [name.strip() or f"column{number}" for number, name in enumerate(header, start=1)]
     for name in names:
         if names.count(name) > 1:
@@ -128,7 +128,7 @@ def _parquet(path: Path, limit: int | None) -> dict[str, Column]:
 
 
 def _until(batches: Iterator[Any], limit: int | None) -> Iterator[Any]:
-    """Batches with ``limit`` rows, or a few more."""
+    """Batches until they have ``limit`` rows, or a few more."""
     count = 0
     for batch in batches:
         yield batch
@@ -138,7 +138,7 @@ def _until(batches: Iterator[Any], limit: int | None) -> Iterator[Any]:
 
 
 def _plain(path: Path, name: str, column: Any) -> Column:
-    """A column of Parquet as a file of CSV would have it: booleans are the texts ``true`` and ``false``."""
+    """A column of Parquet as a CSV file would have it: booleans are the texts ``true`` and ``false``."""
     from pyarrow import types
 
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type

@@ -37,7 +37,7 @@ for commands in (up, models, data, control, backtest, keys, doctor, backup):
 
 
 def main() -> None:
-    """Run the command line; expected trouble is one sentence and exit code 1."""
+    """Run the command line; an expected error is one sentence and exit code 1."""
     try:
         app(prog_name="driftline")
     except DriftlineError as error:

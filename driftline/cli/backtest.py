@@ -1,4 +1,4 @@
-"""``backtest``: a recorded stream, played as the service would have met it."""
+"""``backtest``: plays a recorded stream as the service would have received it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = {
     "labels_per_second": "labels/s",
     "versions": "versions",
 }
-"""The measures of a report, and what the table calls them."""
+"""The metrics of a report, and their titles in the table."""
 
 File = Annotated[
     Path | None, typer.Argument(metavar="FILE", help="CSV with a header, or Parquet; the oldest row first.")
@@ -107,7 +107,7 @@ def backtest(
 
 @contextlib.contextmanager
 def refusing() -> Iterator[None]:
-    """What cannot be played is one line, and exit code 2."""
+    """An error of the input is one line, and exit code 2."""
     try:
         yield
     except InvalidInput as error:
@@ -116,14 +116,14 @@ def refusing() -> Iterator[None]:
 
 
 def _check_writable(*files: Path | None) -> None:
-    """Before anything takes its time."""
+    """Checks before the backtest starts that the report can be written."""
     for file in files:
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             raise InvalidInput(f"{file} cannot be written: there is no folder for it", value=str(file))
 
 
 def read_recipes(files: list[Path], usual: str) -> dict[str, dict[str, Any]]:
-    """What each file changes in the recipe, by the file's stem; without a file nothing, under the name ``usual``."""
+    """The changes to the recipe that each file holds, by the file's stem; without a file none, under the name ``usual``."""
     recipes: dict[str, dict[str, Any]] = {}
     for file in files:
         if file.stem in recipes:
@@ -181,7 +181,7 @@ def _play(stream: Stream, recipes: Mapping[str, Mapping[str, Any]], delay: int, 
 
 @contextlib.contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar, where somebody looks; gives what is told of rows that are done."""
+    """A progress bar in a terminal; yields the function that is called with the number of rows done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -195,7 +195,7 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
 def show(report: Mapping[str, Any]) -> None:
     """Print a line for each contender."""
     names = report["mae" if report["stream"]["task"] == "regression" else "accuracy"]
-    shown = {title: report[measure] for measure, title in SHOWN.items() if measure in report}
+    shown = {title: report[metric] for metric, title in SHOWN.items() if metric in report}
     rows = [
         {"": name.replace("_", " "), **{title: values.get(name) for title, values in shown.items()}} for name in names
     ]

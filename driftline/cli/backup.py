@@ -1,4 +1,4 @@
-"""``backup`` and ``restore``: a consistent copy of everything, and its way back."""
+"""``backup`` and ``restore``: a consistent copy of everything, and its return into a store."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def restore(
 
     settings = load_settings(data_dir=data_dir)
     api_keys = settings.keys_path if with_keys else None
-    store.read_index(folder)  # A folder that is no backup starts no server.
+    store.read_index(folder)  # Checked first, so that no server is started for a folder that is not a backup.
 
     async def bring(connection: RedisConnection, artifacts: Artifacts) -> Index:
         return await store.restore(

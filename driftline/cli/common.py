@@ -1,4 +1,4 @@
-"""What every command shares: its options, how it reads JSON, how it prints a result."""
+"""What the commands share: options, reading JSON, printing results."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load_settings(**given: Any) -> Settings:
 
 
 def read_text(argument: str) -> str:
-    """The argument itself, the file that ``@file`` names, or with ``-`` what comes in."""
+    """The argument itself, the content of the file for ``@file``, or standard input for ``-``."""
     if argument == "-":
         return sys.stdin.read()
     if argument.startswith("@"):
@@ -61,7 +61,7 @@ def read_text(argument: str) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """A value from JSON; a usage error where it is none."""
+    """A value from JSON; a usage error if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError as error:
@@ -89,7 +89,7 @@ def print_fields(value: Mapping[str, Any], as_json: bool) -> None:
 
 
 def print_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str], as_json: bool, *, empty: str) -> None:
-    """Print objects, a line for each; ``empty`` is said where there are none."""
+    """Print objects, a line for each; ``empty`` if there are none."""
     rows = list(rows)
     if as_json:
         print_json(rows)

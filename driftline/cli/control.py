@@ -53,7 +53,7 @@ def retrain(
     }
     with connect(url, key) as client:
         if is_dry_run:
-            _print_preview(client.retrain_dry_run(model, **what), as_json)
+            _print_dry_run(client.retrain_dry_run(model, **what), as_json)
             return
         identifier = client.retrain(model, **what, reason=reason)
         if not is_waiting:
@@ -103,7 +103,7 @@ def _finish(identifier: str, job: JobState, as_json: bool) -> None:
 
 
 def _print(job: Mapping[str, Any], as_json: bool) -> None:
-    """A job; what its report measures stands side by side, before and after or by version, and below it who has raced."""
+    """Print a job: the metrics of its report side by side, before and after or by version, then the trials of its race."""
     report = job.get("report") or {}
     if as_json:
         print_fields(job, as_json)
@@ -112,21 +112,21 @@ def _print(job: Mapping[str, Any], as_json: bool) -> None:
     race = report.pop("race", [])
     print_fields({name: value for name, value in job.items() if value not in (None, {})}, as_json)
     if columns:
-        _print_measures(columns, more)
+        _print_metrics(columns, more)
     _print_race(race)
 
 
 def _taken_out(report: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The measurements of a report by their name, and what it tells of each measure; neither stays in it."""
+    """Removes the metrics from a report, and returns them by column, with the differences of each metric."""
     if "before" in report:
         return {name: report.pop(name) for name in ("before", "after")}, {}
     versions, differences = report.pop("versions", []), report.pop("differences", {})
     return {str(found.pop("version")): found for found in versions}, dict(_differences(differences))
 
 
-def _print_measures(found: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:
-    """Measurements side by side, a line for each number in them, with ``more`` about it."""
-    columns = {name: dict(_measures(measures)) for name, measures in found.items()}
+def _print_metrics(found: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print metrics side by side, a line for each number, with ``more`` about it."""
+    columns = {name: dict(_metrics_of(metrics)) for name, metrics in found.items()}
     rows = [
         {"measure": path, **{name: column.get(path) for name, column in columns.items()}, **more.get(path, {})}
         for path in dict.fromkeys(path for column in columns.values() for path in column)
@@ -135,14 +135,14 @@ def _print_measures(found: Mapping[str, Mapping[str, Any]], more: Mapping[str, M
 
 
 def _print_race(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line for each entry of a race, if there was one."""
+    """Print a line for each trial of a race, if there was one."""
     if rows:
         columns = dict.fromkeys(["recipe", "edits", *(name for row in rows for name in row)])
         print_table(rows, columns, as_json=False, empty="")
 
 
-def _print_preview(found: Mapping[str, Any], as_json: bool) -> None:
-    """What a retrain would give: the sums, the layers behind it, and what each entry of a race would be."""
+def _print_dry_run(found: Mapping[str, Any], as_json: bool) -> None:
+    """Print what a retrain would give: the totals, the layers after it, and each trial of a race."""
     if as_json:
         print_fields(found, as_json)
         return
@@ -155,11 +155,11 @@ def _print_preview(found: Mapping[str, Any], as_json: bool) -> None:
     print_fields({"keeps_function": found["keeps_function"], **found["training"]}, as_json)
 
 
-def _measures(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
-    """The numbers in a measurement, by their path; of a class its recall."""
+def _metrics_of(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers of a report by their path; of a class its recall."""
     for name, part in value.items():
         if isinstance(part, dict):
-            yield from _measures(part, f"{where}{name} ")
+            yield from _metrics_of(part, f"{where}{name} ")
         elif name == "classes":
             yield from ((f"{where}recall of {found['class']!r}", found["recall"]) for found in part)
         else:
@@ -167,7 +167,7 @@ def _measures(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, 
 
 
 def _differences(value: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """What is told of each difference, by the path of its measure; the standard error is called ±."""
+    """The columns of each difference, by the path of its metric; the standard error is shown as ±."""
     for name, part in value.items():
         if name == "classes":
             yield from ((f"{where}recall of {found['class']!r}", _titled(found["recall"])) for found in part)

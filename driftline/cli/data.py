@@ -20,7 +20,7 @@ from driftline.cli.common import (
     read_text,
 )
 
-BATCH = 500
+MAX_BATCH = 500
 
 Inputs = Annotated[str, typer.Argument(metavar="INPUTS", help="Rows as JSON, @file, or - for standard input.")]
 Items = Annotated[
@@ -64,8 +64,8 @@ def feedback(model: ModelName, items: Items, url: Url = None, key: KeyText = Non
     statuses: list[Any] = []
     durability = ""
     with connect(url, key) as client:
-        for start in range(0, len(parsed), BATCH):
-            answer = client.feedback(model, parsed[start : start + BATCH])
+        for start in range(0, len(parsed), MAX_BATCH):
+            answer = client.feedback(model, parsed[start : start + MAX_BATCH])
             statuses += answer["items"]
             durability = answer["durability"]
     errors = [status for status in statuses if status["status"] == "error"]
@@ -100,7 +100,7 @@ def receipt(
     key: KeyText = None,
     as_json: AsJson = False,
 ) -> None:
-    """How far a labelled item has come."""
+    """The state of a labelled item."""
     with connect(url, key) as client:
         print_fields(
             client.wait_served(model, identifier) if is_waiting else client.receipt(model, identifier), as_json

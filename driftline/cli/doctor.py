@@ -1,4 +1,4 @@
-"""``doctor``: looks everything over and says what to do."""
+"""``doctor``: checks everything and says what to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """A line for each finding, its advice beneath, and a sentence that sums them up."""
+    """Print a line for each finding, its advice below it, and a summary."""
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         print(f"{finding.level:<7}  {finding.check:<{width}}  {finding.message}")

@@ -1,4 +1,4 @@
-"""``models``: make, list, show and remove them."""
+"""``models``: create, list, show and delete models."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def create(spec: Spec, weights: Weights = None, url: Url = None, key: KeyText = 
 
 
 def _as_driftline_has_it(weights: Path | None, body: Any) -> Path | bytes | None:
-    """What is sent: a safetensors file as it is, one of Keras' converted."""
+    """The weights to be sent: a safetensors file as it is, a Keras file converted."""
     if weights is None or weights.suffix != ".npz":
         return weights
     from driftline.networks import keras

@@ -65,7 +65,7 @@ def announce(url: str) -> None:
 
 
 def report(line: str) -> None:
-    """Say what the supervisor does."""
+    """Print a line about what the supervisor does."""
     print(f"driftline: {line}", file=sys.stderr, flush=True)
 
 

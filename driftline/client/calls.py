@@ -60,12 +60,14 @@ class Calls:
         return call(endpoints.PREDICT, content=encode({"inputs": inputs}), query={"version": version}, model=model)
 
     @CallMethod
-    def feedback(self, model: str, items: Iterable[FeedbackItem]) -> Call[Accepted]:
+    def feedback(self, model: str, items: Iterable[FeedbackItem | Mapping[str, Any]]) -> Call[Accepted]:
         """Hand in labels. With an ``id`` or a ``prediction_id`` in each item it is safe to send the same again."""
         return call(endpoints.GIVE_FEEDBACK, content=encode({"items": list(items)}), model=model)
 
     @StreamMethod
-    def feedback_stream(self, model: str, items: Iterable[FeedbackItem]) -> Iterator[Call[LineStatus]]:
+    def feedback_stream(
+        self, model: str, items: Iterable[FeedbackItem | Mapping[str, Any]]
+    ) -> Iterator[Call[LineStatus]]:
         """Hand in any number of labels, in requests of a few hundred; gives what became of each, in order."""
         for batch in batches(items, MAX_STREAM_BATCH):
             lines = b"".join(encode(item) + b"\n" for item in batch)

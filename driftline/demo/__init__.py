@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 
 def run(seconds: float, *, is_plain: bool) -> int:
-    """Run the demo for about ``seconds``; gives the exit code.
+    """Run the demo for about ``seconds``; returns the exit code.
 
-    Everything is real and nothing stays: the processes of ``driftline up``, in a temporary folder, on a free port.
+    It runs the processes of ``driftline up``, in a temporary folder, on a free port, and removes everything afterwards.
     """
     from driftline.demo.digits import load
     from driftline.demo.display import make_display

@@ -20,7 +20,7 @@ class Canvas:
     _cells: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def dot(self, x: int, y: int) -> None:
-        """Set one dot; outside of the canvas nothing happens."""
+        """Set one dot; a dot outside of the canvas is ignored."""
         if 0 <= x < 2 * self.columns and 0 <= y < 4 * self.rows:
             cell = y // 4, x // 2
             self._cells[cell] = self._cells.get(cell, 0) | BITS[y % 4][x % 2]
@@ -33,7 +33,7 @@ class Canvas:
             self.dot(round(start[0] + share * (end[0] - start[0])), round(start[1] + share * (end[1] - start[1])))
 
     def text(self, row: int) -> str:
-        """One row as characters; a cell without dots is a blank."""
+        """One row as characters; a cell without dots is blank."""
         cells = (self._cells.get((row, column), 0) for column in range(self.columns))
         return "".join(chr(BLANK + cell) if cell else " " for cell in cells)
 
@@ -43,7 +43,7 @@ def draw(
 ) -> list[tuple[str, str]]:
     """A line through ``points`` (x from 0 to ``end``, y from 0 to 1), with upright ``marks``.
 
-    Gives each row as its label and its characters.
+    Returns each row as its label and its characters.
     """
     canvas = Canvas(rows, columns)
     width, height = 2 * columns - 1, 4 * rows - 1

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits, as three scanners see them."""
+"""Scikit-learn's handwritten digits, transformed as by three scanners."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Images = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the stream: what the scanner does to an image ``[8, 8]``, and which share of the time it lasts."""
+    """A part of the stream: how the scanner transforms an image ``[8, 8]``, and its share of the time."""
 
     name: str
     share: float

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a picture that moves in a terminal, plain lines elsewhere."""
+"""The display of the running demo: a live chart in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from driftline.demo.outcome import GOOD_ACCURACY, DemoOutcome
 
 
 def make_display(is_plain: bool) -> Display:
-    """The picture for a terminal, or plain lines."""
+    """The chart for a terminal, or plain lines."""
     console = Console(highlight=False)
     return Lines(console) if is_plain or not console.is_terminal else Picture(console)
 
@@ -32,7 +32,7 @@ class Display(ABC):
         self.console = console
 
     def note(self, line: str) -> None:
-        """Say something in passing."""
+        """Print a note."""
         self.console.print(line, style="dim")
 
     @contextlib.contextmanager
@@ -45,7 +45,7 @@ class Display(ABC):
         """Show ``outcome`` as it is now."""
 
     def summary(self, outcome: DemoOutcome) -> None:
-        """Show what came of it."""
+        """Show the results at the end."""
         self.console.print(phases_table(outcome))
         for name, value in totals(outcome):
             self.console.print(f"{name:<26}{value}")
@@ -58,7 +58,7 @@ class Display(ABC):
 
 
 class Lines(Display):
-    """A line every now and then."""
+    """Prints a line every few seconds."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -93,7 +93,7 @@ class Picture(Display):
 
 
 def picture(outcome: DemoOutcome, console: Console) -> RenderableType:
-    """The whole picture, as large as the terminal allows."""
+    """The whole display, as large as the terminal allows."""
     width, height = console.size
     rows, columns = max(4, min(height - 12, 24)), max(20, min(width - 10, 150))
     return Group(
@@ -152,7 +152,7 @@ def numbers(outcome: DemoOutcome, width: int) -> RenderableType:
 
 
 def phases_table(outcome: DemoOutcome) -> Table:
-    """How accuracy went in each phase."""
+    """The accuracy of each phase."""
     table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
     for column in ("phase", "before", "lowest", "at the end", "back after"):
         table.add_column(column, justify="left" if column == "phase" else "right")
@@ -178,12 +178,12 @@ def totals(outcome: DemoOutcome) -> list[tuple[str, str]]:
 
 
 def accuracy_style(accuracy: float | None) -> str:
-    """Green when all is well."""
+    """The colour of an accuracy: green from a good one on."""
     if accuracy is None:
         return "dim"
     return "green" if accuracy >= GOOD_ACCURACY else "yellow" if accuracy >= 0.6 else "red"
 
 
 def seconds_text(seconds: float | None) -> str:
-    """A time as it is shown; a dash where there is none yet."""
+    """A time as it is shown; a dash if there is none yet."""
     return "-" if seconds is None else f"{seconds:.1f} s"

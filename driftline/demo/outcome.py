@@ -1,4 +1,4 @@
-"""What the demo has seen so far, and what it says at the end."""
+"""The results of the demo so far, and its verdict at the end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from driftline.demo.digits import PHASES
 
 WINDOW = 200
+"""How many of the last answers accuracy is measured over."""
 GOOD_ACCURACY = 0.85
+"""From here on a model counts as recovered."""
 
 
 @dataclass
 class PhaseRecord:
-    """One phase: accuracy over the last answers at its start, at its lowest and at its end."""
+    """One phase: the accuracy over the last answers before it, at its lowest and at its end."""
 
     name: str
     start: float
@@ -102,7 +104,7 @@ class DemoOutcome:
             self.trouble.append(reason)
 
     def sample(self) -> None:
-        """Put the accuracy of now on the line."""
+        """Add the current accuracy to the curve."""
         accuracy = self.accuracy
         if accuracy is None or len(self.right) < 20:
             return
@@ -112,7 +114,7 @@ class DemoOutcome:
             self.phases[-1].update(self.now, accuracy)
 
     def failures(self) -> list[str]:
-        """What should not have happened, in words."""
+        """A sentence for each failure."""
         found = []
         if self.failed:
             found.append(f"{self.failed} of {self.answered + self.failed} requests failed")

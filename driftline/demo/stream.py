@@ -1,4 +1,4 @@
-"""The traffic: clients that ask, and labels that come back late."""
+"""The traffic of the demo: clients that predict, and labels that arrive late."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ from driftline.errors import Busy, DriftlineError, InvalidInput, Late, Unavailab
 
 MODEL = "digits"
 SPEC = {"name": MODEL, "task": "classification", "inputs": {"shape": [8, 8]}, "classes": list(range(10))}
-CLIENTS = 6
-REQUESTS_PER_SECOND = 150
-FEEDBACK_EVERY = 0.2
-SETTLE_SECONDS = 90.0
-TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -40,13 +35,39 @@ class Owed:
 
 
 class DemoStream:
-    """One run of the demo against the server at ``url``."""
+    """One run of the demo against the server at ``url``.
 
-    def __init__(self, url: str, digits: Digits, seconds: float, display: Display) -> None:
+    Args:
+        seconds: how long the stream lasts.
+        clients: how many clients predict at the same time.
+        requests_per_second: how often all of them together predict.
+        feedback_seconds: how often labels that are due are handed in.
+        settle_seconds: how long the last labels may take until they are served.
+        max_tries: how often labels are handed in before they count as lost.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        digits: Digits,
+        seconds: float,
+        display: Display,
+        *,
+        clients: int = 6,
+        requests_per_second: float = 150.0,
+        feedback_seconds: float = 0.2,
+        settle_seconds: float = 90.0,
+        max_tries: int = 20,
+    ) -> None:
         self.client = AsyncClient(url)
         self.digits = digits
         self.display = display
         self.outcome = DemoOutcome(seconds)
+        self.clients = clients
+        self.interval = clients / requests_per_second
+        self.feedback_seconds = feedback_seconds
+        self.settle_seconds = settle_seconds
+        self.max_tries = max_tries
         self.delay = seconds / 50
         self.random = random.Random(0)
         self.phase = PHASES[0]
@@ -67,7 +88,7 @@ class DemoStream:
 
     async def _stream(self) -> None:
         async with asyncio.TaskGroup() as clients:
-            for _ in range(CLIENTS):
+            for _ in range(self.clients):
                 clients.create_task(self._ask())
             for index, phase in enumerate(PHASES):
                 self.phase = phase
@@ -77,12 +98,11 @@ class DemoStream:
             self.is_asking = False
 
     async def _ask(self) -> None:
-        """One client, asking at its pace."""
-        interval = CLIENTS / REQUESTS_PER_SECOND
-        due = time.monotonic() + self.random.random() * interval
+        """One client, which predicts at its rate."""
+        due = time.monotonic() + self.random.random() * self.interval
         while self.is_asking:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            due = max(due + interval, time.monotonic() - 1.0)
+            due = max(due + self.interval, time.monotonic() - 1.0)
             await self._ask_once()
 
     async def _ask_once(self) -> None:
@@ -105,10 +125,10 @@ class DemoStream:
             due = [self.owed.popleft() for _ in range(len(self.owed)) if self.owed[0].due <= now]
             if due:
                 await self._hand_in(due)
-            await asyncio.sleep(FEEDBACK_EVERY)
+            await asyncio.sleep(self.feedback_seconds)
 
     async def _hand_in(self, labels: list[Owed]) -> None:
-        """Hand in labels until they are acknowledged: an item's id is its prediction's, so sending again is safe."""
+        """Send labels until they are acknowledged: an item's id is that of its prediction, so it is safe to send it again."""
         items: list[FeedbackItem] = [{"prediction_id": owed.prediction_id, "label": owed.label} for owed in labels]
         for attempt in itertools.count(1):
             try:
@@ -118,7 +138,7 @@ class DemoStream:
                 statuses = error.details.get("items", [])
                 break
             except (Busy, Late, Unavailable) as error:
-                if attempt == TRIES:
+                if attempt == self.max_tries:
                     for _ in labels:
                         self.outcome.lose(error.message)
                     return
@@ -136,13 +156,13 @@ class DemoStream:
             self.outcome.acknowledged = len(self.acknowledged)
             return
         error = status.get("error", {})
-        if error.get("code") == "prediction_not_stored" and owed.tries < TRIES:
+        if error.get("code") == "prediction_not_stored" and owed.tries < self.max_tries:
             self.owed.append(Owed(time.monotonic(), owed.prediction_id, owed.label, owed.tries + 1))
         else:
             self.outcome.lose(str(error.get("message", status)))
 
     async def _watch(self) -> None:
-        """Follow what the server says of the model."""
+        """Poll the metrics of the model."""
         while True:
             with contextlib.suppress(Busy, Late, Unavailable):
                 metrics = await self.client.metrics(MODEL)
@@ -152,7 +172,7 @@ class DemoStream:
             await asyncio.sleep(0.5)
 
     async def _time_a_label(self) -> None:
-        """Take the newest acknowledged label, and see how long it takes until it is served; again and again."""
+        """Measure, again and again, how long it takes until the newest acknowledged label is served."""
         newest = None
         while True:
             await asyncio.sleep(0.1)
@@ -172,9 +192,9 @@ class DemoStream:
             await asyncio.sleep(0.25)
 
     async def _settle(self) -> None:
-        """Wait until the last label is in and served; then look at every receipt."""
+        """Wait until the last label is served; then check every receipt."""
         self.outcome.activity = "waiting for the last labels"
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + self.settle_seconds
         while self.outcome.labels_owed and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         while self.outcome.learned < self.outcome.acknowledged and time.monotonic() < deadline:

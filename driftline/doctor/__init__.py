@@ -1,4 +1,4 @@
-"""Looks over a whole Driftline, its store, its files and its packages, and says what to do. It changes nothing."""
+"""Checks a whole Driftline, its store, its files and its packages, and says what to do. It changes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Finding", "examine"]
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """What every check finds, in the order of the checks."""
+    """The findings of every check, in the order of the checks."""
     findings = [*packages.check(settings), *disk.check(settings)]
     with place.find(settings) as found:
         findings += found.findings

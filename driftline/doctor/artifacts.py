@@ -1,4 +1,4 @@
-"""Files: every one that the store names is there and whole, and little lies about that nothing names."""
+"""Files: every file that the store names exists and is whole, and few files exist that nothing names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _File(msgspec.Struct):
 
 
 class _Manifest(msgspec.Struct):
-    """What of :class:`driftline.networks.bundle.Manifest` can be read without torch."""
+    """The part of :class:`driftline.networks.bundle.Manifest` that is read without torch."""
 
     model: str
     files: dict[str, _File]
@@ -43,7 +43,7 @@ class Files:
         self._troubles: dict[str, str | None] = {}
 
     def trouble(self, digest: str) -> str | None:
-        """What is wrong with the bundle whose manifest this is, or with one of its files."""
+        """What is wrong with the bundle of this manifest, or with one of its files."""
         self.named.add(digest)
         try:
             manifest = msgspec.json.decode(self.artifacts.get(self.uid, digest), type=_Manifest)
@@ -66,17 +66,17 @@ class Files:
         return self._troubles[digest]
 
     def unnamed(self) -> Iterator[os.DirEntry[str]]:
-        """The files that no bundle that was looked at names."""
+        """The files that no checked bundle names."""
         with suppress(FileNotFoundError):
             yield from (entry for entry in os.scandir(self.folder) if entry.name not in self.named)
 
 
 async def check(connection: RedisConnection, settings: Settings, model: StoreSnapshot) -> list[Finding]:
-    """Manifests and files of everything that the store names, and what lies beside them."""
+    """Checks manifests and files of everything that the store names, and finds unnamed files."""
     files = Files(Artifacts(settings.data_dir / "artifacts"), model.uid)
     troubles = await asyncio.to_thread(_troubles, files, model)
     if troubles:
-        # What was retired in the meantime may be gone.
+        # What was retired in the meantime may have been deleted.
         now = await snapshot.read(connection, model.name, model.uid)
         named = now.bundles if now else {}
         troubles = {digest: trouble for digest, trouble in troubles.items() if digest in named}
@@ -106,7 +106,7 @@ def _damage(model: StoreSnapshot, bundle: Bundle, troubles: dict[str, str]) -> F
 
 
 def _orphans(files: Files, settings: Settings, model: StoreSnapshot) -> list[Finding]:
-    """What nothing refers to. New files may be about to be named, so only those that are old count."""
+    """Files that nothing refers to. New files may be about to be named, so only old ones count."""
     states = []
     for entry in files.unnamed():
         with suppress(FileNotFoundError):
@@ -120,7 +120,7 @@ def _orphans(files: Files, settings: Settings, model: StoreSnapshot) -> list[Fin
 
 
 async def check_strangers(settings: Settings, names: dict[str, str]) -> list[Finding]:
-    """Folders of models that the store does not know."""
+    """Finds folders of models that the store does not know."""
     return await asyncio.to_thread(_strangers, settings, names)
 
 

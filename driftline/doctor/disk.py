@@ -1,4 +1,4 @@
-"""The data directory: rights, room, and the file of keys."""
+"""The data directory: permissions, free space, and the file of keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check(settings: Settings) -> list[Finding]:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or the nearest one above it that exists."""
     return next(path for path in (folder, *folder.parents) if os.path.exists(path))
 
 
@@ -44,7 +44,7 @@ def check_folder(folder: Path) -> Finding:
 
 
 def check_space(free_bytes: int, total_bytes: int, folder: Path) -> Finding:
-    """Room for versions, checkpoints and the log."""
+    """Whether there is space for versions, checkpoints and the log."""
     message = f"{size_text(free_bytes)} of {size_text(total_bytes)} are free where {folder} is"
     advice = "make room, or lower DRIFTLINE_KEEP_VERSIONS; on a full disk nothing more is learned or acknowledged"
     if free_bytes < FULL_BYTES:
@@ -55,7 +55,7 @@ def check_space(free_bytes: int, total_bytes: int, folder: Path) -> Finding:
 
 
 def check_keys(path: Path) -> Finding:
-    """The file of keys: whole, and nobody else's to read."""
+    """Whether the file of keys is whole, and unreadable for others."""
     try:
         keys = KeyStore(path).list()
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0

@@ -1,4 +1,4 @@
-"""Whether a model learns: who owns it, what waits, and which alarms stand."""
+"""Whether a model learns: its owner, its backlog and its alarms."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ from driftline.store.redis_health import NEARLY_FULL
 from driftline.store.watermarks import Cap
 from driftline.support.formatting import count_text, size_text, time_text
 
-LATE_SECONDS = 60.0
-
 ALARMS = {
     "recovery_diverged": "run the workers on one torch build and CPU type; learning went on from the live version",
     "recovery_failed": "the findings about artifacts, log and steps say what is damaged; recovery went on without it",
     "step_failed": "look at that record and at the network's own code; the record was set aside",
-    "command_failed": "mend what it says, and send the command again",
+    "command_failed": "fix what it says, and send the command again",
     "disk": "make room on the disk of the artifacts, or mount it again; it ends by itself",
     "log_gap": "the findings about the log say what is missing",
     "store_lost": "restore the store, or restart Driftline to go on with what is there",
     "trainer_failed": "the worker's log has more; it ends by itself when the model is learned again, and a model that was set "
     "aside is tried again after `driftline resume`",
-    "network_failed": "mend the network's code and restart the worker, roll back, or change the recipe; labels wait meanwhile",
+    "network_failed": "fix the network's code and restart the worker, roll back, or change the recipe; labels wait meanwhile",
     "worker_task_failed": "the worker's log has the traceback; the task was restarted",
     "store_older": "send again the labels since that copy was made, or restore a newer one",
     "writes_lost": "send again the labels of the moments before; set appendfsync always",
-    "source": "mend the entries of that source, or DRIFTLINE_SOURCES",
+    "source": "fix the entries of that source, or DRIFTLINE_SOURCES",
 }
 
 
@@ -50,7 +48,8 @@ def _waiting(model: StoreSnapshot) -> str:
     return f"{count_text(model.waiting, 'label')}{commands} waiting"
 
 
-def _check_lag(model: StoreSnapshot, settings: Settings) -> Finding:
+def _check_lag(model: StoreSnapshot, settings: Settings, late_seconds: float = 60.0) -> Finding:
+    """A label is late once it has waited for ``late_seconds``, and twice as long as the trigger waits."""
     waits = (
         f"{model.name}: {_waiting(model)} ({size_text(model.backlog.bytes)}), the oldest for {time_text(model.waited)}"
     )
@@ -62,7 +61,7 @@ def _check_lag(model: StoreSnapshot, settings: Settings) -> Finding:
         return ok("lag", f"{model.name}: no label waits")
     if model.is_paused:
         return ok("lag", f"{waits}: learning is paused, until `driftline resume {model.name}`")
-    is_late = model.waited > max(LATE_SECONDS, 2 * model.trigger.seconds)
+    is_late = model.waited > max(late_seconds, 2 * model.trigger.seconds)
     if is_late or fullness >= NEARLY_FULL:
         return warning("lag", waits, "see that a worker runs and is not short of CPU; more workers share the models")
     return ok("lag", waits)
@@ -74,11 +73,11 @@ def _check_alarms(model: StoreSnapshot) -> list[Finding]:
         ago = time_text(max(0.0, model.now - alarm["time"]))
         advice = ALARMS.get(alarm["kind"], "the worker's log has more")
         findings.append(warning("alarms", f"{model.name}: {alarm['kind']}, {ago} ago: {alarm['message']}", advice))
-    return findings or [ok("alarms", f"{model.name}: no alarm stands")]
+    return findings or [ok("alarms", f"{model.name}: no alarm")]
 
 
 def _drifts(model: StoreSnapshot) -> list[Finding]:
-    """The newest drift, while the labels behind it are still learned as they come."""
+    """The newest drift alarm, while the labels after it are still learned at once."""
     drift = model.drifts[-1] if model.drifts else None
     if drift is None or model.head.offset - drift["at"] >= model.trigger.alarm:
         return []

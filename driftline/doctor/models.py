@@ -1,4 +1,4 @@
-"""Every model, one after the other; one that cannot be read does not hide the others."""
+"""Checks every model; one that cannot be read does not keep the others from being checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNREADABLE = (DriftlineError, RedisError, msgspec.MsgspecError, ValueError, KeyE
 async def check_models(
     connection: RedisConnection, settings: Settings, names: Mapping[str, str], is_running: bool
 ) -> list[Finding]:
-    """What is found of each model, by name."""
+    """The findings of each model, by name."""
     findings = [ok("models", f"the store knows {count_text(len(names), 'model')}")]
     for name, uid in sorted(names.items()):
         try:
@@ -40,14 +40,14 @@ async def _check(
     if model is None:
         return []
     return [
-        *_check_history(model),
+        *_check_live_version(model),
         *await artifacts.check(connection, settings, model),
         *await order.check(connection, model),
         *learning.check(model, settings, is_running),
     ]
 
 
-def _check_history(model: StoreSnapshot) -> list[Finding]:
+def _check_live_version(model: StoreSnapshot) -> list[Finding]:
     """The live version must be one that is known."""
     if any(version.version == model.head.version for version in model.versions):
         return []

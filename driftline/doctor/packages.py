@@ -1,4 +1,4 @@
-"""What is installed: our own packages, what they need, and the embedded server's binary."""
+"""The installed packages: our own, their requirements, and the embedded server's binary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from driftline.processes.plan import PACKAGE, ROOT, folder_of
 from driftline.settings import Settings
 from driftline.support.formatting import count_text
 
-# A checkout has two more at its top than what is installed.
+# A checkout has two more packages at its top level than an installation.
 OURS = {folder.name: folder for folder in (folder_of("app"), PACKAGE, folder_of("worker")) if folder.parent == ROOT}
 
 
@@ -27,7 +27,7 @@ def check(settings: Settings) -> list[Finding]:
 
 
 def check_names(folder: Path, search: list[str]) -> list[Finding]:
-    """Packages of our names in ``folder``, or where Python looks before it comes to ours."""
+    """Finds packages with our names in ``folder``, or earlier on Python's path than ours."""
     found = dict.fromkeys(other for place in [folder, *_before_ours(search)] for other in _others(place))
     if not found:
         return [ok("packages", f"what Python calls {', '.join(OURS)} is ours, in {ROOT}")]
@@ -54,7 +54,7 @@ def _others(place: Path) -> Iterator[Path]:
 
 
 def _requirements() -> list[str] | None:
-    """What ``pyproject.toml`` asks for; None where Driftline is not installed as a package."""
+    """The requirements of ``pyproject.toml``; None if Driftline is not installed as a package."""
     try:
         return metadata.requires("driftline") or []
     except metadata.PackageNotFoundError:
@@ -62,7 +62,7 @@ def _requirements() -> list[str] | None:
 
 
 def check_requirements(requirements: Iterable[str] | None) -> list[Finding]:
-    """What is missing, or of a version that Driftline does not work with."""
+    """Finds requirements that are missing, or whose version does not fit."""
     if requirements is None:
         message = "driftline is not installed as a package, so the versions of what it needs are unverified"
         return [warning("packages", message, "pip install -c constraints.txt .")]

@@ -1,4 +1,4 @@
-"""Where the store is: the one that the settings name, that of a running ``driftline up``, or one started for the check."""
+"""Finds the store: that of the settings, that of a running ``driftline up``, or one that is started for the check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from driftline.settings import Settings
 
 @dataclass(frozen=True)
 class Installation:
-    """Where the store answers; None where there is none. ``is_running``: processes of Driftline may be at work on it."""
+    """The URL of the store; None if there is none. ``is_running``: processes of Driftline may be using it."""
 
     url: str | None
     is_running: bool
@@ -26,14 +26,14 @@ class Installation:
 
 
 @contextlib.contextmanager
-def find(settings: Settings) -> Iterator[Installation]:
-    """The store of these settings, for as long as the check takes."""
+def find(settings: Settings, lock_seconds: float = 5.0) -> Iterator[Installation]:
+    """The store of these settings, for as long as the check takes; data in use is waited for ``lock_seconds``."""
     if settings.redis_url is not None:
         yield _given(settings.redis_url)
     elif url := running_url(settings.data_dir):
         yield Installation(url, True)
     elif os.path.isdir(settings.data_dir / "valkey"):
-        with _started(settings) as place:
+        with _started(settings, lock_seconds) as place:
             yield place
     else:
         yield Installation(None, False, [_nothing(settings)])
@@ -51,10 +51,10 @@ def _given(url: str) -> Installation:
 
 
 @contextlib.contextmanager
-def _started(settings: Settings) -> Iterator[Installation]:
+def _started(settings: Settings, lock_seconds: float) -> Iterator[Installation]:
     """Driftline's own server, under the lock that keeps ``up`` from opening the same data."""
     with Guard() as guard:
-        server = EmbeddedServer(settings.data_dir, guard)
+        server = EmbeddedServer(settings.data_dir, guard, lock_seconds=lock_seconds)
         try:
             yield _start(server)
         finally:

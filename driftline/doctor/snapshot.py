@@ -1,4 +1,4 @@
-"""What the store says of one model, read in one transaction: parts that move together are compared as of one moment."""
+"""The state of one model in the store, read in one transaction, so that its parts can be compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """A densely numbered stream as it stands: its first and last number (0 while it is empty), and how many it holds."""
+    """A densely numbered stream: its first and last number (0 while it is empty), and the count of its entries."""
 
     key: str
     first: int
@@ -29,7 +29,7 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A version by its number, or a checkpoint by its step."""
+    """A version, with its number, or a checkpoint, with its step."""
 
     kind: Literal["live version", "checkpoint", "version"]
     number: int
@@ -43,7 +43,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class StoreSnapshot:
-    """One model. ``last`` numbers the newest record; ``pending`` the commands that wait; times are in seconds."""
+    """One model. ``last`` is the number of the newest record, ``pending`` those of waiting commands; times are in seconds."""
 
     name: str
     uid: str
@@ -65,7 +65,7 @@ class StoreSnapshot:
 
     @property
     def bundles(self) -> dict[str, Bundle]:
-        """Every bundle that the store names, by its manifest; one that is two things is the more important one."""
+        """Every bundle that the store names, by its manifest; one that is named twice counts as the more important one."""
         places = [place for place in (self.head.checkpoint, self.head.older_checkpoint) if place is not None]
         found = [
             Bundle("live version", self.head.version, self.head.manifest),
@@ -82,13 +82,13 @@ class StoreSnapshot:
 
     @property
     def kept_from(self) -> tuple[int, int]:
-        """Step and offset of the checkpoint before: what comes later is never trimmed."""
+        """Step and offset of the previous checkpoint: what comes after it is never trimmed."""
         place = self.head.older_checkpoint
         return (place.step, place.offset) if place else (0, 0)
 
 
 async def read(connection: RedisConnection, name: str, uid: str) -> StoreSnapshot | None:
-    """The model as it stands; None where it has just been deleted."""
+    """Reads a model; None if it has just been deleted."""
     keys = connection.keys.of(uid)
     with store_errors():
         async with connection.redis.pipeline(transaction=True) as pipe:

@@ -1,4 +1,4 @@
-"""The store itself: whether it answers, and whether it keeps what it has acknowledged."""
+"""The store itself: whether it answers, and whether its writes are durable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OLDEST = (7, 0)
 
 
 async def check(connection: RedisConnection, url: str) -> list[Finding]:
-    """What the server says of itself; one finding alone where it does not answer."""
+    """Checks the server's configuration; a single finding if it does not answer."""
     try:
         with store_errors():
             await connection.redis.ping()
@@ -33,12 +33,12 @@ async def check(connection: RedisConnection, url: str) -> list[Finding]:
 
 
 def is_reachable(findings: list[Finding]) -> bool:
-    """Whether there is a store to look into further."""
+    """Whether the store answers, so that it can be checked further."""
     return not any(finding.check == "store" and finding.level == "error" for finding in findings)
 
 
 def lost(trouble: Unavailable) -> Finding:
-    """The store went while it was looked over."""
+    """The finding for a store that stopped answering during the check."""
     return error("store", trouble.message, "see that the store keeps running, then ask again; not all was checked")
 
 
@@ -58,7 +58,7 @@ def _unreachable(url: str, trouble: Unavailable) -> Finding:
 
 
 async def _info(connection: RedisConnection) -> dict[str, Any]:
-    """What INFO tells; nothing where the server hides it."""
+    """The answer to INFO; empty if the server hides it."""
     try:
         with store_errors():
             found: dict[str, Any] = await connection.redis.info()
@@ -83,7 +83,7 @@ def check_version(info: dict[str, Any], address: str) -> Finding:
 
 
 def check_durability(level: str) -> Finding:
-    """What a power cut may cost."""
+    """Whether a power cut may lose acknowledged writes."""
     advice = "set appendonly yes and appendfsync always in the store's configuration"
     match level:
         case "fsync_always":
@@ -98,7 +98,7 @@ def check_durability(level: str) -> Finding:
 
 
 def check_eviction(info: dict[str, Any]) -> Finding:
-    """A full store must refuse, not drop."""
+    """Whether a full store refuses writes, instead of evicting keys."""
     policy, advice = info.get("maxmemory_policy"), "set maxmemory-policy noeviction in the store's configuration"
     if policy is None:
         message = "the store hides its maxmemory-policy: unverified"
@@ -110,7 +110,7 @@ def check_eviction(info: dict[str, Any]) -> Finding:
 
 
 def check_memory(info: dict[str, Any]) -> list[Finding]:
-    """Room in the server's memory."""
+    """Whether the server has free memory."""
     if "used_memory" not in info:
         return []
     used, room = info["used_memory"], room_of(info)

@@ -1,1 +1,1 @@
-"""What comes in, checked: rows of inputs, and feedback."""
+"""Parsing and checking of what clients send: rows of inputs, and feedback."""

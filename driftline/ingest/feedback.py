@@ -1,4 +1,4 @@
-"""Labelled feedback on its way into the log: parsed, joined with the prediction it is about, and appended."""
+"""Labelled feedback: parsed, joined with its prediction, and appended to the log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Sent(Protocol):
 
 @dataclass(frozen=True)
 class ItemOutcome:
-    """What became of one item that was sent: its id and log number, or the error."""
+    """The outcome for one item that was sent: its id and log number, or the error."""
 
     id: str | None
     status: Status
@@ -86,7 +86,7 @@ class FeedbackDecoder:
 
 
 def identifier(sent: Sent) -> str:
-    """The id an item goes by: the given one, else that of its prediction, else a random one."""
+    """The id of an item: the given one, else that of its prediction, else a random one."""
     if sent.id is not None:
         return sent.id
     return f"p:{sent.prediction_id}" if sent.prediction_id is not None else f"r:{secrets.token_hex(12)}"
@@ -100,15 +100,15 @@ async def append(
     ids: Sequence[str] | None = None,
     cursor: Cursor | None = None,
 ) -> list[ItemOutcome]:
-    """Takes items into the log; each succeeds or fails by itself.
+    """Appends items to the log; each succeeds or fails by itself.
 
     Args:
-        raw: JSON of one item each.
-        ids: the ids the items go by, where they bring none.
-        cursor: moves a source on together with its items.
+        raw: the JSON of each item.
+        ids: the ids of items that have none of their own.
+        cursor: moves the position of a source together with its items.
 
     Returns:
-        One outcome an item, in order. An outcome other than an error is durable, as far as the store is.
+        One outcome for each item, in order. What is not an error is as durable as the store.
     """
     outcomes: list[ItemOutcome | None] = [None] * len(raw)
     sent: dict[int, Sent] = {}
@@ -145,12 +145,12 @@ def _item(spec: ModelSpec, name: str, sent: Sent, found: dict[str, Found | Inval
 
 
 def _content(sent: Sent) -> bytes:
-    """What a resend is recognised by: what was sent, however it was written."""
+    """The content by which a resend is recognised, whatever the formatting of its JSON."""
     return msgspec.msgpack.encode(sent)
 
 
 async def _earlier(log: Log, name: str, sent: Sent) -> ItemOutcome | None:
-    """The outcome of an item that was taken before and cannot be joined again, as when its prediction has expired."""
+    """The outcome of an item that was appended before and cannot be joined again, as when its prediction has expired."""
     found = await log.find(name)
     if found is None:
         return None

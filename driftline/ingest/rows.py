@@ -1,4 +1,4 @@
-"""From JSON to typed rows, once, at the edge: no check of an input is repeated after this."""
+"""Parses inputs from JSON to typed rows, once, at the edge: no check is repeated after this."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def json_type(spec: ModelSpec, *, batched: bool) -> Any:
-    """The type of ``inputs`` in JSON: nested lists of numbers, by name where inputs are named."""
+    """The JSON type of ``inputs``: nested lists of numbers, by name where inputs are named."""
     if not isinstance(spec.inputs, dict):
         return _nested(spec.inputs, batched)
     fields = [(name, _nested(tensor, batched)) for name, tensor in spec.inputs.items()]
@@ -119,7 +119,7 @@ def _shape(value: Any) -> list[int] | str:
 
 
 def malformed(error: msgspec.DecodeError, field: str = "body") -> InvalidInput:
-    """What msgspec says of a body, in Driftline's words: a path where it knows one."""
+    """The error for a body that msgspec refuses, with the path of the field where it names one."""
     text = str(error)
     if isinstance(error, msgspec.ValidationError):
         message, _, path = text.partition(" - at `$")

@@ -36,7 +36,8 @@ class LearnerState(Stateful):
 
     ``class_table`` has all classes that the model has ever known, ``monitor`` observes what is served, ``course`` is the
     training, ``replay_buffer`` holds examples for replay, ``promotion`` decides what is served, and ``retraining`` is the job
-    that runs beside the stream, if one does. Answers by versions before ``ordered_since`` count classes in another order than the present one.
+    that runs beside the stream, if one does. Answers by versions before ``ordered_since`` count classes in another order than
+    the present one.
     """
 
     STATE: ClassVar[tuple[str, ...]] = (

@@ -1,1 +1,1 @@
-"""Processes on one machine: which there are, who starts them, and who ends them."""
+"""The processes on one machine, and their supervision."""

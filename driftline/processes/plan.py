@@ -1,4 +1,4 @@
-"""Everything on one machine: which processes run, with which settings."""
+"""The processes of one machine and their settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from driftline.store.format import check_at_start
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
-APP_SECONDS, WORKER_SECONDS, SERVER_SECONDS = 20.0, 30.0, 20.0
 
 
 def folder_of(name: str) -> Path:
@@ -32,7 +31,7 @@ def folder_of(name: str) -> Path:
 
 
 def program(name: str, *arguments: str) -> list[str]:
-    """The command that starts ``app`` or ``worker``, whatever packages of these names the current folder has."""
+    """The command that starts ``app`` or ``worker``, even if the current folder has packages of these names."""
     return [sys.executable, "-P", str(folder_of(name) / "__main__.py"), *arguments]
 
 
@@ -63,7 +62,7 @@ def plan(settings: Settings, listener: socket.socket, output: Output = None) -> 
                 return guard.spawn(program("worker"), env=named, stdout=output, stderr=output)
 
             apps = stack.enter_context(_apps(settings.replicas, listener, guard, env, output))
-            ours = [Child("worker", worker, WORKER_SECONDS), *apps]
+            ours = [Child("worker", worker, stop_seconds=30.0), *apps]
             yield [server.child, *ours] if server else ours
 
     return children
@@ -84,7 +83,7 @@ def serving_plan(settings: Settings, listener: socket.socket) -> Plan:
 def _apps(
     replicas: int, listener: socket.socket, guard: Guard, env: Mapping[str, str], output: Output
 ) -> Iterator[list[Child]]:
-    """The serving processes. All accept from the one listening socket, and count into one folder."""
+    """The serving processes, which share the listening socket and the folder of their metrics."""
     with tempfile.TemporaryDirectory(prefix="driftline-counts-") as counts:
 
         def app() -> subprocess.Popen[bytes]:
@@ -94,7 +93,7 @@ def _apps(
             return guard.spawn(command, env=counting, pass_fds=[file], stdout=output, stderr=output)
 
         names = [f"app-{number}" for number in range(1, replicas + 1)] if replicas > 1 else ["app"]
-        yield [Child(name, app, APP_SECONDS) for name in names]
+        yield [Child(name, app, stop_seconds=20.0) for name in names]
 
 
 class _Embedded:
@@ -105,7 +104,7 @@ class _Embedded:
 
         self._settings = settings
         self._server = EmbeddedServer(settings.data_dir, guard)
-        self.child = Child("valkey", self._start, SERVER_SECONDS)
+        self.child = Child("valkey", self._start, stop_seconds=20.0)
         self.url = self._server.url
         self.stop = self._server.stop
 
@@ -128,7 +127,7 @@ def _embedded(settings: Settings, guard: Guard) -> Iterator[_Embedded]:
 
 @contextlib.contextmanager
 def store_url(settings: Settings) -> Iterator[str]:
-    """Where a command finds the store: ``redis_url``, else the server of the running ``up``, else one for this while."""
+    """The URL of the store: ``redis_url``, else the server of the running ``up``, else one that runs during the block."""
     from driftline.processes.embedded import EmbeddedServer, running_url
 
     url = settings.redis_url or running_url(settings.data_dir)
@@ -145,14 +144,14 @@ def store_url(settings: Settings) -> Iterator[str]:
 
 
 def require_redis(settings: Settings) -> str:
-    """The Redis that one process alone cannot do without."""
+    """The URL of the Redis that ``serve`` and ``worker`` need; :class:`ConfigurationError` if it is not set."""
     if settings.redis_url is None:
         raise ConfigurationError("DRIFTLINE_REDIS_URL is not set; set it, or let `driftline up` start its own server")
     return settings.redis_url
 
 
 def refuse_exposure(settings: Settings) -> None:
-    """Refuse an address that other machines reach while no key is configured."""
+    """Refuse an address that other machines can reach while no key is configured."""
     if not is_loopback(settings.host) and not KeyStore(settings.keys_path).exists:
         raise ConfigurationError(
             f"without API keys the server listens on this machine only, not on {settings.host}; make a key first: "
@@ -161,7 +160,7 @@ def refuse_exposure(settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is reached from this machine only."""
+    """Whether ``host`` can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -169,7 +168,7 @@ def is_loopback(host: str) -> bool:
 
 
 def address(listener: socket.socket) -> str:
-    """The URL at which this machine reaches what listens there."""
+    """The URL of a listening socket, for clients on this machine."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,4 +1,4 @@
-"""Child processes that are restarted when they die, end in order, and never outlive their supervisor."""
+"""Supervision of child processes: restarted when they die, ended in order, and never outliving their supervisor."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ from types import FrameType
 from typing import IO
 
 from driftline.errors import ConfigurationError, DriftlineError
-
-FIRST_BACKOFF, LAST_BACKOFF = 0.2, 10.0
-HEALTHY = 30.0
-TICK = 0.1
 
 Output = int | IO[bytes] | None
 
@@ -60,7 +56,7 @@ class Guard:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the guard still watches."""
+        """Whether the guard process runs."""
         return not self._is_closed and self._process.poll() is None
 
     def spawn(
@@ -93,7 +89,7 @@ class Guard:
         if self._is_closed:
             return
         self._is_closed = True
-        # While a member is there, nobody else can get the id of its group.
+        # While a member exists, no other process group can get this id.
         if self._process.poll() is not None and self._alive():
             os.killpg(self.pid, signal.SIGKILL)
         os.close(self._life)
@@ -109,15 +105,26 @@ class Guard:
 
 @dataclass
 class Child:
-    """One process that should always be there. ``stop_seconds`` is how long it may take to end after SIGTERM."""
+    """One process that should always run.
+
+    Args:
+        stop_seconds: how long it may take to end after SIGTERM.
+        first_delay: seconds until the first restart; after each quick death twice as long, up to ``last_delay``.
+        healthy_seconds: after so long a life the delays begin again.
+    """
 
     name: str
     start: Callable[[], subprocess.Popen[bytes]]
     stop_seconds: float
     process: subprocess.Popen[bytes] | None = None
-    backoff: float = FIRST_BACKOFF
+    first_delay: float = 0.2
+    last_delay: float = 10.0
+    healthy_seconds: float = 30.0
     started_at: float = 0.0
     due_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._delay = self.first_delay
 
     def run(self) -> None:
         """Start the process."""
@@ -125,11 +132,11 @@ class Child:
         self.process = self.start()
 
     def postpone(self) -> float:
-        """Set the time of the next start: later after each quick death. Gives the seconds until then."""
+        """Set the time of the next start, later after each quick death; returns the seconds until then."""
         now = time.monotonic()
-        if now - self.started_at >= HEALTHY:
-            self.backoff = FIRST_BACKOFF
-        delay, self.backoff = self.backoff, min(2 * self.backoff, LAST_BACKOFF)
+        if now - self.started_at >= self.healthy_seconds:
+            self._delay = self.first_delay
+        delay, self._delay = self._delay, min(2 * self._delay, self.last_delay)
         self.process, self.due_at = None, now + delay
         return delay
 
@@ -144,7 +151,7 @@ class Child:
                 self.process.kill()
                 self.process.wait()
                 return False
-            time.sleep(TICK / 2)
+            time.sleep(0.05)
         return True
 
 
@@ -157,12 +164,15 @@ class Supervisor:
     Parameters
     ----------
     plan
-        Gives the children of one guard, in the order of their start; left when they have ended.
+        Yields the children of one guard in the order of their start, and cleans up after they have ended.
     report
         Called with a line whenever something starts or ends.
+    tick_seconds
+        How often the children are looked at.
     """
 
-    def __init__(self, plan: Plan, report: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, report: Callable[[str], None], tick_seconds: float = 0.1) -> None:
+        self._tick_seconds = tick_seconds
         self._plan = plan
         self._report = report
         self._is_stopping = False
@@ -192,7 +202,7 @@ class Supervisor:
         while guard.is_alive and not self._is_stopping:
             for child in children:
                 self._tend(child)
-            time.sleep(TICK)
+            time.sleep(self._tick_seconds)
 
     def _tend(self, child: Child) -> None:
         if child.process is not None:
@@ -244,7 +254,7 @@ def describe_exit(code: int) -> str:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; :class:`ConfigurationError` where the address cannot be had. Port 0: a free one."""
+    """A listening TCP socket; :class:`ConfigurationError` if the address cannot be bound. Port 0: a free port."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

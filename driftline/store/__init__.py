@@ -1,1 +1,1 @@
-"""Where it is kept: Redis and files; nothing of torch or HTTP."""
+"""Storage: Redis and files. It imports neither torch nor anything of HTTP."""

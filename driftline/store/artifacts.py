@@ -1,4 +1,4 @@
-"""Where the files of versions and checkpoints are: immutable blobs, named by what is in them."""
+"""The files of versions and checkpoints: immutable blobs, named by the sha256 of their content."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from driftline.errors import CorruptData, Unavailable
 
-OWNER = ".store"
+OWNER_FILE = ".store"
 """The file that names the store which the blobs belong to."""
 
 
 class Artifacts:
-    """Blobs by sha256, a folder a model. A blob is complete or not there: written aside, synced, renamed."""
+    """Blobs by sha256, in a folder for each model. A blob is complete or not there: it is written aside, synced, renamed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -52,7 +52,7 @@ class Artifacts:
             raise
 
     def get(self, uid: str, digest: str) -> bytes:
-        """The blob with this sha256; :class:`CorruptData` when it is not there or is not what was written."""
+        """The blob with this sha256; :class:`CorruptData` when it is missing or damaged."""
         path = self._path(uid, digest)
         try:
             data = path.read_bytes()
@@ -65,7 +65,7 @@ class Artifacts:
         return data
 
     def texts(self, uid: str) -> Iterator[bytes]:
-        """The blobs of a model that look like JSON, of which what else it has are none."""
+        """The blobs of a model that look like JSON: its manifests, as its other blobs are binary."""
         with _reading(self.root / uid):
             for entry in list(os.scandir(self.root / uid)):
                 with contextlib.suppress(FileNotFoundError), open(entry.path, "rb") as file:
@@ -76,7 +76,7 @@ class Artifacts:
         """Deletes the blobs of a model that are not in ``keep``: ``retired`` ones at once, others when old enough.
 
         Returns:
-            How many went.
+            How many were deleted.
         """
         gone = 0
         with _reading(self.root / uid):
@@ -90,11 +90,11 @@ class Artifacts:
         return gone
 
     def are_of(self, store_id: str) -> bool:
-        """Whether the blobs belong to this store: the first one that asks.
+        """Whether the blobs belong to this store; the first store that asks becomes their owner.
 
-        Those of a store that has lost its data are all that is left of its models, and not for another store to delete.
+        The blobs of a store that has lost its data are all that is left of its models: another store must not delete them.
         """
-        path = self.root / OWNER
+        path = self.root / OWNER_FILE
         try:
             if not path.exists():
                 self.adopt(store_id)
@@ -103,18 +103,18 @@ class Artifacts:
             raise _unwilling("read", path, error) from error
 
     def adopt(self, store_id: str) -> None:
-        """Lets the blobs belong to this store, as when it has just been restored from a backup."""
+        """Makes this store the owner of the blobs, as after a restore from a backup."""
         self.root.mkdir(parents=True, exist_ok=True)
-        self._write(self.root / OWNER, store_id.encode())
+        self._write(self.root / OWNER_FILE, store_id.encode())
 
     def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:
-        """The models that are not among the ``known`` ones and have got no file for so long."""
+        """The models that are not ``known``, and whose newest file is older than ``orphan_seconds``."""
         with _reading(self.root):
             now = time.time()
             return [
                 entry.name
                 for entry in os.scandir(self.root)
-                if entry.name not in {*known, OWNER} and now - entry.stat().st_mtime > orphan_seconds
+                if entry.name not in {*known, OWNER_FILE} and now - entry.stat().st_mtime > orphan_seconds
             ]
         return []
 
@@ -128,7 +128,7 @@ class Artifacts:
 
 @contextlib.contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """A folder that is not there is an empty one; one that the disk refuses is :class:`Unavailable`."""
+    """A missing folder counts as empty; one that cannot be read is :class:`Unavailable`."""
     try:
         yield
     except FileNotFoundError:

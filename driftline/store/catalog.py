@@ -16,7 +16,7 @@ from driftline.store.watermarks import RESTORE, Backlog
 
 
 class CatalogEntry(msgspec.Struct, frozen=True):
-    """A model as it stands. ``waiting`` counts items in the log that are not learned yet."""
+    """A model and its current state. ``waiting`` counts items in the log that are not learned yet."""
 
     uid: str
     name: str
@@ -29,13 +29,13 @@ class CatalogEntry(msgspec.Struct, frozen=True):
 
 
 class Catalog:
-    """The map from names to models, and what is kept of each."""
+    """The map from names to models, and the stored state of each."""
 
     def __init__(self, connection: RedisConnection) -> None:
         self.connection = connection
 
     async def names(self) -> dict[str, str]:
-        """Name → uid of every model; :class:`Unavailable` where the store has lost its data."""
+        """Name → uid of every model; :class:`Unavailable` if the store has lost its data."""
         known = self.connection.store_id
         with store_errors():
             found = await self.connection.redis.hgetall(self.connection.keys.names)
@@ -48,7 +48,7 @@ class Catalog:
         return names
 
     async def _name_store(self) -> str:
-        """Gives a store that is new its id, or finds the one that another process has just given it."""
+        """Gives a new store its id, or reads the one that another process has just given it."""
         names = self.connection.keys.names
         with store_errors():
             await self.connection.redis.hsetnx(names, STORE_ID, new_uid())
@@ -56,7 +56,7 @@ class Catalog:
         return str(found.decode())
 
     async def uid(self, name: str) -> str:
-        """The uid of a name; :class:`NotFound` where there is none, :class:`Unavailable` where there was one."""
+        """The uid of a name; :class:`NotFound` if there is none, :class:`Unavailable` if the store has lost it."""
         known = self.connection.store_id
         with store_errors():
             found, store_id = await self.connection.redis.hmget(self.connection.keys.names, name, STORE_ID)
@@ -66,13 +66,13 @@ class Catalog:
         return str(found.decode())
 
     async def create(self, uid: str, spec: dict[str, Any], first: Version) -> None:
-        """Puts a new model with its version 1 in place; :class:`Conflict` when the name is taken."""
+        """Creates a model with its version 1; :class:`Conflict` when the name is taken."""
         keys, name = self.connection.keys.of(uid), spec["name"]
         meta = {"name": name, "spec": json.dumps(spec), "created": first.created, "log_id": new_uid(), "paused": 0}
         head = {"version": 1, "manifest": first.manifest, "step": 0, "offset": 0, "learned": 0}
         await self._mark_unnamed(uid)
         with store_errors():
-            # Nobody knows the model before it has its name, so its keys need not come at once.
+            # The model is invisible before it has its name, so its keys need not be written at once.
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 pipe.hset(keys.meta, mapping=meta)
                 pipe.hset(keys.head, mapping=head)
@@ -89,7 +89,7 @@ class Catalog:
         await self.hint(uid)
 
     async def live_versions(self, uids: Sequence[str]) -> dict[str, tuple[int | None, int | None]]:
-        """The live version of each model and its canary, asked all at once; None where there is none."""
+        """The live version and the canary of each model, in one round trip; None where there is none."""
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 for uid in uids:
@@ -102,7 +102,7 @@ class Catalog:
         return {uid: (number(live), number(canary)) for uid, (live, canary) in zip(uids, found, strict=True)}
 
     async def log_ends(self, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """The newest record of each model's log, and how many commands wait, asked all at once."""
+        """The newest record of each model's log, and how many commands are pending, in one round trip."""
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 for uid in uids:
@@ -114,7 +114,7 @@ class Catalog:
         return {uid: (int(last or 0), pending) for uid, (last, pending) in zip(uids, ends, strict=True)}
 
     async def is_named(self, uid: str) -> bool:
-        """Whether a model still has a name; :class:`Unavailable` where the store has lost what it knew."""
+        """Whether a model still has a name; :class:`Unavailable` if the store has lost its data."""
         return uid in (await self.names()).values()
 
     async def get(self, name: str) -> CatalogEntry:
@@ -122,7 +122,7 @@ class Catalog:
 
         Raises:
             NotFound: there is none.
-            Unavailable: ``store_lost``: there was one, and the store has lost what it knew of it.
+            Unavailable: ``store_lost``: there was one, and the store has lost its data.
         """
         uid = await self.uid(name)
         for model in await self._load([(name, uid)]):
@@ -132,7 +132,7 @@ class Catalog:
         raise NotFound(f"there is no model {name!r}", code="unknown_model", field="model", value=name)
 
     async def models(self) -> list[CatalogEntry]:
-        """Every model that is whole, by name."""
+        """Every complete model, by name."""
         return await self._load(sorted((await self.names()).items()))
 
     async def _load(self, named: list[tuple[str, str]]) -> list[CatalogEntry]:
@@ -151,7 +151,7 @@ class Catalog:
         ]
 
     async def measured(self, model: CatalogEntry) -> tuple[dict[str, Any], list[dict[str, Any]], Backlog]:
-        """What the learner measures, the alarms that its worker has raised, and what waits in its log."""
+        """The learner's metrics, the alarms that its worker has raised, and the backlog of its log."""
         keys = self.connection.keys.of(model.uid)
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
@@ -172,7 +172,7 @@ class Catalog:
         return json.loads(metrics or b"{}"), [json.loads(alarm) for alarm in alarms], backlog
 
     async def delete(self, name: str) -> str:
-        """Removes a model and gives its uid; what it has stored elsewhere is then free to go."""
+        """Removes a model and returns its uid; its files can then be deleted."""
         uid = await self.uid(name)
         await self._mark_unnamed(uid)
         await self.connection.scripts.run("forget_name", [self.connection.keys.names], [name, uid])
@@ -182,7 +182,7 @@ class Catalog:
         return uid
 
     async def remove_unnamed(self, seconds: float) -> list[str]:
-        """Removes what is left of models whose creation or removal began so long ago and was cut off; gives their uids."""
+        """Removes the keys of models whose creation or removal was interrupted so long ago; returns their uids."""
         begun = await self.connection.time() - seconds
         with store_errors():
             found = await self.connection.redis.zrange(self.connection.keys.unnamed, "-inf", begun, byscore=True)
@@ -195,7 +195,7 @@ class Catalog:
         return gone
 
     async def _mark_unnamed(self, uid: str) -> None:
-        """Keys of a model without its name are about to be there: whoever finds the mark much later removes them."""
+        """Marks a model whose keys exist without its name: whoever finds the mark much later removes them."""
         begun = await self.connection.time()
         with store_errors():
             await self.connection.redis.zadd(self.connection.keys.unnamed, {uid: begun})
@@ -205,7 +205,7 @@ class Catalog:
             await self.connection.redis.zrem(self.connection.keys.unnamed, uid)
 
     async def hint(self, uid: str) -> None:
-        """Tells whoever listens that the model has changed."""
+        """Publishes the hint that the model has changed."""
         with store_errors():
             await self.connection.redis.publish(self.connection.keys.hints, uid)
 
@@ -232,7 +232,7 @@ def _model(
 
 
 def _gap(model: CatalogEntry, oldest: list[tuple[bytes, Any]]) -> int | None:
-    """A record that must be in the log and is not: the newest that was learned, or the next one to learn."""
+    """The number of a record that is missing in the log: the newest learned one, or the next one to learn."""
     offset = model.head.offset
     if model.last < offset:
         return offset

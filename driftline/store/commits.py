@@ -23,7 +23,7 @@ from driftline.store.connection import RedisConnection, store_errors
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """Names a checkpoint: its manifest, and the step and offset that it was taken at."""
+    """A checkpoint: its manifest, and the step and offset at which it was written."""
 
     manifest: str
     step: int
@@ -31,7 +31,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class CanaryVersion(msgspec.Struct, frozen=True):
-    """A version that answers the ``share`` of the traffic beside the live one."""
+    """A version that answers a ``share`` of the traffic beside the live one."""
 
     version: int
     manifest: str
@@ -39,9 +39,9 @@ class CanaryVersion(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The version now live, and how far the learner has come. ``learned`` counts items, ``offset`` numbers records.
+    """The live version, and the progress of the learner. ``learned`` counts items, ``offset`` is the number of a record.
 
-    ``newest`` is the highest number that a version has had: the live one's, unless there is or was a canary since.
+    ``newest`` is the highest version number so far: the live version's, unless there was a canary since.
     """
 
     version: int
@@ -58,7 +58,7 @@ class Head(msgspec.Struct, frozen=True):
 class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a version without reading its files. ``created`` is in seconds since 1970.
 
-    ``report`` is that of the retrain job that it came of.
+    ``report`` is that of the retrain job that made it.
     """
 
     version: int
@@ -84,7 +84,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One committed advance over the log, from offset ``start`` to ``end``: enough to repeat it and to check the result."""
+    """One committed advance over the log, from offset ``start`` to ``end``: enough to repeat it and to verify the result."""
 
     k: int
     start: int
@@ -96,7 +96,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """A step with all that changes with it, atomically.
+    """A step, with everything that changes atomically with it.
 
     ``version`` goes live; with a ``share`` it becomes the canary instead. ``exceptions``: why records, by id, were not learned.
     """
@@ -152,7 +152,7 @@ class CommitLog:
         return parse_head(fields)
 
     async def commit(self, commit: Commit) -> None:
-        """Makes a step true. Sending it twice is harmless.
+        """Commits a step. Sending it twice is harmless.
 
         Raises:
             Fenced: another worker owns the model now.
@@ -172,7 +172,7 @@ class CommitLog:
 
         Raises:
             Fenced: another worker owns the model now.
-            CorruptData: the head is gone, or has not come as far.
+            CorruptData: the head is missing, or behind the checkpoint.
         """
         keys = self.keys
         answer = await self.connection.scripts.run(
@@ -193,7 +193,7 @@ class CommitLog:
         return steps
 
     async def versions(self) -> list[Version]:
-        """Every kept version, oldest first."""
+        """Every stored version, oldest first."""
         with store_errors():
             found = await self.connection.redis.hvals(self.keys.versions)
         return sorted(
@@ -201,7 +201,7 @@ class CommitLog:
         )
 
     async def version(self, number: int) -> Version:
-        """One kept version; :class:`NotFound` where there is none."""
+        """One stored version; :class:`NotFound` if there is none."""
         with store_errors():
             found = await self.connection.redis.hget(self.keys.versions, str(number))
         if found is None:
@@ -210,19 +210,19 @@ class CommitLog:
         return msgspec.json.decode(found, type=Version)
 
     async def retire(self, versions: list[int]) -> None:
-        """Forgets versions; their files are then free to go."""
+        """Removes versions; their files can then be deleted."""
         if versions:
             with store_errors():
                 await self.connection.redis.hdel(self.keys.versions, *map(str, versions))
 
     async def covering(self, n: int) -> int | None:
-        """The first version that covers log number ``n``, if one does."""
+        """The first version that has learned log number ``n``, if there is one."""
         with store_errors():
             found = await self.connection.redis.zrange(self.keys.coverage, n, "+inf", byscore=True, offset=0, num=1)
         return int(found[0]) if found else None
 
     async def job(self, identifier: str) -> JobRecord | None:
-        """A job that has begun, with the progress it has made; None before that."""
+        """A job that has started, with its progress; None before that."""
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 pipe.hget(self.keys.jobs, identifier)
@@ -234,23 +234,23 @@ class CommitLog:
         return msgspec.structs.replace(job, progress=float(progress)) if progress else job
 
     async def running_jobs(self) -> list[JobRecord]:
-        """The jobs that have begun and not ended."""
+        """The jobs that have started and not ended."""
         with store_errors():
             found = await self.connection.redis.hvals(self.keys.jobs)
         jobs = [msgspec.json.decode(value, type=JobRecord) for value in found]
         return [job for job in jobs if job.state == "running"]
 
     async def report_progress(self, identifier: str, share: float) -> None:
-        """A hint for those who watch; the committed state of the job is the truth."""
+        """Stores the progress of a job, for display only: the committed state of the job is what counts."""
         await self.note("progress", identifier, f"{share:.3f}")
 
     async def note(self, noun: str, field: str, value: str) -> None:
-        """Sets one field of the hash ``noun`` outside of a step; nothing where the model is gone."""
+        """Sets one field of the hash ``noun`` outside of a step; does nothing if the model was deleted."""
         await self.connection.scripts.run("note", [self.keys.meta, getattr(self.keys, noun)], [field, value])
 
 
 def parse_head(fields: dict[bytes, bytes]) -> Head:
-    """The head from its hash."""
+    """Parses the head from its hash."""
     if b"manifest" not in fields:
         raise NotFound("the model has been deleted", code="unknown_model")
     return Head(

@@ -1,4 +1,4 @@
-"""The connection to Redis: its retries, its scripts, and its failures in Driftline's words."""
+"""The connection to Redis: retries, scripts, and the translation of its failures into Driftline's errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from redis.exceptions import (
 )
 
 from driftline.errors import Unavailable
-from driftline.store.redis_health import STATE_SECONDS, RedisHealth
+from driftline.store.redis_health import RedisHealth
 from driftline.store.redis_keys import Keys
 
 logger = logging.getLogger("driftline.store")
@@ -50,7 +50,7 @@ TROUBLE = (
 
 
 def connect(url: str, *, retries: int = 2) -> Redis | RedisCluster:
-    """A client for ``url``. Every write of ours bears being sent twice.
+    """A client for ``url``, which retries: every write of ours is idempotent.
 
     ``redis://``, ``rediss://`` (TLS) and ``unix://`` name a server; ``redis+cluster://`` and ``rediss+cluster://`` any node
     of a cluster.
@@ -69,7 +69,7 @@ def connect(url: str, *, retries: int = 2) -> Redis | RedisCluster:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """What Redis raises when it cannot serve becomes :class:`Unavailable`."""
+    """Errors of Redis while it cannot serve become :class:`Unavailable`."""
     try:
         yield
     except TROUBLE as error:
@@ -91,7 +91,7 @@ def store_errors() -> Iterator[None]:
 
 
 def _is_reset(error: RuntimeError) -> bool:
-    """Whether it is what uvloop says where a connection was reset just before it is written to."""
+    """Whether this is uvloop's error for a connection that was reset just before a write."""
     return "the handler is closed" in str(error)
 
 
@@ -107,12 +107,12 @@ def source(name: str) -> str:
 
 @cache
 def digest(name: str) -> str:
-    """What a server knows the script by, once it has run it."""
+    """The digest by which a server knows the script, once it has run it."""
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
 class Scripts:
-    """Runs the Lua scripts by digest, and in full where the server does not have one."""
+    """Runs the Lua scripts by digest, and by their source where the server does not know one."""
 
     def __init__(self, redis: Any) -> None:
         self.redis = redis
@@ -126,10 +126,10 @@ class Scripts:
 
 
 class HighWatermarks:
-    """Where the log of each model ends at least: what this process was told of.
+    """The highest record number of each model's log that the server has acknowledged to this process.
 
-    A store that syncs every second, and a replica that takes over, may lack what is younger than ``unsettled_seconds``;
-    a store without an append-only file may lack all, and has said so.
+    A store that syncs every second, or a replica that takes over, may lack what is younger than ``unsettled_seconds``;
+    a store without an append-only file may lack everything, and says so.
     """
 
     def __init__(self, server: RedisHealth, unsettled_seconds: float = 5.0) -> None:
@@ -138,7 +138,7 @@ class HighWatermarks:
         self._told: dict[str, deque[tuple[float, int]]] = {}
 
     def note(self, uid: str, n: int) -> None:
-        """The server has said that record ``n`` is the newest; what it may have lost, it has."""
+        """Notes that the server has acknowledged record ``n`` as the newest; what may be lost by then is forgotten."""
         now, told = time.monotonic(), self._told.setdefault(uid, deque([(-math.inf, 0)]))
         while told[-1][1] > n:
             told.pop()
@@ -148,20 +148,24 @@ class HighWatermarks:
             told.popleft()
 
     def keep(self, uids: Collection[str]) -> None:
-        """Forgets all other models: one that is restored under its uid begins anew."""
+        """Forgets all other models, so that one that is restored under its uid starts again."""
         self._told = {uid: told for uid, told in self._told.items() if uid in uids}
 
     def known(self, uid: str) -> int:
-        """The number of a record that must be there; 0 where none is known."""
+        """The number of a record that must exist; 0 if none is known."""
         told = self._told.get(uid)
         return told[0][1] if told and self.server.known.durability != "none" else 0
 
 
 class RedisConnection:
-    """One process's way to the store: the client, the keys that begin with its prefix, the scripts."""
+    """One process's connection to the store: the client, the keys with its prefix, the scripts.
 
-    def __init__(self, url: str, prefix: str) -> None:
-        # redis-py types an answer as all that any protocol and decoding could give; here it is always bytes.
+    ``watch_seconds`` is how often :meth:`watch` looks.
+    """
+
+    def __init__(self, url: str, prefix: str, *, watch_seconds: float = 2.0) -> None:
+        self.watch_seconds = watch_seconds
+        # redis-py types an answer as everything that any protocol and decoding could give; here it is always bytes.
         self.redis: Any = connect(url)
         self.keys = Keys(prefix)
         self.scripts = Scripts(self.redis)
@@ -172,13 +176,13 @@ class RedisConnection:
         self._clock_offset = time.time() - time.monotonic()
 
     def recognise(self, store_id: str | None, known: str | None) -> None:
-        """Checks that this is still the store that this process began with.
+        """Checks that this is still the store with which this process started.
 
         Args:
-            known: ``self.store_id`` as it was when the store was asked: a new store gets its id between two answers.
+            known: ``self.store_id`` before the store was asked, as a new store may get its id in between.
 
         Raises:
-            Unavailable: ``store_lost``: it has been emptied, or another one has taken its place.
+            Unavailable: ``store_lost``: it was emptied or replaced.
         """
         self.store_id = self.store_id or store_id
         was_lost, self._is_lost = self._is_lost, known is not None and store_id != known
@@ -193,7 +197,7 @@ class RedisConnection:
             raise error
 
     async def until_available(self, seconds: float) -> None:
-        """Waits for the server; :class:`Unavailable` when it does not come within ``seconds``."""
+        """Waits until the server answers; :class:`Unavailable` when it does not within ``seconds``."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -206,7 +210,7 @@ class RedisConnection:
                 await asyncio.sleep(0.1)
 
     async def watch(self) -> None:
-        """Keeps fresh what this process knows of its server, and says what is wrong with it, until cancelled."""
+        """Updates the known state of the server, and logs its alarms, until cancelled."""
         said: dict[str, str] = {}
         while True:
             alarms = (await self.server.state()).alarms
@@ -217,7 +221,7 @@ class RedisConnection:
             said = alarms
             with suppress(Unavailable):
                 await self.time()
-            await asyncio.sleep(STATE_SECONDS)
+            await asyncio.sleep(self.watch_seconds)
 
     async def time(self) -> float:
         """The time by the clock of Redis, in seconds since 1970."""
@@ -228,7 +232,7 @@ class RedisConnection:
         return now
 
     def now(self) -> float:
-        """The time by the clock of Redis as it was last asked. A clock of this machine that is set moves it nowhere."""
+        """The time by the clock of Redis, from its last answer and the monotonic clock, which nobody can set."""
         return time.monotonic() + self._clock_offset
 
     async def hints(self) -> AsyncIterator[str | None]:

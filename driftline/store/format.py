@@ -1,8 +1,8 @@
-"""Which formats of stored data this Driftline reads, and the one place that refuses newer ones.
+"""The formats of stored data that this Driftline reads, and the one place that refuses newer ones.
 
-A newer Driftline may store what this one would misread, or trim what it does not understand; so whoever starts on newer data
-ends before it reads or writes any of it. What says so: a marker file in the data directory, a marker key in the store, and the
-manifests of the models' heads.
+A newer Driftline may store what this one would misread or trim, so a process that starts on newer data ends before it reads
+or writes any of it. The format is named by a marker file in the data directory, a marker key in the store, and the manifests
+of the models' heads.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ MARKER = "format"
 
 
 class _State(msgspec.Struct, frozen=True):
-    """What is read of the plain part of a checkpoint's state; one without a number is of format 1."""
+    """The part of a checkpoint's state that is read; one without a number is of format 1."""
 
     format: int = 1
 
 
 class _Marked(msgspec.Struct):
-    """What is read of a manifest, whatever else its format has."""
+    """The part of a manifest that is read, whatever else its format has."""
 
     format: int = 1
     data: _State = _State()
@@ -63,7 +63,7 @@ async def check_store(connection: RedisConnection, data_dir: Path) -> None:
 
 
 async def mark(connection: RedisConnection, data_dir: Path) -> None:
-    """Marks store and data directory with this Driftline's format, where no other has: from now on it writes there."""
+    """Marks a new store and data directory with this Driftline's format, before it writes there."""
     with store_errors():
         await connection.redis.setnx(connection.keys.format, STORE_FORMAT)
     with contextlib.suppress(OSError):
@@ -71,9 +71,9 @@ async def mark(connection: RedisConnection, data_dir: Path) -> None:
 
 
 def check_at_start(settings: Settings) -> None:
-    """What every process does before it opens a port or takes a model: it refuses newer data.
+    """Refuses newer data; every process calls it before it opens a port or takes a model.
 
-    A store that does not answer cannot be asked: whoever needs it waits for it, and asks then.
+    A store that does not answer is not checked here: the process checks it once it answers.
     """
     check_files(settings.data_dir)
     if settings.redis_url is not None:
@@ -90,7 +90,7 @@ async def _check_url(url: str, settings: Settings) -> None:
 
 
 async def _manifests(connection: RedisConnection, artifacts: Artifacts) -> list[_Marked]:
-    """The manifests that the heads name. One that is missing or damaged is for recovery to meet."""
+    """The manifests that the heads name, without missing or damaged ones, which recovery deals with."""
     keys = connection.keys
     with store_errors():
         named = await connection.redis.hgetall(keys.names)
@@ -130,7 +130,7 @@ def _refuse_newer(found: int, known: int, place: str) -> None:
 
 
 def _write_marker(data_dir: Path) -> None:
-    """Written aside and renamed, so that no reader meets half a number."""
+    """Writes the marker aside and renames it, so that no reader sees half a number."""
     path = data_dir / MARKER
     if path.exists():
         return

@@ -1,4 +1,4 @@
-"""Who owns a model: a lease for a time, and an epoch that fences every former owner."""
+"""The ownership of a model: a lease for a time, and an epoch that fences every former owner."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MAX_CRASHES = 3
 class Lease:
     """One worker's claim on the model ``uid``.
 
-    ``epoch`` is 0 while it is not held. ``former`` is the owner before, if that one did not give its lease back; ``crashes``
+    ``epoch`` is 0 while it is not held. ``former`` is the owner before, if it did not release its lease; ``crashes``
     counts the processes in a row that the model's turns have ended, as it was known when the lease was taken.
 
     Args:
-        owner: the name of this worker; it must be nobody else's.
-        seconds: for how long the lease lasts without being renewed.
-        max_crashes: with so many ``crashes`` it is not taken; a command such as `resume` begins the count anew.
+        owner: the unique name of this worker.
+        seconds: how long the lease lasts without being renewed.
+        max_crashes: with so many ``crashes`` it is not acquired; a command such as `resume` resets the count.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Lease:
         self.crashes = 0
 
     async def acquire(self) -> bool:
-        """Takes the lease if nobody else holds it and the model is not set aside. Who died under this name is fenced."""
+        """Acquires the lease if nobody else holds it and the model is not set aside. A former owner of this name is fenced."""
         keys = [self.keys.meta, self.keys.lease, self.keys.epoch]
         arguments = [self.owner, self.milliseconds, self.max_crashes]
         epoch, former, crashes = await self.connection.scripts.run("acquire", keys, arguments)
@@ -41,11 +41,11 @@ class Lease:
         return self.epoch > 0
 
     async def renew(self) -> bool:
-        """Prolongs it, also after a pause in which nobody took over; False: another owner has it, or the model is gone."""
+        """Renews it, also after it ran out if nobody took over; False: another owner has it, or the model was deleted."""
         keys = [self.keys.meta, self.keys.lease, self.keys.epoch]
         return bool(await self.connection.scripts.run("renew", keys, [self.owner, self.milliseconds, self.epoch]))
 
     async def release(self) -> None:
-        """Gives it back, so that another worker need not wait for it to run out."""
+        """Releases it, so that another worker need not wait until it runs out."""
         await self.connection.scripts.run("release", [self.keys.meta, self.keys.lease], [self.owner])
         self.epoch = 0

@@ -1,4 +1,4 @@
-"""One model's log: records in one order, densely numbered, each there once."""
+"""One model's log: records in one order, densely numbered, without duplicates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class FeedbackState:
-    """What became of a record that was sent: ``n`` is its number in the log."""
+    """The state of a record that was sent: ``n`` is its number in the log."""
 
     status: Literal["queued", "duplicate", "conflict"]
     n: int
@@ -44,7 +44,7 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far a source has been read. A batch is appended only if the source still stands at ``before``."""
+    """The position of a source. A batch is appended only if the position still is ``before``."""
 
     source: str
     before: str
@@ -68,13 +68,13 @@ class Log:
 
         Args:
             records: what to append.
-            digests: what tells a resend from another record with the same id; default: the record itself.
-            cursor: moves a source on, in the same script as its records (which must then fit one script).
+            digests: by which a resend is told from another record with the same id; default: those of the records.
+            cursor: moves the position of a source, in the same script as its records (which must then fit one script).
 
         Raises:
             Busy: the log is at its cap, or the store's memory is; records of earlier chunks are in, and a resend finds them.
-            NotFound: the model is gone.
-            Conflict: the source stands elsewhere than the cursor says.
+            NotFound: the model was deleted.
+            Conflict: the position of the source is not the cursor's.
             Unavailable: the store does not answer: the records may be in or not; send them again. Or it has lost what it
                 held of the model (``log_gap``, ``store_lost``): nothing was appended.
         """
@@ -114,7 +114,7 @@ class Log:
         return receipts
 
     def _refuse(self, reason: str, rest: str) -> None:
-        """Raises what the script's answer means; ``done`` means that there is nothing left to do."""
+        """Raises the error of the script's answer, if it is one; ``done`` means that nothing is left to do."""
         match reason:
             case "gone":
                 raise NotFound("the model has been deleted", code="unknown_model")
@@ -142,7 +142,7 @@ class Log:
         """The number of the newest record; 0 while there is none.
 
         Raises:
-            Unavailable: ``store_lost``: it lies before one that this process knows to have been there.
+            Unavailable: ``store_lost``: a record that was acknowledged to this process is missing.
         """
         with store_errors():
             newest = int(await self.connection.redis.get(self.keys.last) or 0)
@@ -156,7 +156,7 @@ class Log:
         """The next records after number ``after``, ``count`` at most.
 
         Raises:
-            CorruptData: ``log_gap``: a record that must be there is not.
+            CorruptData: ``log_gap``: a record is missing.
         """
         entries = await self.since(after + 1, count)
         for expected, entry in enumerate(entries, start=after + 1):
@@ -169,19 +169,19 @@ class Log:
         return entries
 
     async def since(self, n: int, count: int) -> list[LogEntry]:
-        """The records from number ``n`` on that are still kept, ``count`` at most."""
+        """The records from number ``n`` on that the log still holds, ``count`` at most."""
         with store_errors():
             found = await self.connection.redis.xrange(self.keys.log, f"{n}-0", "+", count)
         return [_entry(identifier, fields) for identifier, fields in found]
 
     async def get(self, n: int) -> LogEntry | None:
-        """The record with number ``n``, if it is still kept."""
+        """The record with number ``n``, if the log still holds it."""
         with store_errors():
             found = await self.connection.redis.xrange(self.keys.log, f"{n}-0", f"{n}-0")
         return _entry(*found[0]) if found else None
 
-    async def kept(self, until: int, count: int) -> list[Item]:
-        """The newest items up to number ``until`` that the log still keeps, oldest first; ``count`` at most."""
+    async def latest(self, until: int, count: int) -> list[Item]:
+        """The newest items up to number ``until`` that the log still holds, oldest first; ``count`` at most."""
         if not count:
             return []
         with store_errors():
@@ -190,7 +190,7 @@ class Log:
         return [record for record in records if isinstance(record, Item)]
 
     async def find(self, identifier: str) -> Known | None:
-        """The record that was appended under an id, while a resend is recognised."""
+        """The record that was appended under an id, for as long as a resend is recognised."""
         with store_errors():
             found = await self.connection.redis.get(self.keys.item(identifier))
         if found is None:
@@ -200,7 +200,7 @@ class Log:
 
 
 def went_back(newest: int, known: int) -> Unavailable:
-    """The log ends before a record that was acknowledged."""
+    """The error of a log that ends before an acknowledged record."""
     return Unavailable(
         f"the log ends at record {newest}, and record {known} was acknowledged: the store has lost writes, or an older "
         "copy of it was restored; restore a newer one, or restart Driftline to go on with what is there, and send the "

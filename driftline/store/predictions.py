@@ -1,4 +1,4 @@
-"""What was predicted, kept until its label comes: written after the answer, a batch an entry.
+"""Recorded predictions, stored until their labels arrive: written after the answer, one entry for each batch.
 
 A prediction id is known before the write: the model's uid, the nonce of the replica that answered, the entry and the row.
 """
@@ -52,7 +52,7 @@ _decoder = msgspec.msgpack.Decoder(PredictionBatch)
 
 @dataclass(frozen=True, order=True)
 class EntryId:
-    """Where a batch stands in its replica's stream: milliseconds of Redis' clock, and a number within them."""
+    """The id of a batch in its replica's stream: milliseconds of Redis' clock, and a number within them."""
 
     ms: int
     seq: int
@@ -77,7 +77,7 @@ class PredictionId:
 
     @classmethod
     def parse(cls, text: str) -> PredictionId | None:
-        """The parts of an id; None where it is none."""
+        """The parts of an id; None if it is not a prediction's."""
         parts = text.split("-")
         if len(parts) != 5 or len(text) > 100:
             return None
@@ -89,12 +89,12 @@ class PredictionId:
 
 
 class PredictionWriter:
-    """Writes what this replica answers, after the answers. Bounded: under trouble it drops and counts, it never delays.
+    """Records what this replica answers, after the answers. In trouble it drops and counts predictions; it delays no answer.
 
     Args:
-        horizon: how long a prediction is kept, in seconds.
-        budget: most bytes that this replica's predictions take in Redis; the oldest go first.
-        max_unwritten_bytes: of more that waits to be written the oldest is dropped.
+        horizon: how long a prediction is stored, in seconds.
+        budget: most bytes that this replica's predictions take in Redis; the oldest are deleted first.
+        max_unwritten_bytes: most bytes that wait to be written; beyond them the oldest are dropped.
         gather_seconds: how long a write waits for further batches.
     """
 
@@ -123,14 +123,14 @@ class PredictionWriter:
         self._wake = asyncio.Event()
 
     def next_entry(self) -> EntryId:
-        """A new entry's id, above all former ones."""
+        """A new entry id, above all former ones."""
         ms = int(self.connection.now() * 1000)
         newest = self._newest
         self._newest = EntryId(ms, 0) if ms > newest.ms else EntryId(newest.ms, newest.seq + 1)
         return self._newest
 
     def prefix(self, uid: str, entry: EntryId) -> str:
-        """What the ids of all rows of an entry begin with; the row follows in hexadecimal."""
+        """The common beginning of the ids of an entry's rows; the row follows in hexadecimal."""
         return f"{uid}-{self.nonce}-{entry.ms:x}-{entry.seq:x}-"
 
     def record(self, uid: str, entry: EntryId, batch: PredictionBatch) -> None:
@@ -145,16 +145,16 @@ class PredictionWriter:
 
     @property
     def join_horizon(self) -> float:
-        """How far back a label can be joined with a prediction of this replica, in seconds."""
+        """The age in seconds up to which predictions of this replica can be joined with a label."""
         if self._written_bytes < self.budget * 0.9 or not self._written:
             return self.horizon
         return min(self.horizon, self.connection.now() - self._written[0][1].ms / 1000)
 
     async def run(self) -> None:
-        """Writes until cancelled."""
+        """Writes queued batches until cancelled."""
         while True:
             await self._wake.wait()
-            # Under load many batches go in one pipeline; the first label cannot be back so soon.
+            # Under load many batches go in one pipeline; no label can arrive so soon after its prediction.
             await asyncio.sleep(self.gather_seconds)
             self._wake.clear()
             try:
@@ -167,7 +167,7 @@ class PredictionWriter:
         """Writes what is queued; :class:`Unavailable` leaves it queued."""
         batch, self._unwritten = self._unwritten, deque()
         if self.connection.server.known.is_full:
-            # What memory is left belongs to those who make room.
+            # The memory that is left is reserved for steps and checkpoints, which free memory.
             self.dropped += len(batch)
             self._unwritten_bytes = 0
             return
@@ -193,7 +193,7 @@ class PredictionWriter:
                         pipe.expire(key, int(self.horizon + 2 * MIN_EXPIRY_SECONDS))
                 answers = await pipe.execute(raise_on_error=False)
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
-        # A retried write finds its own entry there: that is no loss.
+        # A retried write finds the entry of its first attempt: nothing is lost.
         self.dropped += sum("equal or smaller" not in str(answer) for answer in refused)
 
     async def _trim(self) -> None:
@@ -214,11 +214,11 @@ Found = tuple[dict[str, bytes], Answer, Route]
 
 
 class PredictionReader:
-    """Finds the predictions of the model ``uid`` again.
+    """Reads recorded predictions of the model ``uid``.
 
     Args:
-        horizon: how long a prediction is kept, in seconds.
-        wait_seconds: how long one that is not stored yet is waited for.
+        horizon: how long a prediction is stored, in seconds.
+        wait_seconds: how long to wait for one that is not stored yet.
     """
 
     def __init__(self, connection: RedisConnection, uid: str, horizon: float, wait_seconds: float = 1.0) -> None:
@@ -229,7 +229,7 @@ class PredictionReader:
         self.horizon = horizon
 
     async def find(self, texts: Iterable[str]) -> dict[str, Found | InvalidInput]:
-        """Inputs, answer and route of each prediction id, or the reason why there are none.
+        """Inputs, answer and route of each prediction id, or the reason why they are missing.
 
         A prediction that is not yet stored is waited for, up to ``wait_seconds``.
         """
@@ -252,7 +252,7 @@ class PredictionReader:
         return {text: self._answer(text, identifier, entries) for text, identifier in ids.items()}
 
     async def _entries(self, places: set[tuple[str, EntryId]]) -> dict[tuple[str, EntryId], PredictionBatch | str]:
-        """What stands at each place, or the code that says why nothing does."""
+        """The batch of each entry, or the code that says why it is missing."""
         ordered = sorted(places)
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:

@@ -1,8 +1,9 @@
-"""What the server of the store says of itself: how long its writes last, what it drops, and how full its memory is."""
+"""The health of the store's server: the durability of its writes, its eviction policy, and how full its memory is."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -15,15 +16,14 @@ from driftline.support.formatting import size_text
 
 DURABILITY = ["unverified", "none", "everysec", "fsync_always"]
 """From the weakest word to the strongest."""
-STATE_SECONDS = 2.0
 NEARLY_FULL, FULL = 0.8, 0.95
-MACHINE_SHARE = 0.8
+MAX_MACHINE_SHARE = 0.8
 """What a server without a ``maxmemory`` may take of its machine's memory: the system and other processes live there too."""
 
 
 @dataclass(frozen=True)
 class RedisState:
-    """What a server has said. What it hides is ``unverified``, None or 0. ``room_bytes`` is the most memory it may use."""
+    """The state of a server. What it hides is ``unverified``, None or 0. ``room_bytes`` is the most memory that it may use."""
 
     durability: str = "unverified"
     policy: str | None = None
@@ -32,12 +32,12 @@ class RedisState:
 
     @property
     def fullness(self) -> float:
-        """The share of its memory that is used."""
+        """The used share of its memory."""
         return self.used_bytes / self.room_bytes if self.room_bytes else 0.0
 
     @property
     def is_full(self) -> bool:
-        """Whether what is left belongs to those who make room: the worker's steps and checkpoints."""
+        """Whether the rest of its memory is reserved for the worker's steps and checkpoints, which free memory."""
         return self.fullness >= FULL
 
     @property
@@ -48,7 +48,7 @@ class RedisState:
 
     @property
     def alarms(self) -> dict[str, str]:
-        """What is wrong, by kind, for as long as it is."""
+        """Current problems: kind → message."""
         found = {}
         if self.policy not in (None, "noeviction"):
             found["store_evicts"] = (
@@ -70,17 +70,18 @@ class RedisState:
 
 
 class RedisHealth:
-    """The server of a client, asked again every few seconds. A cluster is what the worst of its primaries is."""
+    """The server of a client, asked again after ``max_age_seconds``; of a cluster, the worst of its primaries."""
 
-    def __init__(self, redis: Any) -> None:
+    def __init__(self, redis: Any, max_age_seconds: float = 2.0) -> None:
         self.redis = redis
+        self.max_age_seconds = max_age_seconds
         self.known = RedisState()
-        """What it has said last."""
-        self._asked = -STATE_SECONDS
+        """The last known state."""
+        self._asked = -math.inf
 
     async def state(self) -> RedisState:
-        """What it says; while it does not answer, what it has said last."""
-        if time.monotonic() - self._asked >= STATE_SECONDS:
+        """The server's state; while it does not answer, the last known one."""
+        if time.monotonic() - self._asked >= self.max_age_seconds:
             try:
                 self.known = await self._ask()
             except (RedisError, RedisClusterException, OSError):
@@ -102,12 +103,12 @@ class RedisHealth:
 
 
 def room(info: dict[str, Any]) -> int:
-    """The most memory in bytes that a server with this INFO may use; 0 where it hides it."""
-    return info.get("maxmemory") or int(info.get("total_system_memory", 0) * MACHINE_SHARE)
+    """The most memory in bytes that a server with this INFO may use; 0 if it hides that."""
+    return info.get("maxmemory") or int(info.get("total_system_memory", 0) * MAX_MACHINE_SHARE)
 
 
 def worst(states: list[RedisState]) -> RedisState:
-    """The state of a cluster of which each primary has one."""
+    """The worst of the states of a cluster's primaries."""
     fullest = max(states, key=lambda state: state.fullness)
     return RedisState(
         durability=min((state.durability for state in states), key=DURABILITY.index),

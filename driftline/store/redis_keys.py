@@ -1,4 +1,4 @@
-"""Every key in Redis, in one place.
+"""The names of all keys in Redis.
 
 All keys of one model share the hash tag ``{uid}``, so that one script may touch them on a cluster. The uid is made at
 creation: a model that is deleted and made again under its name shares nothing with the old one.
@@ -13,7 +13,7 @@ STORE_ID = ":store"
 
 
 def new_uid() -> str:
-    """A model's identity: 12 hex digits, never used twice."""
+    """A new identity of a model: 12 random hex digits."""
     return secrets.token_hex(6)
 
 
@@ -30,7 +30,7 @@ class Keys:
 
     @property
     def unnamed(self) -> str:
-        """Sorted set: uids of models that are being made or removed, by when that began."""
+        """Sorted set: uids of models that are being created or removed, by the time at which that began."""
         return f"{self.prefix}unnamed"
 
     @property
@@ -66,7 +66,7 @@ class ModelKeys:
         return f"{self.base}predictions:{nonce}"
 
     def all(self) -> list[str]:
-        """Every key without a life of its own; what is not here expires by itself."""
+        """Every key that does not expire; all others expire by themselves."""
         return [self.base + noun for noun in NOUNS]
 
 
@@ -83,7 +83,7 @@ NOUNS = {
     "jobs": "hash: job id → its state and report",
     "ended": "sorted set: ids of ended jobs, by the step that ended them",
     "progress": "hash: job id → share done",
-    "metrics": "string: what the learner measures",
+    "metrics": "string: the learner's metrics",
     "alarms": "hash: kind → the newest alarm of that kind",
     "sources": "hash: source → how far it has been read",
     "lease": "string: who learns, for how long",

@@ -1,4 +1,4 @@
-"""What waits in one log, how much may, and what is wrong with it."""
+"""The backlog of one log, its cap, and the alarms about it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ CATCH_UP = (
     "see that a worker runs and has CPU, and that the model is not paused; or raise the DRIFTLINE_LOG_CAP settings"
 )
 RESTORE = (
-    "restore the store from a backup, or delete the model and create it anew from its live weights; `driftline doctor` "
+    "restore the store from a backup, or delete the model and create it again from its live weights; `driftline doctor` "
     "says more"
 )
 
 
 @dataclass(frozen=True)
 class Cap:
-    """The most that may wait in one log: records, their bytes, and the age of the oldest. Above it new items are refused."""
+    """The limits of a backlog: records, their bytes, and the age of the oldest. Above them new items are refused."""
 
     records: int
     bytes: int = 2**53
@@ -32,7 +32,7 @@ class Cap:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Records that are not learned yet, their bytes, and the age of the oldest. ``gap`` numbers a record that is missing."""
+    """Records that are not learned yet, their bytes, and the age of the oldest. ``gap`` is the number of a missing record."""
 
     records: int = 0
     bytes: int = 0
@@ -40,11 +40,11 @@ class Backlog:
     gap: int | None = None
 
     def fullness(self, cap: Cap) -> float:
-        """The share of its cap that it has reached, of the three the one that is nearest."""
+        """The highest share of its three limits that it has reached."""
         return max(self.records / cap.records, self.bytes / cap.bytes, self.seconds / cap.seconds)
 
     def told(self, cap: Cap) -> str:
-        """Its numbers in words, beside those of the cap, and what to do."""
+        """A sentence with its numbers, those of the cap, and what to do."""
         return (
             f"{self.records:,} records of {size_text(self.bytes)} wait to be learned, the oldest for "
             f"{time_text(self.seconds)}; {cap.records:,} records, {size_text(cap.bytes)} or {time_text(cap.seconds)} may "
@@ -52,7 +52,7 @@ class Backlog:
         )
 
     def alarms(self, cap: Cap) -> dict[str, str]:
-        """What is wrong, by kind, for as long as it is."""
+        """Current problems: kind → message."""
         found = {}
         if self.gap is not None:
             found["log_gap"] = (

@@ -1,1 +1,1 @@
-"""What every part needs and none is about."""
+"""Helpers without a domain of their own: tasks, formatting, failpoints."""

@@ -1,7 +1,7 @@
-"""Places where a process may be made to die, so that tests can see what is left behind.
+"""Failpoints: places where tests let a process die, to check what a crash leaves.
 
-``DRIFTLINE_FAILPOINTS=name:N@FILE`` kills the process when it comes to the place ``name`` for the N-th time, once: ``FILE`` is
-made before. Without the variable a place costs a look at an empty dictionary.
+``DRIFTLINE_FAILPOINTS=name:N@FILE`` kills the process when it reaches the failpoint ``name`` for the N-th time. It creates
+``FILE`` before, and does not kill again while that exists. Without the variable a failpoint costs one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ POINTS = {
     "trainer.checkpointing": "the files of a checkpoint are written, and the head does not name them",
     "trainer.checkpointed": "a checkpoint is named, and nothing is trimmed or collected yet",
     "retention.retired": "versions are forgotten, and their files are still there",
-    "job.finished": "a job's candidate is judged, and nothing of it is written",
+    "job.finished": "the gate has decided on a job's candidate, and nothing of it is written",
     "source.appended": "a source's batch is in the log, and its reader does not know it",
-    "app.appended": "feedback is in the log, and its sender is not told",
-    "app.computed": "a batch is computed, and nobody has an answer",
+    "app.appended": "feedback is in the log, and not acknowledged",
+    "app.computed": "a batch is computed, and not answered",
     "app.prepared": "a version is prepared, and not yet served",
     "app.created": "the files of a new model are written, and it has no name",
 }
@@ -37,7 +37,7 @@ _reached = 0
 
 
 def reach(name: str) -> None:
-    """The process has come to the place ``name``; one of :data:`POINTS`."""
+    """The process has reached the failpoint ``name``, one of :data:`POINTS`."""
     if name in _armed:
         _die_when_due(*_armed[name])
 

@@ -1,10 +1,10 @@
-"""How sizes, times and counts read in a message."""
+"""Formatting of sizes, times and counts in messages."""
 
 from __future__ import annotations
 
 
 def size_text(size_bytes: float) -> str:
-    """A size as people read it.
+    """A size in bytes, with a unit.
 
     >>> size_text(3 * 2**30)
     '3.0 GiB'
@@ -17,7 +17,7 @@ def size_text(size_bytes: float) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """A span of time as people read it.
+    """A duration in seconds, with a unit.
 
     >>> time_text(7200)
     '2.0 hours'

@@ -1,4 +1,4 @@
-"""Background tasks: ended for certain, and restarted when they fail."""
+"""Background tasks: cancelled reliably, and restarted when they fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_LOGGED = 100
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels tasks and waits until they have ended; what they raise is theirs.
+    """Cancels tasks and waits until they have ended; their errors are ignored.
 
     A task is cancelled again until it ends: before Python 3.12 ``asyncio.wait_for`` loses a cancellation that meets its
     result (python/cpython#86296), and the Redis client sends through it.
@@ -33,7 +33,7 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What a background task last failed with. ``since`` is in seconds since 1970; ``failures`` counts from then."""
+    """The last error of a background task. ``since`` is in seconds since 1970; ``failures`` counts from then."""
 
     message: str
     since: float
@@ -45,23 +45,23 @@ class Trouble:
 
 
 class Troubles:
-    """The background tasks of a process that fail at the moment, by name."""
+    """The currently failing background tasks of a process, by name."""
 
     def __init__(self) -> None:
         self._found: dict[str, Trouble] = {}
 
     def failed(self, name: str, message: str) -> None:
-        """Task ``name`` has failed; trouble that it has already goes on."""
+        """Notes that task ``name`` has failed; its trouble keeps its begin."""
         before = self._found.get(name)
         since, failures = (time.time(), 0) if before is None else (before.since, before.failures)
         self._found[name] = Trouble(message, since, failures + 1)
 
     def over(self, name: str) -> None:
-        """Task ``name`` works: :func:`supervised` says so after a while without a failure, the task itself at progress."""
+        """Notes that task ``name`` works: :func:`supervised` calls it after a time without a failure, or the task itself."""
         self._found.pop(name, None)
 
     def current(self) -> dict[str, str]:
-        """What is wrong now: task name → message, since when, and how often."""
+        """Current trouble: task name → message, since when, and how often."""
         return {name: str(trouble) for name, trouble in self._found.items()}
 
 
@@ -78,17 +78,17 @@ async def supervised(
 ) -> None:
     """Runs a background task until it returns or is cancelled; one that raises is restarted.
 
-    Each distinct error is logged once with its traceback. The task stands in ``troubles`` from its first failure until it
+    Each distinct error is logged once with its traceback. The task is listed in ``troubles`` from its first failure until it
     has run for ``healthy_seconds`` without another, or has called :meth:`Troubles.over` itself.
 
     Args:
-        name: what logs and ``troubles`` call it.
+        name: its name in logs and ``troubles``.
         function: called without arguments at each start.
-        fatal: errors that no restart mends: they are raised.
-        on_failure: awaited after each failure; what it raises is logged.
+        fatal: errors that a restart cannot fix: they are raised.
+        on_failure: awaited after each failure; its own errors are logged.
         first_delay: seconds until the first restart; each further one waits twice as long, up to ``last_delay``.
         last_delay: the longest time between a failure and the restart.
-        healthy_seconds: after so long without a failure, delays and logging begin anew.
+        healthy_seconds: after so long without a failure, delays and logging start again.
     """
     delay, logged = first_delay, set[str]()
     while True:
@@ -118,8 +118,8 @@ async def supervised(
 
 
 async def _told(name: str, on_failure: Callable[[Exception], Awaitable[None]], failure: Exception) -> None:
-    """Tells of a failure. That this fails too, as where the store is down, must not end the supervision."""
+    """Calls ``on_failure``. If that fails too, as while the store is down, the supervision goes on."""
     try:
         await on_failure(failure)
     except Exception as error:
-        logger.warning("%s: its failure could not be told: %s", name, error)
+        logger.warning("%s: its failure could not be reported: %s", name, error)

@@ -86,7 +86,7 @@ def run(
 
         with Load(url, MODEL) as load:
             teach(client, MODEL, images[:learned], labels[:learned])
-            print(f"accuracy behind {learned} labels: {accuracy(images[test]):.3f}", end="; ")
+            print(f"accuracy after {learned} labels: {accuracy(images[test]):.3f}", end="; ")
             print(f"of drifted images: {accuracy(drifted(images[test])):.3f}")
             teach(client, MODEL, drifted(images[later]), labels[later])
             rows = []

@@ -1,4 +1,4 @@
-"""Ratings as the product of what a user likes and what a film has."""
+"""Matrix factorisation: a rating is the product of a user's vector and a film's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from driftline.networks.modules import ClampedEmbedding
 
 
 class Factorisation(nn.Module):
-    """A vector and a bias for each user and each item. The last of each stands for all that are not known."""
+    """A vector and a bias for each user and each item. The last of each is that of all unknown ones."""
 
     def __init__(self, users: int, items: int, features: int) -> None:
         super().__init__()

@@ -55,17 +55,17 @@ def by_arrival(values: np.ndarray) -> np.ndarray:
 
 
 def run(rows: np.ndarray, learned: int, new: int, tested: int, epochs: int) -> list[dict[str, Any]]:
-    """Learns, meets users and films that it has no vectors for, and grows: the error for the next ratings of such."""
+    """Learns, gets users and films that it has no vectors for, and grows: the error for the next ratings by those."""
     inputs = {"user": by_arrival(rows[:, 0]), "item": by_arrival(rows[:, 1])}
     labels = rows[:, 2].astype(np.float64)
     counts = {name: int(ids[:learned].max()) + 1 for name, ids in inputs.items()}
     grown = {name: int(ids[: learned + new].max()) + 1 for name, ids in inputs.items()}
-    # Whom the first model does not know, and the second one has seen.
+    # Users whom the first model does not know, and whom the grown one has seen.
     later = np.arange(learned + new, len(labels))
     is_new = (inputs["user"][later] >= counts["user"]) & (inputs["user"][later] < grown["user"])
     test = later[is_new][:tested]
     print(
-        f"{counts} known behind {learned} ratings, {grown} behind {new} more; asked for {len(test)} ratings by new users"
+        f"{counts} known after {learned} ratings, {grown} after {new} more; asked for {len(test)} ratings by new users"
     )
     levers: dict[str, dict[str, Any]] = {
         "nothing else": {},

@@ -36,7 +36,7 @@ LEVERS: dict[str, list[dict[str, Any]]] = {
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sounds ``[rows, 1, samples]``, digits and speakers of files named ``digit_speaker_n.wav``, shuffled."""
     files = sorted(folder.glob("*_*_*.wav"))
-    np.random.default_rng(0).shuffle(files)  # type: ignore[arg-type]
+    np.random.default_rng(0).shuffle(files)
     names = [file.stem.split("_") for file in files]
     return (
         np.stack([read(file) for file in files]),
@@ -46,7 +46,7 @@ def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def read(file: Path) -> np.ndarray:
-    """The first ``SAMPLES`` of a sound of 16 bits, ``[1, samples]`` from -1 to 1, with silence behind a shorter one."""
+    """The first ``SAMPLES`` of a sound of 16 bits, ``[1, samples]`` from -1 to 1, with silence after a shorter one."""
     with wave.open(str(file)) as sound:
         samples = np.frombuffer(sound.readframes(SAMPLES), "<i2").astype(np.float32) / 32768
     return np.pad(samples, (0, SAMPLES - len(samples)))[None].round(4)
@@ -55,7 +55,7 @@ def read(file: Path) -> np.ndarray:
 def run(
     sounds: np.ndarray, digits: np.ndarray, speakers: np.ndarray, learned: int, new: int, tested: int, epochs: int
 ) -> list[dict[str, Any]]:
-    """Learns all speakers but two, then a few words of these; each lever from there. Gives the table."""
+    """Learns all speakers but two, then a few words of these; each lever from there. Returns the table."""
     is_new = np.isin(speakers, np.unique(speakers)[-2:])
     old_rows, new_rows = np.flatnonzero(~is_new), np.flatnonzero(is_new)
     tests = {"old": old_rows[learned : learned + tested], "new": new_rows[new : new + tested]}
@@ -71,9 +71,7 @@ def run(
 
         with Load(url, MODEL) as load:
             teach(client, MODEL, sounds[old_rows[:learned]], digits[old_rows[:learned]])
-            print(
-                f"behind {learned} words: {accuracy('old'):.3f} of the old speakers, {accuracy('new'):.3f} of the new"
-            )
+            print(f"after {learned} words: {accuracy('old'):.3f} of the old speakers, {accuracy('new'):.3f} of the new")
             teach(client, MODEL, sounds[new_rows[:new]], digits[new_rows[:new]])
             levers = {name: {"edits": edits} for name, edits in LEVERS.items()}
             table = [

@@ -1,4 +1,4 @@
-"""Spoken words: the log-mel picture of a sound, made inside the served module, and convolutions over it."""
+"""Spoken words: the log-mel spectrogram of a sound, computed inside the served module, and convolutions over it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class LogMel(nn.Module):
-    """Sound ``[batch, 1, samples]`` → its log-mel picture ``[batch, 1, bands, frames]``, each picture around zero."""
+    """Sound ``[batch, 1, samples]`` → its log-mel spectrogram ``[batch, 1, bands, frames]``, each centred at zero."""
 
     window: Tensor
     filters: Tensor

@@ -60,8 +60,8 @@ def test_the_app_mounts_the_table_and_nothing_else(app: App) -> None:
 
 def test_the_fast_path_takes_the_calls_that_the_table_has_for_it(app: App) -> None:
     for endpoint in ENDPOINTS:
-        scope = {"method": endpoint.method, "path": endpoint.url(PARTS)}
-        taken = app.hot_call(scope)
+        scope: dict[str, Any] = {"method": endpoint.method, "path": endpoint.url(PARTS)}
+        taken = app.fast_path_call(scope)
         assert taken is (PLAIN[endpoint] if endpoint.summary.startswith(("Predict", "Infer")) else None)
         if taken is not None:
             assert scope["path_params"] == {part: PARTS[part] for part in endpoint.parts}
@@ -160,7 +160,13 @@ def test_both_clients_have_a_method_for_every_endpoint_but_those_with_clients_of
 
 def arguments(method: Any) -> dict[str, Any]:
     """Something for each argument that must be given."""
-    values = {"spec": {}, "model": "weather", "items": [{"label": 1}], "inputs": [[1]], "identifier": "u-1"}
+    values: dict[str, Any] = {
+        "spec": {},
+        "model": "weather",
+        "items": [{"label": 1}],
+        "inputs": [[1]],
+        "identifier": "u-1",
+    }
     values |= {"number": 3, "version": 3, "first": 1, "second": 2, "recipe": {}}
     parameters = list(inspect.signature(method).parameters.values())[1:]
     return {part.name: values[part.name] for part in parameters if part.default is inspect.Parameter.empty}
@@ -181,8 +187,8 @@ def test_a_method_asks_its_endpoint_and_gives_what_that_answers(endpoint: Endpoi
 
 def test_a_label_has_the_fields_that_the_server_takes() -> None:
     """The server reads items into a struct of its own, whose inputs have the shape of the spec."""
-    taken = msgspec.structs.fields(FeedbackDecoder(parse(ModelSpec, spec()))._decoder.type)
-    assert [field.name for field in taken] == list(FeedbackItem.__annotations__)
+    taken: Any = FeedbackDecoder(parse(ModelSpec, spec())).decode(b'{"prediction_id": "p", "label": 1}')
+    assert [field.name for field in msgspec.structs.fields(type(taken))] == list(FeedbackItem.__annotations__)
 
 
 def test_the_docs_name_every_call_and_no_other() -> None:

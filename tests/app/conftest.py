@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from app.main import create_app
 from app.services import Services
 from driftline.settings import Settings
+from tests.services import Instance, spec
 
 
 class AppClient(httpx.AsyncClient):
@@ -38,9 +40,15 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
     """Starts an app with settings of the test's own, and gives a client for it."""
     async with AsyncExitStack() as stack:
 
-        async def begin(**settings: Any) -> AppClient:
-            given = {"redis_url": embedded, "prefix": prefix, "data_dir": tmp_path, "poll_seconds": 0.05} | settings
-            app = create_app(Settings(**given))
+        async def begin(services: Callable[[Settings], Services] = Services, **settings: Any) -> AppClient:
+            given: dict[str, Any] = {
+                "redis_url": embedded,
+                "prefix": prefix,
+                "data_dir": tmp_path,
+                "poll_seconds": 0.05,
+            }
+            own = Settings(**given | settings)
+            app = create_app(own, services=services(own))
             await stack.enter_async_context(app.router.lifespan_context(app))
             return await stack.enter_async_context(AppClient(app))
 
@@ -50,3 +58,24 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
 @pytest.fixture
 async def client(start: Start) -> AppClient:
     return await start()
+
+
+async def create(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
+    answer = await client.post("/v1/models", json=spec(**changes))
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def predict(client: httpx.AsyncClient, inputs: Any, model: str = "weather") -> dict[str, Any]:
+    answer = await client.post(f"/v1/models/{model}/predict", json={"inputs": inputs})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@contextmanager
+def connected(instance: Instance) -> Iterator[socket.socket]:
+    host, port = instance.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 20) as client:
+        yield client

@@ -48,7 +48,7 @@ def loaded(client: AppClient, name: str = "weather") -> ModelQueue:
 async def computed(client: AppClient) -> list[int]:
     """How many rows each batch had, without those of the warm-up."""
     model = loaded(client)
-    rows: list[int] = model.snapshot.module.network.rows  # type: ignore[assignment,union-attr]
+    rows: list[int] = model.snapshot.module.network.rows  # type: ignore[assignment]
     return rows
 
 
@@ -168,10 +168,10 @@ async def test_a_network_that_raises_fails_its_requests_and_no_more(start: Start
     await create(client, slow(0.0))
     await warmed(client)
     network = loaded(client).snapshot.module.network
-    network.seconds = "no number"  # type: ignore[union-attr,assignment]
+    network.seconds = "no number"  # type: ignore[assignment]
     answer = await predict(client)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "network_failed")
-    network.seconds = 0.0  # type: ignore[union-attr,assignment]
+    network.seconds = 0.0  # type: ignore[assignment]
     assert (await predict(client)).status_code == 200
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from app.services import Services
 from driftline.store.connection import RedisConnection
 from driftline.store.redis_keys import ModelKeys
-from tests.app.conftest import Start
+from tests.app.conftest import AppClient, Start
 from tests.services import spec
 from tests.waiting import until_async
 
@@ -33,10 +35,12 @@ async def configured(connection: RedisConnection, **settings: str) -> AsyncItera
             await connection.redis.config_set(name, value)
 
 
-@pytest.fixture(autouse=True)
-def asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("driftline.store.redis_health.STATE_SECONDS", 0.0)
-    monkeypatch.setattr("driftline.store.connection.STATE_SECONDS", 0.02)
+@pytest.fixture
+async def client(start: Start) -> AppClient:
+    """A client of an app that asks the store each time how it is."""
+    found = await start(services=partial(Services, watch_seconds=0.02))
+    found.services.connection.server.max_age_seconds = 0.0
+    return found
 
 
 async def send(client: httpx.AsyncClient, *ids: str) -> httpx.Response:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from driftline.client.clients import Client
+from tests.app.conftest import connected
 from tests.services import Instance, spec, up
 from tests.waiting import until
 
@@ -24,13 +22,6 @@ pytestmark = pytest.mark.slow
 
 BODY = b'{"inputs": [[0, 0, 0, 0, 0, 0, 0, 0]]}'
 HEAD = b"POST /v1/models/weather/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-
-
-@contextmanager
-def connected(instance: Instance) -> Iterator[socket.socket]:
-    host, port = instance.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), 20) as client:
-        yield client
 
 
 def answer_to(instance: Instance, sent: bytes) -> bytes:
@@ -108,7 +99,7 @@ def test_replicas_share_a_port_follow_the_head_and_are_replaced(tmp_path: Path) 
                         return
                     versions[version] += 1
                     if version < newest:
-                        failures.append(AssertionError(f"{version} behind {newest} on one connection"))
+                        failures.append(AssertionError(f"{version} after {newest} on one connection"))
                     newest = version
                     # The worker needs a share of the machine, too.
                     time.sleep(0.005)

@@ -107,7 +107,10 @@ async def test_an_edit_is_judged_by_the_weights_of_the_live_version(client: http
         "output.bias": torch.zeros(2),
     }
     given = spec(network={"layers": [LINEAR, RELU]})
-    parts = {"spec": (None, json.dumps(given)), "weights": ("w", bundle.weights_to_bytes(alike))}
+    parts: dict[str, tuple[str | None, str | bytes]] = {
+        "spec": (None, json.dumps(given)),
+        "weights": ("w", bundle.weights_to_bytes(alike)),
+    }
     assert (await client.post("/v1/models", files=parts)).status_code == 201
     body = {"edits": [{"type": "merge_units", "layer": "linear1"}], "dry_run": True}
     found = (await client.post("/v1/models/weather/retrain", json=body)).json()

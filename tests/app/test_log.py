@@ -9,8 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
-from app.routes import log
-from tests.app.test_models import create, predict
+from app.routes.log import lines_of
+from driftline.spec import ModelSpec, parse
+from tests.app.conftest import AppClient, create, predict
 
 pytestmark = pytest.mark.anyio
 
@@ -56,10 +57,7 @@ async def test_named_inputs_and_values_keep_their_shape(client: httpx.AsyncClien
     assert item["answer"] == {"version": 1, "value": pytest.approx(prediction["value"])}
 
 
-async def test_any_part_of_a_log_without_its_commands(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log, "PAGE", 2)
+async def test_any_part_of_a_log_without_its_commands(client: AppClient) -> None:
     await create(client)
     assert await shown(client) == []
     for number in range(3):
@@ -75,6 +73,14 @@ async def test_any_part_of_a_log_without_its_commands(
         ({"start": 9}, []),
     ):
         assert [item["n"] for item in await shown(client, **parameters)] == numbers
+        assert await read_by_twos(client, **parameters) == numbers
+
+
+async def read_by_twos(client: AppClient, **parameters: int) -> list[int]:
+    """The numbers of the items, where only two records of the log are read at once."""
+    found = await client.services.catalog.get("weather")
+    parts = lines_of(client.services.log(found.uid), parse(ModelSpec, found.spec), page=2, **parameters)
+    return [json.loads(line)["n"] async for part in parts for line in part.splitlines()]
 
 
 async def test_a_wrong_ask_says_why(client: httpx.AsyncClient) -> None:

@@ -11,26 +11,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from tests.app.conftest import Start
+from tests.app.conftest import Start, create, predict
 from tests.services import spec
 
 pytestmark = pytest.mark.anyio
 
-LINEAR = {"layers": []}
-
-
-async def create(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
-    answer = await client.post("/v1/models", json=spec(**changes))
-    assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def predict(client: httpx.AsyncClient, inputs: Any, model: str = "weather") -> dict[str, Any]:
-    answer = await client.post(f"/v1/models/{model}/predict", json={"inputs": inputs})
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+LINEAR: dict[str, Any] = {"layers": []}
 
 
 async def test_probabilities_follow_the_classes(client: httpx.AsyncClient) -> None:

@@ -50,7 +50,7 @@ def validate(value: Any, content: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"classes": "open"}, {"task": "regression", "classes": None}])
-async def test_the_hot_calls_take_and_answer_what_the_page_says(
+async def test_the_fast_path_calls_take_and_answer_what_the_page_says(
     client: httpx.AsyncClient, changes: dict[str, Any]
 ) -> None:
     assert (await client.post("/v1/models", json=spec(**changes))).status_code == 201

@@ -108,7 +108,7 @@ def test_a_version_can_be_asked_for(instance: Instance) -> None:
 
 def test_other_datatypes_are_converted_where_they_fit(instance: Instance) -> None:
     with triton.InferenceServerClient(address(instance)) as client:
-        wanted = client.infer("weather", [tensor(True, rows=np.float32([[1, 0, 1, 0, 1, 0, 1, 0]]))])
+        wanted = client.infer("weather", [tensor(True, rows=np.array([[1, 0, 1, 0, 1, 0, 1, 0]], np.float32))])
         for datatype, dtype in (("FP64", "f8"), ("FP16", "f2"), ("INT8", "i1"), ("UINT64", "u8"), ("BOOL", "?")):
             rows = np.array([[1, 0, 1, 0, 1, 0, 1, 0]], dtype)
             for binary in {True, datatype == "FP16"}:

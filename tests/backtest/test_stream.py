@@ -47,7 +47,7 @@ def test_the_task_follows_from_the_target(target: list[Any], task: str, labels: 
 
 
 def test_many_whole_numbers_are_a_regression_unless_the_task_is_given() -> None:
-    many = {"a": [0.0] * 120, "y": list(range(60)) * 2}
+    many: dict[str, list[Any]] = {"a": [0.0] * 120, "y": list(range(60)) * 2}
     assert stream(many).spec.task == "regression"
     assert stream(many, task="classification").labels[:3] == [0, 1, 2]
     assert stream({"a": [0.0] * 4, "y": [1, 2, 1, 2]}, task="regression").labels == [1.0, 2.0, 1.0, 2.0]

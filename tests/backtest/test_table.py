@@ -90,7 +90,7 @@ def test_parquet_holds_the_same(tmp_path: Path, pyarrow: Any) -> None:
         "text": pyarrow.array(["x", "", None]).dictionary_encode(),
     }
     parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet", row_group_size=2)
-    expected = {
+    expected: dict[str, list[Any]] = {
         "whole": [1, None, 3],
         "real": [0.5, None, None],
         "flag": ["true", "false", None],

@@ -105,7 +105,7 @@ def test_a_model_s_own_log_is_played(server: Any, folder: Path) -> None:
         (200, b"".join(json.dumps(i).encode() + b"\n" for i in items)),
     ]
     found = report("--model", "m", "--delay", "8", "--limit", "40", "--url", server.url)
-    assert [path for _, path, _ in server.requests] == ["/v1/models/m", "/v1/models/m/log?start=1&limit=40"]
+    assert [path for _, path, _ in server.sent] == ["/v1/models/m", "/v1/models/m/log?start=1&limit=40"]
     assert found["accuracy"].keys() == {"current", "no_change", "majority", "as_served"}
     assert found["accuracy"]["as_served"] == 0.75
     assert found["recipes"]["current"]["strategy"]["name"] == "finetune"

@@ -29,9 +29,9 @@ PREDICTIONS = {
 
 # command, what the server answers, what it is sent, what --json prints
 COMMANDS: list[tuple[list[str], Any, tuple[str, str, Any], Any]] = [
-    (["models", "list"], {"models": [MODEL]}, ("GET", "/v1/models", b""), [{**MODEL, "task": "classification"}]),
-    (["models", "show", "m"], MODEL, ("GET", "/v1/models/m", b""), MODEL),
-    (["models", "delete", "m"], {"deleted": "m"}, ("DELETE", "/v1/models/m", b""), {"deleted": "m"}),
+    (["models", "list"], {"models": [MODEL]}, ("GET", "/v1/models", None), [{**MODEL, "task": "classification"}]),
+    (["models", "show", "m"], MODEL, ("GET", "/v1/models/m", None), MODEL),
+    (["models", "delete", "m"], {"deleted": "m"}, ("DELETE", "/v1/models/m", None), {"deleted": "m"}),
     (["predict", "m", "[[1.5]]"], PREDICTIONS, ("POST", "/v1/models/m/predict", {"inputs": [[1.5]]}), PREDICTIONS),
     (
         ["feedback", "m", '{"prediction_id": "p1", "label": 1}'],
@@ -42,7 +42,7 @@ COMMANDS: list[tuple[list[str], Any, tuple[str, str, Any], Any]] = [
     (
         ["receipt", "m", "p:p1"],
         {"state": "learned"},
-        ("GET", "/v1/models/m/feedback/p%3Ap1", b""),
+        ("GET", "/v1/models/m/feedback/p%3Ap1", None),
         {"state": "learned"},
     ),
     (
@@ -55,8 +55,8 @@ COMMANDS: list[tuple[list[str], Any, tuple[str, str, Any], Any]] = [
         ),
         {"job_id": "u-1"},
     ),
-    (["job", "u-1"], {"state": "running"}, ("GET", "/v1/jobs/u-1", b""), {"state": "running"}),
-    (["versions", "m"], {"versions": [{"version": 1}]}, ("GET", "/v1/models/m/versions", b""), [{"version": 1}]),
+    (["job", "u-1"], {"state": "running"}, ("GET", "/v1/jobs/u-1", None), {"state": "running"}),
+    (["versions", "m"], {"versions": [{"version": 1}]}, ("GET", "/v1/models/m/versions", None), [{"version": 1}]),
     (["rollback", "m", "1"], {"command": 9}, ("POST", "/v1/models/m/rollback", {"version": 1}), {"command": 9}),
     (["pause", "m"], {"command": 9}, ("POST", "/v1/models/m/pause", {}), {"command": 9}),
     (["resume", "m"], {"command": 9}, ("POST", "/v1/models/m/resume", {}), {"command": 9}),
@@ -66,7 +66,7 @@ COMMANDS: list[tuple[list[str], Any, tuple[str, str, Any], Any]] = [
         ("PATCH", "/v1/models/m/recipe", {"batch_size": 8}),
         {"command": 9},
     ),
-    (["metrics", "m"], {"version": 3}, ("GET", "/v1/models/m/metrics", b""), {"version": 3}),
+    (["metrics", "m"], {"version": 3}, ("GET", "/v1/models/m/metrics", None), {"version": 3}),
 ]
 
 
@@ -81,7 +81,7 @@ def test_a_command_is_one_call_and_prints_its_answer(
     result = run(*command, DRIFTLINE_URL=server.url)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.strip()
-    assert server.requests == [sent, sent]
+    assert server.sent == [sent, sent]
 
 
 def test_a_spec_comes_from_a_file_or_from_standard_input(server: Any, run: Any, tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def test_a_spec_comes_from_a_file_or_from_standard_input(server: Any, run: Any, 
     server.answers = [(201, MODEL)] * 3
     assert run("models", "create", "spec.json", "--url", server.url).returncode == 0
     assert run("models", "create", "-", "--url", server.url, stdin='{"name": "m"}').returncode == 0
-    assert server.requests == [("POST", "/v1/models", {"name": "m"})] * 2
+    assert server.sent == [("POST", "/v1/models", {"name": "m"})] * 2
     (tmp_path / "weights.safetensors").write_bytes(b"the weights")
     result = run("models", "create", "spec.json", "--weights", "weights.safetensors", "--url", server.url)
     assert result.returncode == 0
-    assert b"the weights" in server.requests[2][2]
+    assert b"the weights" in server.requests[2].body
 
 
 @pytest.mark.parametrize("text", ['{"label": 1}\n{"label": 2}\n', '[{"label": 1},\n {"label": 2}]'])
@@ -103,7 +103,7 @@ def test_items_come_as_a_list_or_as_lines(server: Any, run: Any, tmp_path: Path,
     (tmp_path / "labels").write_text(text)
     assert run("feedback", "m", "@labels", "--url", server.url).returncode == 0
     assert run("feedback", "m", "-", "--url", server.url, stdin=text).returncode == 0
-    assert [body for _, _, body in server.requests] == [{"items": [{"label": 1}, {"label": 2}]}] * 2
+    assert [body for _, _, body in server.sent] == [{"items": [{"label": 1}, {"label": 2}]}] * 2
 
 
 def test_an_item_that_is_refused_is_told_and_counts_as_failure(server: Any, run: Any) -> None:
@@ -154,11 +154,14 @@ def test_two_versions_stand_side_by_side(server: Any, run: Any) -> None:
     assert ["holdout", "recall", "of", "'rain'", "0.5", "0.5", "0"] in lines
     assert ["latency_ms", "1", "0.5", "0.75", "0.25"] in lines and result.returncode == 0
     assert json.loads(run("compare", "m", "12", "17", "--json", "--url", server.url).stdout) == {"id": "u-1", **job}
-    assert server.requests[0] == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
+    assert server.sent[0] == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
 
 
 def test_the_files_of_a_race_are_its_entries_and_its_table_is_printed(server: Any, run: Any, tmp_path: Path) -> None:
-    entries = [{"batch_size": 8}, {"recipe": {"loss": "focal"}, "edits": [{"type": "replace_head"}]}]
+    entries: list[dict[str, Any]] = [
+        {"batch_size": 8},
+        {"recipe": {"loss": "focal"}, "edits": [{"type": "replace_head"}]},
+    ]
     options = []
     for number, entry in enumerate(entries):
         (tmp_path / f"{number}.json").write_text(json.dumps(entry))
@@ -168,7 +171,7 @@ def test_the_files_of_a_race_are_its_entries_and_its_table_is_printed(server: An
     report = {"reason": "not worse", "race": [won, failed]}
     server.answers = [(202, {"job_id": "u-1"}), (200, {"state": "succeeded", "report": report})]
     shown = run("retrain", "m", *options, "--wait", "--url", server.url)
-    assert server.requests[0] == ("POST", "/v1/models/m/retrain", {"race": entries})
+    assert server.sent[0] == ("POST", "/v1/models/m/retrain", {"race": entries})
     lines = [line.split() for line in shown.stdout.splitlines()]
     assert ["recipe", "edits", "updates", "accuracy", "outcome", "reason"] in lines
     assert ['{"batch_size":', "8}", "20", "0.875", "won"] in lines
@@ -187,7 +190,7 @@ def test_a_dry_run_shows_what_a_retrain_would_give(server: Any, run: Any) -> Non
     assert ["parameters", "54", "77"] in lines and ["linear1", "Linear", "[6]", "54", "54"] in lines
     assert ["updates", "3"] in lines and ['{"loss":', '"focal"}', "99"] in lines
     assert json.loads(run("retrain", "m", "--dry-run", "--json", "--url", server.url).stdout) == found
-    assert [body for _, _, body in server.requests] == [{"dry_run": True}] * 2
+    assert [body for _, _, body in server.sent] == [{"dry_run": True}] * 2
 
 
 def test_expected_trouble_is_one_sentence(server: Any, run: Any) -> None:

@@ -6,9 +6,7 @@ import asyncio
 import inspect
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,62 +16,17 @@ import torch
 
 from driftline import errors
 from driftline.client.clients import AsyncClient, Client
-
-Answer = tuple[int, Any]
-
-
-class Server(ThreadingHTTPServer):
-    """Answers what a test tells it to, and remembers the requests."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str, str, bytes, dict[str, str]]] = []
-        self.answers: list[Answer] = []
-        self.headers: dict[str, str] = {}
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def last(self) -> tuple[str, str, Any]:
-        verb, path, body, _ = self.requests[-1]
-        return verb, path, json.loads(body) if body else None
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.requests.append((self.command, self.path, body, {k.lower(): v for k, v in self.headers.items()}))
-        status, answer = self.server.answers.pop(0) if self.server.answers else (200, {})
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_DELETE = do_PATCH = _handle
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+from tests.scripted_server import Answer, ScriptedServer, scripted_server
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 class Blocking:
-    """The async client behind the sync client's interface, so that each test runs over both."""
+    """The async client with the sync client's interface, so that each test runs over both."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._arguments, self._options = arguments, options
@@ -102,7 +55,7 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def client(server: Server, kind: Any) -> Iterator[Any]:
+def client(server: ScriptedServer, kind: Any) -> Iterator[Any]:
     with kind(server.url) as client:
         yield client
 
@@ -130,26 +83,28 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, str, Any]]] =
 
 @pytest.mark.parametrize(("name", "arguments", "options", "sent"), CALLS)
 def test_a_call_is_the_request_that_the_interface_names(
-    server: Server, client: Any, name: str, arguments: Any, options: Any, sent: Any
+    server: ScriptedServer, client: Any, name: str, arguments: Any, options: Any, sent: Any
 ) -> None:
     server.answers = [(200, {"answer": 1})]
     assert getattr(client, name)(*arguments, **options) == {"answer": 1}
-    assert server.last == sent
+    assert server.sent[-1] == sent
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "path"), [("models", (), "/v1/models"), ("versions", ("m",), "/v1/models/m/versions")]
 )
-def test_a_list_comes_without_its_wrapping(server: Server, client: Any, name: str, arguments: Any, path: str) -> None:
+def test_a_list_comes_without_its_wrapping(
+    server: ScriptedServer, client: Any, name: str, arguments: Any, path: str
+) -> None:
     server.answers = [(200, {name: [{"version": 1}]})]
     assert getattr(client, name)(*arguments) == [{"version": 1}]
-    assert server.last == ("GET", path, None)
+    assert server.sent[-1] == ("GET", path, None)
 
 
-def test_a_retrain_sends_what_is_given_and_gives_the_job(server: Server, client: Any) -> None:
+def test_a_retrain_sends_what_is_given_and_gives_the_job(server: ScriptedServer, client: Any) -> None:
     server.answers = [(202, {"job_id": "u-1"}), (202, {"job_id": "u-2"})]
     assert client.retrain("m") == "u-1"
-    assert server.last == ("POST", "/v1/models/m/retrain", {})
+    assert server.sent[-1] == ("POST", "/v1/models/m/retrain", {})
     edits = [{"type": "widen", "layer": "linear1", "features": 64}]
     what = {
         "recipe": {"batch_size": 8},
@@ -159,23 +114,23 @@ def test_a_retrain_sends_what_is_given_and_gives_the_job(server: Server, client:
         "reason": "wider",
     }
     assert client.retrain("m", **what) == "u-2"
-    assert server.last[2] == what
+    assert server.sent[-1][2] == what
 
 
-def test_a_dry_run_of_a_retrain_gives_what_it_would_do(server: Server, client: Any) -> None:
+def test_a_dry_run_of_a_retrain_gives_what_it_would_do(server: ScriptedServer, client: Any) -> None:
     server.answers = [(200, {"before": {}, "after": {}})]
     assert client.retrain_dry_run("m", race=[{}, {}], epochs=2) == {"before": {}, "after": {}}
-    assert server.last == ("POST", "/v1/models/m/retrain", {"race": [{}, {}], "epochs": 2, "dry_run": True})
+    assert server.sent[-1] == ("POST", "/v1/models/m/retrain", {"race": [{}, {}], "epochs": 2, "dry_run": True})
 
 
-def test_a_comparison_names_the_versions_and_gives_the_job(server: Server, client: Any) -> None:
+def test_a_comparison_names_the_versions_and_gives_the_job(server: ScriptedServer, client: Any) -> None:
     server.answers = [(202, {"job_id": "u-1"})]
     assert client.compare("m", 12, 17) == "u-1"
-    assert server.last == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
+    assert server.sent[-1] == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
 
 
 @pytest.mark.parametrize("as_path", [True, False])
-def test_weights_go_beside_the_spec(server: Server, client: Any, tmp_path: Path, as_path: bool) -> None:
+def test_weights_go_beside_the_spec(server: ScriptedServer, client: Any, tmp_path: Path, as_path: bool) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"\x00weights\xff")
     client.create_model({"name": "m"}, tmp_path / "w.safetensors" if as_path else b"\x00weights\xff")
     _, path, body, headers = server.requests[-1]
@@ -191,24 +146,24 @@ def test_missing_weights_are_one_sentence(client: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inputs", [np.ones((2, 3), "float32"), torch.ones(2, 3), [np.ones(3), np.ones(3)]])
-def test_arrays_and_tensors_are_inputs(server: Server, client: Any, inputs: Any) -> None:
+def test_arrays_and_tensors_are_inputs(server: ScriptedServer, client: Any, inputs: Any) -> None:
     client.predict("m", inputs)
-    assert server.last[2] == {"inputs": [[1.0] * 3] * 2}
+    assert server.sent[-1][2] == {"inputs": [[1.0] * 3] * 2}
 
 
-def test_numbers_of_numpy_are_labels(server: Server, client: Any) -> None:
+def test_numbers_of_numpy_are_labels(server: ScriptedServer, client: Any) -> None:
     client.feedback("m", ({"label": label, "prediction_id": "p"} for label in np.arange(2)))
-    assert server.last[2] == {"items": [{"label": 0, "prediction_id": "p"}, {"label": 1, "prediction_id": "p"}]}
+    assert server.sent[-1][2] == {"items": [{"label": 0, "prediction_id": "p"}, {"label": 1, "prediction_id": "p"}]}
 
 
-def test_what_json_cannot_say_is_refused_before_it_is_sent(server: Server, client: Any) -> None:
+def test_what_json_cannot_say_is_refused_before_it_is_sent(server: ScriptedServer, client: Any) -> None:
     for inputs in ([[float("nan")]], [[object()]]):
         with pytest.raises(errors.InvalidInput):
             client.predict("m", inputs)
     assert not server.requests
 
 
-def test_a_stream_is_answered_item_by_item(server: Server, client: Any) -> None:
+def test_a_stream_is_answered_item_by_item(server: ScriptedServer, client: Any) -> None:
     answers = [{"id": str(n), "status": "queued"} for n in range(501)]
     lines = [json.dumps(answer).encode() + b"\n" for answer in answers]
     server.answers = [(200, b"".join(lines[:500])), (200, lines[500])]
@@ -216,20 +171,20 @@ def test_a_stream_is_answered_item_by_item(server: Server, client: Any) -> None:
     assert list(client.feedback_stream("m", items)) == answers
     sent = [json.loads(line) for _, _, body, _ in server.requests for line in body.splitlines()]
     assert sent == [{"label": n, "inputs": [n]} for n in range(501)]
-    assert server.requests[0][1] == "/v1/models/m/feedback/stream"
-    assert server.requests[0][3]["content-type"] == "application/x-ndjson"
+    assert server.requests[0].path == "/v1/models/m/feedback/stream"
+    assert server.requests[0].headers["content-type"] == "application/x-ndjson"
 
 
-def test_a_log_comes_item_by_item(server: Server, client: Any) -> None:
+def test_a_log_comes_item_by_item(server: ScriptedServer, client: Any) -> None:
     items = [{"n": n, "label": 1} for n in range(3)]
     server.answers = [(200, b"".join(json.dumps(item).encode() + b"\n" for item in items)), (200, b"")]
     assert list(client.log("m")) == items
-    assert server.last == ("GET", "/v1/models/m/log?start=1", None)
+    assert server.sent[-1] == ("GET", "/v1/models/m/log?start=1", None)
     assert list(client.log("m", start=4, limit=2)) == []
-    assert server.last == ("GET", "/v1/models/m/log?start=4&limit=2", None)
+    assert server.sent[-1] == ("GET", "/v1/models/m/log?start=4&limit=2", None)
 
 
-def test_a_refused_stream_raises(server: Server, client: Any) -> None:
+def test_a_refused_stream_raises(server: ScriptedServer, client: Any) -> None:
     server.answers = [(404, {"error": {"code": "not_found", "message": "there is no model 'm'"}})]
     with pytest.raises(errors.NotFound, match="no model"):
         list(client.feedback_stream("m", [{"label": 1}]))
@@ -249,7 +204,7 @@ def test_a_refused_stream_raises(server: Server, client: Any) -> None:
         (504, errors.Late),
     ],
 )
-def test_the_error_of_the_server_is_raised(server: Server, client: Any, status: int, error: Any) -> None:
+def test_the_error_of_the_server_is_raised(server: ScriptedServer, client: Any, status: int, error: Any) -> None:
     body = {"code": "special", "message": "what went wrong", "details": {"field": "inputs"}}
     server.answers = [(status, {"error": body})]
     server.headers = {"retry-after": "2"}
@@ -260,7 +215,7 @@ def test_the_error_of_the_server_is_raised(server: Server, client: Any, status: 
 
 
 @pytest.mark.parametrize("answer", [(502, b"<html>Bad Gateway</html>"), (200, b"<html>"), (500, [])])
-def test_an_answer_of_something_else_names_the_url(server: Server, client: Any, answer: Answer) -> None:
+def test_an_answer_of_something_else_names_the_url(server: ScriptedServer, client: Any, answer: Answer) -> None:
     server.answers = [answer]
     with pytest.raises(errors.DriftlineError, match=f"{server.url}/v1/models/m"):
         client.model("m")
@@ -289,36 +244,38 @@ def test_a_url_that_is_none_is_one_sentence(kind: Any, url: str) -> None:
         client.models()
 
 
-def test_url_and_key_come_from_the_environment(server: Server, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_and_key_come_from_the_environment(
+    server: ScriptedServer, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DRIFTLINE_URL", server.url)
     monkeypatch.setenv("DRIFTLINE_KEY", "id.secret")
     with kind() as client:
         client.model("m")
-        assert server.requests[-1][3]["authorization"] == "Bearer id.secret"
+        assert server.requests[-1].headers["authorization"] == "Bearer id.secret"
     with kind(key="other.secret") as client:
         client.model("m")
-        assert server.requests[-1][3]["authorization"] == "Bearer other.secret"
+        assert server.requests[-1].headers["authorization"] == "Bearer other.secret"
 
 
-def test_probes_say_yes_or_no(server: Server, client: Any) -> None:
+def test_probes_say_yes_or_no(server: ScriptedServer, client: Any) -> None:
     server.answers = [(200, {}), (503, {"error": {"code": "unavailable", "message": "no Redis"}})]
     assert client.live() and not client.ready()
     assert [path for _, path, _, _ in server.requests] == ["/livez", "/readyz"]
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
-def test_waiting_for_a_job_ends_with_the_job(server: Server, client: Any, state: str) -> None:
+def test_waiting_for_a_job_ends_with_the_job(server: ScriptedServer, client: Any, state: str) -> None:
     server.answers = [(200, {"state": "queued"}), (200, {"state": "running"}), (200, {"state": state})]
     assert client.wait_for_job("u-1", timeout=10)["state"] == state
 
 
 @pytest.mark.parametrize("state", ["served", "rejected", "quarantined"])
-def test_waiting_for_an_item_ends_with_its_receipt(server: Server, client: Any, state: str) -> None:
+def test_waiting_for_an_item_ends_with_its_receipt(server: ScriptedServer, client: Any, state: str) -> None:
     server.answers = [(200, {"state": "queued"}), (200, {"state": "learned"}), (200, {"state": state})]
     assert client.wait_served("m", "i", timeout=10)["state"] == state
 
 
-def test_waiting_in_vain_is_late(server: Server, client: Any) -> None:
+def test_waiting_in_vain_is_late(server: ScriptedServer, client: Any) -> None:
     server.answers = [(200, {"state": "queued"})] * 100
     with pytest.raises(errors.Late, match=r"item i of m is still queued after 0\.3 s"):
         client.wait_served("m", "i", timeout=0.3)

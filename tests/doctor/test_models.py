@@ -143,7 +143,7 @@ async def test_a_gap_that_a_recovery_does_not_meet_is_a_warning(model: ModelStor
     assert "records 3, 100" in only(await look(), "log", "warning").message
 
 
-async def test_a_gap_behind_the_checkpoint_is_an_error(model: ModelStore, look: Look) -> None:
+async def test_a_gap_after_the_checkpoint_is_an_error(model: ModelStore, look: Look) -> None:
     await model.connection.redis.hset(model.keys.head, mapping={"checkpoint_offset": 64})
     await remove_record(model, 100)
     assert "restarts from the live version" in only(await look(), "log", "error").message

@@ -9,7 +9,6 @@ import pytest
 from redis import Redis
 
 from driftline.doctor import examine, place
-from driftline.processes import embedded as embedded_module
 from driftline.processes.embedded import EmbeddedServer, running_url
 from driftline.processes.supervisor import Guard
 from driftline.settings import Settings
@@ -53,10 +52,10 @@ def test_an_address_that_a_killed_server_left_does_no_harm(server: EmbeddedServe
     assert worse(examine(Settings(data_dir=data_dir))) == []
 
 
-def test_data_in_use_is_told(server: EmbeddedServer, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_module, "LOCK_SECONDS", 0.1)
+def test_data_in_use_is_told(server: EmbeddedServer, data_dir: Path) -> None:
     (data_dir / "valkey" / "url").unlink()
-    found = only(examine(Settings(data_dir=data_dir)), "store", "error")
+    with place.find(Settings(data_dir=data_dir), lock_seconds=0.1) as installation:
+        found = only(installation.findings, "store", "error")
     assert "in use" in found.message and "ask again" in str(found.advice)
 
 

@@ -54,7 +54,7 @@ def test_a_setting_that_costs_labels_is_told(
 ) -> None:
     assert worse(findings_of(url)) == []
     client = Redis.from_url(url, decode_responses=True)
-    before = client.config_get(name)[name]
+    before = str(client.config_get(name)[name])
     client.config_set(name, value)
     try:
         found = only(findings_of(url), check, level)

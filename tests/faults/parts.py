@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import tests.feeding
 from driftline.processes.plan import program
 from driftline.store.connection import source
-from tests import test_trouble
-from tests.test_trouble import is_there
+from tests.services import is_there
 from tests.waiting import SECONDS, until
 
 BODY = json.dumps({"inputs": [[0.5] * 8]}).encode()
 """A row to predict."""
 
-feeding = partial(test_trouble.feeding, pause=0.1)
+feeding = partial(tests.feeding.feeding, pause=0.1)
 """Labels at a rate at which each of them can be asked for at the end."""
 
 

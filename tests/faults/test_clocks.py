@@ -10,7 +10,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.predictions import PredictionBatch, PredictionReader, PredictionWriter
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from tests.worker.test_halts import training, until_learned
+from tests.worker.running import training, until_learned, working
 from worker.model_store import ModelStore
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-async def test_predictions_made_before_and_behind_a_jump_are_joined_with_their_labels(
+async def test_predictions_made_before_and_after_a_jump_are_joined_with_their_labels(
     bench: Bench, clock: Clock, jump: float
 ) -> None:
     store = await bench.model()
@@ -54,7 +54,7 @@ async def test_predictions_made_before_and_behind_a_jump_are_joined_with_their_l
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-async def test_labels_behind_a_jump_of_the_workers_clock_are_learned_in_order_and_in_time(
+async def test_labels_after_a_jump_of_the_workers_clock_are_learned_in_order_and_in_time(
     bench: Bench, clock: Clock, jump: float
 ) -> None:
     store = await bench.model(recipe={"trigger": {"labels": 1000, "seconds": 0.3}})
@@ -95,7 +95,6 @@ async def renewed(store: ModelStore) -> None:
 
 
 async def test_a_lease_is_kept_by_no_clock_that_can_be_set(bench: Bench, clock: Clock) -> None:
-    from tests.worker.test_main import working
 
     store = await bench.model()
     async with working(bench, lease_seconds=3):

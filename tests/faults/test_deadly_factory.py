@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import Instance, spec, until, up
+from tests.services import Instance, spec, up
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -14,8 +14,8 @@ import pytest
 from driftline.errors import Unavailable
 from tests.conftest import missing
 from tests.faults.parts import asking, feeding, replaced_by_a_file
+from tests.feeding import check_all_served_once
 from tests.services import Instance, spec, up
-from tests.test_trouble import check_all_served_once
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow

@@ -14,10 +14,10 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import Unavailable
-from tests.conftest import free_port
+from tests.conftest import free_port, own_redis
 from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, feeding, stopped
+from tests.feeding import check_all_served_once
 from tests.services import Instance, spec, up
-from tests.test_trouble import check_all_served_once, own_redis
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -88,9 +88,10 @@ def test_a_redis_that_stalls_for_longer_than_a_lease_costs_no_label_and_no_lease
     redis = Redis(port=wired.port, decode_responses=True)
     with feeding(wired.instance, "stalls") as feeder:
         until(lambda: client.model("stalls")["version"] > 1)
-        epoch = f"driftline:{{{redis.hget('driftline:names', 'stalls')}}}:epoch"
+        uid = str(redis.hget("driftline:names", "stalls"))
+        epoch = f"driftline:{{{uid}}}:epoch"
         before = redis.get(epoch)
-        with stopped(redis.info("server")["process_id"]):  # type: ignore[index]
+        with stopped(redis.info("server")["process_id"]):
             time.sleep(4.5)
         feeder.go_on(50)
     check_all_served_once(wired.instance, feeder)
@@ -181,7 +182,7 @@ def test_a_redis_that_is_killed_and_comes_back_under_load_has_lost_nothing(wired
     until(lambda: created(wired, "killed"))
     with asking(wired.instance.url, "killed") as asker, feeding(wired.instance, "killed") as feeder:
         until(lambda: len(feeder.acknowledged) > 100)
-        os.kill(Redis(port=wired.port).info("server")["process_id"], signal.SIGKILL)  # type: ignore[index]
+        os.kill(Redis(port=wired.port).info("server")["process_id"], signal.SIGKILL)
         answered = len(asker.versions)
         until(lambda: len(asker.versions) > answered + 50)
         with own_redis(wired.folder / "redis", wired.port):

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.conftest import free_port
+from tests.conftest import free_port, own_redis
 from tests.faults.parts import WorkerProcess, asking, feeding, owner_in, stopped
-from tests.services import Instance, spec, up
-from tests.test_trouble import check_all_served_once, is_there, own_redis
-from tests.waiting import until
+from tests.feeding import check_all_served_once
+from tests.services import Instance, is_there, spec, up
+from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +105,7 @@ def test_two_workers_share_many_models_and_no_model_has_two_owners(pair: Pair) -
     for name in names:
         pair.instance.client.feedback(name, items)
     for name in names:
-        until(lambda name=name: pair.instance.client.receipt(name, "i99")["state"] == "served")
+        assert pair.instance.client.wait_served(name, "i99", SECONDS)["state"] == "served"
         assert pair.redis.get(f"driftline:{{{pair.uid(name)}}}:epoch") == "1", "it has had one owner"
         assert pair.instance.client.model(name)["learned"] == 100
         assert pair.instance.client.metrics(name)["alarms"] == []

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from driftline.errors import Unavailable
+from tests.feeding import check_all_served_once, feeding
 from tests.services import spec, up
-from tests.test_trouble import check_all_served_once, feeding
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow

@@ -16,10 +16,10 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import NotFound, Unavailable
-from tests.conftest import free_port
+from tests.conftest import free_port, own_redis
 from tests.faults.parts import BODY, asking, feeding
-from tests.services import Instance, spec, up
-from tests.test_trouble import check_all_served_once, is_there, own_redis
+from tests.feeding import check_all_served_once
+from tests.services import Instance, is_there, spec, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow

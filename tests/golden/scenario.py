@@ -40,14 +40,14 @@ def scenario(
     ``same_as`` is the name of another one whose digests it must have too. What is not ``is_stable`` is compared only on the
     build that it was recorded on.
     """
-    classes: dict[str, Any] = {"classes": {"classes": [0, 1, 2]}, "open": {"classes": "open"}, "values": {}}[task]
+    classes: dict[str, dict[str, Any]] = {"classes": {"classes": [0, 1, 2]}, "open": {"classes": "open"}, "values": {}}
     spec = {
         "name": "m",
         "task": "regression" if task == "values" else "classification",
         "inputs": shape_of(stream),
         "network": dict(network),
         "recipe": {**base, **(recipe or {})},
-        **classes,
+        **classes[task],
     }
     factories = [part for part in (network.get("factory"), _function(recipe)) if part]
     found: Scenario = {"spec": spec, "stream": stream, "task": task, "labels": labels, "factories": factories}

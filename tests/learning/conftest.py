@@ -1,4 +1,4 @@
-"""Small worlds to learn, and learners that play them."""
+"""Small streams of labels, and learners that learn them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
 from driftline.learning.stateful import State
 from driftline.learning.step_result import StepResult
+from driftline.learning.training.hooks.l2_sp import L2SPHook
 from driftline.networks import bundle
-from driftline.records import Answer, Item, Plan, Route
+from driftline.records import Answer, Item, Label, Plan, Route
 from driftline.spec import ModelSpec, parse
 
 WIDTH = 4
@@ -34,7 +37,7 @@ def learner(**changes: Any) -> Learner:
     return Learner.create(spec(**changes), seed=7)
 
 
-def item(row: Sequence[float], label: int | str | float, name: str = "i", **changes: Any) -> Item:
+def item(row: Sequence[float] | NDArray[np.floating], label: Label, name: str = "i", **changes: Any) -> Item:
     return Item(name, {"inputs": np.asarray(row, np.float32).tobytes()}, label, **changes)
 
 
@@ -53,10 +56,21 @@ def values(count: int, first: int = 0) -> list[Item]:
     return [item(row, float(1000 + 50 * row[0]), f"i{first + n}") for n, row in enumerate(rows)]
 
 
-def answered(items: Sequence[Item], is_right: bool) -> list[Item]:
-    """Items as if they had been served, and rightly or wrongly so."""
+def row_of(item: Item) -> NDArray[np.float32]:
+    return np.frombuffer(item.inputs["inputs"], np.float32)
+
+
+def turned(items: Sequence[Item]) -> list[Item]:
+    """The same rows, each with the other of two classes."""
+    return [Item(i.id, i.inputs, 1 - int(i.label)) for i in items]
+
+
+def answered(
+    items: Sequence[Item], is_right: bool, version: int = 1, route: Route = "live", outputs: bytes = bytes(8)
+) -> list[Item]:
+    """Items of two classes as if a version had served them, and rightly or wrongly so."""
     return [
-        Item(i.id, i.inputs, i.label, answer=Answer(1, i.label if is_right else 1 - i.label, bytes(8)))  # type: ignore[arg-type, operator]
+        msgspec.structs.replace(i, route=route, answer=Answer(version, int(i.label) ^ (not is_right), outputs))
         for i in items
     ]
 
@@ -76,6 +90,11 @@ def through_files(state: State) -> State:
     return State(tensors, msgspec.json.decode(msgspec.json.encode(state.data)))
 
 
+def restored(learner: Learner) -> Learner:
+    """Another learner that goes on from the state, as after a crash."""
+    return Learner.from_state(through_files(learner.state_dict()))
+
+
 def assert_same(one: State, other: State) -> None:
     """Bit for bit."""
     assert json.dumps(one.data, sort_keys=True) == json.dumps(other.data, sort_keys=True)
@@ -92,6 +111,13 @@ def _are_same(one: torch.Tensor, other: torch.Tensor) -> bool:
 def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
     """A copy of what is served."""
     return {name: value.detach().clone() for name, value in learner.served.state_dict().items()}
+
+
+def origin_of(course: Course) -> dict[str, torch.Tensor]:
+    """The weights that ``l2_sp`` pulls those of a course towards."""
+    hook = course.weight_hooks.by_field["l2_sp"]
+    assert isinstance(hook, L2SPHook)
+    return hook.origin
 
 
 def accuracy(learner: Learner, items: Sequence[Item]) -> float:

@@ -1,4 +1,4 @@
-"""What every course keeps: all that it has is state or follows from it, and a part is told what happens."""
+"""What every course keeps, whichever parts it is made of."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from driftline.learning.course import Course
-from driftline.learning.runtime import Runtime
+from driftline.learning.learner import Learner
 from driftline.learning.stateful import undeclared
+from driftline.learning.training.strategies.experts import ExpertsRuntime
 from driftline.networks.model import Model
 from driftline.spec.parts.schedules import SCHEDULES
 from driftline.spec.parts.strategies import STRATEGIES
@@ -26,24 +26,11 @@ EVERYTHING: dict[str, Any] = {
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES.parts)
 
 
-def parts(course: Course) -> list[Runtime[Any]]:
-    assert course.averaging is not None
-    return [course.schedule, *course.weight_hooks, course.averaging, course.strategy]
-
-
-def made(strategy: str, **recipe: Any) -> Any:
+def made(strategy: str, **recipe: Any) -> Learner:
     one = learner(recipe={"strategy": strategy, **EVERYTHING, **recipe})
     one.course.weight_hooks.remember({1: dict(one.module.state_dict())})
     play(one, world(64))
     return one
-
-
-@EVERY_STRATEGY
-def test_all_that_a_part_has_is_state_or_follows_from_it(strategy: str) -> None:
-    course = made(strategy).course
-    assert len(parts(course)) == 8
-    for each in (course, course.state, course.weight_hooks, *parts(course)):
-        assert not undeclared(each), type(each).__name__
 
 
 @EVERY_STRATEGY
@@ -68,7 +55,8 @@ def test_experts_that_rows_are_too_wide_for_leave_the_network_alone() -> None:
     wide = spec(inputs={"shape": [5000]}, recipe={"strategy": "experts"})
     from_state = learner(inputs={"shape": [5000]}, recipe={"strategy": "experts"})
     assert wide.strategy.serves_experts and from_state.module.experts is None
-    assert not from_state.course.strategy.is_waiting and not undeclared(from_state.course.strategy)
+    strategy = from_state.course.strategy
+    assert isinstance(strategy, ExpertsRuntime) and not strategy.is_waiting and not undeclared(strategy)
     from_state.course.load_state_dict(from_state.state_dict().below("course"))
 
 

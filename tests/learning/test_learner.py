@@ -27,6 +27,8 @@ from tests.learning.conftest import (
     item,
     learner,
     play,
+    restored,
+    row_of,
     spec,
     through_files,
     values,
@@ -39,7 +41,7 @@ OWN = {"layers": [{"type": "linear", "features": 2}], "output": "own"}
 EDITS = [{"type": "activation", "to": "tanh"}]
 MANY = {"gate": {"holdout": 0.5}}
 FAST = {"optimizer": {"learning_rate": 0.02}}
-COLOURS = ["red", "green", 3, "blue"]
+COLOURS: list[int | str] = ["red", "green", 3, "blue"]
 
 WORLDS: dict[str, tuple[dict[str, Any], list[Item], list[dict[str, Any]]]] = {
     "dropout": ({"network": DROPOUT}, world(320), EDITS),
@@ -58,10 +60,6 @@ def played(request: pytest.FixtureRequest) -> tuple[Learner, list[Item], list[di
     if isinstance(optimizer := changes.get("recipe", {}).get("optimizer"), str):
         changes = changes | {"recipe": changes["recipe"] | {"optimizer": {"name": optimizer, "momentum": 0.9}}}
     return learner(**changes), items, edits
-
-
-def restored(learner: Learner) -> Learner:
-    return Learner.from_state(through_files(learner.state_dict()))
 
 
 @pytest.mark.parametrize("cut", [0, 100])
@@ -106,7 +104,7 @@ def test_a_state_stays_as_it_is_while_the_learner_goes_on() -> None:
     assert_same(state, before)
 
 
-def test_torchs_own_chance_is_left_alone() -> None:
+def test_torchs_own_random_state_is_left_alone() -> None:
     one = learner(network=DROPOUT)
     before = torch.get_rng_state()
     play(one, world(50))
@@ -117,7 +115,7 @@ def test_torchs_own_chance_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_chance_goes_on_from_step_to_step() -> None:
+def test_the_random_state_goes_on_from_step_to_step() -> None:
     one = learner()
     drawn = set()
     for _ in range(3):
@@ -160,7 +158,7 @@ def logits(learner: Learner, items: list[Item]) -> torch.Tensor:
 def test_a_label_never_seen_before_adds_a_class_and_the_old_logits_stay() -> None:
     one = learner(classes="open")
     play(one, world(96, names=["a", "b"]))
-    one.module.scale.inputs.fix()  # type: ignore[union-attr, operator]
+    one.module.scale.inputs.fix()  # type: ignore[operator]
     before, probe = logits(one, world(9, names=["a", "b"])), world(9, names=["a", "b"])
     one.learn([item([1, 2, 3, 4], "c"), item([1, 2, 3, 5], 7), item([1, 2, 3, 6], "7")], [97, 98, 99], Plan())
     assert sorted(one.classes[:2], key=str) == ["a", "b"] and one.classes[2:] == ["c", 7, "7"]
@@ -190,10 +188,12 @@ def test_the_optimizer_keeps_what_it_knows_of_the_old_classes() -> None:
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("task", ["classification", "regression", "open", "own output"])
 def test_a_step_that_is_not_finite_is_quarantined_and_learning_goes_on(task: str, number: float) -> None:
-    changes: dict[str, Any] = {"own output": {"network": OWN}, "open": {"classes": "open"}}.get(task, {})
-    if task == "regression":
-        changes = {"task": "regression", "classes": None}
-    one = learner(**changes, recipe={"gate": {"holdout": 0}})
+    changes: dict[str, dict[str, Any]] = {
+        "own output": {"network": OWN},
+        "open": {"classes": "open"},
+        "regression": {"task": "regression", "classes": None},
+    }
+    one = learner(**changes.get(task, {}), recipe={"gate": {"holdout": 0}})
     items = values(300) if task == "regression" else world(300)
     play(one, items[:96])
     kept, served = len(one.replay_buffer), weights_of(one)
@@ -245,7 +245,7 @@ def test_an_answer_that_is_not_finite_is_scored_and_learning_goes_on_from_its_ch
     one = learner(task="regression", classes=None)
     answer = Answer(1, None, struct.pack("<f", served))
     one.learn([item([1, 2, 3, 4], 5.0, answer=answer)], [1], Plan(updates=1, publish=True))
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     assert_same(one.state_dict(), other.state_dict())
     assert other.metrics()["prequential"]["count"] == 1
     play(other, answered(values(64), is_right=True))
@@ -318,7 +318,7 @@ def test_a_served_answer_matches_by_exact_type() -> None:
     assert one.metrics()["prequential"]["accuracy"] == 0.5
 
 
-def test_a_drift_raises_an_alarm_in_the_outcome() -> None:
+def test_a_drift_raises_an_alarm_in_the_step_result() -> None:
     one = learner()
     calm = play(one, answered(world(320), is_right=True))
     assert not any(outcome.alarms for outcome in calm)
@@ -329,7 +329,7 @@ def test_a_drift_raises_an_alarm_in_the_outcome() -> None:
     assert one.metrics()["alarms"][-1]["at"] == outcome.alarms[-1].at
 
 
-def test_rollback_keeps_memory_holdout_and_scores() -> None:
+def test_rollback_keeps_replay_buffer_holdout_and_scores() -> None:
     one = learner(recipe=MANY)
     play(one, answered(world(100), is_right=True))
     version = (one.spec, one.classes_of(one.served), weights_of(one))
@@ -408,8 +408,8 @@ def test_single_rows_leave_a_batch_norm_that_still_answers() -> None:
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_a_feature_of_any_unit_hides_no_other(scale: float) -> None:
     def unit(items: list[Item]) -> list[Item]:
-        rows = [np.frombuffer(i.inputs["inputs"], np.float32) * np.float32([scale, 1, 1e6, 1]) for i in items]
-        return [item(row, i.label) for row, i in zip(rows, items, strict=True)]
+        units = np.array([scale, 1, 1e6, 1], np.float32)
+        return [item(row_of(i) * units, i.label) for i in items]
 
     one = learner(recipe=FAST)
     play(one, unit(world(400)))

@@ -78,15 +78,19 @@ def restored(one: Learner) -> Learner:
     return Learner.from_state(through_files(one.state_dict()), limits=LIMITS)
 
 
+def right(items: list[Item]) -> list[Item]:
+    found = []
+    for each in items:
+        assert not isinstance(each.label, float)
+        found.append(Item(each.id, each.inputs, each.label, answer=Answer(1, each.label, bytes(8))))
+    return found
+
+
 def stream(names: list[Any]) -> list[Item]:
     """Labels of two classes, then of all; rightly answered, then wrongly, so that there is an alarm; then right again."""
     early, late = world(120, names=names[:2]), world(350, 120, names)
     wrong = [Item(i.id, i.inputs, i.label, answer=Answer(1, "none", bytes(8))) for i in late[:200]]
-    return [*_right(early), *_right(late[200:300]), *wrong, *_right(late[300:])]
-
-
-def _right(items: list[Item]) -> list[Item]:
-    return [Item(i.id, i.inputs, i.label, answer=Answer(1, i.label, bytes(8))) for i in items]  # type: ignore[arg-type]
+    return [*right(early), *right(late[200:300]), *wrong, *right(late[300:])]
 
 
 @EVERY_LEVER
@@ -100,7 +104,7 @@ def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
         assert outcomes[0] == outcomes[1]
         assert_same(one.state_dict(), other.state_dict())
     assert one.monitor.alarms and one.course.state.references.teacher is not None, (
-        "the world had an alarm and a teacher in it"
+        "there was an alarm, and a teacher to learn from"
     )
 
 
@@ -125,7 +129,7 @@ def test_it_goes_on_bit_for_bit_while_a_retrain_runs(lever: str) -> None:
 
 @EVERY_LEVER
 def test_it_is_pulled_and_let_go_on_a_live_model(lever: str) -> None:
-    one, items = made({}), _right(world(300))
+    one, items = made({}), right(world(300))
     play(one, items[:100], updates=1)
     one.change_recipe(LEVERS[lever])
     play(one, items[100:200], updates=1)

@@ -19,7 +19,16 @@ from driftline.learning.reports.evaluation import JobEvaluation
 from driftline.networks.experts.mixture import Mixture
 from driftline.networks.model import Model
 from driftline.records import Answer, Item, Plan
-from tests.learning.conftest import accuracy, assert_same, learner, play, through_files, weights_of, world
+from tests.learning.conftest import (
+    accuracy,
+    assert_same,
+    learner,
+    origin_of,
+    play,
+    restored,
+    weights_of,
+    world,
+)
 
 ABC = ["a", "b", "c"]
 WITHOUT_B = [{"type": "remove_classes", "classes": ["b"]}]
@@ -40,7 +49,7 @@ def others(count: int, first: int) -> list[Item]:
 
 
 def removed(one: Learner, version: int = 2, edits: Sequence[dict[str, Any]] = WITHOUT_B, **recipe: Any) -> Decision:
-    """What comes of a job that removes classes, behind labels that arrive meanwhile."""
+    """What comes of a job that removes classes, after labels that arrive meanwhile."""
     one.retrain("job", recipe, edits, 2, world(100, 2000, ABC))
     play(one, world(48, 3000, ABC))
     decision = one.finish(version).decision
@@ -79,11 +88,11 @@ def test_the_other_classes_are_known_as_well_as_before(classes: Any, recipe: dic
     now = labels_by_row(one)
     assert len(now) > 100 and set(now.values()) == {"a", "c"} and now.items() <= (was | now).items()
     assert all(was.get(row, label) == label for row, label in now.items()), "each row has the class that it had"
-    restored = Learner.from_state(through_files(one.state_dict()))
-    assert_same(restored.state_dict(), one.state_dict())
-    for each in (one, restored):
+    other = restored(one)
+    assert_same(other.state_dict(), one.state_dict())
+    for each in (one, other):
         play(each, others(150, 6000))
-    assert_same(restored.state_dict(), one.state_dict())
+    assert_same(other.state_dict(), one.state_dict())
 
 
 def test_the_mixture_keeps_what_it_has_learned_of_the_others() -> None:
@@ -107,7 +116,7 @@ def test_a_job_goes_on_from_its_state_bit_for_bit() -> None:
     play(one, world(48, 3000, ABC))
     assert one.retraining is not None
     one.retraining.advance(2)
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     for each in (one, other):
         play(each, world(48, 4000, ABC))
         each.finish(2)
@@ -138,12 +147,12 @@ def test_a_rollback_brings_the_class_back_and_remembers_the_others() -> None:
     assert all(torch.equal(value, weights_of(one)[name]) for name, value in version[2].items())
     assert labels_by_row(one) == was and len(was) > 100
     assert one.course.state.counts.tolist() == counts, "a class keeps its id, and what was counted of it"
-    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+    assert_same(restored(one).state_dict(), one.state_dict())
     play(one, world(300, 8000, ABC))
     assert one.replay_buffer.policy.seen[1] > 30 and accuracy(one, world(400, 5000, ABC)) > 0.75
 
 
-def test_a_rollback_keeps_classes_that_came_later_behind_those_of_the_version() -> None:
+def test_a_rollback_keeps_classes_that_came_later_after_those_of_the_version() -> None:
     one = taught(classes="open")
     version = (one.spec, list(one.classes), weights_of(one))
     assert removed(one).promoted
@@ -176,14 +185,14 @@ def test_late_answers_of_former_versions_are_not_read_in_the_new_order() -> None
     late = [Item(i.id, i.inputs, i.label, answer=Answer(1, "c", sure_of_c, trace)) for i in others(64, 5000)]
     other, third = copy.deepcopy(one), copy.deepcopy(one)
     plain = [Item(i.id, i.inputs, i.label, answer=Answer(1, "c", sure_of_c)) for i in late]
-    tally = one.monitor.prequential.all
-    count, loss = tally.count, tally.loss  # type: ignore[union-attr]
+    metrics = one.monitor.prequential.all
+    count, loss = metrics.count, metrics.loss  # type: ignore[union-attr]
     one.learn(late, range(1, 1 + len(late)), Plan(updates=1))
     other.learn(plain, range(1, 1 + len(late)), Plan(updates=1))
     assert_same(one.state_dict(), other.state_dict())
     right = sum(i.label == "c" for i in late)
     expected = -right * np.log(0.7) - (len(late) - right) * np.log(0.15)
-    assert (tally.count - count, tally.loss - loss) == (len(late), pytest.approx(expected, rel=1e-5))  # type: ignore[union-attr]
+    assert (metrics.count - count, metrics.loss - loss) == (len(late), pytest.approx(expected, rel=1e-5))  # type: ignore[union-attr]
     newer = [Item(i.id, i.inputs, i.label, answer=Answer(2, "c", sure_of_c, trace)) for i in late]
     third.learn(newer, range(1, 1 + len(late)), Plan(updates=1))
     assert not torch.equal(third.module.experts.weights, one.module.experts.weights), "those of its own are read"  # type: ignore[union-attr, arg-type]
@@ -253,12 +262,12 @@ def test_versions_of_other_classes_pull_no_output_and_are_not_averaged() -> None
     one.retrain("job", {}, WITHOUT_B, 2, [])
     assert one.retraining is not None
     for course, is_whole in ((one.course, True), (one.retraining.course, False)):
-        origin = course.weight_hooks.by_field["l2_sp"].origin
+        origin = origin_of(course)
         assert "network.linear1.weight" in origin and ("output.weight" in origin) == is_whole
     one.finish(2)
-    assert "output.weight" not in one.course.weight_hooks.by_field["l2_sp"].origin
+    assert "output.weight" not in origin_of(one.course)
     one.change_recipe({"l2_sp": {"version": 2}}, {2: weights_of(one)})
-    assert len(one.course.weight_hooks.by_field["l2_sp"].origin["output.weight"]) == 2
+    assert len(origin_of(one.course)["output.weight"]) == 2
     with pytest.raises(InvalidInput, match="version 1 is of another structure"):
         one.retrain("job", {}, [{"type": "average", "versions": [1]}], 1, [], {1: weights_of(one)})
 

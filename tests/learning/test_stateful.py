@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ class Inner(Stateful):
 
 
 class Outer(Stateful):
-    STATE = ("inner", "weights", "module", "sums", "seen", "places", "name")
+    STATE: ClassVar[tuple[str, ...]] = ("inner", "weights", "module", "sums", "seen", "places", "name")
 
     def __init__(self) -> None:
         self.inner = Inner(2)

@@ -55,7 +55,7 @@ MISFITS: list[tuple[list[dict[str, Any]], list[int], str]] = [
 
 
 def model(network: Any, shape: list[int] | None = None, **changes: Any) -> ModelSpec:
-    inputs = {"inputs": {"shape": shape}} if shape is not None else {}
+    inputs: dict[str, Any] = {"inputs": {"shape": shape}} if shape is not None else {}
     return parse(ModelSpec, spec(network=network, **inputs, **changes))
 
 
@@ -99,7 +99,8 @@ def test_presets_take_images(preset: str, shape: list[int], count: int) -> None:
 
 @pytest.mark.parametrize("shape", [[], [1], [8], [2, 3, 4, 5]], ids=str)
 def test_a_network_takes_rows_of_any_rank(shape: list[int]) -> None:
-    for network in ({"preset": "mlp"}, {"layers": []}, {"layers": [{"type": "relu"}]}):
+    networks: list[dict[str, Any]] = [{"preset": "mlp"}, {"layers": []}, {"layers": [{"type": "relu"}]}]
+    for network in networks:
         assert built(network, shape)(rows(shape)).shape == (3, 2)
 
 
@@ -208,7 +209,7 @@ def test_a_factory_takes_named_inputs_by_name() -> None:
 
 
 def test_a_factory_may_give_one_number_a_row() -> None:
-    regression = {"task": "regression", "classes": None, "network": {"output": "own"}}
+    regression: dict[str, Any] = {"task": "regression", "classes": None, "network": {"output": "own"}}
     assert made("sums", **regression)(rows([4])).shape == (3, 1)
     assert made("sums")(rows([4])).shape == (3, 2)
 
@@ -234,7 +235,7 @@ def test_a_factory_that_fails_says_how(factory: str, reason: str) -> None:
     assert (refused.value.code, refused.value.details["field"]) == ("factory_failed", "network.factory")
 
 
-def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_chance_alone() -> None:
+def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_random_state_alone() -> None:
     before = torch.get_rng_state()
     one, same, other = (built({"preset": "cnn"}, [8, 8], seed=seed).state_dict() for seed in (5, 5, 6))
     assert all(torch.equal(value, same[name]) for name, value in one.items())

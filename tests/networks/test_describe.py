@@ -43,7 +43,7 @@ def test_layers_and_sums() -> None:
 def test_a_dry_run_tells_of_both_and_changes_nothing() -> None:
     found = model(MLP)
     state = {name: value.clone() for name, value in found.module.state_dict().items()}
-    edits = [
+    edits: list[dict[str, Any]] = [
         {"type": "concatenate", "branch": [{"type": "linear", "features": 3}]},
         {"type": "freeze", "layers": ["branch1.linear1"]},
         {"type": "adapter", "rank": 2, "layers": ["linear1"]},

@@ -21,7 +21,7 @@ from driftline.spec.parts.layers import LAYERS, Activation
 from tests.services import spec
 
 ACTIVATIONS = [name for name, kind in LAYERS.parts.items() if issubclass(kind, Activation)]
-CLASSES = ["a", 1, "1", "b", 2]
+CLASSES: list[int | str] = ["a", 1, "1", "b", 2]
 
 
 def model(**changes: Any) -> Model:
@@ -147,7 +147,7 @@ def test_the_labels_of_new_classes_are_taken_from_then_on() -> None:
 
 
 def test_edits_follow_one_another_and_what_they_keep_adds_up() -> None:
-    edits = [
+    edits: list[dict[str, Any]] = [
         {"type": "add_classes", "classes": ["c"]},
         {"type": "activation", "to": "prelu"},
         {"type": "activation", "to": "elu", "layer": "relu1"},

@@ -16,8 +16,8 @@ from driftline.networks import keras
 from driftline.networks.bundle import weights_from_bytes, weights_to_bytes
 from driftline.spec import ModelSpec, parse
 
-DENSE = [{"type": "flatten"}, {"type": "linear", "features": 6}, {"type": "relu"}]
-CONVOLVED = [
+DENSE: list[dict[str, Any]] = [{"type": "flatten"}, {"type": "linear", "features": 6}, {"type": "relu"}]
+CONVOLVED: list[dict[str, Any]] = [
     {"type": "conv2d", "channels": 4, "padding": "valid"},
     {"type": "relu"},
     {"type": "max_pool"},

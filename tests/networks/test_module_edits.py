@@ -14,7 +14,7 @@ from driftline.networks.edits import apply_all
 from driftline.networks.model import Model
 from driftline.spec import Factory, ModelSpec, parse
 from driftline.spec.parts.edits import parse_edits
-from tests.networks.test_edit_sequences import check_function, check_spec, disturb
+from tests.networks.checks import check_function, check_spec, disturb
 
 FACTORIES = "tests.networks.factories:"
 INPUTS: dict[str, Any] = {

@@ -55,12 +55,9 @@ def test_it_says_that_every_write_is_synced(server: EmbeddedServer) -> None:
     server.stop()
 
 
-def test_two_servers_never_open_one_data_directory(
-    server: EmbeddedServer, guard: Guard, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedded, "LOCK_SECONDS", 0.1)
+def test_two_servers_never_open_one_data_directory(server: EmbeddedServer, guard: Guard, data_dir: Path) -> None:
     server.start()
-    other = EmbeddedServer(data_dir, guard)
+    other = EmbeddedServer(data_dir, guard, lock_seconds=0.1)
     with pytest.raises(ConfigurationError, match="in use"):
         other.start()
     server.stop()

@@ -368,11 +368,16 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
         """
         import asyncio, os, signal, sys
         from pathlib import Path
+        from redis.asyncio import Redis
         from driftline.store.artifacts import Artifacts
-        from driftline.store.backup.restore import Restore, restore
+        from driftline.store.backup.restore import restore
         from driftline.store.connection import RedisConnection
-        async def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-        Restore._write_name = die
+        hsetnx = Redis.hsetnx
+        def or_die(client, table, field, value):
+            if field == "weather":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return hsetnx(client, table, field, value)
+        Redis.hsetnx = or_die
         async def run(url, prefix, folder, root):
             await restore(RedisConnection(url, prefix), Artifacts(Path(root)), Path(folder))
         asyncio.run(run(*sys.argv[1:]))

@@ -194,7 +194,7 @@ async def test_trimming_leaves_what_retraining_keeps_and_what_waits(
         await commit_log.commit(commit(lease, k, 10 * (k - 1), 10 * k))
         await commit_log.checkpoint(Checkpoint(f"{k:064}", k, 10 * k), lease.epoch, log_keep=12)
     assert await log.get(2) is not None, "the command waits"
-    assert len(await log.kept(30, 1000)) == 28
+    assert len(await log.latest(30, 1000)) == 28
 
 
 async def test_a_fenced_owner_names_no_checkpoint(commit_log: CommitLog, lease: Lease) -> None:

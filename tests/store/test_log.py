@@ -185,11 +185,13 @@ async def test_a_store_may_lose_the_last_moments_and_goes_on(log: Log, connectio
 
 
 async def test_a_model_that_is_gone_is_forgotten(log: Log, connection: RedisConnection) -> None:
+    connection.ends.unsettled_seconds = 0.0
+    await connection.server.state()
     await log.append([item("a")])
-    assert await Catalog(connection).names() and connection.ends._told
+    assert await Catalog(connection).names() and connection.ends.known(log.uid) == 1
     await Catalog(connection).delete("weather")
     await Catalog(connection).names()
-    assert not connection.ends._told, "one that is restored under its uid begins anew"
+    assert connection.ends.known(log.uid) == 0, "one that is restored under its uid begins anew"
 
 
 async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: RedisConnection) -> None:
@@ -200,7 +202,7 @@ async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: Re
     assert gap.value.code == "log_gap"
 
 
-async def test_numbers_go_on_behind_a_log_that_was_trimmed_to_nothing(log: Log, connection: RedisConnection) -> None:
+async def test_numbers_go_on_after_a_log_that_was_trimmed_to_nothing(log: Log, connection: RedisConnection) -> None:
     await log.append([item(str(index)) for index in range(5)])
     await connection.redis.hset(log.keys.head, "offset", 5)
     await connection.redis.xtrim(log.keys.log, maxlen=0, approximate=False)

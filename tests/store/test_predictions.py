@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from driftline.errors import InvalidInput
+from driftline.errors import InvalidInput, Unavailable
 from driftline.store.connection import RedisConnection
 from driftline.store.predictions import PredictionBatch, PredictionId, PredictionReader, PredictionWriter
 from tests.waiting import SECONDS
@@ -97,13 +97,23 @@ async def test_the_oldest_predictions_go_when_the_budget_is_spent(connection: Re
     assert prediction_writer.join_horizon < 3600
 
 
-async def test_an_unreachable_store_delays_nothing_and_loses_only_the_oldest(uid: str) -> None:
-    prediction_writer = PredictionWriter(RedisConnection("redis://127.0.0.1:1", "x:"), horizon=3600, budget=2**20)
-    large = batch(100_000)
-    for _ in range(40):
-        prediction_writer.record(uid, prediction_writer.next_entry(), large)
-    assert prediction_writer._unwritten_bytes <= prediction_writer.max_unwritten_bytes
-    assert prediction_writer.dropped == 40 - len(prediction_writer._unwritten)
+async def test_an_unreachable_store_delays_nothing_and_loses_only_the_oldest(
+    connection: RedisConnection, stored: PredictionReader, uid: str
+) -> None:
+    unreachable = RedisConnection("redis://127.0.0.1:1", "x:")
+    prediction_writer = PredictionWriter(unreachable, horizon=3600, budget=2**30, max_unwritten_bytes=2**20)
+    entries = [prediction_writer.next_entry() for _ in range(40)]
+    for entry in entries:
+        prediction_writer.record(uid, entry, batch(10_000))
+    with pytest.raises(Unavailable):
+        await prediction_writer.flush()
+    dropped = prediction_writer.dropped
+    assert 30 < dropped < 40
+    prediction_writer.connection = connection
+    await prediction_writer.flush()
+    kept = await connection.redis.xrange(stored.keys.predictions(prediction_writer.nonce))
+    assert [identifier.decode() for identifier, _ in kept] == [str(entry) for entry in entries[dropped:]]
+    await unreachable.close()
 
 
 def test_ids_that_no_replica_gave_are_none() -> None:

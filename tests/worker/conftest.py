@@ -68,7 +68,7 @@ class Bench:
         return Trainer(store, lease, ModelCompute(self.thread, store.uid), **settings)
 
     async def train(self, store: ModelStore, die_after: int | None = None) -> Trainer:
-        """Trains until the log is learned and served, or dies behind so many commits."""
+        """Trains until the log is learned and served, or dies after so many commits."""
         trainer = await self.trainer(store)
         with dying(trainer, die_after):
             running = asyncio.create_task(trainer.run())
@@ -96,11 +96,11 @@ class Bench:
 
 @contextmanager
 def dying(trainer: Trainer, after: int | None) -> Iterator[None]:
-    commit, left = trainer.store.commit_log.commit, after
+    whole, left = trainer.store.commit_log.commit, after
 
-    async def and_die(what: Commit) -> None:
+    async def and_die(commit: Commit) -> None:
         nonlocal left
-        await commit(what)
+        await whole(commit)
         if left is not None:
             left -= 1
             if left == 0:
@@ -112,7 +112,7 @@ def dying(trainer: Trainer, after: int | None) -> Iterator[None]:
     except Killed:
         return
     finally:
-        trainer.store.commit_log.commit = commit  # type: ignore[method-assign]
+        trainer.store.commit_log.commit = whole  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def bench(connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor
 
 
 def labelled(count: int, first: int = 0, turn: int = 1, answered: int | None = None) -> list[Item]:
-    """Items of a world that is learned easily: the class is the sign of the first number. ``answered``: what was served."""
+    """Items that are learned easily: the class is the sign of the first number. ``answered``: what was served."""
     random = np.random.default_rng(first + 1)
     rows = random.normal(size=(count, 8)).astype(np.float32)
     half = np.array([0.5, 0.5], np.float32).tobytes()

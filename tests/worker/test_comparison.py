@@ -68,5 +68,7 @@ async def test_a_network_that_fails_is_told_of_and_the_learner_stays(
     await bench.train(store)
     found = await compared(bench, store, head.version, 1)
     assert found.state == "failed"
-    assert found.report == {"reason": f"version {head.version}: ValueError: 256 rows are more than 250"}
+    assert found.report == {
+        "reason": f"the network of version {head.version} failed: ValueError: 256 rows are more than 250"
+    }
     assert (await bench.train(store)).learner.digest() != digest

@@ -6,12 +6,11 @@ import asyncio
 
 import pytest
 
-from driftline.records import Answer, Command, Item
+from driftline.records import Answer, Command, Item, Route
 from driftline.store.commits import CanaryVersion, JobRecord
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from tests.worker.test_halts import until_learned
-from tests.worker.test_trainer import add, offset_is, running
+from tests.worker.running import add, offset_is, training, until_learned
 from worker.model_store import ModelStore
 
 pytestmark = pytest.mark.anyio
@@ -19,10 +18,11 @@ pytestmark = pytest.mark.anyio
 HALF = bytes(8)
 
 
-def answered(items: list[Item], version: int, route: str, is_right: bool) -> list[Item]:
+def answered(items: list[Item], version: int, route: Route, is_right: bool) -> list[Item]:
+    answers = [Answer(version, int(item.label) ^ (not is_right), HALF) for item in items]
     return [
-        Item(f"{route}-{i.id}", i.inputs, i.label, route=route, answer=Answer(version, i.label ^ (not is_right), HALF))  # type: ignore[arg-type, operator]
-        for i in items
+        Item(f"{route}-{item.id}", item.inputs, item.label, route=route, answer=answer)
+        for item, answer in zip(items, answers, strict=True)
     ]
 
 
@@ -47,7 +47,7 @@ async def trained(store: ModelStore, job: str) -> JobRecord:
 
 async def test_under_a_manual_gate_labels_wait_visibly_until_they_are_promoted(bench: Bench) -> None:
     store = await bench.model(recipe={"gate": {"mode": "manual"}})
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, labelled(100))
         await offset_is(store, 100)
         await asyncio.sleep(0.3)
@@ -64,7 +64,7 @@ async def test_under_a_manual_gate_a_job_waits_for_its_promotion_and_survives_a_
     await store.log.append(labelled(200))
     job = f"{store.uid}-1"
     retrain = {"recipe": {}, "edits": [{"type": "activation", "to": "gelu"}], "epochs": 2, "reason": ""}
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, [Command(job, "retrain", retrain)])
         assert (await trained(store, job)).state == "running" and (await store.commit_log.head()).version == 1
         await add(store, trainer, [Command("p", "promote")])
@@ -84,7 +84,7 @@ async def test_a_rollback_by_itself_ends_the_job_that_runs(bench: Bench) -> None
     store = await bench.model(recipe={"gate": {"mode": "manual"}})
     job = f"{store.uid}-1"
     retrain = {"recipe": {}, "edits": [], "epochs": 2, "reason": ""}
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, labelled(100))
         await offset_is(store, 100)
         await add(store, trainer, [Command("p", "promote")])
@@ -106,7 +106,7 @@ async def canary_of(store: ModelStore) -> CanaryVersion | None:
 @pytest.mark.parametrize("is_right", [True, False])
 async def test_a_canary_goes_live_or_goes(bench: Bench, is_right: bool) -> None:
     store = await bench.model(recipe={"gate": {"mode": "canary", "labels": 20, "share": 0.25}})
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, labelled(64))
         canary = await until_async(lambda: canary_of(store))
         assert canary is not None and canary.share == 0.25 and (await store.commit_log.head()).version == 1

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -17,49 +14,11 @@ from driftline.records import Command
 from driftline.store.connection import HighWatermarks, RedisConnection
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
+from tests.worker.running import alarms, training, until_alarm, until_learned, until_withdrawn
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
 
 pytestmark = pytest.mark.anyio
-
-
-@contextlib.asynccontextmanager
-async def training(bench: Bench, store: ModelStore, **settings: Any) -> AsyncIterator[Trainer]:
-    trainer = await bench.trainer(store, halted_seconds=0.02, **settings)
-    running = asyncio.create_task(trainer.run())
-    try:
-        yield trainer
-    finally:
-        trainer.stop()
-        await running
-
-
-async def alarms(store: ModelStore) -> dict[str, str]:
-    found = await store.connection.redis.hgetall(store.keys.alarms)
-    return {kind.decode(): json.loads(alarm)["message"] for kind, alarm in found.items()}
-
-
-async def until_learned(store: ModelStore, trainer: Trainer, count: int) -> None:
-    async def is_learned() -> bool:
-        trainer.wake.set()
-        return (await store.commit_log.head()).learned >= count
-
-    await until_async(is_learned)
-
-
-async def until_alarm(store: ModelStore, trainer: Trainer, kind: str) -> str:
-    async def message() -> str:
-        trainer.wake.set()
-        return (await alarms(store)).get(kind, "")
-
-    return await until_async(message)
-
-
-async def until_withdrawn(store: ModelStore, kind: str) -> None:
-    async def is_withdrawn() -> bool:
-        return kind not in await alarms(store)
-
-    await until_async(is_withdrawn)
 
 
 async def test_a_gap_halts_it_and_stops_feedback_until_the_log_is_whole(
@@ -214,7 +173,7 @@ async def test_an_alarm_of_an_owner_before_is_withdrawn_when_its_condition_is_ov
         assert list(await alarms(store)) == ["step_failed"]
 
 
-async def test_an_outage_does_not_hold_up_the_versions_behind_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_outage_does_not_hold_up_the_versions_after_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishing takes a tenth of the trainer's time at most; to wait for a store is no part of it."""
     store = await bench.model()
     write, failures = store.version_files.write_version, [True]

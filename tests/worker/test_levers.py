@@ -14,12 +14,19 @@ import torch
 from driftline.records import Command
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection
+from tests.learning.conftest import origin_of
 from tests.worker.conftest import Bench, Killed, labelled
 
 pytestmark = pytest.mark.anyio
 
 RAISING = "tests.learning.functions:raising"
 OWN = {"loss": {"name": "custom", "function": RAISING}}
+
+
+@pytest.fixture
+def failing(connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path) -> Bench:
+    """A bench with a loss that raises."""
+    return Bench(connection, embedded, thread, tmp_path, factories=[RAISING])
 
 
 def retrain(recipe: dict[str, Any], race: Sequence[Any] = (), epochs: int = 2) -> dict[str, Any]:
@@ -53,7 +60,7 @@ async def test_a_trainer_killed_again_and_again_finds_the_same_rate_and_pulls_to
     (won,) = [row["recipe"] for row in done.report["race"] if row["outcome"] == "won"]
     assert trainer.learner.spec.recipe.optimizer.learning_rate == won["optimizer"]["learning_rate"]
     _, second = store.version_files.read((await store.commit_log.version(2)).manifest)
-    origin = trainer.learner.course.weight_hooks.by_field["l2_sp"].origin["output.weight"]
+    origin = origin_of(trainer.learner.course)["output.weight"]
     assert torch.equal(origin, second.tensors["output.weight"])
     assert not await store.connection.redis.hvals(store.keys.alarms)
 
@@ -100,15 +107,15 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
             await store.log.append([Command("c1", "recipe", {"recipe": {"optimizer": {"learning_rate": 0.0001}}})])
         await report(commit_log, job, progress)
 
-    def die_behind_the_job(point: str) -> None:
+    def die_after_the_job(point: str) -> None:
         points.add(point)
         if point == "trainer.committed" and "job.finished" in points:
             raise Killed
 
     with monkeypatch.context() as patched:
         patched.setattr(CommitLog, "report_progress", change)
-        patched.setattr("worker.jobs.reach", die_behind_the_job)
-        patched.setattr("worker.committer.reach", die_behind_the_job)
+        patched.setattr("worker.jobs.reach", die_after_the_job)
+        patched.setattr("worker.committer.reach", die_after_the_job)
         killed = await bench.train(store)
     assert killed.learner.spec.recipe.optimizer.learning_rate == 0.0001 and killed.learner.retraining is None
     trainer = await bench.train(store)
@@ -117,23 +124,22 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
 
 
 async def test_a_race_of_which_all_fail_tells_of_each_and_one_can_be_cancelled(
-    connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path
+    failing: Bench,
 ) -> None:
-    bench = Bench(connection, embedded, thread, tmp_path, factories=[RAISING])
-    store = await bench.model()
+    store = await failing.model()
     await store.log.append(labelled(200))
-    await bench.train(store)
+    await failing.train(store)
     failed, cancelled = f"{store.uid}-failed", f"{store.uid}-cancelled"
     await store.log.append([Command(failed, "retrain", retrain({}, [OWN, OWN | {"batch_size": 8}]))])
-    await bench.train(store)
+    await failing.train(store)
     done = await store.commit_log.job(failed)
     assert done is not None and done.state == "failed" and done.report is not None
     assert done.report["reason"] == "no recipe of the race could be trained: ValueError: no loss today"
     assert [row["reason"] for row in done.report["race"]] == ["ValueError: no loss today"] * 2
     await store.log.append([Command(cancelled, "retrain", retrain({}, [{}, {"batch_size": 8}], epochs=1000))])
-    await bench.train(store, die_after=1)
+    await failing.train(store, die_after=1)
     await store.log.append([Command("c1", "cancel", {"job": cancelled})])
-    trainer = await bench.train(store)
+    trainer = await failing.train(store)
     done = await store.commit_log.job(cancelled)
     assert done is not None and done.state == "cancelled" and trainer.learner.retraining is None
 
@@ -150,19 +156,18 @@ async def test_a_version_that_is_not_kept_is_pulled_towards_by_nothing(bench: Be
 
 
 async def test_a_loss_of_ones_own_that_fails_is_told_of_and_the_champion_stays(
-    connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path
+    failing: Bench,
 ) -> None:
-    bench = Bench(connection, embedded, thread, tmp_path, factories=[RAISING])
-    store = await bench.model()
+    store = await failing.model()
     await store.log.append(labelled(200))
-    await bench.train(store)
+    await failing.train(store)
     job = f"{store.uid}-job"
     await store.log.append([Command(job, "retrain", retrain(OWN))])
-    before = dict((await bench.train(store)).learner.promotion.champion.state_dict())
+    before = dict((await failing.train(store)).learner.promotion.champion.state_dict())
     done = await store.commit_log.job(job)
     assert done is not None and done.state == "failed" and done.report == {"reason": "ValueError: no loss today"}
     await store.log.append([Command("c1", "recipe", {"recipe": OWN}), *labelled(10, first=200)])
-    trainer = await bench.train(store)
+    trainer = await failing.train(store)
     found = [await store.log.find(f"i{200 + n}") for n in range(10)]
     reasons = {receipt.exception for receipt in found if receipt is not None}
     assert reasons - {None} == {("quarantined", "ValueError: no loss today")}

@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from driftline.errors import ConfigurationError
-from driftline.settings import Settings
 from driftline.store.catalog import Catalog
 from driftline.store.lease import Lease
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from worker.main import Worker
-from worker.model_store import ModelStore
+from tests.worker.running import is_learned, working
 
 pytestmark = pytest.mark.anyio
-
-
-@contextlib.asynccontextmanager
-async def working(bench: Bench, retry_seconds: float = 10.0, **settings: Any) -> AsyncIterator[Worker]:
-    worker = Worker(
-        Settings(
-            redis_url=bench.url,
-            prefix=bench.connection.keys.prefix,
-            data_dir=bench.folder,
-            poll_seconds=0.05,
-            sweep_seconds=0.1,
-            orphan_seconds=0.5,
-            **settings,
-        ),
-        retry_seconds=retry_seconds,
-    )
-    running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await running
-
-
-async def is_learned(store: ModelStore) -> bool:
-    return (await store.commit_log.head()).learned == 64
 
 
 async def test_a_helper_that_raises_is_restarted_and_told_and_the_others_go_on(
@@ -79,7 +50,15 @@ async def test_a_wrong_setting_ends_the_worker_all_the_same(bench: Bench, monkey
     monkeypatch.setattr(Catalog, "names", wrong)
     with pytest.raises(ConfigurationError):
         async with working(bench) as worker:
-            await until_async(lambda: worker.thread._shutdown)
+            await until_async(lambda: is_shut(worker.thread))
+
+
+def is_shut(thread: ThreadPoolExecutor) -> bool:
+    try:
+        thread.submit(int)
+    except RuntimeError:
+        return True
+    return False
 
 
 async def test_a_lost_head_is_an_alarm_and_costs_no_file(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -142,7 +121,7 @@ async def test_two_workers_that_start_at_once_learn_each_label_once(bench: Bench
         await store.log.append(labelled(64))
     async with working(bench) as first, working(bench) as second:
         for store in stores:
-            await until_async(lambda store=store: is_learned(store))
+            await until_async(partial(is_learned, store))
         assert len(first.owned) + len(second.owned) == len(stores)
         for store in stores:
             assert await store.connection.redis.get(store.keys.epoch) == b"1", "it has had one owner"

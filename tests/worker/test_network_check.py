@@ -14,7 +14,7 @@ from driftline.records import Command
 from driftline.store.connection import RedisConnection
 from tests.worker.conftest import Bench, labelled
 from tests.worker.networks import Moody
-from tests.worker.test_halts import alarms, training, until_alarm, until_learned, until_withdrawn
+from tests.worker.running import alarms, training, until_alarm, until_learned, until_withdrawn
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
 

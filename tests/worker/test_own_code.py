@@ -12,7 +12,7 @@ from driftline.records import Command
 from driftline.store.connection import RedisConnection
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from tests.worker.test_trainer import add, offset_is, running, state_is
+from tests.worker.running import add, offset_is, state_is, training
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,7 @@ LOSS = "tests.learning.functions:raising"
 FAILURES: dict[str, tuple[int, dict[str, Any], str]] = {
     "a loss": (1000, {"loss": {"name": "custom", "function": LOSS}}, "ValueError: no loss today"),
     "a network in training": (40, {}, "ValueError: 64 rows are more than 40"),
-    "a network behind it": (250, {}, "ValueError: 256 rows are more than 250"),
+    "a network after it": (250, {}, "ValueError: 256 rows are more than 250"),
 }
 
 
@@ -37,7 +37,7 @@ async def test_what_raises_inside_a_job_ends_it_with_its_last_line_and_the_strea
     await store.log.append(labelled(400))
     job = f"{store.uid}-job"
     retrain = Command(job, "retrain", {"recipe": recipe, "edits": [], "epochs": 1, "reason": ""})
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await offset_is(store, 400)
         await add(store, trainer, [retrain])
         await state_is(store, job, "failed")

@@ -38,7 +38,7 @@ async def undisturbed_digest(bench: Bench) -> str:
 
 
 @pytest.mark.parametrize("die_after", [1, 2, 3, 5, 8, 10])
-async def test_a_trainer_killed_behind_any_step_ends_as_one_that_was_not(bench: Bench, die_after: int) -> None:
+async def test_a_trainer_killed_after_any_step_ends_as_one_that_was_not(bench: Bench, die_after: int) -> None:
     digest = await undisturbed_digest(bench)
     store = await bench.model(uid=UID)
     await store.log.append(labelled(300))
@@ -100,7 +100,7 @@ def of_three_classes(count: int, first: int = 0) -> list[Item]:
     return [msgspec.structs.replace(item, label=int(np.digitize(row, [-0.4, 0.4]))) for item, row in rows]
 
 
-async def test_a_class_that_is_removed_and_comes_back_is_so_behind_every_crash_too(bench: Bench) -> None:
+async def test_a_class_that_is_removed_and_comes_back_is_so_after_every_crash_too(bench: Bench) -> None:
     store = await bench.model(classes=[0, 1, 2], recipe={"gate": {"mode": "off"}})
     await store.log.append(of_three_classes(200))
     three = (await bench.train(store)).head.version
@@ -121,14 +121,18 @@ async def test_a_class_that_is_removed_and_comes_back_is_so_behind_every_crash_t
     assert await alarms(store) == []
 
 
+def served(items: list[Item], is_right: bool) -> list[Item]:
+    outputs = np.array([0.0, 1.0], np.float32).tobytes()
+    answers = [Answer(1, int(item.label) ^ (not is_right), outputs) for item in items]
+    return [msgspec.structs.replace(item, answer=answer) for item, answer in zip(items, answers, strict=True)]
+
+
 @pytest.mark.parametrize("die_after", [None, 1])
 async def test_a_job_that_an_alarm_forks_is_repeated_and_ends_as_any_other(bench: Bench, die_after: int | None) -> None:
     store = await bench.model(recipe={"on_alarm": "retrain", "trigger": {"labels": 32}})
-    right = np.array([0.0, 1.0], np.float32).tobytes()
-    calm, wrong = labelled(320), labelled(96, first=320)
-    await store.log.append([msgspec.structs.replace(i, answer=Answer(1, i.label, right)) for i in calm])
+    await store.log.append(served(labelled(320), is_right=True))
     await bench.train(store)
-    await store.log.append([msgspec.structs.replace(i, answer=Answer(1, 1 - i.label, right)) for i in wrong])
+    await store.log.append(served(labelled(96, first=320), is_right=False))
     for _ in range(8 if die_after else 0):
         await bench.train(store, die_after=die_after)
     trainer = await bench.train(store)

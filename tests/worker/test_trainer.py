@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -15,40 +13,16 @@ from driftline.records import Command, Item, Plan
 from driftline.store.catalog import Catalog
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from worker.model_store import ModelStore
-from worker.trainer import Trainer
+from tests.worker.running import add, offset_is, state_is, training
 
 pytestmark = pytest.mark.anyio
 
 NEVER = {"labels": 100_000, "seconds": 3600}
 
 
-@asynccontextmanager
-async def running(bench: Bench, store: ModelStore) -> AsyncIterator[Trainer]:
-    trainer = await bench.trainer(store)
-    task = asyncio.create_task(trainer.run())
-    try:
-        yield trainer
-    finally:
-        trainer.stop()
-        await task
-
-
-async def offset_is(store: ModelStore, offset: int) -> None:
-    async def has_reached() -> bool:
-        return (await store.commit_log.head()).offset >= offset
-
-    await until_async(has_reached)
-
-
-async def add(store: ModelStore, trainer: Trainer, items: list[Item] | list[Command]) -> None:
-    await store.log.append(items)
-    trainer.wake.set()
-
-
 async def test_labels_are_learned_at_a_count(bench: Bench) -> None:
     store = await bench.model(recipe={"trigger": {"labels": 20, "seconds": 3600}})
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, labelled(19))
         await asyncio.sleep(0.3)
         assert (await store.commit_log.head()).offset == 0
@@ -58,16 +32,16 @@ async def test_labels_are_learned_at_a_count(bench: Bench) -> None:
 
 async def test_labels_are_learned_at_an_age(bench: Bench) -> None:
     store = await bench.model(recipe={"trigger": {"labels": 1000, "seconds": 0.3}})
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, labelled(3))
         await offset_is(store, 3)
 
 
-async def test_behind_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench) -> None:
+async def test_after_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench) -> None:
     store = await bench.model(recipe={"trigger": {"labels": 600, "seconds": 3600, "alarm": 300}})
     right = [item for item in labelled(700, answered=1) if item.label == 1][:300]
     wrong = [item for item in labelled(700, first=700, answered=0) if item.label == 1][:300]
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, [*right, *wrong])
         await offset_is(store, 600)
         assert [alarm.kind for alarm in trainer.learner.monitor.alarms]
@@ -83,7 +57,7 @@ async def test_behind_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench
 async def test_a_command_of_another_version_is_refused_by_name_and_learning_goes_on(bench: Bench) -> None:
     """``forget`` was a kind of command that logs of older versions may hold."""
     store = await bench.model(recipe={"trigger": {"labels": 20, "seconds": 0.3}})
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, [Command("c1", "forget", {"ids": ["7"]}), *labelled(20)])
         await offset_is(store, 21)
         alarm = await store.connection.redis.hget(store.keys.alarms, "command_failed")
@@ -93,7 +67,7 @@ async def test_a_command_of_another_version_is_refused_by_name_and_learning_goes
 
 async def test_under_a_pause_labels_wait_and_are_learned_afterwards(bench: Bench) -> None:
     store = await bench.model()
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, [Command("p", "pause")])
         await until_async(store.is_paused)
         await add(store, trainer, labelled(64))
@@ -109,7 +83,7 @@ async def test_a_pause_stands_without_a_worker_and_before_one_that_starts_later_
     await store.log.append(labelled(64))
     await store.log.append([Command("p", "pause")])
     assert (await Catalog(bench.connection).get("weather")).paused
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         async with asyncio.timeout(10):
             while await store.pending():
                 await asyncio.sleep(0.02)
@@ -169,7 +143,7 @@ async def test_a_job_that_waits_is_cancelled_before_it_begins_and_one_that_runs_
     await bench.train(store)
     long = {"recipe": {}, "edits": [], "epochs": 1000, "reason": ""}
     jobs = [f"{store.uid}-{n}" for n in (1, 2)]
-    async with running(bench, store) as trainer:
+    async with training(bench, store) as trainer:
         await add(store, trainer, [Command(job, "retrain", long) for job in jobs])
         await state_is(store, jobs[0], "running")
         await add(store, trainer, [Command("c2", "cancel", {"job": jobs[1]})])
@@ -201,14 +175,6 @@ async def test_a_job_changes_the_network_only_when_it_is_promoted(bench: Bench) 
     done = await store.commit_log.job(f"{store.uid}-harmful")
     assert done is not None and not done.promoted and done.report, done
     assert (await store.spec())["recipe"]["optimizer"]["name"] == "adamw"
-
-
-async def state_is(store: ModelStore, job: str, state: str) -> None:
-    async def is_there() -> bool:
-        found = await store.commit_log.job(job)
-        return found is not None and found.state == state
-
-    await until_async(is_there)
 
 
 async def test_a_rollback_is_a_new_version_with_the_old_weights(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from driftline.records import Command
 from driftline.store.lease import MAX_CRASHES, Lease
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from tests.worker.test_main import is_learned, working
+from tests.worker.running import is_learned, working
 from worker.model_store import ModelStore
 from worker.turns import TurnFile
 
@@ -145,8 +145,12 @@ async def test_at_the_third_death_a_model_is_set_aside_until_a_command_may_have_
         await asyncio.sleep(0.3)
         assert await store.connection.redis.get(store.keys.epoch) == epoch, "nobody tries it meanwhile"
         job = {"recipe": {}, "edits": [], "epochs": 1, "reason": ""}
-        arguments = {"rollback": {"version": 1}, "recipe": {"recipe": {"updates": 1}}, "retrain": job}.get(kind, {})
-        await store.log.append([Command(f"{store.uid}-c", kind, arguments)])
+        arguments: dict[str, dict[str, Any]] = {
+            "rollback": {"version": 1},
+            "recipe": {"recipe": {"updates": 1}},
+            "retrain": job,
+        }
+        await store.log.append([Command(f"{store.uid}-c", kind, arguments.get(kind, {}))])
         await until_async(lambda: is_learned(store))
         await until_async(lambda: has_no_alarm(store))
 

@@ -1,4 +1,4 @@
-"""Streams that labels come from, one file a kind. The operator names them in ``DRIFTLINE_SOURCES``."""
+"""Streams of labels, one file for each kind. The operator configures them in ``DRIFTLINE_SOURCES``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCES = Registry(Source, __name__, tag="type", group="driftline.sources")
 
 
 def parse_sources(text: str) -> list[Source]:
-    """The sources that ``DRIFTLINE_SOURCES`` names; :class:`ConfigurationError` says what is wrong with it."""
+    """The sources of ``DRIFTLINE_SOURCES``; :class:`ConfigurationError` says what is wrong with it."""
     try:
         value: Any = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
         if not isinstance(value, list):

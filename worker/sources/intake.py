@@ -1,4 +1,4 @@
-"""Takes what a source reads into a model's log, each entry once."""
+"""Appends what a source reads to a model's log, each entry once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ logger = logging.getLogger("driftline.sources")
 
 
 class Intake:
-    """The way from one source into the log. Its position moves in the script that appends: never apart from the items.
+    """Appends the entries of one source to the log. The script that appends items also moves the position of the source.
 
     Args:
-        store: what is kept of the model.
-        key: what the source and its position go by.
-        troubles: where it stands while it fails.
-        retry_seconds: until a source that has failed is read again, and a full log tried again; longer at each failure.
+        store: the store of the model.
+        key: the name of the source and its position.
+        troubles: lists the source while it fails.
+        retry_seconds: seconds until a failed source, or a full log, is tried again; longer after each failure.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Intake:
 
     @property
     def name(self) -> str:
-        """What logs and troubles call it."""
+        """Its name in logs and troubles."""
         return f"source {self.key} of {self.store.uid}"
 
     async def run(self, source: Source) -> None:
-        """Runs a source for as long as the model is owned. A stream of the user's may fail in any way: each failure is an
+        """Runs a source for as long as the model is owned. The user's stream may fail in any way: each failure raises an
         alarm, and the source goes on from its last position."""
         await supervised(
             self.name,
@@ -58,7 +58,7 @@ class Intake:
         )
 
     async def position(self) -> str:
-        """Where the source has been read to; empty at first."""
+        """The position that the source has been read to; empty at first."""
         with store_errors():
             found = await self.store.connection.redis.hget(self.store.keys.sources, self.key)
         return found.decode() if found else ""

@@ -1,4 +1,4 @@
-"""The user's own Redis stream: each entry one item, its fields named as those of a feedback item."""
+"""A Redis stream of the user's: each entry is one item, with the field names of a feedback item."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from driftline.errors import Unavailable
 from driftline.ingest.sources import Source, Take
 from driftline.store.connection import connect
 
-BLOCK_MS = 1000
-MAX_ENTRIES = 200
+MAX_ENTRIES, MAX_BLOCK_MS = 200, 1000
+"""Most entries of one read, and how long it waits for the first."""
 
 
 class RedisStream(Source):
     """Reads ``XADD stream * label 1 inputs '[0.1, 0.2]'``. A value that is not JSON is taken as a string.
 
-    ``start`` is where a stream that was never read begins: ``0`` with its oldest entry, ``$`` with what is added from now on.
+    ``start`` is where reading begins at first: ``0`` at the oldest entry, ``$`` at entries that are added from now on.
     """
 
     type: Literal["redis_stream"] = "redis_stream"
@@ -36,7 +36,7 @@ class RedisStream(Source):
         try:
             position = await intake.position() or await self._begin(client, intake)
             while True:
-                found = await client.xread({self.stream: position}, MAX_ENTRIES, BLOCK_MS)
+                found = await client.xread({self.stream: position}, MAX_ENTRIES, MAX_BLOCK_MS)
                 if not found:
                     continue
                 entries = found[0][1]
@@ -51,7 +51,7 @@ class RedisStream(Source):
             await client.aclose()
 
     async def _begin(self, client: Any, intake: Take) -> str:
-        """Fixes where a stream that was never read begins, so that a restart does not fix it anew."""
+        """Stores where reading begins, so that a restart does not choose another place."""
         newest = await client.xrevrange(self.stream, "+", "-", 1) if self.start == "$" else []
         position = newest[0][0].decode() if newest else "0-0" if self.start == "$" else self.start
         await intake.take([], [], "", position)

@@ -73,7 +73,7 @@ def _classes(module: ServedModel, outputs: Tensor, targets: Tensor) -> list[Scor
 
 
 def scores(rows: Sequence[ScoredPrediction], names: Sequence[int | str], is_regression: bool) -> dict[str, Any]:
-    """``count`` and the scores; of a classification also ``classes``, those with the most labels. ``names`` are by their ids."""
+    """``count`` and the scores; of a classification also ``classes``, those with most labels. ``names`` are by their ids."""
     if is_regression:
         return {"count": len(rows), **RegressionMetrics.of(rows).scores()}
     tally = ClassificationMetrics()
@@ -108,7 +108,7 @@ def _milliseconds(module: ServedModel, batch: int, spec: ModelSpec) -> float:
 def measured(
     model: Model, names: Sequence[int | str], answers: Mapping[str, Sequence[ScoredPrediction]]
 ) -> dict[str, Any]:
-    """The scores of ``answers`` by their name, ``latency_ms``, and what :func:`cost` gives. ``names`` are by the ids of classes."""
+    """The scores of ``answers`` by name, ``latency_ms``, and what :func:`cost` gives. ``names`` are by the ids of classes."""
     on = {name: scores(rows, names, model.module.is_regression) for name, rows in answers.items()}
     return {**on, "latency_ms": latency_ms(model.spec, model.module), **cost(model)}
 

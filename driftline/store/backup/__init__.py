@@ -1,4 +1,4 @@
-"""A consistent copy of every model while everything runs, and its way back into a store."""
+"""Backup and restore: a consistent copy of every model while everything runs, and its return into a store."""
 
 from driftline.store.backup.copy import back_up
 from driftline.store.backup.format import Index, SavedModel, read_index

@@ -1,4 +1,4 @@
-"""The way out: each model at one point of its history, while it goes on."""
+"""Backup: copies each model as of one point of its log, while it goes on learning."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ from driftline.store.commits import Head, Version, parse_head
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import Keys
 
-PAGE = 200
-SCAN_PAGE = 1000
+MAX_PAGE = 200
+"""Most entries of a stream that are read, and kept in memory, at once."""
+SCAN_COUNT = 1000
+"""How many keys one SCAN looks at."""
 
 
 class Overtaken(Exception):
-    """What the copied point refers to has been trimmed or collected meanwhile."""
+    """Something that the copied point refers to was trimmed or deleted in the meantime."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model at one point. ``streams`` are the first and the last number of each stream, which are still to be read."""
+    """A model as of one point. ``streams``: the first and the last number of each stream that is still to be read."""
 
     uid: str
     name: str
@@ -45,7 +47,7 @@ class Point:
 
 
 class _Manifest(msgspec.Struct, frozen=True):
-    """What a backup needs of a manifest: which files it names."""
+    """The part of a manifest that a backup needs: which files it names."""
 
     files: dict[str, BackupFile]
 
@@ -62,14 +64,14 @@ async def back_up(
 ) -> Index:
     """Copies every model into ``folder``, which must be empty or not there yet.
 
-    A model is read at one point of its history, in one transaction; what that point refers to (log, steps, files) never
-    changes, it can only go. Where it has gone before it was copied, the model is taken again.
+    A model is read as of one point, in one transaction. What that point refers to (log, steps, files) never changes, but it
+    may be deleted; where it was deleted before it was copied, the model is copied again.
 
     Args:
-        with_predictions: also the recorded predictions, so that labels for them can still come after a restore.
-        api_keys: the file of API keys, to be copied too.
-        attempts: how often a model is taken again, before it cannot be copied.
-        retry_seconds: how long each further attempt waits.
+        with_predictions: also copy the recorded predictions, so that their labels can still be joined after a restore.
+        api_keys: the file of API keys, if it is copied too.
+        attempts: how often a model is copied again before the backup fails.
+        retry_seconds: how much longer each further attempt waits.
     """
     with format.disk_errors(folder), _new_folder(folder):
         keys_file = _copy_api_keys(api_keys, folder) if api_keys else None
@@ -81,7 +83,7 @@ async def back_up(
 
 @contextlib.contextmanager
 def _new_folder(folder: Path) -> Iterator[None]:
-    """An empty folder; empty again when the backup fails."""
+    """An empty folder, which is emptied again when the backup fails."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(f"{folder} is not an empty folder; name a new one for the backup", code="folder_not_empty")
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,10 +117,10 @@ class Backup:
         self.folder = folder
 
     async def models(self, with_predictions: bool) -> list[SavedModel]:
-        """Copies all models that are there from the beginning to the end."""
+        """Copies all models that exist from the beginning to the end of the backup."""
         saved: dict[str, SavedModel] = {}
         for name, uid in sorted((await Catalog(self.connection).names()).items()):
-            model = await self._insist(name, uid)
+            model = await self._with_retries(name, uid)
             if model is not None:
                 saved[uid] = model
         await self._copy_receipts(saved)
@@ -127,8 +129,8 @@ class Backup:
         names = [format.RECEIPTS, *([format.PREDICTIONS] if with_predictions else [])]
         return [self._settled(model, names) for model in saved.values()]
 
-    async def _insist(self, name: str, uid: str) -> SavedModel | None:
-        """One model; None when it is deleted meanwhile."""
+    async def _with_retries(self, name: str, uid: str) -> SavedModel | None:
+        """Copies one model, again where it was overtaken; None if the model is deleted meanwhile."""
         for _ in range(self.attempts):
             try:
                 return await self._copy(name, uid)
@@ -158,7 +160,7 @@ class Backup:
         return SavedModel(name, uid, point.head.version, point.head.learned, point.last, files, list(blobs))
 
     def _copy_blobs(self, point: Point, folder: Path) -> dict[str, BackupFile]:
-        """Copies what the point names, what goes first first; what an earlier attempt has copied stays."""
+        """Copies the files that the point names, those that retention deletes first first; earlier copies stay."""
         blobs: dict[str, BackupFile] = {}
         for digest in manifests(point):
             data = self._copy_blob(point.uid, digest, folder, blobs)
@@ -199,11 +201,11 @@ class Backup:
 
     async def _page(self, key: str | bytes, start: str | bytes, end: str | bytes) -> list[Entry]:
         with store_errors():
-            found = await self.connection.redis.xrange(key, start, end, PAGE)
+            found = await self.connection.redis.xrange(key, start, end, MAX_PAGE)
         return [(identifier, list(fields.items())) for identifier, fields in found]
 
     async def _copy_receipts(self, saved: dict[str, SavedModel]) -> None:
-        """Copies the receipts of copied records. Those of newer ones are left out: a resend must be a new record."""
+        """Copies the receipts of copied records. Those of newer records are left out: a resend must become a new record."""
         async for found in self._scan("item:", saved):
             with store_errors():
                 async with self.connection.redis.pipeline(transaction=False) as pipe:
@@ -224,7 +226,7 @@ class Backup:
                 await self._copy_replica(uid, key, self._path(saved[uid], format.PREDICTIONS))
 
     async def _copy_replica(self, uid: str, key: bytes, path: Path) -> None:
-        """What one replica has recorded until now."""
+        """Copies the predictions that one replica has recorded until now."""
         with store_errors():
             newest = await self.connection.redis.xrevrange(key, "+", "-", 1)
             ms = await self.connection.redis.pttl(key)
@@ -234,12 +236,12 @@ class Backup:
             start = b"(" + page[-1][0]
 
     async def _scan(self, kind: str, saved: dict[str, SavedModel]) -> AsyncIterator[list[tuple[str, bytes]]]:
-        """The keys of one kind of all copied models, with their uids, in pages; some may come twice."""
+        """Pages of the keys of one kind of all copied models, with their uids; some keys may appear twice."""
         cursor, is_first = 0, True
         while cursor or is_first:
             with store_errors():
                 cursor, found = await self.connection.redis.scan(
-                    cursor, pattern(self.connection.keys, "*", kind), SCAN_PAGE
+                    cursor, pattern(self.connection.keys, "*", kind), SCAN_COUNT
                 )
             is_first = False
             keys = [(self._uid(key), key) for key in found]
@@ -270,14 +272,14 @@ def pattern(keys: Keys, uid: str, kind: str) -> str:
 
 
 def manifests(point: Point) -> list[str]:
-    """What a point refers to, oldest versions first: retention takes those first."""
+    """The manifests that a point refers to, oldest versions first, as retention deletes those first."""
     places = [place.manifest for place in (point.head.older_checkpoint, point.head.checkpoint) if place is not None]
     versions = [version.manifest for version in point.versions]
     return list(dict.fromkeys([*versions[:1], *places, *versions[1:], point.head.manifest]))
 
 
 async def read_point(connection: RedisConnection, name: str, uid: str) -> Point:
-    """A model as it stands: everything but what stands in streams, in one transaction."""
+    """Reads a model in one transaction: everything but the entries of its streams."""
     keys = connection.keys.of(uid)
     with store_errors():
         async with connection.redis.pipeline(transaction=True) as pipe:

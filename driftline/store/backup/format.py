@@ -1,15 +1,15 @@
-"""What a backup is on disk: a folder of files, and an index, written last, that names each by its sha256.
+"""The format of a backup: a folder of files, and an index, written last, with the sha256 of each.
 
 ::
 
     index.json                            format, time, models, sha256 of each file
     keys.json                             API keys, where they were asked for
     models/NAME/keys.msgpack              the model's keys in Redis, at one point
-    models/NAME/receipts.msgpack          which records a resend is recognised by
+    models/NAME/receipts.msgpack          ids and digests by which a resend is recognised
     models/NAME/predictions.msgpack       recorded predictions, where they were asked for
     models/NAME/artifacts/SHA256          versions and checkpoints
 
-A ``.msgpack`` file is a row of pieces, each behind its length in 4 bytes, big-endian.
+A ``.msgpack`` file is a sequence of pieces, each after its length in 4 bytes, big-endian.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from driftline.version import __version__
 FORMAT = 1
 INDEX, API_KEYS = "index.json", "keys.json"
 KEYS, RECEIPTS, PREDICTIONS = "keys.msgpack", "receipts.msgpack", "predictions.msgpack"
-CHUNK_BYTES = 2**20
+MAX_CHUNK_BYTES = 2**20
 
 Entry = tuple[bytes, list[tuple[bytes, bytes]]]
 
@@ -45,7 +45,7 @@ Uid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")]
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
-    """A string key. ``ms`` is how long it still lives, None for ever."""
+    """A string key. ``ms`` is its time to live in milliseconds; None: it does not expire."""
 
     key: bytes
     value: bytes
@@ -76,7 +76,7 @@ class Scores(msgspec.Struct, frozen=True, tag=True):
 
 
 class Entries(msgspec.Struct, frozen=True, tag=True):
-    """Consecutive entries of a stream. ``ms`` is how long the stream still lives, None for ever."""
+    """Consecutive entries of a stream. ``ms`` is the stream's time to live in milliseconds; None: it does not expire."""
 
     key: bytes
     entries: list[Entry]
@@ -103,7 +103,7 @@ class BackupFile(msgspec.Struct, frozen=True):
 
 
 class SavedModel(msgspec.Struct, frozen=True):
-    """One model in a backup. ``version``, ``learned`` and ``last`` are what its head and log stood at."""
+    """One model in a backup. ``version`` and ``learned`` are those of its head, ``last`` is the end of its log."""
 
     name: Name
     uid: Uid
@@ -123,7 +123,7 @@ class SavedModel(msgspec.Struct, frozen=True):
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup holds. A folder without one is not a backup."""
+    """The content of a backup. A folder without an index is not a backup."""
 
     format: int = FORMAT
     driftline: str = __version__
@@ -137,12 +137,12 @@ class _Format(msgspec.Struct):
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Makes the folder a backup."""
+    """Writes the index, which makes the folder a backup."""
     write_file(folder / INDEX, msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n")
 
 
 def read_index(folder: Path) -> Index:
-    """The index of a backup; :class:`InvalidInput` where the folder is none."""
+    """The index of a backup; :class:`InvalidInput` where the folder is not a backup."""
     try:
         data = (folder / INDEX).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -166,7 +166,7 @@ def read_index(folder: Path) -> Index:
 
 
 def verify(folder: Path, index: Index) -> None:
-    """Reads every file of a backup; :class:`CorruptData` names the first that is not what was written."""
+    """Reads every file of a backup; :class:`CorruptData` names the first that is missing or damaged."""
     for model in index.models:
         for digest in model.artifacts:
             _check(folder / model.folder / "artifacts" / digest, model.files.get(f"artifacts/{digest}"))
@@ -196,19 +196,19 @@ def measure(path: Path) -> BackupFile:
     """The sha256 and the size of a file."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
+        while chunk := file.read(MAX_CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
     return BackupFile(digest.hexdigest(), size)
 
 
 def aside(path: Path) -> Path:
-    """Where a file is written until it is whole."""
+    """The path at which a file is written until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 
 def settle(path: Path) -> BackupFile:
-    """Puts what was written aside in its place, and measures it."""
+    """Syncs and renames a file that was written aside; gives its sha256 and size."""
     with aside(path).open("rb") as file:
         os.fsync(file.fileno())
     aside(path).rename(path)
@@ -216,7 +216,7 @@ def settle(path: Path) -> BackupFile:
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o666) -> BackupFile:
-    """Writes a file that is whole or not there."""
+    """Writes a file atomically: it is complete or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         aside(path).unlink()
@@ -226,7 +226,7 @@ def write_file(path: Path, data: bytes, mode: int = 0o666) -> BackupFile:
 
 
 def append_pieces(path: Path, pieces: Sequence[Piece]) -> None:
-    """Adds pieces to a file that is still aside; :func:`settle` ends it."""
+    """Appends pieces to a file that is still written aside; :func:`settle` completes it."""
     with aside(path).open("ab") as file:
         for piece in pieces:
             data = _encoder.encode(piece)
@@ -242,7 +242,7 @@ def read_pieces(path: Path) -> Iterator[Piece]:
 
 @contextlib.contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """What the disk refuses becomes :class:`ConfigurationError`."""
+    """Errors of the disk become :class:`ConfigurationError`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The way back: files first, then keys that nothing names yet, the name last."""
+"""Restore: files first, then keys that nothing refers to yet, the model's name last."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import new_uid
 
-BATCH = 500
-OWNER_SECONDS = 120.0
+MAX_BATCH = 500
+"""Most short pieces that are written together."""
 
 
 async def restore(
@@ -30,21 +30,23 @@ async def restore(
     replace: bool = False,
     api_keys: Path | None = None,
     forget_seconds: float = 0.0,
+    owner_seconds: float = 120.0,
 ) -> Index:
     """Brings every model of a backup into the store, where a worker goes on with it.
 
-    Nothing is written before every file has been read and found whole.
+    Nothing is written before every file has been read and verified.
 
     Args:
-        replace: models (and API keys) that are there already give way; otherwise they are a :class:`Conflict`.
-        api_keys: where the file of API keys goes; it must be in the backup.
+        replace: existing models (and API keys) are replaced; otherwise they are a :class:`Conflict`.
+        api_keys: the path to which API keys are restored; they must be in the backup.
         forget_seconds: how long servers need to notice that a model is gone.
+        owner_seconds: how long the worker of a replaced model may take to release it.
     """
     index = format.read_index(folder)
     await asyncio.to_thread(format.verify, folder, index)
     if api_keys is not None:
         _refuse_api_keys(folder, index, api_keys, replace)
-    restoring = Restore(connection, artifacts, folder, forget_seconds)
+    restoring = Restore(connection, artifacts, folder, forget_seconds, owner_seconds)
     await restoring.refuse_clashes(index, replace)
     with format.disk_errors(artifacts.root):
         if api_keys is not None:
@@ -64,17 +66,25 @@ def _refuse_api_keys(folder: Path, index: Index, path: Path, replace: bool) -> N
 
 
 class Restore:
-    """Brings models of the backup ``folder`` into a store."""
+    """Restores models of the backup ``folder`` into a store."""
 
-    def __init__(self, connection: RedisConnection, artifacts: Artifacts, folder: Path, forget_seconds: float) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        artifacts: Artifacts,
+        folder: Path,
+        forget_seconds: float,
+        owner_seconds: float,
+    ) -> None:
         self.connection = connection
         self.catalog = Catalog(connection)
         self.artifacts = artifacts
         self.folder = folder
         self.forget_seconds = forget_seconds
+        self.owner_seconds = owner_seconds
 
     async def refuse_clashes(self, index: Index, replace: bool) -> None:
-        """:class:`Conflict` where a model's name, or its uid under another name, is there already."""
+        """:class:`Conflict` where a model's name, or its uid under another name, exists already."""
         names = await self.catalog.names()
         by_uid = {uid: name for name, uid in names.items()}
         for model in index.models:
@@ -88,7 +98,7 @@ class Restore:
                 raise Conflict(message, code="model_exists", field="name", value=other)
 
     async def model(self, model: SavedModel) -> None:
-        """Brings one model back. Until its name is written, nobody sees it."""
+        """Restores one model. It is invisible until its name is written."""
         await self._remove(model.name)
         epoch = await self._clear(model.uid)
         await asyncio.to_thread(self._put_blobs, model)
@@ -97,7 +107,7 @@ class Restore:
         await self.catalog.hint(model.uid)
 
     async def _remove(self, name: str) -> None:
-        """Deletes the model that has the name, and waits until its owner and the servers have let it go."""
+        """Deletes the model with this name, and waits until its worker and the servers have released it."""
         uid = (await self.catalog.names()).get(name)
         if uid is None:
             return
@@ -112,16 +122,16 @@ class Restore:
         await asyncio.to_thread(self.artifacts.remove, uid)
 
     async def _wait_for_owner(self, name: str, uid: str) -> None:
-        deadline = time.monotonic() + OWNER_SECONDS
+        deadline = time.monotonic() + self.owner_seconds
         with store_errors():
             while await self.connection.redis.exists(self.connection.keys.of(uid).lease):
                 if time.monotonic() > deadline:
-                    message = f"a worker does not let go of the model {name!r}; stop it and restore again"
+                    message = f"a worker does not release the model {name!r}; stop it and restore again"
                     raise Unavailable(message, code="model_owned")
                 await asyncio.sleep(0.05)
 
     async def _clear(self, uid: str) -> int:
-        """Deletes what an interrupted restore or a former model has left, and gives its epoch, which stays."""
+        """Deletes what an interrupted restore or a former model has left, but for the epoch, which it returns."""
         keys = self.connection.keys.of(uid)
         redis = self.connection.redis
         with store_errors():
@@ -137,7 +147,7 @@ class Restore:
             self.artifacts.put(model.uid, (self.folder / model.folder / "artifacts" / digest).read_bytes())
 
     async def _write_keys(self, model: SavedModel, epoch: int) -> None:
-        """What is long in parts; then, at once, what makes it a model, with an epoch above all former owners'."""
+        """Writes long keys in parts; then the short ones in one transaction, with an epoch above those of all former owners."""
         base = self.connection.keys.of(model.uid).base.encode()
         short: list[Piece] = []
         for batch in _batches(self._pieces(model)):
@@ -162,7 +172,7 @@ class Restore:
                     piece.write(pipe, base)
                 answers = await pipe.execute(raise_on_error=False)
             for answer in answers:
-                # A write that was sent twice finds its own entry there.
+                # A write that was sent twice finds the entry of the first attempt.
                 if isinstance(answer, RedisError) and "equal or smaller" not in str(answer):
                     raise answer
 
@@ -189,11 +199,11 @@ def _is_long(piece: Piece) -> bool:
 
 
 def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Pieces to be written together: one page of a stream, or many short ones."""
+    """Batches of pieces that are written together: one page of a stream, or many short pieces."""
     batch: list[Piece] = []
     for piece in pieces:
         batch.append(piece)
-        if isinstance(piece, Entries) or len(batch) == BATCH:
+        if isinstance(piece, Entries) or len(batch) == MAX_BATCH:
             yield batch
             batch = []
     yield batch

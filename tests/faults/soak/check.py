@@ -243,7 +243,7 @@ async def _left_over(store: ModelStore, head: Head) -> set[str]:
 
 
 async def _check_recovery(store: ModelStore, head: Head, place: object) -> list[str]:
-    """Repeats the steps behind a checkpoint; each comes out as it was committed, or this says which does not."""
+    """Repeats the steps after a checkpoint; each comes out as it was committed, or this says which does not."""
     try:
         await recovery.repeat(store, asyncio.to_thread, head, place)  # type: ignore[arg-type]
     except Exception as error:

@@ -7,11 +7,10 @@ import random
 import threading
 import time
 from collections import deque
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from driftline.api.feedback import FeedbackItem
 from driftline.client.clients import Client
 from driftline.errors import DriftlineError
 from tests.faults.soak.events import Answered, EventLog, Failed, Predicted, Sent
@@ -115,12 +114,12 @@ class Feeder(Caller):
 
     def hand_in(self, model: str, items: list[dict[str, Any]]) -> None:
         """Sends items until they are answered, now and then once more; without its prediction an item brings its inputs."""
-        statuses = self._insist(model, [sent(item) for item in items])
+        statuses = self._until_answered(model, [sent(item) for item in items])
         taken = [sent(item) for item, status in zip(items, statuses, strict=True) if status in TAKEN]
         lost = [item for item, status in zip(items, statuses, strict=True) if status not in TAKEN and "row" in item]
         self.acknowledged += [(model, identifier(item)) for item in taken]
         if taken and self.random.random() < RESENDS:
-            self._insist(model, taken, is_known=True)
+            self._until_answered(model, taken, is_known=True)
         if lost:
             whole = [{"id": self._new_id(), "inputs": item["row"], "label": item["label"]} for item in lost]
             self.hand_in(model, whole)
@@ -138,13 +137,13 @@ class Feeder(Caller):
     def _new_id(self) -> str:
         return f"{self.prefix}-{next(self.numbers)}"
 
-    def _insist(self, model: str, items: list[dict[str, Any]], *, is_known: bool = False) -> list[str]:
+    def _until_answered(self, model: str, items: list[dict[str, Any]], *, is_known: bool = False) -> list[str]:
         pause = FIRST_RETRY
         while True:
             app, call, begin = self.random.choice(list(self.clients)), next(self.calls), time.monotonic()
             self.events.write(Sent(call, app, model, begin, [identifier(item) for item in items], is_known))
             try:
-                answer = self.clients[app].feedback(model, cast(list[FeedbackItem], items))
+                answer = self.clients[app].feedback(model, items)
             except DriftlineError as error:
                 found = error.details.get("items")
                 if found is None:

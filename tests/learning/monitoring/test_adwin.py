@@ -12,8 +12,8 @@ from driftline.spec.parts.detectors import Adwin
 
 def draws(*parts: tuple[int, float], seed: int = 0) -> list[float]:
     """Errors of 0 and 1: so many, at such a rate."""
-    chance = random.Random(seed)
-    return [float(chance.random() < rate) for count, rate in parts for _ in range(count)]
+    rng = random.Random(seed)
+    return [float(rng.random() < rate) for count, rate in parts for _ in range(count)]
 
 
 def alarms(errors: list[float], parameters: Adwin | None = None) -> list[int]:
@@ -55,8 +55,8 @@ def test_a_constant_error_over_20000_draws_is_no_drift(rate: float) -> None:
 
 
 def test_absolute_errors_of_any_unit_are_heard() -> None:
-    chance = random.Random(0)
-    errors = [abs(chance.gauss(0, 100)) for _ in range(2000)] + [abs(chance.gauss(0, 300)) for _ in range(500)]
+    rng = random.Random(0)
+    errors = [abs(rng.gauss(0, 100)) for _ in range(2000)] + [abs(rng.gauss(0, 300)) for _ in range(500)]
     heard = alarms(errors)
     assert heard and 2000 < heard[0] <= 2200
 

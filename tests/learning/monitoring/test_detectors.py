@@ -35,8 +35,8 @@ FOR_NUMBERS = [name for name, part in DETECTORS.parts.items() if "regression" in
 
 def wrong(*parts: tuple[int, float], seed: int = 0) -> list[float]:
     """Errors of 0 and 1: so many, at such a rate."""
-    chance = random.Random(seed)
-    return [float(chance.random() < rate) for count, rate in parts for _ in range(count)]
+    rng = random.Random(seed)
+    return [float(rng.random() < rate) for count, rate in parts for _ in range(count)]
 
 
 def started(name: str) -> DriftDetector[Any]:
@@ -106,8 +106,8 @@ def test_no_state_grows_with_the_stream(name: str) -> None:
 
 @pytest.mark.parametrize("name", FOR_NUMBERS)
 def test_the_errors_of_a_regression_are_heard(name: str) -> None:
-    chance = random.Random(0)
-    heard = alarms(DETECTORS.parse(name), [abs(chance.gauss(0, 1 + 9 * (n > 2000))) for n in range(2400)])
+    rng = random.Random(0)
+    heard = alarms(DETECTORS.parse(name), [abs(rng.gauss(0, 1 + 9 * (n > 2000))) for n in range(2400)])
     assert name == "none" or any(2000 < n <= 2200 for n in heard)
 
 

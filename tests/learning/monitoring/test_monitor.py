@@ -1,4 +1,4 @@
-"""What an alarm tells, and what the recipe does behind it; all of it the same when a step is repeated."""
+"""What an alarm tells, and what the recipe does after it; all of it the same when a step is repeated."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from tests.learning.conftest import (
     item,
     learner,
     play,
+    restored,
+    row_of,
     spec,
-    through_files,
     weights_of,
     world,
 )
@@ -35,15 +36,15 @@ def served(items: list[Item], wrong: set[int]) -> list[Item]:
     """Items as they were answered: rightly, but for the classes that are ``wrong``."""
     found = []
     for each in items:
-        label = 1 - each.label if each.label in wrong else each.label  # type: ignore[operator]
-        answer = Answer(1, label, RIGHT[label].tobytes())  # type: ignore[index, arg-type]
+        label = int(each.label) ^ (each.label in wrong)
+        answer = Answer(1, label, RIGHT[label].tobytes())
         found.append(Item(each.id, each.inputs, each.label, answer=answer))
     return found
 
 
-def changing(before: int = 640, behind: int = 160) -> list[Item]:
+def changing(before: int = 640, after: int = 160) -> list[Item]:
     """Items of which class 1 is answered wrongly from one on."""
-    return served(world(before), set()) + served(world(behind, before), {1})
+    return served(world(before), set()) + served(world(after, before), {1})
 
 
 def steps(learner: Learner, items: list[Item], first: int = 1, size: int = 16) -> list[StepResult]:
@@ -76,7 +77,7 @@ def test_moved_inputs_are_told_and_touch_nothing_else() -> None:
 
 
 def shifted(one: Item) -> Item:
-    row = np.frombuffer(one.inputs["inputs"], np.float32).copy()
+    row = row_of(one).copy()
     row[2] += 3
     return Item(one.id, {"inputs": row.tobytes()}, one.label, answer=one.answer)
 
@@ -104,7 +105,7 @@ def test_the_embedding_is_what_the_output_layer_is_given() -> None:
 def test_each_answer_is_given_and_is_the_same_when_the_steps_are_repeated(answer: str) -> None:
     one = learner(recipe={"on_alarm": answer})
     steps(one, changing()[:640])
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     outcomes = [steps(each, changing()[640:], first=641) for each in (one, other)]
     assert outcomes[0] == outcomes[1]
     assert_same(one.state_dict(), other.state_dict())
@@ -114,7 +115,7 @@ def test_each_answer_is_given_and_is_the_same_when_the_steps_are_repeated(answer
     assert (len(one.replay_buffer) < 300) == (answer == "shorten")
 
 
-def test_shortened_memory_holds_what_came_since_the_change() -> None:
+def test_a_shortened_replay_buffer_holds_what_came_since_the_change() -> None:
     one, items = learner(recipe={"on_alarm": "shorten", "gate": {"holdout": 0}}), changing()
     for start in range(0, len(items), 16):
         outcome = one.learn(items[start : start + 16], range(start + 1, start + 17), Plan(updates=1))
@@ -122,9 +123,7 @@ def test_shortened_memory_holds_what_came_since_the_change() -> None:
             break
     since = outcome.alarms[-1].since
     kept = {tuple(row) for row in one.replay_buffer.examples.inputs["inputs"].tolist()}
-    assert kept == {
-        tuple(np.frombuffer(i.inputs["inputs"], np.float32).tolist()) for i in items[since - 1 : start + 16]
-    }
+    assert kept == {tuple(row_of(i).tolist()) for i in items[since - 1 : start + 16]}
 
 
 def test_a_job_that_an_alarm_forks_ends_as_any_other() -> None:
@@ -162,17 +161,17 @@ def test_input_alarms_are_answered_where_the_recipe_says_so() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"recipe": {"on_alarm": "shorten"}}, {"recipe": {"input_detector": None}}])
-def test_the_whole_state_survives_beyond_the_first_witness(changes: dict[str, Any]) -> None:
+def test_the_whole_state_survives_beyond_the_first_frozen_copy(changes: dict[str, Any]) -> None:
     one = learner(**changes)
     play(one, answered(world(FIRST_LABELS + 200), is_right=True), size=100)
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     assert_same(one.state_dict(), other.state_dict())
     for each in (one, other):
         play(each, answered(world(300, 2000), is_right=False), size=100)
     assert_same(one.state_dict(), other.state_dict())
 
 
-def test_a_rollback_dismisses_the_witness() -> None:
+def test_a_rollback_dismisses_the_frozen_copy() -> None:
     one = learner(classes="open", recipe={"gate": {"mode": "off"}})
     play(one, world(64, names=["a", "b"]))
     version = (one.spec, one.classes_of(one.served), weights_of(one))
@@ -181,7 +180,7 @@ def test_a_rollback_dismisses_the_witness() -> None:
     one.rollback(*version, 9)
     assert one.monitor.input_drift.frozen_copy is None
     play(one, world(200, 5000, names=["a", "b", "c"]), size=100)
-    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+    assert_same(restored(one).state_dict(), one.state_dict())
 
 
 def test_forgetting_is_how_far_classes_fell_below_their_best() -> None:

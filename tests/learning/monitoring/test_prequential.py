@@ -19,9 +19,9 @@ WINDOW, FADE = 1000, 0.999
 
 def drawn(count: int, classes: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Labels, and probabilities ``[count, classes]`` that lean towards them."""
-    chance = np.random.default_rng(seed)
-    labels = np.minimum(chance.geometric(0.3, count) - 1, classes - 1)
-    logits = chance.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
+    rng = np.random.default_rng(seed)
+    labels = np.minimum(rng.geometric(0.3, count) - 1, classes - 1)
+    logits = rng.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
     shares = np.exp(logits)
     return labels, (shares / shares.sum(1, keepdims=True)).astype(np.float32)
 
@@ -36,7 +36,7 @@ def played(labels: NDArray[np.int64], shares: NDArray[np.float32], names: list[i
 
 
 def textbook(
-    labels: NDArray[np.int64], shares: NDArray[np.float32], weights: NDArray[np.float64] | None = None
+    labels: NDArray[np.int64], shares: NDArray[np.float32], weights: NDArray[np.floating] | None = None
 ) -> dict[str, float]:
     answers, weights = shares.argmax(1), np.ones(len(labels)) if weights is None else weights
     sure, is_right = shares.max(1).astype(float), answers == labels
@@ -91,8 +91,8 @@ def test_each_class_has_its_support_recall_and_precision() -> None:
 
 
 def test_of_a_thousand_classes_the_largest_are_shown() -> None:
-    chance = np.random.default_rng(0)
-    labels = np.concatenate([np.arange(1000), chance.integers(20, 30, 500)])
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(1000), rng.integers(20, 30, 500)])
     found = played(labels, np.full((len(labels), 1000), 0.001, np.float32))
     shown = found.shown()
     assert len(shown["window"]["classes"]) == MAX_CLASSES
@@ -101,9 +101,9 @@ def test_of_a_thousand_classes_the_largest_are_shown() -> None:
 
 
 def test_the_scores_of_a_regression_are_sklearns() -> None:
-    chance = np.random.default_rng(0)
-    labels = 1e6 + chance.normal(size=2500)
-    values = (labels + chance.normal(0.3, 0.5, size=2500)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    labels = 1e6 + rng.normal(size=2500)
+    values = (labels + rng.normal(0.3, 0.5, size=2500)).astype(np.float32)
     found = Prequential(is_regression=True)
     for n, (label, value) in enumerate(zip(labels, values, strict=True), 1):
         found.add([found.score(n, Item("i", {}, float(label), answer=Answer(1, None, value.tobytes())), None)])

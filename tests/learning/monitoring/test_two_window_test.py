@@ -71,7 +71,7 @@ def test_integers_and_constants_that_change_are_heard() -> None:
     assert [feature["index"] for feature in moved.features] == [[1]]
 
 
-def test_behind_an_alarm_the_new_is_the_reference() -> None:
+def test_after_an_alarm_the_new_is_the_reference() -> None:
     stream = normal(8000, 4)
     stream[2000:, 0] += 2
     stream[5000:, 0] -= 2

@@ -6,7 +6,6 @@ import json
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,8 +17,20 @@ from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits, decide
 from driftline.networks.build import build
 from driftline.networks.served_model import ServedModel
-from driftline.records import Answer, Item, Plan
-from tests.learning.conftest import accuracy, examples_of, item, learner, spec, through_files, values, weights_of, world
+from driftline.records import Plan
+from tests.learning.conftest import (
+    accuracy,
+    answered,
+    examples_of,
+    item,
+    learner,
+    restored,
+    spec,
+    turned,
+    values,
+    weights_of,
+    world,
+)
 
 BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
 
@@ -45,8 +56,8 @@ def straight(angle: float = 0.0, **changes: Any) -> Learner:
 def turn(learner: Learner, angle: float) -> None:
     right = torch.tensor([math.cos(math.radians(angle)), math.sin(math.radians(angle)), 0, 0])
     with torch.no_grad():
-        learner.module.output.weight.copy_(torch.stack([-right, right]))  # type: ignore[union-attr, operator]
-        learner.module.output.bias.zero_()  # type: ignore[union-attr, operator]
+        learner.module.output.get_parameter("weight").copy_(torch.stack([-right, right]))
+        learner.module.output.get_parameter("bias").zero_()
 
 
 def test_worse_by_more_than_two_standard_errors_is_rejected() -> None:
@@ -119,7 +130,7 @@ def test_weights_that_are_not_finite_never_pass(mode: str, weight: float, labels
     found = straight(recipe={"gate": {"mode": mode}})
     found.learn(world(labels), range(labels), Plan())
     with torch.no_grad():
-        found.module.output.weight[0, 0] = weight  # type: ignore[index, union-attr]
+        found.module.output.get_parameter("weight")[0, 0] = weight
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and not decision.promoted and "not finite" in decision.reason
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights_of(found).values() if tensor.dim())
@@ -152,11 +163,11 @@ def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and not decision.promoted and decision.reason.startswith("worse: error 1.000")
-    assert found.promotion.champion.output.weight[0, 0] == -1  # type: ignore[index, union-attr]
-    assert found.module.output.weight[0, 0] == 1  # type: ignore[index, union-attr]
+    assert found.promotion.champion.output.get_parameter("weight")[0, 0] == -1
+    assert found.module.output.get_parameter("weight")[0, 0] == 1
 
 
-def test_labels_from_before_an_alarm_do_not_judge() -> None:
+def test_labels_from_before_an_alarm_are_not_compared_on() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(200), range(200), Plan(publish=True))
     found.promotion.holdout.on_drift()
@@ -167,7 +178,7 @@ def test_labels_from_before_an_alarm_do_not_judge() -> None:
 
 def test_small_losses_do_not_add_up_beyond_the_anchor() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
-    found.module.scale.inputs.fix()  # type: ignore[union-attr, operator]
+    found.module.scale.inputs.fix()  # type: ignore[operator]
     found.learn(world(20), range(20), Plan(updates=0, publish=True))
     decisions = []
     for step in range(1, 13):
@@ -178,7 +189,7 @@ def test_small_losses_do_not_add_up_beyond_the_anchor() -> None:
     assert fell == [True] * 9 + [False] * 3
     assert decisions[9] is not None and "of the anchor" in decisions[9].reason
     assert "latest" not in decisions[9].reason
-    assert Learner.from_state(through_files(found.state_dict())).promotion.anchored_at == 20
+    assert restored(found).promotion.anchored_at == 20
 
 
 def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed() -> None:
@@ -200,7 +211,7 @@ def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed(
     found.module.load_state_dict(found.promotion.champion.state_dict())
     freed = found.learn(world(1, first=902), [902], Plan(publish=True)).decision
     assert freed is not None and freed.promoted and "error" in freed.reason
-    other = Learner.from_state(through_files(found.state_dict()))
+    other = restored(found)
     assert (other.promotion.rejected_streak, other.promotion.compared_at, other.promotion.is_ahead) == (
         None,
         found.promotion.compared_at,
@@ -220,14 +231,12 @@ def refused() -> Learner:
 
 def test_the_newest_labels_overrule_what_was_held_out_in_another_world() -> None:
     found = refused()
-    turned = [
-        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live") for i in world(60, 900)
-    ]
-    half = Learner.from_state(through_files(found.state_dict()))
+    other = turned(world(60, 900))
+    half = restored(found)
     for each in (found, half):
-        first = each.learn(turned[:20], range(20), Plan(publish=True)).decision
+        first = each.learn(other[:20], range(20), Plan(publish=True)).decision
         assert first is not None and not first.promoted, "too few to tell"
-        second = each.learn(turned[20:], range(20, 60), Plan(publish=True)).decision
+        second = each.learn(other[20:], range(20, 60), Plan(publish=True)).decision
         assert second is not None and second.promoted and "better" in second.reason
     assert found.promotion.rejected_streak is None and not len(found.promotion.holdout.current())
 
@@ -248,16 +257,13 @@ def test_labels_that_came_singly_overrule_what_was_held_out_at_once() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(200), range(200), Plan(publish=True))
     turn(found, 180)
-    turned = [
-        item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label), route="live")
-        for i in world(GateLimits().labels_between, 900)
-    ]
-    for n, one in enumerate(turned[:-1]):
+    other = turned(world(GateLimits().labels_between, 900))
+    for n, one in enumerate(other[:-1]):
         assert found.learn([one], [n], Plan(publish=True)).decision == Decision(
             True, f"{n + 1} labels since the last comparison"
         )
-        found = Learner.from_state(through_files(found.state_dict()))
-    last = found.learn(turned[-1:], [GateLimits().labels_between - 1], Plan(publish=True)).decision
+        found = restored(found)
+    last = found.learn(other[-1:], [GateLimits().labels_between - 1], Plan(publish=True)).decision
     assert last is not None and last.promoted and "better" in last.reason
     assert f"on {GateLimits().labels_between} latest labels" in last.reason
 
@@ -267,14 +273,14 @@ def test_what_was_served_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) 
     found = straight(recipe={"gate": {"holdout": 0.0}})
     found.learn(world(64), range(64), Plan(publish=True, version=2))
     asked: list[int] = []
-    monkeypatch.setattr(
-        "driftline.learning.promotion.controller.gate.errors",
-        lambda module, rows: asked.append(len(rows)) or torch.zeros(len(rows)),
-    )
+
+    def computed(module: ServedModel, rows: Examples) -> torch.Tensor:
+        asked.append(len(rows))
+        return torch.zeros(len(rows))
+
+    monkeypatch.setattr("driftline.learning.promotion.controller.gate.errors", computed)
     for version, answered_by in ((3, 2), (4, 2)):
-        right = [
-            Item(i.id, i.inputs, i.label, answer=Answer(answered_by, i.label, b"")) for i in world(2, 100 * version)
-        ]
+        right = answered(world(2, 100 * version), True, answered_by, outputs=b"")
         found.learn(right, range(2), Plan(publish=True, version=version))
     assert asked == [2], "version 2 answered before the labels of the first step were learned"
     assert found.promotion.comparison_buffer.errors.tolist() == [0.0] * 4
@@ -292,7 +298,7 @@ def test_the_champion_is_asked_but_once_about_each_row_that_is_held_out(monkeypa
 
     monkeypatch.setattr("driftline.learning.promotion.controller.gate.errors", counting)
     known = len(found.promotion.holdout)
-    restored = Learner.from_state(through_files(found.state_dict()))
+    other = restored(found)
     decision = found.learn(world(100, 300), range(100), Plan(publish=True)).decision
     held = len(found.promotion.holdout)
     assert (True, held - known) in counts and (False, held) in counts and held > known
@@ -303,4 +309,4 @@ def test_the_champion_is_asked_but_once_about_each_row_that_is_held_out(monkeypa
     assert len(rows) == 40 and torch.equal(errors, asked(found.promotion.champion, rows, in_order=False)), (
         "they go along"
     )
-    assert restored.learn(world(100, 300), range(100), Plan(publish=True)).decision == decision
+    assert other.learn(world(100, 300), range(100), Plan(publish=True)).decision == decision

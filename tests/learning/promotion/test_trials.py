@@ -11,21 +11,21 @@ from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Decision, GateLimits
-from driftline.records import Answer, Item, Plan, Route
-from tests.learning.conftest import assert_same, examples_of, learner, play, through_files, weights_of, world
+from driftline.records import Item, Plan
+from tests.learning.conftest import (
+    answered,
+    assert_same,
+    examples_of,
+    learner,
+    play,
+    restored,
+    turned,
+    weights_of,
+    world,
+)
 
 CANARY = {"gate": {"mode": "canary", "labels": 40, "holdout": 0.0}}
 MANUAL = {"gate": {"mode": "manual"}}
-
-
-def served(items: list[Item], version: int, route: Route, is_right: bool) -> list[Item]:
-    """Items as if that version had answered them on that route."""
-    return [
-        Item(
-            i.id, i.inputs, i.label, route=route, answer=Answer(version, i.label if is_right else 1 - int(i.label), b"")
-        )
-        for i in items
-    ]
 
 
 def step(one: Learner, items: list[Item], version: int = 7) -> Decision | None:
@@ -47,28 +47,30 @@ def test_a_canary_is_judged_by_its_own_answers(is_right: bool) -> None:
     assert begun is not None and begun.canary == "begun" and begun.publishes and not begun.promoted
     canary, champion = one.promotion.canary, one.promotion.champion
     assert canary is not None and canary.version == 7
-    assert step(one, served(world(60, 200), 6, "live", is_right=not is_right)) is None, "no label of its own yet"
-    restored = Learner.from_state(through_files(one.state_dict()))
-    for each in (one, restored):
-        assert step(each, served(world(39, 300), 7, "canary", is_right)) is None
-        ended = step(each, served(world(1, 400), 7, "canary", is_right))
+    assert step(one, answered(world(60, 200), is_right=not is_right, version=6)) is None, "no label of its own yet"
+    other = restored(one)
+    for each in (one, other):
+        assert step(each, answered(world(39, 300), is_right, version=7, route="canary")) is None
+        ended = step(each, answered(world(1, 400), is_right, version=7, route="canary"))
         assert ended is not None and ended.canary == "ended" and ended.promoted is is_right, ended
-    assert_same(one.state_dict(), restored.state_dict())
+    assert_same(one.state_dict(), other.state_dict())
     assert one.promotion.champion is (canary.module if is_right else champion) and one.served is one.promotion.champion
     assert (one.promotion.promotion_watch is not None) is is_right
 
 
 def test_answers_of_other_versions_do_not_judge_a_canary() -> None:
     one = with_canary()
-    step(one, served(world(60, 200), 3, "canary", is_right=False))
+    step(one, answered(world(60, 200), is_right=False, version=3, route="canary"))
     assert one.promotion.canary is not None and one.promotion.canary.own == []
     assert one.monitor.prequential.count == 0, "nor do a canary's answers count as served accuracy"
 
 
-def test_behind_a_canary_another_begins_with_what_was_learned_since() -> None:
+def test_after_a_canary_another_begins_with_what_was_learned_since() -> None:
     one = with_canary()
     version = one.promotion.canary.version if one.promotion.canary else 0
-    items = served(world(50, 200), version, "canary", is_right=True) + served(world(50, 300), 1, "live", is_right=True)
+    items = answered(world(50, 200), is_right=True, version=version, route="canary") + answered(
+        world(50, 300), is_right=True, version=1, route="live"
+    )
     assert step(one, items) is not None and one.promotion.canary is None
     begun = step(one, world(10, 900), version=9)
     assert (
@@ -85,9 +87,9 @@ def test_with_a_manual_gate_what_is_learned_waits_for_an_admin() -> None:
     assert all(outcome.decision is None for outcome in play(one, world(200)))
     assert torch.equal(weights_of(one)["output.weight"], before["output.weight"])
     one.promote(2)
-    assert torch.equal(weights_of(one)["output.weight"], one.module.output.weight)  # type: ignore[arg-type, union-attr]
+    assert torch.equal(weights_of(one)["output.weight"], one.module.output.get_parameter("weight"))
     with torch.no_grad():
-        one.module.output.weight[0, 0] = float("nan")  # type: ignore[index, union-attr]
+        one.module.output.get_parameter("weight")[0, 0] = float("nan")
     with pytest.raises(InvalidInput, match="not finite"):
         one.promote(3)
 
@@ -99,37 +101,37 @@ def harmed(**changes: Any) -> tuple[Learner, dict[str, torch.Tensor]]:
     one.promote(2)
     good = weights_of(one)
     with torch.no_grad():
-        one.module.output.weight.neg_()  # type: ignore[operator, union-attr]
-        one.module.output.bias.neg_()  # type: ignore[operator, union-attr]
+        one.module.output.get_parameter("weight").neg_()
+        one.module.output.get_parameter("bias").neg_()
     one.promote(3)
     return one, good
 
 
 def test_what_took_over_and_harms_is_rolled_back_by_itself() -> None:
     one, good = harmed()
-    assert step(one, served(world(20, 5000), 3, "live", is_right=False)) is None, "too few to tell"
-    restored = Learner.from_state(through_files(one.state_dict()))
-    for each in (one, restored):
-        decision = step(each, served(world(20, 5100), 3, "live", is_right=False))
+    assert step(one, answered(world(20, 5000), is_right=False, version=3)) is None, "too few to tell"
+    other = restored(one)
+    for each in (one, other):
+        decision = step(each, answered(world(20, 5100), is_right=False, version=3))
         assert decision is not None and decision.restored and "version 3 has harmed" in decision.reason
         assert torch.equal(weights_of(each)["output.weight"], good["output.weight"])
-    assert_same(one.state_dict(), restored.state_dict())
+    assert_same(one.state_dict(), other.state_dict())
 
 
 def test_labels_of_former_answers_and_labels_that_its_predecessor_would_have_missed_too_take_nothing_back() -> None:
     one, _ = harmed()
     for _ in range(5):
-        assert step(one, served(world(30, 5000), 2, "live", is_right=False)) is None
+        assert step(one, answered(world(30, 5000), is_right=False, version=2)) is None
     assert one.promotion.promotion_watch is not None and one.promotion.promotion_watch.served == []
-    turned = [Item(i.id, i.inputs, 1 - int(i.label)) for i in world(200, 6000)]
-    missed = gate.errors(one.promotion.promotion_watch.model.module, examples_of(one, turned)).tolist()
-    wrong = [item for item, error in zip(turned, missed, strict=True) if error]
-    assert len(wrong) > 100 and step(one, served(wrong, 3, "live", is_right=False)) is None, (
-        "the world has changed, not the model"
+    other = turned(world(200, 6000))
+    missed = gate.errors(one.promotion.promotion_watch.model.module, examples_of(one, other)).tolist()
+    wrong = [item for item, error in zip(other, missed, strict=True) if error]
+    assert len(wrong) > 100 and step(one, answered(wrong, is_right=False, version=3)) is None, (
+        "the data has drifted: its predecessor would have erred too"
     )
 
 
-def test_a_probation_ends() -> None:
+def test_a_promotion_watch_ends() -> None:
     one, _ = harmed()
-    step(one, served(world(GateLimits().watched, 5000), 3, "live", is_right=True))
+    step(one, answered(world(GateLimits().watched, 5000), is_right=True, version=3))
     assert one.promotion.promotion_watch is None

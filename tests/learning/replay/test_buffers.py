@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from driftline.learning.examples import Examples
 from driftline.learning.replay.buffers import Holdout, ReplayBuffer
+from driftline.learning.replay.policies.balanced import BalancedPlacement
 from driftline.learning.replay.recent import RecentWindow
 from driftline.learning.stateful import State, part, undeclared
 from driftline.spec.parts.replay_policies import REPLAY_POLICIES
@@ -32,7 +33,7 @@ def replay_buffer(size: int, dtype: torch.dtype = torch.int64) -> ReplayBuffer:
     return ReplayBuffer(REPLAY_POLICIES.parse({"size": size}), rows([], dtype))
 
 
-def chance(seed: int = 0) -> torch.Generator:
+def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -48,7 +49,7 @@ def numbers(examples: Examples) -> list[int]:
 
 def filled(size: int, labels: Sequence[int], seed: int = 0) -> ReplayBuffer:
     found = replay_buffer(size)
-    found.add(rows(labels), chance(seed))
+    found.add(rows(labels), seeded(seed))
     return found
 
 
@@ -77,7 +78,7 @@ def test_a_class_of_one_in_a_hundred_has_its_share() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float32], ids=["the largest class", "a regression"])
 def test_what_is_kept_of_a_long_stream_is_a_fair_sample(dtype: torch.dtype) -> None:
-    generator, tenths = chance(), Counter[int]()
+    generator, tenths = seeded(), Counter[int]()
     for _ in range(150):
         kept = replay_buffer(20, dtype)
         kept.add(rows([0] * 200, dtype), generator)
@@ -88,16 +89,16 @@ def test_what_is_kept_of_a_long_stream_is_a_fair_sample(dtype: torch.dtype) -> N
 @given(LABELS, st.integers(1, 20), st.integers(1, 40))
 @settings(deadline=None, max_examples=40, derandomize=True)
 def test_rows_in_one_call_are_kept_as_one_by_one(labels: list[int], size: int, piece: int) -> None:
-    at_once, in_pieces, generator = filled(size, labels), replay_buffer(size), chance()
+    at_once, in_pieces, generator = filled(size, labels), replay_buffer(size), seeded()
     for start in range(0, len(labels), piece):
         in_pieces.add(rows(labels[start : start + piece], first=start), generator)
     assert numbers(in_pieces.examples) == numbers(at_once.examples)
     assert in_pieces.state_dict().data == at_once.state_dict().data
 
 
-def test_a_memory_goes_on_from_its_state_bit_for_bit() -> None:
+def test_a_replay_buffer_goes_on_from_its_state_bit_for_bit() -> None:
     labels = [0, 0, 1, 0, 2, 0, 0, 0, 1, 0] * 8
-    one, other, generator = filled(16, labels), replay_buffer(16), chance(1)
+    one, other, generator = filled(16, labels), replay_buffer(16), seeded(1)
     state = copied(one.state_dict())
     other.load_state_dict(state)
     assert not undeclared(one) and not undeclared(one.policy)
@@ -120,26 +121,26 @@ def test_a_memory_goes_on_from_its_state_bit_for_bit() -> None:
 def test_every_policy_goes_on_from_its_state(name: str) -> None:
     policy = REPLAY_POLICIES.parse({"name": name, "size": 12})
     one, other = ReplayBuffer(policy, rows([])), ReplayBuffer(policy, rows([]))
-    one.add(rows([0, 0, 1, 2] * 10), chance())
+    one.add(rows([0, 0, 1, 2] * 10), seeded())
     other.load_state_dict(copied(one.state_dict()))
     for each in (one, other):
-        each.add(rows([2, 1, 0, 3] * 5, first=100), chance(1))
+        each.add(rows([2, 1, 0, 3] * 5, first=100), seeded(1))
     assert numbers(one.examples) == numbers(other.examples) and len(one) == 12
     assert one.state_dict().data == other.state_dict().data and not undeclared(one.policy)
 
 
 def test_a_sample_draws_every_row_alike() -> None:
     kept = filled(4, [0, 1, 0, 1])
-    drawn = Counter(numbers(kept.sample(4000, chance())))
+    drawn = Counter(numbers(kept.sample(4000, seeded())))
     assert [drawn[number] for number in range(4)] == pytest.approx([1000] * 4, abs=120)
 
 
 @pytest.mark.parametrize("size", [0, 8])
-def test_an_empty_memory_gives_no_rows(size: int) -> None:
+def test_an_empty_replay_buffer_gives_no_rows(size: int) -> None:
     kept = replay_buffer(size)
-    kept.add(rows([]), chance())
-    assert len(kept.sample(5, chance())) == 0
-    assert len(filled(0, [1, 2, 3]).sample(5, chance())) == 0
+    kept.add(rows([]), seeded())
+    assert len(kept.sample(5, seeded())) == 0
+    assert len(filled(0, [1, 2, 3]).sample(5, seeded())) == 0
 
 
 def holdout(size: int, *batches: int) -> Holdout:
@@ -254,6 +255,7 @@ def test_the_balanced_policy_places_as_one_that_looks_at_all_classes(
     labels: list[int], size: int, seed: int, cut: int
 ) -> None:
     policy, plain = ReplayBuffer(REPLAY_POLICIES.parse({"size": size}), rows([])).policy, PlainBalanced(size)
+    assert isinstance(policy, BalancedPlacement)
     draws = torch.rand((len(labels), 2), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
     for n, (label, draw) in enumerate(zip(labels, draws, strict=True)):
         if n == cut:

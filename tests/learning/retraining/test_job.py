@@ -13,6 +13,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.retraining.job import RetrainJob
 from driftline.networks.build import build
 from driftline.records import Item, Plan, Route
+from driftline.spec.network import layers_of
 from tests.learning.conftest import (
     accuracy,
     answered,
@@ -21,7 +22,7 @@ from tests.learning.conftest import (
     item,
     learner,
     play,
-    through_files,
+    restored,
     weights_of,
     world,
 )
@@ -87,7 +88,7 @@ def test_a_job_without_examples_is_done_at_once() -> None:
     assert found.halving.done == 0
 
 
-def test_it_catches_up_with_what_has_arrived_meanwhile() -> None:
+def test_it_catches_up_with_what_was_learned_meanwhile() -> None:
     stream, one, other = learner(), job(), job()
     other.observe(examples_of(stream, world(100, 500)), [True] * 100)
     for each in (one, other):
@@ -120,7 +121,7 @@ def test_a_job_goes_on_from_its_state_bit_for_bit() -> None:
     play(one, world(100))
     begun(one, {}, [], 5, world(50)).advance(3)
     play(one, world(50, 100))
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     digests = []
     for each in (one, other):
         assert each.retraining is not None and each.retraining.halving.done == 3
@@ -154,9 +155,10 @@ def test_a_job_that_is_promoted_is_gone_on_with() -> None:
     play(one, world(50, 100))
     decision = one.finish(2).decision
     assert decision is not None and decision.promoted and one.retraining is None
-    assert one.spec.network.layers[2].type == "gelu" and one.spec.recipe.batch_size == 8  # type: ignore[union-attr]
+    layers = layers_of(one.spec.network)
+    assert layers is not None and layers.layers[2].type == "gelu" and one.spec.recipe.batch_size == 8
     assert type(one.promotion.champion.network.relu1).__name__ == type(one.module.network.relu1).__name__ == "GELU"
-    assert len(one.replay_buffer) > 100, "memory stays"
+    assert len(one.replay_buffer) > 100, "the replay buffer stays"
     play(one, world(50, 200))
     build(one.spec, one.classes_of(one.served), seed=0).load_state_dict(weights_of(one))
 
@@ -174,11 +176,11 @@ def test_a_job_with_many_edits_goes_on_from_its_state_and_is_promoted() -> None:
         {"type": "adapter", "rank": 2, "layers": ["branch1.linear1"]},
     ]
     begun(one, {}, edits, 4, []).advance(2)
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     assert_same(one.state_dict(), other.state_dict())
     decisions = [each.finish(2).decision for each in (one, other)]
     assert decisions[0] == decisions[1] and decisions[0] is not None and decisions[0].promoted
-    again = Learner.from_state(through_files(other.state_dict()))
+    again = restored(other)
     for each in (one, other, again):
         play(each, world(50, 100))
     assert_same(one.state_dict(), other.state_dict())
@@ -193,7 +195,7 @@ def test_a_job_that_is_worse_leaves_no_trace() -> None:
     before = one.state_dict()
     found = begun(one, {"optimizer": {"learning_rate": 0.02}}, GELU, 0, [])
     with torch.no_grad():
-        found.course.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
+        found.course.module.output.get_parameter("weight").mul_(-1)
     decision = one.finish(2).decision
     assert decision is not None and not decision.promoted and decision.reason.startswith("worse")
     assert_same(one.state_dict(), before)
@@ -224,7 +226,7 @@ def test_a_job_is_judged_on_the_live_labels_that_came_while_it_ran(route: Route,
     found = begun(one, {"optimizer": {"name": "sgd", "learning_rate": 1e-9}}, [], 1, [])
     play(one, world(100, 300, route=route))
     with torch.no_grad():
-        found.course.module.output.weight.mul_(-1)  # type: ignore[operator, union-attr]
+        found.course.module.output.get_parameter("weight").mul_(-1)
     decision = one.finish(2).decision
     assert decision is not None and decision.promoted == is_promoted
     assert is_promoted or decision.reason.endswith("on 100 labels since the fork")
@@ -285,14 +287,14 @@ def test_classes_that_arrive_meanwhile_are_learned_by_the_job_too() -> None:
     assert one.finish(2).decision is not None
     assert set(one.classes_of(one.served)) == {"a", "b", "c", 4} and one.classes == one.classes_of(one.served)
     play(one, world(100, 200, ["a", "b", "c", 4, "e"]))
-    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+    assert_same(restored(one).state_dict(), one.state_dict())
 
 
-def test_classes_that_arrive_meanwhile_come_behind_the_updates_of_a_job_that_is_repeated_too() -> None:
+def test_classes_that_arrive_meanwhile_come_after_the_updates_of_a_job_that_is_repeated_too() -> None:
     one = learner(classes="open", recipe=OFF)
     play(one, world(100, names=["a", "b"]))
     found = begun(one, {}, [], 2, [])
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     found.advance(found.halving.left)
     for each in (one, other):
         play(each, world(100, 100, ["a", "b", "c"]))
@@ -322,7 +324,7 @@ def test_classes_that_a_job_adds_and_others_that_arrive_meanwhile_are_told_apart
     assert one.classes == one.classes_of(one.served) and one.classes[2:] == ["x", "c"]
     moved = one.promotion.holdout.current().targets.tolist() + one.replay_buffer.examples.targets.tolist()
     assert sorted(moved) == sorted(3 if target == 2 else target for target in held) and 3 in moved
-    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+    assert_same(restored(one).state_dict(), one.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -334,7 +336,7 @@ def test_a_recipe_that_comes_with_a_job_is_followed(recipe: dict[str, Any]) -> N
     play(one, answered(world(200), is_right=True))
     begun(one, recipe, [], 1, [])
     one.finish(2)
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     for each in (one, other):
         play(each, answered(world(200, 200), is_right=False))
     assert_same(one.state_dict(), other.state_dict())

@@ -21,7 +21,7 @@ from driftline.learning.retraining.trial import TrainingFailed
 from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.build import build
 from driftline.networks.model import Model
-from tests.learning.conftest import assert_same, learner, play, spec, through_files, values, world
+from tests.learning.conftest import assert_same, learner, play, restored, spec, through_files, values, world
 
 FIND = {"optimizer": {"learning_rate": "find"}}
 FUNCTIONS = ["tests.learning.functions:raising", "tests.learning.functions:nan"]
@@ -90,7 +90,7 @@ def test_the_budget_is_halved_from_the_end() -> None:
     assert searching(7, 10, 300, 64).most([1] * 7) == 7 * 10 + 10
 
 
-def test_every_racer_has_the_same_start_chance_and_examples() -> None:
+def test_every_trial_has_the_same_start_random_state_and_examples() -> None:
     _, job = begun([*RATES[:3], RATES[1]])
     starts = [trial.state_dict().tensors for trial in job.halving.trials]
     for one, other in itertools.pairwise(starts):
@@ -101,7 +101,9 @@ def test_every_racer_has_the_same_start_chance_and_examples() -> None:
     assert (table[1]["outcome"], table[3]["outcome"]) == ("won", "lost"), "and the first one stays"
 
 
-def test_what_judges_is_not_trained_on_before_there_is_a_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_trials_are_compared_on_is_not_trained_on_before_there_is_a_winner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen: set[tuple[float, ...]] = set()
     make_update = TrainingStep.__call__
 
@@ -114,7 +116,7 @@ def test_what_judges_is_not_trained_on_before_there_is_a_winner(monkeypatch: pyt
     play(one, world(300))
     one.retrain("job", {}, [], 3, world(300), race=RATES)
     job = one.retraining
-    assert job is not None and len(job.examples) == 600, "from memory and from the log"
+    assert job is not None and len(job.examples) == 600, "from the replay buffer and from the log"
     seen.clear()
     held = set(map(tuple, job.examples.take(job.halving.split.held).inputs["inputs"].tolist()))
     run(job)
@@ -179,7 +181,7 @@ def test_slices_of_any_size_come_to_the_same() -> None:
     assert one.digest() == other.digest()
 
 
-def test_racers_do_not_carry_along_what_is_served_beside_the_network() -> None:
+def test_trials_do_not_carry_along_what_is_served_beside_the_network() -> None:
     one, _ = begun(MIXED, {"strategy": "experts"})
     assert not [
         name for name in one.state_dict().tensors if name.startswith("retraining.halving") and "experts" in name
@@ -195,10 +197,10 @@ def test_an_entry_may_bring_edits_and_wins_with_them() -> None:
     one.finish(2)
     assert one.module.state_dict()["network.linear1.weight"].shape == (12, 4) and one.spec.recipe.batch_size == 16
     play(one, world(40, 500))
-    assert_same(Learner.from_state(through_files(one.state_dict())).state_dict(), one.state_dict())
+    assert_same(restored(one).state_dict(), one.state_dict())
 
 
-def test_a_racer_that_raises_is_out_with_its_reason_and_the_race_goes_on() -> None:
+def test_a_trial_that_raises_is_out_with_its_reason_and_the_race_goes_on() -> None:
     one, job = begun([RAISING, RATES[0], RATES[1]])
     table = run(job)
     assert [row["outcome"] for row in table] == ["failed", "lost", "won"]
@@ -214,7 +216,7 @@ def test_a_race_of_which_all_raise_fails_with_their_reasons() -> None:
     assert [row["outcome"] for row in job.report()["race"]] == ["failed", "failed"]
 
 
-def test_a_racer_that_never_learns_does_not_win_by_staying_as_it_is() -> None:
+def test_a_trial_that_never_learns_does_not_win_by_staying_as_it_is() -> None:
     _, job = begun([NAN, RATES[1]])
     table = run(job)
     assert [row["outcome"] for row in table] == ["failed", "won"] and "finite" in table[0]["reason"]
@@ -223,7 +225,7 @@ def test_a_racer_that_never_learns_does_not_win_by_staying_as_it_is() -> None:
 def test_weights_that_have_broken_down_are_judged_last() -> None:
     _, job = begun([{}, {}])
     with torch.no_grad():
-        job.course.module.output.weight.fill_(math.nan)  # type: ignore[operator, union-attr]
+        job.course.module.output.get_parameter("weight").fill_(math.nan)
     job.halving.leader.has_learned = True
     table = run(job)
     assert [row["outcome"] for row in table] == ["lost", "won"]
@@ -316,7 +318,7 @@ def test_an_entry_that_does_not_fit_begins_no_job_and_is_named(
     assert_same(one.state_dict(), before)
 
 
-def test_a_preview_tells_what_a_race_costs() -> None:
+def test_a_dry_run_tells_what_a_race_costs() -> None:
     one = learner()
     before = Model(one.spec, one.classes, build(one.spec, one.classes, seed=0))
     race = [{}, {"batch_size": 64}, {}, {"edits": [WIDEN | {"features": 800}]}]

@@ -12,7 +12,7 @@ from driftline.learning.training.distillation import distilled
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec.parts.strategies import STRATEGIES
-from tests.learning.conftest import assert_same, examples_of, learner, play, through_files, values, world
+from tests.learning.conftest import assert_same, examples_of, learner, play, restored, values, world
 
 FAST = {"learning_rate": 0.02}
 
@@ -32,7 +32,7 @@ def test_the_term_is_the_divergence_from_the_teacher_times_the_squared_temperatu
     one = learner()
     rows, teacher = examples_of(one, world(10)), copy.deepcopy(one.module)
     with torch.no_grad():
-        teacher.output.bias[0] += 2  # type: ignore[index, operator, union-attr]
+        teacher.output.get_parameter("bias")[0] += 2
         ours, theirs = (module.eval()(rows.inputs) for module in (one.module, teacher))
         found = distilled(one.module, teacher, rows, 3.0, 2.0)(ours)
     p, q = (theirs / 2).softmax(1), (ours / 2).softmax(1)
@@ -79,7 +79,7 @@ def test_the_champion_at_its_fork_teaches_a_job() -> None:
         teacher = one.promotion.champion
         one.retrain("job", {"distillation": {"weight": weight}}, [], 10, turned(world(300, 5000)))
         play(one, world(64, 8000), size=32, updates=4)
-        other = Learner.from_state(through_files(one.state_dict()))
+        other = restored(one)
         for each in (one, other):
             each.finish(2)
         assert_same(one.state_dict(), other.state_dict())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from driftline.learning.training.experts.mixture import MixtureLearner
+from driftline.networks.experts.columns import MAX_COLUMNS
 from driftline.networks.experts.mixture import Mixture
 
 
@@ -19,8 +20,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 class Stream:
     """A mixture beside a network that knows nothing, and its learner."""
 
-    def __init__(self, classes: int, features: int = 3, **options: int) -> None:
-        self.mixture = Mixture(features, classes, seed=0, with_network=True, **options)
+    def __init__(self, classes: int, features: int = 3, max_columns: int = MAX_COLUMNS) -> None:
+        self.mixture = Mixture(features, classes, seed=0, with_network=True, max_columns=max_columns)
         self.learner = MixtureLearner(self.mixture)
         self.generator = torch.Generator().manual_seed(0)
 
@@ -136,7 +137,7 @@ def test_a_class_that_comes_back_begins_anew() -> None:
 
 def test_all_classes_can_be_lost() -> None:
     stream = Stream(2)
-    stream.play(*(part[:40] for part in (random(40, 3), torch.arange(40) % 2)))
+    stream.play(random(40, 3), torch.arange(40) % 2)
     stream.learner.reclass([None, None], 1)
     assert stream.answer(random(2, 3))[0].shape == (2, 1)
     stream.play(random(20, 3), torch.zeros(20, dtype=torch.int64))

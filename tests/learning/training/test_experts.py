@@ -167,7 +167,7 @@ def test_the_members_that_predict_well_gain_weight() -> None:
 
 
 def test_classes_that_have_gone_are_remembered() -> None:
-    """Two classes, then two others: without the memory the mixture would only know the latter."""
+    """Two classes, then two others: without what is replayed the mixture would only know the latter."""
 
     def final(remembers: bool) -> float:
         stream = Stream(classes=4, features=4)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.training.hooks.hidden_units import contributions, hidden_layers
+from driftline.learning.training.hooks.refresh import RefreshHook
 from driftline.records import Item
 from tests.learning.conftest import (
     answered,
@@ -20,8 +21,10 @@ from tests.learning.conftest import (
     examples_of,
     item,
     learner,
+    origin_of,
     play,
-    through_files,
+    restored,
+    turned,
     weights_of,
     world,
 )
@@ -47,11 +50,6 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return math.sqrt(sum(float(((value - other[name]) ** 2).sum()) for name, value in one.items()))
 
 
-def turned(items: list[Item]) -> list[Item]:
-    """The same rows with the other label."""
-    return [Item(i.id, i.inputs, 1 - int(i.label)) for i in items]
-
-
 def played(recipe: dict[str, Any], items: list[Item], **changes: Any) -> Learner:
     one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0}, **recipe}, **changes)
     play(one, items, size=32, updates=4)
@@ -75,11 +73,11 @@ def test_what_a_named_version_weighed_is_kept_in_the_state_and_given_to_a_job() 
     one.change_recipe({"l2_sp": {"version": 3}}, {3: version})
     play(one, world(64, 64))
     one.change_recipe({"l2_sp": {"strength": 0.1}})
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     for each in (one, other):
         each.retrain("job", {"l2_sp": {"strength": 0.2}}, [], 2, [])
         assert each.retraining is not None
-        origin = each.retraining.course.weight_hooks.by_field["l2_sp"].origin
+        origin = origin_of(each.retraining.course)
         assert torch.equal(origin["output.weight"], version["output.weight"])
         each.finish(2)
         play(each, world(64, 128))
@@ -91,8 +89,8 @@ def test_classes_that_a_version_did_not_know_are_free() -> None:
     play(one, world(64, names=["a", "b"]))
     one.change_recipe({"l2_sp": {"version": 1, "strength": 1000}}, {1: weights_of(one)})
     play(one, [item([1, 2, 3, n], "c") for n in range(40)])
-    rows = one.module.output.weight.detach()  # type: ignore[union-attr]
-    assert rows[2].abs().max() > 0  # type: ignore[index, operator]
+    rows = one.module.output.get_parameter("weight").detach()
+    assert rows[2].abs().max() > 0
 
 
 def test_a_version_that_is_not_at_hand_is_refused() -> None:
@@ -132,7 +130,7 @@ def test_weights_that_are_broken_are_repaired_from_the_champion(number: float) -
         outcomes = play(one, world(32, 400), size=32, updates=1)
         found[sanitize] = outcomes[-1].decision
         if sanitize == "repair":
-            assert torch.equal(one.module.output.weight[0, :2].detach(), champion[0, :2])  # type: ignore[index, union-attr]
+            assert torch.equal(one.module.output.get_parameter("weight")[0, :2].detach(), champion[0, :2])
             assert one.metrics()["repaired"] == 2
             assert not one.course.state.optimizer_state()["output.weight.exp_avg"].any(), (
                 "and forgotten by the optimizer"
@@ -145,7 +143,7 @@ def test_weights_that_are_broken_are_repaired_from_the_champion(number: float) -
 def _breaking(one: Learner, number: float) -> Callable[..., None]:
     def hook(*_: Any) -> None:
         with torch.no_grad():
-            one.module.output.weight[0, :2] = number  # type: ignore[index, operator, union-attr]
+            one.module.output.get_parameter("weight")[0, :2] = number
 
     return hook
 
@@ -166,11 +164,12 @@ def test_hidden_units_are_found_with_what_takes_them(network: dict[str, Any]) ->
 def test_a_unit_that_nothing_takes_in_contributes_nothing_and_goes_first() -> None:
     one = played({}, world(200))
     with torch.no_grad():
-        one.module.output.weight[:, 3] = 0  # type: ignore[index, operator, union-attr]
+        one.module.output.get_parameter("weight")[:, 3] = 0
     ((layer, contribution),) = contributions(one.module, examples_of(one, world(50)).inputs)
     assert contribution[3] == 0 and int((contribution == 0).sum()) <= 3
     one.change_recipe({"refresh": {"rate": 0.01, "maturity": 0, "every": 1}})
     hook, before = one.course.weight_hooks.by_field["refresh"], layer.maker.weight.detach().clone()
+    assert isinstance(hook, RefreshHook)
     utility, age = hook.utility[layer.path], hook.age[layer.path]
     utility.fill_(1.0)
     utility[3] = 0.0
@@ -202,7 +201,7 @@ def test_units_that_died_live_again() -> None:
     for recipe in ({}, {"refresh": {"rate": 0.02, "maturity": 20, "every": 1}}):
         one = played({}, world(200))
         with torch.no_grad():
-            one.module.network.linear1.bias[:6] = -100  # type: ignore[index, operator, union-attr]
+            one.module.network.get_parameter("linear1.bias")[:6] = -100
         one.change_recipe(recipe or {"batch_size": 32})
         play(one, world(800, 500), size=32, updates=4)
         ((_, contribution),) = contributions(one.module, examples_of(one, world(100)).inputs)

@@ -71,7 +71,7 @@ def test_labels_are_counted_as_they_are_learned() -> None:
     assert one.course.state.counts.tolist() == [20, 10, 10] and one.course.state.labels == 40
     one.retrain("job", {}, [], 1, [item([9, 9, 9, n], "b") for n in range(5)])
     assert one.retraining is not None
-    assert one.retraining.course.state.counts.tolist() == [20, 15, 10], "memory and what was given beside it"
+    assert one.retraining.course.state.counts.tolist() == [20, 15, 10], "the replay buffer and what was given beside it"
     play(one, [item([n, 1, 0, 0], "c") for n in range(5)])
     one.finish(2)
     assert one.course.state.counts.tolist() == [20, 15, 15]

@@ -20,17 +20,17 @@ NAMES = ["a", "b", "c", "never"]
 
 def answered(one: Learner, items: list[Item], version: int) -> list[Item]:
     """Items as the learner's version answers them now."""
-    batch = LabelledBatch.of(one.spec, one.class_table, range(len(items)), items)
+    batch = LabelledBatch.of(one.spec, one.class_table, list(range(len(items))), items)
     rows = {name: tensor.numpy() for name, tensor in batch.examples.inputs.items()}
     outputs, traces = predict(one, rows)
     return [
-        msgspec.structs.replace(item, answer=Answer(version, item.label, output.tobytes(), trace))
+        msgspec.structs.replace(item, answer=Answer(version, str(item.label), output.tobytes(), trace))
         for item, output, trace in zip(items, outputs, traces, strict=True)
     ]
 
 
 def outputs_of(one: Learner, items: list[Item], since: int = 0) -> Tensor:
-    batch = LabelledBatch.of(one.spec, one.class_table, range(len(items)), items)
+    batch = LabelledBatch.of(one.spec, one.class_table, list(range(len(items))), items)
     return member_outputs_of(batch, one.served, one.module, since)
 
 

@@ -22,16 +22,18 @@ from tests.learning.conftest import (
     item,
     learner,
     play,
-    through_files,
+    restored,
+    row_of,
+    turned,
     values,
     weights_of,
     world,
 )
 
-COLOURS = ["red", "green", 3, "blue"]
+COLOURS: list[int | str] = ["red", "green", 3, "blue"]
 QUICK = {"learning_rate": 0.02}
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES.parts)
-EVERY_MEMORY = pytest.mark.parametrize("replay_buffer", REPLAY_POLICIES.parts)
+EVERY_POLICY = pytest.mark.parametrize("policy", REPLAY_POLICIES.parts)
 
 
 def made(strategy: str | dict[str, Any], recipe: dict[str, Any] | None = None, **changes: Any) -> Learner:
@@ -45,23 +47,21 @@ def drift(count: int, first: int = 0) -> list[Item]:
 
 
 @EVERY_STRATEGY
-@EVERY_MEMORY
-def test_it_learns_what_there_is_to_learn(strategy: str, replay_buffer: str) -> None:
-    one = made(strategy, {"memory": {"name": replay_buffer, "size": 200}})
+@EVERY_POLICY
+def test_it_learns_what_there_is_to_learn(strategy: str, policy: str) -> None:
+    one = made(strategy, {"memory": {"name": policy, "size": 200}})
     play(one, world(600), size=32, updates=4)
     assert accuracy(one, world(300, first=9000)) > 0.9
 
 
 @EVERY_STRATEGY
-@EVERY_MEMORY
-def test_it_goes_on_from_its_state_bit_for_bit(strategy: str, replay_buffer: str) -> None:
-    one = made(strategy, {"memory": {"name": replay_buffer, "size": 64}}, classes="open")
+@EVERY_POLICY
+def test_it_goes_on_from_its_state_bit_for_bit(strategy: str, policy: str) -> None:
+    one = made(strategy, {"memory": {"name": policy, "size": 64}}, classes="open")
     items = [*world(100, names=COLOURS[:2]), *world(100, 100, COLOURS), *drift(400, 200)]
-    items = [
-        i if i.label in COLOURS else item(np.frombuffer(i.inputs["inputs"], np.float32), "red", i.id) for i in items
-    ]
+    items = [i if i.label in COLOURS else item(row_of(i), "red", i.id) for i in items]
     play(one, items[:190])
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     for each in (one, other):
         play(each, items[190:])
     assert_same(one.state_dict(), other.state_dict())
@@ -121,7 +121,7 @@ def test_another_strategy_takes_over_on_a_live_model(strategy: str) -> None:
     play(one, world(200), size=32)
     one.change_recipe({"strategy": strategy})
     play(one, world(400, first=200), size=32)
-    other = Learner.from_state(through_files(one.state_dict()))
+    other = restored(one)
     assert_same(one.state_dict(), other.state_dict())
     assert accuracy(one, world(300, first=9000)) > 0.9
 
@@ -133,7 +133,8 @@ def old_and_new(strategy: Any) -> tuple[float, float]:
     play(one, first, size=32, updates=4)
     play(one, [i for i in later if i.label in (2, 3)], size=32, updates=4)
     test = world(400, first=20_000, names=[0, 1, 2, 3])
-    return tuple(accuracy(one, [i for i in test if i.label in known]) for known in ((0, 1), (2, 3)))  # type: ignore[return-value]
+    former, later = ([i for i in test if i.label in known] for known in ((0, 1), (2, 3)))
+    return accuracy(one, former), accuracy(one, later)
 
 
 def test_what_is_replayed_is_not_forgotten() -> None:
@@ -148,10 +149,9 @@ def test_weights_that_mattered_are_held_on_to() -> None:
     for strength in (0.0, 1e5):
         one = made({"name": "ewc", "strength": strength, "every": 100})
         play(one, world(320), size=32, updates=4)
-        before = one.module.output.weight.clone()
-        turned = [item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label)) for i in world(320, 500)]
-        play(one, turned, size=32, updates=4)
-        moved[strength] = float((one.module.output.weight.detach() - before.detach()).norm())
+        before = one.module.output.get_parameter("weight").clone()
+        play(one, turned(world(320, 500)), size=32, updates=4)
+        moved[strength] = float((one.module.output.get_parameter("weight").detach() - before.detach()).norm())
     assert moved[1e5] < 0.3 * moved[0.0]
 
 
@@ -160,8 +160,7 @@ def test_an_older_champion_teaches() -> None:
     for strength in (0.0, 50.0):
         one = made({"name": "lwf", "strength": strength})
         play(one, world(1100), size=100, updates=8)
-        turned = [item(np.frombuffer(i.inputs["inputs"], np.float32), 1 - int(i.label)) for i in world(320, 5000)]
-        play(one, turned, size=32, updates=4)
+        play(one, turned(world(320, 5000)), size=32, updates=4)
         rows = examples_of(one, world(100, 9000))
         with torch.no_grad():
             ours, theirs = (module.eval().predict(rows.inputs) for module in (one.module, one.promotion.anchor))
@@ -169,7 +168,7 @@ def test_an_older_champion_teaches() -> None:
     assert apart[50.0] < 0.5 * apart[0.0]
 
 
-def test_a_gradient_loses_only_what_would_harm_the_memory() -> None:
+def test_a_gradient_loses_only_what_would_harm_what_is_replayed() -> None:
     harmful, reference = {"w": torch.tensor([1.0, -1.0])}, {"w": torch.tensor([0.0, 2.0])}
     assert projected(harmful, reference)["w"].tolist() == [1.0, 0.0]
     harmless = {"w": torch.tensor([1.0, 1.0])}
@@ -185,11 +184,11 @@ def test_logits_of_then_are_kept_with_the_examples() -> None:
     assert bool(notes[:40, 2:].isnan().all()) and bool(notes[:, :2].isfinite().all())
 
 
-def test_after_an_alarm_gdumb_begins_anew_from_memory() -> None:
+def test_after_an_alarm_gdumb_begins_anew_from_the_replay_buffer() -> None:
     one = made("gdumb")
     play(one, world(200), size=32)
-    before = one.module.output.weight.clone()
+    before = one.module.output.get_parameter("weight").clone()
     one.course.strategy.on_drift(one.course.step, one.replay_buffer)
-    assert not torch.equal(one.module.output.weight, before)
+    assert not torch.equal(one.module.output.get_parameter("weight"), before)
     one.learn([], [], Plan(publish=True))
     assert accuracy(one, world(300, first=9000)) > 0.85

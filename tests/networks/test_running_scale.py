@@ -107,7 +107,7 @@ def test_what_is_far_out_is_clipped() -> None:
     assert without(torch.tensor([[1e9]])).item() == 1e9
 
 
-def test_it_keeps_following_behind_its_cap() -> None:
+def test_it_keeps_following_beyond_its_cap() -> None:
     found = scale(random(1000, 1), cap=100)
     for n in range(100):
         found.observe(random(10, 1, seed=n) * 3 + 50)

@@ -1,4 +1,4 @@
-"""Streams that are made here: rows of normal numbers whose class a random network tells."""
+"""Synthetic streams: rows of normal numbers whose class is given by a random network."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from driftline.backtest.stream import Stream
 from driftline.spec import ModelSpec, parse
 
 
-def world(rows: int, features: int, classes: int, seed: int, changes: int = 0) -> Stream:
-    """Classes by a random network of 16 units, which another one replaces ``changes`` times, at once."""
+def synthetic_stream(rows: int, features: int, classes: int, seed: int, changes: int = 0) -> Stream:
+    """Rows with the classes of a random network of 16 units, which another one replaces ``changes`` times, suddenly."""
     random = np.random.default_rng(seed)
     inputs = random.normal(size=(rows, features)).astype(np.float32)
     parts = np.array_split(np.arange(rows), changes + 1)
-    labels = np.concatenate([_teacher(random, features, classes, inputs[part]) for part in parts])
+    labels = np.concatenate([_classes_by_network(random, features, classes, inputs[part]) for part in parts])
     spec = {"name": "m", "task": "classification", "inputs": {"shape": [features]}, "classes": "open"}
     return Stream(parse(ModelSpec, spec), {"inputs": inputs}, labels.tolist())
 
 
-def _teacher(
+def _classes_by_network(
     random: np.random.Generator, features: int, classes: int, inputs: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """The class of each row, by a network of its own; no class is rare."""

@@ -17,7 +17,7 @@ from driftline.networks.served_model import ServedModel
 from driftline.spec import Layers, ModelSpec, parse
 from driftline.spec.parts.edits import parse_edits
 from driftline.spec.parts.edits.weights import Average
-from tests.networks.test_edit_sequences import disturb
+from tests.networks.checks import disturb
 
 STACK: list[dict[str, Any]] = [
     {"type": "linear", "features": 6},
@@ -103,14 +103,14 @@ def test_units_that_give_nothing_are_pruned_exactly() -> None:
     assert torch.allclose(after.module(rows()), before.module(rows()), atol=1e-6)
 
 
-def test_twins_become_one_and_the_function_stays() -> None:
+def test_equal_units_become_one_and_the_function_stays() -> None:
     before = edited(model(), {"type": "widen", "layer": "linear1", "features": 11}).model
     after = edited(before, {"type": "merge_units", "layer": "linear1"})
     assert after.keeps_function and len(parameter(after, "network.linear1.weight")) == 6
     assert torch.allclose(after.module(rows()), before.module(rows()), atol=1e-5)
 
 
-def test_units_that_only_a_normalisation_tells_apart_are_no_twins() -> None:
+def test_units_that_only_a_normalisation_tells_apart_are_not_equal() -> None:
     before = edited(model(), {"type": "widen", "layer": "linear1", "features": 7}).model
     parameter(before, "network.batch_norm1.bias")[6] += 0.1
     with pytest.raises(InvalidInput, match="no two units"):
@@ -204,7 +204,7 @@ def test_dead_units_are_drawn_anew_and_the_known_rows_keep_their_answers() -> No
     assert changed.nonzero().flatten().tolist() == [2, 5]
     assert not parameter(after, "network.linear2.weight")[:, [2, 5]].any()
     assert torch.allclose(after.module(rows()), before.module(rows()), atol=1e-6)
-    again = edited(after, {"type": "reinitialise", "units": "dead"}, sources=Sources(inputs=rows()))
+    again = edited(after.model, {"type": "reinitialise", "units": "dead"}, sources=Sources(inputs=rows()))
     assert torch.equal(parameter(again, "network.linear1.bias"), parameter(after, "network.linear1.bias"))
 
 

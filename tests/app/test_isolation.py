@@ -14,7 +14,7 @@ from app.services import Services
 from driftline.learning.learner import Learner
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection
-from tests.app.conftest import Start
+from tests.app.conftest import AppClient, Start
 from tests.services import spec
 from tests.versions import Versions
 
@@ -30,12 +30,7 @@ def fragile(name: str, kind: str = "error") -> dict[str, Any]:
     return spec(name, network=network, recipe={"strategy": "replay"})
 
 
-def services_of(client: httpx.AsyncClient) -> Services:
-    found: Services = client._transport.app.state.services  # type: ignore[attr-defined]
-    return found
-
-
-async def predict(client: httpx.AsyncClient, model: str, rows: int = 1) -> httpx.Response:
+async def predict(client: AppClient, model: str, rows: int = 1) -> httpx.Response:
     return await client.post(f"/v1/models/{model}/predict", json={"inputs": [ROW] * rows})
 
 
@@ -46,14 +41,14 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
     return found
 
 
-async def serves(client: httpx.AsyncClient, model: str, version: int) -> None:
+async def serves(client: AppClient, model: str, version: int) -> None:
     async def is_served() -> bool:
         return bool((await predict(client, model)).json()["version"] == version)
 
     await until(is_served)
 
 
-async def alarm(client: httpx.AsyncClient, model: str) -> dict[str, Any] | None:
+async def alarm(client: AppClient, model: str) -> dict[str, Any] | None:
     alarms = (await client.get(f"/v1/models/{model}/metrics")).json()["alarms"]
     return next((found for found in alarms if found["kind"] == "swap_failed"), None)
 
@@ -67,21 +62,21 @@ class Publish:
     async def __call__(self, fails: bool, share: float | None = None) -> int:
         learner = Learner.create(self.versions.spec, seed=1, factories=[FACTORY])
         with torch.no_grad():
-            learner.promotion.champion.network.fails.fill_(float(fails))  # type: ignore[operator,union-attr]
+            learner.promotion.champion.network.get_parameter("fails").fill_(float(fails))
         return await self.versions.publish(learner, share)
 
 
 @pytest.fixture
-async def client(start: Start) -> AsyncIterator[httpx.AsyncClient]:
+async def client(start: Start) -> AsyncIterator[AppClient]:
     yield await start(factories=[FACTORY])
 
 
 @pytest.fixture
-async def publish(client: httpx.AsyncClient, connection: RedisConnection) -> Callable[..., Awaitable[Publish]]:
+async def publish(client: AppClient, connection: RedisConnection) -> Callable[..., Awaitable[Publish]]:
     async def made(body: dict[str, Any]) -> Publish:
         answer = await client.post("/v1/models", json=body)
         assert answer.status_code == 201, answer.text
-        versions = Versions(connection, Artifacts(services_of(client).settings.data_dir / "artifacts"))
+        versions = Versions(connection, Artifacts(client.services.settings.data_dir / "artifacts"))
         await versions.take(body["name"])
         await serves(client, body["name"], 1)
         return Publish(versions)
@@ -92,12 +87,12 @@ async def publish(client: httpx.AsyncClient, connection: RedisConnection) -> Cal
 @pytest.mark.parametrize("kind", ["error", "exit"])
 @pytest.mark.parametrize("share", [None, 0.5])
 async def test_a_network_that_raises_in_warm_up_stops_the_swaps_of_no_other_model(
-    client: httpx.AsyncClient, publish: Callable[..., Awaitable[Publish]], kind: str, share: float | None
+    client: AppClient, publish: Callable[..., Awaitable[Publish]], kind: str, share: float | None
 ) -> None:
     bad, good = await publish(fragile("bad", kind)), await publish(fragile("good"))
     refused = await bad(fails=True, share=share)
     why = (await until(lambda: alarm(client, "bad")))["message"]
-    assert f"the network of version {refused} fails on 8 rows" in why
+    assert f"the network of version {refused}, on 8 rows of zeros, failed" in why
     assert await good(fails=False) == 2
     await serves(client, "good", 2)
     assert (await predict(client, "bad", rows=8)).json()["version"] == 1, "it stays at the version that works"
@@ -120,7 +115,7 @@ async def test_a_network_that_raises_in_warm_up_stops_the_swaps_of_no_other_mode
 
 
 async def test_a_network_that_fails_from_its_first_version_on_serves_what_it_can(
-    client: httpx.AsyncClient, publish: Callable[..., Awaitable[Publish]], start: Start
+    client: AppClient, publish: Callable[..., Awaitable[Publish]], start: Start
 ) -> None:
     bad = await publish(fragile("bad"))
     await bad(fails=True)
@@ -134,12 +129,12 @@ async def test_a_network_that_fails_from_its_first_version_on_serves_what_it_can
 
 
 async def test_a_network_that_asks_the_process_to_end_fails_its_requests_and_no_more(
-    client: httpx.AsyncClient, publish: Callable[..., Awaitable[Publish]]
+    client: AppClient, publish: Callable[..., Awaitable[Publish]]
 ) -> None:
     await publish(fragile("bad", "exit"))
-    model = services_of(client).version_watcher.loaded("bad")
+    model = client.services.version_watcher.loaded("bad")
     assert model is not None
-    model.snapshot.module.network.fails.data.fill_(1.0)  # type: ignore[operator,union-attr]
+    model.snapshot.module.network.get_parameter("fails").data.fill_(1.0)
     answer = await predict(client, "bad", rows=8)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "network_failed")
     assert (await predict(client, "bad")).status_code == 200

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.test_http_server import connected
+from tests.app.conftest import connected
 from tests.services import Instance, spec, up
 
 pytestmark = pytest.mark.slow
@@ -127,7 +127,7 @@ def test_calls_in_one_packet_are_answered_in_their_order(instance: Instance) -> 
             assert reader.answer()[0] == 422
 
 
-def test_a_connection_that_is_to_be_closed_is_closed_behind_its_answer(instance: Instance) -> None:
+def test_a_connection_that_is_to_be_closed_is_closed_after_its_answer(instance: Instance) -> None:
     with connected(instance) as client:
         client.sendall(request(PREDICT, rows(ROW), "Connection: close"))
         reader = Reader(client)
