@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from driftline.learning.examples import Examples
@@ -79,26 +79,23 @@ class Course(Stateful):
 
     def candidate(self) -> ServedModel:
         """What is put to the gate and served: the module, or a copy with the mean of its weights where the recipe averages."""
-        return self.averaging.candidate(self.module) if self.averaging is not None else self.module
+        return self.averaging.candidate(self.state.module) if self.averaging is not None else self.state.module
 
     def metrics(self) -> dict[str, int]:
         """What the parts tell."""
         return {name: value for part in self._parts() for name, value in part.metrics().items()}
 
-    def _parts(self) -> Iterator[Runtime[Any]]:
+    def _parts(self) -> list[Runtime[Any]]:
         """All parts, in the order in which they hear of what happens."""
-        yield self.schedule
-        yield from self._update_hooks()
-        yield self.strategy
+        return [self.schedule, *self._update_hooks(), self.strategy]
 
-    def _update_hooks(self) -> Iterator[Runtime[Any]]:
+    def _update_hooks(self) -> list[Runtime[Any]]:
         """A mean is of weights that all else has changed."""
-        yield from self.weight_hooks
-        if self.averaging is not None:
-            yield self.averaging
+        hooks: list[Runtime[Any]] = [*self.weight_hooks.by_field.values()]
+        return [*hooks, self.averaging] if self.averaging is not None else hooks
 
     def _step(self) -> TrainingStep:
-        return TrainingStep(self.state, self.schedule, list(self._update_hooks()))
+        return TrainingStep(self.state, self.schedule, self._update_hooks())
 
     def on_error(self, error: float) -> None:
         """Takes in the error of a prediction that was served."""

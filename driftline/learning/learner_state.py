@@ -78,15 +78,15 @@ class LearnerState(Stateful):
 
     @property
     def spec(self) -> ModelSpec:
-        return self.course.spec
+        return self.course.state.spec
 
     @property
     def classes(self) -> list[int | str]:
-        return self.course.classes
+        return self.course.state.classes
 
     @property
     def module(self) -> ServedModel:
-        return self.course.module
+        return self.course.state.module
 
     @property
     def served(self) -> ServedModel:

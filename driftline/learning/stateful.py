@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Former: TypeAlias = "Callable[[Mapping[str, Tensor], int], ServedModel]"
 """Makes a former module of the learner's network from its tensors and its width."""
 
+PLAIN = (float, int, str, type(None))
+
 
 @dataclass(frozen=True)
 class State:
@@ -116,12 +118,13 @@ def _declared(cls: type[Stateful], kind: str) -> tuple[str, ...]:
 
 
 def _packed(value: Any) -> Any:
+    # Most values are numbers in long lists: they come first, and the protocol, which is slow to ask for, comes last.
+    if isinstance(value, PLAIN):
+        return value
     if isinstance(value, Stateful):
         return value.state_dict()
     if isinstance(value, nn.Module):
         return State(dict(value.state_dict()), {})
-    if isinstance(value, TensorRecord):
-        return State(value.tensors(), {})
     if isinstance(value, dict):
         if value and all(isinstance(each, Tensor) for each in value.values()):
             return State(dict(value), {})
@@ -132,7 +135,7 @@ def _packed(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, list | tuple | deque):
         return [_packed(each) for each in value]
-    return value
+    return State(value.tensors(), {}) if isinstance(value, TensorRecord) else value
 
 
 def _unpacked(now: Any, value: Any) -> Any:

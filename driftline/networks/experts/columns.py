@@ -34,6 +34,8 @@ FIRST_TAG, TAGS, NEWEST_TAG = 16, 1008, 1024
 class ClassColumns(nn.Module):
     """The columns of a mixture, by the ids of their classes.
 
+    ``class_tags`` are the ``tags`` of the classes that were seen, as the float16 numbers that a recorded trace has.
+
     Args:
         classes: how many classes are answered; may be none yet.
         max_columns: how many of them have a column at most.
@@ -71,6 +73,7 @@ class ClassColumns(nn.Module):
         self._first_unseen = self.has_column.int().argmin().reshape(1) if others else torch.zeros(0, dtype=torch.int64)
         self._newest = -1
         tags = self.seen % TAGS + FIRST_TAG
+        self.class_tags = tags.half().numpy().tobytes()
         self._marked = self.tags = nn.functional.pad(tags, (others, 0), value=OTHER_TAG).float()
 
     @property
