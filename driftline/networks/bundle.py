@@ -117,7 +117,7 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def are_finite(tensors: Mapping[str, Tensor]) -> bool:
     """Whether all numbers of a module's tensors are finite, as they must be to be served; only a scale may have no limit."""
     return all(
-        _is_finite(tensor.detach())
+        _is_finite(tensor)
         for name, tensor in tensors.items()
         if tensor.is_floating_point() and not name.endswith(".limit")
     )
@@ -125,7 +125,7 @@ def are_finite(tensors: Mapping[str, Tensor]) -> bool:
 
 def _is_finite(numbers: Tensor) -> bool:
     # A sum is many times cheaper, and carries on what is not finite; only it may leave the range by itself.
-    return math.isfinite(float(numbers.sum())) or bool(numbers.isfinite().all())
+    return math.isfinite(numbers.sum().item()) or bool(numbers.isfinite().all())
 
 
 def digest_of(tensors: Mapping[str, Tensor], text: str) -> str:

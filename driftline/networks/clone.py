@@ -16,7 +16,7 @@ M = TypeVar("M", bound=nn.Module)
 OWN = frozenset(vars(nn.Module()))
 """What torch itself keeps in every module; most of it is hooks, of which there are none."""
 
-UNCHANGING = (type(None), bool, int, float, str, torch.Size)
+UNCHANGING = (type(None), bool, int, float, str, bytes, torch.Size)
 COPYING = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
 
 
