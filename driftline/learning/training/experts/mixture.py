@@ -256,9 +256,9 @@ def _known(traces: Tensor, places: Tensor, others: int) -> tuple[Tensor, Tensor]
 
     One whose class had not been seen when the trace was made was any other.
     """
-    was_known = _are_known(traces, places)
-    if bool(was_known.all()):
+    if traces[:, 0].amin().item() > UNKNOWN:
         return traces, places
+    was_known = _are_known(traces, places)
     if others:
         places = places.where(was_known, 0)
         was_known = _are_known(traces, places)
