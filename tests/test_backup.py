@@ -85,7 +85,7 @@ def test_a_backup_under_way_goes_on_elsewhere_with_every_label_it_holds(tmp_path
         assert answers(client, [*chosen, saved["version"]]) == served
         assert client.model("weather")["learned"] >= saved["learned"]
         all_served(there, acknowledged)
-        assert client.model("weather")["learned"] == index["last"]
+        until(lambda: client.model("weather")["learned"] == index["last"])
         assert {item["status"] for item in client.feedback("weather", first_ten())["items"]} == {"duplicate"}
         assert client.feedback("weather", [{"prediction_id": asked, "label": 1}])["items"][0]["status"] == "queued"
         all_served(there, [f"p:{asked}"])
