@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -75,11 +75,13 @@ class TrainState(Stateful):
     """
 
     STATE = ("module", "optimizer", "labels", "counts", "generator", "rng_state")
-    DERIVED = ("model", "index_of", "table", "references", "parameters", "norms")
+    DERIVED = ("spec", "classes", "index_of", "table", "references", "parameters", "norms")
 
     def __init__(self, model: Model, table: ClassTable, seed: int) -> None:
         self.table = table
-        self.model: Model
+        self.spec: ModelSpec
+        self.classes: list[int | str]
+        self.module: ServedModel
         self._take(model)
         self.references = ReferenceModels()
         self.generator = torch.Generator().manual_seed(seed)
@@ -89,16 +91,8 @@ class TrainState(Stateful):
         self.renew_optimizer()
 
     @property
-    def spec(self) -> ModelSpec:
-        return self.model.spec
-
-    @property
-    def classes(self) -> list[int | str]:
-        return self.model.classes
-
-    @property
-    def module(self) -> ServedModel:
-        return self.model.module
+    def model(self) -> Model:
+        return Model(self.spec, self.classes, self.module)
 
     def renew_optimizer(self) -> None:
         """A fresh optimizer, as the recipe says."""
@@ -115,7 +109,7 @@ class TrainState(Stateful):
     def follow_recipe(self, spec: ModelSpec) -> None:
         """Goes on by another recipe; another kind of optimizer starts anew."""
         former, optimizer = self.spec.recipe.optimizer, spec.recipe.optimizer
-        self.model = replace(self.model, spec=spec)
+        self.spec = spec
         if optimizer != former:
             known = self.optimizer_state() if optimizer.continues(former) else {}
             self.renew_optimizer()
@@ -190,7 +184,7 @@ class TrainState(Stateful):
         return edit
 
     def _take(self, model: Model) -> None:
-        self.model = model
+        self.spec, self.classes, self.module = model.spec, model.classes, model.module
         self.index_of = indices_of(model.classes)
         model.module.set_class_ids(self.table.add(model.classes))
 

@@ -13,7 +13,8 @@ from driftline.spec.parts.replay_policies import Balanced
 class BalancedPlacement(PlacementPolicy[Balanced]):
     """``slots`` are those of each class; ``full`` the classes that were ever the largest.
 
-    What an example costs does not depend on how many classes there are: ``used`` and ``sizes`` follow every change.
+    What an example costs does not depend on how many classes there are: ``used`` follows every change, and so does ``sizes``
+    as soon as there is no more room.
     """
 
     STATE = ("full", "slots")
@@ -43,8 +44,10 @@ class BalancedPlacement(PlacementPolicy[Balanced]):
     def _slot(self, label: int, keep: float, which: float) -> int | None:
         own = self.slots.setdefault(label, [])
         if self.used < self.size:
-            self._give(label, self.used)
+            own.append(self.used)
             self.used += 1
+            if self.used == self.size:
+                self._count()
             return self.used - 1
         self.sizes.fill()
         if label not in self.full:
