@@ -124,7 +124,7 @@ class Course(Stateful):
             part.after_step(self.step, new)
 
     def follow_recipe(self, spec: ModelSpec, remembered: Examples) -> None:
-        """Goes on by another recipe; another optimizer, strategy, schedule, hook or averaging starts anew.
+        """Goes on by another recipe; another optimizer, strategy, schedule, hook or averaging starts fresh.
 
         Args:
             remembered: examples of the state's classes, which another strategy may start from.
@@ -149,7 +149,7 @@ class Course(Stateful):
             self.averaging = weight_averaging(wanted, self.state) if wanted is not None else None
 
     def renew_strategy(self, before: StrategyRuntime[Any], classes: Sequence[int | str], remembered: Examples) -> None:
-        """Lets the spec's strategy go on from another; what that serves beside the network is taken over, or made anew.
+        """Lets the spec's strategy go on from another; what that serves beside the network is taken over, or made again.
 
         Args:
             classes: those that the strategy ``before`` knows.

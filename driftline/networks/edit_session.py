@@ -92,7 +92,7 @@ class EditSession:
     def restructure(self, change: Callable[[Structure], None], record: Edit) -> None:
         """Lets ``change`` change the structure; what has its name and shape as before keeps its numbers.
 
-        A network of a user's own is built anew from its factory and the edits on ``record``.
+        A network of a user's own is built again from its factory and the edits on ``record``.
         """
         try:
             with seeded(0):
@@ -178,7 +178,7 @@ class EditSession:
         self._parameter_map += blocks
 
     def forget(self, name: str) -> None:
-        """Says that a parameter begins anew."""
+        """Says that a parameter begins again."""
         self._settled.add(name)
         self._parameter_map.append(ParameterBlock(name, name, ((),), ((),)))
 

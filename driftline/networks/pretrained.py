@@ -17,7 +17,7 @@ def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:
     """Sets a fresh module's tensors by name.
 
     Without ``scale.…`` they were trained on inputs as they are, and the running scale stays out of their way. Without the
-    ``experts.…`` of the module's own strategy, these begin anew.
+    ``experts.…`` of the module's own strategy, these begin again.
 
     Raises:
         InvalidInput: a tensor is missing, of another shape, unknown, or not finite.

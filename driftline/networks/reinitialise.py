@@ -19,7 +19,7 @@ from driftline.networks.user_code import user_code
 
 
 def fresh_weights(session: EditSession, layers: list[str] | None, seed: int) -> dict[str, Tensor]:
-    """The tensors of ``layers``, or of all and the output, drawn anew from ``seed``."""
+    """The tensors of ``layers``, or of all and the output, drawn again from ``seed``."""
     module = clone(session.before)
     found: dict[str, Tensor] = {}
     with seeded(seed):

@@ -20,7 +20,7 @@ from driftline.records import Answer, Route
 from driftline.store.connection import RedisConnection, store_errors
 
 MIN_EXPIRY_SECONDS = 60.0
-"""How often a stream's expiry is set anew."""
+"""How often a stream's expiry is set again."""
 
 
 class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):

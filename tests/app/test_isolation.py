@@ -180,4 +180,4 @@ async def test_the_series_of_a_deleted_model_go(start: Start) -> None:
         assert 'driftline_predictions_total{model="kept"} 1.0' in text
     assert (await client.post("/v1/models", json=spec("gone"))).status_code == 201
     await predict(client, "gone")
-    assert 'driftline_predictions_total{model="gone"} 1.0' in (await client.get("/metrics")).text, "it begins anew"
+    assert 'driftline_predictions_total{model="gone"} 1.0' in (await client.get("/metrics")).text, "it begins again"

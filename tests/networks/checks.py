@@ -28,7 +28,7 @@ def disturb(module: ServedModel) -> None:
 
 
 def check_spec(after: EditResult) -> None:
-    """The spec, read anew, builds the module."""
+    """The spec, read again, builds the module."""
     read = parse(ModelSpec, after.spec.model_dump(mode="json"))
     assert read == after.spec
     rebuilt = build(read, after.classes, factories=[FACTORY], seed=7)

@@ -66,7 +66,7 @@ def test_an_edit_that_keeps_the_function(edit: dict[str, Any]) -> None:
 
 
 def check_spec_of(after: EditResult) -> None:
-    """The recorded edits, read anew, build the module."""
+    """The recorded edits, read again, build the module."""
     assert isinstance(after.spec.network, Factory)
     read = parse(ModelSpec, after.spec.model_dump(mode="json"))
     assert read == after.spec

@@ -191,7 +191,7 @@ async def test_a_model_that_is_gone_is_forgotten(log: Log, connection: RedisConn
     assert await Catalog(connection).names() and connection.ends.known(log.uid) == 1
     await Catalog(connection).delete("weather")
     await Catalog(connection).names()
-    assert connection.ends.known(log.uid) == 0, "one that is restored under its uid begins anew"
+    assert connection.ends.known(log.uid) == 0, "one that is restored under its uid begins again"
 
 
 async def test_a_missing_record_is_seen_and_not_skipped(log: Log, connection: RedisConnection) -> None:

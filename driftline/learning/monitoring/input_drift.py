@@ -21,7 +21,7 @@ class InputDriftMonitor(Stateful):
     """Compares inputs with those from before; and so the embedding, the activations before the output, of a ``frozen_copy``.
 
     A network that learns changes its activations by itself, and has others for rows that it was trained on than for new ones.
-    The copy learns no more, and so was trained on no row that it sees. It is made anew now and then, since a network that has
+    The copy learns no more, and so was trained on no row that it sees. It is made again now and then, since a network that has
     learned more tells more.
 
     Args:

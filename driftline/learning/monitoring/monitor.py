@@ -171,7 +171,7 @@ class Monitor(Stateful):
             self.input_drift.dismiss_frozen_copy()
 
     def follow_recipe(self, spec: ModelSpec) -> None:
-        """Goes on by another recipe; what it says otherwise begins anew."""
+        """Goes on by another recipe; what it says otherwise begins again."""
         before, self.recipe = self.recipe, spec.recipe
         if self.recipe.detector != before.detector:
             self.detector = drift_detector(self.recipe.detector)

@@ -160,14 +160,14 @@ class RetrainJob(Stateful):
     def _compare_learned_meanwhile(self, stream: Course, new: Sequence[int | str]) -> Comparison | None:
         """The winner and the champion of the fork, on the newest live labels since: neither was trained on these.
 
-        None where their strategies differ, or the classes and what is served beside the network: that is made anew at the end.
+        None where their strategies differ, or a mixture is served and their classes differ: the winner gets its own at the end.
         Labels of classes that the job has removed are left out.
         """
         own = self.course
         has_same_classes = are_in_place(class_indices(stream.classes, [*own.classes, *new]))
         is_other_strategy = self.teacher.spec.strategy != own.spec.strategy
-        is_made_anew = self.teacher.module.experts is not None and not has_same_classes
-        if is_other_strategy or is_made_anew or not len(self.learned_meanwhile):
+        is_other_mixture = self.teacher.module.experts is not None and not has_same_classes
+        if is_other_strategy or is_other_mixture or not len(self.learned_meanwhile):
             return None
         targets = self.learned_meanwhile.targets
         stays = own.module.answers(targets) | torch.isin(targets, torch.tensor(own.state.table.add(new)))

@@ -79,7 +79,7 @@ def state_of(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> dict[str
 
 
 def load_state(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
-    """Sets the state that :func:`state_of` gave; what it does not hold starts anew."""
+    """Sets the state that :func:`state_of` gave; what it does not hold starts again."""
     for name, parameter in zip(names, _parameters(optimizer), strict=True):
         state: dict[str, Any] = {}
         for key, value in tensors.items():

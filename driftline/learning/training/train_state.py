@@ -107,7 +107,7 @@ class TrainState(Stateful):
         ]
 
     def follow_recipe(self, spec: ModelSpec) -> None:
-        """Goes on by another recipe; another kind of optimizer starts anew."""
+        """Goes on by another recipe; another kind of optimizer starts again."""
         former, optimizer = self.spec.recipe.optimizer, spec.recipe.optimizer
         self.spec = spec
         if optimizer != former:
@@ -125,7 +125,7 @@ class TrainState(Stateful):
         self.renew_optimizer()
 
     def forget(self, name: str, place: tuple[slice | int, ...] = ()) -> None:
-        """Lets the optimizer start anew for a parameter, or for a place in it."""
+        """Lets the optimizer start again for a parameter, or for a place in it."""
         if name not in self.parameters:
             return
         parameter = self.parameters[name]
@@ -207,7 +207,7 @@ class TrainState(Stateful):
 
 
 def reset_weights(module: ServedModel) -> None:
-    """Draws the weights of every layer of network and output anew that knows how to."""
+    """Draws again the weights of every layer of network and output that knows how to."""
     for half in (module.network, module.output):
         for layer in half.modules():
             reset = getattr(layer, "reset_parameters", None)

@@ -19,7 +19,7 @@ E = TypeVar("E", bound=Edit)
 class EditBehaviour(Behaviour[E]):
     """Carries an edit out.
 
-    :meth:`restructure` changes the structure alone: a network of a user's own is built anew from its factory and the record
+    :meth:`restructure` changes the structure alone: a network of a user's own is built again from its factory and the record
     of these changes. :meth:`fill` then sets the weights.
     """
 

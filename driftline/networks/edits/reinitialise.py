@@ -9,7 +9,7 @@ from driftline.spec.parts.edits.weights import Reinitialise
 
 
 class ReinitialiseEdit(EditBehaviour[Reinitialise]):
-    """Draws layers anew, or units of them."""
+    """Draws layers again, or units of them."""
 
     def fill(self, session: EditSession) -> None:
         edit = self.parameters

@@ -9,7 +9,7 @@ from driftline.spec.parts.edits.weights import ReplaceHead
 
 
 class ReplaceHeadEdit(EditBehaviour[ReplaceHead]):
-    """Draws the output layer anew."""
+    """Draws the output layer again."""
 
     def fill(self, session: EditSession) -> None:
         with seeded(self.parameters.seed):

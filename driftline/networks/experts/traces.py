@@ -73,7 +73,7 @@ def _retag(traces: Tensor) -> set[bytes]:
     return {row.tobytes() for row in last.half().numpy()}
 
 
-# There are few different rows of tags, and each label brings one: to compare them anew would cost as much as a small member.
+# There are few different rows of tags, and each label brings one: to compare them again would cost as much as a small member.
 @lru_cache(maxsize=1024)
 def _are_former(tags: bytes) -> bool:
     """Whether a last row, of float16 numbers, is as former releases had it."""

@@ -33,7 +33,7 @@ class Adwin(Detector):
 
 
 class Ddm(Detector):
-    """Alarms when the error rate lies ``threshold`` deviations above its lowest (Gama et al. 2004), then starts anew.
+    """Alarms when the error rate lies ``threshold`` deviations above its lowest (Gama et al. 2004), then starts again.
 
     As published it takes long runs without an error for a rate of 0, and then alarms at the next one: it suits models that err.
     """
@@ -45,7 +45,7 @@ class Ddm(Detector):
 
 
 class Eddm(Detector):
-    """Alarms when errors lie closer together than they did (Baena-García et al. 2006), then starts anew.
+    """Alarms when errors lie closer together than they did (Baena-García et al. 2006), then starts again.
 
     The mean distance of two errors and twice its deviation must fall below the share ``beta`` of their highest. It hears slow
     changes early; at the published 0.9 it also hears many that are none, and 0.75 is calmer.
@@ -60,7 +60,7 @@ class Eddm(Detector):
 
 
 class HddmA(Detector):
-    """Alarms when Hoeffding's inequality excludes that the error has not risen (Frías-Blanco et al. 2015), then starts anew.
+    """Alarms when Hoeffding's inequality excludes that the error has not risen (Frías-Blanco et al. 2015), then starts again.
 
     The mean of all errors is compared with the mean up to the cut at which it was surely lowest; ``confidence`` is how often
     chance alone may pass for a rise.
@@ -72,7 +72,7 @@ class HddmA(Detector):
 
 
 class HddmW(Detector):
-    """Alarms when McDiarmid's inequality excludes that the error has not risen (Frías-Blanco et al. 2015), then starts anew.
+    """Alarms when McDiarmid's inequality excludes that the error has not risen (Frías-Blanco et al. 2015), then starts again.
 
     It compares exponentially weighted means, ``fade`` being the weight of the newest error, so that it hears slow changes too.
     Each mean stands with its sum of squared weights, which bounds how far chance moves it.
@@ -106,7 +106,7 @@ class PageHinkley(Detector):
     """Sums by how much each error exceeds the running mean (Page 1954), and alarms ``threshold`` above the sum's lowest.
 
     ``delta`` is the excess that is let pass, ``fade`` the share of the sum that each error leaves. Both thresholds are in the
-    error's own units: of a regression they must fit what it predicts. Then it starts anew.
+    error's own units: of a regression they must fit what it predicts. Then it starts again.
     """
 
     name: Literal["page_hinkley"] = "page_hinkley"
@@ -126,7 +126,7 @@ class InputDetector(Part):
     ``embedding``, for each activation in front of the output layer. ``alpha`` bounds how probable an alarm by chance alone is
     at one comparison: the bound is the two-sample inequality of Dvoretzky, Kiefer and Wolfowitz (Wei & Dudley 2012), divided
     among the features (Bonferroni). There is a comparison every half of ``recent`` rows. After an alarm the reference begins
-    anew with the rows that have moved.
+    again with the rows that have moved.
 
     Its alarms are told; with ``answered`` they are also answered as the recipe's ``on_alarm`` says.
     """

@@ -36,7 +36,7 @@ class MaxNorm(WeightHook):
 
 
 class Refresh(WeightHook):
-    """Draws the least useful hidden units anew, a share of ``rate`` of each layer an update (Dohare et al. 2024).
+    """Draws the least useful hidden units again, a share of ``rate`` of each layer an update (Dohare et al. 2024).
 
     A unit's utility is the running mean of ``|h| · Σ |w|``, of what it gives and of the weights that take it in. It is measured
     every ``every`` updates, on their examples, and ``decay`` of it stays. A new unit is not taken in at first, and is safe for
@@ -44,7 +44,7 @@ class Refresh(WeightHook):
     """
 
     field: ClassVar[str] = "refresh"
-    rate: float = Field(0.0001, gt=0, le=1, description="the share of a layer's units that is drawn anew at an update")
+    rate: float = Field(0.0001, gt=0, le=1, description="the share of a layer's units that is drawn again at an update")
     maturity: int = Field(100, ge=0, le=1_000_000, description="updates for which a new unit is safe")
     decay: float = Field(0.99, ge=0, lt=1, description="the share of the measured utility that stays")
     every: int = Field(8, ge=1, le=10_000, description="updates between two measurements")
@@ -62,7 +62,7 @@ class Repair(WeightHook):
 
 
 class ShrinkAndPerturbOnAlarm(WeightHook):
-    """At a drift alarm the weights become ``shrink · θ + noise · θ₀``, with ``θ₀`` drawn anew (Ash & Adams 2020)."""
+    """At a drift alarm the weights become ``shrink · θ + noise · θ₀``, with ``θ₀`` drawn again (Ash & Adams 2020)."""
 
     field: ClassVar[str] = "shrink_and_perturb"
     shrink: float = Field(0.6, ge=0, le=1, description="the share of the weights that stays")

@@ -35,7 +35,7 @@ class Plateau(Schedule):
 
 
 class WarmRestart(Schedule):
-    """From the full rate along a cosine to the share ``floor`` of it, over ``labels`` labels, and anew at each drift alarm
+    """From the full rate along a cosine to the share ``floor`` of it, over ``labels`` labels, and again at each drift alarm
     (SGDR, Loshchilov & Hutter 2017, equation 5).
     """
 

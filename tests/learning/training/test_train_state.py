@@ -1,4 +1,4 @@
-"""The optimizer goes on where parameters were kept, and begins anew where they are new."""
+"""The optimizer goes on where parameters were kept, and begins again where they are new."""
 
 from __future__ import annotations
 

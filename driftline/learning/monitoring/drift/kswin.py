@@ -24,7 +24,7 @@ class KswinDetector(DriftDetector[Kswin]):
         return self.change(error) > 0
 
     def change(self, error: float) -> float:
-        """By how much the mean has changed where the distribution has, up or down; then it starts anew. Else 0."""
+        """By how much the mean has changed where the distribution has, up or down; then it starts again. Else 0."""
         size = self.parameters.size
         window = self.window = [*self.window, float(error)][-2 * size :]
         if len(window) < 2 * size:

@@ -37,7 +37,7 @@ class WeightAveraging(Runtime[A]):
         self.restart(state)
 
     def restart(self, state: TrainState) -> None:
-        """Begins anew from the present weights."""
+        """Begins again from the present weights."""
         self.average = {name: value.clone() for name, value in averaged(state.module).items()}
         self.updates = 0
         self.taken_at = state.labels
@@ -59,7 +59,7 @@ class WeightAveraging(Runtime[A]):
         self.restart(step.state)
 
     def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:
-        """The mean goes on where the edit has left every former weight as it was; else it starts anew."""
+        """The mean goes on where the edit has left every former weight as it was; else it starts again."""
         average = self._after_edit(state, edit)
         if average is None:
             self.restart(state)

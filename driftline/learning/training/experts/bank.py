@@ -87,7 +87,7 @@ class BankLearner(Stateful):
         self._change(lambda view: view[:, :, columns])
 
     def _change(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Changes the columns of the moments, and lays the bank's tensors out anew."""
+        """Changes the columns of the moments, and lays the bank's tensors out again."""
         moments = [
             [change(view) if name in OF_COLUMNS else view for name, view in zip(NAMES, self._views(flat), strict=True)]
             for flat in (self.first, self.second)

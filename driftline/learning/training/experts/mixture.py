@@ -206,7 +206,7 @@ class MixtureLearner(Stateful):
             neighbours.targets[slots] = columns[part]
 
     def _follow(self, seen: int) -> None:
-        """Lets the encoding follow the newest rows, and encodes them anew."""
+        """Lets the encoding follow the newest rows, and encodes them again."""
         mixture, filled = self.mixture, min(seen, len(self.rows))
         mixture.encoding.observe(self.rows[:filled], int(mixture.labels.learned), self.unsolved)
         self._encode()

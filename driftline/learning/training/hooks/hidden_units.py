@@ -45,7 +45,7 @@ class HiddenLayer:
 
     @torch.no_grad()
     def renew(self, unit: int, state: TrainState) -> None:
-        """Draws what makes a unit anew, and lets it be taken in by nothing."""
+        """Draws again what makes a unit, and lets it be taken in by nothing."""
         drawn = clone(self.maker)
         drawn.reset_parameters()
         for name, value in drawn.named_parameters():

@@ -1,4 +1,4 @@
-"""Units that no longer serve, drawn anew."""
+"""Units that no longer serve, drawn again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from driftline.spec.parts.hooks import Refresh
 
 
 class RefreshHook(WeightHookRuntime[Refresh]):
-    """By the path of each layer ``utility`` and ``age`` ``[units]``, and how many units are ``due`` ``[]`` to be drawn anew."""
+    """By the path of each layer ``utility`` and ``age`` ``[units]``, and how many units are ``due`` ``[]`` to be redrawn."""
 
     STATE = ("updates", "utility", "age", "due")
 
@@ -47,7 +47,7 @@ class RefreshHook(WeightHookRuntime[Refresh]):
         self.age[layer.path] += self.parameters.every
 
     def _chosen(self, layer: HiddenLayer) -> list[int]:
-        """The least useful units that are old enough, as many as are due; they begin anew."""
+        """The least useful units that are old enough, as many as are due; they begin again."""
         utility, age, due = self.utility[layer.path], self.age[layer.path], self.due[layer.path]
         is_mature = age > self.parameters.maturity
         due += self.parameters.rate * self.parameters.every * int(is_mature.sum())

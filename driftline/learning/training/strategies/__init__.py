@@ -64,7 +64,7 @@ class StrategyRuntime(Runtime[S]):
 
         Args:
             classes: those of the other's train state.
-            remembered: examples of the train state's own classes, for a strategy that cannot go on and begins anew.
+            remembered: examples of the train state's own classes, for a strategy that cannot go on and begins again.
         """
 
 

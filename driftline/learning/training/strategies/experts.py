@@ -31,7 +31,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     STATE = ("mixture", "waiting")
     min_rows: ClassVar[int] = 8
     played_rows: ClassVar[int] = 32
-    """How many remembered rows a mixture that begins anew learns at once."""
+    """How many remembered rows a mixture that begins again learns at once."""
 
     def restart(self, state: TrainState) -> None:
         mixture = state.module.experts

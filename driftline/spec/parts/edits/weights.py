@@ -65,7 +65,7 @@ class MergeUnits(Edit):
 
 
 class Reinitialise(Edit):
-    """Draws ``layers``, or all with the output, anew from ``seed``; or only ``units`` of one layer, or its dead ones.
+    """Draws ``layers``, or all with the output, again from ``seed``; or only ``units`` of one layer, or its dead ones.
 
     ``units`` is a list of numbers, or ``dead``: those that give zero for every known row behind their activation. Such units
     get fresh weights, and what stands behind starts by taking nothing from them (ReDo, Sokar et al. 2023).
@@ -117,7 +117,7 @@ class Average(Edit):
 
 
 class ReplaceHead(Edit):
-    """Draws the output layer anew from ``seed``: the features stay, what was made of them is forgotten."""
+    """Draws the output layer again from ``seed``: the features stay, what was made of them is forgotten."""
 
     type: Literal["replace_head"] = "replace_head"
     seed: int = Field(0, ge=0, lt=2**63, description="what the new weights are drawn from")
