@@ -6,16 +6,18 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, Discriminator, Field, StrictInt, StrictStr, Tag, model_validator
 
 from driftline.records import Label
 from driftline.spec.network import Network
 from driftline.spec.parse import Frozen
 from driftline.spec.parts.detectors import DETECTORS
+from driftline.spec.parts.fields import FieldsSpec
 from driftline.spec.parts.losses import LOSSES, Custom, Loss
 from driftline.spec.parts.presets import Preset
 from driftline.spec.parts.strategies import STRATEGIES, Strategy
 from driftline.spec.recipe import Recipe
+from driftline.spec.row_layout import RowLayout, RowTensor
 from driftline.spec.task import TASKS, Task, TaskName
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -32,6 +34,28 @@ class TensorSpec(Frozen):
     def size(self) -> int:
         """Numbers in one row."""
         return math.prod(self.shape)
+
+
+def _kind_of_inputs(value: Any) -> str:
+    """An object is rows of fields, one tensor, or tensors by name."""
+    if isinstance(value, BaseModel):
+        return "fields" if isinstance(value, FieldsSpec) else "tensor"
+    if isinstance(value, dict):
+        for tag, key, kinds in (("fields", "fields", dict), ("tensor", "shape", list)):
+            inner = value.get(key)
+            # A tensor may itself be named "fields", or "shape".
+            if isinstance(inner, kinds) and not (isinstance(inner, dict) and isinstance(inner.get("shape"), list)):
+                return tag
+        return "named" if value and all(isinstance(each, dict | BaseModel) for each in value.values()) else "tensor"
+    return "tensor"
+
+
+Inputs = Annotated[
+    Annotated[FieldsSpec, Tag("fields")]
+    | Annotated[TensorSpec, Tag("tensor")]
+    | Annotated[dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")], TensorSpec], Tag("named")],
+    Discriminator(_kind_of_inputs),
+]
 
 
 class Serving(Frozen):
@@ -57,9 +81,7 @@ class ModelSpec(Frozen):
 
     name: str = Field(pattern=NAME_PATTERN, description="what the model goes by")
     task: TaskName = Field(description="what it predicts: one of some classes, or a number")
-    inputs: TensorSpec | dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")], TensorSpec] = Field(
-        description="one tensor, or several by name"
-    )
+    inputs: Inputs = Field(description="rows of named fields, one tensor, or several tensors by name")
     classes: list[StrictInt | StrictStr] | Literal["open"] | None = Field(
         None,
         max_length=100_000,
@@ -97,10 +119,29 @@ class ModelSpec(Frozen):
         """The task, as the object that knows what follows from it."""
         return TASKS[self.task]
 
+    @property
+    def fields(self) -> FieldsSpec | None:
+        """The fields of a row; None where inputs are tensors."""
+        return self.inputs if isinstance(self.inputs, FieldsSpec) else None
+
     @cached_property
-    def tensors(self) -> dict[str, TensorSpec]:
-        """Every input by its name; a single unnamed one is called ``inputs``."""
+    def layout(self) -> RowLayout:
+        """How rows of fields are laid out as tensors; only where there are :attr:`fields`."""
+        assert isinstance(self.inputs, FieldsSpec)
+        classes = None if not isinstance(self.classes, list) else len(self.classes)
+        return RowLayout(self.inputs, classes if self.kind.has_classes else 0)
+
+    @cached_property
+    def tensors(self) -> dict[str, TensorSpec] | dict[str, RowTensor]:
+        """What a module takes, by name: every input, of which a single unnamed one is called ``inputs``; or coded rows."""
+        if isinstance(self.inputs, FieldsSpec):
+            return self.layout.tensors
         return self.inputs if isinstance(self.inputs, dict) else {SINGLE_INPUT: self.inputs}
+
+    @cached_property
+    def network_inputs(self) -> dict[str, TensorSpec] | dict[str, RowTensor]:
+        """What the network takes, by name: every input; or the encoded row, and the tensors in it."""
+        return self.layout.network_inputs if isinstance(self.inputs, FieldsSpec) else self.tensors
 
     @cached_property
     def loss(self) -> Loss:

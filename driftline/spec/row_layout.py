@@ -1,0 +1,180 @@
+"""How a row of fields is laid out: as the tensors that it is coded to, and as the features that it is encoded to.
+
+It follows from the fields alone, so that every process, and every version of a model, has the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+from driftline.spec.parts.fields import (
+    BooleanField,
+    CategoryField,
+    FieldsSpec,
+    NumberField,
+    RowField,
+    TensorField,
+    TextField,
+    TimeField,
+)
+
+NUMBERS: Final = "numbers"
+CATEGORIES: Final = "categories"
+TEXTS: Final = "texts"
+STATISTICS: Final = "statistics"
+ROW: Final = "row"
+"""What a network calls an encoded row."""
+
+TEXT_TOKENS = 64
+TEXT_FEATURES = 64
+MAX_FLAGS = 16
+ONE_HOT_FEATURES = 64
+MAX_TARGETS = 8
+PERIODS = (86_400.0, 7 * 86_400.0, 365.2425 * 86_400.0)
+"""The day, the week and the year in seconds: each is two features of a time, on a circle."""
+
+
+@dataclass(frozen=True)
+class RowTensor:
+    """One tensor of coded rows: the shape of a row, without the batch."""
+
+    shape: list[int]
+    dtype: Literal["float32", "float64", "int64"]
+
+    @property
+    def size(self) -> int:
+        """Numbers in one row."""
+        return math.prod(self.shape)
+
+
+class RowLayout:
+    """The places of fields in coded and in encoded rows.
+
+    Coded rows are what is kept and replayed: ``numbers`` float64, where NaN is missing, of all numbers, booleans and times;
+    ``categories`` int64, the key of each value; ``texts`` int64, the keys of the tokens; a tensor each for those fields;
+    ``statistics`` float32, what was known of the row's values when it was learned (NaN: ask the encoder).
+
+    Args:
+        fields: those of the spec.
+        classes: how many there are; None: any number; 0: the target is a number.
+    """
+
+    def __init__(self, fields: FieldsSpec, classes: int | None) -> None:
+        self.fields = fields
+        self.targets = 1 if classes == 0 else MAX_TARGETS if classes is None else max(1, min(MAX_TARGETS, classes - 1))
+
+    def _named(self, *kinds: type[RowField]) -> list[str]:
+        return [name for name, field in self.fields.read.items() if isinstance(field, kinds)]
+
+    @cached_property
+    def quantities(self) -> list[str]:
+        """The fields that are coded as a number, in the order of the spec."""
+        return self._named(NumberField, BooleanField, TimeField)
+
+    @cached_property
+    def booleans(self) -> list[int]:
+        """The places of the booleans among the quantities."""
+        return [i for i, name in enumerate(self.quantities) if isinstance(self.fields.fields[name], BooleanField)]
+
+    @cached_property
+    def times(self) -> list[int]:
+        """The places of the times among the quantities."""
+        return [i for i, name in enumerate(self.quantities) if isinstance(self.fields.fields[name], TimeField)]
+
+    @cached_property
+    def categories(self) -> list[str]:
+        return self._named(CategoryField)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        return self._named(TextField)
+
+    @cached_property
+    def tensor_fields(self) -> dict[str, TensorField]:
+        return {name: field for name, field in self.fields.read.items() if isinstance(field, TensorField)}
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The places of the times whose distance is a feature: each and the one before it."""
+        return list(zip(self.times, self.times[1:], strict=False))
+
+    @property
+    def scaled(self) -> int:
+        """Quantities that are scaled: all, the age of each time, and the distances between them."""
+        return len(self.quantities) + len(self.times) + len(self.pairs)
+
+    @property
+    def statistics(self) -> int:
+        """Features that say how the target was, of each category and each text."""
+        return self.targets * (len(self.categories) + len(self.texts))
+
+    @property
+    def flags(self) -> int:
+        """Features that say that a quantity is missing."""
+        return min(MAX_FLAGS, len(self.quantities))
+
+    @property
+    def one_hot(self) -> int:
+        """Features that say which value a category has, of each of them."""
+        return max(2, min(8, ONE_HOT_FEATURES // max(1, len(self.categories))))
+
+    @property
+    def binned(self) -> int:
+        """How many of the features, the first ones, are quantities; the others are marks."""
+        return self.scaled + self.statistics + len(self.categories)
+
+    @property
+    def features(self) -> int:
+        """Features of an encoded row."""
+        circles = 2 * len(PERIODS) * len(self.times)
+        return (
+            self.binned + self.flags + circles + self.one_hot * len(self.categories) + TEXT_FEATURES * len(self.texts)
+        )
+
+    @property
+    def embedded(self) -> list[int]:
+        """Numbers of the trained vectors: of each category, then of each text."""
+        fields = self.fields.fields
+        return [fields[name].embedding for name in (*self.categories, *self.texts)]  # type: ignore[attr-defined]
+
+    @cached_property
+    def tensors(self) -> dict[str, RowTensor]:
+        """The tensors of a coded row by name."""
+        found = {
+            NUMBERS: RowTensor([len(self.quantities)], "float64"),
+            CATEGORIES: RowTensor([len(self.categories)], "int64"),
+            TEXTS: RowTensor([len(self.texts), TEXT_TOKENS], "int64"),
+            STATISTICS: RowTensor([self.statistics], "float32"),
+        }
+        tensors = {f"tensor.{name}": RowTensor(field.shape, "float32") for name, field in self.tensor_fields.items()}
+        return {name: tensor for name, tensor in found.items() if tensor.size} | tensors
+
+    @cached_property
+    def network_inputs(self) -> dict[str, RowTensor]:
+        """What a network takes, by name: the encoded row with its trained vectors, and the tensors."""
+        width = self.features + sum(self.embedded)
+        row = {ROW: RowTensor([width], "float32")} if width else {}
+        return row | {name: RowTensor(field.shape, "float32") for name, field in self.tensor_fields.items()}
+
+    @cached_property
+    def feature_names(self) -> list[str]:
+        """A name for each feature of an encoded row."""
+        times = [self.quantities[place] for place in self.times]
+        pairs = [f"{self.quantities[b]} - {self.quantities[a]}" for a, b in self.pairs]
+        return [
+            *self.quantities,
+            *(f"{name}: age" for name in times),
+            *pairs,
+            *(f"{name}: target {n}" for name in (*self.categories, *self.texts) for n in range(self.targets)),
+            *(f"{name}: frequency" for name in self.categories),
+            *(f"missing {n}" for n in range(self.flags)),
+            *(f"{name}: {part}" for name in times for part in _CIRCLES),
+            *(f"{name}: value {n}" for name in self.categories for n in range(self.one_hot)),
+            *(f"{name}: words {n}" for name in self.texts for n in range(TEXT_FEATURES)),
+        ]
+
+
+_CIRCLES = tuple(f"{period} {part}" for period in ("hour", "weekday", "season") for part in ("sine", "cosine"))
