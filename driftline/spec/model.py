@@ -22,6 +22,7 @@ from driftline.spec.task import TASKS, Task, TaskName
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 SINGLE_INPUT = "inputs"
+MAX_STATISTICS = 8
 
 
 class TensorSpec(Frozen):
@@ -92,6 +93,17 @@ class ModelSpec(Frozen):
     recipe: Recipe = Field(default_factory=Recipe, description="how it learns")
     serving: Serving = Field(Serving(), description="how it is served")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_statistics(cls, value: Any) -> Any:
+        """Writes down how many statistics rows have, so that they stay as many when classes are added."""
+        inputs = value.get("inputs") if isinstance(value, dict) else None
+        if not isinstance(inputs, dict) or _kind_of_inputs(inputs) != "fields" or "statistics" in inputs:
+            return value
+        classes = value.get("classes")
+        count = MAX_STATISTICS if classes == "open" else len(classes) - 1 if isinstance(classes, list) else 1
+        return value | {"inputs": inputs | {"statistics": max(1, min(MAX_STATISTICS, count))}}
+
     @model_validator(mode="after")
     def _fits_its_task(self) -> ModelSpec:
         self.kind.check(self.classes, self.outputs)
@@ -128,8 +140,7 @@ class ModelSpec(Frozen):
     def layout(self) -> RowLayout:
         """How rows of fields are laid out as tensors; only where there are :attr:`fields`."""
         assert isinstance(self.inputs, FieldsSpec)
-        classes = None if not isinstance(self.classes, list) else len(self.classes)
-        return RowLayout(self.inputs, classes if self.kind.has_classes else 0)
+        return RowLayout(self.inputs)
 
     @cached_property
     def tensors(self) -> dict[str, TensorSpec] | dict[str, RowTensor]:

@@ -32,7 +32,6 @@ TEXT_TOKENS = 64
 TEXT_FEATURES = 64
 MAX_FLAGS = 16
 ONE_HOT_FEATURES = 64
-MAX_TARGETS = 8
 PERIODS = (86_400.0, 7 * 86_400.0, 365.2425 * 86_400.0)
 """The day, the week and the year in seconds: each is two features of a time, on a circle."""
 
@@ -56,15 +55,11 @@ class RowLayout:
     Coded rows are what is kept and replayed: ``numbers`` float64, where NaN is missing, of all numbers, booleans and times;
     ``categories`` int64, the key of each value; ``texts`` int64, the keys of the tokens; a tensor each for those fields;
     ``statistics`` float32, what was known of the row's values when it was learned (NaN: ask the encoder).
-
-    Args:
-        fields: those of the spec.
-        classes: how many there are; None: any number; 0: the target is a number.
     """
 
-    def __init__(self, fields: FieldsSpec, classes: int | None) -> None:
+    def __init__(self, fields: FieldsSpec) -> None:
         self.fields = fields
-        self.targets = 1 if classes == 0 else MAX_TARGETS if classes is None else max(1, min(MAX_TARGETS, classes - 1))
+        self.targets = fields.statistics
 
     def _named(self, *kinds: type[RowField]) -> list[str]:
         return [name for name, field in self.fields.read.items() if isinstance(field, kinds)]

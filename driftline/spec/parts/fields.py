@@ -99,6 +99,13 @@ class FieldsSpec(Frozen):
         description="the fields of a row by name: a type, or an object with its options",
     )
     unknown: Literal["count", "refuse"] = Field("count", description="what happens to a field that has no name here")
+    statistics: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="features that say how the target was with a category or a word; by default as many as "
+        "there are classes but one, 8 at most",
+    )
 
     def model_post_init(self, context: Any) -> None:
         """Refuses what no row could be read by."""
