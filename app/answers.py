@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from driftline.ingest.rows import Rows
+from driftline.rows.rows import Rows
 
 from .snapshot import Snapshot
 

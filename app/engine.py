@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.errors import Busy, Late
-from driftline.ingest.rows import Rows
 from driftline.records import Route
+from driftline.rows.rows import Rows
 from driftline.store.predictions import PredictionBatch, PredictionWriter
 from driftline.support.failpoints import reach
 
@@ -118,7 +118,7 @@ class Engine:
         Raises:
             Busy: too many rows are queued for this model.
         """
-        count, limits = len(next(iter(rows.values()))), model.snapshot.limits
+        count, limits = len(rows), model.snapshot.limits
         if model.queued_rows + count > limits.max_queue:
             model.metrics.refused.inc()
             raise Busy(f"{model.queued_rows} rows wait for this model already", code="queue_full", retry_after=1)
@@ -223,16 +223,14 @@ class Engine:
 
 
 def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32], bytes]:
-    parts = [request.rows for request in requests]
-    rows = parts[0]
-    if len(parts) > 1:
-        rows = {name: np.concatenate([part[name] for part in parts]) for name in rows}
+    rows = Rows.joined([request.rows for request in requests])
     with network_code(f"the network of version {snapshot.version}"):
         return rows, *snapshot.compute(rows)
 
 
 def _recorded(batch: Batch, route: Route) -> PredictionBatch:
-    inputs = {name: array.tobytes() for name, array in batch.rows.items()}
     labels = [batch.label(row) for row in range(len(batch.outputs))]
     outputs = batch.outputs.tobytes()
-    return PredictionBatch(batch.snapshot.version, route, len(labels), inputs, outputs, labels, batch.traces)
+    return PredictionBatch(
+        batch.snapshot.version, route, len(labels), batch.rows.recorded(), outputs, labels, batch.traces
+    )

@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 from starlette.types import Receive, Scope, Send
 
 from driftline.errors import DriftlineError, InvalidInput, ServerError, UnsupportedMedia
-from driftline.ingest.rows import Rows
+from driftline.rows.rows import Rows
 
 from .answers import BatchAnswer
 from .engine import Caller, ModelQueue

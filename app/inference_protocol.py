@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from driftline.api.inference import InferRequest, InputTensor
 from driftline.errors import InvalidInput
-from driftline.ingest.rows import Rows
+from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, TensorSpec
+from driftline.spec.row_layout import RowTensor
 
 from .json_rows import flat_numbers, is_finite
 
@@ -56,7 +57,7 @@ def decode(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memo
 def rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
     """The request's inputs as arrays ``[rows, *shape]`` in the spec's dtypes; :class:`InvalidInput` names what does not fit."""
     wanted = spec.tensors
-    found: Rows = {}
+    found: dict[str, NDArray[Any]] = {}
     for tensor in request.inputs:
         if tensor.name not in wanted:
             raise _wrong(tensor, f"the model has no such input; it has {', '.join(map(repr, wanted))}")
@@ -69,12 +70,16 @@ def rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
     for name in wanted:
         if name not in found:
             raise InvalidInput(f"input {name!r} is missing", field=f"inputs.{name}")
-    counts = {len(array) for array in found.values()}
+    check_counts({len(array) for array in found.values()})
+    return Rows(found)
+
+
+def check_counts(counts: set[int]) -> None:
+    """Refuses inputs of different numbers of rows, and of none."""
     if len(counts) > 1:
         raise InvalidInput(f"the inputs have different numbers of rows: {sorted(counts)}", field="inputs")
-    if 0 in counts:
+    if not counts or 0 in counts:
         raise InvalidInput("there is no row", field="inputs", value=[])
-    return found
 
 
 def _array(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], memoryview]:
@@ -130,7 +135,7 @@ def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
         raise _wrong(tensor, f"its data is not {tensor.datatype}: {error}") from None
 
 
-def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec) -> NDArray[Any]:
+def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec | RowTensor) -> NDArray[Any]:
     """A copy of the array in the spec's dtype."""
     if list(array.shape[1:]) != wanted.shape or not array.ndim:
         raise _wrong(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.ingest import rows as inputs
-from driftline.ingest.rows import Rows
-from driftline.spec import SINGLE_INPUT, ModelSpec, TensorSpec
+from driftline.rows.rows import Rows
+from driftline.spec import SINGLE_INPUT, ModelSpec
 
 
 def is_finite(array: NDArray[np.float32]) -> bool:
@@ -40,12 +40,13 @@ class BodyDecoder:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
+        self._rows = inputs.RowReader(spec)
         self._takes_names = isinstance(spec.inputs, dict)
         self._brackets = {name: _brackets_a_row(tensor.shape) for name, tensor in spec.tensors.items()}
 
     def decode(self, body: bytes) -> Rows:
-        """Arrays ``[rows, *shape]`` by input name; :class:`InvalidInput` names the input, the row, and what does not fit."""
-        rows = self.decode_fast(body) if _parser is not None else None
+        """The rows of a body; :class:`InvalidInput` names the input or field, the row, and what does not fit."""
+        rows = self.decode_fast(body) if _parser is not None and self.spec.fields is None else None
         return rows if rows is not None else self.decode_precisely(body)
 
     def decode_fast(self, body: bytes) -> Rows | None:
@@ -66,7 +67,7 @@ class BodyDecoder:
             found = {name: _array(tensor, columns[name], count) for name, tensor in self.spec.tensors.items()}
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             return None
-        return None if any(array is None for array in found.values()) else found  # type: ignore[return-value]
+        return None if any(array is None for array in found.values()) else Rows(found)  # type: ignore[arg-type]
 
     def decode_precisely(self, body: bytes) -> Rows:
         """What the precise parser makes of a body; :class:`InvalidInput` where it does not fit."""
@@ -74,7 +75,7 @@ class BodyDecoder:
             decoded = self._decoder.decode(body)
         except msgspec.DecodeError as error:
             raise inputs.malformed(error) from None
-        return inputs.batch(self.spec, decoded.inputs)
+        return self._rows.batch(decoded.inputs)
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
@@ -101,7 +102,7 @@ def _brackets_a_row(shape: list[int]) -> int:
     return lists
 
 
-def _array(tensor: TensorSpec, column: Any, count: int) -> NDArray[Any] | None:
+def _array(tensor: inputs.AnyTensor, column: Any, count: int) -> NDArray[Any] | None:
     """The rows of one input; None where the precise parser has to check."""
     if not _has_shape(column, [count, *tensor.shape]):
         return None

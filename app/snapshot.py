@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from driftline.ingest.rows import Rows
 from driftline.networks.served_model import ServedModel
+from driftline.rows.rows import Rows
 from driftline.settings import Settings
 from driftline.spec import ModelSpec
 
@@ -82,6 +82,6 @@ class Snapshot:
     def compute(self, rows: Rows) -> tuple[NDArray[np.float32], bytes]:
         """Probabilities ``[rows, classes]``, or values ``[rows, 1]`` of a regression; and their traces, if they have any."""
         with torch.inference_mode():
-            tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.items()}
+            tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.tensors.items()}
             outputs, trace = self.module.answer(tensors)
             return outputs.cpu().numpy(), b"" if trace is None else trace.half().cpu().numpy().tobytes()

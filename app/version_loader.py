@@ -16,6 +16,7 @@ from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
 from driftline.networks.served_model import ServedModel
+from driftline.rows.rows import Rows
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
@@ -90,13 +91,13 @@ class VersionLoader:
 
 def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
     """Whether the modules of two specs of a model differ in nothing but their weights."""
-    return (one.network, one.strategy) == (other.network, other.strategy)
+    return (one.inputs, one.network, one.strategy) == (other.inputs, other.network, other.strategy)
 
 
 def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:
     """The snapshot after a batch of each size: the first batches of a module are slow, and no request should wait for them."""
     for rows in sorted(sizes):
-        inputs = {name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()}
+        inputs = Rows({name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()})
         try:
             with network_code(f"the network of version {snapshot.version}, on {rows} rows of zeros,"):
                 snapshot.compute(inputs)

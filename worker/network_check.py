@@ -16,6 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.networks.clone import clone
 from driftline.networks.user_code import reason_of, user_code
 from driftline.records import Item, Label, Plan
+from driftline.rows.rows import made_up
 from driftline.spec import ModelSpec
 
 from .committer import Committer
@@ -143,15 +144,4 @@ def _answer_and_learn(copy: Learner, row: Item) -> None:
 def _made_up(spec: ModelSpec, classes: Sequence[int | str]) -> list[Item]:
     """A row of zeros and one of ones, with a label that fits."""
     label: Label = 0.0 if spec.task == "regression" else classes[0] if classes else 0
-    return [
-        Item(
-            f"made-up-{fill}",
-            {name: _filled(tensor.shape, tensor.dtype, fill) for name, tensor in spec.tensors.items()},
-            label,
-        )
-        for fill in (0, 1)
-    ]
-
-
-def _filled(shape: Sequence[int], dtype: str, fill: int) -> bytes:
-    return torch.full(tuple(shape), fill, dtype=getattr(torch, dtype)).numpy().tobytes()
+    return [Item(f"made-up-{fill}", made_up(spec, fill).item(0), label) for fill in (0, 1)]

@@ -12,8 +12,8 @@ from fastapi.responses import StreamingResponse
 
 from driftline.api import endpoints
 from driftline.api.feedback import LogItem, ServedAnswer
-from driftline.ingest import rows
 from driftline.records import Answer, Item
+from driftline.rows.rows import item_as_json
 from driftline.spec import ModelSpec, parse
 from driftline.store.log import Log, LogEntry
 
@@ -57,7 +57,7 @@ def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
     return {
         "n": entry.n,
         "id": item.id,
-        "inputs": rows.row_as_json(spec, item.inputs),
+        "inputs": item_as_json(spec, item.inputs),
         "label": item.label,
         "weight": item.weight,
         "route": item.route,

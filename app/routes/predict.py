@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 from starlette.types import Scope
 
 from driftline.errors import InvalidInput
-from driftline.ingest.rows import Rows
+from driftline.rows.rows import Rows
 
 from ..answers import BatchAnswer
 from ..engine import ModelQueue

@@ -20,7 +20,7 @@ from driftline.api.inference import (
     TensorDescription,
 )
 from driftline.errors import InvalidInput, Unavailable
-from driftline.ingest.rows import Rows
+from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.version import __version__
 

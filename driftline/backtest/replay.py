@@ -16,12 +16,12 @@ from driftline.backtest.played import Played
 from driftline.backtest.scores import scored_rows, scores
 from driftline.backtest.stream import Stream
 from driftline.errors import InvalidInput
-from driftline.ingest.rows import Rows
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
 from driftline.networks.served_model import evaluating
 from driftline.records import Answer, Item, Label, Plan
+from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.spec.classes import indices_of
 
@@ -115,7 +115,7 @@ def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[byt
     """The answers of the live version: probabilities ``[rows, classes]``, or values ``[rows, 1]``; and their traces."""
     with torch.inference_mode():
         outputs, trace = evaluating(learner.served).answer(
-            {name: torch.from_numpy(array) for name, array in rows.items()}
+            {name: torch.from_numpy(array) for name, array in rows.tensors.items()}
         )
         traces = [b""] * len(outputs) if trace is None else [row.tobytes() for row in trace.half().numpy()]
         return outputs.numpy(), traces
@@ -140,7 +140,7 @@ class Service:
         first = len(self.recorded)
         if first == until:
             return
-        outputs, traces = predict(self.learner, {name: array[first:until] for name, array in stream.inputs.items()})
+        outputs, traces = predict(self.learner, stream.inputs[first:until])
         if stream.spec.task == "regression":
             self._record(outputs, traces, [None] * len(outputs), outputs[:, 0].tolist())
             return
@@ -191,7 +191,7 @@ class Service:
         is_scored = stream.served is None or row in stream.served
         return Item(
             f"b:{row}",
-            {name: array[row].tobytes() for name, array in stream.inputs.items()},
+            stream.inputs.item(row),
             stream.labels[row],
             weight=stream.weights[row] if stream.weights is not None else 1.0,
             answer=self.recorded[row] if is_scored else None,

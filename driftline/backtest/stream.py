@@ -6,13 +6,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline.backtest.table import Column, Numbers, Table, Texts
 from driftline.errors import InvalidInput
-from driftline.ingest.rows import Rows, as_float32
+from driftline.ingest.rows import RowReader, as_float32, json_type
 from driftline.records import Label
+from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, parse
 
 Task = Literal["classification", "regression"]
@@ -28,7 +30,7 @@ class Stream:
 
     Args:
         spec: the spec of a model for them.
-        inputs: the rows ``[rows, *shape]`` by input name.
+        inputs: the rows.
         labels: one for each row.
         features: the names of the numbers of a row, where they come from the columns of a table.
         skipped: how many rows were left out because they had no label.
@@ -88,7 +90,7 @@ def of_table(
         spec["classes"] = "open"
     return Stream(
         parse(ModelSpec, spec),
-        {SINGLE_INPUT: rows[is_known]},
+        Rows({SINGLE_INPUT: rows[is_known]}),
         [label for label in labels if label is not None],
         features,
         skipped=int((~is_known).sum()),
@@ -174,11 +176,9 @@ def of_log(spec: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Strea
     parsed, rows = parse(ModelSpec, spec), list(items)
     if not rows:
         raise InvalidInput(f"the log of {parsed.name} holds no label", value=parsed.name)
-    named = isinstance(parsed.inputs, dict)
-    inputs = {
-        name: np.array([item["inputs"][name] if named else item["inputs"] for item in rows], tensor.dtype)
-        for name, tensor in parsed.tensors.items()
-    }
+    reader = RowReader(parsed)
+    kind = json_type(parsed, batched=False)
+    inputs = Rows.joined([reader.row(msgspec.convert(item["inputs"], kind)) for item in rows])
     key = parsed.kind.answer_field
     served = {row: item["answer"][key] for row, item in enumerate(rows) if item.get("answer")}
     return Stream(

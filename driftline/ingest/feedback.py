@@ -48,6 +48,7 @@ class FeedbackDecoder:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
+        self.rows = rows.RowReader(spec)
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
@@ -122,7 +123,7 @@ async def append(
     for index, item in sent.items():
         name = ids[index] if ids is not None and item.id is None else identifier(item)
         try:
-            records[index] = _item(decoder.spec, name, item, found)
+            records[index] = _item(decoder, name, item, found)
         except InvalidInput as error:
             outcomes[index] = await _earlier(log, name, item) or ItemOutcome(name, "error", error=error)
     marks = [_content(sent[index]) for index in records]
@@ -132,11 +133,12 @@ async def append(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _item(spec: ModelSpec, name: str, sent: Sent, found: dict[str, Found | InvalidInput]) -> Item:
-    label = spec.check_label(sent.label)
+def _item(decoder: FeedbackDecoder, name: str, sent: Sent, found: dict[str, Found | InvalidInput]) -> Item:
+    label = decoder.spec.check_label(sent.label)
     common: dict[str, Any] = {"weight": sent.weight, "source": sent.source, "time": sent.time}
     if sent.prediction_id is None:
-        return Item(name, rows.row(spec, sent.inputs), label, route=sent.route or "live", **common)  # type: ignore[arg-type]
+        row = decoder.rows.row(sent.inputs).item(0)
+        return Item(name, row, label, route=sent.route or "live", **common)  # type: ignore[arg-type]
     match found[sent.prediction_id]:
         case InvalidInput() as error:
             raise error

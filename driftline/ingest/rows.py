@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
@@ -11,68 +10,131 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.errors import InvalidInput
+from driftline.rows.fields import FieldCoder
+from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, TensorSpec
+from driftline.spec.row_layout import RowTensor
 
-Rows = dict[str, NDArray[Any]]
+AnyTensor = TensorSpec | RowTensor
 
 _NUMBER: dict[str, type] = {"float32": float, "int64": int}
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 def json_type(spec: ModelSpec, *, batched: bool) -> Any:
-    """The JSON type of ``inputs``: nested lists of numbers, by name where inputs are named."""
+    """The JSON type of ``inputs``: nested lists of numbers, by name where inputs are named; of fields, objects."""
+    if spec.fields is not None:
+        return Any
     if not isinstance(spec.inputs, dict):
-        return _nested(spec.inputs, batched)
+        return _nested(spec.tensors[SINGLE_INPUT], batched)
     fields = [(name, _nested(tensor, batched)) for name, tensor in spec.inputs.items()]
     return msgspec.defstruct("Inputs", fields, forbid_unknown_fields=True)
 
 
-def _nested(tensor: TensorSpec, batched: bool) -> Any:
+def _nested(tensor: AnyTensor, batched: bool) -> Any:
     depth = len(tensor.shape) + batched
     return reduce(lambda inner, _: list[inner], range(depth), _NUMBER[tensor.dtype])  # type: ignore[valid-type]
 
 
-def batch(spec: ModelSpec, value: Any) -> Rows:
-    """The decoded ``inputs`` of a predict call as arrays ``[rows, *shape]`` by input name.
+class RowReader:
+    """Reads the rows of one model from what JSON was decoded to."""
 
-    Raises:
-        InvalidInput: it names the input, the row, and the shape or number that does not fit.
-    """
-    arrays = {
-        name: _array(tensor, getattr(value, name) if isinstance(spec.inputs, dict) else value, _path(spec, name))
-        for name, tensor in spec.tensors.items()
-    }
-    rows = {name: len(array) for name, array in arrays.items()}
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._coder = FieldCoder(spec.fields) if spec.fields is not None else None
+
+    def batch(self, value: Any) -> Rows:
+        """The decoded ``inputs`` of a predict call.
+
+        Raises:
+            InvalidInput: it names the input or field, the row, and the shape or value that does not fit.
+        """
+        if self._coder is not None:
+            return _of_fields(self._coder, _objects(value))
+        spec = self.spec
+        arrays = {
+            name: _array(tensor, getattr(value, name) if isinstance(spec.inputs, dict) else value, _path(spec, name))
+            for name, tensor in spec.tensors.items()
+        }
+        rows = {name: len(array) for name, array in arrays.items()}
+        if len(set(rows.values())) > 1:
+            raise InvalidInput(f"inputs: columns of different length: {rows}", field="inputs", value=rows)
+        if not next(iter(rows.values())):
+            raise _no_row()
+        return Rows(arrays)
+
+    def row(self, value: Any) -> Rows:
+        """The decoded ``inputs`` of one feedback item."""
+        if self._coder is not None:
+            if not isinstance(value, dict):
+                raise _not_an_object("inputs", value)
+            return _of_fields(self._coder, [value], "item.inputs")
+        spec, named = self.spec, isinstance(self.spec.inputs, dict)
+        return Rows(
+            {
+                name: _array(tensor, [getattr(value, name) if named else value], _path(spec, name))
+                for name, tensor in spec.tensors.items()
+            }
+        )
+
+
+def _of_fields(coder: FieldCoder, rows: list[dict[str, Any]], path: str = "inputs") -> Rows:
+    return Rows(*coder.from_rows(rows, path))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """Rows as objects, from such, or from columns by name."""
+    if isinstance(value, dict):
+        return _from_columns(value)
+    if not isinstance(value, list):
+        raise InvalidInput(
+            f"inputs: a list of objects, or columns by name, is expected, not {_shown(value)}",
+            field="inputs",
+            value=value,
+        )
+    if not value:
+        raise _no_row()
+    for index, row in enumerate(value):
+        if not isinstance(row, dict):
+            raise _not_an_object(f"inputs[{index}]", row)
+    return value
+
+
+def _from_columns(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    for name, column in columns.items():
+        if not isinstance(column, list):
+            where = f"inputs.{name}"
+            message = (
+                f"{where}: a list, one value a row, is expected, not {_shown(column)}; rows as objects go in a list"
+            )
+            raise InvalidInput(message, field=where, value=column)
+    rows = {name: len(column) for name, column in columns.items()}
     if len(set(rows.values())) > 1:
         raise InvalidInput(f"inputs: columns of different length: {rows}", field="inputs", value=rows)
-    if not next(iter(rows.values())):
-        raise InvalidInput("inputs: there is no row", field="inputs", value=[])
-    return arrays
+    if not any(rows.values()):
+        raise _no_row()
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def row(spec: ModelSpec, value: Any) -> dict[str, bytes]:
-    """The decoded ``inputs`` of one feedback item as bytes by input name."""
-    named = isinstance(spec.inputs, dict)
-    return {
-        name: _array(tensor, [getattr(value, name) if named else value], _path(spec, name)).tobytes()
-        for name, tensor in spec.tensors.items()
-    }
+def _no_row() -> InvalidInput:
+    return InvalidInput("inputs: there is no row", field="inputs", value=[])
 
 
-def row_as_json(spec: ModelSpec, data: Mapping[str, bytes]) -> Any:
-    """The row that :func:`row` made bytes of, as nested lists; by name where inputs are named."""
-    rows = {
-        name: np.frombuffer(data[name], np.dtype(tensor.dtype).newbyteorder("<")).reshape(tensor.shape).tolist()
-        for name, tensor in spec.tensors.items()
-    }
-    return rows if isinstance(spec.inputs, dict) else rows[SINGLE_INPUT]
+def _not_an_object(where: str, value: Any) -> InvalidInput:
+    message = f"{where}: a row is an object of fields by name, not {_shown(value)}"
+    return InvalidInput(message, code="wrong_value", field=where, value=_shown(value))
+
+
+def _shown(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 100 else text[:97] + "…"
 
 
 def _path(spec: ModelSpec, name: str) -> str:
     return f"inputs.{name}" if isinstance(spec.inputs, dict) else SINGLE_INPUT
 
 
-def _array(tensor: TensorSpec, value: list[Any], path: str) -> NDArray[Any]:
+def _array(tensor: AnyTensor, value: list[Any], path: str) -> NDArray[Any]:
     try:
         wide = np.asarray(value, dtype=np.float64 if tensor.dtype == "float32" else np.int64)
     except OverflowError:
@@ -97,7 +159,7 @@ def as_float32(wide: NDArray[Any], path: str) -> NDArray[np.float32]:
     return wide.astype(np.float32)
 
 
-def _wrong_shape(tensor: TensorSpec, value: list[Any], path: str) -> InvalidInput:
+def _wrong_shape(tensor: AnyTensor, value: list[Any], path: str) -> InvalidInput:
     for index, element in enumerate(value):
         shape = _shape(element)
         if shape != tensor.shape:

@@ -14,6 +14,7 @@ from driftline.learning.training.strategies import StrategyRuntime, strategy_run
 from driftline.learning.training.train_state import TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.learning.training.weight_hooks import WeightHooks, check_hooks
+from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditResult
 from driftline.networks.edits import apply_edit
 from driftline.networks.experts.mixture import experts_of
@@ -106,6 +107,18 @@ class Course(Stateful):
         """Drift was detected."""
         for part in self._parts():
             part.on_drift(self.step, replay)
+
+    def read(self, new: Examples) -> Examples:
+        """Lets the encoder follow rows that are about to be learned; they keep what it knew of them before."""
+        with_statistics = new.with_inputs(self.module.with_statistics(new.inputs))
+        self.module.observe_rows(new.inputs, new.targets, new.weights)
+        return with_statistics
+
+    def take_encoder(self, stream: Course) -> None:
+        """Goes on with what a stream's encoder has learned meanwhile of the same fields."""
+        own, other = self.module.encoder, stream.module.encoder
+        if own is not None and other is not None and own.layout.feature_names == other.layout.feature_names:
+            self.module.encoder = clone(other)
 
     def before_step(self, new: Examples) -> None:
         """Lets the parts and the counts follow labels that are about to be learned."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
+from driftline.rows.rows import from_items
 from driftline.spec import ModelSpec
+from driftline.spec.row_layout import STATISTICS
 
 NO_NOTE = float("nan")
 
@@ -39,14 +40,19 @@ class Examples:
     @classmethod
     def of(cls, spec: ModelSpec, items: Sequence[Item], ids: Mapping[tuple[type, object], int]) -> Examples:
         """Checked items as tensors. ``ids`` gives the id of a class by its type and name."""
-        inputs = {}
-        for name, tensor in spec.tensors.items():
-            data = b"".join([item.inputs[name] for item in items])
-            array = np.frombuffer(bytearray(data), dtype=np.dtype(tensor.dtype).newbyteorder("<"))
-            inputs[name] = torch.from_numpy(array.astype(tensor.dtype, copy=False).reshape(len(items), *tensor.shape))
+        rows = from_items(spec, [item.inputs for item in items])
+        inputs = {name: torch.from_numpy(array) for name, array in rows.items()}
         labels = [ids[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
         targets = torch.tensor(labels, dtype=getattr(torch, spec.kind.target_dtype))
         return cls(inputs, targets, torch.tensor([item.weight for item in items], dtype=torch.float32))
+
+    def as_sent(self) -> dict[str, Tensor]:
+        """The inputs without what an encoder knew of them when they were learned."""
+        return {name: value for name, value in self.inputs.items() if name != STATISTICS}
+
+    def with_inputs(self, inputs: dict[str, Tensor]) -> Examples:
+        """The same labels for other inputs."""
+        return Examples(inputs, self.targets, self.weights, self.notes)
 
     def take(self, rows: Tensor | slice) -> Examples:
         """Some rows, by index, mask or slice."""

@@ -10,6 +10,7 @@ import torch
 from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
 from driftline.records import Item
+from driftline.rows.rows import misfit
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable
 
@@ -29,6 +30,10 @@ class LabelledBatch:
     def of(cls, spec: ModelSpec, table: ClassTable, numbers: list[int], items: list[Item]) -> LabelledBatch:
         """Items that fit the spec, and whose labels are in the ``table``."""
         return cls(numbers, items, Examples.of(spec, items, table.ids))
+
+    def with_examples(self, examples: Examples) -> LabelledBatch:
+        """The same items, with what else is known of their rows."""
+        return LabelledBatch(self.numbers, self.items, examples)
 
     @property
     def live(self) -> LabelledBatch:
@@ -56,10 +61,10 @@ def usable(spec: ModelSpec, classes: Container[tuple[type, object]], items: Sequ
 def refused(spec: ModelSpec, numbers: Sequence[int], items: Sequence[Item]) -> dict[int, str]:
     """Why items no longer fit the spec, by log number, as when it was edited after their acknowledgement."""
     found = {}
-    sizes = {name: tensor.size * (4 if tensor.dtype == "float32" else 8) for name, tensor in spec.tensors.items()}
     for n, item in zip(numbers, items, strict=True):
-        if {name: len(data) for name, data in item.inputs.items()} != sizes:
-            found[n] = "the inputs do not have the model's shape"
+        unfit = misfit(spec, item.inputs)
+        if unfit is not None:
+            found[n] = unfit
             continue
         try:
             spec.check_label(item.label)

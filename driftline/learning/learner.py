@@ -76,6 +76,7 @@ class Learner(CommandedLearner):
             self._update_mixture_weights(live)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
             fresh = self.promotion.hold_out(labelled_batch, self.learned)
+            fresh = fresh.with_examples(self.course.read(fresh.examples))
             quarantined = self._train(fresh, plan.updates)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(labelled_batch)

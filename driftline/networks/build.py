@@ -12,8 +12,8 @@ from driftline.errors import InvalidInput, UserCodeFailed
 from driftline.networks.edits import behaviour
 from driftline.networks.experts.mixture import experts_of
 from driftline.networks.seeded import seeded
-from driftline.networks.sequential import example_rows, layered
-from driftline.networks.served_model import ServedModel
+from driftline.networks.sequential import layered, network_rows
+from driftline.networks.served_model import ServedModel, takes_names
 from driftline.networks.structure.module import ModuleStructure
 from driftline.networks.unit_flow import through
 from driftline.networks.user_code import allowed, named_user_code
@@ -64,9 +64,9 @@ def _network(spec: ModelSpec, factories: Collection[str]) -> tuple[nn.Module, tu
     if not isinstance(spec.network, Factory):
         return layered(spec)
     module = _edited(_made(spec.network, factories), spec)
-    rows = example_rows(spec)
+    rows = network_rows(spec)
     with named_user_code(spec.network.factory, "network.factory"), torch.no_grad():
-        return module, tuple(through(module.eval(), rows, isinstance(spec.inputs, dict)).shape[1:])
+        return module, tuple(through(module.eval(), rows, takes_names(spec)).shape[1:])
 
 
 def _made(network: Factory, factories: Collection[str]) -> nn.Module:
@@ -81,7 +81,7 @@ def _made(network: Factory, factories: Collection[str]) -> nn.Module:
 def _edited(module: nn.Module, spec: ModelSpec) -> nn.Module:
     """A factory's module after the structure edits that its spec records."""
     assert isinstance(spec.network, Factory)
-    structure = ModuleStructure(module.eval(), example_rows(spec), isinstance(spec.inputs, dict))
+    structure = ModuleStructure(module.eval(), network_rows(spec), takes_names(spec))
     for index, edit in enumerate(spec.network.edits):
         field = f"network.edits.{index}"
         try:

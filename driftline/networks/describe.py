@@ -13,7 +13,7 @@ from driftline.networks.edit_session import Sources
 from driftline.networks.edits import apply_all
 from driftline.networks.model import Model
 from driftline.networks.modules import Branched
-from driftline.networks.sequential import example_rows
+from driftline.networks.sequential import example_rows, network_rows
 from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT, shapes
 from driftline.networks.user_code import user_code
@@ -30,7 +30,7 @@ def describe(model: Model) -> dict[str, Any]:
         and buffers, and ``flops``, the floating-point operations of matrix products and convolutions for one row.
     """
     spec, module = model.spec, model.module
-    shape_of = shapes(module.network, example_rows(spec), module.takes_names)
+    shape_of = shapes(module.network, network_rows(spec), module.takes_names)
     layers = [
         _layer(path.removeprefix("main."), part, shape_of.get(path))
         for path, part in module.network.named_modules()

@@ -15,7 +15,7 @@ from driftline.networks.model import Model
 from driftline.networks.modules import joined
 from driftline.networks.parameter_map import ParameterBlock, along_axis
 from driftline.networks.seeded import seeded
-from driftline.networks.sequential import example_rows, layered
+from driftline.networks.sequential import layered, network_rows
 from driftline.networks.served_model import ServedModel
 from driftline.networks.structure.base import Structure, path_in
 from driftline.networks.structure.layered import LayeredStructure
@@ -84,7 +84,7 @@ class EditSession:
         self._settled: set[str] = set()
 
     def _structure(self) -> Structure:
-        layers, rows = layers_of(self.spec.network), example_rows(self.spec)
+        layers, rows = layers_of(self.spec.network), network_rows(self.spec)
         if layers is None:
             return ModuleStructure(self.after.network, rows, self.after.takes_names)
         return LayeredStructure(layers, self.before.network, rows)

@@ -21,7 +21,7 @@ from driftline.spec.parts.presets import Preset
 
 def layered(spec: ModelSpec) -> tuple[nn.Module, tuple[int, ...]]:
     """The network of a spec that gives layers or a preset, with fresh weights, and the shape of a row after it."""
-    network, rows = layers_of(spec.network), joined(example_rows(spec))
+    network, rows = layers_of(spec.network), joined(network_rows(spec))
     assert network is not None
     path = "network" if isinstance(spec.network, Preset) else "network.layers"
     main, shape = sequential(network.layers, rows, path)
@@ -33,8 +33,13 @@ def layered(spec: ModelSpec) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def example_rows(spec: ModelSpec) -> dict[str, Tensor]:
-    """One row of zeros ``[1, *shape]`` for each input."""
+    """One row of zeros ``[1, *shape]`` for each input of a model."""
     return {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.tensors.items()}
+
+
+def network_rows(spec: ModelSpec) -> dict[str, Tensor]:
+    """One row of zeros ``[1, *shape]`` for each input of its network."""
+    return {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.network_inputs.items()}
 
 
 def sequential(layers: Sequence[Layer], rows: Tensor, path: str) -> tuple[nn.Sequential, tuple[int, ...]]:

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.modules import RunningScale, joined
+from driftline.networks.rows.embeddings import RowEmbeddings
+from driftline.networks.rows.encoder import FEATURES, RowEncoder
 from driftline.spec import Factory, ModelSpec
+from driftline.spec.row_layout import ROW, STATISTICS
 
 MAX_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
@@ -17,6 +20,9 @@ MAX_TRACED = 4096
 
 class ServedModel(nn.Module):
     """A model as it is served: the running scale of its inputs, the network, and the output that its task needs.
+
+    Rows of fields have an ``encoder`` in front, and ``embeddings`` that are trained with the network; only the tensors among
+    the fields are scaled. Below, *encoded* rows are what the encoder gives; of inputs that are tensors there is nothing.
 
     ``network`` takes one tensor; or, where it is a user's own and inputs are named, a keyword argument for each. ``experts``
     is what the recipe's strategy serves beside it: rows ``[batch, numbers]`` and the network's log-probabilities ``[batch,
@@ -29,11 +35,22 @@ class ServedModel(nn.Module):
         super().__init__()
         self._own_width = width
         self.is_regression = not spec.kind.has_classes
-        self.takes_names = isinstance(spec.inputs, dict) and isinstance(spec.network, Factory)
-        floats = {name: tensor for name, tensor in spec.tensors.items() if tensor.dtype == "float32"}
-        self.scale = nn.ModuleDict({name: RunningScale(tuple(tensor.shape)) for name, tensor in floats.items()})
+        self.takes_names = takes_names(spec)
+        tensors = {name: tensor for name, tensor in spec.network_inputs.items() if spec.fields is None or name != ROW}
+        self.encoder = RowEncoder(spec.layout, self.is_regression) if spec.fields is not None else None
+        self.embeddings = RowEmbeddings(spec.layout) if spec.fields is not None else None
+        # What a module is called may have no dot, which the name of a field may have.
+        self._scale_of = {name: name if spec.fields is None else f"tensor{i}" for i, name in enumerate(tensors)}
+        self.scale = nn.ModuleDict(
+            {
+                self._scale_of[name]: RunningScale(tuple(tensor.shape))
+                for name, tensor in tensors.items()
+                if tensor.dtype == "float32"
+            }
+        )
         self.target_scale = RunningScale((), limit=float("inf")) if self.is_regression else None
-        self.names = list(spec.tensors)
+        self._has_row = spec.fields is not None and ROW in spec.network_inputs
+        self._given = {name: name if spec.fields is None else f"tensor.{name}" for name in tensors}
         self.network = network
         self.output = output
         self.experts = experts
@@ -68,10 +85,27 @@ class ServedModel(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """The network's logits ``[batch, classes]``, or values ``[batch, 1]`` in units of the target's running deviation."""
-        return self._network_outputs(self._scaled(inputs))
+        return self._network_outputs(self._scaled(inputs, self._encoded(inputs)))
 
-    def _scaled(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.names}
+    def _encoded(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What an encoder makes of rows; nothing where there is none."""
+        if self.encoder is None:
+            return {}
+        encoded: dict[str, Tensor] = self.encoder(inputs)
+        return {**encoded, FEATURES: encoded[FEATURES].to(next(self.parameters()).device)}
+
+    def _scaled(self, inputs: dict[str, Tensor], encoded: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = {}
+        if self._has_row and self.embeddings is not None:
+            found[ROW] = torch.cat([encoded[FEATURES], *self.embeddings(encoded)], 1)
+        for name, given in self._given.items():
+            scale = self._scale_of[name]
+            found[name] = self.scale[scale](inputs[given]) if scale in self.scale else inputs[given]
+        return found
+
+    def scaled(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Inputs as the network takes them, by name."""
+        return self._scaled(inputs, self._encoded(inputs))
 
     def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
         hidden = self.network(**scaled) if self.takes_names else self.network(joined(scaled))
@@ -92,17 +126,37 @@ class ServedModel(nn.Module):
 
     def traced(self, inputs: dict[str, Tensor], in_order: bool = True) -> tuple[Tensor, Tensor | None]:
         """What :meth:`predict` gives; and, where there are experts, the log-probabilities of all parts."""
-        outputs, trace = self._network_outputs(self._scaled(inputs)), None
+        encoded = self._encoded(inputs)
+        outputs, trace = self._network_outputs(self._scaled(inputs, encoded)), None
         if self.target_scale is not None:
             return self.target_scale.restore(outputs), None
         if self.experts is not None:
-            outputs, trace = self.experts(self.rows(inputs), outputs.log_softmax(1), in_order)
+            outputs, trace = self.experts(self._rows(inputs, encoded), outputs.log_softmax(1), in_order)
         return outputs.softmax(1), trace
 
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Inputs as experts take them, as they came: ``[batch, numbers]``."""
-        rows = [inputs[name].reshape(len(inputs[name]), -1).float() for name in self.names]
+        """Inputs as experts take them, encoded or as they came: ``[batch, numbers]``."""
+        return self._rows(inputs, self._encoded(inputs))
+
+    def _rows(self, inputs: dict[str, Tensor], encoded: dict[str, Tensor]) -> Tensor:
+        rows = [encoded[FEATURES]] if encoded else []
+        rows += [inputs[given].reshape(len(inputs[given]), -1).float() for given in self._given.values()]
         return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-LARGEST, LARGEST)
+
+    def watched(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What tells by itself, without labels, that inputs have changed: each field, or the tensors as they came."""
+        return inputs if self.encoder is None else self.encoder.watched(inputs)
+
+    def with_statistics(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rows with what the encoder now knows of their values: what it learns later would tell their own labels."""
+        if self.encoder is None or STATISTICS not in inputs:
+            return inputs
+        return {**inputs, STATISTICS: self.encoder.statistics(inputs)}
+
+    def observe_rows(self, inputs: dict[str, Tensor], targets: Tensor, weights: Tensor) -> None:
+        """Lets the encoder learn from rows; ``targets`` are ids of classes, or values."""
+        if self.encoder is not None:
+            self.encoder.observe(inputs, targets, weights)
 
     @property
     def width(self) -> int:
@@ -112,14 +166,21 @@ class ServedModel(nn.Module):
 
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> None:
         """Lets the running scales follow what is about to be learned."""
-        for name, scale in self.scale.items():
-            scale.observe(inputs[name])  # type: ignore[operator]
+        for name, given in self._given.items():
+            if self._scale_of[name] in self.scale:
+                self.scale[self._scale_of[name]].observe(inputs[given])  # type: ignore[operator]
         if self.target_scale is not None:
             self.target_scale.observe(targets)
 
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""
         return self.target_scale(targets) if self.target_scale is not None else targets
+
+
+def takes_names(spec: ModelSpec) -> bool:
+    """Whether the network is a user's own that takes a keyword argument for each of several inputs."""
+    has_names = isinstance(spec.inputs, dict) or len(spec.network_inputs) > 1
+    return has_names and isinstance(spec.network, Factory)
 
 
 def evaluating(module: ServedModel) -> ServedModel:

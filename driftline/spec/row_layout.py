@@ -24,7 +24,7 @@ from driftline.spec.parts.fields import (
 NUMBERS: Final = "numbers"
 CATEGORIES: Final = "categories"
 TEXTS: Final = "texts"
-STATISTICS: Final = "statistics"
+STATISTICS: Final = "target statistics"
 ROW: Final = "row"
 """What a network calls an encoded row."""
 
@@ -78,6 +78,11 @@ class RowLayout:
     def times(self) -> list[int]:
         """The places of the times among the quantities."""
         return [i for i, name in enumerate(self.quantities) if isinstance(self.fields.fields[name], TimeField)]
+
+    @cached_property
+    def numbers(self) -> list[str]:
+        """The fields that are numbers."""
+        return self._named(NumberField)
 
     @cached_property
     def categories(self) -> list[str]:

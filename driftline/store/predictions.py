@@ -24,12 +24,12 @@ MIN_EXPIRY_SECONDS = 60.0
 
 
 class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
-    """One computed batch: the bytes of all rows (little-endian, C order), and one label a row."""
+    """One computed batch: the bytes of all rows (little-endian, C order), or of fields those of each; and one label a row."""
 
     version: int
     route: Route
     rows: int
-    inputs: dict[str, bytes]
+    inputs: dict[str, bytes | list[bytes]]
     outputs: bytes
     labels: list[int | str | None]
     traces: bytes = b""
@@ -41,7 +41,9 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
         return inputs, Answer(self.version, self.labels[index], outputs, trace)
 
 
-def _part(data: bytes, index: int, rows: int) -> bytes:
+def _part(data: bytes | list[bytes], index: int, rows: int) -> bytes:
+    if isinstance(data, list):
+        return data[index]
     size = len(data) // rows
     return data[index * size : (index + 1) * size]
 

@@ -57,7 +57,7 @@ class InputDriftMonitor(Stateful):
         self, rows: dict[str, Tensor], numbers: Sequence[int], module: ServedModel, learned: int
     ) -> list[DriftReport]:
         """Takes rows in, in their order, with their log numbers; what has moved. The module has ``learned`` so many labels."""
-        found = [self.inputs.see(rows, numbers)]
+        found = [self.inputs.see(module.watched(rows), numbers)]
         if self.detector.embedding and learned >= self.first_labels:
             if self.frozen_copy is None or learned - self.born >= self.renewed_after:
                 self.dismiss_frozen_copy()

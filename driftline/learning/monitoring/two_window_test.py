@@ -26,14 +26,15 @@ SIDES = (np.less, np.less_equal)
 class DriftReport:
     """Since which log number rows are distributed otherwise, and the features that tell, the furthest first.
 
-    A feature is ``{"input", "index", "statistic"}``: where it stands, and the distance of its two distribution functions.
+    A feature is ``{"input", "index", "statistic"}``: where it stands (a field has no index), and the distance of its two
+    distribution functions.
     """
 
     since: int
     features: list[dict[str, Any]]
 
     def __str__(self) -> str:
-        furthest = ", ".join(f"{feature['input']}{feature['index']}" for feature in self.features[:3])
+        furthest = ", ".join(f"{feature['input']}{feature['index'] or ''}" for feature in self.features[:3])
         return f"what comes in is distributed otherwise since record {self.since}; most in {furthest}"
 
 

@@ -18,6 +18,7 @@ from driftline.learning.replay.buffers import Holdout
 from driftline.learning.training.train_state import ReferenceModels
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
+from driftline.rows.rows import recorded_names
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable
 
@@ -38,7 +39,7 @@ class PromotionController(Champions):
         limits: GateLimits = GateLimits(),  # noqa: B008
     ) -> None:
         super().__init__(spec, module, class_table, rebuild, rebuild_model, limits)
-        self.inputs = list(spec.tensors)
+        self.inputs = recorded_names(spec)
         self.key = seed.to_bytes(16, "big", signed=True)
 
     @property

@@ -155,6 +155,7 @@ class RetrainJob(Stateful):
         self.learned_meanwhile = self.learned_meanwhile.answered_by(self.course.module)
         self.halving.leader.go_through(self.learned_meanwhile)
         self.course.renew_strategy(stream.strategy, stream.classes, remembered.answered_by(self.course.module))
+        self.course.take_encoder(stream)
         return compared
 
     def _compare_learned_meanwhile(self, stream: Course, new: Sequence[int | str]) -> Comparison | None:

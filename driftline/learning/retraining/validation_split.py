@@ -37,7 +37,7 @@ def split(examples: Examples, seed: int) -> Split:
 
 
 def _keys(examples: Examples, seed: int) -> list[bytes]:
-    columns = [value.reshape(len(examples), -1).numpy() for _, value in sorted(examples.inputs.items())]
+    columns = [value.reshape(len(examples), -1).numpy() for _, value in sorted(examples.as_sent().items())]
     key = seed.to_bytes(16, "big", signed=True)
     rows = (b"".join([column[row].tobytes() for column in columns]) for row in range(len(examples)))
     return [hashlib.blake2b(row, digest_size=8, key=key).digest() for row in rows]

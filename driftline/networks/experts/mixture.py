@@ -16,6 +16,7 @@ from driftline.networks.experts.encoding import MAX_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
+from driftline.networks.rows.encoder import RowEncoder
 from driftline.spec import ModelSpec
 
 FLOOR = -8.0
@@ -38,8 +39,11 @@ def window_size(features: int) -> int:
 
 def experts_of(spec: ModelSpec, classes: int) -> Mixture | None:
     """What the spec's strategy serves beside the network; None where it is the network alone."""
-    tensors = list(spec.tensors.values())
+    tensors = list(spec.network_inputs.values())
     features = sum(tensor.size for tensor in tensors)
+    if spec.fields is not None:
+        # Trained vectors are the network's alone.
+        features -= sum(spec.layout.embedded)
     if not spec.strategy.serves_experts or features > MAX_FEATURES:
         return None
     # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
@@ -272,7 +276,7 @@ class Mixture(nn.Module):
 
 
 def with_room(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Makes room in the mixture of a module for that of its ``tensors``, and gives all as they can be loaded.
+    """Makes room in mixture and encoder of a module for those of its ``tensors``, and gives all as they can be loaded.
 
     Where there is none like it in the tensors, they stay as they are.
     """
@@ -280,7 +284,7 @@ def with_room(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Ten
     for name, child in module.named_children():
         prefix = f"{name}."
         own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        if isinstance(child, Mixture) and (fitted := child.fitted(own)) is not None:
+        if isinstance(child, Mixture | RowEncoder) and (fitted := child.fitted(own)) is not None:
             found |= {prefix + key: tensor for key, tensor in fitted.items()}
     return found
 

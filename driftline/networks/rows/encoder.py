@@ -1,0 +1,241 @@
+"""From coded rows of fields to the features that a network and a mixture take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from driftline.networks.rows.scale import RobustScale
+from driftline.networks.rows.target_means import TargetMeans
+from driftline.networks.rows.vocabulary import Vocabulary
+from driftline.spec.row_layout import (
+    CATEGORIES,
+    MAX_FLAGS,
+    NUMBERS,
+    PERIODS,
+    STATISTICS,
+    TEXT_FEATURES,
+    TEXTS,
+    RowLayout,
+)
+
+FEATURES = "features"
+BUCKETS = 2**13
+FREQUENCY = 5.0
+
+
+class RowEncoder(nn.Module):
+    """Encodes rows; what it knows of them it learns from labelled rows alone, in :meth:`observe`.
+
+    Args:
+        layout: the places of the fields.
+        is_regression: whether the target is a number, not a class.
+    """
+
+    newest: Tensor
+    flags: Tensor
+
+    def __init__(self, layout: RowLayout, is_regression: bool) -> None:
+        super().__init__()
+        self.layout = layout
+        self.is_regression = is_regression
+        categories, texts, targets = len(layout.categories), len(layout.texts), layout.targets
+        self.scale = RobustScale(layout.scaled)
+        self.target_scale = RobustScale(targets) if is_regression else None
+        self.register_buffer("newest", torch.zeros(len(layout.times), dtype=torch.float64))
+        # The place of each quantity's flag: one that has been missing gets the next.
+        self.register_buffer("flags", torch.full((len(layout.quantities),), -1, dtype=torch.int64))
+        self.vocabulary = Vocabulary(categories, layout.one_hot)
+        self.values = TargetMeans(1, targets, not is_regression)
+        self.words = TargetMeans(texts * BUCKETS, targets, not is_regression)
+
+    def _apply(self, function: Any, recurse: bool = True) -> RowEncoder:
+        """It stays where numpy computes, whichever device the network goes to."""
+        return self
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Coded rows, as :class:`driftline.spec.row_layout.RowLayout` has them, encoded.
+
+        Returns:
+            ``features`` ``[rows, features]``; ``categories`` ``[rows, categories]``, the entries of the values; ``texts``
+            ``[rows, texts, tokens]``, the keys of the tokens.
+        """
+        with torch.no_grad():
+            arrays = {name: value.detach().cpu().numpy() for name, value in inputs.items()}
+            rows = len(next(iter(arrays.values())))
+            parts, entries = [], np.zeros((rows, 0), np.int64)
+            if NUMBERS in arrays:
+                parts.append(self.scale.scaled(self._quantities(arrays[NUMBERS])))
+                self._fix_booleans(parts[0], arrays[NUMBERS])
+            if CATEGORIES in arrays:
+                entries = self.vocabulary.entries(arrays[CATEGORIES])
+            if STATISTICS in self.layout.tensors:
+                parts.append(self._statistics(arrays, entries))
+            if CATEGORIES in arrays:
+                parts.append(np.log1p(self.values.counts.numpy()[entries]) / np.float32(FREQUENCY))
+            if NUMBERS in arrays:
+                parts += [self._missing(arrays[NUMBERS]), self._circles(arrays[NUMBERS])]
+            if CATEGORIES in arrays:
+                parts.append(self.vocabulary.marked(entries))
+            if TEXTS in arrays:
+                parts.append(_projected(arrays[TEXTS]))
+            features = np.concatenate(parts, 1) if parts else np.zeros((rows, 0), np.float32)
+            found = {FEATURES: torch.from_numpy(features), CATEGORIES: torch.from_numpy(entries)}
+            return found | ({TEXTS: inputs[TEXTS]} if TEXTS in inputs else {})
+
+    def statistics(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """How the target was, until now, with the values of rows ``[rows, statistics]``."""
+        arrays = {name: value.numpy() for name, value in inputs.items() if name in (CATEGORIES, TEXTS)}
+        entries = np.zeros((len(next(iter(inputs.values()))), 0), np.int64)
+        if CATEGORIES in arrays:
+            entries = self.vocabulary.entries(arrays[CATEGORIES])
+        return torch.from_numpy(self._statistics(arrays, entries))
+
+    def watched(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each field by its name ``[rows]``: numbers, and entries of values; tensors as they are. Times are left out: they always move."""
+        layout, found = self.layout, {}
+        for place, name in enumerate(layout.quantities):
+            if place not in layout.times:
+                found[name] = inputs[NUMBERS][:, place]
+        if CATEGORIES in inputs:
+            entries = torch.from_numpy(self.vocabulary.entries(inputs[CATEGORIES].numpy()))
+            found |= {name: entries[:, place] for place, name in enumerate(layout.categories)}
+        return found | {name: inputs[f"tensor.{name}"] for name in layout.tensor_fields}
+
+    def _quantities(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        times = numbers[:, self.layout.times]
+        first, second = [a for a, _ in self.layout.pairs], [b for _, b in self.layout.pairs]
+        return np.concatenate([numbers, self.newest.numpy() - times, numbers[:, second] - numbers[:, first]], 1)
+
+    def _fix_booleans(self, scaled: NDArray[np.float32], numbers: NDArray[np.float64]) -> None:
+        """A boolean is -1 or 1, however rare one of them is."""
+        places = self.layout.booleans
+        if places:
+            scaled[:, places] = np.nan_to_num(2 * numbers[:, places] - 1, nan=0.0)
+
+    def _statistics(self, arrays: Mapping[str, NDArray[Any]], entries: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Those that a row brings, of when it was learned; else those of now."""
+        rows = len(entries)
+        brought = arrays.get(STATISTICS)
+        if brought is not None and not np.isnan(brought).any():
+            return brought
+        found = [self.values.of(entries).reshape(rows, -1)]
+        if TEXTS in arrays:
+            found.append(self._of_words(arrays[TEXTS]).reshape(rows, -1))
+        now = np.concatenate(found, 1).astype(np.float32)
+        return now if brought is None else np.where(np.isnan(brought), now, brought)
+
+    def _of_words(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the words of texts ``[rows, texts, tokens]`` say together, as naive Bayes has it ``[rows, texts, targets]``."""
+        is_token = tokens > 0
+        each = self.words.of(_buckets(tokens)) * is_token[..., None]
+        # Words are not independent of each other: their sum would be far too sure.
+        total: NDArray[np.float32] = each.sum(2) / np.sqrt(np.maximum(is_token.sum(2), 1))[..., None]
+        return total
+
+    def _missing(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+        found, flags = np.zeros((len(numbers), self.layout.flags), np.float32), self.flags.numpy()
+        flagged = np.flatnonzero(flags >= 0)
+        found[:, flags[flagged]] = np.isnan(numbers[:, flagged])
+        return found
+
+    def _circles(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Where in the day, the week and the year each time is."""
+        times = numbers[:, self.layout.times]
+        angles = [np.mod(times, period) * (2 * np.pi / period) for period in PERIODS]
+        around = np.stack([part(angle) for angle in angles for part in (np.sin, np.cos)], 2) if angles else times
+        return np.nan_to_num(around.reshape(len(numbers), -1), nan=0.0).astype(np.float32)
+
+    def observe(self, inputs: Mapping[str, Tensor], targets: Tensor, weights: Tensor) -> None:
+        """Learns from rows with their labels.
+
+        Args:
+            targets: ``[rows]`` or ``[rows, targets]``: the ids of classes, or values.
+            weights: ``[rows]``, how much each counts; one of weight 0 is not seen.
+        """
+        counts = weights > 0
+        arrays = {name: value[counts].numpy() for name, value in inputs.items()}
+        weight = weights[counts].numpy()
+        if not len(weight):
+            return
+        if NUMBERS in arrays:
+            self._observe_numbers(arrays[NUMBERS])
+        wanted = self._targets(targets[counts].numpy())
+        if CATEGORIES in arrays:
+            self._make_room(self.vocabulary.add(arrays[CATEGORIES]))
+            entries = self.vocabulary.entries(arrays[CATEGORIES])
+            many = entries.shape[1]
+            self.values.observe(entries.ravel(), wanted.repeat(many, 0), weight.repeat(many))
+        self.values.observe_all(wanted, weight)
+        if TEXTS in arrays:
+            tokens = arrays[TEXTS]
+            rows, texts, places = np.nonzero(tokens)
+            self.words.observe(_buckets(tokens)[rows, texts, places], wanted[rows], weight[rows])
+            self.words.observe_all(wanted, weight)
+
+    def _observe_numbers(self, numbers: NDArray[np.float64]) -> None:
+        newest, times = self.newest.numpy(), numbers[:, self.layout.times]
+        if times.size:
+            # fmax passes over what is missing.
+            np.copyto(newest, np.fmax(np.where(newest == 0, np.nan, newest), np.fmax.reduce(times)))
+            np.nan_to_num(newest, copy=False, nan=0.0)
+        self.scale.observe(self._quantities(numbers))
+        flags = self.flags.numpy()
+        for place in np.flatnonzero(np.isnan(numbers).any(0) & (flags < 0)):
+            taken = int(flags.max()) + 1
+            if taken < MAX_FLAGS:
+                flags[place] = taken
+
+    def _targets(self, targets: NDArray[Any]) -> NDArray[np.float32]:
+        """Labels as the means take them ``[rows, targets]``: values scaled; of classes the shares of the second one and on."""
+        if self.target_scale is not None:
+            values = targets.astype(np.float64).reshape(len(targets), -1)
+            self.target_scale.observe(values)
+            return self.target_scale.scaled(values)
+        found = np.zeros((len(targets), self.layout.targets), np.float32)
+        rows = np.flatnonzero(targets > 0)
+        found[rows, (targets[rows] - 1) % self.layout.targets] = 1
+        return found
+
+    def _make_room(self, entries: int) -> None:
+        means = self.values
+        if entries > len(means.counts):
+            means.counts = nn.functional.pad(means.counts, (0, entries - len(means.counts)))
+            means.means = nn.functional.pad(means.means, (0, 0, 0, entries - len(means.means)))
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Makes room for a state, and gives it as it can be loaded; None where it is not that of an encoder like this."""
+        keys, marks = tensors.get("vocabulary.keys"), tensors.get("vocabulary.marks_of")
+        if keys is None or marks is None or keys.dim() != 1 or keys.shape != marks.shape or not len(keys):
+            return None
+        self.vocabulary.keys, self.vocabulary.marks_of = torch.zeros_like(keys), torch.full_like(marks, -1)
+        self.values.counts = torch.zeros(len(keys))
+        self.values.means = torch.zeros(len(keys), self.layout.targets)
+        return dict(tensors)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        self.fitted({name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)})
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _buckets(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The entry of each token ``[rows, texts, tokens]``: each text has its own."""
+    return tokens % BUCKETS + np.arange(tokens.shape[1])[:, None] * BUCKETS
+
+
+def _projected(tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Tokens ``[rows, texts, tokens]`` as a few numbers of length 1 (signed hashing, Weinberger et al. 2009)."""
+    rows, texts, _ = tokens.shape
+    found = np.zeros((rows * texts, TEXT_FEATURES), np.float32)
+    where, place = np.nonzero(tokens.reshape(rows * texts, -1))
+    key = tokens.reshape(rows * texts, -1)[where, place]
+    np.add.at(found, (where, key % TEXT_FEATURES), np.where(key >> 20 & 1, np.float32(1), np.float32(-1)))
+    length = np.sqrt((found**2).sum(1, keepdims=True))
+    # Features of the size of the others: a text of length 1 would have tiny ones.
+    found *= np.sqrt(TEXT_FEATURES) / 2 / np.maximum(length, 1e-6)
+    return found.reshape(rows, texts * TEXT_FEATURES)

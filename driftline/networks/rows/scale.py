@@ -1,0 +1,109 @@
+"""A robust scale of quantities that forgets."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+NORMAL_RANGE = 3.29
+"""Deviations between the 5 % and the 95 % quantile of a normal distribution."""
+LINEAR = 3.0
+FARTHEST = 10.0
+LARGEST = 1e38
+
+
+class RobustScale(nn.Module):
+    """Columns of float64, each less its running median and divided by its running range between two quantiles.
+
+    Beyond three deviations a value counts by the logarithm of what it is more: it stays far without hiding all others. NaN,
+    which is missing, is 0: the median.
+
+    Both are of a window of the newest values, ``window`` ``[rows, columns]``, of which a column has had ``seen`` so far; they
+    follow it slowly, and at once where a column has gone elsewhere, as when its unit has changed.
+
+    Args:
+        columns: how many there are.
+        rows: of the window.
+        period: rows between two looks at the window; the first ones come at 1, 2, 4, … rows.
+        rate: how far centre and width go towards those of the window at each look, once it is full.
+        jump: how many widths the centre must have moved, or how many times another the width be, to be followed at once.
+    """
+
+    window: Tensor
+    seen: Tensor
+    centre: Tensor
+    width: Tensor
+    looked: Tensor
+
+    def __init__(
+        self, columns: int, *, rows: int = 256, period: int = 32, rate: float = 0.05, jump: float = 5.0
+    ) -> None:
+        super().__init__()
+        self.period, self.rate, self.jump = period, rate, jump
+        self.register_buffer("window", torch.zeros(rows, columns, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(columns, dtype=torch.int64))
+        self.register_buffer("centre", torch.zeros(columns, dtype=torch.float64))
+        self.register_buffer("width", torch.ones(columns, dtype=torch.float64))
+        # Rows since the beginning, and at the last look.
+        self.register_buffer("looked", torch.zeros(2, dtype=torch.int64))
+
+    def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """``[rows, columns]`` → the same, scaled."""
+        scaled = (values - self.centre.numpy()) / self.width.numpy()
+        np.nan_to_num(scaled, copy=False, nan=0.0, posinf=LARGEST, neginf=-LARGEST)
+        far = np.abs(scaled)
+        if far.size and far.max() > LINEAR:
+            beyond = np.minimum(LINEAR + np.log1p(np.maximum(far - LINEAR, 0)), FARTHEST)
+            scaled = np.where(far > LINEAR, np.copysign(beyond, scaled), scaled)
+        return scaled.astype(np.float32)
+
+    def observe(self, values: NDArray[np.float64]) -> None:
+        """Takes rows ``[rows, columns]`` in, in their order."""
+        window, seen, looked = self.window.numpy(), self.seen.numpy(), self.looked.numpy()
+        for row in values:
+            known = np.flatnonzero(~np.isnan(row))
+            window[seen[known] % len(window), known] = row[known]
+            seen[known] += 1
+        looked[0] += len(values)
+        if looked[0] - looked[1] >= min(self.period, max(1, int(looked[1]))):
+            looked[1] = looked[0]
+            self._look()
+
+    def _look(self) -> None:
+        """Follows the window."""
+        window, seen = self.window.numpy(), self.seen.numpy()
+        filled = np.minimum(seen, len(window))
+        has_any = filled > 0
+        ordered = np.sort(np.where(np.arange(len(window))[:, None] < filled, window, np.inf), axis=0)
+        columns, last = np.arange(window.shape[1]), np.maximum(filled - 1, 0)
+
+        def quantile(level: float) -> NDArray[np.float64]:
+            return ordered[np.rint(level * last).astype(np.int64), columns]
+
+        middle = np.where(has_any, quantile(0.5), 0.0)
+        spread = quantile(0.95) - quantile(0.05)
+        # Where nearly all values are the same, what the others are away from it; one alone does not say.
+        rest = np.maximum(quantile(0.99) - middle, middle - quantile(0.01))
+        spread = np.where(spread > 0, spread / NORMAL_RANGE, rest)
+        # Few values say little of how far the next may be; and a constant has only rounding noise around it.
+        floor = np.abs(middle) * np.maximum(1 / np.maximum(filled, 1) ** 2, 1e-6)
+        spread = np.maximum(np.where(has_any, spread, 1.0), floor)
+        spread = np.where(spread > 0, spread, 1.0)
+        self._follow(middle, spread, filled, has_any)
+
+    def _follow(
+        self,
+        middle: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        filled: NDArray[np.int64],
+        has_any: NDArray[np.bool_],
+    ) -> None:
+        centre, width = self.centre.numpy(), self.width.numpy()
+        has_moved = np.abs(middle - centre) > self.jump * np.maximum(width, spread)
+        has_moved |= (spread > self.jump * width) | (width > self.jump * spread)
+        rate = np.where(has_moved | (filled < len(self.window)), 1.0, self.rate)
+        rate = np.where(has_any, rate, 0.0)
+        centre += rate * (middle - centre)
+        width += rate * (spread - width)

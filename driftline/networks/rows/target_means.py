@@ -1,0 +1,71 @@
+"""How the target was, of late, with each of many values."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+SMALLEST = 0.01
+
+
+class TargetMeans(nn.Module):
+    """Running means of the target, one for each of some entries, held to the mean of all (Micci-Barreca 2001).
+
+    They are *ordered* (Prokhorenkova et al. 2018, "CatBoost"): whoever learns a row with them asks before the row's own label
+    is taken in, or they would tell it.
+
+    Args:
+        entries: how many there are.
+        targets: numbers of a target.
+        is_share: whether these are between 0 and 1, as those of classes are.
+        strength: how many labels the mean of all counts for.
+        memory: over how many of its labels an entry goes.
+    """
+
+    counts: Tensor
+    means: Tensor
+    prior: Tensor
+
+    def __init__(
+        self, entries: int, targets: int, is_share: bool, *, strength: float = 4.0, memory: float = 1000.0
+    ) -> None:
+        super().__init__()
+        self.is_share, self.strength, self.memory = is_share, strength, memory
+        self.register_buffer("counts", torch.zeros(entries))
+        self.register_buffer("means", torch.zeros(entries, targets))
+        # The mean of all labels, and how many they were.
+        self.register_buffer("prior", torch.zeros(targets + 1))
+
+    def of(self, entries: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How the target is with entries ``[…]``, beside how it is in all ``[…, targets]``; shares as log-odds."""
+        counts, prior = self.counts.numpy()[entries][..., None], self.prior.numpy()[:-1]
+        means = self.means.numpy()[entries]
+        held = (counts * means + self.strength * prior) / (counts + self.strength)
+        return self._log_odds(held) - self._log_odds(prior) if self.is_share else held - prior
+
+    @staticmethod
+    def _log_odds(share: NDArray[np.float32]) -> NDArray[np.float32]:
+        inside = np.clip(share, SMALLEST, 1 - SMALLEST)
+        found: NDArray[np.float32] = np.log(inside / (1 - inside))
+        return found
+
+    def observe(self, entries: NDArray[np.int64], targets: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+        """Takes labels in: of each, its entry, its target ``[labels, targets]`` and how much it counts."""
+        counts, means = self.counts.numpy(), self.means.numpy()
+        named, places = np.unique(entries, return_inverse=True)
+        weight = np.bincount(places, weights, len(named)).astype(np.float32)
+        total = np.stack([np.bincount(places, weights * column, len(named)) for column in targets.T], 1)
+        known = weight > 0
+        named, weight, total = named[known], weight[known], total[known].astype(np.float32)
+        counts[named] = np.minimum(counts[named] + weight, self.memory)
+        share = np.minimum(weight / counts[named], 1.0)[:, None]
+        means[named] += share * (total / weight[:, None] - means[named])
+
+    def observe_all(self, targets: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+        """Takes labels into the mean of all."""
+        prior, weight = self.prior.numpy(), float(weights.sum())
+        if weight > 0:
+            prior[-1] = min(prior[-1] + weight, self.memory)
+            prior[:-1] += min(weight / float(prior[-1]), 1.0) * (weights @ targets / weight - prior[:-1])

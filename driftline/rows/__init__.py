@@ -1,0 +1,1 @@
+"""Rows of inputs as arrays: tensors as they came, and fields coded."""
