@@ -13,7 +13,7 @@ STORE_FORMAT = 1
 """The format of what Redis holds: keys, records, steps. It grows when an older Driftline would misread it."""
 MANIFEST_FORMAT = 1
 """The format of a version's or checkpoint's manifest."""
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 """The format of the learner's state in a checkpoint; :mod:`driftline.learning.old_states` reads former ones."""
 
 Label = int | str | float
@@ -35,10 +35,12 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     trace: bytes = b""
 
 
-class Item(msgspec.Struct, frozen=True, tag="item"):
+class Item(msgspec.Struct, frozen=True, tag="item", omit_defaults=True):
     """One labelled example. ``inputs`` holds each input's row, C order, little-endian, in the spec's dtype, by input name.
 
-    A spec with one unnamed input calls it ``inputs``. ``answer`` is None for items that bring their own inputs.
+    A spec with one unnamed input calls it ``inputs``, and so does one with fields, whose row is one MessagePack map
+    (:class:`driftline.rows.fields.FieldCoder`). ``answer`` is None for items that bring their own inputs. The label of one by
+    the route ``import`` became known when ``delay`` more records had come.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Item(msgspec.Struct, frozen=True, tag="item"):
     answer: Answer | None = None
     source: str | None = None
     time: float | None = None
+    delay: int = 0
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):

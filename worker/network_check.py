@@ -137,8 +137,8 @@ def _answer_and_learn(copy: Learner, row: Item) -> None:
     inputs = Examples.of(copy.spec, [row], {(type(row.label), row.label): 0}).inputs
     with copy.course.state.drawing(), torch.no_grad():
         clone(copy.served).eval()(inputs)
-    # An imported record is never held out: it is trained on.
-    copy.learn([msgspec.structs.replace(row, route="import", answer=None)], [0], Plan(updates=1))
+    # A record that was not live is never held out: it is trained on.
+    copy.learn([msgspec.structs.replace(row, route="pinned", answer=None)], [0], Plan(updates=1))
 
 
 def _made_up(spec: ModelSpec, classes: Sequence[int | str]) -> list[Item]:

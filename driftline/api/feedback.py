@@ -12,6 +12,7 @@ from driftline.api.message import closed, message
 
 MAX_ITEMS = 100_000
 MAX_ID_LENGTH = 200
+MAX_DELAY = 1_000_000
 
 
 @closed
@@ -33,7 +34,9 @@ class FeedbackItem(TypedDict):
     time: NotRequired[float]
     """When it became true, in seconds since 1970."""
     route: NotRequired[Literal["import"]]
-    """Historical data: learned, but not scored and not held out."""
+    """History that this model did not serve: each row is answered when its turn comes, and then learned like a live one."""
+    delay: NotRequired[Annotated[int, Field(ge=0, le=MAX_DELAY)]]
+    """Of history: how many further items had come when the label became known."""
 
 
 @closed

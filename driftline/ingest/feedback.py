@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from driftline.api.feedback import MAX_ID_LENGTH, Status
+from driftline.api.feedback import MAX_DELAY, MAX_ID_LENGTH, Status
 from driftline.errors import Conflict, DriftlineError, InvalidInput
 from driftline.ingest import rows
 from driftline.records import Item
@@ -31,6 +31,11 @@ class Sent(Protocol):
     source: str | None
     time: float | None
     route: str | None
+    delay: int | msgspec.UnsetType
+
+
+# The order of the fields of a row is formatting.
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class FeedbackDecoder:
             ("source", str | None, None),
             ("time", float | None, None),
             ("route", str | None, None),
+            # Left out of the content by which a resend is recognised where it is not given.
+            ("delay", int | msgspec.UnsetType, msgspec.UNSET),
         ]
         return msgspec.json.Decoder(msgspec.defstruct("FeedbackItem", fields, forbid_unknown_fields=True, frozen=True))
 
@@ -80,6 +87,9 @@ class FeedbackDecoder:
             raise InvalidInput(f'route: {sent.route!r} is not "import"', field="route", value=sent.route)
         if sent.route and sent.prediction_id is not None:
             raise InvalidInput("route: a prediction has its own", field="route", value=sent.route)
+        if sent.delay is not msgspec.UNSET and not (sent.route == "import" and 0 <= sent.delay <= MAX_DELAY):
+            message = f"delay: {sent.delay!r} is not between 0 and {MAX_DELAY}, for an item of the route import"
+            raise InvalidInput(message, field="delay", value=sent.delay)
         if sent.id is not None and not 0 < len(sent.id) <= MAX_ID_LENGTH:
             raise InvalidInput(f"id: not between 1 and {MAX_ID_LENGTH} characters", field="id", value=sent.id[:100])
         self.spec.check_label(sent.label)
@@ -138,7 +148,8 @@ def _item(decoder: FeedbackDecoder, name: str, sent: Sent, found: dict[str, Foun
     common: dict[str, Any] = {"weight": sent.weight, "source": sent.source, "time": sent.time}
     if sent.prediction_id is None:
         row = decoder.rows.row(sent.inputs).item(0)
-        return Item(name, row, label, route=sent.route or "live", **common)  # type: ignore[arg-type]
+        delay = 0 if sent.delay is msgspec.UNSET else sent.delay
+        return Item(name, row, label, route=sent.route or "live", delay=delay, **common)  # type: ignore[arg-type]
     match found[sent.prediction_id]:
         case InvalidInput() as error:
             raise error
@@ -148,7 +159,7 @@ def _item(decoder: FeedbackDecoder, name: str, sent: Sent, found: dict[str, Foun
 
 def _content(sent: Sent) -> bytes:
     """The content by which a resend is recognised, whatever the formatting of its JSON."""
-    return msgspec.msgpack.encode(sent)
+    return _encoder.encode(sent)
 
 
 async def _earlier(log: Log, name: str, sent: Sent) -> ItemOutcome | None:

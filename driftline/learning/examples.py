@@ -40,11 +40,16 @@ class Examples:
     @classmethod
     def of(cls, spec: ModelSpec, items: Sequence[Item], ids: Mapping[tuple[type, object], int]) -> Examples:
         """Checked items as tensors. ``ids`` gives the id of a class by its type and name."""
-        rows = from_items(spec, [item.inputs for item in items])
-        inputs = {name: torch.from_numpy(array) for name, array in rows.items()}
+        inputs = cls.of_rows(spec, items)
         labels = [ids[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
         targets = torch.tensor(labels, dtype=getattr(torch, spec.kind.target_dtype))
         return cls(inputs, targets, torch.tensor([item.weight for item in items], dtype=torch.float32))
+
+    @staticmethod
+    def of_rows(spec: ModelSpec, items: Sequence[Item]) -> dict[str, Tensor]:
+        """The rows of checked items as tensors ``[rows, *shape]`` by name."""
+        rows = from_items(spec, [item.inputs for item in items])
+        return {name: torch.from_numpy(array) for name, array in rows.items()}
 
     def as_sent(self) -> dict[str, Tensor]:
         """The inputs without what an encoder knew of them when they were learned."""

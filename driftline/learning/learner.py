@@ -8,6 +8,7 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch, refused
+from driftline.learning.late_labels import is_history, lived
 from driftline.learning.learner_commands import CommandedLearner
 from driftline.learning.monitoring.monitor import Alarm
 from driftline.learning.old_states import upgraded
@@ -68,9 +69,8 @@ class Learner(CommandedLearner):
         self.course.state.references = self.promotion.references
         with self.course.state.drawing():
             rejected = refused(self.spec, numbers, items)
-            labelled_batch = self._labelled_batch(
-                [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
-            )
+            come = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
+            labelled_batch = self._labelled_batch(self._known(come, plan))
             live = labelled_batch.live
             errors, alarms = self._observe(labelled_batch, live)
             self._update_mixture_weights(live)
@@ -89,6 +89,30 @@ class Learner(CommandedLearner):
                 )
             forked = self._act_on(alarms, plan.job)
         return StepResult(len(errors), alarms, rejected, quarantined, decision, forked, dropped)
+
+    def _known(self, come: Sequence[tuple[int, Item]], plan: Plan) -> list[tuple[int, Item]]:
+        """Of the records that have come, and of those whose labels were late, the ones whose labels are known now.
+
+        What is imported is answered first, by what is served, as it would have been when it came.
+        """
+        history = [(n, item) for n, item in come if is_history(item)]
+        if not history and not len(self.late_labels):
+            return list(come)
+        served = Model(self.spec, self.classes_of(self.served), self.served)
+        version = max(plan.version - 1, self.ordered_since)
+        answered = dict(
+            zip([n for n, _ in history], lived([item for _, item in history], served, version), strict=True)
+        )
+        known = []
+        for n, item in come:
+            if n in answered and item.delay:
+                self.late_labels.add(n, answered[n])
+            else:
+                known.append((n, answered.get(n, item)))
+            late = self.late_labels.take(n)
+            unfit = refused(self.spec, [number for number, _ in late], [item for _, item in late]) if late else {}
+            known += [record for record in late if record[0] not in unfit]
+        return known
 
     def _labelled_batch(self, records: Sequence[tuple[int, Item]]) -> LabelledBatch:
         """Records that fit, as tensors; a class that comes with them is one of the model's from here on."""

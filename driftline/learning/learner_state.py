@@ -11,6 +11,7 @@ from torch import Tensor
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import usable
+from driftline.learning.late_labels import LateLabels
 from driftline.learning.monitoring.monitor import Monitor
 from driftline.learning.old_states import FORMAT
 from driftline.learning.promotion.controller import PromotionController
@@ -35,9 +36,9 @@ class LearnerState(Stateful):
     """The parts of a learner, and its state as a checkpoint keeps it.
 
     ``class_table`` has all classes that the model has ever known, ``monitor`` observes what is served, ``course`` is the
-    training, ``replay_buffer`` holds examples for replay, ``promotion`` decides what is served, and ``retraining`` is the job
-    that runs beside the stream, if one does. Answers by versions before ``ordered_since`` count classes in another order than
-    the present one.
+    training, ``replay_buffer`` holds examples for replay, ``promotion`` decides what is served, ``retraining`` is the job that
+    runs beside the stream, if one does, and ``late_labels`` are those of the past that are not known yet. Answers by versions
+    before ``ordered_since`` count classes in another order than the present one.
     """
 
     STATE: ClassVar[tuple[str, ...]] = (
@@ -50,6 +51,7 @@ class LearnerState(Stateful):
         "replay_buffer",
         "promotion",
         "retraining",
+        "late_labels",
     )
     DERIVED: ClassVar[tuple[str, ...]] = ("factories",)
 
@@ -75,6 +77,7 @@ class LearnerState(Stateful):
             spec, module, seed, self.class_table, self.former, self.former_model, limits
         )
         self.retraining: RetrainJob | None = None
+        self.late_labels = LateLabels()
 
     @property
     def spec(self) -> ModelSpec:

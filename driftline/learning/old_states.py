@@ -1,6 +1,7 @@
 """States that former releases wrote, in today's names.
 
-Format 1 is that of release 0.1. A release that renames state adds one function here, from the format before it.
+Format 1 is that of release 0.1, format 2 that of 0.2. A release that changes state adds one function here, from the format
+before it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from driftline.errors import CorruptData
+from driftline.learning.late_labels import LateLabels
 from driftline.learning.stateful import State, named, part
 from driftline.records import STATE_FORMAT
 from driftline.spec.classes import ClassTable
@@ -43,12 +45,17 @@ def upgraded(state: State) -> State:
     found = state.data.get("format", 1)
     if found == FORMAT:
         return state
-    if found != 1:
+    if found not in (1, 2):
         message = (
             f"a checkpoint of format {found}; this Driftline reads up to {FORMAT}: start the newer one that wrote it"
         )
         raise CorruptData(message, code="unknown_format")
-    return _of_1(state)
+    return _of_2(_of_1(state) if found == 1 else state)
+
+
+def _of_2(state: State) -> State:
+    """Before labels could be late."""
+    return State({**state.tensors, **named("late_labels", LateLabels().state_dict().tensors)}, state.data)
 
 
 def _of_1(state: State) -> State:

@@ -97,7 +97,7 @@ class RowEncoder(nn.Module):
         return torch.from_numpy(self._statistics(arrays, entries))
 
     def watched(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each field by its name ``[rows]``: numbers, and entries of values; tensors as they are. Times are left out: they always move."""
+        """Each field by its name ``[rows]``: numbers, and entries of values; tensors as they are. Times always move."""
         layout, found = self.layout, {}
         for place, name in enumerate(layout.quantities):
             if place not in layout.times:

@@ -1,0 +1,74 @@
+"""History that is learned as it was lived: each row is answered when it comes, and its label waits until it was known."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from driftline.learning.examples import Examples
+from driftline.learning.stateful import State, Stateful
+from driftline.networks.model import Model
+from driftline.networks.served_model import evaluating
+from driftline.records import Answer, Item
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[tuple[int, int, Item]])
+
+
+class LateLabels(Stateful):
+    """Items whose labels are not known yet, each with the log number at which it will be, and its own; the next one first."""
+
+    STATE = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, int, Item]] = []
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def add(self, n: int, item: Item) -> None:
+        """Keeps an item until ``delay`` more records have come."""
+        heapq.heappush(self.waiting, (n + item.delay, n, item))
+
+    def take(self, n: int) -> list[tuple[int, Item]]:
+        """The items whose labels are known when record ``n`` has come, with their log numbers."""
+        found = []
+        while self.waiting and self.waiting[0][0] <= n:
+            _, number, item = heapq.heappop(self.waiting)
+            found.append((number, item))
+        return found
+
+    def packed(self, name: str) -> Tensor:
+        data = _encoder.encode(self.waiting)
+        return torch.from_numpy(np.frombuffer(bytearray(data), np.uint8))
+
+    def restored(self, name: str, state: State) -> Any:
+        return _decoder.decode(state.tensors[name].numpy().tobytes())
+
+
+def is_history(item: Item) -> bool:
+    """Whether an item is of a past that this model did not serve."""
+    return item.route == "import" and item.answer is None
+
+
+def lived(items: Sequence[Item], model: Model, version: int) -> list[Item]:
+    """Items of the past as if ``model``, which is served as ``version``, had answered them: from then on they are live ones."""
+    if not items:
+        return []
+    inputs = Examples.of_rows(model.spec, items)
+    with torch.no_grad():
+        outputs, trace = evaluating(model.module).answer(inputs)
+    traces = [b""] * len(items) if trace is None else [row.tobytes() for row in trace.half().numpy()]
+    labels: list[int | str | None] = [None] * len(items)
+    if model.classes:
+        labels = [model.classes[index] for index in outputs.argmax(1).tolist()]
+    return [
+        msgspec.structs.replace(item, route="live", answer=Answer(version, label, row.tobytes(), data))
+        for item, label, row, data in zip(items, labels, outputs.numpy(), traces, strict=True)
+    ]
