@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.errors import Busy, Late
+from driftline.errors import Busy, Late, TooLarge
 from driftline.records import Route
 from driftline.rows.rows import Rows
 from driftline.store.predictions import PredictionBatch, PredictionWriter
@@ -117,11 +117,16 @@ class Engine:
 
         Raises:
             Busy: too many rows are queued for this model.
+            TooLarge: there are more rows than may ever be queued.
         """
         count, limits = len(rows), model.snapshot.limits
+        if count > limits.max_queue:
+            raise TooLarge(f"inputs: {count} rows where {limits.max_queue} is the most", field="inputs", value=count)
         if model.queued_rows + count > limits.max_queue:
             model.metrics.refused.inc()
             raise Busy(f"{model.queued_rows} rows wait for this model already", code="queue_full", retry_after=1)
+        if rows.unknown:
+            model.metrics.unknown(rows.unknown)
         loop = asyncio.get_running_loop()
         now = loop.time()
         request = _Request(rows, count, now, now + limits.deadline, caller, loop.create_future())

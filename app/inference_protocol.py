@@ -30,6 +30,8 @@ DATATYPES = {
 }
 
 
+OF_TENSORS = {"float32": "FP32", "int64": "INT64"}
+
 _decoder = msgspec.json.Decoder(InferRequest)
 
 
@@ -54,24 +56,44 @@ def decode(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memo
     return request, memoryview(body)[length:]
 
 
-def rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
+class Tensors:
+    """Reads the inputs of requests for one model."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    def described(self) -> list[tuple[str, str, list[int]]]:
+        """Name, datatype and shape of each input."""
+        return [(name, OF_TENSORS[tensor.dtype], [-1, *tensor.shape]) for name, tensor in self.spec.tensors.items()]
+
+    def rows(self, request: InferRequest, binary: memoryview) -> Rows:
+        """The rows of a request; :class:`InvalidInput` names what does not fit."""
+        return _rows(self.spec, request, binary)
+
+
+def _rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
     """The request's inputs as arrays ``[rows, *shape]`` in the spec's dtypes; :class:`InvalidInput` names what does not fit."""
     wanted = spec.tensors
     found: dict[str, NDArray[Any]] = {}
     for tensor in request.inputs:
         if tensor.name not in wanted:
-            raise _wrong(tensor, f"the model has no such input; it has {', '.join(map(repr, wanted))}")
+            raise wrong(tensor, f"the model has no such input; it has {', '.join(map(repr, wanted))}")
         if tensor.name in found:
-            raise _wrong(tensor, "it is given twice")
-        array, binary = _array(tensor, binary)
+            raise wrong(tensor, "it is given twice")
+        array, binary = array_of(tensor, binary)
         found[tensor.name] = _fitted(tensor, array, wanted[tensor.name])
-    if len(binary):
-        raise InvalidInput(f"{len(binary)} bytes are left after the last binary input", field="inputs")
+    no_bytes_left(binary)
     for name in wanted:
         if name not in found:
             raise InvalidInput(f"input {name!r} is missing", field=f"inputs.{name}")
     check_counts({len(array) for array in found.values()})
     return Rows(found)
+
+
+def no_bytes_left(binary: memoryview) -> None:
+    """Refuses a body that is longer than its inputs."""
+    if len(binary):
+        raise InvalidInput(f"{len(binary)} bytes are left after the last binary input", field="inputs")
 
 
 def check_counts(counts: set[int]) -> None:
@@ -82,29 +104,37 @@ def check_counts(counts: set[int]) -> None:
         raise InvalidInput("there is no row", field="inputs", value=[])
 
 
-def _array(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], memoryview]:
+def array_of(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], memoryview]:
     """A tensor of the request, and the bytes that follow it."""
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
         known = ", ".join(DATATYPES)
-        raise _wrong(tensor, f"the datatype {tensor.datatype!r} is not one that this model takes: {known}")
+        raise wrong(tensor, f"the datatype {tensor.datatype!r} is not one that this model takes: {known}")
     if tensor.shape and min(tensor.shape) < 0:
-        raise _wrong(tensor, f"the shape {tensor.shape} has a negative size")
+        raise wrong(tensor, f"the shape {tensor.shape} has a negative size")
     if "shared_memory_region" in tensor.parameters:
-        raise _wrong(tensor, "shared memory is not supported")
+        raise wrong(tensor, "shared memory is not supported")
     count, size = math.prod(tensor.shape), tensor.parameters.get("binary_data_size")
     if (size is None) == (tensor.data is msgspec.UNSET):
-        raise _wrong(tensor, 'it has either "data" or the parameter "binary_data_size"')
+        raise wrong(tensor, 'it has either "data" or the parameter "binary_data_size"')
     if size is None:
         return _from_json(tensor, dtype, count), binary
-    if not isinstance(size, int) or isinstance(size, bool) or size != count * dtype.itemsize:
-        raise _wrong(
+    if size != count * dtype.itemsize:
+        raise wrong(
             tensor,
             f"binary_data_size {size!r} is not the {count * dtype.itemsize} bytes of {tensor.datatype} {tensor.shape}",
         )
+    data, rest = bytes_of(tensor, size, binary)
+    return np.frombuffer(data, dtype).reshape(tensor.shape), rest
+
+
+def bytes_of(tensor: InputTensor, size: Any, binary: memoryview) -> tuple[memoryview, memoryview]:
+    """The first ``size`` bytes, which are a tensor's, and those that follow them."""
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise wrong(tensor, f"binary_data_size {size!r} is not a number of bytes")
     if size > len(binary):
-        raise _wrong(tensor, f"binary_data_size {size} is more than the {len(binary)} bytes that are left in the body")
-    return np.frombuffer(binary[:size], dtype).reshape(tensor.shape), binary[size:]
+        raise wrong(tensor, f"binary_data_size {size} is more than the {len(binary)} bytes that are left in the body")
+    return binary[:size], binary[size:]
 
 
 def _from_json(tensor: InputTensor, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
@@ -114,11 +144,11 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any], count: int) -> NDArray
     if values is None:
         values = _elements(tensor, data, {"b": bool, "i": int, "u": int, "f": float}[dtype.kind])
     if len(values) != count:
-        raise _wrong(tensor, f"the shape {tensor.shape} has {count} elements, and data has {len(values)}")
+        raise wrong(tensor, f"the shape {tensor.shape} has {count} elements, and data has {len(values)}")
     if dtype.kind in "iu" and count:
         limits = np.iinfo(dtype)
         if max(values) > limits.max or min(values) < limits.min:
-            raise _wrong(tensor, f"a number of its data does not fit {tensor.datatype}")
+            raise wrong(tensor, f"a number of its data does not fit {tensor.datatype}")
     return np.asarray(values, np.float64 if dtype.kind == "f" else dtype).reshape(tensor.shape)
 
 
@@ -132,28 +162,28 @@ def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
     try:
         return list(msgspec.convert(values, list[kind]))  # type: ignore[valid-type]
     except msgspec.ValidationError as error:
-        raise _wrong(tensor, f"its data is not {tensor.datatype}: {error}") from None
+        raise wrong(tensor, f"its data is not {tensor.datatype}: {error}") from None
 
 
 def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec | RowTensor) -> NDArray[Any]:
     """A copy of the array in the spec's dtype."""
     if list(array.shape[1:]) != wanted.shape or not array.ndim:
-        raise _wrong(
+        raise wrong(
             tensor, f"the shape {tensor.shape} is not [rows, {', '.join(map(str, wanted.shape))}]".replace(", ]", "]")
         )
     if wanted.dtype == "int64":
         if array.dtype.kind == "f":
-            raise _wrong(tensor, f"the model takes whole numbers, not {tensor.datatype}")
+            raise wrong(tensor, f"the model takes whole numbers, not {tensor.datatype}")
         if array.size and array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
-            raise _wrong(tensor, "a number does not fit INT64")
+            raise wrong(tensor, "a number does not fit INT64")
         return array.astype(np.int64)
     narrow = array.astype(np.float32)
     if not is_finite(narrow):
-        raise _wrong(tensor, "a number is not a finite float32")
+        raise wrong(tensor, "a number is not a finite float32")
     return narrow
 
 
-def _wrong(tensor: InputTensor, reason: str) -> InvalidInput:
+def wrong(tensor: InputTensor, reason: str) -> InvalidInput:
     return InvalidInput(f"input {tensor.name!r}: {reason}", field=f"inputs.{tensor.name}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, multiprocess
@@ -12,6 +12,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+MAX_UNKNOWN = 50
+OTHERS = "(others)"
 NO_SAMPLE = math.inf
 """Stands for a gauge that has no value: a minimum over replicas passes over it."""
 
@@ -44,11 +46,31 @@ class Metrics:
         self.replicas = gauge("replicas", "serving processes", "livesum")
         self.replicas.set(1)
         self._unrecorded = 0
+        self.unknown_fields = counter("unknown_fields", "values of fields that there are not", "model", "field")
+        self._unknown: dict[str, set[str]] = {}
 
     def of(self, model: str, version: int) -> ModelMetrics:
         """The counters of one model."""
         found = ModelMetrics(self, model)
         found.served.set(version)
+        return found
+
+    def count_unknown(self, model: str, fields: Mapping[str, int]) -> None:
+        """Counts values of fields that a model does not have; of many different ones the first are named."""
+        named = self._unknown.setdefault(model, set())
+        for field, count in fields.items():
+            if field not in named and len(named) >= MAX_UNKNOWN:
+                field = OTHERS
+            named.add(field)
+            self.unknown_fields.labels(model, field).inc(count)
+
+    def unknown_of(self, model: str) -> dict[str, int]:
+        """How often each field came that a model does not have, to all replicas."""
+        found = {}
+        for metric in self.collect([model]):
+            for sample in metric.samples:
+                if sample.name == "driftline_unknown_fields_total" and sample.value:
+                    found[sample.labels["field"]] = int(sample.value)
         return found
 
     def set_unrecorded(self, total: int) -> None:
@@ -67,6 +89,11 @@ class Metrics:
                 counter.labels(model).reset()
             else:
                 counter.remove(model)
+        for field in self._unknown.pop(model, ()):
+            if FOLDER in os.environ:
+                self.unknown_fields.labels(model, field).reset()
+            else:
+                self.unknown_fields.remove(model, field)
         for gauge, nothing in ((self.served, NO_SAMPLE), (self.queued, 0)):
             if FOLDER in os.environ:
                 gauge.labels(model).set(nothing)
@@ -115,6 +142,7 @@ class ModelMetrics:
     """The counters of one model."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
+        self.metrics, self.model = metrics, model
         self.rows = metrics.rows.labels(model)
         self.batches = metrics.batches.labels(model)
         self.seconds = metrics.seconds.labels(model)
@@ -129,6 +157,10 @@ class ModelMetrics:
         self.rows.inc(rows)
         self.batches.inc()
         self.seconds.inc(seconds)
+
+    def unknown(self, fields: Mapping[str, int]) -> None:
+        """Fields came that the model does not have."""
+        self.metrics.count_unknown(self.model, fields)
 
     def swapped(self, version: int) -> None:
         """Another version was swapped in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -67,7 +68,9 @@ class Services:
         snapshot = (await self.version_watcher.model(name)).snapshot
         decoder = self._decoders.get(snapshot.uid)
         if decoder is None or decoder.spec != snapshot.spec:
-            decoder = self._decoders[snapshot.uid] = FeedbackDecoder(snapshot.spec)
+            decoder = self._decoders[snapshot.uid] = FeedbackDecoder(
+                snapshot.spec, partial(self.metrics.count_unknown, name)
+            )
         return snapshot.uid, decoder
 
     def sample(self) -> None:

@@ -17,6 +17,8 @@ from driftline.rows.rows import Rows
 from driftline.settings import Settings
 from driftline.spec import ModelSpec
 
+from .field_tensors import FieldTensors
+from .inference_protocol import Tensors
 from .json_rows import BodyDecoder
 
 
@@ -66,6 +68,11 @@ class Snapshot:
     def body(self) -> BodyDecoder:
         """Parses the body of a predict call."""
         return BodyDecoder(self.spec)
+
+    @cached_property
+    def tensors(self) -> Tensors | FieldTensors:
+        """Reads the inputs of an infer call."""
+        return Tensors(self.spec) if self.spec.fields is None else FieldTensors(self.spec.fields)
 
     @cached_property
     def label_texts(self) -> list[bytes]:

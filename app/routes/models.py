@@ -110,6 +110,9 @@ async def model_metrics(services: Services, model: CatalogEntry) -> ModelMetrics
         },
         "alarms": [*learner.get("alarms", []), *alarms, *lasting, *swap_failed],
     }
+    unknown = services.metrics.unknown_of(model.name)
+    if unknown:
+        found["unknown_fields"] = unknown
     return cast(ModelMetricsAnswer, found)
 
 

@@ -37,7 +37,6 @@ router = APIRouter()
 
 OUTPUTS = {"classification": ("label", "probabilities", "prediction_id"), "regression": ("value", "prediction_id")}
 BY_DEFAULT = {task: [name for name in names if name != "prediction_id"] for task, names in OUTPUTS.items()}
-OF_TENSORS = {"float32": "FP32", "int64": "INT64"}
 
 
 @serves(router, endpoints.DESCRIBE_SERVER)
@@ -69,8 +68,8 @@ async def describe(model: str, services: Has, version: str | None = None) -> Mod
         "versions": [str(known.version) for known in versions],
         "platform": "pytorch",
         "inputs": [
-            {"name": name, "datatype": OF_TENSORS[tensor.dtype], "shape": [-1, *tensor.shape]}
-            for name, tensor in snapshot.spec.tensors.items()
+            {"name": name, "datatype": datatype, "shape": shape}
+            for name, datatype, shape in snapshot.tensors.described()
         ],
         "outputs": _described_outputs(snapshot.spec, len(snapshot.classes)),
     }
@@ -107,7 +106,7 @@ class Infer(FastPathCall):
     def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
         request, binary = inference_protocol.decode(body, headers.get(b"inference-header-content-length"))
         _check_outputs(request, model.snapshot.spec)
-        return inference_protocol.rows(model.snapshot.spec, request, binary), partial(_encode, request)
+        return model.snapshot.tensors.rows(request, binary), partial(_encode, request)
 
 
 def _check_outputs(request: InferRequest, spec: ModelSpec) -> None:

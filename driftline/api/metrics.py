@@ -152,6 +152,8 @@ class ModelMetricsAnswer(TypedDict):
     """Examples that are kept for replay."""
     learning_rate: NotRequired[float]
     """The rate of the last update."""
+    unknown_fields: NotRequired[dict[str, int]]
+    """How often each field came, in predictions and feedback, that the model does not have."""
     lag: Lag
     """How far learning is behind."""
     alarms: list[AlarmState]

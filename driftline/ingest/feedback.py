@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -49,10 +49,14 @@ class ItemOutcome:
 
 
 class FeedbackDecoder:
-    """Parses the feedback of one model. ``decode`` takes the JSON of one item."""
+    """Parses the feedback of one model. ``decode`` takes the JSON of one item.
 
-    def __init__(self, spec: ModelSpec) -> None:
+    ``on_unknown`` is told how often fields came that the model does not have.
+    """
+
+    def __init__(self, spec: ModelSpec, on_unknown: Callable[[Mapping[str, int]], None] = lambda fields: None) -> None:
         self.spec = spec
+        self.on_unknown = on_unknown
         self.rows = rows.RowReader(spec)
 
     @cached_property
@@ -147,14 +151,16 @@ def _item(decoder: FeedbackDecoder, name: str, sent: Sent, found: dict[str, Foun
     label = decoder.spec.check_label(sent.label)
     common: dict[str, Any] = {"weight": sent.weight, "source": sent.source, "time": sent.time}
     if sent.prediction_id is None:
-        row = decoder.rows.row(sent.inputs).item(0)
+        brought = decoder.rows.row(sent.inputs)
+        if brought.unknown:
+            decoder.on_unknown(brought.unknown)
         delay = 0 if sent.delay is msgspec.UNSET else sent.delay
-        return Item(name, row, label, route=sent.route or "live", delay=delay, **common)  # type: ignore[arg-type]
+        return Item(name, brought.item(0), label, route=sent.route or "live", delay=delay, **common)  # type: ignore[arg-type]
     match found[sent.prediction_id]:
         case InvalidInput() as error:
             raise error
         case (row, answer, route):
-            return Item(name, row, label, route=route, answer=answer, **common)
+            return Item(name, brought.item(0), label, route=route, answer=answer, **common)
 
 
 def _content(sent: Sent) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -143,14 +144,14 @@ class ModelSpec(Frozen):
         return RowLayout(self.inputs)
 
     @cached_property
-    def tensors(self) -> dict[str, TensorSpec] | dict[str, RowTensor]:
+    def tensors(self) -> Mapping[str, TensorSpec | RowTensor]:
         """What a module takes, by name: every input, of which a single unnamed one is called ``inputs``; or coded rows."""
         if isinstance(self.inputs, FieldsSpec):
             return self.layout.tensors
         return self.inputs if isinstance(self.inputs, dict) else {SINGLE_INPUT: self.inputs}
 
     @cached_property
-    def network_inputs(self) -> dict[str, TensorSpec] | dict[str, RowTensor]:
+    def network_inputs(self) -> Mapping[str, TensorSpec | RowTensor]:
         """What the network takes, by name: every input; or the encoded row, and the tensors in it."""
         return self.layout.network_inputs if isinstance(self.inputs, FieldsSpec) else self.tensors
 

@@ -14,12 +14,12 @@ from driftline.backtest import replay as harness
 from driftline.backtest.replay import backtest
 from driftline.backtest.stream import Stream
 from driftline.errors import InvalidInput
-from driftline.ingest.rows import Rows
 from driftline.learning.learner import Learner
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.updates_per_step import rows_of_step
 from driftline.records import Item, Label, Plan
+from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, parse
 
 DELAYS = [0, 1, 5, 40, 120]

@@ -123,7 +123,8 @@ class RowEncoder(nn.Module):
         rows = len(entries)
         brought = arrays.get(STATISTICS)
         if brought is not None and not np.isnan(brought).any():
-            return brought
+            known: NDArray[np.float32] = brought
+            return known
         found = [self.values.of(entries).reshape(rows, -1)]
         if TEXTS in arrays:
             found.append(self._of_words(arrays[TEXTS]).reshape(rows, -1))
@@ -149,7 +150,8 @@ class RowEncoder(nn.Module):
         times = numbers[:, self.layout.times]
         angles = [np.mod(times, period) * (2 * np.pi / period) for period in PERIODS]
         around = np.stack([part(angle) for angle in angles for part in (np.sin, np.cos)], 2) if angles else times
-        return np.nan_to_num(around.reshape(len(numbers), -1), nan=0.0).astype(np.float32)
+        found: NDArray[np.float32] = np.nan_to_num(around.reshape(len(numbers), -1), nan=0.0).astype(np.float32)
+        return found
 
     def observe(self, inputs: Mapping[str, Tensor], targets: Tensor, weights: Tensor) -> None:
         """Learns from rows with their labels.

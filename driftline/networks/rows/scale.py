@@ -57,7 +57,8 @@ class RobustScale(nn.Module):
         if far.size and far.max() > LINEAR:
             beyond = np.minimum(LINEAR + np.log1p(np.maximum(far - LINEAR, 0)), FARTHEST)
             scaled = np.where(far > LINEAR, np.copysign(beyond, scaled), scaled)
-        return scaled.astype(np.float32)
+        narrow: NDArray[np.float32] = scaled.astype(np.float32)
+        return narrow
 
     def observe(self, values: NDArray[np.float64]) -> None:
         """Takes rows ``[rows, columns]`` in, in their order."""
@@ -80,7 +81,8 @@ class RobustScale(nn.Module):
         columns, last = np.arange(window.shape[1]), np.maximum(filled - 1, 0)
 
         def quantile(level: float) -> NDArray[np.float64]:
-            return ordered[np.rint(level * last).astype(np.int64), columns]
+            found: NDArray[np.float64] = ordered[np.rint(level * last).astype(np.int64), columns]
+            return found
 
         middle = np.where(has_any, quantile(0.5), 0.0)
         spread = quantile(0.95) - quantile(0.05)
