@@ -25,6 +25,7 @@ from driftline.backtest.replay import Service, predict
 from driftline.backtest.stream import Stream
 from driftline.learning.learner import Learner
 from driftline.records import Plan
+from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, parse
 
 BATCH = 10
@@ -131,7 +132,7 @@ class Ours:
             "recipe": whole,
         }
         parsed = parse(ModelSpec, spec)
-        self.stream = Stream(parsed, {"inputs": tasks.stream.rows}, tasks.stream.labels.tolist())
+        self.stream = Stream(parsed, Rows({"inputs": tasks.stream.rows}), tasks.stream.labels.tolist())
         self.service = Service(Learner.create(parsed, seed=seed))
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:

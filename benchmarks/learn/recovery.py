@@ -88,7 +88,7 @@ def sliding(stream: Stream, size: int, seed: int) -> NDArray[np.float64]:
     """The answers of a network that is trained from scratch on the last ``size`` labels, every 250 labels."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    rows, labels = torch.from_numpy(stream.inputs["inputs"]), torch.tensor(stream.labels)
+    rows, labels = torch.from_numpy(stream.inputs.tensors["inputs"]), torch.tensor(stream.labels)
     answers = torch.full((len(rows),), -1)
     for first in range(DELAY + RETRAIN_EVERY, len(rows), RETRAIN_EVERY):
         known = slice(max(0, first - DELAY - size), first - DELAY)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.backtest.stream import Stream
+from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, parse
 
 
@@ -16,7 +17,7 @@ def synthetic_stream(rows: int, features: int, classes: int, seed: int, changes:
     parts = np.array_split(np.arange(rows), changes + 1)
     labels = np.concatenate([_classes_by_network(random, features, classes, inputs[part]) for part in parts])
     spec = {"name": "m", "task": "classification", "inputs": {"shape": [features]}, "classes": "open"}
-    return Stream(parse(ModelSpec, spec), {"inputs": inputs}, labels.tolist())
+    return Stream(parse(ModelSpec, spec), Rows({"inputs": inputs}), labels.tolist())
 
 
 def _classes_by_network(

@@ -67,7 +67,7 @@ def loop(stream: Stream, features: int, classes: int) -> float:
     torch.set_num_threads(1)
     recipe = Recipe()
     by_hand = ReplayLoop((features,), classes, recipe.memory.size, seed=0)
-    rows, labels = torch.from_numpy(stream.inputs["inputs"]), torch.tensor(stream.labels)
+    rows, labels = torch.from_numpy(stream.inputs.tensors["inputs"]), torch.tensor(stream.labels)
     begin = time.perf_counter()
     for first in range(0, len(rows), BATCH):
         batch = slice(first, first + BATCH)

@@ -160,7 +160,7 @@ def _item(decoder: FeedbackDecoder, name: str, sent: Sent, found: dict[str, Foun
         case InvalidInput() as error:
             raise error
         case (row, answer, route):
-            return Item(name, brought.item(0), label, route=route, answer=answer, **common)
+            return Item(name, row, label, route=route, answer=answer, **common)
 
 
 def _content(sent: Sent) -> bytes:

@@ -32,7 +32,7 @@ def stream(labels: Sequence[Label], rows: NDArray[np.float32] | None = None, **c
     kind = {"task": "regression"} if is_regression else {"task": "classification", "classes": "open"}
     network = {"preset": "mlp", "hidden": [8]}
     spec = parse(ModelSpec, {"name": "m", "inputs": {"shape": [rows.shape[1]]}, "network": network, **kind})
-    return Stream(spec, {"inputs": rows}, list(labels), **changes)
+    return Stream(spec, Rows({"inputs": rows}), list(labels), **changes)
 
 
 def world(count: int = 300) -> Stream:
@@ -51,7 +51,7 @@ class Spy:
         predict, learn = harness.predict, Learner.learn
 
         def seen_predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[bytes]]:
-            self.predicted += len(rows["inputs"])
+            self.predicted += len(rows)
             self.classes.append(learner.classes_of(learner.served))
             return predict(learner, rows)
 
@@ -87,7 +87,7 @@ def test_a_label_that_is_told_by_the_row_before_helps_only_where_it_has_come(
     known: dict[bytes, int] = {}
 
     def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[bytes]]:
-        found = np.eye(3, dtype=np.float32)[[known.get(row.tobytes(), 2) for row in rows["inputs"]]]
+        found = np.eye(3, dtype=np.float32)[[known.get(row.tobytes(), 2) for row in rows.tensors["inputs"]]]
         return found, [b""] * len(found)
 
     def learn(learner: Learner, items: Sequence[Item], numbers: Sequence[int], plan: Plan) -> StepResult:

@@ -25,8 +25,8 @@ def stream(columns: dict[str, list[Any]], target: str = "y", **options: Any) -> 
 def test_numbers_are_features_and_few_texts_a_feature_each() -> None:
     found = stream({"a": [1, 2, 3], "y": [0, 1, 0], "b": ["x", "z", "x"]})
     assert found.features == ["a", "b=x", "b=z"]
-    assert found.inputs["inputs"].tolist() == [[1, 1, 0], [2, 0, 1], [3, 1, 0]]
-    assert found.inputs["inputs"].dtype == np.float32
+    assert found.inputs.tensors["inputs"].tolist() == [[1, 1, 0], [2, 0, 1], [3, 1, 0]]
+    assert found.inputs.tensors["inputs"].dtype == np.float32
     assert found.spec.classes == "open" and found.spec.tensors["inputs"].shape == [3]
 
 
@@ -55,12 +55,12 @@ def test_many_whole_numbers_are_a_regression_unless_the_task_is_given() -> None:
 
 def test_the_last_value_stands_for_a_missing_one_and_nothing_comes_from_later_rows() -> None:
     found = stream({"a": [None, 1, None, 2], "b": [None, "x", None, "z"], "y": [0, 1, 0, 1]})
-    assert found.inputs["inputs"].tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 0], [2, 0, 1]]
+    assert found.inputs.tensors["inputs"].tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 0], [2, 0, 1]]
 
 
 def test_a_row_without_a_label_is_left_out() -> None:
     found = stream({"a": [1, 2, 3], "y": ["p", None, "q"]})
-    assert found.labels == ["p", "q"] and found.skipped == 1 and found.inputs["inputs"].tolist() == [[1], [3]]
+    assert found.labels == ["p", "q"] and found.skipped == 1 and found.inputs.tensors["inputs"].tolist() == [[1], [3]]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_log_is_a_stream_of_its_model() -> None:
     ]
     found = of_log(spec, items)
     assert found.labels == ["p", "q"] and found.weights == [1.0, 2.0] and found.served == {1: "q"}
-    assert found.inputs["inputs"].tolist() == [[1, 2], [3, 4]]
+    assert found.inputs.tensors["inputs"].tolist() == [[1, 2], [3, 4]]
     assert of_log(spec, items[:1]).served is None
     with pytest.raises(InvalidInput, match="the log of m holds no label"):
         of_log(spec, [])
@@ -110,5 +110,5 @@ def test_a_log_of_named_inputs_and_values() -> None:
     spec = {"name": "m", "task": "regression", "inputs": inputs}
     row = {"image": [[1.0, 2.0]], "place": [7]}
     found = of_log(spec, [{"inputs": row, "label": 2, "weight": 1.0, "answer": {"version": 1, "value": 1.5}}])
-    assert found.inputs["image"].shape == (1, 1, 2) and found.inputs["place"].dtype == np.int64
+    assert found.inputs.tensors["image"].shape == (1, 1, 2) and found.inputs.tensors["place"].dtype == np.int64
     assert found.labels == [2.0] and found.served == {0: 1.5}

@@ -219,7 +219,7 @@ def test_a_greedy_soup_is_judged_on_what_is_held_out() -> None:
         one.retrain("job", {}, soup, 1, [], {1: bad})
 
 
-@pytest.mark.parametrize(("route", "is_promoted"), [("live", False), ("import", True)])
+@pytest.mark.parametrize(("route", "is_promoted"), [("live", False), ("pinned", True)])
 def test_a_job_is_judged_on_the_live_labels_that_came_while_it_ran(route: Route, is_promoted: bool) -> None:
     one = learner(recipe={"strategy": "replay", "gate": {"holdout": 0}, "optimizer": {"learning_rate": 0.02}})
     play(one, world(300))

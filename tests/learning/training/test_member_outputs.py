@@ -13,6 +13,7 @@ from driftline.learning.training.member_outputs import member_outputs_of
 from driftline.networks.experts.mixture import Mixture
 from driftline.networks.experts.traces import UNKNOWN, newest_of
 from driftline.records import Answer, Item
+from driftline.rows.rows import Rows
 from tests.learning.conftest import learner, play, world
 
 NAMES = ["a", "b", "c", "never"]
@@ -21,7 +22,7 @@ NAMES = ["a", "b", "c", "never"]
 def answered(one: Learner, items: list[Item], version: int) -> list[Item]:
     """Items as the learner's version answers them now."""
     batch = LabelledBatch.of(one.spec, one.class_table, list(range(len(items))), items)
-    rows = {name: tensor.numpy() for name, tensor in batch.examples.inputs.items()}
+    rows = Rows({name: tensor.numpy() for name, tensor in batch.examples.inputs.items()})
     outputs, traces = predict(one, rows)
     return [
         msgspec.structs.replace(item, answer=Answer(version, str(item.label), output.tobytes(), trace))
