@@ -120,14 +120,13 @@ class RowEncoder(nn.Module):
 
     def _statistics(self, arrays: Mapping[str, NDArray[Any]], entries: NDArray[np.int64]) -> NDArray[np.float32]:
         """Those that a row brings, of when it was learned; else those of now."""
-        rows = len(entries)
         brought = arrays.get(STATISTICS)
         if brought is not None and not np.isnan(brought).any():
             known: NDArray[np.float32] = brought
             return known
-        found = [self.values.of(entries).reshape(rows, -1)]
+        found = [_flat(self.values.of(entries))]
         if TEXTS in arrays:
-            found.append(self._of_words(arrays[TEXTS]).reshape(rows, -1))
+            found.append(_flat(self._of_words(arrays[TEXTS])))
         now = np.concatenate(found, 1).astype(np.float32)
         return now if brought is None else np.where(np.isnan(brought), now, brought)
 
@@ -150,7 +149,8 @@ class RowEncoder(nn.Module):
         times = numbers[:, self.layout.times]
         angles = [np.mod(times, period) * (2 * np.pi / period) for period in PERIODS]
         around = np.stack([part(angle) for angle in angles for part in (np.sin, np.cos)], 2) if angles else times
-        found: NDArray[np.float32] = np.nan_to_num(around.reshape(len(numbers), -1), nan=0.0).astype(np.float32)
+        flat = around.reshape(len(numbers), 2 * len(PERIODS) * times.shape[1])
+        found: NDArray[np.float32] = np.nan_to_num(flat, nan=0.0).astype(np.float32)
         return found
 
     def observe(self, inputs: Mapping[str, Tensor], targets: Tensor, weights: Tensor) -> None:
@@ -225,6 +225,11 @@ class RowEncoder(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
+def _flat(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``[rows, …]`` → ``[rows, numbers]``, also of no row."""
+    return values.reshape(len(values), int(np.prod(values.shape[1:])))
+
+
 def _buckets(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     """The entry of each token ``[rows, texts, tokens]``: each text has its own."""
     return tokens % BUCKETS + np.arange(tokens.shape[1])[:, None] * BUCKETS
@@ -234,8 +239,9 @@ def _projected(tokens: NDArray[np.int64]) -> NDArray[np.float32]:
     """Tokens ``[rows, texts, tokens]`` as a few numbers of length 1 (signed hashing, Weinberger et al. 2009)."""
     rows, texts, _ = tokens.shape
     found = np.zeros((rows * texts, TEXT_FEATURES), np.float32)
-    where, place = np.nonzero(tokens.reshape(rows * texts, -1))
-    key = tokens.reshape(rows * texts, -1)[where, place]
+    flat = tokens.reshape(rows * texts, tokens.shape[2])
+    where, place = np.nonzero(flat)
+    key = flat[where, place]
     np.add.at(found, (where, key % TEXT_FEATURES), np.where(key >> 20 & 1, np.float32(1), np.float32(-1)))
     length = np.sqrt((found**2).sum(1, keepdims=True))
     # Features of the size of the others: a text of length 1 would have tiny ones.

@@ -77,7 +77,7 @@ class RobustScale(nn.Module):
         window, seen = self.window.numpy(), self.seen.numpy()
         filled = np.minimum(seen, len(window))
         has_any = filled > 0
-        ordered = np.sort(np.where(np.arange(len(window))[:, None] < filled, window, np.inf), axis=0)
+        ordered = np.sort(np.where(np.arange(len(window))[:, None] < filled, window, LARGEST * 10), axis=0)
         columns, last = np.arange(window.shape[1]), np.maximum(filled - 1, 0)
 
         def quantile(level: float) -> NDArray[np.float64]:
