@@ -27,6 +27,7 @@ REACHES = {
     "store": BELOW_ALL,
     "ingest": BELOW_ALL | {"api", "spec", "store"},
     "versions": BELOW_ALL | {"spec", "networks", "learning", "store"},
+    "tables": BELOW_ALL | {"spec"},
     "backtest": BELOW_ALL | {"api", "spec", "networks", "learning", "ingest", "store"},
     "client": BELOW_ALL | {"api"},
     "processes": BELOW_ALL | {"api", "api_keys", "store"},
@@ -42,6 +43,7 @@ LIBRARIES = {
     "driftline/api": {"torch", "redis", "httpx"},
     "driftline/client": {"torch", "redis", "fastapi"},
     "driftline/doctor": {"torch"},
+    "driftline/tables": {"torch", "redis", "fastapi", "httpx"},
     "driftline/cli": {"torch"},
     "worker": {"fastapi", "starlette", "uvicorn"},
 }

@@ -17,7 +17,7 @@ from driftline.tables.cells import Cell
 DATES: Final = (
     *("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d"),
     *("%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
-    *("%b %d %Y", "%B %d %Y", "%a, %d %b %Y", "%a %b %d %Y", "%d/%b/%Y", "%Y-%m-%d", "%Y%m%d"),
+    *("%b %d %Y", "%B %d %Y", "%a, %d %b %Y", "%a %b %d %Y", "%d/%b/%Y", "%b-%d-%Y", "%Y-%m-%d", "%Y%m%d"),
 )
 TIMES: Final = ("", *(f"{mark}{time}" for mark in (" ", "T", ":") for time in ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")))
 HALF_DAYS: Final = (" %I:%M %p", " %I:%M:%S %p", ", %I:%M %p", " %I:%M%p")

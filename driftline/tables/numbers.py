@@ -146,7 +146,7 @@ def evidence(texts: Mapping[str, int] | Iterable[str]) -> DecimalEvidence:
     return DecimalEvidence(counts["."], counts[","], counts["either"], example)
 
 
-def decide_decimals(columns: Mapping[str, DecimalEvidence], delimiter: str | None) -> dict[str, DecimalMark]:
+def decide_decimals(columns: Mapping[str, DecimalEvidence]) -> dict[str, DecimalMark]:
     """The mark of decimals of each column: its own cells decide, else the other columns, else a point.
 
     In a file whose separator is a comma, decimals with a comma would have to be quoted; with a semicolon they are common.

@@ -177,7 +177,7 @@ class _Decimals:
                 for name, cells in self.table.head.columns.items()
             }
             self._evidence = {name: evidence(each) for name, each in texts.items()}
-            self._found = decide_decimals(self._evidence, None)
+            self._found = decide_decimals(self._evidence)
         known = self._evidence.get(column)
         if is_read and known is not None and known.either and known.decides is None and "," in (known.example or ""):
             mark = "thousands" if self._found[column] == "." else "decimals"
