@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from driftline.tables.cells import Cell
 from driftline.tables.doubt import Doubt
 
-BLOCK_ROWS = 8192
 SHOWN_ROW = 200
 
 

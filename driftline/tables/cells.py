@@ -13,6 +13,8 @@ MISSING_WORDS: Final = frozenset(
     {"", "?", "na", "n/a", "n.a.", "nan", "null", "none", "-", "\\n", "#n/a", "<na>", "nat", "--", "–", "—"}
 )
 """What stands for a missing value, in lower case: also what pandas, R, SQL dumps and spreadsheets write."""
+MISSING_STARTS: Final = frozenset({word[:1] for word in MISSING_WORDS} | {"N", " ", "\t", "\n", "\r", "\u00a0"})
+"""A cell that begins otherwise is not missing, which is most often told by this alone."""
 BOOLEAN_PAIRS: Final = (("yes", "no"), ("y", "n"), ("true", "false"), ("t", "f"), ("on", "off"), ("1", "0"))
 BOOLEANS: Final = {word: place == 0 for pair in BOOLEAN_PAIRS for place, word in enumerate(pair)} | {
     "1.0": True,
@@ -28,7 +30,7 @@ def is_missing(cell: Cell) -> bool:
     [True, True, True, False, False]
     """
     if isinstance(cell, str):
-        return len(cell) < 12 and cell.strip().casefold() in MISSING_WORDS
+        return cell[:1] in MISSING_STARTS and len(cell) < 12 and cell.strip().casefold() in MISSING_WORDS
     return cell is None or cell != cell
 
 

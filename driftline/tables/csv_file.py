@@ -14,11 +14,10 @@ from driftline.errors import InvalidInput
 from driftline.tables.blocks import SHOWN_ROW, RefusedRow, RowBlock, TableFormat
 from driftline.tables.dialect import sniff
 from driftline.tables.doubt import Doubt
-from driftline.tables.encodings import Encoding, Utf8Stream
+from driftline.tables.encodings import TextEncoding, Utf8Stream
 from driftline.tables.source import ByteSource
 
-BLOCK_BYTES = 1 << 20
-LARGEST_ROW_BYTES = 1 << 24
+ROW_BYTES = 128
 HEAD_CHARACTERS = 1 << 17
 
 
@@ -27,8 +26,16 @@ class CsvFile(TableFormat):
 
     is_typed = False
 
-    def __init__(self, source: ByteSource, encoding: Encoding, delimiter: str | None, has_header: bool | None) -> None:
+    def __init__(
+        self,
+        source: ByteSource,
+        encoding: TextEncoding,
+        delimiter: str | None,
+        has_header: bool | None,
+        block_rows: int,
+    ) -> None:
         self.name = source.name
+        self._block_bytes = block_rows * ROW_BYTES
         self.encoding = encoding.codec
         self._text = Utf8Stream(source.stream, encoding)
         reader: IO[bytes] = io.BufferedReader(self._text, 1 << 20)
@@ -92,7 +99,9 @@ class CsvFile(TableFormat):
             return csv.open_csv(
                 pa.PythonFile(self._data, mode="r"),
                 # In one thread rows have numbers.
-                read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=self._places()),
+                read_options=csv.ReadOptions(
+                    use_threads=False, block_size=self._block_bytes, column_names=self._places()
+                ),
                 parse_options=csv.ParseOptions(
                     delimiter=self.delimiter, invalid_row_handler=refuse, newlines_in_values=True
                 ),
@@ -109,7 +118,7 @@ class CsvFile(TableFormat):
     def _unreadable(self, error: Exception, number: int) -> InvalidInput:
         first = str(error).splitlines()[0]
         if "straddling" in first:
-            first = "a row is longer than a block; is a quote not closed?"
+            first = f"a row is longer than {self._block_bytes:,} bytes; is a quote not closed?"
         return InvalidInput(f"{self.name}, after row {number:,}: {first}", value=self.name)
 
 

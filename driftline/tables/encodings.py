@@ -29,7 +29,7 @@ DETECTED_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Encoding:
+class TextEncoding:
     """``codec`` is Python's name. ``is_sure``: by a mark, by the option, or because the head is well-formed UTF-8."""
 
     codec: str
@@ -37,21 +37,21 @@ class Encoding:
     is_lenient: bool = False
 
 
-def detect(head: bytes, is_whole: bool, given: str | None) -> Encoding:
+def detect(head: bytes, is_whole: bool, given: str | None) -> TextEncoding:
     """The encoding of a text that begins with ``head``; :class:`InvalidInput` where the one ``given`` is not known."""
     if given is not None:
-        return Encoding(_known(given, head), is_sure=True)
+        return TextEncoding(_known(given, head), is_sure=True)
     for mark, codec in MARKS.items():
         if head.startswith(mark):
-            return Encoding(codec, is_sure=True)
+            return TextEncoding(codec, is_sure=True)
     if b"\x00" not in head[:4096]:
         try:
             codecs.getincrementaldecoder("utf-8")().decode(head, final=is_whole)
         except UnicodeDecodeError:
             pass
         else:
-            return Encoding("utf-8", is_sure=True, is_lenient=True)
-    return Encoding(_guessed(head), is_sure=False)
+            return TextEncoding("utf-8", is_sure=True, is_lenient=True)
+    return TextEncoding(_guessed(head), is_sure=False)
 
 
 def _known(given: str, head: bytes) -> str:
@@ -89,7 +89,7 @@ class Utf8Stream(io.RawIOBase):
     was pasted together from two is read to its end.
     """
 
-    def __init__(self, stream: IO[bytes], encoding: Encoding) -> None:
+    def __init__(self, stream: IO[bytes], encoding: TextEncoding) -> None:
         self._stream = stream
         errors = "surrogateescape" if encoding.is_lenient else "strict"
         self._decoder = codecs.getincrementaldecoder(encoding.codec)(errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, Final, Generic, TypeVar
 
@@ -22,7 +22,7 @@ from driftline.spec.parts.fields import (
 )
 from driftline.tables.cells import BOOLEANS, Cell, is_missing, plain, shown
 from driftline.tables.moments import as_datetime, read_moment
-from driftline.tables.numbers import DecimalMark, Number, parse_number
+from driftline.tables.numbers import DecimalMark, Number, parse_number, plain_numbers
 
 F = TypeVar("F", bound=RowField)
 
@@ -63,6 +63,17 @@ class CellReader(ABC, Generic[F]):
             raise Unreadable(f"{shown(cell)} is an object")
         return None if is_missing(cell) else self.of_text(cell) if isinstance(cell, str) else self.of_typed(cell)
 
+    def many(self, cells: Sequence[Cell]) -> tuple[list[Any], dict[int, str]]:
+        """The values of cells, and by its place why one is none (its value is None)."""
+        values, reasons = [], {}
+        for place, cell in enumerate(cells):
+            try:
+                values.append(self(cell))
+            except Unreadable as error:
+                values.append(None)
+                reasons[place] = str(error)
+        return values, reasons
+
     @abstractmethod
     def of_text(self, text: str) -> Any:
         """The value that a text stands for, which is not missing, and has no spaces around it."""
@@ -77,6 +88,10 @@ class CellReader(ABC, Generic[F]):
 
 class NumberReader(CellReader[NumberField]):
     """Numbers as people write them, with the column's mark of decimals."""
+
+    def many(self, cells: Sequence[Cell]) -> tuple[list[Any], dict[int, str]]:
+        values = plain_numbers(cells, self.decimal)
+        return (values, {}) if values is not None else super().many(cells)
 
     def of_text(self, text: str) -> Number:
         value = parse_number(text, self.decimal)
@@ -167,6 +182,22 @@ class TimeReader(CellReader[TimeField]):
             raise Unreadable(f"{shown(cell)} is no time")
         # A date as a number, 20200131, is one that the format reads.
         return self.of_text(str(cell)) if layout is not None else cell
+
+
+class SecondsReader(TimeReader):
+    """Moments as seconds since 1970."""
+
+    def of_text(self, text: str) -> Number:
+        return self._seconds(super().of_text(text))
+
+    def of_typed(self, cell: Any) -> Number:
+        return self._seconds(super().of_typed(cell))
+
+    def _seconds(self, value: str | Number) -> Number:
+        seconds = read_moment(value, self.field.format, self.field.unit)
+        if seconds is None:
+            raise Unreadable(f"{shown(value)} is no time")
+        return seconds
 
 
 class TensorReader(CellReader[TensorField]):

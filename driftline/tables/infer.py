@@ -16,8 +16,8 @@ from driftline.spec.task import TaskName
 from driftline.tables.blocks import RefusedRow
 from driftline.tables.cells import Cell, is_missing
 from driftline.tables.doubt import Doubt
-from driftline.tables.fields import Unreadable, reader_of
-from driftline.tables.kinds import Decision, decide
+from driftline.tables.fields import reader_of
+from driftline.tables.kinds import ColumnDecision, decide
 from driftline.tables.labels import label_reader
 from driftline.tables.leaks import find_leaks
 from driftline.tables.numbers import DecimalMark, decide_decimals
@@ -199,7 +199,7 @@ class _Survey:
             cell.strip() for cell in self.sample.columns[name][:2000] if isinstance(cell, str) and not is_missing(cell)
         ]
 
-    def _spec(self, name: str, decisions: Mapping[str, Decision], label: Target) -> ModelSpec:
+    def _spec(self, name: str, decisions: Mapping[str, ColumnDecision], label: Target) -> ModelSpec:
         if all(decision.kind == "ignore" for decision in decisions.values()):
             reasons = "; ".join(f"{name}: {each.doubts[0].text}" for name, each in decisions.items() if each.doubts)
             message = (
@@ -217,28 +217,19 @@ class _Survey:
         return [Doubt(f"{self.refused_rows:,} rows cannot be read: {listed}")]
 
     def _leaks(
-        self, spec: ModelSpec, target: str, decisions: Mapping[str, Decision], decimals: Mapping[str, DecimalMark]
+        self, spec: ModelSpec, target: str, decisions: Mapping[str, ColumnDecision], decimals: Mapping[str, DecimalMark]
     ) -> list[Doubt]:
-        def values(name: str, read: Any) -> list[Any]:
-            found = []
-            for cell in self.sample.columns[name]:
-                try:
-                    found.append(read(cell))
-                except Unreadable:
-                    found.append(None)
-            return found
-
         columns = {
-            name: values(name, reader_of(decision.parsed, decimals[name]))
+            name: reader_of(decision.parsed, decimals[name]).many(self.sample.columns[name])[0]
             for name, decision in decisions.items()
             if decision.kind in {"number", "boolean", "category", "time"}
             and not isinstance(decision.parsed, IgnoredField)
         }
-        labels = values(target, label_reader(spec, decimals[target], self.table.is_typed))
+        labels, _ = label_reader(spec, decimals[target], self.table.is_typed).many(self.sample.columns[target])
         return find_leaks(columns, labels, not spec.kind.has_classes)
 
 
-def _fields(decisions: Mapping[str, Decision]) -> dict[str, str | dict[str, Any]]:
+def _fields(decisions: Mapping[str, ColumnDecision]) -> dict[str, str | dict[str, Any]]:
     return {name: decision.field for name, decision in decisions.items()}
 
 

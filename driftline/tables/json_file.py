@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import orjson
 
 from driftline.errors import InvalidInput
-from driftline.tables.blocks import BLOCK_ROWS, SHOWN_ROW, RefusedRow, RowBlock, TableFormat
+from driftline.tables.blocks import SHOWN_ROW, RefusedRow, RowBlock, TableFormat
 from driftline.tables.doubt import Doubt
-from driftline.tables.encodings import Encoding, Utf8Stream
+from driftline.tables.encodings import TextEncoding, Utf8Stream
 from driftline.tables.source import ByteSource
 
 NumberedRow: TypeAlias = tuple[int, dict[str, Any] | RefusedRow]
@@ -27,12 +27,13 @@ class JsonFile(TableFormat):
 
     is_typed = True
 
-    def __init__(self, source: ByteSource, encoding: Encoding) -> None:
+    def __init__(self, source: ByteSource, encoding: TextEncoding, block_rows: int) -> None:
         self.name = source.name
+        self._block_rows = block_rows
         self.encoding = encoding.codec
         self._text = io.BufferedReader(Utf8Stream(source.stream, encoding), 1 << 20)
         self._rows = self._numbered()
-        first = list(itertools.islice(self._rows, BLOCK_ROWS))
+        first = list(itertools.islice(self._rows, self._block_rows))
         self._rows = itertools.chain(first, self._rows)
         names = dict.fromkeys(name for _, row in first if isinstance(row, dict) for name in row)
         if not names:
@@ -42,7 +43,7 @@ class JsonFile(TableFormat):
         super().__init__(list(names), doubts)
 
     def blocks(self) -> Iterator[RowBlock]:
-        while part := list(itertools.islice(self._rows, BLOCK_ROWS)):
+        while part := list(itertools.islice(self._rows, self._block_rows)):
             good = [(number, row) for number, row in part if isinstance(row, dict)]
             known = set(self.columns)
             late = dict.fromkeys(name for _, row in good for name in row if name not in known)

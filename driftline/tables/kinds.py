@@ -27,11 +27,12 @@ TIME_NAME: Final = re.compile(r"(?i)(time|date|stamp|epoch|_at$|_ts$|^ts$)")
 COUNTED_NAME: Final = re.compile(r"(?i)(year|month|week|day|date|time|hour|quarter|period|age)")
 EPOCHS: Final = {"s": (4e8, 4.2e9), "ms": (4e11, 4.2e12), "us": (4e14, 4.2e15), "ns": (4e17, 4.2e18)}
 """Of 1982 to 2103 since 1970, in each unit."""
+UNIT_NAMES: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 DAY: Final = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 
 
 @dataclass
-class Decision:
+class ColumnDecision:
     """What a column is: a field as a spec has it, and the doubts about it."""
 
     field: str | dict[str, Any]
@@ -48,9 +49,9 @@ class Decision:
 
 def decide(
     profile: ColumnProfile, decimal: DecimalMark, forced: str | dict[str, Any] | None, in_order: Callable[[], list[str]]
-) -> Decision:
+) -> ColumnDecision:
     """What a column is. ``forced`` is what the user says; ``in_order`` gives texts of it in the order of the file."""
-    found = Decision(forced, []) if forced is not None else _kind(profile, decimal, in_order)
+    found = ColumnDecision(forced, []) if forced is not None else _kind(profile, decimal, in_order)
     doubts = [
         Doubt(each.text, profile.name, each.option and _type_option(profile.name, each.option)) for each in found.doubts
     ]
@@ -60,7 +61,7 @@ def decide(
         doubts += number_doubts(profile, decimal)
     if not isinstance(found.parsed, IgnoredField):
         doubts += odd_cells(profile, reader_of(found.parsed, decimal), found.kind)
-    return Decision(found.field, doubts)
+    return ColumnDecision(found.field, doubts)
 
 
 def _type_option(name: str, kind: str) -> str:
@@ -68,17 +69,17 @@ def _type_option(name: str, kind: str) -> str:
     return f"--type {shlex.quote(f'{name}={kind}')}"
 
 
-def _kind(profile: ColumnProfile, decimal: DecimalMark, in_order: Callable[[], list[str]]) -> Decision:
+def _kind(profile: ColumnProfile, decimal: DecimalMark, in_order: Callable[[], list[str]]) -> ColumnDecision:
     present = profile.present
     if not present:
-        return Decision("ignore", [_doubt("every cell is missing")])
+        return ColumnDecision("ignore", [_doubt("every cell is missing")])
     if profile.shapes or profile.objects:
         return _nested(profile)
     if profile.distinct == 1 and not profile.missing and profile.rows > 1:
-        return Decision("ignore", [_doubt(f"every cell is {shown(next(iter(profile.values)))}", "category")])
+        return ColumnDecision("ignore", [_doubt(f"every cell is {shown(next(iter(profile.values)))}", "category")])
     for cells, kind in ((sum(_count(profile.booleans)), "boolean"), (sum(_count(profile.moments)), "time")):
         if cells >= MOSTLY * present:
-            return Decision(kind, [])
+            return ColumnDecision(kind, [])
     numbers = profile.number_cells / present
     if profile.words and (found := _yes_and_no(profile)):
         return found
@@ -104,16 +105,16 @@ def _doubt(text: str, kind: str | None = None) -> Doubt:
     return Doubt(text, None, kind)
 
 
-def _nested(profile: ColumnProfile) -> Decision:
+def _nested(profile: ColumnProfile) -> ColumnDecision:
     shapes = [shape for shape in profile.shapes if shape is not None]
     even = len(profile.shapes) == 1 and not profile.objects and not profile.distinct
     if even and shapes and len(shapes[0]) <= 6:
-        return Decision({"type": "tensor", "shape": list(shapes[0])}, [])
+        return ColumnDecision({"type": "tensor", "shape": list(shapes[0])}, [])
     what = "objects or bytes" if profile.objects else "lists that are not all numbers of one shape"
-    return Decision("ignore", [_doubt(f"its cells are {what}")])
+    return ColumnDecision("ignore", [_doubt(f"its cells are {what}")])
 
 
-def _yes_and_no(profile: ColumnProfile) -> Decision | None:
+def _yes_and_no(profile: ColumnProfile) -> ColumnDecision | None:
     """Whether all words say yes or no, in any case; 0 and 1 alone are numbers."""
     words = {word.casefold() for word in (*profile.words, *map(str, profile.numbers), *profile.booleans)}
     yes = {pair[0] for pair in BOOLEAN_PAIRS} & words
@@ -125,29 +126,35 @@ def _yes_and_no(profile: ColumnProfile) -> Decision | None:
         return None
     spellings = list(profile.words)
     doubts = [_doubt(f"{_listed(spellings)} are true and false; a request sends these", "category")]
-    return Decision("boolean", doubts)
+    return ColumnDecision("boolean", doubts)
 
 
-def _of_numbers(profile: ColumnProfile, decimal: DecimalMark) -> Decision:
+def _of_numbers(profile: ColumnProfile, decimal: DecimalMark) -> ColumnDecision:
     read = reader_of(FIELDS.parse("number"), decimal)
-    values = [value for text in profile.numbers if isinstance(value := _try(read, text), int | float)]
+    values = [value for value in read.many(list(profile.numbers))[0] if value is not None]
     integers = bool(values) and all(isinstance(value, int) or value.is_integer() for value in values)
     name, rows = profile.name, profile.rows
     if integers and rows >= FEW_ROWS and not profile.missing and not profile.words and _is_counting(profile, values):
         if COUNTED_NAME.search(name):
-            return Decision("number", [_doubt("it counts the rows: each has the number after another", "ignore")])
-        return Decision("ignore", [_doubt("it counts the rows, as an id does", "number")])
+            return ColumnDecision("number", [_doubt("it counts the rows: each has the number after another", "ignore")])
+        return ColumnDecision("ignore", [_doubt("it counts the rows, as an id does", "number")])
     if integers and (found := _moments_as_numbers(profile, values)):
         return found
     if profile.padded:
         text = next(iter(profile.padded))
-        return Decision("category", [_doubt(f"numbers such as {shown(text)} begin with a zero, as codes do", "number")])
+        return ColumnDecision(
+            "category", [_doubt(f"numbers such as {shown(text)} begin with a zero, as codes do", "number")]
+        )
     if integers and ID_NAME.search(name) and profile.distinct > 2:
         if profile.distinct == profile.present and rows >= FEW_ROWS:
-            return Decision("ignore", [_doubt("every number is different, and its name is that of an id", "number")])
-        return Decision("category", [_doubt(f"{_many(profile)} whole numbers under the name of an id", "number")])
+            return ColumnDecision(
+                "ignore", [_doubt("every number is different, and its name is that of an id", "number")]
+            )
+        return ColumnDecision("category", [_doubt(f"{_many(profile)} whole numbers under the name of an id", "number")])
     if integers and CODE_NAME.search(name):
-        return Decision("category", [_doubt(f"{_many(profile)} whole numbers under the name of a code", "number")])
+        return ColumnDecision(
+            "category", [_doubt(f"{_many(profile)} whole numbers under the name of a code", "number")]
+        )
     doubts = []
     if integers and len(values) == 2 and set(values) == {0, 1}:
         doubts.append(_doubt("0 and 1", "boolean"))
@@ -155,7 +162,7 @@ def _of_numbers(profile: ColumnProfile, decimal: DecimalMark) -> Decision:
         doubts.append(_doubt(f"{_many(profile)} whole numbers, which might be codes", "category"))
     if sum(_count(profile.booleans)):
         doubts.append(_doubt("some cells are true and false, read as 1 and 0"))
-    return Decision("number", doubts)
+    return ColumnDecision("number", doubts)
 
 
 def _try(read: CellReader[Any], cell: Cell) -> Any:
@@ -171,21 +178,21 @@ def _is_counting(profile: ColumnProfile, values: Sequence[int | float]) -> bool:
     return not profile.is_full and len(set(values)) == profile.rows == max(values) - min(values) + 1
 
 
-def _moments_as_numbers(profile: ColumnProfile, values: Sequence[int | float]) -> Decision | None:
+def _moments_as_numbers(profile: ColumnProfile, values: Sequence[int | float]) -> ColumnDecision | None:
     if all(DAY.fullmatch(str(text)) for text in profile.numbers) and len(values) > 1:
         doubts = [_doubt(f"{shown(next(iter(profile.numbers)))} is read as year, month and day", "number")]
-        return Decision({"type": "time", "format": "%Y%m%d"}, doubts)
+        return ColumnDecision({"type": "time", "format": "%Y%m%d"}, doubts)
     for unit, (low, high) in EPOCHS.items():
         if min(values) >= low and max(values) < high and TIME_NAME.search(profile.name):
-            doubts = [_doubt(f"it is read as {unit} since 1970", "number")]
-            return Decision({"type": "time", "unit": unit}, doubts)
+            doubts = [_doubt(f"it is read as {UNIT_NAMES[unit]} since 1970", "number")]
+            return ColumnDecision({"type": "time", "unit": unit}, doubts)
     return None
 
 
-def _of_dates(profile: ColumnProfile, in_order: Callable[[], list[str]]) -> Decision | None:
+def _of_dates(profile: ColumnProfile, in_order: Callable[[], list[str]]) -> ColumnDecision | None:
     present = profile.present
     if (profile.iso_cells + sum(_count(profile.moments))) >= MOSTLY * present:
-        return Decision("time", [])
+        return ColumnDecision("time", [])
     if profile.date_cells >= MOSTLY * present:
         layout = best_format(profile.formats, in_order())
         doubts = [Doubt(f"dates are read as `{layout}`", option="time:FORMAT")]
@@ -197,33 +204,33 @@ def _of_dates(profile: ColumnProfile, in_order: Callable[[], list[str]]) -> Deci
                     option="time:FORMAT",
                 )
             ]
-        return Decision({"type": "time", "format": layout}, doubts)
+        return ColumnDecision({"type": "time", "format": layout}, doubts)
     if profile.iso_cells or profile.date_cells or any(map(read_words, list(profile.words)[:5])):
         words = list(profile.words)[:2000]
         known = sum(read_words(word) is not None for word in words)
         # ISO 8601 is among what is read as words.
         if known >= MOSTLY * len(words) and not profile.number_cells:
             text = f"dates in several forms, such as {shown(words[0])}, become ISO 8601; a request sends that"
-            return Decision("time", [_doubt(text, "text")])
+            return ColumnDecision("time", [_doubt(text, "text")])
     return None
 
 
-def _of_words(profile: ColumnProfile) -> Decision:
+def _of_words(profile: ColumnProfile) -> ColumnDecision:
     present, distinct = profile.present, profile.distinct
     words = max(1, profile.word_cells)
     parts, length = profile.parts / words, profile.characters / words
     share = distinct / present if not profile.is_full else len(profile.words) / max(1, sum(_count(profile.words)))
     is_unique = share == 1.0 and present >= FEW_ROWS
     if is_unique and parts < 1.5 and length < 100:
-        return Decision("ignore", [_doubt("every value is different, as those of an id", "category")])
+        return ColumnDecision("ignore", [_doubt("every value is different, as those of an id", "category")])
     if (parts >= 3 and share > 0.3) or (length >= 40 and share > 0.2 and distinct > MANY_VALUES) or is_unique:
-        return Decision("text", [_doubt(f"free text of {parts:.0f} words", "category")] if share < MOSTLY else [])
+        return ColumnDecision("text", [_doubt(f"free text of {parts:.0f} words", "category")] if share < MOSTLY else [])
     doubts = []
     if distinct > MANY_VALUES or (distinct > FEW_ROWS and share > 0.5):
         once = sum(count == 1 for count in _count(profile.words))
         doubts.append(_doubt(f"{_many(profile)} values, {once:,} of them once", "text"))
     doubts += spelling_doubts(profile)
-    return Decision("category", doubts)
+    return ColumnDecision("category", doubts)
 
 
 def spelling_doubts(profile: ColumnProfile) -> list[Doubt]:
@@ -290,12 +297,10 @@ def _other_mark(example: str | None, decimal: DecimalMark) -> str:
 
 def odd_cells(profile: ColumnProfile, read: CellReader[Any], kind: str) -> list[Doubt]:
     """Cells that are no value of the field, with their rows."""
-    odd: list[tuple[Cell, Seen]] = []
-    for cell, seen in profile.values.items():
-        try:
-            read(cell)
-        except Unreadable:
-            odd.append((cell, seen))
+    odd = []
+    for values in (profile.numbers, profile.words, profile.booleans, profile.moments):
+        cells = list(values)
+        odd += [(cells[place], values[cells[place]]) for place in read.many(cells)[1]]
     if not odd:
         return []
     odd.sort(key=lambda each: each[1].row)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from driftline.errors import InvalidInput
 from driftline.records import Label
@@ -14,31 +15,52 @@ from driftline.tables.fields import NumberReader, Unreadable
 from driftline.tables.numbers import DecimalMark
 
 
-def label_reader(spec: ModelSpec, decimal: DecimalMark, is_typed: bool) -> Callable[[Cell], Label | None]:
-    """What reads the cells of a target as labels of ``spec``; a missing one is None. It raises :class:`Unreadable`."""
+class LabelReader(ABC):
+    """Reads the cells of a target as labels."""
+
+    @abstractmethod
+    def __call__(self, cell: Cell) -> Label | None:
+        """The label, None where it is missing; :class:`Unreadable` where it is none."""
+
+    def many(self, cells: Sequence[Cell]) -> tuple[list[Label | None], dict[int, str]]:
+        """The labels of cells, and by its place why one is none (it is None)."""
+        labels: list[Label | None] = []
+        reasons = {}
+        for place, cell in enumerate(cells):
+            try:
+                labels.append(self(cell))
+            except Unreadable as error:
+                labels.append(None)
+                reasons[place] = str(error)
+        return labels, reasons
+
+
+def label_reader(spec: ModelSpec, decimal: DecimalMark, is_typed: bool) -> LabelReader:
+    """What reads the cells of a target as labels of ``spec``.
+
+    ``is_typed``: a text is a text, as in Parquet; in CSV it may be how an integer is written.
+    """
     if not spec.kind.has_classes:
-        return _number_reader(spec, decimal)
-    if spec.classes == "open":
-        return lambda cell: _open_class(cell, is_typed)
-    return _ListedClasses(spec.known_classes())
+        return _Quantities(spec, decimal)
+    return _OpenClasses(is_typed) if spec.classes == "open" else _ListedClasses(spec.known_classes())
 
 
-def _number_reader(spec: ModelSpec, decimal: DecimalMark) -> Callable[[Cell], Label | None]:
-    read = NumberReader(NumberField(), decimal)
+class _Quantities(LabelReader):
+    def __init__(self, spec: ModelSpec, decimal: DecimalMark) -> None:
+        self._spec = spec
+        self._read = NumberReader(NumberField(), decimal)
 
-    def label(cell: Cell) -> Label | None:
-        value = read(cell)
+    def __call__(self, cell: Cell) -> Label | None:
+        value = self._read(cell)
         if value is None:
             return None
         try:
-            return spec.check_label(value)
+            return self._spec.check_label(value)
         except InvalidInput as error:
             raise Unreadable(error.message) from None
 
-    return label
 
-
-class _ListedClasses:
+class _ListedClasses(LabelReader):
     """Classes by how they are written: exactly, else in any case, else as the number that they are."""
 
     def __init__(self, classes: Sequence[int | str]) -> None:
@@ -71,21 +93,26 @@ def whole_number(cell: Cell) -> int | None:
     return int(number) if number.is_integer() else None
 
 
-def _open_class(cell: Cell, is_typed: bool) -> Label | None:
-    """A class as it is named; in a file without types what is written as an integer is one."""
-    cell = plain(cell)
-    if is_missing(cell):
-        return None
-    if isinstance(cell, str):
-        text = cell.strip()
-        return int(text) if not is_typed and is_integer(text) else text
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, int):
-        return cell
-    if isinstance(cell, float) and cell.is_integer():
-        return int(cell)
-    raise Unreadable(f"{shown(cell)} is no class, which is a text or an integer")
+class _OpenClasses(LabelReader):
+    """Classes as they are named; in a file without types what is written as an integer is one."""
+
+    def __init__(self, is_typed: bool) -> None:
+        self._is_typed = is_typed
+
+    def __call__(self, cell: Cell) -> Label | None:
+        cell = plain(cell)
+        if is_missing(cell):
+            return None
+        if isinstance(cell, str):
+            text = cell.strip()
+            return int(text) if not self._is_typed and is_integer(text) else text
+        if isinstance(cell, bool):
+            return str(cell).lower()
+        if isinstance(cell, int):
+            return cell
+        if isinstance(cell, float) and cell.is_integer():
+            return int(cell)
+        raise Unreadable(f"{shown(cell)} is no class, which is a text or an integer")
 
 
 def is_integer(text: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet, types
 
-from driftline.tables.blocks import BLOCK_ROWS, RowBlock, TableFormat
+from driftline.tables.blocks import RowBlock, TableFormat
 from driftline.tables.dialect import unique_names
 from driftline.tables.doubt import Doubt
 from driftline.tables.source import ByteSource
@@ -24,7 +24,8 @@ class ParquetFile(TableFormat):
 
     is_typed = True
 
-    def __init__(self, source: ByteSource, stack: ExitStack) -> None:
+    def __init__(self, source: ByteSource, stack: ExitStack, block_rows: int) -> None:
+        self._block_rows = block_rows
         spooled = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         shutil.copyfileobj(source.stream, spooled, 1 << 20)
         spooled.seek(0)
@@ -34,7 +35,7 @@ class ParquetFile(TableFormat):
 
     def blocks(self) -> Iterator[RowBlock]:
         number = 0
-        for batch in self._file.iter_batches(batch_size=BLOCK_ROWS):
+        for batch in self._file.iter_batches(batch_size=self._block_rows):
             columns = {name: _cells(batch.column(place)) for place, name in enumerate(self.columns)}
             yield RowBlock(list(range(number + 1, number + batch.num_rows + 1)), columns)
             number += batch.num_rows

@@ -13,7 +13,7 @@ from pyarrow import compute
 
 from driftline.tables.cells import Cell, is_missing, is_moment, plain
 from driftline.tables.moments import formats_of, is_iso
-from driftline.tables.numbers import DecimalEvidence, read_number
+from driftline.tables.numbers import DecimalEvidence, plain_numbers, read_number
 
 KEPT_VALUES: Final = 50_000
 KEPT_TEXT: Final = 200
@@ -126,8 +126,27 @@ class ColumnProfile:
 
     def _add_texts(self, texts: Sequence[str], numbers: Sequence[int]) -> None:
         rows = dict(zip(reversed(texts), reversed(numbers), strict=True))
-        for text, count in Counter(texts).items():
+        counts = Counter(texts)
+        if plain_numbers(list(counts)) is not None:
+            self._add_plain(counts, rows)
+            return
+        for text, count in counts.items():
             self._add_text(text.strip(), count, rows[text])
+
+    def _add_plain(self, counts: Counter[str], rows: dict[str, int]) -> None:
+        """Counts texts that are numbers without anything around them, or empty."""
+        for text, count in counts.items():
+            if not text:
+                self.missing += count
+                continue
+            _, point, fraction = text.partition(".")
+            if len(fraction) == 3 or (text[0] == "0" and not point):
+                # A point that might part thousands; zeros at the front.
+                self._add_text(text, count, rows[text])
+                continue
+            self.number_cells += count
+            self.decimal_counts["."] += count if point else 0
+            self._keep(self.numbers, text, count, rows[text])
 
     def _add_text(self, text: str, count: int, row: int) -> None:
         if is_missing(text):

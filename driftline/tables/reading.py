@@ -22,11 +22,13 @@ class ReadingOptions:
     """How a text is read; what is None is detected.
 
     ``encoding`` is a name of Python's, ``delimiter`` one character, ``has_header`` whether the first line names the columns.
+    Some ``block_rows`` rows are in memory at once; a row of CSV may be as long as as many of 128 bytes.
     """
 
     encoding: str | None = None
     delimiter: str | None = None
     has_header: bool | None = None
+    block_rows: int = 8192
 
 
 class TableFile:
@@ -79,7 +81,10 @@ class TableFile:
         """:class:`InvalidInput` where there is no such column."""
         if column not in self.columns:
             names = ", ".join(self.columns[:20]) + (", …" if len(self.columns) > 20 else "")
-            raise InvalidInput(f"{self.name} has no column {column!r}; it has {names}", field=option, value=column)
+            message = f"{self.name} has no column {column!r}; it has {names}"
+            if self._file.has_header is False:
+                message += " (its first line is taken for data: --header takes it for names)"
+            raise InvalidInput(message, field=option, value=column)
 
     def _read(self) -> Iterator[RowBlock]:
         with reading(self.name):
@@ -99,12 +104,12 @@ def open_table(path: Path | str, options: ReadingOptions | None = None) -> Itera
     with open_source(path) as source, ExitStack() as stack, reading(source.name):
         file: TableFormat
         if source.head.startswith(MAGIC):
-            file = ParquetFile(source, stack)
+            file = ParquetFile(source, stack, options.block_rows)
         else:
             encoding = detect(source.head, source.is_whole, options.encoding)
             start = source.head[:4096].decode(encoding.codec, errors="ignore").lstrip("\ufeff \t\r\n")
             if start.startswith("{") or start.startswith(("[{", "[\n", "[\r", "[ ", "[]")):
-                file = JsonFile(source, encoding)
+                file = JsonFile(source, encoding, options.block_rows)
             else:
-                file = CsvFile(source, encoding, options.delimiter, options.has_header)
+                file = CsvFile(source, encoding, options.delimiter, options.has_header, options.block_rows)
         yield TableFile(source.name, file)

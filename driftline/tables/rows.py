@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,9 @@ from driftline.spec.parts.fields import FieldsSpec, IgnoredField, NumberField, R
 from driftline.tables.blocks import RefusedRow, RowBlock
 from driftline.tables.cells import Cell
 from driftline.tables.doubt import Doubt
-from driftline.tables.fields import CellReader, Unreadable, reader_of
+from driftline.tables.fields import CellReader, SecondsReader, reader_of
 from driftline.tables.labels import label_reader
-from driftline.tables.moments import formats_of, is_iso, read_moment
+from driftline.tables.moments import formats_of, is_iso
 from driftline.tables.numbers import DecimalMark, decide_decimals, evidence
 from driftline.tables.reading import TableFile
 
@@ -36,7 +36,7 @@ class _Column:
 
     column: str
     field: str
-    read: Callable[[Cell], Any]
+    read_many: Callable[[Sequence[Cell]], tuple[list[Any], dict[int, str]]]
 
 
 class TableRows:
@@ -66,8 +66,10 @@ class TableRows:
         self._label: _Column | None = None
         if target is not None:
             read = label_reader(spec, self._decimals.of(target, is_read=not spec.kind.has_classes), table.is_typed)
-            self._label = _Column(target, "label", read)
-        self._time = None if label_time is None else _Column(label_time, label_time, self._moments(spec, label_time))
+            self._label = _Column(target, "label", read.many)
+        self._time = (
+            None if label_time is None else _Column(label_time, label_time, self._moments(spec, label_time).many)
+        )
 
     def __iter__(self) -> Iterator[TableRow | RefusedRow]:
         for block in self.table.blocks():
@@ -88,7 +90,7 @@ class TableRows:
                 raise InvalidInput(message, field=column, value=name)
             each = fields.fields[name]
             if not isinstance(each, IgnoredField) and not each.dropped:
-                found[name] = _Column(column, name, self._reader(each, column))
+                found[name] = _Column(column, name, self._reader(each, column).many)
         if unknown and fields.unknown == "refuse":
             raise InvalidInput(f"the model has no field {unknown[0]!r}", field=unknown[0], value=unknown[0])
         if unknown:
@@ -102,12 +104,12 @@ class TableRows:
         late = {name: self._reader(fields.fields[name], name) for name in absent} if self.table.is_typed else {}
         if absent:
             self.doubts.append(Doubt(f"there is no column for {', '.join(map(repr, absent))}, missing in every row"))
-        return [*found.values(), *(_Column(name, name, read) for name, read in late.items())]
+        return [*found.values(), *(_Column(name, name, read.many) for name, read in late.items())]
 
     def _reader(self, each: RowField, column: str) -> CellReader[Any]:
         return reader_of(each, self._decimals.of(column, is_read=isinstance(each, NumberField)))
 
-    def _moments(self, spec: ModelSpec, column: str) -> Callable[[Cell], float | None]:
+    def _moments(self, spec: ModelSpec, column: str) -> SecondsReader:
         """What reads the moments of a column: as the field of its name does, else as its first cells are written."""
         assert spec.fields is not None
         each = spec.fields.fields.get(column)
@@ -120,14 +122,7 @@ class TableRows:
             each = TimeField(format=layouts[0] if layouts else None)
             if len(layouts) > 1:
                 self.doubts.append(Doubt(f"times are read as {layouts[0]}, and might be {layouts[1]}", column))
-        read = reader_of(each)
-        layout, unit = each.format, each.unit
-
-        def seconds(cell: Cell) -> float | None:
-            value = read(cell)
-            return None if value is None else read_moment(value, layout, unit)
-
-        return seconds
+        return SecondsReader(each)
 
     def _of_block(self, block: RowBlock) -> Iterator[TableRow | RefusedRow]:
         refused: dict[int, RefusedRow] = {}
@@ -144,13 +139,11 @@ class TableRows:
         """The values of a column; of a row with a cell that cannot be read the first one is told."""
         if column is None:
             return [None] * len(block)
-        values = []
-        for number, cell in zip(block.numbers, block.columns[column.column], strict=True):
-            try:
-                values.append(column.read(cell))
-            except Unreadable as error:
-                refused.setdefault(number, RefusedRow(number, column.field, cell, str(error)))
-                values.append(None)
+        cells = block.columns[column.column]
+        values, reasons = column.read_many(cells)
+        for place, reason in reasons.items():
+            number = block.numbers[place]
+            refused.setdefault(number, RefusedRow(number, column.field, cells[place], reason))
         return values
 
 

@@ -11,7 +11,7 @@ from driftline.spec.parts.fields import NumberField
 from driftline.spec.task import TaskName
 from driftline.tables.cells import Cell, shown
 from driftline.tables.doubt import Doubt
-from driftline.tables.fields import NumberReader, Unreadable
+from driftline.tables.fields import NumberReader
 from driftline.tables.kinds import MOSTLY, missing_doubts, number_doubts, odd_cells
 from driftline.tables.labels import is_integer, whole_number
 from driftline.tables.numbers import DecimalMark, Number
@@ -57,14 +57,9 @@ def decide_target(profile: ColumnProfile, decimal: DecimalMark, task: TaskName |
 
 
 def _numbers(profile: ColumnProfile, decimal: DecimalMark) -> dict[Cell, Number]:
-    read = NumberReader(NumberField(), decimal)
-    found = {}
-    for cell in profile.numbers:
-        try:
-            found[cell] = read(cell)
-        except Unreadable:
-            continue
-    return found
+    cells = list(profile.numbers)
+    values, _ = NumberReader(NumberField(), decimal).many(cells)
+    return {cell: value for cell, value in zip(cells, values, strict=True) if value is not None}
 
 
 def _task(profile: ColumnProfile, numbers: dict[Cell, Number], share: float, doubts: list[Doubt]) -> TaskName:
