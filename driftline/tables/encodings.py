@@ -25,6 +25,7 @@ WESTERN_SHARE = 0.3
 """Of the letters of a language that is written in Latin letters, fewer are beyond ASCII."""
 SYMBOL_IN_WORD = re.compile(r"[^\W\d_][^\w\s\x00-\x7f’‘´`][^\W\d_]|[^\W\d_][¹²³¿]|[³£¿][^\W\d_]")
 """What shows that letters of Central Europe were read as Western ones."""
+CENTRAL = ("cp1250", "iso8859_2", "cp1257")
 DETECTED_BYTES = 1 << 16
 
 
@@ -73,12 +74,13 @@ def _guessed(head: bytes) -> str:
     letters = sum(byte >= 0x80 or chr(byte).isalpha() for byte in sample)
     beyond = sum(byte >= 0x80 for byte in sample)
     western = sample.decode(WESTERN, errors="replace")
-    is_western = beyond < WESTERN_SHARE * letters and not SYMBOL_IN_WORD.search(western)
-    if is_western and "\ufffd" not in western:
+    is_latin = beyond < WESTERN_SHARE * letters
+    if is_latin and not SYMBOL_IN_WORD.search(western) and "\ufffd" not in western:
         return WESTERN
     # Whole lines only: half a character at the end would rule its encoding out.
     whole = sample[: sample.rfind(b"\n") + 1] or sample
-    best = from_bytes(b"\n".join(line for line in whole.splitlines() if not line.isascii()) or whole).best()
+    telling = b"\n".join(line for line in whole.splitlines() if not line.isascii()) or whole
+    best = from_bytes(telling, cp_isolation=[*CENTRAL] if is_latin else None).best()
     return best.encoding if best is not None else "latin-1"
 
 
