@@ -201,11 +201,9 @@ class _Survey:
 
     def _spec(self, name: str, decisions: Mapping[str, ColumnDecision], label: Target) -> ModelSpec:
         if all(decision.kind == "ignore" for decision in decisions.values()):
-            reasons = "; ".join(f"{name}: {each.doubts[0].text}" for name, each in decisions.items() if each.doubts)
-            message = (
-                f"no column but the target is left to learn from ({reasons})"
-                if reasons
-                else "there is no column but the target"
+            reasons = [f"{name}: {each.doubts[0].text}" for name, each in decisions.items() if each.doubts]
+            message = "no column but the target is left to learn from" + (
+                f"; {'; '.join(reasons[:20])}" if reasons else ""
             )
             raise InvalidInput(message, field="type", value=list(decisions)[:20])
         return parse_spec(ModelSpec, {"name": name, **spec_part(label), "inputs": {"fields": _fields(decisions)}})

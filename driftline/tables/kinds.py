@@ -146,7 +146,7 @@ def _of_numbers(profile: ColumnProfile, decimal: DecimalMark) -> ColumnDecision:
             "category", [_doubt(f"numbers such as {shown(text)} begin with a zero, as codes do", "number")]
         )
     if integers and ID_NAME.search(name) and profile.distinct > 2:
-        if profile.distinct == profile.present and rows >= FEW_ROWS:
+        if profile.is_unique and rows >= FEW_ROWS:
             return ColumnDecision(
                 "ignore", [_doubt("every number is different, and its name is that of an id", "number")]
             )
@@ -226,7 +226,7 @@ def _of_words(profile: ColumnProfile) -> ColumnDecision:
     if (parts >= 3 and share > 0.3) or (length >= 40 and share > 0.2 and distinct > MANY_VALUES) or is_unique:
         return ColumnDecision("text", [_doubt(f"free text of {parts:.0f} words", "category")] if share < MOSTLY else [])
     doubts = []
-    if distinct > MANY_VALUES or (distinct > FEW_ROWS and share > 0.5):
+    if distinct > MANY_VALUES or (distinct > FEW_ROWS and share > 0.3):
         once = sum(count == 1 for count in _count(profile.words))
         doubts.append(_doubt(f"{_many(profile)} values, {once:,} of them once", "text"))
     doubts += spelling_doubts(profile)

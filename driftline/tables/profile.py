@@ -82,6 +82,11 @@ class ColumnProfile:
         return len(self.numbers) + len(self.words) + len(self.booleans) + len(self.moments)
 
     @property
+    def is_unique(self) -> bool:
+        """Whether nothing came twice, of what was kept, and nothing is missing."""
+        return not self.missing and all(seen.count == 1 for seen in self.values.values())
+
+    @property
     def decimals(self) -> DecimalEvidence:
         counts = self.decimal_counts
         return DecimalEvidence(counts["."], counts[","], counts["either"], self.either_example)
@@ -121,7 +126,7 @@ class ColumnProfile:
         missing = numbers.null_count
         self.missing += missing
         self.number_cells += len(cells) - missing
-        self.counts_up = False
+        self._note_steps(cells)
         return True
 
     def _add_texts(self, texts: Sequence[str], numbers: Sequence[int]) -> None:

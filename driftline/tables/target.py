@@ -64,7 +64,11 @@ def _numbers(profile: ColumnProfile, decimal: DecimalMark) -> dict[Cell, Number]
 
 def _task(profile: ColumnProfile, numbers: dict[Cell, Number], share: float, doubts: list[Doubt]) -> TaskName:
     name = profile.name
-    if share < MOSTLY or profile.padded:
+    if profile.padded and not profile.words:
+        text = f"labels such as {shown(next(iter(profile.padded)))} begin with a zero: they are taken for classes"
+        doubts.append(Doubt(text, name, "--task regression"))
+        return "classification"
+    if share < MOSTLY:
         if share >= 0.5:
             text = f"{share:.0%} of the labels are numbers, the others words: all are taken for classes"
             doubts.append(Doubt(text, name, "--task regression"))
