@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from driftline.errors import InvalidInput
+from driftline.support.formatting import count_text
 from driftline.tables.blocks import SHOWN_ROW, RefusedRow, RowBlock, TableFormat
 from driftline.tables.dialect import sniff
 from driftline.tables.doubt import Doubt
@@ -85,13 +86,12 @@ class CsvFile(TableFormat):
     def late_doubts(self) -> list[Doubt]:
         if not self._text.strays:
             return []
-        text = f"{self._text.strays:,} bytes are not UTF-8, as the others are, and are read as Windows-1252"
-        return [Doubt(text, option="--encoding")]
+        strays = count_text(self._text.strays, "byte")
+        return [Doubt(f"the text is UTF-8 but for {strays}, read as Windows-1252", option="--encoding")]
 
     def _reader(self) -> Any:
         def refuse(row: Any) -> str:
-            cells = f"{row.actual_columns} cell{'s' * (row.actual_columns != 1)}"
-            reason = f"{cells} where there are {row.expected_columns} columns"
+            reason = f"{count_text(row.actual_columns, 'cell')} where there are {row.expected_columns} columns"
             self._refused.append(RefusedRow(row.number, None, row.text[:SHOWN_ROW], reason))
             return "skip"
 

@@ -45,7 +45,7 @@ def detect(head: bytes, is_whole: bool, given: str | None) -> TextEncoding:
     for mark, codec in MARKS.items():
         if head.startswith(mark):
             return TextEncoding(codec, is_sure=True)
-    if b"\x00" not in head[:4096]:
+    if not _is_wide(head):
         try:
             codecs.getincrementaldecoder("utf-8")().decode(head, final=is_whole)
         except UnicodeDecodeError:
@@ -53,6 +53,11 @@ def detect(head: bytes, is_whole: bool, given: str | None) -> TextEncoding:
         else:
             return TextEncoding("utf-8", is_sure=True, is_lenient=True)
     return TextEncoding(_guessed(head), is_sure=False)
+
+
+def _is_wide(head: bytes) -> bool:
+    """Whether characters have two bytes, of which most have one that is zero."""
+    return head[:4096].count(0) > len(head[:4096]) / 5
 
 
 def _known(given: str, head: bytes) -> str:
@@ -67,7 +72,7 @@ def _known(given: str, head: bytes) -> str:
 
 def _guessed(head: bytes) -> str:
     sample = head[:DETECTED_BYTES]
-    if b"\x00" in sample[:4096]:
+    if _is_wide(sample):
         even, odd = sample[::2].count(0), sample[1::2].count(0)
         return "utf-16-le" if odd >= even else "utf-16-be"
     # charset-normalizer judges by how coherent a text is, and cells are too short for it to tell Western from its neighbours.

@@ -13,6 +13,7 @@ from driftline.spec import ModelSpec
 from driftline.spec import parse as parse_spec
 from driftline.spec.parts.fields import FIELDS, IgnoredField
 from driftline.spec.task import TaskName
+from driftline.support.formatting import count_text
 from driftline.tables.blocks import RefusedRow
 from driftline.tables.cells import Cell, is_missing
 from driftline.tables.doubt import Doubt
@@ -212,7 +213,7 @@ class _Survey:
         if not self.refused_rows:
             return []
         listed = "; ".join(map(str, self.refused[:3])) + ("; …" if self.refused_rows > 3 else "")
-        return [Doubt(f"{self.refused_rows:,} rows cannot be read: {listed}")]
+        return [Doubt(f"{count_text(self.refused_rows, 'row')} cannot be read: {listed}")]
 
     def _leaks(
         self, spec: ModelSpec, target: str, decisions: Mapping[str, ColumnDecision], decimals: Mapping[str, DecimalMark]

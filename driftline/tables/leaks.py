@@ -62,7 +62,8 @@ def _of_class(values: Sequence[Any], truth: Sequence[Any]) -> str | None:
     told = _told(values, truth)
     if told is not None and told >= bar:
         return f"its values tell {told:.1%} of the labels"
-    if all(_is_number(value) or value is None for value in values) and _are_apart(values, truth):
+    is_number = all(_is_number(value) or value is None for value in values)
+    if is_number and len(set(truth)) * MIN_REPEATS <= len(truth) and _are_apart(values, truth):
         return "its numbers of each class lie apart from those of the others"
     return None
 

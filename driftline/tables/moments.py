@@ -22,7 +22,7 @@ DATES: Final = (
 TIMES: Final = ("", *(f"{mark}{time}" for mark in (" ", "T", ":") for time in ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")))
 HALF_DAYS: Final = (" %I:%M %p", " %I:%M:%S %p", ", %I:%M %p", " %I:%M%p")
 ZONES: Final = (" %H:%M:%S %z", " %H:%M:%S%z", ":%H:%M:%S %z", " %H:%M:%S %Z", " %H:%M:%S UTC")
-MONTHS: Final = ("%Y-%m", "%m/%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%Y/%m", "%a %b %d %H:%M:%S %Y")
+MONTHS: Final = ("%Y-%m", "%m/%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%Y-%b", "%Y/%m", "%a %b %d %H:%M:%S %Y")
 FORMATS: Final = (*(day + time for day, time in itertools.product(DATES, (*TIMES, *HALF_DAYS, *ZONES))), *MONTHS)
 """The formats that are known, as ``strptime`` has them."""
 LONGEST: Final = 40

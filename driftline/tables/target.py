@@ -19,6 +19,8 @@ from driftline.tables.profile import ColumnProfile
 
 MAX_LISTED: Final = 50
 FEW_NUMBERS: Final = 20
+MIN_REPEATS: Final = 3
+"""Rows that each number has on average, at least, if they are classes."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,16 @@ def _task(profile: ColumnProfile, numbers: dict[Cell, Number], share: float, dou
     values = set(numbers.values())
     are_whole = all(isinstance(value, int) or value.is_integer() for value in values)
     # Decimals of a whole number, 3.0, are what a column with missing integers becomes.
-    if len(values) == 2 and are_whole:
+    if len(values) == 2 and are_whole and profile.present > 2:
         return "classification"
-    if not are_whole or len(values) > FEW_NUMBERS:
+    if not are_whole or len(values) > FEW_NUMBERS or len(values) * MIN_REPEATS > profile.present:
         if len(values) <= FEW_NUMBERS:
             text = f"{len(values)} different numbers: taken for a quantity, they might be classes"
             doubts.append(Doubt(text, name, "--task classification"))
         return "regression"
-    text = f"{len(values)} different whole numbers: taken for classes, they might be a quantity"
-    doubts.append(Doubt(text, name, "--task regression"))
+    if len(values) > 1:
+        text = f"{len(values)} different whole numbers: taken for classes, they might be a quantity"
+        doubts.append(Doubt(text, name, "--task regression"))
     return "classification"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ ROWS = 120
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "many", "other", "are", "asleep"]
 
 
-def write(path: Path, columns: dict[str, Sequence[Any]]) -> Path:
+def write(path: Path, columns: Mapping[str, Sequence[Any]]) -> Path:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -35,7 +35,10 @@ def write(path: Path, columns: dict[str, Sequence[Any]]) -> Path:
 def of_column(folder: Path, cells: Sequence[Any], name: str = "x", **options: Any) -> tuple[Any, str]:
     """The field that a column is inferred to be, beside another, and the doubts about it in one text."""
     shuffled = random.Random(1)
-    others = {"other": [round(shuffled.random(), 4) for _ in cells], "y": [shuffled.choice("ab") for _ in cells]}
+    others: dict[str, Sequence[Any]] = {
+        "other": [round(shuffled.random(), 4) for _ in cells],
+        "y": [shuffled.choice("ab") for _ in cells],
+    }
     found = infer(write(folder / "x.csv", {name: cells, **others}), "y", InferenceOptions(**options))
     report = next(each for each in found.columns if each.name == name)
     assert found.spec["inputs"]["fields"][name] == report.field
@@ -220,7 +223,7 @@ def test_a_column_that_tells_the_target_is_said(tmp_path: Path) -> None:
     shuffled = random.Random(4)
     y = [shuffled.choice(["won", "lost"]) for _ in range(400)]
     price = [round(shuffled.uniform(1, 9), 3) for _ in y]
-    columns = {
+    columns: dict[str, Sequence[Any]] = {
         "copy": [each[0] for each in y],
         "fair": [shuffled.choice("ab") for _ in y],
         "closed": [("2020-01-01" if each == "won" else "") for each in y],
@@ -292,7 +295,7 @@ def test_rows_that_cannot_be_read_are_said(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("x,y\n" + "1.5,a\n2.5,b\n" * 10 + "3\n")
     found = infer(tmp_path / "x.csv", "y")
     assert (found.rows, found.refused_rows) == (20, 1)
-    assert "1 rows cannot be read: row 21: 1 cell where there are 2 columns" in "\n".join(map(str, found.doubts))
+    assert "1 row cannot be read: row 21: 1 cell where there are 2 columns" in "\n".join(map(str, found.doubts))
 
 
 def test_typed_columns_are_what_their_types_say(tmp_path: Path) -> None:

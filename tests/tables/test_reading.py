@@ -143,7 +143,7 @@ def test_a_late_byte_that_is_not_utf_8_is_read_and_said(tmp_path: Path) -> None:
     path = write(tmp_path / "late.csv", b"a,b\n" + head + "1,café\n".encode("cp1252"))
     columns, _, _ = read(path)
     assert columns["b"][-1] == "café"
-    assert "1 bytes are not UTF-8" in doubts(path)
+    assert "the text is UTF-8 but for 1 byte, read as Windows-1252" in doubts(path)
 
 
 def test_a_byte_that_the_given_encoding_does_not_have_is_an_error(tmp_path: Path) -> None:
