@@ -28,7 +28,8 @@ REACHES = {
     "store": BELOW_ALL,
     "ingest": BELOW_ALL | {"api", "rows", "spec", "store"},
     "versions": BELOW_ALL | {"rows", "spec", "networks", "learning", "store"},
-    "backtest": BELOW_ALL | {"api", "rows", "spec", "networks", "learning", "ingest", "store"},
+    "tables": BELOW_ALL | {"spec"},
+    "backtest": BELOW_ALL | {"api", "rows", "tables", "spec", "networks", "learning", "ingest", "store"},
     "client": BELOW_ALL | {"api"},
     "processes": BELOW_ALL | {"api", "api_keys", "store"},
     "doctor": BELOW_ALL | {"api", "api_keys", "processes", "spec", "store"},
@@ -43,6 +44,7 @@ LIBRARIES = {
     "driftline/api": {"torch", "redis", "httpx"},
     "driftline/client": {"torch", "redis", "fastapi"},
     "driftline/doctor": {"torch"},
+    "driftline/tables": {"torch", "redis", "fastapi", "httpx"},
     "driftline/cli": {"torch"},
     "worker": {"fastapi", "starlette", "uvicorn"},
 }

@@ -1,0 +1,213 @@
+"""The rows of a table as a model takes them: inputs, label and time, or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from driftline.errors import InvalidInput
+from driftline.records import Label
+from driftline.spec.model import ModelSpec
+from driftline.spec.parts.fields import FieldsSpec, IgnoredField, NumberField, RowField, TimeField
+from driftline.tables.blocks import RefusedRow, RowBlock
+from driftline.tables.cells import Cell
+from driftline.tables.doubt import Doubt
+from driftline.tables.fields import CellReader, SecondsReader, reader_of
+from driftline.tables.labels import label_reader
+from driftline.tables.moments import formats_of, is_iso
+from driftline.tables.numbers import DecimalMark, decide_decimals, evidence
+from driftline.tables.reading import TableFile
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row. ``inputs`` are as a request sends them; ``label`` and ``time`` (seconds since 1970) are None where missing."""
+
+    number: int
+    inputs: dict[str, Any]
+    label: Label | None = None
+    time: float | None = None
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What reads one column, and under which name a refusal tells of it."""
+
+    column: str
+    field: str
+    read_many: Callable[[Sequence[Cell]], tuple[list[Any], dict[int, str]]]
+
+
+class TableRows:
+    """The rows of a table for one spec, in order: iterate over it once.
+
+    ``doubts`` say what was decided of its columns before the first row.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        table: TableFile,
+        target: str | None,
+        decimal: DecimalMark | Mapping[str, DecimalMark] | None,
+        label_time: str | None,
+    ) -> None:
+        if spec.fields is None:
+            message = f"{spec.name} takes tensors, and a table has rows of fields"
+            raise InvalidInput(message, field="inputs", value=spec.name)
+        for column, option in ((target, "target"), (label_time, "label_time")):
+            if column is not None:
+                table.check(column, option)
+        self.table = table
+        self.doubts: list[Doubt] = []
+        self._decimals = _Decimals(table, decimal, self.doubts)
+        self._inputs = self._input_columns(spec.fields, {target, label_time})
+        self._label: _Column | None = None
+        if target is not None:
+            read = label_reader(spec, self._decimals.of(target, is_read=not spec.kind.has_classes), table.is_typed)
+            self._label = _Column(target, "label", read.many)
+        self._time = (
+            None if label_time is None else _Column(label_time, label_time, self._moments(spec, label_time).many)
+        )
+
+    def __iter__(self) -> Iterator[TableRow | RefusedRow]:
+        for block in self.table.blocks():
+            yield from _in_order(block, self._of_block(block))
+
+    def _input_columns(self, fields: FieldsSpec, others: set[str | None]) -> list[_Column]:
+        named = {alias: name for name, each in fields.fields.items() for alias in (name, *each.aliases)}
+        found: dict[str, _Column] = {}
+        unknown = []
+        for column in self.table.columns:
+            name = named.get(column)
+            if name is None:
+                if column not in others:
+                    unknown.append(column)
+                continue
+            if name in found:
+                message = f"the columns {found[name].column!r} and {column!r} are both the field {name!r}"
+                raise InvalidInput(message, field=column, value=name)
+            each = fields.fields[name]
+            if not isinstance(each, IgnoredField) and not each.dropped:
+                found[name] = _Column(column, name, self._reader(each, column).many)
+        if unknown and fields.unknown == "refuse":
+            raise InvalidInput(f"the model has no field {unknown[0]!r}", field=unknown[0], value=unknown[0])
+        if unknown:
+            self.doubts.append(Doubt(f"the model has no field for {', '.join(map(repr, unknown))}, left out"))
+        read = [name for name, each in fields.read.items() if not each.dropped]
+        absent = [name for name in read if name not in found]
+        if len(absent) == len(read):
+            message = f"{self.table.name} has a column for none of the model's fields, which are {', '.join(read[:20])}"
+            raise InvalidInput(message, field="inputs", value=self.table.columns[:20])
+        # A column of NDJSON may come up late.
+        late = {name: self._reader(fields.fields[name], name) for name in absent} if self.table.is_typed else {}
+        if absent:
+            self.doubts.append(Doubt(f"there is no column for {', '.join(map(repr, absent))}, missing in every row"))
+        return [*found.values(), *(_Column(name, name, read.many) for name, read in late.items())]
+
+    def _reader(self, each: RowField, column: str) -> CellReader[Any]:
+        return reader_of(each, self._decimals.of(column, is_read=isinstance(each, NumberField)))
+
+    def _moments(self, spec: ModelSpec, column: str) -> SecondsReader:
+        """What reads the moments of a column: as the field of its name does, else as its first cells are written."""
+        assert spec.fields is not None
+        each = spec.fields.fields.get(column)
+        if not isinstance(each, TimeField):
+            texts = [cell.strip() for cell in self.table.head.columns.get(column, []) if isinstance(cell, str)]
+            texts = [text for text in dict.fromkeys(texts) if text and not is_iso(text)][:200]
+            layouts = formats_of(texts[0]) if texts else []
+            for text in texts:
+                layouts = formats_of(text, layouts) or layouts
+            each = TimeField(format=layouts[0] if layouts else None)
+            if len(layouts) > 1:
+                self.doubts.append(Doubt(f"times are read as {layouts[0]}, and might be {layouts[1]}", column))
+        return SecondsReader(each)
+
+    def _of_block(self, block: RowBlock) -> Iterator[TableRow | RefusedRow]:
+        refused: dict[int, RefusedRow] = {}
+        columns = [self._values(each, block, refused) for each in self._inputs if each.column in block.columns]
+        names = [each.field for each in self._inputs if each.column in block.columns]
+        labels = self._values(self._label, block, refused)
+        times = self._values(self._time, block, refused)
+        rows = zip(*columns, strict=True) if columns else (() for _ in block.numbers)
+        for number, row, label, time in zip(block.numbers, rows, labels, times, strict=True):
+            wrong = refused.get(number)
+            yield wrong if wrong is not None else TableRow(number, dict(zip(names, row, strict=True)), label, time)
+
+    def _values(self, column: _Column | None, block: RowBlock, refused: dict[int, RefusedRow]) -> list[Any]:
+        """The values of a column; of a row with a cell that cannot be read the first one is told."""
+        if column is None:
+            return [None] * len(block)
+        cells = block.columns[column.column]
+        values, reasons = column.read_many(cells)
+        for place, reason in reasons.items():
+            number = block.numbers[place]
+            refused.setdefault(number, RefusedRow(number, column.field, cells[place], reason))
+        return values
+
+
+@dataclass
+class _Decimals:
+    """The mark of decimals of each column: the one given, else what the first rows say."""
+
+    table: TableFile
+    given: DecimalMark | Mapping[str, DecimalMark] | None
+    doubts: list[Doubt]
+    _found: dict[str, DecimalMark] = field(default_factory=dict)
+
+    def of(self, column: str, is_read: bool) -> DecimalMark:
+        """The mark of a column; a doubt about one that is not read as numbers is not told."""
+        if isinstance(self.given, str):
+            return self.given
+        if self.given is not None:
+            return self.given.get(column, ".")
+        if self.table.is_typed and not is_read:
+            return "."
+        if not self._found:
+            texts = {
+                name: [cell for cell in cells if isinstance(cell, str)]
+                for name, cells in self.table.head.columns.items()
+            }
+            self._evidence = {name: evidence(each) for name, each in texts.items()}
+            self._found = decide_decimals(self._evidence)
+        known = self._evidence.get(column)
+        if is_read and known is not None and known.either and known.decides is None and "," in (known.example or ""):
+            mark = "thousands" if self._found[column] == "." else "decimals"
+            self.doubts.append(Doubt(f"the comma of `{known.example}` is read as that of {mark}", column, "--decimal"))
+        return self._found.get(column, ".")
+
+
+def _in_order(block: RowBlock, rows: Iterator[TableRow | RefusedRow]) -> Iterator[TableRow | RefusedRow]:
+    """The rows of a block and those that were refused when it was read, by their numbers."""
+    waiting = iter(block.refused)
+    late = next(waiting, None)
+    for row in rows:
+        while late is not None and late.number < row.number:
+            yield late
+            late = next(waiting, None)
+        yield row
+    while late is not None:
+        yield late
+        late = next(waiting, None)
+
+
+def rows_for(
+    spec: ModelSpec,
+    table: TableFile,
+    *,
+    target: str | None = None,
+    decimal: DecimalMark | Mapping[str, DecimalMark] | None = None,
+    label_time: str | None = None,
+) -> TableRows:
+    """The rows of ``table`` as ``spec`` takes them: each a :class:`TableRow`, or a :class:`RefusedRow` with its reason.
+
+    Args:
+        target: the column of the labels, if there is one. A missing label is None.
+        decimal: the mark of decimals, of all columns or by column; by default what the first rows say.
+        label_time: the column that says when the label was known.
+
+    Raises:
+        InvalidInput: the spec has no fields, a column that is named is not there, or no field has a column.
+    """
+    return TableRows(spec, table, target, decimal, label_time)
