@@ -1,5 +1,6 @@
 """The HTTP client, with and without ``await``."""
 
 from driftline.client.clients import AsyncClient, Client
+from driftline.client.feedback import FeedbackRefused, RefusedItem
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "FeedbackRefused", "RefusedItem"]
