@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
@@ -17,7 +18,6 @@ import orjson
 
 from driftline.errors import InvalidInput
 
-_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC
 _MISSING: Final = frozenset({"NaTType", "NAType"})
 
 
@@ -86,13 +86,18 @@ def as_column(values: Any, place: str) -> Any:
 def to_json(value: Any, place: str, check: Callable[[Any, str], Any] | None = None) -> bytes:
     """The JSON of a value; ``check`` gives the same as JSON has it, or names what cannot be sent."""
     try:
-        data = orjson.dumps(value, default=_plain, option=_OPTIONS)
+        data = orjson.dumps(value, default=_plain, option=_options())
     except TypeError:
         data = None
     # What is not finite was written as null: which of them is missing and which is wrong, its place tells.
     if data is None or b"null" in data:
-        data = orjson.dumps((check or _checked)(value, place), option=_OPTIONS)
+        data = orjson.dumps((check or _checked)(value, place), option=_options())
     return data
+
+
+def _options() -> int:
+    """How to write. The writer would load numpy to look for its types, also where nobody has any."""
+    return orjson.OPT_NAIVE_UTC | (orjson.OPT_SERIALIZE_NUMPY if "numpy" in sys.modules else 0)
 
 
 def root(value: Any) -> str:
