@@ -14,6 +14,7 @@ from driftline.client.calls import Calls
 from driftline.client.methods import AsyncSender, Sender
 from driftline.client.requests import Call, Wait
 from driftline.client.retries import TRANSIENT, Attempts
+from driftline.client.sender import AsyncFeedbackSender, FeedbackSender, OnError
 from driftline.errors import ConfigurationError
 
 __all__ = ["AsyncClient", "Client"]
@@ -66,6 +67,25 @@ class Client(Calls, Sender):
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def sender(
+        self,
+        model: str,
+        *,
+        max_batch: int = 500,
+        max_waiting: int = 10_000,
+        timeout: float | None = 300.0,
+        on_error: OnError | None = None,
+    ) -> FeedbackSender:
+        """Hands in labels beside the program, in batches, again and again until the server has them."""
+        return FeedbackSender(
+            lambda call: self._attempt(call, self.timeout),
+            model,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            timeout=timeout,
+            on_error=on_error,
+        )
 
     def _send(self, call: Call[T] | Wait[T]) -> T:
         if isinstance(call, Wait):
@@ -143,6 +163,25 @@ class AsyncClient(Calls, AsyncSender):
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    def sender(
+        self,
+        model: str,
+        *,
+        max_batch: int = 500,
+        max_waiting: int = 10_000,
+        timeout: float | None = 300.0,
+        on_error: OnError | None = None,
+    ) -> AsyncFeedbackSender:
+        """Hands in labels beside the program, in a task of its own, again and again until the server has them."""
+        return AsyncFeedbackSender(
+            lambda call: self._attempt(call, self.timeout),
+            model,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            timeout=timeout,
+            on_error=on_error,
+        )
 
     async def _send(self, call: Call[T] | Wait[T]) -> T:
         if isinstance(call, Wait):

@@ -33,7 +33,7 @@ COLUMNS: dict[str, list[Any]] = {
     "money": [decimal.Decimal("1.25"), None],
     "lasted": [dt.timedelta(seconds=90), None],
 }
-SENT = {
+SENT: dict[str, list[Any]] = {
     "number": [1.5, None],
     "whole": [3, None],
     "text": ["a", None],
@@ -44,6 +44,10 @@ SENT = {
     "money": [1.25, None],
     "lasted": [90.0, None],
 }
+
+
+class Colour(enum.Enum):
+    RED = "red"
 
 
 def sent(inputs: Any) -> Any:
@@ -122,7 +126,7 @@ def test_any_arrow_stream_is_a_table() -> None:
         (dt.datetime(2020, 1, 2, tzinfo=ZONE), "2020-01-02T00:00:00+02:00"),
         (decimal.Decimal("NaN"), None),
         (uuid.UUID(int=1), str(uuid.UUID(int=1))),
-        (enum.Enum("Colour", {"RED": "red"})("red"), "red"),
+        (Colour.RED, "red"),
         (pa.scalar(3), 3),
         (torch.tensor(2.0), 2.0),
         (np.array([1.0, 2.0]), [1.0, 2.0]),
