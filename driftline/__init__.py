@@ -10,6 +10,7 @@ from driftline.version import __version__
 if TYPE_CHECKING:
     from driftline.client.clients import AsyncClient, Client
     from driftline.client.feedback import FeedbackRefused
+    from driftline.client.handle import ModelHandle
     from driftline.errors import (
         Busy,
         ConfigurationError,
@@ -43,6 +44,7 @@ __all__ = [
     "Forbidden",
     "InvalidInput",
     "Late",
+    "ModelHandle",
     "NotFound",
     "ServerError",
     "TooLarge",
@@ -57,6 +59,7 @@ _CLIENT = {
     "AsyncClient": "driftline.client.clients",
     "Client": "driftline.client.clients",
     "FeedbackRefused": "driftline.client.feedback",
+    "ModelHandle": "driftline.client.handle",
 }
 
 

@@ -11,7 +11,7 @@ import driftline
 from driftline import errors
 from driftline.client import clients
 
-CLIENT = ("AsyncClient", "Client", "FeedbackRefused")
+CLIENT = ("AsyncClient", "Client", "FeedbackRefused", "ModelHandle")
 ERRORS = [
     name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, errors.DriftlineError)
 ]

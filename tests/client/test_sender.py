@@ -24,7 +24,11 @@ from tests.services import spec, up
 from tests.waiting import until
 
 AWAY = (503, {"error": {"code": "store_unavailable", "message": "away"}})
-WRONG: dict[str, Any] = {"code": "unknown_class", "message": "label: 7 is not a class", "details": {"field": "label", "value": 7}}
+WRONG: dict[str, Any] = {
+    "code": "unknown_class",
+    "message": "label: 7 is not a class",
+    "details": {"field": "label", "value": 7},
+}
 
 
 @pytest.fixture(autouse=True)
