@@ -9,6 +9,8 @@ from driftline.version import __version__
 
 if TYPE_CHECKING:
     from driftline.client.clients import AsyncClient, Client
+    from driftline.client.feedback import FeedbackRefused
+    from driftline.client.handle import ModelHandle
     from driftline.errors import (
         Busy,
         ConfigurationError,
@@ -37,10 +39,12 @@ __all__ = [
     "Conflict",
     "CorruptData",
     "DriftlineError",
+    "FeedbackRefused",
     "Fenced",
     "Forbidden",
     "InvalidInput",
     "Late",
+    "ModelHandle",
     "NotFound",
     "ServerError",
     "TooLarge",
@@ -51,12 +55,19 @@ __all__ = [
     "__version__",
 ]
 
+_CLIENT = {
+    "AsyncClient": "driftline.client.clients",
+    "Client": "driftline.client.clients",
+    "FeedbackRefused": "driftline.client.feedback",
+    "ModelHandle": "driftline.client.handle",
+}
+
 
 def __getattr__(name: str) -> object:
     """Imports a name of ``__all__`` when it is first asked for: a process that needs no client loads no HTTP library."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module("driftline.client.clients" if name.endswith("Client") else "driftline.errors")
+    module = importlib.import_module(_CLIENT.get(name, "driftline.errors"))
     return globals().setdefault(name, getattr(module, name))
 
 

@@ -24,7 +24,7 @@ class Feeder(threading.Thread):
         self.pause = pause
         self.end_at = math.inf
         self.model = model
-        self.client = Client(url, timeout=10)
+        self.client = Client(url, timeout=10, retries=0)
         self.acknowledged: list[str] = []
         self.is_over = threading.Event()
 

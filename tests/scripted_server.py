@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -27,7 +27,8 @@ class Request(NamedTuple):
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Gives its ``answers`` in their order, each with its ``headers``; once there are no more, an empty object."""
+    """Gives its ``answers`` in their order, each with its ``headers``; once there are no more, what ``answer`` makes of the
+    body: an empty object."""
 
     daemon_threads = True
 
@@ -37,6 +38,7 @@ class ScriptedServer(ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.answers: list[Answer] = []
         self.headers: dict[str, str] = {}
+        self.answer: Callable[[Any], Answer] = lambda body: (200, {})
 
     @property
     def sent(self) -> list[tuple[str, str, Any]]:
@@ -52,7 +54,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.requests.append(Request(self.command, self.path, body, headers))
-        status, answer = self.server.answers.pop(0) if self.server.answers else (200, {})
+        request = self.server.requests[-1]
+        status, answer = self.server.answers.pop(0) if self.server.answers else self.server.answer(request.content)
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         for name, value in self.server.headers.items():

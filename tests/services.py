@@ -21,13 +21,13 @@ from tests.waiting import SECONDS, until
 
 
 class Instance:
-    """A running ``driftline up``, what it has printed, and a client for it."""
+    """A running ``driftline up``, what it has printed, and a client for it, which asks once."""
 
     def __init__(self, process: subprocess.Popen[str], lines: list[str]) -> None:
         self.process = process
         self.lines = lines
         self.url = self._await(r"(http://\S+)")
-        self.client = Client(self.url)
+        self.client = Client(self.url, retries=0)
         until(lambda: self.is_ready)
 
     @property

@@ -42,7 +42,7 @@ LIBRARIES = {
     "driftline/store": {"torch", "fastapi", "httpx"},
     "driftline/spec": {"torch", "redis", "fastapi", "httpx"},
     "driftline/api": {"torch", "redis", "httpx"},
-    "driftline/client": {"torch", "redis", "fastapi"},
+    "driftline/client": {"torch", "redis", "fastapi", "pydantic", "msgspec", "pandas", "polars"},
     "driftline/doctor": {"torch"},
     "driftline/tables": {"torch", "redis", "fastapi", "httpx"},
     "driftline/cli": {"torch"},

@@ -11,6 +11,7 @@ import driftline
 from driftline import errors
 from driftline.client import clients
 
+CLIENT = ("AsyncClient", "Client", "FeedbackRefused", "ModelHandle")
 ERRORS = [
     name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, errors.DriftlineError)
 ]
@@ -18,7 +19,7 @@ ERRORS = [
 
 def test_the_clients_and_every_error_are_at_the_top() -> None:
     assert (driftline.Client, driftline.AsyncClient) == (clients.Client, clients.AsyncClient)
-    assert sorted([*ERRORS, "AsyncClient", "Client", "__version__"]) == sorted(driftline.__all__)
+    assert sorted([*ERRORS, *CLIENT, "__version__"]) == sorted(driftline.__all__)
     assert all(getattr(driftline, name) is getattr(errors, name) for name in ERRORS)
 
 
@@ -45,7 +46,8 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     ],
 )
 def test_only_what_is_asked_for_is_loaded(program: str, loaded: set[str]) -> None:
-    heavy = ("torch", "httpx", "redis", "numpy", "driftline.client.clients", "driftline.errors", "driftline.settings")
+    own = ("driftline.client.clients", "driftline.errors", "driftline.settings")
+    heavy = ("torch", "httpx", "redis", "numpy", "pydantic", "msgspec", "asyncio", "pandas", "pyarrow", *own)
     program = f"{program}; import sys; print(*(name for name in {heavy} if name in sys.modules))"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert set(shown.split()) == loaded

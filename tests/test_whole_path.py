@@ -160,7 +160,8 @@ def test_bad_input_names_the_field_and_changes_nothing(tmp_path: Path) -> None:
             with pytest.raises(InvalidInput) as refused:
                 client.feedback("weather", [item])
             assert (refused.value.code, refused.value.details["field"]) == (code, field), refused.value
-        mixed = client.feedback("weather", [{"inputs": row, "label": 7}, {"inputs": row, "label": 1}])
+        both = [{"inputs": row, "label": 7}, {"inputs": row, "label": 1}]
+        mixed = client.feedback("weather", both, raise_errors=False)
         assert [answer["status"] for answer in mixed["items"]] == ["error", "queued"]
         for bad_spec, field in (
             (spec("x", network={"preset": "mpl"}), "network"),
@@ -190,7 +191,8 @@ def test_feedback_as_a_stream_answers_line_by_line(tmp_path: Path) -> None:
             {"inputs": row, "label": label, "id": str(n)}
             for n, (row, label) in enumerate(zip(inputs, labels, strict=True))
         ]
-        answers = list(client.feedback_stream("weather", [*items, {"inputs": [1], "label": 1}, items[0]]))
+        both = [*items, {"inputs": [1], "label": 1}, items[0]]
+        answers = list(client.feedback_stream("weather", both, raise_errors=False))
         assert [answer["status"] for answer in answers] == ["queued"] * 300 + ["error", "duplicate"]
         assert all_served(client, "weather")["learned"] == 300
         assert client.wait_served("weather", "7")["state"] == "served"

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+from driftline.api.lazily import resolved
 from driftline.api.scopes import Scope
 
 T = TypeVar("T")
@@ -23,10 +24,15 @@ _PART = re.compile(r"{(\w+)(:path)?}")
 class MediaType:
     """What a body or an answer holds: its type, an example, and its content type. ``examples`` are further ones."""
 
-    type: Any
+    declared: Any
     example: Any = None
     kind: str = JSON
     examples: tuple[Any, ...] = ()
+
+    @property
+    def type(self) -> Any:
+        """Its type, whose module is loaded now."""
+        return resolved(self.declared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +41,17 @@ class Endpoint(Generic[T]):
 
     Args:
         path: may have parts such as ``{model}``; ``{id:path}`` also takes slashes.
-        answer: the type of a successful answer's body, or of each of its lines.
+        declared: the type of a successful answer's body, or of each of its lines.
         scopes: any one of these allows the call, as ``admin`` always does; empty: nobody needs a key.
         bodies: what may be sent; one of them.
-        query: the type of the query.
+        declared_query: the type of the query.
         also: other successful answers, by their status.
         client: the method of :class:`driftline.client.Client` that makes the call; None: other clients do.
     """
 
     method: str
     path: str
-    answer: type[T]
+    declared: type[T]
     summary: str
     tag: str
     scopes: frozenset[Scope]
@@ -54,9 +60,20 @@ class Endpoint(Generic[T]):
     status: int = 200
     answer_kind: str = JSON
     bodies: tuple[MediaType, ...] = ()
-    query: Any = None
+    declared_query: Any = None
     also: Mapping[int, MediaType] = field(default_factory=dict)
     client: str | None = None
+
+    @property
+    def answer(self) -> type[T]:
+        """The type of what is answered, whose module is loaded now."""
+        kind: type[T] = resolved(self.declared)
+        return kind
+
+    @property
+    def query(self) -> Any:
+        """The type of the query, whose module is loaded now; None: there is none."""
+        return resolved(self.declared_query)
 
     @property
     def parts(self) -> list[str]:

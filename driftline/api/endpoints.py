@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from driftline.api import examples
-from driftline.api.control import (
-    CommandQueued,
-    Compare,
-    JobBegun,
-    JobState,
-    RecipeChange,
-    Retrain,
-    RetrainPreview,
-    Rollback,
-)
 from driftline.api.endpoint import FORM, NDJSON, TEXT, Endpoint, MediaType
-from driftline.api.feedback import Accepted, FeedbackBody, FeedbackItem, LineStatus, LogItem, LogQuery, Receipt
-from driftline.api.health import Alive, Ready
-from driftline.api.inference import (
-    InferAnswer,
-    InferRequest,
-    LiveProbe,
-    ModelDescription,
-    ReadyProbe,
-    ServerDescription,
-)
-from driftline.api.metrics import ModelMetricsAnswer
-from driftline.api.models import CreateParts, Deleted, ModelList, ModelState, SpecBody, VersionDetails, VersionList
-from driftline.api.predictions import PredictBody, Predictions, PredictQuery
+from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
+
+if TYPE_CHECKING:
+    from driftline.api import control, feedback, health, inference, metrics, models, predictions
+else:
+    # A client makes calls and checks no message: it loads none of their types, nor the library that reads them.
+    control, feedback, health, inference, metrics, models, predictions = (
+        LazyModule(f"driftline.api.{name}")
+        for name in ("control", "feedback", "health", "inference", "metrics", "models", "predictions")
+    )
 
 T = TypeVar("T")
 MODELS, PREDICTIONS, FEEDBACK, CONTROL, PROTOCOL, HEALTH = (
@@ -59,20 +46,20 @@ _FEEDBACK: frozenset[Scope] = frozenset({"feedback"})
 CREATE_MODEL: Final = Endpoint(
     "POST",
     "/v1/models",
-    ModelState,
+    models.ModelState,
     "Create a model",
     MODELS,
     ADMIN,
     "Creates a model from a spec, with random weights or with yours. Version 1 answers at once.",
     examples.MODEL,
     201,
-    bodies=(MediaType(SpecBody, examples.SPEC), MediaType(CreateParts, kind=FORM)),
+    bodies=(MediaType(models.SpecBody, examples.SPEC), MediaType(models.CreateParts, kind=FORM)),
     client="create_model",
 )
 LIST_MODELS: Final = Endpoint(
     "GET",
     "/v1/models",
-    ModelList,
+    models.ModelList,
     "List models",
     MODELS,
     READER,
@@ -83,7 +70,7 @@ LIST_MODELS: Final = Endpoint(
 SHOW_MODEL: Final = Endpoint(
     "GET",
     "/v1/models/{model}",
-    ModelState,
+    models.ModelState,
     "Show a model",
     MODELS,
     READER,
@@ -94,7 +81,7 @@ SHOW_MODEL: Final = Endpoint(
 DELETE_MODEL: Final = Endpoint(
     "DELETE",
     "/v1/models/{model}",
-    Deleted,
+    models.Deleted,
     "Delete a model",
     MODELS,
     ADMIN,
@@ -105,7 +92,7 @@ DELETE_MODEL: Final = Endpoint(
 LIST_VERSIONS: Final = Endpoint(
     "GET",
     "/v1/models/{model}/versions",
-    VersionList,
+    models.VersionList,
     "List versions",
     MODELS,
     READER,
@@ -116,7 +103,7 @@ LIST_VERSIONS: Final = Endpoint(
 SHOW_VERSION: Final = Endpoint(
     "GET",
     "/v1/models/{model}/versions/{version}",
-    VersionDetails,
+    models.VersionDetails,
     "Show a version",
     MODELS,
     READER,
@@ -127,7 +114,7 @@ SHOW_VERSION: Final = Endpoint(
 SHOW_METRICS: Final = Endpoint(
     "GET",
     "/v1/models/{model}/metrics",
-    ModelMetricsAnswer,
+    metrics.ModelMetricsAnswer,
     "Metrics of a model",
     MODELS,
     READER,
@@ -139,47 +126,47 @@ SHOW_METRICS: Final = Endpoint(
 PREDICT: Final = Endpoint(
     "POST",
     "/v1/models/{model}/predict",
-    Predictions,
+    predictions.Predictions,
     "Predict",
     PREDICTIONS,
     _PREDICT,
     "Answers rows, each under an id that a label can refer to.",
     examples.PREDICTIONS,
-    bodies=(MediaType(PredictBody, {"inputs": [examples.ROW]}),),
-    query=PredictQuery,
+    bodies=(MediaType(predictions.PredictBody, {"inputs": [examples.ROW]}),),
+    declared_query=predictions.PredictQuery,
     client="predict",
 )
 
 GIVE_FEEDBACK: Final = Endpoint(
     "POST",
     "/v1/models/{model}/feedback",
-    Accepted,
+    feedback.Accepted,
     "Give labels",
     FEEDBACK,
     _FEEDBACK,
     "Takes items, each accepted or refused by itself; refused as a whole where none is accepted.",
     {"accepted": 1, "items": [{"id": f"p:{examples.ID}", "status": "queued"}], "durability": "fsync_always"},
     202,
-    bodies=(MediaType(FeedbackBody, {"items": [examples.ITEM]}),),
+    bodies=(MediaType(feedback.FeedbackBody, {"items": [examples.ITEM]}),),
     client="feedback",
 )
 STREAM_FEEDBACK: Final = Endpoint(
     "POST",
     "/v1/models/{model}/feedback/stream",
-    LineStatus,
+    feedback.LineStatus,
     "Give labels, a line each",
     FEEDBACK,
     _FEEDBACK,
     "Takes one item a line and answers line by line, for as long as the client sends.",
     {"id": f"p:{examples.ID}", "status": "queued", "durability": "fsync_always"},
     answer_kind=NDJSON,
-    bodies=(MediaType(FeedbackItem, examples.ITEM, NDJSON),),
+    bodies=(MediaType(feedback.FeedbackItem, examples.ITEM, NDJSON),),
     client="feedback_stream",
 )
 SHOW_RECEIPT: Final = Endpoint(
     "GET",
     "/v1/models/{model}/feedback/{id:path}",
-    Receipt,
+    feedback.Receipt,
     "What became of a label",
     FEEDBACK,
     _FEEDBACK,
@@ -190,21 +177,21 @@ SHOW_RECEIPT: Final = Endpoint(
 SHOW_LOG: Final = Endpoint(
     "GET",
     "/v1/models/{model}/log",
-    LogItem,
+    feedback.LogItem,
     "Show the kept log",
     FEEDBACK,
     ADMIN,
     "Every label from `start` on that is kept, a line each, with its inputs and what was answered.",
     examples.LOG_ITEM,
     answer_kind=NDJSON,
-    query=LogQuery,
+    declared_query=feedback.LogQuery,
     client="log",
 )
 
 RETRAIN: Final = Endpoint(
     "POST",
     "/v1/models/{model}/retrain",
-    JobBegun,
+    control.JobBegun,
     "Retrain",
     CONTROL,
     ADMIN,
@@ -213,14 +200,14 @@ RETRAIN: Final = Endpoint(
     "`dry_run` it answers 200 with the structure, size and cost before and after, and begins nothing.",
     {"job_id": "4be0c1-1f"},
     202,
-    bodies=(MediaType(Retrain, examples.RETRAIN, examples=(examples.RACE,)),),
-    also={200: MediaType(RetrainPreview, examples.PREVIEW)},
+    bodies=(MediaType(control.Retrain, examples.RETRAIN, examples=(examples.RACE,)),),
+    also={200: MediaType(control.RetrainPreview, examples.PREVIEW)},
     client="retrain",
 )
 COMPARE: Final = Endpoint(
     "POST",
     "/v1/models/{model}/compare",
-    JobBegun,
+    control.JobBegun,
     "Compare two versions",
     CONTROL,
     ADMIN,
@@ -228,13 +215,13 @@ COMPARE: Final = Endpoint(
     "The job's report has `versions`, what each measures, and `differences`, with those that are `beyond_chance`.",
     {"job_id": "4be0c1-1f"},
     202,
-    bodies=(MediaType(Compare, {"versions": [12, 17]}),),
+    bodies=(MediaType(control.Compare, {"versions": [12, 17]}),),
     client="compare",
 )
 SHOW_JOB: Final = Endpoint(
     "GET",
     "/v1/jobs/{job}",
-    JobState,
+    control.JobState,
     "Show a job",
     CONTROL,
     READER,
@@ -245,7 +232,7 @@ SHOW_JOB: Final = Endpoint(
 CANCEL_JOB: Final = Endpoint(
     "DELETE",
     "/v1/jobs/{job}",
-    CommandQueued,
+    control.CommandQueued,
     "Cancel a job",
     CONTROL,
     ADMIN,
@@ -258,13 +245,13 @@ CANCEL_JOB: Final = Endpoint(
 
 def _command(
     path: str, summary: str, description: str, client: str, body: MediaType | None = None
-) -> Endpoint[CommandQueued]:
+) -> Endpoint[control.CommandQueued]:
     """A call that appends a command to the model's log."""
     method = "PATCH" if path == "recipe" else "POST"
     return Endpoint(
         method,
         f"/v1/models/{{model}}/{path}",
-        CommandQueued,
+        control.CommandQueued,
         summary,
         CONTROL,
         ADMIN,
@@ -281,7 +268,7 @@ ROLL_BACK: Final = _command(
     "Roll back",
     "Publishes a new version with the weights of an old one; learning goes on from them.",
     "rollback",
-    MediaType(Rollback, {"version": 3}),
+    MediaType(control.Rollback, {"version": 3}),
 )
 PROMOTE: Final = _command(
     "promote",
@@ -298,13 +285,13 @@ CHANGE_RECIPE: Final = _command(
     "Change the recipe",
     "Merges changes over the recipe; the next step learns by it.",
     "change_recipe",
-    MediaType(RecipeChange, {"optimizer": {"learning_rate": 0.0003}}),
+    MediaType(control.RecipeChange, {"optimizer": {"learning_rate": 0.0003}}),
 )
 
 LIVEZ: Final = Endpoint(
     "GET",
     "/livez",
-    Alive,
+    health.Alive,
     "Is the process alive",
     HEALTH,
     ANYONE,
@@ -315,7 +302,7 @@ LIVEZ: Final = Endpoint(
 READYZ: Final = Endpoint(
     "GET",
     "/readyz",
-    Ready,
+    health.Ready,
     "Can it answer",
     HEALTH,
     ANYONE,
@@ -339,7 +326,7 @@ PROMETHEUS: Final = Endpoint(
 DESCRIBE_SERVER: Final = Endpoint(
     "GET",
     "/v2",
-    ServerDescription,
+    inference.ServerDescription,
     "Describe the server",
     PROTOCOL,
     READER,
@@ -349,7 +336,7 @@ DESCRIBE_SERVER: Final = Endpoint(
 SERVER_LIVE: Final = Endpoint(
     "GET",
     "/v2/health/live",
-    LiveProbe,
+    inference.LiveProbe,
     "Is the process alive",
     PROTOCOL,
     ANYONE,
@@ -359,7 +346,7 @@ SERVER_LIVE: Final = Endpoint(
 SERVER_READY: Final = Endpoint(
     "GET",
     "/v2/health/ready",
-    ReadyProbe,
+    inference.ReadyProbe,
     "Can it answer",
     PROTOCOL,
     ANYONE,
@@ -373,7 +360,7 @@ def _protocol(method: str, path: str, answer: type[T], summary: str, description
     scopes: frozenset[Scope] = READER
     bodies: tuple[MediaType, ...] = ()
     if method == "POST":
-        scopes, bodies = _PREDICT, (MediaType(InferRequest, {"id": "7", "inputs": [examples.TENSOR]}),)
+        scopes, bodies = _PREDICT, (MediaType(inference.InferRequest, {"id": "7", "inputs": [examples.TENSOR]}),)
     return Endpoint(
         method, f"/v2/models/{{model}}{path}", answer, summary, PROTOCOL, scopes, description, example, bodies=bodies
     )
@@ -382,17 +369,19 @@ def _protocol(method: str, path: str, answer: type[T], summary: str, description
 _DESCRIBE = "Its kept versions, its inputs, and its outputs. `prediction_id` is given where it is asked for."
 _READY = "Whether it can be loaded; an error says why not."
 _INFER = "Answers tensors, as JSON or as bytes that follow it; the ids of the predictions stand in `parameters`."
-DESCRIBE_MODEL: Final = _protocol("GET", "", ModelDescription, "Describe a model", _DESCRIBE, examples.DESCRIBED)
+DESCRIBE_MODEL: Final = _protocol(
+    "GET", "", inference.ModelDescription, "Describe a model", _DESCRIBE, examples.DESCRIBED
+)
 DESCRIBE_VERSION: Final = _protocol(
-    "GET", "/versions/{version}", ModelDescription, "Describe a version", _DESCRIBE, examples.DESCRIBED
+    "GET", "/versions/{version}", inference.ModelDescription, "Describe a version", _DESCRIBE, examples.DESCRIBED
 )
-MODEL_READY: Final = _protocol("GET", "/ready", ReadyProbe, "Can a model answer", _READY, {"ready": True})
+MODEL_READY: Final = _protocol("GET", "/ready", inference.ReadyProbe, "Can a model answer", _READY, {"ready": True})
 VERSION_READY: Final = _protocol(
-    "GET", "/versions/{version}/ready", ReadyProbe, "Can a version answer", _READY, {"ready": True}
+    "GET", "/versions/{version}/ready", inference.ReadyProbe, "Can a version answer", _READY, {"ready": True}
 )
-INFER: Final = _protocol("POST", "/infer", InferAnswer, "Infer", _INFER, examples.INFERRED)
+INFER: Final = _protocol("POST", "/infer", inference.InferAnswer, "Infer", _INFER, examples.INFERRED)
 INFER_VERSION: Final = _protocol(
-    "POST", "/versions/{version}/infer", InferAnswer, "Infer with a version", _INFER, examples.INFERRED
+    "POST", "/versions/{version}/infer", inference.InferAnswer, "Infer with a version", _INFER, examples.INFERRED
 )
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = tuple(found for found in list(globals().values()) if isinstance(found, Endpoint))

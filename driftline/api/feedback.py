@@ -95,8 +95,9 @@ class Accepted(TypedDict):
     """Items that are in the log."""
     items: list[ItemStatus]
     """What became of each, in order."""
-    durability: str
-    """How long the log lasts, as the store says of itself: ``fsync_always``, ``everysec``, ``none`` or ``unverified``."""
+    durability: NotRequired[str]
+    """How long the log lasts, as the store says of itself: ``fsync_always``, ``everysec``, ``none`` or ``unverified``; absent
+    where no item was accepted."""
     warning: NotRequired[str]
     """Why an acknowledged label may be lost although nothing has gone wrong."""
 

@@ -36,7 +36,7 @@ ClassScores = TypedDict(
     "ClassScores",
     {
         "class": ClassName,
-        "support": Annotated[int, Field(description="Its labels.")],
+        "support": Annotated[float, Field(description="Its labels.")],
         "recall": Annotated[float, Field(description="The share of its labels that were answered right.")],
         "precision": Annotated[float | None, Field(description="The share of its answers that were right.")],
     },

@@ -28,10 +28,10 @@ DataDir = Annotated[
 
 
 def connect(url: str | None, key: str | None) -> Client:
-    """The client of this command."""
+    """The client of this command. It asks once: whoever typed the command sees at once what is wrong."""
     from driftline.client.clients import Client
 
-    return Client(url, key=key, timeout=60.0)
+    return Client(url, key=key, timeout=60.0, retries=0)
 
 
 def load_settings(**given: Any) -> Settings:

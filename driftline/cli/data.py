@@ -65,9 +65,9 @@ def feedback(model: ModelName, items: Items, url: Url = None, key: KeyText = Non
     durability = ""
     with connect(url, key) as client:
         for start in range(0, len(parsed), MAX_BATCH):
-            answer = client.feedback(model, parsed[start : start + MAX_BATCH])
+            answer = client.feedback(model, parsed[start : start + MAX_BATCH], raise_errors=False)
             statuses += answer["items"]
-            durability = answer["durability"]
+            durability = answer.get("durability", durability)
     errors = [status for status in statuses if status["status"] == "error"]
     accepted = len(statuses) - len(errors)
     if as_json:
@@ -75,7 +75,7 @@ def feedback(model: ModelName, items: Items, url: Url = None, key: KeyText = Non
     else:
         rows = [{**status, "error": status.get("error", {}).get("message")} for status in statuses]
         print_table(rows, ("id", "status", "error"), False, empty="no items")
-        print(f"{accepted} accepted, durability {durability}")
+        print(f"{accepted} accepted" + (f", durability {durability}" if durability else ""))
     if errors:
         raise typer.Exit(1)
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from driftline.api import endpoints
-from driftline.api.control import CommandQueued, JobState, RetrainPreview
-from driftline.api.feedback import Accepted, FeedbackItem, LineStatus, LogItem, Receipt
-from driftline.api.metrics import ModelMetricsAnswer
-from driftline.api.models import Deleted, ModelState, VersionDetails, VersionState
-from driftline.api.predictions import Predictions
+from driftline.client.feedback import (
+    FeedbackCall,
+    FeedbackStreamCall,
+    encode_item,
+    encode_items,
+    items_body,
+    items_of,
+)
+from driftline.client.inputs import encode_inputs
 from driftline.client.methods import CallMethod, StreamMethod
 from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, given
+
+if TYPE_CHECKING:
+    from driftline.api.control import CommandQueued, JobState, RetrainPreview
+    from driftline.api.feedback import Accepted, FeedbackItem, LineStatus, LogItem, Receipt
+    from driftline.api.metrics import ModelMetricsAnswer
+    from driftline.api.models import Deleted, ModelState, VersionDetails, VersionState
+    from driftline.api.predictions import Predictions
 
 FINAL_JOB_STATES = frozenset({"succeeded", "failed", "cancelled"})
 FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined"})
@@ -56,22 +67,62 @@ class Calls:
 
     @CallMethod
     def predict(self, model: str, inputs: Any, version: int | None = None) -> Call[Predictions]:
-        """Answers for ``inputs`` ``[rows, *shape]``, or such columns by input name; ``version``: from a kept version."""
-        return call(endpoints.PREDICT, content=encode({"inputs": inputs}), query={"version": version}, model=model)
+        """Answers for rows: ``[rows, *shape]``, a dictionary a row, columns by name, or a data frame; ``version``: from a
+        kept version."""
+        content = b'{"inputs":' + encode_inputs(inputs) + b"}"
+        return call(endpoints.PREDICT, content=content, query={"version": version}, is_safe=True, model=model)
 
     @CallMethod
-    def feedback(self, model: str, items: Iterable[FeedbackItem | Mapping[str, Any]]) -> Call[Accepted]:
-        """Hand in labels. With an ``id`` or a ``prediction_id`` in each item it is safe to send the same again."""
-        return call(endpoints.GIVE_FEEDBACK, content=encode({"items": list(items)}), model=model)
+    def feedback(
+        self,
+        model: str,
+        items: Iterable[FeedbackItem | Mapping[str, Any]] | None = None,
+        *,
+        inputs: Any = None,
+        labels: Any = None,
+        prediction_ids: Any = None,
+        ids: Any = None,
+        weights: Any = None,
+        times: Any = None,
+        raise_errors: bool = True,
+    ) -> Call[Accepted]:
+        """Hand in labels: ``items``, or a data frame of these; or columns: rows or prediction ids, and their labels.
+
+        :class:`FeedbackRefused` tells of items that were refused; with ``raise_errors=False`` their status does.
+        """
+        if items is None:
+            columns = {"prediction_id": prediction_ids, "id": ids, "weight": weights, "time": times}
+            items = items_of(inputs=inputs, label=labels, **columns)
+        encoded = encode_items(items)
+        return FeedbackCall(
+            endpoints.GIVE_FEEDBACK,
+            {"model": model},
+            content=items_body(encoded),
+            is_safe=True,
+            items=encoded,
+            raise_errors=raise_errors,
+        )
 
     @StreamMethod
     def feedback_stream(
-        self, model: str, items: Iterable[FeedbackItem | Mapping[str, Any]]
+        self, model: str, items: Iterable[FeedbackItem | Mapping[str, Any]], *, raise_errors: bool = True
     ) -> Iterator[Call[LineStatus]]:
-        """Hand in any number of labels, in requests of a few hundred; gives what became of each, in order."""
-        for batch in batches(items, MAX_STREAM_BATCH):
-            lines = b"".join(encode(item) + b"\n" for item in batch)
-            yield call(endpoints.STREAM_FEEDBACK, content=lines, model=model)
+        """Hand in any number of labels, in requests of a few hundred; gives what became of each, in order.
+
+        :class:`FeedbackRefused` tells of the first that was refused; with ``raise_errors=False`` its status does.
+        """
+        for number, batch in enumerate(batches(items, MAX_STREAM_BATCH)):
+            first = number * MAX_STREAM_BATCH
+            encoded = [encode_item(item, f"items[{first + index}]") for index, item in enumerate(batch)]
+            yield FeedbackStreamCall(
+                endpoints.STREAM_FEEDBACK,
+                {"model": model},
+                content=b"".join(item.json + b"\n" for item in encoded),
+                is_safe=True,
+                items=encoded,
+                first=first,
+                raise_errors=raise_errors,
+            )
 
     @CallMethod
     def receipt(self, model: str, identifier: str) -> Call[Receipt]:
@@ -81,7 +132,7 @@ class Calls:
     @StreamMethod
     def log(self, model: str, start: int = 1, limit: int | None = None) -> Iterator[Call[LogItem]]:
         """The labels that a model's log keeps, in its order, from number ``start`` on; ``limit`` at most."""
-        yield call(endpoints.SHOW_LOG, query={"start": start, "limit": limit}, model=model)
+        yield call(endpoints.SHOW_LOG, query={"start": start, "limit": limit}, is_safe=False, model=model)
 
     @CallMethod
     def retrain(
@@ -110,7 +161,7 @@ class Calls:
     ) -> Call[RetrainPreview]:
         """What a retrain would give and cost, before and after; nothing is begun."""
         body = _plan(recipe, edits, race) | given(epochs=epochs, dry_run=True)
-        return Call(endpoints.RETRAIN, {"model": model}, content=encode(body))
+        return Call(endpoints.RETRAIN, {"model": model}, content=encode(body), is_safe=True)
 
     @CallMethod
     def compare(self, model: str, first: int, second: int) -> Call[str]:

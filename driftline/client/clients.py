@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +13,8 @@ from driftline.client import requests
 from driftline.client.calls import Calls
 from driftline.client.methods import AsyncSender, Sender
 from driftline.client.requests import Call, Wait
+from driftline.client.retries import TRANSIENT, Attempts
+from driftline.client.sender import AsyncFeedbackSender, FeedbackSender, OnError
 from driftline.errors import ConfigurationError
 
 __all__ = ["AsyncClient", "Client"]
@@ -23,14 +23,13 @@ T = TypeVar("T")
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-def _options(url: str | None, key: str | None, timeout: float) -> dict[str, Any]:
+def _options(url: str | None, key: str | None) -> dict[str, Any]:
     key = (key or os.environ.get("DRIFTLINE_KEY", "")).strip()
     if not key.isascii():
         raise ConfigurationError("the API key holds characters that no key has; give it as it was printed: id.secret")
     return {
         "base_url": requests.parse_url(url or os.environ.get("DRIFTLINE_URL") or DEFAULT_URL),
         "headers": {"authorization": f"Bearer {key}"} if key else {},
-        "timeout": timeout,
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=100),
         "mounts": dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),  # never through a proxy
     }
@@ -39,8 +38,12 @@ def _options(url: str | None, key: str | None, timeout: float) -> dict[str, Any]
 class Client(Calls, Sender):
     """Talks to a Driftline server; errors of :mod:`driftline.errors` are raised as the server raised them.
 
-    ``url`` and ``key`` default to ``DRIFTLINE_URL`` and ``DRIFTLINE_KEY``; ``timeout`` is in seconds. Inputs may be
-    lists, numpy arrays or tensors.
+    ``url`` and ``key`` default to ``DRIFTLINE_URL`` and ``DRIFTLINE_KEY``. Rows may be lists, dictionaries, data frames,
+    Arrow tables, arrays or tensors (:mod:`driftline.client.inputs`).
+
+    A call that meets a broken connection, 429, 503 or 504 is made again, ``retries`` times at most and as long as ``timeout``
+    seconds are not over; ``Retry-After`` is waited for. What changes something and would change it twice is made again only
+    where the server has not begun it. Labels are safe: each has an id, or gets one.
 
     ::
 
@@ -49,8 +52,11 @@ class Client(Calls, Sender):
             client.feedback("weather", [{"prediction_id": answer["predictions"][0]["id"], "label": 1}])
     """
 
-    def __init__(self, url: str | None = None, *, key: str | None = None, timeout: float = 30.0) -> None:
-        self._http = httpx.Client(**_options(url, key, timeout))
+    def __init__(
+        self, url: str | None = None, *, key: str | None = None, timeout: float = 30.0, retries: int = 5
+    ) -> None:
+        self._http = httpx.Client(**_options(url, key))
+        self.timeout, self.retries = timeout, retries
 
     def __enter__(self) -> Client:
         return self
@@ -62,12 +68,39 @@ class Client(Calls, Sender):
         """Close the connections."""
         self._http.close()
 
+    def sender(
+        self,
+        model: str,
+        *,
+        max_batch: int = 500,
+        max_waiting: int = 10_000,
+        timeout: float | None = 300.0,
+        on_error: OnError | None = None,
+    ) -> FeedbackSender:
+        """Hands in labels beside the program, in batches, again and again until the server has them."""
+        return FeedbackSender(
+            lambda call: self._attempt(call, self.timeout),
+            model,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            timeout=timeout,
+            on_error=on_error,
+        )
+
     def _send(self, call: Call[T] | Wait[T]) -> T:
         if isinstance(call, Wait):
             return self._wait(call)
-        request = call.request(self._http)
+        attempts = Attempts(call.is_safe, self.retries, self.timeout)
+        while True:
+            try:
+                return self._attempt(call, attempts.seconds_left)
+            except TRANSIENT as error:
+                pause = attempts.pause_after(error)
+            time.sleep(pause)
+
+    def _attempt(self, call: Call[T], timeout: float) -> T:
         try:
-            return call.read(self._http.send(request))
+            return call.read(self._http.send(call.request(self._http, timeout)))
         except httpx.TransportError as error:
             return call.unanswered(self._http.base_url, error)
 
@@ -82,27 +115,44 @@ class Client(Calls, Sender):
 
     def _lines(self, calls: Iterator[Call[T]]) -> Iterator[T]:
         for call in calls:
-            request = call.request(self._http)
-            try:
-                response = self._http.send(request, stream=True)
+            attempts, count = Attempts(call.is_safe, self.retries, self.timeout), 0
+            while True:
                 try:
-                    if not response.is_success:
-                        response.read()
-                        requests.check(response)
-                    for line in response.iter_lines():
-                        if line:
-                            yield json.loads(line)
-                finally:
-                    response.close()
-            except httpx.TransportError as error:
-                raise requests.transport_error(self._http.base_url, error) from error
+                    for line in self._stream(call, attempts.seconds_left, count):
+                        count += 1
+                        yield line
+                    break
+                except TRANSIENT as error:
+                    # A call that is not safe has no more attempts once a part of its answer is given away.
+                    if count and not call.is_safe:
+                        raise
+                    pause = attempts.pause_after(error)
+                time.sleep(pause)
+
+    def _stream(self, call: Call[T], timeout: float, skipped: int) -> Iterator[T]:
+        try:
+            response = self._http.send(call.request(self._http, timeout), stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    requests.check(response)
+                for index, line in enumerate(filter(None, response.iter_lines())):
+                    if index >= skipped:
+                        yield call.line(line, index)
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            raise requests.transport_error(self._http.base_url, error) from error
 
 
 class AsyncClient(Calls, AsyncSender):
     """:class:`Client` for asyncio: the same calls, awaited."""
 
-    def __init__(self, url: str | None = None, *, key: str | None = None, timeout: float = 30.0) -> None:
-        self._http = httpx.AsyncClient(**_options(url, key, timeout))
+    def __init__(
+        self, url: str | None = None, *, key: str | None = None, timeout: float = 30.0, retries: int = 5
+    ) -> None:
+        self._http = httpx.AsyncClient(**_options(url, key))
+        self.timeout, self.retries = timeout, retries
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -114,12 +164,39 @@ class AsyncClient(Calls, AsyncSender):
         """Close the connections."""
         await self._http.aclose()
 
+    def sender(
+        self,
+        model: str,
+        *,
+        max_batch: int = 500,
+        max_waiting: int = 10_000,
+        timeout: float | None = 300.0,
+        on_error: OnError | None = None,
+    ) -> AsyncFeedbackSender:
+        """Hands in labels beside the program, in a task of its own, again and again until the server has them."""
+        return AsyncFeedbackSender(
+            lambda call: self._attempt(call, self.timeout),
+            model,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            timeout=timeout,
+            on_error=on_error,
+        )
+
     async def _send(self, call: Call[T] | Wait[T]) -> T:
         if isinstance(call, Wait):
             return await self._wait(call)
-        request = call.request(self._http)
+        attempts = Attempts(call.is_safe, self.retries, self.timeout)
+        while True:
+            try:
+                return await self._attempt(call, attempts.seconds_left)
+            except TRANSIENT as error:
+                pause = attempts.pause_after(error)
+            await _sleep(pause)
+
+    async def _attempt(self, call: Call[T], timeout: float) -> T:
         try:
-            return call.read(await self._http.send(request))
+            return call.read(await self._http.send(call.request(self._http, timeout)))
         except httpx.TransportError as error:
             return call.unanswered(self._http.base_url, error)
 
@@ -129,22 +206,45 @@ class AsyncClient(Calls, AsyncSender):
             result = await self._send(wait.call)
             if wait.is_over(result):
                 return result
-            await asyncio.sleep(pause)
+            await _sleep(pause)
         raise wait.late(result)
 
     async def _lines(self, calls: Iterator[Call[T]]) -> AsyncIterator[T]:
         for call in calls:
-            request = call.request(self._http)
-            try:
-                response = await self._http.send(request, stream=True)
+            attempts, count = Attempts(call.is_safe, self.retries, self.timeout), 0
+            while True:
                 try:
-                    if not response.is_success:
-                        await response.aread()
-                        requests.check(response)
-                    async for line in response.aiter_lines():
-                        if line:
-                            yield json.loads(line)
-                finally:
-                    await response.aclose()
-            except httpx.TransportError as error:
-                raise requests.transport_error(self._http.base_url, error) from error
+                    async for line in self._stream(call, attempts.seconds_left, count):
+                        count += 1
+                        yield line
+                    break
+                except TRANSIENT as error:
+                    if count and not call.is_safe:
+                        raise
+                    pause = attempts.pause_after(error)
+                await _sleep(pause)
+
+    async def _stream(self, call: Call[T], timeout: float, skipped: int) -> AsyncIterator[T]:
+        try:
+            response = await self._http.send(call.request(self._http, timeout), stream=True)
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    requests.check(response)
+                index = 0
+                async for line in response.aiter_lines():
+                    if line:
+                        if index >= skipped:
+                            yield call.line(line, index)
+                        index += 1
+            finally:
+                await response.aclose()
+        except httpx.TransportError as error:
+            raise requests.transport_error(self._http.base_url, error) from error
+
+
+async def _sleep(seconds: float) -> None:
+    # Whoever awaits has it loaded; the others do without.
+    import asyncio
+
+    await asyncio.sleep(seconds)

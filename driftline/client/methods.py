@@ -6,7 +6,7 @@ import functools
 import inspect
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_args, get_type_hints, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from driftline.client.requests import Call, Wait
 
@@ -61,7 +61,7 @@ class CallMethod(Generic[P, T]):
         async def send_async(client: AsyncSender, *arguments: P.args, **options: P.kwargs) -> T:
             return await client._send(declared(client, *arguments, **options))
 
-        return _described(send_async if is_async else send, declared, lambda result: result)
+        return _described(send_async if is_async else send, declared, "{}")
 
 
 class StreamMethod(Generic[P, T]):
@@ -83,12 +83,12 @@ class StreamMethod(Generic[P, T]):
 
     @functools.cache  # noqa: B019 - a method lives as long as its class
     def _made(self, is_async: bool) -> Callable[..., Any]:
-        declared, kind = self.declared, AsyncIterator if is_async else Iterator
+        declared, kind = self.declared, "AsyncIterator" if is_async else "Iterator"
 
         def lines(client: Sender, *arguments: P.args, **options: P.kwargs) -> Iterator[T]:
             return client._lines(declared(client, *arguments, **options))
 
-        return _described(lines, declared, lambda call: kind[get_args(call)[0]])
+        return _described(lines, declared, kind + "[{}]")
 
 
 def _bound(function: Callable[..., Any], client: object) -> Callable[..., Any]:
@@ -96,12 +96,15 @@ def _bound(function: Callable[..., Any], client: object) -> Callable[..., Any]:
     return found
 
 
-def _described(
-    function: Callable[..., Any], declared: Callable[..., Any], result_of: Callable[[Any], Any]
-) -> Callable[..., Any]:
-    """``function`` under the name, the docstring and the signature of what declares it; it gives what the call results in."""
+def _described(function: Callable[..., Any], declared: Callable[..., Any], result: str) -> Callable[..., Any]:
+    """``function`` under the name, the docstring and the signature of what declares it; it gives what the call results in.
+
+    Its annotations are text, as all are: the types of the messages are not loaded for it.
+    """
     made = functools.wraps(declared)(function)
-    result = result_of(get_args(get_type_hints(declared)["return"])[0])
-    made.__annotations__ = {**declared.__annotations__, "return": result}
-    made.__signature__ = inspect.signature(declared).replace(return_annotation=result)  # type: ignore[attr-defined]
+    annotation = declared.__annotations__["return"]
+    call = annotation[len("Iterator[") : -1] if annotation.startswith("Iterator[") else annotation
+    kind = result.format(call[call.index("[") + 1 : -1])
+    made.__annotations__ = {**declared.__annotations__, "return": kind}
+    made.__signature__ = inspect.signature(declared).replace(return_annotation=kind)  # type: ignore[attr-defined]
     return made

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import httpx
+import orjson
 
 from driftline.api.endpoint import JSON, Endpoint
 from driftline.errors import ConfigurationError, DriftlineError, InvalidInput, Late, Unavailable, from_json
@@ -30,6 +31,7 @@ class Call(Generic[T]):
         content: the body.
         files: the parts of a form, instead of a body.
         pick: makes the result of an answer's body.
+        is_safe: it may be made twice, and is made again when its answer is lost.
     """
 
     endpoint: Endpoint[Any]
@@ -38,18 +40,21 @@ class Call(Generic[T]):
     content: bytes | None = None
     files: Mapping[str, tuple[str | None, bytes, str]] | None = None
     pick: Callable[[Any], T] | None = None
+    is_safe: bool = False
 
     def then(self, pick: Callable[[T], R]) -> Call[R]:
         """The same call, with a part of its result as the result."""
         assert self.pick is None
-        return Call(self.endpoint, self.parts, self.query, self.content, self.files, pick)
+        return Call(self.endpoint, self.parts, self.query, self.content, self.files, pick, self.is_safe)
 
-    def request(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        """The request as ``client`` sends it."""
+    def request(self, client: httpx.Client | httpx.AsyncClient, timeout: float) -> httpx.Request:
+        """The request as ``client`` sends it; each of its steps takes ``timeout`` seconds at most."""
         bodies = self.endpoint.bodies
         headers = {"content-type": bodies[0].kind if bodies else JSON} if self.content is not None else None
         url = self.endpoint.url(self.parts, self.query)
-        return client.build_request(self.endpoint.method, url, content=self.content, files=self.files, headers=headers)
+        return client.build_request(
+            self.endpoint.method, url, content=self.content, files=self.files, headers=headers, timeout=timeout
+        )
 
     def read(self, response: httpx.Response) -> T:
         """The result of an answer; the error that it carries is raised."""
@@ -57,10 +62,15 @@ class Call(Generic[T]):
         body: Any = {}
         if response.content:
             try:
-                body = response.json()
+                body = orjson.loads(response.content)
             except ValueError:
                 raise _not_driftline(response) from None
         return self.pick(body) if self.pick is not None and response.content else cast(T, body)
+
+    def line(self, data: str, index: int) -> T:
+        """The result of the ``index``-th line of an answer that comes line by line."""
+        result: T = orjson.loads(data)
+        return result
 
     def unanswered(self, url: httpx.URL, error: httpx.TransportError) -> T:
         """What it means that no answer came: the error that is to be raised."""
@@ -105,10 +115,15 @@ class Wait(Generic[T]):
 
 
 def call(
-    endpoint: Endpoint[T], *, content: bytes | None = None, query: Mapping[str, object] | None = None, **parts: str
+    endpoint: Endpoint[T],
+    *,
+    content: bytes | None = None,
+    query: Mapping[str, object] | None = None,
+    is_safe: bool | None = None,
+    **parts: str,
 ) -> Call[T]:
-    """A call of ``endpoint``, whose result is the answer's body."""
-    return Call(endpoint, parts, query or {}, content)
+    """A call of ``endpoint``, whose result is the answer's body. What only reads is safe, unless it is said otherwise."""
+    return Call(endpoint, parts, query or {}, content, is_safe=endpoint.method == "GET" if is_safe is None else is_safe)
 
 
 def create_call(endpoint: Endpoint[T], spec: Mapping[str, Any], weights: bytes | Path | None) -> Call[T]:

@@ -18,7 +18,7 @@ from driftline.client.clients import AsyncClient
 from driftline.demo.digits import PHASES, Digits
 from driftline.demo.display import Display
 from driftline.demo.outcome import DemoOutcome
-from driftline.errors import Busy, DriftlineError, InvalidInput, Late, Unavailable
+from driftline.errors import Busy, DriftlineError, Late, Unavailable
 
 MODEL = "digits"
 SPEC = {"name": MODEL, "task": "classification", "inputs": {"shape": [8, 8]}, "classes": list(range(10))}
@@ -59,7 +59,7 @@ class DemoStream:
         settle_seconds: float = 90.0,
         max_tries: int = 20,
     ) -> None:
-        self.client = AsyncClient(url)
+        self.client = AsyncClient(url, retries=0)
         self.digits = digits
         self.display = display
         self.outcome = DemoOutcome(seconds)
@@ -132,10 +132,7 @@ class DemoStream:
         items: list[FeedbackItem] = [{"prediction_id": owed.prediction_id, "label": owed.label} for owed in labels]
         for attempt in itertools.count(1):
             try:
-                statuses = (await self.client.feedback(MODEL, items))["items"]
-                break
-            except InvalidInput as error:  # not one of the items was accepted
-                statuses = error.details.get("items", [])
+                statuses = (await self.client.feedback(MODEL, items, raise_errors=False))["items"]
                 break
             except (Busy, Late, Unavailable) as error:
                 if attempt == self.max_tries:

@@ -56,7 +56,7 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def client(server: ScriptedServer, kind: Any) -> Iterator[Any]:
-    with kind(server.url) as client:
+    with kind(server.url, retries=0) as client:
         yield client
 
 
@@ -67,7 +67,12 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, str, Any]]] =
     ("delete_model", ("m",), {}, ("DELETE", "/v1/models/m", None)),
     ("predict", ("m", [[1.5]]), {}, ("POST", "/v1/models/m/predict", {"inputs": [[1.5]]})),
     ("predict", ("m", [[1.5]], 7), {}, ("POST", "/v1/models/m/predict?version=7", {"inputs": [[1.5]]})),
-    ("feedback", ("m", [{"label": 1}]), {}, ("POST", "/v1/models/m/feedback", {"items": [{"label": 1}]})),
+    (
+        "feedback",
+        ("m", [{"id": "a", "label": 1}]),
+        {},
+        ("POST", "/v1/models/m/feedback", {"items": [{"id": "a", "label": 1}]}),
+    ),
     ("receipt", ("m", "p:1/2"), {}, ("GET", "/v1/models/m/feedback/p%3A1%2F2", None)),
     ("job", ("u-1",), {}, ("GET", "/v1/jobs/u-1", None)),
     ("cancel_job", ("u-1",), {}, ("DELETE", "/v1/jobs/u-1", None)),
@@ -167,10 +172,10 @@ def test_a_stream_is_answered_item_by_item(server: ScriptedServer, client: Any) 
     answers = [{"id": str(n), "status": "queued"} for n in range(501)]
     lines = [json.dumps(answer).encode() + b"\n" for answer in answers]
     server.answers = [(200, b"".join(lines[:500])), (200, lines[500])]
-    items = ({"label": n, "inputs": [n]} for n in range(501))
+    items = ({"id": str(n), "label": n, "inputs": [n]} for n in range(501))
     assert list(client.feedback_stream("m", items)) == answers
     sent = [json.loads(line) for _, _, body, _ in server.requests for line in body.splitlines()]
-    assert sent == [{"label": n, "inputs": [n]} for n in range(501)]
+    assert sent == [{"id": str(n), "label": n, "inputs": [n]} for n in range(501)]
     assert server.requests[0].path == "/v1/models/m/feedback/stream"
     assert server.requests[0].headers["content-type"] == "application/x-ndjson"
 
@@ -225,7 +230,7 @@ def test_a_server_that_is_not_there_is_unavailable_by_its_url(kind: Any) -> None
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with kind(url) as client:
+        with kind(url, retries=1) as client:
             with pytest.raises(errors.Unavailable, match=url):
                 client.models()
             assert not client.live() and not client.ready()

@@ -118,7 +118,7 @@ class Processes:
                 children.append(Child(name, lambda name=name: self._start(name, guard), STOP_SECONDS))  # type: ignore[misc]
             self._children = {child.name: child for child in children}
             for app, listener in self._listeners.items():
-                self.clients[app] = Client(address(listener), timeout=PATIENCE_SECONDS)
+                self.clients[app] = Client(address(listener), timeout=PATIENCE_SECONDS, retries=0)
             yield children
 
     def _start(self, name: str, guard: Guard) -> subprocess.Popen[bytes]:
