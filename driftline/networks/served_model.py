@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from driftline.networks.experts.encoding import LARGEST
-from driftline.networks.modules import RunningScale, joined
+from driftline.networks.modules import joined
+from driftline.networks.running_scale import RunningScale, UnitChange
 from driftline.spec import Factory, ModelSpec
 
 MAX_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """Which inputs, by name, have come into another unit, and whether the target has."""
+
+    inputs: Mapping[str, UnitChange] = field(default_factory=dict)
+    target: UnitChange | None = None
 
 
 class ServedModel(nn.Module):
@@ -32,8 +42,8 @@ class ServedModel(nn.Module):
         self.takes_names = isinstance(spec.inputs, dict) and isinstance(spec.network, Factory)
         floats = {name: tensor for name, tensor in spec.tensors.items() if tensor.dtype == "float32"}
         self.scale = nn.ModuleDict({name: RunningScale(tuple(tensor.shape)) for name, tensor in floats.items()})
-        self.target_scale = RunningScale((), limit=float("inf")) if self.is_regression else None
-        self.names = list(spec.tensors)
+        self.target_scale = RunningScale(()) if self.is_regression else None
+        self.sizes = {name: tensor.size for name, tensor in spec.tensors.items()}
         self.network = network
         self.output = output
         self.experts = experts
@@ -71,7 +81,7 @@ class ServedModel(nn.Module):
         return self._network_outputs(self._scaled(inputs))
 
     def _scaled(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.names}
+        return {name: self.scale[name](inputs[name]) if name in self.scale else inputs[name] for name in self.sizes}
 
     def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
         hidden = self.network(**scaled) if self.takes_names else self.network(joined(scaled))
@@ -101,7 +111,7 @@ class ServedModel(nn.Module):
 
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
         """Inputs as experts take them, as they came: ``[batch, numbers]``."""
-        rows = [inputs[name].reshape(len(inputs[name]), -1).float() for name in self.names]
+        rows = [inputs[name].reshape(len(inputs[name]), -1).float() for name in self.sizes]
         return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-LARGEST, LARGEST)
 
     @property
@@ -110,12 +120,21 @@ class ServedModel(nn.Module):
         # A network with an output of its own never takes more classes than it was made for.
         return int(getattr(self.output, "out_features", self._own_width))
 
-    def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> None:
-        """Lets the running scales follow what is about to be learned."""
-        for name, scale in self.scale.items():
-            scale.observe(inputs[name])  # type: ignore[operator]
-        if self.target_scale is not None:
-            self.target_scale.observe(targets)
+    def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> Rescaling | None:
+        """Lets the running scales follow what is about to be learned; gives what has come into another unit."""
+        found = {name: scale.observe(inputs[name]) for name, scale in self.scale.items()}  # type: ignore[operator]
+        target = self.target_scale.observe(targets) if self.target_scale is not None else None
+        changed = {name: change for name, change in found.items() if change is not None}
+        return Rescaling(changed, target) if changed or target is not None else None
+
+    def carried_rows(self, rows: Tensor, rescaling: Rescaling) -> tuple[Tensor, Tensor]:
+        """Rows that :meth:`rows` gave, in the present units; and which of their numbers have changed ``[numbers]``."""
+        parts, has_changed = [], []
+        for (name, size), part in zip(self.sizes.items(), rows.split(list(self.sizes.values()), 1), strict=True):
+            change = rescaling.inputs.get(name)
+            parts.append(part if change is None else change.carried(part))
+            has_changed.append(torch.zeros(size, dtype=torch.bool) if change is None else change.features(size))
+        return torch.cat(parts, 1), torch.cat(has_changed)
 
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from driftline.networks.modules import RunningScale
+from driftline.networks.running_scale import RunningScale
 
 BATCHES = st.lists(st.integers(1, 20), min_size=1, max_size=8)
 
