@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,10 @@ class RunningScale(nn.Module):
         rounding = torch.finfo(input.dtype).eps
         # A small array takes numpy a fraction of the time that it takes torch.
         numbers = input.detach().double().reshape(len(input), self._means, self._per_row).numpy()
+        if not math.isfinite(numbers.sum()):
+            # Nobody lets such rows in; should one come, the loss tells, and the step is taken back.
+            self.centre.fill_(math.nan)
+            return None
         room = max(0, self._rows - seen)
         change = None
         if room:
