@@ -19,7 +19,7 @@ from driftline.networks.edit_session import EditResult
 from driftline.networks.edits import apply_edit
 from driftline.networks.experts.mixture import experts_of
 from driftline.networks.model import Model
-from driftline.networks.served_model import ServedModel
+from driftline.networks.served_model import Rescaling, ServedModel
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable, added
 from driftline.spec.parts.edits.weights import AddClasses
@@ -120,12 +120,19 @@ class Course(Stateful):
         if own is not None and other is not None and own.layout.feature_names == other.layout.feature_names:
             self.module.encoder = clone(other)
 
-    def before_step(self, new: Examples) -> None:
-        """Lets the parts and the counts follow labels that are about to be learned."""
+    def before_step(self, new: Examples) -> Rescaling | None:
+        """Lets the parts, the scales and the counts follow labels that are about to be learned.
+
+        Gives what has come into another unit: what is kept of former rows must be carried there.
+        """
         for part in self._parts():
             part.before_step(self.state, new)
+        rescaling = self.strategy.follow_scales(self.state, new)
+        if rescaling is not None:
+            self.strategy.carry(self.state, rescaling)
         self.state.count(new)
         self.state.labels += len(new)
+        return rescaling
 
     def update(self, new: Examples, replay: ExampleSource) -> str | None:
         """One update, as the strategy makes it; or the reason why it was not made."""

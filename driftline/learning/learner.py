@@ -22,6 +22,7 @@ from driftline.learning.training.member_outputs import member_outputs_of
 from driftline.networks import pretrained
 from driftline.networks.build import build
 from driftline.networks.model import Model
+from driftline.networks.served_model import Rescaling
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 from driftline.spec.classes import ClassTable
@@ -156,8 +157,8 @@ class Learner(CommandedLearner):
     def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
         new, strategy = fresh.examples, self.course.strategy
-        if len(new):
-            self.course.before_step(new)
+        if len(new) and (rescaling := self.course.before_step(new)) is not None:
+            self._carry(rescaling)
         for _ in range(updates):
             failure = self._update(new)
             if failure is not None:
@@ -170,6 +171,12 @@ class Learner(CommandedLearner):
         if self.retraining is not None:
             self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
+
+    def _carry(self, rescaling: Rescaling) -> None:
+        """Brings the examples that are kept into the units in which rows come now: they stay true of the network's inputs."""
+        self.replay_buffer.carry(rescaling)
+        self.promotion.carry(rescaling)
+        self.monitor.recent.carry(rescaling)
 
     def _update(self, new: Examples) -> str | None:
         """One update; or the reason why it was not made."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from driftline.networks.robust import RobustSample, deviation
 
 BINS = 8
 MAX_BINNED = 100
@@ -11,7 +17,10 @@ LIMIT = 5.0
 # Beyond this a difference of two inputs, or its square, would leave float32.
 LARGEST = 1e18
 SLOWEST = 0.01
+ROUNDING = torch.finfo(torch.float32).eps
 SETTLING = 256
+# Of a window in one unit so many numbers tell enough.
+MAX_NUMBERS = 2**15
 
 
 class Encoding(nn.Module):
@@ -59,30 +68,50 @@ class Encoding(nn.Module):
         return encoded.clamp_(self._lowest, self._highest).flatten(1)
 
     @torch.no_grad()
-    def observe(self, window: Tensor, seen: int, new: int) -> None:
-        """Follows the newest rows.
+    def observe(self, window: Tensor, seen: int, new: int, has_changed: Tensor | None = None) -> None:
+        """Follows the newest rows; numbers that are far away from all others of their feature do not count.
 
         Args:
             window: ``[rows, features]``, the newest rows.
             seen: how many rows there have been.
             new: how many of them since the last call.
+            has_changed: ``[features]``, those that have come into another unit, as the window is: they begin again from it.
         """
-        if self.one_unit and seen - new >= SETTLING:
+        is_settled = self.one_unit and seen - new >= SETTLING
+        if is_settled and (has_changed is None or not has_changed.any()):
             return
-        window = window.clamp(-LARGEST, LARGEST)
-        rate = 1.0 if seen <= SETTLING else max(new / seen, SLOWEST)
-        variance, mean = torch.var_mean(window.double(), (0, 1) if self.one_unit else 0, correction=0)
+        sample = RobustSample.of(self._numbers(window.clamp(-LARGEST, LARGEST)))
+        mean, variance = map(torch.from_numpy, sample.moments())
+        rate = torch.full((self.features,), self._rate(seen, new, is_settled), dtype=torch.float64)
+        if has_changed is not None:
+            rate.masked_fill_(has_changed, 1.0)
         delta = mean - self.mean
         spread = variance + (1 - rate) * delta**2
         self.variance.copy_((self.variance + rate * (spread - self.variance)).clamp(max=LARGEST**2))
         self.mean.add_(rate * delta)
+        deviations = torch.from_numpy(deviation(self.mean.double().numpy(), self.variance.double().numpy(), ROUNDING))
         self.centre[0] = self.mean
-        # A constant feature has only rounding noise around its mean: it must not be blown up.
-        self.slope[0] = torch.rsqrt(self.variance.double() + (1e-6 * self.mean.double()) ** 2 + 1e-12)
+        self.slope[0] = 1 / deviations
         if self.bins:
-            levels = torch.linspace(0, 1, self.bins + 1, dtype=window.dtype)
-            self.quantiles.lerp_(torch.quantile(window, levels, dim=0), rate)
+            edges = torch.from_numpy(sample.quantiles(self.bins + 1)).float()
+            self.quantiles.add_((edges - self.quantiles).mul_(rate))
             low, high = self.quantiles[:-1], self.quantiles[1:]
             width = torch.maximum(high - low, 1e-3 / self.slope[0])
             self.centre[1:] = low + width / 2
             self.slope[1:] = 1 / width
+
+    def _rate(self, seen: int, new: int, is_settled: bool) -> float:
+        """How much the newest window counts beside all before."""
+        if is_settled:
+            return 0.0
+        return 1.0 if seen <= SETTLING else max(new / seen, SLOWEST)
+
+    def _numbers(self, window: Tensor) -> NDArray[np.float64]:
+        """What mean and variance are of ``[features, numbers]``; where all features are in one unit, ``[1, numbers]``."""
+        if not self.one_unit:
+            return window.double().numpy().T
+        step = -(-window.numel() // MAX_NUMBERS)
+        # Every feature has its turn.
+        while math.gcd(step, self.features) > 1:
+            step += 1
+        return window.reshape(1, -1)[:, ::step].double().numpy()

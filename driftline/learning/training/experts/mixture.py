@@ -10,6 +10,7 @@ from torch import Tensor
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
+from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
 from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_other
 
@@ -211,6 +212,17 @@ class MixtureLearner(Stateful):
         mixture.encoding.observe(self.rows[:filled], int(mixture.labels.learned), self.unsolved)
         self._encode()
         mixture.neighbours.write(slice(None), self._encoded[:, : mixture.features])
+
+    def carry(self, rows: Tensor, has_changed: Tensor) -> None:
+        """Goes on with the newest rows ``[rows, features]`` in other units; which features have changed ``[features]``."""
+        filled = min(int(self.mixture.neighbours.seen), len(self.rows))
+        if not filled:
+            return
+        self.rows[:filled] = rows[:filled].clamp(-LARGEST, LARGEST)
+        learned = int(self.mixture.labels.learned)
+        self.mixture.encoding.observe(self.rows[:filled], learned, 0, has_changed)
+        self._encode()
+        self.mixture.neighbours.write(slice(None), self._encoded[:, : self.mixture.features])
 
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)

@@ -17,6 +17,7 @@ from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.clone import clone
 from driftline.networks.experts.mixture import Mixture
+from driftline.networks.served_model import Rescaling
 from driftline.spec.classes import class_indices
 from driftline.spec.parts.strategies import Experts
 
@@ -46,14 +47,17 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     def batch(self, new: Examples, replay: ExampleSource, generator: torch.Generator) -> Examples:
         return new.joined(replay.sample(self.parameters.replayed, generator))
 
-    def before_step(self, state: TrainState, new: Examples) -> None:
-        """The scales are the network's alone, and wait with it."""
+    def follow_scales(self, state: TrainState, new: Examples) -> Rescaling | None:
+        """The scales are the network's, and wait with it."""
         if self.mixture is None:
-            super().before_step(state, new)
-            return
+            return super().follow_scales(state, new)
         self.waiting = self.waiting.joined(new)
-        if not self.is_waiting:
-            super().before_step(state, self.waiting)
+        return None if self.is_waiting else super().follow_scales(state, self.waiting)
+
+    def carry(self, state: TrainState, rescaling: Rescaling) -> None:
+        self.waiting = self.waiting.carried(rescaling)
+        if self.mixture is not None:
+            self.mixture.carry(*state.module.carried_rows(self.mixture.rows, rescaling))
 
     def update(self, step: TrainingStep, new: Examples, replay: ExampleSource) -> str | None:
         if self.mixture is None or not len(new):
