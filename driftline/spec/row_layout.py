@@ -31,7 +31,6 @@ ROW: Final = "row"
 TEXT_TOKENS = 64
 TEXT_FEATURES = 64
 MAX_FLAGS = 16
-ONE_HOT_FEATURES = 64
 PERIODS = (86_400.0, 7 * 86_400.0, 365.2425 * 86_400.0)
 """The day, the week and the year in seconds: each is two features of a time, on a circle."""
 
@@ -117,9 +116,9 @@ class RowLayout:
         return min(MAX_FLAGS, len(self.quantities))
 
     @property
-    def one_hot(self) -> int:
+    def marks(self) -> int:
         """Features that say which value a category has, of each of them."""
-        return max(2, min(8, ONE_HOT_FEATURES // max(1, len(self.categories))))
+        return self.fields.marks
 
     @property
     def binned(self) -> int:
@@ -130,9 +129,7 @@ class RowLayout:
     def features(self) -> int:
         """Features of an encoded row."""
         circles = 2 * len(PERIODS) * len(self.times)
-        return (
-            self.binned + self.flags + circles + self.one_hot * len(self.categories) + TEXT_FEATURES * len(self.texts)
-        )
+        return self.binned + self.flags + circles + self.marks * len(self.categories) + TEXT_FEATURES * len(self.texts)
 
     @property
     def embedded(self) -> list[int]:
@@ -172,7 +169,7 @@ class RowLayout:
             *(f"{name}: frequency" for name in self.categories),
             *(f"missing {n}" for n in range(self.flags)),
             *(f"{name}: {part}" for name in times for part in _CIRCLES),
-            *(f"{name}: value {n}" for name in self.categories for n in range(self.one_hot)),
+            *(f"{name}: value {n}" for name in self.categories for n in range(self.marks)),
             *(f"{name}: words {n}" for name in self.texts for n in range(TEXT_FEATURES)),
         ]
 

@@ -50,7 +50,7 @@ class RowEncoder(nn.Module):
         self.register_buffer("newest", torch.zeros(len(layout.times), dtype=torch.float64))
         # The place of each quantity's flag: one that has been missing gets the next.
         self.register_buffer("flags", torch.full((len(layout.quantities),), -1, dtype=torch.int64))
-        self.vocabulary = Vocabulary(categories, layout.one_hot)
+        self.vocabulary = Vocabulary(categories, layout.marks)
         self.values = TargetMeans(1, targets, not is_regression)
         self.words = TargetMeans(texts * BUCKETS, targets, not is_regression)
 
