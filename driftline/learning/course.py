@@ -108,17 +108,23 @@ class Course(Stateful):
         for part in self._parts():
             part.on_drift(self.step, replay)
 
-    def read(self, new: Examples) -> Examples:
-        """Lets the encoder follow rows that are about to be learned; they keep what it knew of them before."""
+    def read(self, new: Examples) -> tuple[Examples, Rescaling | None]:
+        """Lets the encoder follow rows that are about to be learned; they keep what it knew of them before.
+
+        Gives also what has come into another unit: what is kept of former rows must be carried there.
+        """
         with_statistics = new.with_inputs(self.module.with_statistics(new.inputs))
-        self.module.observe_rows(new.inputs, new.targets, new.weights)
-        return with_statistics
+        rescaling = self.module.observe_rows(new.inputs, new.targets, new.weights)
+        if rescaling is not None:
+            self.strategy.carry(self.state, rescaling)
+        return with_statistics, rescaling
 
     def take_encoder(self, stream: Course) -> None:
         """Goes on with what a stream's encoder has learned meanwhile of the same fields."""
         own, other = self.module.encoder, stream.module.encoder
-        if own is not None and other is not None and own.layout.feature_names == other.layout.feature_names:
-            self.module.encoder = clone(other)
+        if own is not None and other is not None and own.layout.tensors == other.layout.tensors:
+            layout, self.module.encoder = own.layout, clone(other)
+            self.module.encoder.layout = layout
 
     def before_step(self, new: Examples) -> Rescaling | None:
         """Lets the parts, the scales and the counts follow labels that are about to be learned.

@@ -77,7 +77,7 @@ class Learner(CommandedLearner):
             self._update_mixture_weights(live)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
             fresh = self.promotion.hold_out(labelled_batch, self.learned)
-            fresh = fresh.with_examples(self.course.read(fresh.examples))
+            fresh = self._read(fresh)
             quarantined = self._train(fresh, plan.updates)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(labelled_batch)
@@ -153,6 +153,15 @@ class Learner(CommandedLearner):
     def _candidate(self, version: int) -> Candidate:
         model = Model(self.spec, self.classes, self.course.candidate())
         return Candidate(model, self.learned, version)
+
+    def _read(self, fresh: LabelledBatch) -> LabelledBatch:
+        """Lets the encoder of rows follow what is about to be learned."""
+        if self.spec.fields is None or not len(fresh):
+            return fresh
+        examples, rescaling = self.course.read(fresh.examples)
+        if rescaling is not None:
+            self._carry(rescaling)
+        return fresh.with_examples(examples)
 
     def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""

@@ -50,6 +50,14 @@ class UnitChange:
         has_changed = self.is_outside | (self.low <= self.high)
         return has_changed.expand(-1, size // len(has_changed)).reshape(-1)
 
+    def of(self, is_one: Tensor) -> UnitChange:
+        """The change of the first numbers ``[numbers]``, of those alone that may have changed."""
+        first = [value[: len(is_one)] for value in (self.factor, self.offset, self.low, self.high, self.is_outside)]
+        factor, offset, low, high, is_outside = first
+        never = ~is_one.unsqueeze(1)
+        high = high.masked_fill(never, -math.inf)
+        return UnitChange(factor, offset, low.masked_fill(never, math.inf), high, is_outside & ~never)
+
     def carried(self, numbers: Tensor) -> Tensor:
         """Rows ``[rows, *shape]``, or flat ones, with former numbers in the present unit."""
         if not len(numbers):
@@ -197,7 +205,7 @@ class RunningScale(nn.Module):
         mean[which], variance[which] = RobustSample.of(sample[which][:, self._slots(newest)]).moments()
         count[which] = len(newest)
         misfits[which] = 0
-        return _change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
+        return unit_change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
 
     def _count_misfits(self, far: Indices, known: Floats) -> NDArray[np.bool_]:
         """Counts the samples in a row that were wider or flatter than is known; those that were flat for long enough."""
@@ -266,15 +274,16 @@ class RunningScale(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
-def _change(
+def unit_change(
     former_mean: Floats,
     former_deviation: Floats,
     mean: Floats,
     deviations: Floats,
     has_changed: NDArray[np.bool_],
-    is_flat: NDArray[np.bool_],
+    is_flat: NDArray[np.bool_] | None = None,
 ) -> UnitChange:
     """What keeps the z-scores of former numbers. Where they have come closer together, all that is now far away is former."""
+    is_flat = np.zeros_like(has_changed) if is_flat is None else is_flat
     factor = deviations / former_deviation
     middle = np.where(is_flat, mean, former_mean)
     reach = np.where(has_changed, FARTHEST * np.where(is_flat, deviations, former_deviation), -np.inf)

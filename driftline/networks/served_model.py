@@ -14,7 +14,7 @@ from driftline.networks.rows.embeddings import RowEmbeddings
 from driftline.networks.rows.encoder import FEATURES, RowEncoder
 from driftline.networks.running_scale import RunningScale, UnitChange
 from driftline.spec import Factory, ModelSpec
-from driftline.spec.row_layout import ROW, STATISTICS
+from driftline.spec.row_layout import NUMBERS, ROW, STATISTICS
 
 MAX_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
@@ -60,7 +60,7 @@ class ServedModel(nn.Module):
         )
         self.target_scale = RunningScale(()) if self.is_regression else None
         self._has_row = spec.fields is not None and ROW in spec.network_inputs
-        self._given = {name: name if spec.fields is None else f"tensor.{name}" for name in tensors}
+        self._given = {name: name for name in tensors} if spec.fields is None else dict(spec.layout.tensor_keys)
         self.sizes = {FEATURES: spec.layout.features} if spec.fields is not None and spec.layout.features else {}
         self.sizes |= {self._given[name]: tensor.size for name, tensor in tensors.items()}
         self.network = network
@@ -68,6 +68,14 @@ class ServedModel(nn.Module):
         self.experts = experts
         self.class_ids: list[int] | None = None
         self._positions: Tensor | None = None
+
+    def follow_fields(self, spec: ModelSpec) -> None:
+        """Takes fields of other names in the same places."""
+        assert self.encoder is not None
+        former, self.encoder.layout = [*self._given], spec.layout
+        now = dict(zip(former, spec.layout.tensor_keys, strict=True))
+        self._given = {now[name]: given for name, given in self._given.items()}
+        self._scale_of = {now[name]: scale for name, scale in self._scale_of.items()}
 
     def set_class_ids(self, ids: Sequence[int]) -> None:
         """Says which class each output is of, by its id; without it output ``i`` is of class ``i``."""
@@ -165,10 +173,10 @@ class ServedModel(nn.Module):
             return inputs
         return {**inputs, STATISTICS: self.encoder.statistics(inputs)}
 
-    def observe_rows(self, inputs: dict[str, Tensor], targets: Tensor, weights: Tensor) -> None:
-        """Lets the encoder learn from rows; ``targets`` are ids of classes, or values."""
-        if self.encoder is not None:
-            self.encoder.observe(inputs, targets, weights)
+    def observe_rows(self, inputs: dict[str, Tensor], targets: Tensor, weights: Tensor) -> Rescaling | None:
+        """Lets the encoder learn from rows with their labels; gives what has come into another unit."""
+        change = self.encoder.observe(inputs, targets, weights) if self.encoder is not None else None
+        return Rescaling({NUMBERS: change}) if change is not None else None
 
     @property
     def width(self) -> int:
@@ -190,7 +198,7 @@ class ServedModel(nn.Module):
     def carried_rows(self, rows: Tensor, rescaling: Rescaling) -> tuple[Tensor, Tensor]:
         """Rows that :meth:`rows` gave, in the present units; and which of their numbers have changed ``[numbers]``."""
         parts, has_changed = [], []
-        for (name, size), part in zip(self.sizes.items(), rows.split(list(self.sizes.values()), 1), strict=True):
+        for (name, size), part in zip(self.sizes.items(), torch.split(rows, [*self.sizes.values()], 1), strict=True):
             change = rescaling.inputs.get(name)
             parts.append(part if change is None else change.carried(part))
             has_changed.append(torch.zeros(size, dtype=torch.bool) if change is None else change.features(size))

@@ -96,6 +96,11 @@ class RowLayout:
         return {name: field for name, field in self.fields.read.items() if isinstance(field, TensorField)}
 
     @cached_property
+    def tensor_keys(self) -> dict[str, str]:
+        """What the tensor of each such field is called among the coded ones: by its place, which no other name changes."""
+        return {name: f"tensor {place}" for place, name in enumerate(self.tensor_fields)}
+
+    @cached_property
     def pairs(self) -> list[tuple[int, int]]:
         """The places of the times whose distance is a feature: each and the one before it."""
         return list(zip(self.times, self.times[1:], strict=False))
@@ -146,7 +151,8 @@ class RowLayout:
             TEXTS: RowTensor([len(self.texts), TEXT_TOKENS], "int64"),
             STATISTICS: RowTensor([self.statistics], "float32"),
         }
-        tensors = {f"tensor.{name}": RowTensor(field.shape, "float32") for name, field in self.tensor_fields.items()}
+        fields = self.tensor_fields
+        tensors = {key: RowTensor(fields[name].shape, "float32") for name, key in self.tensor_keys.items()}
         return {name: tensor for name, tensor in found.items() if tensor.size} | tensors
 
     @cached_property
