@@ -283,10 +283,11 @@ def test_more_values_than_are_kept_are_counted_on(tmp_path: Path) -> None:
         "key": [f"k{place}" for place in range(count)],
         "value": [*(f"{place}.5" for place in range(count - 1)), "odd"],
         "id": range(count),
+        "broken": [*range(count - 1), 5],
         "y": ["a", "b"] * (count // 2),
     }
     found = infer(write(tmp_path / "x.csv", columns), "y")
-    assert found.spec["inputs"]["fields"] == {"key": "ignore", "value": "number", "id": "ignore"}
+    assert found.spec["inputs"]["fields"] == {"key": "ignore", "value": "number", "id": "ignore", "broken": "number"}
     value = next(each for each in found.columns if each.name == "value")
     assert "no number: `odd` (row 60,000); its row is refused" in str(value.doubts[0])
 
