@@ -11,10 +11,10 @@ from driftline.errors import InvalidInput
 from driftline.tables.blocks import RowBlock, TableFormat
 from driftline.tables.csv_file import CsvFile
 from driftline.tables.doubt import Doubt
-from driftline.tables.encodings import detect
+from driftline.tables.encodings import TextEncoding, detect
 from driftline.tables.json_file import JsonFile
 from driftline.tables.parquet_file import MAGIC, ParquetFile
-from driftline.tables.source import open_source, reading
+from driftline.tables.source import ByteSource, open_source, reading
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,13 @@ class TableFile:
             yield from self._file.blocks()
 
 
+def _encoding(source: ByteSource, given: str | None) -> TextEncoding:
+    try:
+        return detect(source.head, source.is_whole, given)
+    except InvalidInput as error:
+        raise InvalidInput(f"{source.name}: {error.message}", **error.details) from None
+
+
 @contextmanager
 def open_table(path: Path | str, options: ReadingOptions | None = None) -> Iterator[TableFile]:
     """Opens CSV and its kin, Parquet, NDJSON, or a list of JSON, also packed; ``-`` is standard input.
@@ -106,7 +113,7 @@ def open_table(path: Path | str, options: ReadingOptions | None = None) -> Itera
         if source.head.startswith(MAGIC):
             file = ParquetFile(source, stack, options.block_rows)
         else:
-            encoding = detect(source.head, source.is_whole, options.encoding)
+            encoding = _encoding(source, options.encoding)
             start = source.head[:4096].decode(encoding.codec, errors="ignore").lstrip("\ufeff \t\r\n")
             if start.startswith("{") or start.startswith(("[{", "[\n", "[\r", "[ ", "[]")):
                 file = JsonFile(source, encoding, options.block_rows)
