@@ -128,8 +128,11 @@ class ServedLearner:
             time.sleep(pause)
         else:
             raise Late(f"{self.name} has not learned all labels after {timeout:g} s")
-        self.client.promote(self.name)
-        self.wait(timeout)
+        if self.last_id is not None:
+            # A version that covers the last label is the last one: no promotion may change answers after this.
+            if self.client.receipt(self.name, self.last_id)["state"] == "learned":
+                self.client.promote(self.name)
+            self.wait(timeout)
 
     def delete(self) -> None:
         """Remove the model and all it has learned from the server."""
