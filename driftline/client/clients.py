@@ -13,7 +13,7 @@ from driftline.client import requests
 from driftline.client.calls import Calls
 from driftline.client.methods import AsyncSender, Sender
 from driftline.client.requests import Call, Wait
-from driftline.client.retries import TRANSIENT, Attempts
+from driftline.client.retries import ASKED_AGAIN, Attempts
 from driftline.client.sender import AsyncFeedbackSender, FeedbackSender, OnError
 from driftline.errors import ConfigurationError
 
@@ -94,7 +94,7 @@ class Client(Calls, Sender):
         while True:
             try:
                 return self._attempt(call, attempts.seconds_left)
-            except TRANSIENT as error:
+            except ASKED_AGAIN as error:
                 pause = attempts.pause_after(error)
             time.sleep(pause)
 
@@ -122,7 +122,7 @@ class Client(Calls, Sender):
                         count += 1
                         yield line
                     break
-                except TRANSIENT as error:
+                except ASKED_AGAIN as error:
                     # A call that is not safe has no more attempts once a part of its answer is given away.
                     if count and not call.is_safe:
                         raise
@@ -190,7 +190,7 @@ class AsyncClient(Calls, AsyncSender):
         while True:
             try:
                 return await self._attempt(call, attempts.seconds_left)
-            except TRANSIENT as error:
+            except ASKED_AGAIN as error:
                 pause = attempts.pause_after(error)
             await _sleep(pause)
 
@@ -218,7 +218,7 @@ class AsyncClient(Calls, AsyncSender):
                         count += 1
                         yield line
                     break
-                except TRANSIENT as error:
+                except ASKED_AGAIN as error:
                     if count and not call.is_safe:
                         raise
                     pause = attempts.pause_after(error)
