@@ -173,6 +173,12 @@ class ServedModel(nn.Module):
             return inputs
         return {**inputs, STATISTICS: self.encoder.statistics(inputs)}
 
+    def with_ordered_statistics(self, inputs: dict[str, Tensor], targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Rows that were learned before, in their order, each with what the ones before it say of its values."""
+        if self.encoder is None or STATISTICS not in inputs:
+            return inputs
+        return {**inputs, STATISTICS: self.encoder.ordered_statistics(inputs, targets, weights)}
+
     def observe_rows(self, inputs: dict[str, Tensor], targets: Tensor, weights: Tensor) -> Rescaling | None:
         """Lets the encoder learn from rows with their labels; gives what has come into another unit."""
         change = self.encoder.observe(inputs, targets, weights) if self.encoder is not None else None

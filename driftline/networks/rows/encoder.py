@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -173,6 +174,33 @@ class RowEncoder(nn.Module):
         wanted = self._targets(targets[counts].numpy())
         if CATEGORIES in arrays:
             self._make_room(self.vocabulary.add(arrays[CATEGORIES]))
+        self._observe_targets(arrays, wanted, weight)
+        return change
+
+    def ordered_statistics(
+        self, inputs: Mapping[str, Tensor], targets: Tensor, weights: Tensor, at_once: int = 32
+    ) -> Tensor:
+        """How the target was with the values of rows, by the rows before them alone ``[rows, statistics]``.
+
+        For rows that were learned before, in their order: what is known now of their values holds their own labels.
+        """
+        past = copy.deepcopy(self)
+        for means in (past.values, past.words):
+            for state in (means.counts, means.means, means.prior):
+                state.zero_()
+        found = []
+        for first in range(0, len(targets), at_once):
+            some = slice(first, first + at_once)
+            rows = {name: value[some] for name, value in inputs.items() if name in (CATEGORIES, TEXTS)}
+            found.append(past.statistics(rows))
+            arrays = {name: value.numpy() for name, value in rows.items()}
+            past._observe_targets(arrays, past._targets(targets[some].numpy()), weights[some].numpy())
+        return torch.cat(found) if found else torch.zeros(0, self.layout.statistics)
+
+    def _observe_targets(
+        self, arrays: Mapping[str, NDArray[Any]], wanted: NDArray[np.float32], weight: NDArray[np.float32]
+    ) -> None:
+        if CATEGORIES in arrays:
             entries = self.vocabulary.entries(arrays[CATEGORIES])
             many = entries.shape[1]
             self.values.observe(entries.ravel(), wanted.repeat(many, 0), weight.repeat(many))
@@ -182,7 +210,6 @@ class RowEncoder(nn.Module):
             rows, texts, places = np.nonzero(tokens)
             self.words.observe(_buckets(tokens)[rows, texts, places], wanted[rows], weight[rows])
             self.words.observe_all(wanted, weight)
-        return change
 
     def _observe_numbers(self, numbers: NDArray[np.float64]) -> UnitChange | None:
         newest, times = self.newest.numpy(), numbers[:, self.layout.times]

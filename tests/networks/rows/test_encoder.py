@@ -117,6 +117,18 @@ def test_the_target_of_a_row_is_not_told_to_the_row_itself() -> None:
     assert np.abs(statistics).max() < 1e-6
 
 
+def test_rows_that_were_learned_are_told_what_was_known_before_them() -> None:
+    one = Encoded(c="category", x="text")
+    rows = [{"c": f"c{n % 9}", "x": f"word{n % 4}"} for n in range(96)]
+    targets = [int(target) for target in RANDOM.integers(2, size=96)]
+    then = []
+    for first in range(0, 96, 32):
+        then.append(one.encoder.statistics(one.coded(rows[first : first + 32])))
+        one.learn(rows[first : first + 32], targets[first : first + 32])
+    now = one.encoder.ordered_statistics(one.coded(rows), torch.tensor(targets), torch.ones(96))
+    torch.testing.assert_close(now, torch.cat(then))
+
+
 def test_statistics_that_a_row_brings_are_taken() -> None:
     one = Encoded(c="category")
     one.learn([{"c": "a"}] * 10, [1] * 10)
