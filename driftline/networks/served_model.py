@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.modules import joined
+from driftline.networks.robust import FARTHEST
 from driftline.networks.running_scale import RunningScale, UnitChange
 from driftline.spec import Factory, ModelSpec
 
@@ -42,7 +43,7 @@ class ServedModel(nn.Module):
         self.takes_names = isinstance(spec.inputs, dict) and isinstance(spec.network, Factory)
         floats = {name: tensor for name, tensor in spec.tensors.items() if tensor.dtype == "float32"}
         self.scale = nn.ModuleDict({name: RunningScale(tuple(tensor.shape)) for name, tensor in floats.items()})
-        self.target_scale = RunningScale(()) if self.is_regression else None
+        self.target_scale = RunningScale((), limit=FARTHEST) if self.is_regression else None
         self.sizes = {name: tensor.size for name, tensor in spec.tensors.items()}
         self.network = network
         self.output = output
