@@ -201,12 +201,15 @@ class RunningScale(nn.Module):
         former = mean.copy()
         if is_new.any():
             is_new[is_new] = self._begin_again(is_new.nonzero()[0], newest, rounding)
-        self._begin_again((has_left & ~is_new).nonzero()[0], half)
+        if (has_left & ~is_new).any():
+            self._begin_again((has_left & ~is_new).nonzero()[0], half)
         has_left |= is_new
         if not has_left.any():
             return None
         misfits[has_left] = 0
-        return _change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
+        change = _change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
+        self.sample.copy_(change.carried(self.sample.T).T)
+        return change
 
     def _begin_again(self, which: Indices, rows: Indices, rounding: float | None = None) -> NDArray[np.bool_]:
         """Lets some means begin again from rows of the sample; those that vary there, where ``rounding`` says what that is."""
@@ -271,7 +274,7 @@ class RunningScale(nn.Module):
             "centre": tensors["mean"],
             "inverse": tensors["inverse"],
             "count": torch.full_like(self.count, max(seen, 0)),
-            "limit": tensors["limit"] if seen < 0 else tensors["limit"].minimum(self.limit),
+            "limit": tensors["limit"] if seen < 0 or tensors["limit"].isfinite() else self.limit.clone(),
             "seen": torch.tensor(seen),
             "sample": sample,
             "misfits": torch.zeros_like(self.misfits),

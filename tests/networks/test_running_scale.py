@@ -290,3 +290,8 @@ def test_a_state_of_a_former_release_scales_the_same_and_goes_on() -> None:
         assert found.observe(batch) is None
     assert torch.allclose(found.mean.float(), rows.mean(0), rtol=1e-3, atol=1e-4)
     assert torch.allclose(found.variance.float(), rows.var(0, correction=0), rtol=1e-2)
+    target = RunningScale((), limit=10.0)
+    target.load_state_dict(
+        {name: value[0] if value.dim() else value for name, value in former.items()} | {"limit": torch.tensor(math.inf)}
+    )
+    assert float(target.limit) == 10
