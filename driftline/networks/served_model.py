@@ -131,7 +131,9 @@ class ServedModel(nn.Module):
     def carried_rows(self, rows: Tensor, rescaling: Rescaling) -> tuple[Tensor, Tensor]:
         """Rows that :meth:`rows` gave, in the present units; and which of their numbers have changed ``[numbers]``."""
         parts, has_changed = [], []
-        for (name, size), part in zip(self.sizes.items(), rows.split(list(self.sizes.values()), 1), strict=True):
+        first = 0
+        for name, size in self.sizes.items():
+            part, first = rows[:, first : first + size], first + size
             change = rescaling.inputs.get(name)
             parts.append(part if change is None else change.carried(part))
             has_changed.append(torch.zeros(size, dtype=torch.bool) if change is None else change.features(size))

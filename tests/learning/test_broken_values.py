@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def error(task: TaskName, strategy: str, breaking: Breaking, unit: float = 1.0) 
     inputs, labels = stream(task)
     before, true = inputs.copy(), labels.copy()
     breaking(inputs, labels)
-    spec = {
+    spec: dict[str, Any] = {
         "name": "m",
         "task": task,
         "inputs": {"shape": [5]},
