@@ -1,8 +1,8 @@
 """What former releases have left behind: a data directory, a killed one, a backup and checkpoints are read and gone on with.
 
-With another torch than that of the release answers agree up to rounding. A learner whose steps cannot be repeated bit for bit, as
-those after the last checkpoint of a release that scaled otherwise, restarts from the live weights, which an alarm says. Versions,
-answers, receipts and jobs hold all the same.
+With another torch than that of the release answers agree up to rounding. A learner whose steps cannot be repeated bit for bit,
+as those of a release that scaled otherwise, restarts from the live weights, which an alarm says. Versions, answers, receipts
+and jobs hold all the same.
 """
 
 from __future__ import annotations

@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from driftline.networks.robust import FARTHEST, FEW, Floats, Indices, RobustSample, deviation
+from driftline.networks.robust import FARTHEST, FEW, NOISE, Floats, Indices, RobustSample, deviation
 
+LIMIT = 5.0
+"""Where z-scores are clipped."""
 SAMPLE = 128
 """The newest rows that are kept, where a row has one number for a mean."""
 LARGE_SAMPLE, NUMBERS_OF_ROW = 2048, 32
@@ -27,6 +29,8 @@ PATIENCE = 4
 """So many samples, one after the other, tell that numbers are closer together, or spread wider, than they were."""
 WIDER, FLATTER = 3.0, 30.0
 """By how much, in deviations."""
+NEARLY_ALL = 0.9
+"""Where such a share of the newest quarter of a sample is far away, all that comes is of another scale."""
 LARGEST = float(torch.finfo(torch.float32).max)
 FORMER = frozenset({"mean", "variance", "inverse", "count", "limit"})
 """The state of a scale of release 0.2 or before."""
@@ -78,8 +82,9 @@ class RunningScale(nn.Module):
     full, mean and variance are those of the sample, robustly (:class:`driftline.networks.robust.RobustSample`): what counted
     for too much in the first rows does not after the next. From then on they are exponential averages, in which a number
     that is farther than ``FARTHEST`` deviations away does not count at all. The sample then tells a few broken numbers from
-    another unit: a mean begins again from the newer half of its sample when most of it is that far away, or when it is
-    ``FLATTER`` or, with more than a few numbers far away, ``WIDER``, ``PATIENCE`` times in a row.
+    another unit: a mean begins again from the newest quarter of its sample when nearly all of that is so far away, and varies;
+    from the newer half when most of the sample is, or when it is ``FLATTER`` or, with more than a few numbers far away,
+    ``WIDER``, ``PATIENCE`` times in a row.
 
     Args:
         shape: of a row, without the batch.
@@ -97,7 +102,7 @@ class RunningScale(nn.Module):
     sample: Tensor
     misfits: Tensor
 
-    def __init__(self, shape: tuple[int, ...], cap: float = 5000.0, limit: float = FARTHEST) -> None:
+    def __init__(self, shape: tuple[int, ...], cap: float = 5000.0, limit: float = LIMIT) -> None:
         super().__init__()
         self.cap = cap
         kept = {0: (), 1: shape, 2: (1, 1)}.get(len(shape), (*shape[:1], *(1 for _ in shape[1:])))
@@ -189,23 +194,39 @@ class RunningScale(nn.Module):
     def _look(self, seen: int, rounding: float, is_new_sample: bool) -> UnitChange | None:
         """Begins again where the sample is of another scale."""
         sample, misfits = self.sample.numpy(), self.misfits.numpy()
-        mean, variance, count = self._moments()
+        mean, variance, _ = self._moments()
         known = deviation(mean, variance, rounding)
-        far = (np.abs(sample - mean[:, None]) > FARTHEST * known[:, None]).sum(1)
+        is_far = np.abs(sample - mean[:, None]) > FARTHEST * known[:, None]
+        far, half = is_far.sum(1), np.arange(seen - self._rows // 2, seen)
         has_left = 2 * far > sample.shape[1]
         is_flat = np.zeros(len(far), np.bool_)
         if is_new_sample:
             is_flat = self._count_misfits(far, known) & ~has_left
             has_left |= misfits >= PATIENCE
-        which = has_left.nonzero()[0]
-        if not len(which):
-            return None
+        # The sooner it is known the less is learned from clipped rows; what stands still may be broken, and has to wait.
+        newest = half[-max(LOOK, len(half) // 2) :]
+        is_new = (is_far[:, self._slots(newest)].mean(1) > NEARLY_ALL) & ~is_flat
         former = mean.copy()
-        newest = np.arange(seen - self._rows // 2, seen)
-        mean[which], variance[which] = RobustSample.of(sample[which][:, self._slots(newest)]).moments()
-        count[which] = len(newest)
-        misfits[which] = 0
-        return unit_change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
+        if is_new.any():
+            is_new[is_new] = self._begin_again(is_new.nonzero()[0], newest, rounding)
+        if (has_left & ~is_new).any():
+            self._begin_again((has_left & ~is_new).nonzero()[0], half)
+        has_left |= is_new
+        if not has_left.any():
+            return None
+        misfits[has_left] = 0
+        change = unit_change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
+        self.sample.copy_(change.carried(self.sample.T).T)
+        return change
+
+    def _begin_again(self, which: Indices, rows: Indices, rounding: float | None = None) -> NDArray[np.bool_]:
+        """Lets some means begin again from rows of the sample; those that vary there, where ``rounding`` says what that is."""
+        mean, variance, count = self._moments()
+        found, spread = RobustSample.of(self.sample.numpy()[which][:, self._slots(rows)]).moments()
+        varies = np.ones(len(which), np.bool_) if rounding is None else spread > np.square(NOISE * rounding * found)
+        chosen = which[varies]
+        mean[chosen], variance[chosen], count[chosen] = found[varies], spread[varies], len(rows)
+        return varies
 
     def _count_misfits(self, far: Indices, known: Floats) -> NDArray[np.bool_]:
         """Counts the samples in a row that were wider or flatter than is known; those that were flat for long enough."""
@@ -261,7 +282,7 @@ class RunningScale(nn.Module):
             "centre": tensors["mean"],
             "inverse": tensors["inverse"],
             "count": torch.full_like(self.count, max(seen, 0)),
-            "limit": tensors["limit"] if seen < 0 else tensors["limit"].minimum(self.limit),
+            "limit": tensors["limit"] if seen < 0 or tensors["limit"].isfinite() else self.limit.clone(),
             "seen": torch.tensor(seen),
             "sample": sample,
             "misfits": torch.zeros_like(self.misfits),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.modules import joined
+from driftline.networks.robust import FARTHEST
 from driftline.networks.rows.embeddings import RowEmbeddings
 from driftline.networks.rows.encoder import FEATURES, RowEncoder
 from driftline.networks.running_scale import RunningScale, UnitChange
@@ -58,7 +59,7 @@ class ServedModel(nn.Module):
                 if tensor.dtype == "float32"
             }
         )
-        self.target_scale = RunningScale(()) if self.is_regression else None
+        self.target_scale = RunningScale((), limit=FARTHEST) if self.is_regression else None
         self._has_row = spec.fields is not None and ROW in spec.network_inputs
         self._given = {name: name for name in tensors} if spec.fields is None else dict(spec.layout.tensor_keys)
         self.sizes = {FEATURES: spec.layout.features} if spec.fields is not None and spec.layout.features else {}
@@ -204,7 +205,9 @@ class ServedModel(nn.Module):
     def carried_rows(self, rows: Tensor, rescaling: Rescaling) -> tuple[Tensor, Tensor]:
         """Rows that :meth:`rows` gave, in the present units; and which of their numbers have changed ``[numbers]``."""
         parts, has_changed = [], []
-        for (name, size), part in zip(self.sizes.items(), torch.split(rows, [*self.sizes.values()], 1), strict=True):
+        first = 0
+        for name, size in self.sizes.items():
+            part, first = rows[:, first : first + size], first + size
             change = rescaling.inputs.get(name)
             parts.append(part if change is None else change.carried(part))
             has_changed.append(torch.zeros(size, dtype=torch.bool) if change is None else change.features(size))
