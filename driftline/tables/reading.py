@@ -14,7 +14,7 @@ from driftline.tables.doubt import Doubt
 from driftline.tables.encodings import detect
 from driftline.tables.json_file import JsonFile
 from driftline.tables.parquet_file import MAGIC, ParquetFile
-from driftline.tables.source import open_source, reading
+from driftline.tables.source import STANDARD_INPUT, open_source, reading
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class TableFile:
     def is_typed(self) -> bool:
         """Whether cells have types, as in Parquet and JSON; in CSV all are texts."""
         return self._file.is_typed
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, where the file says so: Parquet does."""
+        return self._file.rows
 
     @property
     def doubts(self) -> list[Doubt]:
@@ -89,6 +94,24 @@ class TableFile:
     def _read(self) -> Iterator[RowBlock]:
         with reading(self.name):
             yield from self._file.blocks()
+
+
+def estimated_rows(path: Path | str) -> int | None:
+    """About how many rows a file has, by its lines; None for a pipe, and for a list of JSON, whose lines say nothing.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    if str(path) == STANDARD_INPUT or not Path(path).is_file():
+        return None
+    with open_source(path) as source:
+        if source.head.startswith(MAGIC):
+            with open_table(path) as table:
+                return table.rows
+        if source.head.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"["):
+            return None
+        with reading(source.name):
+            return sum(part.count(b"\n") for part in iter(lambda: source.stream.read(1 << 20), b""))
 
 
 @contextmanager
