@@ -20,7 +20,16 @@ from driftline.cli.common import (
     read_json,
     read_text,
 )
-from driftline.cli.files import LabelColumn, Output, WithInputs, feedback_file, is_file, predict_file, refuse_options
+from driftline.cli.files import (
+    LabelColumn,
+    Output,
+    WithInputs,
+    feedback_file,
+    is_file,
+    predict_file,
+    refuse_options,
+    shortened,
+)
 from driftline.cli.history import Refused
 from driftline.cli.infer import Decimal, Delimiter, Encoding, Header, reading_of
 
@@ -76,11 +85,11 @@ def predict(
             predict_file(client, model, file, output, refused, as_json=as_json)
         return
     refuse_options(
-        inputs,
         {
             **{"--output": output, "--with-inputs": with_inputs, "--decimal": decimal, "--encoding": encoding},
             **{"--delimiter": delimiter, "--header": header, "--refused": refused},
         },
+        f"a FILE of rows, which {shortened(inputs)} is not",
     )
     with connect(url, key) as client:
         answer = client.predict(model, read_json(inputs), version)
@@ -118,11 +127,11 @@ def feedback(
             feedback_file(client, model, file, refused, as_json=as_json)
         return
     refuse_options(
-        items,
         {
             **{"--target": target, "--decimal": decimal, "--encoding": encoding, "--delimiter": delimiter},
             **{"--header": header, "--refused": refused},
         },
+        f"a FILE of rows, which {shortened(items)} is not",
     )
     parsed = parse_items(read_text(items))
     statuses: list[Any] = []

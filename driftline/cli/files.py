@@ -56,12 +56,16 @@ def is_file(argument: str) -> bool:
         return False
 
 
-def refuse_options(argument: str, options: Mapping[str, object]) -> None:
-    """A usage error where an option of files is given with an argument that is none."""
+def refuse_options(options: Mapping[str, object], needed: str) -> None:
+    """A usage error where options are given that are for what is ``needed``, and not there."""
     given = [name for name, value in options.items() if value not in (None, False)]
     if given:
-        shown = argument if len(argument) <= 40 else f"{argument[:40]}…"
-        raise typer.BadParameter(f"{', '.join(given)}: for a FILE of rows, and {shown!r} is none")
+        raise typer.BadParameter(f"{', '.join(given)}: only for {needed}")
+
+
+def shortened(argument: str) -> str:
+    """An argument as a message shows it."""
+    return repr(argument if len(argument) <= 40 else f"{argument[:40]}…")
 
 
 def predict_file(

@@ -104,13 +104,14 @@ def create(
         return
     assert spec is not None
     refuse_options(
-        spec,
         {
             **{"--target": target, "--name": name, "--task": task, "--type": types, "--drop": drop},
             **{"--decimal": decimal, "--encoding": encoding, "--delimiter": delimiter, "--header": header},
             **{"--delay": delay or None, "--label-time": label_time, "--time": time, "--limit": limit},
             **{"--refused": refused, "--no-import": not is_importing, "--no-wait": not is_waiting},
+            **{"--yes": is_sure},
         },
+        "--from FILE",
     )
     body = parse_json(read_text(spec if spec == "-" else f"@{spec}"))
     with connect(url, key) as client:

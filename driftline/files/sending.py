@@ -34,8 +34,8 @@ NOT_OF_A_ROW: Final = frozenset(
 class Progress:
     """How far a file has come: of the rows that were ``read``, ``sent`` are in the log and ``learned`` are learned.
 
-    ``handed`` are in the log or on their way, and all are once it ``is_read``. ``trouble`` is what is in the way, ``doubts`` what
-    was decided of the file.
+    ``handed`` are in the log or on their way: all, once the file ``is_read``. ``trouble`` is what is in the way, ``doubts`` are
+    what was decided of the file.
     """
 
     read: int = 0

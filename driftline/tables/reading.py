@@ -14,7 +14,7 @@ from driftline.tables.doubt import Doubt
 from driftline.tables.encodings import detect
 from driftline.tables.json_file import JsonFile
 from driftline.tables.parquet_file import MAGIC, ParquetFile
-from driftline.tables.source import STANDARD_INPUT, open_source, reading
+from driftline.tables.source import STANDARD_INPUT, ByteSource, open_source, reading
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,17 @@ def open_table(path: Path | str, options: ReadingOptions | None = None) -> Itera
         InvalidInput: it names the file, and what is wrong with it.
     """
     options = options or ReadingOptions()
-    with open_source(path) as source, ExitStack() as stack, reading(source.name):
-        file: TableFormat
-        if source.head.startswith(MAGIC):
-            file = ParquetFile(source, stack, options.block_rows)
-        else:
-            encoding = detect(source.head, source.is_whole, options.encoding)
-            start = source.head[:4096].decode(encoding.codec, errors="ignore").lstrip("\ufeff \t\r\n")
-            if start.startswith("{") or start.startswith(("[{", "[\n", "[\r", "[ ", "[]")):
-                file = JsonFile(source, encoding, options.block_rows)
-            else:
-                file = CsvFile(source, encoding, options.delimiter, options.has_header, options.block_rows)
+    with open_source(path) as source, ExitStack() as stack:
+        with reading(source.name):
+            file = _opened(source, stack, options)
         yield TableFile(source.name, file)
+
+
+def _opened(source: ByteSource, stack: ExitStack, options: ReadingOptions) -> TableFormat:
+    if source.head.startswith(MAGIC):
+        return ParquetFile(source, stack, options.block_rows)
+    encoding = detect(source.head, source.is_whole, options.encoding)
+    start = source.head[:4096].decode(encoding.codec, errors="ignore").lstrip("\ufeff \t\r\n")
+    if start.startswith("{") or start.startswith(("[{", "[\n", "[\r", "[ ", "[]")):
+        return JsonFile(source, encoding, options.block_rows)
+    return CsvFile(source, encoding, options.delimiter, options.has_header, options.block_rows)

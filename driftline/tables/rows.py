@@ -149,10 +149,13 @@ class TableRows:
         others = [self._values(each, block, refused) for each in self._others]
         titles = [each.field for each in self._others]
         rows, besides = (zip(*each, strict=True) if each else (() for _ in block.numbers) for each in (columns, others))
-        for number, row, *values, rest in zip(block.numbers, rows, labels, times, came, besides, strict=True):
+        for number, row, label, time, come, rest in zip(block.numbers, rows, labels, times, came, besides, strict=True):
             wrong = refused.get(number)
+            if wrong is not None:
+                yield wrong
+                continue
             inputs, named = dict(zip(names, row, strict=True)), dict(zip(titles, rest, strict=True))
-            yield wrong if wrong is not None else TableRow(number, inputs, *values, named)
+            yield TableRow(number, inputs, label, time, come, named)
 
     def _values(self, column: _Column | None, block: RowBlock, refused: dict[int, RefusedRow]) -> list[Any]:
         """The values of a column; of a row with a cell that cannot be read the first one is told."""
