@@ -96,7 +96,9 @@ def worker(data_dir: DataDir = None) -> None:
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(min=6.0, help="How long the stream runs.")] = 100.0,
+    seconds: Annotated[
+        float, typer.Option(min=6.0, help="How long the stream runs; longer where the machine is busy.")
+    ] = 100.0,
     is_plain: Annotated[bool, typer.Option("--plain", help="Plain lines even in a terminal.")] = False,
 ) -> None:
     """Watch a model meet drift and recover: handwritten digits as a live stream, with labels that come late."""
