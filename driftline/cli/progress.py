@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from driftline.support.formatting import count_text
 
 if TYPE_CHECKING:
     from driftline.files.sending import Progress
-
-LINE_SECONDS: Final = 10.0
 
 
 class FileProgress:
@@ -21,13 +19,15 @@ class FileProgress:
     Args:
         rows: how many rows the file has, about; None: nobody knows.
         is_learning: whether what is learned is shown as well.
+        line_seconds: how often a line is printed, where there is no terminal.
     """
 
-    def __init__(self, rows: int | None, *, is_learning: bool) -> None:
+    def __init__(self, rows: int | None, *, is_learning: bool, line_seconds: float = 10.0) -> None:
         from rich.console import Console
 
         self.rows = rows
         self.is_learning = is_learning
+        self.line_seconds = line_seconds
         self.console = Console(stderr=True, highlight=False, markup=False)
         self._told: set[str] = set()
         self._lined = time.monotonic()
@@ -57,7 +57,7 @@ class FileProgress:
                 self._say(f"it goes on as soon as it can: {self._trouble}")
         if self._bars is not None:
             self._bars.show(progress, self.rows)
-        elif time.monotonic() - self._lined > LINE_SECONDS:
+        elif time.monotonic() - self._lined > self.line_seconds:
             self._lined = time.monotonic()
             self._say(self._line(progress))
 

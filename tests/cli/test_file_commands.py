@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
 import re
 import shlex
 import signal
@@ -146,10 +147,11 @@ def test_what_cannot_be_read_or_is_refused_is_told_row_by_row(
         (5, "label", "maybe"),
     ]
     assert {row["row"] for row in refused} == {"3", "5", "9"} and all(row["reason"] for row in refused)
-    # The same rows with another delay are other items: the server refuses them, by their rows.
-    again = driftline("import", name, "history.csv", "--target", "sold", "--delay", "3", "--refused", "r.csv", code=1)
-    assert "was sent before with another content (conflict)" in (tmp_path / "r.csv").read_text()
-    assert "row 1: id:" in again.stderr
+    # The same rows with another delay are other items, but for the last one, whose label is known at once all the same.
+    again = driftline("import", name, "history.csv", "--target", "sold", "--delay", "3", "--refused", "r.csv", "--json")
+    assert (json.loads(again.stdout)["sent"], json.loads(again.stdout)["refused"]) == (1, 38)
+    refusals = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert sum("was sent before with another content (conflict)" in row["reason"] for row in refusals) == 35
 
 
 def test_a_pipe_is_imported_and_labels_may_be_late(service: Instance, driftline: Any) -> None:
@@ -277,6 +279,29 @@ def test_a_model_is_made_of_a_pipe_and_need_not_learn_it(service: Instance, drif
     assert (done["name"], state(service, "unlearned")["learned"]) == ("unlearned", 0)
     assert set(done["curl"]) == {"predict", "feedback"} and service.url in done["curl"]["predict"]
     assert "rows" not in done
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_what_is_in_doubt_is_asked_in_a_terminal(
+    service: Instance, environment: dict[str, str], tmp_path: Path, answer: str
+) -> None:
+    (tmp_path / "history.csv").write_text(sales(30).replace(",", ";"))
+    name = f"asked-{answer}"
+    command = [sys.executable, "-m", "driftline.cli", "models", "create", "--from", "history.csv", "--target", "sold"]
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        variables = {**environment, "DRIFTLINE_URL": service.url}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        done = subprocess.run(
+            [*command, "--name", name, "--no-import"], stdin=theirs, cwd=tmp_path, env=variables, check=False, **pipes
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "Make this model?" in done.stderr
+    assert done.returncode == (0 if answer == "y" else 1)
+    assert (name in {model["name"] for model in service.client.models()}) == (answer == "y")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_file_that_is_not_in_order_is_sorted_where_it_fits() -> None:
     history = rows(*[(float(-place % 7), float(-place % 7) + 2) for place in range(50)])
     found = [(row.number, late) for row, late in in_order(history, TimedLateness("at"))]
     assert found == expected(history)
-    with pytest.raises(InvalidInput, match=r"row 2: at goes back here or before.*sort the file by at first"):
+    with pytest.raises(InvalidInput, match=r"row 3: at goes back here or before.*sort the file by at first"):
         list(in_order(history, TimedLateness("at", 0)))
 
 
