@@ -31,6 +31,7 @@ REACHES = {
     "tables": BELOW_ALL | {"spec"},
     "backtest": BELOW_ALL | {"api", "rows", "tables", "spec", "networks", "learning", "ingest", "store"},
     "client": BELOW_ALL | {"api"},
+    "files": BELOW_ALL | {"api", "client", "spec", "tables"},
     "processes": BELOW_ALL | {"api", "api_keys", "store"},
     "doctor": BELOW_ALL | {"api", "api_keys", "processes", "spec", "store"},
     "demo": BELOW_ALL | {"api", "api_keys", "client", "processes", "spec", "store"},
@@ -45,6 +46,7 @@ LIBRARIES = {
     "driftline/client": {"torch", "redis", "fastapi", "pydantic", "msgspec", "pandas", "polars"},
     "driftline/doctor": {"torch"},
     "driftline/tables": {"torch", "redis", "fastapi", "httpx"},
+    "driftline/files": {"torch", "redis", "fastapi", "httpx"},
     "driftline/cli": {"torch"},
     "worker": {"fastapi", "starlette", "uvicorn"},
 }

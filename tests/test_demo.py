@@ -36,6 +36,13 @@ def good() -> DemoOutcome:
     return outcome
 
 
+def leave_behind(outcome: DemoOutcome) -> None:
+    """A phase ends before its labels are learned."""
+    outcome.phases[-1].update(90.0, 0.3)
+    outcome.learned = WINDOW - 100
+    outcome.leave()
+
+
 def render(outcome: DemoOutcome, width: int, height: int) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
     console.print(display.picture(outcome, console))
@@ -54,7 +61,8 @@ def test_a_good_run_has_no_failures() -> None:
         (lambda outcome: outcome.answer(True, 0.1), "1 labels were lost"),
         (lambda outcome: setattr(outcome, "served", 199), "199 of 200 acknowledged labels are served"),
         (lambda outcome: setattr(outcome, "learned", 199), "199 labels are learned"),
-        (lambda outcome: outcome.phases[1].update(90.0, 0.8), "accuracy did not come back: 0.80"),
+        (lambda outcome: outcome.phases[1].update(90.0, 0.8), "accuracy did not come back within 0 s: 0.80"),
+        (lambda outcome: leave_behind(outcome), "100 labels were not learned yet: this machine is busy"),
     ],
 )
 def test_what_must_not_happen_is_a_failure(spoil: Callable[[DemoOutcome], Any], words: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from driftline.cli import backtest, backup, control, data, doctor, infer, keys, models, up
+from driftline.cli import backtest, backup, control, data, doctor, history, infer, keys, models, up
 from driftline.errors import DriftlineError
 from driftline.version import __version__
 
@@ -32,7 +32,7 @@ def options(
     pass
 
 
-for commands in (up, models, data, control, infer, backtest, keys, doctor, backup):
+for commands in (up, models, data, history, control, infer, backtest, keys, doctor, backup):
     commands.register(app)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,12 +27,25 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where everything is kept.", show_default="driftline-data")
 ]
 
+MOMENTS = frozenset({"created"})
+"""Fields in seconds since 1970, which are shown as times of this machine's zone."""
+
 
 def connect(url: str | None, key: str | None) -> Client:
     """The client of this command. It asks once: whoever typed the command sees at once what is wrong."""
     from driftline.client.clients import Client
 
     return Client(url, key=key, timeout=60.0, retries=0)
+
+
+def patient(url: str | None, key: str | None, model: str) -> Client:
+    """The client of a command that runs for long: it outlasts a server that is busy or starts again. Whether there is such a
+    server, and the ``model``, is asked once."""
+    from driftline.client.clients import Client
+
+    with connect(url, key) as client:
+        client.model(model)
+    return Client(url, key=key, timeout=300.0, retries=200)
 
 
 def load_settings(**given: Any) -> Settings:
@@ -85,7 +99,7 @@ def print_fields(value: Mapping[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, value), default=0)
     for name, field in value.items():
-        print(f"{name:<{width}}  {_cell(field)}")
+        print(f"{name:<{width}}  {_cell(name, field)}")
 
 
 def print_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str], as_json: bool, *, empty: str) -> None:
@@ -103,13 +117,15 @@ def print_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str], as_js
     shown = [column for column in columns if any(row.get(column) is not None for row in rows)]
     table = Table(*shown, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in shown))
+        table.add_row(*(_cell(column, row.get(column)) for column in shown))
     Console(highlight=False, markup=False).print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
+    if name in MOMENTS and isinstance(value, int | float):
+        return datetime.fromtimestamp(value).astimezone().isoformat(sep=" ", timespec="seconds")
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

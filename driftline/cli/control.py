@@ -66,6 +66,7 @@ def compare(
     model: ModelName,
     first: Annotated[int, typer.Argument(help="A kept version.")],
     second: Annotated[int, typer.Argument(help="Another one; differences are its less the first's.")],
+    is_waiting: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
     timeout: Timeout = 3600.0,
     url: Url = None,
     key: KeyText = None,
@@ -74,6 +75,9 @@ def compare(
     """Two kept versions side by side, on the same examples: scores, speed, size, and what is beyond chance."""
     with connect(url, key) as client:
         identifier = client.compare(model, first, second)
+        if not is_waiting:
+            print_fields({"job_id": identifier}, as_json)
+            return
         _finish(identifier, client.wait_for_job(identifier, timeout), as_json)
 
 

@@ -13,21 +13,41 @@ from driftline.cli.common import (
     Url,
     connect,
     parse_json,
+    patient,
     print_fields,
     print_json,
     print_table,
     read_json,
     read_text,
 )
+from driftline.cli.files import (
+    LabelColumn,
+    Output,
+    WithInputs,
+    feedback_file,
+    is_file,
+    predict_file,
+    refuse_options,
+    shortened,
+)
+from driftline.cli.history import Refused
+from driftline.cli.infer import Decimal, Delimiter, Encoding, Header, reading_of
 
 MAX_BATCH = 500
 
-Inputs = Annotated[str, typer.Argument(metavar="INPUTS", help="Rows as JSON, @file, or - for standard input.")]
+Inputs = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUTS|FILE",
+        help="Rows as JSON, @file, or - for standard input; or a FILE of rows: CSV and its kin, Parquet, NDJSON.",
+    ),
+]
 Items = Annotated[
     str,
     typer.Argument(
-        metavar="ITEMS",
-        help="Labelled items: a JSON object, a list or a line for each; @file, or - for standard input.",
+        metavar="ITEMS|FILE",
+        help="Labelled items: a JSON object, a list or a line for each; @file, or - for standard input; or a FILE of rows "
+        "with the columns prediction_id and label, or with those of the model and --target.",
     ),
 ]
 
@@ -42,11 +62,35 @@ def predict(
     model: ModelName,
     inputs: Inputs,
     version: Annotated[int | None, typer.Option(help="Ask a kept version.", show_default="the live one")] = None,
+    output: Output = None,
+    with_inputs: WithInputs = False,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
+    refused: Refused = None,
     url: Url = None,
     key: KeyText = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer rows."""
+    """Answer rows: of JSON, or of a file, row by row.
+
+    For example: driftline predict churn new.csv -o answers.csv
+    """
+    if is_file(inputs):
+        from driftline.files.answers import QuestionFile
+
+        file = QuestionFile(inputs, reading_of(encoding, delimiter, header), decimal, version, with_inputs)
+        with patient(url, key, model) as client:
+            predict_file(client, model, file, output, refused, as_json=as_json)
+        return
+    refuse_options(
+        {
+            **{"--output": output, "--with-inputs": with_inputs, "--decimal": decimal, "--encoding": encoding},
+            **{"--delimiter": delimiter, "--header": header, "--refused": refused},
+        },
+        f"a FILE of rows, which {shortened(inputs)} is not",
+    )
     with connect(url, key) as client:
         answer = client.predict(model, read_json(inputs), version)
     if as_json:
@@ -58,8 +102,37 @@ def predict(
     print(f"by version {answer['version']} of {model}")
 
 
-def feedback(model: ModelName, items: Items, url: Url = None, key: KeyText = None, as_json: AsJson = False) -> None:
-    """Hand in labels, for example: driftline feedback weather '{"prediction_id": "…", "label": 1}'."""
+def feedback(
+    model: ModelName,
+    items: Items,
+    target: LabelColumn = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
+    refused: Refused = None,
+    url: Url = None,
+    key: KeyText = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand in labels: of JSON, or of a file.
+
+    For example: driftline feedback weather '{"prediction_id": "…", "label": 1}', or driftline feedback churn labels.csv
+    """
+    if is_file(items):
+        from driftline.files.label_file import LabelFile
+
+        file = LabelFile(items, target, reading_of(encoding, delimiter, header), decimal)
+        with connect(url, key) as client:
+            feedback_file(client, model, file, refused, as_json=as_json)
+        return
+    refuse_options(
+        {
+            **{"--target": target, "--decimal": decimal, "--encoding": encoding, "--delimiter": delimiter},
+            **{"--header": header, "--refused": refused},
+        },
+        f"a FILE of rows, which {shortened(items)} is not",
+    )
     parsed = parse_items(read_text(items))
     statuses: list[Any] = []
     durability = ""

@@ -12,6 +12,7 @@ from driftline.errors import InvalidInput
 
 if TYPE_CHECKING:
     from driftline.tables.infer import Inference, InferenceOptions
+    from driftline.tables.reading import ReadingOptions
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input.")]
 Target = Annotated[str, typer.Option("--target", metavar="COLUMN", help="The column that is the label.")]
@@ -64,14 +65,19 @@ def infer(
     with refusing():
         from driftline.tables.infer import InferenceOptions
         from driftline.tables.infer import infer as inferred
-        from driftline.tables.reading import ReadingOptions
 
-        delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter
-        reading = ReadingOptions(encoding, delimiter, header)
+        reading = reading_of(encoding, delimiter, header)
         options: InferenceOptions = InferenceOptions(task, name, decimal, read_types(types or []), drop or [], reading)
         found = inferred(file, target, options)
     show(found)
     print(json.dumps(found.spec, indent=2, ensure_ascii=False))
+
+
+def reading_of(encoding: str | None, delimiter: str | None, header: bool | None) -> ReadingOptions:
+    """How a file is read, from the options; ``tab`` and ``\\t`` are a tab."""
+    from driftline.tables.reading import ReadingOptions
+
+    return ReadingOptions(encoding, "\t" if delimiter in ("\\t", "tab") else delimiter, header)
 
 
 def read_types(given: list[str]) -> dict[str, str]:

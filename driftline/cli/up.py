@@ -56,12 +56,15 @@ def supervise(settings: Settings, plan: Callable[[socket.socket], Plan]) -> None
 
 
 def announce(url: str) -> None:
-    """Print the address once the server is ready."""
+    """Print the address once the server is ready, and how other commands find it where it is not the usual one."""
+    from driftline.client.clients import DEFAULT_URL
     from driftline.processes import plan as local
 
     while not local.is_ready(url):
         time.sleep(0.1)
     print(f"Driftline answers at {url}", flush=True)
+    if url != DEFAULT_URL:
+        print(f"export DRIFTLINE_URL={url}  # so that other commands find it", flush=True)
 
 
 def report(line: str) -> None:
@@ -93,7 +96,9 @@ def worker(data_dir: DataDir = None) -> None:
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(min=6.0, help="How long the stream runs.")] = 100.0,
+    seconds: Annotated[
+        float, typer.Option(min=6.0, help="How long the stream runs; longer where the machine is busy.")
+    ] = 100.0,
     is_plain: Annotated[bool, typer.Option("--plain", help="Plain lines even in a terminal.")] = False,
 ) -> None:
     """Watch a model meet drift and recover: handwritten digits as a live stream, with labels that come late."""

@@ -55,6 +55,7 @@ class Outbox:
         self.waiting: deque[EncodedItem] = deque()
         self.sent = 0
         self.settled = 0
+        self.duplicates = 0
         self.refused: list[RefusedItem] = []
         self.trouble: DriftlineError | None = None
         self.failure: Exception | None = None
@@ -71,6 +72,8 @@ class Outbox:
 
     def encode(self, item: Any, fields: dict[str, Any]) -> EncodedItem:
         """The item as it will be sent, whatever becomes of the object; it has an id from now on."""
+        if isinstance(item, EncodedItem):
+            return item
         return encode_item(fields if item is None else {**item, **fields}, "item")
 
     def add(self, item: EncodedItem) -> None:
@@ -150,6 +153,7 @@ class Outbox:
                 yield pause_before(tries, error.retry_after)
                 continue
             assert answer is not None
+            self.duplicates += sum(status["status"] == "duplicate" for status in answer["items"])
             found = refused_items(answer["items"])
             again = [item for item in found if item.code == NOT_STORED and not_stored < MAX_NOT_STORED]
             self._refuse(replace(item, index=first + item.index) for item in found if item not in again)

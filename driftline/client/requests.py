@@ -181,7 +181,10 @@ def transport_error(url: httpx.URL, error: httpx.TransportError) -> DriftlineErr
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
         return Late(f"{url} did not answer in time")
     reason = str(error) or type(error).__name__
-    return Unavailable(f"{url} cannot be reached: {reason}; is the server running?")
+    return Unavailable(
+        f"{url} cannot be reached: {reason}; is the server running? "
+        "DRIFTLINE_URL names another one (at the command line also --url)"
+    )
 
 
 def _plain(value: Any) -> Any:

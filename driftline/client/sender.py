@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from driftline.client.feedback import FeedbackCall, RefusedItem
+from driftline.client.feedback import EncodedItem, FeedbackCall, RefusedItem
 from driftline.client.outbox import Delivery, Outbox
 from driftline.errors import Busy, DriftlineError
 
@@ -73,8 +73,23 @@ class FeedbackSender:
         with self._changed:
             return self._outbox.sent - self._outbox.settled
 
+    @property
+    def duplicates(self) -> int:
+        """Labels that the server had already."""
+        return self._outbox.duplicates
+
+    @property
+    def trouble(self) -> DriftlineError | None:
+        """Why the labels that are being sent do not go through yet; None where they do."""
+        return self._outbox.trouble
+
     def send(
-        self, item: FeedbackItem | Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **fields: Any
+        self,
+        item: FeedbackItem | Mapping[str, Any] | EncodedItem | None = None,
+        /,
+        *,
+        timeout: float | None = None,
+        **fields: Any,
     ) -> str:
         """Hand over a label: an item, or its fields by name. Gives the id that it goes by.
 

@@ -112,7 +112,7 @@ def plot(outcome: DemoOutcome, rows: int, columns: int) -> Text:
     """The accuracy as a line over time; each drift is an upright mark."""
     marks = [phase.start for phase in outcome.phases[1:]]
     text = Text(no_wrap=True)
-    for label, line in chart.draw(outcome.line, marks, outcome.seconds, rows, columns):
+    for label, line in chart.draw(outcome.line, marks, outcome.length, rows, columns):
         text.append(label, "dim")
         text.append("│", "dim")
         text.append(line + "\n", accuracy_style(outcome.accuracy))
@@ -145,9 +145,9 @@ def numbers(outcome: DemoOutcome, width: int) -> RenderableType:
         *("labels learned", f"{outcome.learned:,}"),
     )
     table.add_row("alarms", alarms, "labels out", f"{outcome.labels_owed:,}", "label to served", seconds_text(newest))
-    progress = ProgressBar(total=outcome.seconds, completed=min(outcome.now, outcome.seconds), width=width - 8)
+    progress = ProgressBar(total=outcome.length, completed=min(outcome.now, outcome.length), width=width - 8)
     status = Table.grid(padding=(0, 1))
-    status.add_row(progress, f"{min(outcome.now, outcome.seconds):3.0f} s")
+    status.add_row(progress, f"{min(outcome.now, outcome.length):3.0f} s")
     return Group(table, Text(outcome.activity, "bold"), status)
 
 

@@ -17,7 +17,10 @@ GOOD_ACCURACY = 0.85
 
 @dataclass
 class PhaseRecord:
-    """One phase: the accuracy over the last answers before it, at its lowest and at its end."""
+    """One phase: the accuracy over the last answers before it, at its lowest and at its end.
+
+    ``lasted`` are its seconds, and ``waiting`` the labels that were not learned at its end.
+    """
 
     name: str
     start: float
@@ -25,6 +28,13 @@ class PhaseRecord:
     lowest: float = 1.0
     last: float = 0.0
     recovered: float | None = None
+    lasted: float = 0.0
+    waiting: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the model was good over the last answers."""
+        return self.last >= GOOD_ACCURACY
 
     def update(self, now: float, accuracy: float) -> None:
         """Take in the accuracy at ``now``, seconds since the stream began."""
@@ -65,6 +75,11 @@ class DemoOutcome:
         return time.monotonic() - self.began
 
     @property
+    def length(self) -> float:
+        """Seconds that the stream lasts: more than planned, where the machine is busy."""
+        return max(self.seconds, self.line[-1][0] if self.line else 0.0)
+
+    @property
     def accuracy(self) -> float | None:
         """The share of right answers among the last ones; None before the first."""
         return sum(self.right) / len(self.right) if self.right else None
@@ -82,6 +97,11 @@ class DemoOutcome:
     def enter(self, index: int) -> None:
         """A new phase begins."""
         self.phases.append(PhaseRecord(PHASES[index].name, self.now, self.accuracy))
+
+    def leave(self) -> None:
+        """The phase is over."""
+        phase = self.phases[-1]
+        phase.lasted, phase.waiting = self.now - phase.start, self.labels_waiting
 
     def answer(self, is_right: bool, seconds: float) -> None:
         """A prediction was answered."""
@@ -125,11 +145,20 @@ class DemoOutcome:
         if self.learned != self.acknowledged:
             found.append(f"{self.learned} labels are learned, {self.acknowledged} were acknowledged")
         for phase in self.phases:
-            if phase.last < GOOD_ACCURACY:
-                found.append(f"accuracy did not come back: {phase.last:.2f} at the end of '{phase.name}'")
+            if not phase.is_good:
+                found.append(
+                    f"accuracy did not come back within {phase.lasted:.0f} s: {phase.last:.2f} at the end of "
+                    f"'{phase.name}'" + _reason(phase)
+                )
         return [*found, *self.trouble]
 
     @property
     def typical_label_to_served(self) -> float | None:
         """The median time from acknowledging a label to serving what it taught."""
         return statistics.median(self.label_to_served) if self.label_to_served else None
+
+
+def _reason(phase: PhaseRecord) -> str:
+    if not phase.waiting:
+        return ", though every label was learned"
+    return f", when {phase.waiting:,} labels were not learned yet: this machine is busy; give it longer with --seconds"

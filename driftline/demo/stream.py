@@ -42,6 +42,7 @@ class DemoStream:
         clients: how many clients predict at the same time.
         requests_per_second: how often all of them together predict.
         feedback_seconds: how often labels that are due are handed in.
+        recovery_seconds: how much longer a phase may take than its share, until the model is good again.
         settle_seconds: how long the last labels may take until they are served.
         max_tries: how often labels are handed in before they count as lost.
     """
@@ -56,6 +57,7 @@ class DemoStream:
         clients: int = 6,
         requests_per_second: float = 150.0,
         feedback_seconds: float = 0.2,
+        recovery_seconds: float = 60.0,
         settle_seconds: float = 90.0,
         max_tries: int = 20,
     ) -> None:
@@ -66,6 +68,7 @@ class DemoStream:
         self.clients = clients
         self.interval = clients / requests_per_second
         self.feedback_seconds = feedback_seconds
+        self.recovery_seconds = recovery_seconds
         self.settle_seconds = settle_seconds
         self.max_tries = max_tries
         self.delay = seconds / 50
@@ -95,7 +98,15 @@ class DemoStream:
                 self.outcome.activity = phase.name
                 self.outcome.enter(index)
                 await asyncio.sleep(phase.share * self.outcome.seconds)
+                await self._recover()
             self.is_asking = False
+
+    async def _recover(self) -> None:
+        """Lets a phase last longer where a busy machine has not learned it in its time."""
+        deadline = time.monotonic() + self.recovery_seconds
+        while not self.outcome.phases[-1].is_good and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        self.outcome.leave()
 
     async def _ask(self) -> None:
         """One client, which predicts at its rate."""

@@ -38,12 +38,13 @@ class RowBlock:
 
 
 class TableFormat(ABC):
-    """A kind of file. ``is_typed``: its cells are numbers, dates and so on, not only texts."""
+    """A kind of file. ``is_typed``: its cells are numbers, dates and so on, not only texts. ``rows``: how many, if it says."""
 
     is_typed: bool
     encoding: str | None = None
     delimiter: str | None = None
     has_header: bool | None = None
+    rows: int | None = None
 
     def __init__(self, columns: list[str], doubts: list[Doubt]) -> None:
         self.columns = columns

@@ -30,6 +30,7 @@ class ParquetFile(TableFormat):
         shutil.copyfileobj(source.stream, spooled, 1 << 20)
         spooled.seek(0)
         self._file = stack.enter_context(parquet.ParquetFile(spooled))
+        self.rows = self._file.metadata.num_rows
         doubts: list[Doubt] = []
         super().__init__(unique_names(self._file.schema_arrow.names, doubts), doubts)
 

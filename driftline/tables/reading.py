@@ -14,7 +14,7 @@ from driftline.tables.doubt import Doubt
 from driftline.tables.encodings import TextEncoding, detect
 from driftline.tables.json_file import JsonFile
 from driftline.tables.parquet_file import MAGIC, ParquetFile
-from driftline.tables.source import ByteSource, open_source, reading
+from driftline.tables.source import STANDARD_INPUT, ByteSource, open_source, reading
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class TableFile:
     def is_typed(self) -> bool:
         """Whether cells have types, as in Parquet and JSON; in CSV all are texts."""
         return self._file.is_typed
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, where the file says so: Parquet does."""
+        return self._file.rows
 
     @property
     def doubts(self) -> list[Doubt]:
@@ -98,6 +103,24 @@ def _encoding(source: ByteSource, given: str | None) -> TextEncoding:
         raise InvalidInput(f"{source.name}: {error.message}", **error.details) from None
 
 
+def estimated_rows(path: Path | str) -> int | None:
+    """About how many rows a file has, by its lines; None for a pipe, and for a list of JSON, whose lines say nothing.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    if str(path) == STANDARD_INPUT or not Path(path).is_file():
+        return None
+    with open_source(path) as source:
+        if source.head.startswith(MAGIC):
+            with open_table(path) as table:
+                return table.rows
+        if source.head.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"["):
+            return None
+        with reading(source.name):
+            return sum(part.count(b"\n") for part in iter(lambda: source.stream.read(1 << 20), b""))
+
+
 @contextmanager
 def open_table(path: Path | str, options: ReadingOptions | None = None) -> Iterator[TableFile]:
     """Opens CSV and its kin, Parquet, NDJSON, or a list of JSON, also packed; ``-`` is standard input.
@@ -108,15 +131,17 @@ def open_table(path: Path | str, options: ReadingOptions | None = None) -> Itera
         InvalidInput: it names the file, and what is wrong with it.
     """
     options = options or ReadingOptions()
-    with open_source(path) as source, ExitStack() as stack, reading(source.name):
-        file: TableFormat
-        if source.head.startswith(MAGIC):
-            file = ParquetFile(source, stack, options.block_rows)
-        else:
-            encoding = _encoding(source, options.encoding)
-            start = source.head[:4096].decode(encoding.codec, errors="ignore").lstrip("\ufeff \t\r\n")
-            if start.startswith("{") or start.startswith(("[{", "[\n", "[\r", "[ ", "[]")):
-                file = JsonFile(source, encoding, options.block_rows)
-            else:
-                file = CsvFile(source, encoding, options.delimiter, options.has_header, options.block_rows)
+    with open_source(path) as source, ExitStack() as stack:
+        with reading(source.name):
+            file = _opened(source, stack, options)
         yield TableFile(source.name, file)
+
+
+def _opened(source: ByteSource, stack: ExitStack, options: ReadingOptions) -> TableFormat:
+    if source.head.startswith(MAGIC):
+        return ParquetFile(source, stack, options.block_rows)
+    encoding = _encoding(source, options.encoding)
+    start = source.head[:4096].decode(encoding.codec, errors="ignore").lstrip("\ufeff \t\r\n")
+    if start.startswith("{") or start.startswith(("[{", "[\n", "[\r", "[ ", "[]")):
+        return JsonFile(source, encoding, options.block_rows)
+    return CsvFile(source, encoding, options.delimiter, options.has_header, options.block_rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from driftline.errors import InvalidInput
 from driftline.records import Label
@@ -22,12 +22,22 @@ from driftline.tables.reading import TableFile
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row. ``inputs`` are as a request sends them; ``label`` and ``time`` (seconds since 1970) are None where missing."""
+    """One row. ``inputs`` are as a request sends them. What is missing is None.
+
+    ``time`` is when the label was known, ``came`` when the row came, both in seconds since 1970. ``others`` are the values of
+    columns that are read besides, by their names.
+    """
 
     number: int
     inputs: dict[str, Any]
     label: Label | None = None
     time: float | None = None
+    came: float | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+
+
+ReadCells: TypeAlias = Callable[[Sequence[Cell]], tuple[list[Any], dict[int, str]]]
+"""The values of cells, and by its place why one is none."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class _Column:
 
     column: str
     field: str
-    read_many: Callable[[Sequence[Cell]], tuple[list[Any], dict[int, str]]]
+    read_many: ReadCells
 
 
 class TableRows:
@@ -52,24 +62,31 @@ class TableRows:
         target: str | None,
         decimal: DecimalMark | Mapping[str, DecimalMark] | None,
         label_time: str | None,
+        time: str | None,
+        others: Mapping[str, ReadCells],
+        has_inputs: bool,
     ) -> None:
-        if spec.fields is None:
+        if spec.fields is None and has_inputs:
             message = f"{spec.name} takes tensors, and a table has rows of fields"
             raise InvalidInput(message, field="inputs", value=spec.name)
-        for column, option in ((target, "target"), (label_time, "label_time")):
+        for column, option in ((target, "target"), (label_time, "label_time"), (time, "time")):
             if column is not None:
                 table.check(column, option)
         self.table = table
         self.doubts: list[Doubt] = []
         self._decimals = _Decimals(table, decimal, self.doubts)
-        self._inputs = self._input_columns(spec.fields, {target, label_time})
+        self._inputs: list[_Column] = []
+        if spec.fields is not None and has_inputs:
+            self._inputs = self._input_columns(spec.fields, {target, label_time, time, *others})
         self._label: _Column | None = None
         if target is not None:
             read = label_reader(spec, self._decimals.of(target, is_read=not spec.kind.has_classes), table.is_typed)
             self._label = _Column(target, "label", read.many)
-        self._time = (
-            None if label_time is None else _Column(label_time, label_time, self._moments(spec, label_time).many)
+        self._time, self._came = (
+            None if column is None else _Column(column, column, self._moments(spec, column).many)
+            for column in (label_time, time)
         )
+        self._others = [_Column(column, column, read_many) for column, read_many in others.items()]
 
     def __iter__(self) -> Iterator[TableRow | RefusedRow]:
         for block in self.table.blocks():
@@ -111,8 +128,7 @@ class TableRows:
 
     def _moments(self, spec: ModelSpec, column: str) -> SecondsReader:
         """What reads the moments of a column: as the field of its name does, else as its first cells are written."""
-        assert spec.fields is not None
-        each = spec.fields.fields.get(column)
+        each = None if spec.fields is None else spec.fields.fields.get(column)
         if not isinstance(each, TimeField):
             texts = [cell.strip() for cell in self.table.head.columns.get(column, []) if isinstance(cell, str)]
             texts = [text for text in dict.fromkeys(texts) if text and not is_iso(text)][:200]
@@ -129,11 +145,17 @@ class TableRows:
         columns = [self._values(each, block, refused) for each in self._inputs if each.column in block.columns]
         names = [each.field for each in self._inputs if each.column in block.columns]
         labels = self._values(self._label, block, refused)
-        times = self._values(self._time, block, refused)
-        rows = zip(*columns, strict=True) if columns else (() for _ in block.numbers)
-        for number, row, label, time in zip(block.numbers, rows, labels, times, strict=True):
+        times, came = (self._values(each, block, refused) for each in (self._time, self._came))
+        others = [self._values(each, block, refused) for each in self._others]
+        titles = [each.field for each in self._others]
+        rows, besides = (zip(*each, strict=True) if each else (() for _ in block.numbers) for each in (columns, others))
+        for number, row, label, time, come, rest in zip(block.numbers, rows, labels, times, came, besides, strict=True):
             wrong = refused.get(number)
-            yield wrong if wrong is not None else TableRow(number, dict(zip(names, row, strict=True)), label, time)
+            if wrong is not None:
+                yield wrong
+                continue
+            inputs, named = dict(zip(names, row, strict=True)), dict(zip(titles, rest, strict=True))
+            yield TableRow(number, inputs, label, time, come, named)
 
     def _values(self, column: _Column | None, block: RowBlock, refused: dict[int, RefusedRow]) -> list[Any]:
         """The values of a column; of a row with a cell that cannot be read the first one is told."""
@@ -199,6 +221,9 @@ def rows_for(
     target: str | None = None,
     decimal: DecimalMark | Mapping[str, DecimalMark] | None = None,
     label_time: str | None = None,
+    time: str | None = None,
+    others: Mapping[str, ReadCells] | None = None,
+    has_inputs: bool = True,
 ) -> TableRows:
     """The rows of ``table`` as ``spec`` takes them: each a :class:`TableRow`, or a :class:`RefusedRow` with its reason.
 
@@ -206,8 +231,11 @@ def rows_for(
         target: the column of the labels, if there is one. A missing label is None.
         decimal: the mark of decimals, of all columns or by column; by default what the first rows say.
         label_time: the column that says when the label was known.
+        time: the column that says when the row came.
+        others: columns that are read besides, and what reads their cells.
+        has_inputs: whether there are columns of the model's fields.
 
     Raises:
         InvalidInput: the spec has no fields, a column that is named is not there, or no field has a column.
     """
-    return TableRows(spec, table, target, decimal, label_time)
+    return TableRows(spec, table, target, decimal, label_time, time, others or {}, has_inputs)

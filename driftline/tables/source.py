@@ -102,14 +102,16 @@ def open_source(path: Path | str) -> Iterator[ByteSource]:
         InvalidInput: it cannot be read.
     """
     name = "standard input" if str(path) == STANDARD_INPUT else str(path)
-    with ExitStack() as stack, reading(name):
-        if str(path) == STANDARD_INPUT:
-            packed: IO[bytes] = sys.stdin.buffer
-        else:
-            packed = stack.enter_context(Path(path).open("rb"))
-        source = ByteSource(name, packed, stack)
+    with ExitStack() as stack:
+        with reading(name):
+            if str(path) == STANDARD_INPUT:
+                packed: IO[bytes] = sys.stdin.buffer
+            else:
+                packed = stack.enter_context(Path(path).open("rb"))
+            source = ByteSource(name, packed, stack)
         if not source.head:
             raise InvalidInput(f"{name} is empty", value=name)
+        # What is wrong within the block is not wrong with the file: whoever reads on says so by ``reading``.
         yield source
 
 

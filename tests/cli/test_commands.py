@@ -155,6 +155,19 @@ def test_two_versions_stand_side_by_side(server: Any, run: Any) -> None:
     assert ["latency_ms", "1", "0.5", "0.75", "0.25"] in lines and result.returncode == 0
     assert json.loads(run("compare", "m", "12", "17", "--json", "--url", server.url).stdout) == {"id": "u-1", **job}
     assert server.sent[0] == ("POST", "/v1/models/m/compare", {"versions": [12, 17]})
+    server.answers = [(202, {"job_id": "u-1"}), (200, job), (202, {"job_id": "u-2"})]
+    assert run("compare", "m", "12", "17", "--wait", "--url", server.url).stdout == result.stdout
+    assert run("compare", "m", "12", "17", "--no-wait", "--url", server.url).stdout.split() == ["job_id", "u-2"]
+
+
+def test_moments_are_shown_as_local_times(server: Any, run: Any) -> None:
+    server.answers = [
+        (200, MODEL | {"created": 1_796_000_000.25}),
+        (200, {"versions": [{"created": 1_796_000_000.25}]}),
+    ]
+    shown = run("models", "show", "m", "--url", server.url, TZ="Europe/Berlin").stdout
+    assert "2026-11-30 01:53:20+01:00" in shown
+    assert "2026-11-30" in run("versions", "m", "--url", server.url, TZ="Europe/Berlin").stdout
 
 
 def test_the_files_of_a_race_are_its_entries_and_its_table_is_printed(server: Any, run: Any, tmp_path: Path) -> None:
@@ -200,6 +213,7 @@ def test_expected_trouble_is_one_sentence(server: Any, run: Any) -> None:
     result = run("models", "list", "--url", "http://127.0.0.1:1")
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1 and "http://127.0.0.1:1" in result.stderr
+    assert "DRIFTLINE_URL" in result.stderr and "--url" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def test_up_prints_its_address_when_it_is_ready_and_ends_without_a_trace(
     with Client(address_of(up)) as client:
         assert client.ready()
         assert client.models() == []
+        assert up.stdout is not None and up.stdout.readline().startswith(f"export DRIFTLINE_URL={client.url}")
     pids = started_processes(tmp_path)
     assert len(pids) == 3 and all(map(is_running, pids))
     up.send_signal(signal.SIGTERM)

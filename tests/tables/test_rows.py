@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -19,7 +20,7 @@ from driftline.errors import InvalidInput
 from driftline.spec import ModelSpec, parse
 from driftline.tables.blocks import RefusedRow
 from driftline.tables.numbers import DecimalMark, parse_number, plain_numbers
-from driftline.tables.reading import ReadingOptions, open_table
+from driftline.tables.reading import ReadingOptions, estimated_rows, open_table
 from driftline.tables.rows import TableRow, rows_for
 
 
@@ -193,6 +194,45 @@ def test_the_time_of_a_label_is_in_seconds_since_1970(tmp_path: Path) -> None:
         None,
         0.001 * 1000,
     ]
+
+
+def test_columns_may_be_read_besides(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("x,at,key,y\n1,2020-01-01,k1,5\n2,,k2,6\n3,2020-01-02,bad,7\n")
+    model = spec({"x": "number"})
+
+    def keys(cells: Sequence[Any]) -> tuple[list[Any], dict[int, str]]:
+        return [cell.upper() for cell in cells], {
+            place: "it is bad" for place, cell in enumerate(cells) if cell == "bad"
+        }
+
+    found = rows(model, path, target="y", time="at", others={"key": keys})
+    start = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+    assert found[0] == TableRow(1, {"x": 1}, 5.0, None, start, {"key": "K1"})
+    assert isinstance(found[1], TableRow) and found[1].came is None
+    assert str(found[2]) == "row 3: key: it is bad"
+    without = rows(model, path, target="y", has_inputs=False)
+    assert [(row.inputs, row.label) for row in without if isinstance(row, TableRow)] == [
+        ({}, 5.0),
+        ({}, 6.0),
+        ({}, 7.0),
+    ]
+
+
+def test_trouble_of_who_reads_a_table_is_not_told_of_the_file(tmp_path: Path) -> None:
+    path = column(tmp_path / "x.csv", ["1", "2"])
+    with pytest.raises(BrokenPipeError), open_table(path):
+        raise BrokenPipeError
+
+
+def test_about_how_many_rows_a_file_has_is_known_before_it_is_read(tmp_path: Path) -> None:
+    text = "x\n" + "1\n" * 3000
+    (tmp_path / "x.csv").write_text(text)
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(text.encode()))
+    parquet.write_table(pa.table({"x": [1] * 3000}), tmp_path / "x.parquet")
+    (tmp_path / "x.json").write_text('[{"x": 1}]')
+    found = [estimated_rows(tmp_path / name) for name in ("x.csv", "x.csv.gz", "x.parquet", "x.json")]
+    assert found == [3001, 3001, 3000, None] and estimated_rows("-") is None
 
 
 @pytest.mark.parametrize(
