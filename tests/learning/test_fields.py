@@ -69,7 +69,8 @@ def stream(count: int, spec: ModelSpec) -> Stream:
 
 def items(count: int, spec: ModelSpec, **changes: Any) -> list[Item]:
     history = stream(count, spec)
-    return [Item(f"i{n}", history.inputs.item(n), history.labels[n], **changes) for n in range(count)]
+    labels = [label for label in history.labels if label is not None]
+    return [Item(f"i{n}", history.inputs.item(n), label, **changes) for n, label in enumerate(labels)]
 
 
 def plan(labels: int, version: int) -> Plan:
@@ -114,12 +115,12 @@ def test_it_goes_on_from_its_state_bit_for_bit(task: str) -> None:
 def test_a_past_is_learned_as_the_same_stream_would_have_been_live() -> None:
     """The backtest serves and learns a stream; an import of it, in steps of the same labels, gives the same learner."""
     whole = spec()
-    lived, imported = Service(Learner.create(whole, seed=3)), Learner.create(whole, seed=3)
     history, past = stream(400, whole), items(400, whole, route="import")
+    lived, imported = Service(Learner.create(whole, seed=3), history), Learner.create(whole, seed=3)
     version = 1
     for first in range(0, 400, 16):
         numbers = range(first + 1, first + 17)
-        lived.step(history, 16)
+        lived.step(16)
         decision = imported.learn(past[first : first + 16], numbers, plan(16, version)).decision
         version += decision is not None and decision.promoted
     assert lived.played.versions == version
