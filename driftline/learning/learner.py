@@ -94,12 +94,12 @@ class Learner(CommandedLearner):
     def _known(self, come: Sequence[tuple[int, Item]], plan: Plan) -> list[tuple[int, Item]]:
         """Of the records that have come, and of those whose labels were late, the ones whose labels are known now.
 
-        What is imported is answered first, by what is served, as it would have been when it came.
+        What is imported is answered first, by what has been learned so far: live, it would have been served by then.
         """
         history = [(n, item) for n, item in come if is_history(item)]
         if not history and not len(self.late_labels):
             return list(come)
-        served = Model(self.spec, self.classes_of(self.served), self.served)
+        served = Model(self.spec, self.classes, self.course.candidate())
         version = max(plan.version - 1, self.ordered_since)
         answered = dict(
             zip([n for n, _ in history], lived([item for _, item in history], served, version), strict=True)
