@@ -15,7 +15,7 @@ from driftline.client.clients import Client
 from driftline.client.feedback import EncodedItem
 from driftline.client.retries import TRANSIENT
 from driftline.errors import InvalidInput, NotFound
-from driftline.files.lateness import CountedLateness, HistoryRow, Lateness, TimedLateness, in_order
+from driftline.files.lateness import CountedLateness, HistoryRow, Lateness, SortedLateness, TimedLateness, in_order
 from driftline.files.refusals import Refusals
 from driftline.files.sending import Progress, RowSender, Watch, digest_of, doubts_of
 from driftline.spec import ModelSpec, parse
@@ -78,13 +78,11 @@ def import_history(
     with open_table(file.path, file.reading) as table:
         options: dict[str, Any] = {"decimal": file.decimal, "label_time": file.label_time, "time": known_time}
         rows = rows_for(spec, table, target=file.target, **options)
-        lateness = CountedLateness(file.delay) if known_time is None else TimedLateness(known_time)
         progress = Progress(doubts=doubts_of(table, rows))
         learning = _Learning(client, model, watch)
         with RowSender(client, model, refusals, progress, learning.watch) as sender:
-            _send(
-                rows, _Encoder(file, known_time, f"import:{digest_of(Path(file.path).name, table)}"), lateness, sender
-            )
+            encoder = _Encoder(file, known_time, f"import:{digest_of(Path(file.path).name, table)}")
+            _send(rows, encoder, _lateness(file, known_time), sender)
             sender.flush()
             progress.doubts = doubts_of(table, rows)
             outcome = ImportOutcome(progress, sender.duplicates)
@@ -109,6 +107,12 @@ def _time_of(spec: ModelSpec, file: HistoryFile) -> str | None:
         message = f"name the column that says when a row came with --time; {found}"
         raise InvalidInput(message, field="time", value=times[:10])
     return times[0]
+
+
+def _lateness(file: HistoryFile, time: str | None) -> Lateness:
+    if time is None:
+        return CountedLateness(file.delay)
+    return SortedLateness(time, file.delay) if file.label_time is None else TimedLateness(time)
 
 
 def _check_columns(spec: ModelSpec, file: HistoryFile) -> None:

@@ -103,6 +103,23 @@ class TimedLateness(Lateness):
         yield from self._resolver.end()
 
 
+class SortedLateness(Lateness):
+    """Rows are sorted by when they came, as :class:`TimedLateness` does; each label is known when ``delay`` more have come."""
+
+    def __init__(self, time: str, delay: int, max_bytes: int = SORTED_BYTES) -> None:
+        self._order = TimedLateness(time, max_bytes)
+        self._counted = CountedLateness(delay)
+
+    def put(self, row: HistoryRow) -> Iterator[tuple[HistoryRow, int]]:
+        for each, _ in self._order.put(row):
+            yield from self._counted.put(each)
+
+    def end(self) -> Iterator[tuple[HistoryRow, int]]:
+        for each, _ in self._order.end():
+            yield from self._counted.put(each)
+        yield from self._counted.end()
+
+
 class _Resolver:
     """The delays of rows that are in the order in which they came."""
 

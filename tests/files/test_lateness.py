@@ -7,7 +7,7 @@ import random
 import pytest
 
 from driftline.errors import InvalidInput
-from driftline.files.lateness import CountedLateness, HistoryRow, TimedLateness, in_order
+from driftline.files.lateness import CountedLateness, HistoryRow, SortedLateness, TimedLateness, in_order
 
 
 def rows(*moments: tuple[float, float]) -> list[HistoryRow]:
@@ -43,6 +43,12 @@ def test_a_file_that_is_not_in_order_is_sorted_where_it_fits() -> None:
     assert found == expected(history)
     with pytest.raises(InvalidInput, match=r"row 3: at goes back here or before.*sort the file by at first"):
         list(in_order(history, TimedLateness("at", 0)))
+
+
+def test_rows_may_be_sorted_by_time_and_their_labels_late_by_count() -> None:
+    history = rows(*[(float(moment), float(moment)) for moment in (3, 1, 2, 1)])
+    found = [(row.number, late) for row, late in in_order(history, SortedLateness("at", 2))]
+    assert found == [(2, 2), (4, 2), (3, 1), (1, 0)]
 
 
 def test_a_stream_holds_only_the_rows_whose_labels_are_open() -> None:
