@@ -86,9 +86,9 @@ def read_history(path: Path | str, target: str, spec: ModelSpec, options: Histor
     with open_table(path, options.reading) as table:
         for column in options.drop:
             table.check(column, "drop")
-        for column, option in ((options.time, "time"), (options.label_time, "label_time")):
-            if column is not None:
-                table.check(column, option)
+        for option, name in (("time", options.time), ("label_time", options.label_time)):
+            if name is not None:
+                table.check(name, option)
         reads, takes = _specs(spec, table, target, options)
         time = _time_field(takes, options)
         rows = rows_for(reads, table, target=target, decimal=options.decimal, label_time=options.label_time)
@@ -110,7 +110,11 @@ def read_history(path: Path | str, target: str, spec: ModelSpec, options: Histor
 
 
 def _check_roles(target: str, options: HistoryOptions) -> None:
-    named = {"drop": [*options.drop], "time": [options.time], "label_time": [options.label_time]}
+    named: dict[str, list[str | None]] = {
+        "drop": [*options.drop],
+        "time": [options.time],
+        "label_time": [options.label_time],
+    }
     for option, columns in named.items():
         if target in columns:
             raise InvalidInput(f"{target!r} is the target", field=option, value=target)

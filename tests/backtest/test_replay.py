@@ -26,11 +26,13 @@ from driftline.spec import ModelSpec, parse
 DELAYS = [0, 1, 5, 40, 120]
 
 
-def stream(labels: Sequence[Label | None], rows: NDArray[np.float32] | None = None, **changes: Any) -> Stream:
+def stream(
+    labels: Sequence[Label | None], rows: NDArray[np.float32] | None = None, classes: Any = "open", **changes: Any
+) -> Stream:
     """Labels with a row of its own for each."""
     rows = np.arange(len(labels), dtype=np.float32).reshape(-1, 1) if rows is None else rows
     is_regression = any(isinstance(label, float) for label in labels)
-    kind = {"task": "regression"} if is_regression else {"task": "classification", "classes": "open"}
+    kind = {"task": "regression"} if is_regression else {"task": "classification", "classes": classes}
     network = {"preset": "mlp", "hidden": [8]}
     spec = parse(ModelSpec, {"name": "m", "inputs": {"shape": [rows.shape[1]]}, "network": network, **kind})
     return Stream(spec, Rows({"inputs": rows}), list(labels), **changes)
@@ -100,7 +102,8 @@ def test_a_label_that_is_told_by_the_row_before_helps_only_where_it_has_come(
     monkeypatch.setattr(Learner, "classes_of", lambda self, module: [0, 1, 2])
     pairs = np.repeat(np.arange(20, dtype=np.float32), 2).reshape(-1, 1)
     labels = np.repeat(np.random.default_rng(0).integers(2, size=20), 2).tolist()
-    assert backtest(stream(labels, pairs), {"r": {"batch_size": 4}}, delay=delay)["accuracy"]["r"] == accuracy
+    played = stream(labels, pairs, classes=[0, 1, 2])
+    assert backtest(played, {"r": {"batch_size": 4}}, delay=delay)["accuracy"]["r"] == accuracy
 
 
 def test_what_is_learned_says_what_was_served_and_by_which_version(monkeypatch: pytest.MonkeyPatch) -> None:

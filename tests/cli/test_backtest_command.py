@@ -119,6 +119,14 @@ def test_watched_it_says_how_far_each_recipe_is(folder: Path) -> None:
         assert "rows/s" in line and "accuracy" in line and "left" not in line
 
 
+def test_on_a_terminal_the_display_of_what_is_watched_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    command = ("s.csv", "--target", "y", "--drop", "value", "--limit", "60", "--recipe", "small.json")
+    watched = invoke(*command, "--watch").stderr
+    assert "60/60" in watched and "rows/s" in watched and "accuracy" in watched
+    assert "\x1b[?25h" in watched, "the cursor is shown again"
+
+
 def test_recipes_are_compared_by_the_names_of_their_files(folder: Path) -> None:
     found = report("s.csv", "--target", "y", "--delay", "16", "--recipe", "small.json", "--recipe", "other.json")
     assert found["accuracy"].keys() == {"small", "other", "no_change", "majority"}

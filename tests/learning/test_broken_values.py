@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from driftline.backtest.replay import play
 from driftline.backtest.stream import Stream
+from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, parse
 from driftline.spec.task import TaskName
 
@@ -48,7 +49,7 @@ def error(task: TaskName, strategy: str, breaking: Breaking, unit: float = 1.0) 
     if task == "classification":
         spec["classes"] = [0, 1]
         found = labels.astype(int).tolist()
-    played = Stream(parse(ModelSpec, spec), {SINGLE_INPUT: inputs.astype(np.float32)}, list(found))
+    played = Stream(parse(ModelSpec, spec), Rows({SINGLE_INPUT: inputs.astype(np.float32)}), list(found))
     answers = np.array(play(played, played.spec, DELAY, seed=0).answers[-LAST:], np.float64)
     is_changed = (inputs[-LAST:] != before[-LAST:]).any(1)
     is_whole = ~is_changed | is_changed.all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Encoded:
     def coded(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(array) for name, array in self.coder.from_rows(rows)[0].items()}
 
-    def learn(self, rows: list[dict[str, Any]], targets: list[float] | None = None) -> None:
+    def learn(self, rows: list[dict[str, Any]], targets: Sequence[float] | None = None) -> None:
         found = torch.tensor([0.0] * len(rows) if targets is None else targets)
         self.encoder.observe(
             self.coded(rows), found if self.encoder.is_regression else found.long(), torch.ones(len(rows))
