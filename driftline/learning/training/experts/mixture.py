@@ -38,19 +38,8 @@ class MixtureLearner(Stateful):
 
     STATE = ("rows", "weights", "losses", "unsolved", "untrained", "ridge", "bank")
     DERIVED = (
-        "mixture",
-        "period",
-        "past",
-        "fresh",
-        "hurried_fresh",
-        "replayed",
-        "fading",
-        "trust",
-        "batch_power",
-        "_period",
-        "_encoded",
-        "_rates",
-        "_reaches",
+        *("mixture", "period", "past", "fresh", "hurried_fresh", "replayed", "fading", "trust", "batch_power"),
+        *("_period", "_encoded", "_rates", "_reaches"),
     )
 
     def __init__(
