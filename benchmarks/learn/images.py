@@ -133,16 +133,16 @@ class Ours:
         }
         parsed = parse(ModelSpec, spec)
         self.stream = Stream(parsed, Rows({"inputs": tasks.stream.rows}), tasks.stream.labels.tolist())
-        self.service = Service(Learner.create(parsed, seed=seed))
+        self.service = Service(Learner.create(parsed, seed=seed), self.stream)
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
         classes = np.array([*self.service.classes, -1])
-        outputs, _ = predict(self.service.learner, {"inputs": rows})
+        outputs, _ = predict(self.service.learner, Rows({"inputs": rows}))
         return classes[outputs.argmax(1) if outputs.shape[1] else np.full(len(rows), -1)]
 
     def learn(self, first: int, last: int) -> None:
-        self.service.serve(self.stream, last)
-        self.service.learn(self.stream, range(first, last), Plan(updates=1, publish=True))
+        self.service.serve(last)
+        self.service.learn(last - first, Plan(updates=1, publish=True))
 
 
 class Loop:

@@ -12,10 +12,11 @@ from typing import Any
 from benchmarks.common.environments import Unavailable, interpreter
 from benchmarks.common.results import ROOT, cached, our_state, peer
 from benchmarks.learn.options import Options
-from driftline.backtest import stream
-from driftline.backtest import table as tables
+from driftline.backtest.history import read_history
 from driftline.backtest.replay import backtest
 from driftline.backtest.stream import Stream
+from driftline.spec import ModelSpec, parse
+from driftline.tables.reading import open_table
 
 GENERATED_ROWS = 20_000
 RIVER = ROOT / "benchmarks" / "peers" / "requirements-river.txt"
@@ -58,9 +59,16 @@ def _file(options: Options, name: str) -> Path:
 
 @cache
 def read(file: Path) -> Stream:
-    """A stream; the label is in the file's last column."""
-    table = tables.read(file)
-    return stream.of_table(table, list(table.columns)[-1], task="classification")
+    """A stream; the label is in the file's last column. All others are the numbers of a tensor, as the peers have them, and
+    a class is known from its first label on.
+    """
+    with open_table(file) as table:
+        *columns, target = table.columns
+    spec = {"name": "stream", "task": "classification", "classes": "open", "inputs": {"shape": [len(columns)]}}
+    stream = read_history(file, target, parse(ModelSpec, spec)).stream
+    if stream.skipped:
+        raise RuntimeError(f"{file}: {stream.skipped} rows cannot be read")
+    return stream
 
 
 def played(

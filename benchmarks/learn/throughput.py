@@ -55,10 +55,10 @@ def _rates(options: Options, stream: Stream, features: int, classes: int) -> dic
 def learner(stream: Stream, recipe: dict[str, Any]) -> float:
     """Labels a second of Driftline: it answers, scores, holds out and learns; each step puts a candidate to the gate."""
     torch.set_num_threads(1)
-    service = Service(Learner.create(changed_recipe(stream.spec, recipe), seed=0))
+    service = Service(Learner.create(changed_recipe(stream.spec, recipe), seed=0), stream)
     begin = time.perf_counter()
     while service.learned < len(stream):
-        service.step(stream, min(BATCH, len(stream) - service.learned))
+        service.step(min(BATCH, len(stream) - service.learned))
     return len(stream) / (time.perf_counter() - begin)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from driftline.backtest.arrivals import after_rows
 from driftline.backtest.played import Played
 from driftline.backtest.stream import Stream
 from driftline.records import Label
@@ -16,16 +17,19 @@ BASELINES = frozenset({"no_change", "majority", "last_value", "mean", "as_served
 
 def baselines(stream: Stream, delay: int) -> dict[str, Played]:
     """The answers of each baseline, under the same delay of labels; and the served answers, where they are known."""
-    come = stream.labels[: max(0, len(stream) - delay - 1)]
-    unknown = len(stream) - len(come)
-    if stream.spec.task == "regression":
-        means = np.cumsum(come) / np.arange(1, len(come) + 1)
-        answers = {"last_value": [0.0] * unknown + come, "mean": [0.0] * unknown + means.tolist()}
+    arrivals = stream.arrivals or after_rows(stream.labels, delay)
+    come = [label for row in arrivals.rows if (label := stream.labels[row]) is not None]
+    known = arrivals.known(len(stream)).tolist()
+    series: dict[str, list[Label | None]]
+    if stream.spec.kind.has_classes:
+        series = {"no_change": [None, *come], "majority": [None, *_majorities(come)]}
     else:
-        answers = {"no_change": [None] * unknown + come, "majority": [None] * unknown + list(_majorities(come))}
+        means = np.cumsum(np.array(come, np.float64)) / np.arange(1, len(come) + 1)
+        series = {"last_value": [0.0, *come], "mean": [0.0, *means.tolist()]}
+    played = {name: Played([after[count] for count in known]) for name, after in series.items()}
     if stream.served is not None:
-        answers["as_served"] = [stream.served.get(row) for row in range(len(stream))]
-    return {name: Played(given) for name, given in answers.items()}
+        played["as_served"] = Played([stream.served.get(row) for row in range(len(stream))])
+    return played
 
 
 def _majorities(labels: Sequence[Label]) -> Iterator[Label]:

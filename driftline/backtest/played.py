@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from driftline.records import Label
 
 
@@ -12,13 +15,14 @@ class Played:
     """The answers of a contender to each row; of a learner also its alarms, versions and speed.
 
     Args:
-        likelihoods: the probability that each label was given; empty for a regression and for a baseline.
+        probabilities: ``[rows, classes]``, of the stream's classes; None for a regression and for a baseline. A class that was
+            not known yet had none.
         alarms: the rows, counted from 1, whose labels raised one.
         versions: how many versions were served. ``rejected`` counts the candidates that were not.
     """
 
     answers: list[Label | None] = field(default_factory=list)
-    likelihoods: list[float] = field(default_factory=list)
+    probabilities: NDArray[np.float32] | None = None
     alarms: list[int] = field(default_factory=list)
     versions: int = 0
     rejected: int = 0

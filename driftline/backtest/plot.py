@@ -38,10 +38,10 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     size = report["windows"]["rows"]
-    metric = next(name for name in report["windows"] if name != "rows")
+    metric = next(name for name in report["windows"] if name not in ("rows", "at"))
+    places = report["windows"]["at"]
     for name, values in report["windows"][metric].items():
         is_learner = name in report["recipes"]
-        places = [size * (number + 0.5) for number in range(len(values))]
         look = {"linewidth": 1.8} if is_learner else {"linewidth": 1, "linestyle": ":"}
         (line,) = axes.plot(places, values, label=name.replace("_", " "), **look)
         if is_learner:
@@ -62,4 +62,6 @@ def _mark(axes: Axes, alarms: list[int], color: Any) -> None:
 
 def _title(report: Mapping[str, Any]) -> str:
     stream = report["stream"]
-    return f"{stream['rows']:,} rows, labels {report['delay']:,} rows later; strokes at the foot: drift alarms"
+    delay = report["delay"]
+    labels = "labels when they were known" if delay is None else f"labels {delay:,} rows later"
+    return f"{stream['rows']:,} rows, {labels}; strokes at the foot: drift alarms"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from driftline.backtest.arrivals import after_rows
 from driftline.backtest.baselines import BASELINES, baselines
 from driftline.backtest.played import Played
 from driftline.backtest.scores import scored_rows, scores
@@ -25,7 +27,18 @@ from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.spec.classes import indices_of
 
-Advance = Callable[[int], None]
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a recipe was played: rows of all, and the accuracy or the mean absolute error so far."""
+
+    recipe: str
+    rows: int
+    of_rows: int
+    measure: float | None
+
+
+Advance = Callable[[Progress], None]
 """Told of rows that have been played."""
 
 
@@ -36,21 +49,22 @@ def backtest(
     delay: int = 0,
     seed: int = 0,
     factories: Collection[str] = (),
-    advance: Advance = lambda rows: None,
+    advance: Advance = lambda progress: None,
 ) -> dict[str, Any]:
     """Plays a stream once for each recipe, and compares with the baselines.
 
-    A row is predicted by the version that is live at that time, and scored. Its label arrives once ``delay`` more rows have
-    been predicted. Labels are learned in steps (``rows_of_step``), each of which puts a candidate to the gate: one that is
-    promoted serves from the next row on.
+    A row is predicted by the version that is live at that time, and scored if it has a label. That arrives once ``delay`` more
+    rows have been predicted, or when the stream says. Labels are learned in steps (``rows_of_step``), each of which puts a
+    candidate to the gate: one that is promoted serves from the next row on.
 
     Args:
         recipes: the changes to the recipe of the stream's spec, by name.
         seed: the same seed gives the same result, but for ``labels_per_second``.
 
     Returns:
-        Plain data: ``{"accuracy": {name: …}, "balanced_accuracy", "kappa", "log_loss", "labels_per_second", "alarms",
-        "versions", "rejected", "windows", "stream", "recipes", "delay", "seed"}``; of a regression ``mae`` and ``rmse``.
+        Plain data: ``{"accuracy": {name: …}, "balanced_accuracy", "kappa", "recall", "auc", "average_precision", "log_loss",
+        "labels_per_second", "alarms", "versions", "rejected", "windows", "stream", "recipes", "delay", "seed"}``; of a
+        regression ``mae`` and ``rmse``. ``delay`` is None where the stream says when labels come.
 
     Raises:
         InvalidInput: a recipe or the network does not fit.
@@ -58,8 +72,14 @@ def backtest(
     for name in BASELINES & recipes.keys():
         raise InvalidInput(f"a recipe is named {name!r}, as a base line is; rename its file", value=name)
     specs = {name: changed_recipe(stream.spec, changes) for name, changes in recipes.items()}
+    learned: dict[str, Played] = {}
     with _one_thread():
-        learned = {name: play(stream, spec, delay, seed, factories, advance) for name, spec in specs.items()}
+        for name, spec in specs.items():
+
+            def told(rows: int, measure: float | None, name: str = name) -> None:
+                advance(Progress(name, rows, len(stream), measure))
+
+            learned[name] = play(stream, spec, delay, seed, factories, told)
     return {
         **scores(stream, learned | baselines(stream, delay)),
         "labels_per_second": {name: round(len(stream) / played.seconds) for name, played in learned.items()},
@@ -71,11 +91,12 @@ def backtest(
             "rows": len(stream),
             "scored": len(scored_rows(stream)),
             "skipped": stream.skipped,
+            "unlabelled": len(stream) - len(stream.labelled),
             "features": stream.features,
-            "classes": list(dict.fromkeys(stream.labels)) if stream.spec.kind.has_classes else [],
+            "classes": stream.classes,
         },
         "recipes": {name: spec.recipe.model_dump(mode="json") for name, spec in specs.items()},
-        "delay": delay,
+        "delay": delay if stream.arrivals is None else None,
         "seed": seed,
     }
 
@@ -97,18 +118,21 @@ def play(
     delay: int,
     seed: int,
     factories: Collection[str] = (),
-    advance: Advance = lambda rows: None,
+    advance: Callable[[int, float | None], None] = lambda rows, measure: None,
 ) -> Played:
-    """Predicts every row, and learns every label that arrives while there are still rows."""
-    service = Service(Learner.create(spec, seed=seed, factories=factories))
-    batch_size, begin = spec.recipe.batch_size, time.perf_counter()
-    while (step := rows_of_step(service.learned, delay, batch_size)) <= len(stream) - delay - service.learned:
-        service.step(stream, step, delay)
-        advance(step)
-    service.serve(stream, len(stream))
+    """Predicts every row, and learns every label that arrives while there are still rows.
+
+    ``advance`` is told how many rows were predicted, and :attr:`Service.measure`.
+    """
+    service = Service(Learner.create(spec, seed=seed, factories=factories), stream, delay)
+    begin = time.perf_counter()
+    while (count := service.next_step()) is not None:
+        service.step(count)
+        advance(len(service.recorded), service.measure)
+    service.serve(len(stream))
     service.played.seconds = time.perf_counter() - begin
-    advance(len(stream) - service.learned)
-    return service.played
+    advance(len(stream), service.measure)
+    return service.finish()
 
 
 def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[bytes]]:
@@ -122,35 +146,56 @@ def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[byt
 
 
 class Service:
-    """Stands for app and worker: answers by the live version, and makes steps over labels that have arrived."""
+    """Stands for app and worker: answers by the live version, and makes steps over labels that have come.
 
-    def __init__(self, learner: Learner) -> None:
+    Args:
+        delay: how many rows later a label comes, where the stream itself does not say when.
+    """
+
+    def __init__(self, learner: Learner, stream: Stream, delay: int = 0) -> None:
         self.learner = learner
+        self.stream = stream
+        self.arrivals = stream.arrivals or after_rows(stream.labels, delay)
         self.played = Played(versions=1)
         self.recorded: list[Answer] = []
         self.learned = 0
+        self._error = 0.0
+        self._outputs: list[tuple[list[int | str], NDArray[np.float32]]] = []
         self._take_version()
 
     def _take_version(self) -> None:
         self.classes = self.learner.classes_of(self.learner.served)
-        self.index_of = indices_of(self.classes)
 
-    def serve(self, stream: Stream, until: int) -> None:
+    @property
+    def measure(self) -> float | None:
+        """The accuracy, or the mean absolute error, over the labels that were learned; None before the first."""
+        if not self.learned:
+            return None
+        error = self._error / self.learned
+        return 1 - error if self.stream.spec.kind.has_classes else error
+
+    def next_step(self) -> int | None:
+        """How many labels the next step takes; None where not as many come before the stream ends."""
+        if self.learned == len(self.arrivals):
+            return None
+        delay = self.arrivals.delay(self.learned)
+        count = rows_of_step(self.learned, delay, self.learner.spec.recipe.batch_size)
+        last = self.learned + count - 1
+        is_known = last < len(self.arrivals) and self.arrivals.due[last] <= len(self.stream)
+        return count if is_known else None
+
+    def serve(self, until: int) -> None:
         """Predicts the rows up to ``until`` that are not predicted yet."""
         first = len(self.recorded)
-        if first == until:
+        if first >= until:
             return
-        outputs, traces = predict(self.learner, stream.inputs[first:until])
-        if stream.spec.task == "regression":
+        outputs, traces = predict(self.learner, self.stream.inputs[first:until])
+        if not self.stream.spec.kind.has_classes:
             self._record(outputs, traces, [None] * len(outputs), outputs[:, 0].tolist())
             return
         indices = outputs.argmax(1).tolist() if self.classes else []
         labels = [self.classes[index] for index in indices] or [None] * len(outputs)
         self._record(outputs, traces, labels, labels)
-        places = [self.index_of.get((type(label), label)) for label in stream.labels[first:until]]
-        self.played.likelihoods += [
-            float(outputs[row, place]) if place is not None else 0.0 for row, place in enumerate(places)
-        ]
 
     def _record(
         self,
@@ -164,22 +209,25 @@ class Service:
             Answer(version, label, row.tobytes(), trace)
             for label, row, trace in zip(labels, outputs, traces, strict=True)
         ]
+        self._outputs.append((self.classes, outputs))
         self.played.answers += answers
 
-    def step(self, stream: Stream, count: int, delay: int = 0) -> None:
-        """Predicts up to ``delay`` rows after the next ``count``, whose labels it then learns as the recipe says."""
-        end = self.learned + count
-        self.serve(stream, end + delay)
+    def step(self, count: int) -> None:
+        """Predicts the rows that come before the last of the next ``count`` labels, which it then learns as the recipe says."""
+        self.serve(self.arrivals.due[self.learned + count - 1])
         updates = updates_for(self.learner.spec.recipe, count)
-        plan = Plan(updates, publish=True, version=self.played.versions + 1)
-        self.learn(stream, range(self.learned, end), plan)
+        self.learn(count, Plan(updates, publish=True, version=self.played.versions + 1))
 
-    def learn(self, stream: Stream, rows: range, plan: Plan) -> None:
-        """Makes one step over the labels of some rows, which have arrived."""
-        items = [self._item(stream, row) for row in rows]
-        result = self.learner.learn(items, range(rows.start + 1, rows.stop + 1), plan)
-        self.learned += len(rows)
-        self.played.alarms += [alarm.at for alarm in result.alarms]
+    def learn(self, count: int, plan: Plan) -> None:
+        """Makes one step over the next ``count`` labels, which have come."""
+        first = self.learned
+        rows = self.arrivals.rows[first : first + count]
+        items = [self._item(row) for row in rows]
+        # The log of a model holds labels alone, densely numbered.
+        result = self.learner.learn(items, range(first + 1, first + count + 1), plan)
+        self.learned += count
+        self._error += sum(self._error_of(row) for row in rows)
+        self.played.alarms += [self.arrivals.rows[alarm.at - 1] + 1 for alarm in result.alarms]
         decision = result.decision
         if decision is not None and (decision.promoted or decision.restored):
             self.played.versions += 1
@@ -187,12 +235,33 @@ class Service:
         if decision is not None and not decision.promoted:
             self.played.rejected += 1
 
-    def _item(self, stream: Stream, row: int) -> Item:
+    def _error_of(self, row: int) -> float:
+        label, answer = self.stream.labels[row], self.played.answers[row]
+        if self.stream.spec.kind.has_classes:
+            return float(label != answer)
+        return abs(float(label or 0) - float(answer or 0))
+
+    def _item(self, row: int) -> Item:
+        stream, label = self.stream, self.stream.labels[row]
+        assert label is not None, "only labels arrive"
         is_scored = stream.served is None or row in stream.served
         return Item(
             f"b:{row}",
             stream.inputs.item(row),
-            stream.labels[row],
+            label,
             weight=stream.weights[row] if stream.weights is not None else 1.0,
             answer=self.recorded[row] if is_scored else None,
         )
+
+    def finish(self) -> Played:
+        """What was played, with the probabilities of the stream's classes."""
+        if self.stream.spec.kind.has_classes:
+            places = indices_of(self.stream.classes)
+            found = np.zeros((len(self.recorded), len(places)), np.float32)
+            row = 0
+            for classes, outputs in self._outputs:
+                columns = [places[(type(name), name)] for name in classes]
+                found[row : row + len(outputs), columns] = outputs
+                row += len(outputs)
+            self.played.probabilities = found
+        return self.played

@@ -4,33 +4,60 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from driftline.cli.common import AsJson, KeyText, Url, connect, load_settings, print_json, print_table
+from driftline.cli.table_options import (
+    Decimal,
+    Delimiter,
+    Drop,
+    Encoding,
+    Header,
+    Task,
+    Types,
+    read_types,
+    reading_options,
+    show_doubts,
+    show_in_short,
+)
+from driftline.cli.watch import watching
 from driftline.errors import InvalidInput
+from driftline.support.formatting import count_text
 
 if TYPE_CHECKING:
     from driftline.backtest.stream import Stream
+    from driftline.spec import ModelSpec
 
 SHOWN = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced",
     "kappa": "kappa",
+    "auc": "auc",
+    "average_precision": "ap",
     "log_loss": "log loss",
     "mae": "mae",
     "rmse": "rmse",
-    "labels_per_second": "labels/s",
+    "labels_per_second": "rows/s",
     "versions": "versions",
 }
 """The metrics of a report, and their titles in the table."""
 
+MAX_CLASSES = 8
+"""Classes whose recall is in the table."""
+
 File = Annotated[
-    Path | None, typer.Argument(metavar="FILE", help="CSV with a header, or Parquet; the oldest row first.")
+    str | None,
+    typer.Argument(
+        metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input. The oldest row first."
+    ),
 ]
 Target = Annotated[str | None, typer.Option("--target", metavar="COLUMN", help="The column that is the label.")]
 Model = Annotated[
@@ -44,14 +71,21 @@ Recipes = Annotated[
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="PICTURE", help="Draw it: a .png, .svg or .pdf.")]
 Output = Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write the JSON there.")]
-Task = Annotated[
-    Literal["classification", "regression"] | None,
-    typer.Option("--task", show_default="regression for numbers with many different values"),
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--spec", metavar="SPEC.json", help="Play the file with this spec, in the place of what `infer` would say."
+    ),
 ]
-Drop = Annotated[list[str] | None, typer.Option("--drop", metavar="COLUMN", help="Leave it out; may be repeated.")]
-MissingRule = Annotated[
-    Literal["last", "error"],
-    typer.Option("--missing", help="For a missing value: take the column's last one, or refuse the file."),
+Time = Annotated[
+    str | None, typer.Option("--time", metavar="COLUMN", help="When a row came: rows are played in its order.")
+]
+LabelTime = Annotated[
+    str | None,
+    typer.Option("--label-time", metavar="COLUMN", help="When the row's label was known, in the place of --delay."),
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Show rows, rate, time left and the running measure on standard error.")
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="ROWS", help="Play the first rows only.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
@@ -67,14 +101,22 @@ def backtest(
     target: Target = None,
     model: Model = None,
     delay: Delay = 0,
+    time: Time = None,
+    label_time: LabelTime = None,
     recipe: Recipes = None,
-    plot: Plot = None,
-    output: Output = None,
+    spec: SpecFile = None,
     task: Task = None,
+    types: Types = None,
     drop: Drop = None,
-    missing: MissingRule = "last",
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
     limit: Limit = None,
     seed: Seed = 0,
+    watch: Watch = False,
+    plot: Plot = None,
+    output: Output = None,
     url: Url = None,
     key: KeyText = None,
     as_json: AsJson = False,
@@ -89,12 +131,17 @@ def backtest(
         _check_writable(plot, output)
         if plot is not None:
             plots.check(plot)
+        if delay and label_time is not None:
+            raise InvalidInput("a label comes --delay rows later, or at its --label-time, not both", field="delay")
         recipes = read_recipes(recipe or [], "default" if model is None else "current")
         if model is not None:
-            stream = _kept_log(model, file, target, limit, url, key)
+            if file is not None or target is not None or spec is not None or label_time is not None or time is not None:
+                raise InvalidInput("--model plays the model's own log: without FILE, --target, --spec and times")
+            stream = _kept_log(model, limit, url, key)
         else:
-            stream = _recorded(file, target, task, drop or [], missing, limit)
-        report = _play(stream, recipes, delay, seed)
+            reading = _Reading(task, types or [], drop or [], decimal, encoding, delimiter, header)
+            stream = _recorded(file, target, spec, reading, time, label_time, limit)
+        report = _play(stream, recipes, delay, seed, watch)
         if output is not None:
             output.write_text(json.dumps(report, indent=1) + "\n")
         if plot is not None:
@@ -142,64 +189,140 @@ def read_recipes(files: list[Path], usual: str) -> dict[str, dict[str, Any]]:
     return recipes or {usual: {}}
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How a file is read, as the options say."""
+
+    task: Literal["classification", "regression"] | None
+    types: list[str]
+    drop: list[str]
+    decimal: Literal[".", ","] | None
+    encoding: str | None
+    delimiter: str | None
+    header: bool | None
+
+
 def _recorded(
-    file: Path | None,
+    file: str | None,
     target: str | None,
-    task: Literal["classification", "regression"] | None,
-    drop: list[str],
-    missing: Literal["last", "error"],
+    spec: Path | None,
+    given: _Reading,
+    time: str | None,
+    label_time: str | None,
     limit: int | None,
 ) -> Stream:
-    from driftline.backtest import stream as streams
-    from driftline.backtest import table
+    """The rows of a file, with the spec that is given, or else with what the file says."""
+    from driftline.backtest.history import HistoryOptions, read_history
+    from driftline.spec import ModelSpec, parse
+    from driftline.tables.infer import InferenceOptions, infer
 
     if file is None:
         raise InvalidInput("name a FILE to play, or a model with --model")
     if target is None:
         raise InvalidInput("name the column that is the label with --target")
-    return streams.of_table(table.read(file, limit), target, task=task, drop=drop, missing=missing)
+    reading = reading_options(given.encoding, given.delimiter, given.header)
+    with _twice_readable(file) as path:
+        if spec is not None:
+            if given.task is not None or given.types:
+                raise InvalidInput("--spec says what each column and the target is: without --task and --type")
+            parsed = read_spec(spec)
+            options = HistoryOptions(given.drop, given.decimal, time, label_time, limit, reading)
+        else:
+            types = read_types(given.types)
+            if time is not None:
+                types.setdefault(time, "time")
+            drop = [column for column in given.drop if column != label_time]
+            found = infer(path, target, InferenceOptions(given.task, None, given.decimal, types, drop, reading))
+            show_in_short(found)
+            parsed = parse(ModelSpec, found.spec)
+            options = HistoryOptions(drop, found.decimals, time, label_time, limit, found.reading)
+        history = read_history(path, target, parsed, options)
+    if spec is not None:
+        show_doubts(history.doubts)
+    if history.stream.skipped:
+        shown = "; ".join(map(str, history.refused[:3])) + ("; …" if history.stream.skipped > 3 else "")
+        print(f"{count_text(history.stream.skipped, 'row')} cannot be read: {shown}", file=sys.stderr)
+    return history.stream
 
 
-def _kept_log(
-    model: str, file: Path | None, target: str | None, limit: int | None, url: str | None, key: str | None
-) -> Stream:
+@contextlib.contextmanager
+def _twice_readable(file: str) -> Iterator[str]:
+    """The file, or a copy of standard input, which is read once to see what it is, and again to play it."""
+    if file != "-":
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "standard-input")
+        with copy.open("wb") as opened:
+            shutil.copyfileobj(sys.stdin.buffer, opened)
+        yield str(copy)
+
+
+def read_spec(file: Path) -> ModelSpec:
+    """The spec that a file holds; a name is not needed to play it."""
+    from driftline.spec import ModelSpec, parse
+
+    try:
+        found = json.loads(file.read_text())
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}", value=str(file)) from None
+    except ValueError as error:
+        raise InvalidInput(f"{file} is not JSON: {error}", value=str(file)) from None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{file} holds no spec, which is an object", value=str(file))
+    return parse(ModelSpec, {"name": "backtest", **found})
+
+
+def _kept_log(model: str, limit: int | None, url: str | None, key: str | None) -> Stream:
     from driftline.backtest import stream as streams
 
-    if file is not None or target is not None:
-        raise InvalidInput("--model plays the model's own log: without FILE and --target")
     with connect(url, key) as client:
         return streams.of_log(client.model(model)["spec"], client.log(model, limit=limit))
 
 
-def _play(stream: Stream, recipes: Mapping[str, Mapping[str, Any]], delay: int, seed: int) -> dict[str, Any]:
+def _play(
+    stream: Stream, recipes: Mapping[str, Mapping[str, Any]], delay: int, seed: int, watch: bool
+) -> dict[str, Any]:
     from driftline.backtest.replay import backtest as play
 
-    with progress(len(recipes) * len(stream)) as advance:
-        factories = load_settings().factories
+    factories = load_settings().factories
+    with watching(recipes, len(stream), stream.spec.kind.measures[0], watch) as advance:
         return play(stream, recipes, delay=delay, seed=seed, factories=factories, advance=advance)
 
 
-@contextlib.contextmanager
-def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar in a terminal; yields the function that is called with the number of rows done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("rows", total=total)
-        yield lambda rows: bar.advance(task, rows)
-
-
 def show(report: Mapping[str, Any]) -> None:
-    """Print a line for each contender."""
+    """Print a line for each contender, then how often it was right in each class."""
     names = report["mae" if report["stream"]["task"] == "regression" else "accuracy"]
     shown = {title: report[metric] for metric, title in SHOWN.items() if metric in report}
     rows = [
-        {"": name.replace("_", " "), **{title: values.get(name) for title, values in shown.items()}} for name in names
+        {"": name.replace("_", " "), **{title: _short(values.get(name)) for title, values in shown.items()}}
+        for name in names
     ]
     print_table(rows, ("", *shown), False, empty="")
-    stream = report["stream"]
-    skipped = f", {stream['skipped']:,} without a label left out" if stream["skipped"] else ""
-    print(f"{stream['scored']:,} rows{skipped}; a label comes {report['delay']:,} rows after its prediction")
+    if "recall" in report:
+        _show_recall(report["recall"])
+    stream, delay = report["stream"], report["delay"]
+    left_out = f", {stream['unlabelled']:,} without a label" if stream["unlabelled"] else ""
+    skipped = f", {stream['skipped']:,} more cannot be read" if stream["skipped"] else ""
+    late = "when it was known" if delay is None else f"{delay:,} rows after its prediction"
+    print(f"{stream['rows']:,} rows{left_out}{skipped}; a label comes {late}")
+
+
+def _short(value: float | None) -> float | None:
+    """A share or loss in three decimals, so that all measures fit a line."""
+    return round(value, 3) if isinstance(value, float) and abs(value) < 10 else value
+
+
+def _show_recall(recall: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints the recall of the first classes; the class of a row heads its column."""
+    classes = list(next(iter(recall.values())))
+    shown = classes[:MAX_CLASSES]
+    rows = [
+        {"recall of": name.replace("_", " "), **{each: _short(of[each]) for each in shown}}
+        for name, of in recall.items()
+    ]
+    print()
+    print_table(rows, ("recall of", *shown), False, empty="")
+    if len(classes) > len(shown):
+        print(f"and {len(classes) - len(shown)} classes more, which --json has")
+    print()

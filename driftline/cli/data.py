@@ -31,7 +31,7 @@ from driftline.cli.files import (
     shortened,
 )
 from driftline.cli.history import Refused
-from driftline.cli.infer import Decimal, Delimiter, Encoding, Header, reading_of
+from driftline.cli.table_options import Decimal, Delimiter, Encoding, Header, reading_options
 
 MAX_BATCH = 500
 
@@ -80,7 +80,7 @@ def predict(
     if is_file(inputs):
         from driftline.files.answers import QuestionFile
 
-        file = QuestionFile(inputs, reading_of(encoding, delimiter, header), decimal, version, with_inputs)
+        file = QuestionFile(inputs, reading_options(encoding, delimiter, header), decimal, version, with_inputs)
         with patient(url, key, model) as client:
             predict_file(client, model, file, output, refused, as_json=as_json)
         return
@@ -122,7 +122,7 @@ def feedback(
     if is_file(items):
         from driftline.files.label_file import LabelFile
 
-        file = LabelFile(items, target, reading_of(encoding, delimiter, header), decimal)
+        file = LabelFile(items, target, reading_options(encoding, delimiter, header), decimal)
         with connect(url, key) as client:
             feedback_file(client, model, file, refused, as_json=as_json)
         return

@@ -15,7 +15,8 @@ import typer
 
 from driftline.cli.common import connect, print_fields, print_json
 from driftline.cli.history import end_import, refusals_of, run_import
-from driftline.cli.infer import read_types, reading_of, show
+from driftline.cli.infer import show
+from driftline.cli.table_options import read_types, reading_options
 
 if TYPE_CHECKING:
     from driftline.client.clients import Client
@@ -73,7 +74,7 @@ def create_from_file(
         if past.label_time is not None:
             # It is known after the answer only, so that a model must not learn from it.
             types |= {past.label_time: "ignore"}
-    reading = reading_of(choices.encoding, choices.delimiter, choices.header)
+    reading = reading_options(choices.encoding, choices.delimiter, choices.header)
     name = choices.name or name_of(file)
     options: InferenceOptions = InferenceOptions(choices.task, name, choices.decimal, types, choices.drop, reading)
     with _kept(file) as path, connect(url, key) as client:

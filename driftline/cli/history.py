@@ -12,8 +12,9 @@ import typer
 
 from driftline.cli.backtest import refusing
 from driftline.cli.common import AsJson, KeyText, ModelName, Url, connect, print_fields
-from driftline.cli.infer import Decimal, Delimiter, Encoding, File, Header, Target, reading_of
+from driftline.cli.infer import File, Target
 from driftline.cli.progress import FileProgress
+from driftline.cli.table_options import Decimal, Delimiter, Encoding, Header, reading_options
 from driftline.support.formatting import count_text
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def import_(
     with refusing():
         from driftline.files.history import HistoryFile
 
-        reading = reading_of(encoding, delimiter, header)
+        reading = reading_options(encoding, delimiter, header)
         history = HistoryFile(file, target, reading, decimal, delay, label_time, time, limit)
         with connect(url, key) as client:
             outcome, shown = run_import(client, model, history, refused, is_waiting=is_waiting)

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.backtest import Drop, Task, refusing
-from driftline.errors import InvalidInput
+from driftline.cli.backtest import refusing
+from driftline.cli.table_options import (
+    Decimal,
+    Delimiter,
+    Drop,
+    Encoding,
+    Header,
+    Task,
+    Types,
+    read_types,
+    reading_options,
+)
 
 if TYPE_CHECKING:
     from driftline.tables.infer import Inference, InferenceOptions
-    from driftline.tables.reading import ReadingOptions
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input.")]
 Target = Annotated[str, typer.Option("--target", metavar="COLUMN", help="The column that is the label.")]
-Types = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--type",
-        metavar="COLUMN=KIND",
-        help="What a column is: number, boolean, category, text, time, time:FORMAT, ignore; may be repeated.",
-    ),
-]
 Name = Annotated[str | None, typer.Option("--name", help="The model's name.", show_default="the file's")]
-Decimal = Annotated[
-    Literal[".", ","] | None, typer.Option("--decimal", help="What stands before decimals.", show_default="as it seems")
-]
-Encoding = Annotated[
-    str | None, typer.Option("--encoding", help="Such as utf-8, cp1252, utf-16.", show_default="as it seems")
-]
-Delimiter = Annotated[
-    str | None,
-    typer.Option("--delimiter", metavar="CHARACTER", help="What stands between cells.", show_default="as it seems"),
-]
-Header = Annotated[
-    bool | None,
-    typer.Option("--header/--no-header", help="Whether the first line names the columns.", show_default="as it seems"),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -66,29 +53,11 @@ def infer(
         from driftline.tables.infer import InferenceOptions
         from driftline.tables.infer import infer as inferred
 
-        reading = reading_of(encoding, delimiter, header)
+        reading = reading_options(encoding, delimiter, header)
         options: InferenceOptions = InferenceOptions(task, name, decimal, read_types(types or []), drop or [], reading)
         found = inferred(file, target, options)
     show(found)
     print(json.dumps(found.spec, indent=2, ensure_ascii=False))
-
-
-def reading_of(encoding: str | None, delimiter: str | None, header: bool | None) -> ReadingOptions:
-    """How a file is read, from the options; ``tab`` and ``\\t`` are a tab."""
-    from driftline.tables.reading import ReadingOptions
-
-    return ReadingOptions(encoding, "\t" if delimiter in ("\\t", "tab") else delimiter, header)
-
-
-def read_types(given: list[str]) -> dict[str, str]:
-    """The kinds of columns from ``COLUMN=KIND``; a column's own name may hold an equals sign."""
-    types = {}
-    for each in given:
-        column, mark, kind = each.rpartition("=")
-        if not mark or not column or not kind:
-            raise InvalidInput(f"--type takes COLUMN=KIND, not {each!r}", field="type", value=each)
-        types[column] = kind
-    return types
 
 
 def show(found: Inference) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from driftline.cli.backtest import Drop, Task, refusing
+from driftline.cli.backtest import refusing
 from driftline.cli.common import (
     AsJson,
     KeyText,
@@ -22,7 +22,8 @@ from driftline.cli.common import (
 from driftline.cli.files import refuse_options
 from driftline.cli.from_file import FileChoices, PastChoices, create_from_file, weights_as_sent
 from driftline.cli.history import Delay, LabelTime, Limit, Refused, Time, Waits, check_lateness
-from driftline.cli.infer import Decimal, Delimiter, Encoding, Header, Name, Types
+from driftline.cli.infer import Name
+from driftline.cli.table_options import Decimal, Delimiter, Drop, Encoding, Header, Task, Types
 
 Spec = Annotated[
     str | None, typer.Argument(metavar="[SPEC.json]", help="The spec's file; - reads it from standard input.")

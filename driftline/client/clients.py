@@ -13,7 +13,7 @@ from driftline.client import requests
 from driftline.client.calls import Calls
 from driftline.client.methods import AsyncSender, Sender
 from driftline.client.requests import Call, Wait
-from driftline.client.retries import TRANSIENT, Attempts
+from driftline.client.retries import ASKED_AGAIN, Attempts
 from driftline.client.sender import AsyncFeedbackSender, FeedbackSender, OnError
 from driftline.errors import ConfigurationError
 
@@ -99,7 +99,7 @@ class Client(Calls, Sender):
         while True:
             try:
                 return self._attempt(call, attempts.seconds_left)
-            except TRANSIENT as error:
+            except ASKED_AGAIN as error:
                 pause = attempts.pause_after(error)
             time.sleep(pause)
 
@@ -127,7 +127,7 @@ class Client(Calls, Sender):
                         count += 1
                         yield line
                     break
-                except TRANSIENT as error:
+                except ASKED_AGAIN as error:
                     # A call that is not safe has no more attempts once a part of its answer is given away.
                     if count and not call.is_safe:
                         raise
@@ -195,7 +195,7 @@ class AsyncClient(Calls, AsyncSender):
         while True:
             try:
                 return await self._attempt(call, attempts.seconds_left)
-            except TRANSIENT as error:
+            except ASKED_AGAIN as error:
                 pause = attempts.pause_after(error)
             await _sleep(pause)
 
@@ -223,7 +223,7 @@ class AsyncClient(Calls, AsyncSender):
                         count += 1
                         yield line
                     break
-                except TRANSIENT as error:
+                except ASKED_AGAIN as error:
                     if count and not call.is_safe:
                         raise
                     pause = attempts.pause_after(error)

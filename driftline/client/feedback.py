@@ -18,6 +18,7 @@ from driftline.errors import InvalidInput, Unavailable
 if TYPE_CHECKING:
     from driftline.api.feedback import Accepted, ItemStatus, LineStatus
 
+NOT_STORED = "prediction_not_stored"
 _TRANSIENT_CODES = frozenset({"store_unavailable", "store_full", "log_full"})
 
 
@@ -66,6 +67,11 @@ class FeedbackRefused(InvalidInput):
         )
         self.refused = list(refused)
         self.statuses = list(statuses)
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether a prediction is not recorded yet: that happens a moment after it is answered."""
+        return any(item.code == NOT_STORED for item in self.refused)
 
 
 @dataclass(frozen=True)

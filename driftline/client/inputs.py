@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +19,7 @@ import orjson
 
 from driftline.errors import InvalidInput
 
+_SCALARS: Final = frozenset({str, int, bool, float, type(None), datetime.datetime, datetime.date, datetime.timedelta})
 _MISSING: Final = frozenset({"NaTType", "NAType"})
 
 
@@ -90,7 +92,7 @@ def to_json(value: Any, place: str, check: Callable[[Any, str], Any] | None = No
     except TypeError:
         data = None
     # What is not finite was written as null: which of them is missing and which is wrong, its place tells.
-    if data is None or b"null" in data:
+    if data is None or (b"null" in data and not _has_only_missing(value, is_columns=check is _checked_columns)):
         data = orjson.dumps((check or _checked)(value, place), option=_options())
     return data
 
@@ -98,6 +100,27 @@ def to_json(value: Any, place: str, check: Callable[[Any, str], Any] | None = No
 def _options() -> int:
     """How to write. The writer would load numpy to look for its types, also where nobody has any."""
     return orjson.OPT_NAIVE_UTC | (orjson.OPT_SERIALIZE_NUMPY if "numpy" in sys.modules else 0)
+
+
+def _has_only_missing(value: Any, is_columns: bool) -> bool:
+    """Whether it is seen at a glance that each null is a field that is missing: so it is of most tables."""
+    if isinstance(value, list):
+        return all(type(row) is dict and _is_simple(row.values()) for row in value)
+    if not isinstance(value, dict):
+        return False
+    return all(map(_is_simple, value.values())) if is_columns else _is_simple(value.values())
+
+
+def _is_simple(values: Any) -> bool:
+    """Whether these are values of fields, and none is infinite."""
+    if root(values) == "numpy":
+        return values.ndim == 1 and not bool((abs(values) == math.inf).any())
+    return all(map(_is_scalar, set(map(type, values)))) and math.inf not in values and -math.inf not in values
+
+
+@cache
+def _is_scalar(kind: type) -> bool:
+    return kind in _SCALARS or kind.__name__ in ("Timestamp", "Timedelta", "NaTType")
 
 
 def root(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from driftline.api import endpoints
 from driftline.client.feedback import (
+    NOT_STORED,
     EncodedItem,
     FeedbackCall,
     FeedbackRefused,
@@ -154,7 +155,7 @@ class Outbox:
             assert answer is not None
             self.duplicates += sum(status["status"] == "duplicate" for status in answer["items"])
             found = refused_items(answer["items"])
-            again = [item for item in found if item.code == "prediction_not_stored" and not_stored < MAX_NOT_STORED]
+            again = [item for item in found if item.code == NOT_STORED and not_stored < MAX_NOT_STORED]
             self._refuse(replace(item, index=first + item.index) for item in found if item not in again)
             batch = [batch[item.index] for item in again]
             if batch:

@@ -8,10 +8,13 @@ from typing import Final
 
 import httpx
 
+from driftline.client.feedback import FeedbackRefused
 from driftline.errors import Busy, ConfigurationError, DriftlineError, Late, Unavailable
 
 TRANSIENT: Final = (Busy, Unavailable, Late)
 """What may be over when it is asked again: 429, 503, 504, and a connection that broke or was not made."""
+ASKED_AGAIN: Final = (*TRANSIENT, FeedbackRefused)
+"""The same, and labels that are refused: some because their prediction is not recorded yet."""
 FIRST_PAUSE = 0.2
 MAX_PAUSE = 5.0
 # The request was not sent: there was no connection to send it by.
@@ -45,7 +48,8 @@ class Attempts:
         """Seconds to wait until the next attempt; raises ``error`` where there is none."""
         pause = pause_before(self.made + 1, error.retry_after)
         is_over = self.made >= self.retries or pause >= self.seconds_left
-        if is_over or not (self.is_safe or not _may_have_begun(error)):
+        is_final = isinstance(error, FeedbackRefused) and not error.is_transient
+        if is_over or is_final or (not self.is_safe and _may_have_begun(error)):
             raise error
         self.made += 1
         return pause

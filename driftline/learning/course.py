@@ -19,7 +19,7 @@ from driftline.networks.edit_session import EditResult
 from driftline.networks.edits import apply_edit
 from driftline.networks.experts.mixture import experts_of
 from driftline.networks.model import Model
-from driftline.networks.served_model import ServedModel
+from driftline.networks.served_model import Rescaling, ServedModel
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable, added
 from driftline.spec.parts.edits.weights import AddClasses
@@ -108,24 +108,37 @@ class Course(Stateful):
         for part in self._parts():
             part.on_drift(self.step, replay)
 
-    def read(self, new: Examples) -> Examples:
-        """Lets the encoder follow rows that are about to be learned; they keep what it knew of them before."""
+    def read(self, new: Examples) -> tuple[Examples, Rescaling | None]:
+        """Lets the encoder follow rows that are about to be learned; they keep what it knew of them before.
+
+        Gives also what has come into another unit: what is kept of former rows must be carried there.
+        """
         with_statistics = new.with_inputs(self.module.with_statistics(new.inputs))
-        self.module.observe_rows(new.inputs, new.targets, new.weights)
-        return with_statistics
+        rescaling = self.module.observe_rows(new.inputs, new.targets, new.weights)
+        if rescaling is not None:
+            self.strategy.carry(self.state, rescaling)
+        return with_statistics, rescaling
 
     def take_encoder(self, stream: Course) -> None:
         """Goes on with what a stream's encoder has learned meanwhile of the same fields."""
         own, other = self.module.encoder, stream.module.encoder
-        if own is not None and other is not None and own.layout.feature_names == other.layout.feature_names:
-            self.module.encoder = clone(other)
+        if own is not None and other is not None and own.layout.tensors == other.layout.tensors:
+            layout, self.module.encoder = own.layout, clone(other)
+            self.module.encoder.layout = layout
 
-    def before_step(self, new: Examples) -> None:
-        """Lets the parts and the counts follow labels that are about to be learned."""
+    def before_step(self, new: Examples) -> Rescaling | None:
+        """Lets the parts, the scales and the counts follow labels that are about to be learned.
+
+        Gives what has come into another unit: what is kept of former rows must be carried there.
+        """
         for part in self._parts():
             part.before_step(self.state, new)
+        rescaling = self.strategy.follow_scales(self.state, new)
+        if rescaling is not None:
+            self.strategy.carry(self.state, rescaling)
         self.state.count(new)
         self.state.labels += len(new)
+        return rescaling
 
     def update(self, new: Examples, replay: ExampleSource) -> str | None:
         """One update, as the strategy makes it; or the reason why it was not made."""

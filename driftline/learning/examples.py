@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from driftline.networks.served_model import ServedModel
+from driftline.networks.served_model import Rescaling, ServedModel
 from driftline.records import Item
 from driftline.rows.rows import from_items
 from driftline.spec import ModelSpec
@@ -82,6 +82,15 @@ class Examples:
     def without_notes(self) -> Examples:
         """These rows without what strategies remember of them."""
         return Examples(self.inputs, self.targets, self.weights)
+
+    def carried(self, rescaling: Rescaling) -> Examples:
+        """These rows in the present units, where they came in former ones."""
+        changes = rescaling.inputs
+        inputs = {
+            name: changes[name].carried(value) if name in changes else value for name, value in self.inputs.items()
+        }
+        targets = rescaling.target.carried(self.targets) if rescaling.target is not None else self.targets
+        return Examples(inputs, targets, self.weights, self.notes)
 
     def noted(self, **notes: Tensor) -> Examples:
         """These rows with ``notes`` ``[rows, width]``."""

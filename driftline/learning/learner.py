@@ -22,6 +22,7 @@ from driftline.learning.training.member_outputs import member_outputs_of
 from driftline.networks import pretrained
 from driftline.networks.build import build
 from driftline.networks.model import Model
+from driftline.networks.served_model import Rescaling
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 from driftline.spec.classes import ClassTable
@@ -76,7 +77,7 @@ class Learner(CommandedLearner):
             self._update_mixture_weights(live)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
             fresh = self.promotion.hold_out(labelled_batch, self.learned)
-            fresh = fresh.with_examples(self.course.read(fresh.examples))
+            fresh = self._read(fresh)
             quarantined = self._train(fresh, plan.updates)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(labelled_batch)
@@ -93,12 +94,12 @@ class Learner(CommandedLearner):
     def _known(self, come: Sequence[tuple[int, Item]], plan: Plan) -> list[tuple[int, Item]]:
         """Of the records that have come, and of those whose labels were late, the ones whose labels are known now.
 
-        What is imported is answered first, by what is served, as it would have been when it came.
+        What is imported is answered first, by what has been learned so far: live, it would have been served by then.
         """
         history = [(n, item) for n, item in come if is_history(item)]
         if not history and not len(self.late_labels):
             return list(come)
-        served = Model(self.spec, self.classes_of(self.served), self.served)
+        served = Model(self.spec, self.classes, self.course.candidate())
         version = max(plan.version - 1, self.ordered_since)
         answered = dict(
             zip([n for n, _ in history], lived([item for _, item in history], served, version), strict=True)
@@ -153,11 +154,20 @@ class Learner(CommandedLearner):
         model = Model(self.spec, self.classes, self.course.candidate())
         return Candidate(model, self.learned, version)
 
+    def _read(self, fresh: LabelledBatch) -> LabelledBatch:
+        """Lets the encoder of rows follow what is about to be learned."""
+        if self.spec.fields is None or not len(fresh):
+            return fresh
+        examples, rescaling = self.course.read(fresh.examples)
+        if rescaling is not None:
+            self._carry(rescaling)
+        return fresh.with_examples(examples)
+
     def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
         """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
         new, strategy = fresh.examples, self.course.strategy
-        if len(new):
-            self.course.before_step(new)
+        if len(new) and (rescaling := self.course.before_step(new)) is not None:
+            self._carry(rescaling)
         for _ in range(updates):
             failure = self._update(new)
             if failure is not None:
@@ -170,6 +180,12 @@ class Learner(CommandedLearner):
         if self.retraining is not None:
             self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
+
+    def _carry(self, rescaling: Rescaling) -> None:
+        """Brings the examples that are kept into the units in which rows come now: they stay true of the network's inputs."""
+        self.replay_buffer.carry(rescaling)
+        self.promotion.carry(rescaling)
+        self.monitor.recent.carry(rescaling)
 
     def _update(self, new: Examples) -> str | None:
         """One update; or the reason why it was not made."""

@@ -105,7 +105,9 @@ class CommandedLearner(LearnerState):
         """
         retrain_plan = RetrainPlan.of(self.spec, recipe, edits, race)
         retrain_plan.check_versions(versions)
-        both = self.replay_buffer.examples.joined(self.trainable(examples))
+        past = self.trainable(examples)
+        past = past.with_inputs(self.module.with_ordered_statistics(past.inputs, past.targets, past.weights))
+        both = self.replay_buffer.examples.joined(past)
         self.retraining = self._forked(job, retrain_plan, both, epochs, versions)
 
     def _forked(

@@ -23,7 +23,6 @@ from driftline.learning.stateful import State, Stateful
 from driftline.networks import bundle
 from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
-from driftline.networks.experts import old_layout
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
@@ -170,7 +169,7 @@ class LearnerState(Stateful):
 
     def digest(self) -> str:
         """16 hexadecimal digits that stand for every weight and buffer, and for the count of what was learned."""
-        return bundle.digest_of(old_layout.comparable(self.module.state_dict()), str(self.learned))
+        return bundle.digest_of(self.module.state_dict(), str(self.learned))
 
     def metrics(self) -> dict[str, Any]:
         """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what hooks tell."""

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from driftline.networks.experts.encoding import LARGEST
-from driftline.networks.modules import RunningScale, joined
+from driftline.networks.modules import joined
+from driftline.networks.robust import FARTHEST
 from driftline.networks.rows.embeddings import RowEmbeddings
 from driftline.networks.rows.encoder import FEATURES, RowEncoder
+from driftline.networks.running_scale import RunningScale, UnitChange
 from driftline.spec import Factory, ModelSpec
-from driftline.spec.row_layout import ROW, STATISTICS
+from driftline.spec.row_layout import NUMBERS, ROW, STATISTICS
 
 MAX_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """Which inputs, by name, have come into another unit, and whether the target has."""
+
+    inputs: Mapping[str, UnitChange] = field(default_factory=dict)
+    target: UnitChange | None = None
 
 
 class ServedModel(nn.Module):
@@ -48,14 +59,24 @@ class ServedModel(nn.Module):
                 if tensor.dtype == "float32"
             }
         )
-        self.target_scale = RunningScale((), limit=float("inf")) if self.is_regression else None
+        self.target_scale = RunningScale((), limit=FARTHEST) if self.is_regression else None
         self._has_row = spec.fields is not None and ROW in spec.network_inputs
-        self._given = {name: name if spec.fields is None else f"tensor.{name}" for name in tensors}
+        self._given = {name: name for name in tensors} if spec.fields is None else dict(spec.layout.tensor_keys)
+        self.sizes = {FEATURES: spec.layout.features} if spec.fields is not None and spec.layout.features else {}
+        self.sizes |= {self._given[name]: tensor.size for name, tensor in tensors.items()}
         self.network = network
         self.output = output
         self.experts = experts
         self.class_ids: list[int] | None = None
         self._positions: Tensor | None = None
+
+    def follow_fields(self, spec: ModelSpec) -> None:
+        """Takes fields of other names in the same places."""
+        assert self.encoder is not None
+        former, self.encoder.layout = [*self._given], spec.layout
+        now = dict(zip(former, spec.layout.tensor_keys, strict=True))
+        self._given = {now[name]: given for name, given in self._given.items()}
+        self._scale_of = {now[name]: scale for name, scale in self._scale_of.items()}
 
     def set_class_ids(self, ids: Sequence[int]) -> None:
         """Says which class each output is of, by its id; without it output ``i`` is of class ``i``."""
@@ -153,10 +174,16 @@ class ServedModel(nn.Module):
             return inputs
         return {**inputs, STATISTICS: self.encoder.statistics(inputs)}
 
-    def observe_rows(self, inputs: dict[str, Tensor], targets: Tensor, weights: Tensor) -> None:
-        """Lets the encoder learn from rows; ``targets`` are ids of classes, or values."""
-        if self.encoder is not None:
-            self.encoder.observe(inputs, targets, weights)
+    def with_ordered_statistics(self, inputs: dict[str, Tensor], targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Rows that were learned before, in their order, each with what the ones before it say of its values."""
+        if self.encoder is None or STATISTICS not in inputs:
+            return inputs
+        return {**inputs, STATISTICS: self.encoder.ordered_statistics(inputs, targets, weights)}
+
+    def observe_rows(self, inputs: dict[str, Tensor], targets: Tensor, weights: Tensor) -> Rescaling | None:
+        """Lets the encoder learn from rows with their labels; gives what has come into another unit."""
+        change = self.encoder.observe(inputs, targets, weights) if self.encoder is not None else None
+        return Rescaling({NUMBERS: change}) if change is not None else None
 
     @property
     def width(self) -> int:
@@ -164,13 +191,27 @@ class ServedModel(nn.Module):
         # A network with an output of its own never takes more classes than it was made for.
         return int(getattr(self.output, "out_features", self._own_width))
 
-    def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> None:
-        """Lets the running scales follow what is about to be learned."""
-        for name, given in self._given.items():
-            if self._scale_of[name] in self.scale:
-                self.scale[self._scale_of[name]].observe(inputs[given])  # type: ignore[operator]
-        if self.target_scale is not None:
-            self.target_scale.observe(targets)
+    def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> Rescaling | None:
+        """Lets the running scales follow what is about to be learned; gives what has come into another unit."""
+        found = {
+            given: self.scale[self._scale_of[name]].observe(inputs[given])  # type: ignore[operator]
+            for name, given in self._given.items()
+            if self._scale_of[name] in self.scale
+        }
+        target = self.target_scale.observe(targets) if self.target_scale is not None else None
+        changed = {name: change for name, change in found.items() if change is not None}
+        return Rescaling(changed, target) if changed or target is not None else None
+
+    def carried_rows(self, rows: Tensor, rescaling: Rescaling) -> tuple[Tensor, Tensor]:
+        """Rows that :meth:`rows` gave, in the present units; and which of their numbers have changed ``[numbers]``."""
+        parts, has_changed = [], []
+        first = 0
+        for name, size in self.sizes.items():
+            part, first = rows[:, first : first + size], first + size
+            change = rescaling.inputs.get(name)
+            parts.append(part if change is None else change.carried(part))
+            has_changed.append(torch.zeros(size, dtype=torch.bool) if change is None else change.features(size))
+        return torch.cat(parts, 1), torch.cat(has_changed)
 
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""

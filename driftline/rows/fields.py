@@ -73,7 +73,7 @@ class FieldCoder:
         tensors = self._coded(columns, len(rows), path)
         for name, field in self._read:
             if isinstance(field, TensorField):
-                array = tensors[f"tensor.{name}"]
+                array = tensors[self.layout.tensor_keys[name]]
                 columns[name] = [None if value is None else array[i].tobytes() for i, value in enumerate(columns[name])]
         names = list(columns)
         records = [
@@ -116,7 +116,7 @@ class FieldCoder:
                 self._texts(name, columns[name], found[TEXTS][:, place], path)
         for name, field in layout.tensor_fields.items():
             if name in columns:
-                self._tensors(name, field, columns[name], found[f"tensor.{name}"], path)
+                self._tensors(name, field, columns[name], found[layout.tensor_keys[name]], path)
         for place in layout.times:
             name = layout.quantities[place]
             if name in columns:

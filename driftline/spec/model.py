@@ -23,7 +23,7 @@ from driftline.spec.task import TASKS, Task, TaskName
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 SINGLE_INPUT = "inputs"
-MAX_STATISTICS = 8
+MAX_STATISTICS = MAX_MARKS = 8
 
 
 class TensorSpec(Frozen):
@@ -96,14 +96,19 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_statistics(cls, value: Any) -> Any:
-        """Writes down how many statistics rows have, so that they stay as many when classes are added."""
+    def _with_sizes(cls, value: Any) -> Any:
+        """Writes down how many features an encoded row has, so that they stay as many when classes or fields are added."""
         inputs = value.get("inputs") if isinstance(value, dict) else None
-        if not isinstance(inputs, dict) or _kind_of_inputs(inputs) != "fields" or "statistics" in inputs:
+        if not isinstance(inputs, dict) or _kind_of_inputs(inputs) != "fields":
             return value
         classes = value.get("classes")
         count = MAX_STATISTICS if classes == "open" else len(classes) - 1 if isinstance(classes, list) else 1
-        return value | {"inputs": inputs | {"statistics": max(1, min(MAX_STATISTICS, count))}}
+        kinds = [each.get("type") if isinstance(each, dict) else each for each in inputs["fields"].values()]
+        sizes = {
+            "statistics": max(1, min(MAX_STATISTICS, count)),
+            "marks": max(2, min(MAX_MARKS, 64 // max(1, kinds.count("category")))),
+        }
+        return value | {"inputs": sizes | inputs}
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> ModelSpec:

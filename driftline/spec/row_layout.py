@@ -31,7 +31,6 @@ ROW: Final = "row"
 TEXT_TOKENS = 64
 TEXT_FEATURES = 64
 MAX_FLAGS = 16
-ONE_HOT_FEATURES = 64
 PERIODS = (86_400.0, 7 * 86_400.0, 365.2425 * 86_400.0)
 """The day, the week and the year in seconds: each is two features of a time, on a circle."""
 
@@ -97,6 +96,11 @@ class RowLayout:
         return {name: field for name, field in self.fields.read.items() if isinstance(field, TensorField)}
 
     @cached_property
+    def tensor_keys(self) -> dict[str, str]:
+        """What the tensor of each such field is called among the coded ones: by its place, which no other name changes."""
+        return {name: f"tensor {place}" for place, name in enumerate(self.tensor_fields)}
+
+    @cached_property
     def pairs(self) -> list[tuple[int, int]]:
         """The places of the times whose distance is a feature: each and the one before it."""
         return list(zip(self.times, self.times[1:], strict=False))
@@ -117,9 +121,9 @@ class RowLayout:
         return min(MAX_FLAGS, len(self.quantities))
 
     @property
-    def one_hot(self) -> int:
+    def marks(self) -> int:
         """Features that say which value a category has, of each of them."""
-        return max(2, min(8, ONE_HOT_FEATURES // max(1, len(self.categories))))
+        return self.fields.marks
 
     @property
     def binned(self) -> int:
@@ -130,9 +134,7 @@ class RowLayout:
     def features(self) -> int:
         """Features of an encoded row."""
         circles = 2 * len(PERIODS) * len(self.times)
-        return (
-            self.binned + self.flags + circles + self.one_hot * len(self.categories) + TEXT_FEATURES * len(self.texts)
-        )
+        return self.binned + self.flags + circles + self.marks * len(self.categories) + TEXT_FEATURES * len(self.texts)
 
     @property
     def embedded(self) -> list[int]:
@@ -149,7 +151,8 @@ class RowLayout:
             TEXTS: RowTensor([len(self.texts), TEXT_TOKENS], "int64"),
             STATISTICS: RowTensor([self.statistics], "float32"),
         }
-        tensors = {f"tensor.{name}": RowTensor(field.shape, "float32") for name, field in self.tensor_fields.items()}
+        fields = self.tensor_fields
+        tensors = {key: RowTensor(fields[name].shape, "float32") for name, key in self.tensor_keys.items()}
         return {name: tensor for name, tensor in found.items() if tensor.size} | tensors
 
     @cached_property
@@ -172,7 +175,7 @@ class RowLayout:
             *(f"{name}: frequency" for name in self.categories),
             *(f"missing {n}" for n in range(self.flags)),
             *(f"{name}: {part}" for name in times for part in _CIRCLES),
-            *(f"{name}: value {n}" for name in self.categories for n in range(self.one_hot)),
+            *(f"{name}: value {n}" for name in self.categories for n in range(self.marks)),
             *(f"{name}: words {n}" for name in self.texts for n in range(TEXT_FEATURES)),
         ]
 

@@ -25,6 +25,8 @@ WESTERN_SHARE = 0.3
 """Of the letters of a language that is written in Latin letters, fewer are beyond ASCII."""
 SYMBOL_IN_WORD = re.compile(r"[^\W\d_][^\w\s\x00-\x7f’‘´`][^\W\d_]|[^\W\d_][¹²³¿]|[³£¿][^\W\d_]")
 """What shows that letters of Central Europe were read as Western ones."""
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1e]")
+"""Bytes that hardly stand in any text."""
 CENTRAL = ("cp1250", "iso8859_2", "cp1257")
 DETECTED_BYTES = 1 << 16
 
@@ -39,7 +41,11 @@ class TextEncoding:
 
 
 def detect(head: bytes, is_whole: bool, given: str | None) -> TextEncoding:
-    """The encoding of a text that begins with ``head``; :class:`InvalidInput` where the one ``given`` is not known."""
+    """The encoding of a text that begins with ``head``.
+
+    Raises:
+        InvalidInput: the one ``given`` is not known, or this is no text.
+    """
     if given is not None:
         return TextEncoding(_known(given, head), is_sure=True)
     for mark, codec in MARKS.items():
@@ -72,6 +78,8 @@ def _known(given: str, head: bytes) -> str:
 
 def _guessed(head: bytes) -> str:
     sample = head[:DETECTED_BYTES]
+    if not _is_wide(sample) and len(CONTROL.findall(sample)) > len(sample) / 100:
+        raise InvalidInput("this is neither text nor Parquet")
     if _is_wide(sample):
         even, odd = sample[::2].count(0), sample[1::2].count(0)
         return "utf-16-le" if odd >= even else "utf-16-be"

@@ -27,6 +27,7 @@ from driftline.tables.numbers import DecimalMark, Number, parse_number, plain_nu
 F = TypeVar("F", bound=RowField)
 
 KEPT: Final = 1 << 14
+LARGEST_INTEGER: Final = 2**63
 
 
 class Unreadable(ValueError):
@@ -90,6 +91,10 @@ class NumberReader(CellReader[NumberField]):
     """Numbers as people write them, with the column's mark of decimals."""
 
     def many(self, cells: Sequence[Cell]) -> tuple[list[Any], dict[int, str]]:
+        if set(map(type, cells)) <= {int, float, type(None)}:
+            known = [None if cell is None or cell != cell else cell for cell in cells]
+            if all(value is None or abs(value) < LARGEST_INTEGER for value in known):
+                return known, {}
         values = plain_numbers(cells, self.decimal)
         return (values, {}) if values is not None else super().many(cells)
 
@@ -107,7 +112,7 @@ class NumberReader(CellReader[NumberField]):
         if isinstance(cell, bool):
             return int(cell)
         if isinstance(cell, int):
-            return cell if -(2**63) <= cell < 2**63 else float(cell)
+            return cell if -LARGEST_INTEGER <= cell < LARGEST_INTEGER else float(cell)
         if isinstance(cell, float) and math.isfinite(cell):
             return cell
         raise Unreadable(f"{shown(cell)} is not a {'finite ' * isinstance(cell, float)}number")

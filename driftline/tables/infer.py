@@ -27,7 +27,7 @@ from driftline.tables.reading import ReadingOptions, TableFile, open_table
 from driftline.tables.source import STANDARD_INPUT
 from driftline.tables.target import Target, decide_target, spec_part
 
-ALL_KEPT_VALUES: Final = 2_000_000
+ALL_KEPT_VALUES: Final = 1_000_000
 SAMPLED_CELLS: Final = 1_000_000
 SAMPLED_ROWS: Final = 20_000
 KEPT_REFUSALS: Final = 100

@@ -88,12 +88,19 @@ def _kind(profile: ColumnProfile, decimal: DecimalMark, in_order: Callable[[], l
     if found := _of_dates(profile, in_order):
         return found
     found = _of_words(profile)
-    if numbers >= 0.5:
-        odd = next(iter(profile.words))
-        found.doubts.append(
-            _doubt(f"{numbers:.0%} of its cells are numbers, others words such as {shown(odd)}", "number")
-        )
+    dates = max(profile.iso_cells + sum(_count(profile.moments)), profile.date_cells) / present
+    for share, what, kind in ((numbers, "numbers", "number"), (dates, "dates in one form", "time")):
+        if share >= 0.5:
+            text = f"{share:.0%} of its cells are {what}, others are not, such as {_other(profile, kind)}"
+            found.doubts.append(_doubt(text, kind))
     return found
+
+
+def _other(profile: ColumnProfile, kind: str) -> str:
+    """A cell of a column that is no number, or no date."""
+    read = reader_of(FIELDS.parse(kind))
+    values = [*profile.words, *profile.numbers]
+    return shown(next((value for value in values if _try(read, value) is None), values[0]))
 
 
 def _count(values: dict[Cell, Seen]) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import Final, TypeAlias
 
@@ -15,11 +17,14 @@ from driftline.tables.cells import Cell, is_missing, is_moment, plain
 from driftline.tables.moments import formats_of, is_iso
 from driftline.tables.numbers import DecimalEvidence, plain_numbers, read_number
 
-KEPT_VALUES: Final = 50_000
+KEPT_VALUES: Final = 20_000
 KEPT_TEXT: Final = 200
 """Characters of a value that are kept: two longer ones that begin alike count as one."""
 TRIES: Final = 20
 """Texts that are looked at for a format of dates before a column is taken to hold none."""
+
+COUNTED_TYPES: Final = frozenset({bool, Decimal, date, datetime, time, timedelta})
+"""Types of cells, besides numbers and texts, of which equal ones are counted together."""
 
 
 @dataclass
@@ -109,8 +114,16 @@ class ColumnProfile:
         places = [number for cell, number in zip(cells, numbers, strict=True) if isinstance(cell, str)]
         self._add_texts(texts, places)
         typed = [(cell, number) for cell, number in zip(cells, numbers, strict=True) if not isinstance(cell, str)]
-        for cell, number in typed:
-            self._add_typed(plain(cell), number)
+        kinds = {type(cell) for cell, _ in typed} - {type(None)}
+        if kinds <= {int, float}:
+            self._add_quantities(typed)
+        elif len(kinds) == 1 and kinds <= COUNTED_TYPES:
+            rows = dict(reversed(typed))
+            for cell, count in Counter(cell for cell, _ in typed).items():
+                self._add_typed(plain(cell), count, rows[cell])
+        else:
+            for cell, number in typed:
+                self._add_typed(plain(cell), 1, number)
         self._note_steps([] if texts else [cell for cell, _ in typed])
 
     def _are_plain_numbers(self, cells: Sequence[Cell]) -> bool:
@@ -191,23 +204,34 @@ class ColumnProfile:
             self.formats = fitting
             self.date_cells += count
 
-    def _add_typed(self, cell: Cell, row: int) -> None:
+    def _add_quantities(self, typed: Sequence[tuple[Cell, int]]) -> None:
+        """Counts integers, floats and None."""
+        known = [(cell, number) for cell, number in typed if cell is not None and cell == cell]
+        self.missing += len(typed) - len(known)
+        self.number_cells += len(known)
+        if self.is_full:
+            return
+        rows = dict(reversed(known))
+        for cell, count in Counter(cell for cell, _ in known).items():
+            self._keep(self.numbers, cell, count, rows[cell])
+
+    def _add_typed(self, cell: Cell, count: int, row: int) -> None:
         if isinstance(cell, list):
-            self.shapes[_shape(cell)] += 1
+            self.shapes[_shape(cell)] += count
         elif isinstance(cell, dict | bytes):
-            self._keep(self.objects, type(cell).__name__, 1, row)
+            self._keep(self.objects, type(cell).__name__, count, row)
         elif is_missing(cell):
-            self.missing += 1
+            self.missing += count
         elif isinstance(cell, bool):
             # A dictionary takes 1 and True for the same.
-            self._keep(self.booleans, str(cell).lower(), 1, row)
+            self._keep(self.booleans, str(cell).lower(), count, row)
         elif is_moment(cell):
-            self._keep(self.moments, cell, 1, row)
+            self._keep(self.moments, cell, count, row)
         elif isinstance(cell, str):
-            self._add_text(cell.strip(), 1, row)
+            self._add_text(cell.strip(), count, row)
         else:
-            self.number_cells += 1
-            self._keep(self.numbers, cell, 1, row)
+            self.number_cells += count
+            self._keep(self.numbers, cell, count, row)
 
     def _keep(self, values: dict[Cell, Seen] | dict[str, Seen], key: Cell, count: int, row: int) -> None:
         seen = values.get(key)

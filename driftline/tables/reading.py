@@ -11,7 +11,7 @@ from driftline.errors import InvalidInput
 from driftline.tables.blocks import RowBlock, TableFormat
 from driftline.tables.csv_file import CsvFile
 from driftline.tables.doubt import Doubt
-from driftline.tables.encodings import detect
+from driftline.tables.encodings import TextEncoding, detect
 from driftline.tables.json_file import JsonFile
 from driftline.tables.parquet_file import MAGIC, ParquetFile
 from driftline.tables.source import STANDARD_INPUT, ByteSource, open_source, reading
@@ -96,6 +96,13 @@ class TableFile:
             yield from self._file.blocks()
 
 
+def _encoding(source: ByteSource, given: str | None) -> TextEncoding:
+    try:
+        return detect(source.head, source.is_whole, given)
+    except InvalidInput as error:
+        raise InvalidInput(f"{source.name}: {error.message}", **error.details) from None
+
+
 def estimated_rows(path: Path | str) -> int | None:
     """About how many rows a file has, by its lines; None for a pipe, and for a list of JSON, whose lines say nothing.
 
@@ -133,7 +140,7 @@ def open_table(path: Path | str, options: ReadingOptions | None = None) -> Itera
 def _opened(source: ByteSource, stack: ExitStack, options: ReadingOptions) -> TableFormat:
     if source.head.startswith(MAGIC):
         return ParquetFile(source, stack, options.block_rows)
-    encoding = detect(source.head, source.is_whole, options.encoding)
+    encoding = _encoding(source, options.encoding)
     start = source.head[:4096].decode(encoding.codec, errors="ignore").lstrip("\ufeff \t\r\n")
     if start.startswith("{") or start.startswith(("[{", "[\n", "[\r", "[ ", "[]")):
         return JsonFile(source, encoding, options.block_rows)

@@ -81,7 +81,7 @@ def _task(profile: ColumnProfile, numbers: dict[Cell, Number], share: float, dou
     if len(values) == 2 and are_whole and profile.present > 2:
         return "classification"
     if not are_whole or len(values) > FEW_NUMBERS or len(values) * MIN_REPEATS > profile.present:
-        if len(values) <= FEW_NUMBERS:
+        if 1 < len(values) <= FEW_NUMBERS:
             text = f"{len(values)} different numbers: taken for a quantity, they might be classes"
             doubts.append(Doubt(text, name, "--task classification"))
         return "regression"

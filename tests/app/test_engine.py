@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from app.engine import ModelQueue
+from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection
@@ -132,7 +133,7 @@ async def test_a_client_that_went_away_is_not_computed(start: Start) -> None:
     await create(client, slow(0.0))
     rows = await warmed(client)
     engine, model = client.services.engine, loaded(client)
-    inputs = {"inputs": np.zeros((1, 8), np.float32)}
+    inputs = Rows({"inputs": np.zeros((1, 8), np.float32)})
     here, gone = Caller(False), Caller(False)
     with GATE.held():
         first = engine.submit(model, inputs, here)

@@ -47,7 +47,7 @@ async def ask(client: AppClient, inputs: Any) -> tuple[int, dict[str, Any]]:
 
 async def test_rows_as_objects_and_as_columns_get_the_same_answers(client: AppClient) -> None:
     await create_churn(client)
-    rows = [ROW, {"tenure": 1}, {}]
+    rows: list[dict[str, Any]] = [ROW, {"tenure": 1}, {}]
     columns = {name: [row.get(name) for row in rows] for name in ROW}
     one, other = await predict(client, rows), await predict(client, columns)
     assert len(one["predictions"]) == 3

@@ -35,7 +35,7 @@ def test_both_parsers_give_the_same_numbers(data: st.DataObject, shape: list[int
     bodies = decoder({"shape": shape, "dtype": dtype})
     fast, precise = bodies.decode_fast(body), bodies.decode_precisely(body)
     assert fast is not None
-    for found in (fast["inputs"], precise["inputs"]):
+    for found in (fast.tensors["inputs"], precise.tensors["inputs"]):
         assert (found.dtype, found.shape) == (np.dtype(dtype), values.shape)
         np.testing.assert_array_equal(found, values)
 
@@ -44,7 +44,10 @@ def test_named_inputs_are_taken_fast() -> None:
     bodies = decoder({"user": {"shape": [], "dtype": "int64"}, "item": {"shape": [2]}})
     found = bodies.decode_fast(b'{"inputs": {"item": [[1, 2], [3, 4.5]], "user": [1, 2]}}')
     assert found is not None
-    assert {name: array.tolist() for name, array in found.items()} == {"user": [1, 2], "item": [[1, 2], [3, 4.5]]}
+    assert {name: array.tolist() for name, array in found.tensors.items()} == {
+        "user": [1, 2],
+        "item": [[1, 2], [3, 4.5]],
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,4 +95,4 @@ def test_after_any_error_the_next_body_is_taken_fast_again() -> None:
 
 def test_an_integer_that_needs_more_than_64_bits_is_a_float_all_the_same() -> None:
     found = decoder({"shape": [1]}).decode(b'{"inputs": [[123456789012345678901234567890]]}')
-    assert found["inputs"][0, 0] == np.float32(1.2345679e29)
+    assert found.tensors["inputs"][0, 0] == np.float32(1.2345679e29)

@@ -14,7 +14,7 @@ from driftline.errors import ConfigurationError, InvalidInput
 from tests.conftest import missing
 
 REPORT: dict[str, Any] = {
-    "windows": {"rows": 50, "accuracy": {"mine": [0.5, 0.9], "no_change": [0.5, 0.5]}},
+    "windows": {"rows": 50, "accuracy": {"mine": [0.5, 0.9], "no_change": [0.5, 0.5]}, "at": [26, 76]},
     "recipes": {"mine": {}},
     "alarms": {"mine": [60]},
     "stream": {"rows": 100},

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from driftline.backtest import replay as harness
+from driftline.backtest.arrivals import after_rows, at_times
 from driftline.backtest.replay import backtest
 from driftline.backtest.stream import Stream
 from driftline.errors import InvalidInput
@@ -25,11 +26,13 @@ from driftline.spec import ModelSpec, parse
 DELAYS = [0, 1, 5, 40, 120]
 
 
-def stream(labels: Sequence[Label], rows: NDArray[np.float32] | None = None, **changes: Any) -> Stream:
+def stream(
+    labels: Sequence[Label | None], rows: NDArray[np.float32] | None = None, classes: Any = "open", **changes: Any
+) -> Stream:
     """Labels with a row of its own for each."""
     rows = np.arange(len(labels), dtype=np.float32).reshape(-1, 1) if rows is None else rows
-    is_regression = isinstance(labels[0], float)
-    kind = {"task": "regression"} if is_regression else {"task": "classification", "classes": "open"}
+    is_regression = any(isinstance(label, float) for label in labels)
+    kind = {"task": "regression"} if is_regression else {"task": "classification", "classes": classes}
     network = {"preset": "mlp", "hidden": [8]}
     spec = parse(ModelSpec, {"name": "m", "inputs": {"shape": [rows.shape[1]]}, "network": network, **kind})
     return Stream(spec, Rows({"inputs": rows}), list(labels), **changes)
@@ -99,7 +102,8 @@ def test_a_label_that_is_told_by_the_row_before_helps_only_where_it_has_come(
     monkeypatch.setattr(Learner, "classes_of", lambda self, module: [0, 1, 2])
     pairs = np.repeat(np.arange(20, dtype=np.float32), 2).reshape(-1, 1)
     labels = np.repeat(np.random.default_rng(0).integers(2, size=20), 2).tolist()
-    assert backtest(stream(labels, pairs), {"r": {"batch_size": 4}}, delay=delay)["accuracy"]["r"] == accuracy
+    played = stream(labels, pairs, classes=[0, 1, 2])
+    assert backtest(played, {"r": {"batch_size": 4}}, delay=delay)["accuracy"]["r"] == accuracy
 
 
 def test_what_is_learned_says_what_was_served_and_by_which_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,3 +193,89 @@ def test_a_recipe_that_does_not_fit_says_so_before_anything_is_played() -> None:
         backtest(world(), {"r": {"batch_size": 0}})
     with pytest.raises(InvalidInput, match="'majority'"):
         backtest(world(), {"majority": {}})
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+@pytest.mark.parametrize("pattern", [(True, False), (False, True, True), (True, False, False, False)])
+def test_a_row_without_a_label_is_predicted_and_ages_the_delay(
+    monkeypatch: pytest.MonkeyPatch, delay: int, pattern: tuple[bool, ...]
+) -> None:
+    spy = Spy(monkeypatch)
+    whole = world(160)
+    labels = [label if pattern[row % len(pattern)] else None for row, label in enumerate(whole.labels)]
+    played = stream(labels, whole.inputs.tensors["inputs"])
+    report = backtest(played, {"r": {"batch_size": 16}}, delay=delay)
+    assert spy.predicted == 160, "every row is predicted"
+    seen = [int(item.id.removeprefix("b:")) for _, items, _, _ in spy.steps for item in items]
+    assert seen == played.labelled[: len(seen)], "the labels that there are, in order"
+    for predicted, items, _, _ in spy.steps:
+        assert predicted == int(items[-1].id.removeprefix("b:")) + 1 + delay
+    numbers = [number for _, _, numbers, _ in spy.steps for number in numbers]
+    assert numbers == list(range(1, len(seen) + 1)), "a log holds labels alone"
+    found = report["stream"]
+    assert (found["rows"], found["scored"]) == (160, len(played.labelled))
+    assert found["unlabelled"] == 160 - found["scored"]
+
+
+def test_a_label_comes_when_its_time_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy(monkeypatch)
+    whole = world(120)
+    times = np.arange(120.0) // 2
+    # Of every third row the label is known at once, of the next one after 10 units of time, of the last one never.
+    known_at = np.where(np.arange(120) % 3 == 0, times, np.where(np.arange(120) % 3 == 1, times + 10, np.nan))
+    labels = [label if row % 3 < 2 else None for row, label in enumerate(whole.labels)]
+    arrivals = at_times(labels, times, known_at)
+    played = stream(labels, whole.inputs.tensors["inputs"], arrivals=arrivals)
+    report = backtest(played, {"r": {}})
+    assert spy.predicted == 120 and report["delay"] is None
+    seen = set()
+    for predicted, items, _, _ in spy.steps:
+        newest = times[min(predicted, 119)]
+        for item in items:
+            row = int(item.id.removeprefix("b:"))
+            seen.add(row)
+            assert row < predicted and known_at[row] <= newest
+    assert seen and all(row % 3 < 2 for row in seen)
+    assert any(row % 3 == 0 for row in seen) and any(row % 3 == 1 for row in seen)
+
+
+@pytest.mark.parametrize("delay", [0, 3, 20])
+def test_label_times_that_are_rows_later_are_the_same_as_a_delay(delay: int) -> None:
+    whole = world(150)
+    times = np.arange(150.0)
+    late, timed = after_rows(whole.labels, delay), at_times(whole.labels, times, times + delay + 1)
+    assert timed.rows == late.rows
+    # No row comes after the last labels: only a delay tells that they are known when the stream ends.
+    assert timed.due[: 149 - delay] == late.due[: 149 - delay] and set(timed.due[149 - delay :]) == {151}
+    first, again = (
+        backtest(stream(whole.labels, whole.inputs.tensors["inputs"], arrivals=each), {"r": {}}, delay=delay)
+        for each in (None, timed)
+    )
+    for metric in ("accuracy", "auc", "log_loss", "recall"):
+        assert first[metric] == again[metric]
+
+
+def test_the_measures_of_a_report_are_those_of_what_was_answered() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    whole = world()
+    played = harness.play(whole, whole.spec, 8, 0)
+    report = backtest(whole, {"r": {}}, delay=8)
+    assert played.probabilities is not None
+    truth = np.array([whole.classes.index(label) for label in whole.labels if isinstance(label, int)])
+    scores = played.probabilities[:, 1]
+    assert report["auc"] == {"r": pytest.approx(metrics.roc_auc_score(truth, scores))}
+    assert report["average_precision"] == {"r": pytest.approx(metrics.average_precision_score(truth, scores))}
+    assert set(report["recall"]["r"]) == {"0", "1"} == set(report["recall"]["majority"])
+    assert np.mean(list(report["recall"]["r"].values())) == pytest.approx(report["balanced_accuracy"]["r"])
+
+
+def test_progress_is_told_to_the_end_with_the_measure_so_far() -> None:
+    told: list[harness.Progress] = []
+    whole = world(200)
+    report = backtest(whole, {"one": {}, "two": {"updates": 8}}, advance=told.append)
+    assert list(dict.fromkeys(each.recipe for each in told)) == ["one", "two"]
+    for name in ("one", "two"):
+        rows = [each.rows for each in told if each.recipe == name]
+        assert rows == sorted(rows) and rows[-1] == 200
+        last = [each for each in told if each.recipe == name][-1]
+        assert last.measure == pytest.approx(report["accuracy"][name], abs=1e-9)

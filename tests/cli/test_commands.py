@@ -103,8 +103,7 @@ def test_items_come_as_a_list_or_as_lines(server: Any, run: Any, tmp_path: Path,
     (tmp_path / "labels").write_text(text)
     assert run("feedback", "m", "@labels", "--url", server.url).returncode == 0
     assert run("feedback", "m", "-", "--url", server.url, stdin=text).returncode == 0
-    labels = [[item["label"] for item in body["items"]] for _, _, body in server.sent]
-    assert labels == [[1, 2]] * 2
+    assert [[item["label"] for item in body["items"]] for _, _, body in server.sent] == [[1, 2]] * 2
 
 
 def test_an_item_that_is_refused_is_told_and_counts_as_failure(server: Any, run: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from driftline import FeedbackRefused, errors
+from driftline.client import retries
 from driftline.client.feedback import RefusedItem
 from tests.client.test_clients import kind, server
 from tests.scripted_server import ScriptedServer
@@ -116,6 +118,25 @@ def test_the_statuses_are_given_where_that_is_asked_for(server: ScriptedServer, 
     server.answers = [(422, {"error": WRONG | {"details": {"items": STATUSES[2:]}}})]
     answer = client.feedback("m", ITEMS[2:], raise_errors=False)
     assert answer["accepted"] == 0 and [status["id"] for status in answer["items"]] == ["c"]
+
+
+def test_a_label_whose_prediction_is_not_recorded_yet_is_sent_again(
+    server: ScriptedServer, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.005)
+    missing = {"code": "prediction_not_stored", "message": "not recorded (yet)"}
+    status = {"id": "p:q", "status": "error", "error": missing}
+    nothing = (422, {"error": missing | {"details": {"items": [status]}}})
+    items = [{"prediction_id": "q", "label": 1}]
+    server.answers = [nothing, nothing, (202, {"accepted": 1, "items": [{"id": "p:q", "status": "queued"}]})]
+    assert client.feedback("m", items)["accepted"] == 1
+    line = json.dumps(status).encode() + b"\n"
+    server.answers = [(200, line), (200, b'{"id": "p:q", "status": "queued"}\n')]
+    assert [found["status"] for found in client.feedback_stream("m", items)] == ["queued"]
+    server.answers = [nothing] * 100
+    with pytest.raises(FeedbackRefused, match="not recorded"):
+        client.feedback("m", items)
+    assert client.feedback("m", items, raise_errors=False)["accepted"] == 0, "who asks for the status gets it at once"
 
 
 def test_a_body_that_is_refused_as_a_whole_is_an_error_in_either_way(server: ScriptedServer, client: Any) -> None:

@@ -11,11 +11,14 @@ import torch
 
 from driftline.backtest.replay import Service, play
 from driftline.backtest.stream import Stream
+from driftline.errors import InvalidInput
 from driftline.ingest.rows import RowReader
 from driftline.learning.learner import Learner
 from driftline.learning.training.updates_per_step import updates_for
+from driftline.networks.edits import apply_all
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.edits import EDITS
 from tests.learning.conftest import assert_same, restored
 
 FIELDS: dict[str, Any] = {
@@ -66,7 +69,8 @@ def stream(count: int, spec: ModelSpec) -> Stream:
 
 def items(count: int, spec: ModelSpec, **changes: Any) -> list[Item]:
     history = stream(count, spec)
-    return [Item(f"i{n}", history.inputs.item(n), history.labels[n], **changes) for n in range(count)]
+    labels = [label for label in history.labels if label is not None]
+    return [Item(f"i{n}", history.inputs.item(n), label, **changes) for n, label in enumerate(labels)]
 
 
 def plan(labels: int, version: int) -> Plan:
@@ -111,12 +115,12 @@ def test_it_goes_on_from_its_state_bit_for_bit(task: str) -> None:
 def test_a_past_is_learned_as_the_same_stream_would_have_been_live() -> None:
     """The backtest serves and learns a stream; an import of it, in steps of the same labels, gives the same learner."""
     whole = spec()
-    lived, imported = Service(Learner.create(whole, seed=3)), Learner.create(whole, seed=3)
     history, past = stream(400, whole), items(400, whole, route="import")
+    lived, imported = Service(Learner.create(whole, seed=3), history), Learner.create(whole, seed=3)
     version = 1
     for first in range(0, 400, 16):
         numbers = range(first + 1, first + 17)
-        lived.step(history, 16)
+        lived.step(16)
         decision = imported.learn(past[first : first + 16], numbers, plan(16, version)).decision
         version += decision is not None and decision.promoted
     assert lived.played.versions == version
@@ -166,3 +170,51 @@ def test_any_row_is_answered_and_learned(task: str, row: dict[str, Any]) -> None
     with torch.no_grad():
         inputs = {name: torch.from_numpy(array) for name, array in RowReader(whole).row(row).tensors.items()}
         assert bool(one.served.eval().predict(inputs).isfinite().all())
+
+
+RENAME = {"type": "rename_field", "field": "n", "to": "size"}
+DROP = {"type": "drop_field", "field": "c"}
+
+
+def answers_of(one: Learner, rows: list[dict[str, Any]]) -> torch.Tensor:
+    with torch.no_grad():
+        inputs = {name: torch.from_numpy(array) for name, array in RowReader(one.spec).batch(rows).tensors.items()}
+        return one.module.eval().predict(inputs)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_fields_are_renamed_and_dropped_on_a_live_model(task: str) -> None:
+    whole = spec(task)
+    one, past = Learner.create(whole, seed=3), items(120, whole)
+    for first in range(0, 120, 12):
+        one.learn(past[first : first + 12], range(first + 1, first + 13), Plan(1, publish=True, version=2))
+    row = rows_and_values(1, 5)[0][0]
+    before = answers_of(one, [row, {**row, "c": None}])
+    edited = apply_all([*map(EDITS.parse, (RENAME, DROP))], one.course.state.model)
+    assert edited.keeps_function
+    one.course.replace(edited)
+    new_name = {("size" if name == "n" else name): value for name, value in row.items()}
+    after = answers_of(one, [row, new_name, {**new_name, "c": None}])
+    assert torch.equal(after[0], after[1]), "the former name is still read"
+    torch.testing.assert_close(after[2], before[1])
+    torch.testing.assert_close(after[1], after[2])
+    result = one.learn(past[:12], range(121, 133), Plan(1, publish=True, version=3))
+    assert not result.rejected, "rows of the log that were written under the former name are learned"
+    assert one.digest() == restored(one).digest()
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ({"type": "rename_field", "field": "q", "to": "z"}, "there is no field 'q'"),
+        ({"type": "rename_field", "field": "n", "to": "c"}, "two fields go by the name 'c'"),
+        ({"type": "drop_field", "field": "q"}, "there is no field 'q'"),
+    ],
+)
+def test_an_edit_of_fields_that_does_not_fit_says_why(edit: dict[str, Any], reason: str) -> None:
+    one = Learner.create(spec(), seed=3)
+    with pytest.raises(InvalidInput, match=reason):
+        apply_all([EDITS.parse(edit)], one.course.state.model)
+    tensors = Learner.create(spec(inputs={"shape": [2]}), seed=3)
+    with pytest.raises(InvalidInput, match="the model takes tensors"):
+        apply_all([EDITS.parse(edit)], tensors.course.state.model)

@@ -78,6 +78,11 @@ FLOATS = [round(R.uniform(-5, 5), 3) for _ in range(ROWS)]
         ([*FLOATS[:-1], r"\N"], "number", [r"read as missing: `\N` (1; first in row 120)"]),
         ([*FLOATS[:40], "abc", *FLOATS[41:]], "number", ["no number: `abc` (row 41); its row is refused"]),
         ([*FLOATS[:60], *("abc" for _ in range(60))], "category", ["50% of its cells are numbers"]),
+        (
+            many("2020-01-05", "2020-02-05", "5/1"),
+            "category",
+            ["67% of its cells are dates in one form, others", "`5/1`"],
+        ),
         (many(1, 2, 3), "number", ["3 different whole numbers, which might be codes (--type x=category)"]),
         (many(0, 1), "number", ["0 and 1 (--type x=boolean)"]),
         (many("00501", "10115"), "category", ["begin with a zero, as codes do"]),
@@ -283,10 +288,11 @@ def test_more_values_than_are_kept_are_counted_on(tmp_path: Path) -> None:
         "key": [f"k{place}" for place in range(count)],
         "value": [*(f"{place}.5" for place in range(count - 1)), "odd"],
         "id": range(count),
+        "broken": [*range(count - 1), 5],
         "y": ["a", "b"] * (count // 2),
     }
     found = infer(write(tmp_path / "x.csv", columns), "y")
-    assert found.spec["inputs"]["fields"] == {"key": "ignore", "value": "number", "id": "ignore"}
+    assert found.spec["inputs"]["fields"] == {"key": "ignore", "value": "number", "id": "ignore", "broken": "number"}
     value = next(each for each in found.columns if each.name == "value")
     assert "no number: `odd` (row 60,000); its row is refused" in str(value.doubts[0])
 

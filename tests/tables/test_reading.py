@@ -278,6 +278,8 @@ def test_what_is_no_table_is_an_error_that_names_the_file(tmp_path: Path) -> Non
         read(write(tmp_path / "empty.csv", ""))
     with pytest.raises(InvalidInput, match="cannot be read"):
         read(write(tmp_path / "torn.parquet", b"PAR1 and no more"))
+    with pytest.raises(InvalidInput, match=r"picture\.csv: this is neither text nor Parquet"):
+        read(write(tmp_path / "picture.csv", b"\x89PNG\r\n" + bytes(range(256)) * 40))
     with pytest.raises(InvalidInput, match="has no row of named values"):
         read(write(tmp_path / "numbers.json", "[\n1, 2]"))
     with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):

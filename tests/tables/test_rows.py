@@ -318,6 +318,11 @@ def test_typed_cells_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_a_typed_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"x": [1.5, float("inf"), float("nan")]}), tmp_path / "x")
+    assert inputs(rows(spec({"x": "number"}), tmp_path / "x"), "x") == [1.5, "`inf` is not a finite number", None]
+
+
 def test_a_column_goes_by_the_names_of_its_field(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("old,extra,gone\n1,2,3\n4,5,6\n")
     fields = {

@@ -12,7 +12,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 from driftline.client.clients import Client
-from driftline.client.feedback import FeedbackRefused
+from driftline.client.feedback import NOT_STORED, FeedbackRefused
 from driftline.client.inputs import encode_row
 from driftline.client.requests import pauses
 from driftline.errors import Conflict, InvalidInput, Late, NotFound
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_ASKED: Final = 10_000
 """Predictions whose labels may still come, at most."""
-_GONE: Final = frozenset({"prediction_expired", "prediction_not_stored", "prediction_unknown"})
+_GONE: Final = frozenset({"prediction_expired", NOT_STORED, "prediction_unknown"})
 
 Row = Mapping[Any, Any]
 
@@ -128,8 +128,11 @@ class ServedLearner:
             time.sleep(pause)
         else:
             raise Late(f"{self.name} has not learned all labels after {timeout:g} s")
-        self.client.promote(self.name)
-        self.wait(timeout)
+        if self.last_id is not None:
+            # A version that covers the last label is the last one: no promotion may change answers after this.
+            if self.client.receipt(self.name, self.last_id)["state"] == "learned":
+                self.client.promote(self.name)
+            self.wait(timeout)
 
     def delete(self) -> None:
         """Remove the model and all it has learned from the server."""

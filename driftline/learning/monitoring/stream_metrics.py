@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,50 @@ def of_classes(labels: Sequence[Label], answers: Sequence[Label | None]) -> dict
     return agreement(float(is_right.mean()), len(truth), counts, given, right)
 
 
-def log_loss(likelihoods: Sequence[float]) -> float:
+def recalls(labels: Sequence[Label], answers: Sequence[Label | None]) -> dict[str, float]:
+    """The share of the rows of each class that was answered rightly."""
+    counts, right = (
+        Counter(labels),
+        Counter(label for label, answer in zip(labels, answers, strict=True) if label == answer),
+    )
+    return {str(label): right[label] / count for label, count in counts.items()}
+
+
+def rankings(truth: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """``auc`` (area under the ROC curve) and ``average_precision`` of probabilities ``[rows, classes]``.
+
+    Of two classes that of the second; of more the mean over the classes, each against the rest. A class that is in no row,
+    or in all, has none; nothing where that is so of every one.
+
+    Args:
+        truth: the places of the labels among the classes ``[rows]``.
+    """
+    classes = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    found = []
+    for place in classes:
+        is_positive = truth == place
+        if is_positive.any() and not is_positive.all():
+            found.append(_ranking(is_positive, probabilities[:, place]))
+    if not found:
+        return {}
+    auc, average_precision = np.mean(found, axis=0).tolist()
+    return {"auc": auc, "average_precision": average_precision}
+
+
+def _ranking(is_positive: NDArray[np.bool_], scores: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Area under the ROC curve and average precision; rows of equal scores have no order among them."""
+    order = np.argsort(-scores, kind="stable")
+    ordered, hits = scores[order], np.cumsum(is_positive[order])
+    # Where a threshold parts rows: after the last of those with equal scores.
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    positives, chosen = hits[ends].astype(np.float64), ends + 1.0
+    negatives = chosen - positives
+    gained, wrong = np.diff(positives, prepend=0.0), np.diff(negatives, prepend=0.0)
+    auc = float((wrong * (positives - gained / 2)).sum() / (positives[-1] * negatives[-1]))
+    return auc, float((gained * positives / chosen).sum() / positives[-1])
+
+
+def log_loss(likelihoods: Sequence[float] | NDArray[np.floating[Any]]) -> float:
     """The mean of −log of the probabilities that were given to the labels; none counts as less than 1e-7."""
     return float(-np.log(np.maximum(likelihoods, MIN_LIKELIHOOD)).mean())
 

@@ -55,7 +55,13 @@ class TwoWindowKS(Stateful):
         self._profiles: dict[str, _Profile] = {}
 
     def see(self, rows: Mapping[str, Tensor], numbers: Sequence[int]) -> DriftReport | None:
-        """Takes rows in, in their order, with their log numbers; what has moved, if something has."""
+        """Takes rows in, in their order, with their log numbers; what has moved, if something has.
+
+        Where a field has another name now, both windows begin again.
+        """
+        if self.reference.rows and self.reference.rows.keys() != rows.keys():
+            self.reference, self.recent = _Window(self.detector.reference), _Window(self.detector.recent)
+            self._profiles = {}
         room = self.detector.reference - len(self.reference)
         if room:
             self.reference.add({name: value[:room] for name, value in rows.items()}, numbers[:room])
@@ -87,10 +93,10 @@ class TwoWindowKS(Stateful):
             {"input": name, "index": self._profiles[name].place(index), "statistic": round(distance, 4)}
             for distance, name, index in found
         ]
-        self._begin_anew(since)
+        self._begin_again(since)
         return DriftReport(since, features_told)
 
-    def _begin_anew(self, since: int) -> None:
+    def _begin_again(self, since: int) -> None:
         rows, numbers = self.recent.ordered(), list(self.recent.numbers)
         first = numbers.index(since)
         self.recent.clear()

@@ -9,7 +9,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison
 from driftline.learning.stateful import Stateful
-from driftline.networks.served_model import ServedModel
+from driftline.networks.served_model import Rescaling, ServedModel
 
 
 class ComparisonBuffer(Stateful):
@@ -32,6 +32,10 @@ class ComparisonBuffer(Stateful):
         newest = slice(max(0, len(self.errors) + len(errors) - self.size), None)
         self.examples = self.examples.joined(examples).take(newest)
         self.errors = torch.cat([self.errors, errors])[newest]
+
+    def carry(self, rescaling: Rescaling) -> None:
+        """Brings labels that came in former units into the present ones."""
+        self.examples = self.examples.carried(rescaling)
 
     def keep_answered(self, module: ServedModel) -> None:
         """Keeps the labels of classes that the module answers."""

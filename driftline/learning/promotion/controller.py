@@ -16,7 +16,7 @@ from driftline.learning.promotion.modes import MODES
 from driftline.learning.promotion.trials import PostPromotionWatch
 from driftline.learning.replay.buffers import Holdout
 from driftline.learning.training.train_state import ReferenceModels
-from driftline.networks.served_model import ServedModel
+from driftline.networks.served_model import Rescaling, ServedModel
 from driftline.records import Item
 from driftline.rows.rows import recorded_names
 from driftline.spec import ModelSpec
@@ -135,6 +135,11 @@ class PromotionController(Champions):
         """Keeps the examples of classes that the module answers, whose weights are about to become the champion."""
         self._renew_holdout(self.holdout.current().answered_by(module).without_notes())
         self.comparison_buffer.keep_answered(module)
+
+    def carry(self, rescaling: Rescaling) -> None:
+        """Brings examples that came in former units into the present ones."""
+        self.holdout.carry(rescaling)
+        self.comparison_buffer.carry(rescaling)
 
     def _renew_holdout(self, held: Examples) -> None:
         """Holds these out, and no others."""

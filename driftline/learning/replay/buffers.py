@@ -12,6 +12,7 @@ from torch import Tensor
 from driftline.learning.examples import NO_NOTE, Examples
 from driftline.learning.replay.policies import placement_policy
 from driftline.learning.stateful import State, Stateful, part
+from driftline.networks.served_model import Rescaling
 from driftline.spec.parts.replay_policies import ReplayPolicy
 
 ERROR = "error"
@@ -41,6 +42,10 @@ class _RowSlots(Stateful):
         if not self.filled:
             return self.examples
         return self.rows.take(torch.randint(self.filled, (count,), generator=generator))
+
+    def carry(self, rescaling: Rescaling) -> None:
+        """Brings rows that came in former units into the present ones."""
+        self.rows = self.rows.carried(rescaling)
 
     def packed(self, name: str) -> Any:
         return State(self.examples.tensors(), {}) if name == "rows" else super().packed(name)
@@ -178,6 +183,10 @@ class Holdout(SlidingWindow):
         if errors is not None:
             kept[self._present(), 0] = errors
         self.rows = self.rows.noted(**{ERROR: kept})
+
+    def carry(self, rescaling: Rescaling) -> None:
+        super().carry(rescaling)
+        self.keep_errors(None)
 
     def on_drift(self) -> None:
         """Drift was detected: what was held out before now is compared no more."""

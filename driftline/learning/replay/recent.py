@@ -12,7 +12,7 @@ import torch
 from driftline.learning.examples import Examples
 from driftline.learning.replay.buffers import SlidingWindow
 from driftline.learning.stateful import State, Stateful
-from driftline.networks.served_model import ServedModel
+from driftline.networks.served_model import Rescaling, ServedModel
 
 
 class RecentWindow(Stateful):
@@ -37,6 +37,10 @@ class RecentWindow(Stateful):
         """Those from log number ``n`` on, oldest first."""
         is_newer = torch.tensor([number >= n for number in self.numbers], dtype=torch.bool)
         return self.examples.current().take(is_newer)
+
+    def carry(self, rescaling: Rescaling) -> None:
+        """Brings rows that came in former units into the present ones."""
+        self.examples.carry(rescaling)
 
     def keep_answered(self, module: ServedModel) -> None:
         """Keeps the examples of classes that the module answers."""

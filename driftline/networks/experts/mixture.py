@@ -28,6 +28,7 @@ STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 FEW_UNITS, MANY_UNITS = 300, 2000
 WINDOW_NUMBERS = 2**18
 WINDOW = 1000
+MAX_BINNED_OF_TABLE = 200
 MAX_FEATURES = 4096
 """Wider rows are left to the network alone."""
 
@@ -48,7 +49,8 @@ def experts_of(spec: ModelSpec, classes: int) -> Mixture | None:
         return None
     # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
     one_unit = len(tensors) == 1 and len(tensors[0].shape) > 1
-    return Mixture(features, classes, seed=0, one_unit=one_unit, with_network=True)
+    binned = None if spec.fields is None else spec.layout.binned
+    return Mixture(features, classes, seed=0, one_unit=one_unit and binned is None, with_network=True, binned=binned)
 
 
 class Mixture(nn.Module):
@@ -67,6 +69,7 @@ class Mixture(nn.Module):
         one_unit: whether all features are in one unit, as pixels are.
         with_network: whether a network's own log-probabilities are one more member.
         max_columns: how many classes the members learn at most.
+        binned: how many features, the first ones, are quantities, where the others are marks; None: all.
     """
 
     weights: Tensor
@@ -81,14 +84,16 @@ class Mixture(nn.Module):
         one_unit: bool = False,
         with_network: bool = False,
         max_columns: int = MAX_COLUMNS,
+        binned: int | None = None,
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.features = features
         self.with_network = with_network
         self.columns = ClassColumns(classes, max_columns)
-        self.encoding = Encoding(features, one_unit=one_unit)
-        units = FEW_UNITS if features <= MAX_BINNED else MANY_UNITS
+        max_binned = MAX_BINNED if binned is None else MAX_BINNED_OF_TABLE
+        self.encoding = Encoding(features, one_unit=one_unit, binned=binned, max_binned=max_binned)
+        units = FEW_UNITS if features <= MAX_BINNED or self.encoding.bins else MANY_UNITS
         self.ridge = Ridge(self.encoding.width, units, generator)
         # Where classes come in long runs, as images often do, who remembers only the newest rows has forgotten the others; and
         # each member of a wide row is dear.

@@ -9,17 +9,6 @@ from torch import Tensor
 
 from driftline.networks.experts.labels import MAX_SUCCESSORS, sparse
 
-ADDED = ("columns.seen", "labels.successors", "labels.rest", "labels.learned")
-
-
-def comparable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A module's tensors by name, without those of its mixture that former releases did not have.
-
-    Digests are of these: a step that a former release has committed then repeats with the same digest.
-    """
-    added = {f"experts.{name}" for name in ADDED}
-    return {name: value for name, value in tensors.items() if name not in added}
-
 
 def converted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A mixture's tensors by name in the present layout, from that or from the former one. They answer the same.

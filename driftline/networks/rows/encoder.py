@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from driftline.networks.rows.scale import RobustScale
 from driftline.networks.rows.target_means import TargetMeans
 from driftline.networks.rows.vocabulary import Vocabulary
+from driftline.networks.running_scale import UnitChange
 from driftline.spec.row_layout import (
     CATEGORIES,
     MAX_FLAGS,
@@ -50,7 +52,10 @@ class RowEncoder(nn.Module):
         self.register_buffer("newest", torch.zeros(len(layout.times), dtype=torch.float64))
         # The place of each quantity's flag: one that has been missing gets the next.
         self.register_buffer("flags", torch.full((len(layout.quantities),), -1, dtype=torch.int64))
-        self.vocabulary = Vocabulary(categories, layout.one_hot)
+        plain = [place for place in range(len(layout.quantities)) if place not in (*layout.booleans, *layout.times)]
+        # Booleans and times have no unit that could change.
+        self._numbers = torch.tensor([place in plain for place in range(len(layout.quantities))], dtype=torch.bool)
+        self.vocabulary = Vocabulary(categories, layout.marks)
         self.values = TargetMeans(1, targets, not is_regression)
         self.words = TargetMeans(texts * BUCKETS, targets, not is_regression)
 
@@ -105,7 +110,7 @@ class RowEncoder(nn.Module):
         if CATEGORIES in inputs:
             entries = torch.from_numpy(self.vocabulary.entries(inputs[CATEGORIES].numpy()))
             found |= {name: entries[:, place] for place, name in enumerate(layout.categories)}
-        return found | {name: inputs[f"tensor.{name}"] for name in layout.tensor_fields}
+        return found | {name: inputs[key] for name, key in layout.tensor_keys.items()}
 
     def _quantities(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         times = numbers[:, self.layout.times]
@@ -153,8 +158,8 @@ class RowEncoder(nn.Module):
         found: NDArray[np.float32] = np.nan_to_num(flat, nan=0.0).astype(np.float32)
         return found
 
-    def observe(self, inputs: Mapping[str, Tensor], targets: Tensor, weights: Tensor) -> None:
-        """Learns from rows with their labels.
+    def observe(self, inputs: Mapping[str, Tensor], targets: Tensor, weights: Tensor) -> UnitChange | None:
+        """Learns from rows with their labels; gives which numbers have come into another unit, if any have.
 
         Args:
             targets: ``[rows]`` or ``[rows, targets]``: the ids of classes, or values.
@@ -164,12 +169,38 @@ class RowEncoder(nn.Module):
         arrays = {name: value[counts].numpy() for name, value in inputs.items()}
         weight = weights[counts].numpy()
         if not len(weight):
-            return
-        if NUMBERS in arrays:
-            self._observe_numbers(arrays[NUMBERS])
+            return None
+        change = self._observe_numbers(arrays[NUMBERS]) if NUMBERS in arrays else None
         wanted = self._targets(targets[counts].numpy())
         if CATEGORIES in arrays:
             self._make_room(self.vocabulary.add(arrays[CATEGORIES]))
+        self._observe_targets(arrays, wanted, weight)
+        return change
+
+    def ordered_statistics(
+        self, inputs: Mapping[str, Tensor], targets: Tensor, weights: Tensor, at_once: int = 32
+    ) -> Tensor:
+        """How the target was with the values of rows, by the rows before them alone ``[rows, statistics]``.
+
+        For rows that were learned before, in their order: what is known now of their values holds their own labels.
+        """
+        past = copy.deepcopy(self)
+        for means in (past.values, past.words):
+            for state in (means.counts, means.means, means.prior):
+                state.zero_()
+        found = []
+        for first in range(0, len(targets), at_once):
+            some = slice(first, first + at_once)
+            rows = {name: value[some] for name, value in inputs.items() if name in (CATEGORIES, TEXTS)}
+            found.append(past.statistics(rows))
+            arrays = {name: value.numpy() for name, value in rows.items()}
+            past._observe_targets(arrays, past._targets(targets[some].numpy()), weights[some].numpy())
+        return torch.cat(found) if found else torch.zeros(0, self.layout.statistics)
+
+    def _observe_targets(
+        self, arrays: Mapping[str, NDArray[Any]], wanted: NDArray[np.float32], weight: NDArray[np.float32]
+    ) -> None:
+        if CATEGORIES in arrays:
             entries = self.vocabulary.entries(arrays[CATEGORIES])
             many = entries.shape[1]
             self.values.observe(entries.ravel(), wanted.repeat(many, 0), weight.repeat(many))
@@ -180,18 +211,19 @@ class RowEncoder(nn.Module):
             self.words.observe(_buckets(tokens)[rows, texts, places], wanted[rows], weight[rows])
             self.words.observe_all(wanted, weight)
 
-    def _observe_numbers(self, numbers: NDArray[np.float64]) -> None:
+    def _observe_numbers(self, numbers: NDArray[np.float64]) -> UnitChange | None:
         newest, times = self.newest.numpy(), numbers[:, self.layout.times]
         if times.size:
             # fmax passes over what is missing.
             np.copyto(newest, np.fmax(np.where(newest == 0, np.nan, newest), np.fmax.reduce(times)))
             np.nan_to_num(newest, copy=False, nan=0.0)
-        self.scale.observe(self._quantities(numbers))
+        change = self.scale.observe(self._quantities(numbers))
         flags = self.flags.numpy()
         for place in np.flatnonzero(np.isnan(numbers).any(0) & (flags < 0)):
             taken = int(flags.max()) + 1
             if taken < MAX_FLAGS:
                 flags[place] = taken
+        return None if change is None else change.of(self._numbers)
 
     def _targets(self, targets: NDArray[Any]) -> NDArray[np.float32]:
         """Labels as the means take them ``[rows, targets]``: values scaled; of classes the shares of the second one and on."""

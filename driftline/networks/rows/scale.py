@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from driftline.networks.running_scale import UnitChange, unit_change
+
 NORMAL_RANGE = 3.29
 """Deviations between the 5 % and the 95 % quantile of a normal distribution."""
 LINEAR = 3.0
@@ -60,8 +62,8 @@ class RobustScale(nn.Module):
         narrow: NDArray[np.float32] = scaled.astype(np.float32)
         return narrow
 
-    def observe(self, values: NDArray[np.float64]) -> None:
-        """Takes rows ``[rows, columns]`` in, in their order."""
+    def observe(self, values: NDArray[np.float64]) -> UnitChange | None:
+        """Takes rows ``[rows, columns]`` in, in their order; gives what has come into another unit, if anything has."""
         window, seen, looked = self.window.numpy(), self.seen.numpy(), self.looked.numpy()
         for row in values:
             known = np.flatnonzero(~np.isnan(row))
@@ -70,9 +72,10 @@ class RobustScale(nn.Module):
         looked[0] += len(values)
         if looked[0] - looked[1] >= min(self.period, max(1, int(looked[1]))):
             looked[1] = looked[0]
-            self._look()
+            return self._look()
+        return None
 
-    def _look(self) -> None:
+    def _look(self) -> UnitChange | None:
         """Follows the window."""
         window, seen = self.window.numpy(), self.seen.numpy()
         filled = np.minimum(seen, len(window))
@@ -93,7 +96,7 @@ class RobustScale(nn.Module):
         floor = np.abs(middle) * np.maximum(1 / np.maximum(filled, 1) ** 2, 1e-6)
         spread = np.maximum(np.where(has_any, spread, 1.0), floor)
         spread = np.where(spread > 0, spread, 1.0)
-        self._follow(middle, spread, filled, has_any)
+        return self._follow(middle, spread, filled, has_any)
 
     def _follow(
         self,
@@ -101,11 +104,14 @@ class RobustScale(nn.Module):
         spread: NDArray[np.float64],
         filled: NDArray[np.int64],
         has_any: NDArray[np.bool_],
-    ) -> None:
+    ) -> UnitChange | None:
         centre, width = self.centre.numpy(), self.width.numpy()
+        former_centre, former_width = centre.copy(), width.copy()
         has_moved = np.abs(middle - centre) > self.jump * np.maximum(width, spread)
         has_moved |= (spread > self.jump * width) | (width > self.jump * spread)
         rate = np.where(has_moved | (filled < len(self.window)), 1.0, self.rate)
         rate = np.where(has_any, rate, 0.0)
         centre += rate * (middle - centre)
         width += rate * (spread - width)
+        has_jumped = has_moved & has_any & (filled == len(self.window))
+        return unit_change(former_centre, former_width, centre, width, has_jumped) if has_jumped.any() else None

@@ -107,6 +107,14 @@ class FieldsSpec(Frozen):
         "there are classes but one, 8 at most",
     )
 
+    marks: int = Field(
+        8,
+        ge=0,
+        le=256,
+        description="values of each category that have a feature of their own; by default as many as 64 "
+        "features are enough for, 2 to 8",
+    )
+
     def model_post_init(self, context: Any) -> None:
         """Refuses what no row could be read by."""
         if not any(field.is_read and not field.dropped for field in self.fields.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Encoded:
     def coded(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(array) for name, array in self.coder.from_rows(rows)[0].items()}
 
-    def learn(self, rows: list[dict[str, Any]], targets: list[float] | None = None) -> None:
+    def learn(self, rows: list[dict[str, Any]], targets: Sequence[float] | None = None) -> None:
         found = torch.tensor([0.0] * len(rows) if targets is None else targets)
         self.encoder.observe(
             self.coded(rows), found if self.encoder.is_regression else found.long(), torch.ones(len(rows))
@@ -115,6 +116,18 @@ def test_the_target_of_a_row_is_not_told_to_the_row_itself() -> None:
         one.encoder.observe(row, torch.tensor([target]), torch.ones(1))
     assert abs(np.corrcoef(statistics[20:], targets[20:])[0, 1]) < 0.2 if np.std(statistics[20:]) else True
     assert np.abs(statistics).max() < 1e-6
+
+
+def test_rows_that_were_learned_are_told_what_was_known_before_them() -> None:
+    one = Encoded(c="category", x="text")
+    rows = [{"c": f"c{n % 9}", "x": f"word{n % 4}"} for n in range(96)]
+    targets = [int(target) for target in RANDOM.integers(2, size=96)]
+    then = []
+    for first in range(0, 96, 32):
+        then.append(one.encoder.statistics(one.coded(rows[first : first + 32])))
+        one.learn(rows[first : first + 32], targets[first : first + 32])
+    now = one.encoder.ordered_statistics(one.coded(rows), torch.tensor(targets), torch.ones(96))
+    torch.testing.assert_close(now, torch.cat(then))
 
 
 def test_statistics_that_a_row_brings_are_taken() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
+from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
 from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_other
 
@@ -30,6 +31,7 @@ class MixtureLearner(Stateful):
             first solutions come at 1, 2, 4, … rows.
         past: how much a row of a class that comes no more counts beside one of the present.
         fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
+        hurried_fresh: new rows of one while labels pile up.
         fading: how much of the losses of the sets of weights stays per row; one unit of them counts ``trust``.
         batch_power: a batch of B rows moves the weights as B to this power single ones would.
     """
@@ -40,6 +42,7 @@ class MixtureLearner(Stateful):
         "period",
         "past",
         "fresh",
+        "hurried_fresh",
         "replayed",
         "fading",
         "trust",
@@ -58,13 +61,15 @@ class MixtureLearner(Stateful):
         large_period: int = 128,
         past: float = 0.4,
         fresh: int = 2,
+        hurried_fresh: int = 8,
         replayed: int = 14,
         fading: float = 0.99,
         trust: float = 0.5,
         batch_power: float = 0.75,
     ) -> None:
         self.mixture = mixture
-        self.period, self.past, self.fresh, self.replayed = period, past, fresh, replayed
+        self.period, self.past, self.replayed = period, past, replayed
+        self.fresh, self.hurried_fresh = fresh, hurried_fresh
         self.fading, self.trust, self.batch_power = fading, trust, batch_power
         self.ridge = RidgeLearner(mixture.ridge)
         self.bank = BankLearner(mixture.bank)
@@ -150,7 +155,14 @@ class MixtureLearner(Stateful):
         self.mixture.weights.sub_(gradient.mul_(rates)).clamp_(min=0)
 
     @torch.no_grad()
-    def learn(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+    def learn(
+        self,
+        rows: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        generator: torch.Generator,
+        is_hurried: bool = False,
+    ) -> None:
         """Teaches every member.
 
         Args:
@@ -158,6 +170,7 @@ class MixtureLearner(Stateful):
             targets: ``[rows]``, class indices.
             weights: ``[rows]``, how much each counts.
             generator: what replay draws from.
+            is_hurried: whether labels pile up: the bank then makes a quarter of its updates.
         """
         rows = rows.reshape(len(rows), self.mixture.features).float()
         known = self.mixture.columns
@@ -169,7 +182,8 @@ class MixtureLearner(Stateful):
             rows, columns, weights = rows[has_column], columns[has_column], weights[has_column]
         for part in range(0, len(rows), self.period):
             end = part + self.period
-            self._learn(rows[part:end], columns[part:end], weights[part:end], generator)
+            self._learn(rows[part:end], columns[part:end], weights[part:end])
+            self._train_bank(generator, self.hurried_fresh if is_hurried else self.fresh)
 
     def _see(self, ids: Sequence[int]) -> None:
         """Gives classes a column, in the mixture and here."""
@@ -178,7 +192,7 @@ class MixtureLearner(Stateful):
             self.ridge.add_columns(len(ids))
             self.bank.add_columns(len(ids))
 
-    def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+    def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor) -> None:
         self._keep(rows, columns, weights)
         self.mixture.labels.follow(columns)
         seen = int(self.mixture.neighbours.seen)
@@ -189,8 +203,6 @@ class MixtureLearner(Stateful):
             self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])
             self.unsolved = 0
         self.untrained += len(rows)
-        while self.untrained >= self.fresh or (self.untrained and seen <= self.period):
-            self._train(generator)
 
     def _keep(self, rows: Tensor, columns: Tensor, weights: Tensor) -> None:
         """Puts rows in the places of the oldest."""
@@ -212,12 +224,29 @@ class MixtureLearner(Stateful):
         self._encode()
         mixture.neighbours.write(slice(None), self._encoded[:, : mixture.features])
 
+    def carry(self, rows: Tensor, has_changed: Tensor) -> None:
+        """Goes on with the newest rows ``[rows, features]`` in other units; which features have changed ``[features]``."""
+        filled = min(int(self.mixture.neighbours.seen), len(self.rows))
+        if not filled:
+            return
+        self.rows[:filled] = rows[:filled].clamp(-LARGEST, LARGEST)
+        learned = int(self.mixture.labels.learned)
+        self.mixture.encoding.observe(self.rows[:filled], learned, 0, has_changed)
+        self._encode()
+        self.mixture.neighbours.write(slice(None), self._encoded[:, : self.mixture.features])
+
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
 
-    def _train(self, generator: torch.Generator) -> None:
+    def _train_bank(self, generator: torch.Generator, fresh: int) -> None:
+        """The updates of the bank that are due, each of so many new rows; the first rows are not waited with."""
+        seen = int(self.mixture.neighbours.seen)
+        while self.untrained >= fresh or (self.untrained and seen <= self.period):
+            self._train(generator, fresh)
+
+    def _train(self, generator: torch.Generator, fresh: int) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
-        fresh = min(self.fresh, self.untrained)
+        fresh = min(fresh, self.untrained)
         new = self.mixture.neighbours.newest(fresh, self.untrained - fresh)
         self.untrained -= fresh
         neighbours, members = self.mixture.neighbours, self.mixture.bank.members

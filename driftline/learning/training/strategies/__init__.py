@@ -12,6 +12,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource, Runtime
 from driftline.learning.training.train_state import TrainState
 from driftline.learning.training.training_step import TrainingStep
+from driftline.networks.served_model import Rescaling
 from driftline.spec.parts.strategies import Strategy
 from driftline.spec.registry import Behaviours
 
@@ -38,9 +39,12 @@ class StrategyRuntime(Runtime[S]):
         """
         return new
 
-    def before_step(self, state: TrainState, new: Examples) -> None:
-        """Lets the running scales follow the rows that the updates will be about."""
-        state.module.observe(new.inputs, new.targets)
+    def follow_scales(self, state: TrainState, new: Examples) -> Rescaling | None:
+        """Lets the running scales follow the rows that the updates will be about; gives what has come into another unit."""
+        return state.module.observe(new.inputs, new.targets)
+
+    def carry(self, state: TrainState, rescaling: Rescaling) -> None:
+        """Brings what is kept of rows that came in former units into the present ones."""
 
     def update(self, step: TrainingStep, new: Examples, replay: ExampleSource) -> str | None:
         """One gradient update; or the reason why it was not made."""

@@ -15,8 +15,10 @@ from driftline.learning.training.experts.mixture import MixtureLearner
 from driftline.learning.training.strategies import StrategyRuntime
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
+from driftline.learning.training.updates_per_step import updates_for
 from driftline.networks.clone import clone
 from driftline.networks.experts.mixture import Mixture
+from driftline.networks.served_model import Rescaling
 from driftline.spec.classes import class_indices
 from driftline.spec.parts.strategies import Experts
 
@@ -25,10 +27,11 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     """Trains the network by replay, and the mixture that is served with it by its own rules.
 
     ``mixture`` is None where the network is served alone. ``waiting`` are rows that the network has not been trained on: it
-    takes ``min_rows`` at once, since an update of it costs more than a row is worth.
+    takes ``min_rows`` at once, since an update of it costs more than a row is worth. ``updates`` are those of the step.
     """
 
     STATE = ("mixture", "waiting")
+    DERIVED = ("updates",)
     min_rows: ClassVar[int] = 8
     played_rows: ClassVar[int] = 32
     """How many remembered rows a mixture that begins again learns at once."""
@@ -38,6 +41,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         assert mixture is None or isinstance(mixture, Mixture)
         self.mixture = MixtureLearner(mixture) if mixture is not None else None
         self.waiting = Examples.empty(state.spec)
+        self.updates = 0
 
     @property
     def is_waiting(self) -> bool:
@@ -46,16 +50,20 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     def batch(self, new: Examples, replay: ExampleSource, generator: torch.Generator) -> Examples:
         return new.joined(replay.sample(self.parameters.replayed, generator))
 
-    def before_step(self, state: TrainState, new: Examples) -> None:
-        """The scales are the network's alone, and wait with it."""
+    def follow_scales(self, state: TrainState, new: Examples) -> Rescaling | None:
+        """The scales are the network's, and wait with it."""
         if self.mixture is None:
-            super().before_step(state, new)
-            return
+            return super().follow_scales(state, new)
         self.waiting = self.waiting.joined(new)
-        if not self.is_waiting:
-            super().before_step(state, self.waiting)
+        return None if self.is_waiting else super().follow_scales(state, self.waiting)
+
+    def carry(self, state: TrainState, rescaling: Rescaling) -> None:
+        self.waiting = self.waiting.carried(rescaling)
+        if self.mixture is not None:
+            self.mixture.carry(*state.module.carried_rows(self.mixture.rows, rescaling))
 
     def update(self, step: TrainingStep, new: Examples, replay: ExampleSource) -> str | None:
+        self.updates += 1
         if self.mixture is None or not len(new):
             return super().update(step, new, replay)
         return None if self.is_waiting else super().update(step, self.waiting, replay)
@@ -72,7 +80,10 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         if len(new):
             rows = step.state.module.rows(new.inputs)
             targets = step.state.module.positions(new.targets)
-            self.mixture.learn(rows, targets, new.weights, step.state.generator)
+            # While labels pile up, a step makes fewer updates than its labels would be worth.
+            is_hurried = 2 * self.updates < updates_for(step.state.spec.recipe, len(new))
+            self.mixture.learn(rows, targets, new.weights, step.state.generator, is_hurried)
+        self.updates = 0
 
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""

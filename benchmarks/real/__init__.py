@@ -1,0 +1,1 @@
+"""Real tables as they come, and those who learn from them."""

@@ -1,0 +1,323 @@
+"""The running scale: inputs and targets of any unit reach a network in one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from driftline.networks.robust import FARTHEST, FEW, NOISE, Floats, Indices, RobustSample, deviation
+
+LIMIT = 5.0
+"""Where z-scores are clipped."""
+SAMPLE = 128
+"""The newest rows that are kept, where a row has one number for a mean."""
+LARGE_SAMPLE, NUMBERS_OF_ROW = 2048, 32
+"""The newest numbers that are kept for a mean over many numbers of a row, and how many of each row."""
+MAX_KEPT, MIN_SAMPLE = 2**14, 32
+STEP = 7
+"""By how many places the numbers that are taken of a row move on with each row."""
+LOOK = 16
+"""Rows between two looks at whether the scale still fits."""
+PATIENCE = 4
+"""So many samples, one after the other, tell that numbers are closer together, or spread wider, than they were."""
+WIDER, FLATTER = 3.0, 30.0
+"""By how much, in deviations."""
+NEARLY_ALL = 0.9
+"""Where such a share of the newest quarter of a sample is far away, all that comes is of another scale."""
+LARGEST = float(torch.finfo(torch.float32).max)
+FORMER = frozenset({"mean", "variance", "inverse", "count", "limit"})
+"""The state of a scale of release 0.2 or before."""
+
+
+@dataclass(frozen=True)
+class UnitChange:
+    """Numbers that have come into another unit: what a former one would be in the present unit.
+
+    All are float64 ``[means, 1]``. A number counts as former from ``low`` to ``high``; where ``is_outside``, beyond these.
+    """
+
+    factor: Tensor
+    offset: Tensor
+    low: Tensor
+    high: Tensor
+    is_outside: Tensor
+
+    def features(self, size: int) -> Tensor:
+        """Which numbers of a flat row have come into another unit ``[size]``."""
+        has_changed = self.is_outside | (self.low <= self.high)
+        return has_changed.expand(-1, size // len(has_changed)).reshape(-1)
+
+    def of(self, is_one: Tensor) -> UnitChange:
+        """The change of the first numbers ``[numbers]``, of those alone that may have changed."""
+        first = [value[: len(is_one)] for value in (self.factor, self.offset, self.low, self.high, self.is_outside)]
+        factor, offset, low, high, is_outside = first
+        never = ~is_one.unsqueeze(1)
+        high = high.masked_fill(never, -math.inf)
+        return UnitChange(factor, offset, low.masked_fill(never, math.inf), high, is_outside & ~never)
+
+    def carried(self, numbers: Tensor) -> Tensor:
+        """Rows ``[rows, *shape]``, or flat ones, with former numbers in the present unit."""
+        if not len(numbers):
+            return numbers
+        wide = numbers.double().reshape(len(numbers), len(self.factor), -1)
+        is_former = ((wide >= self.low) & (wide <= self.high)) ^ self.is_outside
+        found = wide.mul(self.factor).add_(self.offset).clamp_(-LARGEST, LARGEST)
+        return torch.where(is_former, found, wide).to(numbers.dtype).reshape(numbers.shape)
+
+
+class RunningScale(nn.Module):
+    """Z-scores by a running mean and deviation, clipped: inputs of any unit reach the network in one.
+
+    One mean an element for rows of rank 1, one in all for rank 2, one a channel for rank 3 and more. It moves only in
+    :meth:`observe`. Before the first row it changes nothing.
+
+    A few broken numbers, whichever they are and wherever they come, do not move it. Until the sample of the newest rows is
+    full, mean and variance are those of the sample, robustly (:class:`driftline.networks.robust.RobustSample`): what counted
+    for too much in the first rows does not after the next. From then on they are exponential averages, in which a number
+    that is farther than ``FARTHEST`` deviations away does not count at all. The sample then tells a few broken numbers from
+    another unit: a mean begins again from the newest quarter of its sample when nearly all of that is so far away, and varies;
+    from the newer half when most of the sample is, or when it is ``FLATTER`` or, with more than a few numbers far away,
+    ``WIDER``, ``PATIENCE`` times in a row.
+
+    Args:
+        shape: of a row, without the batch.
+        cap: the rows over which the averages go.
+        limit: where z-scores are clipped.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    centre: Tensor
+    inverse: Tensor
+    count: Tensor
+    limit: Tensor
+    seen: Tensor
+    sample: Tensor
+    misfits: Tensor
+
+    def __init__(self, shape: tuple[int, ...], cap: float = 5000.0, limit: float = LIMIT) -> None:
+        super().__init__()
+        self.cap = cap
+        kept = {0: (), 1: shape, 2: (1, 1)}.get(len(shape), (*shape[:1], *(1 for _ in shape[1:])))
+        self._means = torch.Size(kept).numel()
+        self._per_row = torch.Size(shape).numel() // max(self._means, 1)
+        most = SAMPLE if self._per_row == 1 else LARGE_SAMPLE
+        size = max(MIN_SAMPLE, min(most, MAX_KEPT // max(self._means, 1)))
+        self._of_row = min(self._per_row, NUMBERS_OF_ROW, size // MIN_SAMPLE)
+        self._rows = size // self._of_row
+        self.register_buffer("mean", torch.zeros(kept, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(kept, dtype=torch.float64))
+        self.register_buffer("centre", torch.zeros(kept))
+        self.register_buffer("inverse", torch.ones(kept))
+        self.register_buffer("count", torch.zeros(kept, dtype=torch.float64))
+        self.register_buffer("limit", torch.tensor(limit))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("sample", torch.zeros(self._means, self._rows * self._of_row, dtype=torch.float64))
+        self.register_buffer("misfits", torch.zeros(self._means, dtype=torch.int64))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[batch, *shape]`` → the same, scaled."""
+        return ((input - self.centre) * self.inverse).clamp_(-self.limit, self.limit)
+
+    def restore(self, scaled: Tensor) -> Tensor:
+        """The inverse of :meth:`forward`, without the clipping."""
+        return scaled / self.inverse + self.centre
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it never moves, as for weights that were trained elsewhere on inputs as they are."""
+        return int(self.seen) < 0
+
+    def fix(self) -> None:
+        """Lets inputs through as they are, for good."""
+        self.seen.fill_(-1)
+        self.limit.fill_(float("inf"))
+
+    @torch.no_grad()
+    def observe(self, input: Tensor) -> UnitChange | None:
+        """Lets the scale follow rows ``[batch, *shape]``; gives what has come into another unit, if anything has."""
+        seen = int(self.seen)
+        if seen < 0 or not len(input):
+            return None
+        rounding = torch.finfo(input.dtype).eps
+        # A small array takes numpy a fraction of the time that it takes torch.
+        numbers = input.detach().double().reshape(len(input), self._means, self._per_row).numpy()
+        if not math.isfinite(numbers.sum()):
+            # Nobody lets such rows in; should one come, the loss tells, and the step is taken back.
+            self.centre.fill_(math.nan)
+            return None
+        room = max(0, self._rows - seen)
+        change = None
+        if room:
+            self._begin(numbers[:room], seen)
+        if room < len(numbers):
+            change = self._follow(numbers[room:], seen + room, rounding)
+        self.seen.fill_(seen + len(numbers))
+        mean, variance, _ = self._moments()
+        self.centre.copy_(self.mean)
+        self.inverse.view(-1).copy_(torch.from_numpy(1 / deviation(mean, variance, rounding)))
+        return change
+
+    def _begin(self, numbers: Floats, seen: int) -> None:
+        """Takes rows in while the sample has room for all that have come."""
+        self._keep(numbers, seen)
+        rows = seen + len(numbers)
+        mean, variance, count = self._moments()
+        mean[:], variance[:] = RobustSample.of(self.sample.numpy()[:, : rows * self._of_row]).moments()
+        count[:] = rows
+
+    def _follow(self, numbers: Floats, seen: int, rounding: float) -> UnitChange | None:
+        """Takes rows into the averages, and looks now and then whether these still fit."""
+        self._keep(numbers, seen)
+        mean, variance, count = self._moments()
+        distances = numbers - mean[:, None]
+        is_near = np.abs(distances) <= FARTHEST * deviation(mean, variance, rounding)[:, None]
+        distances = np.where(is_near, distances, 0.0)
+        total = count + is_near.sum((0, 2)) / self._per_row
+        shift = distances.sum((0, 2)) / (total * self._per_row)
+        squares = np.square(distances).sum((0, 2)) / self._per_row
+        variance[:] = np.maximum((variance * count + squares) / total - np.square(shift), 0)
+        mean += shift
+        count[:] = np.minimum(total, self.cap)
+        after = seen + len(numbers)
+        if seen // LOOK == after // LOOK:
+            return None
+        return self._look(after, rounding, is_new_sample=seen // self._rows != after // self._rows)
+
+    def _look(self, seen: int, rounding: float, is_new_sample: bool) -> UnitChange | None:
+        """Begins again where the sample is of another scale."""
+        sample, misfits = self.sample.numpy(), self.misfits.numpy()
+        mean, variance, _ = self._moments()
+        known = deviation(mean, variance, rounding)
+        is_far = np.abs(sample - mean[:, None]) > FARTHEST * known[:, None]
+        far, half = is_far.sum(1), np.arange(seen - self._rows // 2, seen)
+        has_left = 2 * far > sample.shape[1]
+        is_flat = np.zeros(len(far), np.bool_)
+        if is_new_sample:
+            is_flat = self._count_misfits(far, known) & ~has_left
+            has_left |= misfits >= PATIENCE
+        # The sooner it is known the less is learned from clipped rows; what stands still may be broken, and has to wait.
+        newest = half[-max(LOOK, len(half) // 2) :]
+        is_new = (is_far[:, self._slots(newest)].mean(1) > NEARLY_ALL) & ~is_flat
+        former = mean.copy()
+        if is_new.any():
+            is_new[is_new] = self._begin_again(is_new.nonzero()[0], newest, rounding)
+        if (has_left & ~is_new).any():
+            self._begin_again((has_left & ~is_new).nonzero()[0], half)
+        has_left |= is_new
+        if not has_left.any():
+            return None
+        misfits[has_left] = 0
+        change = unit_change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
+        self.sample.copy_(change.carried(self.sample.T).T)
+        return change
+
+    def _begin_again(self, which: Indices, rows: Indices, rounding: float | None = None) -> NDArray[np.bool_]:
+        """Lets some means begin again from rows of the sample; those that vary there, where ``rounding`` says what that is."""
+        mean, variance, count = self._moments()
+        found, spread = RobustSample.of(self.sample.numpy()[which][:, self._slots(rows)]).moments()
+        varies = np.ones(len(which), np.bool_) if rounding is None else spread > np.square(NOISE * rounding * found)
+        chosen = which[varies]
+        mean[chosen], variance[chosen], count[chosen] = found[varies], spread[varies], len(rows)
+        return varies
+
+    def _count_misfits(self, far: Indices, known: Floats) -> NDArray[np.bool_]:
+        """Counts the samples in a row that were wider or flatter than is known; those that were flat for long enough."""
+        sample, misfits = self.sample.numpy(), self.misfits.numpy()
+        variance = sample.var(1)
+        suspect = ((far > sample.shape[1] // FEW) | (variance * FLATTER**2 < known**2)).nonzero()[0]
+        wider, flatter = np.zeros((2, len(known)), np.bool_)
+        if len(suspect):
+            _, found = RobustSample.of(sample[suspect]).moments()
+            wider[suspect] = (far[suspect] > sample.shape[1] // FEW) & (found > (WIDER * known[suspect]) ** 2)
+            flatter[suspect] = (found > 0) & (found * FLATTER**2 < known[suspect] ** 2)
+        misfits[:] = np.where(wider | flatter, misfits + 1, 0)
+        return flatter & (misfits >= PATIENCE)
+
+    def _moments(self) -> tuple[Floats, Floats, Floats]:
+        """Mean, variance and count, flat: what is written there is written to the state."""
+        mean, variance, count = (value.view(-1).numpy() for value in (self.mean, self.variance, self.count))
+        return mean, variance, count
+
+    def _keep(self, numbers: Floats, seen: int) -> None:
+        """Puts the newest rows into the sample, in the places of the oldest."""
+        newest = numbers[-self._rows :]
+        rows = np.arange(seen + len(numbers) - len(newest), seen + len(numbers))
+        if self._per_row == 1:
+            self.sample.numpy()[:, rows % self._rows] = newest[:, :, 0].T
+            return
+        # Numbers that are spread over the row, from another place on in each.
+        spread = np.arange(self._of_row) * self._per_row // self._of_row
+        places = (rows[:, None] * STEP + spread) % self._per_row
+        chosen = newest[np.arange(len(newest))[:, None], :, places]
+        self.sample.numpy()[:, self._slots(rows)] = chosen.reshape(-1, self._means).T
+
+    def _slots(self, rows: Indices) -> Indices:
+        """Where the numbers of rows, by their place in the stream, are kept."""
+        slots: Indices = (rows[:, None] % self._rows * self._of_row + np.arange(self._of_row)).reshape(-1)
+        return slots
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state by name in the present layout, from that or from that of a former release. It scales the same.
+
+        Those kept no sample: one of a normal distribution takes its place. They did not clip a target.
+        """
+        if tensors.keys() != FORMER or tensors["mean"].shape != self.mean.shape:
+            return dict(tensors)
+        seen, mean, variance = int(tensors["count"]), tensors["mean"].double(), tensors["variance"].double()
+        filled = max(0, min(seen, self._rows)) * self._of_row
+        normal = torch.special.ndtri((torch.arange(filled, dtype=torch.float64) + 0.5) / max(filled, 1))
+        sample = torch.zeros_like(self.sample)
+        sample[:, :filled] = mean.view(-1, 1) + variance.sqrt().view(-1, 1) * normal
+        return {
+            "mean": mean,
+            "variance": variance,
+            "centre": tensors["mean"],
+            "inverse": tensors["inverse"],
+            "count": torch.full_like(self.count, max(seen, 0)),
+            "limit": tensors["limit"] if seen < 0 or tensors["limit"].isfinite() else self.limit.clone(),
+            "seen": torch.tensor(seen),
+            "sample": sample,
+            "misfits": torch.zeros_like(self.misfits),
+        }
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Takes a state of the present layout, or of that of a former release."""
+        own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        state_dict.update({prefix + name: value for name, value in self.fitted(own).items()})
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def unit_change(
+    former_mean: Floats,
+    former_deviation: Floats,
+    mean: Floats,
+    deviations: Floats,
+    has_changed: NDArray[np.bool_],
+    is_flat: NDArray[np.bool_] | None = None,
+) -> UnitChange:
+    """What keeps the z-scores of former numbers. Where they have come closer together, all that is now far away is former."""
+    is_flat = np.zeros_like(has_changed) if is_flat is None else is_flat
+    factor = deviations / former_deviation
+    middle = np.where(is_flat, mean, former_mean)
+    reach = np.where(has_changed, FARTHEST * np.where(is_flat, deviations, former_deviation), -np.inf)
+    found = (factor, mean - factor * former_mean, middle - reach, middle + reach, is_flat)
+    return UnitChange(*(torch.from_numpy(each).unsqueeze(1) for each in found))
+
+
+def with_scales(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A module's tensors by name, those of its running scales in the present layout."""
+    found = dict(tensors)
+    for path, scale in module.named_modules():
+        if isinstance(scale, RunningScale):
+            prefix = f"{path}."
+            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            found.update({prefix + name: value for name, value in scale.fitted(own).items()})
+    return found
