@@ -20,18 +20,22 @@ class FileProgress:
         rows: how many rows the file has, about; None: nobody knows.
         is_learning: whether what is learned is shown as well.
         line_seconds: how often a line is printed, where there is no terminal.
+        trouble_seconds: how often it is said what is in the way.
     """
 
-    def __init__(self, rows: int | None, *, is_learning: bool, line_seconds: float = 10.0) -> None:
+    def __init__(
+        self, rows: int | None, *, is_learning: bool, line_seconds: float = 10.0, trouble_seconds: float = 30.0
+    ) -> None:
         from rich.console import Console
 
         self.rows = rows
         self.is_learning = is_learning
         self.line_seconds = line_seconds
+        self.trouble_seconds = trouble_seconds
         self.console = Console(stderr=True, highlight=False, markup=False)
         self._told: set[str] = set()
         self._lined = time.monotonic()
-        self._trouble: str | None = None
+        self._trouble_from = 0.0
         self._bars = _Bars(self.console, is_learning) if self.console.is_terminal else None
 
     def __enter__(self) -> FileProgress:
@@ -51,10 +55,10 @@ class FileProgress:
             if doubt not in self._told:
                 self._told.add(doubt)
                 self._say(f"· {doubt}")
-        if progress.trouble != self._trouble:
-            self._trouble = progress.trouble
-            if self._trouble is not None:
-                self._say(f"it goes on as soon as it can: {self._trouble}")
+        # A log that is full at times is so again and again, and says each time how full it is.
+        if progress.trouble is not None and time.monotonic() > self._trouble_from:
+            self._trouble_from = time.monotonic() + self.trouble_seconds
+            self._say(f"it goes on as soon as it can: {progress.trouble}")
         if self._bars is not None:
             self._bars.show(progress, self.rows)
         elif time.monotonic() - self._lined > self.line_seconds:

@@ -33,3 +33,11 @@ def test_what_is_no_terminal_gets_few_plain_lines(capsys: pytest.CaptureFixture[
     told, line = capsys.readouterr().err.splitlines()
     assert told == "· a semicolon stands between cells"
     assert line.startswith("3,000 rows read, 2,000 sent, 1,200 learned, 3 refused")
+
+
+def test_what_is_in_the_way_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with FileProgress(None, is_learning=True) as lines:
+        for seconds in range(50):
+            lines(Progress(trouble=f"the log has been full for {seconds} s"))
+            lines(Progress())
+    assert capsys.readouterr().err == "it goes on as soon as it can: the log has been full for 0 s\n"
