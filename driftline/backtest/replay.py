@@ -122,13 +122,14 @@ def play(
 ) -> Played:
     """Predicts every row, and learns every label that arrives while there are still rows.
 
-    ``advance`` is told how many rows were predicted, and :attr:`Service.measure`.
+    ``advance`` is told how many rows were predicted, and :attr:`Service.measure`; of all rows once, at the end.
     """
     service = Service(Learner.create(spec, seed=seed, factories=factories), stream, delay)
     begin = time.perf_counter()
     while (count := service.next_step()) is not None:
         service.step(count)
-        advance(len(service.recorded), service.measure)
+        if len(service.recorded) < len(stream):
+            advance(len(service.recorded), service.measure)
     service.serve(len(stream))
     service.played.seconds = time.perf_counter() - begin
     advance(len(stream), service.measure)

@@ -32,7 +32,7 @@ def watching(recipes: Iterable[str], rows: int, measure: str, is_wanted: bool) -
         with _display(console, list(recipes), rows, measure, keeps=is_wanted) as advance:
             yield advance
     else:
-        yield Lines(measure).tell if is_wanted else lambda progress: None
+        yield ProgressLines(measure).tell if is_wanted else lambda progress: None
 
 
 @contextmanager
@@ -78,7 +78,7 @@ class _Clock:
         return seconds
 
 
-class Lines:
+class ProgressLines:
     """A line now and then, and one when a recipe was played."""
 
     def __init__(self, measure: str) -> None:

@@ -29,7 +29,8 @@ class RobustScale(nn.Module):
         columns: how many there are.
         rows: of the window.
         period: rows between two looks at the window; the first ones come at 1, 2, 4, … rows.
-        rate: how far centre and width go towards those of the window at each look, once it is full.
+        rate: how far centre and width go towards those of the window at each look, once it is full; at first farther, as much
+            as the rows since the last look are of all. What was learned on the former scale must still hold on the present one.
         jump: how many widths the centre must have moved, or how many times another the width be, to be followed at once.
     """
 
@@ -40,7 +41,7 @@ class RobustScale(nn.Module):
     looked: Tensor
 
     def __init__(
-        self, columns: int, *, rows: int = 256, period: int = 32, rate: float = 0.05, jump: float = 5.0
+        self, columns: int, *, rows: int = 256, period: int = 32, rate: float = 0.005, jump: float = 5.0
     ) -> None:
         super().__init__()
         self.period, self.rate, self.jump = period, rate, jump
@@ -109,7 +110,8 @@ class RobustScale(nn.Module):
         former_centre, former_width = centre.copy(), width.copy()
         has_moved = np.abs(middle - centre) > self.jump * np.maximum(width, spread)
         has_moved |= (spread > self.jump * width) | (width > self.jump * spread)
-        rate = np.where(has_moved | (filled < len(self.window)), 1.0, self.rate)
+        usual = np.maximum(self.period / np.maximum(self.seen.numpy(), 1), self.rate)
+        rate = np.where(has_moved | (filled < len(self.window)), 1.0, usual)
         rate = np.where(has_any, rate, 0.0)
         centre += rate * (middle - centre)
         width += rate * (spread - width)
