@@ -29,7 +29,7 @@ from driftline.spec.classes import indices_of
 
 
 @dataclass(frozen=True)
-class Progress:
+class BacktestProgress:
     """How far a recipe was played: rows of all, and the accuracy or the mean absolute error so far."""
 
     recipe: str
@@ -38,7 +38,7 @@ class Progress:
     measure: float | None
 
 
-Advance = Callable[[Progress], None]
+Advance = Callable[[BacktestProgress], None]
 """Told of rows that have been played."""
 
 
@@ -77,7 +77,7 @@ def backtest(
         for name, spec in specs.items():
 
             def told(rows: int, measure: float | None, name: str = name) -> None:
-                advance(Progress(name, rows, len(stream), measure))
+                advance(BacktestProgress(name, rows, len(stream), measure))
 
             learned[name] = play(stream, spec, delay, seed, factories, told)
     return {

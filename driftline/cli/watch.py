@@ -13,7 +13,7 @@ from driftline.support.formatting import time_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from driftline.backtest.replay import Advance, Progress
+    from driftline.backtest.replay import Advance, BacktestProgress
 
 LINE_EVERY = 10.0
 """Seconds between two lines of a recipe, where there is no terminal."""
@@ -54,7 +54,7 @@ def _display(console: Console, recipes: list[str], rows: int, measure: str, keep
         }
         clock = _Clock()
 
-        def advance(progress: Progress) -> None:
+        def advance(progress: BacktestProgress) -> None:
             task, seconds = tasks[progress.recipe], clock.seconds(progress)
             if not bars.tasks[task].started:
                 bars.start_task(task)
@@ -70,7 +70,7 @@ class _Clock:
     def __init__(self) -> None:
         self._begun = time.monotonic()
 
-    def seconds(self, progress: Progress) -> float:
+    def seconds(self, progress: BacktestProgress) -> float:
         now = time.monotonic()
         seconds = now - self._begun
         if progress.rows == progress.of_rows:
@@ -86,7 +86,7 @@ class ProgressLines:
         self._clock = _Clock()
         self._told = time.monotonic()
 
-    def tell(self, progress: Progress) -> None:
+    def tell(self, progress: BacktestProgress) -> None:
         """Prints it if it is time, or the recipe was played."""
         now, seconds = time.monotonic(), self._clock.seconds(progress)
         if progress.rows < progress.of_rows and now - self._told < LINE_EVERY:
@@ -106,5 +106,5 @@ def _rate(rows: int, seconds: float) -> str:
     return f"{rows / seconds:,.0f} rows/s" if seconds > 0 else ""
 
 
-def _measured(measure: str, progress: Progress) -> str:
+def _measured(measure: str, progress: BacktestProgress) -> str:
     return "" if progress.measure is None else f"{measure} {progress.measure:.4g}"

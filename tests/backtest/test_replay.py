@@ -270,7 +270,7 @@ def test_the_measures_of_a_report_are_those_of_what_was_answered() -> None:
 
 
 def test_progress_is_told_to_the_end_with_the_measure_so_far() -> None:
-    told: list[harness.Progress] = []
+    told: list[harness.BacktestProgress] = []
     whole = world(200)
     report = backtest(whole, {"one": {}, "two": {"updates": 8}}, advance=told.append)
     assert list(dict.fromkeys(each.recipe for each in told)) == ["one", "two"]
