@@ -94,10 +94,10 @@ def test_every_way_gives_the_same_answer(instance: Instance, body: bytes, status
         ("/v1/models/wether/predict", rows(ROW), (), 404),
         (PREDICT + "?version=1", rows(ROW), (), 200),
         (PREDICT + "?version=7", rows(ROW), (), 404),
-        ("/v1/models/tight/predict", rows(ROW, ROW), (), 429),
+        ("/v1/models/tight/predict", rows(ROW, ROW), (), 413),
         (PREDICT, rows(ROW), ("Origin: https://evil.example",), 403),
         (PREDICT, rows(ROW), ("Content-Encoding: gzip",), 415),
-        (PREDICT, rows(*[ROW] * 40_000), (), 429),
+        (PREDICT, rows(*[ROW] * 40_000), (), 413),
     ],
 )
 def test_what_is_refused_or_cannot_be_direct_is_answered_all_the_same(

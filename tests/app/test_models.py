@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import httpx
@@ -92,10 +94,12 @@ async def test_a_batch_keeps_the_rows_of_each_request_together(client: httpx.Asy
 
 async def test_a_full_queue_says_when_to_come_back(start: Start) -> None:
     client = await start(max_queue=4)
-    await create(client)
-    answer = await client.post("/v1/models/weather/predict", json={"inputs": [[0.0] * 8] * 5})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
-    assert int(answer.headers["retry-after"]) >= 1
+    await create(client, serving={"max_wait": 0.5})
+    ask = partial(client.post, "/v1/models/weather/predict", json={"inputs": [[0.0] * 8] * 3})
+    answers = sorted(await asyncio.gather(ask(), ask()), key=lambda answer: answer.status_code)
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[1].json()["error"]["code"] == "queue_full"
+    assert int(answers[1].headers["retry-after"]) >= 1
 
 
 async def test_prometheus_counts_what_was_answered(client: httpx.AsyncClient) -> None:

@@ -206,7 +206,7 @@ async def test_errors_of_every_kind_are_one_sentence(start: Start) -> None:
         answer = await client.post(path, json={"inputs": [described()]})
         assert (answer.status_code, type(answer.json()["error"])) == (status, str), answer.text
     answer = await client.post("/v2/models/weather/infer", json={"inputs": [described(shape=[3, 8], data=[0.0] * 24)]})
-    assert (answer.status_code, type(answer.json()["error"])) == (429, str)
+    assert (answer.status_code, type(answer.json()["error"])) == (413, str)
     for path in ("/v2/models/wether", "/v2/nothing"):
         answer = await client.get(path)
         assert (answer.status_code, type(answer.json()["error"])) == (404, str)

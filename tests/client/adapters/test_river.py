@@ -38,7 +38,7 @@ def failures(kind: type[Any], chosen: Callable[[str], bool]) -> dict[str, str]:
     return failed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_rivers_own_checks_pass(kind: type[Any]) -> None:
     assert not failures(kind, lambda name: name != LONG)

@@ -33,7 +33,7 @@ TWO_FITS = (
 TRAINED = ("check_classifiers_train", "check_regressors_train")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_scikit_learns_own_checks_pass(kind: type[Any]) -> None:
     reason = "a served model begins with weights of its own, and learns in steps as labels come"
