@@ -29,6 +29,16 @@ class Rescaling:
     target: UnitChange | None = None
 
 
+@dataclass(frozen=True)
+class TensorInput:
+    """A tensor of the inputs: what the network calls it, its ``key`` among the inputs, a row's shape, and its scale's name."""
+
+    name: str
+    key: str
+    shape: tuple[int, ...]
+    scale: str | None
+
+
 class ServedModel(nn.Module):
     """A model as it is served: the running scale of its inputs, the network, and the output that its task needs.
 
@@ -47,23 +57,13 @@ class ServedModel(nn.Module):
         self._own_width = width
         self.is_regression = not spec.kind.has_classes
         self.takes_names = takes_names(spec)
-        tensors = {name: tensor for name, tensor in spec.network_inputs.items() if spec.fields is None or name != ROW}
         self.encoder = RowEncoder(spec.layout, self.is_regression) if spec.fields is not None else None
         self.embeddings = RowEmbeddings(spec.layout) if spec.fields is not None else None
-        # What a module is called may have no dot, which the name of a field may have.
-        self._scale_of = {name: name if spec.fields is None else f"tensor{i}" for i, name in enumerate(tensors)}
+        self.tensor_inputs = tensor_inputs(spec)
         self.scale = nn.ModuleDict(
-            {
-                self._scale_of[name]: RunningScale(tuple(tensor.shape))
-                for name, tensor in tensors.items()
-                if tensor.dtype == "float32"
-            }
+            {each.scale: RunningScale(each.shape) for each in self.tensor_inputs if each.scale is not None}
         )
         self.target_scale = RunningScale((), limit=FARTHEST) if self.is_regression else None
-        self._has_row = spec.fields is not None and ROW in spec.network_inputs
-        self._given = {name: name for name in tensors} if spec.fields is None else dict(spec.layout.tensor_keys)
-        self.sizes = {FEATURES: spec.layout.features} if spec.fields is not None and spec.layout.features else {}
-        self.sizes |= {self._given[name]: tensor.size for name, tensor in tensors.items()}
         self.network = network
         self.output = output
         self.experts = experts
@@ -73,10 +73,7 @@ class ServedModel(nn.Module):
     def follow_fields(self, spec: ModelSpec) -> None:
         """Takes fields of other names in the same places."""
         assert self.encoder is not None
-        former, self.encoder.layout = [*self._given], spec.layout
-        now = dict(zip(former, spec.layout.tensor_keys, strict=True))
-        self._given = {now[name]: given for name, given in self._given.items()}
-        self._scale_of = {now[name]: scale for name, scale in self._scale_of.items()}
+        self.encoder.layout, self.tensor_inputs = spec.layout, tensor_inputs(spec)
 
     def set_class_ids(self, ids: Sequence[int]) -> None:
         """Says which class each output is of, by its id; without it output ``i`` is of class ``i``."""
@@ -116,12 +113,14 @@ class ServedModel(nn.Module):
         return {**encoded, FEATURES: encoded[FEATURES].to(next(self.parameters()).device)}
 
     def _scaled(self, inputs: dict[str, Tensor], encoded: dict[str, Tensor]) -> dict[str, Tensor]:
-        found = {}
-        if self._has_row and self.embeddings is not None:
-            found[ROW] = torch.cat([encoded[FEATURES], *self.embeddings(encoded)], 1)
-        for name, given in self._given.items():
-            scale = self._scale_of[name]
-            found[name] = self.scale[scale](inputs[given]) if scale in self.scale else inputs[given]
+        found: dict[str, Tensor] = {}
+        if self.embeddings is not None:
+            row = torch.cat([encoded[FEATURES], *self.embeddings(encoded)], 1)
+            # Where all fields are tensors there is no row beside them.
+            found |= {ROW: row} if row.shape[1] else {}
+        for each in self.tensor_inputs:
+            given = inputs[each.key]
+            found[each.name] = given if each.scale is None else self.scale[each.scale](given)
         return found
 
     def scaled(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -161,7 +160,7 @@ class ServedModel(nn.Module):
 
     def _rows(self, inputs: dict[str, Tensor], encoded: dict[str, Tensor]) -> Tensor:
         rows = [encoded[FEATURES]] if encoded else []
-        rows += [inputs[given].reshape(len(inputs[given]), -1).float() for given in self._given.values()]
+        rows += [inputs[each.key].reshape(len(inputs[each.key]), -1).float() for each in self.tensor_inputs]
         return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-LARGEST, LARGEST)
 
     def watched(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -194,19 +193,24 @@ class ServedModel(nn.Module):
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> Rescaling | None:
         """Lets the running scales follow what is about to be learned; gives what has come into another unit."""
         found = {
-            given: self.scale[self._scale_of[name]].observe(inputs[given])  # type: ignore[operator]
-            for name, given in self._given.items()
-            if self._scale_of[name] in self.scale
+            each.key: self.scale[each.scale].observe(inputs[each.key])  # type: ignore[operator]
+            for each in self.tensor_inputs
+            if each.scale is not None
         }
         target = self.target_scale.observe(targets) if self.target_scale is not None else None
         changed = {name: change for name, change in found.items() if change is not None}
         return Rescaling(changed, target) if changed or target is not None else None
 
+    def _sizes(self) -> dict[str, int]:
+        """The numbers of each part of what :meth:`rows` gives."""
+        features = {FEATURES: self.encoder.layout.features} if self.encoder is not None else {}
+        return features | {each.key: torch.Size(each.shape).numel() for each in self.tensor_inputs}
+
     def carried_rows(self, rows: Tensor, rescaling: Rescaling) -> tuple[Tensor, Tensor]:
         """Rows that :meth:`rows` gave, in the present units; and which of their numbers have changed ``[numbers]``."""
         parts, has_changed = [], []
         first = 0
-        for name, size in self.sizes.items():
+        for name, size in self._sizes().items():
             part, first = rows[:, first : first + size], first + size
             change = rescaling.inputs.get(name)
             parts.append(part if change is None else change.carried(part))
@@ -216,6 +220,20 @@ class ServedModel(nn.Module):
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""
         return self.target_scale(targets) if self.target_scale is not None else targets
+
+
+def tensor_inputs(spec: ModelSpec) -> list[TensorInput]:
+    """The tensors of a model's inputs; of fields those of that type, whose scales go by their places."""
+    if spec.fields is None:
+        return [
+            TensorInput(name, name, tuple(tensor.shape), name if tensor.dtype == "float32" else None)
+            for name, tensor in spec.tensors.items()
+        ]
+    fields = spec.layout.tensor_fields
+    return [
+        TensorInput(name, key, tuple(fields[name].shape), f"tensor{place}")
+        for place, (name, key) in enumerate(spec.layout.tensor_keys.items())
+    ]
 
 
 def takes_names(spec: ModelSpec) -> bool:

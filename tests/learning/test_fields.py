@@ -158,6 +158,19 @@ def test_a_late_label_scores_the_answer_of_its_time() -> None:
     assert scores["count"] == 40 and scores["accuracy"] == pytest.approx(19 / 40, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"p": {"type": "tensor", "shape": [2]}}, {"n": "number"}, {"c": "category"}, {"x": "text"}, {"t": "time"}],
+)
+def test_one_field_of_any_type_is_enough(fields: dict[str, Any]) -> None:
+    whole = spec(inputs={"fields": fields})
+    rows, reader, one = rows_and_values(40)[0], RowReader(whole), Learner.create(whole, seed=3)
+    for n, row in enumerate(rows, 1):
+        record = reader.row({name: value for name, value in row.items() if name in fields}).item(0)
+        one.learn([Item(f"i{n}", record, "no" if n % 2 else "yes")], [n], Plan(1, publish=True, version=n + 1))
+    assert one.learned == 40 and one.digest() == restored(one).digest()
+
+
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("row", [{}, {"n": 1e38, "c": "z" * 1000, "x": "", "t": -1e15}, {"p": [3e38, -3e38]}])
 def test_any_row_is_answered_and_learned(task: str, row: dict[str, Any]) -> None:

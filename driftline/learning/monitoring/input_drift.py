@@ -57,7 +57,9 @@ class InputDriftMonitor(Stateful):
         self, rows: dict[str, Tensor], numbers: Sequence[int], module: ServedModel, learned: int
     ) -> list[DriftReport]:
         """Takes rows in, in their order, with their log numbers; what has moved. The module has ``learned`` so many labels."""
-        found = [self.inputs.see(module.watched(rows), numbers)]
+        watched = module.watched(rows)
+        # Of times and texts alone nothing tells.
+        found = [self.inputs.see(watched, numbers)] if watched else []
         if self.detector.embedding and learned >= self.first_labels:
             if self.frozen_copy is None or learned - self.born >= self.renewed_after:
                 self.dismiss_frozen_copy()

@@ -24,7 +24,6 @@ class RowEmbeddings(nn.Module):
     def __init__(self, layout: RowLayout) -> None:
         super().__init__()
         fields = layout.fields.fields
-        self.sizes = layout.embedded
         self.categories = _grouped([fields[name].embedding for name in layout.categories])  # type: ignore[attr-defined]
         self.texts = _grouped([fields[name].embedding for name in layout.texts])  # type: ignore[attr-defined]
         self.values = _tables(self.categories, VALUES)
