@@ -31,6 +31,15 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
 
 
+def is_record(data: bytes) -> bool:
+    """Whether this is a recorded row."""
+    try:
+        _decoder.decode(data)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
 class FieldCoder:
     """Codes rows of fields. The same row gives the same numbers in every process, for good.
 
@@ -76,10 +85,18 @@ class FieldCoder:
                 array = tensors[self.layout.tensor_keys[name]]
                 columns[name] = [None if value is None else array[i].tobytes() for i, value in enumerate(columns[name])]
         names = list(columns)
-        records = [
-            _encoder.encode({name: value for name, value in zip(names, values, strict=True) if value is not None})
+        rows_known = [
+            {name: value for name, value in zip(names, values, strict=True) if value is not None}
             for values in zip(*columns.values(), strict=True)
         ]
+        try:
+            records = [_encoder.encode(row) for row in rows_known]
+        except OverflowError:
+            categories = {*self.layout.categories}
+            records = [
+                _encoder.encode({name: _recordable(value, name in categories) for name, value in row.items()})
+                for row in rows_known
+            ]
         return tensors, records, unknown
 
     def from_records(self, records: Sequence[bytes]) -> dict[str, NDArray[Any]]:
@@ -220,6 +237,13 @@ def _as_array(flat: list[Any]) -> NDArray[np.float64]:
         return np.array(flat, np.float64)
     except OverflowError:
         return np.full(len(flat), np.inf)
+
+
+def _recordable(value: Any, is_category: bool) -> Any:
+    """A whole number of more than 64 bits as what it is taken for: the text of a category, or a float."""
+    if type(value) is not int or -(2**63) <= value < 2**64:
+        return value
+    return str(value) if is_category else float(value)
 
 
 def _seconds(value: Any, field: TimeField) -> float:

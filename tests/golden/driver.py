@@ -20,6 +20,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.stateful import State
 from driftline.networks import bundle
 from driftline.records import Answer, Item, Plan
+from driftline.rows.rows import from_items
 from driftline.spec import ModelSpec, parse
 from tests.golden import streams
 
@@ -317,12 +318,7 @@ def learner_of(tensors: bytes, data: bytes, factories: Sequence[str] = ()) -> An
 
 
 def _tensors(spec: Any, rows: Sequence[Mapping[str, bytes]]) -> dict[str, torch.Tensor]:
-    return {
-        name: torch.from_numpy(
-            np.frombuffer(b"".join(row[name] for row in rows), tensor.dtype).copy().reshape(len(rows), *tensor.shape)
-        )
-        for name, tensor in spec.tensors.items()
-    }
+    return {name: torch.from_numpy(array) for name, array in from_items(spec, rows).items()}
 
 
 def _digest_of_state(learner: Any) -> str:

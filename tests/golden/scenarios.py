@@ -191,6 +191,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
         "jobs": ["race", "job under way at the end"],
         "drift": ["adwin", "kswin", "on_alarm retrain"],
         "optimizers": ["schedule plateau"],
+        "fields": ["experts", "renamed and dropped"],
     }
     for group, names in chosen.items():
         others = dict(GROUPS[group]())
@@ -199,6 +200,15 @@ def restart() -> Iterator[tuple[str, Scenario]]:
             again["script"] += restarts(330, 640, 830, 950, 1350, 1650)
             again["script"] = [action for action in again["script"] if action["at"] < again["labels"]]
             yield f"{group}: {name}", {**again, "same_as": f"{group}: {name}"}
+
+
+def fields() -> Iterator[tuple[str, Scenario]]:
+    edited = retrain(
+        650, {"type": "rename_field", "field": "size", "to": "length"}, {"type": "drop_field", "field": "made"}
+    )
+    yield "renamed and dropped", scenario(stream="fields", script=[edited])
+    yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open")
+    yield "regression", scenario(stream="fields", task="values")
 
 
 GROUPS = {
@@ -213,6 +223,7 @@ GROUPS = {
     "classes": classes,
     "jobs": jobs,
     "networks": networks,
+    "fields": fields,
     "restart": restart,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 
 Row = dict[str, Any]
@@ -22,8 +23,26 @@ SHAPES: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {
 }
 
 
+FIELDS: dict[str, Any] = {
+    "size": "number",
+    "plan": "category",
+    "flag": "boolean",
+    "note": "text",
+    "seen": {"type": "time", "unit": "ms"},
+    "made": {"type": "time", "unit": "s"},
+    "sent": {"type": "time", "unit": "us"},
+    "read": {"type": "time", "unit": "ns"},
+    "part": {"type": "tensor", "shape": [2]},
+    "row": "ignore",
+}
+WORDS = ("a friendly word", "nothing to say", "rude and loud")
+FIRST_HOUR = 475_000
+
+
 def shape_of(kind: str) -> Any:
     """The ``inputs`` of a spec for rows of a kind."""
+    if kind == "fields":
+        return {"fields": FIELDS, "unknown": "refuse"}
     tensors = {name: {"shape": list(shape), "dtype": dtype} for name, (shape, dtype) in SHAPES[kind].items()}
     return tensors["inputs"] if list(tensors) == ["inputs"] else tensors
 
@@ -43,7 +62,31 @@ def stream(kind: str, task: str) -> list[tuple[dict[str, bytes], int | str | flo
     return found
 
 
+def _row_of_fields(draws: np.random.Generator, n: int) -> tuple[dict[str, bytes], list[float]]:
+    """A row of which now and then a field is missing."""
+    drawn = draws.random(8)
+    plan, word = int(drawn[1] * (12 if n < SHIFT else 20)), int(drawn[2] * len(WORDS))
+    part = np.asarray((drawn[3:5] - 0.5) * 4, np.float32)
+    hour = FIRST_HOUR + n
+    row = {
+        "size": float(drawn[0] * 4 - 2 + (n >= SHIFT)),
+        "plan": f"plan {plan}",
+        "flag": bool(drawn[5] < 0.5),
+        "note": WORDS[word],
+        "seen": hour * 3_600_000,
+        "made": (hour - int(drawn[6] * 48)) * 3600,
+        "sent": hour * 3_600_000_000,
+        "read": hour * 3_600_000_000_000,
+        "part": part.tobytes(),
+    }
+    known = {name: value for place, (name, value) in enumerate(row.items()) if (n + place) % 13}
+    numbers = [row["size"], (plan % 5 - 2) / 2, float(word - 1), *part.tolist()]
+    return {"inputs": msgspec.msgpack.encode(known)}, numbers
+
+
 def _row(kind: str, draws: np.random.Generator, n: int) -> tuple[dict[str, bytes], list[float]]:
+    if kind == "fields":
+        return _row_of_fields(draws, n)
     row, numbers = {}, []
     for name, (shape, dtype) in SHAPES[kind].items():
         drawn = draws.random((2, *shape))

@@ -116,6 +116,8 @@ def edits(draw: st.DrawFn, model: Model) -> dict[str, Any]:
         "adapter": {"rank": draw(st.integers(1, 2)), "layers": layers},
         "add_classes": {"classes": draw(st.lists(st.sampled_from(["d", "e", 1]), min_size=1, max_size=2, unique=True))},
         "average": {"versions": [1, 2]},
+        "drop_field": {"field": layer},
+        "rename_field": {"field": layer, "to": "other"},
         "concatenate": {"branch": [{"type": "flatten"}, {"type": "linear", "features": draw(st.integers(1, 3))}]},
         "freeze": {"layers": layers},
         "grow_embedding": {"layer": layer, "count": draw(st.integers(2, 9))},

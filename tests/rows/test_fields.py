@@ -27,7 +27,10 @@ FIELDS = {
 }
 VALUES = {
     "number": st.floats(-1e38, 1e38) | st.integers(-(2**60), 2**60),
-    "category": st.text() | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
+    "category": st.text()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False),
     "text": st.text(),
     "time": st.datetimes().map(lambda moment: moment.isoformat()) | st.floats(-1e11, 1e18),
     "boolean": st.booleans(),
@@ -51,6 +54,14 @@ def test_a_recorded_row_is_coded_as_it_was_and_comes_back_as_it_was_sent(rows: l
         np.testing.assert_array_equal(array, tensors[name])
     for row, record in zip(rows, records, strict=True):
         assert one.as_json(record) == {name: value for name, value in row.items() if value is not None}
+
+
+@pytest.mark.parametrize("number", [2**64, 10**30, 2**70 + 1, -(2**63) - 1])
+def test_whole_numbers_of_any_size_are_recorded(number: int) -> None:
+    one = coder()
+    tensors, records, _ = one.from_rows([{"category": number, "number": number}])
+    for name, array in one.from_records(records).items():
+        np.testing.assert_array_equal(array, tensors[name])
 
 
 @given(rows=ROWS)

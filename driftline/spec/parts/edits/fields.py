@@ -26,7 +26,3 @@ class DropField(Edit):
 
     type: Literal["drop_field"] = "drop_field"
     field: str = Field(description="the field")
-
-    @property
-    def keeps_function(self) -> bool:
-        return True
