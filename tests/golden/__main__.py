@@ -16,6 +16,9 @@ def main(arguments: list[str]) -> int:
             chosen = json.load(sys.stdin)
             json.dump(runs.run_here(chosen), sys.stdout)
             return 0
+        case "arithmetic":
+            print(runs.arithmetic())
+            return 0
         case "write":
             kept = runs.read()["scenarios"] if pattern else {}
             found = kept | runs.run(names)
@@ -30,8 +33,7 @@ def main(arguments: list[str]) -> int:
 
 def check(names: list[str]) -> int:
     """Prints how scenarios differ from what is recorded; 1 where any does."""
-    recorded, here = runs.read(), runs.this_build()
-    is_same_build = recorded["build"] == here
+    recorded, here, is_same_build = runs.read(), runs.this_build(), runs.is_same_build()
     if not is_same_build:
         print(f"recorded by {recorded['build']}, this is {here}: only the measures are compared")
     found, differing = runs.run(names), 0
