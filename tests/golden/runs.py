@@ -1,4 +1,4 @@
-"""Runs scenarios in a process of their own, whose arithmetic depends on the machine as little as can be, and compares the results."""
+"""Runs scenarios in a process of their own, whose arithmetic depends little on the machine, and compares the results."""
 
 from __future__ import annotations
 
