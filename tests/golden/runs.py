@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,30 +59,53 @@ def write(results: Results) -> None:
     GOLDEN.write_text(json.dumps({"build": this_build(), "scenarios": results}, indent=1) + "\n")
 
 
+class Runner:
+    """Another process that runs scenarios, as often as it is asked to."""
+
+    def __init__(self, environment: Mapping[str, str] = ENVIRONMENT) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.golden", "run"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, **environment},
+            cwd=ROOT,
+            text=True,
+        )
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._errors.close()
+
+    def run(self, names: Iterable[str]) -> Results:
+        """The results of scenarios by name."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps(list(names)), file=self._process.stdin, flush=True)
+        if not (line := self._process.stdout.readline()):
+            self._errors.seek(0)
+            raise RuntimeError(f"the scenarios could not be run:\n{self._errors.read()[-4000:]}")
+        results: Results = json.loads(line)
+        return results
+
+
 def run(names: Iterable[str], environment: Mapping[str, str] = ENVIRONMENT) -> Results:
-    """The results of scenarios by name, from another process."""
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.golden", "run"],
-        input=json.dumps(list(names)),
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if process.returncode:
-        raise RuntimeError(f"the scenarios could not be run:\n{process.stderr[-4000:]}")
-    results: Results = json.loads(process.stdout)
-    return results
+    """The results of scenarios by name, from a process of their own."""
+    with Runner(environment) as runner:
+        return runner.run(names)
 
 
 def run_here(names: Iterable[str], told: Callable[[str], None] = lambda name: None) -> Results:
     """The results of scenarios by name, from this process."""
     import torch
 
-    from tests.golden import driver, scenarios
+    from tests.golden import driver, scenarios, square_root
 
     torch.set_num_threads(1)
+    square_root.install()
     every, results = scenarios.every(), {}
     for name in names:
         told(name)
