@@ -10,6 +10,9 @@ SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 PACKAGES := driftline app worker
 
+# Hundreds of processes start in a run: none of them compiles again what another one has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long coverage soak check up bench clean
 

@@ -19,11 +19,19 @@ from redis import Redis
 from driftline.processes.embedded import EmbeddedServer
 from driftline.processes.supervisor import Guard
 from driftline.store.connection import RedisConnection
+from tests.services import Instance, emptied, up
 from tests.waiting import until
 
 # A machine that is busy makes examples slow, and no property wrong.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: many tests wait for processes, and somebody works meanwhile."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + max(1, cores // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -148,6 +156,20 @@ async def connection(store_url: str, prefix: str) -> AsyncIterator[RedisConnecti
 def thread() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as thread:
         yield thread
+
+
+@pytest.fixture(scope="session")
+def shared_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """A ``driftline up`` with the settings that everyone has, for all tests that stop, kill and set nothing."""
+    with up(tmp_path_factory.mktemp("up")) as instance:
+        yield instance
+
+
+@pytest.fixture
+def empty_instance(shared_instance: Instance) -> Iterator[Instance]:
+    """The same, for one test, which finds it without models."""
+    with emptied(shared_instance) as instance:
+        yield instance
 
 
 def free_port() -> int:

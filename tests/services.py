@@ -98,6 +98,14 @@ def up_of(python: Path, folder: Path, /, *arguments: str, **environment: str) ->
             process.stdout.close()
 
 
+@contextlib.contextmanager
+def emptied(instance: Instance) -> Iterator[Instance]:
+    """An instance that others use too: whatever models are made in it are gone at the end."""
+    yield instance
+    for model in instance.client.models():
+        instance.client.delete_model(model["name"])
+
+
 def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
     assert process.stdout is not None
     for line in process.stdout:

@@ -119,9 +119,9 @@ def test_plain_lines_need_no_terminal(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.fixture(scope="module")
 def short_run() -> subprocess.CompletedProcess[str]:
-    """A demo of 25 seconds, as a process: plain lines, as its output is no terminal."""
+    """A demo of 12 seconds, as a process: plain lines, as its output is no terminal."""
     root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "driftline.cli", "demo", "--seconds", "25"]
+    command = [sys.executable, "-m", "driftline.cli", "demo", "--seconds", "12"]
     environment = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "120"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False)
 

@@ -13,7 +13,7 @@ from driftline.api.models import ModelState
 from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from driftline.errors import InvalidInput
-from tests.services import up
+from tests.services import Instance, up
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -106,22 +106,21 @@ def test_fields_from_the_first_row_to_the_restart(tmp_path: Path) -> None:
         assert "unknown_fields" not in client.metrics("churn"), "former names are known"
 
 
-def test_history_is_learned_as_it_was_lived(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
-        client = instance.client
-        client.create_model(SPEC)
-        rows, labels = customers(900)
-        items = [
-            {"id": f"row {n}", "inputs": row, "label": label, "route": "import", "delay": 20}
-            for n, (row, label) in enumerate(zip(rows, labels, strict=True))
-        ]
-        for first in range(0, 900, 300):
-            assert client.feedback("churn", items[first : first + 300])["accepted"] == 300
-        again = client.feedback("churn", items[:10])
-        assert [item["status"] for item in again["items"]] == ["duplicate"] * 10
-        shown = all_learned(client)
-        assert shown["learned"] == 900
-        metrics = client.metrics("churn")
-        assert metrics["prequential"]["count"] == 880, "the labels of the last twenty rows were not known yet"
-        assert metrics["held_out"] > 0
-        assert metrics["prequential"]["accuracy"] > 0.6
+def test_history_is_learned_as_it_was_lived(empty_instance: Instance) -> None:
+    client = empty_instance.client
+    client.create_model(SPEC)
+    rows, labels = customers(900)
+    items = [
+        {"id": f"row {n}", "inputs": row, "label": label, "route": "import", "delay": 20}
+        for n, (row, label) in enumerate(zip(rows, labels, strict=True))
+    ]
+    for first in range(0, 900, 300):
+        assert client.feedback("churn", items[first : first + 300])["accepted"] == 300
+    again = client.feedback("churn", items[:10])
+    assert [item["status"] for item in again["items"]] == ["duplicate"] * 10
+    shown = all_learned(client)
+    assert shown["learned"] == 900
+    metrics = client.metrics("churn")
+    assert metrics["prequential"]["count"] == 880, "the labels of the last twenty rows were not known yet"
+    assert metrics["held_out"] > 0
+    assert metrics["prequential"]["accuracy"] > 0.6

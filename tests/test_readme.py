@@ -51,38 +51,36 @@ def test_every_curl_is_in_a_block_that_is_run() -> None:
     assert README.count("curl -") == sum(block.count("curl -") for block in SHELL)
 
 
-def test_the_way_from_create_to_retrain(tmp_path: Path) -> None:
+def test_the_way_from_create_to_retrain(empty_instance: Instance, tmp_path: Path) -> None:
     blocks = [block for block in SHELL if "keys create" not in block]
-    with up(tmp_path) as instance:
-        answers = run_shell(here("\necho\n".join(blocks), instance), tmp_path)
-        created, predicted, accepted, receipt, job = (json.loads(line) for line in answers.splitlines() if line)
-        assert (created["name"], created["version"]) == ("weather", 1)
-        (prediction,) = predicted["predictions"]
-        assert accepted["items"] == [{"id": f"p:{prediction['id']}", "status": "queued"}]
-        assert accepted["durability"] == "fsync_always"
-        assert receipt["state"] in ("queued", "learned", "served")
-        assert job["state"] in ("queued", "running", "succeeded")
-        done = instance.client.wait_for_job(job["id"], 60)
-        assert done["state"] == "succeeded", done
-        assert instance.client.wait_served("weather", receipt["id"])["state"] == "served"
+    client = empty_instance.client
+    answers = run_shell(here("\necho\n".join(blocks), empty_instance), tmp_path)
+    created, predicted, accepted, receipt, job = (json.loads(line) for line in answers.splitlines() if line)
+    assert (created["name"], created["version"]) == ("weather", 1)
+    (prediction,) = predicted["predictions"]
+    assert accepted["items"] == [{"id": f"p:{prediction['id']}", "status": "queued"}]
+    assert accepted["durability"] == "fsync_always"
+    assert receipt["state"] in ("queued", "learned", "served")
+    assert job["state"] in ("queued", "running", "succeeded")
+    done = client.wait_for_job(job["id"], SECONDS)
+    assert done["state"] == "succeeded", done
+    assert client.wait_served("weather", receipt["id"], SECONDS)["state"] == "served"
 
 
-def test_the_python_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_example(empty_instance: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = PYTHON
-    with up(tmp_path) as instance:
-        run_shell(here(SHELL[0], instance), tmp_path)
-        exec(compile(here(code, instance), "README.md", "exec"), {})
+    run_shell(here(SHELL[0], empty_instance), tmp_path)
+    exec(compile(here(code, empty_instance), "README.md", "exec"), {})
     assert "'state': 'served'" in capsys.readouterr().out
 
 
 def test_the_example_for_clients_of_the_open_inference_protocol(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    empty_instance: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL | re.MULTILINE)
-    with up(tmp_path) as instance:
-        run_shell(here(SHELL[0], instance), tmp_path)
-        address = instance.url.removeprefix("http://")
-        exec(compile(code.replace("127.0.0.1:8000", address), "api.md", "exec"), {})
+    run_shell(here(SHELL[0], empty_instance), tmp_path)
+    address = empty_instance.url.removeprefix("http://")
+    exec(compile(code.replace("127.0.0.1:8000", address), "api.md", "exec"), {})
     assert capsys.readouterr().out.count("-0'") == 1
 
 

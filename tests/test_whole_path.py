@@ -13,7 +13,7 @@ from driftline.api.models import ModelState
 from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from driftline.errors import Conflict, InvalidInput, NotFound
-from tests.services import spec, up
+from tests.services import Instance, spec, up
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -130,69 +130,66 @@ def test_the_whole_path(tmp_path: Path) -> None:
         assert client.model("weather")["learned"] == 0, "a model made again shares nothing with the old one"
 
 
-def test_bad_input_names_the_field_and_changes_nothing(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
-        client = instance.client
-        client.create_model(spec())
-        row = [0.0] * 8
-        wrong: list[tuple[Any, str]] = [
-            ([row[:7]], "inputs[0]"),
-            ([row, [*row[:7], "x"]], "inputs[1][7]"),
-            ([row, [*row[:7], 1e39]], "inputs[1][7]"),
-            ([], "inputs"),
-            ("rain", "inputs"),
-        ]
-        for inputs, field in wrong:
-            with pytest.raises(InvalidInput) as refused:
-                client.predict("weather", inputs)
-            assert refused.value.details["field"] == field, refused.value
-        items: list[tuple[dict[str, Any], str, str]] = [
-            ({"inputs": row, "label": 7}, "unknown_class", "label"),
-            ({"inputs": row, "label": True}, "invalid_input", "label"),
-            ({"inputs": row, "label": 1.0}, "invalid_input", "label"),
-            ({"inputs": row[:3], "label": 1}, "wrong_shape", "inputs[0]"),
-            ({"prediction_id": "nonsense", "label": 1}, "prediction_unknown", "prediction_id"),
-            ({"label": 1}, "invalid_input", "prediction_id"),
-            ({"inputs": row, "label": 1, "wieght": 2}, "invalid_input", "item"),
-            ({"inputs": row, "label": 1, "weight": -1}, "invalid_input", "weight"),
-        ]
-        for item, code, field in items:
-            with pytest.raises(InvalidInput) as refused:
-                client.feedback("weather", [item])
-            assert (refused.value.code, refused.value.details["field"]) == (code, field), refused.value
-        both = [{"inputs": row, "label": 7}, {"inputs": row, "label": 1}]
-        mixed = client.feedback("weather", both, raise_errors=False)
-        assert [answer["status"] for answer in mixed["items"]] == ["error", "queued"]
-        for bad_spec, field in (
-            (spec("x", network={"preset": "mpl"}), "network"),
-            (spec("x", recipe={"strategy": "replya"}), "recipe.strategy"),
-            (spec("x", inputs={"shape": [0]}), "inputs"),
-            (spec("X"), "name"),
-            (spec("x", colour="red"), "colour"),
-            (spec("x", classes=[1, 1]), ""),
-        ):
-            with pytest.raises(InvalidInput) as refused:
-                client.create_model(bad_spec)
-            assert refused.value.details["field"].startswith(field), refused.value
-        with pytest.raises(InvalidInput):
-            client.retrain("weather", recipe={"optimizer": {"name": "adamw", "learning_rate": -1}})
-        with pytest.raises(NotFound):
-            client.predict("wether", [row])
-        assert [model["name"] for model in client.models()] == ["weather"]
-        assert all_served(client, "weather")["learned"] == 1
+def test_bad_input_names_the_field_and_changes_nothing(empty_instance: Instance) -> None:
+    client = empty_instance.client
+    client.create_model(spec())
+    row = [0.0] * 8
+    wrong: list[tuple[Any, str]] = [
+        ([row[:7]], "inputs[0]"),
+        ([row, [*row[:7], "x"]], "inputs[1][7]"),
+        ([row, [*row[:7], 1e39]], "inputs[1][7]"),
+        ([], "inputs"),
+        ("rain", "inputs"),
+    ]
+    for inputs, field in wrong:
+        with pytest.raises(InvalidInput) as refused:
+            client.predict("weather", inputs)
+        assert refused.value.details["field"] == field, refused.value
+    items: list[tuple[dict[str, Any], str, str]] = [
+        ({"inputs": row, "label": 7}, "unknown_class", "label"),
+        ({"inputs": row, "label": True}, "invalid_input", "label"),
+        ({"inputs": row, "label": 1.0}, "invalid_input", "label"),
+        ({"inputs": row[:3], "label": 1}, "wrong_shape", "inputs[0]"),
+        ({"prediction_id": "nonsense", "label": 1}, "prediction_unknown", "prediction_id"),
+        ({"label": 1}, "invalid_input", "prediction_id"),
+        ({"inputs": row, "label": 1, "wieght": 2}, "invalid_input", "item"),
+        ({"inputs": row, "label": 1, "weight": -1}, "invalid_input", "weight"),
+    ]
+    for item, code, field in items:
+        with pytest.raises(InvalidInput) as refused:
+            client.feedback("weather", [item])
+        assert (refused.value.code, refused.value.details["field"]) == (code, field), refused.value
+    both = [{"inputs": row, "label": 7}, {"inputs": row, "label": 1}]
+    mixed = client.feedback("weather", both, raise_errors=False)
+    assert [answer["status"] for answer in mixed["items"]] == ["error", "queued"]
+    for bad_spec, field in (
+        (spec("x", network={"preset": "mpl"}), "network"),
+        (spec("x", recipe={"strategy": "replya"}), "recipe.strategy"),
+        (spec("x", inputs={"shape": [0]}), "inputs"),
+        (spec("X"), "name"),
+        (spec("x", colour="red"), "colour"),
+        (spec("x", classes=[1, 1]), ""),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            client.create_model(bad_spec)
+        assert refused.value.details["field"].startswith(field), refused.value
+    with pytest.raises(InvalidInput):
+        client.retrain("weather", recipe={"optimizer": {"name": "adamw", "learning_rate": -1}})
+    with pytest.raises(NotFound):
+        client.predict("wether", [row])
+    assert [model["name"] for model in client.models()] == ["weather"]
+    assert all_served(client, "weather")["learned"] == 1
 
 
-def test_feedback_as_a_stream_answers_line_by_line(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
-        client = instance.client
-        client.create_model(spec())
-        inputs, labels = world(300)
-        items = [
-            {"inputs": row, "label": label, "id": str(n)}
-            for n, (row, label) in enumerate(zip(inputs, labels, strict=True))
-        ]
-        both = [*items, {"inputs": [1], "label": 1}, items[0]]
-        answers = list(client.feedback_stream("weather", both, raise_errors=False))
-        assert [answer["status"] for answer in answers] == ["queued"] * 300 + ["error", "duplicate"]
-        assert all_served(client, "weather")["learned"] == 300
-        assert client.wait_served("weather", "7")["state"] == "served"
+def test_feedback_as_a_stream_answers_line_by_line(empty_instance: Instance) -> None:
+    client = empty_instance.client
+    client.create_model(spec())
+    inputs, labels = world(300)
+    items = [
+        {"inputs": row, "label": label, "id": str(n)} for n, (row, label) in enumerate(zip(inputs, labels, strict=True))
+    ]
+    both = [*items, {"inputs": [1], "label": 1}, items[0]]
+    answers = list(client.feedback_stream("weather", both, raise_errors=False))
+    assert [answer["status"] for answer in answers] == ["queued"] * 300 + ["error", "duplicate"]
+    assert all_served(client, "weather")["learned"] == 300
+    assert client.wait_served("weather", "7")["state"] == "served"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.app.conftest import connected
-from tests.services import Instance, spec, up
+from tests.services import Instance, emptied, spec
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +19,8 @@ PREDICT = "/v1/models/weather/predict"
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with up(tmp_path_factory.mktemp("up")) as instance:
+def instance(shared_instance: Instance) -> Iterator[Instance]:
+    with emptied(shared_instance) as instance:
         instance.client.create_model(spec(serving={"record": "none"}))
         instance.client.create_model(spec("tight", serving={"max_queue": 1}))
         for model in ("weather", "tight"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import tritonclient.http as triton
 
 from tests.app.conftest import AppClient, create, predict
-from tests.services import up
+from tests.services import Instance
 
 pytestmark = pytest.mark.anyio
 
@@ -188,15 +187,14 @@ async def test_a_tensor_that_is_not_of_its_field_is_refused(
 
 
 @pytest.mark.slow
-def test_tritonclient_sends_fields_in_binary(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
-        spec = {"name": "churn", "task": "regression", "inputs": {"fields": {"size": "number", "town": "category"}}}
-        instance.client.create_model(spec)
-        client = triton.InferenceServerClient(instance.url.removeprefix("http://"))
-        size = triton.InferInput("size", [2], "FP64").set_data_from_numpy(np.array([1.5, np.nan]))
-        town = triton.InferInput("town", [2], "BYTES").set_data_from_numpy(np.array(["Zürich", ""], dtype=object))
-        found = client.infer("churn", [size, town]).as_numpy("value")
-        rows = [{"size": 1.5, "town": "Zürich"}, {}]
-        expected = [answer["value"] for answer in instance.client.predict("churn", rows)["predictions"]]
-        assert found.tolist() == pytest.approx(expected)
-        client.close()
+def test_tritonclient_sends_fields_in_binary(empty_instance: Instance) -> None:
+    spec = {"name": "churn", "task": "regression", "inputs": {"fields": {"size": "number", "town": "category"}}}
+    empty_instance.client.create_model(spec)
+    client = triton.InferenceServerClient(empty_instance.url.removeprefix("http://"))
+    size = triton.InferInput("size", [2], "FP64").set_data_from_numpy(np.array([1.5, np.nan]))
+    town = triton.InferInput("town", [2], "BYTES").set_data_from_numpy(np.array(["Zürich", ""], dtype=object))
+    found = client.infer("churn", [size, town]).as_numpy("value")
+    rows = [{"size": 1.5, "town": "Zürich"}, {}]
+    expected = [answer["value"] for answer in empty_instance.client.predict("churn", rows)["predictions"]]
+    assert found.tolist() == pytest.approx(expected)
+    client.close()

@@ -64,14 +64,13 @@ def test_clients_that_do_not_finish_are_given_up_and_others_are_not(tmp_path: Pa
                 time.sleep(pause)
 
 
-def test_an_answer_is_one_packet(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
-        instance.client.create_model(spec())
-        with connected(instance) as client:
-            for _ in range(20):
-                client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
-                received = client.recv(65536)
-                assert received.startswith(b"HTTP/1.1 200") and received.endswith(b"]}"), received
+def test_an_answer_is_one_packet(empty_instance: Instance) -> None:
+    empty_instance.client.create_model(spec())
+    with connected(empty_instance) as client:
+        for _ in range(20):
+            client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+            received = client.recv(65536)
+            assert received.startswith(b"HTTP/1.1 200") and received.endswith(b"]}"), received
 
 
 def test_replicas_share_a_port_follow_the_head_and_are_replaced(tmp_path: Path) -> None:

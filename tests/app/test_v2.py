@@ -13,7 +13,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 
 from tests.app.conftest import Start
-from tests.services import Instance, spec, up
+from tests.services import Instance, emptied, spec
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -21,8 +21,8 @@ ROWS = np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with up(tmp_path_factory.mktemp("up")) as instance:
+def instance(shared_instance: Instance) -> Iterator[Instance]:
+    with emptied(shared_instance) as instance:
         instance.client.create_model(spec())
         instance.client.create_model(spec("words", classes=["dry", "wet"]))
         instance.client.create_model(spec("price", task="regression", classes=None))

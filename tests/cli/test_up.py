@@ -122,14 +122,3 @@ def test_a_killed_up_leaves_no_process_behind(up: subprocess.Popen[str], tmp_pat
     assert len(pids) == 3 and all(map(is_running, pids))
     up.kill()
     until(lambda: not any(map(is_running, pids)))
-
-
-def test_what_was_made_is_there_after_a_restart(environment: dict[str, str], tmp_path: Path) -> None:
-    spec = {"name": "weather", "task": "classification", "inputs": {"shape": [8]}, "classes": [0, 1]}
-    with starting(environment, tmp_path) as up, Client(address_of(up)) as client:
-        client.create_model(spec)
-        up.send_signal(signal.SIGTERM)
-        assert up.wait(timeout=SECONDS) == 0
-    with starting(environment, tmp_path) as up, Client(address_of(up)) as client:
-        assert [model["name"] for model in client.models()] == ["weather"]
-        assert len(client.predict("weather", [[0.0] * 8])["predictions"]) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, assert_type
 
 import pytest
@@ -16,7 +15,7 @@ from driftline.api.metrics import ModelMetricsAnswer, PrequentialScores
 from driftline.api.models import Deleted, ModelState, VersionDetails, VersionState
 from driftline.api.predictions import Prediction, Predictions
 from driftline.client.sender import AsyncFeedbackSender, FeedbackSender
-from tests.services import spec, up
+from tests.services import Instance, spec
 
 
 def typed_results(client: Client) -> None:
@@ -58,35 +57,34 @@ async def typed_async_results(client: AsyncClient) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_server_answers_is_what_its_type_says(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
-        client = instance.client
-        handle = ModelHandle(client, "weather")
-        answers: list[tuple[Any, Any]] = [(ModelState, client.create_model(spec()))]
-        answer = handle.predict_one([0.5] * 8)
-        assert handle.learn_one(None, 1, prediction_id=answer["id"]) == f"p:{answer['id']}"
-        identifier = handle.learn_one([0.25] * 8, 0)
-        with handle.sender() as sender:
-            last = [sender.send(inputs=[n / 64] * 8, label=n % 2) for n in range(64)][-1]
-        assert handle.wait_served(last)["state"] == "served"
-        job = client.retrain("weather", epochs=1)
-        answers += [
-            (Prediction, answer),
-            (Predictions, handle.predict([[0.5] * 8])),
-            (Accepted, handle.feedback(inputs=[[0.5] * 8], labels=[1])),
-            (Accepted, handle.feedback(inputs=[[0.5] * 8], labels=[7], raise_errors=False)),
-            (Receipt, client.receipt("weather", identifier)),
-            (JobState, client.wait_for_job(job)),
-            (RetrainPreview, client.retrain_dry_run("weather")),
-            (ModelState, handle.state()),
-            (list[ModelState], client.models()),
-            (ModelMetricsAnswer, handle.metrics()),
-            (list[VersionState], handle.versions()),
-            (VersionDetails, client.version("weather", 1)),
-            (list[LogItem], list(client.log("weather"))),
-            (list[LineStatus], list(client.feedback_stream("weather", [{"inputs": [0.5] * 8, "label": 1}]))),
-            (CommandQueued, client.pause("weather")),
-        ]
-        for kind, found in answers:
-            TypeAdapter(kind).validate_python(found, strict=True)
-        assert repr(handle) == "ModelHandle('weather')"
+def test_what_a_server_answers_is_what_its_type_says(empty_instance: Instance) -> None:
+    client = empty_instance.client
+    handle = ModelHandle(client, "weather")
+    answers: list[tuple[Any, Any]] = [(ModelState, client.create_model(spec()))]
+    answer = handle.predict_one([0.5] * 8)
+    assert handle.learn_one(None, 1, prediction_id=answer["id"]) == f"p:{answer['id']}"
+    identifier = handle.learn_one([0.25] * 8, 0)
+    with handle.sender() as sender:
+        last = [sender.send(inputs=[n / 64] * 8, label=n % 2) for n in range(64)][-1]
+    assert handle.wait_served(last)["state"] == "served"
+    job = client.retrain("weather", epochs=1)
+    answers += [
+        (Prediction, answer),
+        (Predictions, handle.predict([[0.5] * 8])),
+        (Accepted, handle.feedback(inputs=[[0.5] * 8], labels=[1])),
+        (Accepted, handle.feedback(inputs=[[0.5] * 8], labels=[7], raise_errors=False)),
+        (Receipt, client.receipt("weather", identifier)),
+        (JobState, client.wait_for_job(job)),
+        (RetrainPreview, client.retrain_dry_run("weather")),
+        (ModelState, handle.state()),
+        (list[ModelState], client.models()),
+        (ModelMetricsAnswer, handle.metrics()),
+        (list[VersionState], handle.versions()),
+        (VersionDetails, client.version("weather", 1)),
+        (list[LogItem], list(client.log("weather"))),
+        (list[LineStatus], list(client.feedback_stream("weather", [{"inputs": [0.5] * 8, "label": 1}]))),
+        (CommandQueued, client.pause("weather")),
+    ]
+    for kind, found in answers:
+        TypeAdapter(kind).validate_python(found, strict=True)
+    assert repr(handle) == "ModelHandle('weather')"

@@ -13,11 +13,11 @@ def main(arguments: list[str]) -> int:
     names = [name for name in scenarios.every() if pattern in name]
     match command:
         case "run":
-            chosen = json.load(sys.stdin)
-            json.dump(runs.run_here(chosen), sys.stdout)
+            for line in sys.stdin:
+                print(json.dumps(runs.run_here(json.loads(line))), flush=True)
             return 0
         case "arithmetic":
-            print(runs.arithmetic())
+            print(runs.arithmetic_here())
             return 0
         case "write":
             kept = runs.read()["scenarios"] if pattern else {}

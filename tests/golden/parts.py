@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.golden.scenario import FEW, HERE, QUICK, STACK, Scenario, retrain, scenario
+from tests.golden.streams import SHIFT
 
 
 def hooks() -> Iterator[tuple[str, Scenario]]:
@@ -88,7 +89,7 @@ def optimizers() -> Iterator[tuple[str, Scenario]]:
     }
     for name, parameters in schedules.items():
         given = QUICK | {"schedule": {"name": name, **parameters}}
-        yield f"schedule {name}", scenario({"optimizer": given}, labels=1200)
+        yield f"schedule {name}", scenario({"optimizer": given}, labels=900)
 
 
 def memories() -> Iterator[tuple[str, Scenario]]:
@@ -109,11 +110,11 @@ def drift() -> Iterator[tuple[str, Scenario]]:
         "page_hinkley": {"threshold": 10.0},
     }
     for name, parameters in given.items():
-        yield name, scenario({"detector": {"name": name, **parameters}, "on_alarm": "shorten"}, labels=1200)
+        yield name, scenario({"detector": {"name": name, **parameters}, "on_alarm": "shorten"})
     for answer in ("tell", "faster", "shorten", "retrain"):
         yield f"on_alarm {answer}", scenario({"on_alarm": answer, "updates": 5})
     inputs = {"reference": 200, "recent": 100, "alpha": 0.001, "embedding": True, "answered": True}
-    yield "inputs, answered", scenario({"input_detector": inputs, "on_alarm": "shorten"})
+    yield "inputs, answered", scenario({"input_detector": inputs, "on_alarm": "shorten"}, labels=SHIFT + 300)
     yield "inputs, without", scenario({"input_detector": None}, labels=FEW)
 
 
@@ -136,7 +137,7 @@ def networks() -> Iterator[tuple[str, Scenario]]:
     pooled = [{"type": "conv2d", "channels": 3}, {"type": "max_pool"}, {"type": "relu"}, {"type": "flatten"}]
     yield "pooled", scenario(stream="images", network={"layers": pooled}, labels=FEW)
     yield "cnn", scenario(stream="images", network={"preset": "cnn", "channels": [3]}, labels=FEW)
-    yield "own module", scenario(network={"factory": HERE + "plain", "arguments": {"features": 6}})
+    yield "own module", scenario(network={"factory": HERE + "plain", "arguments": {"features": 6}}, labels=FEW)
     towers = {"factory": HERE + "towers", "arguments": {"users": 9}}
     yield "own module, inputs by name", scenario(stream="pairs", network=towers)
     yield "own module, inputs by name, regression", scenario(stream="pairs", network=towers, task="values", labels=FEW)

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -48,7 +49,7 @@ def this_build() -> dict[str, str]:
         "numpy": numpy.__version__,
         "machine": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
-        "arithmetic": _in_a_process("arithmetic"),
+        "arithmetic": arithmetic(),
     }
 
 
@@ -58,12 +59,19 @@ def is_same_build() -> bool:
 
 
 def arithmetic() -> str:
-    """A digest of functions that a library computes from what the CPU approximates, such as the root from its reciprocal.
+    """A digest of what libraries compute from what the CPU approximates, as far as no setting makes it the same on all."""
+    environment = {**os.environ, **ENVIRONMENT}
+    command = [sys.executable, "-m", "tests.golden", "arithmetic"]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    No setting makes these the same on the CPUs of all makers and years.
-    """
+
+def arithmetic_here() -> str:
+    """The same, of this process."""
     import torch
 
+    from tests.golden import square_root
+
+    square_root.install()
     numbers = torch.linspace(1e-3, 10, 100_003)
     square = numbers[:2500].view(50, 50)
     found = [numbers.sqrt(), numbers.rsqrt(), numbers.exp(), numbers.log(), numbers.cos(), numbers.tanh()]
@@ -81,35 +89,53 @@ def write(results: Results) -> None:
     GOLDEN.write_text(json.dumps({"build": this_build(), "scenarios": results}, indent=1) + "\n")
 
 
+class Runner:
+    """Another process that runs scenarios, as often as it is asked to."""
+
+    def __init__(self, environment: Mapping[str, str] = ENVIRONMENT) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.golden", "run"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, **environment},
+            cwd=ROOT,
+            text=True,
+        )
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._errors.close()
+
+    def run(self, names: Iterable[str]) -> Results:
+        """The results of scenarios by name."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps(list(names)), file=self._process.stdin, flush=True)
+        if not (line := self._process.stdout.readline()):
+            self._errors.seek(0)
+            raise RuntimeError(f"the scenarios could not be run:\n{self._errors.read()[-4000:]}")
+        results: Results = json.loads(line)
+        return results
+
+
 def run(names: Iterable[str], environment: Mapping[str, str] = ENVIRONMENT) -> Results:
-    """The results of scenarios by name, from another process."""
-    results: Results = json.loads(_in_a_process("run", json.dumps(list(names)), environment))
-    return results
-
-
-def _in_a_process(command: str, given: str = "", environment: Mapping[str, str] = ENVIRONMENT) -> str:
-    """What a command of this package prints."""
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.golden", command],
-        input=given,
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if process.returncode:
-        raise RuntimeError(f"python -m tests.golden {command} failed:\n{process.stderr[-4000:]}")
-    return process.stdout.strip()
+    """The results of scenarios by name, from a process of their own."""
+    with Runner(environment) as runner:
+        return runner.run(names)
 
 
 def run_here(names: Iterable[str], told: Callable[[str], None] = lambda name: None) -> Results:
     """The results of scenarios by name, from this process."""
     import torch
 
-    from tests.golden import driver, scenarios
+    from tests.golden import driver, scenarios, square_root
 
     torch.set_num_threads(1)
+    square_root.install()
     every, results = scenarios.every(), {}
     for name in names:
         told(name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.golden.streams import COUNT, shape_of
+from tests.golden.streams import shape_of
 
 Scenario = dict[str, Any]
-FEW = 600
+FEW, LABELS = 600, 1000
+"""How many labels a scenario has: up to the drift, or beyond it."""
 HERE = "tests.golden.networks:"
 SMALL = {"preset": "mlp", "hidden": [8]}
 STACK = {
@@ -28,7 +29,7 @@ REPLAY = {"strategy": {"name": "replay", "replayed": 32}, "optimizer": QUICK, "m
 def scenario(
     recipe: Mapping[str, Any] | None = None,
     *,
-    labels: int = COUNT,
+    labels: int = LABELS,
     stream: str = "rows",
     task: str = "classes",
     network: Mapping[str, Any] = SMALL,

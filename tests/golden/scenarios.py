@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.golden.parts import drift, hooks, losses, memories, networks, optimizers
-from tests.golden.scenario import FEW, HERE, REPLAY, STACK, Scenario, restarts, retrain, scenario
+from tests.golden.scenario import FEW, HERE, LABELS, REPLAY, STACK, Scenario, restarts, retrain, scenario
+from tests.golden.streams import COUNT, LATE_CLASS, SHIFT
 
 
 def strategies() -> Iterator[tuple[str, Scenario]]:
@@ -25,12 +26,12 @@ def strategies() -> Iterator[tuple[str, Scenario]]:
         yield name, scenario({"strategy": {"name": name, **parameters}})
     for name in ("replay", "ewc", "der", "agem", "finetune"):
         yield f"{name}, regression", scenario({"strategy": {"name": name, **given[name]}}, labels=FEW, task="values")
-    yield "by default", scenario(base={})
-    yield "by default, regression", scenario(base={}, task="values")
+    yield "by default", scenario(base={}, labels=COUNT)
+    yield "by default, regression", scenario(base={}, labels=COUNT, task="values")
     script = [
-        {"at": 500, "do": "recipe", "recipe": {"strategy": "experts"}},
-        {"at": 900, "do": "recipe", "recipe": {"strategy": {"name": "ewc", "every": 64}, "batch_size": 24}},
-        {"at": 1300, "do": "recipe", "recipe": {"strategy": "replay", "memory": {"name": "fifo", "size": 200}}},
+        {"at": 300, "do": "recipe", "recipe": {"strategy": "experts"}},
+        {"at": 500, "do": "recipe", "recipe": {"strategy": {"name": "ewc", "every": 64}, "batch_size": 24}},
+        {"at": 750, "do": "recipe", "recipe": {"strategy": "replay", "memory": {"name": "fifo", "size": 200}}},
     ]
     yield "one after the other", scenario(script=script)
 
@@ -72,8 +73,8 @@ def edits() -> Iterator[tuple[str, Scenario]]:
             {"type": "linear", "features": 6},
         ]
     }
-    grown = retrain(1500, {"type": "grow_embedding", "layer": "embedding1", "count": 12})
-    yield "grow_embedding", scenario(network=tokens, stream="tokens", script=[grown])
+    grown = retrain(SHIFT, {"type": "grow_embedding", "layer": "embedding1", "count": 12})
+    yield "grow_embedding", scenario(network=tokens, stream="tokens", script=[grown], labels=SHIFT + 200)
     own: dict[str, list[dict[str, Any]]] = {
         "widen": [{"type": "widen", "layer": "features.0.0", "features": 5}],
         "insert": [{"type": "insert", "after": "features.4", "layer": {"type": "linear", "features": 6}}],
@@ -95,12 +96,12 @@ def edits() -> Iterator[tuple[str, Scenario]]:
     for name, given in own.items():
         yield (
             f"own module: {name}",
-            scenario(stream="images", network={"factory": HERE + "gated"}, script=[retrain(600, *given)], labels=1200),
+            scenario(stream="images", network={"factory": HERE + "gated"}, script=[retrain(600, *given)]),
         )
     several = [
-        retrain(500, *layered["widen"]),
-        retrain(900, *layered["concatenate"], *layered["replace_head"]),
-        retrain(1300, *layered["adapter"], recipe={"optimizer": {"name": "sgd", "momentum": 0.9}}),
+        retrain(300, *layered["widen"]),
+        retrain(550, *layered["concatenate"], *layered["replace_head"]),
+        retrain(800, *layered["adapter"], recipe={"optimizer": {"name": "sgd", "momentum": 0.9}}),
     ]
     yield "one after the other", scenario(network=STACK, script=several, base=REPLAY | {"averaging": {"name": "ema"}})
     yield (
@@ -108,7 +109,7 @@ def edits() -> Iterator[tuple[str, Scenario]]:
         scenario(
             {"strategy": {"name": "experts", "replayed": 32}},
             network=STACK,
-            script=[retrain(800, *layered["remove_classes"], *layered["prune"])],
+            script=[retrain(600, *layered["remove_classes"], *layered["prune"])],
         ),
     )
 
@@ -116,25 +117,25 @@ def edits() -> Iterator[tuple[str, Scenario]]:
 def gates() -> Iterator[tuple[str, Scenario]]:
     for mode in ("auto", "canary", "off"):
         gate = {"mode": mode, "holdout": 0.15, "holdout_size": 120, "labels": 20, "share": 0.3}
-        yield mode, scenario({"gate": gate})
+        yield mode, scenario({"gate": gate}, labels=COUNT if mode == "auto" else LABELS)
         yield (
             f"{mode}, that fails",
-            scenario({"gate": gate, "optimizer": {"learning_rate": 3.0, "clip": None}}, labels=1000),
+            scenario({"gate": gate, "optimizer": {"learning_rate": 3.0, "clip": None}}, labels=FEW),
         )
-    promotes = [{"at": at, "do": "promote"} for at in (200, 600, 1000, 1500, 1800)]
-    yield "manual", scenario({"gate": {"mode": "manual"}}, script=[*promotes, retrain(1200)])
+    promotes = [{"at": at, "do": "promote"} for at in (100, 300, 500, 900)]
+    yield "manual", scenario({"gate": {"mode": "manual"}}, script=[*promotes, retrain(600)])
     yield "canary, regression", scenario({"gate": {"mode": "canary", "labels": 20}}, labels=FEW, task="values")
 
 
 def classes() -> Iterator[tuple[str, Scenario]]:
     experts = {"strategy": {"name": "experts", "replayed": 32}}
-    yield "open", scenario(task="open")
-    yield "open, experts", scenario(experts, task="open")
+    yield "open", scenario(task="open", labels=LATE_CLASS + 200)
+    yield "open, experts", scenario(experts, task="open", labels=LATE_CLASS + 200)
     yield "open, ewc and ema", scenario({"strategy": {"name": "ewc", "every": 128}, "averaging": "ema"}, task="open")
     yield "open, der", scenario({"strategy": "der"}, task="open")
     removes = [retrain(700, {"type": "remove_classes", "classes": ["b"]})]
     yield "open, removed", scenario(task="open", script=removes)
-    back = [*removes, {"at": 1300, "do": "rollback", "version": 3}]
+    back = [*removes, {"at": 900, "do": "rollback", "version": 3}]
     yield "open, removed and rolled back", scenario(experts, task="open", script=back)
     yield "removed", scenario({"loss": {"name": "cross_entropy", "weights": [1, 2, 3]}}, script=_without(1, 700))
 
@@ -142,7 +143,7 @@ def classes() -> Iterator[tuple[str, Scenario]]:
 def _without(name: int, at: int) -> list[dict[str, Any]]:
     return [
         retrain(at, {"type": "remove_classes", "classes": [name]}),
-        {"at": at + 600, "do": "rollback", "version": 2},
+        {"at": at + 200, "do": "rollback", "version": 2},
     ]
 
 
@@ -157,15 +158,15 @@ def jobs() -> Iterator[tuple[str, Scenario]]:
     yield "race with edits", scenario(network=STACK, script=[retrain(600, race=edited, epochs=2)])
     yield "race, regression", scenario(task="values", script=[retrain(600, race=entries[:2], epochs=2)])
     find = {"optimizer": {"learning_rate": "find"}}
-    yield "rate found", scenario(script=[retrain(600, recipe=find, epochs=2)], labels=1200)
-    yield "job under way at the end", scenario(script=[retrain(900, race=entries, epochs=60)], labels=1000)
-    yield "job cancelled", scenario(script=[retrain(600, epochs=60), {"at": 900, "do": "cancel"}], labels=1200)
+    yield "rate found", scenario(script=[retrain(600, recipe=find, epochs=2)])
+    yield "job under way at the end", scenario(script=[retrain(900, race=entries, epochs=60)])
+    yield "job cancelled", scenario(script=[retrain(600, epochs=60), {"at": 900, "do": "cancel"}])
     yield "judged by the gate", scenario(script=[retrain(600, epochs=3, promoted=False)])
     other = {"strategy": {"name": "experts"}, "distillation": {"weight": 1.0}}
     yield "job with another strategy", scenario(script=[retrain(600, recipe=other)])
     experts = {"strategy": {"name": "experts", "replayed": 32}}
     yield "job with experts", scenario(experts, script=[retrain(600, recipe={"optimizer": {"learning_rate": 0.02}})])
-    rollbacks = [{"at": 800, "do": "rollback", "version": 2}, {"at": 1500, "do": "rollback", "version": 1}]
+    rollbacks = [{"at": 800, "do": "rollback", "version": 2}, {"at": 900, "do": "rollback", "version": 1}]
     yield "rollback", scenario(script=rollbacks)
     yield "rollback, experts", scenario(experts, script=rollbacks)
     yield "rollback during a job", scenario(script=[retrain(760, epochs=60), *rollbacks])
@@ -197,7 +198,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
         others = dict(GROUPS[group]())
         for name in names:
             again = copy.deepcopy(others[name])
-            again["script"] += restarts(330, 640, 830, 950, 1350, 1650)
+            again["script"] += restarts(330, 640, 830, 950, 1350)
             again["script"] = [action for action in again["script"] if action["at"] < again["labels"]]
             yield f"{group}: {name}", {**again, "same_as": f"{group}: {name}"}
 
@@ -207,8 +208,8 @@ def fields() -> Iterator[tuple[str, Scenario]]:
         650, {"type": "rename_field", "field": "size", "to": "length"}, {"type": "drop_field", "field": "made"}
     )
     yield "renamed and dropped", scenario(stream="fields", script=[edited])
-    yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open")
-    yield "regression", scenario(stream="fields", task="values")
+    yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open", labels=LATE_CLASS + 200)
+    yield "regression", scenario(stream="fields", task="values", labels=SHIFT + 200)
 
 
 GROUPS = {

@@ -6,6 +6,8 @@ the accuracy or the absolute error of each scenario is compared, with a toleranc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.golden import coverage, driver, runs, scenarios
@@ -13,12 +15,17 @@ from tests.golden import coverage, driver, runs, scenarios
 OTHER_CPUS = {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "OPENBLAS_CORETYPE": "Haswell"}
 
 
-@pytest.mark.timeout(600)
+@pytest.fixture(scope="module")
+def runner() -> Iterator[runs.Runner]:
+    with runs.Runner() as runner:
+        yield runner
+
+
 @pytest.mark.parametrize("group", scenarios.GROUPS)
-def test_a_scenario_gives_what_it_gave(group: str) -> None:
+def test_a_scenario_gives_what_it_gave(group: str, runner: runs.Runner) -> None:
     recorded = runs.read()["scenarios"]
     chosen = scenarios.of_group(group)
-    found, told, is_same_build = runs.run(chosen), [], runs.is_same_build()
+    found, told, is_same_build = runner.run(chosen), [], runs.is_same_build()
     for name, scenario in chosen.items():
         if name not in recorded:
             told.append(f"{name}: not recorded")
@@ -47,6 +54,14 @@ def test_every_part_has_a_scenario() -> None:
 def test_what_is_recorded_is_what_there_is() -> None:
     recorded = runs.read()["scenarios"]
     assert list(recorded) == list(scenarios.every())
+
+
+def test_whatever_an_admin_does_is_followed_by_labels() -> None:
+    ends = {
+        name: each["labels"] - max([0, *(act["at"] for act in each["script"])])
+        for name, each in scenarios.every().items()
+    }
+    assert {name: left for name, left in ends.items() if left < 50} == {}
 
 
 def test_scenarios_differ_from_each_other() -> None:

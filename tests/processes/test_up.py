@@ -27,7 +27,7 @@ def test_kill_9_of_each_process_loses_no_label_and_learns_none_twice(tmp_path: P
     with up(tmp_path, DRIFTLINE_CHECKPOINT_SECONDS="2", DRIFTLINE_LEASE_SECONDS="2") as instance:
         instance.client.create_model(spec())
         with feeding(instance) as feeder:
-            for child in ("worker", "app", "valkey", "worker", "valkey"):
+            for child in ("worker", "app", "valkey", "worker"):
                 feeder.go_on()
                 before = until(lambda: version(instance))
                 until(partial(has_newer, instance, before))
@@ -101,13 +101,6 @@ def test_a_taken_port_and_a_taken_data_directory_are_one_sentence_each(tmp_path:
         taken = subprocess.run([*command, "--port", "0"], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert taken.returncode == 1
         assert "in use by another" in taken.stderr and "Traceback" not in taken.stderr
-
-
-def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
-        pids = [instance.pid(child) for child in ("valkey", "app", "worker")]
-        instance.process.kill()
-        until(lambda: not any(map(is_there, pids)))
 
 
 def test_a_stop_keeps_what_it_has_acknowledged(tmp_path: Path) -> None:

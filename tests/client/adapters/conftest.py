@@ -1,4 +1,4 @@
-"""A real server that the estimators of this folder share; each makes models of its own there."""
+"""A real server for estimators; each makes models of its own there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.services import Instance, up
+from tests.services import Instance, emptied
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with up(tmp_path_factory.mktemp("up")) as instance:
+def instance(shared_instance: Instance) -> Iterator[Instance]:
+    with emptied(shared_instance) as instance:
         yield instance
 
 
