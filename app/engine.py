@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from driftline.errors import Busy, Late, TooLarge
 from driftline.records import Route
-from driftline.rows.rows import Rows
+from driftline.rows.rows import Rows, joined_for
 from driftline.store.predictions import PredictionBatch, PredictionWriter
 from driftline.support.failpoints import reach
 
@@ -228,7 +228,7 @@ class Engine:
 
 
 def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32], bytes]:
-    rows = Rows.joined([request.rows for request in requests])
+    rows = joined_for(snapshot.spec, [request.rows for request in requests])
     with network_code(f"the network of version {snapshot.version}"):
         return rows, *snapshot.compute(rows)
 

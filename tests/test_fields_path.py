@@ -106,6 +106,50 @@ def test_fields_from_the_first_row_to_the_restart(tmp_path: Path) -> None:
         assert "unknown_fields" not in client.metrics("churn"), "former names are known"
 
 
+def test_a_field_is_added_to_a_live_model(tmp_path: Path) -> None:
+    with up(tmp_path) as instance:
+        client = instance.client
+        client.create_model(SPEC)
+        teach(client, 320)
+        all_learned(client)
+        rows, _ = customers(5)
+        with_region = [{**row, "region": "north"} for row in rows]
+        before = until(lambda: served_by(client, rows, client.model("churn")["version"]))
+        assert answers(client, with_region) == pytest.approx(probabilities(before), rel=1e-5)
+        assert client.metrics("churn")["unknown_fields"] == {"region": 5}
+        waits = client.predict("churn", rows)["predictions"]
+        job = client.retrain("churn", edits=[{"type": "add_field", "name": "region", "field": "category"}], epochs=1)
+        instance.kill("worker")
+        done = client.wait_for_job(job, 120)
+        assert done["state"] == "succeeded" and done["promoted"], done
+        until(lambda: "region" in client.model("churn")["spec"]["inputs"]["fields"])
+        until(lambda: client.predict("churn", rows)["version"] >= (done["version"] or 0))
+        assert answers(client, with_region) == pytest.approx(answers(client, rows), rel=1e-5), (
+            "of a region nothing is known"
+        )
+        late = [{"prediction_id": each["id"], "label": "no"} for each in waits]
+        assert client.feedback("churn", late)["accepted"] == 5, "labels of answers from before still join"
+        for _ in range(15):
+            some = [{**row, "region": ["north", "south"][n % 2]} for n, row in enumerate(customers(20)[0])]
+            given = client.predict("churn", some)["predictions"]
+            items = [{"prediction_id": each["id"], "label": ["no", "yes"][n % 2]} for n, each in enumerate(given)]
+            assert client.feedback("churn", items)["accepted"] == 20
+            all_learned(client)
+        assert all_learned(client)["learned"] == 625
+        assert client.metrics("churn")["unknown_fields"] == {"region": 5}
+        live = client.model("churn")["version"]
+        until(lambda: served_by(client, rows, live))
+        north, south = (answers(client, [{**row, "region": name} for row in rows]) for name in ("north", "south"))
+        assert sum(north[0::2]) > sum(south[0::2]) + 1, "the region tells of the class"
+        client.rollback("churn", before["version"])
+        until(lambda: "region" not in client.model("churn")["spec"]["inputs"]["fields"])
+        teach(client, 40)
+        assert all_learned(client)["learned"] == 665
+        instance.kill("worker")
+        teach(client, 40)
+        assert all_learned(client)["learned"] == 705
+
+
 def test_history_is_learned_as_it_was_lived(empty_instance: Instance) -> None:
     client = empty_instance.client
     client.create_model(SPEC)

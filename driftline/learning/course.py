@@ -14,7 +14,6 @@ from driftline.learning.training.strategies import StrategyRuntime, strategy_run
 from driftline.learning.training.train_state import TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.learning.training.weight_hooks import WeightHooks, check_hooks
-from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditResult
 from driftline.networks.edits import apply_edit
 from driftline.networks.experts.mixture import experts_of
@@ -120,11 +119,10 @@ class Course(Stateful):
         return with_statistics, rescaling
 
     def take_encoder(self, stream: Course) -> None:
-        """Goes on with what a stream's encoder has learned meanwhile of the same fields."""
+        """Goes on with what a stream's encoder has learned meanwhile of the fields that it has."""
         own, other = self.module.encoder, stream.module.encoder
-        if own is not None and other is not None and own.layout.tensors == other.layout.tensors:
-            layout, self.module.encoder = own.layout, clone(other)
-            self.module.encoder.layout = layout
+        if own is not None and other is not None:
+            self.module.encoder = other.widened(own.layout)
 
     def before_step(self, new: Examples) -> Rescaling | None:
         """Lets the parts, the scales and the counts follow labels that are about to be learned.

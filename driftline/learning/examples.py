@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from driftline.networks.served_model import Rescaling, ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.rows.rows import from_items
 from driftline.spec import ModelSpec
 from driftline.spec.row_layout import STATISTICS
 
 NO_NOTE = float("nan")
+
+
+class RowChange(Protocol):
+    """What has become of rows since they came: their units are others, or their fields."""
+
+    def of_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]: ...
+
+    def of_targets(self, targets: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -83,14 +92,9 @@ class Examples:
         """These rows without what strategies remember of them."""
         return Examples(self.inputs, self.targets, self.weights)
 
-    def carried(self, rescaling: Rescaling) -> Examples:
-        """These rows in the present units, where they came in former ones."""
-        changes = rescaling.inputs
-        inputs = {
-            name: changes[name].carried(value) if name in changes else value for name, value in self.inputs.items()
-        }
-        targets = rescaling.target.carried(self.targets) if rescaling.target is not None else self.targets
-        return Examples(inputs, targets, self.weights, self.notes)
+    def carried(self, change: RowChange) -> Examples:
+        """These rows as they would come after a change of units or fields."""
+        return Examples(change.of_inputs(self.inputs), change.of_targets(self.targets), self.weights, self.notes)
 
     def noted(self, **notes: Tensor) -> Examples:
         """These rows with ``notes`` ``[rows, width]``."""

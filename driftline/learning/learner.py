@@ -22,7 +22,6 @@ from driftline.learning.training.member_outputs import member_outputs_of
 from driftline.networks import pretrained
 from driftline.networks.build import build
 from driftline.networks.model import Model
-from driftline.networks.served_model import Rescaling
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 from driftline.spec.classes import ClassTable
@@ -180,12 +179,6 @@ class Learner(CommandedLearner):
         if self.retraining is not None:
             self.retraining.observe(new, [item.route == "live" for item in fresh.items])
         return {}
-
-    def _carry(self, rescaling: Rescaling) -> None:
-        """Brings the examples that are kept into the units in which rows come now: they stay true of the network's inputs."""
-        self.replay_buffer.carry(rescaling)
-        self.promotion.carry(rescaling)
-        self.monitor.recent.carry(rescaling)
 
     def _update(self, new: Examples) -> str | None:
         """One update; or the reason why it was not made."""

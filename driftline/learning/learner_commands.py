@@ -55,12 +55,13 @@ class CommandedLearner(LearnerState):
         The recipe stays too: it is how the model learns from here on, and not what it was. Only where it does not fit the
         former network, as when it names layers that were not there, the former recipe comes with it.
         """
-        former = self.classes
-        recipe = self.spec.recipe.reclassed(class_indices(former, classes))
+        former, before = self.classes, self.spec
+        recipe = before.recipe.reclassed(class_indices(former, classes))
         spec = with_recipe(spec, classes, recipe, self.factories)
         module = build(spec, classes, factories=self.factories, seed=0)
         pretrained.load(module, weights)
         self.course.restart(Model(spec, list(classes), module))
+        self._follow_fields(before)
         self._follow_classes(former, version)
         self._follow_recipe()
         self._set_champion()
@@ -159,9 +160,10 @@ class CommandedLearner(LearnerState):
 
     def _take_over(self, course: Course, version: int) -> None:
         """Goes on with a job's course, whose weights become version ``version``."""
-        former = self.classes
-        self.promotion.watch_promotion(version, self.spec, former)
+        former, spec = self.classes, self.spec
+        self.promotion.watch_promotion(version, spec, former)
         self.course = course
+        self._follow_fields(spec)
         self._follow_classes(former, version)
         self._follow_recipe()
         self._set_champion()

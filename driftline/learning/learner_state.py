@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from driftline.learning.course import Course
-from driftline.learning.examples import Examples
+from driftline.learning.examples import Examples, RowChange
 from driftline.learning.labelled_batch import usable
 from driftline.learning.late_labels import LateLabels
 from driftline.learning.monitoring.monitor import Monitor
@@ -24,11 +24,13 @@ from driftline.networks import bundle
 from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.model import Model
+from driftline.networks.rows.alignment import OtherFields
 from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable, are_in_place, class_indices
+from driftline.spec.row_layout import shared_layout
 
 
 class LearnerState(Stateful):
@@ -136,6 +138,20 @@ class LearnerState(Stateful):
         """Keeps these examples, as the recipe's replay policy does, and no others."""
         self.replay_buffer = ReplayBuffer(self.spec.recipe.memory, Examples.empty(self.spec))
         self.replay_buffer.add(examples, self.course.state.generator)
+
+    def _carry(self, change: RowChange) -> None:
+        """Brings the examples that are kept to what they would be now: they stay true of the network's inputs."""
+        self.replay_buffer.carry(change)
+        self.promotion.carry(change)
+        self.monitor.recent.carry(change)
+
+    def _follow_fields(self, former: ModelSpec) -> None:
+        """Gives the examples that are kept the present fields."""
+        if self.spec.fields is None:
+            return
+        shared = shared_layout(former.layout, self.spec.layout)
+        if not shared.tensors == former.layout.tensors == self.spec.layout.tensors:
+            self._carry(OtherFields(shared, self.spec.layout))
 
     def _follow_classes(self, former: Sequence[int | str], version: int) -> None:
         """Keeps examples of classes that are answered; notes where these are in another order from ``version`` on."""

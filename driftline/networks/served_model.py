@@ -28,6 +28,15 @@ class Rescaling:
     inputs: Mapping[str, UnitChange] = field(default_factory=dict)
     target: UnitChange | None = None
 
+    def of_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rows in the present units, where they came in former ones."""
+        changes = self.inputs
+        return {name: changes[name].carried(value) if name in changes else value for name, value in inputs.items()}
+
+    def of_targets(self, targets: Tensor) -> Tensor:
+        """Labels in the present unit."""
+        return targets if self.target is None else self.target.carried(targets)
+
 
 @dataclass(frozen=True)
 class TensorInput:
@@ -71,9 +80,20 @@ class ServedModel(nn.Module):
         self._positions: Tensor | None = None
 
     def follow_fields(self, spec: ModelSpec) -> None:
-        """Takes fields of other names in the same places."""
-        assert self.encoder is not None
-        self.encoder.layout, self.tensor_inputs = spec.layout, tensor_inputs(spec)
+        """Takes fields of other names in the same places, and new ones behind them. The network stays as it is."""
+        assert self.encoder is not None and self.embeddings is not None
+        if spec.layout.tensors == self.encoder.layout.tensors:
+            self.encoder.layout = spec.layout
+        else:
+            self.encoder, self.embeddings = self.encoder.widened(spec.layout), self.embeddings.widened(spec.layout)
+        self.tensor_inputs = tensor_inputs(spec)
+        for each in self.tensor_inputs:
+            if each.scale is not None and each.scale not in self.scale:
+                self.scale[each.scale] = RunningScale(each.shape)
+
+    def aligned(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rows of fields as this model takes them, where they were coded before fields were added, or after."""
+        return inputs if self.encoder is None else self.encoder.aligned(inputs)
 
     def set_class_ids(self, ids: Sequence[int]) -> None:
         """Says which class each output is of, by its id; without it output ``i`` is of class ``i``."""
@@ -103,7 +123,7 @@ class ServedModel(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """The network's logits ``[batch, classes]``, or values ``[batch, 1]`` in units of the target's running deviation."""
-        return self._network_outputs(self._scaled(inputs, self._encoded(inputs)))
+        return self._network_outputs(self.scaled(inputs))
 
     def _encoded(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """What an encoder makes of rows; nothing where there is none."""
@@ -125,6 +145,7 @@ class ServedModel(nn.Module):
 
     def scaled(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Inputs as the network takes them, by name."""
+        inputs = self.aligned(inputs)
         return self._scaled(inputs, self._encoded(inputs))
 
     def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
@@ -146,6 +167,7 @@ class ServedModel(nn.Module):
 
     def traced(self, inputs: dict[str, Tensor], in_order: bool = True) -> tuple[Tensor, Tensor | None]:
         """What :meth:`predict` gives; and, where there are experts, the log-probabilities of all parts."""
+        inputs = self.aligned(inputs)
         encoded = self._encoded(inputs)
         outputs, trace = self._network_outputs(self._scaled(inputs, encoded)), None
         if self.target_scale is not None:
@@ -156,6 +178,7 @@ class ServedModel(nn.Module):
 
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
         """Inputs as experts take them, encoded or as they came: ``[batch, numbers]``."""
+        inputs = self.aligned(inputs)
         return self._rows(inputs, self._encoded(inputs))
 
     def _rows(self, inputs: dict[str, Tensor], encoded: dict[str, Tensor]) -> Tensor:

@@ -139,6 +139,29 @@ def unit_flow_after(network: nn.Module, path: str, shapes: Mapping[str, tuple[in
     return UnitFlow(passed, UnitPlace(OUTPUT, shape, axis, _offset(network, end, shapes)))
 
 
+def flow_of_inputs(network: nn.Module, top: str) -> tuple[list[str], str | None]:
+    """Where the numbers of a flat row go in the part of a network at ``top``.
+
+    Returns:
+        The normalisations that they pass, and the layer that takes them in; None where what follows the part takes them.
+
+    Raises:
+        ValueError: something else mixes them, or changes what zero is.
+    """
+    passed: list[str] = []
+    if not is_sequential(network.get_submodule(top)):
+        raise ValueError("only the network's own code knows where its inputs go")
+    for path, module in _leaves(network.get_submodule(top), top):
+        if isinstance(module, nn.BatchNorm1d):
+            passed.append(path)
+        elif isinstance(module, nn.Linear):
+            _check_plain(network, path)
+            return passed, path
+        elif not isinstance(module, (nn.Flatten, nn.Dropout, nn.Identity)):
+            raise ValueError(f"{path!r} ({type(module).__name__}) does not take the numbers of a row one by one")
+    return passed, None
+
+
 def _check_plain(network: nn.Module, path: str) -> None:
     if adapter_of(network.get_submodule(path)) is not None:
         raise ValueError(f"{path!r} has an adapter; merge_adapters puts it into the weight")

@@ -58,6 +58,15 @@ class Rows:
         return {name: array[row].tobytes() for name, array in self.tensors.items()}
 
 
+def joined_for(spec: ModelSpec, parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, in order. Where fields were added while some of them waited, they are coded again."""
+    shapes = [{name: array.shape[1:] for name, array in part.tensors.items()} for part in parts]
+    if spec.fields is None or all(shape == shapes[0] for shape in shapes):
+        return Rows.joined(parts)
+    records = [record for part in parts for record in part.records or ()]
+    return Rows(FieldCoder(spec.fields).from_records(records), records)
+
+
 def recorded_names(spec: ModelSpec) -> list[str]:
     """What the row of an item consists of, by name, in the order of the spec."""
     return [SINGLE_INPUT] if spec.fields is not None else list(spec.tensors)

@@ -6,6 +6,7 @@ It follows from the fields alone, so that every process, and every version of a 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -50,6 +51,9 @@ class RowTensor:
 
 class RowLayout:
     """The places of fields in coded and in encoded rows.
+
+    Both consist of parts, one of all fields of a kind, in the order of the spec. A field that is added comes last, so that each
+    part only grows at its end: a row that was coded before is the beginning of one as it is coded after.
 
     Coded rows are what is kept and replayed: ``numbers`` float64, where NaN is missing, of all numbers, booleans and times;
     ``categories`` int64, the key of each value; ``texts`` int64, the keys of the tokens; a tensor each for those fields;
@@ -130,17 +134,70 @@ class RowLayout:
         """How many of the features, the first ones, are quantities; the others are marks."""
         return self.scaled + self.statistics + len(self.categories)
 
+    @cached_property
+    def parts(self) -> dict[str, int]:
+        """The parts of an encoded row, in their order, with the features of each."""
+        times, categories, texts = len(self.times), len(self.categories), len(self.texts)
+        return {
+            "quantities": len(self.quantities),
+            "ages": times,
+            "distances": len(self.pairs),
+            "targets of categories": self.targets * categories,
+            "targets of texts": self.targets * texts,
+            "frequencies": categories,
+            "flags": self.flags,
+            "circles": 2 * len(PERIODS) * times,
+            "marks": self.marks * categories,
+            "words": TEXT_FEATURES * texts,
+        }
+
     @property
     def features(self) -> int:
         """Features of an encoded row."""
-        circles = 2 * len(PERIODS) * len(self.times)
-        return self.binned + self.flags + circles + self.marks * len(self.categories) + TEXT_FEATURES * len(self.texts)
+        return sum(self.parts.values())
+
+    @cached_property
+    def category_vectors(self) -> dict[int, list[int]]:
+        """The places of the categories that have a trained vector, by its length."""
+        return self._by_length(self.categories)
+
+    @cached_property
+    def text_vectors(self) -> dict[int, list[int]]:
+        """The places of the texts that have a trained vector, by its length."""
+        return self._by_length(self.texts)
+
+    def _by_length(self, names: list[str]) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for place, name in enumerate(names):
+            length = self.fields.fields[name].embedding  # type: ignore[attr-defined]
+            if length:
+                found.setdefault(length, []).append(place)
+        return found
+
+    @cached_property
+    def vectors(self) -> dict[str, int]:
+        """The parts of a row that are trained vectors, those of equal length together, with the numbers of each part."""
+        kinds = (("category", self.category_vectors), ("text", self.text_vectors))
+        return {
+            f"{kind} vectors of {length}": length * len(places)
+            for kind, by_length in kinds
+            for length, places in by_length.items()
+        }
+
+    @cached_property
+    def tensor_parts(self) -> dict[str, int]:
+        """The tensors among the fields by their keys, with the numbers of each."""
+        return {key: math.prod(self.tensor_fields[name].shape) for name, key in self.tensor_keys.items()}
 
     @property
-    def embedded(self) -> list[int]:
-        """Numbers of the trained vectors: of each category, then of each text."""
-        fields = self.fields.fields
-        return [fields[name].embedding for name in (*self.categories, *self.texts)]  # type: ignore[attr-defined]
+    def mixture_parts(self) -> dict[str, int]:
+        """The parts of what a mixture of experts takes: trained vectors are the network's alone."""
+        return self.parts | self.tensor_parts
+
+    @property
+    def network_parts(self) -> dict[str, int]:
+        """The parts of what a network takes, all inputs one after the other."""
+        return self.parts | self.vectors | self.tensor_parts
 
     @cached_property
     def tensors(self) -> dict[str, RowTensor]:
@@ -158,7 +215,7 @@ class RowLayout:
     @cached_property
     def network_inputs(self) -> dict[str, RowTensor]:
         """What a network takes, by name: the encoded row with its trained vectors, and the tensors."""
-        width = self.features + sum(self.embedded)
+        width = self.features + sum(self.vectors.values())
         row = {ROW: RowTensor([width], "float32")} if width else {}
         return row | {name: RowTensor(field.shape, "float32") for name, field in self.tensor_fields.items()}
 
@@ -181,3 +238,27 @@ class RowLayout:
 
 
 _CIRCLES = tuple(f"{period} {part}" for period in ("hour", "weekday", "season") for part in ("sine", "cosine"))
+
+
+def places_after(before: Mapping[str, int], after: Mapping[str, int]) -> list[int]:
+    """Where the numbers of a row stand after parts have grown at their ends; a part that is new stands among the others."""
+    first, found = 0, {}
+    for name, size in after.items():
+        found[name], first = range(first, first + before.get(name, 0)), first + size
+    return [place for name in before for place in found[name]]
+
+
+def shared_layout(one: RowLayout, other: RowLayout) -> RowLayout:
+    """That of the first fields that both have, whatever these are called in each: maybe of none."""
+    shared: dict[str, RowField] = {}
+    for (name, field), (own_name, own) in zip(one.fields.read.items(), other.fields.read.items(), strict=False):
+        if not {name, *field.aliases} & {own_name, *own.aliases} or not _is_coded_alike(field, own):
+            break
+        shared[own_name] = own
+    return RowLayout(other.fields.model_copy(update={"fields": shared}))
+
+
+def _is_coded_alike(one: RowField, other: RowField) -> bool:
+    if isinstance(one, TensorField) and isinstance(other, TensorField):
+        return one.shape == other.shape
+    return one.type == other.type

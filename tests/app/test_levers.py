@@ -84,6 +84,8 @@ def fitting(edit: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]
             return {"network": NETWORK}, [edit | {"versions": [1]}]
         case "remove_classes":
             return {"network": NETWORK}, [{"type": "add_classes", "classes": edit["classes"]}, edit]
+        case "add_field":
+            return {"network": NETWORK, "inputs": {"fields": {"more": "number"}}}, [edit]
         case "rename_field" | "drop_field":
             return {"network": NETWORK, "inputs": {"fields": {edit["field"]: "number", "more": "number"}}}, [edit]
     return {"network": NETWORK}, [edit]

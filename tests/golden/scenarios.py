@@ -192,7 +192,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
         "jobs": ["race", "job under way at the end"],
         "drift": ["adwin", "kswin", "on_alarm retrain"],
         "optimizers": ["schedule plateau"],
-        "fields": ["experts", "renamed and dropped"],
+        "fields": ["experts", "renamed and dropped", "added"],
     }
     for group, names in chosen.items():
         others = dict(GROUPS[group]())
@@ -207,7 +207,11 @@ def fields() -> Iterator[tuple[str, Scenario]]:
     edited = retrain(
         650, {"type": "rename_field", "field": "size", "to": "length"}, {"type": "drop_field", "field": "made"}
     )
+    kinds = ("boolean", "category", "ignore", "text", "time", {"type": "tensor", "shape": [2]})
+    more = [{"type": "add_field", "name": f"more {place}", "field": kind} for place, kind in enumerate(kinds)]
+    added = retrain(650, {"type": "add_field", "name": "weight", "field": "number"}, *more)
     yield "renamed and dropped", scenario(stream="fields", script=[edited])
+    yield "added", scenario(stream="fields", script=[added])
     yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open", labels=LATE_CLASS + 200)
     yield "regression", scenario(stream="fields", task="values", labels=SHIFT + 200)
 

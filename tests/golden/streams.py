@@ -78,6 +78,7 @@ def _row_of_fields(draws: np.random.Generator, n: int) -> tuple[dict[str, bytes]
         "sent": hour * 3_600_000_000,
         "read": hour * 3_600_000_000_000,
         "part": part.tobytes(),
+        "weight": float(drawn[7] + drawn[0]),
     }
     known = {name: value for place, (name, value) in enumerate(row.items()) if (n + place) % 13}
     numbers = [row["size"], (plan % 5 - 2) / 2, float(word - 1), *part.tolist()]

@@ -116,6 +116,7 @@ def edits(draw: st.DrawFn, model: Model) -> dict[str, Any]:
         "adapter": {"rank": draw(st.integers(1, 2)), "layers": layers},
         "add_classes": {"classes": draw(st.lists(st.sampled_from(["d", "e", 1]), min_size=1, max_size=2, unique=True))},
         "average": {"versions": [1, 2]},
+        "add_field": {"name": "other", "field": "number"},
         "drop_field": {"field": layer},
         "rename_field": {"field": layer, "to": "other"},
         "concatenate": {"branch": [{"type": "flatten"}, {"type": "linear", "features": draw(st.integers(1, 3))}]},

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from driftline.learning.examples import Examples
+from driftline.learning.examples import Examples, RowChange
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison
 from driftline.learning.stateful import Stateful
-from driftline.networks.served_model import Rescaling, ServedModel
+from driftline.networks.served_model import ServedModel
 
 
 class ComparisonBuffer(Stateful):
@@ -33,9 +33,9 @@ class ComparisonBuffer(Stateful):
         self.examples = self.examples.joined(examples).take(newest)
         self.errors = torch.cat([self.errors, errors])[newest]
 
-    def carry(self, rescaling: Rescaling) -> None:
-        """Brings labels that came in former units into the present ones."""
-        self.examples = self.examples.carried(rescaling)
+    def carry(self, change: RowChange) -> None:
+        """Brings the rows to what they would be now."""
+        self.examples = self.examples.carried(change)
 
     def keep_answered(self, module: ServedModel) -> None:
         """Keeps the labels of classes that the module answers."""

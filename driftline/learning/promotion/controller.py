@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from driftline.learning.examples import Examples
+from driftline.learning.examples import Examples, RowChange
 from driftline.learning.labelled_batch import LabelledBatch
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.champions import Candidate, Champions, Promotion, Rebuild, RebuildModel
@@ -16,7 +16,7 @@ from driftline.learning.promotion.modes import MODES
 from driftline.learning.promotion.trials import PostPromotionWatch
 from driftline.learning.replay.buffers import Holdout
 from driftline.learning.training.train_state import ReferenceModels
-from driftline.networks.served_model import Rescaling, ServedModel
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.rows.rows import recorded_names
 from driftline.spec import ModelSpec
@@ -136,10 +136,10 @@ class PromotionController(Champions):
         self._renew_holdout(self.holdout.current().answered_by(module).without_notes())
         self.comparison_buffer.keep_answered(module)
 
-    def carry(self, rescaling: Rescaling) -> None:
-        """Brings examples that came in former units into the present ones."""
-        self.holdout.carry(rescaling)
-        self.comparison_buffer.carry(rescaling)
+    def carry(self, change: RowChange) -> None:
+        """Brings examples to what they would be now."""
+        self.holdout.carry(change)
+        self.comparison_buffer.carry(change)
 
     def _renew_holdout(self, held: Examples) -> None:
         """Holds these out, and no others."""

@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from driftline.learning.examples import NO_NOTE, Examples
+from driftline.learning.examples import NO_NOTE, Examples, RowChange
 from driftline.learning.replay.policies import placement_policy
 from driftline.learning.stateful import State, Stateful, part
-from driftline.networks.served_model import Rescaling
 from driftline.spec.parts.replay_policies import ReplayPolicy
 
 ERROR = "error"
@@ -43,9 +42,9 @@ class _RowSlots(Stateful):
             return self.examples
         return self.rows.take(torch.randint(self.filled, (count,), generator=generator))
 
-    def carry(self, rescaling: Rescaling) -> None:
-        """Brings rows that came in former units into the present ones."""
-        self.rows = self.rows.carried(rescaling)
+    def carry(self, change: RowChange) -> None:
+        """Brings rows to what they would be now."""
+        self.rows = self.rows.carried(change)
 
     def packed(self, name: str) -> Any:
         return State(self.examples.tensors(), {}) if name == "rows" else super().packed(name)
@@ -184,8 +183,8 @@ class Holdout(SlidingWindow):
             kept[self._present(), 0] = errors
         self.rows = self.rows.noted(**{ERROR: kept})
 
-    def carry(self, rescaling: Rescaling) -> None:
-        super().carry(rescaling)
+    def carry(self, change: RowChange) -> None:
+        super().carry(change)
         self.keep_errors(None)
 
     def on_drift(self) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from driftline.learning.examples import Examples
+from driftline.learning.examples import Examples, RowChange
 from driftline.learning.replay.buffers import SlidingWindow
 from driftline.learning.stateful import State, Stateful
-from driftline.networks.served_model import Rescaling, ServedModel
+from driftline.networks.served_model import ServedModel
 
 
 class RecentWindow(Stateful):
@@ -38,9 +38,9 @@ class RecentWindow(Stateful):
         is_newer = torch.tensor([number >= n for number in self.numbers], dtype=torch.bool)
         return self.examples.current().take(is_newer)
 
-    def carry(self, rescaling: Rescaling) -> None:
-        """Brings rows that came in former units into the present ones."""
-        self.examples.carry(rescaling)
+    def carry(self, change: RowChange) -> None:
+        """Brings rows to what they would be now."""
+        self.examples.carry(change)
 
     def keep_answered(self, module: ServedModel) -> None:
         """Keeps the examples of classes that the module answers."""

@@ -20,6 +20,7 @@ from driftline.learning.training.train_state import ReferenceModels
 from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditSession
+from driftline.networks.experts.mixture import Mixture, continued
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
@@ -174,7 +175,7 @@ class RetrainJob(Stateful):
         stays = own.module.answers(targets) | torch.isin(targets, torch.tensor(own.state.table.add(new)))
         is_live = self.learned_meanwhile.notes["is_live"][:, 0] > 0
         live = _last(self.learned_meanwhile.take(is_live & stays), self.max_compared)
-        candidate = beside(self.teacher, own.candidate())
+        candidate = beside(self.teacher, own.candidate(), own.spec)
         errors = [gate.errors(module, live, in_order=False) for module in (candidate, self.teacher.module)]
         return Comparison("labels since the fork", *errors)
 
@@ -202,12 +203,15 @@ class RetrainJob(Stateful):
         return found
 
 
-def beside(champion: Model, module: ServedModel) -> ServedModel:
-    """A copy of a network that answers the champion's classes and maybe more, with what the champion served beside its own."""
+def beside(champion: Model, module: ServedModel, spec: ModelSpec) -> ServedModel:
+    """A copy of a network, of a ``spec``, with what the champion served beside its own.
+
+    It answers the champion's classes and maybe more.
+    """
     whole, experts = clone(module), champion.module.experts
-    whole.experts = clone(experts) if experts is not None else None
+    whole.experts = continued(experts, spec) if isinstance(experts, Mixture) else None
     if whole.experts is not None and module.width > champion.module.width:
-        whole.experts.add_classes(module.width - champion.module.width)  # type: ignore[operator]
+        whole.experts.add_classes(module.width - champion.module.width)
     return whole
 
 

@@ -1,4 +1,4 @@
-"""Other names of fields, and fields that no longer come."""
+"""Fields that come, that go by other names, and that no longer come."""
 
 from __future__ import annotations
 
@@ -9,10 +9,38 @@ from pydantic import ValidationError
 
 from driftline.networks.edit_session import EditSession
 from driftline.networks.edits import EditBehaviour
-from driftline.spec.parts.edits.fields import DropField, RenameField
+from driftline.networks.wider_inputs import widen_inputs
+from driftline.spec.parts.edits.fields import AddField, DropField, RenameField
 from driftline.spec.parts.fields import FieldsSpec, RowField
 
 Fields = Mapping[str, RowField]
+
+
+class AddFieldEdit(EditBehaviour[AddField]):
+    """Reads one more field: the last of the row, so that all others stay where they are among their kind.
+
+    Every row is answered as before. What the new field's features are weighed by is zero; its trained vectors are zero, and
+    what these are weighed by is not, or neither would ever learn.
+    """
+
+    def fill(self, session: EditSession) -> None:
+        name, field, before = self.parameters.name, self.parameters.field, session.spec
+
+        def with_one_more(fields: Fields) -> dict[str, Any]:
+            former = fields.get(name)
+            if former is None:
+                return {**fields, name: field}
+            if not former.dropped:
+                raise ValueError(f"there is a field {name!r} already")
+            if former.model_copy(update={"dropped": False, "aliases": field.aliases}) != field:
+                raise ValueError(
+                    f"the field {name!r}, which was dropped, is a {former.type}, and as such alone comes back"
+                )
+            return {**fields, name: former.model_copy(update={"dropped": False})}
+
+        _change(session, None, with_one_more)
+        if session.spec.network_inputs != before.network_inputs:
+            widen_inputs(session, before)
 
 
 class RenameFieldEdit(EditBehaviour[RenameField]):
@@ -46,12 +74,12 @@ class DropFieldEdit(EditBehaviour[DropField]):
         _change(session, gone, without)
 
 
-def _change(session: EditSession, field: str, change: Callable[[Fields], dict[str, Any]]) -> None:
-    """Gives the model other fields in the places of the former ones."""
+def _change(session: EditSession, field: str | None, change: Callable[[Fields], dict[str, Any]]) -> None:
+    """Gives the model other fields in the places of the former ones; ``field`` is one that there must be."""
     inputs = session.spec.inputs
     if not isinstance(inputs, FieldsSpec):
         raise ValueError("the model takes tensors, and has no fields")
-    if field not in inputs.fields:
+    if field is not None and field not in inputs.fields:
         raise ValueError(f"there is no field {field!r}; there are {', '.join(map(repr, inputs.fields))}")
     fields = {name: each.model_dump() for name, each in change(inputs.fields).items()}
     try:

@@ -48,6 +48,13 @@ class Bank(nn.Module):
         """Log-probabilities ``[members, batch, columns]``."""
         return self.logits(self.activate(encoded)).mul_(self.is_trained).log_softmax(2)
 
+    def continue_from(self, former: Bank, encoded: Tensor) -> None:
+        """Goes on as one of rows with fewer encoded numbers, which stand at ``encoded`` now; no other has a weight yet."""
+        self.hidden.zero_()
+        self.hidden[:, encoded] = former.hidden
+        for name in ("hidden_bias", "output", "output_bias", "is_trained"):
+            setattr(self, name, getattr(former, name).clone())
+
     def add_columns(self, count: int) -> None:
         self.output = nn.functional.pad(self.output, (0, count))
         self.output_bias = nn.functional.pad(self.output_bias, (0, count))

@@ -68,6 +68,16 @@ class Encoding(nn.Module):
         self.register_buffer("_lowest", -limits, persistent=False)
         self.register_buffer("_highest", limits, persistent=False)
 
+    def continue_from(self, former: Encoding, places: Tensor) -> Tensor:
+        """Goes on as one of rows with fewer numbers, which stand at ``places`` now; gives where the encoded ones stand."""
+        binned = places[: former.binned]
+        bins = [self.features + number * self.binned + binned for number in range(self.bins)]
+        encoded = torch.cat([places, *bins])
+        self.mean[places], self.variance[places] = former.mean, former.variance
+        self.quantiles[:, binned] = former.quantiles
+        self.centre.view(-1)[encoded], self.slope.view(-1)[encoded] = former.centre.view(-1), former.slope.view(-1)
+        return encoded
+
     @property
     def width(self) -> int:
         """Numbers in one encoded row; the first ``features`` of them are the z-scores."""

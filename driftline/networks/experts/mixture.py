@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from driftline.networks.clone import clone
 from driftline.networks.experts import old_layout
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.columns import MAX_COLUMNS, ClassColumns
@@ -18,6 +19,7 @@ from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
 from driftline.networks.rows.encoder import RowEncoder
 from driftline.spec import ModelSpec
+from driftline.spec.row_layout import places_after
 
 FLOOR = -8.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
@@ -44,13 +46,14 @@ def experts_of(spec: ModelSpec, classes: int) -> Mixture | None:
     features = sum(tensor.size for tensor in tensors)
     if spec.fields is not None:
         # Trained vectors are the network's alone.
-        features -= sum(spec.layout.embedded)
+        features = sum(spec.layout.mixture_parts.values())
     if not spec.strategy.serves_experts or features > MAX_FEATURES:
         return None
     # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
     one_unit = len(tensors) == 1 and len(tensors[0].shape) > 1
-    binned = None if spec.fields is None else spec.layout.binned
-    return Mixture(features, classes, seed=0, one_unit=one_unit and binned is None, with_network=True, binned=binned)
+    binned, parts = (None, None) if spec.fields is None else (spec.layout.binned, spec.layout.mixture_parts)
+    one_unit = one_unit and binned is None
+    return Mixture(features, classes, seed=0, one_unit=one_unit, with_network=True, binned=binned, parts=parts)
 
 
 class Mixture(nn.Module):
@@ -70,6 +73,7 @@ class Mixture(nn.Module):
         with_network: whether a network's own log-probabilities are one more member.
         max_columns: how many classes the members learn at most.
         binned: how many features, the first ones, are quantities, where the others are marks; None: all.
+        parts: the parts of a row of fields, with the numbers of each (``RowLayout.mixture_parts``).
     """
 
     weights: Tensor
@@ -85,8 +89,10 @@ class Mixture(nn.Module):
         with_network: bool = False,
         max_columns: int = MAX_COLUMNS,
         binned: int | None = None,
+        parts: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
+        self.parts_of_row = dict(parts or {})
         generator = torch.Generator().manual_seed(seed)
         self.features = features
         self.with_network = with_network
@@ -212,6 +218,22 @@ class Mixture(nn.Module):
         columns = self.columns.of(ids)
         return self.labels.rare[columns.clamp(min=0)] & (columns >= 0)
 
+    def continue_from(self, former: Mixture) -> tuple[Tensor, Tensor, Tensor]:
+        """Goes on as one of the same rows with fewer fields, and answers these as that does.
+
+        Returns:
+            Where the numbers of its rows stand now, where the encoded ones do, and the slots of the neighbours that are kept.
+        """
+        self._make_room(former.columns.seen)
+        places = torch.tensor(places_after(former.parts_of_row, self.parts_of_row), dtype=torch.int64)
+        encoded = self.encoding.continue_from(former.encoding, places)
+        self.ridge.continue_from(former.ridge, encoded)
+        self.bank.continue_from(former.bank, encoded)
+        slots = self.neighbours.continue_from(former.neighbours, places)
+        self.labels.load_state_dict(former.labels.state_dict())
+        self.weights, self.trust = former.weights.clone(), former.trust.clone()
+        return places, encoded, slots
+
     def add_classes(self, count: int) -> None:
         """Answers ``count`` more classes, of which nothing was seen."""
         self.columns.add_classes(count)
@@ -278,6 +300,31 @@ class Mixture(nn.Module):
         if seen is not None:
             self._make_room(seen)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def has_other_rows(mixture: Mixture, spec: ModelSpec) -> bool:
+    """Whether the rows of a spec have fields that a mixture does not know."""
+    return spec.fields is not None and mixture.parts_of_row != spec.layout.mixture_parts
+
+
+def continued(mixture: Mixture, spec: ModelSpec) -> Mixture:
+    """A copy of a mixture, for a spec that may have more fields; it answers rows without these in the same way."""
+    if not has_other_rows(mixture, spec):
+        return clone(mixture)
+    wider = experts_of(spec, mixture.classes)
+    assert wider is not None
+    wider.continue_from(mixture)
+    return wider
+
+
+def check_continues(before: ModelSpec, after: ModelSpec) -> None:
+    """:class:`ValueError` where the mixture of a spec with more fields is made otherwise, so that it could not go on."""
+    own, wider = experts_of(before, 0), experts_of(after, 0)
+    if own is not None and (wider is None or wider.encoding.bins != own.encoding.bins):
+        raise ValueError(
+            f"a mixture of experts that has learned {own.features} features cannot go on with "
+            f"{sum(after.layout.mixture_parts.values())}; create a model with these fields and import its history"
+        )
 
 
 def with_room(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -75,6 +75,21 @@ class Neighbours(nn.Module):
         self.rows[slots] = rows
         torch.sum(rows.square(), 1, out=self.norms[slots])
 
+    def continue_from(self, former: Neighbours, places: Tensor) -> Tensor:
+        """Goes on with the newest rows of one whose rows had fewer numbers, which stand at ``places`` now.
+
+        Returns:
+            The slots ``[rows]`` from which the rows in the first slots have come.
+        """
+        size, seen = len(self.rows), int(former.seen)
+        is_as_large = size == len(former.rows)
+        slots = torch.arange(min(seen, size)) if is_as_large else former.newest(min(seen, size))
+        self.columns = former.columns
+        self.rows[: len(slots), places] = former.rows[slots]
+        self.norms[: len(slots)], self.targets[: len(slots)] = former.norms[slots], former.targets[slots]
+        self.seen.fill_(seen if is_as_large else len(slots))
+        return slots
+
     def add_columns(self, count: int) -> None:
         self.columns += count
 

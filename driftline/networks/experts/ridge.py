@@ -36,6 +36,11 @@ class Ridge(nn.Module):
         """Log-probabilities ``[members, batch, columns]``."""
         return torch.matmul(self.project(encoded), self.heads).log_softmax(2)
 
+    def continue_from(self, former: Ridge, encoded: Tensor) -> None:
+        """Goes on as one of rows with fewer encoded numbers, which stand at ``encoded`` now."""
+        self.weight[encoded] = former.weight
+        self.phase, self.heads = former.phase.clone(), former.heads.clone()
+
     def add_columns(self, count: int) -> None:
         self.heads = nn.functional.pad(self.heads, (0, count))
 

@@ -23,11 +23,19 @@ class RowEmbeddings(nn.Module):
 
     def __init__(self, layout: RowLayout) -> None:
         super().__init__()
-        fields = layout.fields.fields
-        self.categories = _grouped([fields[name].embedding for name in layout.categories])  # type: ignore[attr-defined]
-        self.texts = _grouped([fields[name].embedding for name in layout.texts])  # type: ignore[attr-defined]
+        self.categories, self.texts = layout.category_vectors, layout.text_vectors
         self.values = _tables(self.categories, VALUES)
         self.tokens = _tables(self.texts, TOKENS)
+
+    @torch.no_grad()
+    def widened(self, layout: RowLayout) -> RowEmbeddings:
+        """The same for more fields, the new ones last; their vectors are zero."""
+        wider = RowEmbeddings(layout)
+        own = dict(wider.named_parameters())
+        for name, table in self.named_parameters():
+            own[name][: len(table)] = table
+            own[name].requires_grad_(table.requires_grad)
+        return wider.train(self.training)
 
     def forward(self, encoded: Mapping[str, Tensor]) -> list[Tensor]:
         """The vectors of encoded rows ``[rows, numbers]``, those of equally long ones together."""
@@ -47,15 +55,6 @@ class RowEmbeddings(nn.Module):
             vectors = nn.functional.embedding(rows, table) * is_token
             found.append((vectors.sum(2) / is_token.sum(2).clamp(min=1)).flatten(1))
         return found
-
-
-def _grouped(sizes: list[int]) -> dict[int, list[int]]:
-    """The places of each size but 0."""
-    found: dict[int, list[int]] = {}
-    for place, size in enumerate(sizes):
-        if size:
-            found.setdefault(size, []).append(place)
-    return found
 
 
 def _tables(places: Mapping[int, list[int]], rows: int) -> nn.ParameterDict:

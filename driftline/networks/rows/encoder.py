@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from driftline.networks.rows.alignment import aligned
 from driftline.networks.rows.scale import RobustScale
 from driftline.networks.rows.target_means import TargetMeans
 from driftline.networks.rows.vocabulary import Vocabulary
@@ -24,6 +25,7 @@ from driftline.spec.row_layout import (
     TEXT_FEATURES,
     TEXTS,
     RowLayout,
+    places_after,
 )
 
 FEATURES = "features"
@@ -62,6 +64,26 @@ class RowEncoder(nn.Module):
     def _apply(self, function: Any, recurse: bool = True) -> RowEncoder:
         """It stays where numpy computes, whichever device the network goes to."""
         return self
+
+    def aligned(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Coded rows of fewer fields, or of more, as this encoder takes them (:mod:`driftline.networks.rows.alignment`)."""
+        return aligned(inputs, self.layout)
+
+    @torch.no_grad()
+    def widened(self, layout: RowLayout) -> RowEncoder:
+        """The same, of rows with the fields of a ``layout``: of those that come last in it, and are new, it knows nothing."""
+        wider = RowEncoder(layout, self.is_regression)
+        state = wider.state_dict()
+        quantities = places_after(self.layout.parts, layout.parts)[: self.layout.scaled]
+        for name, value in self.state_dict().items():
+            if name.startswith("scale.") and value.shape != state[name].shape:
+                state[name][..., quantities] = value
+            elif name.startswith(("vocabulary.", "values.")):
+                state[name] = value.clone()
+            else:
+                state[name][tuple(slice(size) for size in value.shape)] = value
+        wider.load_state_dict(state)
+        return wider
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Coded rows, as :class:`driftline.spec.row_layout.RowLayout` has them, encoded.

@@ -86,6 +86,15 @@ class BankLearner(Stateful):
         """Keeps some columns ``[columns]`` of the moments, as the bank has done already."""
         self._change(lambda view: view[:, :, columns])
 
+    def continue_from(self, former: BankLearner, encoded: Tensor) -> None:
+        """Takes over the moments of a bank of rows with fewer encoded numbers, which stand at ``encoded`` now."""
+        self._own()
+        self.steps = former.steps
+        self.first, self.second = torch.zeros_like(self._values), torch.zeros_like(self._values)
+        for flat, known in ((self.first, former.first), (self.second, former.second)):
+            for name, view, old in zip(NAMES, self._views(flat), former._views(known), strict=True):
+                view[:, encoded if name == "hidden" else slice(None)] = old
+
     def _change(self, change: Callable[[Tensor], Tensor]) -> None:
         """Changes the columns of the moments, and lays the bank's tensors out again."""
         moments = [

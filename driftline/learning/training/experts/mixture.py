@@ -269,6 +269,20 @@ class MixtureLearner(Stateful):
         self._encode()
 
 
+@torch.no_grad()
+def continued(former: MixtureLearner, mixture: Mixture) -> MixtureLearner:
+    """The learner of a new ``mixture`` of the same rows with more fields: both go on as the former ones."""
+    places, encoded, slots = mixture.continue_from(former.mixture)
+    found = MixtureLearner(mixture)
+    found.rows[: len(slots), places], found.weights[: len(slots)] = former.rows[slots], former.weights[slots]
+    found.losses = former.losses.clone()
+    found.unsolved, found.untrained = (min(len(slots), count) for count in (former.unsolved, former.untrained))
+    found.ridge.load_state_dict(former.ridge.state_dict())
+    found.bank.continue_from(former.bank, encoded)
+    found._encode()
+    return found
+
+
 def _known(traces: Tensor, places: Tensor, others: int) -> tuple[Tensor, Tensor]:
     """Those of the labels that the members could have given, and where: that a class was not known is no fault of theirs.
 

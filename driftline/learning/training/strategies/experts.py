@@ -11,14 +11,15 @@ from torch import Tensor
 from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource
 from driftline.learning.stateful import State
-from driftline.learning.training.experts.mixture import MixtureLearner
+from driftline.learning.training.experts.mixture import MixtureLearner, continued
 from driftline.learning.training.strategies import StrategyRuntime
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.learning.training.updates_per_step import updates_for
 from driftline.networks.clone import clone
-from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.mixture import Mixture, experts_of, has_other_rows
 from driftline.networks.served_model import Rescaling
+from driftline.spec import ModelSpec
 from driftline.spec.classes import class_indices
 from driftline.spec.parts.strategies import Experts
 
@@ -114,12 +115,11 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             self.mixture.mixture.rely_on_network()
             self._play(state, remembered)
             return
-        mixture = clone(other.mixture.mixture)
-        state.module.experts = mixture
-        self.mixture = MixtureLearner(mixture)
-        self.mixture.load_state_dict(other.mixture.state_dict())
+        self.mixture = _continued(other.mixture, state.spec)
+        state.module.experts = self.mixture.mixture
         self.mixture.reclass(class_indices(classes, state.classes), len(state.classes))
-        self.waiting = other.waiting.answered_by(state.module)
+        waiting = other.waiting.answered_by(state.module)
+        self.waiting = waiting.with_inputs(state.module.aligned(waiting.inputs))
 
     def _play(self, state: TrainState, examples: Examples) -> None:
         """Lets the experts learn, and be weighed, as if these had come one after the other."""
@@ -135,6 +135,17 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
 
     def restored(self, name: str, state: State) -> Any:
         return getattr(self, name) if self.mixture is None else super().restored(name, state)
+
+
+def _continued(former: MixtureLearner, spec: ModelSpec) -> MixtureLearner:
+    """A copy of a mixture with its learner, for a spec that may have more fields."""
+    if not has_other_rows(former.mixture, spec):
+        found = MixtureLearner(clone(former.mixture))
+        found.load_state_dict(former.state_dict())
+        return found
+    mixture = experts_of(spec, former.mixture.classes)
+    assert mixture is not None
+    return continued(former, mixture)
 
 
 def _member_outputs(state: TrainState, examples: Examples, in_order: bool = True) -> Tensor:

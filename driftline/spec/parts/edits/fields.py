@@ -7,6 +7,19 @@ from typing import Literal
 from pydantic import Field
 
 from driftline.spec.parts.edits import Edit
+from driftline.spec.parts.fields import AnyField, FieldName
+
+
+class AddField(Edit):
+    """Reads one more field, which is missing in every row that came before. One that was dropped is read again."""
+
+    type: Literal["add_field"] = "add_field"
+    name: FieldName = Field(description="what it is called")
+    field: AnyField = Field(description="what it is: a type, or an object with its options")
+
+    @property
+    def keeps_function(self) -> bool:
+        return True
 
 
 class RenameField(Edit):
