@@ -10,6 +10,8 @@ SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 PACKAGES := driftline app worker
 
+# The types are checked on all cores.
+export MYPY_NUM_WORKERS ?= auto
 # Hundreds of processes start in a run: none of them compiles again what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 

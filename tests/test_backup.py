@@ -16,7 +16,7 @@ import pytest
 from driftline.client.clients import Client
 from tests.feeding import feeding
 from tests.services import Instance, spec, up
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
     words = [sys.executable, "-m", "driftline.cli", *arguments]
-    return subprocess.run(words, cwd=folder, env=clean, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(words, cwd=folder, env=clean, capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
 def succeeds(folder: Path, *arguments: str) -> Any:

@@ -14,7 +14,7 @@ from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from driftline.errors import InvalidInput
 from tests.services import Instance, up
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ def test_fields_from_the_first_row_to_the_restart(tmp_path: Path) -> None:
         if after["version"] == before["version"]:
             assert probabilities(after) == pytest.approx(probabilities(before), rel=1e-5)
         edits = [{"type": "rename_field", "field": "tenure", "to": "months"}, {"type": "drop_field", "field": "since"}]
-        done = client.wait_for_job(client.retrain("churn", edits=edits, epochs=1), 120)
+        done = client.wait_for_job(client.retrain("churn", edits=edits, epochs=1), SECONDS)
         assert done["state"] == "succeeded" and done["promoted"], done
         renamed = [{("months" if name == "tenure" else name): value for name, value in row.items()} for row in rows]
         until(lambda: "months" in client.model("churn")["spec"]["inputs"]["fields"])

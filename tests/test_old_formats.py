@@ -24,7 +24,7 @@ from tests.fixtures.models import SETTINGS, answers, are_taken, items, tell
 from tests.golden.runs import this_build
 from tests.services import Instance, up
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.slow
 # As a worker has it; more would only wait for each other here.
 torch.set_num_threads(1)
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.services import spec, up_of
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "driftline", "app", "worker")

@@ -14,7 +14,7 @@ from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from driftline.errors import Conflict, InvalidInput, NotFound
 from tests.services import Instance, spec, up
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
         again: dict[str, Any] = {"recipe": {"optimizer": {"name": "sgd"}}, "race": race, "epochs": 2}
         alone = client.retrain_dry_run("weather", epochs=2)["training"]
         assert client.retrain_dry_run("weather", **again)["training"]["updates"] == 1.5 * alone["updates"]
-        done = client.wait_for_job(client.retrain("weather", **again), 60)
+        done = client.wait_for_job(client.retrain("weather", **again), SECONDS)
         assert done["state"] == "succeeded" and done["report"] is not None, done
         assert [(row["recipe"], row["outcome"]) for row in done["report"]["race"]] == [
             (race[0], "won"),
@@ -98,7 +98,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             client.rollback("weather", 10_000)
 
-        compared = client.wait_for_job(client.compare("weather", older, live), 60)
+        compared = client.wait_for_job(client.compare("weather", older, live), SECONDS)
         assert compared["state"] == "succeeded" and compared["report"] is not None, compared
         assert [found["version"] for found in compared["report"]["versions"]] == [older, live]
         assert client.model("weather")["learned"] == 1920

@@ -16,6 +16,7 @@ from app.main import create_app
 from app.services import Services
 from driftline.settings import Settings
 from tests.services import Instance, spec
+from tests.waiting import SECONDS
 
 
 class AppClient(httpx.AsyncClient):
@@ -77,5 +78,5 @@ async def predict(client: httpx.AsyncClient, inputs: Any, model: str = "weather"
 @contextmanager
 def connected(instance: Instance) -> Iterator[socket.socket]:
     host, port = instance.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), 20) as client:
+    with socket.create_connection((host, int(port)), SECONDS) as client:
         yield client

@@ -17,12 +17,12 @@ from driftline.store.connection import RedisConnection
 from tests.app.conftest import AppClient, Start
 from tests.services import spec
 from tests.versions import Versions
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio
 
 FACTORY = "tests.app.fragile:network"
 ROW = [0.0] * 8
-DEADLINE = 60.0
 
 
 def fragile(name: str, kind: str = "error") -> dict[str, Any]:
@@ -35,7 +35,7 @@ async def predict(client: AppClient, model: str, rows: int = 1) -> httpx.Respons
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(DEADLINE):
+    async with asyncio.timeout(SECONDS):
         while not (found := await condition()):
             await asyncio.sleep(0.02)
     return found

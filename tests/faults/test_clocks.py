@@ -97,7 +97,7 @@ async def renewed(store: ModelStore) -> None:
 async def test_a_lease_is_kept_by_no_clock_that_can_be_set(bench: Bench, clock: Clock) -> None:
 
     store = await bench.model()
-    async with working(bench, lease_seconds=3):
+    async with working(bench, lease_seconds=5):
         await store.log.append(labelled(32))
         for jump in (HOUR, -HOUR):
             await renewed(store)

@@ -9,7 +9,7 @@ import pytest
 from tests.services import Instance, spec, up
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.slow
 
 NETWORK = """
 import os
@@ -50,22 +50,22 @@ def test_a_factory_that_ends_the_process_is_set_aside_and_the_other_model_learns
         client.create_model(spec("healthy"))
         client.create_model(spec("deadly", network={"factory": "deadly_networks:network"}))
         last = feed(instance, "healthy", 0)
-        until(lambda: is_served(instance, "healthy", last), 60)
+        until(lambda: is_served(instance, "healthy", last))
         waiting = feed(instance, "deadly", 0)
-        told = until(lambda: message(instance, "deadly", "trainer_failed"), 120)
+        told = until(lambda: message(instance, "deadly", "trainer_failed"))
         assert "3 worker processes in a row" in told and "driftline resume deadly" in told
         deaths = [line for line in instance.lines if "worker ended with exit code 13" in line]
         assert len(deaths) == 3, "\n".join(instance.lines)
         last = feed(instance, "healthy", 100)
-        until(lambda: is_served(instance, "healthy", last), 60)
+        until(lambda: is_served(instance, "healthy", last))
         assert client.metrics("healthy")["alarms"] == []
         assert client.predict("deadly", [[0.0] * 8])["version"] == 1
         alive = instance.pid("worker")
         assert client.model("deadly")["waiting"] == 100
         file.write_text(NETWORK.format(is_deadly=False))
         client.resume("deadly")
-        until(lambda: is_served(instance, "deadly", waiting), 60)
-        until(lambda: not message(instance, "deadly", "trainer_failed"), 30)
+        until(lambda: is_served(instance, "deadly", waiting))
+        until(lambda: not message(instance, "deadly", "trainer_failed"))
         assert instance.pid("worker") == alive
 
 
@@ -75,6 +75,6 @@ def test_a_healthy_model_whose_worker_is_killed_again_and_again_is_not_set_aside
         for turn in range(4):
             last = feed(instance, "weather", 100 * turn)
             instance.kill("worker")
-        until(lambda: is_served(instance, "weather", last), 120)
+        until(lambda: is_served(instance, "weather", last))
         assert instance.client.metrics("weather")["alarms"] == []
         assert instance.client.model("weather")["learned"] == 400

@@ -60,7 +60,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     environment = {
         "DRIFTLINE_REDIS_URL": f"redis://127.0.0.1:{port}/0",
         "DRIFTLINE_DATA_DIR": str(folder / "data"),
-        "DRIFTLINE_LEASE_SECONDS": "2",
+        "DRIFTLINE_LEASE_SECONDS": "5",
         "DRIFTLINE_CHECKPOINT_SECONDS": "2",
     }
     with (

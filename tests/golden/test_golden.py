@@ -21,6 +21,7 @@ def runner() -> Iterator[runs.Runner]:
         yield runner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", scenarios.GROUPS)
 def test_a_scenario_gives_what_it_gave(group: str, runner: runs.Runner) -> None:
     recorded = runs.read()["scenarios"]

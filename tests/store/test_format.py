@@ -24,6 +24,7 @@ from driftline.store.format import check_files, check_store, mark
 from driftline.store.redis_keys import new_uid
 from tests.conftest import free_port
 from tests.store.conftest import SPEC
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +109,7 @@ def run(command: str, data_dir: Path, **environment: str) -> subprocess.Complete
         env=clean | environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=SECONDS,
         check=False,
     )
 

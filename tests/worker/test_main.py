@@ -133,7 +133,7 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
 ) -> None:
     store = await bench.model()
     await store.log.append(labelled(64))
-    slow = iter([4.0])
+    slow = iter([6.0])
     sync = os.fsync
 
     def slow_sync(file: int) -> None:
@@ -141,7 +141,7 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
         sync(file)
 
     monkeypatch.setattr("driftline.store.artifacts.os.fsync", slow_sync)
-    async with working(bench, lease_seconds=2), working(bench, lease_seconds=2):
+    async with working(bench, lease_seconds=4), working(bench, lease_seconds=4):
         await until_async(lambda: is_learned(store))
         assert list(slow) == [], "the disk was slow"
         assert await store.connection.redis.get(store.keys.epoch) == b"1", "no other worker has taken over"

@@ -12,6 +12,7 @@ import pytest
 
 from driftline.records import Command
 from driftline.store.connection import RedisConnection
+from tests.waiting import SECONDS
 from tests.worker.conftest import Bench, labelled
 from tests.worker.networks import Moody
 from tests.worker.running import alarms, training, until_alarm, until_learned, until_withdrawn
@@ -47,7 +48,7 @@ async def let_it_retry(trainer: Trainer) -> None:
         await checked()
 
     trainer.network.check = counting  # type: ignore[method-assign]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while count < 4:
             trainer.wake.set()
             await asyncio.sleep(0.01)

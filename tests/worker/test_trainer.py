@@ -14,6 +14,7 @@ from driftline.store.catalog import Catalog
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from tests.worker.running import add, offset_is, state_is, training
+from worker.model_store import ModelStore
 
 pytestmark = pytest.mark.anyio
 
@@ -84,15 +85,17 @@ async def test_a_pause_stands_without_a_worker_and_before_one_that_starts_later_
     await store.log.append([Command("p", "pause")])
     assert (await Catalog(bench.connection).get("weather")).paused
     async with training(bench, store) as trainer:
-        async with asyncio.timeout(10):
-            while await store.pending():
-                await asyncio.sleep(0.02)
+        await until_async(lambda: has_nothing_pending(store))
         await asyncio.sleep(0.2)
         assert trainer.committer.is_paused and (await store.commit_log.head()).learned == 0
     await store.log.append([Command("r", "resume")])
     assert not (await Catalog(bench.connection).get("weather")).paused
     await bench.train(store)
     assert (await store.commit_log.head()).learned == 64
+
+
+async def has_nothing_pending(store: ModelStore) -> bool:
+    return not await store.pending()
 
 
 async def test_commands_that_waited_for_a_worker_leave_the_flag_as_the_newest_set_it(bench: Bench) -> None:

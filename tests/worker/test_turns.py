@@ -137,7 +137,7 @@ async def test_at_the_third_death_a_model_is_set_aside_until_a_command_may_have_
         await one.log.append(labelled(64))
     async with working(bench) as worker:
         await until_async(lambda: is_learned(other))
-        (found,) = await store.connection.redis.hmget(store.keys.alarms, "trainer_failed")
+        found = await until_async(lambda: store.connection.redis.hget(store.keys.alarms, "trainer_failed"))
         message = json.loads(found)["message"]
         assert "3 worker processes in a row" in message and "driftline resume weather" in message
         assert store.uid not in worker.owned and not await is_learned(store)
