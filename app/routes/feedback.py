@@ -88,7 +88,7 @@ class FeedbackStream:
             outcomes = await _append(services, name, lines)
             lasts = await _lasts(services)
         except DriftlineError as error:
-            return [{"status": "error", "error": _body_of(error)} for _ in lines]
+            return [{"id": feedback.sent_id(line), "status": "error", "error": _body_of(error)} for line in lines]
         return [_line(outcome, lasts) for outcome in outcomes]
 
 
@@ -170,7 +170,10 @@ def _line(outcome: feedback.ItemOutcome, lasts: Durability) -> LineStatus:
 
 
 def _none_accepted(outcomes: list[feedback.ItemOutcome], answers: list[ItemStatus]) -> ErrorBody:
-    first = _body_of(next(outcome.error for outcome in outcomes if outcome.error is not None))
+    index, error = next((n, outcome.error) for n, outcome in enumerate(outcomes) if outcome.error is not None)
+    if isinstance(error, InvalidInput):
+        error = error.within(f"items[{index}]", answers[index]["id"])
+    first = _body_of(error)
     first["details"] = first.get("details", {}) | {"items": answers}
     return first
 

@@ -121,11 +121,13 @@ class Outbox:
 
     def delivery(self, batch: list[EncodedItem]) -> Delivery:
         """Sends a batch until the server has answered each label. The same label is sent with the same id, and learned once."""
-        yield from self._deliver(batch, self.settled)
+        yield from self._deliver([*enumerate(batch, self.settled)])
 
-    def _deliver(self, batch: list[EncodedItem], first: int) -> Delivery:
+    def _deliver(self, numbered: list[tuple[int, EncodedItem]]) -> Delivery:
+        """Sends labels, each with its place among all that were ever sent: it stays true when only some are sent again."""
         tries = not_stored = 0
-        while batch:
+        while numbered:
+            batch = [item for _, item in numbered]
             call = FeedbackCall(
                 endpoints.GIVE_FEEDBACK,
                 {"model": self.model},
@@ -137,16 +139,16 @@ class Outbox:
             try:
                 answer = yield call
             except TooLarge as error:
-                if len(batch) == 1:
-                    self._refuse([_refused(first, batch[0], error)])
+                if len(numbered) == 1:
+                    self._refuse([_refused(*numbered[0], error)])
                     return
-                half = len(batch) // 2
-                yield from self._deliver(batch[:half], first)
-                batch, first = batch[half:], first + half
+                half = len(numbered) // 2
+                yield from self._deliver(numbered[:half])
+                numbered = numbered[half:]
                 continue
             except DriftlineError as error:
                 if not _may_be_over_later(error):
-                    self._refuse(_refused(first + index, item, error) for index, item in enumerate(batch))
+                    self._refuse(_refused(index, item, error) for index, item in numbered)
                     return
                 tries += 1
                 self.trouble = error
@@ -156,9 +158,9 @@ class Outbox:
             self.duplicates += sum(status["status"] == "duplicate" for status in answer["items"])
             found = refused_items(answer["items"])
             again = [item for item in found if item.code == NOT_STORED and not_stored < MAX_NOT_STORED]
-            self._refuse(replace(item, index=first + item.index) for item in found if item not in again)
-            batch = [batch[item.index] for item in again]
-            if batch:
+            self._refuse(replace(item, index=numbered[item.index][0]) for item in found if item not in again)
+            numbered = [numbered[item.index] for item in again]
+            if numbered:
                 not_stored += 1
                 yield pause_before(not_stored, None)
 

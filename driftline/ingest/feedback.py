@@ -107,6 +107,25 @@ def identifier(sent: Sent) -> str:
     return f"p:{sent.prediction_id}" if sent.prediction_id is not None else f"r:{secrets.token_hex(12)}"
 
 
+class _Named(msgspec.Struct):
+    id: Any = None
+    prediction_id: Any = None
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def sent_id(data: bytes | msgspec.Raw) -> str | None:
+    """The id that an item names itself by, whatever else is wrong with it; None where it does not."""
+    try:
+        found = _named.decode(data)
+    except msgspec.DecodeError:
+        return None
+    if found.id is not None:
+        return found.id[:MAX_ID_LENGTH] if isinstance(found.id, str) else None
+    return f"p:{found.prediction_id}" if isinstance(found.prediction_id, str) else None
+
+
 async def append(
     log: Log,
     predictions: PredictionReader,
@@ -131,7 +150,7 @@ async def append(
         try:
             sent[index] = decoder.decode(data)
         except InvalidInput as error:
-            outcomes[index] = ItemOutcome(None, "error", error=error)
+            outcomes[index] = ItemOutcome(sent_id(data), "error", error=error)
     found = await predictions.find({item.prediction_id for item in sent.values() if item.prediction_id is not None})
     records: dict[int, Item] = {}
     for index, item in sent.items():

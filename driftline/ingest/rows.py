@@ -68,7 +68,7 @@ class RowReader:
         if self._coder is not None:
             if not isinstance(value, dict):
                 raise _not_an_object("inputs", value)
-            return _of_fields(self._coder, [value], "item.inputs")
+            return _of_fields(self._coder, [value], "inputs.")
         spec, named = self.spec, isinstance(self.spec.inputs, dict)
         return Rows(
             {

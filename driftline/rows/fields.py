@@ -67,7 +67,7 @@ class FieldCoder:
         """Rows as objects: coded, as they are recorded, and how often each field came that there is not.
 
         Args:
-            path: what the rows are called in an error; of a single row, which has no number, it ends without a bracket.
+            path: what the rows are called in an error; that of a single row, which has no number, ends with a dot.
 
         Raises:
             InvalidInput: it names the row, the field, the value, and what was expected.
@@ -270,7 +270,7 @@ def category_key(value: str) -> int:
 
 
 def _where(path: str, row: int, name: str) -> str:
-    return f"{path}.{name}" if path.endswith("]") or path == "item" else f"{path}[{row}].{name}"
+    return f"{path}{name}" if path.endswith(".") else f"{path}[{row}].{name}"
 
 
 def _refused(where: str, value: Any, expected: str, code: str = "wrong_value") -> InvalidInput:

@@ -115,6 +115,25 @@ def test_a_label_is_sent_again_until_its_prediction_is_recorded(server: Scripted
             sender.send(prediction_id="b", label=1)
 
 
+def test_a_label_that_is_refused_after_a_retry_is_named_by_its_own_place(server: ScriptedServer) -> None:
+    missing = {"code": "prediction_not_stored", "message": "not recorded (yet)"}
+
+    def answer(body: Any) -> Any:
+        """Knows the predictions of even labels alone, and takes no 5."""
+        items = []
+        for item in body["items"]:
+            error = WRONG if item["label"] == 5 else missing if item["label"] % 2 else None
+            state = {"status": "error", "error": error} if error else {"status": "accepted"}
+            items.append({"id": f"p:{item['prediction_id']}", **state})
+        return 202, {"accepted": sum("error" not in item for item in items), "items": items}
+
+    server.answer = answer
+    with Client(server.url) as client, pytest.raises(FeedbackRefused) as caught, client.sender("m") as sender:
+        for label in range(8):
+            sender.send(prediction_id=str(label), label=label)
+    assert {item.id: item.index for item in caught.value.refused} == {f"p:{n}": n for n in (1, 3, 5, 7)}
+
+
 def test_what_is_too_large_is_sent_in_halves(server: ScriptedServer) -> None:
     def narrow(body: Any) -> Any:
         """Takes two labels at once, and never that of 0."""
