@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from driftline.api.inference import InferRequest, InputTensor
@@ -16,7 +15,7 @@ from driftline.rows.fields import FieldCoder
 from driftline.rows.rows import Rows
 from driftline.spec.parts.fields import FieldsSpec, RowField, TensorField
 
-from .inference_protocol import array_of, bytes_of, check_counts, no_bytes_left, wrong
+from .inference_protocol import array_of, bytes_of, check_counts, loaded, no_bytes_left, wrong
 
 BYTES = "BYTES"
 LENGTH = struct.Struct("<I")
@@ -77,6 +76,8 @@ class FieldTensors:
 def _column(tensor: InputTensor, field: RowField | None, binary: memoryview) -> tuple[list[Any], memoryview]:
     """The values of a tensor, one a row, and the bytes that follow it."""
     shape = list(field.shape) if isinstance(field, TensorField) else []
+    if not tensor.shape:
+        raise wrong(tensor, "its shape is [], and has no rows")
     if field is not None and field.is_read and (len(tensor.shape) != 1 + len(shape) or tensor.shape[1:] != shape):
         wanted = ", ".join(map(str, ["rows", *shape]))
         raise wrong(tensor, f"the shape {tensor.shape} is not [{wanted}]")
@@ -90,8 +91,13 @@ def _column(tensor: InputTensor, field: RowField | None, binary: memoryview) -> 
 
 
 def _check_kind(tensor: InputTensor, field: RowField | None, kind: str) -> None:
-    if field is not None and field.is_read and kind not in TAKEN[field.type]:
+    if field is None or not field.is_read:
+        return
+    if kind not in TAKEN[field.type]:
         raise wrong(tensor, f"a {field.type} is {DATATYPES[field.type]}, not {tensor.datatype}")
+    if field.type == "time" and tensor.datatype in ("FP16", "FP32"):
+        # Seconds of these years are 128 apart in float32.
+        raise wrong(tensor, f"a time is FP64 or INT64: {tensor.datatype} holds too few digits to tell times apart")
 
 
 def _values(array: NDArray[Any], field: RowField | None) -> list[Any]:
@@ -107,7 +113,7 @@ def _texts(tensor: InputTensor, binary: memoryview) -> tuple[list[str], memoryvi
     if (size is None) == (tensor.data is msgspec.UNSET):
         raise wrong(tensor, 'it has either "data" or the parameter "binary_data_size"')
     if size is None:
-        values = orjson.loads(bytes(tensor.data))  # type: ignore[arg-type]
+        values = loaded(tensor, bytes(tensor.data))  # type: ignore[arg-type]
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise wrong(tensor, "its data is not a list of strings")
         found, rest = values, binary

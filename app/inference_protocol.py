@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from driftline.api.inference import InferRequest, InputTensor
 from driftline.errors import InvalidInput
+from driftline.ingest.rows import malformed
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, TensorSpec
 from driftline.spec.row_layout import RowTensor
@@ -50,7 +51,8 @@ def decode(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memo
     try:
         request = _decoder.decode(memoryview(body)[:length])
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"the request is not as the protocol has it: {error}", field="body") from None
+        refused = malformed(error, body[:length])
+        raise InvalidInput(f"the request is not as the protocol has it: {refused.message}", **refused.details) from None
     except msgspec.DecodeError as error:
         raise InvalidInput(f"the request is not JSON: {error}", code="malformed_json", field="body") from None
     return request, memoryview(body)[length:]
@@ -154,7 +156,7 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any], count: int) -> NDArray
 
 def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
     """Checks element by element what :func:`flat_numbers` does not take; :class:`InvalidInput` names one of a wrong type."""
-    values: Any = orjson.loads(data)
+    values = loaded(tensor, data)
     for _ in tensor.shape[1:]:
         if not isinstance(values, list) or not all(isinstance(value, list) for value in values):
             break
@@ -162,7 +164,8 @@ def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
     try:
         return list(msgspec.convert(values, list[kind]))  # type: ignore[valid-type]
     except msgspec.ValidationError as error:
-        raise wrong(tensor, f"its data is not {tensor.datatype}: {error}") from None
+        reason = malformed(error, msgspec.json.encode(values), "it").message
+        raise wrong(tensor, f"its data is not {tensor.datatype}: {reason}") from None
 
 
 def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec | RowTensor) -> NDArray[Any]:
@@ -181,6 +184,14 @@ def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec | RowTe
     if not is_finite(narrow):
         raise wrong(tensor, "a number is not a finite float32")
     return narrow
+
+
+def loaded(tensor: InputTensor, data: bytes) -> Any:
+    """The data of a tensor from its JSON."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise wrong(tensor, f"its data is not JSON: {error}") from None
 
 
 def wrong(tensor: InputTensor, reason: str) -> InvalidInput:

@@ -74,7 +74,7 @@ class BodyDecoder:
         try:
             decoded = self._decoder.decode(body)
         except msgspec.DecodeError as error:
-            raise inputs.malformed(error) from None
+            raise inputs.malformed(error, body) from None
         return self._rows.batch(decoded.inputs)
 
     @cached_property

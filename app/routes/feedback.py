@@ -127,7 +127,7 @@ def _items(body: bytes) -> list[msgspec.Raw]:
     try:
         items = _decoder.decode(body).items
     except msgspec.DecodeError as error:
-        raise rows.malformed(error) from None
+        raise rows.malformed(error, body) from None
     if not items:
         raise InvalidInput("items: there is no item", field="items", value=[])
     if len(items) > MAX_ITEMS:

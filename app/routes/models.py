@@ -161,7 +161,7 @@ def _json(text: bytes | str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise rows.malformed(error) from None
+        raise rows.malformed(error, text) from None
 
 
 def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes | None) -> Version:

@@ -80,7 +80,7 @@ class FeedbackDecoder:
         try:
             sent: Sent = self._decoder.decode(data)
         except msgspec.DecodeError as error:
-            raise rows.malformed(error, "item") from None
+            raise rows.malformed(error, data, "item") from None
         if (sent.inputs is None) == (sent.prediction_id is None):
             raise InvalidInput('an item has either "prediction_id" or "inputs"', field="prediction_id")
         if not (math.isfinite(sent.weight) and 0 <= sent.weight <= 1e6):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import reduce
 from typing import Any
 
@@ -180,11 +181,43 @@ def _shape(value: Any) -> list[int] | str:
         return "ragged"
 
 
-def malformed(error: msgspec.DecodeError, field: str = "body") -> InvalidInput:
-    """The error for a body that msgspec refuses, with the path of the field where it names one."""
+EXPECTED = {
+    "object": "an object",
+    "array": "a list",
+    "float": "a number",
+    "int": "a whole number",
+    "str": "a string",
+    "bool": "true or false",
+    "null": "null",
+}
+"""What msgspec calls the types of JSON, in words."""
+
+
+def malformed(error: msgspec.DecodeError, body: bytes | str | msgspec.Raw, field: str = "body") -> InvalidInput:
+    """The error for a ``body`` that msgspec refuses: the field, its value and what is expected, where it says so."""
     text = str(error)
-    if isinstance(error, msgspec.ValidationError):
-        message, _, path = text.partition(" - at `$")
-        where = path.rstrip("`").lstrip(".") or field
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidInput(f"{field}: not JSON: {text}", code="malformed_json", field=field)
+    message, _, path = text.partition(" - at `$")
+    steps = path.rstrip("`").lstrip(".")
+    where = steps or field
+    if not message.startswith("Expected `"):
         return InvalidInput(f"{where}: {message[:1].lower()}{message[1:]}", field=where)
-    return InvalidInput(f"{field}: not JSON: {text}", code="malformed_json", field=field)
+    expected = " or ".join(EXPECTED.get(name, name) for name in message.split("`")[1].split(" | "))
+    try:
+        shown = _shown(_at(body, steps))
+    except msgspec.DecodeError as other:
+        return InvalidInput(f"{field}: not JSON: {other}", code="malformed_json", field=field)
+    return InvalidInput(f"{where}: {shown} is not {expected}", field=where, value=shown)
+
+
+def _at(body: bytes | str | msgspec.Raw, path: str) -> Any:
+    """What stands at a path like ``inputs[0].tenure`` of JSON."""
+    value = msgspec.json.decode(body)
+    for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        try:
+            value = value[int(index)] if index else value[key]
+        except (KeyError, IndexError, TypeError):
+            # A name may hold a dot; msgspec writes it as it is.
+            break
+    return value
