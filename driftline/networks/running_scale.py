@@ -84,7 +84,8 @@ class RunningScale(nn.Module):
     that is farther than ``FARTHEST`` deviations away does not count at all. The sample then tells a few broken numbers from
     another unit: a mean begins again from the newest quarter of its sample when nearly all of that is so far away, and varies;
     from the newer half when most of the sample is, or when it is ``FLATTER`` or, with more than a few numbers far away,
-    ``WIDER``, ``PATIENCE`` times in a row.
+    ``WIDER``, ``PATIENCE`` times in a row. What was taken for another unit and was a burst of broken rows is taken back as soon
+    as the newest quarter is flat beside it.
 
     Args:
         shape: of a row, without the batch.
@@ -206,6 +207,9 @@ class RunningScale(nn.Module):
         # The sooner it is known the less is learned from clipped rows; what stands still may be broken, and has to wait.
         newest = half[-max(LOOK, len(half) // 2) :]
         is_new = (is_far[:, self._slots(newest)].mean(1) > NEARLY_ALL) & ~is_flat
+        is_back = self._are_back(newest, known)
+        is_flat |= is_back
+        is_new |= is_back
         former = mean.copy()
         if is_new.any():
             is_new[is_new] = self._begin_again(is_new.nonzero()[0], newest, rounding)
@@ -218,6 +222,19 @@ class RunningScale(nn.Module):
         change = unit_change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
         self.sample.copy_(change.carried(self.sample.T).T)
         return change
+
+    def _are_back(self, newest: Indices, known: Floats) -> NDArray[np.bool_]:
+        """Which means have begun again from a burst of broken rows, so that what comes now is flat beside these.
+
+        A mean that has just begun again stands for fewer rows than the sample has: as many others may take it back.
+        """
+        count = self._moments()[2]
+        found = count < self._rows
+        young = found.nonzero()[0]
+        if len(young):
+            _, spread = RobustSample.of(self.sample.numpy()[young][:, self._slots(newest)]).moments()
+            found[young] = (spread > 0) & (spread * FLATTER**2 < np.square(known[young]))
+        return found
 
     def _begin_again(self, which: Indices, rows: Indices, rounding: float | None = None) -> NDArray[np.bool_]:
         """Lets some means begin again from rows of the sample; those that vary there, where ``rounding`` says what that is."""

@@ -214,6 +214,21 @@ def test_a_burst_of_broken_rows_moves_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize("first", [500, 504, 512])
+@pytest.mark.parametrize("count", [32, 48])
+def test_a_burst_of_rows_that_are_broken_and_vary_is_taken_back(first: int, count: int) -> None:
+    rows = random(1000, 2) + torch.tensor([5.0, -3.0])
+    broken, found = rows.clone(), RunningScale((2,))
+    broken[first : first + count] = 1e6 * random(count, 2)
+    kept = rows[:first]
+    for place, row in enumerate(broken.split(1)):
+        if (change := found.observe(row)) is not None and place >= first:
+            kept = change.carried(kept)
+        if place >= first + count + 64:
+            assert (found.mean - torch.tensor([5.0, -3.0])).abs().max() < 1.5 and found.variance.sqrt().max() < 2
+    assert (kept - rows[:first]).abs().mean() < 0.8, "what is kept is in the unit in which rows come"
+
+
 @pytest.mark.parametrize("share", [0.002, 0.03, 0.3])
 def test_a_rare_flag_is_seen(share: float) -> None:
     rows = (torch.rand(2000, 1, generator=torch.Generator().manual_seed(0)) < share).float()

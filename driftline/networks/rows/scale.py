@@ -14,6 +14,8 @@ NORMAL_RANGE = 3.29
 LINEAR = 3.0
 FARTHEST = 10.0
 LARGEST = 1e38
+BURST = 1 / 6
+"""The share of the window up to which values that are far from all others are broken ones."""
 
 
 class RobustScale(nn.Module):
@@ -31,7 +33,8 @@ class RobustScale(nn.Module):
         period: rows between two looks at the window; the first ones come at 1, 2, 4, … rows.
         rate: how far centre and width go towards those of the window at each look, once it is full; at first farther, as much
             as the rows since the last look are of all. What was learned on the former scale must still hold on the present one.
-        jump: how many widths the centre must have moved, or how many times another the width be, to be followed at once.
+        jump: how many widths the centre must have moved, or how many times another the width be, to be followed at once; a
+            wider one where more than ``BURST`` of the window is that far away.
     """
 
     window: Tensor
@@ -97,7 +100,15 @@ class RobustScale(nn.Module):
         floor = np.abs(middle) * np.maximum(1 / np.maximum(filled, 1) ** 2, 1e-6)
         spread = np.maximum(np.where(has_any, spread, 1.0), floor)
         spread = np.where(spread > 0, spread, 1.0)
-        return self._follow(middle, spread, filled, has_any)
+        # Where one value is half of all, as of a flag, the others are no burst.
+        return self._follow(middle, spread, filled, has_any, quantile(0.75) > quantile(0.25))
+
+    def _far_share(self, filled: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The share of each column's window that is farther from its centre than it may move."""
+        is_far = np.abs(self.window.numpy() - self.centre.numpy()) > self.jump * self.width.numpy()
+        is_far &= np.arange(len(self.window))[:, None] < filled
+        share: NDArray[np.float64] = is_far.sum(0) / np.maximum(filled, 1)
+        return share
 
     def _follow(
         self,
@@ -105,14 +116,18 @@ class RobustScale(nn.Module):
         spread: NDArray[np.float64],
         filled: NDArray[np.int64],
         has_any: NDArray[np.bool_],
+        varies: NDArray[np.bool_],
     ) -> UnitChange | None:
         centre, width = self.centre.numpy(), self.width.numpy()
         former_centre, former_width = centre.copy(), width.copy()
         has_moved = np.abs(middle - centre) > self.jump * np.maximum(width, spread)
-        has_moved |= (spread > self.jump * width) | (width > self.jump * spread)
+        # A burst of broken rows is wide, too: it is another unit where it is more than a few of the window, and else nothing.
+        is_wide = spread > self.jump * width
+        is_burst = is_wide & varies & (filled == len(self.window)) & (self._far_share(filled) <= BURST)
+        has_moved |= (is_wide & ~is_burst) | (width > self.jump * spread)
         usual = np.maximum(self.period / np.maximum(self.seen.numpy(), 1), self.rate)
         rate = np.where(has_moved | (filled < len(self.window)), 1.0, usual)
-        rate = np.where(has_any, rate, 0.0)
+        rate = np.where(has_any & ~is_burst, rate, 0.0)
         centre += rate * (middle - centre)
         width += rate * (spread - width)
         has_jumped = has_moved & has_any & (filled == len(self.window))

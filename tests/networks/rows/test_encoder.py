@@ -206,6 +206,17 @@ def test_one_cell_in_a_hundred_hides_no_others() -> None:
     assert scaled_by(values, [48, 50, 52]) == pytest.approx(scaled_by(CLEAN, [48, 50, 52]), abs=0.3)
 
 
+@pytest.mark.parametrize("count", [13, 32])
+def test_a_burst_of_rows_that_are_broken_and_vary_is_no_other_unit(count: int) -> None:
+    random, scale = np.random.default_rng(0), RobustScale(1)
+    rows = random.normal(5, 2, (1200, 1))
+    rows[600 : 600 + count] = 1e6 * random.normal(size=(count, 1))
+    changes = [scale.observe(row[None]) for row in rows]
+    assert not any(changes[300:])
+    assert abs(float(scale.centre) - 5) < 0.5
+    assert abs(float(np.std(scale.scaled(random.normal(5, 2, (500, 1))))) - 1) < 0.25
+
+
 def test_another_unit_is_followed_within_a_window() -> None:
     values = np.concatenate([CLEAN, CLEAN[:400] * 1000])
     assert scaled_by(values, [48_000, 50_000, 52_000]) == pytest.approx([-1, 0, 1], abs=0.3)
