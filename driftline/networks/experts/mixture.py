@@ -17,6 +17,7 @@ from driftline.networks.experts.encoding import MAX_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
+from driftline.networks.experts.trees import Trees
 from driftline.networks.rows.encoder import RowEncoder
 from driftline.spec import ModelSpec
 from driftline.spec.row_layout import places_after
@@ -24,7 +25,7 @@ from driftline.spec.row_layout import places_after
 FLOOR = -8.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
 RATES = (0.003, 0.01, 0.03, 0.1)
-# The weight at the start of a strong, a usual and a weak member.
+# How much a strong, a usual and a weak member weighs at the start beside the others; all of them weigh one.
 STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 # Random features under the ridge, of narrow rows and of wide ones.
 FEW_UNITS, MANY_UNITS = 300, 2000
@@ -107,13 +108,15 @@ class Mixture(nn.Module):
         self.bank = Bank(self.encoding.width, generator, has_short)
         self.neighbours = Neighbours(features, window_size(features), has_short)
         self.labels = Labels()
+        self.trees = Trees() if has_short else None
         start = torch.tensor(
-            [STRONG] * self.ridge.members
+            [USUAL] * (self.trees is not None)
+            + [STRONG] * self.ridge.members
             + [USUAL] * (self.bank.members + self.neighbours.members)
             + [WEAK] * self.labels.members
             + [USUAL] * with_network
         )
-        self.register_buffer("weights", start.repeat(len(RATES), 1))
+        self.register_buffer("weights", (start / start.sum()).repeat(len(RATES), 1))
         self.register_buffer("trust", torch.full((len(RATES),), 1 / len(RATES)))
 
     @property
@@ -125,6 +128,10 @@ class Mixture(nn.Module):
     def members(self) -> int:
         """How many experts are mixed."""
         return self.weights.shape[1]
+
+    @property
+    def _forest(self) -> list[Trees]:
+        return [] if self.trees is None else [self.trees]
 
     @property
     def parts(self) -> int:
@@ -168,6 +175,8 @@ class Mixture(nn.Module):
         return torch.cat(found).transpose(0, 1).clamp_(min=FLOOR)
 
     def _answers(self, rows: Tensor, network: Tensor | None, newest: int) -> Iterator[Tensor]:
+        if self.trees is not None:
+            yield self.trees(rows)
         encoded = self.encoding(rows)
         yield self.ridge(encoded)
         yield self.bank(encoded)
@@ -258,13 +267,13 @@ class Mixture(nn.Module):
         return self._select(kept) if len(kept) < before else None
 
     def _select(self, columns: Tensor) -> tuple[Tensor, Tensor]:
-        for member in (self.ridge, self.bank, self.labels):
+        for member in (self.ridge, self.bank, self.labels, *self._forest):
             member.select(columns)
         return columns, self.neighbours.select(columns)
 
     def see(self, ids: Sequence[int]) -> None:
         """Gives classes a column, by their ids. Where a learner holds the mixture, it does."""
-        for member in (self.ridge, self.bank, self.neighbours):
+        for member in (self.ridge, self.bank, self.neighbours, *self._forest):
             member.add_columns(len(ids))
         self.labels.add_columns(len(ids), self.classes)
         self.columns.set(torch.cat([self.columns.seen, torch.tensor(ids, dtype=torch.int64)]))

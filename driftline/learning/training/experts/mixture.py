@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +11,13 @@ from torch import Tensor
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
+from driftline.learning.training.experts.trees import TreesLearner
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
 from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_other
 
+# The least weight of a member, and the most that those of a set add up to.
+LEAST, MOST = 1e-4, 1.2
 # A ridge of more units is solved less often.
 LARGE_UNITS = 500
 
@@ -36,7 +40,7 @@ class MixtureLearner(Stateful):
         batch_power: a batch of B rows moves the weights as B to this power single ones would.
     """
 
-    STATE = ("rows", "weights", "losses", "unsolved", "untrained", "ridge", "bank")
+    STATE = ("rows", "weights", "losses", "unsolved", "untrained", "ridge", "bank", "trees")
     DERIVED = (
         *("mixture", "period", "past", "fresh", "hurried_fresh", "replayed", "fading", "trust", "batch_power"),
         *("_period", "_encoded", "_rates", "_reaches"),
@@ -63,6 +67,7 @@ class MixtureLearner(Stateful):
         self.ridge = RidgeLearner(mixture.ridge)
         self.bank = BankLearner(mixture.bank)
         size = len(mixture.neighbours.rows)
+        self.trees = None if mixture.trees is None else TreesLearner(mixture.trees, size, mixture.features)
         self.rows = torch.zeros(size, mixture.features)
         self.weights = torch.zeros(size)
         self.losses = torch.zeros(len(RATES))
@@ -87,13 +92,17 @@ class MixtureLearner(Stateful):
         self.weights[:filled] = 1
         self._encode()
         self.ridge.recall(self._encoded[:filled], seen)
+        if self.trees is not None:
+            self.trees.recall(self.rows[:filled])
 
     @torch.no_grad()
     def update_mixture_weights(self, traces: Tensor, targets: Tensor) -> None:
         """Learns whom to trust, from answers as they were served.
 
-        The weights follow the gradient of the mixture's log loss (online gradient descent, Zinkevich 2003) and are never
-        negative; how far each set of them is trusted is exponential in its recent losses (Cesa-Bianchi & Lugosi 2006, ch. 2).
+        The weights follow the gradient of the mixture's log loss, each in proportion to itself (exponentiated gradient, Kivinen &
+        Warmuth 1997), so that whoever is best is soon found among many; those of a set add up to ``MOST`` at most: however sure
+        members agree to be, the mixture is hardly surer. How far each set is trusted is exponential in its recent losses
+        (Cesa-Bianchi & Lugosi 2006, ch. 2).
 
         Args:
             traces: ``[rows, members + 1, width]`` of :meth:`Mixture.forward`; of fewer columns, where some have come since.
@@ -141,7 +150,10 @@ class MixtureLearner(Stateful):
         error = answers.exp().scatter_add_(2, own, answers.new_full(own.shape, -1.0))
         gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
         rates = self._rates * (share * len(places) ** (self.batch_power - 1))
-        self.mixture.weights.sub_(gradient.mul_(rates)).clamp_(min=0)
+        weights = self.mixture.weights
+        # A member of no weight could never come back; one row with a broken answer must not decide.
+        weights.clamp_(min=LEAST).mul_(gradient.mul_(-rates).clamp_(-1, 1).exp_())
+        weights.mul_((MOST / weights.sum(1, keepdim=True)).clamp_(max=1))
 
     @torch.no_grad()
     def learn(
@@ -173,6 +185,7 @@ class MixtureLearner(Stateful):
             end = part + self.period
             self._learn(rows[part:end], columns[part:end], weights[part:end])
             self._train_bank(generator, self.hurried_fresh if is_hurried else self.fresh)
+            self._grow_trees(generator, is_hurried)
 
     def _see(self, ids: Sequence[int]) -> None:
         """Gives classes a column, in the mixture and here."""
@@ -180,6 +193,8 @@ class MixtureLearner(Stateful):
             self.mixture.see(ids)
             self.ridge.add_columns(len(ids))
             self.bank.add_columns(len(ids))
+            if self.trees is not None:
+                self.trees.add_columns(len(ids))
 
     def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor) -> None:
         self._keep(rows, columns, weights)
@@ -205,6 +220,8 @@ class MixtureLearner(Stateful):
             self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
             neighbours.write(slots, encoded[part, :features])
             neighbours.targets[slots] = columns[part]
+            if self.trees is not None:
+                self.trees.keep(slots, rows[part])
 
     def _follow(self, seen: int) -> None:
         """Lets the encoding follow the newest rows, and encodes them again."""
@@ -223,6 +240,8 @@ class MixtureLearner(Stateful):
         self.mixture.encoding.observe(self.rows[:filled], learned, 0, has_changed)
         self._encode()
         self.mixture.neighbours.write(slice(None), self._encoded[:, : self.mixture.features])
+        if self.trees is not None:
+            self.trees.restart(self.rows[:filled])
 
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
@@ -232,6 +251,12 @@ class MixtureLearner(Stateful):
         seen = int(self.mixture.neighbours.seen)
         while self.untrained >= fresh or (self.untrained and seen <= self.period):
             self._train(generator, fresh)
+
+    def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
+        if self.trees is not None:
+            filled = min(int(self.mixture.neighbours.seen), len(self.rows))
+            targets = self.mixture.neighbours.targets[:filled]
+            self.trees.learn(self.rows[:filled], targets, self.weights[:filled], generator, is_hurried)
 
     def _train(self, generator: torch.Generator, fresh: int) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
@@ -261,12 +286,21 @@ class MixtureLearner(Stateful):
             rows = own[slots]
             own.zero_()
             own[: len(slots)] = rows
+        if self.trees is not None:
+            self.trees.select(columns, slots)
         self._encode()
 
     def load_state_dict(self, state: State) -> None:
         """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""
         super().load_state_dict(state)
         self._encode()
+
+    def restored(self, name: str, state: State) -> Any:
+        # Of a mixture that learned before there were trees, they begin with its window.
+        if name == "trees" and self.trees is not None and "trees.sums" not in state.tensors:
+            self.trees.recall(self.rows[: min(int(self.mixture.neighbours.seen), len(self.rows))])
+            return self.trees
+        return super().restored(name, state)
 
 
 @torch.no_grad()
