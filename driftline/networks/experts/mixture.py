@@ -130,10 +130,6 @@ class Mixture(nn.Module):
         return self.weights.shape[1]
 
     @property
-    def _forest(self) -> list[Trees]:
-        return [] if self.trees is None else [self.trees]
-
-    @property
     def parts(self) -> int:
         """Rows of a trace: the members, and the tags of its columns."""
         return self.members + 1
@@ -238,6 +234,8 @@ class Mixture(nn.Module):
         encoded = self.encoding.continue_from(former.encoding, places)
         self.ridge.continue_from(former.ridge, encoded)
         self.bank.continue_from(former.bank, encoded)
+        if self.trees is not None and former.trees is not None:
+            self.trees.continue_from(former.trees, places)
         slots = self.neighbours.continue_from(former.neighbours, places)
         self.labels.load_state_dict(former.labels.state_dict())
         self.weights, self.trust = former.weights.clone(), former.trust.clone()
@@ -267,14 +265,18 @@ class Mixture(nn.Module):
         return self._select(kept) if len(kept) < before else None
 
     def _select(self, columns: Tensor) -> tuple[Tensor, Tensor]:
-        for member in (self.ridge, self.bank, self.labels, *self._forest):
+        for member in (self.ridge, self.bank, self.labels):
             member.select(columns)
+        if self.trees is not None:
+            self.trees.select(columns)
         return columns, self.neighbours.select(columns)
 
     def see(self, ids: Sequence[int]) -> None:
         """Gives classes a column, by their ids. Where a learner holds the mixture, it does."""
-        for member in (self.ridge, self.bank, self.neighbours, *self._forest):
+        for member in (self.ridge, self.bank, self.neighbours):
             member.add_columns(len(ids))
+        if self.trees is not None:
+            self.trees.add_columns(len(ids))
         self.labels.add_columns(len(ids), self.classes)
         self.columns.set(torch.cat([self.columns.seen, torch.tensor(ids, dtype=torch.int64)]))
 

@@ -16,9 +16,9 @@ NEVER = torch.finfo(torch.float32).max
 class Trees(nn.Module):
     """A sum of small trees (Friedman 2001, "Greedy Function Approximation"), which all are asked at once.
 
-    A row answers the question of each inner node, ``row[features] > cuts``; with that it goes right. A node that was never
-    split has the cut ``NEVER``. Inner nodes lie in the order of a heap: the children of node n are 2n + 1 and 2n + 2; the leaves
-    come after them. Untrained they answer evenly, and so they do of more than ``max_outputs`` outputs.
+    An inner node asks ``row[features] > cuts``; a row of which this is true goes right. A node that was never split has the
+    cut ``NEVER``. Inner nodes lie in the order of a heap: the children of node n are 2n + 1 and 2n + 2, and the leaves come
+    after them. Untrained they answer evenly, and so they do of more than ``max_outputs`` outputs.
 
     ``values`` are what each leaf adds to each output ``[trees, leaves, outputs]``, and ``base`` is where the sum begins
     ``[outputs]``: of classes these are logits, of a regression values (:meth:`scores`).
@@ -75,6 +75,11 @@ class Trees(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Rows ``[batch, features]``, not encoded → log-probabilities ``[members, batch, columns]``."""
         return self.scores(rows).log_softmax(1).unsqueeze(0)
+
+    def continue_from(self, former: Trees, places: Tensor) -> None:
+        """Goes on as trees of rows with fewer numbers, which stand at ``places`` now."""
+        self.outputs, self.features = former.outputs, places[former.features]
+        self.cuts, self.values, self.base = former.cuts.clone(), former.values.clone(), former.base.clone()
 
     def add_columns(self, count: int) -> None:
         self.outputs += count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,15 +16,19 @@ from driftline.networks.experts.trees import DEPTH, LEAVES, NEVER, NODES, TREES,
 # How much a split of a node counts for the importance of its feature: a half of one a level above.
 SHARES = torch.tensor([0.5 ** int(math.log2(node + 1)) for node in range(NODES)])
 
+LEAST_GAIN = 1e-6
+# Quantiles of so many rows or up to twice as many tell enough.
+MAX_SORTED = 200
+Numbers: TypeAlias = NDArray[np.floating[Any]]
+
 
 class TreesLearner(Stateful):
     """Puts a new tree in the place of the oldest, again and again.
 
-    Each tree follows the gradient that the others leave, over all rows of a window: after as many labels as all trees take,
-    none of them has anything to do with what is no longer there. The structure comes from some of the rows and of the features,
-    from histograms between quantiles (Ke et al. 2017, "LightGBM"), and of more than a few outputs from random sums of their
-    gradients (Iosipoi & Vakhrushev 2022, "SketchBoost"); features that were split before are drawn more often. So a row of which
-    a few of many numbers matter is learned soon.
+    Each tree follows the gradient that the others leave, over all rows of a window: once all of them are replaced, none knows
+    what has left it. Its questions come from some of the rows and features, from histograms between quantiles (Ke et al. 2017,
+    "LightGBM"), and of more than a few outputs from random sums of their gradients (Iosipoi & Vakhrushev 2022, "SketchBoost").
+    Features that were split before are drawn more often: where a few of many numbers matter, these are soon found.
 
     ``sums`` are what the trees say of each row of the window; ``importance`` is how often a feature was split of late;
     ``grown`` counts trees, ``waiting`` rows since the last one.
@@ -95,6 +100,12 @@ class TreesLearner(Stateful):
         self.sums.zero_()
         self.grown, self.waiting = 0, len(rows)
 
+    def continue_from(self, former: TreesLearner, places: Tensor, slots: Tensor) -> None:
+        """Goes on from rows with fewer numbers, which stand at ``places`` now, of which those in ``slots`` are kept, in front."""
+        self.sums[: len(slots)] = former.sums[slots]
+        self.importance.fill_(former.importance.mean())[places] = former.importance
+        self.grown, self.waiting = former.grown, min(len(slots), former.waiting)
+
     def learn(
         self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator, is_hurried: bool = False
     ) -> None:
@@ -113,8 +124,8 @@ class TreesLearner(Stateful):
             if len(rows) < self.few or self.trees.is_silent:
                 continue
             # So that the first labels are followed, and soon all places have a tree.
-            lived = min(len(rows), (self.grown + 1) * period)
-            for _ in range(max(1, TREES * period // lived)):
+            lived = min(len(rows), (self.grown + 1) * self.period)
+            for _ in range(max(1, TREES * self.period // lived)):
                 self._grow(rows, targets, weights, generator)
 
     def _grow(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
@@ -160,7 +171,7 @@ class TreesLearner(Stateful):
         drawn = self._draw(generator)
         # Where there are few rows, most count; never the same ones.
         part = torch.rand(len(rows), generator=generator) < 0.8
-        values = rows[part][:, drawn].numpy()
+        values = (rows[part] if len(drawn) == rows.shape[1] else rows[part][:, drawn]).numpy()
         sketch = self._sketched(gradient[part], generator).double().numpy()
         questions, bins = _splits(values, sketch, weights[part].double().numpy(), self.bins, self.min_leaf)
         features = drawn[torch.from_numpy(questions)]
@@ -199,7 +210,7 @@ class TreesLearner(Stateful):
 
 
 def _splits(
-    values: NDArray[np.float32], gradient: NDArray[np.float64], weights: NDArray[np.float64], bins: int, min_leaf: float
+    values: Numbers, gradient: Numbers, weights: Numbers, bins: int, min_leaf: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """A tree's questions: the place of the feature and the cut of each inner node ``[NODES]``, ``NEVER`` where none pays.
 
@@ -211,32 +222,43 @@ def _splits(
         min_leaf: the weight of either side at least.
     """
     count, features = values.shape
-    edges = np.sort(values, 0)[np.arange(1, bins) * count // bins]
-    codes = (values[:, :, None] > edges.T[None]).sum(2)
-    of_feature = codes + np.arange(features) * bins
+    some = np.sort(values[:: max(1, count // MAX_SORTED)], 0)
+    edges = some[np.arange(1, bins) * len(some) // bins]
+    # Which bin of which feature each number is in.
+    codes = np.tile(np.arange(features) * bins, (count, 1))
+    for edge in edges:
+        codes += values > edge
     each = [np.repeat(numbers, features) for numbers in (weights, *gradient.T)]
     places, cuts = np.zeros(NODES, np.int64), np.full(NODES, NEVER, np.float32)
     node = np.zeros(count, np.int64)
-    rows = np.arange(count)
     for level in range(DEPTH):
         nodes = 2**level
-        keys = (of_feature + node[:, None] * (features * bins)).ravel()
-        shape = (nodes, features, bins)
-        sums = [np.bincount(keys, numbers, nodes * features * bins).reshape(shape).cumsum(2) for numbers in each]
-        left, *lefts = sums
-        total, *totals = (each_sum[:, :1, -1:] for each_sum in sums)
-        right = total - left
-        gain = sum(one**2 for one in lefts) / (left + 1) + sum(
-            (whole - one) ** 2 for one, whole in zip(lefts, totals, strict=True)
-        ) / (right + 1)
-        gain = np.where((left >= min_leaf) & (right >= min_leaf), gain, -np.inf).reshape(nodes, features * bins)
-        best = gain.argmax(1)
-        base = sum(whole**2 for whole in totals) / (total + 1)
-        is_split = gain[np.arange(nodes), best] > base.ravel() + 1e-6
-        place, code = best // bins, best % bins
-        first = nodes - 1
-        places[first : first + nodes] = np.where(is_split, place, 0)
-        cut = np.where(is_split, edges[np.minimum(code, bins - 2), place], NEVER)
-        cuts[first : first + nodes] = cut
-        node = 2 * node + (values[rows, place[node]] > cut[node])
+        keys = (codes + node[:, None] * (features * bins)).ravel()
+        sums = [np.bincount(keys, numbers, nodes * features * bins) for numbers in each]
+        left = np.stack(sums).reshape(len(each), nodes, features, bins).cumsum(3)
+        place, code, pays = _best(left, min_leaf)
+        cut = np.where(pays, edges[np.minimum(code, bins - 2), place], NEVER)
+        here = slice(nodes - 1, 2 * nodes - 1)
+        places[here], cuts[here] = np.where(pays, place, 0), cut
+        node = 2 * node + (values[np.arange(count), places[here][node]] > cut[node])
     return places, cuts
+
+
+def _best(left: Numbers, min_leaf: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """The best feature and bin of each node ``[nodes]``, and whether it pays to go right beyond it.
+
+    ``left`` ``[1 + sums, nodes, features, bins]``: the weight of the rows up to a bin, and the sums of their gradients.
+    """
+    total = left[:, :, :1, -1:]
+    right = total - left
+    is_possible = (left[0] >= min_leaf) & (right[0] >= min_leaf)
+    gain = np.where(is_possible, _fit(left) + _fit(right), -np.inf).reshape(left.shape[1], -1)
+    best = gain.argmax(1)
+    pays = gain.max(1) > _fit(total).ravel() + LEAST_GAIN
+    return best // left.shape[3], best % left.shape[3], pays
+
+
+def _fit(sums: Numbers) -> Numbers:
+    """By how much the loss of rows falls, twice, with a value of their own."""
+    found: Numbers = np.square(sums[1:]).sum(0) / (sums[0] + 1)
+    return found
