@@ -96,6 +96,7 @@ def test_a_learner_takes_a_state_and_leaves_it_as_it_is() -> None:
 
 def test_all_that_it_has_is_state_or_follows_from_it() -> None:
     learner = Stream().learner
+    assert learner.trees is not None
     assert not any(map(undeclared, (learner, learner.ridge, learner.bank, learner.trees)))
 
 

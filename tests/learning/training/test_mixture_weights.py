@@ -12,7 +12,7 @@ from driftline.networks.experts.mixture import FLOOR, Mixture
 
 
 class Opinions:
-    """Labels, of which all but the first class may be rare, and what members say that know more or less, more or less surely."""
+    """Labels, and what members say of them that know more or less, more or less surely."""
 
     def __init__(self, seed: int, rows: int, classes: int, rare: float, mixture: Mixture) -> None:
         random = torch.Generator().manual_seed(seed)
