@@ -37,7 +37,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 def members() -> dict[str, slice]:
     """The rows of a trace that belong to each kind of member."""
     mixture = Mixture(features=1, classes=2, seed=0, with_network=True)
+    assert mixture.trees is not None
     sizes = {
+        "boosted trees": mixture.trees.members,
         "ridge regressions": mixture.ridge.members,
         "small networks": mixture.bank.members,
         "nearest neighbours": mixture.neighbours.members,

@@ -17,6 +17,7 @@ from driftline.networks.experts.encoding import MAX_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
+from driftline.networks.experts.trees import Trees
 from driftline.networks.rows.encoder import RowEncoder
 from driftline.spec import ModelSpec
 from driftline.spec.row_layout import places_after
@@ -24,7 +25,7 @@ from driftline.spec.row_layout import places_after
 FLOOR = -8.0
 # How fast each set of weights follows its gradient. No one rate is good on every stream.
 RATES = (0.003, 0.01, 0.03, 0.1)
-# The weight at the start of a strong, a usual and a weak member.
+# How much a strong, a usual and a weak member weighs at the start beside the others; all of them weigh one.
 STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 # Random features under the ridge, of narrow rows and of wide ones.
 FEW_UNITS, MANY_UNITS = 300, 2000
@@ -107,13 +108,15 @@ class Mixture(nn.Module):
         self.bank = Bank(self.encoding.width, generator, has_short)
         self.neighbours = Neighbours(features, window_size(features), has_short)
         self.labels = Labels()
+        self.trees = Trees() if has_short else None
         start = torch.tensor(
-            [STRONG] * self.ridge.members
+            [USUAL] * (self.trees is not None)
+            + [STRONG] * self.ridge.members
             + [USUAL] * (self.bank.members + self.neighbours.members)
             + [WEAK] * self.labels.members
             + [USUAL] * with_network
         )
-        self.register_buffer("weights", start.repeat(len(RATES), 1))
+        self.register_buffer("weights", (start / start.sum()).repeat(len(RATES), 1))
         self.register_buffer("trust", torch.full((len(RATES),), 1 / len(RATES)))
 
     @property
@@ -168,6 +171,8 @@ class Mixture(nn.Module):
         return torch.cat(found).transpose(0, 1).clamp_(min=FLOOR)
 
     def _answers(self, rows: Tensor, network: Tensor | None, newest: int) -> Iterator[Tensor]:
+        if self.trees is not None:
+            yield self.trees(rows)
         encoded = self.encoding(rows)
         yield self.ridge(encoded)
         yield self.bank(encoded)
@@ -229,6 +234,8 @@ class Mixture(nn.Module):
         encoded = self.encoding.continue_from(former.encoding, places)
         self.ridge.continue_from(former.ridge, encoded)
         self.bank.continue_from(former.bank, encoded)
+        if self.trees is not None and former.trees is not None:
+            self.trees.continue_from(former.trees, places)
         slots = self.neighbours.continue_from(former.neighbours, places)
         self.labels.load_state_dict(former.labels.state_dict())
         self.weights, self.trust = former.weights.clone(), former.trust.clone()
@@ -260,12 +267,16 @@ class Mixture(nn.Module):
     def _select(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         for member in (self.ridge, self.bank, self.labels):
             member.select(columns)
+        if self.trees is not None:
+            self.trees.select(columns)
         return columns, self.neighbours.select(columns)
 
     def see(self, ids: Sequence[int]) -> None:
         """Gives classes a column, by their ids. Where a learner holds the mixture, it does."""
         for member in (self.ridge, self.bank, self.neighbours):
             member.add_columns(len(ids))
+        if self.trees is not None:
+            self.trees.add_columns(len(ids))
         self.labels.add_columns(len(ids), self.classes)
         self.columns.set(torch.cat([self.columns.seen, torch.tensor(ids, dtype=torch.int64)]))
 

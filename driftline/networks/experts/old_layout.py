@@ -1,4 +1,6 @@
-"""States of a mixture as former releases wrote them: every class had a column, and the transitions were a square."""
+"""States of a mixture as former releases wrote them: every class had a column, the transitions were a square, and there were no
+trees.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,10 @@ import torch
 from torch import Tensor
 
 from driftline.networks.experts.labels import MAX_SUCCESSORS, sparse
+from driftline.networks.experts.trees import Trees
+
+# What trees that have learned nothing begin to weigh beside members that have.
+NEW = 0.03
 
 
 def converted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -15,6 +21,20 @@ def converted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Of more than ``MAX_SUCCESSORS`` classes only the most frequent transitions from each are kept; the others are one rest.
     """
+    return _with_trees(_with_columns(tensors))
+
+
+def _with_trees(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    quantiles = tensors.get("encoding.quantiles")
+    if quantiles is None or len(quantiles) < 2 or "trees.cuts" in tensors or "columns.seen" not in tensors:
+        return dict(tensors)
+    trees = Trees()
+    trees.add_columns(len(tensors["columns.seen"]))
+    weights = torch.nn.functional.pad(tensors["weights"], (1, 0), value=NEW)
+    return {**tensors, "weights": weights, **{f"trees.{name}": value for name, value in trees.state_dict().items()}}
+
+
+def _with_columns(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if "columns.seen" in tensors or "labels.counts" not in tensors:
         return dict(tensors)
     counts, classes = tensors["labels.counts"], len(tensors["labels.counts"])

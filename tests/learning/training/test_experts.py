@@ -96,7 +96,8 @@ def test_a_learner_takes_a_state_and_leaves_it_as_it_is() -> None:
 
 def test_all_that_it_has_is_state_or_follows_from_it() -> None:
     learner = Stream().learner
-    assert not any(map(undeclared, (learner, learner.ridge, learner.bank)))
+    assert learner.trees is not None
+    assert not any(map(undeclared, (learner, learner.ridge, learner.bank, learner.trees)))
 
 
 def test_a_copy_that_is_served_does_not_learn_along() -> None:

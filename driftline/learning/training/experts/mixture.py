@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from driftline.learning.stateful import State, Stateful
+from driftline.learning.stateful import State
 from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
+from driftline.learning.training.experts.trees import TreesLearner
+from driftline.learning.training.experts.weights import WeightLearner
 from driftline.networks.experts.encoding import LARGEST
-from driftline.networks.experts.mixture import FLOOR, RATES, Mixture
-from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_other
+from driftline.networks.experts.mixture import Mixture
 
 # A ridge of more units is solved less often.
 LARGE_UNITS = 500
 
 
-class MixtureLearner(Stateful):
+class MixtureLearner(WeightLearner):
     """What a mixture's learning keeps and its serving does not: the newest rows as they came, the ridge's sums, Adam's moments.
 
     It is a deterministic function of its state, the rows and the generator. Of a mixture that has learned elsewhere, as after
@@ -29,17 +31,14 @@ class MixtureLearner(Stateful):
     Args:
         period: rows between two solutions of the ridge and two looks at the encoding, ``large_period`` for a large ridge; the
             first solutions come at 1, 2, 4, … rows.
-        past: how much a row of a class that comes no more counts beside one of the present.
         fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
         hurried_fresh: new rows of one while labels pile up.
-        fading: how much of the losses of the sets of weights stays per row; one unit of them counts ``trust``.
-        batch_power: a batch of B rows moves the weights as B to this power single ones would.
     """
 
-    STATE = ("rows", "weights", "losses", "unsolved", "untrained", "ridge", "bank")
+    STATE = ("rows", "weights", "unsolved", "untrained", "ridge", "bank", "trees")
     DERIVED = (
-        *("mixture", "period", "past", "fresh", "hurried_fresh", "replayed", "fading", "trust", "batch_power"),
-        *("_period", "_encoded", "_rates", "_reaches"),
+        *("period", "fresh", "hurried_fresh", "replayed"),
+        *("_period", "_encoded", "_reaches"),
     )
 
     def __init__(
@@ -48,31 +47,25 @@ class MixtureLearner(Stateful):
         *,
         period: int = 32,
         large_period: int = 128,
-        past: float = 0.4,
         fresh: int = 2,
         hurried_fresh: int = 8,
         replayed: int = 14,
-        fading: float = 0.99,
-        trust: float = 0.5,
-        batch_power: float = 0.75,
     ) -> None:
-        self.mixture = mixture
-        self.period, self.past, self.replayed = period, past, replayed
+        super().__init__(mixture)
+        self.period, self.replayed = period, replayed
         self.fresh, self.hurried_fresh = fresh, hurried_fresh
-        self.fading, self.trust, self.batch_power = fading, trust, batch_power
         self.ridge = RidgeLearner(mixture.ridge)
         self.bank = BankLearner(mixture.bank)
         size = len(mixture.neighbours.rows)
+        self.trees = None if mixture.trees is None else TreesLearner(mixture.trees, size, mixture.features)
         self.rows = torch.zeros(size, mixture.features)
         self.weights = torch.zeros(size)
-        self.losses = torch.zeros(len(RATES))
         self.unsolved = 0
         self.untrained = 0
         usual = period if len(mixture.ridge.phase) <= LARGE_UNITS else large_period
         # As many as ``period`` may come on top, and all of them must be in the window still.
         self._period = min(usual, size - period)
         self._encoded = torch.zeros(size, mixture.encoding.width)
-        self._rates = torch.tensor(RATES).unsqueeze(1)
         self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
         if mixture.neighbours.seen:
             self._recall()
@@ -87,61 +80,8 @@ class MixtureLearner(Stateful):
         self.weights[:filled] = 1
         self._encode()
         self.ridge.recall(self._encoded[:filled], seen)
-
-    @torch.no_grad()
-    def update_mixture_weights(self, traces: Tensor, targets: Tensor) -> None:
-        """Learns whom to trust, from answers as they were served.
-
-        The weights follow the gradient of the mixture's log loss (online gradient descent, Zinkevich 2003) and are never
-        negative; how far each set of them is trusted is exponential in its recent losses (Cesa-Bianchi & Lugosi 2006, ch. 2).
-
-        Args:
-            traces: ``[rows, members + 1, width]`` of :meth:`Mixture.forward`; of fewer columns, where some have come since.
-            targets: ``[rows]``, class indices.
-        """
-        mixture, columns = self.mixture, self.mixture.columns
-        if not len(targets) or not columns.count:
-            return
-        traces = (aligned if columns.is_complete else with_other)(traces.float(), columns)
-        others = traces.shape[2] - columns.count
-        places = columns.of(targets) + others if others else columns.of(targets)
-        self._count_transitions(traces, places, others)
-        traces, places = _known(traces, places, others)
-        if not len(places):
-            return
-        answers = mixture.mix_each(traces)
-        own = places.view(-1, 1, 1).expand(-1, len(RATES), 1)
-        self.losses.mul_(self.fading ** len(places)).sub_(answers.gather(2, own).clamp_(min=FLOOR).sum((0, 2)))
-        torch.softmax(self.losses * -self.trust, 0, out=mixture.trust)
-        self._gradient_step(traces, answers, places, 1.0)
-
-    def _count_transitions(self, traces: Tensor, places: Tensor, others: int) -> None:
-        """Counts each label that was foreseen from the newest one, where both have a column."""
-        for before, after in zip(newest_of(traces), places.tolist(), strict=True):
-            if before >= others and after >= others:
-                self.mixture.labels.count(before - others, after - others)
-
-    @torch.no_grad()
-    def remember(self, traces: Tensor, targets: Tensor) -> None:
-        """Keeps the weights fit for classes that have gone: where labels come in long runs, those of the present alone would
-        teach them to trust whoever has forgotten the past.
-
-        Args:
-            traces: ``[rows, members + 1, width]``, what is answered now to rows of such classes that were never trained on;
-                about as many as one finds there among as many as there have been new labels since the last call.
-            targets: ``[rows]``, class indices, all of classes that have a column.
-        """
-        columns = self.mixture.columns
-        places = columns.of(targets) + (columns.width - columns.count)
-        self._gradient_step(traces, self.mixture.mix_each(traces), places, self.past)
-
-    def _gradient_step(self, traces: Tensor, answers: Tensor, places: Tensor, share: float) -> None:
-        """One step of each set of weights down the gradient of its log loss, from what it answers to the traces."""
-        own = places.view(-1, 1, 1).expand(-1, len(RATES), 1)
-        error = answers.exp().scatter_add_(2, own, answers.new_full(own.shape, -1.0))
-        gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
-        rates = self._rates * (share * len(places) ** (self.batch_power - 1))
-        self.mixture.weights.sub_(gradient.mul_(rates)).clamp_(min=0)
+        if self.trees is not None:
+            self.trees.recall(self.rows[:filled])
 
     @torch.no_grad()
     def learn(
@@ -173,6 +113,7 @@ class MixtureLearner(Stateful):
             end = part + self.period
             self._learn(rows[part:end], columns[part:end], weights[part:end])
             self._train_bank(generator, self.hurried_fresh if is_hurried else self.fresh)
+            self._grow_trees(generator, is_hurried)
 
     def _see(self, ids: Sequence[int]) -> None:
         """Gives classes a column, in the mixture and here."""
@@ -180,6 +121,8 @@ class MixtureLearner(Stateful):
             self.mixture.see(ids)
             self.ridge.add_columns(len(ids))
             self.bank.add_columns(len(ids))
+            if self.trees is not None:
+                self.trees.add_columns(len(ids))
 
     def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor) -> None:
         self._keep(rows, columns, weights)
@@ -205,6 +148,8 @@ class MixtureLearner(Stateful):
             self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
             neighbours.write(slots, encoded[part, :features])
             neighbours.targets[slots] = columns[part]
+            if self.trees is not None:
+                self.trees.keep(slots, rows[part])
 
     def _follow(self, seen: int) -> None:
         """Lets the encoding follow the newest rows, and encodes them again."""
@@ -223,6 +168,8 @@ class MixtureLearner(Stateful):
         self.mixture.encoding.observe(self.rows[:filled], learned, 0, has_changed)
         self._encode()
         self.mixture.neighbours.write(slice(None), self._encoded[:, : self.mixture.features])
+        if self.trees is not None:
+            self.trees.restart(self.rows[:filled])
 
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
@@ -232,6 +179,12 @@ class MixtureLearner(Stateful):
         seen = int(self.mixture.neighbours.seen)
         while self.untrained >= fresh or (self.untrained and seen <= self.period):
             self._train(generator, fresh)
+
+    def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
+        if self.trees is not None:
+            filled = min(int(self.mixture.neighbours.seen), len(self.rows))
+            targets = self.mixture.neighbours.targets[:filled]
+            self.trees.learn(self.rows[:filled], targets, self.weights[:filled], generator, is_hurried)
 
     def _train(self, generator: torch.Generator, fresh: int) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
@@ -261,12 +214,21 @@ class MixtureLearner(Stateful):
             rows = own[slots]
             own.zero_()
             own[: len(slots)] = rows
+        if self.trees is not None:
+            self.trees.select(columns, slots)
         self._encode()
 
     def load_state_dict(self, state: State) -> None:
         """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""
         super().load_state_dict(state)
         self._encode()
+
+    def restored(self, name: str, state: State) -> Any:
+        # Of a mixture that learned before there were trees, they begin with its window.
+        if name == "trees" and self.trees is not None and "trees.sums" not in state.tensors:
+            self.trees.recall(self.rows[: min(int(self.mixture.neighbours.seen), len(self.rows))])
+            return self.trees
+        return super().restored(name, state)
 
 
 @torch.no_grad()
@@ -277,25 +239,9 @@ def continued(former: MixtureLearner, mixture: Mixture) -> MixtureLearner:
     found.rows[: len(slots), places], found.weights[: len(slots)] = former.rows[slots], former.weights[slots]
     found.losses = former.losses.clone()
     found.unsolved, found.untrained = (min(len(slots), count) for count in (former.unsolved, former.untrained))
+    if found.trees is not None and former.trees is not None:
+        found.trees.continue_from(former.trees, places, slots)
     found.ridge.load_state_dict(former.ridge.state_dict())
     found.bank.continue_from(former.bank, encoded)
     found._encode()
     return found
-
-
-def _known(traces: Tensor, places: Tensor, others: int) -> tuple[Tensor, Tensor]:
-    """Those of the labels that the members could have given, and where: that a class was not known is no fault of theirs.
-
-    One whose class had not been seen when the trace was made was any other.
-    """
-    if traces[:, 0].amin().item() > UNKNOWN:
-        return traces, places
-    was_known = _are_known(traces, places)
-    if others:
-        places = places.where(was_known, 0)
-        was_known = _are_known(traces, places)
-    return traces[was_known], places[was_known]
-
-
-def _are_known(traces: Tensor, places: Tensor) -> Tensor:
-    return traces[:, 0].gather(1, places.unsqueeze(1)).squeeze(1) > UNKNOWN

@@ -1,0 +1,105 @@
+"""Gradient-boosted trees, as an expert."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+TREES = 64
+DEPTH = 5
+NODES, LEAVES = 2**DEPTH - 1, 2**DEPTH
+MAX_OUTPUTS = 64
+NEVER = torch.finfo(torch.float32).max
+"""The cut of a node that was never split. (What is served must be finite.)"""
+
+
+class Trees(nn.Module):
+    """A sum of small trees (Friedman 2001, "Greedy Function Approximation"), which all are asked at once.
+
+    An inner node asks ``row[features] > cuts``; a row of which this is true goes right. A node that was never split has the
+    cut ``NEVER``. Inner nodes lie in the order of a heap: the children of node n are 2n + 1 and 2n + 2, and the leaves come
+    after them. Untrained they answer evenly, and so they do of more than ``max_outputs`` outputs.
+
+    ``values`` are what each leaf adds to each output ``[trees, leaves, outputs]``, and ``base`` is where the sum begins
+    ``[outputs]``: of classes these are logits, of a regression values (:meth:`scores`).
+    """
+
+    features: Tensor
+    cuts: Tensor
+    values: Tensor
+    base: Tensor
+    _right: Tensor
+    _leaves: Tensor
+
+    def __init__(self, max_outputs: int = MAX_OUTPUTS) -> None:
+        super().__init__()
+        self.max_outputs = max_outputs
+        self.outputs = 0
+        self.register_buffer("features", torch.zeros(NODES, TREES, dtype=torch.int64))
+        self.register_buffer("cuts", torch.full((NODES, TREES), NEVER))
+        self.register_buffer("values", torch.zeros(TREES, LEAVES, 0))
+        self.register_buffer("base", torch.zeros(0))
+        # Node n of tree t lies at nT + t. From there a row comes to 2(nT + t) + (T - t), or to T more.
+        self.register_buffer("_right", TREES - torch.arange(TREES).repeat(NODES), persistent=False)
+        # The leaf l lies at (NODES + l)T + t, and its values in row tL + l.
+        self.register_buffer("_leaves", torch.arange(TREES) * LEAVES, persistent=False)
+
+    @property
+    def members(self) -> int:
+        return 1
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there are too many outputs."""
+        return not self.values.shape[2]
+
+    def leaves(self, rows: Tensor) -> Tensor:
+        """Where in ``values``, flattened, the leaves of rows ``[batch, features]`` stand ``[batch, trees]``."""
+        asked = rows.index_select(1, self.features.view(-1))
+        steps = (asked > self.cuts.view(-1)).mul(TREES).add_(self._right)
+        places = torch.arange(TREES, device=rows.device).expand(len(rows), -1)
+        for _ in range(DEPTH):
+            places = torch.add(steps.gather(1, places), places, alpha=2)
+        return places.div(TREES, rounding_mode="floor").sub_(NODES).add_(self._leaves)
+
+    def sums(self, rows: Tensor) -> Tensor:
+        """What the trees add up to for rows ``[batch, features]``, without the base ``[batch, outputs]``."""
+        return nn.functional.embedding_bag(self.leaves(rows), self.values.flatten(0, 1), mode="sum")
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """Rows ``[batch, features]`` → logits or values ``[batch, outputs]``."""
+        if self.is_silent:
+            return rows.new_zeros(len(rows), self.outputs)
+        return self.sums(rows).add_(self.base)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows ``[batch, features]``, not encoded → log-probabilities ``[members, batch, columns]``."""
+        return self.scores(rows).log_softmax(1).unsqueeze(0)
+
+    def continue_from(self, former: Trees, places: Tensor) -> None:
+        """Goes on as trees of rows with fewer numbers, which stand at ``places`` now."""
+        self.outputs, self.features = former.outputs, places[former.features]
+        self.cuts, self.values, self.base = former.cuts.clone(), former.values.clone(), former.base.clone()
+
+    def add_columns(self, count: int) -> None:
+        self.outputs += count
+        if self.outputs > self.max_outputs:
+            self.clear()
+        else:
+            self.values = nn.functional.pad(self.values, (0, count))
+            self.base = nn.functional.pad(self.base, (0, count))
+
+    def select(self, columns: Tensor) -> None:
+        was_silent = self.is_silent
+        self.outputs = len(columns)
+        if was_silent or not len(columns):
+            self.clear()
+        else:
+            self.values, self.base = self.values[:, :, columns], self.base[columns]
+
+    def clear(self) -> None:
+        """Forgets all trees."""
+        outputs = self.outputs if self.outputs <= self.max_outputs else 0
+        self.features.zero_()
+        self.cuts.fill_(NEVER)
+        self.values, self.base = self.values.new_zeros(TREES, LEAVES, outputs), self.base.new_zeros(outputs)
