@@ -100,6 +100,20 @@ def test_all_that_it_has_is_state_or_follows_from_it() -> None:
     assert not any(map(undeclared, (learner, learner.ridge, learner.bank, learner.trees)))
 
 
+def test_a_state_without_trees_gets_them_from_its_window() -> None:
+    stream, other, rows = Stream(), Stream(), random(400, 2)
+    rule = (rows[:, 0] * rows[:, 1] > 0).long()
+    stream.play(rows[:200], rule[:200], 20)
+    served, learned = stream.mixture.state_dict(), stream.learner.state_dict()
+    served["weights"] = served["weights"][:, 1:]
+    other.mixture.load_state_dict({name: value for name, value in served.items() if not name.startswith("trees.")})
+    tensors = {name: value for name, value in learned.tensors.items() if not name.startswith("trees.")}
+    other.learner.load_state_dict(State(tensors, {name: v for name, v in learned.data.items() if name != "trees"}))
+    assert other.mixture.trees is not None and not other.mixture.trees.values.any()
+    other.play(rows[200:], rule[200:], 20)
+    assert (other.mixture.trees(rows)[0].argmax(1) == other.mixture.columns.of(rule)).float().mean() > 0.9
+
+
 def test_a_copy_that_is_served_does_not_learn_along() -> None:
     stream = Stream()
     served = copy.deepcopy(stream.mixture)

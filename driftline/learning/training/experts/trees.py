@@ -89,8 +89,9 @@ class TreesLearner(Stateful):
 
     def recall(self, rows: Tensor) -> None:
         """Makes state that fits the trees and a window of ``rows`` ``[filled, features]``."""
-        self.waiting = 0
-        self.grown = 0
+        self.grown, self.waiting = 0, 0
+        # The mixture may have got its columns after its learner was made.
+        self.sums = self.sums.new_zeros(len(self.sums), self.trees.values.shape[2])
         if not self.trees.is_silent:
             self.sums[: len(rows)] = self.trees.sums(rows)
 
@@ -101,7 +102,7 @@ class TreesLearner(Stateful):
         self.grown, self.waiting = 0, len(rows)
 
     def continue_from(self, former: TreesLearner, places: Tensor, slots: Tensor) -> None:
-        """Goes on from rows with fewer numbers, which stand at ``places`` now, of which those in ``slots`` are kept, in front."""
+        """Goes on from rows with fewer numbers, which stand at ``places`` now; those in ``slots`` come into the first ones."""
         self.sums[: len(slots)] = former.sums[slots]
         self.importance.fill_(former.importance.mean())[places] = former.importance
         self.grown, self.waiting = former.grown, min(len(slots), former.waiting)
