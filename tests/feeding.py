@@ -59,7 +59,8 @@ class Feeder(threading.Thread):
 
 
 @contextmanager
-def feeding(instance: Instance, model: str = "weather", pause: float = 0.02) -> Iterator[Feeder]:
+def feeding(instance: Instance, model: str = "weather", pause: float = 0.1) -> Iterator[Feeder]:
+    """Labels at a rate at which each of them can be asked for at the end."""
     feeder = Feeder(instance.url, model, pause)
     feeder.start()
     try:

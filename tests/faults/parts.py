@@ -14,10 +14,8 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
-import tests.feeding
 from driftline.processes.plan import program
 from driftline.store.connection import source
 from tests.services import is_there
@@ -25,9 +23,6 @@ from tests.waiting import SECONDS, until
 
 BODY = json.dumps({"inputs": [[0.5] * 8]}).encode()
 """A row to predict."""
-
-feeding = partial(tests.feeding.feeding, pause=0.1)
-"""Labels at a rate at which each of them can be asked for at the end."""
 
 
 def digest(script: str) -> bytes:
@@ -39,7 +34,7 @@ APPEND, ACQUIRE = digest("append"), digest("acquire")
 
 
 class Asker(threading.Thread):
-    """Predicts without a pause until it is stopped, each time on a connection of its own."""
+    """Predicts again and again until it is stopped, each time on a connection of its own."""
 
     def __init__(self, url: str, model: str = "weather") -> None:
         super().__init__()
@@ -51,7 +46,7 @@ class Asker(threading.Thread):
         self.is_over = threading.Event()
 
     def run(self) -> None:
-        while not self.is_over.wait(0.01):
+        while not self.is_over.wait(0.03):
             connection = http.client.HTTPConnection(self.host, timeout=SECONDS)
             try:
                 connection.request("POST", self.path, BODY, {"content-type": "application/json"})

@@ -13,8 +13,8 @@ import pytest
 
 from driftline.errors import Unavailable
 from tests.conftest import missing
-from tests.faults.parts import asking, feeding, replaced_by_a_file
-from tests.feeding import check_all_served_once
+from tests.faults.parts import asking, replaced_by_a_file
+from tests.feeding import check_all_served_once, feeding
 from tests.services import Instance, spec, up
 from tests.waiting import SECONDS, until
 

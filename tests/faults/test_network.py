@@ -15,8 +15,8 @@ from redis import Redis
 from driftline.client.clients import Client
 from driftline.errors import Unavailable
 from tests.conftest import free_port, own_redis
-from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, feeding, stopped
-from tests.feeding import check_all_served_once
+from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, stopped
+from tests.feeding import check_all_served_once, feeding
 from tests.services import Instance, spec, up
 from tests.waiting import until
 

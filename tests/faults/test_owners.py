@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 
 from tests.conftest import free_port, own_redis
-from tests.faults.parts import WorkerProcess, asking, feeding, owner_in, stopped
-from tests.feeding import check_all_served_once
+from tests.faults.parts import WorkerProcess, asking, owner_in, stopped
+from tests.feeding import check_all_served_once, feeding
 from tests.services import Instance, is_there, spec, up
 from tests.waiting import SECONDS, until
 

@@ -17,8 +17,8 @@ from redis import Redis
 from driftline.client.clients import Client
 from driftline.errors import NotFound, Unavailable
 from tests.conftest import free_port, own_redis
-from tests.faults.parts import BODY, asking, feeding
-from tests.feeding import check_all_served_once
+from tests.faults.parts import BODY, asking
+from tests.feeding import check_all_served_once, feeding
 from tests.services import Instance, is_there, spec, up
 from tests.waiting import SECONDS, until
 

@@ -82,19 +82,15 @@ def accepted(client: Client, row: list[float]) -> bool:
         return False
 
 
-def test_it_works_beside_folders_that_are_called_app_and_worker(tmp_path: Path) -> None:
+def test_it_works_beside_folders_called_app_and_worker_and_says_in_a_sentence_what_is_taken(tmp_path: Path) -> None:
     for name in ("app", "worker"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong package')")
     with up(tmp_path) as instance:
         instance.client.create_model(spec())
         assert instance.client.predict("weather", [[0.0] * 8])["version"] == 1
-
-
-def test_a_taken_port_and_a_taken_data_directory_are_one_sentence_each(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
         port = instance.url.rsplit(":", 1)[1].rstrip("/")
-        command = [sys.executable, "-m", "driftline.cli", "up"]
+        command = [sys.executable, "-P", "-m", "driftline.cli", "up"]
         taken = subprocess.run([*command, "--port", port], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert taken.returncode == 1
         assert len(taken.stderr.strip().splitlines()) == 1 and "port" in taken.stderr
