@@ -101,7 +101,7 @@ class TreesLearner(Stateful):
         self.grown, self.waiting = 0, len(rows)
 
     def continue_from(self, former: TreesLearner, places: Tensor, slots: Tensor) -> None:
-        """Goes on from rows with fewer numbers, which stand at ``places`` now, of which those in ``slots`` are kept, in front."""
+        """Goes on from rows with fewer numbers, which stand at ``places`` now; those in ``slots`` are kept, in front."""
         self.sums[: len(slots)] = former.sums[slots]
         self.importance.fill_(former.importance.mean())[places] = former.importance
         self.grown, self.waiting = former.grown, min(len(slots), former.waiting)
