@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from driftline.backtest.replay import play
 from driftline.backtest.stream import Stream
+from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, parse
 
 Numbers = NDArray[np.float64]
@@ -115,7 +116,7 @@ def error(make: Make, is_regression: bool, breaking: Breaking | None, rows: int,
     if not is_regression:
         spec |= {"task": "classification", "classes": "open"}
     found = labels.tolist() if is_regression else labels.astype(int).tolist()
-    stream = Stream(parse(ModelSpec, spec), {SINGLE_INPUT: inputs.astype(np.float32)}, found)
+    stream = Stream(parse(ModelSpec, spec), Rows({SINGLE_INPUT: inputs.astype(np.float32)}), found)
     last = slice(-rows // 4, None)
     answers = np.array(play(stream, stream.spec, delay, seed).answers[last], np.float64)
     errors = np.abs(answers - true[last]) if is_regression else answers != true[last]
