@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.api.inference import InferRequest, InputTensor
-from driftline.rows.fields import FieldCoder
+from driftline.rows.fields import coder_of
 from driftline.rows.rows import Rows
 from driftline.spec.parts.fields import FieldsSpec, RowField, TensorField
 
@@ -47,7 +47,7 @@ class FieldTensors:
 
     def __init__(self, fields: FieldsSpec) -> None:
         self.fields = fields
-        self._coder = FieldCoder(fields)
+        self._coder = coder_of(fields)
 
     def described(self) -> list[tuple[str, str, list[int]]]:
         """Name, datatype and shape of the tensor of each field."""
@@ -68,9 +68,7 @@ class FieldTensors:
             columns[tensor.name], binary = _column(tensor, field, binary)
         no_bytes_left(binary)
         check_counts({len(column) for column in columns.values()})
-        names = list(columns)
-        rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        return Rows(*self._coder.from_rows(rows))
+        return Rows(*self._coder.from_columns(columns))
 
 
 def _column(tensor: InputTensor, field: RowField | None, binary: memoryview) -> tuple[list[Any], memoryview]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -46,11 +46,30 @@ class BodyDecoder:
 
     def decode(self, body: bytes) -> Rows:
         """The rows of a body; :class:`InvalidInput` names the input or field, the row, and what does not fit."""
-        rows = self.decode_fast(body) if _parser is not None and self.spec.fields is None else None
+        rows = self.decode_fast(body)
         return rows if rows is not None else self.decode_precisely(body)
 
     def decode_fast(self, body: bytes) -> Rows | None:
         """What the fast parser makes of a body; None where it does not take it."""
+        if self.spec.fields is not None:
+            return self._decode_structs(body)
+        return self._decode_tensors(body) if _parser is not None else None
+
+    def _decode_structs(self, body: bytes) -> Rows | None:
+        if self._struct_decoder is None:
+            return None
+        try:
+            rows = self._struct_decoder.decode(body).inputs
+        except msgspec.DecodeError:
+            return None
+        return self._rows.structs(rows)
+
+    @cached_property
+    def _struct_decoder(self) -> msgspec.json.Decoder[Any] | None:
+        """Parses rows of fields that fit their types; it is the same for all versions of a model."""
+        return _struct_decoder(self._rows.struct) if self._rows.struct is not None else None
+
+    def _decode_tensors(self, body: bytes) -> Rows | None:
         try:
             document = _parser.parse(body)
             if len(document) != 1:
@@ -79,8 +98,17 @@ class BodyDecoder:
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
-        fields: list[Any] = [("inputs", inputs.json_type(self.spec, batched=True))]
-        return msgspec.json.Decoder(msgspec.defstruct("PredictBody", fields, forbid_unknown_fields=True))
+        return _body_decoder(inputs.json_type(self.spec, batched=True))
+
+
+def _body_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    fields: list[Any] = [("inputs", kind)]
+    return msgspec.json.Decoder(msgspec.defstruct("PredictBody", fields, forbid_unknown_fields=True))
+
+
+@lru_cache(maxsize=256)
+def _struct_decoder(row: Any) -> msgspec.json.Decoder[Any]:
+    return _body_decoder(list[row])
 
 
 def flat_numbers(data: bytes, kind: str) -> NDArray[Any] | None:

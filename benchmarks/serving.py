@@ -1,12 +1,15 @@
 """Predictions a second and their latency, beside other model servers: the same MLP 784-128-10 with the same weights.
 
 python -m benchmarks.serving [--rounds 3] [--seconds 5] [--connections 1 8 32 128] [--only NAME …] [--json FILE]
-                             [--environments DIR]
+                             [--environments DIR] [--fields]
 
 Every server computes in one process on one torch thread and is asked over keep-alive connections. A closed loop shows how
 much it can do; an open one, at half of that, how long an answer takes from the time at which its request was due. A round
 visits one server after the other while all others are stopped. Figures are medians over the rounds, failures their sum, and
 a ratio is to Driftline as it comes. The peers' environments are made in DIR once; TORCH_INDEX=URL takes torch from there.
+
+With ``--fields``, instead: rows of 20 fields beside rows of 20 numbers, as JSON over 32 connections, of one server: requests a
+second, the processor time of the app for one, and how much of it goes from JSON to tensors.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import field_rows, results
 from benchmarks.common.contenders import REFERENCE, Contender, Server, contenders, served
 from benchmarks.common.environments import Unavailable
 from benchmarks.common.load import Result, closed_loop, open_loop
@@ -167,6 +171,13 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit("ended by a signal"))
     arguments = _parse()
+    if arguments.fields:
+        for strategy in ("replay", "experts"):
+            print(
+                results.table(field_rows.HEADER, [*field_rows.measured(strategy, arguments.rounds, arguments.seconds)])
+                + "\n"
+            )
+        return
     everyone = contenders(arguments.environments.expanduser())
     chosen = {name: everyone[name] for name in everyone if name in (arguments.only or everyone)}
     tables = measure(chosen, cases(arguments.connections), arguments.rounds, arguments.seconds)
@@ -181,6 +192,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5, help="length of one load")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(contenders(Path())), help="%(choices)s")
+    parser.add_argument("--fields", action="store_true", help="rows of fields beside rows of numbers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where every figure of every round goes")
     parser.add_argument("--environments", type=Path, metavar="DIR", default="~/.cache/driftline-benchmarks")
     return parser.parse_args()

@@ -89,7 +89,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     ``finish`` names the job that is done, ``abandon`` the one that has failed. ``updates`` is how many gradient updates the
     items get; ``publish`` whether a candidate then goes to the gate; ``version`` the number that a version would get; ``job``
     the id of the retrain job that an alarm in this step may fork. ``set_aside`` is why the step's records were passed over
-    instead.
+    instead. The items are learned ``at_once`` by so many, each of which gets the ``updates``, as in steps of their own; 0: all.
     """
 
     updates: int = 0
@@ -100,3 +100,4 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     finish: str | None = None
     abandon: str | None = None
     set_aside: str | None = None
+    at_once: int = 0

@@ -174,6 +174,8 @@ class Committer:
         """Updates head, schedule and files after a committed step, which took ``seconds``."""
         self.head = apply_commit(self.head, commit)
         self.is_paused = self.is_paused if commit.paused is None else commit.paused
+        if commit.step.plan.publish:
+            self.schedule.tried()
         if commit.version is not None and commit.share is None:
             self.is_unpublished = False
             self.schedule.published(seconds)

@@ -20,12 +20,21 @@ class StepSchedule:
         checkpoint_seconds: the longest time between two checkpoints while there are steps.
         first_retry_seconds: the shortest delay before a refused candidate is tried again.
         last_retry_seconds: the longest such delay.
+        publish_seconds: the shortest time between two candidates while more labels wait.
+        repeated_seconds: the work after which a checkpoint is due: a recovery would have to repeat it.
     """
 
     def __init__(
-        self, checkpoint_seconds: float, first_retry_seconds: float = 0.1, last_retry_seconds: float = 60.0
+        self,
+        checkpoint_seconds: float,
+        first_retry_seconds: float = 0.1,
+        last_retry_seconds: float = 60.0,
+        publish_seconds: float = 1.0,
+        repeated_seconds: float = 4.0,
     ) -> None:
         self.checkpoint_seconds = checkpoint_seconds
+        self.publish_seconds = publish_seconds
+        self.repeated_seconds = repeated_seconds
         self.first_retry_seconds = first_retry_seconds
         self.last_retry_seconds = last_retry_seconds
         self.publishing = TimeBudget()
@@ -36,7 +45,8 @@ class StepSchedule:
         """Begins with no waiting label and no refused candidate, and with a checkpoint that was just read."""
         self._oldest, self._waits_since = 0, math.inf
         self._retry_seconds = self._retry_at = 0.0
-        self._checkpointed_at = time.monotonic()
+        self._checkpointed_at = self._tried_at = time.monotonic()
+        self._worked = 0.0
 
     def look(self, waiting: Sequence[LogEntry], now: float) -> None:
         """Notes since when the oldest label waits, once for each label: if the clock is set later, it does not wait longer.
@@ -59,6 +69,14 @@ class StepSchedule:
     def until_step(self, seconds: float) -> float:
         """Seconds until the oldest waiting label has waited for ``seconds``."""
         return self._waits_since + seconds - time.monotonic()
+
+    def is_candidate_due(self, more_wait: bool) -> bool:
+        """Whether a step over waiting labels is to put a candidate to the gate: after the last of them, and now and then."""
+        return self.publishing.is_open and (not more_wait or time.monotonic() >= self._tried_at + self.publish_seconds)
+
+    def tried(self) -> None:
+        """A candidate was put to the gate."""
+        self._tried_at = time.monotonic()
 
     @property
     def until_candidate(self) -> float:
@@ -84,9 +102,16 @@ class StepSchedule:
     @property
     def until_checkpoint(self) -> float:
         """Seconds until the next checkpoint is due, if there was a step."""
-        return max(self._checkpointed_at + self.checkpoint_seconds, self.checkpointing.due_at) - time.monotonic()
+        is_much = self._worked >= self.repeated_seconds
+        due_at = self._checkpointed_at + self.checkpoint_seconds * (not is_much)
+        return max(due_at, self.checkpointing.due_at) - time.monotonic()
+
+    def worked(self, seconds: float) -> None:
+        """A step was computed, which took ``seconds``."""
+        self._worked += seconds
 
     def checkpointed(self, seconds: float) -> None:
         """A checkpoint was written, which took ``seconds``."""
         self._checkpointed_at = time.monotonic()
+        self._worked = 0.0
         self.checkpointing.spent(seconds)

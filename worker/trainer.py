@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.learning.learner import Learner
 from driftline.learning.step_result import StepResult
-from driftline.learning.training.updates_per_step import updates_for
+from driftline.learning.training.updates_per_step import records_of_step, updates_for
 from driftline.networks.user_code import reason_of, user_code
 from driftline.records import Item, Plan
 from driftline.store.commits import Head
@@ -139,8 +140,9 @@ class Trainer:
         if not entries or (len(entries) < recipe.trigger.labels and self._until_step() > 0):
             return False
         while entries and not self.committer.is_stopping:
-            batch, entries = entries[: recipe.batch_size], entries[recipe.batch_size :]
-            plan = self._plan_over(batch, newest, publish=not entries and self.schedule.publishing.is_open)
+            size = records_of_step(recipe, newest - self.head.offset, len(entries))
+            batch, entries = entries[:size], entries[size:]
+            plan = self._plan_over(batch, newest, publish=self.schedule.is_candidate_due(more_wait=bool(entries)))
             await self._step(batch, plan, batch[-1].n)
         self.schedule.look([], self.store.now())
         return True
@@ -149,6 +151,7 @@ class Trainer:
         """Scores a batch as it was served, learns it, lets the gate decide where the plan says so, and commits."""
         items = [(entry.n, entry.record) for entry in batch if isinstance(entry.record, Item)]
         numbers, examples = [n for n, _ in items], [item for _, item in items]
+        begin = time.monotonic()
         try:
             with user_code(f"the network of {self.committer.name}"):
                 result = await self.committer.compute(self.learner.learn, examples, numbers, plan)
@@ -157,6 +160,7 @@ class Trainer:
             await self.network.check()
             await self._bisect_failing_batch(batch, plan, end, error)
             return
+        self.schedule.worked(time.monotonic() - begin)
         reach("trainer.learned")
         await self.committer.commit(plan, result, end=end, batch=batch, effect=Effect(jobs=jobs.changed(result)))
         await self.network.works()
@@ -205,10 +209,11 @@ class Trainer:
             return Plan()
         updates = updates_for(recipe, rows, has_backlog=newest - end > recipe.batch_size)
         job = jobs.alarm_job(self.store.uid, end) if recipe.on_alarm == "retrain" else None
-        return self._plan(updates, publish, job)
+        at_once = recipe.batch_size if rows > recipe.batch_size else 0
+        return self._plan(updates, publish, job, at_once)
 
-    def _plan(self, updates: int, publish: bool, job: str | None = None) -> Plan:
-        return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job)
+    def _plan(self, updates: int, publish: bool, job: str | None = None, at_once: int = 0) -> Plan:
+        return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job, at_once=at_once)
 
     @property
     def _has_candidate(self) -> bool:

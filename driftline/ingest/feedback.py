@@ -15,6 +15,7 @@ from driftline.api.feedback import MAX_DELAY, MAX_ID_LENGTH, Status
 from driftline.errors import Conflict, DriftlineError, InvalidInput
 from driftline.ingest import rows
 from driftline.records import Item
+from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.store.log import Cursor, Log, mark
 from driftline.store.predictions import Found, PredictionReader
@@ -153,10 +154,12 @@ async def append(
             outcomes[index] = ItemOutcome(sent_id(data), "error", error=error)
     found = await predictions.find({item.prediction_id for item in sent.values() if item.prediction_id is not None})
     records: dict[int, Item] = {}
+    own = [index for index, item in sent.items() if item.prediction_id is None]
+    brought = dict(zip(own, decoder.rows.rows([sent[index].inputs for index in own]), strict=True))
     for index, item in sent.items():
         name = ids[index] if ids is not None and item.id is None else identifier(item)
         try:
-            records[index] = _item(decoder, name, item, found)
+            records[index] = _item(decoder, name, item, brought.get(index), found)
         except InvalidInput as error:
             outcomes[index] = await _earlier(log, name, item) or ItemOutcome(name, "error", error=error)
     marks = [_content(sent[index]) for index in records]
@@ -166,11 +169,19 @@ async def append(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _item(decoder: FeedbackDecoder, name: str, sent: Sent, found: dict[str, Found | InvalidInput]) -> Item:
+def _item(
+    decoder: FeedbackDecoder,
+    name: str,
+    sent: Sent,
+    brought: Rows | InvalidInput | None,
+    found: dict[str, Found | InvalidInput],
+) -> Item:
     label = decoder.spec.check_label(sent.label)
     common: dict[str, Any] = {"weight": sent.weight, "source": sent.source, "time": sent.time}
     if sent.prediction_id is None:
-        brought = decoder.rows.row(sent.inputs)
+        if not isinstance(brought, Rows):
+            assert brought is not None
+            raise brought
         if brought.unknown:
             decoder.on_unknown(brought.unknown)
         delay = 0 if sent.delay is msgspec.UNSET else sent.delay

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.errors import InvalidInput
-from driftline.rows.fields import FieldCoder
+from driftline.rows.fields import FieldCoder, coder_of
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, TensorSpec
 from driftline.spec.row_layout import RowTensor
@@ -42,7 +44,18 @@ class RowReader:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self._coder = FieldCoder(spec.fields) if spec.fields is not None else None
+        self._coder = coder_of(spec.fields) if spec.fields is not None else None
+
+    @property
+    def struct(self) -> Any:
+        """The type of a row of fields that :meth:`structs` takes; None where there is none."""
+        return self._coder.struct.type if self._coder is not None and self._coder.struct is not None else None
+
+    def structs(self, rows: list[Any]) -> Rows | None:
+        """Rows as structs; None where :meth:`batch` has to take them, or to say what is wrong."""
+        assert self._coder is not None
+        coded = self._coder.from_structs(rows) if rows else None
+        return Rows(*coded) if coded is not None else None
 
     def batch(self, value: Any) -> Rows:
         """The decoded ``inputs`` of a predict call.
@@ -51,7 +64,11 @@ class RowReader:
             InvalidInput: it names the input or field, the row, and the shape or value that does not fit.
         """
         if self._coder is not None:
-            return _of_fields(self._coder, _objects(value))
+            return (
+                Rows(*self._coder.from_columns(_columns(value)))
+                if isinstance(value, dict)
+                else _of_fields(self._coder, _objects(value))
+            )
         spec = self.spec
         arrays = {
             name: _array(tensor, getattr(value, name) if isinstance(spec.inputs, dict) else value, _path(spec, name))
@@ -78,15 +95,28 @@ class RowReader:
             }
         )
 
+    def rows(self, values: Sequence[Any]) -> list[Rows | InvalidInput]:
+        """The decoded ``inputs`` of some feedback items; each is read, or refused, by itself."""
+        if self._coder is not None and len(values) > 1 and all(isinstance(value, dict) for value in values):
+            with contextlib.suppress(InvalidInput):
+                together = _of_fields(self._coder, [*values], "item.inputs")
+                if not together.unknown:
+                    return [together[place : place + 1] for place in range(len(values))]
+        return [self._row_or_error(value) for value in values]
+
+    def _row_or_error(self, value: Any) -> Rows | InvalidInput:
+        try:
+            return self.row(value)
+        except InvalidInput as error:
+            return error
+
 
 def _of_fields(coder: FieldCoder, rows: list[dict[str, Any]], path: str = "inputs") -> Rows:
     return Rows(*coder.from_rows(rows, path))
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    """Rows as objects, from such, or from columns by name."""
-    if isinstance(value, dict):
-        return _from_columns(value)
+    """Rows as objects."""
     if not isinstance(value, list):
         raise InvalidInput(
             f"inputs: a list of objects, or columns by name, is expected, not {_shown(value)}",
@@ -101,7 +131,8 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return value
 
 
-def _from_columns(columns: dict[str, Any]) -> list[dict[str, Any]]:
+def _columns(columns: dict[str, Any]) -> dict[str, list[Any]]:
+    """Columns by name, equally long."""
     for name, column in columns.items():
         if not isinstance(column, list):
             where = f"inputs.{name}"
@@ -114,7 +145,7 @@ def _from_columns(columns: dict[str, Any]) -> list[dict[str, Any]]:
         raise InvalidInput(f"inputs: columns of different length: {rows}", field="inputs", value=rows)
     if not any(rows.values()):
         raise _no_row()
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return columns
 
 
 def _no_row() -> InvalidInput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
 from torch import Tensor
 
 from driftline.learning.examples import Examples
@@ -64,8 +65,22 @@ class Learner(CommandedLearner):
         Args:
             items: the records of the step; none, where it only replays or publishes.
             numbers: their log numbers.
-            plan: how many updates, and whether to publish.
+            plan: how many updates, how many items at once, and whether to publish.
         """
+        result, size = StepResult(), plan.at_once or len(items)
+        for first in range(0, max(1, len(items)), max(1, size)):
+            end = first + size
+            is_last = end >= len(items)
+            own = msgspec.structs.replace(
+                plan,
+                publish=plan.publish and is_last and result.decision is None,
+                job=plan.job if result.forked is None else None,
+            )
+            result = result.joined(self._learn(items[first:end], numbers[first:end], own))
+        return result
+
+    def _learn(self, items: Sequence[Item], numbers: Sequence[int], plan: Plan) -> StepResult:
+        """The items of a step that are learned at once."""
         self.course.state.references = self.promotion.references
         with self.course.state.drawing():
             rejected = refused(self.spec, numbers, items)

@@ -22,3 +22,15 @@ class StepResult:
     decision: Decision | None = None
     forked: str | None = None
     dropped: str | None = None
+
+    def joined(self, later: StepResult) -> StepResult:
+        """What this and a later part of a step have done."""
+        return StepResult(
+            self.scored + later.scored,
+            [*self.alarms, *later.alarms],
+            {**self.rejected, **later.rejected},
+            {**self.quarantined, **later.quarantined},
+            later.decision or self.decision,
+            later.forked or self.forked,
+            later.dropped or self.dropped,
+        )

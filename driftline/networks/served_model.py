@@ -59,6 +59,8 @@ class ServedModel(nn.Module):
     classes]`` give logits ``[batch, classes]`` and the log-probabilities of all parts ``[batch, parts, classes]``.
     """
 
+    _place: Tensor
+
     def __init__(
         self, spec: ModelSpec, network: nn.Module, output: nn.Module, width: int, experts: nn.Module | None = None
     ) -> None:
@@ -76,8 +78,17 @@ class ServedModel(nn.Module):
         self.network = network
         self.output = output
         self.experts = experts
+        # It tells where the module is; to look for its first parameter takes longer than to encode a row.
+        self.register_buffer("_place", torch.zeros(()), persistent=False)
         self.class_ids: list[int] | None = None
         self._positions: Tensor | None = None
+
+    def train(self, mode: bool = True) -> ServedModel:
+        """Sets the mode of what has one: all else is the same in both, and to tell it costs as much as a small answer."""
+        self.training = mode
+        self.network.train(mode)
+        self.output.train(mode)
+        return self
 
     def follow_fields(self, spec: ModelSpec) -> None:
         """Takes fields of other names in the same places, and new ones behind them. The network stays as it is."""
@@ -130,7 +141,7 @@ class ServedModel(nn.Module):
         if self.encoder is None:
             return {}
         encoded: dict[str, Tensor] = self.encoder(inputs)
-        return {**encoded, FEATURES: encoded[FEATURES].to(next(self.parameters()).device)}
+        return {**encoded, FEATURES: encoded[FEATURES].to(self._place.device)}
 
     def _scaled(self, inputs: dict[str, Tensor], encoded: dict[str, Tensor]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}

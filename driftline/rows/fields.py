@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from hashlib import blake2b
 from typing import Any, TypeAlias
 
 import msgspec
@@ -15,17 +13,17 @@ from numpy.typing import NDArray
 
 from driftline.errors import InvalidInput
 from driftline.rows import text, times
+from driftline.rows.categories import category_keys
+from driftline.rows.row_struct import LARGEST, RowStruct
 from driftline.spec.parts.fields import FieldsSpec, RowField, TensorField, TimeField
 from driftline.spec.row_layout import CATEGORIES, NUMBERS, STATISTICS, TEXT_TOKENS, TEXTS, RowLayout
 
 Row: TypeAlias = Mapping[str, Any]
 
-MISSING = 0
-"""The key of a category that is missing."""
-LARGEST = 3.4e38
 NUMBER_TYPES = frozenset({int, float, type(None)})
 BOOLEAN_TYPES = frozenset({bool, type(None)})
 CATEGORY_TYPES = frozenset({str, int, float, bool, type(None)})
+MAX_CODERS = 256
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
@@ -40,11 +38,18 @@ def is_record(data: bytes) -> bool:
     return True
 
 
+Coded: TypeAlias = tuple[dict[str, NDArray[Any]], list[bytes], Counter[str]]
+"""Rows as tensors, as they are recorded, and how often each field came that there is not."""
+
+
 class FieldCoder:
     """Codes rows of fields. The same row gives the same numbers in every process, for good.
 
     A row is *recorded* as a MessagePack map of the values that it has, in the order of the spec; tensors in it are bytes of
     float32, little-endian.
+
+    Rows that are decoded to the :attr:`struct` are coded all at once. Those that do not fit it, or hold what is no value of
+    their fields, are coded field by field, to the same result, or to an error that names the value.
     """
 
     def __init__(self, fields: FieldsSpec) -> None:
@@ -55,16 +60,18 @@ class FieldCoder:
         self._number_fields = self._placed(self.layout.quantities, "number")
         self._boolean_fields = self._placed(self.layout.quantities, "boolean")
         self._category_fields = self._placed(self.layout.categories, "category")
+        self._plain_places = [place for place, _ in (*self._number_fields, *self._boolean_fields)]
+        self._category_places = [place for place, _ in self._category_fields]
+        self._other_fields = [name for name, field in self._read if field.type in ("text", "tensor", "time")]
+        self.struct = RowStruct.of(fields)
 
     def _placed(self, names: list[str], kind: str) -> list[tuple[int, str]]:
         """The fields of a type that still come, with their places among the ``names``."""
         fields = self.fields.fields
         return [(i, name) for i, name in enumerate(names) if fields[name].type == kind and not fields[name].dropped]
 
-    def from_rows(
-        self, rows: Sequence[Row], path: str = "inputs"
-    ) -> tuple[dict[str, NDArray[Any]], list[bytes], Counter[str]]:
-        """Rows as objects: coded, as they are recorded, and how often each field came that there is not.
+    def from_rows(self, rows: Sequence[Row], path: str = "inputs") -> Coded:
+        """Rows as objects.
 
         Args:
             path: what the rows are called in an error; that of a single row, which has no number, ends with a dot.
@@ -80,6 +87,23 @@ class FieldCoder:
             raise _refused(_where(path, where, name), rows[where][name], "a field of the model")
         columns = {name: self._column(name, field, rows) for name, field in self._read}
         tensors = self._coded(columns, len(rows), path)
+        return tensors, self._recorded(columns, tensors), unknown
+
+    def from_columns(self, columns: Mapping[str, list[Any]], path: str = "inputs") -> Coded:
+        """Rows as columns by name, equally long; it raises as :meth:`from_rows` does."""
+        count = len(next(iter(columns.values())))
+        others = [name for name in columns if name not in self._names]
+        if (others and self.fields.unknown == "refuse") or len(self._names) > len(self.fields.fields):
+            return self.from_rows(
+                [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], path
+            )
+        missing = [None] * count
+        own = {name: list(columns.get(name, missing)) for name, _ in self._read}
+        tensors = self._coded(own, count, path)
+        return tensors, self._recorded(own, tensors), Counter(dict.fromkeys(others, count))
+
+    def _recorded(self, columns: dict[str, list[Any]], tensors: Mapping[str, NDArray[Any]]) -> list[bytes]:
+        """Rows, by column, as they are recorded."""
         for name, field in self._read:
             if isinstance(field, TensorField):
                 array = tensors[self.layout.tensor_keys[name]]
@@ -90,17 +114,37 @@ class FieldCoder:
             for values in zip(*columns.values(), strict=True)
         ]
         try:
-            records = [_encoder.encode(row) for row in rows_known]
+            return [_encoder.encode(row) for row in rows_known]
         except OverflowError:
             categories = {*self.layout.categories}
-            records = [
+            return [
                 _encoder.encode({name: _recordable(value, name in categories) for name, value in row.items()})
                 for row in rows_known
             ]
-        return tensors, records, unknown
+
+    def from_structs(self, rows: Sequence[Any]) -> Coded | None:
+        """Rows as the :attr:`struct` has them; None where they must be taken field by field.
+
+        Raises:
+            InvalidInput: of a time, a text or a tensor, as :meth:`from_rows` does.
+        """
+        assert self.struct is not None
+        tensors = self._of_structs(rows, self.struct)
+        if tensors is None:
+            return None
+        for name, key in self.layout.tensor_keys.items():
+            self.struct.replace(rows, name, [array.tobytes() for array in tensors[key]])
+        try:
+            return tensors, self.struct.records(rows), Counter()
+        except OverflowError:
+            return None
 
     def from_records(self, records: Sequence[bytes]) -> dict[str, NDArray[Any]]:
         """Recorded rows, coded."""
+        if self.struct is not None and (structs := self.struct.from_records(records)) is not None:
+            found = self._of_structs(structs, self.struct)
+            if found is not None:
+                return found
         rows = [_decoder.decode(record) for record in records]
         return self._coded({name: self._column(name, field, rows) for name, field in self._read}, len(rows), "inputs")
 
@@ -119,15 +163,38 @@ class FieldCoder:
         return [next((row[each] for each in names if row.get(each) is not None), None) for row in rows]
 
     def _coded(self, columns: Mapping[str, list[Any]], count: int, path: str) -> dict[str, NDArray[Any]]:
-        layout, fields = self.layout, self.fields.fields
-        found = {name: np.zeros((count, *tensor.shape), tensor.dtype) for name, tensor in layout.tensors.items()}
-        if NUMBERS in found:
-            found[NUMBERS].fill(np.nan)
+        found = self._missing(count)
+        if self._plain_places:
             self._code_numbers(columns, found[NUMBERS], path)
-        if STATISTICS in found:
-            found[STATISTICS].fill(np.nan)
         if self._category_fields:
             self._code_categories(columns, found[CATEGORIES], path)
+        self._code_others(columns, found, path)
+        return found
+
+    def _of_structs(self, rows: Sequence[Any], struct: RowStruct) -> dict[str, NDArray[Any]] | None:
+        """Rows as the struct has them, coded; None where one has a number that is no value of its field."""
+        found = self._missing(len(rows))
+        if self._plain_places:
+            numbers = struct.numbers(rows)
+            if numbers is None:
+                return None
+            found[NUMBERS][:, self._plain_places] = numbers
+        if self._category_fields:
+            found[CATEGORIES][:, self._category_places] = struct.categories(rows)
+        self._code_others({name: struct.column(rows, name) for name in self._other_fields}, found, "inputs")
+        return found
+
+    def _missing(self, count: int) -> dict[str, NDArray[Any]]:
+        """So many coded rows without a value."""
+        found = {name: np.zeros((count, *tensor.shape), tensor.dtype) for name, tensor in self.layout.tensors.items()}
+        for name in (NUMBERS, STATISTICS):
+            if name in found:
+                found[name].fill(np.nan)
+        return found
+
+    def _code_others(self, columns: Mapping[str, list[Any]], found: dict[str, NDArray[Any]], path: str) -> None:
+        """Codes texts, tensors and times, value by value."""
+        layout, fields = self.layout, self.fields.fields
         for place, name in enumerate(layout.texts):
             if name in columns:
                 self._texts(name, columns[name], found[TEXTS][:, place], path)
@@ -138,7 +205,6 @@ class FieldCoder:
             name = layout.quantities[place]
             if name in columns:
                 self._times(name, fields[name], columns[name], found[NUMBERS][:, place], path)
-        return found
 
     def _code_numbers(self, columns: Mapping[str, list[Any]], out: NDArray[Any], path: str) -> None:
         """Numbers all at once, which is many times faster; where one is none, field by field, to say which."""
@@ -167,12 +233,8 @@ class FieldCoder:
                 if type(value) not in CATEGORY_TYPES
             )
             raise _refused(_where(path, i, name), columns[name][i], "a category (a string, a number or a boolean)")
-        keys = [
-            category_key(value if type(value) is str else _category_text(value)) if value is not None else MISSING
-            for value in flat
-        ]
-        places = [place for place, _ in self._category_fields]
-        out[:, places] = np.array(keys, np.int64).reshape(len(places), -1).T
+        keys = np.array(category_keys(flat), np.int64).reshape(len(self._category_places), -1)
+        out[:, self._category_places] = keys.T
 
     def _numbers(self, name: str, column: list[Any], out: NDArray[Any], path: str) -> None:
         for i, value in enumerate(column):
@@ -232,11 +294,25 @@ class FieldCoder:
             out[i] = wide
 
 
-def _as_array(flat: list[Any]) -> NDArray[np.float64]:
+_coders: dict[str, FieldCoder] = {}
+
+
+def coder_of(fields: FieldsSpec) -> FieldCoder:
+    """The coder of a model's fields; to make one costs more than to code some rows."""
+    key = fields.model_dump_json()
+    if key not in _coders:
+        if len(_coders) >= MAX_CODERS:
+            _coders.clear()
+        _coders[key] = FieldCoder(fields)
+    return _coders[key]
+
+
+def _as_array(values: list[Any]) -> NDArray[np.float64]:
+    """``[values]`` or ``[rows, values]``; infinite where one fits no float."""
     try:
-        return np.array(flat, np.float64)
+        return np.array(values, np.float64)
     except OverflowError:
-        return np.full(len(flat), np.inf)
+        return np.full(np.shape(np.array(values, object)), np.inf)
 
 
 def _recordable(value: Any, is_category: bool) -> Any:
@@ -252,21 +328,6 @@ def _seconds(value: Any, field: TimeField) -> float:
     if isinstance(value, bool) or not math.isfinite(value):
         raise ValueError("not a time")
     return times.from_number(value, field.unit)
-
-
-def _category_text(value: str | float | bool) -> str:
-    """``1``, ``1.0`` and ``"1"`` are one value: files and applications do not agree on which of them they write."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(int(value)) if isinstance(value, int) or value.is_integer() else repr(value)
-
-
-@lru_cache(maxsize=2**16)
-def category_key(value: str) -> int:
-    """The key of a category: 63 bits, not 0."""
-    return int.from_bytes(blake2b(value.encode(), digest_size=8).digest(), "big") >> 1 or 1
 
 
 def _where(path: str, row: int, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.rows.fields import FieldCoder, is_record
+from driftline.rows.fields import coder_of, is_record
 from driftline.spec import SINGLE_INPUT, ModelSpec
 
 Recorded = dict[str, bytes | list[bytes]]
@@ -60,11 +60,13 @@ class Rows:
 
 def joined_for(spec: ModelSpec, parts: Sequence[Rows]) -> Rows:
     """The rows of all parts, in order. Where fields were added while some of them waited, they are coded again."""
+    if spec.fields is None or len(parts) == 1:
+        return Rows.joined(parts)
     shapes = [{name: array.shape[1:] for name, array in part.tensors.items()} for part in parts]
-    if spec.fields is None or all(shape == shapes[0] for shape in shapes):
+    if all(shape == shapes[0] for shape in shapes):
         return Rows.joined(parts)
     records = [record for part in parts for record in part.records or ()]
-    return Rows(FieldCoder(spec.fields).from_records(records), records)
+    return Rows(coder_of(spec.fields).from_records(records), records)
 
 
 def recorded_names(spec: ModelSpec) -> list[str]:
@@ -75,7 +77,7 @@ def recorded_names(spec: ModelSpec) -> list[str]:
 def from_items(spec: ModelSpec, items: Sequence[Mapping[str, bytes]]) -> dict[str, NDArray[Any]]:
     """The rows of items of the log, as tensors ``[rows, *shape]`` by name."""
     if spec.fields is not None:
-        return FieldCoder(spec.fields).from_records([item[SINGLE_INPUT] for item in items])
+        return coder_of(spec.fields).from_records([item[SINGLE_INPUT] for item in items])
     found = {}
     for name, tensor in spec.tensors.items():
         data = b"".join([item[name] for item in items])
@@ -90,7 +92,7 @@ def made_up(spec: ModelSpec, fill: int) -> Rows:
         return Rows({name: np.full((1, *tensor.shape), fill, tensor.dtype) for name, tensor in spec.tensors.items()})
     row: dict[str, Any] = dict.fromkeys(spec.layout.numbers, fill)
     row |= {name: np.full(field.shape, fill).tolist() for name, field in spec.layout.tensor_fields.items()}
-    return Rows(*FieldCoder(spec.fields).from_rows([row]))
+    return Rows(*coder_of(spec.fields).from_rows([row]))
 
 
 def misfit(spec: ModelSpec, item: Mapping[str, bytes]) -> str | None:
@@ -106,7 +108,7 @@ def misfit(spec: ModelSpec, item: Mapping[str, bytes]) -> str | None:
 def item_as_json(spec: ModelSpec, item: Mapping[str, bytes]) -> Any:
     """The row of an item as a client sends it."""
     if spec.fields is not None:
-        return FieldCoder(spec.fields).as_json(item[SINGLE_INPUT])
+        return coder_of(spec.fields).as_json(item[SINGLE_INPUT])
     rows = {
         name: np.frombuffer(item[name], np.dtype(tensor.dtype).newbyteorder("<")).reshape(tensor.shape).tolist()
         for name, tensor in spec.tensors.items()

@@ -75,7 +75,7 @@ class Recipe(Frozen):
     loss: LossField | None = Field(None, description="default: cross_entropy, for regression huber")
     distillation: Distillation | None = Field(None, description="what is learned from a former version's answers")
     optimizer: Optimizer = Field(Optimizer(), description="how the weights follow the gradient")
-    batch_size: int = Field(32, ge=1, le=4096, description="the most labels of a step")
+    batch_size: int = Field(32, ge=1, le=4096, description="the most labels that are learned at once")
     updates: int = Field(4, ge=1, le=1000, description="gradient updates of a full step when nothing is waiting")
     memory: MemoryField = Field(
         default_factory=lambda: REPLAY_POLICIES.parse({}), description="which examples are kept for replay"

@@ -126,6 +126,20 @@ def test_a_past_is_learned_as_the_same_stream_would_have_been_live() -> None:
     assert imported.metrics() == lived.learner.metrics()
 
 
+@pytest.mark.parametrize("delay", [0, 20])
+def test_a_step_of_several_batches_is_the_same_bit_for_bit_as_a_step_for_each(delay: int) -> None:
+    whole = spec()
+    past = items(192, whole, route="import", delay=delay)
+    one, other = Learner.create(whole, seed=3), Learner.create(whole, seed=3)
+    together = one.learn(past, range(1, 193), Plan(1, publish=True, version=2, at_once=32))
+    for first in range(0, 192, 32):
+        step = Plan(1, publish=first == 160, version=2)
+        result = other.learn(past[first : first + 32], range(first + 1, first + 33), step)
+    assert one.digest() == other.digest()
+    assert_same(one.state_dict(), other.state_dict())
+    assert together.scored == 192 - delay and together.decision == result.decision is not None
+
+
 def test_late_labels_are_learned_when_they_were_known() -> None:
     whole = spec()
     one, past = Learner.create(whole, seed=3), items(100, whole, route="import", delay=32)

@@ -75,7 +75,7 @@ def test_rows_together_are_coded_as_each_by_itself(rows: list[dict[str, Any]]) -
 
 def test_another_process_gives_the_same_numbers() -> None:
     program = (
-        "from driftline.rows.fields import category_key; from driftline.rows.text import tokens;"
+        "from driftline.rows.categories import category_key; from driftline.rows.text import tokens;"
         "print(category_key('Zürich'), tokens('Grüße aus Zürich 東京', 9))"
     )
     told = {

@@ -65,3 +65,28 @@ def test_checkpoints_take_a_tenth_of_the_time_at_most(elapse: Pass) -> None:
     assert schedule.until_checkpoint == 60
     schedule.checkpointed(10.0)
     assert schedule.until_checkpoint == pytest.approx(90)
+
+
+def test_while_more_labels_wait_a_candidate_is_due_every_second_within_a_tenth_of_the_time(elapse: Pass) -> None:
+    schedule = StepSchedule(60)
+    assert schedule.is_candidate_due(more_wait=False) and not schedule.is_candidate_due(more_wait=True)
+    elapse(1.0)
+    assert schedule.is_candidate_due(more_wait=True)
+    schedule.tried()
+    schedule.published(0.25)
+    elapse(1.0)
+    assert not schedule.is_candidate_due(more_wait=True) and not schedule.is_candidate_due(more_wait=False)
+    elapse(1.25)
+    assert schedule.is_candidate_due(more_wait=True)
+
+
+def test_a_checkpoint_follows_the_work_that_a_recovery_would_repeat(elapse: Pass) -> None:
+    schedule = StepSchedule(60)
+    elapse(3.0)
+    schedule.worked(3.0)
+    assert schedule.until_checkpoint == 57
+    schedule.worked(1.0)
+    assert schedule.until_checkpoint <= 0
+    schedule.checkpointed(0.5)
+    schedule.worked(5.0)
+    assert schedule.until_checkpoint == pytest.approx(4.5), "checkpoints take a tenth of the time at most"

@@ -38,6 +38,17 @@ async def test_labels_are_learned_at_an_age(bench: Bench) -> None:
         await offset_is(store, 3)
 
 
+async def test_under_a_backlog_labels_are_served_before_all_of_it_is_learned(bench: Bench) -> None:
+    store = await bench.model()
+    async with training(bench, store) as trainer:
+        trainer.schedule.publish_seconds, trainer.schedule.publishing.share = 0.0, 1.0
+        await add(store, trainer, labelled(320))
+        await offset_is(store, 320)
+        steps = await store.commit_log.steps(0)
+    assert [step.end for step in steps if step.version is not None][:4] == [128, 256, 288, 320]
+    assert [step.plan.at_once for step in steps][:4] == [32, 32, 0, 0], "far from its end several batches are a step"
+
+
 async def test_after_a_drift_alarm_labels_are_learned_as_they_come(bench: Bench) -> None:
     store = await bench.model(recipe={"trigger": {"labels": 600, "seconds": 3600, "alarm": 300}})
     right = [item for item in labelled(700, answered=1) if item.label == 1][:300]

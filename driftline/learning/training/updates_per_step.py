@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from driftline.spec import Recipe
 
+BATCHES_OF_BACKLOG = 4
+
 
 def updates_for(recipe: Recipe, rows: int, has_backlog: bool = False) -> int:
     """Gradient updates of a step with so many ``rows``: the recipe's for a full batch, for a smaller one its share.
@@ -11,6 +13,15 @@ def updates_for(recipe: Recipe, rows: int, has_backlog: bool = False) -> int:
     While labels are piling up it is one a step, so that learning catches up.
     """
     return 1 if has_backlog else max(1, round(recipe.updates * rows / recipe.batch_size))
+
+
+def records_of_step(recipe: Recipe, waiting: int, at_hand: int) -> int:
+    """How many records the next step takes of those that wait, of which so many are ``at_hand``.
+
+    Far from the end of the log it takes several batches, which are learned one after the other: what a commit costs is shared.
+    """
+    many = BATCHES_OF_BACKLOG * recipe.batch_size
+    return many if at_hand >= many and waiting - many > recipe.batch_size else min(at_hand, recipe.batch_size)
 
 
 def rows_of_step(learned: int, delay: int, most: int) -> int:

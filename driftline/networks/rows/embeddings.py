@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,8 @@ class RowEmbeddings(nn.Module):
         self.categories, self.texts = layout.category_vectors, layout.text_vectors
         self.values = _tables(self.categories, VALUES)
         self.tokens = _tables(self.texts, TOKENS)
+        # Where the part of each field begins, in the tables of values.
+        self._first = {size: np.arange(len(places)) * VALUES for size, places in self.categories.items()}
 
     @torch.no_grad()
     def widened(self, layout: RowLayout) -> RowEmbeddings:
@@ -42,11 +45,11 @@ class RowEmbeddings(nn.Module):
         found = []
         for size, places in self.categories.items():
             table = self.values[str(size)]
-            entries = encoded[CATEGORIES].to(table.device)[:, places]
-            # Entry 0 is unknown.
-            own = torch.where(entries > 0, (entries - 1) % (VALUES - 1) + 1, 0)
-            rows = own + torch.arange(len(places), device=table.device) * VALUES
-            found.append(nn.functional.embedding(rows, table).flatten(1))
+            entries = encoded[CATEGORIES].numpy()
+            entries = entries if len(places) == entries.shape[1] else entries[:, places]
+            # Entry 0 is unknown, and stays.
+            own = ((entries - 1) % (VALUES - 1) + 1) * (entries > 0) + self._first[size]
+            found.append(nn.functional.embedding(torch.from_numpy(own).to(table.device), table).flatten(1))
         for size, places in self.texts.items():
             table = self.tokens[str(size)]
             tokens = encoded[TEXTS].to(table.device)[:, places]

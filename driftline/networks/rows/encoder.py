@@ -135,6 +135,8 @@ class RowEncoder(nn.Module):
         return found | {name: inputs[key] for name, key in layout.tensor_keys.items()}
 
     def _quantities(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self.layout.times:
+            return numbers
         times = numbers[:, self.layout.times]
         first, second = [a for a, _ in self.layout.pairs], [b for _, b in self.layout.pairs]
         return np.concatenate([numbers, self.newest.numpy() - times, numbers[:, second] - numbers[:, first]], 1)
@@ -143,7 +145,8 @@ class RowEncoder(nn.Module):
         """A boolean is -1 or 1, however rare one of them is."""
         places = self.layout.booleans
         if places:
-            scaled[:, places] = np.nan_to_num(2 * numbers[:, places] - 1, nan=0.0)
+            signs = 2 * numbers[:, places] - 1
+            scaled[:, places] = np.where(np.isnan(signs), 0.0, signs)
 
     def _statistics(self, arrays: Mapping[str, NDArray[Any]], entries: NDArray[np.int64]) -> NDArray[np.float32]:
         """Those that a row brings, of when it was learned; else those of now."""
@@ -168,14 +171,17 @@ class RowEncoder(nn.Module):
     def _missing(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         found, flags = np.zeros((len(numbers), self.layout.flags), np.float32), self.flags.numpy()
         flagged = np.flatnonzero(flags >= 0)
-        found[:, flags[flagged]] = np.isnan(numbers[:, flagged])
+        if len(flagged):
+            found[:, flags[flagged]] = np.isnan(numbers[:, flagged])
         return found
 
     def _circles(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         """Where in the day, the week and the year each time is."""
+        if not self.layout.times:
+            return np.zeros((len(numbers), 0), np.float32)
         times = numbers[:, self.layout.times]
         angles = [np.mod(times, period) * (2 * np.pi / period) for period in PERIODS]
-        around = np.stack([part(angle) for angle in angles for part in (np.sin, np.cos)], 2) if angles else times
+        around = np.stack([part(angle) for angle in angles for part in (np.sin, np.cos)], 2)
         flat = around.reshape(len(numbers), 2 * len(PERIODS) * times.shape[1])
         found: NDArray[np.float32] = np.nan_to_num(flat, nan=0.0).astype(np.float32)
         return found

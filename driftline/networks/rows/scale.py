@@ -58,7 +58,7 @@ class RobustScale(nn.Module):
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """``[rows, columns]`` → the same, scaled."""
         scaled = (values - self.centre.numpy()) / self.width.numpy()
-        np.nan_to_num(scaled, copy=False, nan=0.0, posinf=LARGEST, neginf=-LARGEST)
+        scaled[np.isnan(scaled)] = 0.0
         far = np.abs(scaled)
         if far.size and far.max() > LINEAR:
             beyond = np.minimum(LINEAR + np.log1p(np.maximum(far - LINEAR, 0)), FARTHEST)

@@ -47,7 +47,7 @@ class TargetMeans(nn.Module):
 
     @staticmethod
     def _log_odds(share: NDArray[np.float32]) -> NDArray[np.float32]:
-        inside = np.clip(share, SMALLEST, 1 - SMALLEST)
+        inside = np.minimum(np.maximum(share, np.float32(SMALLEST)), np.float32(1 - SMALLEST))
         found: NDArray[np.float32] = np.log(inside / (1 - inside))
         return found
 

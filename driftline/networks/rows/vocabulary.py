@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,8 @@ class Vocabulary(nn.Module):
         """The entries of values, by their keys ``[rows, categories]``."""
         if len(self._entries) != len(self.keys) - 1:
             self._entries = {key: entry for entry, key in enumerate(self.keys.tolist()) if entry}
-        find, salted = self._entries.get, (categories ^ self._salts).ravel().tolist()
-        return np.array([find(key, UNKNOWN) for key in salted], np.int64).reshape(categories.shape)
+        salted = (categories ^ self._salts).ravel().tolist()
+        return np.array([*map(self._entries.get, salted, repeat(UNKNOWN))], np.int64).reshape(categories.shape)
 
     def add(self, categories: NDArray[np.int64]) -> int:
         """Gives values that are new an entry; how many there are then."""

@@ -18,6 +18,8 @@ from driftline.networks.experts.mixture import Mixture
 
 # A ridge of more units is solved less often.
 LARGE_UNITS = 500
+# After so many rows, updates of more rows at once teach as much.
+WELL_TAUGHT = 2000
 
 
 class MixtureLearner(WeightLearner):
@@ -32,12 +34,12 @@ class MixtureLearner(WeightLearner):
         period: rows between two solutions of the ridge and two looks at the encoding, ``large_period`` for a large ridge; the
             first solutions come at 1, 2, 4, … rows.
         fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
-        hurried_fresh: new rows of one while labels pile up.
+        hurried: the same two while labels pile up, before and after ``WELL_TAUGHT`` rows.
     """
 
     STATE = ("rows", "weights", "unsolved", "untrained", "ridge", "bank", "trees")
     DERIVED = (
-        *("period", "fresh", "hurried_fresh", "replayed"),
+        *("period", "fresh", "replayed", "hurried"),
         *("_period", "_encoded", "_reaches"),
     )
 
@@ -48,12 +50,12 @@ class MixtureLearner(WeightLearner):
         period: int = 32,
         large_period: int = 128,
         fresh: int = 2,
-        hurried_fresh: int = 8,
         replayed: int = 14,
+        hurried: tuple[tuple[int, int], tuple[int, int]] = ((8, 14), (16, 28)),
     ) -> None:
         super().__init__(mixture)
         self.period, self.replayed = period, replayed
-        self.fresh, self.hurried_fresh = fresh, hurried_fresh
+        self.fresh, self.hurried = fresh, hurried
         self.ridge = RidgeLearner(mixture.ridge)
         self.bank = BankLearner(mixture.bank)
         size = len(mixture.neighbours.rows)
@@ -99,7 +101,7 @@ class MixtureLearner(WeightLearner):
             targets: ``[rows]``, class indices.
             weights: ``[rows]``, how much each counts.
             generator: what replay draws from.
-            is_hurried: whether labels pile up: the bank then makes a quarter of its updates.
+            is_hurried: whether labels pile up: the bank then makes a quarter of its updates, or less.
         """
         rows = rows.reshape(len(rows), self.mixture.features).float()
         known = self.mixture.columns
@@ -112,7 +114,8 @@ class MixtureLearner(WeightLearner):
         for part in range(0, len(rows), self.period):
             end = part + self.period
             self._learn(rows[part:end], columns[part:end], weights[part:end])
-            self._train_bank(generator, self.hurried_fresh if is_hurried else self.fresh)
+            is_taught = int(self.mixture.labels.learned) >= WELL_TAUGHT
+            self._train_bank(generator, *(self.hurried[is_taught] if is_hurried else (self.fresh, self.replayed)))
             self._grow_trees(generator, is_hurried)
 
     def _see(self, ids: Sequence[int]) -> None:
@@ -174,11 +177,11 @@ class MixtureLearner(WeightLearner):
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
 
-    def _train_bank(self, generator: torch.Generator, fresh: int) -> None:
+    def _train_bank(self, generator: torch.Generator, fresh: int, replayed: int) -> None:
         """The updates of the bank that are due, each of so many new rows; the first rows are not waited with."""
         seen = int(self.mixture.neighbours.seen)
         while self.untrained >= fresh or (self.untrained and seen <= self.period):
-            self._train(generator, fresh)
+            self._train(generator, fresh, replayed)
 
     def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
         if self.trees is not None:
@@ -186,7 +189,7 @@ class MixtureLearner(WeightLearner):
             targets = self.mixture.neighbours.targets[:filled]
             self.trees.learn(self.rows[:filled], targets, self.weights[:filled], generator, is_hurried)
 
-    def _train(self, generator: torch.Generator, fresh: int) -> None:
+    def _train(self, generator: torch.Generator, fresh: int, replayed: int) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
         fresh = min(fresh, self.untrained)
         new = self.mixture.neighbours.newest(fresh, self.untrained - fresh)
@@ -195,7 +198,7 @@ class MixtureLearner(WeightLearner):
         seen, size = int(neighbours.seen), len(self.rows)
         filled = min(seen, size)
         reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
-        drawn = (torch.rand(members, self.replayed, generator=generator) * reach).long()
+        drawn = (torch.rand(members, replayed, generator=generator) * reach).long()
         slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
         self.bank.learn(self._encoded[slots], neighbours.targets[slots], self.weights[slots])
 
