@@ -143,5 +143,5 @@ def _answer_and_learn(copy: Learner, row: Item) -> None:
 
 def _made_up(spec: ModelSpec, classes: Sequence[int | str]) -> list[Item]:
     """A row of zeros and one of ones, with a label that fits."""
-    label: Label = 0.0 if spec.task == "regression" else classes[0] if classes else 0
+    label: Label = 0.0 if not spec.kind.has_classes else classes[0] if classes else 0
     return [Item(f"made-up-{fill}", made_up(spec, fill).item(0), label) for fill in (0, 1)]

@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 from driftline.errors import InvalidInput
 from driftline.rows.rows import Rows
+from driftline.spec.value_layout import ValueLayout
 
 from ..answers import BatchAnswer
 from ..engine import ModelQueue
@@ -38,13 +39,17 @@ class Predict(FastPathCall):
 def encode(answer: BatchAnswer) -> Content:
     """The answer's JSON: ``{"model", "version", "classes", "predictions": [{"id", "label", "probabilities"}]}``.
 
-    A regression has no ``classes``, and a ``value`` a row.
+    A regression has no ``classes``, and a ``value`` a row, with its ``interval`` where the spec asks for them.
     """
     batch = answer.batch
     texts = batch.texts
     ids = [b"null" if identifier is None else b'"%b"' % identifier.encode() for identifier in answer.ids]
-    if batch.snapshot.spec.task == "regression":
-        rows = [b'{"id":%b,"value":%b}' % (i, texts[row]) for i, row in zip(ids, answer.places, strict=True)]
+    spec = batch.snapshot.spec
+    if not spec.kind.has_classes:
+        rows = [
+            b'{"id":%b,%b}' % (i, value_text(spec.values, texts[row]))
+            for i, row in zip(ids, answer.places, strict=True)
+        ]
     else:
         labels, indices = batch.snapshot.label_texts, batch.indices
         rows = [
@@ -52,3 +57,13 @@ def encode(answer: BatchAnswer) -> Content:
             for i, row in zip(ids, answer.places, strict=True)
         ]
     return Content(200, b"%b%b]}" % (batch.snapshot.answer_head, b",".join(rows)), JSON)
+
+
+def value_text(layout: ValueLayout, text: bytes) -> bytes:
+    """The fields of a regression's answer, of its numbers as JSON with commas between them."""
+    if layout.is_plain:
+        return b'"value":' + text
+    numbers = text.split(b",")
+    # No number is null but in place of an interval that is not known yet.
+    ends = b"null" if numbers[-1] == b"null" else b"[%b]" % b",".join(numbers[1:])
+    return b'"value":%b,"interval":%b' % (numbers[0], ends)

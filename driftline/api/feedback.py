@@ -138,6 +138,8 @@ class ServedAnswer(TypedDict):
     """The probability of each class that the version knew."""
     value: NotRequired[float]
     """The answer of a regression."""
+    interval: NotRequired[list[float] | None]
+    """The ends of its interval, at the levels of the spec; null while too few labels were known."""
 
 
 @message

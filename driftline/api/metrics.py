@@ -29,6 +29,11 @@ class PredictionScores(TypedDict, total=False):
     rmse: Annotated[float, Field(description="The root of the mean squared error.")]
     bias: Annotated[float, Field(description="The mean of answer less label.")]
     r2: Annotated[float, Field(description="The share of the labels' variance that the answers explain.")]
+    coverage: Annotated[
+        float, Field(description="The share of labels between the first and the last end of the interval.")
+    ]
+    width: Annotated[float, Field(description="How far these ends are apart, on average.")]
+    pinball_loss: Annotated[float, Field(description="The quantile loss of the ends, on average.")]
     count: Annotated[float, Field(description="The labels that were scored; as they fade, the sum of their weights.")]
 
 

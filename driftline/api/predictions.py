@@ -28,7 +28,7 @@ class PredictQuery(TypedDict, total=False):
 
 @closed
 class Prediction(TypedDict):
-    """One row's answer. Classification has ``label`` and ``probabilities``, regression ``value``."""
+    """One row's answer. Classification has ``label`` and ``probabilities``, regression ``value`` and maybe ``interval``."""
 
     id: str | None
     """What a label refers to as ``prediction_id``; null where predictions are not recorded."""
@@ -38,6 +38,8 @@ class Prediction(TypedDict):
     """The probability of each class, in the order of ``classes``."""
     value: NotRequired[float]
     """The answer of a regression."""
+    interval: NotRequired[list[float] | None]
+    """Where the spec has ``intervals``: the ends at its levels, in their order; null while too few labels are known."""
 
 
 @closed

@@ -64,7 +64,8 @@ def backtest(
     Returns:
         Plain data: ``{"accuracy": {name: …}, "balanced_accuracy", "kappa", "recall", "auc", "average_precision", "log_loss",
         "labels_per_second", "alarms", "versions", "rejected", "windows", "stream", "recipes", "delay", "seed"}``; of a
-        regression ``mae`` and ``rmse``. ``delay`` is None where the stream says when labels come.
+        regression ``mae`` and ``rmse``, and of its intervals ``coverage``, ``width`` and ``pinball_loss``. ``delay`` is None
+        where the stream says when labels come.
 
     Raises:
         InvalidInput: a recipe or the network does not fit.
@@ -137,7 +138,9 @@ def play(
 
 
 def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[bytes]]:
-    """The answers of the live version: probabilities ``[rows, classes]``, or values ``[rows, 1]``; and their traces."""
+    """The answers of the live version: probabilities ``[rows, classes]``, or values with the ends of their intervals ``[rows,
+    width]``; and their traces.
+    """
     with torch.inference_mode():
         outputs, trace = evaluating(learner.served).answer(
             {name: torch.from_numpy(array) for name, array in rows.tensors.items()}
@@ -255,7 +258,7 @@ class Service:
         )
 
     def finish(self) -> Played:
-        """What was played, with the probabilities of the stream's classes."""
+        """What was played, with the probabilities of the stream's classes, or the numbers of a regression's answers."""
         if self.stream.spec.kind.has_classes:
             places = indices_of(self.stream.classes)
             found = np.zeros((len(self.recorded), len(places)), np.float32)
@@ -265,4 +268,6 @@ class Service:
                 found[row : row + len(outputs), columns] = outputs
                 row += len(outputs)
             self.played.probabilities = found
+        elif self._outputs:
+            self.played.values = np.concatenate([outputs for _, outputs in self._outputs])
         return self.played

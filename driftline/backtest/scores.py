@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from driftline.backtest.played import Played
 from driftline.backtest.stream import Stream
 from driftline.learning.monitoring import stream_metrics
+from driftline.learning.monitoring.value_metrics import IntervalMetrics
 from driftline.records import Label
 from driftline.spec.classes import indices_of
 
@@ -35,7 +36,7 @@ def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
     has_classes = stream.spec.kind.has_classes
     for name, played in contenders.items():
         answers = [played.answers[row] for row in rows]
-        metrics = _of_classes(stream, rows, labels, played) if has_classes else _of_values(labels, answers)
+        metrics = _of_classes(stream, rows, labels, played) if has_classes else _of_values(stream, rows, played)
         for metric, value in metrics.items():
             found.setdefault(metric, {})[name] = value
         windows[name] = _means(
@@ -45,8 +46,17 @@ def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
     return {**found, "windows": {"rows": size, stream.spec.kind.measures[0]: windows, "at": middles}}
 
 
-def _of_values(labels: Sequence[Label], answers: Sequence[Label | None]) -> dict[str, Any]:
-    return dict(stream_metrics.of_values(labels, answers))
+def _of_values(stream: Stream, rows: Sequence[int], played: Played) -> dict[str, Any]:
+    labels = [label for row in rows if (label := stream.labels[row]) is not None]
+    found = stream_metrics.of_values(labels, [played.answers[row] for row in rows])
+    layout = stream.spec.values
+    if played.values is None or not layout.levels:
+        return dict(found)
+    intervals = IntervalMetrics(layout.levels)
+    for label, numbers in zip(labels, played.values[rows].tolist(), strict=True):
+        for ends in layout.ends(numbers):
+            intervals.add(float(label), ends)
+    return {**found, **intervals.scores()}
 
 
 def _of_classes(stream: Stream, rows: Sequence[int], labels: Sequence[Label], played: Played) -> dict[str, Any]:

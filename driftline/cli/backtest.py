@@ -45,6 +45,9 @@ SHOWN = {
     "log_loss": "log loss",
     "mae": "mae",
     "rmse": "rmse",
+    "coverage": "coverage",
+    "width": "width",
+    "pinball_loss": "pinball",
     "labels_per_second": "rows/s",
     "versions": "versions",
 }

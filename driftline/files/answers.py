@@ -90,19 +90,21 @@ class JsonAnswers(AnswerWriter):
 
 class CsvAnswers(AnswerWriter):
     """A line a row: its number, the prediction's id, the version, the answer, and the probability of each class of the spec;
-    with ``"open"`` classes that of the answer alone. Cells of the file follow under their own names, or as ``input_…`` where an
-    answer's column has that name."""
+    with ``"open"`` classes that of the answer alone. The ends of an interval have a column each, named by level. Cells of the
+    file follow under their own names, or as ``input_…`` where an answer's column has that name.
+    """
 
     def start(self, spec: ModelSpec, columns: Sequence[str]) -> None:
         self._writer = csv.writer(self.file, lineterminator="\n")
         self._columns = list(columns)
         self._classes = [str(name) for name in spec.known_classes()] if isinstance(spec.classes, list | tuple) else []
         self._has_classes = spec.kind.has_classes
+        self._levels = spec.values.levels
         self._names: list[str] = []
 
     def write(self, row: AnsweredRow) -> None:
         if not self._names:
-            self._names = [name for name in row.answer if name not in ("id", "probabilities")]
+            self._names = [name for name in row.answer if name not in ("id", "probabilities", "interval")]
             self._writer.writerow(self._header())
         answer: Mapping[str, Any] = row.answer
         cells = [row.number, answer.get("id"), row.version, *(_text(answer.get(name)) for name in self._names)]
@@ -110,12 +112,14 @@ class CsvAnswers(AnswerWriter):
             shares = dict(zip(map(str, row.classes), answer.get("probabilities", ()), strict=False))
             named = self._classes or [str(answer.get("label"))]
             cells += [shares.get(name) for name in named]
+        cells += answer.get("interval") or [None] * len(self._levels)
         self._writer.writerow([*cells, *(_text(row.cells.get(name)) for name in self._columns)])
 
     def _header(self) -> list[str]:
         header = ["row", "id", "version", *self._names]
         if self._has_classes:
             header += [f"probability_{name}" for name in self._classes] or ["probability"]
+        header += [f"interval_{level}" for level in self._levels]
         return header + [f"input_{name}" if name in header else name for name in self._columns]
 
 

@@ -73,6 +73,7 @@ class Learner(CommandedLearner):
             labelled_batch = self._labelled_batch(self._known(come, plan))
             live = labelled_batch.live
             errors, alarms = self._observe(labelled_batch, live)
+            self._follow_residuals(live)
             self._update_mixture_weights(live)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
             fresh = self.promotion.hold_out(labelled_batch, self.learned)
@@ -135,6 +136,13 @@ class Learner(CommandedLearner):
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
         return of_live, alarms
+
+    def _follow_residuals(self, live: LabelledBatch) -> None:
+        """Shows intervals how far served answers were from the labels; what is served next has those of the stream."""
+        intervals = self.module.intervals
+        if intervals is not None:
+            intervals.observe(*live.served_values(intervals.outputs, intervals.width))
+            self.promotion.champion.intervals = intervals
 
     def _update_mixture_weights(self, live: LabelledBatch) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.networks.experts.encoding import LARGEST
+from driftline.networks.intervals import RunningIntervals
 from driftline.networks.modules import joined
 from driftline.networks.robust import FARTHEST
 from driftline.networks.rows.embeddings import RowEmbeddings
@@ -73,6 +75,7 @@ class ServedModel(nn.Module):
             {each.scale: RunningScale(each.shape) for each in self.tensor_inputs if each.scale is not None}
         )
         self.target_scale = RunningScale((), limit=FARTHEST) if self.is_regression else None
+        self.intervals = RunningIntervals(spec.intervals, width) if spec.intervals is not None else None
         self.network = network
         self.output = output
         self.experts = experts
@@ -161,8 +164,12 @@ class ServedModel(nn.Module):
         return self.traced(inputs, in_order)[0]
 
     def answer(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """What :meth:`predict` gives; and, where there are experts, the trace of it, unless it would be large."""
+        """What :meth:`predict` gives, and beside it the ends of its intervals, if it has any: ``[batch, outputs · (1 +
+        levels)]``; and, where there are experts, the trace of it, unless it would be large.
+        """
         outputs, trace = self.traced(inputs)
+        if self.intervals is not None:
+            outputs = torch.cat([outputs, self.intervals(outputs)], 1)
         return outputs, trace if trace is not None and trace[:1].numel() <= MAX_TRACED else None
 
     def traced(self, inputs: dict[str, Tensor], in_order: bool = True) -> tuple[Tensor, Tensor | None]:
@@ -239,6 +246,11 @@ class ServedModel(nn.Module):
             parts.append(part if change is None else change.carried(part))
             has_changed.append(torch.zeros(size, dtype=torch.bool) if change is None else change.features(size))
         return torch.cat(parts, 1), torch.cat(has_changed)
+
+    def take_intervals(self, other: ServedModel) -> None:
+        """Goes on with what another module's intervals know of how wrong served answers have been."""
+        if self.intervals is not None and other.intervals is not None:
+            self.intervals = copy.deepcopy(other.intervals)
 
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""

@@ -20,10 +20,12 @@ from driftline.spec.parts.strategies import STRATEGIES, Strategy
 from driftline.spec.recipe import Recipe
 from driftline.spec.row_layout import RowLayout, RowTensor
 from driftline.spec.task import TASKS, Task, TaskName
+from driftline.spec.value_layout import ValueLayout
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 SINGLE_INPUT = "inputs"
 MAX_STATISTICS = MAX_MARKS = 8
+MAX_LEVELS = 20
 
 
 class TensorSpec(Frozen):
@@ -90,6 +92,13 @@ class ModelSpec(Frozen):
         description="the classes; `open`: a label never seen before adds one; none for a regression",
     )
     outputs: Literal[1] | None = Field(None, description="how many numbers a regression gives")
+    intervals: list[Annotated[float, Field(gt=0, lt=1)]] | None = Field(
+        None,
+        min_length=2,
+        max_length=MAX_LEVELS,
+        exclude_if=lambda levels: levels is None,
+        description="the levels of a regression's prediction intervals, as `[0.1, 0.9]`: the share of labels below each end",
+    )
     network: Network = Field(default_factory=lambda: Preset(preset="mlp"), description="the architecture")
     recipe: Recipe = Field(default_factory=Recipe, description="how it learns")
     serving: Serving = Field(Serving(), description="how it is served")
@@ -112,7 +121,7 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> ModelSpec:
-        self.kind.check(self.classes, self.outputs)
+        self.kind.check(self.classes, self.outputs, self.intervals)
         if isinstance(self.inputs, dict) and not self.inputs:
             raise ValueError('"inputs" is empty')
         if self.task not in self.loss.tasks:
@@ -188,6 +197,11 @@ class ModelSpec(Frozen):
     def _class_keys(self) -> frozenset[tuple[type, int | str]] | None:
         """The classes that a label may be of, by type and name; None where any may come."""
         return None if self.classes == "open" else frozenset((type(name), name) for name in self.known_classes())
+
+    @cached_property
+    def values(self) -> ValueLayout:
+        """How the numbers of a regression's answer stand."""
+        return ValueLayout(levels=tuple(self.intervals or ()))
 
     def check_label(self, label: Any) -> Label:
         """The label as it is learned; :class:`InvalidInput` where it is none of this model's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from driftline.errors import InvalidInput
@@ -31,8 +32,13 @@ class Task(ABC):
     answer_field: ClassVar[str]
 
     @abstractmethod
-    def check(self, classes: Sequence[int | str] | Literal["open"] | None, outputs: int | None) -> None:
-        """:class:`ValueError` where a spec gives ``classes`` or ``outputs`` that this task does not take."""
+    def check(
+        self,
+        classes: Sequence[int | str] | Literal["open"] | None,
+        outputs: int | None,
+        intervals: Sequence[float] | None,
+    ) -> None:
+        """:class:`ValueError` where a spec gives ``classes``, ``outputs`` or ``intervals`` that this task does not take."""
 
     @abstractmethod
     def width(self, classes: int) -> int:
@@ -58,7 +64,12 @@ class Classification(Task):
     measures = ("accuracy", "log_loss")
     answer_field = "label"
 
-    def check(self, classes: Sequence[int | str] | Literal["open"] | None, outputs: int | None) -> None:
+    def check(
+        self,
+        classes: Sequence[int | str] | Literal["open"] | None,
+        outputs: int | None,
+        intervals: Sequence[float] | None,
+    ) -> None:
         if classes is None:
             raise ValueError('classification needs "classes": a list of strings or integers, or "open"')
         if classes != "open":
@@ -68,6 +79,8 @@ class Classification(Task):
                 raise ValueError('"classes" names a class twice')
         if outputs is not None:
             raise ValueError('"outputs" belongs to regression')
+        if intervals is not None:
+            raise ValueError('"intervals" belongs to regression')
 
     def width(self, classes: int) -> int:
         return classes
@@ -94,9 +107,16 @@ class Regression(Task):
     measures = ("mae", "rmse")
     answer_field = "value"
 
-    def check(self, classes: Sequence[int | str] | Literal["open"] | None, outputs: int | None) -> None:
+    def check(
+        self,
+        classes: Sequence[int | str] | Literal["open"] | None,
+        outputs: int | None,
+        intervals: Sequence[float] | None,
+    ) -> None:
         if classes is not None:
             raise ValueError('"classes" belongs to classification')
+        if intervals is not None and any(high <= low for low, high in pairwise(intervals)):
+            raise ValueError(f'"intervals" are levels that rise, not {list(intervals)}')
 
     def width(self, classes: int) -> int:
         return 1

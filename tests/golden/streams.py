@@ -51,7 +51,8 @@ def shape_of(kind: str) -> Any:
 def stream(kind: str, task: str) -> list[tuple[dict[str, bytes], int | str | float]]:
     """Rows with their labels: an abrupt drift, then a gradual one, and at last inputs that are distributed otherwise.
 
-    ``task``: ``classes`` are 0 to 2; ``open`` has five by name, of which two arrive late; ``values`` is a regression.
+    ``task``: ``classes`` are 0 to 2; ``open`` has five by name, of which two arrive late; ``values`` is a regression, and
+    ``intervals`` one with intervals.
     """
     draws = np.random.default_rng(11)
     found = []
@@ -108,7 +109,7 @@ def _concept(n: int, drawn: float) -> int:
 
 
 def _label(task: str, numbers: list[float], concept: int, n: int, drawn: float) -> int | str | float:
-    if task == "values":
+    if task in ("values", "intervals"):
         factors = [((index * 5 + concept * 7) % 11) - 5 for index in range(len(numbers))]
         return 100 + sum(factor * number for factor, number in zip(factors, numbers, strict=True)) + drawn
     count = 5 if task == "open" else 3

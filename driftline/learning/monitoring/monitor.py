@@ -68,7 +68,7 @@ class Monitor(Stateful):
         self.former = former
         self.max_alarms, self.max_shown = max_alarms, max_shown
         self.max_recent, self.measured_every = max_recent, measured_every
-        self.prequential = Prequential(spec.task == "regression")
+        self.prequential = Prequential(not spec.kind.has_classes, layout=spec.values)
         self.detector = drift_detector(self.recipe.detector)
         self.input_drift = self._input_drift()
         self.alarms: list[Alarm] = []
