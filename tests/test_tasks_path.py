@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 
 from driftline.api.models import ModelState
 from driftline.client.clients import Client
+from driftline.errors import InvalidInput
 from driftline.files.answers import CsvAnswers, QuestionFile, answer_file
 from driftline.files.refusals import Refusals
 from tests.services import up
@@ -88,8 +93,12 @@ def test_a_regression_with_intervals(tmp_path: Path) -> None:
         found = until(answer)
         low, high = found["interval"]
         assert low < found["value"] < high and high - low < 40
+        before = client.metrics("price")["prequential"]
+        teach(client, 600)
         scores = client.metrics("price")["prequential"]
-        assert 0.6 < scores["coverage"] < 0.95 and scores["width"] > 0 and scores["pinball_loss"] > 0
+        covered = scores["coverage"] * (scores["count"] - 40) - before["coverage"] * (before["count"] - 40)
+        assert 0.65 < covered / 600 < 0.95, "the first forty were answered without an interval"
+        assert scores["width"] > 0 and scores["pinball_loss"] > 0
         entry = list(client.log("price"))[-1]
         assert entry["answer"] is not None and len(entry["answer"]["interval"] or []) == 2
         outputs = infer(client, "price")
@@ -103,3 +112,67 @@ def test_a_regression_with_intervals(tmp_path: Path) -> None:
         client = instance.client
         assert client.model("price")["version"] >= version
         assert client.predict("price", rows(1))["predictions"][0]["interval"], "it is part of the version"
+
+
+def test_a_regression_with_several_outputs(tmp_path: Path) -> None:
+    spec = {
+        "name": "flat",
+        "task": "regression",
+        "inputs": INPUTS,
+        "outputs": ["price", "area"],
+        "intervals": [0.1, 0.9],
+    }
+
+    def teach(client: Client, count: int) -> None:
+        for _ in range(count // 40):
+            given = rows(40)
+            answers = client.predict("flat", given)["predictions"]
+            labels = [{"area": 50 + 5 * row["rooms"], "price": 1e5 * (3 + row["size"])} for row in given]
+            items = [{"prediction_id": a["id"], "label": label} for a, label in zip(answers, labels, strict=True)]
+            assert client.feedback("flat", items)["accepted"] == 40
+            all_learned(client, "flat")
+
+    def answer(client: Client, row: dict[str, Any]) -> dict[str, Any]:
+        return dict(client.predict("flat", [row])["predictions"][0])
+
+    with up(tmp_path) as instance:
+        client = instance.client
+        client.create_model(spec)
+        first: Any = client.predict("flat", rows(1))["predictions"][0]
+        assert first["values"].keys() == {"price", "area"} and first["interval"] == {"price": None, "area": None}
+        teach(client, 320)
+        instance.kill("worker")
+        teach(client, 120)
+        assert all_learned(client, "flat")["learned"] == 440, "no label is lost, none is learned twice"
+        item = {"prediction_id": first["id"], "label": {"price": 1.0}}
+        with pytest.raises(InvalidInput, match=r"label\.area is missing"):
+            client.feedback("flat", [item])
+        until(lambda: answer(client, rows(1)[0])["interval"]["price"])
+        found = answer(client, {"size": 0.5, "rooms": 1.0})
+        assert abs(found["values"]["price"] - 3.5e5) < 1e5 and abs(found["values"]["area"] - 55) < 5
+        low, high = found["interval"]["area"]
+        assert low < high < 200
+        scores = client.metrics("flat")["prequential"]
+        assert scores["outputs"]["price"]["mae"] > 100 * scores["outputs"]["area"]["mae"]
+        assert scores["window"]["normalized_mae"] < 1
+        entry: Any = list(client.log("flat"))[-1]
+        assert entry["label"].keys() == {"price", "area"} == entry["answer"]["values"].keys()
+        outputs = infer(client, "flat")
+        assert outputs["values"]["shape"] == [2, 2] and outputs["interval"]["shape"] == [2, 2, 2]
+        told = answered_csv(client, "flat", tmp_path)
+        assert float(told[0]["interval_area_0.1"]) < float(told[0]["value_area"]) < float(told[0]["interval_area_0.9"])
+        report = json.loads(run(client, "backtest", "--model", "flat", "--json"))
+        assert report["mae"]["as_served"].keys() == {"price", "area"}
+
+
+def run(client: Client, *arguments: str) -> str:
+    """What a command prints."""
+    found = subprocess.run(
+        [sys.executable, "-m", "driftline", *arguments],
+        env=os.environ | {"DRIFTLINE_URL": client.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout

@@ -58,7 +58,7 @@ def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
         "n": entry.n,
         "id": item.id,
         "inputs": item_as_json(spec, item.inputs),
-        "label": item.label,
+        "label": spec.shown_label(item.label),
         "weight": item.weight,
         "route": item.route,
         "time": entry.time if item.time is None else item.time,

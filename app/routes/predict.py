@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
@@ -39,7 +40,8 @@ class Predict(FastPathCall):
 def encode(answer: BatchAnswer) -> Content:
     """The answer's JSON: ``{"model", "version", "classes", "predictions": [{"id", "label", "probabilities"}]}``.
 
-    A regression has no ``classes``, and a ``value`` a row, with its ``interval`` where the spec asks for them.
+    A regression has no ``classes``, and a ``value`` a row (of several outputs ``values``), with its ``interval`` where the spec
+    asks for them.
     """
     batch = answer.batch
     texts = batch.texts
@@ -64,6 +66,20 @@ def value_text(layout: ValueLayout, text: bytes) -> bytes:
     if layout.is_plain:
         return b'"value":' + text
     numbers = text.split(b",")
+    values, size = numbers[: layout.outputs], len(layout.levels)
     # No number is null but in place of an interval that is not known yet.
-    ends = b"null" if numbers[-1] == b"null" else b"[%b]" % b",".join(numbers[1:])
-    return b'"value":%b,"interval":%b' % (numbers[0], ends)
+    ends = [
+        b"null" if numbers[first] == b"null" else b"[%b]" % b",".join(numbers[first : first + size])
+        for first in range(layout.outputs, len(numbers), size)
+    ]
+    if not layout.has_several:
+        return b'"value":%b,"interval":%b' % (values[0], ends[0])
+    interval = b',"interval":' + _by_output(layout, ends) if ends else b""
+    return b'"values":%b%b' % (_by_output(layout, values), interval)
+
+
+def _by_output(layout: ValueLayout, texts: Sequence[bytes]) -> bytes:
+    """JSON of one value for each output: an object where these have names, else an array."""
+    if layout.names is None:
+        return b"[%b]" % b",".join(texts)
+    return b"{%b}" % b",".join(b"%b:%b" % pair for pair in zip(layout.name_texts, texts, strict=True))

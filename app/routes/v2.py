@@ -85,12 +85,18 @@ def _outputs(spec: ModelSpec) -> list[str]:
     """What can be asked for, what is answered by default first."""
     if spec.kind.has_classes:
         return ["label", "probabilities", PREDICTION_ID]
-    return ["value", *(["interval"] if spec.intervals else []), PREDICTION_ID]
+    return [spec.answer_field, *(["interval"] if spec.intervals else []), PREDICTION_ID]
 
 
 def _described_outputs(spec: ModelSpec, classes: int) -> list[TensorDescription]:
     types = {"label": _label_type(spec), PREDICTION_ID: "BYTES"}
-    shapes = {"probabilities": [-1, classes], "interval": [-1, len(spec.values.levels)]}
+    layout = spec.values
+    by_output = [layout.outputs] if layout.has_several else []
+    shapes = {
+        "probabilities": [-1, classes],
+        "values": [-1, *by_output],
+        "interval": [-1, *by_output, len(layout.levels)],
+    }
     return [
         {"name": name, "datatype": types.get(name, "FP32"), "shape": shapes.get(name, [-1])} for name in _outputs(spec)
     ]
@@ -169,9 +175,15 @@ def _values(answer: BatchAnswer) -> Output:
     return "FP32", answer.outputs[:, 0], [answer.count]
 
 
+def _several_values(answer: BatchAnswer) -> Output:
+    values = answer.outputs[:, : answer.batch.snapshot.spec.values.outputs]
+    return "FP32", values, list(values.shape)
+
+
 def _intervals(answer: BatchAnswer) -> Output:
-    ends = answer.outputs[:, 1:]
-    return "FP32", ends, list(ends.shape)
+    layout = answer.batch.snapshot.spec.values
+    by_output = [layout.outputs] if layout.has_several else []
+    return "FP32", answer.outputs[:, layout.outputs :], [answer.count, *by_output, len(layout.levels)]
 
 
 def _ids(answer: BatchAnswer) -> Output:
@@ -182,6 +194,7 @@ MAKERS = {
     "label": _labels,
     "probabilities": _probabilities,
     "value": _values,
+    "values": _several_values,
     "interval": _intervals,
     PREDICTION_ID: _ids,
 }

@@ -21,11 +21,12 @@ from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
-from driftline.networks.served_model import evaluating
+from driftline.networks.served_model import divisor, evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.spec.classes import indices_of
+from driftline.spec.value_layout import ValueLayout
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,12 @@ def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[byt
         return outputs.numpy(), traces
 
 
+def values_of(layout: ValueLayout, outputs: NDArray[np.float32]) -> list[Any]:
+    """The answers of a regression: a number each, or a list of them."""
+    values: list[Any] = (outputs[:, : layout.outputs] if layout.has_several else outputs[:, 0]).tolist()
+    return values
+
+
 class Service:
     """Stands for app and worker: answers by the live version, and makes steps over labels that have come.
 
@@ -195,7 +202,7 @@ class Service:
             return
         outputs, traces = predict(self.learner, self.stream.inputs[first:until])
         if not self.stream.spec.kind.has_classes:
-            self._record(outputs, traces, [None] * len(outputs), outputs[:, 0].tolist())
+            self._record(outputs, traces, [None] * len(outputs), values_of(self.stream.spec.values, outputs))
             return
         indices = outputs.argmax(1).tolist() if self.classes else []
         labels = [self.classes[index] for index in indices] or [None] * len(outputs)
@@ -243,7 +250,8 @@ class Service:
         label, answer = self.stream.labels[row], self.played.answers[row]
         if self.stream.spec.kind.has_classes:
             return float(label != answer)
-        return abs(float(label or 0) - float(answer or 0))
+        distances, unit = np.abs(np.subtract(label, answer, dtype=np.float64)), self.learner.module.error_unit  # type: ignore[arg-type]
+        return float(distances if unit is None else (distances / divisor(unit).numpy()).mean())
 
     def _item(self, row: int) -> Item:
         stream, label = self.stream, self.stream.labels[row]

@@ -120,7 +120,7 @@ class Course(Stateful):
 
     def take_encoder(self, stream: Course) -> None:
         """Goes on with what a stream's encoder has learned meanwhile of the fields that it has, and with its intervals."""
-        self.module.take_intervals(stream.module)
+        self.module.follow_errors(stream.module)
         own, other = self.module.encoder, stream.module.encoder
         if own is not None and other is not None:
             self.module.encoder = other.widened(own.layout)

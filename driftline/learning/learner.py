@@ -125,7 +125,8 @@ class Learner(CommandedLearner):
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
         """Scores what was served, tells all that follow errors, looks for drift; the errors of live answers, and the alarms."""
-        errors, alarms = self.monitor.score(labelled_batch, self.course.state.index_of, self.ordered_since)
+        index_of, unit = self.course.state.index_of, self.module.error_unit
+        errors, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, unit)
         self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
         for error in of_live:
@@ -175,6 +176,8 @@ class Learner(CommandedLearner):
         new, strategy = fresh.examples, self.course.strategy
         if len(new) and (rescaling := self.course.before_step(new)) is not None:
             self._carry(rescaling)
+            if rescaling.error_unit is not None:
+                self.promotion.take_error_unit(rescaling.error_unit)
         for _ in range(updates):
             failure = self._update(new)
             if failure is not None:

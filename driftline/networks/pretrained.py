@@ -40,7 +40,7 @@ def _with_scales(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str
 def _with_intervals(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if any(name.startswith(INTERVALS) for name in weights):
         return dict(weights)
-    own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith(INTERVALS)}
+    own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith((INTERVALS, "error_unit"))}
     return {**own, **weights}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class ValueLayout:
     def labels(self) -> tuple[str, ...]:
         """What each output is called in metrics: its name, or its place."""
         return self.names or tuple(map(str, range(self.outputs)))
+
+    @cached_property
+    def name_texts(self) -> list[bytes]:
+        """Each output's name as JSON."""
+        return [json.dumps(name).encode() for name in self.labels]
 
     def by_output(self, values: Sequence[Any]) -> Any:
         """One value for each output, as the API has them: by name, or in order."""

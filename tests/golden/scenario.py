@@ -46,10 +46,11 @@ def scenario(
         "open": {"classes": "open"},
         "values": {},
         "intervals": {"intervals": [0.1, 0.9]},
+        "outputs": {"outputs": ["near", "far"], "intervals": [0.1, 0.9]},
     }
     spec = {
         "name": "m",
-        "task": "regression" if task in ("values", "intervals") else "classification",
+        "task": "regression" if task in ("values", "intervals", "outputs") else "classification",
         "inputs": shape_of(stream),
         "network": dict(network),
         "recipe": {**base, **(recipe or {})},

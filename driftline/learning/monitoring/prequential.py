@@ -73,16 +73,17 @@ class Prequential(Stateful):
     def count(self) -> int:
         return int(self.all.count)
 
-    def score(self, n: int, item: Item, index: int | None) -> Scored:
+    def score(self, n: int, item: Item, index: int | None, unit: NDArray[np.float32] | None = None) -> Scored:
         """Compares what was served for an item with its label.
 
         Args:
+            unit: of several outputs, what the error of each is divided by ``[outputs]``.
             index: where the label's class stands in the answer; None where that is not known, and for a regression.
         """
         assert item.answer is not None
         outputs = np.frombuffer(item.answer.outputs, "<f4")
         if self.is_regression:
-            return self._score_values(n, item, outputs)
+            return self._score_values(n, item, outputs, unit)
         served = item.answer.label
         is_right = type(served) is type(item.label) and served == item.label
         confidence = min(1.0, max(0.0, float(outputs.max()))) if len(outputs) else 0.0
@@ -94,13 +95,20 @@ class Prequential(Stateful):
         answer = -1 if served is None else truth if is_right else self._number(served)
         return ScoredPrediction(n, truth, answer, float(not is_right), surprise(likelihood), confidence)
 
-    def _score_values(self, n: int, item: Item, outputs: NDArray[np.float32]) -> Scored:
-        numbers, label = outputs.tolist(), float(item.label)
-        value = numbers[0] if math.isfinite(numbers[0]) else MAX_VALUE
-        error = abs(value - label)
+    def _score_values(
+        self, n: int, item: Item, outputs: NDArray[np.float32], unit: NDArray[np.float32] | None
+    ) -> Scored:
+        numbers: list[float] = outputs.tolist()
+        truth: list[float] = (
+            [float(label) for label in item.label] if isinstance(item.label, list) else [float(item.label)]
+        )
+        values = [value if math.isfinite(value) else MAX_VALUE for value in numbers[: self.layout.outputs]]
+        errors = [abs(value - label) for value, label in zip(values, truth, strict=True)]
         if self.layout.is_plain:
-            return ScoredPrediction(n, label, value, error)
-        return ScoredValues(n, [label], [value], error, self.layout.ends(numbers))
+            return ScoredPrediction(n, truth[0], values[0], errors[0])
+        if unit is not None:
+            errors = [error / size for error, size in zip(errors, unit.tolist(), strict=True)]
+        return ScoredValues(n, truth, values, sum(errors) / len(errors), self.layout.ends(numbers))
 
     def _number(self, name: int | str) -> int:
         """Classes are numbered as they are seen: an edit may give the network's own order another meaning."""
@@ -151,9 +159,7 @@ class Prequential(Stateful):
             return self.newest
         if isinstance(self.newest, RegressionMetrics):
             return RegressionMetrics.of(list(self.window))
-        found = self._tally()
-        found.add(self.window)
-        return found
+        return ValueMetrics.of(self.layout, list(self.window))
 
     def restored(self, name: str, state: State) -> Any:
         if name == "window":

@@ -77,6 +77,18 @@ class ValueMetrics(Stateful):
         self.values = [RegressionMetrics() for _ in range(layout.outputs)]
         self.intervals = [IntervalMetrics(layout.levels) for _ in range(layout.outputs)]
 
+    @classmethod
+    def of(cls, layout: ValueLayout, rows: Sequence[ScoredValues]) -> ValueMetrics:
+        """The scores of some rows."""
+        found = cls(layout)
+        found.count, found.error = float(len(rows)), sum(row.error for row in rows)
+        found.values = [RegressionMetrics.of([row.of_output(place) for row in rows]) for place in range(layout.outputs)]
+        for intervals, place in zip(found.intervals, range(layout.outputs), strict=True):
+            for row in rows:
+                if row.ends:
+                    intervals.add(row.truth[place], row.ends[place])
+        return found
+
     def add(self, rows: Iterable[ScoredValues], weights: Iterable[float] = repeat(1.0)) -> None:
         """Takes labels in, each with its weight."""
         for row, weight in zip(rows, weights, strict=False):

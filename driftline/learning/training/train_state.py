@@ -170,7 +170,7 @@ class TrainState(Stateful):
 
     def restart(self, model: Model) -> None:
         """Goes on from the weights of ``model`` with a fresh optimizer; how wrong answers were of late is still known."""
-        model.module.take_intervals(self.module)
+        model.module.follow_errors(self.module)
         self._take(model)
         self.renew_optimizer()
 
