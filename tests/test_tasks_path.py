@@ -154,7 +154,7 @@ def test_a_regression_with_several_outputs(tmp_path: Path) -> None:
         assert low < high < 200
         scores = client.metrics("flat")["prequential"]
         assert scores["outputs"]["price"]["mae"] > 100 * scores["outputs"]["area"]["mae"]
-        assert scores["window"]["normalized_mae"] < 1
+        assert scores["window"]["normalized_mae"] < 2
         entry: Any = list(client.log("flat"))[-1]
         assert entry["label"].keys() == {"price", "area"} == entry["answer"]["values"].keys()
         outputs = infer(client, "flat")
