@@ -168,7 +168,7 @@ def test_a_regression_with_several_outputs(tmp_path: Path) -> None:
 def run(client: Client, *arguments: str) -> str:
     """What a command prints."""
     found = subprocess.run(
-        [sys.executable, "-m", "driftline", *arguments],
+        [sys.executable, "-m", "driftline.cli", *arguments],
         env=os.environ | {"DRIFTLINE_URL": client.url},
         capture_output=True,
         text=True,
