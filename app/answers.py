@@ -27,7 +27,7 @@ class Batch:
     @cached_property
     def indices(self) -> list[int]:
         """The index of each row's class; -1 for a regression, and while no class is known."""
-        if self.snapshot.spec.task == "regression" or not self.snapshot.classes:
+        if not self.snapshot.spec.kind.has_classes or not self.snapshot.classes:
             return [-1] * len(self.outputs)
         found: list[int] = self.outputs.argmax(axis=1).tolist()
         return found

@@ -83,11 +83,12 @@ class Snapshot:
     def answer_head(self) -> bytes:
         """The beginning of the JSON of every answer."""
         name, classes = msgspec.json.encode(self.spec.name), b",".join(self.label_texts[:-1])
-        classes = b"" if self.spec.task == "regression" else b'"classes":[%b],' % classes
+        classes = b'"classes":[%b],' % classes if self.spec.kind.has_classes else b""
         return b'{"model":%b,"version":%d,%b"predictions":[' % (name, self.version, classes)
 
     def compute(self, rows: Rows) -> tuple[NDArray[np.float32], bytes]:
-        """Probabilities ``[rows, classes]``, or values ``[rows, 1]`` of a regression; and their traces, if they have any."""
+        """Probabilities ``[rows, classes]``, or values of a regression with the ends of their intervals ``[rows, width]``; and
+        their traces, if they have any."""
         with torch.inference_mode():
             tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.tensors.items()}
             outputs, trace = self.module.answer(tensors)

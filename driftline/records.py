@@ -16,7 +16,8 @@ MANIFEST_FORMAT = 1
 STATE_FORMAT = 3
 """The format of the learner's state in a checkpoint; :mod:`driftline.learning.old_states` reads former ones."""
 
-Label = int | str | float
+Label = int | str | float | list[int | str | float]
+"""A class, the number of a regression, or the numbers of its outputs in their order."""
 Route = Literal["live", "canary", "pinned", "import"]
 CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "compare"]
 

@@ -134,7 +134,8 @@ def _error_on(learner: Learner, row: Item) -> DriftlineError | None:
 
 
 def _answer_and_learn(copy: Learner, row: Item) -> None:
-    inputs = Examples.of(copy.spec, [row], {(type(row.label), row.label): 0}).inputs
+    rows = Examples.of_rows(copy.spec, [row])
+    inputs = {name: rows[name] for name in rows}
     with copy.course.state.drawing(), torch.no_grad():
         clone(copy.served).eval()(inputs)
     # A record that was not live is never held out: it is trained on.
@@ -143,5 +144,7 @@ def _answer_and_learn(copy: Learner, row: Item) -> None:
 
 def _made_up(spec: ModelSpec, classes: Sequence[int | str]) -> list[Item]:
     """A row of zeros and one of ones, with a label that fits."""
-    label: Label = 0.0 if spec.task == "regression" else classes[0] if classes else 0
+    label: Label = classes[0] if classes else 0
+    if not spec.kind.has_classes:
+        label = [0.0] * spec.values.outputs if spec.values.has_several else 0.0
     return [Item(f"made-up-{fill}", made_up(spec, fill).item(0), label) for fill in (0, 1)]

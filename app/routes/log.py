@@ -58,7 +58,7 @@ def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
         "n": entry.n,
         "id": item.id,
         "inputs": item_as_json(spec, item.inputs),
-        "label": item.label,
+        "label": spec.shown_label(item.label),
         "weight": item.weight,
         "route": item.route,
         "time": entry.time if item.time is None else item.time,
@@ -68,6 +68,6 @@ def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
 
 def _shown_answer(spec: ModelSpec, answer: Answer) -> ServedAnswer:
     outputs = np.frombuffer(answer.outputs, "<f4").tolist()
-    if spec.task == "regression":
-        return {"version": answer.version, "value": outputs[0]}
+    if not spec.kind.has_classes:
+        return {"version": answer.version, **spec.values.shown(outputs)}  # type: ignore[typeddict-item]
     return {"version": answer.version, "label": answer.label, "probabilities": outputs}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
 from driftline.errors import InvalidInput
 from driftline.rows.rows import Rows
+from driftline.spec.value_layout import ValueLayout
 
 from ..answers import BatchAnswer
 from ..engine import ModelQueue
@@ -38,13 +40,18 @@ class Predict(FastPathCall):
 def encode(answer: BatchAnswer) -> Content:
     """The answer's JSON: ``{"model", "version", "classes", "predictions": [{"id", "label", "probabilities"}]}``.
 
-    A regression has no ``classes``, and a ``value`` a row.
+    A regression has no ``classes``, and a ``value`` a row (of several outputs ``values``), with its ``interval`` where the spec
+    asks for them.
     """
     batch = answer.batch
     texts = batch.texts
     ids = [b"null" if identifier is None else b'"%b"' % identifier.encode() for identifier in answer.ids]
-    if batch.snapshot.spec.task == "regression":
-        rows = [b'{"id":%b,"value":%b}' % (i, texts[row]) for i, row in zip(ids, answer.places, strict=True)]
+    spec = batch.snapshot.spec
+    if not spec.kind.has_classes:
+        rows = [
+            b'{"id":%b,%b}' % (i, value_text(spec.values, texts[row]))
+            for i, row in zip(ids, answer.places, strict=True)
+        ]
     else:
         labels, indices = batch.snapshot.label_texts, batch.indices
         rows = [
@@ -52,3 +59,27 @@ def encode(answer: BatchAnswer) -> Content:
             for i, row in zip(ids, answer.places, strict=True)
         ]
     return Content(200, b"%b%b]}" % (batch.snapshot.answer_head, b",".join(rows)), JSON)
+
+
+def value_text(layout: ValueLayout, text: bytes) -> bytes:
+    """The fields of a regression's answer, of its numbers as JSON with commas between them."""
+    if layout.is_plain:
+        return b'"value":' + text
+    numbers = text.split(b",")
+    values, size = numbers[: layout.outputs], len(layout.levels)
+    # No number is null but in place of an interval that is not known yet.
+    ends = [
+        b"null" if numbers[first] == b"null" else b"[%b]" % b",".join(numbers[first : first + size])
+        for first in range(layout.outputs, len(numbers), size)
+    ]
+    if not layout.has_several:
+        return b'"value":%b,"interval":%b' % (values[0], ends[0])
+    interval = b',"interval":' + _by_output(layout, ends) if ends else b""
+    return b'"values":%b%b' % (_by_output(layout, values), interval)
+
+
+def _by_output(layout: ValueLayout, texts: Sequence[bytes]) -> bytes:
+    """JSON of one value for each output: an object where these have names, else an array."""
+    if layout.names is None:
+        return b"[%b]" % b",".join(texts)
+    return b"{%b}" % b",".join(b"%b:%b" % pair for pair in zip(layout.name_texts, texts, strict=True))

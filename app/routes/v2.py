@@ -35,8 +35,7 @@ from .mount import serves
 
 router = APIRouter()
 
-OUTPUTS = {"classification": ("label", "probabilities", "prediction_id"), "regression": ("value", "prediction_id")}
-BY_DEFAULT = {task: [name for name in names if name != "prediction_id"] for task, names in OUTPUTS.items()}
+PREDICTION_ID = "prediction_id"
 
 
 @serves(router, endpoints.DESCRIBE_SERVER)
@@ -82,10 +81,25 @@ async def model_ready(model: str, services: Has, version: str | None = None) -> 
     return {"ready": True}
 
 
+def _outputs(spec: ModelSpec) -> list[str]:
+    """What can be asked for, what is answered by default first."""
+    if spec.kind.has_classes:
+        return ["label", "probabilities", PREDICTION_ID]
+    return [spec.answer_field, *(["interval"] if spec.intervals else []), PREDICTION_ID]
+
+
 def _described_outputs(spec: ModelSpec, classes: int) -> list[TensorDescription]:
-    types = {"label": _label_type(spec), "probabilities": "FP32", "value": "FP32", "prediction_id": "BYTES"}
-    shapes = {"probabilities": [-1, classes]}
-    return [{"name": name, "datatype": types[name], "shape": shapes.get(name, [-1])} for name in OUTPUTS[spec.task]]
+    types = {"label": _label_type(spec), PREDICTION_ID: "BYTES"}
+    layout = spec.values
+    by_output = [layout.outputs] if layout.has_several else []
+    shapes = {
+        "probabilities": [-1, classes],
+        "values": [-1, *by_output],
+        "interval": [-1, *by_output, len(layout.levels)],
+    }
+    return [
+        {"name": name, "datatype": types.get(name, "FP32"), "shape": shapes.get(name, [-1])} for name in _outputs(spec)
+    ]
 
 
 def _label_type(spec: ModelSpec) -> str:
@@ -110,7 +124,7 @@ class Infer(FastPathCall):
 
 
 def _check_outputs(request: InferRequest, spec: ModelSpec) -> None:
-    known = OUTPUTS[spec.task]
+    known = _outputs(spec)
     seen: set[str] = set()
     for output in request.outputs:
         if output.name not in known:
@@ -136,7 +150,7 @@ def _encode(request: InferRequest, answer: BatchAnswer) -> Content:
         head["parameters"] = {"prediction_id": ",".join(filter(None, answer.ids))}
     by_default = bool(request.parameters.get("binary_data_output"))
     is_binary = {output.name: bool(output.parameters.get("binary_data", by_default)) for output in request.outputs}
-    names = list(is_binary) or BY_DEFAULT[snapshot.spec.task]
+    names = list(is_binary) or _outputs(snapshot.spec)[:-1]
     binary = {name for name in names if is_binary.get(name, by_default)}
     body, json_length = inference_protocol.encode(head, {name: MAKERS[name](answer) for name in names}, binary)
     if json_length is None:
@@ -158,11 +172,29 @@ def _probabilities(answer: BatchAnswer) -> Output:
 
 
 def _values(answer: BatchAnswer) -> Output:
-    return "FP32", answer.outputs, [answer.count]
+    return "FP32", answer.outputs[:, 0], [answer.count]
+
+
+def _several_values(answer: BatchAnswer) -> Output:
+    values = answer.outputs[:, : answer.batch.snapshot.spec.values.outputs]
+    return "FP32", values, list(values.shape)
+
+
+def _intervals(answer: BatchAnswer) -> Output:
+    layout = answer.batch.snapshot.spec.values
+    by_output = [layout.outputs] if layout.has_several else []
+    return "FP32", answer.outputs[:, layout.outputs :], [answer.count, *by_output, len(layout.levels)]
 
 
 def _ids(answer: BatchAnswer) -> Output:
     return "BYTES", [identifier or "" for identifier in answer.ids], [answer.count]
 
 
-MAKERS = {"label": _labels, "probabilities": _probabilities, "value": _values, "prediction_id": _ids}
+MAKERS = {
+    "label": _labels,
+    "probabilities": _probabilities,
+    "value": _values,
+    "values": _several_values,
+    "interval": _intervals,
+    PREDICTION_ID: _ids,
+}

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from driftline.api.errors import ErrorBody
 from driftline.api.message import closed, message
+from driftline.api.predictions import Interval, Values
 
 MAX_ITEMS = 100_000
 MAX_ID_LENGTH = 200
@@ -20,7 +21,8 @@ class FeedbackItem(TypedDict):
     """A label for an earlier prediction (``prediction_id``), or one that brings its own ``inputs``."""
 
     label: Any
-    """A class, or the number of a regression. A class matches by its JSON type."""
+    """A class, or the number of a regression; of several outputs an object by name, or a list in their order. A class matches
+    by its JSON type."""
     inputs: NotRequired[Any]
     """One row, where there is no prediction id."""
     prediction_id: NotRequired[str]
@@ -128,7 +130,8 @@ class LogQuery(TypedDict, total=False):
 
 @message
 class ServedAnswer(TypedDict):
-    """What was served for an item. Classification has ``label`` and ``probabilities``, regression ``value``."""
+    """What was served for an item. Classification has ``label`` and ``probabilities``, regression ``value`` or
+    ``values``."""
 
     version: int
     """The version that answered."""
@@ -138,6 +141,10 @@ class ServedAnswer(TypedDict):
     """The probability of each class that the version knew."""
     value: NotRequired[float]
     """The answer of a regression."""
+    values: NotRequired[Values]
+    """The answer of a regression with several outputs."""
+    interval: NotRequired[Interval]
+    """The ends of its interval, at the levels of the spec; null while too few labels were known."""
 
 
 @message
@@ -150,7 +157,7 @@ class LogItem(TypedDict):
     """Its id."""
     inputs: Any
     """Its row, as nested lists; by name where inputs are named."""
-    label: int | str | float
+    label: int | str | float | dict[str, float] | list[float]
     """The label."""
     weight: float
     """How much it counts in training."""

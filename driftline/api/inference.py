@@ -29,7 +29,9 @@ class InputTensor(msgspec.Struct, frozen=True):
 class OutputRequest(msgspec.Struct, frozen=True):
     """An output that is asked for."""
 
-    name: Annotated[str, Meta(description="`label`, `probabilities`, `value` or `prediction_id`.")]
+    name: Annotated[
+        str, Meta(description="`label`, `probabilities`, `value`, `values`, `interval` or `prediction_id`.")
+    ]
     parameters: Annotated[Parameters, Meta(description="`binary_data`: whether its bytes follow the JSON.")] = {}
 
 

@@ -13,6 +13,21 @@ ClassName = Annotated[int | str, Field(description="The class.")]
 
 
 @message
+class OutputScores(TypedDict, total=False):
+    """Scores of one output of a regression."""
+
+    mae: Annotated[float, Field(description="The mean absolute error.")]
+    rmse: Annotated[float, Field(description="The root of the mean squared error.")]
+    bias: Annotated[float, Field(description="The mean of answer less label.")]
+    r2: Annotated[float, Field(description="The share of the labels' variance that the answers explain.")]
+    coverage: Annotated[
+        float, Field(description="The share of labels between the first and the last end of the interval.")
+    ]
+    width: Annotated[float, Field(description="How far these ends are apart, on average.")]
+    pinball_loss: Annotated[float, Field(description="The quantile loss of the ends, on average.")]
+
+
+@message
 class PredictionScores(TypedDict, total=False):
     """PredictionScores of served answers: those of a classification or of a regression; none before the first label."""
 
@@ -29,6 +44,18 @@ class PredictionScores(TypedDict, total=False):
     rmse: Annotated[float, Field(description="The root of the mean squared error.")]
     bias: Annotated[float, Field(description="The mean of answer less label.")]
     r2: Annotated[float, Field(description="The share of the labels' variance that the answers explain.")]
+    coverage: Annotated[
+        float, Field(description="The share of labels between the first and the last end of the interval.")
+    ]
+    width: Annotated[float, Field(description="How far these ends are apart, on average.")]
+    pinball_loss: Annotated[float, Field(description="The quantile loss of the ends, on average.")]
+    normalized_mae: Annotated[
+        float,
+        Field(
+            description="Of several outputs: the mean of their absolute errors, each in units of its labels' deviation."
+        ),
+    ]
+    outputs: Annotated[dict[str, OutputScores], Field(description="Of several outputs: the scores of each, by name.")]
     count: Annotated[float, Field(description="The labels that were scored; as they fade, the sum of their weights.")]
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, TypeAlias
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from driftline.api.message import closed, message
+
+Values: TypeAlias = dict[str, float] | list[float]
+Ends: TypeAlias = list[float] | None
+Interval: TypeAlias = dict[str, Ends] | list[Ends] | Ends
 
 
 @closed
@@ -28,7 +32,9 @@ class PredictQuery(TypedDict, total=False):
 
 @closed
 class Prediction(TypedDict):
-    """One row's answer. Classification has ``label`` and ``probabilities``, regression ``value``."""
+    """One row's answer. Classification has ``label`` and ``probabilities``, regression ``value`` or ``values``, and maybe
+    ``interval``.
+    """
 
     id: str | None
     """What a label refers to as ``prediction_id``; null where predictions are not recorded."""
@@ -38,6 +44,11 @@ class Prediction(TypedDict):
     """The probability of each class, in the order of ``classes``."""
     value: NotRequired[float]
     """The answer of a regression."""
+    values: NotRequired[Values]
+    """The answer of a regression with several outputs: by name, or a list where the spec gives but their number."""
+    interval: NotRequired[Interval]
+    """Where the spec has ``intervals``: the ends at its levels, in their order; null while too few labels are known. Of several
+    outputs one for each, as in ``values``."""
 
 
 @closed

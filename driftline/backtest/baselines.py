@@ -24,8 +24,15 @@ def baselines(stream: Stream, delay: int) -> dict[str, Played]:
     if stream.spec.kind.has_classes:
         series = {"no_change": [None, *come], "majority": [None, *_majorities(come)]}
     else:
-        means = np.cumsum(np.array(come, np.float64)) / np.arange(1, len(come) + 1)
-        series = {"last_value": [0.0, *come], "mean": [0.0, *means.tolist()]}
+        layout = stream.spec.values
+        width = layout.outputs if layout.has_several else 1
+        values = np.array(come, np.float64).reshape(len(come), width)
+        means = np.cumsum(values, 0) / np.arange(1, len(come) + 1)[:, None]
+        first: Label = [0.0] * width if layout.has_several else 0.0
+        series = {
+            "last_value": [first, *come],
+            "mean": [first, *(means if layout.has_several else means[:, 0]).tolist()],
+        }
     played = {name: Played([after[count] for count in known]) for name, after in series.items()}
     if stream.served is not None:
         played["as_served"] = Played([stream.served.get(row) for row in range(len(stream))])

@@ -132,7 +132,7 @@ def _specs(spec: ModelSpec, table: TableFile, target: str, options: HistoryOptio
     if spec.fields is None:
         columns = _tensor_columns(spec, table, {target, options.label_time, *options.drop})
         # A network of the user's own takes the tensor, not fields: it is no part of how the file is read.
-        label = {"task": spec.task} | ({"classes": spec.classes} if spec.kind.has_classes else {})
+        label = spec.model_dump(include={"task", "classes", "outputs", "intervals"}, exclude_none=True)
         fields = {"fields": dict.fromkeys(columns, "number")}
         return parse(ModelSpec, {"name": spec.name, **label, "inputs": fields}), spec
     reads = _without(spec, options.drop)

@@ -17,12 +17,14 @@ class Played:
     Args:
         probabilities: ``[rows, classes]``, of the stream's classes; None for a regression and for a baseline. A class that was
             not known yet had none.
+        values: ``[rows, width]``, of a regression the numbers of each answer; None of a baseline.
         alarms: the rows, counted from 1, whose labels raised one.
         versions: how many versions were served. ``rejected`` counts the candidates that were not.
     """
 
     answers: list[Label | None] = field(default_factory=list)
     probabilities: NDArray[np.float32] | None = None
+    values: NDArray[np.float32] | None = None
     alarms: list[int] = field(default_factory=list)
     versions: int = 0
     rejected: int = 0

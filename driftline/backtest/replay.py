@@ -21,11 +21,12 @@ from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
-from driftline.networks.served_model import evaluating
+from driftline.networks.served_model import divisor, evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.spec.classes import indices_of
+from driftline.spec.value_layout import ValueLayout
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def backtest(
     Returns:
         Plain data: ``{"accuracy": {name: …}, "balanced_accuracy", "kappa", "recall", "auc", "average_precision", "log_loss",
         "labels_per_second", "alarms", "versions", "rejected", "windows", "stream", "recipes", "delay", "seed"}``; of a
-        regression ``mae`` and ``rmse``. ``delay`` is None where the stream says when labels come.
+        regression ``mae`` and ``rmse``, and of its intervals ``coverage``, ``width`` and ``pinball_loss``. ``delay`` is None
+        where the stream says when labels come.
 
     Raises:
         InvalidInput: a recipe or the network does not fit.
@@ -137,13 +139,21 @@ def play(
 
 
 def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[bytes]]:
-    """The answers of the live version: probabilities ``[rows, classes]``, or values ``[rows, 1]``; and their traces."""
+    """The answers of the live version: probabilities ``[rows, classes]``, or values with the ends of their intervals ``[rows,
+    width]``; and their traces.
+    """
     with torch.inference_mode():
         outputs, trace = evaluating(learner.served).answer(
             {name: torch.from_numpy(array) for name, array in rows.tensors.items()}
         )
         traces = [b""] * len(outputs) if trace is None else [row.tobytes() for row in trace.half().numpy()]
         return outputs.numpy(), traces
+
+
+def values_of(layout: ValueLayout, outputs: NDArray[np.float32]) -> list[Any]:
+    """The answers of a regression: a number each, or a list of them."""
+    values: list[Any] = (outputs[:, : layout.outputs] if layout.has_several else outputs[:, 0]).tolist()
+    return values
 
 
 class Service:
@@ -192,7 +202,7 @@ class Service:
             return
         outputs, traces = predict(self.learner, self.stream.inputs[first:until])
         if not self.stream.spec.kind.has_classes:
-            self._record(outputs, traces, [None] * len(outputs), outputs[:, 0].tolist())
+            self._record(outputs, traces, [None] * len(outputs), values_of(self.stream.spec.values, outputs))
             return
         indices = outputs.argmax(1).tolist() if self.classes else []
         labels = [self.classes[index] for index in indices] or [None] * len(outputs)
@@ -240,7 +250,8 @@ class Service:
         label, answer = self.stream.labels[row], self.played.answers[row]
         if self.stream.spec.kind.has_classes:
             return float(label != answer)
-        return abs(float(label or 0) - float(answer or 0))
+        distances, unit = np.abs(np.subtract(label, answer, dtype=np.float64)), self.learner.module.error_unit  # type: ignore[arg-type]
+        return float(distances if unit is None else (distances / divisor(unit).numpy()).mean())
 
     def _item(self, row: int) -> Item:
         stream, label = self.stream, self.stream.labels[row]
@@ -255,7 +266,7 @@ class Service:
         )
 
     def finish(self) -> Played:
-        """What was played, with the probabilities of the stream's classes."""
+        """What was played, with the probabilities of the stream's classes, or the numbers of a regression's answers."""
         if self.stream.spec.kind.has_classes:
             places = indices_of(self.stream.classes)
             found = np.zeros((len(self.recorded), len(places)), np.float32)
@@ -265,4 +276,6 @@ class Service:
                 found[row : row + len(outputs), columns] = outputs
                 row += len(outputs)
             self.played.probabilities = found
+        elif self._outputs:
+            self.played.values = np.concatenate([outputs for _, outputs in self._outputs])
         return self.played

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from driftline.backtest.played import Played
 from driftline.backtest.stream import Stream
 from driftline.learning.monitoring import stream_metrics
+from driftline.learning.monitoring.value_metrics import IntervalMetrics
 from driftline.records import Label
 from driftline.spec.classes import indices_of
+from driftline.spec.value_layout import ValueLayout
 
 MAX_WINDOWS = 100
 MIN_IN_WINDOW = 50
@@ -35,18 +37,55 @@ def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
     has_classes = stream.spec.kind.has_classes
     for name, played in contenders.items():
         answers = [played.answers[row] for row in rows]
-        metrics = _of_classes(stream, rows, labels, played) if has_classes else _of_values(labels, answers)
+        metrics = _of_classes(stream, rows, labels, played) if has_classes else _of_values(stream, rows, played)
         for metric, value in metrics.items():
             found.setdefault(metric, {})[name] = value
-        windows[name] = _means(
-            _hits(labels, answers) if has_classes else stream_metrics.value_errors(labels, answers), size
-        )
+        errors = _hits(labels, answers) if has_classes else _value_errors(stream, labels, answers)
+        windows[name] = _means(errors, size)
     middles = [rows[min(first + size // 2, len(rows) - 1)] + 1 for first in range(0, len(rows), size)]
-    return {**found, "windows": {"rows": size, stream.spec.kind.measures[0]: windows, "at": middles}}
+    return {**found, "windows": {"rows": size, stream.spec.measures[0]: windows, "at": middles}}
 
 
-def _of_values(labels: Sequence[Label], answers: Sequence[Label | None]) -> dict[str, Any]:
-    return dict(stream_metrics.of_values(labels, answers))
+def _of_values(stream: Stream, rows: Sequence[int], played: Played) -> dict[str, Any]:
+    labels = [label for row in rows if (label := stream.labels[row]) is not None]
+    answers, layout = [played.answers[row] for row in rows], stream.spec.values
+    truth, given = (np.array(each, np.float64).reshape(len(rows), layout.outputs) for each in (labels, answers))
+    numbers = [] if played.values is None else played.values[rows].tolist()
+    found = [
+        stream_metrics.of_values(truth[:, place].tolist(), given[:, place].tolist())
+        | _of_intervals(layout, place, truth[:, place].tolist(), numbers)
+        for place in range(layout.outputs)
+    ]
+    if not layout.has_several:
+        return dict(found[0])
+    by_output = {
+        metric: {name: of.get(metric) for name, of in zip(layout.labels, found, strict=True)} for metric in found[0]
+    }
+    errors = _value_errors(stream, labels, answers)
+    return {"normalized_mae": float(errors.mean()), **by_output}
+
+
+def _value_errors(stream: Stream, labels: Sequence[Label], answers: Sequence[Label | None]) -> NDArray[np.float64]:
+    """The absolute errors ``[rows]``; of several outputs their mean, each in units of its labels' deviation."""
+    errors = stream_metrics.value_errors(labels, answers)
+    if not stream.spec.values.has_several:
+        return errors
+    deviation = np.array(labels, np.float64).std(0)
+    varies = deviation > 0
+    found: NDArray[np.float64] = (errors[:, varies] / deviation[varies]).sum(1) / max(1, varies.sum())
+    return found
+
+
+def _of_intervals(
+    layout: ValueLayout, place: int, truth: Sequence[float], numbers: Sequence[Sequence[float]]
+) -> dict[str, float]:
+    """The scores of one output's intervals; none where there are none."""
+    intervals = IntervalMetrics(layout.levels)
+    for label, row in zip(truth, numbers, strict=False):
+        ends = layout.ends(row)
+        if ends:
+            intervals.add(label, ends[place])
+    return intervals.scores()
 
 
 def _of_classes(stream: Stream, rows: Sequence[int], labels: Sequence[Label], played: Played) -> dict[str, Any]:

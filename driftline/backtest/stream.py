@@ -59,6 +59,12 @@ class Stream:
         return [name for _, name in found]
 
 
+def _served(spec: ModelSpec, answer: Mapping[str, Any]) -> Label | None:
+    """What was answered, as a label is."""
+    found: Label | None = answer[spec.answer_field]
+    return spec.check_label(found) if spec.values.has_several else found
+
+
 def of_log(spec: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Stream:
     """The log of a model, as the API gives it.
 
@@ -75,8 +81,9 @@ def of_log(spec: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Strea
     else:
         kind = json_type(parsed, batched=False)
         inputs = Rows.joined([reader.row(msgspec.convert(item["inputs"], kind)) for item in rows])
-    key = parsed.kind.answer_field
-    served = {row: item["answer"][key] for row, item in enumerate(rows) if item.get("answer")}
+    served: dict[int, Label | None] = {
+        row: _served(parsed, item["answer"]) for row, item in enumerate(rows) if item.get("answer")
+    }
     return Stream(
         parsed,
         inputs,

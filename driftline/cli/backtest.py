@@ -43,8 +43,12 @@ SHOWN = {
     "auc": "auc",
     "average_precision": "ap",
     "log_loss": "log loss",
+    "normalized_mae": "error",
     "mae": "mae",
     "rmse": "rmse",
+    "coverage": "coverage",
+    "width": "width",
+    "pinball_loss": "pinball",
     "labels_per_second": "rows/s",
     "versions": "versions",
 }
@@ -286,21 +290,28 @@ def _play(
     from driftline.backtest.replay import backtest as play
 
     factories = load_settings().factories
-    with watching(recipes, len(stream), stream.spec.kind.measures[0], watch) as advance:
+    with watching(recipes, len(stream), stream.spec.measures[0], watch) as advance:
         return play(stream, recipes, delay=delay, seed=seed, factories=factories, advance=advance)
 
 
 def show(report: Mapping[str, Any]) -> None:
     """Print a line for each contender, then how often it was right in each class."""
-    names = report["mae" if report["stream"]["task"] == "regression" else "accuracy"]
-    shown = {title: report[metric] for metric, title in SHOWN.items() if metric in report}
+    names = next(report[metric] for metric in ("accuracy", "normalized_mae", "mae") if metric in report)
+    shown = {
+        title: report[metric]
+        for metric, title in SHOWN.items()
+        if metric in report and not isinstance(next(iter(report[metric].values())), dict)
+    }
     rows = [
         {"": name.replace("_", " "), **{title: _short(values.get(name)) for title, values in shown.items()}}
         for name in names
     ]
     print_table(rows, ("", *shown), False, empty="")
     if "recall" in report:
-        _show_recall(report["recall"])
+        _show_parts("recall of", report["recall"], "classes")
+    for metric in ("mae", "rmse", "coverage") if "normalized_mae" in report else ():
+        if metric in report:
+            _show_parts(f"{metric} of", report[metric], "outputs")
     stream, delay = report["stream"], report["delay"]
     left_out = f", {stream['unlabelled']:,} without a label" if stream["unlabelled"] else ""
     skipped = f", {stream['skipped']:,} more cannot be read" if stream["skipped"] else ""
@@ -313,16 +324,15 @@ def _short(value: float | None) -> float | None:
     return round(value, 3) if isinstance(value, float) and abs(value) < 10 else value
 
 
-def _show_recall(recall: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints the recall of the first classes; the class of a row heads its column."""
-    classes = list(next(iter(recall.values())))
-    shown = classes[:MAX_CLASSES]
+def _show_parts(title: str, scores: Mapping[str, Mapping[str, float]], parts: str) -> None:
+    """Prints a score of the first classes or outputs, each of which heads its column."""
+    names = list(next(iter(scores.values())))
+    shown = names[:MAX_CLASSES]
     rows = [
-        {"recall of": name.replace("_", " "), **{each: _short(of[each]) for each in shown}}
-        for name, of in recall.items()
+        {title: name.replace("_", " "), **{each: _short(of[each]) for each in shown}} for name, of in scores.items()
     ]
     print()
-    print_table(rows, ("recall of", *shown), False, empty="")
-    if len(classes) > len(shown):
-        print(f"and {len(classes) - len(shown)} classes more, which --json has")
+    print_table(rows, (title, *shown), False, empty="")
+    if len(names) > len(shown):
+        print(f"and {len(names) - len(shown)} {parts} more, which --json has")
     print()

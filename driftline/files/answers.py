@@ -90,19 +90,21 @@ class JsonAnswers(AnswerWriter):
 
 class CsvAnswers(AnswerWriter):
     """A line a row: its number, the prediction's id, the version, the answer, and the probability of each class of the spec;
-    with ``"open"`` classes that of the answer alone. Cells of the file follow under their own names, or as ``input_…`` where an
-    answer's column has that name."""
+    with ``"open"`` classes that of the answer alone. The ends of an interval have a column each, named by level. Cells of the
+    file follow under their own names, or as ``input_…`` where an answer's column has that name.
+    """
 
     def start(self, spec: ModelSpec, columns: Sequence[str]) -> None:
         self._writer = csv.writer(self.file, lineterminator="\n")
         self._columns = list(columns)
         self._classes = [str(name) for name in spec.known_classes()] if isinstance(spec.classes, list | tuple) else []
         self._has_classes = spec.kind.has_classes
+        self._layout = spec.values
         self._names: list[str] = []
 
     def write(self, row: AnsweredRow) -> None:
         if not self._names:
-            self._names = [name for name in row.answer if name not in ("id", "probabilities")]
+            self._names = [name for name in row.answer if name not in ("id", "probabilities", "values", "interval")]
             self._writer.writerow(self._header())
         answer: Mapping[str, Any] = row.answer
         cells = [row.number, answer.get("id"), row.version, *(_text(answer.get(name)) for name in self._names)]
@@ -110,12 +112,32 @@ class CsvAnswers(AnswerWriter):
             shares = dict(zip(map(str, row.classes), answer.get("probabilities", ()), strict=False))
             named = self._classes or [str(answer.get("label"))]
             cells += [shares.get(name) for name in named]
+        cells += self._values(answer)
         self._writer.writerow([*cells, *(_text(row.cells.get(name)) for name in self._columns)])
+
+    def _values(self, answer: Mapping[str, Any]) -> list[Any]:
+        """The numbers of several outputs, and the ends of intervals."""
+        layout = self._layout
+        nothing = [None] * len(layout.levels)
+        if not layout.has_several:
+            return answer.get("interval") or nothing
+        values, interval = answer["values"], answer.get("interval", [])
+        if layout.names is not None:
+            values, interval = list(values.values()), list(interval.values()) if interval else []
+        return [*values, *(end for ends in interval for end in ends or nothing)]
+
+    def _value_names(self) -> list[str]:
+        layout = self._layout
+        if not layout.has_several:
+            return [f"interval_{level}" for level in layout.levels]
+        ends = [f"interval_{name}_{level}" for name in layout.labels for level in layout.levels]
+        return [*(f"value_{name}" for name in layout.labels), *ends]
 
     def _header(self) -> list[str]:
         header = ["row", "id", "version", *self._names]
         if self._has_classes:
             header += [f"probability_{name}" for name in self._classes] or ["probability"]
+        header += self._value_names()
         return header + [f"input_{name}" if name in header else name for name in self._columns]
 
 

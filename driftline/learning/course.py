@@ -119,7 +119,8 @@ class Course(Stateful):
         return with_statistics, rescaling
 
     def take_encoder(self, stream: Course) -> None:
-        """Goes on with what a stream's encoder has learned meanwhile of the fields that it has."""
+        """Goes on with what a stream's encoder has learned meanwhile of the fields that it has, and with its intervals."""
+        self.module.follow_errors(stream.module)
         own, other = self.module.encoder, stream.module.encoder
         if own is not None and other is not None:
             self.module.encoder = other.widened(own.layout)

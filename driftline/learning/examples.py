@@ -28,7 +28,8 @@ class RowChange(Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """``inputs`` ``[rows, *shape]`` by name, ``targets`` ``[rows]`` (ids of classes, or values), ``weights`` ``[rows]``.
+    """``inputs`` ``[rows, *shape]`` by name, ``targets`` ``[rows]`` (ids of classes, or values; of several outputs ``[rows,
+    outputs]``), ``weights`` ``[rows]``.
 
     ``notes`` ``[rows, width]`` by name are what a strategy remembers of a row; NaN stands where it has noted nothing.
     """
@@ -52,6 +53,8 @@ class Examples:
         inputs = cls.of_rows(spec, items)
         labels = [ids[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
         targets = torch.tensor(labels, dtype=getattr(torch, spec.kind.target_dtype))
+        if spec.values.has_several:
+            targets = targets.reshape(len(items), spec.values.outputs)
         return cls(inputs, targets, torch.tensor([item.weight for item in items], dtype=torch.float32))
 
     @staticmethod

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
@@ -13,6 +15,8 @@ from driftline.records import Item
 from driftline.rows.rows import misfit
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable
+
+NOTHING = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,14 @@ class LabelledBatch:
     def live(self) -> LabelledBatch:
         """Those that came as the model was served to all: it is judged by them."""
         return self.where([item.route == "live" for item in self.items])
+
+    def served_values(self, outputs: int, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The values ``[rows, outputs]`` of those that bring an answer of ``width`` numbers, and these ``[rows, width]``."""
+        numbers = [np.frombuffer(item.answer.outputs, "<f4") if item.answer else NOTHING for item in self.items]
+        has_answer = [len(row) == width for row in numbers]
+        served = [row for row in numbers if len(row) == width]
+        labels = self.where(has_answer).examples.targets.reshape(len(served), outputs).double().numpy()
+        return labels, np.array(served, np.float64).reshape(len(served), width)
 
     def where(self, is_chosen: Sequence[bool]) -> LabelledBatch:
         """Those that are chosen."""

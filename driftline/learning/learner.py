@@ -88,6 +88,7 @@ class Learner(CommandedLearner):
             labelled_batch = self._labelled_batch(self._known(come, plan))
             live = labelled_batch.live
             errors, alarms = self._observe(labelled_batch, live)
+            self._follow_residuals(live)
             self._update_mixture_weights(live)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
             fresh = self.promotion.hold_out(labelled_batch, self.learned)
@@ -139,7 +140,8 @@ class Learner(CommandedLearner):
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
         """Scores what was served, tells all that follow errors, looks for drift; the errors of live answers, and the alarms."""
-        errors, alarms = self.monitor.score(labelled_batch, self.course.state.index_of, self.ordered_since)
+        index_of, unit = self.course.state.index_of, self.module.error_unit
+        errors, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, unit)
         self.promotion.observe(errors)
         of_live = [error for item, error in errors if item.route == "live"]
         for error in of_live:
@@ -150,6 +152,13 @@ class Learner(CommandedLearner):
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
         return of_live, alarms
+
+    def _follow_residuals(self, live: LabelledBatch) -> None:
+        """Shows intervals how far served answers were from the labels; what is served next has those of the stream."""
+        intervals = self.module.intervals
+        if intervals is not None:
+            intervals.observe(*live.served_values(intervals.outputs, intervals.width))
+            self.promotion.champion.intervals = intervals
 
     def _update_mixture_weights(self, live: LabelledBatch) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
@@ -182,6 +191,8 @@ class Learner(CommandedLearner):
         new, strategy = fresh.examples, self.course.strategy
         if len(new) and (rescaling := self.course.before_step(new)) is not None:
             self._carry(rescaling)
+            if rescaling.error_unit is not None:
+                self.promotion.take_error_unit(rescaling.error_unit)
         for _ in range(updates):
             failure = self._update(new)
             if failure is not None:

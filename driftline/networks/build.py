@@ -39,7 +39,7 @@ def build(
         # A layer for no class at all has nothing to initialise.
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         network, shape = _network(spec, factories)
-        width = spec.kind.width(len(classes))
+        width = spec.width(len(classes))
         output = _output(spec, shape, width)
         return ServedModel(spec, network, output, width, experts_of(spec, width)).eval()
 

@@ -36,7 +36,7 @@ def describe(model: Model) -> dict[str, Any]:
         for path, part in module.network.named_modules()
         if path and _is_layer(spec, module.network, path, part)
     ]
-    width = spec.kind.width(len(model.classes))
+    width = spec.width(len(model.classes))
     output = [] if isinstance(module.output, nn.Identity) else [_layer(OUTPUT, module.output, (width,))]
     size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     return {"layers": [*layers, *output], **_parameters(module), "bytes": size, "flops": _flops(spec, module)}

@@ -122,7 +122,7 @@ class EditSession:
         """Gives the output as many inputs as the network now has numbers."""
         self.structure.network = self.after.network
         size = torch.Size(self.structure.shapes()[""]).numel()
-        width = self.spec.kind.width(len(self.classes))
+        width = self.spec.width(len(self.classes))
         output = self.after.output
         if isinstance(output, nn.Linear):
             if output.in_features != size:

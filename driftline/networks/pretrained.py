@@ -11,18 +11,19 @@ from driftline.networks.experts.mixture import Mixture
 from driftline.networks.served_model import ServedModel
 
 EXPERTS = "experts."
+INTERVALS = "intervals."
 
 
 def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:
     """Sets a fresh module's tensors by name.
 
     Without ``scale.…`` they were trained on inputs as they are, and the running scale stays out of their way. Without the
-    ``experts.…`` of the module's own strategy, these begin again.
+    ``experts.…`` of the module's own strategy, these begin again, and so do intervals without ``intervals.…``.
 
     Raises:
         InvalidInput: a tensor is missing, of another shape, unknown, or not finite.
     """
-    bundle.load(module, _with_experts(module, _with_scales(module, weights)))
+    bundle.load(module, _with_experts(module, _with_intervals(module, _with_scales(module, weights))))
 
 
 def _with_scales(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -33,6 +34,13 @@ def _with_scales(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str
     if module.target_scale is not None:
         module.target_scale.fix()
     own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith(("scale.", "target_scale."))}
+    return {**own, **weights}
+
+
+def _with_intervals(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if any(name.startswith(INTERVALS) for name in weights):
+        return dict(weights)
+    own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith((INTERVALS, "error_unit"))}
     return {**own, **weights}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.networks.experts.encoding import LARGEST
+from driftline.networks.intervals import RunningIntervals
 from driftline.networks.modules import joined
 from driftline.networks.robust import FARTHEST
 from driftline.networks.rows.embeddings import RowEmbeddings
@@ -17,16 +20,21 @@ from driftline.networks.running_scale import RunningScale, UnitChange
 from driftline.spec import Factory, ModelSpec
 from driftline.spec.row_layout import NUMBERS, ROW, STATISTICS
 
+UNIT_RANGE = 2.0
 MAX_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
 
 
 @dataclass(frozen=True)
 class Rescaling:
-    """Which inputs, by name, have come into another unit, and whether the target has."""
+    """Which inputs, by name, have come into another unit, and whether the target has.
+
+    ``error_unit`` ``[outputs]`` is what the error of each of several outputs is divided by from now on; None: as before.
+    """
 
     inputs: Mapping[str, UnitChange] = field(default_factory=dict)
     target: UnitChange | None = None
+    error_unit: Tensor | None = None
 
     def of_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rows in the present units, where they came in former ones."""
@@ -54,6 +62,9 @@ class ServedModel(nn.Module):
     Rows of fields have an ``encoder`` in front, and ``embeddings`` that are trained with the network; only the tensors among
     the fields are scaled. Below, *encoded* rows are what the encoder gives; of inputs that are tensors there is nothing.
 
+    ``error_unit`` ``[outputs]`` is what the errors of several outputs are divided by before they are one number; None where
+    there is one output, whose error has its own unit.
+
     ``network`` takes one tensor; or, where it is a user's own and inputs are named, a keyword argument for each. ``experts``
     is what the recipe's strategy serves beside it: rows ``[batch, numbers]`` and the network's log-probabilities ``[batch,
     classes]`` give logits ``[batch, classes]`` and the log-probabilities of all parts ``[batch, parts, classes]``.
@@ -74,7 +85,11 @@ class ServedModel(nn.Module):
         self.scale = nn.ModuleDict(
             {each.scale: RunningScale(each.shape) for each in self.tensor_inputs if each.scale is not None}
         )
-        self.target_scale = RunningScale((), limit=FARTHEST) if self.is_regression else None
+        shape = (width,) if spec.values.has_several else ()
+        self.target_scale = RunningScale(shape, limit=FARTHEST) if self.is_regression else None
+        self.error_unit: Tensor | None
+        self.register_buffer("error_unit", torch.zeros(width) if self.is_regression and shape else None)
+        self.intervals = RunningIntervals(spec.intervals, width) if spec.intervals is not None else None
         self.network = network
         self.output = output
         self.experts = experts
@@ -133,7 +148,7 @@ class ServedModel(nn.Module):
         return self.positions(targets) < self.width
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The network's logits ``[batch, classes]``, or values ``[batch, 1]`` in units of the target's running deviation."""
+        """The network's logits ``[batch, classes]``, or values ``[batch, outputs]`` in units of the targets' deviations."""
         return self._network_outputs(self.scaled(inputs))
 
     def _encoded(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -165,15 +180,19 @@ class ServedModel(nn.Module):
         return result
 
     def predict(self, inputs: dict[str, Tensor], in_order: bool = True) -> Tensor:
-        """Probabilities ``[batch, classes]``, or values ``[batch, 1]`` in the target's own units.
+        """Probabilities ``[batch, classes]``, or values ``[batch, outputs]`` in the targets' own units.
 
         ``in_order``: the rows came after the newest label that was learned, as all do that are served; not before it.
         """
         return self.traced(inputs, in_order)[0]
 
     def answer(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """What :meth:`predict` gives; and, where there are experts, the trace of it, unless it would be large."""
+        """What :meth:`predict` gives, and beside it the ends of its intervals, if it has any: ``[batch, outputs · (1 +
+        levels)]``; and, where there are experts, the trace of it, unless it would be large.
+        """
         outputs, trace = self.traced(inputs)
+        if self.intervals is not None:
+            outputs = torch.cat([outputs, self.intervals(outputs)], 1)
         return outputs, trace if trace is not None and trace[:1].numel() <= MAX_TRACED else None
 
     def traced(self, inputs: dict[str, Tensor], in_order: bool = True) -> tuple[Tensor, Tensor | None]:
@@ -220,7 +239,7 @@ class ServedModel(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many numbers are answered: as many as there are classes, or one value."""
+        """How many numbers are answered: as many as there are classes, or outputs."""
         # A network with an output of its own never takes more classes than it was made for.
         return int(getattr(self.output, "out_features", self._own_width))
 
@@ -233,7 +252,36 @@ class ServedModel(nn.Module):
         }
         target = self.target_scale.observe(targets) if self.target_scale is not None else None
         changed = {name: change for name, change in found.items() if change is not None}
-        return Rescaling(changed, target) if changed or target is not None else None
+        unit = self._follow_error_unit()
+        return Rescaling(changed, target, unit) if changed or target is not None or unit is not None else None
+
+    def _follow_error_unit(self) -> Tensor | None:
+        """The deviations of several outputs, where one has left the unit of its errors by ``UNIT_RANGE``; else None.
+
+        Errors are compared over many labels: their unit must not move with each of them.
+        """
+        if self.error_unit is None or self.target_scale is None:
+            return None
+        deviation = 1 / self.target_scale.inverse
+        ratio = deviation / self.error_unit.clamp(min=torch.finfo(deviation.dtype).tiny)
+        has_left = (ratio > UNIT_RANGE) | (ratio < 1 / UNIT_RANGE)
+        if not bool(has_left.any()):
+            return None
+        self.error_unit[has_left] = deviation[has_left]
+        return self.error_unit.clone()
+
+    def take_error_unit(self, unit: Tensor | None) -> None:
+        """Takes the unit that errors are compared in."""
+        if unit is not None and self.error_unit is not None:
+            self.error_unit.copy_(unit)
+
+    def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """How far answers ``[rows, outputs]`` of a regression are from its targets ``[rows]`` or ``[rows, outputs]``.
+
+        ``[rows]``, in the target's own unit; of several outputs the mean, each in its :attr:`error_unit`.
+        """
+        distances = (outputs - targets.reshape(outputs.shape)).abs()
+        return distances[:, 0] if self.error_unit is None else (distances / divisor(self.error_unit)).mean(1)
 
     def _sizes(self) -> dict[str, int]:
         """The numbers of each part of what :meth:`rows` gives."""
@@ -251,9 +299,20 @@ class ServedModel(nn.Module):
             has_changed.append(torch.zeros(size, dtype=torch.bool) if change is None else change.features(size))
         return torch.cat(parts, 1), torch.cat(has_changed)
 
+    def follow_errors(self, other: ServedModel) -> None:
+        """Goes on with what another module knows of how wrong served answers have been, and in its unit."""
+        self.take_error_unit(other.error_unit)
+        if self.intervals is not None and other.intervals is not None:
+            self.intervals = copy.deepcopy(other.intervals)
+
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""
         return self.target_scale(targets) if self.target_scale is not None else targets
+
+
+def divisor(error_unit: Tensor) -> Tensor:
+    """What errors ``[rows, outputs]`` are divided by: an output that has not varied yet counts for nothing."""
+    return error_unit.masked_fill(error_unit == 0, math.inf)
 
 
 def tensor_inputs(spec: ModelSpec) -> list[TensorInput]:

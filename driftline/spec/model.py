@@ -20,10 +20,13 @@ from driftline.spec.parts.strategies import STRATEGIES, Strategy
 from driftline.spec.recipe import Recipe
 from driftline.spec.row_layout import RowLayout, RowTensor
 from driftline.spec.task import TASKS, Task, TaskName
+from driftline.spec.value_layout import ValueLayout
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 SINGLE_INPUT = "inputs"
 MAX_STATISTICS = MAX_MARKS = 8
+MAX_LEVELS = 20
+MAX_OUTPUTS = 1000
 
 
 class TensorSpec(Frozen):
@@ -89,7 +92,20 @@ class ModelSpec(Frozen):
         max_length=100_000,
         description="the classes; `open`: a label never seen before adds one; none for a regression",
     )
-    outputs: Literal[1] | None = Field(None, description="how many numbers a regression gives")
+    outputs: (
+        Annotated[StrictInt, Field(ge=1, le=MAX_OUTPUTS)]
+        | Annotated[
+            list[Annotated[StrictStr, Field(min_length=1, max_length=100)]], Field(min_length=1, max_length=MAX_OUTPUTS)
+        ]
+        | None
+    ) = Field(None, description="what a regression gives: the names of several numbers, or how many; by default one")
+    intervals: list[Annotated[float, Field(gt=0, lt=1)]] | None = Field(
+        None,
+        min_length=2,
+        max_length=MAX_LEVELS,
+        exclude_if=lambda levels: levels is None,
+        description="the levels of a regression's prediction intervals, as `[0.1, 0.9]`: the share of labels below each end",
+    )
     network: Network = Field(default_factory=lambda: Preset(preset="mlp"), description="the architecture")
     recipe: Recipe = Field(default_factory=Recipe, description="how it learns")
     serving: Serving = Field(Serving(), description="how it is served")
@@ -102,7 +118,9 @@ class ModelSpec(Frozen):
         if not isinstance(inputs, dict) or _kind_of_inputs(inputs) != "fields":
             return value
         classes = value.get("classes")
-        count = MAX_STATISTICS if classes == "open" else len(classes) - 1 if isinstance(classes, list) else 1
+        outputs = value.get("outputs")
+        values = len(outputs) if isinstance(outputs, list) else outputs if isinstance(outputs, int) else 1
+        count = MAX_STATISTICS if classes == "open" else len(classes) - 1 if isinstance(classes, list) else values
         kinds = [each.get("type") if isinstance(each, dict) else each for each in inputs["fields"].values()]
         sizes = {
             "statistics": max(1, min(MAX_STATISTICS, count)),
@@ -112,7 +130,7 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> ModelSpec:
-        self.kind.check(self.classes, self.outputs)
+        self.kind.check(self.classes, self.outputs, self.intervals)
         if isinstance(self.inputs, dict) and not self.inputs:
             raise ValueError('"inputs" is empty')
         if self.task not in self.loss.tasks:
@@ -189,6 +207,32 @@ class ModelSpec(Frozen):
         """The classes that a label may be of, by type and name; None where any may come."""
         return None if self.classes == "open" else frozenset((type(name), name) for name in self.known_classes())
 
+    @cached_property
+    def values(self) -> ValueLayout:
+        """How the numbers of a regression's answer stand."""
+        names = tuple(self.outputs) if isinstance(self.outputs, list) else None
+        count = len(self.outputs) if isinstance(self.outputs, list) else self.outputs or 1
+        has_several = names is not None or count > 1
+        return ValueLayout(count, has_several, names, tuple(self.intervals or ()))
+
+    def width(self, classes: int) -> int:
+        """How many numbers the network gives for a row, where there are so many classes."""
+        return self.kind.width(classes, self.values)
+
+    @property
+    def measures(self) -> tuple[str, str]:
+        """What answers are scored by: the first decides."""
+        return ("normalized_mae", "coverage") if self.values.has_several else self.kind.measures
+
+    @property
+    def answer_field(self) -> str:
+        """The field of an answer that a label is compared with."""
+        return "values" if self.values.has_several else self.kind.answer_field
+
+    def shown_label(self, label: Label) -> Any:
+        """A label as the API shows it: of several outputs by name, where they have names."""
+        return self.values.by_output(label) if isinstance(label, list) else label
+
     def check_label(self, label: Any) -> Label:
         """The label as it is learned; :class:`InvalidInput` where it is none of this model's."""
-        return self.kind.check_label(label, self._class_keys)
+        return self.kind.check_label(label, self._class_keys, self.values)

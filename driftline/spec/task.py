@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from driftline.errors import InvalidInput
 from driftline.records import Label
+from driftline.spec.value_layout import ValueLayout
 
 TaskName: TypeAlias = Literal["classification", "regression"]
 LARGEST_VALUE = 3.4e38
@@ -31,19 +33,25 @@ class Task(ABC):
     answer_field: ClassVar[str]
 
     @abstractmethod
-    def check(self, classes: Sequence[int | str] | Literal["open"] | None, outputs: int | None) -> None:
-        """:class:`ValueError` where a spec gives ``classes`` or ``outputs`` that this task does not take."""
+    def check(
+        self,
+        classes: Sequence[int | str] | Literal["open"] | None,
+        outputs: int | Sequence[str] | None,
+        intervals: Sequence[float] | None,
+    ) -> None:
+        """:class:`ValueError` where a spec gives ``classes``, ``outputs`` or ``intervals`` that this task does not take."""
 
     @abstractmethod
-    def width(self, classes: int) -> int:
-        """How many numbers a network gives for a row, where there are so many classes."""
+    def width(self, classes: int, values: ValueLayout) -> int:
+        """How many numbers a network gives for a row, where there are so many classes, or values of this layout."""
 
     @abstractmethod
-    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None) -> Label:
+    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None, values: ValueLayout) -> Label:
         """The label as it is learned; :class:`InvalidInput` where it is none.
 
         Args:
             classes: those that there are, by type and name; None where any may come.
+            values: of a regression, the outputs that a label has a number for.
         """
 
 
@@ -58,7 +66,12 @@ class Classification(Task):
     measures = ("accuracy", "log_loss")
     answer_field = "label"
 
-    def check(self, classes: Sequence[int | str] | Literal["open"] | None, outputs: int | None) -> None:
+    def check(
+        self,
+        classes: Sequence[int | str] | Literal["open"] | None,
+        outputs: int | Sequence[str] | None,
+        intervals: Sequence[float] | None,
+    ) -> None:
         if classes is None:
             raise ValueError('classification needs "classes": a list of strings or integers, or "open"')
         if classes != "open":
@@ -68,11 +81,13 @@ class Classification(Task):
                 raise ValueError('"classes" names a class twice')
         if outputs is not None:
             raise ValueError('"outputs" belongs to regression')
+        if intervals is not None:
+            raise ValueError('"intervals" belongs to regression')
 
-    def width(self, classes: int) -> int:
+    def width(self, classes: int, values: ValueLayout) -> int:
         return classes
 
-    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None) -> Label:
+    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None, values: ValueLayout) -> Label:
         """Labels match by exact JSON type: ``true`` and ``1.0`` are not class ``1``."""
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise InvalidInput(f"a label is a string or an integer, not {label!r}", field="label", value=label)
@@ -94,19 +109,58 @@ class Regression(Task):
     measures = ("mae", "rmse")
     answer_field = "value"
 
-    def check(self, classes: Sequence[int | str] | Literal["open"] | None, outputs: int | None) -> None:
+    def check(
+        self,
+        classes: Sequence[int | str] | Literal["open"] | None,
+        outputs: int | Sequence[str] | None,
+        intervals: Sequence[float] | None,
+    ) -> None:
         if classes is not None:
             raise ValueError('"classes" belongs to classification')
+        if intervals is not None and any(high <= low for low, high in pairwise(intervals)):
+            raise ValueError(f'"intervals" are levels that rise, not {list(intervals)}')
+        if outputs is not None and not isinstance(outputs, int) and len(set(outputs)) != len(outputs):
+            raise ValueError('"outputs" names an output twice')
 
-    def width(self, classes: int) -> int:
-        return 1
+    def width(self, classes: int, values: ValueLayout) -> int:
+        return values.outputs
 
-    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None) -> Label:
-        if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
-            raise InvalidInput(f"a label of a regression is a finite number, not {label!r}", field="label", value=label)
-        if abs(label) > LARGEST_VALUE:
-            raise InvalidInput(f"label {label!r} does not fit float32", field="label", value=label)
-        return float(label)
+    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None, values: ValueLayout) -> Label:
+        """One number; or of several outputs a list of them, in their order, which an object by name is brought into."""
+        if not values.has_several:
+            return _number(label, "label", "a label of a regression")
+        if isinstance(label, dict) and values.names is not None:
+            return [
+                _number(number, f"label.{name}", f"label.{name}") for name, number in _in_order(label, values.names)
+            ]
+        if not isinstance(label, list) or len(label) != values.outputs:
+            known = "" if values.names is None else f", or an object with {', '.join(values.names)}"
+            message = f"a label is a list of {values.outputs} numbers{known}, not {label!r}"
+            raise InvalidInput(message, field="label", value=label)
+        return [
+            _number(number, f"label.{name}", f"label.{name}") for name, number in zip(values.labels, label, strict=True)
+        ]
+
+
+def _in_order(label: dict[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
+    """The values of a label by name, in the order of the outputs."""
+    for name in label:
+        if name not in names:
+            message = f"label.{name}: there is no such output; there are {', '.join(names)}"
+            raise InvalidInput(message, field=f"label.{name}", value=label[name])
+    for name in names:
+        if name not in label:
+            raise InvalidInput(f"label.{name} is missing; a label has a number for each output", field=f"label.{name}")
+    return [(name, label[name]) for name in names]
+
+
+def _number(value: Any, field: str, what: str) -> float:
+    """A finite number that fits float32; else :class:`InvalidInput` tells ``what`` it is of."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidInput(f"{what} is a finite number, not {value!r}", field=field, value=value)
+    if abs(value) > LARGEST_VALUE:
+        raise InvalidInput(f"{field} {value!r} does not fit float32", field=field, value=value)
+    return float(value)
 
 
 TASKS: dict[TaskName, Task] = {task.name: task for task in (Classification(), Regression())}

@@ -40,6 +40,9 @@ def label_reader(spec: ModelSpec, decimal: DecimalMark, is_typed: bool) -> Label
 
     ``is_typed``: a text is a text, as in Parquet; in CSV it may be how an integer is written.
     """
+    if spec.values.has_several:
+        message = f"{spec.name} has several outputs, whose labels are no column of a file; hand them in as NDJSON"
+        raise InvalidInput(message, field="target", value=spec.name)
     if not spec.kind.has_classes:
         return _Quantities(spec, decimal)
     return _OpenClasses(is_typed) if spec.classes == "open" else _ListedClasses(spec.known_classes())

@@ -160,3 +160,14 @@ def test_a_line_that_is_refused_is_raised_by_its_place_in_the_whole_stream(serve
     server.answers = [(200, queued * 500), (200, queued + refused)]
     statuses = list(client.feedback_stream("m", items, raise_errors=False))
     assert len(statuses) == 502 and statuses[-1]["id"] == "501"
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([[1.0, 2.0], [3.0, 4.0]]), [[1, 2], [3, 4]], [{"a": 1, "b": 2}, {"a": 3, "b": 4}]]
+)
+def test_labels_of_several_outputs_are_rows_of_an_array_or_objects(
+    client: Any, server: ScriptedServer, labels: Any
+) -> None:
+    client.feedback("m", inputs=[[1], [2]], labels=labels)
+    sent = [item["label"] for item in items_sent(server)]
+    assert sent == ([{"a": 1, "b": 2}, {"a": 3, "b": 4}] if isinstance(labels[0], dict) else [[1, 2], [3, 4]])

@@ -186,7 +186,8 @@ class Run:
     def _score(self, item: Item) -> None:
         if item.answer is not None:
             if self.is_regression:
-                error = abs(float(np.frombuffer(item.answer.outputs, "<f4")[0]) - float(item.label))
+                truth = np.atleast_1d(np.asarray(item.label, np.float64))
+                error = float(np.abs(np.frombuffer(item.answer.outputs, "<f4")[: len(truth)] - truth).mean())
                 self.errors.append(min(error, LARGEST_ERROR))
             else:
                 self.errors.append(float(item.answer.label != item.label))

@@ -41,10 +41,16 @@ def scenario(
     ``same_as`` is the name of another one whose digests it must have too. What is not ``is_stable`` is compared only on the
     build that it was recorded on.
     """
-    classes: dict[str, dict[str, Any]] = {"classes": {"classes": [0, 1, 2]}, "open": {"classes": "open"}, "values": {}}
+    classes: dict[str, dict[str, Any]] = {
+        "classes": {"classes": [0, 1, 2]},
+        "open": {"classes": "open"},
+        "values": {},
+        "intervals": {"intervals": [0.1, 0.9]},
+        "outputs": {"outputs": ["near", "far"], "intervals": [0.1, 0.9]},
+    }
     spec = {
         "name": "m",
-        "task": "regression" if task == "values" else "classification",
+        "task": "regression" if task in ("values", "intervals", "outputs") else "classification",
         "inputs": shape_of(stream),
         "network": dict(network),
         "recipe": {**base, **(recipe or {})},

@@ -193,6 +193,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
         "drift": ["adwin", "kswin", "on_alarm retrain"],
         "optimizers": ["schedule plateau"],
         "fields": ["experts", "renamed and dropped", "added"],
+        "tasks": ["intervals", "several outputs"],
     }
     for group, names in chosen.items():
         others = dict(GROUPS[group]())
@@ -216,6 +217,13 @@ def fields() -> Iterator[tuple[str, Scenario]]:
     yield "regression", scenario(stream="fields", task="values", labels=SHIFT + 200)
 
 
+def tasks() -> Iterator[tuple[str, Scenario]]:
+    rollback = {"at": 400, "do": "rollback", "version": 2}
+    yield "intervals", scenario(labels=FEW, task="intervals", script=[retrain(200), rollback])
+    yield "several outputs", scenario(labels=FEW, task="outputs", script=[retrain(200), rollback])
+    yield "several outputs of fields", scenario(labels=FEW, task="outputs", stream="fields")
+
+
 GROUPS = {
     "strategies": strategies,
     "edits": edits,
@@ -229,6 +237,7 @@ GROUPS = {
     "jobs": jobs,
     "networks": networks,
     "fields": fields,
+    "tasks": tasks,
     "restart": restart,
 }
 

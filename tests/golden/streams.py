@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from driftline.records import Label
+
 Row = dict[str, Any]
 
 ABRUPT, GRADUAL, SHIFT = 700, (1200, 1600), 1500
@@ -48,10 +50,11 @@ def shape_of(kind: str) -> Any:
 
 
 @cache
-def stream(kind: str, task: str) -> list[tuple[dict[str, bytes], int | str | float]]:
+def stream(kind: str, task: str) -> list[tuple[dict[str, bytes], Label]]:
     """Rows with their labels: an abrupt drift, then a gradual one, and at last inputs that are distributed otherwise.
 
-    ``task``: ``classes`` are 0 to 2; ``open`` has five by name, of which two arrive late; ``values`` is a regression.
+    ``task``: ``classes`` are 0 to 2; ``open`` has five by name, of which two arrive late; ``values`` is a regression, and
+    ``intervals`` one with intervals, ``outputs`` one with two outputs as well.
     """
     draws = np.random.default_rng(11)
     found = []
@@ -107,8 +110,10 @@ def _concept(n: int, drawn: float) -> int:
     return 2 if drawn < (n - begin) / (end - begin) else 1
 
 
-def _label(task: str, numbers: list[float], concept: int, n: int, drawn: float) -> int | str | float:
-    if task == "values":
+def _label(task: str, numbers: list[float], concept: int, n: int, drawn: float) -> Label:
+    if task == "outputs":
+        return [float(_label("values", numbers, concept + far, n, drawn)) * 1000**far for far in (0, 1)]  # type: ignore[arg-type]
+    if task in ("values", "intervals"):
         factors = [((index * 5 + concept * 7) % 11) - 5 for index in range(len(numbers))]
         return 100 + sum(factor * number for factor, number in zip(factors, numbers, strict=True)) + drawn
     count = 5 if task == "open" else 3

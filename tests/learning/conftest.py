@@ -62,7 +62,7 @@ def row_of(item: Item) -> NDArray[np.float32]:
 
 def turned(items: Sequence[Item]) -> list[Item]:
     """The same rows, each with the other of two classes."""
-    return [Item(i.id, i.inputs, 1 - int(i.label)) for i in items]
+    return [Item(i.id, i.inputs, 1 - int(i.label)) for i in items]  # type: ignore[arg-type]
 
 
 def answered(
@@ -70,7 +70,7 @@ def answered(
 ) -> list[Item]:
     """Items of two classes as if a version had served them, and rightly or wrongly so."""
     return [
-        msgspec.structs.replace(i, route=route, answer=Answer(version, int(i.label) ^ (not is_right), outputs))
+        msgspec.structs.replace(i, route=route, answer=Answer(version, int(i.label) ^ (not is_right), outputs))  # type: ignore[arg-type]
         for i in items
     ]
 

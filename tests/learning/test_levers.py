@@ -82,7 +82,7 @@ def right(items: list[Item]) -> list[Item]:
     found = []
     for each in items:
         assert not isinstance(each.label, float)
-        found.append(Item(each.id, each.inputs, each.label, answer=Answer(1, each.label, bytes(8))))
+        found.append(Item(each.id, each.inputs, each.label, answer=Answer(1, each.label, bytes(8))))  # type: ignore[arg-type]
     return found
 
 

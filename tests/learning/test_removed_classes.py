@@ -186,13 +186,13 @@ def test_late_answers_of_former_versions_are_not_read_in_the_new_order() -> None
     other, third = copy.deepcopy(one), copy.deepcopy(one)
     plain = [Item(i.id, i.inputs, i.label, answer=Answer(1, "c", sure_of_c)) for i in late]
     metrics = one.monitor.prequential.all
-    count, loss = metrics.count, metrics.loss  # type: ignore[union-attr]
+    count, loss = metrics.count, metrics.loss
     one.learn(late, range(1, 1 + len(late)), Plan(updates=1))
     other.learn(plain, range(1, 1 + len(late)), Plan(updates=1))
     assert_same(one.state_dict(), other.state_dict())
     right = sum(i.label == "c" for i in late)
     expected = -right * np.log(0.7) - (len(late) - right) * np.log(0.15)
-    assert (metrics.count - count, metrics.loss - loss) == (len(late), pytest.approx(expected, rel=1e-5))  # type: ignore[union-attr]
+    assert (metrics.count - count, metrics.loss - loss) == (len(late), pytest.approx(expected, rel=1e-5))
     newer = [Item(i.id, i.inputs, i.label, answer=Answer(2, "c", sure_of_c, trace)) for i in late]
     third.learn(newer, range(1, 1 + len(late)), Plan(updates=1))
     assert not torch.equal(third.module.experts.weights, one.module.experts.weights), "those of its own are read"  # type: ignore[union-attr, arg-type]

@@ -108,6 +108,8 @@ CASES: dict[str, Callable[[], Learner]] = {
     "open classes": partial(by, {}, world(200, names=["red", 3, "blue"]), classes="open"),
     "no class yet": partial(by, {}, [], classes="open"),
     "regression": partial(by, {}, values(200), task="regression", classes=None),
+    "intervals": partial(by, {}, values(200), task="regression", classes=None, intervals=[0.1, 0.9]),
+    "several outputs": partial(by, {}, [], task="regression", classes=None, outputs=["a", "b"], intervals=[0.1, 0.9]),
     "every hook": with_every_hook,
     "a frozen copy": with_a_frozen_copy,
     "a job": with_a_job,

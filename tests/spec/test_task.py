@@ -34,7 +34,7 @@ def test_the_defaults_of_a_task_are_for_it(task: Task) -> None:
 
 
 def test_a_network_is_as_wide_as_the_task_needs() -> None:
-    assert (CLASSES.kind.width(3), NUMBERS.kind.width(0)) == (3, 1)
+    assert (CLASSES.width(3), NUMBERS.width(0)) == (3, 1)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ HALF = bytes(8)
 
 
 def answered(items: list[Item], version: int, route: Route, is_right: bool) -> list[Item]:
-    answers = [Answer(version, int(item.label) ^ (not is_right), HALF) for item in items]
+    answers = [Answer(version, int(item.label) ^ (not is_right), HALF) for item in items]  # type: ignore[arg-type]
     return [
         Item(f"{route}-{item.id}", item.inputs, item.label, route=route, answer=answer)
         for item, answer in zip(items, answers, strict=True)

@@ -123,7 +123,7 @@ async def test_a_class_that_is_removed_and_comes_back_is_so_after_every_crash_to
 
 def served(items: list[Item], is_right: bool) -> list[Item]:
     outputs = np.array([0.0, 1.0], np.float32).tobytes()
-    answers = [Answer(1, int(item.label) ^ (not is_right), outputs) for item in items]
+    answers = [Answer(1, int(item.label) ^ (not is_right), outputs) for item in items]  # type: ignore[arg-type]
     return [msgspec.structs.replace(item, answer=answer) for item, answer in zip(items, answers, strict=True)]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch
 from driftline.learning.monitoring.attribution import change_point, moved_classes
@@ -16,7 +18,7 @@ from driftline.learning.monitoring.prequential import Prequential
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
 from driftline.learning.stateful import Former, State, Stateful
-from driftline.networks.served_model import ServedModel
+from driftline.networks.served_model import ServedModel, divisor
 from driftline.records import Item
 from driftline.spec import ModelSpec
 
@@ -68,7 +70,7 @@ class Monitor(Stateful):
         self.former = former
         self.max_alarms, self.max_shown = max_alarms, max_shown
         self.max_recent, self.measured_every = max_recent, measured_every
-        self.prequential = Prequential(spec.task == "regression")
+        self.prequential = Prequential(not spec.kind.has_classes, layout=spec.values)
         self.detector = drift_detector(self.recipe.detector)
         self.input_drift = self._input_drift()
         self.alarms: list[Alarm] = []
@@ -85,13 +87,18 @@ class Monitor(Stateful):
         return RecentWindow(self.max_recent if is_needed else 0, Examples.empty(spec))
 
     def score(
-        self, labelled_batch: LabelledBatch, index_of: Mapping[tuple[type, object], int], since: int
+        self,
+        labelled_batch: LabelledBatch,
+        index_of: Mapping[tuple[type, object], int],
+        since: int,
+        unit: Tensor | None = None,
     ) -> tuple[list[tuple[Item, float]], list[Alarm]]:
         """Compares what was served with the labels.
 
         Args:
             index_of: where each class, by type and name, stands in answers by version ``since`` and later ones; of
                 former answers that is not known.
+            unit: of several outputs, what the error of each is divided by ``[outputs]``.
 
         Returns:
             The items that bring an answer, each with its error; and the alarms that the errors of live ones have raised.
@@ -100,9 +107,9 @@ class Monitor(Stateful):
         for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True):
             if item.answer is None:
                 continue
-            is_in_order = item.answer.version >= since
+            is_in_order = item.answer.version >= since and not self.prequential.is_regression
             index = index_of.get((type(item.label), item.label)) if is_in_order else None
-            row = self.prequential.score(n, item, index)
+            row = self.prequential.score(n, item, index, None if unit is None else divisor(unit).numpy())
             errors.append((item, row.error))
             if item.route != "live":
                 continue

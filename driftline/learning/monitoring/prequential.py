@@ -6,9 +6,10 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from itertools import chain, islice, repeat
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
@@ -16,8 +17,13 @@ from driftline.learning.monitoring.running_metrics import (
     ScoredPrediction,
     surprise,
 )
+from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
 from driftline.learning.stateful import State, Stateful
 from driftline.records import Item
+from driftline.spec.value_layout import ValueLayout
+
+Scored: TypeAlias = Any
+"""A scored label, of the kind that the task's metrics sum: :class:`ScoredPrediction` or :class:`ScoredValues`."""
 
 MAX_CLASSES = 20
 """How many classes are told of by name."""
@@ -32,43 +38,52 @@ class Prequential(Stateful):
         size: how many of the newest labels are in the window.
         fade: what each label leaves of the weight of those before it.
         max_classes: how many classes the window names, those with the most labels.
+        layout: how the numbers of a regression's answers stand; by default each is one value.
     """
 
     STATE = ("names", "all", "fading", "weight", "newest", "window")
-    DERIVED = ("is_regression", "size", "fade", "max_classes", "_numbers")
+    DERIVED = ("is_regression", "layout", "size", "fade", "max_classes", "_numbers")
 
     def __init__(
-        self, is_regression: bool, *, size: int = 1000, fade: float = 0.999, max_classes: int = MAX_CLASSES
+        self,
+        is_regression: bool,
+        *,
+        size: int = 1000,
+        fade: float = 0.999,
+        max_classes: int = MAX_CLASSES,
+        layout: ValueLayout | None = None,
     ) -> None:
         self.is_regression = is_regression
+        self.layout = layout or ValueLayout()
         self.size, self.fade, self.max_classes = size, fade, max_classes
         self.names: list[int | str] = []
         self.all = self._tally()
         self.fading = self._tally()
         self.weight = 1.0
         self.newest = self._tally()
-        self.window: deque[ScoredPrediction] = deque(maxlen=size)
+        self.window: deque[Scored] = deque(maxlen=size)
         self._numbers: dict[tuple[type, int | str], int] = {}
 
-    def _tally(self) -> ClassificationMetrics | RegressionMetrics:
-        return RegressionMetrics() if self.is_regression else ClassificationMetrics()
+    def _tally(self) -> Any:
+        if not self.is_regression:
+            return ClassificationMetrics()
+        return RegressionMetrics() if self.layout.is_plain else ValueMetrics(self.layout)
 
     @property
     def count(self) -> int:
         return int(self.all.count)
 
-    def score(self, n: int, item: Item, index: int | None) -> ScoredPrediction:
+    def score(self, n: int, item: Item, index: int | None, unit: NDArray[np.float32] | None = None) -> Scored:
         """Compares what was served for an item with its label.
 
         Args:
+            unit: of several outputs, what the error of each is divided by ``[outputs]``.
             index: where the label's class stands in the answer; None where that is not known, and for a regression.
         """
         assert item.answer is not None
         outputs = np.frombuffer(item.answer.outputs, "<f4")
         if self.is_regression:
-            value, label = float(outputs[0]), float(item.label)
-            value = value if math.isfinite(value) else MAX_VALUE
-            return ScoredPrediction(n, label, value, abs(value - label))
+            return self._score_values(n, item, outputs, unit)
         served = item.answer.label
         is_right = type(served) is type(item.label) and served == item.label
         confidence = min(1.0, max(0.0, float(outputs.max()))) if len(outputs) else 0.0
@@ -80,6 +95,21 @@ class Prequential(Stateful):
         answer = -1 if served is None else truth if is_right else self._number(served)
         return ScoredPrediction(n, truth, answer, float(not is_right), surprise(likelihood), confidence)
 
+    def _score_values(
+        self, n: int, item: Item, outputs: NDArray[np.float32], unit: NDArray[np.float32] | None
+    ) -> Scored:
+        numbers: list[float] = outputs.tolist()
+        truth: list[float] = (
+            [float(label) for label in item.label] if isinstance(item.label, list) else [float(item.label)]
+        )
+        values = [value if math.isfinite(value) else MAX_VALUE for value in numbers[: self.layout.outputs]]
+        errors = [abs(value - label) for value, label in zip(values, truth, strict=True)]
+        if self.layout.is_plain:
+            return ScoredPrediction(n, truth[0], values[0], errors[0])
+        if unit is not None:
+            errors = [error / size for error, size in zip(errors, unit.tolist(), strict=True)]
+        return ScoredValues(n, truth, values, sum(errors) / len(errors), self.layout.ends(numbers))
+
     def _number(self, name: int | str) -> int:
         """Classes are numbered as they are seen: an edit may give the network's own order another meaning."""
         key = (type(name), name)
@@ -88,7 +118,7 @@ class Prequential(Stateful):
             self.names.append(name)
         return self._numbers[key]
 
-    def add(self, rows: Sequence[ScoredPrediction]) -> None:
+    def add(self, rows: Sequence[Scored]) -> None:
         """Takes labels in, in their order."""
         self.all.add(rows)
         self._fade(rows)
@@ -98,7 +128,7 @@ class Prequential(Stateful):
             self.newest.add(rows)
         self.window.extend(rows)
 
-    def _fade(self, rows: Sequence[ScoredPrediction]) -> None:
+    def _fade(self, rows: Sequence[Scored]) -> None:
         """Each label weighs more than the one before it, which is as if all before it faded."""
         if self.weight > MAX_WEIGHT:
             self.fading.scale(1 / self.weight)
@@ -114,9 +144,7 @@ class Prequential(Stateful):
 
         The scores are those of :class:`ClassificationMetrics`, of a regression those of :class:`RegressionMetrics`.
         """
-        newest = (
-            self.newest if isinstance(self.newest, ClassificationMetrics) else RegressionMetrics.of(list(self.window))
-        )
+        newest = self._newest()
         window: dict[str, Any] = {**newest.scores(), "count": len(self.window), "size": self.size}
         if isinstance(newest, ClassificationMetrics):
             window["classes"] = [
@@ -125,9 +153,18 @@ class Prequential(Stateful):
         fading = {**self.fading.scores(), "count": self.fading.count / self.weight, "factor": self.fade}
         return {**self.all.scores(), "count": self.count, "window": window, "fading": fading}
 
+    def _newest(self) -> Any:
+        """The scores of the window. Sums of values would lose digits, were labels taken out of them again."""
+        if isinstance(self.newest, ClassificationMetrics):
+            return self.newest
+        if isinstance(self.newest, RegressionMetrics):
+            return RegressionMetrics.of(list(self.window))
+        return ValueMetrics.of(self.layout, list(self.window))
+
     def restored(self, name: str, state: State) -> Any:
         if name == "window":
-            return deque((ScoredPrediction(*row) for row in state.data[name]), maxlen=self.size)
+            kind = ScoredValues if self.is_regression and not self.layout.is_plain else ScoredPrediction
+            return deque((kind(*row) for row in state.data[name]), maxlen=self.size)
         return super().restored(name, state)
 
     def load_state_dict(self, state: State) -> None:

@@ -130,6 +130,15 @@ class Champions(Stateful):
         new = known.isnan()
         return known.masked_scatter(new, gate.errors(self.champion, held.take(new), in_order=False))
 
+    def take_error_unit(self, unit: Tensor) -> None:
+        """From now on the errors of several outputs are compared in other units ``[outputs]``; those that are known go."""
+        watch = self.promotion_watch
+        others = [self.canary.module] if self.canary is not None else []
+        for module in (self.champion, self.anchor, *others, *([watch.model.module] if watch is not None else [])):
+            module.take_error_unit(unit)
+        self.holdout.keep_errors(None)
+        self.comparison_buffer.clear()
+
     def promote(self, module: ServedModel, errors: Tensor | None = None) -> None:
         """Makes ``module`` the champion. ``errors`` are those on what is held out, where they are known."""
         self.champion = module

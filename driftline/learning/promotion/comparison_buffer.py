@@ -37,6 +37,10 @@ class ComparisonBuffer(Stateful):
         """Brings the rows to what they would be now."""
         self.examples = self.examples.carried(change)
 
+    def clear(self) -> None:
+        """Forgets the labels, as where their errors had another unit."""
+        self.examples, self.errors = self.examples.take(slice(0, 0)), self.errors[:0]
+
     def keep_answered(self, module: ServedModel) -> None:
         """Keeps the labels of classes that the module answers."""
         self.errors = self.errors[module.answers(self.examples.targets)]
@@ -45,5 +49,5 @@ class ComparisonBuffer(Stateful):
     def compare(self, champion: ServedModel) -> Comparison:
         """The candidate beside a champion that has not changed; the next comparison is about what comes from now on."""
         found = Comparison("latest labels", self.errors, gate.errors(champion, self.examples))
-        self.examples, self.errors = self.examples.take(slice(0, 0)), self.errors[:0]
+        self.clear()
         return found

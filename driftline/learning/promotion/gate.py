@@ -120,7 +120,8 @@ class Comparison:
 
 @torch.no_grad()
 def errors(module: ServedModel, examples: Examples, in_order: bool = True) -> Tensor:
-    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units; it is finite.
+    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units, of several outputs the mean of
+    :meth:`ServedModel.errors <driftline.networks.served_model.ServedModel.errors>`; it is finite.
 
     ``in_order``: the rows come directly after what the module has learned. Held-out rows do not: a member that follows the
     newest label would be right or wrong on them by chance.
@@ -128,13 +129,13 @@ def errors(module: ServedModel, examples: Examples, in_order: bool = True) -> Te
     if not len(examples):
         return torch.zeros(0)
     outputs = evaluating(module).predict(examples.inputs, in_order)
-    return errors_of(outputs, module.positions(examples.targets), module.is_regression)
+    return errors_of(module, outputs, module.positions(examples.targets))
 
 
-def errors_of(outputs: Tensor, targets: Tensor, is_regression: bool) -> Tensor:
-    """What :func:`errors` gives, of answers: probabilities ``[rows, classes]``, or values ``[rows, 1]``."""
-    if is_regression:
-        return torch.nan_to_num((outputs[:, 0] - targets).abs(), nan=MAX_ERROR)
+def errors_of(module: ServedModel, outputs: Tensor, targets: Tensor) -> Tensor:
+    """What :func:`errors` gives, of answers: probabilities ``[rows, classes]``, or values ``[rows, outputs]``."""
+    if module.is_regression:
+        return torch.nan_to_num(module.errors(outputs, targets), nan=MAX_ERROR)
     if not outputs.shape[1]:
         return torch.ones(len(targets))
     return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()

@@ -23,6 +23,7 @@ MEANS: dict[str, Callable[[ScoredPrediction], float]] = {
     "accuracy": lambda row: row.error,
     "log_loss": lambda row: row.loss,
     "mae": lambda row: row.error,
+    "normalized_mae": lambda row: row.error,
     "bias": lambda row: row.answer - row.truth,
 }
 """The scores that are a mean over rows, and of what, up to the sign."""
@@ -79,7 +80,7 @@ def _of_numbers(one: Mapping[str, float], other: Mapping[str, float]) -> dict[st
 def _of_scores(name: str, one: ExaminedVersion, other: ExaminedVersion) -> dict[str, Any]:
     """Of the scores on the examples of that name, and of the recall of each class that is told of."""
     before, after = (
-        {score: value for score, value in each.measures[name].items() if score not in ("count", "classes")}
+        {score: value for score, value in each.measures[name].items() if score not in ("count", "classes", "outputs")}
         for each in (one, other)
     )
     pairs = list(zip(one.answers[name], other.answers[name], strict=True))

@@ -14,19 +14,21 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.learning.monitoring.prequential import MAX_CLASSES
+from driftline.learning.monitoring.prequential import MAX_CLASSES, Scored
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
     RegressionMetrics,
     ScoredPrediction,
     surprise,
 )
+from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
 from driftline.learning.promotion.gate import MAX_ERROR, Decision
 from driftline.networks.describe import describe
 from driftline.networks.model import Model
 from driftline.networks.sequential import example_rows
 from driftline.networks.served_model import ServedModel, evaluating
 from driftline.spec import ModelSpec
+from driftline.spec.value_layout import ValueLayout
 
 if TYPE_CHECKING:
     from driftline.learning.learner import Learner
@@ -35,30 +37,38 @@ LATEST = 500
 """How many of the newest labels a report looks at."""
 BATCHES = (1, 32)
 MAX_PASSES = 9
+ONE_VALUE = ValueLayout()
 LATENCY_SECONDS = 0.1
 CHUNK = 256
 
 
-def all_answered(module: ServedModel, examples: Mapping[str, Examples]) -> dict[str, list[ScoredPrediction]]:
+def all_answered(module: ServedModel, examples: Mapping[str, Examples]) -> dict[str, list[Scored]]:
     """What :func:`answered` gives for each of ``examples``, by its name."""
     return {name: answered(module, rows) for name, rows in examples.items()}
 
 
 @torch.no_grad()
-def answered(module: ServedModel, examples: Examples) -> list[ScoredPrediction]:
+def answered(module: ServedModel, examples: Examples) -> list[Scored]:
     """What a module answers to each row, by the ids of classes, and how wrong that is."""
-    rows: list[ScoredPrediction] = []
+    rows: list[Scored] = []
     for start in range(0, len(examples), CHUNK):
         chunk = examples.take(slice(start, start + CHUNK))
         outputs = evaluating(module).predict(chunk.inputs, in_order=False)
-        rows += _values(outputs, chunk) if module.is_regression else _classes(module, outputs, chunk.targets)
+        if module.is_regression:
+            rows += _values(module, outputs, chunk)
+        else:
+            rows += _classes(module, outputs, chunk.targets)
     return [row._replace(n=n) for n, row in enumerate(rows)]
 
 
-def _values(outputs: Tensor, examples: Examples) -> list[ScoredPrediction]:
-    values = torch.nan_to_num(outputs[:, 0], nan=MAX_ERROR).tolist()
-    pairs = zip(examples.targets.tolist(), values, strict=True)
-    return [ScoredPrediction(0, target, value, abs(value - target)) for target, value in pairs]
+def _values(module: ServedModel, outputs: Tensor, examples: Examples) -> list[Scored]:
+    values = torch.nan_to_num(outputs, nan=MAX_ERROR)
+    if module.error_unit is None:
+        pairs = zip(examples.targets.tolist(), values[:, 0].tolist(), strict=True)
+        return [ScoredPrediction(0, target, value, abs(value - target)) for target, value in pairs]
+    errors = module.errors(values, examples.targets).tolist()
+    rows = zip(examples.targets.tolist(), values.tolist(), errors, strict=True)
+    return [ScoredValues(0, target, value, error) for target, value, error in rows]
 
 
 def _classes(module: ServedModel, outputs: Tensor, targets: Tensor) -> list[ScoredPrediction]:
@@ -72,8 +82,12 @@ def _classes(module: ServedModel, outputs: Tensor, targets: Tensor) -> list[Scor
     return found
 
 
-def scores(rows: Sequence[ScoredPrediction], names: Sequence[int | str], is_regression: bool) -> dict[str, Any]:
+def scores(
+    rows: Sequence[Scored], names: Sequence[int | str], is_regression: bool, layout: ValueLayout = ONE_VALUE
+) -> dict[str, Any]:
     """``count`` and the scores; of a classification also ``classes``, those with most labels. ``names`` are by their ids."""
+    if layout.has_several:
+        return {"count": len(rows), **ValueMetrics.of(layout, rows).scores()}
     if is_regression:
         return {"count": len(rows), **RegressionMetrics.of(rows).scores()}
     tally = ClassificationMetrics()
@@ -105,11 +119,10 @@ def _milliseconds(module: ServedModel, batch: int, spec: ModelSpec) -> float:
     return round(1000 * statistics.median(passes), 4)
 
 
-def measured(
-    model: Model, names: Sequence[int | str], answers: Mapping[str, Sequence[ScoredPrediction]]
-) -> dict[str, Any]:
+def measured(model: Model, names: Sequence[int | str], answers: Mapping[str, Sequence[Scored]]) -> dict[str, Any]:
     """The scores of ``answers`` by name, ``latency_ms``, and what :func:`cost` gives. ``names`` are by the ids of classes."""
-    on = {name: scores(rows, names, model.module.is_regression) for name, rows in answers.items()}
+    is_regression, layout = model.module.is_regression, model.spec.values
+    on = {name: scores(rows, names, is_regression, layout) for name, rows in answers.items()}
     return {**on, "latency_ms": latency_ms(model.spec, model.module), **cost(model)}
 
 

@@ -172,7 +172,9 @@ class RetrainJob(Stateful):
         if is_other_strategy or is_other_mixture or not len(self.learned_meanwhile):
             return None
         targets = self.learned_meanwhile.targets
-        stays = own.module.answers(targets) | torch.isin(targets, torch.tensor(own.state.table.add(new)))
+        stays = own.module.answers(targets)
+        if new:
+            stays |= torch.isin(targets, torch.tensor(own.state.table.add(new)))
         is_live = self.learned_meanwhile.notes["is_live"][:, 0] > 0
         live = _last(self.learned_meanwhile.take(is_live & stays), self.max_compared)
         candidate = beside(self.teacher, own.candidate(), own.spec)
@@ -209,6 +211,7 @@ def beside(champion: Model, module: ServedModel, spec: ModelSpec) -> ServedModel
     It answers the champion's classes and maybe more.
     """
     whole, experts = clone(module), champion.module.experts
+    whole.take_error_unit(champion.module.error_unit)
     whole.experts = continued(experts, spec) if isinstance(experts, Mixture) else None
     if whole.experts is not None and module.width > champion.module.width:
         whole.experts.add_classes(module.width - champion.module.width)

@@ -19,7 +19,7 @@ def evaluate(module: ServedModel, examples: Examples, rows: Tensor) -> dict[str,
     chunks = (examples.take(some) for some in torch.split(rows, CHUNK))
     outputs = torch.cat([evaluating(module).predict(chunk.inputs, in_order=False) for chunk in chunks])
     targets = module.positions(examples.targets[rows])
-    error = errors_of(outputs, targets, module.is_regression).double()
+    error = errors_of(module, outputs, targets).double()
     if module.is_regression:
         return {"mae": float(error.mean()), "rmse": float((error**2).mean().sqrt())}
     return {"accuracy": float((1 - error).mean()), "log_loss": log_loss(_likelihoods(outputs, targets))}

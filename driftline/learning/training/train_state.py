@@ -169,7 +169,8 @@ class TrainState(Stateful):
             torch.set_rng_state(outside)
 
     def restart(self, model: Model) -> None:
-        """Goes on from the weights of ``model`` with a fresh optimizer."""
+        """Goes on from the weights of ``model`` with a fresh optimizer; how wrong answers were of late is still known."""
+        model.module.follow_errors(self.module)
         self._take(model)
         self.renew_optimizer()
 

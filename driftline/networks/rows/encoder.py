@@ -257,6 +257,7 @@ class RowEncoder(nn.Module):
         """Labels as the means take them ``[rows, targets]``: values scaled; of classes the shares of the second one and on."""
         if self.target_scale is not None:
             values = targets.astype(np.float64).reshape(len(targets), -1)
+            values = values[:, np.arange(self.layout.targets) % values.shape[1]]
             self.target_scale.observe(values)
             return self.target_scale.scaled(values)
         found = np.zeros((len(targets), self.layout.targets), np.float32)

@@ -36,7 +36,7 @@ def served(items: list[Item], wrong: set[int]) -> list[Item]:
     """Items as they were answered: rightly, but for the classes that are ``wrong``."""
     found = []
     for each in items:
-        label = int(each.label) ^ (each.label in wrong)
+        label = int(each.label) ^ (each.label in wrong)  # type: ignore[arg-type]
         answer = Answer(1, label, RIGHT[label].tobytes())
         found.append(Item(each.id, each.inputs, each.label, answer=answer))
     return found

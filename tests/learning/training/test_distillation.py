@@ -18,7 +18,7 @@ FAST = {"learning_rate": 0.02}
 
 
 def turned(items: list[Item]) -> list[Item]:
-    return [Item(i.id, i.inputs, 1 - int(i.label)) for i in items]
+    return [Item(i.id, i.inputs, 1 - int(i.label)) for i in items]  # type: ignore[arg-type]
 
 
 def apart(one: ServedModel, other: ServedModel, learner: Learner) -> float:

@@ -19,8 +19,8 @@ class LossFunction(Behaviour[L]):
         """The loss of each row.
 
         Args:
-            outputs: logits ``[batch, classes]``, or values ``[batch, 1]`` of a regression.
-            targets: class indices ``[batch]`` int64, or values ``[batch]`` float32.
+            outputs: logits ``[batch, classes]``, or values ``[batch, outputs]`` of a regression.
+            targets: class indices ``[batch]`` int64, or values float32: ``[batch]``, of several outputs ``[batch, outputs]``.
             counts: how many labels of each class have been learned, ``[classes]`` int64; of a regression ``[0]``.
 
         Returns:

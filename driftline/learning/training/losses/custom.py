@@ -26,9 +26,9 @@ class CustomLoss(LossFunction[Custom]):
                 losses: Tensor = imported(name)(outputs, targets, **self.parameters.arguments)
         except DriftlineError as error:
             raise LossFailed(reason_of(error)) from error
-        if getattr(losses, "shape", None) != targets.shape:
+        if getattr(losses, "shape", None) != targets.shape[:1]:
             given = list(getattr(losses, "shape", [])) or type(losses).__name__
-            raise LossFailed(f"{name} gave {given} where {list(targets.shape)} was expected: a loss for each row")
+            raise LossFailed(f"{name} gave {given} where {list(targets.shape[:1])} was expected: a loss for each row")
         if outputs.requires_grad and not losses.requires_grad:
             raise LossFailed(f"{name} gave a loss that does not depend on the outputs")
         return losses

@@ -13,5 +13,5 @@ class QuantileLoss(LossFunction[Quantile]):
     """``max(q · (t - y), (q - 1) · (t - y))``."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-        quantile, below = self.parameters.quantile, targets - outputs[:, 0]
-        return torch.maximum(quantile * below, (quantile - 1) * below)
+        quantile, below = self.parameters.quantile, targets.reshape(outputs.shape) - outputs
+        return torch.maximum(quantile * below, (quantile - 1) * below).mean(1)

@@ -1,4 +1,4 @@
-"""Losses of a regression, in units of the target's running deviation."""
+"""Losses of a regression, in units of the targets' running deviations; of several outputs the mean."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ class SquaredErrorLoss(LossFunction[SquaredError]):
     """``(y - t)²``."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-        return (outputs[:, 0] - targets) ** 2
+        return ((outputs - targets.reshape(outputs.shape)) ** 2).mean(1)
 
 
 class AbsoluteErrorLoss(LossFunction[AbsoluteError]):
     """``|y - t|``."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-        return (outputs[:, 0] - targets).abs()
+        return (outputs - targets.reshape(outputs.shape)).abs().mean(1)
 
 
 class HuberLoss(LossFunction[Huber]):
     """Quadratic up to ``delta``, linear beyond."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-        return huber_loss(outputs[:, 0], targets, reduction="none", delta=self.parameters.delta)
+        wanted = targets.reshape(outputs.shape)
+        return huber_loss(outputs, wanted, reduction="none", delta=self.parameters.delta).mean(1)

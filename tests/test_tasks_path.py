@@ -1,0 +1,178 @@
+"""Each task beside classification, the whole way: served, labelled, learned, its worker killed, recovered, measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from driftline.api.models import ModelState
+from driftline.client.clients import Client
+from driftline.errors import InvalidInput
+from driftline.files.answers import CsvAnswers, QuestionFile, answer_file
+from driftline.files.refusals import Refusals
+from tests.services import up
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+RANDOM = np.random.default_rng(5)
+INPUTS = {"fields": {"size": "number", "rooms": "number"}}
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    drawn = RANDOM.normal(size=(count, 2))
+    return [{"size": float(size), "rooms": float(rooms)} for size, rooms in drawn]
+
+
+def all_learned(client: Client, model: str) -> ModelState:
+    def look() -> ModelState | None:
+        found = client.model(model)
+        return found if not found["waiting"] else None
+
+    return until(look)
+
+
+def answered_csv(client: Client, model: str, folder: Path) -> list[dict[str, str]]:
+    """Two rows of a file, answered and written as CSV."""
+    given, written = folder / "new.csv", folder / "answers.csv"
+    given.write_text("size,rooms\n1.5,2.5\n-0.5,0.25\n")
+    with written.open("w") as file:
+        answer_file(client, model, QuestionFile(str(given)), Refusals(folder / "refused.ndjson"), CsvAnswers(file))
+    with written.open() as file:
+        return list(csv.DictReader(file))
+
+
+def infer(client: Client, model: str) -> dict[str, Any]:
+    """The answer of the Open Inference Protocol to two rows, its outputs by name."""
+    tensors = [
+        {"name": name, "shape": [2], "datatype": "FP64", "data": data}
+        for name, data in (("size", [1.5, -0.5]), ("rooms", [2.5, 0.25]))
+    ]
+    found = httpx.post(f"{client.url}/v2/models/{model}/infer", json={"inputs": tensors})
+    assert found.status_code == 200, found.text
+    return {output["name"]: output for output in found.json()["outputs"]}
+
+
+def test_a_regression_with_intervals(tmp_path: Path) -> None:
+    spec = {"name": "price", "task": "regression", "inputs": INPUTS, "intervals": [0.1, 0.9]}
+
+    def teach(client: Client, count: int) -> None:
+        for _ in range(count // 40):
+            given = rows(40)
+            answers = client.predict("price", given)["predictions"]
+            labels = [100 + 20 * row["size"] - 5 * row["rooms"] + float(RANDOM.normal()) for row in given]
+            items = [{"prediction_id": a["id"], "label": label} for a, label in zip(answers, labels, strict=True)]
+            assert client.feedback("price", items)["accepted"] == 40
+            all_learned(client, "price")
+
+    with up(tmp_path) as instance:
+        client = instance.client
+        client.create_model(spec)
+        first = client.predict("price", rows(1))["predictions"][0]
+        assert first["interval"] is None, "nothing is known of errors yet"
+        assert infer(client, "price")["interval"]["data"] == [None] * 4
+        teach(client, 400)
+        instance.kill("worker")
+        teach(client, 200)
+        assert all_learned(client, "price")["learned"] == 600, "no label is lost, none is learned twice"
+
+        def answer() -> dict[str, Any] | None:
+            found = dict(client.predict("price", [{"size": 1.5, "rooms": 2.5}])["predictions"][0])
+            return found if found["interval"] else None
+
+        found = until(answer)
+        low, high = found["interval"]
+        assert low < found["value"] < high and high - low < 40
+        before = client.metrics("price")["prequential"]
+        teach(client, 600)
+        scores = client.metrics("price")["prequential"]
+        covered = scores["coverage"] * (scores["count"] - 40) - before["coverage"] * (before["count"] - 40)
+        assert 0.65 < covered / 600 < 0.95, "the first forty were answered without an interval"
+        assert scores["width"] > 0 and scores["pinball_loss"] > 0
+        entry = list(client.log("price"))[-1]
+        assert entry["answer"] is not None and len(entry["answer"]["interval"] or []) == 2
+        outputs = infer(client, "price")
+        assert outputs["interval"]["shape"] == [2, 2]
+        assert all(math.isfinite(end) for end in outputs["interval"]["data"])
+        told = answered_csv(client, "price", tmp_path)
+        assert float(told[0]["interval_0.1"]) <= float(told[0]["interval_0.9"])
+        version = client.model("price")["version"]
+
+    with up(tmp_path) as instance:
+        client = instance.client
+        assert client.model("price")["version"] >= version
+        assert client.predict("price", rows(1))["predictions"][0]["interval"], "it is part of the version"
+
+
+def test_a_regression_with_several_outputs(tmp_path: Path) -> None:
+    spec = {
+        "name": "flat",
+        "task": "regression",
+        "inputs": INPUTS,
+        "outputs": ["price", "area"],
+        "intervals": [0.1, 0.9],
+    }
+
+    def teach(client: Client, count: int) -> None:
+        for _ in range(count // 40):
+            given = rows(40)
+            answers = client.predict("flat", given)["predictions"]
+            labels = [{"area": 50 + 5 * row["rooms"], "price": 1e5 * (3 + row["size"])} for row in given]
+            items = [{"prediction_id": a["id"], "label": label} for a, label in zip(answers, labels, strict=True)]
+            assert client.feedback("flat", items)["accepted"] == 40
+            all_learned(client, "flat")
+
+    def answer(client: Client, row: dict[str, Any]) -> dict[str, Any]:
+        return dict(client.predict("flat", [row])["predictions"][0])
+
+    with up(tmp_path) as instance:
+        client = instance.client
+        client.create_model(spec)
+        first: Any = client.predict("flat", rows(1))["predictions"][0]
+        assert first["values"].keys() == {"price", "area"} and first["interval"] == {"price": None, "area": None}
+        teach(client, 320)
+        instance.kill("worker")
+        teach(client, 120)
+        assert all_learned(client, "flat")["learned"] == 440, "no label is lost, none is learned twice"
+        item = {"prediction_id": first["id"], "label": {"price": 1.0}}
+        with pytest.raises(InvalidInput, match=r"label\.area is missing"):
+            client.feedback("flat", [item])
+        until(lambda: answer(client, rows(1)[0])["interval"]["price"])
+        found = answer(client, {"size": 0.5, "rooms": 1.0})
+        assert abs(found["values"]["price"] - 3.5e5) < 1e5 and abs(found["values"]["area"] - 55) < 5
+        low, high = found["interval"]["area"]
+        assert low < high < 200
+        scores = client.metrics("flat")["prequential"]
+        assert scores["outputs"]["price"]["mae"] > 100 * scores["outputs"]["area"]["mae"]
+        assert scores["window"]["normalized_mae"] < 2
+        entry: Any = list(client.log("flat"))[-1]
+        assert entry["label"].keys() == {"price", "area"} == entry["answer"]["values"].keys()
+        outputs = infer(client, "flat")
+        assert outputs["values"]["shape"] == [2, 2] and outputs["interval"]["shape"] == [2, 2, 2]
+        told = answered_csv(client, "flat", tmp_path)
+        assert float(told[0]["interval_area_0.1"]) < float(told[0]["value_area"]) < float(told[0]["interval_area_0.9"])
+        report = json.loads(run(client, "backtest", "--model", "flat", "--json"))
+        assert report["mae"]["as_served"].keys() == {"price", "area"}
+
+
+def run(client: Client, *arguments: str) -> str:
+    """What a command prints."""
+    found = subprocess.run(
+        [sys.executable, "-m", "driftline.cli", *arguments],
+        env=os.environ | {"DRIFTLINE_URL": client.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
