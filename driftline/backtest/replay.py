@@ -21,7 +21,8 @@ from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
-from driftline.networks.served_model import divisor, evaluating
+from driftline.networks.error_unit import divisor
+from driftline.networks.served_model import evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec

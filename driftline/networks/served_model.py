@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from driftline.networks import error_unit
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.intervals import RunningIntervals
 from driftline.networks.modules import joined
 from driftline.networks.robust import FARTHEST
+from driftline.networks.rows.alignment import aligned
 from driftline.networks.rows.embeddings import RowEmbeddings
 from driftline.networks.rows.encoder import FEATURES, RowEncoder
 from driftline.networks.running_scale import RunningScale, UnitChange
 from driftline.spec import Factory, ModelSpec
 from driftline.spec.row_layout import NUMBERS, ROW, STATISTICS
 
-UNIT_RANGE = 2.0
 MAX_TRACED = 4096
 """A trace of more numbers than this is not worth its place beside each prediction."""
 
@@ -119,7 +119,7 @@ class ServedModel(nn.Module):
 
     def aligned(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rows of fields as this model takes them, where they were coded before fields were added, or after."""
-        return inputs if self.encoder is None else self.encoder.aligned(inputs)
+        return inputs if self.encoder is None else aligned(inputs, self.encoder.layout)
 
     def set_class_ids(self, ids: Sequence[int]) -> None:
         """Says which class each output is of, by its id; without it output ``i`` is of class ``i``."""
@@ -256,19 +256,10 @@ class ServedModel(nn.Module):
         return Rescaling(changed, target, unit) if changed or target is not None or unit is not None else None
 
     def _follow_error_unit(self) -> Tensor | None:
-        """The deviations of several outputs, where one has left the unit of its errors by ``UNIT_RANGE``; else None.
-
-        Errors are compared over many labels: their unit must not move with each of them.
-        """
+        """The unit of the errors of several outputs, where it has changed; else None."""
         if self.error_unit is None or self.target_scale is None:
             return None
-        deviation = 1 / self.target_scale.inverse
-        ratio = deviation / self.error_unit.clamp(min=torch.finfo(deviation.dtype).tiny)
-        has_left = (ratio > UNIT_RANGE) | (ratio < 1 / UNIT_RANGE)
-        if not bool(has_left.any()):
-            return None
-        self.error_unit[has_left] = deviation[has_left]
-        return self.error_unit.clone()
+        return error_unit.followed(self.error_unit, 1 / self.target_scale.inverse)
 
     def take_error_unit(self, unit: Tensor | None) -> None:
         """Takes the unit that errors are compared in."""
@@ -276,12 +267,8 @@ class ServedModel(nn.Module):
             self.error_unit.copy_(unit)
 
     def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """How far answers ``[rows, outputs]`` of a regression are from its targets ``[rows]`` or ``[rows, outputs]``.
-
-        ``[rows]``, in the target's own unit; of several outputs the mean, each in its :attr:`error_unit`.
-        """
-        distances = (outputs - targets.reshape(outputs.shape)).abs()
-        return distances[:, 0] if self.error_unit is None else (distances / divisor(self.error_unit)).mean(1)
+        """The error of each answer of a regression ``[rows]`` (:func:`driftline.networks.error_unit.errors`)."""
+        return error_unit.errors(outputs, targets, self.error_unit)
 
     def _sizes(self) -> dict[str, int]:
         """The numbers of each part of what :meth:`rows` gives."""
@@ -308,11 +295,6 @@ class ServedModel(nn.Module):
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""
         return self.target_scale(targets) if self.target_scale is not None else targets
-
-
-def divisor(error_unit: Tensor) -> Tensor:
-    """What errors ``[rows, outputs]`` are divided by: an output that has not varied yet counts for nothing."""
-    return error_unit.masked_fill(error_unit == 0, math.inf)
 
 
 def tensor_inputs(spec: ModelSpec) -> list[TensorInput]:

@@ -18,7 +18,8 @@ from driftline.learning.monitoring.prequential import Prequential
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
 from driftline.learning.stateful import Former, State, Stateful
-from driftline.networks.served_model import ServedModel, divisor
+from driftline.networks.error_unit import divisor
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
 

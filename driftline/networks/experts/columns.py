@@ -133,6 +133,15 @@ class ClassColumns(nn.Module):
         self.set(moved[kept])
         return kept
 
+    def novelty(self, learned: int) -> float:
+        """How likely a label is of a class without a column, to members that speak of their own columns alone.
+
+        Relative to that it is of a class with one: S / n after n labels of S classes (method C of Witten & Bell 1991), but no
+        more than by the rule of succession, in which each class counts as one label.
+        """
+        learned = max(1, self.count, learned)
+        return min(max(1, self.count) / learned, (self.classes - self.count) / (learned + self.count))
+
     def narrowed(self, network: Tensor) -> Tensor:
         """The network's log-probabilities ``[batch, classes]`` → ``[batch, columns]`` of the classes that have one."""
         return network if self._is_in_order else network.index_select(1, self.seen)

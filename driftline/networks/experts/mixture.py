@@ -184,7 +184,7 @@ class Mixture(nn.Module):
     def _among_others(self, rows: Tensor, network: Tensor | None, newest: int) -> tuple[Tensor, Tensor]:
         """The answer while there are classes that have no column: these are mixed as one more, in front."""
         columns, batch = self.columns, len(rows)
-        novelty = math.log(self._novelty())
+        novelty = math.log(columns.novelty(int(self.labels.learned)))
         other = rows.new_full((self.members - self.with_network, batch, 1), novelty)
         if network is None:
             unseen = rows.new_full((batch, columns.classes), -math.log(columns.classes - columns.count))
@@ -194,16 +194,6 @@ class Mixture(nn.Module):
         answers = torch.cat([other, torch.cat([*self._answers(rows, network, newest)])], 2)
         trace = self._trace([answers], newest)
         return columns.widened(self.mix(trace), unseen), trace
-
-    def _novelty(self) -> float:
-        """How likely a label is of a class without a column, to the members, which speak of their own columns alone.
-
-        Relative to that it is of a class with one: S / n after n labels of S classes (method C of Witten & Bell 1991), but no
-        more than by the rule of succession, in which each class counts as one label.
-        """
-        seen = self.columns.count
-        learned = max(1, seen, int(self.labels.learned))
-        return min(max(1, seen) / learned, (self.columns.classes - seen) / (learned + seen))
 
     def mix(self, trace: Tensor) -> Tensor:
         """A trace → logits ``[batch, width]``."""

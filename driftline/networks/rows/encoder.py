@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from driftline.networks.rows.alignment import aligned
 from driftline.networks.rows.scale import RobustScale
 from driftline.networks.rows.target_means import TargetMeans
 from driftline.networks.rows.vocabulary import Vocabulary
@@ -64,10 +63,6 @@ class RowEncoder(nn.Module):
     def _apply(self, function: Any, recurse: bool = True) -> RowEncoder:
         """It stays where numpy computes, whichever device the network goes to."""
         return self
-
-    def aligned(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Coded rows of fewer fields, or of more, as this encoder takes them (:mod:`driftline.networks.rows.alignment`)."""
-        return aligned(inputs, self.layout)
 
     @torch.no_grad()
     def widened(self, layout: RowLayout) -> RowEncoder:
