@@ -8,9 +8,9 @@ from torch import Tensor
 
 from driftline.networks import bundle
 from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.regression import RegressionMixture
+from driftline.networks.experts.serving import EXPERTS
 from driftline.networks.served_model import ServedModel
-
-EXPERTS = "experts."
 
 
 def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:
@@ -38,7 +38,7 @@ def _with_scales(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str
 
 def _with_experts(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     network = {name: tensor for name, tensor in weights.items() if not name.startswith(EXPERTS)}
-    if not isinstance(module.experts, Mixture):
+    if not isinstance(module.experts, Mixture | RegressionMixture):
         return network
     own = {name.removeprefix(EXPERTS): tensor for name, tensor in weights.items() if name.startswith(EXPERTS)}
     fitted = module.experts.fitted(own)
