@@ -92,4 +92,4 @@ class Snapshot:
         with torch.inference_mode():
             tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.tensors.items()}
             outputs, trace = self.module.answer(tensors)
-            return outputs.cpu().numpy(), b"" if trace is None else trace.half().cpu().numpy().tobytes()
+            return outputs.cpu().numpy(), b"" if trace is None else trace.cpu().numpy().tobytes()

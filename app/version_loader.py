@@ -15,6 +15,7 @@ from driftline.errors import ServerError
 from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
+from driftline.networks.experts.serving import has_experts
 from driftline.networks.served_model import ServedModel
 from driftline.rows.rows import Rows
 from driftline.settings import Settings
@@ -65,7 +66,7 @@ class VersionLoader:
         tensors = bundle.weights_from_bytes(self.artifacts.get(uid, manifest.files["weights"].sha256))
         spec, limits = self._spec(manifest, before)
         with network_code(f"the network of version {manifest.version}"):
-            module = self._module(spec, manifest, spare)
+            module = self._module(spec, manifest, spare, has_experts(tensors))
             bundle.load(module, tensors)
         snapshot = Snapshot(uid, manifest.version, spec, manifest.spec, manifest.classes, module, self.device, limits)
         if spare is not None and module is spare.module:
@@ -79,8 +80,10 @@ class VersionLoader:
         spec = parse(ModelSpec, manifest.spec)
         return spec, Limits.of(spec, self.settings)
 
-    def _module(self, spec: ModelSpec, manifest: Manifest, spare: Snapshot | None) -> ServedModel:
-        if spare is not None and spare.classes == manifest.classes and _has_structure(spare.spec, spec):
+    def _module(self, spec: ModelSpec, manifest: Manifest, spare: Snapshot | None, serves_experts: bool) -> ServedModel:
+        is_alike = spare is not None and spare.classes == manifest.classes and _has_structure(spare.spec, spec)
+        # Versions of a former release may have had no mixture where the same spec has one now.
+        if spare is not None and is_alike and (spare.module.experts is not None) == serves_experts:
             return spare.module
         module = build(spec, manifest.classes, factories=self.settings.factories, seed=0)
         return module.to(self.device).eval()

@@ -26,8 +26,9 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was served for an item: the version, and its output.
 
     ``outputs`` is little-endian float32: the probabilities ``[classes]``, or the one value of a regression. ``label`` is the
-    class that was answered, None while there was no class and for a regression. ``trace`` is little-endian float16: the
-    log-probabilities ``[parts, classes]`` of what was mixed, where a strategy mixes.
+    class that was answered, None while there was no class and for a regression. ``trace`` is of what was mixed, where a
+    strategy mixes: log-probabilities ``[parts, classes]`` in little-endian float16, or the values ``[parts, outputs]`` of a
+    regression in float32.
     """
 
     version: int

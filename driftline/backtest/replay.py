@@ -147,7 +147,7 @@ def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[byt
         outputs, trace = evaluating(learner.served).answer(
             {name: torch.from_numpy(array) for name, array in rows.tensors.items()}
         )
-        traces = [b""] * len(outputs) if trace is None else [row.tobytes() for row in trace.half().numpy()]
+        traces = [b""] * len(outputs) if trace is None else [row.tobytes() for row in trace.numpy()]
         return outputs.numpy(), traces
 
 

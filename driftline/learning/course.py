@@ -16,7 +16,7 @@ from driftline.learning.training.training_step import TrainingStep
 from driftline.learning.training.weight_hooks import WeightHooks, check_hooks
 from driftline.networks.edit_session import EditResult
 from driftline.networks.edits import apply_edit
-from driftline.networks.experts.mixture import experts_of
+from driftline.networks.experts.serving import experts_of
 from driftline.networks.model import Model
 from driftline.networks.served_model import Rescaling, ServedModel
 from driftline.spec import ModelSpec
@@ -183,6 +183,15 @@ class Course(Stateful):
         self.module.experts = experts_of(self.spec, self.module.width)
         self.strategy = strategy_runtime(self.state)
         self.strategy.warm_start_from(self.state, before, classes, remembered)
+
+    def begin_experts(self, remembered: Examples) -> None:
+        """Lets a mixture begin where the spec has one and the module none: a former release served the network alone.
+
+        Args:
+            remembered: what the stream's replay buffer keeps.
+        """
+        if self.module.experts is None and experts_of(self.spec, self.module.width) is not None:
+            self.renew_strategy(self.strategy, self.classes, remembered.answered_by(self.module))
 
     def leave_experts(self) -> None:
         """Goes on without what the strategy serves beside the network; :meth:`renew_strategy` brings it back."""

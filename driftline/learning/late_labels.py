@@ -64,7 +64,7 @@ def lived(items: Sequence[Item], model: Model, version: int) -> list[Item]:
     inputs = Examples.of_rows(model.spec, items)
     with torch.no_grad():
         outputs, trace = evaluating(model.module).answer(inputs)
-    traces = [b""] * len(items) if trace is None else [row.tobytes() for row in trace.half().numpy()]
+    traces = [b""] * len(items) if trace is None else [row.tobytes() for row in trace.numpy()]
     labels: list[int | str | None] = [None] * len(items)
     if model.classes:
         labels = [model.classes[index] for index in outputs.argmax(1).tolist()]

@@ -16,12 +16,13 @@ from driftline.learning.old_states import upgraded
 from driftline.learning.promotion.champions import Candidate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
 from driftline.learning.retraining.plan import RetrainPlan
-from driftline.learning.stateful import State
+from driftline.learning.stateful import State, part
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.losses.custom import LossFailed
 from driftline.learning.training.member_outputs import member_outputs_of
 from driftline.networks import pretrained
 from driftline.networks.build import build
+from driftline.networks.experts.serving import leave_out_missing
 from driftline.networks.model import Model
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
@@ -163,10 +164,8 @@ class Learner(CommandedLearner):
     def _update_mixture_weights(self, live: LabelledBatch) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
         if self.module.experts is not None and len(live):
-            self.course.strategy.update_mixture_weights(
-                member_outputs_of(live, self.served, self.module, self.ordered_since),
-                self.module.positions(live.examples.targets),
-            )
+            member_outputs = member_outputs_of(live, self.served, self.module, self.ordered_since)
+            self.course.strategy.update_mixture_weights(self.course.state, member_outputs, live.examples)
 
     def _compare(self, live: LabelledBatch, errors: list[float], arriving: int, version: int) -> Comparison | None:
         """Candidate and champion on labels before they are learned, where a comparison is due."""
@@ -260,6 +259,8 @@ class Learner(CommandedLearner):
         data = state.data
         spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
         module = build(spec, classes, factories=factories, seed=0)
+        leave_out_missing(module, part(state.tensors, "course.state.module"))
         learner = cls(spec, classes, module, data["seed"], factories, limits, ClassTable(data["class_table"]))
         learner.load_state_dict(state)
+        learner.course.begin_experts(learner.replay_buffer.examples)
         return learner

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from driftline.networks import bundle
 from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.regression import RegressionMixture
+from driftline.networks.experts.serving import EXPERTS
 from driftline.networks.served_model import ServedModel
 
-EXPERTS = "experts."
 INTERVALS = "intervals."
 
 
@@ -46,7 +47,7 @@ def _with_intervals(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[
 
 def _with_experts(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     network = {name: tensor for name, tensor in weights.items() if not name.startswith(EXPERTS)}
-    if not isinstance(module.experts, Mixture):
+    if not isinstance(module.experts, Mixture | RegressionMixture):
         return network
     own = {name.removeprefix(EXPERTS): tensor for name, tensor in weights.items() if name.startswith(EXPERTS)}
     fitted = module.experts.fitted(own)

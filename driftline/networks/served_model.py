@@ -67,7 +67,8 @@ class ServedModel(nn.Module):
 
     ``network`` takes one tensor; or, where it is a user's own and inputs are named, a keyword argument for each. ``experts``
     is what the recipe's strategy serves beside it: rows ``[batch, numbers]`` and the network's log-probabilities ``[batch,
-    classes]`` give logits ``[batch, classes]`` and the log-probabilities of all parts ``[batch, parts, classes]``.
+    classes]`` give logits ``[batch, classes]`` and the log-probabilities of all parts ``[batch, parts, classes]``; of a
+    regression these are values, in the target's own units.
     """
 
     _place: Tensor
@@ -188,20 +189,26 @@ class ServedModel(nn.Module):
 
     def answer(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """What :meth:`predict` gives, and beside it the ends of its intervals, if it has any: ``[batch, outputs · (1 +
-        levels)]``; and, where there are experts, the trace of it, unless it would be large.
+        levels)]``; and, where there are experts, the trace of it as it is recorded, unless it is large.
         """
         outputs, trace = self.traced(inputs)
         if self.intervals is not None:
             outputs = torch.cat([outputs, self.intervals(outputs)], 1)
-        return outputs, trace if trace is not None and trace[:1].numel() <= MAX_TRACED else None
+        if trace is None or trace[:1].numel() > MAX_TRACED:
+            return outputs, None
+        # Values need all their digits; log-probabilities do not.
+        return outputs, trace if self.is_regression else trace.half()
 
     def traced(self, inputs: dict[str, Tensor], in_order: bool = True) -> tuple[Tensor, Tensor | None]:
-        """What :meth:`predict` gives; and, where there are experts, the log-probabilities of all parts."""
+        """What :meth:`predict` gives; and, where there are experts, the log-probabilities, or values, of all parts."""
         inputs = self.aligned(inputs)
         encoded = self._encoded(inputs)
         outputs, trace = self._network_outputs(self._scaled(inputs, encoded)), None
         if self.target_scale is not None:
-            return self.target_scale.restore(outputs), None
+            values = self.target_scale.restore(outputs)
+            return (
+                (values, None) if self.experts is None else self.experts(self._rows(inputs, encoded), values, in_order)
+            )
         if self.experts is not None:
             outputs, trace = self.experts(self._rows(inputs, encoded), outputs.log_softmax(1), in_order)
         return outputs.softmax(1), trace

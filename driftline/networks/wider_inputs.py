@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
 from driftline.networks.edit_session import EditSession
-from driftline.networks.experts.mixture import Mixture, check_continues, continued
+from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.regression import RegressionMixture
+from driftline.networks.experts.serving import check_continues, continued
 from driftline.networks.modules import Branched
 from driftline.networks.parameter_map import along_axis
 from driftline.networks.seeded import seeded
@@ -64,7 +66,7 @@ def widen_inputs(session: EditSession, before: ModelSpec) -> None:
     check_continues(before, spec)
     row = WiderRow.of(before.layout, spec.layout)
     _widen_network(session, row)
-    if isinstance(session.before.experts, Mixture):
+    if isinstance(session.before.experts, Mixture | RegressionMixture):
         session.after.experts = continued(session.before.experts, spec)
 
 

@@ -71,7 +71,7 @@ class Recipe(Frozen):
     keeps in memory only what has come since the change, ``retrain`` begins a job over that.
     """
 
-    strategy: StrategyField | None = Field(None, description="default: experts, for regression replay")
+    strategy: StrategyField | None = Field(None, description="default: experts")
     loss: LossField | None = Field(None, description="default: cross_entropy, for regression huber")
     distillation: Distillation | None = Field(None, description="what is learned from a former version's answers")
     optimizer: Optimizer = Field(Optimizer(), description="how the weights follow the gradient")

@@ -104,7 +104,7 @@ class Regression(Task):
     name = "regression"
     has_classes = False
     default_loss = "huber"
-    default_strategy = "replay"
+    default_strategy = "experts"
     target_dtype = "float32"
     measures = ("mae", "rmse")
     answer_field = "value"

@@ -176,7 +176,7 @@ class Run:
             outputs, trace = module.eval().answer(_tensors(self.learner.spec, [inputs for inputs, _ in rows]))
         self.hashed.update(outputs.contiguous().numpy().tobytes())
         classes = self.learner.classes_of(module)
-        traces = [b""] * len(rows) if trace is None else [row.tobytes() for row in trace.half().numpy()]
+        traces = [b""] * len(rows) if trace is None else [row.tobytes() for row in trace.numpy()]
         answers = []
         for output, row in zip(outputs.numpy(), traces, strict=True):
             label = classes[int(output.argmax())] if classes and not self.is_regression else None

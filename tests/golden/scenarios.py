@@ -24,7 +24,7 @@ def strategies() -> Iterator[tuple[str, Scenario]]:
     }
     for name, parameters in given.items():
         yield name, scenario({"strategy": {"name": name, **parameters}})
-    for name in ("replay", "ewc", "der", "agem", "finetune"):
+    for name in ("replay", "ewc", "der", "agem", "finetune", "experts"):
         yield f"{name}, regression", scenario({"strategy": {"name": name, **given[name]}}, labels=FEW, task="values")
     yield "by default", scenario(base={}, labels=COUNT)
     yield "by default, regression", scenario(base={}, labels=COUNT, task="values")
@@ -34,6 +34,7 @@ def strategies() -> Iterator[tuple[str, Scenario]]:
         {"at": 750, "do": "recipe", "recipe": {"strategy": "replay", "memory": {"name": "fifo", "size": 200}}},
     ]
     yield "one after the other", scenario(script=script)
+    yield "one after the other, regression", scenario(script=script, task="values")
 
 
 def edits() -> Iterator[tuple[str, Scenario]]:
@@ -169,6 +170,7 @@ def jobs() -> Iterator[tuple[str, Scenario]]:
     rollbacks = [{"at": 800, "do": "rollback", "version": 2}, {"at": 900, "do": "rollback", "version": 1}]
     yield "rollback", scenario(script=rollbacks)
     yield "rollback, experts", scenario(experts, script=rollbacks)
+    yield "rollback, experts, regression", scenario(experts, script=rollbacks, task="values")
     yield "rollback during a job", scenario(script=[retrain(760, epochs=60), *rollbacks])
 
 
@@ -184,6 +186,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
             "lwf",
             "by default, regression",
             "one after the other",
+            "one after the other, regression",
         ],
         "hooks": ["swa", "refresh", "all at once"],
         "edits": ["one after the other", "activation, blended", "own module: prune and remove"],
@@ -192,7 +195,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
         "jobs": ["race", "job under way at the end"],
         "drift": ["adwin", "kswin", "on_alarm retrain"],
         "optimizers": ["schedule plateau"],
-        "fields": ["experts", "renamed and dropped", "added"],
+        "fields": ["experts", "experts, regression", "renamed and dropped", "added"],
         "tasks": ["intervals", "several outputs"],
     }
     for group, names in chosen.items():
@@ -215,6 +218,7 @@ def fields() -> Iterator[tuple[str, Scenario]]:
     yield "added", scenario(stream="fields", script=[added])
     yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open", labels=LATE_CLASS + 200)
     yield "regression", scenario(stream="fields", task="values", labels=SHIFT + 200)
+    yield "experts, regression", scenario({"strategy": "experts"}, stream="fields", task="values", labels=SHIFT + 200)
 
 
 def tasks() -> Iterator[tuple[str, Scenario]]:

@@ -112,22 +112,24 @@ LABELS = {
 
 
 @pytest.mark.parametrize("kind", INPUTS)
-def test_a_regression_is_as_good_as_with_whole_inputs(kind: str) -> None:
-    assert error("regression", "replay", INPUTS[kind]) < MOST * whole("regression", "replay")
+@pytest.mark.parametrize("strategy", ["replay", "experts"])
+def test_a_regression_is_as_good_as_with_whole_inputs(strategy: str, kind: str) -> None:
+    assert error("regression", strategy, INPUTS[kind]) < MOST * whole("regression", strategy)
 
 
 @pytest.mark.parametrize("kind", LABELS)
-@pytest.mark.parametrize("strategy", ["replay", "finetune"])
+@pytest.mark.parametrize("strategy", ["replay", "finetune", "experts"])
 def test_a_regression_is_as_good_as_with_whole_labels(strategy: str, kind: str) -> None:
     assert error("regression", strategy, LABELS[kind]) < MOST * whole("regression", strategy)
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e9])
-def test_a_regression_is_as_good_in_any_unit(unit: float) -> None:
+@pytest.mark.parametrize("strategy", ["replay", "experts"])
+def test_a_regression_is_as_good_in_any_unit(strategy: str, unit: float) -> None:
     def breaking(inputs: Numbers, labels: Numbers) -> None:
         labels *= unit
 
-    assert error("regression", "replay", breaking, unit) == pytest.approx(whole("regression", "replay"), rel=0.02)
+    assert error("regression", strategy, breaking, unit) == pytest.approx(whole("regression", strategy), rel=0.02)
 
 
 @pytest.mark.parametrize("kind", INPUTS)

@@ -83,7 +83,6 @@ def test_a_label_that_does_not_fit_is_refused_with_its_value(found: ModelSpec, l
         ({"task": "regression", "classes": ["a"]}, '"classes" belongs to classification'),
         ({"task": "regression", "classes": "open"}, '"classes" belongs to classification'),
         ({"task": "regression", "recipe": {"loss": "focal"}}, "the loss focal is not for regression"),
-        ({"task": "regression", "recipe": {"strategy": "experts"}}, "the strategy experts is not for regression"),
     ],
 )
 def test_what_a_task_does_not_take_is_refused(fields: dict[str, Any], reason: str) -> None:

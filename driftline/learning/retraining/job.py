@@ -20,7 +20,9 @@ from driftline.learning.training.train_state import ReferenceModels
 from driftline.networks.build import rebuilt
 from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditSession
-from driftline.networks.experts.mixture import Mixture, continued
+from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.regression import RegressionMixture
+from driftline.networks.experts.serving import continued
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
@@ -212,8 +214,8 @@ def beside(champion: Model, module: ServedModel, spec: ModelSpec) -> ServedModel
     """
     whole, experts = clone(module), champion.module.experts
     whole.take_error_unit(champion.module.error_unit)
-    whole.experts = continued(experts, spec) if isinstance(experts, Mixture) else None
-    if whole.experts is not None and module.width > champion.module.width:
+    whole.experts = continued(experts, spec) if isinstance(experts, Mixture | RegressionMixture) else None
+    if isinstance(whole.experts, Mixture) and module.width > champion.module.width:
         whole.experts.add_classes(module.width - champion.module.width)
     return whole
 

@@ -44,9 +44,13 @@ class Bank(nn.Module):
         """The hidden layer → ``[members, batch, columns]``."""
         return torch.baddbmm(self.output_bias, activations, self.output)
 
+    def values(self, encoded: Tensor) -> Tensor:
+        """The outputs ``[members, batch, columns]``; 0 while it is untrained."""
+        return self.logits(self.activate(encoded)).mul_(self.is_trained)
+
     def forward(self, encoded: Tensor) -> Tensor:
         """Log-probabilities ``[members, batch, columns]``."""
-        return self.logits(self.activate(encoded)).mul_(self.is_trained).log_softmax(2)
+        return self.values(encoded).log_softmax(2)
 
     def continue_from(self, former: Bank, encoded: Tensor) -> None:
         """Goes on as one of rows with fewer encoded numbers, which stand at ``encoded`` now; no other has a weight yet."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from driftline.networks.clone import clone
 from driftline.networks.experts import old_layout
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.columns import MAX_COLUMNS, ClassColumns
@@ -18,8 +17,6 @@ from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
 from driftline.networks.experts.trees import Trees
-from driftline.networks.rows.encoder import RowEncoder
-from driftline.spec import ModelSpec
 from driftline.spec.row_layout import places_after
 
 FLOOR = -8.0
@@ -32,29 +29,11 @@ FEW_UNITS, MANY_UNITS = 300, 2000
 WINDOW_NUMBERS = 2**18
 WINDOW = 1000
 MAX_BINNED_OF_TABLE = 200
-MAX_FEATURES = 4096
-"""Wider rows are left to the network alone."""
 
 
 def window_size(features: int) -> int:
     """How many of the newest rows are kept: a thousand, or what a megabyte holds."""
     return max(50, min(WINDOW, WINDOW_NUMBERS // max(features, 1)))
-
-
-def experts_of(spec: ModelSpec, classes: int) -> Mixture | None:
-    """What the spec's strategy serves beside the network; None where it is the network alone."""
-    tensors = list(spec.network_inputs.values())
-    features = sum(tensor.size for tensor in tensors)
-    if spec.fields is not None:
-        # Trained vectors are the network's alone.
-        features = sum(spec.layout.mixture_parts.values())
-    if not spec.strategy.serves_experts or features > MAX_FEATURES:
-        return None
-    # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
-    one_unit = len(tensors) == 1 and len(tensors[0].shape) > 1
-    binned, parts = (None, None) if spec.fields is None else (spec.layout.binned, spec.layout.mixture_parts)
-    one_unit = one_unit and binned is None
-    return Mixture(features, classes, seed=0, one_unit=one_unit, with_network=True, binned=binned, parts=parts)
 
 
 class Mixture(nn.Module):
@@ -301,45 +280,6 @@ class Mixture(nn.Module):
         if seen is not None:
             self._make_room(seen)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-
-def has_other_rows(mixture: Mixture, spec: ModelSpec) -> bool:
-    """Whether the rows of a spec have fields that a mixture does not know."""
-    return spec.fields is not None and mixture.parts_of_row != spec.layout.mixture_parts
-
-
-def continued(mixture: Mixture, spec: ModelSpec) -> Mixture:
-    """A copy of a mixture, for a spec that may have more fields; it answers rows without these in the same way."""
-    if not has_other_rows(mixture, spec):
-        return clone(mixture)
-    wider = experts_of(spec, mixture.classes)
-    assert wider is not None
-    wider.continue_from(mixture)
-    return wider
-
-
-def check_continues(before: ModelSpec, after: ModelSpec) -> None:
-    """:class:`ValueError` where the mixture of a spec with more fields is made otherwise, so that it could not go on."""
-    own, wider = experts_of(before, 0), experts_of(after, 0)
-    if own is not None and (wider is None or wider.encoding.bins != own.encoding.bins):
-        raise ValueError(
-            f"a mixture of experts that has learned {own.features} features cannot go on with "
-            f"{sum(after.layout.mixture_parts.values())}; create a model with these fields and import its history"
-        )
-
-
-def with_room(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Makes room in mixture and encoder of a module for those of its ``tensors``, and gives all as they can be loaded.
-
-    Where there is none like it in the tensors, they stay as they are.
-    """
-    found = dict(tensors)
-    for name, child in module.named_children():
-        prefix = f"{name}."
-        own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        if isinstance(child, Mixture | RowEncoder) and (fitted := child.fitted(own)) is not None:
-            found |= {prefix + key: tensor for key, tensor in fitted.items()}
-    return found
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

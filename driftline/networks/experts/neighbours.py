@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +13,21 @@ SHIFTS = (0.0, 0.1, 1.0, 10.0)
 # Each: which of the shifts, and how many neighbours vote.
 KINDS = ((0, 5), (1, 1), (1, 5), (2, 5))
 SHORT_KINDS = ((2, 1), (3, 5))
-MAX_VOTES = max(votes for _, votes in KINDS + SHORT_KINDS)
+# Numbers are averaged: more neighbours are less noise.
+VALUE_KINDS = ((0, 1), (0, 5), (0, 15), (1, 5), (1, 15), (2, 5))
 # Votes that are given evenly to all columns: the fewer neighbours vote, the less sure they are.
 EVEN_VOTES = 0.25
 
 
-class Neighbours(nn.Module):
-    """Votes of the nearest of the newest rows, by inverse distance; to most of its members an older row is a farther one.
+class NewestRows(nn.Module):
+    """A ring of the newest rows with their targets, and who is nearest; to some members an older row is a farther one.
 
     On streams whose labels follow their predecessors, and after a sudden change, the near past is the best neighbour.
-    ``targets`` are columns; ``seen`` counts the rows of the ring that were written.
+    ``seen`` counts the rows of the ring that were written.
+
+    Args:
+        targets: of all rows; zeros.
+        kinds: of each member, which of the ``SHIFTS`` holds, and how many neighbours vote.
     """
 
     rows: Tensor
@@ -29,51 +35,78 @@ class Neighbours(nn.Module):
     targets: Tensor
     seen: Tensor
     _votes: Tensor
-    _even: Tensor
     _shifts: Tensor
     _kinds: Tensor
 
-    def __init__(self, features: int, size: int, has_short: bool = False) -> None:
+    def __init__(self, features: int, targets: Tensor, kinds: Sequence[tuple[int, int]]) -> None:
         super().__init__()
-        kinds = KINDS + SHORT_KINDS * has_short
-        self.columns = 0
+        size = len(targets)
         self.members = len(kinds)
+        self.max_votes = max(votes for _, votes in kinds)
         self.register_buffer("rows", torch.zeros(size, features))
         self.register_buffer("norms", torch.zeros(size))
-        self.register_buffer("targets", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("targets", targets)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-        votes = torch.tensor([[float(vote < most) for vote in range(MAX_VOTES)] for _, most in kinds])
+        votes = torch.tensor([[float(vote < most) for vote in range(self.max_votes)] for _, most in kinds])
         self.register_buffer("_votes", votes, persistent=False)
-        self.register_buffer("_even", EVEN_VOTES / votes.sum(1, keepdim=True), persistent=False)
         self.register_buffer("_kinds", torch.tensor([shift for shift, _ in kinds]), persistent=False)
         # Twice the slots from the oldest to the newest: the shifts of a ring are a slice of it, wherever its newest row lies.
         ages = torch.arange(size - 1, -1, -1).repeat(2) / size
         shifts = torch.tensor(SHIFTS[: 1 + max(shift for shift, _ in kinds)]).unsqueeze(1) * ages
         self.register_buffer("_shifts", shifts, persistent=False)
 
-    def forward(self, scores: Tensor) -> Tensor:
-        """Z-scores ``[batch, features]`` → log-probabilities ``[members, batch, columns]``."""
-        batch, seen, size = len(scores), int(self.seen), len(self.rows)
-        filled = min(seen, size)
-        if not filled:
-            return scores.new_full((self.members, batch, self.columns), -math.log(max(self.columns, 1)))
+    @property
+    def filled(self) -> int:
+        """How many rows there are to be near to."""
+        return min(int(self.seen), len(self.rows))
+
+    def nearest(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest rows to z-scores ``[batch, features]``, at least one row having been written.
+
+        Returns:
+            ``(weights, slots)``, each ``[batch, members, votes]``: the weights of a member sum to 1.
+        """
+        seen, filled = int(self.seen), self.filled
         products = torch.addmm(self.norms[:filled], scores, self.rows[:filled].T, alpha=-2)
         squared = products.add_(scores.square().sum(1, keepdim=True)).clamp_(min=0)
         squared.div_(squared.mean(1, keepdim=True).add_(1e-6))
-        oldest = -seen % size
+        oldest = -seen % len(self.rows)
         shifted = squared.unsqueeze(1) + self._shifts[:, oldest : oldest + filled]
-        votes = min(MAX_VOTES, filled)
-        nearest, indices = (found.index_select(1, self._kinds) for found in shifted.topk(votes, largest=False))
+        votes = min(self.max_votes, filled)
+        nearest, slots = (found.index_select(1, self._kinds) for found in shifted.topk(votes, largest=False))
         weights = nearest.add_(1e-3).rsqrt_().mul_(self._votes[:, :votes])
-        weights.div_(weights.sum(2, keepdim=True))
-        chances = weights.new_zeros(batch, self.members, self.columns).add_(self._even, alpha=1 / self.columns)
-        chances.scatter_add_(2, self.targets[indices], weights)
-        return chances.div_(1 + self._even).log_().transpose(0, 1)
+        return weights.div_(weights.sum(2, keepdim=True)), slots
 
     def write(self, slots: slice, rows: Tensor) -> None:
         """Puts z-scores into slots."""
         self.rows[slots] = rows
         torch.sum(rows.square(), 1, out=self.norms[slots])
+
+    def newest(self, count: int, start: int = 0) -> Tensor:
+        """The slots of ``count`` rows, oldest first, that begin ``start`` rows before the newest ``count``."""
+        seen = int(self.seen) - start
+        return torch.arange(seen - count, seen).remainder_(len(self.rows))
+
+
+class Neighbours(NewestRows):
+    """Votes of the nearest of the newest rows for their classes, by inverse distance. ``targets`` are columns."""
+
+    _even: Tensor
+
+    def __init__(self, features: int, size: int, has_short: bool = False) -> None:
+        super().__init__(features, torch.zeros(size, dtype=torch.int64), KINDS + SHORT_KINDS * has_short)
+        self.columns = 0
+        self.register_buffer("_even", EVEN_VOTES / self._votes.sum(1, keepdim=True), persistent=False)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Z-scores ``[batch, features]`` → log-probabilities ``[members, batch, columns]``."""
+        batch = len(scores)
+        if not self.filled:
+            return scores.new_full((self.members, batch, self.columns), -math.log(max(self.columns, 1)))
+        weights, slots = self.nearest(scores)
+        chances = weights.new_zeros(batch, self.members, self.columns).add_(self._even, alpha=1 / self.columns)
+        chances.scatter_add_(2, self.targets[slots], weights)
+        return chances.div_(1 + self._even).log_().transpose(0, 1)
 
     def continue_from(self, former: Neighbours, places: Tensor) -> Tensor:
         """Goes on with the newest rows of one whose rows had fewer numbers, which stand at ``places`` now.
@@ -92,11 +125,6 @@ class Neighbours(nn.Module):
 
     def add_columns(self, count: int) -> None:
         self.columns += count
-
-    def newest(self, count: int, start: int = 0) -> Tensor:
-        """The slots of ``count`` rows, oldest first, that begin ``start`` rows before the newest ``count``."""
-        seen = int(self.seen) - start
-        return torch.arange(seen - count, seen).remainder_(len(self.rows))
 
     def select(self, columns: Tensor) -> Tensor:
         """Keeps some columns ``[columns]``, in this order, and the rows of these alone, from the first slot on.
@@ -118,3 +146,18 @@ class Neighbours(nn.Module):
             own[: len(kept)] = value
         self.seen.fill_(len(kept))
         return kept
+
+
+class ValueNeighbours(NewestRows):
+    """Means of the values of the nearest of the newest rows, by inverse distance. ``targets`` are ``[rows, outputs]``."""
+
+    def __init__(self, features: int, size: int, outputs: int) -> None:
+        super().__init__(features, torch.zeros(size, outputs), VALUE_KINDS)
+
+    def forward(self, scores: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Z-scores ``[batch, features]`` → values ``[members, batch, outputs]``, of targets clipped to ``low`` and ``high``."""
+        if not self.filled:
+            return scores.new_full((self.members, len(scores), self.targets.shape[1]), torch.nan)
+        weights, slots = self.nearest(scores)
+        values = self.targets[slots].clamp(low.float(), high.float())
+        return torch.matmul(weights.unsqueeze(2), values).squeeze(2).transpose(0, 1)

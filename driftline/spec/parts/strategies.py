@@ -53,7 +53,7 @@ class Ewc(Strategy):
 
 
 class Experts(Strategy):
-    """Serves the network in a mixture: with trees, ridge regressions, small networks, neighbours and what the labels alone say.
+    """Serves the network in a mixture: with trees, linear models, small networks, neighbours and what the labels alone say.
 
     The network is trained by replay; the others learn by their own rules. The weights follow how each had predicted, as
     served, so that a drift moves weight at once instead of after retraining. Rows of more than 4,096 numbers are left to the
@@ -62,7 +62,6 @@ class Experts(Strategy):
 
     name: Literal["experts"] = "experts"
     replayed: int = Field(64, ge=1, le=100_000, description="examples from memory for each update")
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     serves_experts: ClassVar[bool] = True
 
 

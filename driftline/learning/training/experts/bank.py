@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +13,45 @@ from driftline.networks.experts.bank import Bank
 
 OF_COLUMNS = ("output", "output_bias")
 NAMES = ("hidden", "hidden_bias", *OF_COLUMNS)
+LossGradient: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""The gradient of a loss at outputs ``[members, rows, columns]``, which it may change, for targets."""
+
+
+def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
+    """``targets`` ``[members, rows]`` are columns."""
+    error = logits.softmax(2)
+    return error.scatter_add_(2, targets.unsqueeze(2), error.new_full((*targets.shape, 1), -1.0))
+
+
+def huber_gradient(values: Tensor, targets: Tensor) -> Tensor:
+    """Of the Huber loss (Huber 1964), whose gradient never exceeds 1. ``targets`` ``[members, rows, columns]``."""
+    return values.sub_(targets).clamp_(-1, 1)
 
 
 class BankLearner(Stateful):
-    """Adam (Kingma & Ba 2015) on the cross-entropy of every network of a bank, all quantities in one tensor.
+    """Adam (Kingma & Ba 2015) on the loss of every network of a bank, all quantities in one tensor.
 
     ``first`` and ``second`` are the moments of the gradient, ``steps`` counts updates.
 
     Args:
+        loss_gradient: of the loss that is learned by.
         betas: how much of each moment stays at an update.
         epsilon: what keeps the root of the second moment from 0.
     """
 
     STATE = ("first", "second", "steps")
-    DERIVED = ("bank", "betas", "epsilon", "_rates", "_shapes", "_values", "_gradient", "_gradients")
+    DERIVED = ("bank", "loss_gradient", "betas", "epsilon", "_rates", "_shapes", "_values", "_gradient", "_gradients")
 
-    def __init__(self, bank: Bank, *, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        loss_gradient: LossGradient = cross_entropy_gradient,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+    ) -> None:
         self.bank = bank
+        self.loss_gradient = loss_gradient
         self.betas = betas
         self.epsilon = epsilon
         self.steps = 0
@@ -52,12 +75,11 @@ class BankLearner(Stateful):
         return [part.view(shape) for part, shape in zip(torch.split(flat, sizes, 1), self._shapes, strict=True)]
 
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
-        """One update. ``encoded`` ``[members, rows, width]``, ``targets`` and ``weights`` ``[members, rows]``."""
+        """One update. ``encoded`` ``[members, rows, width]``, ``targets`` of these rows, ``weights`` ``[members, rows]``."""
         bank, rows = self.bank, targets.shape[1]
         hidden, hidden_bias, output, output_bias = self._gradients
         activations = bank.activate(encoded)
-        error = bank.logits(activations).softmax(2)
-        error.scatter_add_(2, targets.unsqueeze(2), error.new_full((*targets.shape, 1), -1.0))
+        error = self.loss_gradient(bank.logits(activations), targets)
         error.mul_(weights.unsqueeze(2) / rows)
         torch.matmul(activations.transpose(1, 2), error, out=output)
         torch.sum(error, 1, keepdim=True, out=output_bias)

@@ -55,8 +55,10 @@ class StrategyRuntime(Runtime[S]):
         """The step's new examples with what is to be remembered of them."""
         return new
 
-    def update_mixture_weights(self, member_outputs: Tensor, targets: Tensor) -> None:
-        """Takes in how well the members of what was served had done: their log-probabilities ``[rows, members, classes]``."""
+    def update_mixture_weights(self, state: TrainState, member_outputs: Tensor, examples: Examples) -> None:
+        """Takes in how well the members of what was served had done: their log-probabilities ``[rows, members, classes]``, or
+        values, for labelled examples.
+        """
 
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """After a step of ``count`` labels: looks at what was never trained on, which replayed examples are no fair test of."""

@@ -12,14 +12,16 @@ from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource
 from driftline.learning.stateful import State
 from driftline.learning.training.experts.mixture import MixtureLearner, continued
+from driftline.learning.training.experts.regression import RegressionLearner
 from driftline.learning.training.strategies import StrategyRuntime
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.learning.training.updates_per_step import updates_for
-from driftline.networks.clone import clone
-from driftline.networks.experts.mixture import Mixture, experts_of, has_other_rows
+from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.regression import RegressionMixture
+from driftline.networks.experts.serving import continued as continued_mixture
+from driftline.networks.experts.serving import has_other_rows
 from driftline.networks.served_model import Rescaling
-from driftline.spec import ModelSpec
 from driftline.spec.classes import class_indices
 from driftline.spec.parts.strategies import Experts
 
@@ -38,9 +40,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     """How many remembered rows a mixture that begins again learns at once."""
 
     def restart(self, state: TrainState) -> None:
-        mixture = state.module.experts
-        assert mixture is None or isinstance(mixture, Mixture)
-        self.mixture = MixtureLearner(mixture) if mixture is not None else None
+        self.mixture = _learner_of(state)
         self.waiting = Examples.empty(state.spec)
         self.updates = 0
 
@@ -69,9 +69,13 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             return super().update(step, new, replay)
         return None if self.is_waiting else super().update(step, self.waiting, replay)
 
-    def update_mixture_weights(self, member_outputs: Tensor, targets: Tensor) -> None:
-        if self.mixture is not None:
-            self.mixture.update_mixture_weights(member_outputs, targets)
+    def update_mixture_weights(self, state: TrainState, member_outputs: Tensor, examples: Examples) -> None:
+        module = state.module
+        if isinstance(self.mixture, RegressionLearner):
+            rows = module.rows(examples.inputs)
+            self.mixture.update_mixture_weights(member_outputs, rows, examples.targets, examples.weights)
+        elif self.mixture is not None:
+            self.mixture.update_mixture_weights(member_outputs, module.positions(examples.targets))
 
     def after_step(self, step: TrainingStep, new: Examples) -> None:
         if self.mixture is None:
@@ -84,11 +88,15 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             # While labels pile up, a step makes fewer updates than its labels would be worth.
             is_hurried = 2 * self.updates < updates_for(step.state.spec.recipe, len(new))
             self.mixture.learn(rows, targets, new.weights, step.state.generator, is_hurried)
+        if isinstance(self.mixture, RegressionLearner):
+            self.mixture.follow_labels()
         self.updates = 0
 
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""
-        if self.mixture is None or not count or not bool(self.mixture.mixture.labels.rare.any()):
+        if not isinstance(self.mixture, MixtureLearner) or not count:
+            return
+        if not bool(self.mixture.mixture.labels.rare.any()):
             return
         held = holdout.sample(count, state.generator)
         gone = held.take(self.mixture.mixture.are_rare(state.module.positions(held.targets)))
@@ -102,7 +110,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         if self.mixture is None or former is None:
             return
         # Of a mixture that has lost columns, what can be seen in it is taken up already.
-        if former.mixture.columns.count == self.mixture.mixture.columns.count:
+        if _has_same_columns(former, self.mixture):
             self.mixture.load_state_dict(former.state_dict())
         self.waiting = waiting.answered_by(state.module)
 
@@ -115,20 +123,35 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             self.mixture.mixture.rely_on_network()
             self._play(state, remembered)
             return
-        self.mixture = _continued(other.mixture, state.spec)
-        state.module.experts = self.mixture.mixture
-        self.mixture.reclass(class_indices(classes, state.classes), len(state.classes))
+        self._continue(state, other.mixture)
+        if isinstance(self.mixture, MixtureLearner):
+            self.mixture.reclass(class_indices(classes, state.classes), len(state.classes))
         waiting = other.waiting.answered_by(state.module)
         self.waiting = waiting.with_inputs(state.module.aligned(waiting.inputs))
+
+    def _continue(self, state: TrainState, former: MixtureLearner | RegressionLearner) -> None:
+        """Goes on with a copy of a mixture with its learner, for a spec that may have more fields."""
+        is_other = has_other_rows(former.mixture, state.spec)
+        state.module.experts = continued_mixture(former.mixture, state.spec)
+        if is_other and isinstance(former, MixtureLearner):
+            assert isinstance(state.module.experts, Mixture)
+            self.mixture = continued(former, state.module.experts)
+            return
+        self.mixture = _learner_of(state)
+        assert self.mixture is not None
+        if not is_other:
+            self.mixture.load_state_dict(former.state_dict())
 
     def _play(self, state: TrainState, examples: Examples) -> None:
         """Lets the experts learn, and be weighed, as if these had come one after the other."""
         assert self.mixture is not None
         for first in range(0, len(examples), self.played_rows):
             some = examples.take(slice(first, first + self.played_rows))
+            self.update_mixture_weights(state, _member_outputs(state, some), some)
             targets = state.module.positions(some.targets)
-            self.mixture.update_mixture_weights(_member_outputs(state, some), targets)
             self.mixture.learn(state.module.rows(some.inputs), targets, some.weights, state.generator)
+            if isinstance(self.mixture, RegressionLearner):
+                self.mixture.follow_labels()
 
     def packed(self, name: str) -> Any:
         return None if self.mixture is None else super().packed(name)
@@ -137,19 +160,23 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         return getattr(self, name) if self.mixture is None else super().restored(name, state)
 
 
-def _continued(former: MixtureLearner, spec: ModelSpec) -> MixtureLearner:
-    """A copy of a mixture with its learner, for a spec that may have more fields."""
-    if not has_other_rows(former.mixture, spec):
-        found = MixtureLearner(clone(former.mixture))
-        found.load_state_dict(former.state_dict())
-        return found
-    mixture = experts_of(spec, former.mixture.classes)
-    assert mixture is not None
-    return continued(former, mixture)
+def _learner_of(state: TrainState) -> MixtureLearner | RegressionLearner | None:
+    """What teaches the mixture that a module serves, if it serves one."""
+    experts = state.module.experts
+    if isinstance(experts, RegressionMixture):
+        return RegressionLearner(experts)
+    assert experts is None or isinstance(experts, Mixture)
+    return MixtureLearner(experts) if experts is not None else None
+
+
+def _has_same_columns(one: MixtureLearner | RegressionLearner, other: MixtureLearner | RegressionLearner) -> bool:
+    if isinstance(one, MixtureLearner) and isinstance(other, MixtureLearner):
+        return one.mixture.columns.count == other.mixture.columns.count
+    return type(one) is type(other)
 
 
 def _member_outputs(state: TrainState, examples: Examples, in_order: bool = True) -> Tensor:
-    """The log-probabilities of all members for some rows ``[rows, members, classes]``."""
+    """The log-probabilities of all members for some rows ``[rows, members, classes]``, or their values."""
     with torch.no_grad():
         found = state.module.eval().traced(examples.inputs, in_order)[1]
     assert found is not None

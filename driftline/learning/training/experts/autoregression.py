@@ -1,0 +1,97 @@
+"""How the members learn that foresee the difference to the last label."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from driftline.learning.stateful import Stateful
+from driftline.learning.training.experts.least_squares import LeastSquares
+from driftline.networks.experts.levels import LAGS
+from driftline.networks.experts.regression import FARTHEST, RegressionMixture
+
+
+class Scored(NamedTuple):
+    """Labels that have come, with what had been answered: rows, traces, labels ``[rows, outputs]`` and weights."""
+
+    rows: Tensor
+    traces: Tensor
+    targets: Tensor
+    weights: Tensor
+
+    def take(self, chosen: Tensor) -> Scored:
+        """The chosen rows, by a mask."""
+        return self if bool(chosen.all()) else Scored(*(value[chosen] for value in self))
+
+
+class Autoregression(Stateful):
+    """Least squares on rows and the labels that were the last known when these were answered, as traces tell."""
+
+    STATE = ("sums",)
+    DERIVED = ("mixture",)
+
+    def __init__(self, mixture: RegressionMixture) -> None:
+        assert mixture.autoregressive is not None
+        self.mixture = mixture
+        self.sums = LeastSquares(mixture.autoregressive, penalty=1.0)
+
+    def recall(self, seen: int) -> None:
+        """Sums of which no row is kept: as if their features were independent."""
+        size = self.sums.gram.shape[1]
+        self.sums.recall(torch.eye(size, dtype=torch.float64), seen * size)
+
+    @torch.no_grad()
+    def learn(self, scored: Scored, errors: Tensor | None, robust: float) -> None:
+        """Takes labels in, at the end of their step.
+
+        Args:
+            errors: the members' running errors ``[outputs, members]``, if there are any yet.
+            robust: so many of them a label counts for at most: one jump of the level is no rule for the next ones.
+        """
+        mixture, sums, unit = self.mixture, self.sums, self.mixture.target_unit
+        encoded = mixture.encoding(scored.rows.reshape(len(scored.rows), mixture.features).float())
+        lags = scored.traces[:, mixture.members :]
+        features = mixture.with_lags(encoded[:, : mixture.features], lags)
+        steps = ((unit.believed(scored.targets) - lags[:, 0]) / unit.scale).clamp(-FARTHEST, FARTHEST)
+        is_known = features.isfinite().all(1)
+        if not is_known.any():
+            return
+        steps, features = steps[is_known], features[is_known]
+        if errors is not None:
+            relative = errors / unit.scale.unsqueeze(1)
+            foreseen, farthest = sums.linear(features), robust * relative.T.unsqueeze(1)
+            steps = foreseen + (steps - foreseen).clamp(-farthest, farthest)
+            sums.follow_noise(relative)
+        sums.add(features, steps, scored.weights[is_known])
+        sums.solve()
+
+    def change_target(self, factor: Tensor, offset: Tensor, is_near: bool) -> None:
+        """Brings the sums, in which labels are features as well, into another unit of the target.
+
+        Args:
+            is_near: whether what was learned before is worth it; else they begin again.
+        """
+        if not is_near:
+            self._begin_again()
+            return
+        features = self.mixture.features
+        change = torch.eye(self.sums.gram.shape[1], dtype=torch.float64)
+        change.diagonal()[features:-1] = factor.repeat(LAGS)
+        change[features : features + len(factor), -1] = offset
+        self.sums.change_features(change)
+        self.sums.moment.mul_(factor)
+        self.sums.solve()
+
+    def change_inputs(self, factor: Tensor, offset: Tensor, is_near: bool) -> None:
+        """Brings the sums to other z-scores: ``factor * former + offset``, each ``[features]``."""
+        if not is_near:
+            self._begin_again()
+            return
+        self.sums.rescale_features(factor, offset)
+        self.sums.solve()
+
+    def _begin_again(self) -> None:
+        self.sums.forget()
+        self.sums.linear.heads.zero_()

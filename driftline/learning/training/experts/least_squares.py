@@ -1,0 +1,98 @@
+"""Recursive least squares with forgetting, from sums."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from driftline.learning.stateful import Stateful
+from driftline.networks.experts.linear import LinearHeads
+
+
+class LeastSquares(Stateful):
+    """Sums of ``φφᵀ`` and ``φyᵀ``, from which linear heads are solved: exactly, and as fresh as the sums.
+
+    Sums, and not an inverse that is updated, since these can be brought into another unit exactly, and a penalty holds in them
+    that is not forgotten.
+
+    Args:
+        penalty: what is added to the diagonal of ``φφᵀ``, but for the constant: so many rows count nothing.
+        damping: a further penalty, as a share of the mean square that has been seen: keeps rounding from failing on millions of
+            rows.
+    """
+
+    STATE = ("gram", "moment", "penalty")
+    DERIVED = ("linear", "damping", "_kept")
+
+    def __init__(self, linear: LinearHeads, *, penalty: float, damping: float = 0.0) -> None:
+        self.linear = linear
+        self.penalty = torch.full((len(linear.kept), 1), penalty, dtype=linear.heads.dtype)
+        self.damping = damping
+        heads, features, outputs = linear.heads.shape
+        self.gram = torch.zeros(heads, features, features, dtype=linear.heads.dtype)
+        self.moment = torch.zeros(heads, features, outputs, dtype=linear.heads.dtype)
+        self._kept = torch.tensor(linear.kept, dtype=linear.heads.dtype).view(-1, 1, 1)
+
+    def forget(self) -> None:
+        """Begins again."""
+        self.gram.zero_()
+        self.moment.zero_()
+
+    def follow_noise(self, errors: Tensor, least: float = 1e-6) -> None:
+        """Penalises as much as there is noise, as Bayes would: what has none is learned exactly.
+
+        Args:
+            errors: the heads' running absolute errors ``[outputs, heads]``, where the deviation of what is learned is 1.
+        """
+        self.penalty.copy_(errors.square().mean(0).clamp(least, 1.0).unsqueeze(1))
+
+    def recall(self, features: Tensor, seen: int) -> None:
+        """Sums that have the present heads as their solution, as of ``seen`` rows like these ``[rows, features]``."""
+        for gram, kept in zip(self.gram, self.linear.kept, strict=True):
+            remembered = min(seen, 1 / (1 - kept)) if kept < 1 else seen
+            gram.copy_(features.T @ features * (remembered / max(len(features), 1)))
+        self.moment = self._penalised() @ self.linear.heads
+
+    def add(self, features: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Takes rows in, in their order: ``[rows, features]``, ``[rows, outputs]``, ``[rows]``."""
+        rows = len(features)
+        ages = torch.arange(rows - 1, -1, -1, dtype=self._kept.dtype)
+        shares = self._kept.pow(ages) * weights.to(self._kept.dtype)
+        weighted = features.T * shares
+        kept = self._kept**rows
+        self.gram.mul_(kept).add_(torch.matmul(weighted, features))
+        self.moment.mul_(kept).add_(torch.matmul(weighted, targets.to(self.moment.dtype)))
+
+    def solve(self) -> None:
+        """Sets the heads; they stay where the sums are not fit for it."""
+        factor, failed = torch.linalg.cholesky_ex(self._penalised())
+        if not failed.any():
+            self.linear.heads.copy_(torch.cholesky_solve(self.moment, factor))
+
+    def _penalised(self) -> Tensor:
+        gram = self.gram.clone()
+        diagonal = gram.diagonal(dim1=1, dim2=2)
+        if self.damping:
+            diagonal.add_(self.damping * diagonal.mean(1, keepdim=True))
+        diagonal[:, :-1].add_(self.penalty)
+        # Alone it must not stand on nothing.
+        diagonal[:, -1].add_(1e-6)
+        return gram
+
+    def change_features(self, change: Tensor) -> None:
+        """Goes on with features ``change @ φ``."""
+        self.gram = change @ self.gram @ change.T
+        self.moment = change @ self.moment
+
+    def rescale_features(self, factor: Tensor, offset: Tensor) -> None:
+        """Goes on with the first features as ``factor * φ + offset``, each ``[some]``; the last one is a constant."""
+        some = len(factor)
+        change = torch.eye(self.gram.shape[1], dtype=self.gram.dtype)
+        change.diagonal()[:some] = factor
+        change[:some, -1] = offset
+        self.change_features(change)
+
+    def change_targets(self, factor: Tensor, offset: Tensor) -> None:
+        """Goes on with targets ``factor * y + offset``, each ``[outputs]``; the last feature is a constant."""
+        constant = self.gram[:, :, -1:]
+        self.moment = self.moment * factor.to(constant.dtype) + constant * offset.to(constant.dtype)

@@ -1,0 +1,272 @@
+"""How the mixture of a regression learns from labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from driftline.learning.training.experts.autoregression import Autoregression, Scored
+from driftline.learning.training.experts.bank import BankLearner, huber_gradient
+from driftline.learning.training.experts.least_squares import LeastSquares
+from driftline.learning.training.experts.window import WindowLearner
+from driftline.networks.experts.encoding import Encoding
+from driftline.networks.experts.linear import with_constant
+from driftline.networks.experts.regression import FADINGS, RATES, RegressionMixture
+from driftline.networks.experts.target_unit import NEWEST, SETTLING
+
+# A unit that changes by more than this was none: what was learned in it is nothing to go on from.
+LARGEST_CHANGE = 4.0
+UNIT_ROWS = 256
+"""The newest rows whose labels the unit fits."""
+
+
+class RegressionLearner(WindowLearner):
+    """What a regression's mixture keeps to learn: beside the newest rows the sums of its linear members, and Adam's moments.
+
+    ``errors`` ``[outputs, fadings, members]`` are running absolute errors, as served. That of the best member is what all are
+    measured by: how fast weights move depends on neither the target's unit nor how well it can be foreseen. ``scored`` counts
+    the labels in them. ``waiting`` are
+    the labels of a step until its end: a candidate is compared on them before.
+
+    Args:
+        large_period: rows between two solutions of the regression on encoded rows where it is large.
+        fading: how much of the losses of the sets of weights stays per row; one unit of them counts ``trust``.
+        batch_power: a batch of B rows moves the weights as B to this power single ones would.
+        share: how much of all weight is spread evenly at each label: no member is dead for good.
+        farthest: where distances are clipped, in errors.
+    """
+
+    STATE = ("errors", "scored", "linear", "autoregressive", "encoded", "bank")
+    DERIVED = (
+        *("waiting", "fading", "trust", "batch_power", "share", "farthest", "power", "robust"),
+        *("_period", "_rates", "_fadings"),
+    )
+    mixture: RegressionMixture
+
+    def __init__(
+        self,
+        mixture: RegressionMixture,
+        *,
+        large_period: int = 128,
+        fading: float = 0.99,
+        trust: float = 0.5,
+        batch_power: float = 0.75,
+        share: float = 0.001,
+        farthest: float = 4.0,
+        power: float = 8.0,
+        robust: float = 4.0,
+    ) -> None:
+        super().__init__(mixture, mixture.trust, BankLearner(mixture.bank, huber_gradient))
+        self.fading, self.trust, self.batch_power = fading, trust, batch_power
+        self.share, self.farthest, self.power, self.robust = share, farthest, power, robust
+        self.encoded = LeastSquares(mixture.encoded, penalty=3.0, damping=1e-5)
+        self.linear = LeastSquares(mixture.linear, penalty=1.0) if mixture.linear is not None else None
+        self.autoregressive = Autoregression(mixture) if mixture.autoregressive is not None else None
+        self.errors = torch.zeros(mixture.outputs, len(FADINGS), mixture.members, dtype=torch.float64)
+        self.scored = 0.0
+        self.waiting: list[Scored] = []
+        usual = self.period if self.encoded.gram.shape[1] <= 1000 else large_period
+        self._period = min(usual, len(self.rows) - self.period)
+        self._rates = torch.tensor(RATES).view(-1, 1)
+        self._fadings = torch.tensor(FADINGS, dtype=torch.float64).view(-1, 1)
+        if mixture.neighbours.seen:
+            self._recall()
+
+    @torch.no_grad()
+    def _recall(self) -> None:
+        """Makes state that fits a mixture which has learned already."""
+        super()._recall()
+        seen, window = int(self.mixture.neighbours.seen), self._encoded[: self.filled]
+        self.encoded.recall(self.mixture.random_features(window), seen)
+        if self.linear is not None and self.autoregressive is not None:
+            self.linear.recall(self._scores(slice(self.filled)), seen)
+            self.autoregressive.recall(seen)
+
+    def _scores(self, slots: slice | Tensor) -> Tensor:
+        return with_constant(self._encoded[slots][:, : self.mixture.features].double())
+
+    @torch.no_grad()
+    def update_mixture_weights(self, traces: Tensor, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Learns whom to trust, from answers as they were served.
+
+        Most sets of weights follow the gradient of their Huber loss multiplicatively (exponentiated gradient, Kivinen & Warmuth
+        1997) with a fixed share for all (Herbster & Warmuth 1998); in the others a member weighs as the inverse of its own
+        recent error, to the ``power``. How far each set is trusted is exponential in its recent absolute errors.
+
+        Args:
+            traces: ``[rows, members + LAGS, outputs]`` of :meth:`RegressionMixture.forward`.
+            rows: ``[rows, features]``, as they arrived.
+            targets: ``[rows]`` or ``[rows, outputs]``.
+            weights: ``[rows]``, how much each counts.
+        """
+        mixture, counted = self.mixture, weights > 0
+        scored = Scored(rows, traces, targets.double().reshape(len(targets), mixture.outputs), weights).take(counted)
+        self.waiting.append(scored)
+        # Before the first label there is nothing to answer by.
+        _, traces, targets, weights = scored.take(scored.traces[:, mixture.members].isfinite().all(1))
+        if not len(targets):
+            return
+        counts = weights.double()
+        wanted = mixture.target_unit.believed(targets).T.unsqueeze(1)
+        answers = mixture.mix_each(traces)
+        values = traces[:, : mixture.members].permute(2, 1, 0).double()
+        served = (answers * mixture.trust.unsqueeze(2)).sum(1, keepdim=True)
+        values = values.where(values.isfinite(), served)
+        total = float(counts.sum())
+        scale = self._follow_errors((values - wanted).abs() @ (counts / total), total)
+        errors = (answers - wanted) / scale
+        self.losses.mul_(self.fading**total).add_(errors.abs().clamp_(max=self.farthest) @ counts)
+        torch.softmax(self.losses * -self.trust, 1, out=mixture.trust)
+        followed = answers[:, : len(RATES)]
+        distances = (values.unsqueeze(1) - followed.unsqueeze(2)).div_(scale.unsqueeze(3))
+        distances = distances.clamp_(-self.farthest, self.farthest)
+        pull = (errors[:, : len(RATES)].clamp_(-1, 1) * counts).unsqueeze(3)
+        gradient = torch.matmul(distances, pull).squeeze(3).float()
+        rates = self._rates * total ** (self.batch_power - 1)
+        share = min(self.share * total, 0.5)
+        descended = mixture.weights[:, : len(RATES)] * gradient.mul_(-rates).exp_()
+        descended.div_(descended.sum(2, keepdim=True)).mul_(1 - share).add_(share / mixture.members)
+        powers = (
+            (self.errors / self.errors.amin(2, keepdim=True).clamp_(min=1e-30)).clamp_(min=1).pow_(-self.power).float()
+        )
+        mixture.weights = torch.cat([descended, powers / powers.sum(2, keepdim=True)], 1)
+
+    def _follow_errors(self, errors: Tensor, rows: float) -> Tensor:
+        """Takes the members' mean errors ``[outputs, members]`` over so many rows in.
+
+        Gives the running error of the best of them, which is never 0 ``[outputs, 1, 1]``.
+        """
+        self.scored += rows
+        rates = (1 - self._fadings**rows).clamp_(min=rows / self.scored)
+        self.errors.lerp_(errors.unsqueeze(1).expand_as(self.errors), rates.expand_as(self.errors))
+        return self.errors[:, -1:].amin(2, keepdim=True).clamp(min=1e-30)
+
+    @torch.no_grad()
+    def learn(
+        self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator, is_hurried: bool = False
+    ) -> None:
+        """Teaches every member that looks at rows.
+
+        Args:
+            rows: ``[rows, features]``, or anything that flattens to it, as it arrived.
+            targets: ``[rows]`` or ``[rows, outputs]``.
+            weights: ``[rows]``, how much each counts; what counts nothing is not learned.
+            generator: what replay draws from.
+            is_hurried: whether labels pile up: the bank then makes a quarter of its updates.
+        """
+        counts = weights > 0
+        rows = rows.reshape(len(rows), self.mixture.features).float()[counts]
+        targets, weights = targets.reshape(len(targets), self.mixture.outputs).float()[counts], weights[counts]
+        for part in range(0, len(rows), self.period):
+            end = part + self.period
+            self._learn(rows[part:end], targets[part:end], weights[part:end])
+            self._train_bank(generator, self.hurried_fresh if is_hurried else self.fresh)
+
+    def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+        self._keep(rows, targets, weights)
+        seen = int(self.mixture.neighbours.seen)
+        self.unsolved += len(rows)
+        self.untrained += len(rows)
+        is_due, is_settled = self.unsolved >= min(self._period, max(1, seen // 2)), seen > SETTLING
+        self._follow_targets(is_due, is_settled)
+        slots = self.mixture.neighbours.newest(len(rows))
+        if is_due:
+            self._follow(seen)
+            if not is_settled:
+                slots = self.mixture.neighbours.newest(self.filled)
+                self._forget()
+            self._solve(self.encoded, slots if not is_settled else self.mixture.neighbours.newest(self.unsolved))
+            self.unsolved = 0
+        if self.linear is not None:
+            self._solve(self.linear, slots)
+
+    def _forget(self) -> None:
+        """Lets what is solved in closed form begin again: of the first rows all are still there."""
+        for sums in (self.encoded, self.linear):
+            if sums is not None:
+                sums.forget()
+
+    def _solve(self, sums: LeastSquares, slots: Tensor) -> None:
+        is_linear = sums is self.linear
+        features = self._scores(slots) if is_linear else self.mixture.random_features(self._encoded[slots])
+        sums.add(features, self._scaled(slots), self.weights[slots])
+        if is_linear and self.scored:
+            # The linear members are the last but for the network.
+            errors = self.errors[:, -1, -1 - sums.linear.members : -1] / self.mixture.target_unit.scale.unsqueeze(1)
+            sums.follow_noise(errors)
+        sums.solve()
+
+    def _targets(self, slots: Tensor) -> Tensor:
+        return self._scaled(slots).float()
+
+    def _scaled(self, slots: Tensor) -> Tensor:
+        return self.mixture.target_unit.scaled(self.mixture.neighbours.targets[slots])
+
+    def _follow_targets(self, is_due: bool, is_settled: bool) -> None:
+        """Lets unit and range follow the labels, and brings what was learned into another unit."""
+        neighbours, unit = self.mixture.neighbours, self.mixture.target_unit
+        newest = neighbours.targets[neighbours.newest(min(NEWEST, self.filled))]
+        if is_settled and not is_due:
+            unit.follow_range(newest)
+            return
+        unit.follow_range(newest, neighbours.targets[: self.filled])
+        change = unit.follow(neighbours.targets[neighbours.newest(min(UNIT_ROWS, self.filled))], is_settled)
+        if change is not None:
+            self._change_unit(*change)
+
+    def _change_unit(self, factor: Tensor, offset: Tensor) -> None:
+        """Brings what was learned into another unit of the target: a value is ``factor * former + offset`` there."""
+        bank = self.mixture.bank
+        is_one = _are_near(factor, offset)
+        bank.output.mul_(factor.where(is_one, 0.0))
+        bank.output_bias.mul_(factor.where(is_one, 0.0)).add_(offset.where(is_one, 0.0))
+        for sums in (self.encoded, self.linear):
+            if sums is not None:
+                sums.change_targets(factor, offset)
+                sums.solve()
+        if not is_one.all():
+            self._begin_again()
+        if self.autoregressive is not None:
+            self.autoregressive.change_target(factor, offset, bool(is_one.all()))
+
+    def _begin_again(self) -> None:
+        """Forgets what was measured in a unit that was none, as by a first label that was broken."""
+        levels, unit = self.mixture.levels, self.mixture.target_unit
+        self.scored = 0.0
+        for value in (self.errors, self.losses):
+            value.zero_()
+        levels.last.copy_(unit.clamped(levels.last))
+        levels.means.copy_(unit.clamped(levels.means))
+
+    def _follow(self, learned: int) -> None:
+        before = _frame(self.mixture.encoding)
+        super()._follow(learned)
+        if self.linear is not None and self.autoregressive is not None:
+            after = _frame(self.mixture.encoding)
+            factor, offset = after[1] / before[1], (before[0] - after[0]) * after[1]
+            self.linear.rescale_features(factor, offset)
+            self.autoregressive.change_inputs(factor, offset, bool(_are_near(factor, offset).all()))
+
+    def follow_labels(self) -> None:
+        """Takes in, at the end of a step, what its labels say by themselves and after one another."""
+        for scored in self.waiting:
+            if self.autoregressive is not None:
+                errors = self.errors[:, -1, : self.autoregressive.sums.linear.members] if self.scored else None
+                self.autoregressive.learn(scored, errors, self.robust)
+            self.mixture.levels.follow(self.mixture.target_unit.believed(scored.targets))
+        self.waiting.clear()
+
+    def carry(self, rows: Tensor, has_changed: Tensor) -> None:
+        """Goes on with the newest rows ``[rows, features]`` in other units; which features have changed ``[features]``."""
+        self._carry(rows, has_changed, int(self.mixture.neighbours.seen))
+
+
+def _are_near(factor: Tensor, offset: Tensor) -> Tensor:
+    """Whether a change of a unit is so small that what was learned before is worth being brought into it."""
+    return (factor < LARGEST_CHANGE) & (factor > 1 / LARGEST_CHANGE) & (offset.abs() < LARGEST_CHANGE)
+
+
+def _frame(encoding: Encoding) -> tuple[Tensor, Tensor]:
+    """What z-scores are made with: centre and slope, each ``[features]``."""
+    first = encoding.features
+    return encoding.centre.view(-1)[:first].double(), encoding.slope.view(-1)[:first].double()

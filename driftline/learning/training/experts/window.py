@@ -1,0 +1,148 @@
+"""What the mixtures of either task learn alike: the newest rows, and the bank that replays them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from driftline.learning.stateful import State, Stateful
+from driftline.learning.training.experts.bank import BankLearner
+from driftline.networks.experts.bank import Bank
+from driftline.networks.experts.encoding import LARGEST, Encoding
+from driftline.networks.experts.neighbours import NewestRows
+
+
+class WindowedMixture(Protocol):
+    """A mixture whose members look at encoded rows, and some of them at the newest of these."""
+
+    features: int
+
+    @property
+    def encoding(self) -> Encoding: ...
+
+    @property
+    def bank(self) -> Bank: ...
+
+    @property
+    def neighbours(self) -> NewestRows: ...
+
+
+class WindowLearner(Stateful):
+    """The newest rows as they came, which a mixture's encoding and neighbours follow, and its bank.
+
+    ``losses`` are those of the mixture's sets of weights; ``unsolved`` and ``untrained`` count the newest rows that what is
+    solved in closed form and the bank have not learned yet.
+
+    Args:
+        sets: of the shape of ``losses``.
+        bank: what trains the bank.
+        period: rows between two looks at the encoding; the first come at 1, 2, 4, … rows.
+        fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
+        hurried_fresh: new rows of one while labels pile up.
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = ("rows", "weights", "losses", "unsolved", "untrained")
+    DERIVED: ClassVar[tuple[str, ...]] = (
+        *("mixture", "bank", "period", "fresh", "hurried_fresh", "replayed", "_encoded", "_reaches"),
+    )
+    mixture: WindowedMixture
+
+    def __init__(
+        self,
+        mixture: WindowedMixture,
+        sets: Tensor,
+        bank: BankLearner,
+        *,
+        period: int = 32,
+        fresh: int = 2,
+        hurried_fresh: int = 8,
+        replayed: int = 14,
+    ) -> None:
+        self.mixture = mixture
+        self.bank = bank
+        self.period, self.replayed = period, replayed
+        self.fresh, self.hurried_fresh = fresh, hurried_fresh
+        size = len(mixture.neighbours.rows)
+        self.rows = torch.zeros(size, mixture.features)
+        self.weights = torch.zeros(size)
+        self.losses = torch.zeros_like(sets)
+        self.unsolved = 0
+        self.untrained = 0
+        self._encoded = torch.zeros(size, mixture.encoding.width)
+        self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
+
+    @property
+    def filled(self) -> int:
+        """How many rows are kept."""
+        return self.mixture.neighbours.filled
+
+    def _recall(self) -> None:
+        """Makes the rows of a mixture that has learned elsewhere."""
+        neighbours, encoding = self.mixture.neighbours, self.mixture.encoding
+        self.rows[: self.filled] = neighbours.rows[: self.filled] / encoding.slope[0] + encoding.mean
+        self.weights[: self.filled] = 1
+        self._encode()
+
+    def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Puts rows in the places of the oldest."""
+        neighbours, features = self.mixture.neighbours, self.mixture.features
+        start = int(neighbours.seen) % len(self.rows)
+        here = min(len(rows), len(self.rows) - start)
+        encoded = self.mixture.encoding(rows)
+        neighbours.seen.add_(len(rows))
+        whole, rest = (slice(start, start + here), slice(here)), (slice(len(rows) - here), slice(here, None))
+        for slots, part in (whole, rest) if here < len(rows) else (whole,):
+            self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
+            neighbours.write(slots, encoded[part, :features])
+            neighbours.targets[slots] = targets[part]
+
+    def _follow(self, learned: int) -> None:
+        """Lets the encoding follow the newest rows, of ``learned`` in all, and encodes them again."""
+        self.mixture.encoding.observe(self.rows[: self.filled], learned, self.unsolved)
+        self._encode()
+        self._write_scores()
+
+    def _carry(self, rows: Tensor, has_changed: Tensor, learned: int) -> None:
+        """Goes on with the newest rows ``[rows, features]`` in other units; which features have changed ``[features]``."""
+        if not self.filled:
+            return
+        self.rows[: self.filled] = rows[: self.filled].clamp(-LARGEST, LARGEST)
+        self.mixture.encoding.observe(self.rows[: self.filled], learned, 0, has_changed)
+        self._encode()
+        self._write_scores()
+
+    def _write_scores(self) -> None:
+        self.mixture.neighbours.write(slice(None), self._encoded[:, : self.mixture.features])
+
+    def _encode(self) -> None:
+        self._encoded = self.mixture.encoding(self.rows)
+
+    def _train_bank(self, generator: torch.Generator, fresh: int) -> None:
+        """The updates of the bank that are due, each of so many new rows; the first rows are not waited with."""
+        seen = int(self.mixture.neighbours.seen)
+        while self.untrained >= fresh or (self.untrained and seen <= self.period):
+            self._train(generator, fresh)
+
+    def _train(self, generator: torch.Generator, fresh: int) -> None:
+        """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
+        fresh = min(fresh, self.untrained)
+        new = self.mixture.neighbours.newest(fresh, self.untrained - fresh)
+        self.untrained -= fresh
+        neighbours, members = self.mixture.neighbours, self.mixture.bank.members
+        seen, size = int(neighbours.seen), len(self.rows)
+        filled = min(seen, size)
+        reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
+        drawn = (torch.rand(members, self.replayed, generator=generator) * reach).long()
+        slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
+        self.bank.learn(self._encoded[slots], self._targets(slots), self.weights[slots])
+
+    def _targets(self, slots: Tensor) -> Tensor:
+        """The targets of rows by their slots, as the bank learns them."""
+        return self.mixture.neighbours.targets[slots]
+
+    def load_state_dict(self, state: State) -> None:
+        """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""
+        super().load_state_dict(state)
+        self._encode()

@@ -1,0 +1,37 @@
+"""Linear regressions, as experts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+
+class LinearHeads(nn.Module):
+    """Heads on the same features, one for each share of the past that is kept per row (``kept``).
+
+    Args:
+        features: numbers of a row, without the constant that is added.
+    """
+
+    heads: Tensor
+
+    def __init__(
+        self, features: int, outputs: int, kept: tuple[float, ...], dtype: torch.dtype = torch.float64
+    ) -> None:
+        super().__init__()
+        self.kept = kept
+        self.register_buffer("heads", torch.zeros(len(kept), features + 1, outputs, dtype=dtype))
+
+    @property
+    def members(self) -> int:
+        return len(self.kept)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[batch, features + 1]`` → ``[members, batch, outputs]``."""
+        return torch.matmul(features, self.heads)
+
+
+def with_constant(features: Tensor) -> Tensor:
+    """``[batch, features]`` → the same with a one behind ``[batch, features + 1]``."""
+    return pad(features, (0, 1), value=1.0)

@@ -1,0 +1,40 @@
+"""Random features beside the encoding itself, for linear regressions on both."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from driftline.networks.experts.linear import with_constant
+
+AMPLITUDE = 2.0
+OF_ENCODING = 0.5
+"""How much the encoding counts beside the random features."""
+MAX_ENCODED = 400
+"""A wider encoding is left out: it would be most of the features."""
+
+
+class RandomFeatures(nn.Module):
+    """Random cosine features (Rahimi & Recht 2007) of encoded rows, the encoding, and a constant.
+
+    Linear in these is an additive model of piecewise-linear functions with whatever else the random features can tell.
+    """
+
+    weight: Tensor
+    phase: Tensor
+
+    def __init__(self, width: int, units: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.has_encoding = width <= MAX_ENCODED
+        self.features = units + width * self.has_encoding
+        self.register_buffer("weight", torch.randn(width, units, generator=generator) * (2 / math.sqrt(width)))
+        self.register_buffer("phase", torch.rand(units, generator=generator) * (2 * math.pi))
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """``[batch, width]`` → ``[batch, features + 1]``."""
+        projected = (
+            torch.addmm(self.phase, encoded, self.weight).cos_().mul_(AMPLITUDE * math.sqrt(2 / len(self.phase)))
+        )
+        return with_constant(torch.cat([projected, encoded * OF_ENCODING], 1) if self.has_encoding else projected)
