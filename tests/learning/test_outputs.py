@@ -53,7 +53,7 @@ def errors(one: Learner) -> np.ndarray[Any, Any]:
     return np.abs(found - np.array([each.label for each in items])).mean(0)
 
 
-@pytest.mark.parametrize("strategy", ["replay", "finetune", "der", "agem", "ewc", "lwf", "gdumb"])
+@pytest.mark.parametrize("strategy", ["experts", "replay", "finetune", "der", "agem", "ewc", "lwf", "gdumb"])
 def test_every_strategy_learns_outputs_of_all_units(strategy: str) -> None:
     one = learner(**OUTPUTS, recipe={"strategy": strategy, "optimizer": QUICK})
     teach(one, 400)
@@ -76,7 +76,7 @@ def test_metrics_tell_of_each_output_and_of_all_without_a_unit() -> None:
     assert set(scores["outputs"]) == {"price", "volume"}
     assert {"mae", "rmse", "bias", "r2", "coverage", "width", "pinball_loss"} <= scores["outputs"]["price"].keys()
     assert scores["outputs"]["volume"]["mae"] > 1e5 * scores["outputs"]["price"]["mae"]
-    assert 0.05 < scores["window"]["normalized_mae"] < 2 and 0.6 < scores["coverage"] < 0.95
+    assert 0 < scores["window"]["normalized_mae"] < 2 and 0.6 < scores["coverage"] < 0.95
 
 
 def test_the_gate_weighs_outputs_alike_whatever_their_unit() -> None:

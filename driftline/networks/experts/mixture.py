@@ -88,14 +88,7 @@ class Mixture(nn.Module):
         self.neighbours = Neighbours(features, window_size(features), has_short)
         self.labels = Labels()
         self.trees = Trees() if has_short else None
-        start = torch.tensor(
-            [USUAL] * (self.trees is not None)
-            + [STRONG] * self.ridge.members
-            + [USUAL] * (self.bank.members + self.neighbours.members)
-            + [WEAK] * self.labels.members
-            + [USUAL] * with_network
-        )
-        self.register_buffer("weights", (start / start.sum()).repeat(len(RATES), 1))
+        self.register_buffer("weights", _first_weights(self).repeat(len(RATES), 1))
         self.register_buffer("trust", torch.full((len(RATES),), 1 / len(RATES)))
 
     @property
@@ -280,6 +273,18 @@ class Mixture(nn.Module):
         if seen is not None:
             self._make_room(seen)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _first_weights(mixture: Mixture) -> Tensor:
+    """How much each member weighs before any label ``[members]``."""
+    start = torch.tensor(
+        [USUAL] * (mixture.trees is not None)
+        + [STRONG] * mixture.ridge.members
+        + [USUAL] * (mixture.bank.members + mixture.neighbours.members)
+        + [WEAK] * mixture.labels.members
+        + [USUAL] * mixture.with_network
+    )
+    return start / start.sum()
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
