@@ -80,7 +80,7 @@ def test_metrics_tell_of_each_output_and_of_all_without_a_unit() -> None:
 
 
 def test_the_gate_weighs_outputs_alike_whatever_their_unit() -> None:
-    one = learner(**OUTPUTS, recipe={"gate": {"holdout": 0.3}})
+    one = learner(**OUTPUTS, recipe={"strategy": "replay", "gate": {"holdout": 0.3}})
     teach(one, 200)
     rows = one.promotion.holdout.current()
     worse = one.module
