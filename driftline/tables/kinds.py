@@ -163,6 +163,8 @@ def _of_numbers(profile: ColumnProfile, decimal: DecimalMark) -> ColumnDecision:
             "category", [_doubt(f"{_many(profile)} whole numbers under the name of a code", "number")]
         )
     doubts = []
+    if integers and rows >= FEW_ROWS and profile.ascends and not COUNTED_NAME.search(name):
+        doubts.append(_doubt("each row has a larger number than the one before, as ids have", "ignore"))
     if integers and len(values) == 2 and set(values) == {0, 1}:
         doubts.append(_doubt("0 and 1", "boolean"))
     elif integers and 2 <= profile.distinct <= CODES and profile.present >= 5 * profile.distinct:

@@ -68,7 +68,7 @@ class ColumnProfile:
         self.shapes: Counter[tuple[int, ...] | None] = Counter()
         self.objects: Values = {}
         self.is_full = False
-        self.counts_up = True
+        self.ascends = self.counts_up = True
         self._last: int | None = None
 
     @property
@@ -243,19 +243,17 @@ class ColumnProfile:
             self.is_full = True
 
     def _note_steps(self, cells: Iterable[Cell]) -> None:
-        """Whether each row has the integer after that of the row before."""
-        if not self.counts_up:
+        """Whether each row has a larger integer than the row before, and whether it is the one after that."""
+        if not self.ascends:
             return
         try:
             integers = [int(cell) for cell in cells]
         except (TypeError, ValueError, OverflowError):
-            self.counts_up = False
-            return
-        if not integers or self._last is None:
-            self.counts_up = bool(integers)
-        else:
-            self.counts_up = integers[0] == self._last + 1
-        self.counts_up = self.counts_up and all(later - earlier == 1 for earlier, later in pairwise(integers))
+            integers = []
+        before = [] if self._last is None else [self._last]
+        steps = [later - earlier for earlier, later in pairwise(before + integers)]
+        self.ascends = bool(integers) and all(step > 0 for step in steps)
+        self.counts_up = self.ascends and self.counts_up and all(step == 1 for step in steps)
         self._last = integers[-1] if integers else None
 
 

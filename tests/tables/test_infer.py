@@ -88,6 +88,7 @@ FLOATS = [round(R.uniform(-5, 5), 3) for _ in range(ROWS)]
         (many("00501", "10115"), "category", ["begin with a zero, as codes do"]),
         (range(1, ROWS + 1), "ignore", ["it counts the rows, as an id does"]),
         (random.Random(3).sample(range(ROWS), ROWS), "ignore", ["it counts the rows, as an id does"]),
+        (range(2, 3 * ROWS, 3), "number", ["each row has a larger number than the one before, as ids have"]),
         (
             [f"A-{place * 7919 % 1000}" for place in range(ROWS)],
             "ignore",
@@ -142,7 +143,7 @@ def test_a_column_is_what_its_cells_say_and_the_doubts_are_said(
     [
         ("created_at", [1_600_000_000 + 3601 * place for place in range(ROWS)], {"type": "time", "unit": "s"}),
         ("timestamp", [1_600_000_000_000 + 3601 * place for place in range(ROWS)], {"type": "time", "unit": "ms"}),
-        ("amount", [1_600_000_000 + 3601 * place for place in range(ROWS)], "number"),
+        ("amount", [1_600_000_000 - 3601 * place for place in range(ROWS)], "number"),
         ("user_id", [R.randrange(50) for _ in range(ROWS)], "category"),
         ("customerId", [place * 37 for place in range(ROWS)], "ignore"),
         ("zip", [R.randrange(10_000, 10_050) for _ in range(ROWS)], "category"),
