@@ -20,8 +20,8 @@ from driftline.networks.experts.trees import Trees
 from driftline.spec.row_layout import places_after
 
 FLOOR = -8.0
-# How fast each set of weights follows its gradient. No one rate is good on every stream.
-RATES = (0.003, 0.01, 0.03, 0.1)
+# Sets of weights: no one rate, and no one way to follow the gradient, is good on every stream.
+SETS = 4
 # How much a strong, a usual and a weak member weighs at the start beside the others; all of them weigh one.
 STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 # Random features under the ridge, of narrow rows and of wide ones.
@@ -40,7 +40,7 @@ class Mixture(nn.Module):
     """Experts that learn at different speeds and with different biases, mixed log-linearly.
 
     Each of several sets of weights gives ``Σ w_e · log p_e``; the sets are mixed again by ``trust``, how well each of them has
-    predicted of late. The members answer the classes that have been seen
+    predicted of late, which adds up to the inverse of a temperature. The members answer the classes that have been seen
     (:mod:`driftline.networks.experts.columns`); ``columns`` maps these to all that are answered.
     All of it is buffers: nothing here is a parameter of the user's optimizer. It changes through its learner
     (``driftline.learning.training.experts``) alone.
@@ -88,8 +88,8 @@ class Mixture(nn.Module):
         self.neighbours = Neighbours(features, window_size(features), has_short)
         self.labels = Labels()
         self.trees = Trees() if has_short else None
-        self.register_buffer("weights", _first_weights(self).repeat(len(RATES), 1))
-        self.register_buffer("trust", torch.full((len(RATES),), 1 / len(RATES)))
+        self.register_buffer("weights", _first_weights(self).repeat(SETS, 1))
+        self.register_buffer("trust", torch.full((SETS,), 1 / SETS))
 
     @property
     def classes(self) -> int:

@@ -12,17 +12,28 @@ from driftline.networks.experts.mixture import FLOOR, Mixture
 
 
 class Opinions:
-    """Labels, and what members say of them that know more or less, more or less surely."""
+    """Labels, and what members say of them that know more or less, more or less surely.
 
-    def __init__(self, seed: int, rows: int, classes: int, rare: float, mixture: Mixture) -> None:
+    ``most`` is how much a member knows at most, how sure it is of itself, and how much all of them take for a sign what is
+    none.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        rows: int,
+        classes: int,
+        rare: float,
+        mixture: Mixture,
+        most: tuple[float, float, float] = (4.0, 2.0, 1.0),
+    ) -> None:
         random = torch.Generator().manual_seed(seed)
         shares = torch.full((classes,), rare / (classes - 1))
         shares[0] = 1 - rare
         self.targets = torch.multinomial(shares, rows, replacement=True, generator=random)
         signal = torch.nn.functional.one_hot(self.targets, classes).float().unsqueeze(1)
-        # How much each knows, how sure it is of itself, and what all of them take for a sign though it is none.
-        known, sure = (torch.rand(mixture.members, 1, generator=random) * most for most in (4.0, 2.0))
-        common = torch.randn(rows, 1, classes, generator=random)
+        known, sure = (torch.rand(mixture.members, 1, generator=random) * each for each in most[:2])
+        common = torch.randn(rows, 1, classes, generator=random) * most[2]
         own = torch.randn(rows, mixture.members, classes, generator=random)
         scores = shares.log() + sure * (known * (signal - shares) + common + own)
         self.members = scores.log_softmax(2).clamp(min=FLOOR)
@@ -62,6 +73,20 @@ def test_what_is_served_is_no_worse_than_the_median_member(seed: int, batch: int
     assert opinions.losses(served) <= opinions.losses(opinions.members).median()
     if classes == 2:
         assert opinions.areas(served) >= opinions.areas(opinions.members).median()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("batch", "most"), [(32, (2.0, 1.0, 0.0)), (32, (4.0, 0.5, 0.0)), (1, (2.0, 1.0, 1.0))])
+def test_of_members_that_are_hardly_sure_of_a_rare_class_most_are_no_better(
+    seed: int, batch: int, most: tuple[float, float, float]
+) -> None:
+    mixture = Mixture(2, 2, seed=0)
+    mixture.see(range(2))
+    opinions = Opinions(seed, 2000, 2, 0.01, mixture, most)
+    served = played(mixture, opinions, batch)
+    assert opinions.losses(served) <= opinions.losses(opinions.members).median()
+    # Where nearly all rank nearly all rightly, one row is a thousandth.
+    assert opinions.areas(served) >= opinions.areas(opinions.members).median() - 0.01
 
 
 def test_the_one_member_that_knows_is_found_among_many() -> None:

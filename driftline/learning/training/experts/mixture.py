@@ -99,11 +99,13 @@ class MixtureLearner(WeightLearner):
         Args:
             rows: ``[rows, features]``, or anything that flattens to it, as it arrived.
             targets: ``[rows]``, class indices.
-            weights: ``[rows]``, how much each counts.
+            weights: ``[rows]``, how much each counts; one of weight 0 changes nothing.
             generator: what replay draws from.
             is_hurried: whether labels pile up: the bank then makes a quarter of its updates, or less.
         """
         rows = rows.reshape(len(rows), self.mixture.features).float()
+        if not bool(weights.all()):
+            rows, targets, weights = rows[weights > 0], targets[weights > 0], weights[weights > 0]
         known = self.mixture.columns
         if not known.is_complete:
             self._see(known.new(targets))

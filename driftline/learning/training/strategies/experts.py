@@ -75,7 +75,8 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             rows = module.rows(examples.inputs)
             self.mixture.update_mixture_weights(member_outputs, rows, examples.targets, examples.weights)
         elif self.mixture is not None:
-            self.mixture.update_mixture_weights(member_outputs, module.positions(examples.targets))
+            targets = module.positions(examples.targets)
+            self.mixture.update_mixture_weights(member_outputs, targets, examples.weights)
 
     def after_step(self, step: TrainingStep, new: Examples) -> None:
         if self.mixture is None:
@@ -99,7 +100,8 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         if not bool(self.mixture.mixture.labels.rare.any()):
             return
         held = holdout.sample(count, state.generator)
-        gone = held.take(self.mixture.mixture.are_rare(state.module.positions(held.targets)))
+        is_gone = self.mixture.mixture.are_rare(state.module.positions(held.targets))
+        gone = held.take(is_gone & (held.weights > 0))
         if len(gone):
             targets = state.module.positions(gone.targets)
             self.mixture.remember(_member_outputs(state, gone, in_order=False), targets)
