@@ -14,7 +14,7 @@ from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_
 
 # How fast each set of weights follows its gradient. In the first sets a weight moves in proportion to itself: who is best is
 # soon found among many. In the others all weights move alike: many who know different things stay together.
-RATES = (0.03, 0.3, 0.01, 0.1)
+RATES = (0.03, 0.3, 0.003, 0.1)
 PROPORTIONAL = 2
 # The least weight of a member in these, and the most that those of a set add up to.
 LEAST, MOST = 1e-4, 1.2
