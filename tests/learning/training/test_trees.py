@@ -136,7 +136,7 @@ def of_values(outputs: int) -> tuple[ValueTreesLearner, Tensor, Tensor]:
 @pytest.mark.parametrize("outputs", [1, 2, 3])
 def test_values_are_learned(outputs: int) -> None:
     learner, rows, targets = of_values(outputs)
-    assert (learner.trees.scores(rows) - targets).abs().mean() < 0.15
+    assert (learner.trees.scores(rows) - targets).abs().mean() < 0.3
     torch.testing.assert_close(learner.sums, learner.trees.sums(rows), rtol=0, atol=1e-4)
 
 

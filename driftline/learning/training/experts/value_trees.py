@@ -6,26 +6,10 @@ import torch
 from torch import Tensor
 
 from driftline.learning.training.experts.trees import TreesLearner
-from driftline.networks.experts.trees import Trees
 
 
 class ValueTreesLearner(TreesLearner):
-    """Trees of a regression: of targets ``[rows, outputs]`` in the unit of :class:`TargetUnit`, with a Huber loss.
-
-    Values have less noise than classes: smaller leaves are followed farther.
-    """
-
-    def __init__(
-        self,
-        trees: Trees,
-        size: int,
-        features: int,
-        *,
-        rate: float = 0.2,
-        penalty: float = 0.1,
-        min_leaf: float = 2.0,
-    ) -> None:
-        super().__init__(trees, size, features, rate=rate, penalty=penalty, min_leaf=min_leaf)
+    """Trees of a regression: of targets ``[rows, outputs]`` in the unit of :class:`TargetUnit`, with a Huber loss."""
 
     def change_targets(self, factor: Tensor, offset: Tensor) -> None:
         """Brings trees and sums into another unit: a value is ``factor * former + offset`` there, each ``[outputs]``."""
