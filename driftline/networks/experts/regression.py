@@ -15,6 +15,7 @@ from driftline.networks.experts.mixture import FEW_UNITS, MANY_UNITS, MAX_BINNED
 from driftline.networks.experts.neighbours import ValueNeighbours
 from driftline.networks.experts.random_features import RandomFeatures
 from driftline.networks.experts.target_unit import TargetUnit
+from driftline.networks.experts.trees import MAX_OUTPUTS, Trees
 
 # How fast each set of weights follows its gradient; and over which share of its past, per row, each member of the further sets
 # is weighed by its own error alone. No one rate is good on every stream.
@@ -76,12 +77,16 @@ class RegressionMixture(nn.Module):
         self.bank.add_columns(outputs)
         self.neighbours = ValueNeighbours(features, window_size(features), outputs)
         self.levels = Levels(outputs)
+        self.trees: Trees | None = None
+        if self.encoding.bins and outputs <= MAX_OUTPUTS:
+            self.trees = Trees()
+            self.trees.add_columns(outputs)
         self.linear: LinearHeads | None = None
         self.autoregressive: LinearHeads | None = None
         if features <= MAX_LINEAR:
             self.linear = LinearHeads(features, outputs, KEPT)
             self.autoregressive = LinearHeads(features + LAGS * outputs, outputs, AUTOREGRESSIVE_KEPT)
-        kinds = (self.encoded, self.bank, self.neighbours, self.levels, self.linear, self.autoregressive)
+        kinds = (self.encoded, self.bank, self.neighbours, self.levels, self.trees, self.linear, self.autoregressive)
         self.members = 1 + sum(kind.members for kind in kinds if kind is not None)
         self.register_buffer("weights", torch.full((outputs, SETS, self.members), 1 / self.members))
         self.register_buffer("trust", torch.full((outputs, SETS), 1 / SETS))
@@ -112,7 +117,7 @@ class RegressionMixture(nn.Module):
         rows = rows.reshape(len(rows), self.features).float()
         encoded, unit = self.encoding(rows), self.target_unit
         levels, lags = (_for_each(unit.believed(known), len(rows)) for known in self.levels(in_order))
-        found = torch.cat([*self._answers(encoded), network.double().unsqueeze(0)])
+        found = torch.cat([*self._answers(rows, encoded), network.double().unsqueeze(0)])
         found = unit.clamped(found.masked_fill_(found.isinf(), torch.nan))
         trace = torch.cat([*self._differences(encoded, lags), levels, found, lags]).transpose(0, 1).float()
         return self.mix(trace), trace
@@ -123,12 +128,14 @@ class RegressionMixture(nn.Module):
             steps = self.autoregressive(self.with_lags(encoded[:, : self.features], lags.transpose(0, 1)))
             yield self.target_unit.believed(lags[:1] + steps * self.target_unit.scale)
 
-    def _answers(self, encoded: Tensor) -> Iterator[Tensor]:
+    def _answers(self, rows: Tensor, encoded: Tensor) -> Iterator[Tensor]:
         """The values of the members that look at rows alone, each float64 ``[members, batch, outputs]``."""
         unit, scores = self.target_unit, encoded[:, : self.features]
         yield unit.restored(self.encoded(self.random_features(encoded)))
         yield unit.restored(self.bank.values(encoded))
         yield self.neighbours(scores, unit.low, unit.high).double()
+        if self.trees is not None:
+            yield unit.restored(self.trees.scores(rows)).unsqueeze(0)
         if self.linear is not None:
             yield unit.restored(self.linear(with_constant(scores.double())))
 

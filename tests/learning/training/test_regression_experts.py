@@ -68,6 +68,17 @@ def test_a_rule_that_is_not_linear_is_learned() -> None:
     assert sum(errors[-10:]) / 10 < 0.25
 
 
+def test_a_rule_of_thresholds_is_learned_by_the_trees() -> None:
+    stream, rows = Stream(4), 100 + random(960, 4)
+    rule = torch.where(rows[:, 0] > 100.3, 5.0, torch.where(rows[:, 1] > 99.5, 20.0, 1.0))
+    stream.play(rows[:800], rule[:800], 16)
+    _, trace = stream.answer(rows[800:])
+    members = (trace[:, : stream.mixture.members, 0] - rule[800:, None]).abs().mean(0)
+    assert stream.mixture.linear is not None
+    trees = stream.mixture.members - 2 - stream.mixture.linear.members
+    assert int(members.argmin()) == trees and members[trees] < 1.5
+
+
 def test_of_a_walk_the_last_value_is_answered() -> None:
     walk = random(500, 1).cumsum(0)
     errors = Stream().play(torch.zeros(500, 2), walk, 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from driftline.learning.stateful import undeclared
 from driftline.learning.training.experts.trees import TreesLearner
+from driftline.learning.training.experts.value_trees import ValueTreesLearner
 from driftline.networks.experts.trees import TREES, Trees
 
 
@@ -110,3 +111,38 @@ def test_one_class_alone_and_one_row_alone_are_no_trouble() -> None:
         window = Window(2, classes)
         window.play(random(count, 2), torch.zeros(count, dtype=torch.int64))
         assert window.trees(random(3, 2)).isfinite().all()
+
+
+def test_a_tree_is_grown_even_where_none_of_a_few_rows_was_drawn() -> None:
+    window = Window(3, 2)
+    for _ in range(30):
+        gradient = random(1, 2)
+        window.learner._split(0, random(1, 3), gradient, torch.ones(1), window.generator)
+    assert not window.trees.is_silent
+
+
+def of_values(outputs: int) -> tuple[ValueTreesLearner, Tensor, Tensor]:
+    """Trees that have learned steps, with their window and what it is about."""
+    trees, rows = Trees(), random(400, 3)
+    trees.add_columns(outputs)
+    learner, generator = ValueTreesLearner(trees, 400, 3), torch.Generator().manual_seed(0)
+    targets = torch.stack([torch.where(rows[:, column] > 0, 1.5, -0.5) for column in range(outputs)], 1)
+    for end in range(16, 401, 16):
+        learner.keep(slice(end - 16, end), rows[end - 16 : end])
+        learner.learn(rows[:end], targets[:end], torch.ones(end), generator)
+    return learner, rows, targets
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_values_are_learned(outputs: int) -> None:
+    learner, rows, targets = of_values(outputs)
+    assert (learner.trees.scores(rows) - targets).abs().mean() < 0.3
+    torch.testing.assert_close(learner.sums, learner.trees.sums(rows), rtol=0, atol=1e-4)
+
+
+def test_values_in_another_unit_are_the_same() -> None:
+    learner, rows, _ = of_values(2)
+    before, factor, offset = learner.trees.scores(rows), torch.tensor([2.0, 0.5]), torch.tensor([-1.0, 3.0])
+    learner.change_targets(factor.double(), offset.double())
+    torch.testing.assert_close(learner.trees.scores(rows), before * factor + offset)
+    torch.testing.assert_close(learner.sums + learner.trees.base, before * factor + offset, rtol=0, atol=1e-4)

@@ -8,6 +8,7 @@ from torch import Tensor
 from driftline.learning.training.experts.autoregression import Autoregression, Scored
 from driftline.learning.training.experts.bank import BankLearner, huber_gradient
 from driftline.learning.training.experts.least_squares import LeastSquares
+from driftline.learning.training.experts.value_trees import ValueTreesLearner
 from driftline.learning.training.experts.window import WindowLearner
 from driftline.networks.experts.encoding import Encoding
 from driftline.networks.experts.linear import with_constant
@@ -36,7 +37,7 @@ class RegressionLearner(WindowLearner):
         farthest: where distances are clipped, in errors.
     """
 
-    STATE = ("errors", "scored", "linear", "autoregressive", "encoded", "bank")
+    STATE = ("errors", "scored", "linear", "autoregressive", "encoded", "bank", "trees")
     DERIVED = (
         *("waiting", "fading", "trust", "batch_power", "share", "farthest", "power", "robust"),
         *("_period", "_rates", "_fadings"),
@@ -62,6 +63,8 @@ class RegressionLearner(WindowLearner):
         self.encoded = LeastSquares(mixture.encoded, penalty=3.0, damping=1e-5)
         self.linear = LeastSquares(mixture.linear, penalty=1.0) if mixture.linear is not None else None
         self.autoregressive = Autoregression(mixture) if mixture.autoregressive is not None else None
+        size, trees = len(self.rows), mixture.trees
+        self.trees = None if trees is None else ValueTreesLearner(trees, size, mixture.features)
         self.errors = torch.zeros(mixture.outputs, len(FADINGS), mixture.members, dtype=torch.float64)
         self.scored = 0.0
         self.waiting: list[Scored] = []
@@ -78,6 +81,8 @@ class RegressionLearner(WindowLearner):
         super()._recall()
         seen, window = int(self.mixture.neighbours.seen), self._encoded[: self.filled]
         self.encoded.recall(self.mixture.random_features(window), seen)
+        if self.trees is not None:
+            self.trees.recall(self.rows[: self.filled])
         if self.linear is not None and self.autoregressive is not None:
             self.linear.recall(self._scores(slice(self.filled)), seen)
             self.autoregressive.recall(seen)
@@ -161,6 +166,18 @@ class RegressionLearner(WindowLearner):
             end = part + self.period
             self._learn(rows[part:end], targets[part:end], weights[part:end])
             self._train_bank(generator, self.hurried_fresh if is_hurried else self.fresh)
+            self._grow_trees(generator, is_hurried)
+
+    def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
+        if self.trees is not None and self.trees.are_due(self.filled, is_hurried):
+            kept = slice(self.filled)
+            self.trees.learn(self.rows[kept], self._targets(kept), self.weights[kept], generator, is_hurried)
+
+    def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+        super()._keep(rows, targets, weights)
+        if self.trees is not None:
+            slots = self.mixture.neighbours.newest(len(rows))
+            self.trees.keep(slots, self.rows[slots])
 
     def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
         self._keep(rows, targets, weights)
@@ -196,10 +213,10 @@ class RegressionLearner(WindowLearner):
             sums.follow_noise(errors)
         sums.solve()
 
-    def _targets(self, slots: Tensor) -> Tensor:
+    def _targets(self, slots: slice | Tensor) -> Tensor:
         return self._scaled(slots).float()
 
-    def _scaled(self, slots: Tensor) -> Tensor:
+    def _scaled(self, slots: slice | Tensor) -> Tensor:
         return self.mixture.target_unit.scaled(self.mixture.neighbours.targets[slots])
 
     def _follow_targets(self, is_due: bool, is_settled: bool) -> None:
@@ -220,6 +237,8 @@ class RegressionLearner(WindowLearner):
         is_one = _are_near(factor, offset)
         bank.output.mul_(factor.where(is_one, 0.0))
         bank.output_bias.mul_(factor.where(is_one, 0.0)).add_(offset.where(is_one, 0.0))
+        if self.trees is not None:
+            self.trees.change_targets(factor.where(is_one, 0.0), offset.where(is_one, 0.0))
         for sums in (self.encoded, self.linear):
             if sums is not None:
                 sums.change_targets(factor, offset)
@@ -259,6 +278,8 @@ class RegressionLearner(WindowLearner):
     def carry(self, rows: Tensor, has_changed: Tensor) -> None:
         """Goes on with the newest rows ``[rows, features]`` in other units; which features have changed ``[features]``."""
         self._carry(rows, has_changed, int(self.mixture.neighbours.seen))
+        if self.trees is not None:
+            self.trees.restart(self.rows[: self.filled])
 
 
 def _are_near(factor: Tensor, offset: Tensor) -> Tensor:

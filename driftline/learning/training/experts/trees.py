@@ -81,7 +81,7 @@ class TreesLearner(Stateful):
         self.grown = 0
         self.waiting = 0
 
-    def keep(self, slots: slice, rows: Tensor) -> None:
+    def keep(self, slots: slice | Tensor, rows: Tensor) -> None:
         """Takes rows ``[rows, features]`` into slots of the window."""
         self.waiting += len(rows)
         if not self.trees.is_silent:
@@ -120,7 +120,7 @@ class TreesLearner(Stateful):
             is_hurried: whether labels pile up.
         """
         period = self.hurried_period if is_hurried else self.period
-        while self.waiting and (self.waiting >= period or len(rows) <= period):
+        while self.are_due(len(rows), is_hurried):
             self.waiting = max(0, self.waiting - period)
             if len(rows) < self.few or self.trees.is_silent:
                 continue
@@ -128,6 +128,11 @@ class TreesLearner(Stateful):
             lived = min(len(rows), (self.grown + 1) * self.period)
             for _ in range(max(1, TREES * self.period // lived)):
                 self._grow(rows, targets, weights, generator)
+
+    def are_due(self, rows: int, is_hurried: bool) -> bool:
+        """Whether trees are to be grown on a window of so many rows; the first ones are not waited with."""
+        period = self.hurried_period if is_hurried else self.period
+        return self.waiting > 0 and (self.waiting >= period or rows <= period)
 
     def _grow(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
         place, filled = self.grown % TREES, len(rows)
@@ -172,6 +177,8 @@ class TreesLearner(Stateful):
         drawn = self._draw(generator)
         # Where there are few rows, most count; never the same ones.
         part = torch.rand(len(rows), generator=generator) < 0.8
+        # Of the first few rows none may have been drawn.
+        part |= ~part.any()
         values = (rows[part] if len(drawn) == rows.shape[1] else rows[part][:, drawn]).numpy()
         sketch = self._sketched(gradient[part], generator).double().numpy()
         questions, bins = _splits(values, sketch, weights[part].double().numpy(), self.bins, self.min_leaf)

@@ -138,7 +138,7 @@ class WindowLearner(Stateful):
         slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
         self.bank.learn(self._encoded[slots], self._targets(slots), self.weights[slots])
 
-    def _targets(self, slots: Tensor) -> Tensor:
+    def _targets(self, slots: slice | Tensor) -> Tensor:
         """The targets of rows by their slots, as the bank learns them."""
         return self.mixture.neighbours.targets[slots]
 
