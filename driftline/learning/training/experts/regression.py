@@ -230,6 +230,9 @@ class RegressionLearner(WindowLearner):
         change = unit.follow(neighbours.targets[neighbours.newest(min(UNIT_ROWS, self.filled))], is_settled)
         if change is not None:
             self._change_unit(*change)
+            if not is_due:
+                # All else is solved with the rows that have come.
+                self.encoded.solve()
 
     def _change_unit(self, factor: Tensor, offset: Tensor) -> None:
         """Brings what was learned into another unit of the target: a value is ``factor * former + offset`` there."""
@@ -242,7 +245,6 @@ class RegressionLearner(WindowLearner):
         for sums in (self.encoded, self.linear):
             if sums is not None:
                 sums.change_targets(factor, offset)
-                sums.solve()
         if not is_one.all():
             self._begin_again()
         if self.autoregressive is not None:
