@@ -51,7 +51,7 @@ class MixtureLearner(WeightLearner):
         large_period: int = 128,
         fresh: int = 2,
         replayed: int = 14,
-        hurried: tuple[tuple[int, int], tuple[int, int]] = ((8, 14), (16, 28)),
+        hurried: tuple[tuple[int, int], tuple[int, int]] = ((8, 14), (32, 28)),
         hurried_period: int = 128,
     ) -> None:
         super().__init__(mixture)

@@ -61,7 +61,7 @@ class WindowLearner(Stateful):
         period: int = 32,
         fresh: int = 2,
         replayed: int = 14,
-        hurried: tuple[tuple[int, int], tuple[int, int]] = ((8, 14), (16, 28)),
+        hurried: tuple[tuple[int, int], tuple[int, int]] = ((8, 14), (32, 28)),
     ) -> None:
         self.mixture = mixture
         self.bank = bank
