@@ -22,7 +22,7 @@ def updates_for(recipe: Recipe, rows: int, has_backlog: bool = False) -> int:
 def records_of_step(recipe: Recipe, waiting: int, at_hand: int) -> int:
     """How many records the next step takes of those that wait, of which so many are ``at_hand``.
 
-    Far from the end of the log it takes several batches, which are learned one after the other: what a commit costs is shared.
+    Far from the end of the log it takes several batches (:func:`rows_at_once`): what a commit costs is shared.
     """
     many = BATCHES_OF_BACKLOG * recipe.batch_size
     return many if at_hand >= many and waiting - many > recipe.batch_size else min(at_hand, recipe.batch_size)
