@@ -193,17 +193,11 @@ class RegressionLearner(WindowLearner):
             self._follow(seen)
             if not is_settled:
                 slots = self.mixture.neighbours.newest(self.filled)
-                self._forget()
+                _forget(self.encoded, self.linear)
             self._solve(self.encoded, slots if not is_settled else self.mixture.neighbours.newest(self.unsolved))
             self.unsolved = 0
         if self.linear is not None:
             self._solve(self.linear, slots)
-
-    def _forget(self) -> None:
-        """Lets what is solved in closed form begin again: of the first rows all are still there."""
-        for sums in (self.encoded, self.linear):
-            if sums is not None:
-                sums.forget()
 
     def _solve(self, sums: LeastSquares, slots: Tensor) -> None:
         is_linear = sums is self.linear
@@ -248,18 +242,9 @@ class RegressionLearner(WindowLearner):
             if sums is not None:
                 sums.change_targets(factor, offset)
         if not is_one.all():
-            self._begin_again()
+            _begin_again(self)
         if self.autoregressive is not None:
             self.autoregressive.change_target(factor, offset, bool(is_one.all()))
-
-    def _begin_again(self) -> None:
-        """Forgets what was measured in a unit that was none, as by a first label that was broken."""
-        levels, unit = self.mixture.levels, self.mixture.target_unit
-        self.scored = 0.0
-        for value in (self.errors, self.losses):
-            value.zero_()
-        levels.last.copy_(unit.clamped(levels.last))
-        levels.means.copy_(unit.clamped(levels.means))
 
     def _follow(self, learned: int) -> None:
         before = _frame(self.mixture.encoding)
@@ -284,6 +269,23 @@ class RegressionLearner(WindowLearner):
         self._carry(rows, has_changed, int(self.mixture.neighbours.seen))
         if self.trees is not None:
             self.trees.restart(self.rows[: self.filled])
+
+
+def _begin_again(learner: RegressionLearner) -> None:
+    """Forgets what was measured in a unit that was none, as by a first label that was broken."""
+    levels, unit = learner.mixture.levels, learner.mixture.target_unit
+    learner.scored = 0.0
+    for value in (learner.errors, learner.losses):
+        value.zero_()
+    levels.last.copy_(unit.clamped(levels.last))
+    levels.means.copy_(unit.clamped(levels.means))
+
+
+def _forget(*solved: LeastSquares | None) -> None:
+    """Lets what is solved in closed form begin again: of the first rows all are still there."""
+    for sums in solved:
+        if sums is not None:
+            sums.forget()
 
 
 def _are_near(factor: Tensor, offset: Tensor) -> Tensor:
