@@ -34,7 +34,7 @@ from driftline.files.history import HistoryFile, import_history
 from driftline.files.refusals import Refusals
 from driftline.ingest.rows import RowReader
 from driftline.learning.learner import Learner
-from driftline.learning.training.updates_per_step import records_of_step, updates_for
+from driftline.learning.training.updates_per_step import records_of_step, rows_at_once, updates_for
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 from tests.services import up
@@ -91,9 +91,9 @@ def imported(spec: ModelSpec, items: Sequence[Item], seed: int) -> Found:
     while first < len(items):
         count = records_of_step(spec.recipe, len(items) - first, len(items) - first)
         end = first + count
-        updates = updates_for(spec.recipe, count, has_backlog=end < len(items))
+        at_once = rows_at_once(spec.recipe, count, learner.learned)
+        updates = updates_for(spec.recipe, at_once or count, has_backlog=end < len(items))
         is_published = first // PUBLISHED_EVERY != end // PUBLISHED_EVERY
-        at_once = spec.recipe.batch_size if count > spec.recipe.batch_size else 0
         plan = Plan(updates, publish=is_published, version=version + 1, at_once=at_once)
         decision = learner.learn(items[first:end], range(first + 1, end + 1), plan).decision
         version += decision is not None and decision.promoted

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from driftline.errors import CorruptData, DriftlineError, Unavailable
 from driftline.learning.learner import Learner
 from driftline.learning.step_result import StepResult
-from driftline.learning.training.updates_per_step import records_of_step, updates_for
+from driftline.learning.training.updates_per_step import records_of_step, rows_at_once, updates_for
 from driftline.networks.user_code import reason_of, user_code
 from driftline.records import Item, Plan
 from driftline.store.commits import Head
@@ -207,9 +207,9 @@ class Trainer:
         rows = sum(isinstance(entry.record, Item) for entry in batch)
         if not rows:
             return Plan()
-        updates = updates_for(recipe, rows, has_backlog=newest - end > recipe.batch_size)
+        at_once = rows_at_once(recipe, rows, self.learner.learned)
+        updates = updates_for(recipe, at_once or rows, has_backlog=newest - end > recipe.batch_size)
         job = jobs.alarm_job(self.store.uid, end) if recipe.on_alarm == "retrain" else None
-        at_once = recipe.batch_size if rows > recipe.batch_size else 0
         return self._plan(updates, publish, job, at_once)
 
     def _plan(self, updates: int, publish: bool, job: str | None = None, at_once: int = 0) -> Plan:

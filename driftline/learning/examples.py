@@ -48,9 +48,18 @@ class Examples:
         return cls.of(spec, [], {})
 
     @classmethod
-    def of(cls, spec: ModelSpec, items: Sequence[Item], ids: Mapping[tuple[type, object], int]) -> Examples:
-        """Checked items as tensors. ``ids`` gives the id of a class by its type and name."""
-        inputs = cls.of_rows(spec, items)
+    def of(
+        cls,
+        spec: ModelSpec,
+        items: Sequence[Item],
+        ids: Mapping[tuple[type, object], int],
+        inputs: dict[str, Tensor] | None = None,
+    ) -> Examples:
+        """Checked items as tensors. ``ids`` gives the id of a class by its type and name.
+
+        ``inputs`` are what :meth:`of_rows` gives, where that is known.
+        """
+        inputs = cls.of_rows(spec, items) if inputs is None else inputs
         labels = [ids[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
         targets = torch.tensor(labels, dtype=getattr(torch, spec.kind.target_dtype))
         if spec.values.has_several:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
@@ -31,9 +32,16 @@ class LabelledBatch:
         return len(self.items)
 
     @classmethod
-    def of(cls, spec: ModelSpec, table: ClassTable, numbers: list[int], items: list[Item]) -> LabelledBatch:
-        """Items that fit the spec, and whose labels are in the ``table``."""
-        return cls(numbers, items, Examples.of(spec, items, table.ids))
+    def of(
+        cls,
+        spec: ModelSpec,
+        table: ClassTable,
+        numbers: list[int],
+        items: list[Item],
+        inputs: dict[str, Tensor] | None = None,
+    ) -> LabelledBatch:
+        """Items that fit the spec, and whose labels are in the ``table``. ``inputs``: their rows, where they are known."""
+        return cls(numbers, items, Examples.of(spec, items, table.ids, inputs))
 
     def with_examples(self, examples: Examples) -> LabelledBatch:
         """The same items, with what else is known of their rows."""

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driftline.learning.examples import Examples
 from driftline.learning.stateful import State, Stateful
 from driftline.networks.model import Model
 from driftline.networks.served_model import evaluating
@@ -57,11 +56,13 @@ def is_history(item: Item) -> bool:
     return item.route == "import" and item.answer is None
 
 
-def lived(items: Sequence[Item], model: Model, version: int) -> list[Item]:
-    """Items of the past as if ``model``, which is served as ``version``, had answered them: from then on they are live ones."""
+def lived(items: Sequence[Item], inputs: dict[str, Tensor], model: Model, version: int) -> list[Item]:
+    """Items of the past as if ``model``, which is served as ``version``, had answered them: from then on they are live ones.
+
+    ``inputs`` ``[rows, *shape]`` by name are their rows.
+    """
     if not items:
         return []
-    inputs = Examples.of_rows(model.spec, items)
     with torch.no_grad():
         outputs, trace = evaluating(model.module).answer(inputs)
     traces = [b""] * len(items) if trace is None else [row.tobytes() for row in trace.numpy()]

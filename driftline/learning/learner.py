@@ -86,7 +86,7 @@ class Learner(CommandedLearner):
         with self.course.state.drawing():
             rejected = refused(self.spec, numbers, items)
             come = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
-            labelled_batch = self._labelled_batch(self._known(come, plan))
+            labelled_batch = self._labelled_batch(*self._known(come, plan))
             live = labelled_batch.live
             errors, alarms = self._observe(labelled_batch, live)
             self._follow_residuals(live)
@@ -107,19 +107,24 @@ class Learner(CommandedLearner):
             forked = self._act_on(alarms, plan.job)
         return StepResult(len(errors), alarms, rejected, quarantined, decision, forked, dropped)
 
-    def _known(self, come: Sequence[tuple[int, Item]], plan: Plan) -> list[tuple[int, Item]]:
+    def _known(
+        self, come: Sequence[tuple[int, Item]], plan: Plan
+    ) -> tuple[list[tuple[int, Item]], dict[str, Tensor] | None]:
         """Of the records that have come, and of those whose labels were late, the ones whose labels are known now.
 
-        What is imported is answered first, by what has been learned so far: live, it would have been served by then.
+        What is imported is answered first, by what has been learned so far: live, it would have been served by then. Where that
+        is all, as most often, its rows as tensors are given with it.
         """
         history = [(n, item) for n, item in come if is_history(item)]
         if not history and not len(self.late_labels):
-            return list(come)
+            return list(come), None
         served = Model(self.spec, self.classes, self.course.candidate())
         version = max(plan.version - 1, self.ordered_since)
-        answered = dict(
-            zip([n for n, _ in history], lived([item for _, item in history], served, version), strict=True)
-        )
+        numbers, items = [n for n, _ in history], [item for _, item in history]
+        inputs = Examples.of_rows(self.spec, items)
+        answered = dict(zip(numbers, lived(items, inputs, served, version), strict=True))
+        if len(history) == len(come) and not len(self.late_labels) and not any(item.delay for item in items):
+            return list(answered.items()), inputs
         known = []
         for n, item in come:
             if n in answered and item.delay:
@@ -129,15 +134,20 @@ class Learner(CommandedLearner):
             late = self.late_labels.take(n)
             unfit = refused(self.spec, [number for number, _ in late], [item for _, item in late]) if late else {}
             known += [record for record in late if record[0] not in unfit]
-        return known
+        return known, None
 
-    def _labelled_batch(self, records: Sequence[tuple[int, Item]]) -> LabelledBatch:
-        """Records that fit, as tensors; a class that comes with them is one of the model's from here on."""
+    def _labelled_batch(
+        self, records: Sequence[tuple[int, Item]], inputs: dict[str, Tensor] | None = None
+    ) -> LabelledBatch:
+        """Records that fit, as tensors; a class that comes with them is one of the model's from here on.
+
+        ``inputs`` are their rows, where these are tensors already.
+        """
         numbers, items = [n for n, _ in records], [item for _, item in records]
         if self.spec.kind.has_classes:
             labels = dict.fromkeys((type(item.label), item.label) for item in items)
             self.course.add_classes([name for kind, name in labels if (kind, name) not in self.course.state.index_of])  # type: ignore[misc]
-        return LabelledBatch.of(self.spec, self.class_table, numbers, items)
+        return LabelledBatch.of(self.spec, self.class_table, numbers, items, inputs)
 
     def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
         """Scores what was served, tells all that follow errors, looks for drift; the errors of live answers, and the alarms."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Final, Literal
 
 from driftline.spec.parts.fields import (
@@ -109,22 +110,22 @@ class RowLayout:
         """The places of the times whose distance is a feature: each and the one before it."""
         return list(zip(self.times, self.times[1:], strict=False))
 
-    @property
+    @cached_property
     def scaled(self) -> int:
         """Quantities that are scaled: all, the age of each time, and the distances between them."""
         return len(self.quantities) + len(self.times) + len(self.pairs)
 
-    @property
+    @cached_property
     def statistics(self) -> int:
         """Features that say how the target was, of each category and each text."""
         return self.targets * (len(self.categories) + len(self.texts))
 
-    @property
+    @cached_property
     def flags(self) -> int:
         """Features that say that a quantity is missing."""
         return min(MAX_FLAGS, len(self.quantities))
 
-    @property
+    @cached_property
     def marks(self) -> int:
         """Features that say which value a category has, of each of them."""
         return self.fields.marks
@@ -151,7 +152,13 @@ class RowLayout:
             "words": TEXT_FEATURES * texts,
         }
 
-    @property
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """Where each of the parts stands in an encoded row."""
+        ends = [*accumulate(self.parts.values())]
+        return {name: slice(end - size, end) for (name, size), end in zip(self.parts.items(), ends, strict=True)}
+
+    @cached_property
     def features(self) -> int:
         """Features of an encoded row."""
         return sum(self.parts.values())

@@ -47,9 +47,12 @@ class Levels(nn.Module):
     @torch.no_grad()
     def follow(self, labels: Tensor) -> None:
         """Takes labels ``[rows, outputs]`` in, in their order."""
-        for label in labels.double():
-            self.seen.add_(1)
-            rates = torch.tensor([max(rate, 1 / int(self.seen)) for rate in RATES], dtype=torch.float64)
-            self.means.lerp_(label.expand_as(self.means), rates.unsqueeze(1))
-        both = torch.cat([labels.double().flip(0), self.last])
+        labels, first = labels.double(), int(self.seen) + 1
+        counts = torch.arange(first, first + len(labels), dtype=torch.float64)
+        # Until a mean is of as many labels as its rate takes, each counts alike.
+        rates = torch.maximum(torch.tensor(RATES, dtype=torch.float64), 1 / counts.unsqueeze(1)).unsqueeze(2)
+        for label, rate in zip(labels, rates, strict=True):
+            self.means.lerp_(label.expand_as(self.means), rate)
+        self.seen.add_(len(labels))
+        both = torch.cat([labels.flip(0), self.last])
         self.last.copy_(both[:LAGS])

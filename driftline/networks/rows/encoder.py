@@ -56,6 +56,7 @@ class RowEncoder(nn.Module):
         plain = [place for place in range(len(layout.quantities)) if place not in (*layout.booleans, *layout.times)]
         # Booleans and times have no unit that could change.
         self._numbers = torch.tensor([place in plain for place in range(len(layout.quantities))], dtype=torch.bool)
+        self._booleans = np.array(layout.booleans, np.int64)
         self.vocabulary = Vocabulary(categories, layout.marks)
         self.values = TargetMeans(1, targets, not is_regression)
         self.words = TargetMeans(texts * BUCKETS, targets, not is_regression)
@@ -87,28 +88,24 @@ class RowEncoder(nn.Module):
             ``features`` ``[rows, features]``; ``categories`` ``[rows, categories]``, the entries of the values; ``texts``
             ``[rows, texts, tokens]``, the keys of the tokens.
         """
-        with torch.no_grad():
-            arrays = {name: value.detach().cpu().numpy() for name, value in inputs.items()}
-            rows = len(next(iter(arrays.values())))
-            parts, entries = [], np.zeros((rows, 0), np.int64)
-            if NUMBERS in arrays:
-                parts.append(self.scale.scaled(self._quantities(arrays[NUMBERS])))
-                self._fix_booleans(parts[0], arrays[NUMBERS])
-            if CATEGORIES in arrays:
-                entries = self.vocabulary.entries(arrays[CATEGORIES])
-            if STATISTICS in self.layout.tensors:
-                parts.append(self._statistics(arrays, entries))
-            if CATEGORIES in arrays:
-                parts.append(np.log1p(self.values.counts.numpy()[entries]) / np.float32(FREQUENCY))
-            if NUMBERS in arrays:
-                parts += [self._missing(arrays[NUMBERS]), self._circles(arrays[NUMBERS])]
-            if CATEGORIES in arrays:
-                parts.append(self.vocabulary.marked(entries))
-            if TEXTS in arrays:
-                parts.append(_projected(arrays[TEXTS]))
-            features = np.concatenate(parts, 1) if parts else np.zeros((rows, 0), np.float32)
-            found = {FEATURES: torch.from_numpy(features), CATEGORIES: torch.from_numpy(entries)}
-            return found | ({TEXTS: inputs[TEXTS]} if TEXTS in inputs else {})
+        arrays = {name: value.detach().cpu().numpy() for name, value in inputs.items()}
+        rows, places = len(next(iter(arrays.values()))), self.layout.places
+        features, entries = np.zeros((rows, self.layout.features), np.float32), np.zeros((rows, 0), np.int64)
+        if NUMBERS in arrays:
+            self._write_numbers(arrays[NUMBERS], features)
+        if CATEGORIES in arrays:
+            entries = self.vocabulary.entries(arrays[CATEGORIES])
+            frequencies = features[:, places["frequencies"]]
+            np.log1p(self.values.counts.numpy().take(entries), out=frequencies)
+            frequencies /= np.float32(FREQUENCY)
+            self.vocabulary.mark(entries, features, places["marks"].start)
+        if STATISTICS in self.layout.tensors:
+            first, last = places["targets of categories"].start, places["targets of texts"].stop
+            features[:, first:last] = self._statistics(arrays, entries)
+        if TEXTS in arrays:
+            features[:, places["words"]] = _projected(arrays[TEXTS])
+        found = {FEATURES: torch.from_numpy(features), CATEGORIES: torch.from_numpy(entries)}
+        return found | ({TEXTS: inputs[TEXTS]} if TEXTS in inputs else {})
 
     def statistics(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """How the target was, until now, with the values of rows ``[rows, statistics]``."""
@@ -136,12 +133,20 @@ class RowEncoder(nn.Module):
         first, second = [a for a, _ in self.layout.pairs], [b for _, b in self.layout.pairs]
         return np.concatenate([numbers, self.newest.numpy() - times, numbers[:, second] - numbers[:, first]], 1)
 
-    def _fix_booleans(self, scaled: NDArray[np.float32], numbers: NDArray[np.float64]) -> None:
-        """A boolean is -1 or 1, however rare one of them is."""
-        places = self.layout.booleans
-        if places:
-            signs = 2 * numbers[:, places] - 1
-            scaled[:, places] = np.where(np.isnan(signs), 0.0, signs)
+    def _write_numbers(self, numbers: NDArray[np.float64], features: NDArray[np.float32]) -> None:
+        """Writes what follows from numbers ``[rows, quantities]`` into its places of the features, which are zero."""
+        layout = self.layout
+        features[:, : layout.scaled] = self.scale.scaled(self._quantities(numbers))
+        if layout.booleans:
+            # A boolean is -1 or 1, however rare one of them is.
+            signs = 2 * numbers[:, self._booleans] - 1
+            features[:, self._booleans] = np.where(np.isnan(signs), 0.0, signs)
+        flags = self.flags.numpy()
+        flagged = np.flatnonzero(flags >= 0)
+        if len(flagged):
+            features[:, layout.places["flags"].start + flags[flagged]] = np.isnan(numbers[:, flagged])
+        if layout.times:
+            features[:, layout.places["circles"]] = self._circles(numbers)
 
     def _statistics(self, arrays: Mapping[str, NDArray[Any]], entries: NDArray[np.int64]) -> NDArray[np.float32]:
         """Those that a row brings, of when it was learned; else those of now."""
@@ -149,10 +154,9 @@ class RowEncoder(nn.Module):
         if brought is not None and not np.isnan(brought).any():
             known: NDArray[np.float32] = brought
             return known
-        found = [_flat(self.values.of(entries))]
+        now = _flat(self.values.of(entries))
         if TEXTS in arrays:
-            found.append(_flat(self._of_words(arrays[TEXTS])))
-        now = np.concatenate(found, 1).astype(np.float32)
+            now = np.concatenate([now, _flat(self._of_words(arrays[TEXTS]))], 1)
         return now if brought is None else np.where(np.isnan(brought), now, brought)
 
     def _of_words(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -163,17 +167,8 @@ class RowEncoder(nn.Module):
         total: NDArray[np.float32] = each.sum(2) / np.sqrt(np.maximum(is_token.sum(2), 1))[..., None]
         return total
 
-    def _missing(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
-        found, flags = np.zeros((len(numbers), self.layout.flags), np.float32), self.flags.numpy()
-        flagged = np.flatnonzero(flags >= 0)
-        if len(flagged):
-            found[:, flags[flagged]] = np.isnan(numbers[:, flagged])
-        return found
-
     def _circles(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         """Where in the day, the week and the year each time is."""
-        if not self.layout.times:
-            return np.zeros((len(numbers), 0), np.float32)
         times = numbers[:, self.layout.times]
         angles = [np.mod(times, period) * (2 * np.pi / period) for period in PERIODS]
         around = np.stack([part(angle) for angle in angles for part in (np.sin, np.cos)], 2)

@@ -57,8 +57,9 @@ class RobustScale(nn.Module):
 
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """``[rows, columns]`` → the same, scaled."""
-        scaled = (values - self.centre.numpy()) / self.width.numpy()
-        scaled[np.isnan(scaled)] = 0.0
+        scaled = values - self.centre.numpy()
+        scaled /= self.width.numpy()
+        np.copyto(scaled, 0.0, where=np.isnan(scaled))
         far = np.abs(scaled)
         if far.size and far.max() > LINEAR:
             beyond = np.minimum(LINEAR + np.log1p(np.maximum(far - LINEAR, 0)), FARTHEST)
@@ -69,10 +70,13 @@ class RobustScale(nn.Module):
     def observe(self, values: NDArray[np.float64]) -> UnitChange | None:
         """Takes rows ``[rows, columns]`` in, in their order; gives what has come into another unit, if anything has."""
         window, seen, looked = self.window.numpy(), self.seen.numpy(), self.looked.numpy()
-        for row in values:
-            known = np.flatnonzero(~np.isnan(row))
-            window[seen[known] % len(window), known] = row[known]
-            seen[known] += 1
+        known = ~np.isnan(values)
+        after = seen + known.cumsum(0)
+        # Of two values of a column with the same place the later one is written last.
+        rows, columns = np.nonzero(known)
+        window[(after[rows, columns] - 1) % len(window), columns] = values[rows, columns]
+        if len(values):
+            seen[:] = after[-1]
         looked[0] += len(values)
         if looked[0] - looked[1] >= min(self.period, max(1, int(looked[1]))):
             looked[1] = looked[0]

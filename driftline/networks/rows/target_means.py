@@ -40,8 +40,8 @@ class TargetMeans(nn.Module):
 
     def of(self, entries: NDArray[np.int64]) -> NDArray[np.float32]:
         """How the target is with entries ``[…]``, beside how it is in all ``[…, targets]``; shares as log-odds."""
-        counts, prior = self.counts.numpy()[entries][..., None], self.prior.numpy()[:-1]
-        means = self.means.numpy()[entries]
+        counts, prior = self.counts.numpy().take(entries)[..., None], self.prior.numpy()[:-1]
+        means = self.means.numpy().take(entries, 0)
         held = (counts * means + self.strength * prior) / (counts + self.strength)
         return self._log_odds(held) - self._log_odds(prior) if self.is_share else held - prior
 

@@ -42,10 +42,11 @@ class Vocabulary(nn.Module):
 
     def entries(self, categories: NDArray[np.int64]) -> NDArray[np.int64]:
         """The entries of values, by their keys ``[rows, categories]``."""
-        if len(self._entries) != len(self.keys) - 1:
+        if len(self._entries) != self.keys.shape[0] - 1:
             self._entries = {key: entry for entry, key in enumerate(self.keys.tolist()) if entry}
         salted = (categories ^ self._salts).ravel().tolist()
-        return np.array([*map(self._entries.get, salted, repeat(UNKNOWN))], np.int64).reshape(categories.shape)
+        found = np.fromiter(map(self._entries.get, salted, repeat(UNKNOWN)), np.int64, len(salted))
+        return found.reshape(categories.shape)
 
     def add(self, categories: NDArray[np.int64]) -> int:
         """Gives values that are new an entry; how many there are then."""
@@ -70,13 +71,14 @@ class Vocabulary(nn.Module):
         marks = self.marks_of.numpy()
         return marks[marks >= 0] // self.marks
 
-    def marked(self, entries: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The marks of entries ``[rows, categories]``: 1 at that of the value ``[rows, categories · marks]``."""
-        found = np.zeros((len(entries), self.categories * self.marks), np.float32)
-        marks = self.marks_of.numpy()[entries]
-        rows, columns = np.nonzero(marks >= 0)
-        found[rows, marks[rows, columns]] = 1
-        return found
+    def mark(self, entries: NDArray[np.int64], features: NDArray[np.float32], first: int) -> None:
+        """Sets the marks of entries ``[rows, categories]`` to 1 in ``features`` ``[rows, …]``, ``first`` being the place of the
+        first mark: there are ``categories · marks`` of them, all 0 until now.
+        """
+        marks = self.marks_of.numpy().take(entries)
+        marked = marks >= 0
+        marks += (np.arange(len(marks)) * features.shape[1] + first)[:, None]
+        features.reshape(-1)[marks[marked]] = 1
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         self._entries = {}

@@ -264,7 +264,9 @@ def test_entries_are_given_in_order_and_never_move() -> None:
     assert len(vocabulary) == 7 and vocabulary.entries(np.array([[6, 5]])).tolist() == [[0, 0]], (
         "a category has its own"
     )
-    assert vocabulary.marked(vocabulary.entries(np.array([[9, 6]]))).tolist() == [[0, 0, 1, 0]]
+    features = np.zeros((1, 5), np.float32)
+    vocabulary.mark(vocabulary.entries(np.array([[9, 6]])), features, 1)
+    assert features.tolist() == [[0, 0, 0, 1, 0]]
 
 
 def test_beyond_the_limit_values_are_unknown() -> None:

@@ -93,6 +93,11 @@ class LeastSquares(Stateful):
         self.change_features(change)
 
     def change_targets(self, factor: Tensor, offset: Tensor) -> None:
-        """Goes on with targets ``factor * y + offset``, each ``[outputs]``; the last feature is a constant."""
-        constant = self.gram[:, :, -1:]
-        self.moment = self.moment * factor.to(constant.dtype) + constant * offset.to(constant.dtype)
+        """Goes on with targets ``factor * y + offset``, each ``[outputs]``, as do the heads, until they are solved again.
+
+        The last feature is a constant.
+        """
+        constant, heads = self.gram[:, :, -1:], self.linear.heads
+        factor, offset = factor.to(heads.dtype), offset.to(heads.dtype)
+        self.moment = self.moment * factor + constant * offset
+        heads.mul_(factor)[:, -1].add_(offset)

@@ -13,13 +13,12 @@ from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
 from driftline.learning.training.experts.trees import TreesLearner
 from driftline.learning.training.experts.weights import WeightLearner
+from driftline.learning.training.experts.window import WELL_TAUGHT
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.experts.mixture import Mixture
 
 # A ridge of more units is solved less often.
 LARGE_UNITS = 500
-# After so many rows, updates of more rows at once teach as much.
-WELL_TAUGHT = 2000
 
 
 class MixtureLearner(WeightLearner):
@@ -35,12 +34,13 @@ class MixtureLearner(WeightLearner):
             first solutions come at 1, 2, 4, … rows.
         fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
         hurried: the same two while labels pile up, before and after ``WELL_TAUGHT`` rows.
+        hurried_period: rows between two solutions and two looks while labels pile up.
     """
 
     STATE = ("rows", "weights", "unsolved", "untrained", "ridge", "bank", "trees")
     DERIVED = (
         *("period", "fresh", "replayed", "hurried"),
-        *("_period", "_encoded", "_reaches"),
+        *("_period", "_hurried_period", "_encoded", "_reaches"),
     )
 
     def __init__(
@@ -51,7 +51,8 @@ class MixtureLearner(WeightLearner):
         large_period: int = 128,
         fresh: int = 2,
         replayed: int = 14,
-        hurried: tuple[tuple[int, int], tuple[int, int]] = ((8, 14), (16, 28)),
+        hurried: tuple[tuple[int, int], tuple[int, int]] = ((8, 14), (32, 28)),
+        hurried_period: int = 128,
     ) -> None:
         super().__init__(mixture)
         self.period, self.replayed = period, replayed
@@ -67,6 +68,7 @@ class MixtureLearner(WeightLearner):
         usual = period if len(mixture.ridge.phase) <= LARGE_UNITS else large_period
         # As many as ``period`` may come on top, and all of them must be in the window still.
         self._period = min(usual, size - period)
+        self._hurried_period = min(max(usual, hurried_period), size - period)
         self._encoded = torch.zeros(size, mixture.encoding.width)
         self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
         if mixture.neighbours.seen:
@@ -101,7 +103,8 @@ class MixtureLearner(WeightLearner):
             targets: ``[rows]``, class indices.
             weights: ``[rows]``, how much each counts; one of weight 0 changes nothing.
             generator: what replay draws from.
-            is_hurried: whether labels pile up: the bank then makes a quarter of its updates, or less.
+            is_hurried: whether labels pile up: the bank then makes a quarter of its updates, or less, and the ridge is solved
+                and the encoding follows less often.
         """
         rows = rows.reshape(len(rows), self.mixture.features).float()
         if not bool(weights.all()):
@@ -115,7 +118,7 @@ class MixtureLearner(WeightLearner):
             rows, columns, weights = rows[has_column], columns[has_column], weights[has_column]
         for part in range(0, len(rows), self.period):
             end = part + self.period
-            self._learn(rows[part:end], columns[part:end], weights[part:end])
+            self._learn(rows[part:end], columns[part:end], weights[part:end], is_hurried)
             is_taught = int(self.mixture.labels.learned) >= WELL_TAUGHT
             self._train_bank(generator, *(self.hurried[is_taught] if is_hurried else (self.fresh, self.replayed)))
             self._grow_trees(generator, is_hurried)
@@ -129,12 +132,12 @@ class MixtureLearner(WeightLearner):
             if self.trees is not None:
                 self.trees.add_columns(len(ids))
 
-    def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor) -> None:
+    def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor, is_hurried: bool) -> None:
         self._keep(rows, columns, weights)
         self.mixture.labels.follow(columns)
         seen = int(self.mixture.neighbours.seen)
         self.unsolved += len(rows)
-        if self.unsolved >= min(self._period, max(1, seen // 2)):
+        if self.unsolved >= min(self._hurried_period if is_hurried else self._period, max(1, seen // 2)):
             self._follow(seen)
             newest = self.mixture.neighbours.newest(self.unsolved)
             self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])

@@ -30,7 +30,7 @@ class RegressionLearner(WindowLearner):
     the labels of a step until its end: a candidate is compared on them before.
 
     Args:
-        large_period: rows between two solutions of the regression on encoded rows where it is large.
+        large_period: rows between two solutions of the regression on encoded rows where it is large, and while labels pile up.
         fading: how much of the losses of the sets of weights stays per row; one unit of them counts ``trust``.
         batch_power: a batch of B rows moves the weights as B to this power single ones would.
         share: how much of all weight is spread evenly at each label: no member is dead for good.
@@ -40,7 +40,7 @@ class RegressionLearner(WindowLearner):
     STATE = ("errors", "scored", "linear", "autoregressive", "encoded", "bank", "trees")
     DERIVED = (
         *("waiting", "fading", "trust", "batch_power", "share", "farthest", "power", "robust"),
-        *("_period", "_rates", "_fadings"),
+        *("_period", "_hurried_period", "_rates", "_fadings"),
     )
     mixture: RegressionMixture
 
@@ -69,7 +69,7 @@ class RegressionLearner(WindowLearner):
         self.scored = 0.0
         self.waiting: list[Scored] = []
         usual = self.period if self.encoded.gram.shape[1] <= 1000 else large_period
-        self._period = min(usual, len(self.rows) - self.period)
+        self._period, self._hurried_period = (min(each, len(self.rows) - self.period) for each in (usual, large_period))
         self._rates = torch.tensor(RATES).view(-1, 1)
         self._fadings = torch.tensor(FADINGS, dtype=torch.float64).view(-1, 1)
         if mixture.neighbours.seen:
@@ -157,15 +157,16 @@ class RegressionLearner(WindowLearner):
             targets: ``[rows]`` or ``[rows, outputs]``.
             weights: ``[rows]``, how much each counts; what counts nothing is not learned.
             generator: what replay draws from.
-            is_hurried: whether labels pile up: the bank then makes a quarter of its updates.
+            is_hurried: whether labels pile up: the bank then makes a quarter of its updates, or less, and the regression on
+                encoded rows is solved and the encoding follows less often.
         """
         counts = weights > 0
         rows = rows.reshape(len(rows), self.mixture.features).float()[counts]
         targets, weights = targets.reshape(len(targets), self.mixture.outputs).float()[counts], weights[counts]
         for part in range(0, len(rows), self.period):
             end = part + self.period
-            self._learn(rows[part:end], targets[part:end], weights[part:end])
-            self._train_bank(generator, self.hurried_fresh if is_hurried else self.fresh)
+            self._learn(rows[part:end], targets[part:end], weights[part:end], is_hurried)
+            self._train_bank(generator, is_hurried)
             self._grow_trees(generator, is_hurried)
 
     def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
@@ -179,29 +180,24 @@ class RegressionLearner(WindowLearner):
             slots = self.mixture.neighbours.newest(len(rows))
             self.trees.keep(slots, self.rows[slots])
 
-    def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+    def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor, is_hurried: bool) -> None:
         self._keep(rows, targets, weights)
         seen = int(self.mixture.neighbours.seen)
         self.unsolved += len(rows)
         self.untrained += len(rows)
-        is_due, is_settled = self.unsolved >= min(self._period, max(1, seen // 2)), seen > SETTLING
+        period, is_settled = self._hurried_period if is_hurried else self._period, seen > SETTLING
+        is_due = self.unsolved >= min(period, max(1, seen // 2))
         self._follow_targets(is_due, is_settled)
         slots = self.mixture.neighbours.newest(len(rows))
         if is_due:
             self._follow(seen)
             if not is_settled:
                 slots = self.mixture.neighbours.newest(self.filled)
-                self._forget()
+                _forget(self.encoded, self.linear)
             self._solve(self.encoded, slots if not is_settled else self.mixture.neighbours.newest(self.unsolved))
             self.unsolved = 0
         if self.linear is not None:
             self._solve(self.linear, slots)
-
-    def _forget(self) -> None:
-        """Lets what is solved in closed form begin again: of the first rows all are still there."""
-        for sums in (self.encoded, self.linear):
-            if sums is not None:
-                sums.forget()
 
     def _solve(self, sums: LeastSquares, slots: Tensor) -> None:
         is_linear = sums is self.linear
@@ -230,6 +226,9 @@ class RegressionLearner(WindowLearner):
         change = unit.follow(neighbours.targets[neighbours.newest(min(UNIT_ROWS, self.filled))], is_settled)
         if change is not None:
             self._change_unit(*change)
+            if not is_due:
+                # All else is solved with the rows that have come.
+                self.encoded.solve()
 
     def _change_unit(self, factor: Tensor, offset: Tensor) -> None:
         """Brings what was learned into another unit of the target: a value is ``factor * former + offset`` there."""
@@ -242,20 +241,10 @@ class RegressionLearner(WindowLearner):
         for sums in (self.encoded, self.linear):
             if sums is not None:
                 sums.change_targets(factor, offset)
-                sums.solve()
         if not is_one.all():
-            self._begin_again()
+            _begin_again(self)
         if self.autoregressive is not None:
             self.autoregressive.change_target(factor, offset, bool(is_one.all()))
-
-    def _begin_again(self) -> None:
-        """Forgets what was measured in a unit that was none, as by a first label that was broken."""
-        levels, unit = self.mixture.levels, self.mixture.target_unit
-        self.scored = 0.0
-        for value in (self.errors, self.losses):
-            value.zero_()
-        levels.last.copy_(unit.clamped(levels.last))
-        levels.means.copy_(unit.clamped(levels.means))
 
     def _follow(self, learned: int) -> None:
         before = _frame(self.mixture.encoding)
@@ -280,6 +269,23 @@ class RegressionLearner(WindowLearner):
         self._carry(rows, has_changed, int(self.mixture.neighbours.seen))
         if self.trees is not None:
             self.trees.restart(self.rows[: self.filled])
+
+
+def _begin_again(learner: RegressionLearner) -> None:
+    """Forgets what was measured in a unit that was none, as by a first label that was broken."""
+    levels, unit = learner.mixture.levels, learner.mixture.target_unit
+    learner.scored = 0.0
+    for value in (learner.errors, learner.losses):
+        value.zero_()
+    levels.last.copy_(unit.clamped(levels.last))
+    levels.means.copy_(unit.clamped(levels.means))
+
+
+def _forget(*solved: LeastSquares | None) -> None:
+    """Lets what is solved in closed form begin again: of the first rows all are still there."""
+    for sums in solved:
+        if sums is not None:
+            sums.forget()
 
 
 def _are_near(factor: Tensor, offset: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import LARGEST, Encoding
 from driftline.networks.experts.neighbours import NewestRows
 
+WELL_TAUGHT = 2000
+"""After so many rows, updates of more rows at once teach as much."""
+
 
 class WindowedMixture(Protocol):
     """A mixture whose members look at encoded rows, and some of them at the newest of these."""
@@ -40,12 +43,12 @@ class WindowLearner(Stateful):
         bank: what trains the bank.
         period: rows between two looks at the encoding; the first come at 1, 2, 4, … rows.
         fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
-        hurried_fresh: new rows of one while labels pile up.
+        hurried: the same two while labels pile up, before and after ``WELL_TAUGHT`` rows.
     """
 
     STATE: ClassVar[tuple[str, ...]] = ("rows", "weights", "losses", "unsolved", "untrained")
     DERIVED: ClassVar[tuple[str, ...]] = (
-        *("mixture", "bank", "period", "fresh", "hurried_fresh", "replayed", "_encoded", "_reaches"),
+        *("mixture", "bank", "period", "fresh", "replayed", "hurried", "_encoded", "_reaches"),
     )
     mixture: WindowedMixture
 
@@ -57,13 +60,13 @@ class WindowLearner(Stateful):
         *,
         period: int = 32,
         fresh: int = 2,
-        hurried_fresh: int = 8,
         replayed: int = 14,
+        hurried: tuple[tuple[int, int], tuple[int, int]] = ((8, 14), (32, 28)),
     ) -> None:
         self.mixture = mixture
         self.bank = bank
         self.period, self.replayed = period, replayed
-        self.fresh, self.hurried_fresh = fresh, hurried_fresh
+        self.fresh, self.hurried = fresh, hurried
         size = len(mixture.neighbours.rows)
         self.rows = torch.zeros(size, mixture.features)
         self.weights = torch.zeros(size)
@@ -119,13 +122,14 @@ class WindowLearner(Stateful):
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
 
-    def _train_bank(self, generator: torch.Generator, fresh: int) -> None:
+    def _train_bank(self, generator: torch.Generator, is_hurried: bool) -> None:
         """The updates of the bank that are due, each of so many new rows; the first rows are not waited with."""
         seen = int(self.mixture.neighbours.seen)
+        fresh, replayed = self.hurried[seen >= WELL_TAUGHT] if is_hurried else (self.fresh, self.replayed)
         while self.untrained >= fresh or (self.untrained and seen <= self.period):
-            self._train(generator, fresh)
+            self._train(generator, fresh, replayed)
 
-    def _train(self, generator: torch.Generator, fresh: int) -> None:
+    def _train(self, generator: torch.Generator, fresh: int, replayed: int) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
         fresh = min(fresh, self.untrained)
         new = self.mixture.neighbours.newest(fresh, self.untrained - fresh)
@@ -134,7 +138,7 @@ class WindowLearner(Stateful):
         seen, size = int(neighbours.seen), len(self.rows)
         filled = min(seen, size)
         reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
-        drawn = (torch.rand(members, self.replayed, generator=generator) * reach).long()
+        drawn = (torch.rand(members, replayed, generator=generator) * reach).long()
         slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
         self.bank.learn(self._encoded[slots], self._targets(slots), self.weights[slots])
 
