@@ -17,7 +17,8 @@ from driftline.networks.robust import FARTHEST
 from driftline.networks.rows.alignment import aligned
 from driftline.networks.rows.embeddings import RowEmbeddings
 from driftline.networks.rows.encoder import FEATURES, RowEncoder
-from driftline.networks.running_scale import RunningScale, UnitChange
+from driftline.networks.running_scale import RunningScale
+from driftline.networks.unit_change import UnitChange
 from driftline.spec import Factory, ModelSpec
 from driftline.spec.row_layout import NUMBERS, ROW, STATISTICS
 

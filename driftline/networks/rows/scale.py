@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from driftline.networks.running_scale import UnitChange, unit_change
+from driftline.networks.unit_change import UnitChange, unit_change
 
 NORMAL_RANGE = 3.29
 """Deviations between the 5 % and the 95 % quantile of a normal distribution."""
