@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from driftline.networks.robust import FARTHEST, FEW, NOISE, Floats, Indices, RobustSample, deviation
+from driftline.networks.robust import FARTHEST, FEW, Floats, Indices, RobustSample, deviation
 from driftline.networks.unit_change import UnitChange, power_of_ten, unit_change
 
 LIMIT = 5.0
@@ -31,6 +31,8 @@ WIDER, FLATTER = 3.0, 30.0
 """By how much, in deviations."""
 NEARLY_ALL = 0.9
 """Where such a share of the newest quarter of a sample is far away, all that comes is of another scale."""
+TRUSTED = 50.0
+"""In deviations: what is set in one row of 2,500 is still trusted."""
 FORMER = frozenset({"mean", "variance", "inverse", "count", "limit"})
 """The state of a scale of release 0.2 or before."""
 
@@ -45,9 +47,9 @@ class RunningScale(nn.Module):
     full, mean and variance are those of the sample, robustly (:class:`driftline.networks.robust.RobustSample`): what counted
     for too much in the first rows does not after the next. From then on they are exponential averages, in which a number
     that is farther than ``FARTHEST`` deviations away does not count at all. The sample then tells a few broken numbers from
-    another unit: a mean begins again from the newest quarter of its sample when nearly all of that is so far away, and varies;
-    from the newer half when most of the sample is, or when it is ``FLATTER`` or, with more than a few numbers far away,
-    ``WIDER``, ``PATIENCE`` times in a row. Where all may have been multiplied by a power of ten, exactly that is the change.
+    another unit: a mean begins again from the newest quarter of its sample when nearly all of that is so far away and may have
+    been multiplied by a power of ten; from the newer half when most of the sample is, or when it is ``FLATTER`` or, with more
+    than a few numbers far away, ``WIDER``, ``PATIENCE`` times in a row. What may be a power of ten is taken for exactly that.
     What was taken for another unit and was a burst of broken rows is taken back as soon as ``LOOK`` rows are as before it.
 
     Args:
@@ -92,6 +94,15 @@ class RunningScale(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """``[batch, *shape]`` → the same, scaled."""
         return ((input - self.centre) * self.inverse).clamp_(-self.limit, self.limit)
+
+    def trust(self, input: Tensor) -> Tensor:
+        """How much each row ``[batch, *shape]`` may teach ``[batch]``.
+
+        All that it can, up to ``TRUSTED`` deviations. Beyond, a number is broken or in a unit that is not known yet: the row
+        counts as the inverse square of it (weights as of Mallows 1975, "On some topics in robustness").
+        """
+        farthest = ((input - self.centre) * self.inverse).abs_().flatten(1).amax(1)
+        return (TRUSTED / farthest).square_().clamp_(max=1.0)
 
     def restore(self, scaled: Tensor) -> Tensor:
         """The inverse of :meth:`forward`, without the clipping."""
@@ -170,43 +181,26 @@ class RunningScale(nn.Module):
         if is_new_sample:
             is_flat = self._count_misfits(far, known) & ~has_left
             has_left |= misfits >= PATIENCE
-        # The sooner it is known the less is learned from clipped rows; what stands still may be broken, and has to wait.
-        newest = half[-max(LOOK, len(half) // 2) :]
-        is_new = (is_far[:, self._slots(newest)].mean(1) > NEARLY_ALL) & ~is_flat
         is_back = self._are_back(half[-LOOK:], known, seen, rounding)
-        is_new &= ~is_back
         has_left &= ~is_back
+        # The sooner it is known the less is answered from clipped rows; of few rows, only a power of ten is clear.
+        newest = half[-max(LOOK, len(half) // 2) :]
+        is_new = (is_far[:, self._slots(newest)].mean(1) > NEARLY_ALL) & ~is_flat & ~is_back
         former = np.stack(self._moments())
-        if is_new.any():
-            is_new[is_new] = self._begin_again(is_new.nonzero()[0], newest, rounding)
-        if (has_left & ~is_new).any():
-            self._begin_again((has_left & ~is_new).nonzero()[0], half)
+        is_new &= self._begin_again(is_new, newest, rounding, has_any=False)
+        self._begin_again(has_left & ~is_new, half, rounding)
         has_left |= is_new | is_back
         if not has_left.any():
             return None
         before = self.before.numpy()
-        self._keep_power_of_ten(former, has_left & ~is_back, rounding)
         for moments, own in zip(self._moments(), before, strict=False):
             moments[is_back] = own[is_back]
-        before[:, has_left] = np.where(is_back, 0, np.vstack([former, np.full(len(far), seen + self._rows)]))[
-            :, has_left
-        ]
+        before[:3, has_left], before[3, has_left] = former[:, has_left], seen + self._rows
+        before[3, is_back] = 0
         misfits[has_left] = 0
         change = unit_change(former[0], known, mean, deviation(mean, variance, rounding), has_left, is_flat | is_back)
         self.sample.copy_(change.carried(self.sample.T).T)
         return change
-
-    def _keep_power_of_ten(self, former: Floats, has_changed: NDArray[np.bool_], rounding: float) -> None:
-        """Gives moments that may be the former ones, multiplied by a power of ten, exactly these."""
-        mean, variance, count = self._moments()
-        known, found = (
-            deviation(first, second, rounding) for first, second in ((former[0], former[1]), (mean, variance))
-        )
-        powers = power_of_ten(former[0], known, mean, found, count)
-        is_power = has_changed & np.isfinite(powers)
-        mean[is_power] = (powers * former[0])[is_power]
-        variance[is_power] = (np.square(powers) * former[1])[is_power]
-        count[is_power] = former[2][is_power]
 
     def _are_back(self, newest: Indices, known: Floats, seen: int, rounding: float) -> NDArray[np.bool_]:
         """Which means have begun again from a burst of broken rows, so that what comes now is as before it."""
@@ -219,14 +213,26 @@ class RunningScale(nn.Module):
             found &= former * FLATTER < known
         return found
 
-    def _begin_again(self, which: Indices, rows: Indices, rounding: float | None = None) -> NDArray[np.bool_]:
-        """Lets some means begin again from rows of the sample; those that vary there, where ``rounding`` says what that is."""
+    def _begin_again(
+        self, is_one: NDArray[np.bool_], rows: Indices, rounding: float, has_any: bool = True
+    ) -> NDArray[np.bool_]:
+        """Lets some means begin again from rows of the sample: all of them, or those whose change was a power of ten."""
+        which = is_one.nonzero()[0]
+        if not len(which):
+            return is_one
         mean, variance, count = self._moments()
         found, spread = RobustSample.of(self.sample.numpy()[which][:, self._slots(rows)]).moments()
-        varies = np.ones(len(which), np.bool_) if rounding is None else spread > np.square(NOISE * rounding * found)
-        chosen = which[varies]
-        mean[chosen], variance[chosen], count[chosen] = found[varies], spread[varies], len(rows)
-        return varies
+        known, deviations = deviation(mean[which], variance[which], rounding), deviation(found, spread, rounding)
+        powers = power_of_ten(mean[which], known, found, deviations, len(rows))
+        is_power = np.isfinite(powers)
+        same, others = which[is_power], which[~is_power]
+        mean[same] *= powers[is_power]
+        variance[same] *= np.square(powers[is_power])
+        if has_any:
+            mean[others], variance[others], count[others] = found[~is_power], spread[~is_power], len(rows)
+        began = is_one.copy()
+        began[others] = has_any
+        return began
 
     def _count_misfits(self, far: Indices, known: Floats) -> NDArray[np.bool_]:
         """Counts the samples in a row that were wider or flatter than is known; those that were flat for long enough."""

@@ -300,6 +300,12 @@ class ServedModel(nn.Module):
         if self.intervals is not None and other.intervals is not None:
             self.intervals = copy.deepcopy(other.intervals)
 
+    def trust(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        """How much each row may teach ``[rows]``: little where it is far from all before; None: as much as it weighs."""
+        scales = [(self.scale[each.scale], inputs[each.key]) for each in self.tensor_inputs if each.scale is not None]
+        found = [scale.trust(given) for scale, given in scales if not scale.is_fixed]  # type: ignore[operator]
+        return torch.stack(found).amin(0) if found else None
+
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""
         return self.target_scale(targets) if self.target_scale is not None else targets

@@ -13,7 +13,7 @@ from torch import Tensor
 from driftline.networks.robust import FARTHEST, Floats
 
 LARGEST = float(torch.finfo(torch.float32).max)
-ERRORS = 3.0
+ERRORS = 4.0
 """In standard errors: what differs by less may be the same."""
 
 
@@ -70,9 +70,7 @@ def unit_change(
     return UnitChange(*(torch.from_numpy(each).unsqueeze(1) for each in found))
 
 
-def power_of_ten(
-    former_mean: Floats, former_deviation: Floats, mean: Floats, deviations: Floats, rows: Floats
-) -> Floats:
+def power_of_ten(former_mean: Floats, former_deviation: Floats, mean: Floats, deviations: Floats, rows: int) -> Floats:
     """The powers of ten that numbers have been multiplied by, for all that so many rows tell; NaN where it was another change.
 
     Units differ by such powers most often, and few rows tell mean and deviation by a tenth only. What has been learned in the
@@ -80,8 +78,12 @@ def power_of_ten(
     """
     found = 10.0 ** np.rint(np.log10(np.maximum(deviations, 1e-300) / np.maximum(former_deviation, 1e-300)))
     share = deviations / (found * former_deviation)
-    error = ERRORS / np.sqrt(np.maximum(rows, 1))
+    error = ERRORS / math.sqrt(rows)
     # Of a deviation the error is the smaller one for normal numbers, and as large for those with long tails.
-    fits = (np.abs(np.log(share)) < error) & (np.abs(mean - found * former_mean) < error * found * former_deviation)
+    fits = (
+        (found != 1)
+        & (np.abs(np.log(share)) < error)
+        & (np.abs(mean - found * former_mean) < error * found * former_deviation)
+    )
     powers: Floats = np.where(fits, found, np.nan)
     return powers
