@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from driftline.networks.robust import FARTHEST, FEW, Floats, Indices, RobustSample, deviation
+from driftline.networks.robust import FARTHEST, FEW, NOISE, Floats, Indices, RobustSample, deviation
 from driftline.networks.unit_change import UnitChange, power_of_ten, unit_change
 
 LIMIT = 5.0
@@ -31,8 +31,8 @@ WIDER, FLATTER = 3.0, 30.0
 """By how much, in deviations."""
 NEARLY_ALL = 0.9
 """Where such a share of the newest quarter of a sample is far away, all that comes is of another scale."""
-TRUSTED = 50.0
-"""In deviations: what is set in one row of 2,500 is still trusted."""
+TRUSTED, LEAST_TRUST = 50.0, 1e-6
+"""In deviations: what is set in one row of 2,500 is still trusted. And what is left to a row that is not."""
 FORMER = frozenset({"mean", "variance", "inverse", "count", "limit"})
 """The state of a scale of release 0.2 or before."""
 
@@ -99,10 +99,12 @@ class RunningScale(nn.Module):
         """How much each row ``[batch, *shape]`` may teach ``[batch]``.
 
         All that it can, up to ``TRUSTED`` deviations. Beyond, a number is broken or in a unit that is not known yet: the row
-        counts as the inverse square of it (weights as of Mallows 1975, "On some topics in robustness").
+        counts as the inverse square of it (weights as of Mallows 1975, "On some topics in robustness"). Of a feature that has
+        been constant nothing is far: a flag that is set at last has much to teach.
         """
-        farthest = ((input - self.centre) * self.inverse).abs_().flatten(1).amax(1)
-        return (TRUSTED / farthest).square_().clamp_(max=1.0)
+        varies = self.variance > (NOISE * torch.finfo(input.dtype).eps * self.mean).square_()
+        distances = ((input - self.centre) * self.inverse).abs_().masked_fill_(~varies, 0.0)
+        return (TRUSTED / distances.flatten(1).amax(1)).square_().clamp_(LEAST_TRUST, 1.0)
 
     def restore(self, scaled: Tensor) -> Tensor:
         """The inverse of :meth:`forward`, without the clipping."""

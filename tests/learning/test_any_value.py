@@ -17,7 +17,7 @@ from driftline.ingest.rows import RowReader
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, parse
 
-ROWS, LAST, FEATURES, DELAY = 360, 120, 3, 32
+ROWS, LAST, FEATURES, DELAY = 300, 100, 3, 32
 MOST = 1.5
 """By what the error may be multiplied."""
 CHANCE = 4 / LAST
@@ -87,11 +87,15 @@ VALUES = st.builds(lambda sign, power: sign * 10.0**power, st.sampled_from([-1, 
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@settings(max_examples=4, derandomize=True)
+@settings(max_examples=3, derandomize=True)
 @given(
-    kind=st.sampled_from(KINDS), row=st.integers(0, ROWS - LAST - 1), column=st.integers(0, FEATURES), value=VALUES
+    kind=st.sampled_from(KINDS),
+    row=st.integers(0, ROWS - LAST - 3 * DELAY),
+    column=st.integers(0, FEATURES),
+    value=VALUES,
 )
 @example(kind="values of fields", row=0, column=1, value=float("nan"))
+@example(kind="values of tensors", row=0, column=FEATURES, value=-1e6)
 def test_one_value_of_any_size_anywhere_stops_nothing(
     strategy: str, kind: str, row: int, column: int, value: float
 ) -> None:
