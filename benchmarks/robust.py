@@ -1,6 +1,6 @@
 """What a broken value, a few of them or another unit cost at the end of a stream: a table in markdown.
 
-python -m benchmarks.robust [--rows 2000] [--seeds 3] [--delay 32] [--only NAME …]
+python -m benchmarks.robust [--rows 2000] [--seeds 3] [--delay 32] [--strategy NAME] [--only NAME …] [--broken WORD]
 
 Every figure is the error over the last quarter of the rows (mean absolute, or the share of wrong answers), divided by that of
 the same stream without anything broken. Rows whose own inputs are broken are not counted.
@@ -86,6 +86,11 @@ def all_units(inputs: Numbers, labels: Numbers, random: np.random.Generator) -> 
     inputs[len(inputs) // 3 :] *= 1000
 
 
+def burst(inputs: Numbers, labels: Numbers, random: np.random.Generator) -> None:
+    rows = slice(len(inputs) // 2, len(inputs) // 2 + 40)
+    inputs[rows] = 1e6 * random.normal(size=inputs[rows].shape)
+
+
 def tiny(inputs: Numbers, labels: Numbers, random: np.random.Generator) -> None:
     inputs *= 1e-9
 
@@ -97,6 +102,7 @@ INPUTS: dict[str, Breaking] = {
     "one cell at 1e6 in 1 % of rows": cells,
     "one column × 1000 after a third": units,
     "all × 1000 after a third": all_units,
+    "40 rows of 1e6 × noise at half": burst,
     "inputs × 1e-9": tiny,
 }
 LABELS: dict[str, Breaking] = {
@@ -106,8 +112,16 @@ LABELS: dict[str, Breaking] = {
 }
 
 
-def error(make: Make, is_regression: bool, breaking: Breaking | None, rows: int, delay: int, seed: int) -> float:
-    """The mean error over the last quarter of a stream."""
+def error(
+    make: Make,
+    is_regression: bool,
+    breaking: Breaking | None,
+    rows: int,
+    delay: int,
+    seed: int,
+    strategy: str | None = None,
+) -> float:
+    """The mean error over the last quarter of a stream; None as ``strategy`` is the default one."""
     inputs, labels = make(np.random.default_rng(seed), rows)
     before, true = inputs.copy(), labels.copy()
     if breaking is not None:
@@ -115,6 +129,8 @@ def error(make: Make, is_regression: bool, breaking: Breaking | None, rows: int,
     spec = {"name": "m", "task": "regression", "inputs": {"shape": [inputs.shape[1]]}}
     if not is_regression:
         spec |= {"task": "classification", "classes": "open"}
+    if strategy is not None:
+        spec |= {"recipe": {"strategy": strategy}}
     found = labels.tolist() if is_regression else labels.astype(int).tolist()
     stream = Stream(parse(ModelSpec, spec), Rows({SINGLE_INPUT: inputs.astype(np.float32)}), found)
     last = slice(-rows // 4, None)
@@ -130,6 +146,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--delay", type=int, default=32)
     parser.add_argument("--only", nargs="*", metavar="NAME", help=", ".join(REGRESSION | CLASSIFICATION))
+    parser.add_argument("--broken", default="", metavar="WORD", help="only what has this in its name")
+    parser.add_argument("--strategy", help="in place of the default one")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("| stream | what is broken | error, whole | times |\n|---|---|---|---|")
@@ -139,12 +157,13 @@ def main() -> None:
 
         def mean(breaking: Breaking | None, name: str = name, make: Make = make) -> float:
             is_regression = name in REGRESSION
-            found = [error(make, is_regression, breaking, options.rows, options.delay, n) for n in range(options.seeds)]
-            return float(np.mean(found))
+            run = (make, is_regression, breaking, options.rows, options.delay)
+            return float(np.mean([error(*run, seed, options.strategy) for seed in range(options.seeds)]))
 
         whole = mean(None)
         for kind, breaking in (INPUTS | (LABELS if name in REGRESSION else {})).items():
-            print(f"| {name} | {kind} | {whole:.4g} | {mean(breaking) / whole:.3f} |", flush=True)
+            if options.broken in kind:
+                print(f"| {name} | {kind} | {whole:.4g} | {mean(breaking) / whole:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

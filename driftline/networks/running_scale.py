@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline.networks.robust import FARTHEST, FEW, NOISE, Floats, Indices, RobustSample, deviation
+from driftline.networks.unit_change import UnitChange, power_of_ten, unit_change
 
 LIMIT = 5.0
 """Where z-scores are clipped."""
@@ -31,45 +31,10 @@ WIDER, FLATTER = 3.0, 30.0
 """By how much, in deviations."""
 NEARLY_ALL = 0.9
 """Where such a share of the newest quarter of a sample is far away, all that comes is of another scale."""
-LARGEST = float(torch.finfo(torch.float32).max)
+TRUSTED, LEAST_TRUST = 50.0, 1e-6
+"""In deviations: what is set in one row of 2,500 is still trusted. And what is left to a row that is not."""
 FORMER = frozenset({"mean", "variance", "inverse", "count", "limit"})
 """The state of a scale of release 0.2 or before."""
-
-
-@dataclass(frozen=True)
-class UnitChange:
-    """Numbers that have come into another unit: what a former one would be in the present unit.
-
-    All are float64 ``[means, 1]``. A number counts as former from ``low`` to ``high``; where ``is_outside``, beyond these.
-    """
-
-    factor: Tensor
-    offset: Tensor
-    low: Tensor
-    high: Tensor
-    is_outside: Tensor
-
-    def features(self, size: int) -> Tensor:
-        """Which numbers of a flat row have come into another unit ``[size]``."""
-        has_changed = self.is_outside | (self.low <= self.high)
-        return has_changed.expand(-1, size // len(has_changed)).reshape(-1)
-
-    def of(self, is_one: Tensor) -> UnitChange:
-        """The change of the first numbers ``[numbers]``, of those alone that may have changed."""
-        first = [value[: len(is_one)] for value in (self.factor, self.offset, self.low, self.high, self.is_outside)]
-        factor, offset, low, high, is_outside = first
-        never = ~is_one.unsqueeze(1)
-        high = high.masked_fill(never, -math.inf)
-        return UnitChange(factor, offset, low.masked_fill(never, math.inf), high, is_outside & ~never)
-
-    def carried(self, numbers: Tensor) -> Tensor:
-        """Rows ``[rows, *shape]``, or flat ones, with former numbers in the present unit."""
-        if not len(numbers):
-            return numbers
-        wide = numbers.double().reshape(len(numbers), len(self.factor), -1)
-        is_former = ((wide >= self.low) & (wide <= self.high)) ^ self.is_outside
-        found = wide.mul(self.factor).add_(self.offset).clamp_(-LARGEST, LARGEST)
-        return torch.where(is_former, found, wide).to(numbers.dtype).reshape(numbers.shape)
 
 
 class RunningScale(nn.Module):
@@ -82,10 +47,10 @@ class RunningScale(nn.Module):
     full, mean and variance are those of the sample, robustly (:class:`driftline.networks.robust.RobustSample`): what counted
     for too much in the first rows does not after the next. From then on they are exponential averages, in which a number
     that is farther than ``FARTHEST`` deviations away does not count at all. The sample then tells a few broken numbers from
-    another unit: a mean begins again from the newest quarter of its sample when nearly all of that is so far away, and varies;
-    from the newer half when most of the sample is, or when it is ``FLATTER`` or, with more than a few numbers far away,
-    ``WIDER``, ``PATIENCE`` times in a row. What was taken for another unit and was a burst of broken rows is taken back as soon
-    as the newest quarter is flat beside it.
+    another unit: a mean begins again from the newest quarter of its sample when nearly all of that is so far away and may have
+    been multiplied by a power of ten; from the newer half when most of the sample is, or when it is ``FLATTER`` or, with more
+    than a few numbers far away, ``WIDER``, ``PATIENCE`` times in a row. What may be a power of ten is taken for exactly that.
+    What was taken for another unit and was a burst of broken rows is taken back as soon as ``LOOK`` rows are as before it.
 
     Args:
         shape: of a row, without the batch.
@@ -102,6 +67,7 @@ class RunningScale(nn.Module):
     seen: Tensor
     sample: Tensor
     misfits: Tensor
+    before: Tensor
 
     def __init__(self, shape: tuple[int, ...], cap: float = 5000.0, limit: float = LIMIT) -> None:
         super().__init__()
@@ -122,10 +88,23 @@ class RunningScale(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("sample", torch.zeros(self._means, self._rows * self._of_row, dtype=torch.float64))
         self.register_buffer("misfits", torch.zeros(self._means, dtype=torch.int64))
+        # Mean, variance and count before the last change, and the rows until which it may be taken back.
+        self.register_buffer("before", torch.zeros(4, self._means, dtype=torch.float64))
 
     def forward(self, input: Tensor) -> Tensor:
         """``[batch, *shape]`` → the same, scaled."""
         return ((input - self.centre) * self.inverse).clamp_(-self.limit, self.limit)
+
+    def trust(self, input: Tensor) -> Tensor:
+        """How much each row ``[batch, *shape]`` may teach ``[batch]``.
+
+        All that it can, up to ``TRUSTED`` deviations. Beyond, a number is broken or in a unit that is not known yet: the row
+        counts as the inverse square of it (weights as of Mallows 1975, "On some topics in robustness"). Of a feature that has
+        been constant nothing is far: a flag that is set at last has much to teach.
+        """
+        varies = self.variance > (NOISE * torch.finfo(input.dtype).eps * self.mean).square_()
+        distances = ((input - self.centre) * self.inverse).abs_().masked_fill_(~varies, 0.0)
+        return (TRUSTED / distances.flatten(1).amax(1)).square_().clamp_(LEAST_TRUST, 1.0)
 
     def restore(self, scaled: Tensor) -> Tensor:
         """The inverse of :meth:`forward`, without the clipping."""
@@ -204,46 +183,58 @@ class RunningScale(nn.Module):
         if is_new_sample:
             is_flat = self._count_misfits(far, known) & ~has_left
             has_left |= misfits >= PATIENCE
-        # The sooner it is known the less is learned from clipped rows; what stands still may be broken, and has to wait.
+        is_back = self._are_back(half[-LOOK:], known, seen, rounding)
+        has_left &= ~is_back
+        # The sooner it is known the less is answered from clipped rows; of few rows, only a power of ten is clear.
         newest = half[-max(LOOK, len(half) // 2) :]
-        is_new = (is_far[:, self._slots(newest)].mean(1) > NEARLY_ALL) & ~is_flat
-        is_back = self._are_back(newest, known)
-        is_flat |= is_back
-        is_new |= is_back
-        former = mean.copy()
-        if is_new.any():
-            is_new[is_new] = self._begin_again(is_new.nonzero()[0], newest, rounding)
-        if (has_left & ~is_new).any():
-            self._begin_again((has_left & ~is_new).nonzero()[0], half)
-        has_left |= is_new
+        is_new = (is_far[:, self._slots(newest)].mean(1) > NEARLY_ALL) & ~is_flat & ~is_back
+        former = np.stack(self._moments())
+        is_new &= self._begin_again(is_new, newest, rounding, has_any=False)
+        self._begin_again(has_left & ~is_new, half, rounding)
+        has_left |= is_new | is_back
         if not has_left.any():
             return None
+        before = self.before.numpy()
+        for moments, own in zip(self._moments(), before, strict=False):
+            moments[is_back] = own[is_back]
+        before[:3, has_left], before[3, has_left] = former[:, has_left], seen + self._rows
+        before[3, is_back] = 0
         misfits[has_left] = 0
-        change = unit_change(former, known, mean, deviation(mean, variance, rounding), has_left, is_flat)
+        change = unit_change(former[0], known, mean, deviation(mean, variance, rounding), has_left, is_flat | is_back)
         self.sample.copy_(change.carried(self.sample.T).T)
         return change
 
-    def _are_back(self, newest: Indices, known: Floats) -> NDArray[np.bool_]:
-        """Which means have begun again from a burst of broken rows, so that what comes now is flat beside these.
-
-        A mean that has just begun again stands for fewer rows than the sample has: as many others may take it back.
-        """
-        count = self._moments()[2]
-        found = count < self._rows
-        young = found.nonzero()[0]
-        if len(young):
-            _, spread = RobustSample.of(self.sample.numpy()[young][:, self._slots(newest)]).moments()
-            found[young] = (spread > 0) & (spread * FLATTER**2 < np.square(known[young]))
+    def _are_back(self, newest: Indices, known: Floats, seen: int, rounding: float) -> NDArray[np.bool_]:
+        """Which means have begun again from a burst of broken rows, so that what comes now is as before it."""
+        mean, variance, _, until = self.before.numpy()
+        found: NDArray[np.bool_] = seen < until
+        if found.any():
+            former = deviation(mean, variance, rounding)
+            distances = np.abs(self.sample.numpy()[:, self._slots(newest)] - mean[:, None])
+            found &= (distances <= FARTHEST * former[:, None]).mean(1) > NEARLY_ALL
+            found &= former * FLATTER < known
         return found
 
-    def _begin_again(self, which: Indices, rows: Indices, rounding: float | None = None) -> NDArray[np.bool_]:
-        """Lets some means begin again from rows of the sample; those that vary there, where ``rounding`` says what that is."""
+    def _begin_again(
+        self, is_one: NDArray[np.bool_], rows: Indices, rounding: float, has_any: bool = True
+    ) -> NDArray[np.bool_]:
+        """Lets some means begin again from rows of the sample: all of them, or those whose change was a power of ten."""
+        which = is_one.nonzero()[0]
+        if not len(which):
+            return is_one
         mean, variance, count = self._moments()
         found, spread = RobustSample.of(self.sample.numpy()[which][:, self._slots(rows)]).moments()
-        varies = np.ones(len(which), np.bool_) if rounding is None else spread > np.square(NOISE * rounding * found)
-        chosen = which[varies]
-        mean[chosen], variance[chosen], count[chosen] = found[varies], spread[varies], len(rows)
-        return varies
+        known, deviations = deviation(mean[which], variance[which], rounding), deviation(found, spread, rounding)
+        powers = power_of_ten(mean[which], known, found, deviations, len(rows))
+        is_power = np.isfinite(powers)
+        same, others = which[is_power], which[~is_power]
+        mean[same] *= powers[is_power]
+        variance[same] *= np.square(powers[is_power])
+        if has_any:
+            mean[others], variance[others], count[others] = found[~is_power], spread[~is_power], len(rows)
+        began = is_one.copy()
+        began[others] = has_any
+        return began
 
     def _count_misfits(self, far: Indices, known: Floats) -> NDArray[np.bool_]:
         """Counts the samples in a row that were wider or flatter than is known; those that were flat for long enough."""
@@ -287,7 +278,7 @@ class RunningScale(nn.Module):
         Those kept no sample: one of a normal distribution takes its place. They did not clip a target.
         """
         if tensors.keys() != FORMER or tensors["mean"].shape != self.mean.shape:
-            return dict(tensors)
+            return {"before": torch.zeros_like(self.before), **tensors} if tensors else {}
         seen, mean, variance = int(tensors["count"]), tensors["mean"].double(), tensors["variance"].double()
         filled = max(0, min(seen, self._rows)) * self._of_row
         normal = torch.special.ndtri((torch.arange(filled, dtype=torch.float64) + 0.5) / max(filled, 1))
@@ -303,6 +294,7 @@ class RunningScale(nn.Module):
             "seen": torch.tensor(seen),
             "sample": sample,
             "misfits": torch.zeros_like(self.misfits),
+            "before": torch.zeros_like(self.before),
         }
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
@@ -310,23 +302,6 @@ class RunningScale(nn.Module):
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
         state_dict.update({prefix + name: value for name, value in self.fitted(own).items()})
         super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-
-def unit_change(
-    former_mean: Floats,
-    former_deviation: Floats,
-    mean: Floats,
-    deviations: Floats,
-    has_changed: NDArray[np.bool_],
-    is_flat: NDArray[np.bool_] | None = None,
-) -> UnitChange:
-    """What keeps the z-scores of former numbers. Where they have come closer together, all that is now far away is former."""
-    is_flat = np.zeros_like(has_changed) if is_flat is None else is_flat
-    factor = deviations / former_deviation
-    middle = np.where(is_flat, mean, former_mean)
-    reach = np.where(has_changed, FARTHEST * np.where(is_flat, deviations, former_deviation), -np.inf)
-    found = (factor, mean - factor * former_mean, middle - reach, middle + reach, is_flat)
-    return UnitChange(*(torch.from_numpy(each).unsqueeze(1) for each in found))
 
 
 def with_scales(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,8 @@ from driftline.networks.robust import FARTHEST
 from driftline.networks.rows.alignment import aligned
 from driftline.networks.rows.embeddings import RowEmbeddings
 from driftline.networks.rows.encoder import FEATURES, RowEncoder
-from driftline.networks.running_scale import RunningScale, UnitChange
+from driftline.networks.running_scale import RunningScale
+from driftline.networks.unit_change import UnitChange
 from driftline.spec import Factory, ModelSpec
 from driftline.spec.row_layout import NUMBERS, ROW, STATISTICS
 
@@ -298,6 +299,12 @@ class ServedModel(nn.Module):
         self.take_error_unit(other.error_unit)
         if self.intervals is not None and other.intervals is not None:
             self.intervals = copy.deepcopy(other.intervals)
+
+    def trust(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        """How much each row may teach ``[rows]``: little where it is far from all before; None: as much as it weighs."""
+        scales = [(self.scale[each.scale], inputs[each.key]) for each in self.tensor_inputs if each.scale is not None]
+        found = [scale.trust(given) for scale, given in scales if not scale.is_fixed]  # type: ignore[operator]
+        return torch.stack(found).amin(0) if found else None
 
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""

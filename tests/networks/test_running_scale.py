@@ -282,6 +282,57 @@ def test_a_change_of_the_unit_carries_former_numbers_over() -> None:
     assert carried[:700, 0].std() > 800
 
 
+@pytest.mark.parametrize("factor", [1000.0, 1e7])
+def test_a_power_of_ten_is_known_exactly(factor: float) -> None:
+    rows = random(500, 3) + torch.tensor([5.0, -3.0, 0.0])
+    found = RunningScale((3,))
+    kept = rows[:300].double()
+    for place, row in enumerate(rows.split(1)):
+        change = found.observe(row if place < 300 else row * factor)
+        if change is not None and place >= 300:
+            kept = change.carried(kept)
+    assert torch.allclose(kept / factor, rows[:300].double(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_change_that_is_no_power_of_ten_is_followed_as_it_is() -> None:
+    rows = random(600, 1) + 5
+    rows[300:] = rows[300:] * 40 + 700
+    scaled = following(rows)(rows[-200:])
+    assert abs(float(scaled.mean())) < 0.5 and 0.6 < float(scaled.std()) < 1.6
+
+
+def test_after_a_burst_the_scale_is_the_one_before_it() -> None:
+    rows = random(1000, 1)
+    broken = rows.clone()
+    broken[500:580] *= 1e6  # As many as make another unit.
+    found = following(broken[:580])
+    assert float(found.variance.sqrt()) > 1e5
+    for row in broken[580:612].split(1):
+        found.observe(row)
+    before = following(rows[:500])
+    assert torch.allclose(found.mean, before.mean, atol=0.1) and torch.allclose(
+        found.variance, before.variance, rtol=0.1
+    )
+
+
+def test_a_row_with_a_number_far_from_all_before_teaches_little() -> None:
+    rows = random(300, 3) * 4 + 10
+    rows[:, 2] = 7
+    found = following(rows)
+    one = rows[:1].clone()
+    far, worst, new = one.clone(), one.clone(), one.clone()
+    far[0, 1], worst[0, 1], new[0, 2] = 4e3, 3e38, 8
+    assert float(found.trust(one)) == 1 and float(found.trust(new)) == 1, "what was constant may change"
+    assert 0 < float(found.trust(worst)) < float(found.trust(far)) < 0.01
+    assert found.trust(random(4, 3)).shape == (4,)
+
+
+def test_a_state_without_the_scale_before_the_last_change_goes_on() -> None:
+    one, other = scale(random(300, 3)), RunningScale((3,))
+    other.load_state_dict({name: value for name, value in one.state_dict().items() if name != "before"})
+    assert torch.equal(other.mean, one.mean) and not other.before.any()
+
+
 def test_numbers_of_float64_keep_their_digits() -> None:
     rows = 1.7e9 + random(500, 1).double()
     scaled = following(rows)(rows)

@@ -97,12 +97,17 @@ class TrainingStep:
         return loss
 
     def loss(self, examples: Examples, outputs: Tensor | None = None) -> Tensor:
-        """The mean weighted loss, of the module's ``outputs`` where they are known already."""
+        """The mean weighted loss, of the module's ``outputs`` where they are known already.
+
+        Rows with a broken number, which is clipped, count next to nothing.
+        """
         module = self.state.module
         outputs = module(examples.inputs) if outputs is None else outputs
         targets = module.scaled_targets(module.positions(examples.targets))
         losses = self._loss(outputs, targets, self.state.counts_by_output())
-        return (losses * examples.weights).mean()
+        trust = module.trust(examples.inputs)
+        weights = examples.weights if trust is None else examples.weights * trust
+        return (losses * weights).mean()
 
     def gradient(self, examples: Examples) -> dict[str, Tensor]:
         """The loss's gradient by parameter; nothing is changed."""

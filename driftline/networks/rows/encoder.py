@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from driftline.networks.rows.scale import RobustScale
 from driftline.networks.rows.target_means import TargetMeans
 from driftline.networks.rows.vocabulary import Vocabulary
-from driftline.networks.running_scale import UnitChange
+from driftline.networks.unit_change import UnitChange
 from driftline.spec.row_layout import (
     CATEGORIES,
     MAX_FLAGS,

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from driftline.networks.running_scale import UnitChange, unit_change
+from driftline.networks.robust import RobustSample
+from driftline.networks.unit_change import UnitChange, unit_change
 
 NORMAL_RANGE = 3.29
 """Deviations between the 5 % and the 95 % quantile of a normal distribution."""
@@ -89,10 +90,10 @@ class RobustScale(nn.Module):
         filled = np.minimum(seen, len(window))
         has_any = filled > 0
         ordered = np.sort(np.where(np.arange(len(window))[:, None] < filled, window, LARGEST * 10), axis=0)
-        columns, last = np.arange(window.shape[1]), np.maximum(filled - 1, 0)
+        columns, (first, last) = np.arange(window.shape[1]), self._counted(filled)
 
         def quantile(level: float) -> NDArray[np.float64]:
-            found: NDArray[np.float64] = ordered[np.rint(level * last).astype(np.int64), columns]
+            found: NDArray[np.float64] = ordered[first + np.rint(level * (last - first)).astype(np.int64), columns]
             return found
 
         middle = np.where(has_any, quantile(0.5), 0.0)
@@ -106,6 +107,15 @@ class RobustScale(nn.Module):
         spread = np.where(spread > 0, spread, 1.0)
         # Where one value is half of all, as of a flag, the others are no burst.
         return self._follow(middle, spread, filled, has_any, quantile(0.75) > quantile(0.25))
+
+    def _counted(self, filled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The places of the least and the largest value of each column that are not far from all others, in their order."""
+        first, last = np.zeros_like(filled), np.maximum(filled - 1, 0)
+        for count in np.unique(filled[filled > 0]):
+            which = np.flatnonzero(filled == count)
+            sample = RobustSample.of(self.window.numpy()[:count, which].T)
+            first[which], last[which] = sample.first, sample.last
+        return first, last
 
     def _far_share(self, filled: NDArray[np.int64]) -> NDArray[np.float64]:
         """The share of each column's window that is farther from its centre than it may move."""
@@ -132,7 +142,8 @@ class RobustScale(nn.Module):
         usual = np.maximum(self.period / np.maximum(self.seen.numpy(), 1), self.rate)
         rate = np.where(has_moved | (filled < len(self.window)), 1.0, usual)
         rate = np.where(has_any & ~is_burst, rate, 0.0)
-        centre += rate * (middle - centre)
-        width += rate * (spread - width)
+        # Not by a difference: 1 + (1e-20 - 1) is 0.
+        centre[:] = np.where(rate == 1, middle, centre + rate * (middle - centre))
+        width[:] = np.where(rate == 1, spread, width + rate * (spread - width))
         has_jumped = has_moved & has_any & (filled == len(self.window))
         return unit_change(former_centre, former_width, centre, width, has_jumped) if has_jumped.any() else None

@@ -187,7 +187,7 @@ def scaled_by(values: NDArray[np.float64], of: list[float]) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6, 1e30])
+@pytest.mark.parametrize("unit", [1e-200, 1e-20, 1e-9, 1.0, 1e6, 1e30])
 def test_the_unit_does_not_matter(unit: float) -> None:
     found = scaled_by(CLEAN * unit, [48 * unit, 50 * unit, 52 * unit])
     assert found == pytest.approx([-1, 0, 1], abs=0.2)
@@ -199,6 +199,14 @@ def test_one_value_hides_no_others(place: int, value: float) -> None:
     values = CLEAN.copy()
     values[place] = value
     assert scaled_by(values, [48, 50, 52]) == pytest.approx(scaled_by(CLEAN, [48, 50, 52]), abs=0.1)
+
+
+@pytest.mark.parametrize("rows", [8, 16, 24])
+def test_a_few_rows_are_enough_to_know_a_broken_value_from_them(rows: int) -> None:
+    values = CLEAN[:rows].copy()
+    values[3] = 1e9
+    low, high = scaled_by(values, [48, 52])
+    assert high - low > 1
 
 
 def test_one_cell_in_a_hundred_hides_no_others() -> None:

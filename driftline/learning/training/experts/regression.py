@@ -12,7 +12,7 @@ from driftline.learning.training.experts.value_trees import ValueTreesLearner
 from driftline.learning.training.experts.window import WindowLearner
 from driftline.networks.experts.encoding import Encoding
 from driftline.networks.experts.linear import with_constant
-from driftline.networks.experts.regression import FADINGS, RATES, RegressionMixture
+from driftline.networks.experts.regression import FADINGS, FARTHEST, RATES, RegressionMixture
 from driftline.networks.experts.target_unit import NEWEST, SETTLING
 
 # A unit that changes by more than this was none: what was learned in it is nothing to go on from.
@@ -118,7 +118,9 @@ class RegressionLearner(WindowLearner):
         served = (answers * mixture.trust.unsqueeze(2)).sum(1, keepdim=True)
         values = values.where(values.isfinite(), served)
         total = float(counts.sum())
-        scale = self._follow_errors((values - wanted).abs() @ (counts / total), total)
+        # What was answered in a unit that was none, as after a first label that was broken, tells of nobody.
+        farthest = FARTHEST * mixture.target_unit.scale.view(-1, 1, 1)
+        scale = self._follow_errors((values - wanted).abs().minimum(farthest) @ (counts / total), total)
         errors = (answers - wanted) / scale
         self.losses.mul_(self.fading**total).add_(errors.abs().clamp_(max=self.farthest) @ counts)
         torch.softmax(self.losses * -self.trust, 1, out=mixture.trust)
