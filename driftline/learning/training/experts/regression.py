@@ -26,8 +26,7 @@ class RegressionLearner(WindowLearner):
 
     ``errors`` ``[outputs, fadings, members]`` are running absolute errors, as served. That of the best member is what all are
     measured by: how fast weights move depends on neither the target's unit nor how well it can be foreseen. ``scored`` counts
-    the labels in them. ``waiting`` are
-    the labels of a step until its end: a candidate is compared on them before.
+    the labels in them. ``waiting`` are those of a step until its end: a candidate is compared on them before.
 
     Args:
         large_period: rows between two solutions of the regression on encoded rows where it is large.
@@ -111,13 +110,12 @@ class RegressionLearner(WindowLearner):
         _, traces, targets, weights = scored.take(scored.traces[:, mixture.members].isfinite().all(1))
         if not len(targets):
             return
-        counts = weights.double()
+        counts, total = weights.double(), float(weights.double().sum())
         wanted = mixture.target_unit.believed(targets).T.unsqueeze(1)
         answers = mixture.mix_each(traces)
         values = traces[:, : mixture.members].permute(2, 1, 0).double()
         served = (answers * mixture.trust.unsqueeze(2)).sum(1, keepdim=True)
         values = values.where(values.isfinite(), served)
-        total = float(counts.sum())
         scale = self._follow_errors((values - wanted).abs() @ (counts / total), total)
         errors = (answers - wanted) / scale
         self.losses.mul_(self.fading**total).add_(errors.abs().clamp_(max=self.farthest) @ counts)
@@ -131,9 +129,8 @@ class RegressionLearner(WindowLearner):
         share = min(self.share * total, 0.5)
         descended = mixture.weights[:, : len(RATES)] * gradient.mul_(-rates).exp_()
         descended.div_(descended.sum(2, keepdim=True)).mul_(1 - share).add_(share / mixture.members)
-        powers = (
-            (self.errors / self.errors.amin(2, keepdim=True).clamp_(min=1e-30)).clamp_(min=1).pow_(-self.power).float()
-        )
+        relative = self.errors / self.errors.amin(2, keepdim=True).clamp_(min=1e-30)
+        powers = relative.clamp_(min=1).pow_(-self.power).float()
         mixture.weights = torch.cat([descended, powers / powers.sum(2, keepdim=True)], 1)
 
     def _follow_errors(self, errors: Tensor, rows: float) -> Tensor:
@@ -169,8 +166,8 @@ class RegressionLearner(WindowLearner):
             self._grow_trees(generator, is_hurried)
 
     def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
+        kept = slice(self.filled)
         if self.trees is not None and self.trees.are_due(self.filled, is_hurried):
-            kept = slice(self.filled)
             self.trees.learn(self.rows[kept], self._targets(kept), self.weights[kept], generator, is_hurried)
 
     def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
@@ -191,17 +188,13 @@ class RegressionLearner(WindowLearner):
             self._follow(seen)
             if not is_settled:
                 slots = self.mixture.neighbours.newest(self.filled)
-                self._forget()
+                # Of the first rows all are still there.
+                for sums in filter(None, (self.encoded, self.linear)):
+                    sums.forget()
             self._solve(self.encoded, slots if not is_settled else self.mixture.neighbours.newest(self.unsolved))
             self.unsolved = 0
         if self.linear is not None:
             self._solve(self.linear, slots)
-
-    def _forget(self) -> None:
-        """Lets what is solved in closed form begin again: of the first rows all are still there."""
-        for sums in (self.encoded, self.linear):
-            if sums is not None:
-                sums.forget()
 
     def _solve(self, sums: LeastSquares, slots: Tensor) -> None:
         is_linear = sums is self.linear
@@ -239,10 +232,9 @@ class RegressionLearner(WindowLearner):
         bank.output_bias.mul_(factor.where(is_one, 0.0)).add_(offset.where(is_one, 0.0))
         if self.trees is not None:
             self.trees.change_targets(factor.where(is_one, 0.0), offset.where(is_one, 0.0))
-        for sums in (self.encoded, self.linear):
-            if sums is not None:
-                sums.change_targets(factor, offset)
-                sums.solve()
+        for sums in filter(None, (self.encoded, self.linear)):
+            sums.change_targets(factor, offset)
+            sums.solve()
         if not is_one.all():
             self._begin_again()
         if self.autoregressive is not None:
@@ -250,12 +242,11 @@ class RegressionLearner(WindowLearner):
 
     def _begin_again(self) -> None:
         """Forgets what was measured in a unit that was none, as by a first label that was broken."""
-        levels, unit = self.mixture.levels, self.mixture.target_unit
-        self.scored = 0.0
-        for value in (self.errors, self.losses):
-            value.zero_()
-        levels.last.copy_(unit.clamped(levels.last))
-        levels.means.copy_(unit.clamped(levels.means))
+        self.scored, levels, unit = 0.0, self.mixture.levels, self.mixture.target_unit
+        self.errors.zero_()
+        self.losses.zero_()
+        for value in (levels.last, levels.means):
+            value.copy_(unit.clamped(value))
 
     def _follow(self, learned: int) -> None:
         before = _frame(self.mixture.encoding)
