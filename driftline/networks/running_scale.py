@@ -279,29 +279,34 @@ class RunningScale(nn.Module):
         """
         if tensors.keys() != FORMER or tensors["mean"].shape != self.mean.shape:
             return {"before": torch.zeros_like(self.before), **tensors} if tensors else {}
-        seen, mean, variance = int(tensors["count"]), tensors["mean"].double(), tensors["variance"].double()
-        filled = max(0, min(seen, self._rows)) * self._of_row
-        normal = torch.special.ndtri((torch.arange(filled, dtype=torch.float64) + 0.5) / max(filled, 1))
-        sample = torch.zeros_like(self.sample)
-        sample[:, :filled] = mean.view(-1, 1) + variance.sqrt().view(-1, 1) * normal
-        return {
-            "mean": mean,
-            "variance": variance,
-            "centre": tensors["mean"],
-            "inverse": tensors["inverse"],
-            "count": torch.full_like(self.count, max(seen, 0)),
-            "limit": tensors["limit"] if seen < 0 or tensors["limit"].isfinite() else self.limit.clone(),
-            "seen": torch.tensor(seen),
-            "sample": sample,
-            "misfits": torch.zeros_like(self.misfits),
-            "before": torch.zeros_like(self.before),
-        }
+        return _of_release_0_2(tensors, self, self._rows, self._of_row)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         """Takes a state of the present layout, or of that of a former release."""
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
         state_dict.update({prefix + name: value for name, value in self.fitted(own).items()})
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _of_release_0_2(tensors: Mapping[str, Tensor], scale: RunningScale, rows: int, of_row: int) -> dict[str, Tensor]:
+    """The state of a scale of then, in the present layout of one like it, which keeps so many numbers of so many rows."""
+    seen, mean, variance = int(tensors["count"]), tensors["mean"].double(), tensors["variance"].double()
+    filled = max(0, min(seen, rows)) * of_row
+    normal = torch.special.ndtri((torch.arange(filled, dtype=torch.float64) + 0.5) / max(filled, 1))
+    sample = torch.zeros_like(scale.sample)
+    sample[:, :filled] = mean.view(-1, 1) + variance.sqrt().view(-1, 1) * normal
+    return {
+        "mean": mean,
+        "variance": variance,
+        "centre": tensors["mean"],
+        "inverse": tensors["inverse"],
+        "count": torch.full_like(scale.count, max(seen, 0)),
+        "limit": tensors["limit"] if seen < 0 or tensors["limit"].isfinite() else scale.limit.clone(),
+        "seen": torch.tensor(seen),
+        "sample": sample,
+        "misfits": torch.zeros_like(scale.misfits),
+        "before": torch.zeros_like(scale.before),
+    }
 
 
 def with_scales(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

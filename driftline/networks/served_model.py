@@ -132,11 +132,6 @@ class ServedModel(nn.Module):
             self._positions = torch.full((max(ids) + 2,), len(ids))
             self._positions[self.class_ids] = torch.arange(len(ids))
 
-    @property
-    def is_in_order(self) -> bool:
-        """Whether output ``i`` is of class ``i``."""
-        return self._positions is None
-
     def positions(self, targets: Tensor) -> Tensor:
         """The output of each class, by its id ``[rows]``: past the last one where it is not answered. Values stay."""
         if self._positions is None:

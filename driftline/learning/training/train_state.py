@@ -144,7 +144,7 @@ class TrainState(Stateful):
         """The counts of the classes that are answered ``[classes]``; of a regression ``[0]``."""
         missing = len(self.table) - len(self.counts)
         counts = self.counts if missing <= 0 else torch.nn.functional.pad(self.counts, (0, missing))
-        return counts[: len(self.classes)] if self.module.is_in_order else counts[self.table.add(self.classes)]
+        return counts[: len(self.classes)] if self.module.class_ids is None else counts[self.table.add(self.classes)]
 
     def champion_weights(self) -> dict[str, Tensor]:
         """The champion's weights and buffers by name; none while there is no champion."""
