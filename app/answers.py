@@ -10,6 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from driftline.rows.rows import Rows
+from driftline.spec.label_set import THRESHOLD
 
 from .snapshot import Snapshot
 
@@ -26,11 +27,17 @@ class Batch:
 
     @cached_property
     def indices(self) -> list[int]:
-        """The index of each row's class; -1 for a regression, and while no class is known."""
-        if not self.snapshot.spec.kind.has_classes or not self.snapshot.classes:
+        """The index of each row's class; -1 where it is not of one class, and while no class is known."""
+        kind = self.snapshot.spec.kind
+        if not kind.has_classes or kind.is_multilabel or not self.snapshot.classes:
             return [-1] * len(self.outputs)
         found: list[int] = self.outputs.argmax(axis=1).tolist()
         return found
+
+    @cached_property
+    def is_of_class(self) -> NDArray[np.bool_]:
+        """Of a multi-label model, the classes that each row was given ``[rows, classes]``."""
+        return self.outputs >= THRESHOLD
 
     @cached_property
     def texts(self) -> list[bytes]:

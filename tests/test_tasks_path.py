@@ -165,6 +165,69 @@ def test_a_regression_with_several_outputs(tmp_path: Path) -> None:
         assert report["mae"]["as_served"].keys() == {"price", "area"}
 
 
+def test_several_labels(tmp_path: Path) -> None:
+    spec = {"name": "mail", "task": "multilabel", "classes": ["big", "roomy", 3], "inputs": INPUTS}
+
+    def label_of(row: dict[str, Any]) -> list[Any]:
+        found = {"big": row["size"] > 0, "roomy": row["rooms"] > 0, 3: row["size"] + row["rooms"] > 1}
+        return [name for name, is_so in found.items() if is_so]
+
+    def teach(client: Client, count: int) -> None:
+        for _ in range(count // 40):
+            given = rows(40)
+            answers = client.predict("mail", given)["predictions"]
+            items = [{"prediction_id": a["id"], "label": label_of(row)} for a, row in zip(answers, given, strict=True)]
+            assert client.feedback("mail", items)["accepted"] == 40
+            all_learned(client, "mail")
+
+    def labels(client: Client, row: dict[str, Any]) -> list[Any]:
+        answer = client.predict("mail", [row])["predictions"][0]
+        assert "label" not in answer and len(answer["probabilities"]) == 3
+        return list(answer["labels"])
+
+    with up(tmp_path) as instance:
+        client = instance.client
+        client.create_model(spec)
+        first = client.predict("mail", rows(1))["predictions"][0]
+        teach(client, 320)
+        instance.kill("worker")
+        teach(client, 320)
+        assert all_learned(client, "mail")["learned"] == 640, "no label is lost, none is learned twice"
+        for wrong, reason in (
+            (["small"], "'small' is none of the model's classes"),
+            ("big", "a list of classes, not 'big'"),
+        ):
+            with pytest.raises(InvalidInput, match=reason):
+                client.feedback("mail", [{"prediction_id": first["id"], "label": wrong}])
+        until(lambda: labels(client, {"size": 1.5, "rooms": 1.5}) == ["big", "roomy", 3])
+        assert labels(client, {"size": -1.5, "rooms": -1.5}) == []
+        scores = client.metrics("mail")["prequential"]
+        assert scores["window"]["hamming_loss"] < 0.2 and scores["macro_f1"] > 0.7
+        assert {each["class"] for each in scores["window"]["classes"]} == {"big", "roomy", 3}
+        entry: Any = list(client.log("mail"))[-1]
+        assert isinstance(entry["label"], list) and isinstance(entry["answer"]["labels"], list)
+        until(lambda: client.receipt("mail", entry["id"])["state"] == "served")
+        outputs = infer(client, "mail")
+        assert outputs["labels"]["datatype"] == "BOOL" and outputs["labels"]["shape"] == [2, 3]
+        assert outputs["labels"]["data"][:3] == [True, True, True]
+        told = answered_csv(client, "mail", tmp_path)
+        assert json.loads(told[0]["labels"]) == ["big", "roomy", 3] and float(told[0]["probability_big"]) > 0.5
+        history = tmp_path / "history.csv"
+        history.write_text('size,rooms,is\n1.0,1.0,big|roomy|3\n-1.0,-1.0,[]\n1.0,-1.0,"[""big""]"\n1.0,1.0,tiny\n')
+        run(client, "import", "mail", str(history), "--target", "is")
+        assert "tiny" in Path(f"{history}.refused.csv").read_text()
+        learned = all_learned(client, "mail")["learned"]
+        assert learned == 643
+        report = json.loads(run(client, "backtest", "--model", "mail", "--json"))
+        assert report["hamming_loss"].keys() == {"current", "no_change", "majority", "as_served"}
+        version = client.model("mail")["version"]
+
+    with up(tmp_path) as instance:
+        client = instance.client
+        assert client.model("mail")["version"] >= version
+        assert labels(client, {"size": 1.5, "rooms": 1.5}) == ["big", "roomy", 3]
+
+
 def run(client: Client, *arguments: str) -> str:
     """What a command prints."""
     found = subprocess.run(

@@ -144,7 +144,7 @@ def _answer_and_learn(copy: Learner, row: Item) -> None:
 
 def _made_up(spec: ModelSpec, classes: Sequence[int | str]) -> list[Item]:
     """A row of zeros and one of ones, with a label that fits."""
-    label: Label = classes[0] if classes else 0
+    label: Label = [] if spec.kind.is_multilabel else classes[0] if classes else 0
     if not spec.kind.has_classes:
         label = [0.0] * spec.values.outputs if spec.values.has_several else 0.0
     return [Item(f"made-up-{fill}", made_up(spec, fill).item(0), label) for fill in (0, 1)]

@@ -15,6 +15,7 @@ from driftline.api.feedback import LogItem, ServedAnswer
 from driftline.records import Answer, Item
 from driftline.rows.rows import item_as_json
 from driftline.spec import ModelSpec, parse
+from driftline.spec.label_set import chosen
 from driftline.store.log import Log, LogEntry
 
 from ..services import Has
@@ -70,4 +71,7 @@ def _shown_answer(spec: ModelSpec, answer: Answer) -> ServedAnswer:
     outputs = np.frombuffer(answer.outputs, "<f4").tolist()
     if not spec.kind.has_classes:
         return {"version": answer.version, **spec.values.shown(outputs)}  # type: ignore[typeddict-item]
+    if spec.kind.is_multilabel:
+        labels = chosen(spec.known_classes(), outputs)
+        return {"version": answer.version, "labels": labels, "probabilities": outputs}
     return {"version": answer.version, "label": answer.label, "probabilities": outputs}

@@ -11,7 +11,7 @@ from driftline.errors import InvalidInput
 from driftline.rows.rows import Rows
 from driftline.spec.value_layout import ValueLayout
 
-from ..answers import BatchAnswer
+from ..answers import Batch, BatchAnswer
 from ..engine import ModelQueue
 from ..fast_path import Encode, FastPathCall, Headers, parse_version
 from ..responses import JSON, Content
@@ -40,14 +40,19 @@ class Predict(FastPathCall):
 def encode(answer: BatchAnswer) -> Content:
     """The answer's JSON: ``{"model", "version", "classes", "predictions": [{"id", "label", "probabilities"}]}``.
 
-    A regression has no ``classes``, and a ``value`` a row (of several outputs ``values``), with its ``interval`` where the spec
-    asks for them.
+    A multi-label model has ``labels`` in place of ``label``. A regression has no ``classes``, and a ``value`` a row (of several
+    outputs ``values``), with its ``interval`` where the spec asks for them.
     """
     batch = answer.batch
     texts = batch.texts
     ids = [b"null" if identifier is None else b'"%b"' % identifier.encode() for identifier in answer.ids]
     spec = batch.snapshot.spec
-    if not spec.kind.has_classes:
+    if spec.kind.is_multilabel:
+        rows = [
+            b'{"id":%b,"labels":[%b],"probabilities":[%b]}' % (i, b",".join(labels_text(batch, row)), texts[row])
+            for i, row in zip(ids, answer.places, strict=True)
+        ]
+    elif not spec.kind.has_classes:
         rows = [
             b'{"id":%b,%b}' % (i, value_text(spec.values, texts[row]))
             for i, row in zip(ids, answer.places, strict=True)
@@ -59,6 +64,12 @@ def encode(answer: BatchAnswer) -> Content:
             for i, row in zip(ids, answer.places, strict=True)
         ]
     return Content(200, b"%b%b]}" % (batch.snapshot.answer_head, b",".join(rows)), JSON)
+
+
+def labels_text(batch: Batch, row: int) -> Sequence[bytes]:
+    """The classes that a row was given, each as JSON."""
+    texts = batch.snapshot.label_texts
+    return [texts[place] for place in batch.is_of_class[row].nonzero()[0].tolist()]
 
 
 def value_text(layout: ValueLayout, text: bytes) -> bytes:

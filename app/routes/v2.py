@@ -84,16 +84,17 @@ async def model_ready(model: str, services: Has, version: str | None = None) -> 
 def _outputs(spec: ModelSpec) -> list[str]:
     """What can be asked for, what is answered by default first."""
     if spec.kind.has_classes:
-        return ["label", "probabilities", PREDICTION_ID]
+        return [spec.answer_field, "probabilities", PREDICTION_ID]
     return [spec.answer_field, *(["interval"] if spec.intervals else []), PREDICTION_ID]
 
 
 def _described_outputs(spec: ModelSpec, classes: int) -> list[TensorDescription]:
-    types = {"label": _label_type(spec), PREDICTION_ID: "BYTES"}
+    types = {"label": _label_type(spec), "labels": "BOOL", PREDICTION_ID: "BYTES"}
     layout = spec.values
     by_output = [layout.outputs] if layout.has_several else []
     shapes = {
         "probabilities": [-1, classes],
+        "labels": [-1, classes],
         "values": [-1, *by_output],
         "interval": [-1, *by_output, len(layout.levels)],
     }
@@ -166,6 +167,12 @@ def _labels(answer: BatchAnswer) -> Output:
     return "BYTES", ["" if label is None else str(label) for label in labels], [answer.count]
 
 
+def _label_sets(answer: BatchAnswer) -> Output:
+    """Whether a row is of each class, in the order of the probabilities."""
+    part = answer.batch.is_of_class[answer.first : answer.first + answer.count]
+    return "BOOL", part, list(part.shape)
+
+
 def _probabilities(answer: BatchAnswer) -> Output:
     part = answer.outputs
     return "FP32", part, list(part.shape)
@@ -192,6 +199,7 @@ def _ids(answer: BatchAnswer) -> Output:
 
 MAKERS = {
     "label": _labels,
+    "labels": _label_sets,
     "probabilities": _probabilities,
     "value": _values,
     "values": _several_values,

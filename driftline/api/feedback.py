@@ -21,8 +21,8 @@ class FeedbackItem(TypedDict):
     """A label for an earlier prediction (``prediction_id``), or one that brings its own ``inputs``."""
 
     label: Any
-    """A class, or the number of a regression; of several outputs an object by name, or a list in their order. A class matches
-    by its JSON type."""
+    """A class, of a multi-label model a list of classes, or the number of a regression; of several outputs an object by name,
+    or a list in their order. A class matches by its JSON type."""
     inputs: NotRequired[Any]
     """One row, where there is no prediction id."""
     prediction_id: NotRequired[str]
@@ -130,13 +130,15 @@ class LogQuery(TypedDict, total=False):
 
 @message
 class ServedAnswer(TypedDict):
-    """What was served for an item. Classification has ``label`` and ``probabilities``, regression ``value`` or
-    ``values``."""
+    """What was served for an item. Classification has ``label`` and ``probabilities``, multilabel ``labels`` and
+    ``probabilities``, regression ``value`` or ``values``."""
 
     version: int
     """The version that answered."""
     label: NotRequired[int | str | None]
     """The class that was answered."""
+    labels: NotRequired[list[int | str]]
+    """The classes that a multi-label model answered."""
     probabilities: NotRequired[list[float]]
     """The probability of each class that the version knew."""
     value: NotRequired[float]
@@ -157,7 +159,7 @@ class LogItem(TypedDict):
     """Its id."""
     inputs: Any
     """Its row, as nested lists; by name where inputs are named."""
-    label: int | str | float | dict[str, float] | list[float]
+    label: int | str | float | dict[str, float] | list[int | str | float]
     """The label."""
     weight: float
     """How much it counts in training."""

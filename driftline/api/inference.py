@@ -30,7 +30,7 @@ class OutputRequest(msgspec.Struct, frozen=True):
     """An output that is asked for."""
 
     name: Annotated[
-        str, Meta(description="`label`, `probabilities`, `value`, `values`, `interval` or `prediction_id`.")
+        str, Meta(description="`label`, `labels`, `probabilities`, `value`, `values`, `interval` or `prediction_id`.")
     ]
     parameters: Annotated[Parameters, Meta(description="`binary_data`: whether its bytes follow the JSON.")] = {}
 

@@ -35,11 +35,21 @@ class PredictionScores(TypedDict, total=False):
     balanced_accuracy: Annotated[float, Field(description="The mean recall of the classes.")]
     kappa: Annotated[float, Field(description="Cohen's kappa: agreement beyond chance.")]
     log_loss: Annotated[
-        float, Field(description="The mean negative logarithm of the probability that the label's class was given.")
+        float,
+        Field(
+            description="The mean negative logarithm of the probability that the label's class was given; of a multi-label "
+            "model the mean binary cross-entropy of the classes."
+        ),
     ]
     calibration_error: Annotated[
         float, Field(description="The expected calibration error, over ten bins of confidence.")
     ]
+    hamming_loss: Annotated[
+        float, Field(description="Of a multi-label model: the share of the classes that an answer was wrong about.")
+    ]
+    subset_accuracy: Annotated[float, Field(description="The share of answers that were right about every class.")]
+    micro_f1: Annotated[float, Field(description="The F1 of all classes of a multi-label model together.")]
+    macro_f1: Annotated[float, Field(description="The mean F1 of the classes in a label or an answer.")]
     mae: Annotated[float, Field(description="The mean absolute error.")]
     rmse: Annotated[float, Field(description="The root of the mean squared error.")]
     bias: Annotated[float, Field(description="The mean of answer less label.")]
@@ -66,6 +76,7 @@ ClassScores = TypedDict(
         "support": Annotated[float, Field(description="Its labels.")],
         "recall": Annotated[float, Field(description="The share of its labels that were answered right.")],
         "precision": Annotated[float | None, Field(description="The share of its answers that were right.")],
+        "f1": NotRequired[Annotated[float, Field(description="Of a multi-label model: their harmonic mean.")]],
     },
 )
 

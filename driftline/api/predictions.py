@@ -32,14 +32,16 @@ class PredictQuery(TypedDict, total=False):
 
 @closed
 class Prediction(TypedDict):
-    """One row's answer. Classification has ``label`` and ``probabilities``, regression ``value`` or ``values``, and maybe
-    ``interval``.
+    """One row's answer. Classification has ``label`` and ``probabilities``, multilabel ``labels`` and ``probabilities``,
+    regression ``value`` or ``values``, and maybe ``interval``.
     """
 
     id: str | None
     """What a label refers to as ``prediction_id``; null where predictions are not recorded."""
     label: NotRequired[int | str | None]
     """The most probable class; null while there is no class."""
+    labels: NotRequired[list[int | str]]
+    """Of a multi-label model the classes whose probability is .5 or more, in the order of ``classes``."""
     probabilities: NotRequired[list[float]]
     """The probability of each class, in the order of ``classes``."""
     value: NotRequired[float]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from driftline.backtest.arrivals import after_rows
 from driftline.backtest.played import Played
 from driftline.backtest.stream import Stream
 from driftline.records import Label
+from driftline.spec.label_set import chosen
 
 BASELINES = frozenset({"no_change", "majority", "last_value", "mean", "as_served"})
 
@@ -21,7 +23,9 @@ def baselines(stream: Stream, delay: int) -> dict[str, Played]:
     come = [label for row in arrivals.rows if (label := stream.labels[row]) is not None]
     known = arrivals.known(len(stream)).tolist()
     series: dict[str, list[Label | None]]
-    if stream.spec.kind.has_classes:
+    if stream.spec.kind.is_multilabel:
+        series = {"no_change": [[], *come], "majority": [[], *_usual_sets(stream.classes, come)]}
+    elif stream.spec.kind.has_classes:
         series = {"no_change": [None, *come], "majority": [None, *_majorities(come)]}
     else:
         layout = stream.spec.values
@@ -37,6 +41,15 @@ def baselines(stream: Stream, delay: int) -> dict[str, Played]:
     if stream.served is not None:
         played["as_served"] = Played([stream.served.get(row) for row in range(len(stream))])
     return played
+
+
+def _usual_sets(classes: Sequence[int | str], labels: Sequence[Any]) -> Iterator[Label]:
+    """The classes of at least half of the labels so far, after each label."""
+    counts: Counter[int | str] = Counter()
+    for seen, label in enumerate(labels, 1):
+        counts.update(label)
+        usual: Label = [*chosen(classes, [counts[name] / seen for name in classes])]
+        yield usual
 
 
 def _majorities(labels: Sequence[Label]) -> Iterator[Label]:

@@ -27,12 +27,13 @@ from driftline.records import Answer, Item, Label, Plan
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.spec.classes import indices_of
+from driftline.spec.label_set import chosen, set_error
 from driftline.spec.value_layout import ValueLayout
 
 
 @dataclass(frozen=True)
 class BacktestProgress:
-    """How far a recipe was played: rows of all, and the accuracy or the mean absolute error so far."""
+    """How far a recipe was played: rows of all, and the accuracy, the Hamming loss or the mean absolute error so far."""
 
     recipe: str
     rows: int
@@ -66,6 +67,7 @@ def backtest(
     Returns:
         Plain data: ``{"accuracy": {name: …}, "balanced_accuracy", "kappa", "recall", "auc", "average_precision", "log_loss",
         "labels_per_second", "alarms", "versions", "rejected", "windows", "stream", "recipes", "delay", "seed"}``; of a
+        multi-label model ``hamming_loss``, ``subset_accuracy``, ``micro_f1``, ``macro_f1``, and ``f1`` by class; of a
         regression ``mae`` and ``rmse``, and of its intervals ``coverage``, ``width`` and ``pinball_loss``. ``delay`` is None
         where the stream says when labels come.
 
@@ -180,11 +182,11 @@ class Service:
 
     @property
     def measure(self) -> float | None:
-        """The accuracy, or the mean absolute error, over the labels that were learned; None before the first."""
+        """The accuracy, Hamming loss or mean absolute error over the labels that were learned; None before the first."""
         if not self.learned:
             return None
         error = self._error / self.learned
-        return 1 - error if self.stream.spec.kind.has_classes else error
+        return 1 - error if self.stream.spec.measures[0] == "accuracy" else error
 
     def next_step(self) -> int | None:
         """How many labels the next step takes; None where not as many come before the stream ends."""
@@ -204,6 +206,10 @@ class Service:
         outputs, traces = predict(self.learner, self.stream.inputs[first:until])
         if not self.stream.spec.kind.has_classes:
             self._record(outputs, traces, [None] * len(outputs), values_of(self.stream.spec.values, outputs))
+            return
+        if self.stream.spec.kind.is_multilabel:
+            given: list[Any] = [chosen(self.classes, row) for row in outputs.tolist()]
+            self._record(outputs, traces, [None] * len(outputs), given)
             return
         indices = outputs.argmax(1).tolist() if self.classes else []
         labels = [self.classes[index] for index in indices] or [None] * len(outputs)
@@ -249,6 +255,8 @@ class Service:
 
     def _error_of(self, row: int) -> float:
         label, answer = self.stream.labels[row], self.played.answers[row]
+        if self.stream.spec.kind.is_multilabel:
+            return set_error(label, answer, len(self.stream.classes))
         if self.stream.spec.kind.has_classes:
             return float(label != answer)
         distances, unit = np.abs(np.subtract(label, answer, dtype=np.float64)), self.learner.module.error_unit  # type: ignore[arg-type]

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from driftline.backtest.played import Played
 from driftline.backtest.stream import Stream
 from driftline.learning.monitoring import stream_metrics
+from driftline.learning.monitoring.label_metrics import LabelMetrics, ScoredLabels, scored_labels
 from driftline.learning.monitoring.value_metrics import IntervalMetrics
 from driftline.records import Label
 from driftline.spec.classes import indices_of
+from driftline.spec.label_set import set_error
 from driftline.spec.value_layout import ValueLayout
 
 MAX_WINDOWS = 100
@@ -34,16 +36,48 @@ def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
     size = max(MIN_IN_WINDOW, -(-len(labels) // MAX_WINDOWS))
     found: dict[str, dict[str, Any]] = {}
     windows: dict[str, list[float]] = {}
-    has_classes = stream.spec.kind.has_classes
     for name, played in contenders.items():
         answers = [played.answers[row] for row in rows]
-        metrics = _of_classes(stream, rows, labels, played) if has_classes else _of_values(stream, rows, played)
+        metrics, errors = _scored(stream, rows, labels, answers, played)
         for metric, value in metrics.items():
             found.setdefault(metric, {})[name] = value
-        errors = _hits(labels, answers) if has_classes else _value_errors(stream, labels, answers)
         windows[name] = _means(errors, size)
     middles = [rows[min(first + size // 2, len(rows) - 1)] + 1 for first in range(0, len(rows), size)]
     return {**found, "windows": {"rows": size, stream.spec.measures[0]: windows, "at": middles}}
+
+
+def _scored(
+    stream: Stream, rows: Sequence[int], labels: Sequence[Label], answers: Sequence[Label | None], played: Played
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """The metrics of a contender, and the first of them by row."""
+    if stream.spec.kind.is_multilabel:
+        return _of_label_sets(stream, rows, labels, answers, played)
+    if stream.spec.kind.has_classes:
+        return _of_classes(stream, rows, labels, played), _hits(labels, answers)
+    return _of_values(stream, rows, played), _value_errors(stream, labels, answers)
+
+
+def _of_label_sets(
+    stream: Stream, rows: Sequence[int], labels: Sequence[Any], answers: Sequence[Any], played: Played
+) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """Of a base line, which has no probabilities, without ``log_loss``."""
+    places, tally, errors = indices_of(stream.classes), LabelMetrics(len(stream.classes)), []
+    probabilities = None if played.probabilities is None else played.probabilities[rows]
+    for place, (label, answer) in enumerate(zip(labels, answers, strict=True)):
+        truth, given = ([places[type(name), name] for name in names] for names in (label, answer))
+        if probabilities is not None:
+            row = scored_labels(place, truth, probabilities[place])
+        else:
+            row = ScoredLabels(place, truth, given, set_error(label, answer, len(places)), 0.0)
+        tally.add([row])
+        errors.append(row.error)
+    metrics: dict[str, Any] = tally.scores()
+    if probabilities is None:
+        del metrics["log_loss"]
+    by_class = tally.of_classes(len(places))
+    for score in ("recall", "f1"):
+        metrics[score] = {str(stream.classes[place]): found[score] for place, found in sorted(by_class)}
+    return metrics, np.array(errors)
 
 
 def _of_values(stream: Stream, rows: Sequence[int], played: Played) -> dict[str, Any]:

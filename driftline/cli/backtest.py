@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 SHOWN = {
     "accuracy": "accuracy",
+    "hamming_loss": "hamming",
+    "subset_accuracy": "exact",
+    "micro_f1": "micro f1",
+    "macro_f1": "macro f1",
     "balanced_accuracy": "balanced",
     "kappa": "kappa",
     "auc": "auc",
@@ -296,7 +300,7 @@ def _play(
 
 def show(report: Mapping[str, Any]) -> None:
     """Print a line for each contender, then how often it was right in each class."""
-    names = next(report[metric] for metric in ("accuracy", "normalized_mae", "mae") if metric in report)
+    names = next(report[metric] for metric in ("accuracy", "hamming_loss", "normalized_mae", "mae") if metric in report)
     shown = {
         title: report[metric]
         for metric, title in SHOWN.items()
@@ -307,8 +311,9 @@ def show(report: Mapping[str, Any]) -> None:
         for name in names
     ]
     print_table(rows, ("", *shown), False, empty="")
-    if "recall" in report:
-        _show_parts("recall of", report["recall"], "classes")
+    for metric in ("recall", "f1"):
+        if metric in report:
+            _show_parts(f"{metric} of", report[metric], "classes")
     for metric in ("mae", "rmse", "coverage") if "normalized_mae" in report else ():
         if metric in report:
             _show_parts(f"{metric} of", report[metric], "outputs")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from driftline.networks.served_model import ServedModel
-from driftline.records import Item
+from driftline.records import Item, Label
 from driftline.rows.rows import from_items
 from driftline.spec import ModelSpec
+from driftline.spec.classes import indices_of
 from driftline.spec.row_layout import STATISTICS
 
 NO_NOTE = float("nan")
@@ -29,7 +30,7 @@ class RowChange(Protocol):
 @dataclass(frozen=True)
 class Examples:
     """``inputs`` ``[rows, *shape]`` by name, ``targets`` ``[rows]`` (ids of classes, or values; of several outputs ``[rows,
-    outputs]``), ``weights`` ``[rows]``.
+    outputs]``, of a multi-label model 1 for the classes of a row, else 0, ``[rows, classes]``), ``weights`` ``[rows]``.
 
     ``notes`` ``[rows, width]`` by name are what a strategy remembers of a row; NaN stands where it has noted nothing.
     """
@@ -60,10 +61,7 @@ class Examples:
         ``inputs`` are what :meth:`of_rows` gives, where that is known.
         """
         inputs = cls.of_rows(spec, items) if inputs is None else inputs
-        labels = [ids[type(item.label), item.label] if spec.kind.has_classes else item.label for item in items]
-        targets = torch.tensor(labels, dtype=getattr(torch, spec.kind.target_dtype))
-        if spec.values.has_several:
-            targets = targets.reshape(len(items), spec.values.outputs)
+        targets = _targets(spec, [item.label for item in items], ids)
         return cls(inputs, targets, torch.tensor([item.weight for item in items], dtype=torch.float32))
 
     @staticmethod
@@ -144,3 +142,19 @@ class Examples:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
         return cls(below("inputs."), tensors["targets"], tensors["weights"], below("notes."))
+
+
+def _targets(spec: ModelSpec, labels: Sequence[Label], ids: Mapping[tuple[type, object], int]) -> Tensor:
+    if spec.kind.is_multilabel:
+        return _label_sets(spec.known_classes(), labels)
+    wanted = [ids[type(label), label] if spec.kind.has_classes else label for label in labels]
+    targets = torch.tensor(wanted, dtype=getattr(torch, spec.kind.target_dtype))
+    return targets.reshape(len(labels), spec.values.outputs) if spec.values.has_several else targets
+
+
+def _label_sets(classes: Sequence[int | str], labels: Sequence[Any]) -> Tensor:
+    """1 for the classes of each row, else 0, ``[rows, classes]``."""
+    places, found = indices_of(classes), torch.zeros(len(labels), len(classes))
+    for row, label in enumerate(labels):
+        found[row, [places[type(name), name] for name in label]] = 1
+    return found

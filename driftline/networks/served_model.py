@@ -79,7 +79,7 @@ class ServedModel(nn.Module):
     ) -> None:
         super().__init__()
         self._own_width = width
-        self.is_regression = not spec.kind.has_classes
+        self.is_regression, self.is_multilabel = not spec.kind.has_classes, spec.kind.is_multilabel
         self.takes_names = takes_names(spec)
         self.encoder = RowEncoder(spec.layout, self.is_regression) if spec.fields is not None else None
         self.embeddings = RowEmbeddings(spec.layout) if spec.fields is not None else None
@@ -133,14 +133,14 @@ class ServedModel(nn.Module):
             self._positions[self.class_ids] = torch.arange(len(ids))
 
     def positions(self, targets: Tensor) -> Tensor:
-        """The output of each class, by its id ``[rows]``: past the last one where it is not answered. Values stay."""
+        """The output of each class, by its id ``[rows]``: past the last one where it is not answered. All else stays."""
         if self._positions is None:
             return targets
         return self._positions[targets.clamp(max=len(self._positions) - 1)]
 
     def answers(self, targets: Tensor) -> Tensor:
-        """Whether each class, by its id ``[rows]``, is answered; a value always is."""
-        if self.is_regression:
+        """Whether each class, by its id ``[rows]``, is answered; values, and all classes of a row at once, always are."""
+        if targets.is_floating_point():
             return torch.ones(len(targets), dtype=torch.bool)
         return self.positions(targets) < self.width
 
@@ -207,7 +207,7 @@ class ServedModel(nn.Module):
             )
         if self.experts is not None:
             outputs, trace = self.experts(self._rows(inputs, encoded), outputs.log_softmax(1), in_order)
-        return outputs.softmax(1), trace
+        return outputs.sigmoid() if self.is_multilabel else outputs.softmax(1), trace
 
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
         """Inputs as experts take them, encoded or as they came: ``[batch, numbers]``."""

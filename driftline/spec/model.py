@@ -85,7 +85,7 @@ class ModelSpec(Frozen):
     """What a model is. The smallest has a name, a task, inputs and (for classification) classes."""
 
     name: str = Field(pattern=NAME_PATTERN, description="what the model goes by")
-    task: TaskName = Field(description="what it predicts: one of some classes, or a number")
+    task: TaskName = Field(description="what it predicts: one of some classes, several of them, or a number")
     inputs: Inputs = Field(description="rows of named fields, one tensor, or several tensors by name")
     classes: list[StrictInt | StrictStr] | Literal["open"] | None = Field(
         None,
@@ -120,7 +120,9 @@ class ModelSpec(Frozen):
         classes = value.get("classes")
         outputs = value.get("outputs")
         values = len(outputs) if isinstance(outputs, list) else outputs if isinstance(outputs, int) else 1
-        count = MAX_STATISTICS if classes == "open" else len(classes) - 1 if isinstance(classes, list) else values
+        # Of classes one of which a row is, the others tell of the first.
+        known = len(classes) - (value.get("task") == "classification") if isinstance(classes, list) else values
+        count = MAX_STATISTICS if classes == "open" else known
         kinds = [each.get("type") if isinstance(each, dict) else each for each in inputs["fields"].values()]
         sizes = {
             "statistics": max(1, min(MAX_STATISTICS, count)),

@@ -12,7 +12,7 @@ from driftline.errors import InvalidInput
 from driftline.records import Label
 from driftline.spec.value_layout import ValueLayout
 
-TaskName: TypeAlias = Literal["classification", "regression"]
+TaskName: TypeAlias = Literal["classification", "multilabel", "regression"]
 LARGEST_VALUE = 3.4e38
 """Larger ones do not fit float32."""
 
@@ -20,12 +20,16 @@ LARGEST_VALUE = 3.4e38
 class Task(ABC):
     """A kind of question. It holds no state: there is one object for each.
 
+    ``has_classes``: an answer has a probability for each of some classes. ``is_multilabel``: a row may be of several of them,
+    or of none.
+
     ``measures`` are what answers are scored by: the first decides, the second where that is equal. ``answer_field`` is the
     field of an answer that a label is compared with; ``target_dtype`` is how labels are learned.
     """
 
     name: ClassVar[TaskName]
     has_classes: ClassVar[bool]
+    is_multilabel: ClassVar[bool] = False
     default_loss: ClassVar[str]
     default_strategy: ClassVar[str]
     target_dtype: ClassVar[Literal["int64", "float32"]]
@@ -74,15 +78,10 @@ class Classification(Task):
     ) -> None:
         if classes is None:
             raise ValueError('classification needs "classes": a list of strings or integers, or "open"')
-        if classes != "open":
-            if not classes:
-                raise ValueError('"classes" is empty; give at least one, or "open"')
-            if len(set(map(repr, classes))) != len(classes):
-                raise ValueError('"classes" names a class twice')
-        if outputs is not None:
-            raise ValueError('"outputs" belongs to regression')
-        if intervals is not None:
-            raise ValueError('"intervals" belongs to regression')
+        if not classes:
+            raise ValueError('"classes" is empty; give at least one, or "open"')
+        _check_classes(classes)
+        _check_no_values(outputs, intervals)
 
     def width(self, classes: int, values: ValueLayout) -> int:
         return classes
@@ -91,11 +90,50 @@ class Classification(Task):
         """Labels match by exact JSON type: ``true`` and ``1.0`` are not class ``1``."""
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise InvalidInput(f"a label is a string or an integer, not {label!r}", field="label", value=label)
-        if classes is not None and (type(label), label) not in classes:
-            raise InvalidInput(
-                f"{label!r} is none of the model's classes", code="unknown_class", field="label", value=label
-            )
+        _check_known(label, classes, "label")
         return label
+
+
+class Multilabel(Task):
+    """Which of several classes a row is of: any number of them, also none."""
+
+    name = "multilabel"
+    has_classes = True
+    is_multilabel = True
+    default_loss = "bce"
+    default_strategy = "replay"
+    target_dtype = "float32"
+    measures = ("hamming_loss", "log_loss")
+    answer_field = "labels"
+
+    def check(
+        self,
+        classes: Sequence[int | str] | Literal["open"] | None,
+        outputs: int | Sequence[str] | None,
+        intervals: Sequence[float] | None,
+    ) -> None:
+        if not classes or classes == "open":
+            raise ValueError('multilabel needs "classes": a list of strings or integers, which cannot be "open"')
+        _check_classes(classes)
+        _check_no_values(outputs, intervals)
+
+    def width(self, classes: int, values: ValueLayout) -> int:
+        return classes
+
+    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None, values: ValueLayout) -> Label:
+        """A list of classes, each once, in any order; they match by exact JSON type."""
+        if not isinstance(label, list):
+            raise InvalidInput(f"a label is a list of classes, not {label!r}", field="label", value=label)
+        seen: set[tuple[type, int | str]] = set()
+        for place, name in enumerate(label):
+            field = f"label[{place}]"
+            if isinstance(name, bool) or not isinstance(name, int | str):
+                raise InvalidInput(f"{field}: a class is a string or an integer, not {name!r}", field=field, value=name)
+            _check_known(name, classes, field)
+            if (type(name), name) in seen:
+                raise InvalidInput(f"{field}: the class {name!r} is named twice", field=field, value=name)
+            seen.add((type(name), name))
+        return list(label)
 
 
 class Regression(Task):
@@ -116,7 +154,7 @@ class Regression(Task):
         intervals: Sequence[float] | None,
     ) -> None:
         if classes is not None:
-            raise ValueError('"classes" belongs to classification')
+            raise ValueError('"classes" belongs to classification and multilabel')
         if intervals is not None and any(high <= low for low, high in pairwise(intervals)):
             raise ValueError(f'"intervals" are levels that rise, not {list(intervals)}')
         if outputs is not None and not isinstance(outputs, int) and len(set(outputs)) != len(outputs):
@@ -142,6 +180,23 @@ class Regression(Task):
         ]
 
 
+def _check_classes(classes: Sequence[int | str]) -> None:
+    if classes != "open" and len(set(map(repr, classes))) != len(classes):
+        raise ValueError('"classes" names a class twice')
+
+
+def _check_no_values(outputs: int | Sequence[str] | None, intervals: Sequence[float] | None) -> None:
+    for name, given in (("outputs", outputs), ("intervals", intervals)):
+        if given is not None:
+            raise ValueError(f'"{name}" belongs to regression')
+
+
+def _check_known(name: int | str, classes: Collection[tuple[type, int | str]] | None, field: str) -> None:
+    if classes is not None and (type(name), name) not in classes:
+        message = f"{name!r} is none of the model's classes"
+        raise InvalidInput(message, code="unknown_class", field=field, value=name)
+
+
 def _in_order(label: dict[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
     """The values of a label by name, in the order of the outputs."""
     for name in label:
@@ -163,4 +218,4 @@ def _number(value: Any, field: str, what: str) -> float:
     return float(value)
 
 
-TASKS: dict[TaskName, Task] = {task.name: task for task in (Classification(), Regression())}
+TASKS: dict[TaskName, Task] = {task.name: task for task in (Classification(), Multilabel(), Regression())}

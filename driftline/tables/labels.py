@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ def label_reader(spec: ModelSpec, decimal: DecimalMark, is_typed: bool) -> Label
     if spec.values.has_several:
         message = f"{spec.name} has several outputs, whose labels are no column of a file; hand them in as NDJSON"
         raise InvalidInput(message, field="target", value=spec.name)
+    if spec.kind.is_multilabel:
+        return _ClassLists(spec.known_classes())
     if not spec.kind.has_classes:
         return _Quantities(spec, decimal)
     return _OpenClasses(is_typed) if spec.classes == "open" else _ListedClasses(spec.known_classes())
@@ -85,6 +88,40 @@ class _ListedClasses(LabelReader):
         if found is None and not is_missing(cell):
             raise Unreadable(f"{shown(cell)} is none of the model's classes")
         return found
+
+
+class _ClassLists(LabelReader):
+    """Lists of classes, each written as by itself: a list, the JSON of one, or a text with ``|`` between them."""
+
+    def __init__(self, classes: Sequence[int | str]) -> None:
+        self._read = _ListedClasses(classes)
+
+    def __call__(self, cell: Cell) -> Label | None:
+        cells = self._cells(plain(cell))
+        if cells is None:
+            return None
+        label: list[int | str | float] = []
+        for each in cells:
+            name = self._read(each)
+            if not isinstance(name, int | str):
+                raise Unreadable(f"{shown(cell)}: {shown(each)} is none of the model's classes")
+            if (type(name), name) in ((type(known), known) for known in label):
+                raise Unreadable(f"{shown(cell)} names {shown(name)} twice")
+            label.append(name)
+        return label
+
+    def _cells(self, cell: Cell) -> list[Cell] | None:
+        if isinstance(cell, list | tuple):
+            return list(cell)
+        if isinstance(cell, str) and cell.strip().startswith("["):
+            try:
+                found: list[Cell] = json.loads(cell)
+            except ValueError:
+                raise Unreadable(f"{shown(cell)} is no list of classes") from None
+            return found
+        if is_missing(cell):
+            return None
+        return [part.strip() for part in cell.split("|")] if isinstance(cell, str) else [cell]
 
 
 def whole_number(cell: Cell) -> int | None:

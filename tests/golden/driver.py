@@ -22,6 +22,7 @@ from driftline.networks import bundle
 from driftline.records import Answer, Item, Plan
 from driftline.rows.rows import from_items
 from driftline.spec import ModelSpec, parse
+from driftline.spec.label_set import chosen, set_error
 from tests.golden import streams
 
 SEED = 5
@@ -179,13 +180,17 @@ class Run:
         traces = [b""] * len(rows) if trace is None else [row.tobytes() for row in trace.numpy()]
         answers = []
         for output, row in zip(outputs.numpy(), traces, strict=True):
-            label = classes[int(output.argmax())] if classes and not self.is_regression else None
+            is_one = self.learner.spec.task == "classification"
+            label = classes[int(output.argmax())] if classes and is_one else None
             answers.append(Answer(version, label, output.tobytes(), row))
         return answers
 
     def _score(self, item: Item) -> None:
         if item.answer is not None:
-            if self.is_regression:
+            if self.learner.spec.kind.is_multilabel:
+                given = chosen(self.learner.classes, np.frombuffer(item.answer.outputs, "<f4"))
+                self.errors.append(set_error(item.label, given, len(self.learner.classes)))
+            elif self.is_regression:
                 truth = np.atleast_1d(np.asarray(item.label, np.float64))
                 error = float(np.abs(np.frombuffer(item.answer.outputs, "<f4")[: len(truth)] - truth).mean())
                 self.errors.append(min(error, LARGEST_ERROR))
@@ -288,7 +293,8 @@ class Run:
     def result(self) -> dict[str, Any]:
         weights = self.learner.served.state_dict()
         error = sum(self.errors) / len(self.errors)
-        measure = {"mae": round(error, 6)} if self.is_regression else {"accuracy": round(1 - error, 6)}
+        name = "mae" if self.is_regression else self.learner.spec.measures[0]
+        measure = {name: round(1 - error if name == "accuracy" else error, 6)}
         return {
             **measure,
             "versions": self.newest,

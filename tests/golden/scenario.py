@@ -22,6 +22,7 @@ STACK = {
         {"type": "relu"},
     ]
 }
+TASK_OF = {"labels": "multilabel", "values": "regression", "intervals": "regression", "outputs": "regression"}
 QUICK = {"name": "adamw", "learning_rate": 0.03}
 REPLAY = {"strategy": {"name": "replay", "replayed": 32}, "optimizer": QUICK, "memory": {"size": 300}, "updates": 6}
 
@@ -44,13 +45,14 @@ def scenario(
     classes: dict[str, dict[str, Any]] = {
         "classes": {"classes": [0, 1, 2]},
         "open": {"classes": "open"},
+        "labels": {"classes": ["a", "b", "c"]},
         "values": {},
         "intervals": {"intervals": [0.1, 0.9]},
         "outputs": {"outputs": ["near", "far"], "intervals": [0.1, 0.9]},
     }
     spec = {
         "name": "m",
-        "task": "regression" if task in ("values", "intervals", "outputs") else "classification",
+        "task": TASK_OF.get(task, "classification"),
         "inputs": shape_of(stream),
         "network": dict(network),
         "recipe": {**base, **(recipe or {})},

@@ -196,7 +196,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
         "drift": ["adwin", "kswin", "on_alarm retrain"],
         "optimizers": ["schedule plateau"],
         "fields": ["experts", "experts, regression", "renamed and dropped", "added"],
-        "tasks": ["intervals", "several outputs"],
+        "tasks": ["intervals", "several outputs", "multilabel"],
     }
     for group, names in chosen.items():
         others = dict(GROUPS[group]())
@@ -226,6 +226,8 @@ def tasks() -> Iterator[tuple[str, Scenario]]:
     yield "intervals", scenario(labels=FEW, task="intervals", script=[retrain(200), rollback])
     yield "several outputs", scenario(labels=FEW, task="outputs", script=[retrain(200), rollback])
     yield "several outputs of fields", scenario(labels=FEW, task="outputs", stream="fields")
+    yield "multilabel", scenario(labels=FEW, task="labels", script=[retrain(200), rollback])
+    yield "multilabel of fields", scenario(labels=FEW, task="labels", stream="fields")
 
 
 GROUPS = {

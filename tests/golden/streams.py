@@ -54,7 +54,7 @@ def stream(kind: str, task: str) -> list[tuple[dict[str, bytes], Label]]:
     """Rows with their labels: an abrupt drift, then a gradual one, and at last inputs that are distributed otherwise.
 
     ``task``: ``classes`` are 0 to 2; ``open`` has five by name, of which two arrive late; ``values`` is a regression, and
-    ``intervals`` one with intervals, ``outputs`` one with two outputs as well.
+    ``intervals`` one with intervals, ``outputs`` one with two outputs as well. ``labels`` are of any of three classes.
     """
     draws = np.random.default_rng(11)
     found = []
@@ -111,6 +111,8 @@ def _concept(n: int, drawn: float) -> int:
 
 
 def _label(task: str, numbers: list[float], concept: int, n: int, drawn: float) -> Label:
+    if task == "labels":
+        return [name for place, name in enumerate("abc") if numbers[(place + concept) % len(numbers)] > 0.3 * place]
     if task == "outputs":
         return [float(_label("values", numbers, concept + far, n, drawn)) * 1000**far for far in (0, 1)]  # type: ignore[arg-type]
     if task in ("values", "intervals"):

@@ -71,7 +71,8 @@ class Monitor(Stateful):
         self.former = former
         self.max_alarms, self.max_shown = max_alarms, max_shown
         self.max_recent, self.measured_every = max_recent, measured_every
-        self.prequential = Prequential(not spec.kind.has_classes, layout=spec.values)
+        several = spec.known_classes() if spec.kind.is_multilabel else None
+        self.prequential = Prequential(not spec.kind.has_classes, layout=spec.values, several=several)
         self.detector = drift_detector(self.recipe.detector)
         self.input_drift = self._input_drift()
         self.alarms: list[Alarm] = []
@@ -108,7 +109,7 @@ class Monitor(Stateful):
         for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True):
             if item.answer is None:
                 continue
-            is_in_order = item.answer.version >= since and not self.prequential.is_regression
+            is_in_order = item.answer.version >= since and self.prequential.is_of_one_class
             index = index_of.get((type(item.label), item.label)) if is_in_order else None
             row = self.prequential.score(n, item, index, None if unit is None else divisor(unit).numpy())
             errors.append((item, row.error))
@@ -130,7 +131,7 @@ class Monitor(Stateful):
         rows = [row for row in window if row.n >= former]
         since = rows[change_point([row.error for row in rows])].n
         classes = []
-        if not self.prequential.is_regression:
+        if self.prequential.is_of_one_class:
             before, after = [row for row in window if row.n < since], [row for row in window if row.n >= since]
             classes = moved_classes(before, after, self.prequential.names)
         where = f"; most in {', '.join(repr(moved['class']) for moved in classes[:3])}" if classes else ""
@@ -168,7 +169,7 @@ class Monitor(Stateful):
         self, champion: ServedModel, held_out: Examples, classes: Sequence[int | str], learned: int
     ) -> None:
         """Of the champion, over all that is held out; now and then, since it costs a pass over these rows."""
-        if self.prequential.is_regression or learned - self.measured_at < self.measured_every:
+        if not self.prequential.is_of_one_class or learned - self.measured_at < self.measured_every:
             return
         self.measured_at = learned
         self.forgetting.measure(gate.errors(champion, held_out, in_order=False), held_out.targets, classes)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline.learning.monitoring.label_metrics import LabelMetrics, ScoredLabels, scored_labels
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
     RegressionMetrics,
@@ -20,10 +21,12 @@ from driftline.learning.monitoring.running_metrics import (
 from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
 from driftline.learning.stateful import State, Stateful
 from driftline.records import Item
+from driftline.spec.classes import indices_of
 from driftline.spec.value_layout import ValueLayout
 
 Scored: TypeAlias = Any
-"""A scored label, of the kind that the task's metrics sum: :class:`ScoredPrediction` or :class:`ScoredValues`."""
+"""A scored label, of the kind that the task's metrics sum: :class:`ScoredPrediction`, :class:`ScoredLabels` or
+:class:`ScoredValues`."""
 
 MAX_CLASSES = 20
 """How many classes are told of by name."""
@@ -39,10 +42,11 @@ class Prequential(Stateful):
         fade: what each label leaves of the weight of those before it.
         max_classes: how many classes the window names, those with the most labels.
         layout: how the numbers of a regression's answers stand; by default each is one value.
+        several: the classes where a row may be of several, in the order of answers; None where it is of one.
     """
 
     STATE = ("names", "all", "fading", "weight", "newest", "window")
-    DERIVED = ("is_regression", "layout", "size", "fade", "max_classes", "_numbers")
+    DERIVED = ("is_regression", "layout", "size", "fade", "max_classes", "several", "_numbers")
 
     def __init__(
         self,
@@ -52,22 +56,31 @@ class Prequential(Stateful):
         fade: float = 0.999,
         max_classes: int = MAX_CLASSES,
         layout: ValueLayout | None = None,
+        several: Sequence[int | str] | None = None,
     ) -> None:
         self.is_regression = is_regression
         self.layout = layout or ValueLayout()
         self.size, self.fade, self.max_classes = size, fade, max_classes
-        self.names: list[int | str] = []
+        self.several = several
+        self.names: list[int | str] = list(several or ())
         self.all = self._tally()
         self.fading = self._tally()
         self.weight = 1.0
         self.newest = self._tally()
         self.window: deque[Scored] = deque(maxlen=size)
-        self._numbers: dict[tuple[type, int | str], int] = {}
+        self._numbers = indices_of(self.names)
 
     def _tally(self) -> Any:
+        if self.several is not None:
+            return LabelMetrics(len(self.several))
         if not self.is_regression:
             return ClassificationMetrics()
         return RegressionMetrics() if self.layout.is_plain else ValueMetrics(self.layout)
+
+    @property
+    def is_of_one_class(self) -> bool:
+        """Whether a label is one class."""
+        return not self.is_regression and self.several is None
 
     @property
     def count(self) -> int:
@@ -84,6 +97,8 @@ class Prequential(Stateful):
         outputs = np.frombuffer(item.answer.outputs, "<f4")
         if self.is_regression:
             return self._score_values(n, item, outputs, unit)
+        if self.several is not None:
+            return scored_labels(n, [self._numbers[type(name), name] for name in item.label], outputs)  # type: ignore[union-attr]
         served = item.answer.label
         is_right = type(served) is type(item.label) and served == item.label
         confidence = min(1.0, max(0.0, float(outputs.max()))) if len(outputs) else 0.0
@@ -122,7 +137,7 @@ class Prequential(Stateful):
         """Takes labels in, in their order."""
         self.all.add(rows)
         self._fade(rows)
-        if isinstance(self.newest, ClassificationMetrics):
+        if not self.is_regression:
             gone = max(0, len(self.window) + len(rows) - self.size)
             self.newest.add(islice(chain(self.window, rows), gone), repeat(-1.0))
             self.newest.add(rows)
@@ -142,11 +157,12 @@ class Prequential(Stateful):
     def shown(self) -> dict[str, Any]:
         """``{"accuracy", "count", …, "window": {…, "size", "classes"}, "fading": {…, "factor"}}``.
 
-        The scores are those of :class:`ClassificationMetrics`, of a regression those of :class:`RegressionMetrics`.
+        The scores are those of :class:`ClassificationMetrics`, of a multi-label model those of :class:`LabelMetrics`, of a
+        regression those of :class:`RegressionMetrics`.
         """
         newest = self._newest()
         window: dict[str, Any] = {**newest.scores(), "count": len(self.window), "size": self.size}
-        if isinstance(newest, ClassificationMetrics):
+        if not self.is_regression:
             window["classes"] = [
                 {"class": self.names[number], **scores} for number, scores in newest.of_classes(self.max_classes)
             ]
@@ -155,18 +171,24 @@ class Prequential(Stateful):
 
     def _newest(self) -> Any:
         """The scores of the window. Sums of values would lose digits, were labels taken out of them again."""
-        if isinstance(self.newest, ClassificationMetrics):
+        if not self.is_regression:
             return self.newest
         if isinstance(self.newest, RegressionMetrics):
             return RegressionMetrics.of(list(self.window))
         return ValueMetrics.of(self.layout, list(self.window))
 
+    @property
+    def _kind(self) -> Any:
+        """What a label of the window is."""
+        if self.several is not None:
+            return ScoredLabels
+        return ScoredValues if self.is_regression and not self.layout.is_plain else ScoredPrediction
+
     def restored(self, name: str, state: State) -> Any:
         if name == "window":
-            kind = ScoredValues if self.is_regression and not self.layout.is_plain else ScoredPrediction
-            return deque((kind(*row) for row in state.data[name]), maxlen=self.size)
+            return deque((self._kind(*row) for row in state.data[name]), maxlen=self.size)
         return super().restored(name, state)
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self._numbers = {(type(name), name): number for number, name in enumerate(self.names)}
+        self._numbers = indices_of(self.names)

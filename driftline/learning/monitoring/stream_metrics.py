@@ -76,6 +76,22 @@ def log_loss(likelihoods: Sequence[float] | NDArray[np.floating[Any]]) -> float:
     return float(-np.log(np.maximum(likelihoods, MIN_LIKELIHOOD)).mean())
 
 
+def label_log_losses(probabilities: NDArray[np.floating[Any]], wanted: NDArray[Any]) -> NDArray[np.float64]:
+    """The mean binary cross-entropy of each row ``[rows]``; no probability counts as nearer to 0 or 1 than 1e-7.
+
+    Args:
+        probabilities: ``[rows, classes]``.
+        wanted: whether a row is of each class ``[rows, classes]``.
+    """
+    likelihoods = np.where(wanted, probabilities, 1 - probabilities).astype(np.float64)
+    return np.asarray(-np.log(np.maximum(likelihoods, MIN_LIKELIHOOD)).mean(1), np.float64)
+
+
+def label_log_loss(probabilities: NDArray[np.floating[Any]], wanted: NDArray[Any]) -> float:
+    """The mean of :func:`label_log_losses`; a probability that is no number counts as 0."""
+    return float(label_log_losses(np.nan_to_num(probabilities), wanted > 0).mean())
+
+
 def of_values(labels: Sequence[Label], values: Sequence[Label | None]) -> dict[str, float]:
     """``mae`` and ``rmse`` of a regression."""
     errors = value_errors(labels, values)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.networks import bundle
+from driftline.networks.label_errors import hamming_losses
 from driftline.networks.served_model import ServedModel, evaluating
 
 MIN_COMPARED = 10
@@ -120,8 +121,9 @@ class Comparison:
 
 @torch.no_grad()
 def errors(module: ServedModel, examples: Examples, in_order: bool = True) -> Tensor:
-    """The error of each row ``[rows]``: 0 or 1, or the absolute error in the target's own units, of several outputs the mean of
-    :meth:`ServedModel.errors <driftline.networks.served_model.ServedModel.errors>`; it is finite.
+    """The error of each row ``[rows]``: 0 or 1; of a multi-label model the share of classes that it is wrong about; or the
+    absolute error in the target's own units, of several outputs the mean of :meth:`ServedModel.errors
+    <driftline.networks.served_model.ServedModel.errors>`. It is finite.
 
     ``in_order``: the rows come directly after what the module has learned. Held-out rows do not: a member that follows the
     newest label would be right or wrong on them by chance.
@@ -136,6 +138,8 @@ def errors_of(module: ServedModel, outputs: Tensor, targets: Tensor) -> Tensor:
     """What :func:`errors` gives, of answers: probabilities ``[rows, classes]``, or values ``[rows, outputs]``."""
     if module.is_regression:
         return torch.nan_to_num(module.errors(outputs, targets), nan=MAX_ERROR)
+    if module.is_multilabel:
+        return hamming_losses(outputs, targets)
     if not outputs.shape[1]:
         return torch.ones(len(targets))
     return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()

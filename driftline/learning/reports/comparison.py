@@ -10,6 +10,7 @@ import torch
 
 from driftline.learning.examples import Examples
 from driftline.learning.learner import Learner
+from driftline.learning.monitoring.label_metrics import ScoredLabels
 from driftline.learning.monitoring.running_metrics import ScoredPrediction
 from driftline.learning.promotion.gate import MIN_COMPARED, Comparison
 from driftline.learning.reports.evaluation import all_answered, measured
@@ -22,6 +23,8 @@ Pairs: TypeAlias = Sequence[tuple[ScoredPrediction, ScoredPrediction]]
 MEANS: dict[str, Callable[[ScoredPrediction], float]] = {
     "accuracy": lambda row: row.error,
     "log_loss": lambda row: row.loss,
+    "hamming_loss": lambda row: row.error,
+    "subset_accuracy": lambda row: float(row.error > 0),
     "mae": lambda row: row.error,
     "normalized_mae": lambda row: row.error,
     "bias": lambda row: row.answer - row.truth,
@@ -96,10 +99,17 @@ def _of_classes(name: str, one: ExaminedVersion, other: ExaminedVersion, pairs: 
     found = []
     for before, after in zip(one.measures[name]["classes"], other.measures[name]["classes"], strict=True):
         index = one.classes.index(before["class"])
-        chance = _chance([pair for pair in pairs if pair[0].truth == index], MEANS["accuracy"])
+        chance = _chance_of_recall(pairs, index)
         recall = {"difference": after["recall"] - before["recall"], **chance}
         found.append({"class": before["class"], "recall": recall})
     return found
+
+
+def _chance_of_recall(pairs: Pairs, index: int) -> dict[str, Any]:
+    if pairs and isinstance(pairs[0][0], ScoredLabels):
+        of_class = [pair for pair in pairs if index in pair[0].truth]
+        return _chance(of_class, lambda row: float(index not in row.answer))
+    return _chance([pair for pair in pairs if pair[0].truth == index], MEANS["accuracy"])
 
 
 def _chance(pairs: Pairs, value_of: Callable[[ScoredPrediction], float]) -> dict[str, Any]:

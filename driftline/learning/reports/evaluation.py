@@ -10,10 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
+from driftline.learning.monitoring.label_metrics import LabelMetrics, ScoredLabels, scored_labels
 from driftline.learning.monitoring.prequential import MAX_CLASSES, Scored
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
@@ -28,7 +30,6 @@ from driftline.networks.model import Model
 from driftline.networks.sequential import example_rows
 from driftline.networks.served_model import ServedModel, evaluating
 from driftline.spec import ModelSpec
-from driftline.spec.value_layout import ValueLayout
 
 if TYPE_CHECKING:
     from driftline.learning.learner import Learner
@@ -37,7 +38,6 @@ LATEST = 500
 """How many of the newest labels a report looks at."""
 BATCHES = (1, 32)
 MAX_PASSES = 9
-ONE_VALUE = ValueLayout()
 LATENCY_SECONDS = 0.1
 CHUNK = 256
 
@@ -54,11 +54,18 @@ def answered(module: ServedModel, examples: Examples) -> list[Scored]:
     for start in range(0, len(examples), CHUNK):
         chunk = examples.take(slice(start, start + CHUNK))
         outputs = evaluating(module).predict(chunk.inputs, in_order=False)
-        if module.is_regression:
+        if module.is_multilabel:
+            rows += _labels(outputs, chunk.targets)
+        elif module.is_regression:
             rows += _values(module, outputs, chunk)
         else:
             rows += _classes(module, outputs, chunk.targets)
     return [row._replace(n=n) for n, row in enumerate(rows)]
+
+
+def _labels(outputs: Tensor, targets: Tensor) -> list[ScoredLabels]:
+    pairs = zip(outputs.numpy(), targets.numpy(), strict=True)
+    return [scored_labels(0, np.flatnonzero(target).tolist(), row) for row, target in pairs]
 
 
 def _values(module: ServedModel, outputs: Tensor, examples: Examples) -> list[Scored]:
@@ -83,14 +90,18 @@ def _classes(module: ServedModel, outputs: Tensor, targets: Tensor) -> list[Scor
 
 
 def scores(
-    rows: Sequence[Scored], names: Sequence[int | str], is_regression: bool, layout: ValueLayout = ONE_VALUE
+    rows: Sequence[Scored], names: Sequence[int | str], is_regression: bool, spec: ModelSpec | None = None
 ) -> dict[str, Any]:
-    """``count`` and the scores; of a classification also ``classes``, those with most labels. ``names`` are by their ids."""
-    if layout.has_several:
-        return {"count": len(rows), **ValueMetrics.of(layout, rows).scores()}
+    """``count`` and the scores; where there are classes also ``classes``, those with most labels. ``names`` are by their ids.
+
+    ``spec``: of a multi-label model, or a regression with several outputs.
+    """
+    if spec is not None and spec.values.has_several:
+        return {"count": len(rows), **ValueMetrics.of(spec.values, rows).scores()}
     if is_regression:
         return {"count": len(rows), **RegressionMetrics.of(rows).scores()}
-    tally = ClassificationMetrics()
+    is_multilabel = spec is not None and spec.kind.is_multilabel
+    tally: Any = LabelMetrics(len(names)) if is_multilabel else ClassificationMetrics()
     tally.add(rows)
     named = [{"class": names[number], **found} for number, found in tally.of_classes(MAX_CLASSES)]
     return {"count": len(rows), **tally.scores(), "classes": named}
@@ -121,8 +132,8 @@ def _milliseconds(module: ServedModel, batch: int, spec: ModelSpec) -> float:
 
 def measured(model: Model, names: Sequence[int | str], answers: Mapping[str, Sequence[Scored]]) -> dict[str, Any]:
     """The scores of ``answers`` by name, ``latency_ms``, and what :func:`cost` gives. ``names`` are by the ids of classes."""
-    is_regression, layout = model.module.is_regression, model.spec.values
-    on = {name: scores(rows, names, is_regression, layout) for name, rows in answers.items()}
+    is_regression, spec = model.module.is_regression, model.spec
+    on = {name: scores(rows, names, is_regression, spec) for name, rows in answers.items()}
     return {**on, "latency_ms": latency_ms(model.spec, model.module), **cost(model)}
 
 

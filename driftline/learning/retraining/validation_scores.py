@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.learning.monitoring.stream_metrics import log_loss
+from driftline.learning.monitoring.stream_metrics import label_log_loss, log_loss
 from driftline.learning.promotion.gate import errors_of
 from driftline.networks.served_model import ServedModel, evaluating
 
@@ -15,13 +15,17 @@ CHUNK = 256
 
 @torch.no_grad()
 def evaluate(module: ServedModel, examples: Examples, rows: Tensor) -> dict[str, float]:
-    """``accuracy`` and ``log_loss`` of the answers to some ``rows`` of the examples; of a regression ``mae`` and ``rmse``."""
+    """``accuracy`` and ``log_loss`` of the answers to some ``rows`` of the examples; of a multi-label model ``hamming_loss``
+    and ``log_loss``, of a regression ``mae`` and ``rmse``.
+    """
     chunks = (examples.take(some) for some in torch.split(rows, CHUNK))
     outputs = torch.cat([evaluating(module).predict(chunk.inputs, in_order=False) for chunk in chunks])
     targets = module.positions(examples.targets[rows])
     error = errors_of(module, outputs, targets).double()
     if module.is_regression:
         return {"mae": float(error.mean()), "rmse": float((error**2).mean().sqrt())}
+    if module.is_multilabel:
+        return {"hamming_loss": float(error.mean()), "log_loss": label_log_loss(outputs.numpy(), targets.numpy())}
     return {"accuracy": float((1 - error).mean()), "log_loss": log_loss(_likelihoods(outputs, targets))}
 
 
@@ -34,7 +38,11 @@ def _likelihoods(outputs: Tensor, targets: Tensor) -> list[float]:
 
 
 def rank(scores: dict[str, float]) -> tuple[float, float]:
-    """Sorts scores, the best first: by the accuracy, then the log loss; by the absolute error, then the squared one."""
+    """Sorts scores, the best first: by the accuracy, then the log loss; by the Hamming loss, then the log loss; by the absolute
+    error, then the squared one.
+    """
     if "accuracy" in scores:
         return -scores["accuracy"], scores["log_loss"]
+    if "hamming_loss" in scores:
+        return scores["hamming_loss"], scores["log_loss"]
     return scores["mae"], scores["rmse"]

@@ -29,8 +29,8 @@ class DistillationTerm(Behaviour[Distillation]):
 def distilled(module: ServedModel, teacher: ServedModel, examples: Examples, weight: float, temperature: float) -> Term:
     """A term beside the loss, from the outputs ``[rows, classes]`` of ``module`` for ``examples``.
 
-    It is ``weight · T² · KL(teacher ‖ module)`` at temperature ``T`` over the classes that the teacher knows; in a regression,
-    and where it knows one class only, ``weight`` times the squared distance.
+    It is ``weight · T² · KL(teacher ‖ module)`` at temperature ``T`` over the classes that the teacher knows, of a multi-label
+    model summed over them; in a regression, and where it knows one class only, ``weight`` times the squared distance.
     """
     taught = _taught(module, teacher, examples)
 
@@ -38,7 +38,7 @@ def distilled(module: ServedModel, teacher: ServedModel, examples: Examples, wei
         known = min(taught.shape[1], outputs.shape[1])
         if not known:
             return outputs.new_zeros(())
-        return weight * _distance(outputs[:, :known], taught[:, :known], temperature, module.is_regression)
+        return weight * _distance(module, outputs[:, :known], taught[:, :known], temperature)
 
     return term
 
@@ -52,8 +52,13 @@ def _taught(module: ServedModel, teacher: ServedModel, examples: Examples) -> Te
     return taught
 
 
-def _distance(outputs: Tensor, taught: Tensor, temperature: float, is_regression: bool) -> Tensor:
-    if is_regression or taught.shape[1] < 2:
+def _distance(module: ServedModel, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    if module.is_multilabel:
+        theirs = (taught / temperature).sigmoid()
+        excess = functional.binary_cross_entropy_with_logits(outputs / temperature, theirs, reduction="none")
+        least = functional.binary_cross_entropy(theirs, theirs, reduction="none")
+        return temperature**2 * (excess - least).sum(1).mean()
+    if module.is_regression or taught.shape[1] < 2:
         return functional.mse_loss(outputs, taught)
     ours, theirs = (outputs / temperature).log_softmax(1), (taught / temperature).softmax(1)
     return temperature**2 * functional.kl_div(ours, theirs, reduction="batchmean")

@@ -134,8 +134,8 @@ class TrainState(Stateful):
                 value[place or ...] = 0
 
     def count(self, examples: Examples) -> None:
-        """Takes labels into ``counts``."""
-        if not self.module.is_regression and len(examples):
+        """Takes labels into ``counts``, where a row is of one class."""
+        if not examples.targets.is_floating_point() and len(examples):
             found = torch.bincount(examples.targets, minlength=len(self.counts))
             found[: len(self.counts)] += self.counts
             self.counts = found

@@ -19,6 +19,10 @@ class AddClassesEdit(EditBehaviour[AddClasses]):
     def fill(self, session: EditSession) -> None:
         if not session.spec.kind.has_classes:
             raise ValueError(f"a {session.spec.task} has no classes")
+        if session.spec.kind.is_multilabel:
+            raise ValueError(
+                "the classes of a multi-label model are for good: its examples say of each whether it is there"
+            )
         before, new = session.classes, self.parameters.classes
         both = [*before, *new]
         keys = [(type(name), name) for name in both]

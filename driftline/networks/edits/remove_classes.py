@@ -16,6 +16,10 @@ class RemoveClassesEdit(EditBehaviour[RemoveClasses]):
     def fill(self, session: EditSession) -> None:
         if not session.spec.kind.has_classes:
             raise ValueError(f"a {session.spec.task} has no classes")
+        if session.spec.kind.is_multilabel:
+            raise ValueError(
+                "the classes of a multi-label model are for good: its examples say of each whether it is there"
+            )
         keys = [(type(name), name) for name in session.classes]
         gone = {(type(name), name) for name in self.parameters.classes}
         for kind, name in gone:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline.networks.rows.scale import RobustScale
-from driftline.networks.rows.target_means import TargetMeans
+from driftline.networks.rows.target_means import TargetMeans, folded
 from driftline.networks.rows.vocabulary import Vocabulary
 from driftline.networks.unit_change import UnitChange
 from driftline.spec.row_layout import (
@@ -180,7 +180,7 @@ class RowEncoder(nn.Module):
         """Learns from rows with their labels; gives which numbers have come into another unit, if any have.
 
         Args:
-            targets: ``[rows]`` or ``[rows, targets]``: the ids of classes, or values.
+            targets: the ids of classes ``[rows]``, values ``[rows, outputs]``, or which of several classes ``[rows, classes]``.
             weights: ``[rows]``, how much each counts; one of weight 0 is not seen.
         """
         counts = weights > 0
@@ -250,6 +250,8 @@ class RowEncoder(nn.Module):
             values = values[:, np.arange(self.layout.targets) % values.shape[1]]
             self.target_scale.observe(values)
             return self.target_scale.scaled(values)
+        if targets.ndim == 2:
+            return folded(targets, self.layout.targets)
         found = np.zeros((len(targets), self.layout.targets), np.float32)
         rows = np.flatnonzero(targets > 0)
         found[rows, (targets[rows] - 1) % self.layout.targets] = 1

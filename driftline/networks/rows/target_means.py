@@ -69,3 +69,14 @@ class TargetMeans(nn.Module):
         if weight > 0:
             prior[-1] = min(prior[-1] + weight, self.memory)
             prior[:-1] += min(weight / float(prior[-1]), 1.0) * (weights @ targets / weight - prior[:-1])
+
+
+def folded(labels: NDArray[np.float32], targets: int) -> NDArray[np.float32]:
+    """Which of several classes rows are of ``[rows, classes]``, as so many targets: class ``c`` counts for ``c % targets``.
+
+    >>> folded(np.array([[0, 1, 0, 0, 1]], np.float32), 3).tolist()
+    [[0.0, 1.0, 0.0]]
+    """
+    missing = -labels.shape[1] % targets
+    found: NDArray[np.float32] = np.pad(labels, ((0, 0), (0, missing))).reshape(len(labels), -1, targets).max(1)
+    return found

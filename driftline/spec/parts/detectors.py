@@ -16,7 +16,7 @@ class Detector(Part):
     """
 
     name: str
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "multilabel", "regression"})
 
 
 class Adwin(Detector):

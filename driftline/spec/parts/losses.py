@@ -12,6 +12,7 @@ from driftline.spec.parse import FUNCTION_PATTERN
 from driftline.spec.registry import Part, Registry
 
 CLASSIFICATION = frozenset({"classification"})
+MULTILABEL = frozenset({"multilabel"})
 REGRESSION = frozenset({"regression"})
 
 
@@ -33,7 +34,7 @@ class BinaryCrossEntropy(Loss):
     """One class against the rest: the binary cross-entropies of all logits, summed (Rifkin & Klautau 2004)."""
 
     name: Literal["bce"] = "bce"
-    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION | MULTILABEL
 
 
 class ClassBalanced(Loss):
@@ -84,15 +85,18 @@ class Custom(Loss):
         description="the loss, as `package.module:function`; the operator lists what is allowed",
     )
     arguments: dict[str, Any] = Field({}, description="what the function is called with, beside outputs and targets")
-    tasks: ClassVar[frozenset[str]] = CLASSIFICATION | REGRESSION
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION | MULTILABEL | REGRESSION
 
 
 class Focal(Loss):
-    """``-(1 - p)^gamma log p``: what is easy counts less (Lin et al. 2017, equation 4)."""
+    """``-(1 - p)^gamma log p``: what is easy counts less (Lin et al. 2017, equation 4).
+
+    Of a multi-label model the sum over its classes, each present or not, as in that paper.
+    """
 
     name: Literal["focal"] = "focal"
     gamma: float = Field(2.0, ge=0, le=10, description="how much less counts what is easy")
-    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION | MULTILABEL
 
 
 class GeneralizedCrossEntropy(Loss):

@@ -13,7 +13,7 @@ class Strategy(Part):
     """Parameters of a strategy. ``serves_experts``: a mixture of experts is served beside the network, in the same module."""
 
     name: str
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "multilabel", "regression"})
     serves_experts: ClassVar[bool] = False
 
 

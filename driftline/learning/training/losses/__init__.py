@@ -20,7 +20,8 @@ class LossFunction(Behaviour[L]):
 
         Args:
             outputs: logits ``[batch, classes]``, or values ``[batch, outputs]`` of a regression.
-            targets: class indices ``[batch]`` int64, or values float32: ``[batch]``, of several outputs ``[batch, outputs]``.
+            targets: class indices ``[batch]`` int64; of a multi-label model 1 for the classes of a row, else 0, ``[batch,
+                classes]`` float32; or values float32: ``[batch]``, of several outputs ``[batch, outputs]``.
             counts: how many labels of each class have been learned, ``[classes]`` int64; of a regression ``[0]``.
 
         Returns:

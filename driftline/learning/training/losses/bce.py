@@ -13,5 +13,5 @@ class BinaryCrossEntropyLoss(LossFunction[BinaryCrossEntropy]):
     """The binary cross-entropies of all logits, summed."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-        wanted = one_hot(targets, outputs.shape[1]).to(outputs.dtype)
+        wanted = targets if targets.is_floating_point() else one_hot(targets, outputs.shape[1]).to(outputs.dtype)
         return binary_cross_entropy_with_logits(outputs, wanted, reduction="none").sum(1)
