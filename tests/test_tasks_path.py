@@ -228,6 +228,32 @@ def test_several_labels(tmp_path: Path) -> None:
         assert labels(client, {"size": 1.5, "rooms": 1.5}) == ["big", "roomy", 3]
 
 
+def test_several_outputs_of_a_file(tmp_path: Path) -> None:
+    history, labels = tmp_path / "history.csv", tmp_path / "labels.csv"
+
+    def written(path: Path, count: int) -> None:
+        lines = [f"{row['size']},{row['rooms']},{100 + row['size']},{row['rooms'] * 1e4}" for row in rows(count)]
+        path.write_text("\n".join(["size,rooms,price,area", *lines]) + "\n")
+
+    written(history, 200)
+    written(labels, 20)
+    targets = ("--target", "price", "--target", "area")
+    with up(tmp_path) as instance:
+        client = instance.client
+        chosen = ("--intervals", "0.1,0.9", "--name", "flat", "--yes", "--json")
+        made = json.loads(run(client, "models", "create", "--from", str(history), *targets, *chosen))
+        assert made["name"] == "flat" and '"label":{"price"' in made["curl"]["feedback"].replace(" ", "")
+        spec = client.model("flat")["spec"]
+        assert spec["outputs"] == ["price", "area"] and spec["intervals"] == [0.1, 0.9]
+        assert client.model("flat")["learned"] == 200
+        run(client, "feedback", "flat", str(labels))
+        assert all_learned(client, "flat")["learned"] == 220, "columns that are called as the outputs are"
+        run(client, "import", "flat", str(history), *targets)
+        assert all_learned(client, "flat")["learned"] == 220, "they are known"
+        scores = client.metrics("flat")["prequential"]
+        assert scores["outputs"].keys() == {"price", "area"} and scores["window"]["normalized_mae"] < 2
+
+
 def run(client: Client, *arguments: str) -> str:
     """What a command prints."""
     found = subprocess.run(

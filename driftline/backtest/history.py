@@ -26,6 +26,7 @@ from driftline.tables.doubt import Doubt
 from driftline.tables.numbers import DecimalMark
 from driftline.tables.reading import ReadingOptions, TableFile, open_table
 from driftline.tables.rows import TableRow, rows_for
+from driftline.tables.target_columns import TargetColumns, names_of
 
 CODED_AT_ONCE = 4096
 KEPT_REFUSALS = 100
@@ -72,8 +73,11 @@ class _ReadRows:
     skipped: int = 0
 
 
-def read_history(path: Path | str, target: str, spec: ModelSpec, options: HistoryOptions | None = None) -> History:
-    """The rows of a file as a model of ``spec`` would have got them, with the column ``target`` as the label.
+def read_history(
+    path: Path | str, target: TargetColumns, spec: ModelSpec, options: HistoryOptions | None = None
+) -> History:
+    """The rows of a file as a model of ``spec`` would have got them, with the column ``target`` as the label; of several
+    outputs with a column for each.
 
     A spec of a single tensor takes all other columns, in their order, as its numbers; a row in which one is missing cannot be
     read. What says when a label was known is no field of its row.
@@ -98,7 +102,8 @@ def read_history(path: Path | str, target: str, spec: ModelSpec, options: Histor
         first = f": {read.refused[0]}" if read.refused else ""
         raise InvalidInput(f"{table.name} has no row that can be played{first}", value=table.name)
     if all(label is None for label in read.labels):
-        raise InvalidInput(f"the target {target!r} is missing in every row", field="target", value=target)
+        names = ", ".join(map(repr, names_of(target)))
+        raise InvalidInput(f"the target {names} is missing in every row", field="target", value=target)
     inputs, labels, arrivals = _in_time(Rows.joined(read.parts), read, takes, time, options.label_time)
     if arrivals is not None:
         come = set(arrivals.rows)
@@ -109,15 +114,16 @@ def read_history(path: Path | str, target: str, spec: ModelSpec, options: Histor
     )
 
 
-def _check_roles(target: str, options: HistoryOptions) -> None:
+def _check_roles(target: TargetColumns, options: HistoryOptions) -> None:
     named: dict[str, list[str | None]] = {
         "drop": [*options.drop],
         "time": [options.time],
         "label_time": [options.label_time],
     }
     for option, columns in named.items():
-        if target in columns:
-            raise InvalidInput(f"{target!r} is the target", field=option, value=target)
+        for name in names_of(target):
+            if name in columns:
+                raise InvalidInput(f"{name!r} is the target", field=option, value=name)
     if options.time is not None and options.time == options.label_time:
         message = f"{options.time!r} says when a row came, or when its label was known, not both"
         raise InvalidInput(message, field="label_time", value=options.time)
@@ -127,10 +133,12 @@ def _check_roles(target: str, options: HistoryOptions) -> None:
             raise InvalidInput(f"{column!r} is left out, and cannot be a time", field=option, value=column)
 
 
-def _specs(spec: ModelSpec, table: TableFile, target: str, options: HistoryOptions) -> tuple[ModelSpec, ModelSpec]:
+def _specs(
+    spec: ModelSpec, table: TableFile, target: TargetColumns, options: HistoryOptions
+) -> tuple[ModelSpec, ModelSpec]:
     """How the file is read, and the spec that is played: what is left out stands in neither, the label's time in the first."""
     if spec.fields is None:
-        columns = _tensor_columns(spec, table, {target, options.label_time, *options.drop})
+        columns = _tensor_columns(spec, table, {*names_of(target), options.label_time, *options.drop})
         # A network of the user's own takes the tensor, not fields: it is no part of how the file is read.
         label = spec.model_dump(include={"task", "classes", "outputs", "intervals"}, exclude_none=True)
         fields = {"fields": dict.fromkeys(columns, "number")}

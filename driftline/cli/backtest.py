@@ -21,8 +21,10 @@ from driftline.cli.table_options import (
     Drop,
     Encoding,
     Header,
+    Intervals,
     Task,
     Types,
+    read_levels,
     read_types,
     reading_options,
     show_doubts,
@@ -67,7 +69,12 @@ File = Annotated[
         metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input. The oldest row first."
     ),
 ]
-Target = Annotated[str | None, typer.Option("--target", metavar="COLUMN", help="The column that is the label.")]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", metavar="COLUMN", help="The column that is the label; may be repeated: the outputs of a regression."
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="Play what this model's log keeps, in the place of a file."),
@@ -114,6 +121,7 @@ def backtest(
     recipe: Recipes = None,
     spec: SpecFile = None,
     task: Task = None,
+    intervals: Intervals = None,
     types: Types = None,
     drop: Drop = None,
     decimal: Decimal = None,
@@ -143,11 +151,13 @@ def backtest(
             raise InvalidInput("a label comes --delay rows later, or at its --label-time, not both", field="delay")
         recipes = read_recipes(recipe or [], "default" if model is None else "current")
         if model is not None:
-            if file is not None or target is not None or spec is not None or label_time is not None or time is not None:
+            if file is not None or target or spec is not None or label_time is not None or time is not None:
                 raise InvalidInput("--model plays the model's own log: without FILE, --target, --spec and times")
             stream = _kept_log(model, limit, url, key)
         else:
-            reading = _Reading(task, types or [], drop or [], decimal, encoding, delimiter, header)
+            reading = _Reading(
+                task, types or [], drop or [], decimal, encoding, delimiter, header, read_levels(intervals)
+            )
             stream = _recorded(file, target, spec, reading, time, label_time, limit)
         report = _play(stream, recipes, delay, seed, watch)
         if output is not None:
@@ -208,11 +218,12 @@ class _Reading:
     encoding: str | None
     delimiter: str | None
     header: bool | None
+    intervals: list[float] | None
 
 
 def _recorded(
     file: str | None,
-    target: str | None,
+    target: list[str] | None,
     spec: Path | None,
     given: _Reading,
     time: str | None,
@@ -226,13 +237,15 @@ def _recorded(
 
     if file is None:
         raise InvalidInput("name a FILE to play, or a model with --model")
-    if target is None:
+    if not target:
         raise InvalidInput("name the column that is the label with --target")
     reading = reading_options(given.encoding, given.delimiter, given.header)
     with _twice_readable(file) as path:
         if spec is not None:
-            if given.task is not None or given.types:
-                raise InvalidInput("--spec says what each column and the target is: without --task and --type")
+            if given.task is not None or given.types or given.intervals:
+                raise InvalidInput(
+                    "--spec says what each column and the target is: without --task, --type and --intervals"
+                )
             parsed = read_spec(spec)
             options = HistoryOptions(given.drop, given.decimal, time, label_time, limit, reading)
         else:
@@ -240,7 +253,8 @@ def _recorded(
             if time is not None:
                 types.setdefault(time, "time")
             drop = [column for column in given.drop if column != label_time]
-            found = infer(path, target, InferenceOptions(given.task, None, given.decimal, types, drop, reading))
+            of_target = given.task, None, given.decimal, types, drop, reading, given.intervals
+            found = infer(path, target, InferenceOptions(*of_target))
             show_in_short(found)
             parsed = parse(ModelSpec, found.spec)
             options = HistoryOptions(drop, found.decimals, time, label_time, limit, found.reading)

@@ -97,7 +97,8 @@ def predict(
         print_json(answer)
         return
     rows = [{**row, "probability": max(row.get("probabilities") or [0.0])} for row in answer["predictions"]]
-    columns = ("id", "value") if rows and "value" in rows[0] else ("id", "label", "probability")
+    shown = next((name for name in ("value", "values", "labels") if rows and name in rows[0]), None)
+    columns = ("id", shown) if shown is not None else ("id", "label", "probability")
     print_table(rows, columns, False, empty="no rows")
     print(f"by version {answer['version']} of {model}")
 

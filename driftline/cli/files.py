@@ -36,8 +36,13 @@ Output = Annotated[
 ]
 WithInputs = Annotated[bool, typer.Option("--with-inputs", help="Of a FILE: its columns beside the answers.")]
 LabelColumn = Annotated[
-    str | None,
-    typer.Option("--target", metavar="COLUMN", help="Of a FILE: the column that is the label.", show_default="label"),
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="Of a FILE: the column that is the label; may be repeated, for several outputs.",
+        show_default="label, or the names of the outputs",
+    ),
 ]
 
 

@@ -16,7 +16,7 @@ import typer
 from driftline.cli.common import connect, print_fields, print_json
 from driftline.cli.history import end_import, refusals_of, run_import
 from driftline.cli.infer import show
-from driftline.cli.table_options import read_types, reading_options
+from driftline.cli.table_options import read_levels, read_types, reading_options
 
 if TYPE_CHECKING:
     from driftline.client.clients import Client
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from driftline.tables.infer import Inference
     from driftline.tables.numbers import DecimalMark
     from driftline.tables.rows import TableRow
+    from driftline.tables.target_columns import TargetColumns
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class FileChoices:
     encoding: str | None
     delimiter: str | None
     header: bool | None
+    intervals: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class PastChoices:
 
 def create_from_file(
     file: str,
-    target: str,
+    target: TargetColumns,
     choices: FileChoices,
     past: PastChoices | None,
     weights: Path | None,
@@ -76,7 +78,9 @@ def create_from_file(
             types |= {past.label_time: "ignore"}
     reading = reading_options(choices.encoding, choices.delimiter, choices.header)
     name = choices.name or name_of(file)
-    options: InferenceOptions = InferenceOptions(choices.task, name, choices.decimal, types, choices.drop, reading)
+    options: InferenceOptions = InferenceOptions(
+        choices.task, name, choices.decimal, types, choices.drop, reading, read_levels(choices.intervals)
+    )
     with _kept(file) as path, connect(url, key) as client:
         found = infer(path, target, options)
         show(found)
@@ -126,7 +130,7 @@ def _is_wanted(found: Inference) -> bool:
 
 
 def _imported(
-    client: Client, model: str, file: str, path: str, target: str, found: Inference, past: PastChoices
+    client: Client, model: str, file: str, path: str, target: TargetColumns, found: Inference, past: PastChoices
 ) -> tuple[ImportOutcome, dict[str, Any]]:
     from driftline.files.history import HistoryFile
     from driftline.files.refusals import usual_path
@@ -138,10 +142,18 @@ def _imported(
 
 
 def _calls(
-    client: Client, model: str, spec: Mapping[str, Any], path: str, target: str, found: Inference, *, has_key: bool
+    client: Client,
+    model: str,
+    spec: Mapping[str, Any],
+    path: str,
+    target: TargetColumns,
+    found: Inference,
+    *,
+    has_key: bool,
 ) -> dict[str, str]:
     """The lines that ask for the answer of the file's first row, and hand in its label."""
     from driftline.files.curl import feedback_line, predict_line
+    from driftline.spec import ModelSpec, parse
 
     row = _first_row(spec, path, target, found)
     if row is None:
@@ -149,14 +161,15 @@ def _calls(
     url = str(client.url)
     # It refers to an answer that was given: this one, as an application's label would.
     answer = client.predict(model, [row.inputs])["predictions"][0]
+    label = parse(ModelSpec, dict(spec)).shown_label(row.label)
     about = {"prediction_id": answer["id"]} if answer["id"] is not None else {"inputs": row.inputs}
     return {
         "predict": predict_line(url, model, row.inputs, has_key=has_key),
-        "feedback": feedback_line(url, model, {**about, "label": row.label}, has_key=has_key),
+        "feedback": feedback_line(url, model, {**about, "label": label}, has_key=has_key),
     }
 
 
-def _first_row(spec: Mapping[str, Any], path: str, target: str, found: Inference) -> TableRow | None:
+def _first_row(spec: Mapping[str, Any], path: str, target: TargetColumns, found: Inference) -> TableRow | None:
     """The first row that has a label."""
     from driftline.spec import ModelSpec, parse
     from driftline.tables.reading import open_table

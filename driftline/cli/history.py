@@ -12,9 +12,9 @@ import typer
 
 from driftline.cli.backtest import refusing
 from driftline.cli.common import AsJson, KeyText, ModelName, Url, connect, print_fields
-from driftline.cli.infer import File, Target
+from driftline.cli.infer import File
 from driftline.cli.progress import FileProgress
-from driftline.cli.table_options import Decimal, Delimiter, Encoding, Header, reading_options
+from driftline.cli.table_options import Decimal, Delimiter, Encoding, Header, Targets, reading_options
 from driftline.support.formatting import count_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 def import_(
     model: ModelName,
     file: File,
-    target: Target,
+    target: Targets,
     delay: Delay = 0,
     label_time: LabelTime = None,
     time: Time = None,

@@ -14,8 +14,11 @@ from driftline.cli.table_options import (
     Drop,
     Encoding,
     Header,
+    Intervals,
+    Targets,
     Task,
     Types,
+    read_levels,
     read_types,
     reading_options,
 )
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from driftline.tables.infer import Inference, InferenceOptions
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input.")]
-Target = Annotated[str, typer.Option("--target", metavar="COLUMN", help="The column that is the label.")]
 Name = Annotated[str | None, typer.Option("--name", help="The model's name.", show_default="the file's")]
 
 
@@ -35,8 +37,9 @@ def register(app: typer.Typer) -> None:
 
 def infer(
     file: File,
-    target: Target,
+    target: Targets,
     task: Task = None,
+    intervals: Intervals = None,
     types: Types = None,
     drop: Drop = None,
     name: Name = None,
@@ -54,7 +57,8 @@ def infer(
         from driftline.tables.infer import infer as inferred
 
         reading = reading_options(encoding, delimiter, header)
-        options: InferenceOptions = InferenceOptions(task, name, decimal, read_types(types or []), drop or [], reading)
+        kinds, levels = read_types(types or []), read_levels(intervals)
+        options: InferenceOptions = InferenceOptions(task, name, decimal, kinds, drop or [], reading, levels)
         found = inferred(file, target, options)
     show(found)
     print(json.dumps(found.spec, indent=2, ensure_ascii=False))
@@ -82,9 +86,8 @@ def show(found: Inference) -> None:
     task = found.spec["task"]
     classes = found.spec.get("classes")
     listed = "" if classes is None else f", {classes if classes == 'open' else len(classes)} classes"
-    console.print(
-        f"\n{found.rows:,} rows; {task} of {next(each.name for each in found.columns if each.field is None)}{listed}"
-    )
+    targets = ", ".join(each.name for each in found.columns if each.field is None)
+    console.print(f"\n{found.rows:,} rows; {task} of {targets}{listed}")
     for doubt in found.doubts:
         console.print(Text(f"· {doubt.column}: {doubt}" if doubt.column else f"· {doubt}", style="yellow"))
 

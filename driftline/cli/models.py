@@ -23,7 +23,7 @@ from driftline.cli.files import refuse_options
 from driftline.cli.from_file import FileChoices, PastChoices, create_from_file, weights_as_sent
 from driftline.cli.history import Delay, LabelTime, Limit, Refused, Time, Waits, check_lateness
 from driftline.cli.infer import Name
-from driftline.cli.table_options import Decimal, Delimiter, Drop, Encoding, Header, Task, Types
+from driftline.cli.table_options import Decimal, Delimiter, Drop, Encoding, Header, Intervals, Task, Types
 
 Spec = Annotated[
     str | None, typer.Argument(metavar="[SPEC.json]", help="The spec's file; - reads it from standard input.")
@@ -32,7 +32,12 @@ FromFile = Annotated[
     str | None, typer.Option("--from", metavar="FILE", help="Instead: a file of rows, whose spec is inferred.")
 ]
 FileTarget = Annotated[
-    str | None, typer.Option("--target", metavar="COLUMN", help="Of the file: the column that is the label.")
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="Of the file: the column that is the label; may be repeated: the outputs of a regression.",
+    ),
 ]
 Imports = Annotated[bool, typer.Option("--import/--no-import", help="Of the file: learn its rows.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Of the file: ask nothing.")]
@@ -70,6 +75,7 @@ def create(
     target: FileTarget = None,
     name: Name = None,
     task: Task = None,
+    intervals: Intervals = None,
     types: Types = None,
     drop: Drop = None,
     decimal: Decimal = None,
@@ -95,10 +101,10 @@ def create(
     if (spec is None) == (file is None):
         raise typer.BadParameter("give SPEC.json, or --from FILE with --target COLUMN")
     if file is not None:
-        if target is None:
+        if not target:
             raise typer.BadParameter("--from needs --target COLUMN, the column that is the label")
         check_lateness(delay, label_time)
-        choices = FileChoices(name, task, types or [], drop or [], decimal, encoding, delimiter, header)
+        choices = FileChoices(name, task, types or [], drop or [], decimal, encoding, delimiter, header, intervals)
         past = PastChoices(delay, label_time, time, limit, refused, is_waiting) if is_importing else None
         with refusing():
             create_from_file(file, target, choices, past, weights, url, key, is_sure=is_sure, as_json=as_json)
@@ -106,7 +112,14 @@ def create(
     assert spec is not None
     refuse_options(
         {
-            **{"--target": target, "--name": name, "--task": task, "--type": types, "--drop": drop},
+            **{
+                "--target": target,
+                "--name": name,
+                "--task": task,
+                "--intervals": intervals,
+                "--type": types,
+                "--drop": drop,
+            },
             **{"--decimal": decimal, "--encoding": encoding, "--delimiter": delimiter, "--header": header},
             **{"--delay": delay or None, "--label-time": label_time, "--time": time, "--limit": limit},
             **{"--refused": refused, "--no-import": not is_importing, "--no-wait": not is_waiting},

@@ -21,6 +21,16 @@ Task = Annotated[
     Literal["classification", "regression"] | None,
     typer.Option("--task", show_default="as the target seems"),
 ]
+Targets = Annotated[
+    list[str],
+    typer.Option(
+        "--target", metavar="COLUMN", help="The column that is the label; may be repeated: the outputs of a regression."
+    ),
+]
+Intervals = Annotated[
+    str | None,
+    typer.Option("--intervals", metavar="LEVELS", help="Prediction intervals of a regression, such as 0.1,0.9."),
+]
 Drop = Annotated[list[str] | None, typer.Option("--drop", metavar="COLUMN", help="Leave it out; may be repeated.")]
 Types = Annotated[
     list[str] | None,
@@ -64,11 +74,22 @@ def read_types(given: list[str]) -> dict[str, str]:
     return types
 
 
+def read_levels(given: str | None) -> list[float] | None:
+    """The levels of intervals from ``0.1,0.9``."""
+    if given is None:
+        return None
+    try:
+        return [float(each) for each in given.split(",")]
+    except ValueError:
+        message = f"--intervals takes levels such as 0.1,0.9, not {given!r}"
+        raise InvalidInput(message, field="intervals", value=given) from None
+
+
 def show_in_short(found: Inference) -> None:
     """Prints the task and the kinds of columns on one line, then the doubts, on standard error."""
     kinds = [each.kind for each in found.columns if each.field is not None]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    target = next(each.name for each in found.columns if each.field is None)
+    target = ", ".join(each.name for each in found.columns if each.field is None)
     print(f"{found.rows:,} rows; {found.spec['task']} of {target}; columns: {counts}", file=sys.stderr)
     show_doubts([*(doubt for column in found.columns for doubt in column.doubts), *found.doubts])
 

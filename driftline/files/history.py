@@ -24,6 +24,7 @@ from driftline.tables.blocks import RefusedRow
 from driftline.tables.numbers import DecimalMark
 from driftline.tables.reading import ReadingOptions, open_table
 from driftline.tables.rows import TableRow, TableRows, rows_for
+from driftline.tables.target_columns import TargetColumns, names_of
 
 LEARNED_SECONDS: Final = 1.0
 
@@ -38,7 +39,7 @@ class HistoryFile:
     """
 
     path: str
-    target: str
+    target: TargetColumns
     reading: ReadingOptions | None = None
     decimal: DecimalMark | dict[str, DecimalMark] | None = None
     delay: int = 0
@@ -120,7 +121,7 @@ def _check_columns(spec: ModelSpec, file: HistoryFile) -> None:
     read = spec.fields.read if spec.fields is not None else {}
     names = {alias: name for name, each in read.items() for alias in (name, *each.aliases) if not each.dropped}
     for column, option, what in (
-        (file.target, "target", "its label"),
+        *((name, "target", "its label") for name in names_of(file.target)),
         (file.label_time, "label_time", "the time at which its label was known"),
     ):
         if column in names:

@@ -22,6 +22,7 @@ from driftline.tables.fields import NumberReader, SecondsReader
 from driftline.tables.numbers import DecimalMark
 from driftline.tables.reading import ReadingOptions, open_table
 from driftline.tables.rows import ReadCells, TableRow, TableRows, rows_for
+from driftline.tables.target_columns import TargetColumns, names_of
 
 PREDICTION_ID = "prediction_id"
 LABEL = "label"
@@ -29,10 +30,10 @@ LABEL = "label"
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A file of labels: ``target`` names their column, by default ``label``."""
+    """A file of labels: ``target`` names their column, by default ``label``; of several outputs by default their names."""
 
     path: str
-    target: str | None = None
+    target: TargetColumns | None = None
     reading: ReadingOptions | None = None
     decimal: DecimalMark | None = None
 
@@ -57,9 +58,10 @@ def send_labels(client: Client, model: str, file: LabelFile, refusals: Refusals,
     with open_table(file.path, file.reading) as table:
         fields = set(spec.fields.fields) if spec.fields is not None else set()
         has_ids = PREDICTION_ID in table.columns and PREDICTION_ID not in fields
-        target = file.target or LABEL
-        if target not in table.columns and file.target is None:
-            message = f"{table.name} has no column {LABEL!r}: name that of the labels with --target"
+        target = file.target or spec.values.names or LABEL
+        absent = [name for name in names_of(target) if name not in table.columns]
+        if absent and not file.target:
+            message = f"{table.name} has no column {absent[0]!r}: name that of the labels with --target"
             raise InvalidInput(message, field="target", value=table.columns[:20])
         others = {
             name: reader

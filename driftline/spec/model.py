@@ -231,7 +231,7 @@ class ModelSpec(Frozen):
         """The field of an answer that a label is compared with."""
         return "values" if self.values.has_several else self.kind.answer_field
 
-    def shown_label(self, label: Label) -> Any:
+    def shown_label(self, label: Label | None) -> Any:
         """A label as the API shows it: of several outputs by name, where they have names."""
         return self.values.by_output(label) if isinstance(label, list) else label
 

@@ -25,7 +25,8 @@ from driftline.tables.numbers import DecimalMark, decide_decimals
 from driftline.tables.profile import KEPT_VALUES, ColumnProfile, Sample
 from driftline.tables.reading import ReadingOptions, TableFile, open_table
 from driftline.tables.source import STANDARD_INPUT
-from driftline.tables.target import Target, decide_target, spec_part
+from driftline.tables.target import Target, decide_targets, spec_part
+from driftline.tables.target_columns import TargetColumns, names_of
 
 ALL_KEPT_VALUES: Final = 1_000_000
 SAMPLED_CELLS: Final = 1_000_000
@@ -39,7 +40,7 @@ class InferenceOptions:
     """What the user decides; all else the file does.
 
     ``types`` gives columns a kind: ``number``, ``boolean``, ``category``, ``text``, ``ignore``, ``time``, or ``time:FORMAT``
-    with a format as ``strptime`` has it. Columns in ``drop`` are ignored.
+    with a format as ``strptime`` has it. Columns in ``drop`` are ignored. ``intervals`` are the levels of a regression's.
     """
 
     task: TaskName | None = None
@@ -48,6 +49,7 @@ class InferenceOptions:
     types: Mapping[str, str] = field(default_factory=dict)
     drop: Collection[str] = ()
     reading: ReadingOptions | None = None
+    intervals: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class Inference:
     reading: ReadingOptions
 
 
-def infer(path: Path | str, target: str, options: InferenceOptions | None = None) -> Inference:
-    """Reads a file once, in blocks, and says what a model of its ``target`` is.
+def infer(path: Path | str, target: TargetColumns, options: InferenceOptions | None = None) -> Inference:
+    """Reads a file once, in blocks, and says what a model of its ``target`` is: several are the outputs of a regression.
 
     Raises:
         InvalidInput: the file cannot be read, there is no such column, or no field is left to learn from.
@@ -90,11 +92,14 @@ def infer(path: Path | str, target: str, options: InferenceOptions | None = None
     options = options or InferenceOptions()
     forced = {column: _field(column, kind) for column, kind in options.types.items()}
     forced |= dict.fromkeys(options.drop, "ignore")
-    if target in forced:
-        message = f"{target!r} is the target: --task says whether it is one of some classes or a number"
-        raise InvalidInput(message, field="type", value=target)
+    targets = names_of(target)
+    for name in targets:
+        if name in forced:
+            message = f"{name!r} is the target: --task says whether it is one of some classes or a number"
+            raise InvalidInput(message, field="type", value=name)
     with open_table(path, options.reading) as table:
-        table.check(target, "target")
+        for name in targets:
+            table.check(name, "target")
         if not table.is_typed:
             for column in forced:
                 table.check(column, "type")
@@ -102,7 +107,7 @@ def infer(path: Path | str, target: str, options: InferenceOptions | None = None
         survey.read()
         for column in forced:
             table.check(column, "type")
-        return survey.conclude(str(path), target, forced, options)
+        return survey.conclude(str(path), targets, forced, options)
 
 
 def _field(column: str, kind: str) -> str | dict[str, Any]:
@@ -160,17 +165,18 @@ class _Survey:
                     return
 
     def conclude(
-        self, path: str, target: str, forced: Mapping[str, str | dict[str, Any]], options: InferenceOptions
+        self, path: str, targets: Collection[str], forced: Mapping[str, str | dict[str, Any]], options: InferenceOptions
     ) -> Inference:
         decimals = self._decimals(options.decimal)
-        label = decide_target(self.profiles[target], decimals[target], options.task)
+        profiles = {name: self.profiles[name] for name in targets}
+        label = decide_targets(profiles, decimals, options.task, options.intervals)
         decisions = {
             name: decide(profile, decimals[name], forced.get(name), lambda name=name: self._texts(name))  # type: ignore[misc]
             for name, profile in self.profiles.items()
-            if name != target
+            if name not in targets
         }
         spec = self._spec(options.name or name_of(path), decisions, label)
-        leaks = self._leaks(spec, target, decisions, decimals)
+        leaks = [leak for name in targets for leak in self._leaks(spec, name, decisions, decimals)]
         reports = [
             ColumnReport(
                 name,

@@ -14,6 +14,7 @@ from driftline.spec.parts.fields import NumberField
 from driftline.tables.cells import Cell, is_missing, plain, shown
 from driftline.tables.fields import NumberReader, Unreadable
 from driftline.tables.numbers import DecimalMark
+from driftline.tables.target_columns import of_one_output
 
 
 class LabelReader(ABC):
@@ -37,17 +38,14 @@ class LabelReader(ABC):
 
 
 def label_reader(spec: ModelSpec, decimal: DecimalMark, is_typed: bool) -> LabelReader:
-    """What reads the cells of a target as labels of ``spec``.
+    """What reads the cells of a target as labels of ``spec``, of several outputs each of them.
 
     ``is_typed``: a text is a text, as in Parquet; in CSV it may be how an integer is written.
     """
-    if spec.values.has_several:
-        message = f"{spec.name} has several outputs, whose labels are no column of a file; hand them in as NDJSON"
-        raise InvalidInput(message, field="target", value=spec.name)
     if spec.kind.is_multilabel:
         return _ClassLists(spec.known_classes())
     if not spec.kind.has_classes:
-        return _Quantities(spec, decimal)
+        return _Quantities(of_one_output(spec), decimal)
     return _OpenClasses(is_typed) if spec.classes == "open" else _ListedClasses(spec.known_classes())
 
 

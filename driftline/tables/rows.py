@@ -14,10 +14,11 @@ from driftline.tables.blocks import RefusedRow, RowBlock
 from driftline.tables.cells import Cell
 from driftline.tables.doubt import Doubt
 from driftline.tables.fields import CellReader, SecondsReader, reader_of
-from driftline.tables.labels import label_reader
+from driftline.tables.labels import LabelReader, label_reader
 from driftline.tables.moments import formats_of, is_iso
 from driftline.tables.numbers import DecimalMark, decide_decimals, evidence
 from driftline.tables.reading import TableFile
+from driftline.tables.target_columns import TargetColumns, by_output, joined, names_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class TableRows:
         self,
         spec: ModelSpec,
         table: TableFile,
-        target: str | None,
+        target: TargetColumns | None,
         decimal: DecimalMark | Mapping[str, DecimalMark] | None,
         label_time: str | None,
         time: str | None,
@@ -69,7 +70,8 @@ class TableRows:
         if spec.fields is None and has_inputs:
             message = f"{spec.name} takes tensors, and a table has rows of fields"
             raise InvalidInput(message, field="inputs", value=spec.name)
-        for column, option in ((target, "target"), (label_time, "label_time"), (time, "time")):
+        targets = names_of(target)
+        for column, option in (*((name, "target") for name in targets), (label_time, "label_time"), (time, "time")):
             if column is not None:
                 table.check(column, option)
         self.table = table
@@ -77,11 +79,12 @@ class TableRows:
         self._decimals = _Decimals(table, decimal, self.doubts)
         self._inputs: list[_Column] = []
         if spec.fields is not None and has_inputs:
-            self._inputs = self._input_columns(spec.fields, {target, label_time, time, *others})
-        self._label: _Column | None = None
-        if target is not None:
-            read = label_reader(spec, self._decimals.of(target, is_read=not spec.kind.has_classes), table.is_typed)
-            self._label = _Column(target, "label", read.many)
+            self._inputs = self._input_columns(spec.fields, {*targets, label_time, time, *others})
+        self._labels = [
+            _Column(column, part, self._label_reader(spec, column).many)
+            for part, column in by_output(spec, target).items()
+        ]
+        self._has_parts = spec.values.has_several
         self._time, self._came = (
             None if column is None else _Column(column, column, self._moments(spec, column).many)
             for column in (label_time, time)
@@ -126,6 +129,10 @@ class TableRows:
     def _reader(self, each: RowField, column: str) -> CellReader[Any]:
         return reader_of(each, self._decimals.of(column, is_read=isinstance(each, NumberField)))
 
+    def _label_reader(self, spec: ModelSpec, column: str) -> LabelReader:
+        decimal = self._decimals.of(column, is_read=not spec.kind.has_classes)
+        return label_reader(spec, decimal, self.table.is_typed)
+
     def _moments(self, spec: ModelSpec, column: str) -> SecondsReader:
         """What reads the moments of a column: as the field of its name does, else as its first cells are written."""
         each = None if spec.fields is None else spec.fields.fields.get(column)
@@ -144,7 +151,7 @@ class TableRows:
         refused: dict[int, RefusedRow] = {}
         columns = [self._values(each, block, refused) for each in self._inputs if each.column in block.columns]
         names = [each.field for each in self._inputs if each.column in block.columns]
-        labels = self._values(self._label, block, refused)
+        labels = self._label_values(block, refused)
         times, came = (self._values(each, block, refused) for each in (self._time, self._came))
         others = [self._values(each, block, refused) for each in self._others]
         titles = [each.field for each in self._others]
@@ -156,6 +163,17 @@ class TableRows:
                 continue
             inputs, named = dict(zip(names, row, strict=True)), dict(zip(titles, rest, strict=True))
             yield TableRow(number, inputs, label, time, come, named)
+
+    def _label_values(self, block: RowBlock, refused: dict[int, RefusedRow]) -> list[Any]:
+        parts = [self._values(each, block, refused) for each in self._labels]
+        if not parts or not self._has_parts:
+            return parts[0] if parts else [None] * len(block)
+        labels, lacking = joined(parts)
+        for place, part in lacking.items():
+            number = block.numbers[place]
+            reason = "it is missing, and a label has a number for each output"
+            refused.setdefault(number, RefusedRow(number, self._labels[part].field, None, reason))
+        return labels
 
     def _values(self, column: _Column | None, block: RowBlock, refused: dict[int, RefusedRow]) -> list[Any]:
         """The values of a column; of a row with a cell that cannot be read the first one is told."""
@@ -218,7 +236,7 @@ def rows_for(
     spec: ModelSpec,
     table: TableFile,
     *,
-    target: str | None = None,
+    target: TargetColumns | None = None,
     decimal: DecimalMark | Mapping[str, DecimalMark] | None = None,
     label_time: str | None = None,
     time: str | None = None,
@@ -228,7 +246,7 @@ def rows_for(
     """The rows of ``table`` as ``spec`` takes them: each a :class:`TableRow`, or a :class:`RefusedRow` with its reason.
 
     Args:
-        target: the column of the labels, if there is one. A missing label is None.
+        target: the column of the labels, if there is one, or those of several outputs. A missing label is None.
         decimal: the mark of decimals, of all columns or by column; by default what the first rows say.
         label_time: the column that says when the label was known.
         time: the column that says when the row came.

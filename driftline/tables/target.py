@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,11 +26,37 @@ MIN_REPEATS: Final = 3
 
 @dataclass(frozen=True)
 class Target:
-    """The task, and for a classification its classes."""
+    """The task, and for a classification its classes, for a regression its several ``outputs`` and ``intervals``, if any."""
 
     task: TaskName
     classes: list[int | str] | str | None
     doubts: list[Doubt]
+    outputs: list[str] | None = None
+    intervals: list[float] | None = None
+
+
+def decide_targets(
+    profiles: Mapping[str, ColumnProfile],
+    decimals: Mapping[str, DecimalMark],
+    task: TaskName | None,
+    intervals: list[float] | None = None,
+) -> Target:
+    """What the targets say of the task: one as :func:`decide_target` has it, several are the outputs of a regression.
+
+    Raises:
+        InvalidInput: there is no label, one of several is no number, or the task does not take what is asked for.
+    """
+    if len(profiles) > 1 and task not in (None, "regression"):
+        message = f"--task {task} has one target, not {', '.join(map(repr, profiles))}: several are the outputs of a regression"
+        raise InvalidInput(message, field="task", value=task)
+    wanted: TaskName | None = "regression" if len(profiles) > 1 else task
+    found = [decide_target(profile, decimals[name], wanted) for name, profile in profiles.items()]
+    if intervals is not None and found[0].task != "regression":
+        message = f"--intervals belong to a regression, and {next(iter(profiles))!r} is taken for classes: see --task"
+        raise InvalidInput(message, field="intervals", value=intervals)
+    doubts = [doubt for each in found for doubt in each.doubts]
+    outputs = list(profiles) if len(profiles) > 1 else None
+    return Target(found[0].task, found[0].classes, doubts, outputs, intervals)
 
 
 def decide_target(profile: ColumnProfile, decimal: DecimalMark, task: TaskName | None) -> Target:
@@ -157,4 +184,5 @@ def _is_padded_fraction(text: str) -> bool:
 
 def spec_part(target: Target) -> dict[str, Any]:
     """What the target puts into a spec."""
-    return {"task": target.task} | ({} if target.classes is None else {"classes": target.classes})
+    given = {"classes": target.classes, "outputs": target.outputs, "intervals": target.intervals}
+    return {"task": target.task} | {name: value for name, value in given.items() if value is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -364,3 +365,94 @@ def test_what_cannot_be_is_an_error(tmp_path: Path, target: str, options: dict[s
     path = write(tmp_path / "x.csv", {"x": FLOATS, "y": many("a", "b")})
     with pytest.raises(InvalidInput, match=message):
         infer(path, target, InferenceOptions(**options))
+
+
+HOUSES = {
+    "size": [f"{n % 7}.5" for n in range(60)],
+    "price": [str(1000 + 3.5 * n) for n in range(60)],
+    "area": [str(40 + n % 30) for n in range(60)],
+}
+
+
+def test_several_targets_are_the_outputs_of_a_regression(tmp_path: Path) -> None:
+    path = write(tmp_path / "houses.csv", HOUSES)
+    found = infer(path, ["price", "area"], InferenceOptions(intervals=[0.1, 0.9]))
+    assert found.spec["task"] == "regression" and found.spec["outputs"] == ["price", "area"]
+    assert found.spec["intervals"] == [0.1, 0.9] and list(found.spec["inputs"]["fields"]) == ["size"]
+    assert [each.name for each in found.columns if each.field is None] == ["price", "area"]
+    spec = parse(ModelSpec, found.spec)
+    for target in (["price", "area"], ["area", "price"]):
+        with open_table(path, found.reading) as table:
+            row = next(iter(rows_for(spec, table, target=target, decimal=found.decimals)))
+        assert isinstance(row, TableRow) and row.label == [1000.0, 40.0], "by name, in any order"
+
+
+def test_other_names_go_by_their_order(tmp_path: Path) -> None:
+    spec = parse(ModelSpec, {"name": "m", "task": "regression", "outputs": 2, "inputs": {"fields": {"size": "number"}}})
+    with open_table(write(tmp_path / "houses.csv", HOUSES)) as table:
+        row = next(iter(rows_for(spec, table, target=["area", "price"])))
+    assert isinstance(row, TableRow) and row.label == [40.0, 1000.0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "label"),
+    [
+        (("", ""), None),
+        (("1", "2"), [1.0, 2.0]),
+        (("1", ""), "row 1: label.area: it is missing, and a label has a number for each output"),
+        (("x", "2"), "row 1: label.price: "),
+    ],
+)
+def test_a_row_has_all_outputs_or_none(tmp_path: Path, cells: tuple[str, str], label: Any) -> None:
+    outputs = {"task": "regression", "outputs": ["price", "area"]}
+    spec = parse(ModelSpec, {"name": "m", **outputs, "inputs": {"fields": {"size": "number"}}})
+    path = write(tmp_path / "houses.csv", {"size": ["1"], "price": [cells[0]], "area": [cells[1]]})
+    with open_table(path) as table:
+        row = next(iter(rows_for(spec, table, target=["price", "area"])))
+    assert row.label == label if isinstance(row, TableRow) else str(row).startswith(label)
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "message"),
+    [
+        (["price", "price"], {}, "the target 'price' is named twice"),
+        (["price", "town"], {}, "a regression needs numbers, and 100% of the target 'town' are none, such as `rome`"),
+        (["price", "nothing"], {}, "nothing"),
+        (["price", "area"], {"task": "classification"}, "--task classification has one target, not 'price', 'area'"),
+        ("town", {"intervals": [0.1, 0.9]}, "--intervals belong to a regression, and 'town' is taken for classes"),
+        (["price", "area"], {"types": {"area": "number"}}, "'area' is the target"),
+    ],
+)
+def test_targets_that_cannot_be(tmp_path: Path, targets: Any, options: dict[str, Any], message: str) -> None:
+    path = write(tmp_path / "houses.csv", {**HOUSES, "town": ["rome", "oslo"] * 30})
+    with pytest.raises(InvalidInput, match=re.escape(message)):
+        infer(path, targets, InferenceOptions(**options))
+
+
+def test_a_label_of_several_outputs_needs_a_column_for_each(tmp_path: Path) -> None:
+    inputs = {"inputs": {"fields": {"size": "number"}}}
+    several = parse(ModelSpec, {"name": "m", "task": "regression", "outputs": ["price", "area"], **inputs})
+    one = parse(ModelSpec, {"name": "m", "task": "regression", **inputs})
+    with open_table(write(tmp_path / "houses.csv", HOUSES)) as table:
+        with pytest.raises(InvalidInput, match="m has 2 outputs, price, area: name a column for each with --target"):
+            rows_for(several, table, target="price")
+        with pytest.raises(InvalidInput, match="a label of m is one column; --target names 'price', 'area'"):
+            rows_for(one, table, target=["price", "area"])
+
+
+def test_lists_of_classes_in_cells(tmp_path: Path) -> None:
+    spec = parse(
+        ModelSpec,
+        {"name": "m", "task": "multilabel", "classes": ["a", "b", 3], "inputs": {"fields": {"x": "number"}}},
+    )
+    cells = ["a|b", "3", "[]", '["b", 3]', "", "a|a", "c", "[", " A | b "]
+    path = write(tmp_path / "lists.csv", {"x": ["1"] * len(cells), "y": cells})
+    with open_table(path) as table:
+        found = [row.label if isinstance(row, TableRow) else row.reason for row in rows_for(spec, table, target="y")]
+    assert found[:5] == [["a", "b"], [3], [], ["b", 3], None]
+    assert found[5:] == [
+        "`a|a` names `a` twice",
+        "`c` is none of the model's classes",
+        "`[` is no list of classes",
+        ["a", "b"],
+    ]
