@@ -201,12 +201,12 @@ class ServedModel(nn.Module):
         encoded = self._encoded(inputs)
         outputs, trace = self._network_outputs(self._scaled(inputs, encoded)), None
         if self.target_scale is not None:
-            values = self.target_scale.restore(outputs)
-            return (
-                (values, None) if self.experts is None else self.experts(self._rows(inputs, encoded), values, in_order)
-            )
+            outputs = self.target_scale.restore(outputs)
         if self.experts is not None:
-            outputs, trace = self.experts(self._rows(inputs, encoded), outputs.log_softmax(1), in_order)
+            given = outputs if self.is_regression else outputs.log_softmax(1)
+            outputs, trace = self.experts(self._rows(inputs, encoded), given, in_order)
+        if self.is_regression:
+            return outputs, trace
         return outputs.sigmoid() if self.is_multilabel else outputs.softmax(1), trace
 
     def rows(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -242,8 +242,7 @@ class ServedModel(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many numbers are answered: as many as there are classes, or outputs."""
-        # A network with an output of its own never takes more classes than it was made for.
+        """How many numbers are answered: as many as there are classes, or outputs; fixed where the network has its own output."""
         return int(getattr(self.output, "out_features", self._own_width))
 
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> Rescaling | None:
@@ -280,8 +279,7 @@ class ServedModel(nn.Module):
 
     def carried_rows(self, rows: Tensor, rescaling: Rescaling) -> tuple[Tensor, Tensor]:
         """Rows that :meth:`rows` gave, in the present units; and which of their numbers have changed ``[numbers]``."""
-        parts, has_changed = [], []
-        first = 0
+        parts, has_changed, first = [], [], 0
         for name, size in self._sizes().items():
             part, first = rows[:, first : first + size], first + size
             change = rescaling.inputs.get(name)

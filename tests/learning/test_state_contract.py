@@ -110,6 +110,7 @@ CASES: dict[str, Callable[[], Learner]] = {
     "regression": partial(by, {}, values(200), task="regression", classes=None),
     "intervals": partial(by, {}, values(200), task="regression", classes=None, intervals=[0.1, 0.9]),
     "several outputs": partial(by, {}, [], task="regression", classes=None, outputs=["a", "b"], intervals=[0.1, 0.9]),
+    "several labels": partial(by, {}, [], task="multilabel", classes=["a", "b"]),
     "every hook": with_every_hook,
     "a frozen copy": with_a_frozen_copy,
     "a job": with_a_job,

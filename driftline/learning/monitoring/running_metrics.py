@@ -169,11 +169,15 @@ class RegressionMetrics(Stateful):
     @classmethod
     def of(cls, rows: Sequence[ScoredPrediction]) -> RegressionMetrics:
         """The tally of some rows."""
+        return cls.of_arrays(np.array([row.truth for row in rows]), np.array([row.answer for row in rows]))
+
+    @classmethod
+    def of_arrays(cls, truth: NDArray[np.float64], answers: NDArray[np.float64]) -> RegressionMetrics:
+        """The tally of labels and answers ``[rows]``."""
         tally = cls()
-        if rows:
-            truth = np.array([row.truth for row in rows])
-            difference = np.array([row.answer for row in rows]) - truth
-            tally.origin, tally.count = float(truth[0]), float(len(rows))
+        if len(truth):
+            difference = answers - truth
+            tally.origin, tally.count = float(truth[0]), float(len(truth))
             tally.absolute, tally.squares = float(np.abs(difference).sum()), float((difference**2).sum())
             tally.bias = float(difference.sum())
             tally.truth, tally.truth_squares = (

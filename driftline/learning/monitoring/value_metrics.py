@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from driftline.learning.monitoring.running_metrics import RegressionMetrics, ScoredPrediction
 from driftline.learning.stateful import State, Stateful
 from driftline.spec.value_layout import ValueLayout
+
+Floats: TypeAlias = NDArray[np.float64]
 
 
 class ScoredValues(NamedTuple):
@@ -50,6 +53,15 @@ class IntervalMetrics(Stateful):
         self.width += weight * (ends[-1] - ends[0])
         self.pinball += weight * pinball_loss(self.levels, ends, truth)
 
+    def add_arrays(self, truth: Floats, ends: Floats) -> None:
+        """Takes labels ``[rows]`` and the ends that were served for them ``[rows, levels]`` in."""
+        truth = truth.astype(np.float32).astype(np.float64)
+        self.count += len(truth)
+        self.covered += float(((ends[:, 0] <= truth) & (truth <= ends[:, -1])).sum())
+        self.width += float((ends[:, -1] - ends[:, 0]).sum())
+        beyond, levels = truth[:, None] - ends, np.array(self.levels)
+        self.pinball += float(np.maximum(levels * beyond, (levels - 1) * beyond).mean(1).sum())
+
     def scale(self, factor: float) -> None:
         """Lets every label weigh ``factor`` times what it did."""
         for name in self.STATE:
@@ -82,11 +94,16 @@ class ValueMetrics(Stateful):
         """The scores of some rows."""
         found = cls(layout)
         found.count, found.error = float(len(rows)), sum(row.error for row in rows)
-        found.values = [RegressionMetrics.of([row.of_output(place) for row in rows]) for place in range(layout.outputs)]
-        for intervals, place in zip(found.intervals, range(layout.outputs), strict=True):
-            for row in rows:
-                if row.ends:
-                    intervals.add(row.truth[place], row.ends[place])
+        if rows:
+            truth, answers = (
+                np.array(each, np.float64).T for each in zip(*((r.truth, r.answer) for r in rows), strict=True)
+            )
+            found.values = [RegressionMetrics.of_arrays(*each) for each in zip(truth, answers, strict=True)]
+        ends = [row for row in rows if row.ends]
+        if ends:
+            truth, sides = np.array([row.truth for row in ends]).T, np.array([row.ends for row in ends]).swapaxes(0, 1)
+            for intervals, *each in zip(found.intervals, truth, sides, strict=True):
+                intervals.add_arrays(*each)
         return found
 
     def add(self, rows: Iterable[ScoredValues], weights: Iterable[float] = repeat(1.0)) -> None:

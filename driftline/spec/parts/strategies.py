@@ -62,6 +62,7 @@ class Experts(Strategy):
 
     name: Literal["experts"] = "experts"
     replayed: int = Field(64, ge=1, le=100_000, description="examples from memory for each update")
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
     serves_experts: ClassVar[bool] = True
 
 
