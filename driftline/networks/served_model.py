@@ -242,7 +242,7 @@ class ServedModel(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many numbers are answered: as many as there are classes, or outputs; fixed where the network has its own output."""
+        """How many numbers are answered: as many as there are classes, or outputs; an own output has those it was made for."""
         return int(getattr(self.output, "out_features", self._own_width))
 
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> Rescaling | None:
