@@ -164,7 +164,7 @@ class RowEncoder(nn.Module):
         is_token = tokens > 0
         each = self.words.of(_buckets(tokens)) * is_token[..., None]
         # Words are not independent of each other: their sum would be far too sure.
-        total: NDArray[np.float32] = each.sum(2) / np.sqrt(np.maximum(is_token.sum(2), 1))[..., None]
+        total: NDArray[np.float32] = each.sum(2) / np.sqrt(np.maximum(is_token.sum(2), 1, dtype=np.float32))[..., None]
         return total
 
     def _circles(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
