@@ -295,6 +295,7 @@ class ServedModel(nn.Module):
 
     def trust(self, inputs: dict[str, Tensor]) -> Tensor | None:
         """How much each row may teach ``[rows]``: little where it is far from all before; None: as much as it weighs."""
+        inputs = self.aligned(inputs)
         scales = [(self.scale[each.scale], inputs[each.key]) for each in self.tensor_inputs if each.scale is not None]
         found = [scale.trust(given) for scale, given in scales if not scale.is_fixed]  # type: ignore[operator]
         return torch.stack(found).amin(0) if found else None
