@@ -148,7 +148,7 @@ def test_every_example_is_what_its_type_says(endpoint: Endpoint[Any]) -> None:
 
 def test_a_message_is_described_where_it_is_declared() -> None:
     """The library reads the strings below the fields from the source: that of another class must not be taken."""
-    assert schema_of(FeedbackItem)["properties"]["label"]["description"].startswith("A class, or the number")
+    assert schema_of(FeedbackItem)["properties"]["label"]["description"].startswith("A class, of a multi-label model")
     assert schema_of(Retrain)["properties"]["epochs"]["description"].startswith("How often")
     assert schema_of(RecipeChange)["type"] == "object"
 

@@ -245,5 +245,5 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_random_state_alo
 
 def test_a_module_is_built_to_answer_not_to_train() -> None:
     module = built({"layers": [{"type": "dropout"}, {"type": "batch_norm"}]}, [8])
-    assert not any(part.training for part in module.modules())
+    assert not module.training and not any(part.training for part in module.network.modules())
     assert torch.equal(module(rows([8])), module(rows([8])))

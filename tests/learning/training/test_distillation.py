@@ -41,7 +41,7 @@ def test_the_term_is_the_divergence_from_the_teacher_times_the_squared_temperatu
 
 
 def test_a_regression_is_taught_in_the_targets_own_units() -> None:
-    one = learner(task="regression", classes=None)
+    one = learner(task="regression", classes=None, recipe={"strategy": "replay"})
     play(one, values(200))
     teacher, rows = copy.deepcopy(one.module), examples_of(one, values(50, 300))
     one.module.observe(rows.inputs, rows.targets * 3)
