@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_ASKED: Final = 10_000
 """Predictions whose labels may still come, at most."""
+MAX_BEHIND: Final = 10.0
+"""Seconds that a server's answers may be older than what was waited for."""
 _GONE: Final = frozenset({"prediction_expired", NOT_STORED, "prediction_unknown"})
 
 Row = Mapping[Any, Any]
@@ -45,6 +47,7 @@ class ServedLearner:
         self.inputs: dict[str, Any] | None = None
         self.names: list[str] = []
         self.last_id: str | None = None
+        self.awaited = 0
         self._asked: OrderedDict[bytes, str] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,8 +90,15 @@ class ServedLearner:
         self._hand_in([{"inputs": sent, "label": label}])
 
     def predict(self, rows: Any) -> Predictions:
-        """The answers for rows that are tensors."""
-        return self.client.predict(self.name, rows)
+        """The answers for rows that are tensors, by the version that was waited for, or a later one."""
+        answers = self.client.predict(self.name, rows)
+        # A server learns of a new version a moment after it is live, and loads it then.
+        for pause in pauses(MAX_BEHIND):
+            if answers["version"] >= self.awaited:
+                break
+            time.sleep(pause)
+            answers = self.client.predict(self.name, rows)
+        return answers
 
     def learn(self, rows: Any, labels: Sequence[Any], weights: Sequence[float] | None = None) -> None:
         """Hand in rows that are tensors, with their labels."""
@@ -118,7 +128,7 @@ class ServedLearner:
     def wait(self, timeout: float = 120.0) -> None:
         """Wait until all that was handed in is learned, and answers come from it."""
         if self.last_id is not None:
-            self.client.wait_served(self.name, self.last_id, timeout)
+            self.awaited = self.client.wait_served(self.name, self.last_id, timeout).get("version", 0)
 
     def wait_learned(self, timeout: float = 120.0) -> None:
         """Wait until all that was handed in is learned; then make that the live version, whatever the gate says of it."""
@@ -137,7 +147,7 @@ class ServedLearner:
     def delete(self) -> None:
         """Remove the model and all it has learned from the server."""
         self.client.delete_model(self.name)
-        self.is_made, self.last_id = False, None
+        self.is_made, self.last_id, self.awaited = False, None, 0
         self._asked.clear()
 
     def close(self) -> None:
