@@ -26,8 +26,8 @@ class RegressionLearner(WindowLearner):
 
     ``errors`` ``[outputs, fadings, members]`` are running absolute errors, as served. That of the best member is what all are
     measured by: how fast weights move depends on neither the target's unit nor how well it can be foreseen. ``scored`` counts
-    the labels in them. ``waiting`` are
-    the labels of a step until its end: a candidate is compared on them before.
+    the labels in them; ``losses`` are those of the mixture's sets of weights. ``waiting`` are the labels of a step until its
+    end: a candidate is compared on them before.
 
     Args:
         large_period: rows between two solutions of the regression on encoded rows where it is large, and while labels pile up.
@@ -37,12 +37,13 @@ class RegressionLearner(WindowLearner):
         farthest: where distances are clipped, in errors.
     """
 
-    STATE = ("errors", "scored", "linear", "autoregressive", "encoded", "bank", "trees")
+    STATE = ("losses", "errors", "scored", "linear", "autoregressive", "encoded")
     DERIVED = (
         *("waiting", "fading", "trust", "batch_power", "share", "farthest", "power", "robust"),
         *("_period", "_hurried_period", "_rates", "_fadings"),
     )
     mixture: RegressionMixture
+    trees: ValueTreesLearner | None
 
     def __init__(
         self,
@@ -57,19 +58,20 @@ class RegressionLearner(WindowLearner):
         power: float = 8.0,
         robust: float = 4.0,
     ) -> None:
-        super().__init__(mixture, mixture.trust, BankLearner(mixture.bank, huber_gradient))
+        size, trees = len(mixture.neighbours.rows), mixture.trees
+        grown = None if trees is None else ValueTreesLearner(trees, size, mixture.features)
+        super().__init__(mixture, BankLearner(mixture.bank, huber_gradient), grown)
         self.fading, self.trust, self.batch_power = fading, trust, batch_power
         self.share, self.farthest, self.power, self.robust = share, farthest, power, robust
         self.encoded = LeastSquares(mixture.encoded, penalty=3.0, damping=1e-5)
         self.linear = LeastSquares(mixture.linear, penalty=1.0) if mixture.linear is not None else None
         self.autoregressive = Autoregression(mixture) if mixture.autoregressive is not None else None
-        size, trees = len(self.rows), mixture.trees
-        self.trees = None if trees is None else ValueTreesLearner(trees, size, mixture.features)
+        self.losses = torch.zeros_like(mixture.trust)
         self.errors = torch.zeros(mixture.outputs, len(FADINGS), mixture.members, dtype=torch.float64)
         self.scored = 0.0
         self.waiting: list[Scored] = []
         usual = self.period if self.encoded.gram.shape[1] <= 1000 else large_period
-        self._period, self._hurried_period = (min(each, len(self.rows) - self.period) for each in (usual, large_period))
+        self._period, self._hurried_period = (min(each, size - self.period) for each in (usual, large_period))
         self._rates = torch.tensor(RATES).view(-1, 1)
         self._fadings = torch.tensor(FADINGS, dtype=torch.float64).view(-1, 1)
         if mixture.neighbours.seen:
@@ -77,12 +79,9 @@ class RegressionLearner(WindowLearner):
 
     @torch.no_grad()
     def _recall(self) -> None:
-        """Makes state that fits a mixture which has learned already."""
         super()._recall()
-        seen, window = int(self.mixture.neighbours.seen), self._encoded[: self.filled]
+        seen, window = self.learned, self._encoded[: self.filled]
         self.encoded.recall(self.mixture.random_features(window), seen)
-        if self.trees is not None:
-            self.trees.recall(self.rows[: self.filled])
         if self.linear is not None and self.autoregressive is not None:
             self.linear.recall(self._scores(slice(self.filled)), seen)
             self.autoregressive.recall(seen)
@@ -171,20 +170,9 @@ class RegressionLearner(WindowLearner):
             self._train_bank(generator, is_hurried)
             self._grow_trees(generator, is_hurried)
 
-    def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
-        if self.trees is not None and self.trees.are_due(self.filled, is_hurried):
-            kept = slice(self.filled)
-            self.trees.learn(self.rows[kept], self._targets(kept), self.weights[kept], generator, is_hurried)
-
-    def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
-        super()._keep(rows, targets, weights)
-        if self.trees is not None:
-            slots = self.mixture.neighbours.newest(len(rows))
-            self.trees.keep(slots, self.rows[slots])
-
     def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor, is_hurried: bool) -> None:
         self._keep(rows, targets, weights)
-        seen = int(self.mixture.neighbours.seen)
+        seen = self.learned
         self.unsolved += len(rows)
         self.untrained += len(rows)
         period, is_settled = self._hurried_period if is_hurried else self._period, seen > SETTLING
@@ -192,7 +180,7 @@ class RegressionLearner(WindowLearner):
         self._follow_targets(is_due, is_settled)
         slots = self.mixture.neighbours.newest(len(rows))
         if is_due:
-            self._follow(seen)
+            self._follow()
             if not is_settled:
                 slots = self.mixture.neighbours.newest(self.filled)
                 _forget(self.encoded, self.linear)
@@ -248,9 +236,9 @@ class RegressionLearner(WindowLearner):
         if self.autoregressive is not None:
             self.autoregressive.change_target(factor, offset, bool(is_one.all()))
 
-    def _follow(self, learned: int) -> None:
+    def _follow(self) -> None:
         before = _frame(self.mixture.encoding)
-        super()._follow(learned)
+        super()._follow()
         if self.linear is not None and self.autoregressive is not None:
             after = _frame(self.mixture.encoding)
             factor, offset = after[1] / before[1], (before[0] - after[0]) * after[1]
@@ -265,12 +253,6 @@ class RegressionLearner(WindowLearner):
                 self.autoregressive.learn(scored, errors, self.robust)
             self.mixture.levels.follow(self.mixture.target_unit.believed(scored.targets))
         self.waiting.clear()
-
-    def carry(self, rows: Tensor, has_changed: Tensor) -> None:
-        """Goes on with the newest rows ``[rows, features]`` in other units; which features have changed ``[features]``."""
-        self._carry(rows, has_changed, int(self.mixture.neighbours.seen))
-        if self.trees is not None:
-            self.trees.restart(self.rows[: self.filled])
 
 
 def _begin_again(learner: RegressionLearner) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.bank import BankLearner
+from driftline.learning.training.experts.trees import TreesLearner
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import LARGEST, Encoding
 from driftline.networks.experts.neighbours import NewestRows
@@ -33,30 +34,29 @@ class WindowedMixture(Protocol):
 
 
 class WindowLearner(Stateful):
-    """The newest rows as they came, which a mixture's encoding and neighbours follow, and its bank.
+    """The newest rows as they came, which a mixture's encoding and neighbours follow, and its bank and trees.
 
-    ``losses`` are those of the mixture's sets of weights; ``unsolved`` and ``untrained`` count the newest rows that what is
-    solved in closed form and the bank have not learned yet.
+    ``unsolved`` and ``untrained`` count the newest rows that what is solved in closed form and the bank have not learned yet.
 
     Args:
-        sets: of the shape of ``losses``.
         bank: what trains the bank.
+        trees: what grows the trees; None where there are none.
         period: rows between two looks at the encoding; the first come at 1, 2, 4, … rows.
         fresh: new rows of a gradient update of the bank, beside so many ``replayed`` ones.
         hurried: the same two while labels pile up, before and after ``WELL_TAUGHT`` rows.
     """
 
-    STATE: ClassVar[tuple[str, ...]] = ("rows", "weights", "losses", "unsolved", "untrained")
+    STATE: ClassVar[tuple[str, ...]] = ("rows", "weights", "unsolved", "untrained", "bank", "trees")
     DERIVED: ClassVar[tuple[str, ...]] = (
-        *("mixture", "bank", "period", "fresh", "replayed", "hurried", "_encoded", "_reaches"),
+        *("mixture", "period", "fresh", "replayed", "hurried", "_encoded", "_reaches"),
     )
     mixture: WindowedMixture
 
     def __init__(
         self,
         mixture: WindowedMixture,
-        sets: Tensor,
         bank: BankLearner,
+        trees: TreesLearner | None,
         *,
         period: int = 32,
         fresh: int = 2,
@@ -65,12 +65,12 @@ class WindowLearner(Stateful):
     ) -> None:
         self.mixture = mixture
         self.bank = bank
+        self.trees = trees
         self.period, self.replayed = period, replayed
         self.fresh, self.hurried = fresh, hurried
         size = len(mixture.neighbours.rows)
         self.rows = torch.zeros(size, mixture.features)
         self.weights = torch.zeros(size)
-        self.losses = torch.zeros_like(sets)
         self.unsolved = 0
         self.untrained = 0
         self._encoded = torch.zeros(size, mixture.encoding.width)
@@ -81,12 +81,20 @@ class WindowLearner(Stateful):
         """How many rows are kept."""
         return self.mixture.neighbours.filled
 
+    @property
+    def learned(self) -> int:
+        """How many rows were learned."""
+        return int(self.mixture.neighbours.seen)
+
+    @torch.no_grad()
     def _recall(self) -> None:
-        """Makes the rows of a mixture that has learned elsewhere."""
+        """Makes state that fits a mixture which has learned already."""
         neighbours, encoding = self.mixture.neighbours, self.mixture.encoding
         self.rows[: self.filled] = neighbours.rows[: self.filled] / encoding.slope[0] + encoding.mean
         self.weights[: self.filled] = 1
         self._encode()
+        if self.trees is not None:
+            self.trees.recall(self.rows[: self.filled])
 
     def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Puts rows in the places of the oldest."""
@@ -100,21 +108,25 @@ class WindowLearner(Stateful):
             self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
             neighbours.write(slots, encoded[part, :features])
             neighbours.targets[slots] = targets[part]
+            if self.trees is not None:
+                self.trees.keep(slots, rows[part])
 
-    def _follow(self, learned: int) -> None:
-        """Lets the encoding follow the newest rows, of ``learned`` in all, and encodes them again."""
-        self.mixture.encoding.observe(self.rows[: self.filled], learned, self.unsolved)
+    def _follow(self) -> None:
+        """Lets the encoding follow the newest rows, and encodes them again."""
+        self.mixture.encoding.observe(self.rows[: self.filled], self.learned, self.unsolved)
         self._encode()
         self._write_scores()
 
-    def _carry(self, rows: Tensor, has_changed: Tensor, learned: int) -> None:
+    def carry(self, rows: Tensor, has_changed: Tensor) -> None:
         """Goes on with the newest rows ``[rows, features]`` in other units; which features have changed ``[features]``."""
         if not self.filled:
             return
         self.rows[: self.filled] = rows[: self.filled].clamp(-LARGEST, LARGEST)
-        self.mixture.encoding.observe(self.rows[: self.filled], learned, 0, has_changed)
+        self.mixture.encoding.observe(self.rows[: self.filled], self.learned, 0, has_changed)
         self._encode()
         self._write_scores()
+        if self.trees is not None:
+            self.trees.restart(self.rows[: self.filled])
 
     def _write_scores(self) -> None:
         self.mixture.neighbours.write(slice(None), self._encoded[:, : self.mixture.features])
@@ -125,7 +137,7 @@ class WindowLearner(Stateful):
     def _train_bank(self, generator: torch.Generator, is_hurried: bool) -> None:
         """The updates of the bank that are due, each of so many new rows; the first rows are not waited with."""
         seen = int(self.mixture.neighbours.seen)
-        fresh, replayed = self.hurried[seen >= WELL_TAUGHT] if is_hurried else (self.fresh, self.replayed)
+        fresh, replayed = self.hurried[self.learned >= WELL_TAUGHT] if is_hurried else (self.fresh, self.replayed)
         while self.untrained >= fresh or (self.untrained and seen <= self.period):
             self._train(generator, fresh, replayed)
 
@@ -135,15 +147,20 @@ class WindowLearner(Stateful):
         new = self.mixture.neighbours.newest(fresh, self.untrained - fresh)
         self.untrained -= fresh
         neighbours, members = self.mixture.neighbours, self.mixture.bank.members
-        seen, size = int(neighbours.seen), len(self.rows)
-        filled = min(seen, size)
+        seen, size, filled = int(neighbours.seen), len(self.rows), self.filled
         reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
         drawn = (torch.rand(members, replayed, generator=generator) * reach).long()
         slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
         self.bank.learn(self._encoded[slots], self._targets(slots), self.weights[slots])
 
+    def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
+        """Grows the trees that are due."""
+        if self.trees is not None and self.trees.are_due(self.filled, is_hurried):
+            kept = slice(self.filled)
+            self.trees.learn(self.rows[kept], self._targets(kept), self.weights[kept], generator, is_hurried)
+
     def _targets(self, slots: slice | Tensor) -> Tensor:
-        """The targets of rows by their slots, as the bank learns them."""
+        """The targets of rows by their slots, as bank and trees learn them."""
         return self.mixture.neighbours.targets[slots]
 
     def load_state_dict(self, state: State) -> None:
