@@ -13,6 +13,11 @@ from driftline.records import Label
 from driftline.spec.value_layout import ValueLayout
 
 TaskName: TypeAlias = Literal["classification", "multilabel", "regression"]
+Classes: TypeAlias = Sequence[int | str] | Literal["open"] | None
+Outputs: TypeAlias = int | Sequence[str] | None
+Intervals: TypeAlias = Sequence[float] | None
+ClassKeys: TypeAlias = Collection[tuple[type, int | str]] | None
+"""Classes by type and name; None where any may come."""
 LARGEST_VALUE = 3.4e38
 """Larger ones do not fit float32."""
 
@@ -37,12 +42,7 @@ class Task(ABC):
     answer_field: ClassVar[str]
 
     @abstractmethod
-    def check(
-        self,
-        classes: Sequence[int | str] | Literal["open"] | None,
-        outputs: int | Sequence[str] | None,
-        intervals: Sequence[float] | None,
-    ) -> None:
+    def check(self, classes: Classes, outputs: Outputs, intervals: Intervals) -> None:
         """:class:`ValueError` where a spec gives ``classes``, ``outputs`` or ``intervals`` that this task does not take."""
 
     @abstractmethod
@@ -50,7 +50,7 @@ class Task(ABC):
         """How many numbers a network gives for a row, where there are so many classes, or values of this layout."""
 
     @abstractmethod
-    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None, values: ValueLayout) -> Label:
+    def check_label(self, label: Any, classes: ClassKeys, values: ValueLayout) -> Label:
         """The label as it is learned; :class:`InvalidInput` where it is none.
 
         Args:
@@ -70,12 +70,7 @@ class Classification(Task):
     measures = ("accuracy", "log_loss")
     answer_field = "label"
 
-    def check(
-        self,
-        classes: Sequence[int | str] | Literal["open"] | None,
-        outputs: int | Sequence[str] | None,
-        intervals: Sequence[float] | None,
-    ) -> None:
+    def check(self, classes: Classes, outputs: Outputs, intervals: Intervals) -> None:
         if classes is None:
             raise ValueError('classification needs "classes": a list of strings or integers, or "open"')
         if not classes:
@@ -86,7 +81,7 @@ class Classification(Task):
     def width(self, classes: int, values: ValueLayout) -> int:
         return classes
 
-    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None, values: ValueLayout) -> Label:
+    def check_label(self, label: Any, classes: ClassKeys, values: ValueLayout) -> Label:
         """Labels match by exact JSON type: ``true`` and ``1.0`` are not class ``1``."""
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise InvalidInput(f"a label is a string or an integer, not {label!r}", field="label", value=label)
@@ -106,12 +101,7 @@ class Multilabel(Task):
     measures = ("hamming_loss", "log_loss")
     answer_field = "labels"
 
-    def check(
-        self,
-        classes: Sequence[int | str] | Literal["open"] | None,
-        outputs: int | Sequence[str] | None,
-        intervals: Sequence[float] | None,
-    ) -> None:
+    def check(self, classes: Classes, outputs: Outputs, intervals: Intervals) -> None:
         if not classes or classes == "open":
             raise ValueError('multilabel needs "classes": a list of strings or integers, which cannot be "open"')
         _check_classes(classes)
@@ -120,7 +110,7 @@ class Multilabel(Task):
     def width(self, classes: int, values: ValueLayout) -> int:
         return classes
 
-    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None, values: ValueLayout) -> Label:
+    def check_label(self, label: Any, classes: ClassKeys, values: ValueLayout) -> Label:
         """A list of classes, each once, in any order; they match by exact JSON type."""
         if not isinstance(label, list):
             raise InvalidInput(f"a label is a list of classes, not {label!r}", field="label", value=label)
@@ -147,12 +137,7 @@ class Regression(Task):
     measures = ("mae", "rmse")
     answer_field = "value"
 
-    def check(
-        self,
-        classes: Sequence[int | str] | Literal["open"] | None,
-        outputs: int | Sequence[str] | None,
-        intervals: Sequence[float] | None,
-    ) -> None:
+    def check(self, classes: Classes, outputs: Outputs, intervals: Intervals) -> None:
         if classes is not None:
             raise ValueError('"classes" belongs to classification and multilabel')
         if intervals is not None and any(high <= low for low, high in pairwise(intervals)):
@@ -163,7 +148,7 @@ class Regression(Task):
     def width(self, classes: int, values: ValueLayout) -> int:
         return values.outputs
 
-    def check_label(self, label: Any, classes: Collection[tuple[type, int | str]] | None, values: ValueLayout) -> Label:
+    def check_label(self, label: Any, classes: ClassKeys, values: ValueLayout) -> Label:
         """One number; or of several outputs a list of them, in their order, which an object by name is brought into."""
         if not values.has_several:
             return _number(label, "label", "a label of a regression")
@@ -185,13 +170,13 @@ def _check_classes(classes: Sequence[int | str]) -> None:
         raise ValueError('"classes" names a class twice')
 
 
-def _check_no_values(outputs: int | Sequence[str] | None, intervals: Sequence[float] | None) -> None:
+def _check_no_values(outputs: Outputs, intervals: Intervals) -> None:
     for name, given in (("outputs", outputs), ("intervals", intervals)):
         if given is not None:
             raise ValueError(f'"{name}" belongs to regression')
 
 
-def _check_known(name: int | str, classes: Collection[tuple[type, int | str]] | None, field: str) -> None:
+def _check_known(name: int | str, classes: ClassKeys, field: str) -> None:
     if classes is not None and (type(name), name) not in classes:
         message = f"{name!r} is none of the model's classes"
         raise InvalidInput(message, code="unknown_class", field=field, value=name)
