@@ -28,8 +28,8 @@ class OutputScores(TypedDict, total=False):
 
 
 @message
-class PredictionScores(TypedDict, total=False):
-    """PredictionScores of served answers: those of a classification or of a regression; none before the first label."""
+class PredictionScores(OutputScores, total=False):
+    """Scores of served answers: those of a classification or of a regression; none before the first label."""
 
     accuracy: Annotated[float, Field(description="The share of right answers.")]
     balanced_accuracy: Annotated[float, Field(description="The mean recall of the classes.")]
@@ -50,15 +50,6 @@ class PredictionScores(TypedDict, total=False):
     subset_accuracy: Annotated[float, Field(description="The share of answers that were right about every class.")]
     micro_f1: Annotated[float, Field(description="The F1 of all classes of a multi-label model together.")]
     macro_f1: Annotated[float, Field(description="The mean F1 of the classes in a label or an answer.")]
-    mae: Annotated[float, Field(description="The mean absolute error.")]
-    rmse: Annotated[float, Field(description="The root of the mean squared error.")]
-    bias: Annotated[float, Field(description="The mean of answer less label.")]
-    r2: Annotated[float, Field(description="The share of the labels' variance that the answers explain.")]
-    coverage: Annotated[
-        float, Field(description="The share of labels between the first and the last end of the interval.")
-    ]
-    width: Annotated[float, Field(description="How far these ends are apart, on average.")]
-    pinball_loss: Annotated[float, Field(description="The quantile loss of the ends, on average.")]
     normalized_mae: Annotated[
         float,
         Field(
