@@ -11,25 +11,14 @@ from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.stateful import State
 from driftline.networks import bundle
-from driftline.records import Answer, Item, Plan
-from tests.learning.conftest import learner, row_of, spec, values
+from driftline.records import Plan
+from tests.learning.conftest import learner, served, spec, values
 
 LEVELS = [0.1, 0.9]
 
 
 def begun() -> Learner:
     return learner(task="regression", classes=None, intervals=LEVELS)
-
-
-def served(one: Learner, items: list[Item], version: int = 1) -> list[Item]:
-    """The items with the answers that are served to them."""
-    rows = torch.from_numpy(np.stack([row_of(item) for item in items]))
-    with torch.no_grad():
-        outputs = one.served.eval().answer({"inputs": rows})[0].numpy()
-    return [
-        msgspec.structs.replace(item, answer=Answer(version, None, row.tobytes()))
-        for item, row in zip(items, outputs, strict=True)
-    ]
 
 
 def teach(one: Learner, count: int, first: int = 0, version: int = 1) -> None:

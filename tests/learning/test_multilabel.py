@@ -18,10 +18,10 @@ from driftline.learning.promotion import gate
 from driftline.learning.reports.comparison import ExaminedVersion, compare_versions
 from driftline.learning.stateful import State
 from driftline.networks import bundle
-from driftline.records import Answer, Item, Plan
+from driftline.records import Item
 from driftline.spec.parts.losses import LOSSES
 from driftline.spec.parts.strategies import STRATEGIES
-from tests.learning.conftest import item, learner, row_of, spec
+from tests.learning.conftest import item, learner, row_of, spec, teach_served
 
 QUICK = {"name": "adamw", "learning_rate": 0.03}
 CLASSES: list[int | str] = ["red", 1, "1"]
@@ -39,19 +39,8 @@ def labelled(count: int, first: int = 0) -> list[Item]:
     return [item(row, label_of(row), f"i{first + n}") for n, row in enumerate(rows)]
 
 
-def served(one: Learner, items: list[Item], version: int) -> list[Item]:
-    rows = torch.from_numpy(np.stack([row_of(each) for each in items]))
-    with torch.no_grad():
-        outputs = one.served.eval().answer({"inputs": rows})[0].numpy()
-    pairs = zip(items, outputs, strict=True)
-    return [msgspec.structs.replace(each, answer=Answer(version, None, row.tobytes())) for each, row in pairs]
-
-
 def teach(one: Learner, count: int, first: int = 0) -> None:
-    for start in range(first, first + count, 20):
-        version = 1 + start // 20
-        items = served(one, labelled(20, start), version)
-        one.learn(items, range(start + 1, start + 21), Plan(4, publish=True, version=version + 1))
+    teach_served(one, labelled, count, first)
 
 
 def hamming(one: Learner) -> float:

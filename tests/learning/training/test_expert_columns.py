@@ -11,10 +11,7 @@ from torch import Tensor
 from driftline.learning.training.experts.mixture import MixtureLearner
 from driftline.networks.experts.columns import MAX_COLUMNS
 from driftline.networks.experts.mixture import Mixture
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+from tests.learning.training.mixture_streams import random
 
 
 class Stream:

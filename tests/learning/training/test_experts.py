@@ -8,22 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline.learning.stateful import State, named, undeclared
+from driftline.learning.stateful import State, undeclared
 from driftline.learning.training.experts.mixture import MixtureLearner
 from driftline.networks.experts.mixture import Mixture
+from tests.learning.training.mixture_streams import MixtureStream, random, same
 
 
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-class Stream:
+class Stream(MixtureStream[Mixture, MixtureLearner]):
     """A mixture, its learner, and rows of two features with a rule between them."""
 
     def __init__(self, classes: int = 2, features: int = 2) -> None:
-        self.mixture = Mixture(features, classes, seed=0)
-        self.learner = MixtureLearner(self.mixture)
-        self.generator = torch.Generator().manual_seed(0)
+        mixture = Mixture(features, classes, seed=0)
+        super().__init__(mixture, MixtureLearner(mixture))
 
     def step(self, rows: Tensor, targets: Tensor) -> float:
         """Test, then train; the accuracy of the answers."""
@@ -31,22 +27,6 @@ class Stream:
         self.learner.update_mixture_weights(trace.half(), targets)
         self.learner.learn(rows, targets, torch.ones(len(rows)), self.generator)
         return float((logits.argmax(1) == targets).float().mean())
-
-    def play(self, rows: Tensor, targets: Tensor, batch: int) -> list[float]:
-        return [self.step(r, t) for r, t in zip(rows.split(batch), targets.split(batch), strict=True)]
-
-    def tensors(self) -> dict[str, Tensor]:
-        served = named("mixture", self.mixture.state_dict())
-        return {name: value.clone() for name, value in (served | self.learner.state_dict().tensors).items()}
-
-    def is_finite(self) -> bool:
-        return all(bool(value.isfinite().all()) for value in self.tensors().values())
-
-
-def same(one: Stream, two: Stream) -> bool:
-    other = two.tensors()
-    are_equal = all(torch.equal(value, other[name]) for name, value in one.tensors().items())
-    return are_equal and one.learner.state_dict().data == two.learner.state_dict().data
 
 
 def test_a_rule_is_learned_and_then_its_opposite() -> None:

@@ -8,24 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline.learning.stateful import named, undeclared
+from driftline.learning.stateful import undeclared
 from driftline.learning.training.experts.least_squares import LeastSquares
 from driftline.learning.training.experts.regression import RegressionLearner
 from driftline.networks.experts.linear import LinearHeads, with_constant
 from driftline.networks.experts.regression import RegressionMixture
+from tests.learning.training.mixture_streams import MixtureStream, random, same
 
 
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-class Stream:
+class Stream(MixtureStream[RegressionMixture, RegressionLearner]):
     """A mixture, its learner, and a network beside it that always answers 0."""
 
     def __init__(self, features: int = 2, outputs: int = 1) -> None:
-        self.mixture = RegressionMixture(features, outputs, seed=0)
-        self.learner = RegressionLearner(self.mixture)
-        self.generator = torch.Generator().manual_seed(0)
+        mixture = RegressionMixture(features, outputs, seed=0)
+        super().__init__(mixture, RegressionLearner(mixture))
 
     def answer(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         answered: tuple[Tensor, Tensor] = self.mixture(rows, torch.zeros(len(rows), self.mixture.outputs))
@@ -39,22 +35,6 @@ class Stream:
         self.learner.learn(rows, targets, weights, self.generator)
         self.learner.follow_labels()
         return float((values - targets.reshape(values.shape)).abs().mean())
-
-    def play(self, rows: Tensor, targets: Tensor, batch: int) -> list[float]:
-        return [self.step(r, t) for r, t in zip(rows.split(batch), targets.split(batch), strict=True)]
-
-    def tensors(self) -> dict[str, Tensor]:
-        served = named("mixture", self.mixture.state_dict())
-        return {name: value.clone() for name, value in (served | self.learner.state_dict().tensors).items()}
-
-    def is_finite(self) -> bool:
-        return all(bool(value.isfinite().all()) for value in self.tensors().values())
-
-
-def same(one: Stream, two: Stream) -> bool:
-    other = two.tensors()
-    are_equal = all(torch.equal(value, other[name]) for name, value in one.tensors().items())
-    return are_equal and one.learner.state_dict().data == two.learner.state_dict().data
 
 
 def test_a_noiseless_rule_is_learned_to_the_last_digit() -> None:
