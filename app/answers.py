@@ -28,8 +28,7 @@ class Batch:
     @cached_property
     def indices(self) -> list[int]:
         """The index of each row's class; -1 where it is not of one class, and while no class is known."""
-        kind = self.snapshot.spec.kind
-        if not kind.has_classes or kind.is_multilabel or not self.snapshot.classes:
+        if not self.snapshot.spec.kind.has_one_class or not self.snapshot.classes:
             return [-1] * len(self.outputs)
         found: list[int] = self.outputs.argmax(axis=1).tolist()
         return found

@@ -16,6 +16,7 @@ import typer
 
 from driftline.cli.common import AsJson, KeyText, Url, connect, load_settings, print_json, print_table
 from driftline.cli.table_options import (
+    TARGETS,
     Decimal,
     Delimiter,
     Drop,
@@ -69,12 +70,7 @@ File = Annotated[
         metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input. The oldest row first."
     ),
 ]
-Target = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--target", metavar="COLUMN", help="The column that is the label; may be repeated: the outputs of a regression."
-    ),
-]
+Target = Annotated[list[str] | None, TARGETS]
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="Play what this model's log keeps, in the place of a file."),

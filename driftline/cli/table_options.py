@@ -21,12 +21,10 @@ Task = Annotated[
     Literal["classification", "regression"] | None,
     typer.Option("--task", show_default="as the target seems"),
 ]
-Targets = Annotated[
-    list[str],
-    typer.Option(
-        "--target", metavar="COLUMN", help="The column that is the label; may be repeated: the outputs of a regression."
-    ),
-]
+TARGETS = typer.Option(
+    "--target", metavar="COLUMN", help="The column that is the label; may be repeated: the outputs of a regression."
+)
+Targets = Annotated[list[str], TARGETS]
 Intervals = Annotated[
     str | None,
     typer.Option("--intervals", metavar="LEVELS", help="Prediction intervals of a regression, such as 0.1,0.9."),

@@ -73,7 +73,7 @@ def usable(spec: ModelSpec, classes: Container[tuple[type, object]], items: Sequ
     """The items that fit the spec and are of one of the ``classes``, which are given by type and name."""
     unfit = refused(spec, range(len(items)), items)
     fit = [item for n, item in enumerate(items) if n not in unfit]
-    if not spec.kind.has_classes or spec.kind.is_multilabel:
+    if not spec.kind.has_one_class:
         return fit
     return [item for item in fit if (type(item.label), item.label) in classes]
 

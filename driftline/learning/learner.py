@@ -144,7 +144,7 @@ class Learner(CommandedLearner):
         ``inputs`` are their rows, where these are tensors already.
         """
         numbers, items = [n for n, _ in records], [item for _, item in records]
-        if self.spec.kind.has_classes and not self.spec.kind.is_multilabel:
+        if self.spec.kind.has_one_class:
             labels = dict.fromkeys((type(item.label), item.label) for item in items)
             self.course.add_classes([name for kind, name in labels if (kind, name) not in self.course.state.index_of])  # type: ignore[misc]
         return LabelledBatch.of(self.spec, self.class_table, numbers, items, inputs)

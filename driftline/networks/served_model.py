@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.networks import error_unit
+from driftline.networks.clone import clone
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.intervals import RunningIntervals
 from driftline.networks.modules import joined
@@ -108,7 +108,7 @@ class ServedModel(nn.Module):
         return self
 
     def follow_fields(self, spec: ModelSpec) -> None:
-        """Takes fields of other names in the same places, and new ones behind them. The network stays as it is."""
+        """Takes fields of other names in the same places, and new ones after them. The network stays as it is."""
         assert self.encoder is not None and self.embeddings is not None
         if spec.layout.tensors == self.encoder.layout.tensors:
             self.encoder.layout = spec.layout
@@ -291,7 +291,7 @@ class ServedModel(nn.Module):
         """Goes on with what another module knows of how wrong served answers have been, and in its unit."""
         self.take_error_unit(other.error_unit)
         if self.intervals is not None and other.intervals is not None:
-            self.intervals = copy.deepcopy(other.intervals)
+            self.intervals = clone(other.intervals)
 
     def trust(self, inputs: dict[str, Tensor]) -> Tensor | None:
         """How much each row may teach ``[rows]``: little where it is far from all before; None: as much as it weighs."""

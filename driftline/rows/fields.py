@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from driftline.errors import InvalidInput
 from driftline.rows import text, times
 from driftline.rows.categories import category_keys
-from driftline.rows.row_struct import LARGEST, RowStruct
+from driftline.rows.row_struct import RowStruct
 from driftline.spec.parts.fields import FieldsSpec, RowField, TensorField, TimeField
 from driftline.spec.row_layout import CATEGORIES, NUMBERS, STATISTICS, TEXT_TOKENS, TEXTS, RowLayout
+from driftline.spec.task import LARGEST_VALUE
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -209,7 +210,7 @@ class FieldCoder:
     def _code_numbers(self, columns: Mapping[str, list[Any]], out: NDArray[Any], path: str) -> None:
         """Numbers all at once, which is many times faster; where one is none, field by field, to say which."""
         for plain, types, largest, code in (
-            (self._number_fields, NUMBER_TYPES, LARGEST, self._numbers),
+            (self._number_fields, NUMBER_TYPES, LARGEST_VALUE, self._numbers),
             (self._boolean_fields, BOOLEAN_TYPES, 1.0, self._booleans),
         ):
             flat = [value for _, name in plain for value in columns[name]]
@@ -240,7 +241,7 @@ class FieldCoder:
         for i, value in enumerate(column):
             if type(value) not in NUMBER_TYPES:
                 raise _refused(_where(path, i, name), value, "a number")
-            if value is not None and abs(value) > LARGEST:
+            if value is not None and abs(value) > LARGEST_VALUE:
                 raise _refused(_where(path, i, name), value, "a number that fits float32")
         out[:] = np.array(column, np.float64)
 
@@ -289,7 +290,7 @@ class FieldCoder:
                 wide = np.empty(0)
             if list(wide.shape) != field.shape:
                 raise _refused(where, value, f"an array of shape {field.shape}", code="wrong_shape")
-            if wide.size and not np.abs(wide).max() <= LARGEST:
+            if wide.size and not np.abs(wide).max() <= LARGEST_VALUE:
                 raise _refused(where, value, "an array of finite numbers")
             out[i] = wide
 

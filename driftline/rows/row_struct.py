@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from driftline.rows.categories import category_keys
 from driftline.spec.parts.fields import FieldsSpec
+from driftline.spec.task import LARGEST_VALUE
 
 MAX_FIELDS = 256
 """Of more fields, a key that comes out of order would be sought for too long."""
-LARGEST = 3.4e38
-"""A number fits float32."""
 TYPES: dict[str, Any] = {
     "number": int | float | None,
     "boolean": bool | int | float | None,
@@ -78,7 +77,7 @@ class RowStruct:
         except OverflowError:
             return None
         booleans = found[:, self._first_boolean :]
-        is_wrong = (np.abs(found) > LARGEST).any() or (np.abs(booleans * (booleans - 1)) > 0).any()
+        is_wrong = (np.abs(found) > LARGEST_VALUE).any() or (np.abs(booleans * (booleans - 1)) > 0).any()
         return None if is_wrong else found
 
     def categories(self, rows: Sequence[Any]) -> NDArray[np.int64]:

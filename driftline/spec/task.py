@@ -41,6 +41,11 @@ class Task(ABC):
     measures: ClassVar[tuple[str, str]]
     answer_field: ClassVar[str]
 
+    @property
+    def has_one_class(self) -> bool:
+        """Whether a label is one class."""
+        return self.has_classes and not self.is_multilabel
+
     @abstractmethod
     def check(self, classes: Classes, outputs: Outputs, intervals: Intervals) -> None:
         """:class:`ValueError` where a spec gives ``classes``, ``outputs`` or ``intervals`` that this task does not take."""

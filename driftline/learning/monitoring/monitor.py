@@ -109,7 +109,7 @@ class Monitor(Stateful):
         for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True):
             if item.answer is None:
                 continue
-            is_in_order = item.answer.version >= since and self.prequential.is_of_one_class
+            is_in_order = item.answer.version >= since and self.prequential.has_one_class
             index = index_of.get((type(item.label), item.label)) if is_in_order else None
             row = self.prequential.score(n, item, index, None if unit is None else divisor(unit).numpy())
             errors.append((item, row.error))
@@ -131,7 +131,7 @@ class Monitor(Stateful):
         rows = [row for row in window if row.n >= former]
         since = rows[change_point([row.error for row in rows])].n
         classes = []
-        if self.prequential.is_of_one_class:
+        if self.prequential.has_one_class:
             before, after = [row for row in window if row.n < since], [row for row in window if row.n >= since]
             classes = moved_classes(before, after, self.prequential.names)
         where = f"; most in {', '.join(repr(moved['class']) for moved in classes[:3])}" if classes else ""
@@ -169,7 +169,7 @@ class Monitor(Stateful):
         self, champion: ServedModel, held_out: Examples, classes: Sequence[int | str], learned: int
     ) -> None:
         """Of the champion, over all that is held out; now and then, since it costs a pass over these rows."""
-        if not self.prequential.is_of_one_class or learned - self.measured_at < self.measured_every:
+        if not self.prequential.has_one_class or learned - self.measured_at < self.measured_every:
             return
         self.measured_at = learned
         self.forgetting.measure(gate.errors(champion, held_out, in_order=False), held_out.targets, classes)

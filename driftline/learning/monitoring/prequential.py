@@ -22,6 +22,7 @@ from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetri
 from driftline.learning.stateful import State, Stateful
 from driftline.records import Item
 from driftline.spec.classes import indices_of
+from driftline.spec.task import LARGEST_VALUE
 from driftline.spec.value_layout import ValueLayout
 
 Scored: TypeAlias = Any
@@ -31,7 +32,6 @@ Scored: TypeAlias = Any
 MAX_CLASSES = 20
 """How many classes are told of by name."""
 MAX_WEIGHT = 1e9
-MAX_VALUE = 3.4e38
 
 
 class Prequential(Stateful):
@@ -78,7 +78,7 @@ class Prequential(Stateful):
         return RegressionMetrics() if self.layout.is_plain else ValueMetrics(self.layout)
 
     @property
-    def is_of_one_class(self) -> bool:
+    def has_one_class(self) -> bool:
         """Whether a label is one class."""
         return not self.is_regression and self.several is None
 
@@ -117,7 +117,7 @@ class Prequential(Stateful):
         truth: list[float] = (
             [float(label) for label in item.label] if isinstance(item.label, list) else [float(item.label)]
         )
-        values = [value if math.isfinite(value) else MAX_VALUE for value in numbers[: self.layout.outputs]]
+        values = [value if math.isfinite(value) else LARGEST_VALUE for value in numbers[: self.layout.outputs]]
         errors = [abs(value - label) for value, label in zip(values, truth, strict=True)]
         if self.layout.is_plain:
             return ScoredPrediction(n, truth[0], values[0], errors[0])

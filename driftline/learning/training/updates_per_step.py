@@ -7,7 +7,7 @@ from driftline.spec import Recipe
 BATCHES_OF_BACKLOG = 4
 BATCHES_AT_ONCE = 2
 WELL_TAUGHT = 2000
-"""After so many labels, two batches that are learned at once teach as much as one after the other."""
+"""After so many labels, more of them that are learned at once teach as much as one after the other."""
 
 
 def updates_for(recipe: Recipe, rows: int, has_backlog: bool = False) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from driftline.networks.robust import RobustSample, deviation
 
 BINS = 8
-MAX_BINNED = 100
+MAX_BINNED, MAX_BINNED_OF_TABLE = 100, 200
 LIMIT = 5.0
 # Beyond this a difference of two inputs, or its square, would leave float32.
 LARGEST = 1e18
@@ -27,8 +27,9 @@ class Encoding(nn.Module):
     """Piecewise-linear encoding of numbers (Gorishniy et al. 2022, "On Embeddings for Numerical Features").
 
     Each feature becomes its z-score, clipped, and of each bin between neighbouring quantiles the part that is filled, less a
-    half. Of more than ``max_binned`` features there are z-scores alone. It moves only in :meth:`observe`, and late ever
-    more slowly: what was learned on the former encoding then still holds on the present one.
+    half. Of more than ``MAX_BINNED`` features, or ``MAX_BINNED_OF_TABLE`` where there are marks, there are z-scores alone. It
+    moves only in :meth:`observe`, and late ever more slowly: what was learned on the former encoding then still holds on the
+    present one.
 
     Features in one unit, as pixels are, have one mean and deviation for all, which soon stand still: a border that was empty
     until now then does not count for more than all else.
@@ -47,14 +48,13 @@ class Encoding(nn.Module):
     _lowest: Tensor
     _highest: Tensor
 
-    def __init__(
-        self, features: int, *, one_unit: bool = False, binned: int | None = None, max_binned: int = MAX_BINNED
-    ) -> None:
+    def __init__(self, features: int, *, one_unit: bool = False, binned: int | None = None) -> None:
         super().__init__()
         self.features = features
         self.one_unit = one_unit
         self.binned = features if binned is None else binned
-        self.bins = BINS if self.binned <= max_binned and not one_unit else 0
+        most = MAX_BINNED if binned is None else MAX_BINNED_OF_TABLE
+        self.bins = BINS if self.binned <= most and not one_unit else 0
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("variance", torch.ones(features))
         self.register_buffer("quantiles", torch.zeros(self.bins + 1, self.binned))

@@ -33,5 +33,5 @@ class LinearHeads(nn.Module):
 
 
 def with_constant(features: Tensor) -> Tensor:
-    """``[batch, features]`` → the same with a one behind ``[batch, features + 1]``."""
+    """``[batch, features]`` → the same and a one as the last number ``[batch, features + 1]``."""
     return pad(features, (0, 1), value=1.0)

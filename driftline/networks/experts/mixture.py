@@ -28,7 +28,11 @@ STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 FEW_UNITS, MANY_UNITS = 300, 2000
 WINDOW_NUMBERS = 2**18
 WINDOW = 1000
-MAX_BINNED_OF_TABLE = 200
+
+
+def random_units(encoding: Encoding) -> int:
+    """How many random features are made of encoded rows: more of wide ones without bins, as of images."""
+    return FEW_UNITS if encoding.features <= MAX_BINNED or encoding.bins else MANY_UNITS
 
 
 def window_size(features: int) -> int:
@@ -77,9 +81,8 @@ class Mixture(nn.Module):
         self.features = features
         self.with_network = with_network
         self.columns = ClassColumns(classes, max_columns)
-        max_binned = MAX_BINNED if binned is None else MAX_BINNED_OF_TABLE
-        self.encoding = Encoding(features, one_unit=one_unit, binned=binned, max_binned=max_binned)
-        units = FEW_UNITS if features <= MAX_BINNED or self.encoding.bins else MANY_UNITS
+        self.encoding = Encoding(features, one_unit=one_unit, binned=binned)
+        units = random_units(self.encoding)
         self.ridge = Ridge(self.encoding.width, units, generator)
         # Where classes come in long runs, as images often do, who remembers only the newest rows has forgotten the others; and
         # each member of a wide row is dear.

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from driftline.networks.experts.bank import Bank
-from driftline.networks.experts.encoding import MAX_BINNED, Encoding
+from driftline.networks.experts.encoding import Encoding
 from driftline.networks.experts.levels import LAGS, Levels
 from driftline.networks.experts.linear import LinearHeads, with_constant
-from driftline.networks.experts.mixture import FEW_UNITS, MANY_UNITS, MAX_BINNED_OF_TABLE, window_size
+from driftline.networks.experts.mixture import random_units, window_size
 from driftline.networks.experts.neighbours import ValueNeighbours
 from driftline.networks.experts.random_features import RandomFeatures
 from driftline.networks.experts.target_unit import TargetUnit
@@ -67,9 +67,8 @@ class RegressionMixture(nn.Module):
         self.features = features
         self.outputs = outputs
         self.parts_of_row = dict(parts or {})
-        max_binned = MAX_BINNED if binned is None else MAX_BINNED_OF_TABLE
-        self.encoding = Encoding(features, one_unit=one_unit, binned=binned, max_binned=max_binned)
-        units = FEW_UNITS if features <= MAX_BINNED or self.encoding.bins else MANY_UNITS
+        self.encoding = Encoding(features, one_unit=one_unit, binned=binned)
+        units = random_units(self.encoding)
         self.target_unit = TargetUnit(outputs)
         self.random_features = RandomFeatures(self.encoding.width, units, generator)
         self.encoded = LinearHeads(self.random_features.features, outputs, ENCODED_KEPT, torch.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -48,9 +50,7 @@ class LeastSquares(Stateful):
 
     def recall(self, features: Tensor, seen: int) -> None:
         """Sums that have the present heads as their solution, as of ``seen`` rows like these ``[rows, features]``."""
-        for gram, kept in zip(self.gram, self.linear.kept, strict=True):
-            remembered = min(seen, 1 / (1 - kept)) if kept < 1 else seen
-            gram.copy_(features.T @ features * (remembered / max(len(features), 1)))
+        self.gram.copy_(remembered_sums(features, self.linear.kept, seen))
         self.moment = self._penalised() @ self.linear.heads
 
     def add(self, features: Tensor, targets: Tensor, weights: Tensor) -> None:
@@ -101,3 +101,13 @@ class LeastSquares(Stateful):
         factor, offset = factor.to(heads.dtype), offset.to(heads.dtype)
         self.moment = self.moment * factor + constant * offset
         heads.mul_(factor)[:, -1].add_(offset)
+
+
+def remembered_sums(features: Tensor, kept: Sequence[float], seen: int) -> Tensor:
+    """Sums of ``φφᵀ`` ``[heads, features, features]`` as of ``seen`` rows like these ``[rows, features]``.
+
+    Each head has forgotten all but the share that it has ``kept`` per row.
+    """
+    remembered = [min(seen, 1 / (1 - share)) if share < 1 else seen for share in kept]
+    sums = features.T @ features
+    return torch.stack([sums * (rows / max(len(features), 1)) for rows in remembered])

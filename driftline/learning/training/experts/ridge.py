@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.learning.stateful import Stateful
+from driftline.learning.training.experts.least_squares import remembered_sums
 from driftline.networks.experts.ridge import KEPT, Ridge
 
 
@@ -60,9 +61,7 @@ class RidgeLearner(Stateful):
     def recall(self, encoded: Tensor, seen: int) -> None:
         """Sums that have the present heads as their solution, as of ``seen`` rows like those of ``encoded``."""
         features = self.ridge.project(encoded).mul_(self._amplitude)
-        for gram, kept in zip(self.gram, KEPT, strict=True):
-            remembered = min(seen, 1 / (1 - kept)) if kept < 1 else seen
-            gram.copy_(features.T @ features * (remembered / len(encoded)))
+        self.gram.copy_(remembered_sums(features, KEPT, seen))
         self.moment.copy_(self._penalised() @ self.ridge.heads / (self._amplitude * self.sharpness))
 
     def _penalised(self) -> Tensor:

@@ -10,12 +10,10 @@ from torch import Tensor
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.trees import TreesLearner
+from driftline.learning.training.updates_per_step import WELL_TAUGHT
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import LARGEST, Encoding
 from driftline.networks.experts.neighbours import NewestRows
-
-WELL_TAUGHT = 2000
-"""After so many rows, updates of more rows at once teach as much."""
 
 
 class WindowedMixture(Protocol):
