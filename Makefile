@@ -16,7 +16,7 @@ export MYPY_NUM_WORKERS ?= auto
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long coverage soak check up bench clean
+.PHONY: help demo test test-long coverage soak check docs up bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,11 +44,15 @@ check: .venv/.installed ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES) tests examples
 
+docs: .venv/.installed ## build the documentation into site/; a link that leads nowhere fails
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
 bench: .venv/.installed ## run every benchmark
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean: ## remove what make and the tests left
-	rm -rf .venv .coverage* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .coverage* build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch alone comes from TORCH_INDEX; what it depends on comes, pinned, with the rest.

@@ -30,10 +30,10 @@ def here(code: str, instance: Instance) -> str:
     return code.replace("http://127.0.0.1:8000", instance.url)
 
 
-def run_shell(script: str, folder: Path) -> str:
+def run_shell(script: str, folder: Path, **variables: str) -> str:
     if shutil.which("curl") is None:
         missing("curl")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | variables
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
