@@ -57,7 +57,7 @@ def _inside(text: str, path: str) -> str:
 
 def http_reference(page: dict[str, Any]) -> Iterator[str]:
     """Each call of the interface, by tag, with the fields that are sent and answered."""
-    yield "# HTTP\n\nEvery call, made from the same table that a running server shows at `/docs`. [API](../api.md) explains them.\n"
+    yield "# HTTP\n\nEvery call, as a running server shows it at `/docs`. [API](../api.md) explains them.\n"
     for tag in page["tags"]:
         yield f"## {tag['name'][0].upper()}{tag['name'][1:]}\n\n{tag['description']}\n"
         for path, methods in page["paths"].items():
@@ -92,7 +92,7 @@ def _fields(schema: dict[str, Any], schemas: dict[str, Any]) -> list[tuple[str, 
 
 def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     name = schema.get("$ref", "").rpartition("/")[2]
-    found: dict[str, Any] = schemas[name] if name in schemas else schema
+    found: dict[str, Any] = schemas.get(name, schema)
     return found
 
 
