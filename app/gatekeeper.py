@@ -102,6 +102,7 @@ class Gatekeeper:
             raise Unauthorized("this key is not known here", code="unknown_key")
         if not (needed | {"admin"}) & set(key.scopes):
             raise Forbidden(f"this key lacks the scope {' or '.join(sorted(needed))}", code="missing_scope")
+        scope["actor"] = key.name or key.id
 
     def _bounded(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
         """``receive`` that cuts off a body which is larger than its Content-Length, or than the limit where it has none.

@@ -26,7 +26,7 @@ from . import openapi
 from .fast_path import FastPathCall
 from .gatekeeper import Gatekeeper
 from .responses import error_status
-from .routes import control, health, log, models, v2
+from .routes import control, events, health, log, models, scores, v2
 from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
 from .routes.predict import Predict
 from .routes.v2 import Infer
@@ -109,7 +109,7 @@ def create_app(
     app.router.routes.extend(
         [Route(endpoint.path, handler, methods=[endpoint.method]) for endpoint, handler in PLAIN.items()]
     )
-    for router in (models.router, log.router, control.router, health.router, v2.router):
+    for router in (models.router, log.router, events.router, scores.router, control.router, health.router, v2.router):
         app.include_router(router)
     app.add_exception_handler(DriftlineError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)

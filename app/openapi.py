@@ -88,13 +88,14 @@ def _whole(schema: Any, parts: Schema) -> Any:
 
 def _operation(endpoint: Endpoint[Any]) -> Schema:
     answer = MediaType(endpoint.answer, endpoint.example, endpoint.answer_kind)
-    answers = {str(endpoint.status): answer, **{str(status): content for status, content in endpoint.also.items()}}
+    answers = {str(endpoint.status): [answer, *([endpoint.streamed] if endpoint.streamed else [])]}
+    answers |= {str(status): [content] for status, content in endpoint.also.items()}
     responses = {
         status: {
-            "description": schema_of(content.type).get("description") or "answered",
-            "content": _content(content),
+            "description": schema_of(contents[0].type).get("description") or "answered",
+            "content": {kind: found for each in contents for kind, found in _content(each).items()},
         }
-        for status, content in answers.items()
+        for status, contents in answers.items()
     }
     operation = {
         "operationId": _identifier(endpoint),

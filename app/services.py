@@ -23,6 +23,7 @@ from driftline.store.watermarks import Cap
 from driftline.support.tasks import Troubles, supervised
 
 from .engine import Engine
+from .event_feed import EventFeed
 from .metrics import Metrics
 from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
@@ -50,6 +51,8 @@ class Services:
         self.engine = Engine(self.prediction_writer, self.metrics)
         loader = VersionLoader(self.artifacts, settings)
         self.version_watcher = VersionWatcher(self.connection, self.engine, loader, settings.poll_seconds)
+        self.events = EventFeed(self.connection, settings.poll_seconds)
+        self.version_watcher.on_hint = self.events.hint
         self.troubles = Troubles()
         self.healthy_seconds = healthy_seconds
         self._decoders: dict[str, FeedbackDecoder] = {}
@@ -120,4 +123,10 @@ def services(request: Request) -> Services:
     return found
 
 
+def actor(request: Request) -> str:
+    """Who makes a call: the name of the API key, or ``local`` where there are no keys."""
+    return str(request.scope.get("actor", "local"))
+
+
 Has = Annotated[Services, Depends(services)]
+Actor = Annotated[str, Depends(actor)]

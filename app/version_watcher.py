@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -60,6 +60,8 @@ class VersionWatcher:
         self.retry_seconds = retry_seconds
         self.max_pinned = max_pinned
         self.is_ready = False
+        self.on_hint: Callable[[str | None], None] = lambda uid: None
+        """Called with each hint that comes."""
         self._uids: dict[str, str] = {}
         self._pinned: OrderedDict[tuple[str, int], ModelQueue] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -106,6 +108,7 @@ class VersionWatcher:
     async def listen(self) -> None:
         """Loads new versions at each hint, until cancelled."""
         async for uid in self.connection.hints():
+            self.on_hint(uid)
             if uid is None:
                 await self._follow_all()
             elif uid in self.engine.models:

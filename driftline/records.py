@@ -59,13 +59,16 @@ class Item(msgspec.Struct, frozen=True, tag="item", omit_defaults=True):
 class Command(msgspec.Struct, frozen=True, tag="command"):
     """Something an admin told the model. ``arguments`` are plain JSON.
 
-    ``kind`` is a :data:`CommandKind`, or what another version of Driftline knows: its log is readable, and the command is
+    ``actor`` is who told it, an API key's name, and ``reason`` why, as far as they are known. ``kind`` is a
+    :data:`CommandKind`, or what another version of Driftline knows: its log is readable, and the command is
     refused.
     """
 
     id: str
     kind: str
     arguments: dict[str, Any] = {}
+    actor: str = ""
+    reason: str = ""
 
 
 Record = Item | Command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 from driftline.errors import CorruptData, Unavailable
@@ -57,7 +58,7 @@ class CommandQueue:
             await committer.recover()
             await committer.refuse(n, command, reason_of(error))
             return
-        await committer.commit(plan, StepResult(), effect=effect)
+        await committer.commit(plan, StepResult(), effect=dataclasses.replace(effect, command=command))
         if effect.needs_checkpoint:
             await committer.checkpoint()
 

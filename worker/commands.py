@@ -22,7 +22,7 @@ class Effect:
     """What else the step of a command changes, besides the learner.
 
     ``publish`` is the reason for which the learner's weights become a version without the gate. With ``needs_checkpoint`` a
-    checkpoint follows, so that recovery does not repeat the command.
+    checkpoint follows, so that recovery does not repeat the command. ``command`` is the one that is carried out.
     """
 
     jobs: list[JobRecord] = field(default_factory=list)
@@ -30,6 +30,7 @@ class Effect:
     paused: bool | None = None
     is_new_spec: bool = False
     needs_checkpoint: bool = False
+    command: Command | None = None
 
 
 def must_wait(learner: Learner, command: Command) -> bool:

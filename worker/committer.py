@@ -46,6 +46,7 @@ from .publishing import prepare
 from .recovery import recover
 from .retention import Retention
 from .schedule import StepSchedule
+from .step_events import step_events
 
 logger = logging.getLogger("driftline.committer")
 
@@ -73,6 +74,8 @@ class Committer:
         self.is_stopping = self.is_recovered = self.is_paused = False
         self.is_unpublished = False
         """Whether labels are learned that no version covers."""
+        self.covered = 0
+        """The offset up to which versions that are live, or were, have learned."""
         self._waited = 0.0
 
     async def recover(self) -> None:
@@ -87,6 +90,7 @@ class Committer:
         self.name = self.learner.spec.name
         live = await self.store.commit_log.version(self.head.version)
         self.is_unpublished = live.offset < self.head.offset
+        self.covered = live.offset
         self.schedule.begin()
         if recovered.is_restarted:
             # No step leads to the state of this learner, so it needs a checkpoint at once.
@@ -168,6 +172,8 @@ class Committer:
             jobs=[msgspec.structs.replace(job, version=number) for job in effect.jobs],
             paused=effect.paused,
             metrics=learner.metrics(),
+            alarms={alarm.kind: alarm.as_json() | {"time": self.store.now()} for alarm in result.alarms},
+            events=step_events(result, effect, publication, at, self.covered),
         )
 
     def _follow(self, commit: Commit, seconds: float) -> None:
@@ -177,7 +183,7 @@ class Committer:
         if commit.step.plan.publish:
             self.schedule.tried()
         if commit.version is not None and commit.share is None:
-            self.is_unpublished = False
+            self.is_unpublished, self.covered = False, commit.step.end
             self.schedule.published(seconds)
             return
         self.is_unpublished |= commit.learned > 0
@@ -189,7 +195,8 @@ class Committer:
         is_job = command.kind in JOBS
         if state == "failed":
             await self.store.alarm("command_failed", f"{command.kind} (record {n}): {reason}")
-        effect = Effect(jobs=[JobRecord(command.id, state, report={"reason": reason})] if is_job else [])
+        jobs = [JobRecord(command.id, state, report={"reason": reason})] if is_job else []
+        effect = Effect(jobs=jobs, command=command if is_job else None)
         await self.commit(Plan(command=n, set_aside=reason), StepResult(), effect=effect)
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from driftline.records import Record
 from driftline.settings import Settings
+from driftline.store.alarms import Alarms
 from driftline.store.artifacts import Artifacts
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection, store_errors
@@ -31,6 +32,7 @@ class ModelStore:
         self.settings = settings
         self.log = Log(connection, uid, cap=Cap.of(settings), receipt_seconds=settings.receipt_seconds)
         self.commit_log = CommitLog(connection, uid)
+        self.alarms = Alarms(connection, uid)
         self.version_files = VersionFiles(artifacts, uid)
         self.artifacts = artifacts
 
@@ -68,13 +70,11 @@ class ModelStore:
 
     async def alarm(self, kind: str, message: str) -> None:
         """Raises an alarm; a newer one of the same kind takes its place. One of :data:`CONDITIONS` ends by itself."""
-        alarm = {"kind": kind, "message": message, "time": self.now()}
-        await self.commit_log.note("alarms", kind, json.dumps(alarm))
+        await self.alarms.raise_alarm(kind, message)
 
     async def withdraw(self, *kinds: str) -> None:
-        """Withdraws alarms whose cause is over."""
-        with store_errors():
-            await self.connection.redis.hdel(self.keys.alarms, *kinds)
+        """Ends alarms whose cause is over."""
+        await self.alarms.end(*kinds)
 
     async def records(self, start: int, end: int) -> list[tuple[int, Record]]:
         """The records with numbers above ``start`` up to ``end``."""

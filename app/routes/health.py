@@ -35,7 +35,7 @@ async def readyz(services: Has) -> Ready:
     services.check_background()
     failures = services.version_watcher.swap_failures()
     of_models: list[AlarmState] = [
-        {"kind": SWAP_FAILED, "message": why, "model": name} for name, why in failures.items()
+        {"kind": SWAP_FAILED, "message": why, "state": "standing", "model": name} for name, why in failures.items()
     ]
     try:
         await services.catalog.names()
@@ -44,7 +44,9 @@ async def readyz(services: Has) -> Ready:
             raise
         return {"status": "ready", "store": "unavailable", "alarms": of_models}
     state = await services.connection.server.state()
-    alarms: list[AlarmState] = [{"kind": kind, "message": message} for kind, message in state.alarms.items()]
+    alarms: list[AlarmState] = [
+        {"kind": kind, "message": message, "state": "standing"} for kind, message in state.alarms.items()
+    ]
     return {"status": "ready", "store": "available", "alarms": [*alarms, *of_models]}
 
 

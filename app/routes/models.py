@@ -93,10 +93,10 @@ async def model_metrics(services: Services, model: CatalogEntry) -> ModelMetrics
     """The learner's metrics of a model, with its lag and alarms."""
     learner, alarms, backlog = await services.catalog.measured(model)
     cap = Cap.of(services.settings)
-    kinds = {alarm["kind"] for alarm in alarms}
+    kinds = {alarm["kind"] for alarm in alarms if alarm["state"] != "over"}
     failure = services.version_watcher.swap_failure(model.uid)
-    swap_failed = [{"kind": SWAP_FAILED, "message": failure}] if failure is not None else []
-    lasting = [{"kind": kind, "message": why} for kind, why in backlog.alarms(cap).items() if kind not in kinds]
+    swap_failed = [_computed(SWAP_FAILED, failure)] if failure is not None else []
+    lasting = [_computed(kind, why) for kind, why in backlog.alarms(cap).items() if kind not in kinds]
     found = {
         "model": model.name,
         "version": model.head.version,
@@ -108,12 +108,17 @@ async def model_metrics(services: Services, model: CatalogEntry) -> ModelMetrics
             "bytes": backlog.bytes,
             "fullness": round(backlog.fullness(cap), 3),
         },
-        "alarms": [*learner.get("alarms", []), *alarms, *lasting, *swap_failed],
+        "alarms": [*lasting, *swap_failed, *alarms],
     }
     unknown = services.metrics.unknown_of(model.name)
     if unknown:
         found["unknown_fields"] = unknown
     return cast(ModelMetricsAnswer, found)
+
+
+def _computed(kind: str, message: str) -> dict[str, str]:
+    """An alarm that stands for as long as this process finds its cause."""
+    return {"kind": kind, "message": message, "state": "standing"}
 
 
 def shown(services: Services, model: CatalogEntry) -> ModelState:

@@ -13,9 +13,9 @@ from driftline.api.lazily import resolved
 from driftline.api.scopes import Scope
 
 T = TypeVar("T")
-JSON, NDJSON, BINARY, FORM, TEXT = (
+JSON, NDJSON, BINARY, FORM, TEXT, EVENT_STREAM = (
     *("application/json", "application/x-ndjson", "application/octet-stream"),
-    *("multipart/form-data", "text/plain"),
+    *("multipart/form-data", "text/plain", "text/event-stream"),
 )
 _PART = re.compile(r"{(\w+)(:path)?}")
 
@@ -46,6 +46,7 @@ class Endpoint(Generic[T]):
         bodies: what may be sent; one of them.
         declared_query: the type of the query.
         also: other successful answers, by their status.
+        streamed: what comes, one by one, where the call accepts that content type.
         client: the method of :class:`driftline.client.Client` that makes the call; None: other clients do.
     """
 
@@ -62,6 +63,7 @@ class Endpoint(Generic[T]):
     bodies: tuple[MediaType, ...] = ()
     declared_query: Any = None
     also: Mapping[int, MediaType] = field(default_factory=dict)
+    streamed: MediaType | None = None
     client: str | None = None
 
     @property

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from driftline.api import examples
+from driftline.api import event_endpoints, examples
 from driftline.api.endpoint import FORM, NDJSON, TEXT, Endpoint, MediaType
+from driftline.api.event_endpoints import EVENTS
 from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
 
@@ -28,6 +29,7 @@ TAGS = {
     PREDICTIONS: "Answers, each with an id that a label can refer to.",
     FEEDBACK: "Labels, and how far each has come.",
     CONTROL: "What an admin tells a model; the worker carries it out.",
+    EVENTS: "What has happened to models, and how good they were when.",
     PROTOCOL: "The same models for the clients of that protocol.",
     HEALTH: "Probes and measurements.",
 }
@@ -36,6 +38,7 @@ PARTS = {
     "version": "The number of a kept version.",
     "id": "The item's id.",
     "job": "The job's id.",
+    "kind": "The kind of the alarm.",
 }
 """What stands in a path."""
 
@@ -287,6 +290,11 @@ CHANGE_RECIPE: Final = _command(
     "change_recipe",
     MediaType(control.RecipeChange, {"optimizer": {"learning_rate": 0.0003}}),
 )
+
+LIST_EVENTS: Final = event_endpoints.LIST_EVENTS
+LIST_ALL_EVENTS: Final = event_endpoints.LIST_ALL_EVENTS
+ACKNOWLEDGE: Final = event_endpoints.ACKNOWLEDGE
+SHOW_SCORES: Final = event_endpoints.SHOW_SCORES
 
 LIVEZ: Final = Endpoint(
     "GET",

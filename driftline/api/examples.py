@@ -69,6 +69,8 @@ METRICS = {
     "alarms": [
         {
             "kind": "drift",
+            "state": "standing",
+            "time": 1.8e9,
             "at": 455,
             "message": "the error of what is served has risen (adwin), since record 401; most in 'rain'",
             "since": 401,
@@ -76,6 +78,16 @@ METRICS = {
             "classes": [{"class": "rain", "labels": 30, "before": 0.05, "now": 0.6}],
         }
     ],
+}
+EVENT = {
+    **{"id": "1800000000000-00000007-4be0c1d2a3f4", "n": 7, "model": "weather", "time": 1.8e9, "kind": "version"},
+    **{"actor": "worker", "reason": "promoted: 0.071 where the live version has 0.082", "version": 2, "parent": 1},
+    **{"message": "version 2 is live: promoted: 0.071 where the live version has 0.082", "records": [1, 32]},
+}
+BUCKET = {
+    **{"time": 1.8e9, "count": 64, "accuracy": 0.93, "log_loss": 0.21, "auc": 0.97},
+    "classes": {"0": {"support": 30, "recall": 0.9}, "1": {"support": 34, "recall": 0.95}},
+    "sources": {"station-7": {"count": 64, "accuracy": 0.93}},
 }
 TENSOR = {"name": "inputs", "shape": [1, 8], "datatype": "FP32", "data": ROW}
 INFERRED = {

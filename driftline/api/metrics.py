@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -145,6 +145,12 @@ class AlarmState(TypedDict):
     """``drift``, ``inputs``, ``trainer_failed``, ``swap_failed``, …"""
     message: str
     """What is wrong, and what to do."""
+    state: Literal["standing", "acknowledged", "over"]
+    """Whether it stands, stands and was seen by somebody, or is over. The newest alarm of each kind is shown."""
+    ended: NotRequired[float]
+    """When it was over, in seconds since 1970."""
+    acknowledged_by: NotRequired[str]
+    """Who has acknowledged it."""
     model: NotRequired[str]
     """The model that it is about, where models are told together."""
     time: NotRequired[float]

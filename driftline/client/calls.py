@@ -17,10 +17,11 @@ from driftline.client.feedback import (
 )
 from driftline.client.inputs import encode_inputs
 from driftline.client.methods import CallMethod, StreamMethod
-from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, given
+from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, event_query, given
 
 if TYPE_CHECKING:
     from driftline.api.control import CommandQueued, JobState, RetrainPreview
+    from driftline.api.events import Acknowledged, EventPage, ScoreHistory
     from driftline.api.feedback import Accepted, FeedbackItem, LineStatus, LogItem, Receipt
     from driftline.api.metrics import ModelMetricsAnswer
     from driftline.api.models import Deleted, ModelState, VersionDetails, VersionState
@@ -133,6 +134,52 @@ class Calls:
     def log(self, model: str, start: int = 1, limit: int | None = None) -> Iterator[Call[LogItem]]:
         """The labels that a model's log keeps, in its order, from number ``start`` on; ``limit`` at most."""
         yield call(endpoints.SHOW_LOG, query={"start": start, "limit": limit}, is_safe=False, model=model)
+
+    @CallMethod
+    def events(
+        self,
+        model: str,
+        *,
+        kind: str | Iterable[str] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Call[EventPage]:
+        """What has happened to a model, newest first: of these kinds, within a span of time, or before or after an event.
+
+        ``before=page["next"]`` asks for the next page.
+        """
+        query = event_query(kind, since=since, until=until, before=before, after=after, limit=limit)
+        return call(endpoints.LIST_EVENTS, query=query, model=model)
+
+    @CallMethod
+    def all_events(
+        self,
+        *,
+        kind: str | Iterable[str] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Call[EventPage]:
+        """The same of all models, and what is about none."""
+        query = event_query(kind, since=since, until=until, before=before, after=after, limit=limit)
+        return call(endpoints.LIST_ALL_EVENTS, query=query)
+
+    @CallMethod
+    def acknowledge(self, model: str, kind: str, reason: str = "") -> Call[Acknowledged]:
+        """Say that the alarm of this kind, which stands, was seen."""
+        return call(endpoints.ACKNOWLEDGE, content=encode({"reason": reason}), is_safe=True, model=model, kind=kind)
+
+    @CallMethod
+    def scores(
+        self, model: str, *, since: float | None = None, until: float | None = None, step: int | None = None
+    ) -> Call[ScoreHistory]:
+        """How good the served answers were over time, in buckets of ``step`` seconds."""
+        return call(endpoints.SHOW_SCORES, query={"since": since, "until": until, "step": step}, model=model)
 
     @CallMethod
     def retrain(

@@ -207,6 +207,11 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def event_query(kind: str | Iterable[str] | None, **rest: object) -> dict[str, object]:
+    """The query of a call for events; ``kind`` is one or several."""
+    return {"kind": kind if kind is None or isinstance(kind, str) else ",".join(kind), **rest}
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from driftline.errors import Conflict, NotFound, Unavailable
+from driftline.store.alarms import PARTS, states
 from driftline.store.commits import Head, Version, parse_head
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.events import EventRecord
 from driftline.store.redis_keys import STORE_ID, new_uid
 from driftline.store.watermarks import RESTORE, Backlog
 
@@ -65,20 +67,19 @@ class Catalog:
             raise NotFound(f"there is no model {name!r}", code="unknown_model", field="model", value=name)
         return str(found.decode())
 
-    async def create(self, uid: str, spec: dict[str, Any], first: Version) -> None:
-        """Creates a model with its version 1; :class:`Conflict` when the name is taken."""
+    async def create(self, uid: str, spec: dict[str, Any], first: Version, actor: str = "system") -> None:
+        """Creates a model with its version 1; :class:`Conflict` when the name is taken. ``actor``: who asks for it."""
         keys, name = self.connection.keys.of(uid), spec["name"]
         meta = {"name": name, "spec": json.dumps(spec), "created": first.created, "log_id": new_uid(), "paused": 0}
+        created = EventRecord("created", "the model was made, with version 1", actor, version=1)
         head = {"version": 1, "manifest": first.manifest, "step": 0, "offset": 0, "learned": 0}
         await self._mark_unnamed(uid)
+        await self.connection.scripts.run(
+            "create",
+            [getattr(keys, noun) for noun in ("meta", "head", "versions", "coverage", "events", "routine")],
+            [*map(_texts, (meta, head)), msgspec.json.encode(first), created.stored[1]],
+        )
         with store_errors():
-            # The model is invisible before it has its name, so its keys need not be written at once.
-            async with self.connection.redis.pipeline(transaction=False) as pipe:
-                pipe.hset(keys.meta, mapping=meta)
-                pipe.hset(keys.head, mapping=head)
-                pipe.hset(keys.versions, "1", msgspec.json.encode(first))
-                pipe.zadd(keys.coverage, {"1": 0})
-                await pipe.execute()
             added = await self.connection.redis.hsetnx(self.connection.keys.names, name, uid)
         is_taken = not added and await self.uid(name) != uid
         if is_taken:
@@ -151,16 +152,17 @@ class Catalog:
         ]
 
     async def measured(self, model: CatalogEntry) -> tuple[dict[str, Any], list[dict[str, Any]], Backlog]:
-        """The learner's metrics, the alarms that its worker has raised, and the backlog of its log."""
+        """The learner's metrics, the newest alarm of each kind that was raised, and the backlog of its log."""
         keys = self.connection.keys.of(model.uid)
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 pipe.get(keys.metrics)
-                pipe.hvals(keys.alarms)
+                for noun in PARTS:
+                    pipe.hgetall(getattr(keys, noun))
                 pipe.xrange(keys.log, f"({model.head.offset}-0", "+", 1)
                 pipe.xrevrange(keys.log, "+", "-", 1)
                 pipe.hget(keys.head, "bytes")
-                metrics, alarms, oldest, newest, learned_bytes = await pipe.execute()
+                metrics, *alarms, oldest, newest, learned_bytes = await pipe.execute()
         backlog = Backlog(
             records=max(0, model.last - model.head.offset),
             bytes=max(0, int(newest[0][1].get(b"b", 0)) - int(learned_bytes or 0)) if newest else 0,
@@ -169,7 +171,7 @@ class Catalog:
             else 0.0,
             gap=_gap(model, oldest),
         )
-        return json.loads(metrics or b"{}"), [json.loads(alarm) for alarm in alarms], backlog
+        return json.loads(metrics or b"{}"), states(*alarms), backlog
 
     async def delete(self, name: str) -> str:
         """Removes a model and returns its uid; its files can then be deleted."""
@@ -229,6 +231,11 @@ def _model(
         last=newest,
         waiting=count_waiting(newest, state.offset, commands),
     )
+
+
+def _texts(fields: dict[str, Any]) -> str:
+    """The fields of a hash as JSON; Lua would round their numbers."""
+    return json.dumps({name: str(value) for name, value in fields.items()})
 
 
 def _gap(model: CatalogEntry, oldest: list[tuple[bytes, Any]]) -> int | None:

@@ -13,6 +13,7 @@ holds either all of a step or nothing of it. What the script relies on:
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ import msgspec
 from driftline.errors import CorruptData, Fenced, NotFound
 from driftline.records import Plan
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.events import EventRecord
+from driftline.store.scores import Bucket
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -99,6 +102,8 @@ class Commit(msgspec.Struct, frozen=True):
     """A step, with everything that changes atomically with it.
 
     ``version`` goes live; with a ``share`` it becomes the canary instead. ``exceptions``: why records, by id, were not learned.
+    ``alarms`` are raised, by kind, and those of the kinds ``over`` end; ``buckets`` of ``minutes`` and ``hours`` take the place
+    of what is kept of the same time.
     """
 
     step: Step
@@ -113,6 +118,10 @@ class Commit(msgspec.Struct, frozen=True):
     jobs: list[JobRecord] = []
     paused: bool | None = None
     metrics: dict[str, Any] | None = None
+    events: Sequence[EventRecord] = ()
+    alarms: Mapping[str, dict[str, Any]] = {}
+    over: Sequence[str] = ()
+    buckets: Mapping[str, Sequence[Bucket]] = {}
 
 
 COMMITTED = [
@@ -128,6 +137,13 @@ COMMITTED = [
     "progress",
     "metrics",
     "log",
+    "events",
+    "routine",
+    "alarms",
+    "over",
+    "acknowledged",
+    "minutes",
+    "hours",
 ]
 """What a commit touches, in the order of ``commit.lua``."""
 
@@ -308,6 +324,10 @@ def _arguments(commit: Commit) -> bytes:
         "record": _text(step),
         "learned": commit.learned,
         "jobs": {job.id: _text(job) for job in commit.jobs},
+        "events": [event.stored for event in commit.events],
+        "alarms": [[kind, json.dumps(alarm)] for kind, alarm in commit.alarms.items()],
+        "over": list(commit.over),
+        "buckets": [[noun, bucket.time, bucket.stored] for noun, each in commit.buckets.items() for bucket in each],
     }
     if version is not None:
         arguments |= {"version": version.version, "manifest": version.manifest, "summary": _text(version)}

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import math
 import random
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -101,8 +102,10 @@ def _first_line(error: BaseException) -> str:
 
 @cache
 def source(name: str) -> str:
-    """The text of ``scripts/NAME.lua``."""
-    return files("driftline.store").joinpath("scripts", f"{name}.lua").read_text()
+    """The text of ``scripts/NAME.lua``, after that of the script that it names in a first line ``-- after OTHER.lua``."""
+    text = files("driftline.store").joinpath("scripts", f"{name}.lua").read_text()
+    other = re.match(r"-- after (\w+)\.lua\n", text)
+    return source(other[1]) + text if other else text
 
 
 @cache

@@ -16,7 +16,7 @@ from app import openapi
 from app.gatekeeper import scopes_for
 from app.main import PLAIN, App, create_app
 from app.openapi import schema_of
-from driftline.api import control, feedback, metrics, models, predictions
+from driftline.api import control, events, feedback, metrics, models, predictions
 from driftline.api.control import RecipeChange, Retrain
 from driftline.api.endpoint import Endpoint, MediaType
 from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEEDBACK
@@ -35,10 +35,12 @@ from tests.services import spec
 ROOT = Path(__file__).parents[2]
 # The client names the types of its results for type checkers alone.
 MESSAGES = {
-    name: value for module in (control, feedback, metrics, models, predictions) for name, value in vars(module).items()
+    name: value
+    for module in (control, events, feedback, metrics, models, predictions)
+    for name, value in vars(module).items()
 }
 PAGES = {"/", "/docs", "/openapi.json"}
-PARTS = {"model": "weather", "version": "3", "id": "p:1/2", "job": "u-1"}
+PARTS = {"model": "weather", "version": "3", "id": "p:1/2", "job": "u-1", "kind": "drift"}
 
 
 def name(endpoint: Endpoint[Any]) -> str:
@@ -173,7 +175,7 @@ def arguments(method: Any) -> dict[str, Any]:
         "inputs": [[1]],
         "identifier": "u-1",
     }
-    values |= {"number": 3, "version": 3, "first": 1, "second": 2, "recipe": {}}
+    values |= {"number": 3, "version": 3, "kind": "drift", "first": 1, "second": 2, "recipe": {}}
     parameters = list(inspect.signature(method).parameters.values())[1:]
     return {part.name: values[part.name] for part in parameters if part.default is inspect.Parameter.empty}
 

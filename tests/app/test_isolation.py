@@ -100,7 +100,7 @@ async def test_a_network_that_raises_in_warm_up_stops_the_swaps_of_no_other_mode
     assert "swap_failure" not in (await client.get("/v1/models/good")).json()
     ready = await client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json()["alarms"] == [{"kind": "swap_failed", "message": why, "model": "bad"}]
+    assert ready.json()["alarms"] == [{"kind": "swap_failed", "message": why, "state": "standing", "model": "bad"}]
     assert "driftline_swap_failures_total 1.0" in (await client.get("/metrics")).text
     following = await bad(fails=False)
     await serves(client, "bad", following)

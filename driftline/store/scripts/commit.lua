@@ -1,8 +1,9 @@
+-- after happened.lua
 -- Commits one step: appends it and moves the head, if the owner is still the owner and the step is the next one.
 -- All of it or nothing: a script is never cut off, so that no reader and no crash meets a head without its step, a version
 -- without its head, or a job without its outcome. What it names in files is there already (worker/committer.py says why).
--- KEYS: meta, epoch, head, steps, versions, coverage, pending, jobs, ended, progress, metrics, log, then the item key of each
---       exception
+-- KEYS: meta, epoch, head, steps, versions, coverage, pending, jobs, ended, progress, metrics, log, events, routine,
+--       alarms, over, acknowledged, minutes, hours, then the item key of each exception
 -- ARGV: one JSON object (see driftline/store/commits.py, Commit), channel, uid, keep_jobs, then why each exception was not learned
 -- Answers 'ok', 'gone', 'fenced', or 'out_of_order'.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
@@ -43,9 +44,9 @@ end
 redis.call('HDEL', KEYS[1], 'crashes')
 if c.command then redis.call('ZREM', KEYS[7], c.command) end
 -- Why a record was not learned stands in its receipt, and expires with it.
-for i = 13, #KEYS do
+for i = 20, #KEYS do
   local receipt = string.match(redis.call('GET', KEYS[i]) or '', '^%d+:%x+')
-  if receipt then redis.call('SET', KEYS[i], receipt .. ':' .. ARGV[i - 8], 'KEEPTTL') end
+  if receipt then redis.call('SET', KEYS[i], receipt .. ':' .. ARGV[i - 15], 'KEEPTTL') end
 end
 for id, state in pairs(c.jobs) do
   redis.call('HSET', KEYS[8], id, state)
@@ -57,5 +58,14 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1 - tonumber(ARGV[4]))) do
   redis.call('ZREM', KEYS[9], id)
 end
 if c.metrics then redis.call('SET', KEYS[11], c.metrics) end
+for _, alarm in ipairs(c.alarms) do raise_alarm(KEYS[15], KEYS[16], KEYS[17], alarm[1], alarm[2]) end
+for _, kind in ipairs(c.over) do end_alarm(KEYS[15], KEYS[16], KEYS[17], kind) end
+-- A bucket is written whole: what was there of it is in what takes its place.
+for _, bucket in ipairs(c.buckets) do
+  local key = bucket[1] == 'minutes' and KEYS[18] or KEYS[19]
+  redis.call('ZREMRANGEBYSCORE', key, bucket[2], bucket[2])
+  redis.call('ZADD', key, bucket[2], bucket[3])
+end
+append_events(KEYS[3], KEYS[13], KEYS[14], c.events)
 redis.call('PUBLISH', ARGV[2], ARGV[3])
 return 'ok'

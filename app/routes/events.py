@@ -1,0 +1,180 @@
+"""What has happened to models, as pages and as a stream; and how good their answers were when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, cast
+
+import msgspec
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+
+from driftline.api import endpoints
+from driftline.api.endpoint import EVENT_STREAM
+from driftline.api.events import KINDS, Acknowledged, Acknowledgement, Event, EventPage
+from driftline.errors import InvalidInput
+from driftline.store.alarms import Alarms
+from driftline.store.events import (
+    BEGINNING,
+    END,
+    INSTANCE,
+    EventLog,
+    EventPlace,
+    StoredEvent,
+    newest_of_all,
+    parse_cursor,
+)
+
+from ..event_feed import Batch
+from ..services import Actor, Has
+from .mount import serves
+
+router = APIRouter()
+
+HEARTBEAT_SECONDS = 15.0
+HEARTBEAT = b": still here\n\n"
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which events a call asks for."""
+
+    low: EventPlace
+    high: EventPlace
+    limit: int
+    kinds: frozenset[str] | None
+
+    def keeps(self, stored: StoredEvent) -> bool:
+        """Whether an event of a stream is asked for."""
+        return self.kinds is None or stored.event.kind in self.kinds
+
+
+async def wanted(
+    kind: str | None = None,
+    since: Annotated[float | None, Query(ge=0)] = None,
+    until: Annotated[float | None, Query(ge=0)] = None,
+    before: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Wanted:
+    """What the query of a call says."""
+    low = max(_time(since, BEGINNING), BEGINNING if after is None else parse_cursor(after, "after"))
+    high = min(_time(until, END), END if before is None else parse_cursor(before, "before"))
+    return Wanted(low, high, limit, _kinds(kind))
+
+
+def _time(seconds: float | None, default: EventPlace) -> EventPlace:
+    return default if seconds is None else EventPlace.at(seconds)
+
+
+def _kinds(text: str | None) -> frozenset[str] | None:
+    if text is None:
+        return None
+    kinds = frozenset(part.strip() for part in text.split(","))
+    for unknown in sorted(kinds - KINDS.keys()):
+        message = f"kind: there are no events of kind {unknown!r}; known: {', '.join(KINDS)}"
+        raise InvalidInput(message, field="kind", value=unknown)
+    return kinds
+
+
+Asked = Annotated[Wanted, Depends(wanted)]
+
+
+@serves(router, endpoints.LIST_EVENTS)
+async def list_events(model: str, asked: Asked, request: Request, services: Has) -> EventPage | StreamingResponse:
+    uid = await services.catalog.uid(model)
+    log = EventLog(services.connection, uid)
+    if is_streamed(request):
+        place = _last_seen(request, asked) or await log.end()
+        return _streamed(services.events.of_model(uid, place), asked, {uid: model})
+    return _page(await log.newest(asked.low, asked.high, asked.limit + 1, asked.kinds), asked, {uid: model})
+
+
+@serves(router, endpoints.LIST_ALL_EVENTS)
+async def list_all_events(asked: Asked, request: Request, services: Has) -> EventPage | StreamingResponse:
+    if is_streamed(request):
+        reader = await services.events.all_events(_last_seen(request, asked))
+        return _streamed(services.events.of_all(reader), asked, reader.names)
+    names = {uid: name for name, uid in (await services.catalog.names()).items()}
+    uids = [INSTANCE, *names]
+    found = await newest_of_all(services.connection, uids, asked.low, asked.high, asked.limit + 1, asked.kinds)
+    return _page(found, asked, names)
+
+
+@serves(router, endpoints.ACKNOWLEDGE)
+async def acknowledge(
+    model: str, kind: str, services: Has, actor: Actor, body: Acknowledgement | None = None
+) -> Acknowledged:
+    alarms = Alarms(services.connection, await services.catalog.uid(model))
+    reason = body.reason if body is not None else ""
+    return {"alarm": kind, "acknowledged_by": await alarms.acknowledge(kind, actor, reason)}
+
+
+def is_streamed(request: Request) -> bool:
+    """Whether the call accepts a stream of events."""
+    return EVENT_STREAM in request.headers.get("accept", "")
+
+
+def _last_seen(request: Request, asked: Wanted) -> EventPlace | None:
+    """After which event a stream begins; None: from now on."""
+    identifier = request.headers.get("last-event-id")
+    if identifier:
+        return parse_cursor(identifier, "Last-Event-ID")
+    return asked.low if asked.low > BEGINNING else None
+
+
+def _page(found: list[StoredEvent], asked: Wanted, names: Mapping[str, str]) -> EventPage:
+    events, is_more = found[: asked.limit], len(found) > asked.limit
+    return {
+        "events": [shown(stored, names) for stored in events],
+        "next": str(events[-1].cursor) if is_more else None,
+    }
+
+
+def shown(stored: StoredEvent, names: Mapping[str, str]) -> Event:
+    """An event as the API shows it."""
+    event = stored.event
+    found = {
+        "id": str(stored.cursor),
+        "n": stored.cursor.n,
+        "model": event.model or names.get(stored.cursor.uid, ""),
+        "time": stored.cursor.ms / 1000,
+        "kind": event.kind,
+        "actor": event.actor,
+        "reason": event.reason,
+        "message": event.message,
+        "version": event.version,
+        "parent": event.parent,
+        "records": event.records,
+        "job": event.job,
+        "alarm": event.alarm,
+        "scores": event.scores or None,
+        "details": event.details or None,
+    }
+    return cast(Event, {name: value for name, value in found.items() if value is not None})
+
+
+def _streamed(batches: AsyncIterator[Batch], asked: Wanted, names: Mapping[str, str]) -> StreamingResponse:
+    # A proxy that buffers answers would hold events back.
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(_messages(batches, asked, names), media_type=EVENT_STREAM, headers=headers)
+
+
+async def _messages(
+    batches: AsyncIterator[Batch], asked: Wanted, names: Mapping[str, str], heartbeat: float = HEARTBEAT_SECONDS
+) -> AsyncIterator[bytes]:
+    """Server-sent events; a comment whenever nothing was sent for ``heartbeat`` seconds, and at first."""
+    yield HEARTBEAT
+    sent_at = time.monotonic()
+    async for batch in batches:
+        messages = [_message(shown(stored, names)) for stored in batch if asked.keeps(stored)]
+        if not messages and time.monotonic() - sent_at >= heartbeat:
+            messages = [HEARTBEAT]
+        if messages:
+            yield b"".join(messages)
+            sent_at = time.monotonic()
+
+
+def _message(event: Event) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event["id"].encode(), event["kind"].encode(), orjson.dumps(event))

@@ -1,0 +1,102 @@
+"""What a step has done, as events that are committed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from driftline.learning.monitoring.monitor import Alarm
+from driftline.learning.promotion.gate import Decision
+from driftline.learning.step_result import StepResult
+from driftline.records import Command
+from driftline.store.commits import JobRecord
+from driftline.store.events import EventRecord
+from driftline.versions import Position
+
+from .commands import Effect
+from .publishing import Publication
+
+WORKER = "worker"
+"""The actor of what a worker does by itself."""
+JOB_STATES = {
+    "running": "has begun",
+    "succeeded": "has succeeded",
+    "failed": "has failed",
+    "cancelled": "was cancelled",
+}
+
+
+def step_events(
+    result: StepResult, effect: Effect, publication: Publication, at: Position, covered: int
+) -> list[EventRecord]:
+    """The events of a step that reaches ``at``; versions have covered the log up to offset ``covered`` before it."""
+    return [
+        *(alarm_event(alarm) for alarm in result.alarms),
+        *_of_command(effect),
+        *_of_version(result.decision, effect, publication, at, covered),
+        *(_of_job(job, effect, publication) for job in effect.jobs),
+    ]
+
+
+def alarm_event(alarm: Alarm) -> EventRecord:
+    """The event of an alarm that the learner has raised."""
+    details = {name: value for name, value in alarm.as_json().items() if value and name not in ("kind", "message")}
+    return EventRecord("alarm", f"alarm: {alarm.message}", WORKER, alarm=alarm.kind, details=details)
+
+
+def _of_command(effect: Effect) -> Iterator[EventRecord]:
+    """A changed recipe. Commands that publish or that are jobs have events of their own; a pause has one since it was asked."""
+    command = effect.command
+    if command is not None and command.kind == "recipe":
+        changes = command.arguments["recipe"]
+        message = f"the recipe was changed: {', '.join(sorted(changes))}"
+        yield EventRecord("recipe", message, *_by(command), details={"recipe": changes})
+
+
+def _of_version(
+    decision: Decision | None, effect: Effect, publication: Publication, at: Position, covered: int
+) -> Iterator[EventRecord]:
+    version = publication.version
+    if version is None:
+        if decision is not None:
+            yield EventRecord("refusal", _refused(decision), WORKER, decision.reason, scores=dict(decision.scores))
+        return
+    command = effect.command if effect.publish is not None else None
+    kind = command.kind if command is not None else "rollback" if decision and decision.restored else "version"
+    by = _by(command) if command is not None else (WORKER, version.reason)
+    details: dict[str, Any] = {} if publication.share is None else {"canary": publication.share}
+    if kind == "rollback" and command is not None:
+        details["to"] = command.arguments["version"]
+    yield EventRecord(
+        kind,
+        f"version {version.version} {_place(publication)}: {version.reason}",
+        *by,
+        version=version.version,
+        parent=version.parent,
+        records=(covered + 1, at.offset) if at.offset > covered else None,
+        scores=dict(version.scores),
+        details=details,
+    )
+
+
+def _place(publication: Publication) -> str:
+    return "is live" if publication.share is None else f"answers {publication.share:.0%} as a canary"
+
+
+def _refused(decision: Decision) -> str:
+    what = "the canary" if decision.canary == "ended" else "a candidate"
+    return f"{what} was refused: {decision.reason}"
+
+
+def _of_job(job: JobRecord, effect: Effect, publication: Publication) -> EventRecord:
+    """A job that has begun or ended; who asked for it stands in the event of its command."""
+    report = job.report or {}
+    why = str(report.get("reason", ""))
+    version = publication.version.version if publication.version is not None and job.promoted else None
+    message = f"job {job.id} {JOB_STATES[job.state]}" + (f": {why}" if why else "")
+    by = _by(effect.command) if effect.command is not None else (WORKER, why)
+    return EventRecord("job", message, *by, job=job.id, version=version, details={"state": job.state})
+
+
+def _by(command: Command) -> tuple[str, str]:
+    return command.actor or "system", command.reason
