@@ -20,6 +20,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
 from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.watermarks import Cap
+from driftline.store.workers import Workers
 from driftline.support.tasks import Troubles, supervised
 
 from .engine import Engine
@@ -43,6 +44,7 @@ class Services:
         self.settings = settings
         self.connection = RedisConnection(require_redis(settings), settings.prefix, watch_seconds=watch_seconds)
         self.catalog = Catalog(self.connection)
+        self.workers = Workers(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.metrics = Metrics()
         self.prediction_writer = PredictionWriter(

@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         None, description="a name that no other worker has: started again under it, one takes its models back at once"
     )
     lease_seconds: float = Field(10.0, ge=1, description="a worker that is silent for longer loses its models")
+    hung_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="a worker that is silent, or computes for one call, for longer is an alarm: `worker_hung`",
+    )
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between checkpoints while a model learns")
     keep_versions: int = Field(20, ge=2, description="versions kept for rollback, beside the live one")
     orphan_seconds: float = Field(3600.0, ge=0, description="an artifact that nothing refers to goes after this long")

@@ -25,10 +25,12 @@ from driftline.store.lease import Lease
 from driftline.store.watermarks import RESTORE
 from driftline.support.tasks import Troubles, end, supervised
 
-from .compute import ModelCompute
+from .compute import ComputeMeter, ModelCompute
+from .heartbeat import Heart
 from .model_store import ModelStore
 from .sources import parse_sources
 from .sources.intake import Intake
+from .sweeper import Sweeper
 from .trainer import Trainer
 from .turns import TurnFile
 
@@ -62,6 +64,8 @@ class Worker:
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.thread = ThreadPoolExecutor(1, "torch")
         self.owner = settings.worker_id or secrets.token_hex(6)
+        self.meter = ComputeMeter()
+        self.heart = Heart(self.connection, self.owner, self.meter)
         self.owned: dict[str, _Owned] = {}
         self.troubles = Troubles()
         self._not_before: dict[str, float] = {}
@@ -100,6 +104,8 @@ class Worker:
             await end(*helpers, stopped)
             self.thread.shutdown()
             self.turns.close()
+            if self._stop.is_set():
+                await self.heart.leave()
             await self.connection.close()
 
     async def _begin(self) -> None:
@@ -117,8 +123,9 @@ class Worker:
             "listening for hints": self._listen,
             "polling the logs": self._poll,
             "renewing leases": self._renew,
-            "sweeping": self._sweep,
+            "sweeping": Sweeper(self.connection, self.artifacts, self.turns, self.settings).run,
             "watching the store": self.connection.watch,
+            "heartbeat": self.heart.run,
         }
         # Renewing must be restarted before a lease runs out.
         last_delay = self.settings.lease_seconds / 3
@@ -176,7 +183,7 @@ class Worker:
         if await self._has_set_aside(name, store, lease):
             await lease.release()
             return
-        trainer = Trainer(store, lease, ModelCompute(self.thread, uid, self.turns))
+        trainer = Trainer(store, lease, ModelCompute(self.thread, uid, self.turns, self.meter))
         sources = [source for source in self.sources if source.model == name]
         self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(uid, trainer, sources)))
 
@@ -254,36 +261,3 @@ class Worker:
             if not await owned.lease.renew():
                 logger.info("the lease of model %s is lost", uid)
                 owned.task.cancel()
-
-    async def _sweep(self) -> None:
-        """Removes keys and files of models that were deleted, or whose creation was interrupted."""
-        while True:
-            are_ours = await self._are_files_ours()
-            await asyncio.sleep(self.settings.sweep_seconds)
-            with contextlib.suppress(Unavailable):
-                for uid in await self.catalog.remove_unnamed(self.settings.orphan_seconds):
-                    logger.info("the keys of model %s go: it has no name", uid)
-            age = self.settings.orphan_seconds
-            await asyncio.to_thread(self.turns.remove_abandoned, age, time.time())
-            if are_ours:
-                with contextlib.suppress(Unavailable):
-                    await self._remove_abandoned()
-
-    async def _are_files_ours(self) -> bool:
-        with contextlib.suppress(Unavailable):
-            await self.catalog.names()
-            store_id = self.connection.store_id
-            if store_id is not None and await asyncio.to_thread(self.artifacts.are_of, store_id):
-                return True
-            logger.warning(
-                "%s holds the files of another store: none of them is removed; restore that store's backup, or use "
-                "another data directory",
-                self.artifacts.root,
-            )
-        return False
-
-    async def _remove_abandoned(self) -> None:
-        known = set((await self.catalog.names()).values())
-        for uid in await asyncio.to_thread(self.artifacts.abandoned, known, self.settings.orphan_seconds):
-            logger.info("the files of model %s go: it has no name", uid)
-            await asyncio.to_thread(self.artifacts.remove, uid)

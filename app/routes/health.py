@@ -10,13 +10,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from driftline.api import endpoints
-from driftline.api.health import Alive, Ready
+from driftline.api.health import Alive, Ready, WorkerList
 from driftline.api.metrics import AlarmState
 from driftline.errors import Unavailable
 from driftline.store.catalog import CatalogEntry
 from driftline.store.redis_health import RedisState
 
 from ..services import Has, Services
+from ..worker_states import worker_list
 from .models import SWAP_FAILED, model_metrics
 from .mount import serves
 
@@ -48,6 +49,14 @@ async def readyz(services: Has) -> Ready:
         {"kind": kind, "message": message, "state": "standing"} for kind, message in state.alarms.items()
     ]
     return {"status": "ready", "store": "available", "alarms": [*alarms, *of_models]}
+
+
+@serves(router, endpoints.LIST_WORKERS)
+async def workers(services: Has) -> WorkerList:
+    names = await services.catalog.names()
+    owners = await services.catalog.owners(list(names.values()))
+    heartbeats = await services.workers.read()
+    return worker_list(heartbeats, names, owners, services.connection.now(), services.settings.hung_seconds)
 
 
 @serves(router, endpoints.PROMETHEUS)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from driftline.api import event_endpoints, examples
-from driftline.api.endpoint import FORM, NDJSON, TEXT, Endpoint, MediaType
+from driftline.api.endpoint import FORM, NDJSON, Endpoint, MediaType
 from driftline.api.event_endpoints import EVENTS
+from driftline.api.health_endpoints import HEALTH
+from driftline.api.health_endpoints import LIST_WORKERS as LIST_WORKERS
+from driftline.api.health_endpoints import LIVEZ as LIVEZ
+from driftline.api.health_endpoints import PROMETHEUS as PROMETHEUS
+from driftline.api.health_endpoints import READYZ as READYZ
 from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
 
@@ -20,9 +25,9 @@ else:
     )
 
 T = TypeVar("T")
-MODELS, PREDICTIONS, FEEDBACK, CONTROL, PROTOCOL, HEALTH = (
+MODELS, PREDICTIONS, FEEDBACK, CONTROL, PROTOCOL = (
     *("models", "predict", "feedback"),
-    *("control", "Open Inference Protocol", "health"),
+    *("control", "Open Inference Protocol"),
 )
 TAGS = {
     MODELS: "What is served: create, show, remove, look back.",
@@ -31,7 +36,7 @@ TAGS = {
     CONTROL: "What an admin tells a model; the worker carries it out.",
     EVENTS: "What has happened to models, and how good they were when.",
     PROTOCOL: "The same models for the clients of that protocol.",
-    HEALTH: "Probes and measurements.",
+    HEALTH: "Probes, workers and measurements.",
 }
 PARTS = {
     "model": "The model's name.",
@@ -296,41 +301,6 @@ LIST_ALL_EVENTS: Final = event_endpoints.LIST_ALL_EVENTS
 ACKNOWLEDGE: Final = event_endpoints.ACKNOWLEDGE
 SHOW_SCORES: Final = event_endpoints.SHOW_SCORES
 
-LIVEZ: Final = Endpoint(
-    "GET",
-    "/livez",
-    health.Alive,
-    "Is the process alive",
-    HEALTH,
-    ANYONE,
-    "Answers for as long as the process runs.",
-    {"status": "alive"},
-    client="live",
-)
-READYZ: Final = Endpoint(
-    "GET",
-    "/readyz",
-    health.Ready,
-    "Can it answer",
-    HEALTH,
-    ANYONE,
-    "Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions.\n\n"
-    "It is not ready while one of its background tasks fails; the error names it. `alarms` say what is wrong with the store: "
-    "it evicts, forgets, or its memory is nearly full; and which model (`swap_failed`) cannot serve its newest version.",
-    {"status": "ready", "store": "available", "alarms": []},
-    client="ready",
-)
-PROMETHEUS: Final = Endpoint(
-    "GET",
-    "/metrics",
-    str,
-    "Prometheus",
-    HEALTH,
-    frozenset({"metrics"}),
-    "Everything that is measured, in Prometheus' text format; what serving processes count, added up over all of them.",
-    answer_kind=TEXT,
-)
-
 DESCRIBE_SERVER: Final = Endpoint(
     "GET",
     "/v2",
@@ -393,4 +363,4 @@ INFER_VERSION: Final = _protocol(
 )
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = tuple(found for found in list(globals().values()) if isinstance(found, Endpoint))
-"""All of them, in the order in which they stand here."""
+"""All of them."""

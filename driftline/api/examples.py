@@ -97,3 +97,8 @@ INFERRED = {
         {"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.4, 0.6]},
     ],
 }
+WORKER = {
+    **{"id": "9f3c1a7e55d0", "state": "working", "host": "learn-1", "pid": 4711, "version": "0.2.0", "started": 1.8e9},
+    **{"silent_seconds": 0.8, "load": 0.31, "restarts": 0, "models": ["weather"]},
+    "computing": {"model": "weather", "seconds": 0.02},
+}

@@ -153,6 +153,8 @@ class AlarmState(TypedDict):
     """Who has acknowledged it."""
     model: NotRequired[str]
     """The model that it is about, where models are told together."""
+    worker: NotRequired[str]
+    """The worker that it is about."""
     time: NotRequired[float]
     """When it was raised, in seconds since 1970."""
     at: NotRequired[int]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from driftline.api.control import CommandQueued, JobState, RetrainPreview
     from driftline.api.events import Acknowledged, EventPage, ScoreHistory
     from driftline.api.feedback import Accepted, FeedbackItem, LineStatus, LogItem, Receipt
+    from driftline.api.health import WorkerState
     from driftline.api.metrics import ModelMetricsAnswer
     from driftline.api.models import Deleted, ModelState, VersionDetails, VersionState
     from driftline.api.predictions import Predictions
@@ -265,6 +266,11 @@ class Calls:
     def metrics(self, model: str) -> Call[ModelMetricsAnswer]:
         """How well it predicts, how far learning is behind, alarms."""
         return call(endpoints.SHOW_METRICS, model=model)
+
+    @CallMethod
+    def workers(self) -> Call[list[WorkerState]]:
+        """Every worker: the models that it owns, its load, and whether it hangs."""
+        return call(endpoints.LIST_WORKERS).then(lambda answer: answer["workers"])
 
     @CallMethod
     def wait_for_job(self, identifier: str, timeout: float = 600.0) -> Wait[JobState]:

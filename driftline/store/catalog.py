@@ -114,6 +114,15 @@ class Catalog:
         ends = zip(found[::2], found[1::2], strict=True)
         return {uid: (int(last or 0), pending) for uid, (last, pending) in zip(uids, ends, strict=True)}
 
+    async def owners(self, uids: Sequence[str]) -> dict[str, str | None]:
+        """The worker that holds the lease of each model, in one round trip; None where none does."""
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                for uid in uids:
+                    pipe.get(self.connection.keys.of(uid).lease)
+                found = await pipe.execute()
+        return {uid: owner.decode() if owner else None for uid, owner in zip(uids, found, strict=True)}
+
     async def is_named(self, uid: str) -> bool:
         """Whether a model still has a name; :class:`Unavailable` if the store has lost its data."""
         return uid in (await self.names()).values()

@@ -39,6 +39,11 @@ class Keys:
         return f"{self.prefix}format"
 
     @property
+    def workers(self) -> str:
+        """Hash: worker → its newest heartbeat."""
+        return f"{self.prefix}workers"
+
+    @property
     def hints(self) -> str:
         return f"{self.prefix}hints"
 

@@ -16,7 +16,7 @@ from app import openapi
 from app.gatekeeper import scopes_for
 from app.main import PLAIN, App, create_app
 from app.openapi import schema_of
-from driftline.api import control, events, feedback, metrics, models, predictions
+from driftline.api import control, events, feedback, health, metrics, models, predictions
 from driftline.api.control import RecipeChange, Retrain
 from driftline.api.endpoint import Endpoint, MediaType
 from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEEDBACK
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 # The client names the types of its results for type checkers alone.
 MESSAGES = {
     name: value
-    for module in (control, events, feedback, metrics, models, predictions)
+    for module in (control, events, feedback, health, metrics, models, predictions)
     for name, value in vars(module).items()
 }
 PAGES = {"/", "/docs", "/openapi.json"}
