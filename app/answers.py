@@ -41,7 +41,8 @@ class Batch:
     @cached_property
     def texts(self) -> list[bytes]:
         """Each row's outputs as JSON numbers with commas between them."""
-        return orjson.dumps(self.outputs, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+        outputs = np.ascontiguousarray(self.outputs)
+        return orjson.dumps(outputs, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
 
     def label(self, row: int) -> int | str | None:
         """The class that a row was given."""

@@ -81,7 +81,7 @@ def value_text(layout: ValueLayout, text: bytes) -> bytes:
     # No number is null but in place of an interval that is not known yet.
     ends = [
         b"null" if numbers[first] == b"null" else b"[%b]" % b",".join(numbers[first : first + size])
-        for first in range(layout.outputs, len(numbers), size)
+        for first in range(layout.outputs, len(numbers), size or 1)
     ]
     if not layout.has_several:
         return b'"value":%b,"interval":%b' % (values[0], ends[0])

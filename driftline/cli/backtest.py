@@ -38,6 +38,7 @@ from driftline.support.formatting import count_text
 if TYPE_CHECKING:
     from driftline.backtest.stream import Stream
     from driftline.spec import ModelSpec
+    from driftline.spec.task import TaskName
 
 SHOWN = {
     "accuracy": "accuracy",
@@ -207,7 +208,7 @@ def read_recipes(files: list[Path], usual: str) -> dict[str, dict[str, Any]]:
 class _Reading:
     """How a file is read, as the options say."""
 
-    task: Literal["classification", "regression"] | None
+    task: TaskName | None
     types: list[str]
     drop: list[str]
     decimal: Literal[".", ","] | None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_DOUBTS = 10
 
 Task = Annotated[
-    Literal["classification", "regression"] | None,
+    Literal["classification", "multilabel", "regression"] | None,
     typer.Option("--task", show_default="as the target seems"),
 ]
 TARGETS = typer.Option(

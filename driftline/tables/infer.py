@@ -231,7 +231,9 @@ class _Survey:
             and not isinstance(decision.parsed, IgnoredField)
         }
         labels, _ = label_reader(spec, decimals[target], self.table.is_typed).many(self.sample.columns[target])
-        return find_leaks(columns, labels, not spec.kind.has_classes)
+        # A list is none of the keys of a dictionary, as the labels that are counted are.
+        told = [repr(label) if isinstance(label, list) else label for label in labels]
+        return find_leaks(columns, told, not spec.kind.has_classes)
 
 
 def _fields(decisions: Mapping[str, ColumnDecision]) -> dict[str, str | dict[str, Any]]:

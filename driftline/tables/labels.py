@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from driftline.records import Label
 from driftline.spec.model import ModelSpec
 from driftline.spec.parts.fields import NumberField
 from driftline.tables.cells import Cell, is_missing, plain, shown
+from driftline.tables.class_lists import SEPARATORS, json_list, parts_of
 from driftline.tables.fields import NumberReader, Unreadable
 from driftline.tables.numbers import DecimalMark
 from driftline.tables.target_columns import of_one_output
@@ -89,7 +89,7 @@ class _ListedClasses(LabelReader):
 
 
 class _ClassLists(LabelReader):
-    """Lists of classes, each written as by itself: a list, the JSON of one, or a text with ``|`` between them."""
+    """Lists of classes, each written as by itself: a list, its JSON, or a text with ``|``, ``;`` or ``,`` between them."""
 
     def __init__(self, classes: Sequence[int | str]) -> None:
         self._read = _ListedClasses(classes)
@@ -112,14 +112,27 @@ class _ClassLists(LabelReader):
         if isinstance(cell, list | tuple):
             return list(cell)
         if isinstance(cell, str) and cell.strip().startswith("["):
-            try:
-                found: list[Cell] = json.loads(cell)
-            except ValueError:
-                raise Unreadable(f"{shown(cell)} is no list of classes") from None
+            found = json_list(cell)
+            if found is None:
+                raise Unreadable(f"{shown(cell)} is no list of classes")
             return found
         if is_missing(cell):
             return None
-        return [part.strip() for part in cell.split("|")] if isinstance(cell, str) else [cell]
+        return self._parts(cell) if isinstance(cell, str) else [cell]
+
+    def _parts(self, text: str) -> list[Cell]:
+        """The parts between the marks of which all are classes; a class may have a mark in its name."""
+        readings: list[list[Cell]] = [
+            [text.strip()],
+            *(list(parts_of(text, mark)) for mark in SEPARATORS if mark in text),
+        ]
+        return next((parts for parts in readings if self._are_classes(parts)), readings[-1])
+
+    def _are_classes(self, parts: Sequence[Cell]) -> bool:
+        try:
+            return all(self._read(part) is not None for part in parts)
+        except Unreadable:
+            return False
 
 
 def whole_number(cell: Cell) -> int | None:

@@ -66,6 +66,8 @@ class ColumnProfile:
         self.booleans: Values = {}
         self.moments: Values = {}
         self.shapes: Counter[tuple[int, ...] | None] = Counter()
+        self.elements: Values = {}
+        self.list_cells = self.class_list_cells = 0
         self.objects: Values = {}
         self.is_full = False
         self.ascends = self.counts_up = True
@@ -218,6 +220,7 @@ class ColumnProfile:
     def _add_typed(self, cell: Cell, count: int, row: int) -> None:
         if isinstance(cell, list):
             self.shapes[_shape(cell)] += count
+            self._add_list(cell, count, row)
         elif isinstance(cell, dict | bytes):
             self._keep(self.objects, type(cell).__name__, count, row)
         elif is_missing(cell):
@@ -232,6 +235,15 @@ class ColumnProfile:
         else:
             self.number_cells += count
             self._keep(self.numbers, cell, count, row)
+
+    def _add_list(self, cell: Sequence[Cell], count: int, row: int) -> None:
+        """Counts the elements of a list, where all of them can be classes: texts and integers."""
+        self.list_cells += count
+        parts = [plain(part) for part in cell]
+        if all(isinstance(part, str | int) and not isinstance(part, bool) for part in parts):
+            self.class_list_cells += count
+            for part in dict.fromkeys(parts):
+                self._keep(self.elements, part, count, row)
 
     def _keep(self, values: dict[Cell, Seen] | dict[str, Seen], key: Cell, count: int, row: int) -> None:
         seen = values.get(key)

@@ -17,6 +17,7 @@ from driftline.tables.kinds import MOSTLY, missing_doubts, number_doubts, odd_ce
 from driftline.tables.labels import is_integer, whole_number
 from driftline.tables.numbers import DecimalMark, Number
 from driftline.tables.profile import ColumnProfile
+from driftline.tables.several_classes import find_several
 
 MAX_LISTED: Final = 50
 FEW_NUMBERS: Final = 20
@@ -68,12 +69,15 @@ def decide_target(profile: ColumnProfile, decimal: DecimalMark, task: TaskName |
     name = profile.name
     if not profile.present:
         raise InvalidInput(f"every cell of the target {name!r} is missing", field="target", value=name)
-    if profile.shapes or profile.objects or profile.moments:
-        raise InvalidInput(f"the target {name!r} holds lists, objects or dates", field="target", value=name)
     doubts = missing_doubts(profile)
     if profile.missing:
         text = f"{profile.missing:,} of {profile.rows:,} rows have no label: they are no examples to learn from"
         doubts.append(Doubt(text, name))
+    several = find_several(profile, task, doubts)
+    if several is not None:
+        return Target("multilabel", several, doubts)
+    if profile.shapes or profile.objects or profile.moments:
+        raise InvalidInput(f"the target {name!r} holds lists, objects or dates", field="target", value=name)
     numbers = _numbers(profile, decimal)
     share = sum(seen.count for cell, seen in profile.numbers.items() if cell in numbers) / max(
         1, sum(seen.count for seen in profile.values.values())

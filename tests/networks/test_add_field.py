@@ -14,8 +14,11 @@ from torch import nn
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import RowReader
 from driftline.learning.learner import Learner
+from driftline.learning.training.experts.regression import RegressionLearner
+from driftline.learning.training.strategies.experts import ExpertsRuntime
 from driftline.networks.edits import apply_all
 from driftline.networks.experts.mixture import Mixture
+from driftline.networks.experts.regression import RegressionMixture
 from driftline.networks.model import Model
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
@@ -117,10 +120,14 @@ def assert_same_answers(
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
         return
     experts = model.module.experts
-    assert isinstance(experts, Mixture)
-    first = experts.ridge.members + experts.bank.members
+    if isinstance(experts, Mixture):
+        first = (experts.trees is not None) + experts.ridge.members + experts.bank.members
+    else:
+        assert isinstance(experts, RegressionMixture)
+        has_autoregressive = experts.autoregressive is not None
+        first = 2 * has_autoregressive + experts.levels.members + experts.encoded.members + experts.bank.members
     rest = [*range(first), *range(first + experts.neighbours.members, trace.shape[1])]
-    torch.testing.assert_close(of_other[:, rest], trace[:, rest], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(of_other[:, rest], trace[:, rest], rtol=1e-4, atol=1e-4, equal_nan=True)
     torch.testing.assert_close(two, one, rtol=0, atol=0.02)
 
 
@@ -141,7 +148,9 @@ def added(model: Model, kind: str, name: str = "new") -> Model:
     ),
     st.sampled_from(sorted(KINDS)),
     st.sampled_from(NETWORKS),
-    st.sampled_from([("classification", None), ("classification", "replay"), ("regression", "replay")]),
+    st.sampled_from(
+        [("classification", None), ("classification", "replay"), ("regression", None), ("regression", "replay")]
+    ),
     st.integers(0, 9),
 )
 def test_rows_without_a_new_field_are_answered_as_before(
@@ -180,7 +189,9 @@ def retrained(one: Learner, edits: list[dict[str, Any]], meanwhile: list[dict[st
     ),
     st.sampled_from(sorted(KINDS)),
     st.sampled_from(NETWORKS),
-    st.sampled_from([("classification", None), ("classification", "replay"), ("regression", "replay")]),
+    st.sampled_from(
+        [("classification", None), ("classification", "replay"), ("regression", None), ("regression", "replay")]
+    ),
 )
 def test_a_job_with_a_new_field_goes_on_from_its_state_and_back(
     kinds: list[str], new: str, network: Any, task_and_strategy: tuple[str, str | None]
@@ -293,3 +304,40 @@ def test_a_field_that_was_dropped_is_read_again() -> None:
     edits = [{"type": "drop_field", "field": "number 0"}, {"type": "add_field", "name": "number 0", "field": "number"}]
     again = apply_all([*map(EDITS.parse, edits)], model).model
     torch.testing.assert_close(answers(again, rows), answers(model, rows))
+
+
+def test_a_regression_goes_on_with_what_its_experts_know_and_learns_the_new_field() -> None:
+    one, fields = learned(["number", "number"], NETWORKS[0], "regression", None)
+    model = one.course.state.model
+    assert isinstance(model.module.experts, RegressionMixture)
+    before = model.module.experts
+    retrained(one, [{"type": "add_field", "name": "new", "field": "number"}], rows_of(fields, 6, 3), 61)
+    mixture = one.course.module.experts
+    assert isinstance(mixture, RegressionMixture) and mixture.features > before.features
+    assert isinstance(one.course.strategy, ExpertsRuntime) and isinstance(
+        one.course.strategy.mixture, RegressionLearner
+    )
+    assert one.course.strategy.mixture.scored >= 60, "what the members' errors were is known still"
+    random, errors = np.random.default_rng(0), []
+    for first in range(101, 501, 10):
+        told = random.normal(size=10)
+        rows = [row | {"new": float(told[n])} for n, row in enumerate(rows_of(fields, 10, first))]
+        errors.append(float((answers(one.course.state.model, rows)[:, 0] - torch.tensor(told)).abs().mean()))
+        batch = RowReader(one.spec).batch(rows)
+        items = [Item(f"i{first + n}", batch.item(n), float(told[n])) for n in range(10)]
+        one.learn(items, range(first, first + 10), Plan(5, publish=True, version=first + 2000))
+    assert np.mean(errors[-10:]) < 0.2, np.round(errors, 2)
+
+
+def test_a_regression_whose_rows_become_too_wide_for_some_experts_relies_on_its_network() -> None:
+    one, fields = learned(["number"] * 42, {"layers": []}, "regression", None)
+    model, rows = one.course.state.model, rows_of(fields, 8, 1)
+    wider = added(model, "number")
+    experts, before = wider.module.experts, model.module.experts
+    assert isinstance(experts, RegressionMixture) and isinstance(before, RegressionMixture)
+    assert not experts.has_members_of(before)
+    with torch.no_grad():
+        own = wider.module.eval().traced(coded(wider, rows))
+    assert own[1] is not None
+    network = own[1][:, experts.members - 1]
+    torch.testing.assert_close(own[0], network)

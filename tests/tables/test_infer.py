@@ -456,3 +456,82 @@ def test_lists_of_classes_in_cells(tmp_path: Path) -> None:
         "`[` is no list of classes",
         ["a", "b"],
     ]
+
+
+def of_labels(path: Path, cells: Sequence[Any], **options: Any) -> tuple[Inference, str]:
+    """What is inferred of a target in NDJSON or CSV, and the doubts about it."""
+    shuffled = random.Random(1)
+    others = [round(shuffled.random(), 4) for _ in cells]
+    if path.suffix == ".ndjson":
+        path.write_text("".join(json.dumps({"x": x, "y": y}) + "\n" for x, y in zip(others, cells, strict=True)))
+    elif path.suffix == ".parquet":
+        parquet.write_table(pa.table({"x": others, "y": cells}), path)
+    else:
+        write(path, {"x": others, "y": cells})
+    found = infer(path, "y", InferenceOptions(**options))
+    parse(ModelSpec, found.spec)
+    return found, "\n".join(map(str, found.doubts))
+
+
+LISTS = [["spam"], ["urgent", "spam"], [], ["billing"], ["billing", "urgent"], ["spam", "billing", "urgent"]] * 20
+
+
+@pytest.mark.parametrize("suffix", ["ndjson", "parquet", "csv"])
+def test_a_column_of_lists_is_a_target_of_several_classes(tmp_path: Path, suffix: str) -> None:
+    cells = [json.dumps(each) for each in LISTS] if suffix == "csv" else LISTS
+    found, doubts = of_labels(tmp_path / f"x.{suffix}", cells)
+    assert found.spec["task"] == "multilabel" and found.spec["classes"] == ["billing", "spam", "urgent"]
+    assert "lists of 3 classes: a row may be of several of them" in doubts
+    with open_table(tmp_path / f"x.{suffix}", found.reading) as table:
+        rows = rows_for(parse(ModelSpec, found.spec), table, target="y", decimal=found.decimals)
+        assert [row.label for row in rows if isinstance(row, TableRow)] == LISTS
+
+
+def test_lists_of_integers_are_classes_and_lists_of_fractions_are_not(tmp_path: Path) -> None:
+    found, _ = of_labels(tmp_path / "x.ndjson", [[1], [2, 3], [], [10, 1]] * 30)
+    assert found.spec["classes"] == [1, 2, 3, 10]
+    with pytest.raises(InvalidInput, match="holds lists, objects or dates"):
+        of_labels(tmp_path / "x.ndjson", [[1.5], [2.0, 3.0]] * 30)
+    with pytest.raises(InvalidInput, match="something else than texts and integers"):
+        of_labels(tmp_path / "x.ndjson", [[1.5], [2.0, 3.0]] * 30, task="multilabel")
+    with pytest.raises(InvalidInput, match="every list of the target 'y' is empty"):
+        of_labels(tmp_path / "x.ndjson", [[], []] * 30)
+
+
+@pytest.mark.parametrize("mark", ["|", ";", ", "])
+def test_texts_with_marks_between_classes_are_several_classes_and_a_doubt(tmp_path: Path, mark: str) -> None:
+    cells = [mark.join(each) for each in LISTS]
+    found, doubts = of_labels(tmp_path / "x.csv", cells)
+    assert found.spec["task"] == "multilabel" and found.spec["classes"] == ["billing", "spam", "urgent"]
+    assert f"are lists of 3 classes with `{mark.strip()}` between them" in doubts
+    assert "(--task classification)" in doubts
+    with open_table(tmp_path / "x.csv", found.reading) as table:
+        rows = rows_for(parse(ModelSpec, found.spec), table, target="y", decimal=found.decimals)
+        labels = [row.label for row in rows if isinstance(row, TableRow)]
+    assert labels == [each or None for each in LISTS], "an empty cell is a row without a label"
+    assert of_labels(tmp_path / "x.csv", cells, task="classification")[0].spec["task"] == "classification"
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["S, red", "M, red", "S, blue", "M, blue", "L, red", "L, blue"] * 20,
+        ["1,5", "2,25", "3,75", "1.200,5"] * 30,
+        [f"{n}, Main Street {n % 7}" for n in range(120)],
+        ["yes", "no"] * 60,
+    ],
+)
+def test_other_texts_with_commas_stay_what_they_were(tmp_path: Path, cells: list[str]) -> None:
+    assert of_labels(tmp_path / "x.csv", cells)[0].spec["task"] != "multilabel"
+    if " " in cells[0]:
+        return
+    assert "several" not in of_labels(tmp_path / "x.csv", cells)[1]
+
+
+def test_several_classes_can_be_asked_for_where_the_file_does_not_say_it(tmp_path: Path) -> None:
+    found, doubts = of_labels(tmp_path / "x.csv", ["S, red", "M, red", "S, blue"] * 40)
+    assert found.spec["task"] == "classification" and "(--task multilabel)" in doubts
+    asked, _ = of_labels(tmp_path / "x.csv", ["S, red", "M, red", "S, blue"] * 40, task="multilabel")
+    assert asked.spec["task"] == "multilabel" and asked.spec["classes"] == ["M", "S", "blue", "red"]
+    single, _ = of_labels(tmp_path / "x.csv", ["yes", "no"] * 60, task="multilabel")
+    assert single.spec["classes"] == ["no", "yes"]

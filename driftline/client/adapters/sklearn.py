@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from driftline.client.adapters.served_learner import ServedLearner, kind
@@ -65,9 +66,13 @@ class _SklearnEstimator(BaseEstimator):  # type: ignore[misc]
         if self.__sklearn_is_fitted__():
             self._learner.close()
 
-    def _begin(self, classes: Sequence[int | str] | str | None) -> ServedLearner:
-        """The learner of a model that is not made yet."""
-        given = {"task": self._task} | ({} if classes is None else {"classes": classes})
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _begin(self, given: Mapping[str, Any]) -> ServedLearner:
+        """The learner of a model that is not made yet, whose task and labels the spec is ``given``."""
         return ServedLearner(self.url, self.name, {**given, **(self.spec or {})})
 
     def _make(self, learner: ServedLearner, rows: Any) -> None:
@@ -76,11 +81,11 @@ class _SklearnEstimator(BaseEstimator):  # type: ignore[misc]
         else:
             learner.make({"shape": [rows.shape[1]]})
 
-    def _fit(self, rows: Any, labels: Sequence[Any], classes: Sequence[int | str] | None) -> None:
+    def _fit(self, rows: Any, labels: Sequence[Any], given: Mapping[str, Any]) -> None:
         """Learn all of it from the beginning, as a model that nothing has learned before."""
         if self.__sklearn_is_fitted__():
             self.delete()
-        learner = self._begin(classes)
+        learner = self._begin(given)
         try:
             self._make(learner, rows)
         except Conflict:
@@ -90,22 +95,24 @@ class _SklearnEstimator(BaseEstimator):  # type: ignore[misc]
         learner.learn(rows, labels)
         learner.wait_learned(self.timeout)
 
-    def _partial_fit(self, rows: Any, labels: Sequence[Any], classes: Sequence[int | str] | str | None) -> None:
+    def _partial_fit(self, rows: Any, labels: Sequence[Any], given: Mapping[str, Any]) -> None:
         if not self.__sklearn_is_fitted__():
-            learner = self._begin(classes)
+            learner = self._begin(given)
             if learner.find() is None:
                 self._make(learner, rows)
             self._learner = learner
         self._learner.learn(rows, labels)
 
     def _labelled(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        """Rows and labels, checked as scikit-learn does."""
-        if not has_fields(X):
-            rows, labels = validate_data(self, X, y, reset=reset, y_numeric=self._task == "regression")
-            return rows, labels
-        rows, labels = self._fields(X, reset), column_or_1d(y, warn=True)
-        check_consistent_length(rows, labels)
-        return rows, labels
+        """Rows and labels ``[rows]`` or ``[rows, outputs]``, checked as scikit-learn does."""
+        if has_fields(X):
+            rows, labels = self._fields(X, reset), np.asarray(y)
+            check_consistent_length(rows, labels)
+        else:
+            numeric = self._task == "regression"
+            rows, labels = validate_data(self, X, y, reset=reset, y_numeric=numeric, multi_output=True)
+        labels = labels.toarray() if hasattr(labels, "toarray") else labels
+        return rows, labels if labels.ndim == 2 and labels.shape[1] > 1 else column_or_1d(labels, warn=True)
 
     def _fields(self, X: Any, reset: bool) -> list[Any]:
         validate_data(self, X, skip_check_array=True, reset=reset)
@@ -125,7 +132,7 @@ class _SklearnEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 class SklearnClassifier(ClassifierMixin, _SklearnEstimator):  # type: ignore[misc]
-    """A served classifier.
+    """A served classification; of labels that are an indicator matrix ``[rows, classes]`` a multi-label one.
 
     A clone that is fitted is another model, unless it has a name; a copy and a pickle go on with the same one.
 
@@ -136,30 +143,34 @@ class SklearnClassifier(ClassifierMixin, _SklearnEstimator):  # type: ignore[mis
         timeout: seconds that ``fit`` waits until all is learned.
 
     Attributes:
-        classes_: the classes that are known, in the order of ``predict_proba``.
+        classes_: the classes that are known, in the order of ``predict_proba``; of an indicator matrix its columns.
+        multilabel_: whether a row may be of several of them.
     """
 
     _task = "classification"
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     def fit(self, X: Any, y: Any) -> Self:
         """Make a model, hand in all labels, and wait until they are learned."""
         rows, labels = self._labelled(X, y, reset=True)
-        check_classification_targets(labels)
-        self.classes_ = np.unique(labels)
-        self._fit(rows, list(map(_class, labels)), list(map(_class, self.classes_)))
+        self._set_classes(labels, None, is_first=True)
+        self._fit(rows, self._sent(labels), self._given(self._named()))
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Iterable[Any] | None = None) -> Self:
-        """Hand in labels; the first call makes the model if there is none. ``classes``: all; by default each when it comes."""
+        """Hand in labels; the first call makes the model if there is none. ``classes``: all; by default each when it comes.
+
+        An indicator matrix has a column for each class in every call.
+        """
         is_first = not self.__sklearn_is_fitted__()
         rows, labels = self._labelled(X, y, reset=is_first)
-        check_classification_targets(labels)
-        if is_first:
-            self.classes_ = np.unique(labels if classes is None else np.asarray(list(classes)))
-        else:
-            self.classes_ = np.union1d(self.classes_, labels)
-        named = "open" if classes is None else list(map(_class, self.classes_))
-        self._partial_fit(rows, list(map(_class, labels)), named)
+        self._set_classes(labels, classes, is_first)
+        named = "open" if classes is None and not self.multilabel_ else self._named()
+        self._partial_fit(rows, self._sent(labels), self._given(named))
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -171,44 +182,87 @@ class SklearnClassifier(ClassifierMixin, _SklearnEstimator):  # type: ignore[mis
         for row, answer in zip(found, answers, strict=True):
             for column, place in known:
                 row[place] = answer["probabilities"][column]
+        if self.multilabel_:
+            return found
         total = found.sum(axis=1, keepdims=True)
         # While no class is served, each may be the one.
         return np.where(total > 0, found / np.where(total > 0, total, 1.0), 1.0 / len(self.classes_))
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable class of each row."""
+        """The most probable class of each row; of several labels an indicator matrix ``[rows, classes]``."""
         probabilities = self.predict_proba(X)
+        if self.multilabel_:
+            return (probabilities >= 0.5).astype(np.int64)
         classes: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return classes
 
+    def _set_classes(self, labels: NDArray[Any], classes: Iterable[Any] | None, is_first: bool) -> None:
+        """Takes note of the classes of labels, all of them or some more.
+
+        Raises:
+            ValueError: labels of several columns are no indicator matrix, or are of other classes than before.
+        """
+        check_classification_targets(labels)
+        is_multilabel = labels.ndim == 2
+        if is_multilabel and type_of_target(labels) != "multilabel-indicator":
+            raise ValueError(
+                f"several columns of labels are an indicator matrix of 0 and 1, not {type_of_target(labels)}"
+            )
+        given = None if classes is None else np.unique(np.asarray(list(classes)))
+        if is_first:
+            self.multilabel_ = is_multilabel
+            columns = np.arange(labels.shape[1]) if is_multilabel else np.unique(labels)
+            self.classes_ = columns if given is None else given
+        if is_multilabel != self.multilabel_ or (is_multilabel and labels.shape[1] != len(self.classes_)):
+            shape = f"[rows, {len(self.classes_)}]" if self.multilabel_ else "[rows]"
+            raise ValueError(f"labels are {shape}, as of the first call, not of shape {labels.shape}")
+        if not is_first and not is_multilabel:
+            self.classes_ = np.union1d(self.classes_, labels)
+
+    def _named(self) -> list[int | str]:
+        return list(map(_class, self.classes_))
+
+    def _given(self, classes: list[int | str] | str) -> dict[str, Any]:
+        return {"task": "multilabel" if self.multilabel_ else self._task, "classes": classes}
+
+    def _sent(self, labels: NDArray[Any]) -> list[Any]:
+        """Labels as the server takes them."""
+        if not self.multilabel_:
+            return list(map(_class, labels))
+        names = self._named()
+        return [[names[place] for place in np.flatnonzero(row)] for row in labels]
+
 
 class SklearnRegressor(RegressorMixin, _SklearnEstimator):  # type: ignore[misc]
-    """A served regression, of which all holds that :class:`SklearnClassifier` says of itself.
+    """A served regression, of one number or of several, of which all holds that :class:`SklearnClassifier` says of itself.
 
     Args:
         name: the model on the server; by default a new one. ``partial_fit`` goes on with one that is there.
         url: the server; by default ``DRIFTLINE_URL``. The key is ``DRIFTLINE_KEY``.
-        spec: what a model that is made has besides: ``network``, ``recipe``, ….
+        spec: what a model that is made has besides: ``network``, ``recipe``, names of the ``outputs``, ….
         timeout: seconds that ``fit`` waits until all is learned.
     """
 
     _task = "regression"
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Make a model, hand in all labels, and wait until they are learned."""
+        """Make a model, hand in all labels, ``[rows]`` or ``[rows, outputs]``, and wait until they are learned."""
         rows, labels = self._labelled(X, y, reset=True)
-        self._fit(rows, [float(label) for label in labels], None)
+        self._fit(rows, labels.astype(np.float64).tolist(), self._given(labels))
         return self
 
     def partial_fit(self, X: Any, y: Any) -> Self:
         """Hand in labels; the first call makes the model if there is none."""
         rows, labels = self._labelled(X, y, reset=not self.__sklearn_is_fitted__())
-        self._partial_fit(rows, [float(label) for label in labels], None)
+        self._partial_fit(rows, labels.astype(np.float64).tolist(), self._given(labels))
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
-        """The answer for each row."""
-        return np.array([answer["value"] for answer in self._answers(X)[1]], np.float64)
+        """The answer for each row: ``[rows]``, or ``[rows, outputs]``."""
+        return np.array([_values(answer) for answer in self._answers(X)[1]], np.float64)
+
+    def _given(self, labels: NDArray[Any]) -> dict[str, Any]:
+        return {"task": self._task} | ({"outputs": labels.shape[1]} if labels.ndim == 2 else {})
 
 
 def has_fields(rows: Any) -> bool:
@@ -223,3 +277,9 @@ def _class(label: Any) -> int | str:
     """A label as the server takes it: text or an integer."""
     plain = label.item() if hasattr(label, "item") else label
     return plain if isinstance(plain, str) else int(plain)
+
+
+def _values(answer: Mapping[str, Any]) -> Any:
+    """The number of an answer, or the numbers of its outputs in their order."""
+    values = answer["values"] if "values" in answer else answer["value"]
+    return list(values.values()) if isinstance(values, dict) else values

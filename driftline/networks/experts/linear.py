@@ -27,6 +27,11 @@ class LinearHeads(nn.Module):
     def members(self) -> int:
         return len(self.kept)
 
+    def continue_from(self, former: LinearHeads, places: Tensor) -> None:
+        """Goes on as heads of fewer features, which stand at ``places`` now, the constant too; no other has a weight yet."""
+        self.heads.zero_()
+        self.heads[:, places] = former.heads
+
     def forward(self, features: Tensor) -> Tensor:
         """``[batch, features + 1]`` → ``[members, batch, outputs]``."""
         return torch.matmul(features, self.heads)

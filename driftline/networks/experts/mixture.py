@@ -202,6 +202,7 @@ class Mixture(nn.Module):
         if self.trees is not None and former.trees is not None:
             self.trees.continue_from(former.trees, places)
         slots = self.neighbours.continue_from(former.neighbours, places)
+        self.neighbours.columns = former.neighbours.columns
         self.labels.load_state_dict(former.labels.state_dict())
         self.weights, self.trust = former.weights.clone(), former.trust.clone()
         return places, encoded, slots

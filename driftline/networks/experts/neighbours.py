@@ -82,6 +82,20 @@ class NewestRows(nn.Module):
         self.rows[slots] = rows
         torch.sum(rows.square(), 1, out=self.norms[slots])
 
+    def continue_from(self, former: NewestRows, places: Tensor) -> Tensor:
+        """Goes on with the newest rows of one whose rows had fewer numbers, which stand at ``places`` now.
+
+        Returns:
+            The slots ``[rows]`` from which the rows in the first slots have come.
+        """
+        size, seen = len(self.rows), int(former.seen)
+        is_as_large = size == len(former.rows)
+        slots = torch.arange(min(seen, size)) if is_as_large else former.newest(min(seen, size))
+        self.rows[: len(slots), places] = former.rows[slots]
+        self.norms[: len(slots)], self.targets[: len(slots)] = former.norms[slots], former.targets[slots]
+        self.seen.fill_(seen if is_as_large else len(slots))
+        return slots
+
     def newest(self, count: int, start: int = 0) -> Tensor:
         """The slots of ``count`` rows, oldest first, that begin ``start`` rows before the newest ``count``."""
         seen = int(self.seen) - start
@@ -107,21 +121,6 @@ class Neighbours(NewestRows):
         chances = weights.new_zeros(batch, self.members, self.columns).add_(self._even, alpha=1 / self.columns)
         chances.scatter_add_(2, self.targets[slots], weights)
         return chances.div_(1 + self._even).log_().transpose(0, 1)
-
-    def continue_from(self, former: Neighbours, places: Tensor) -> Tensor:
-        """Goes on with the newest rows of one whose rows had fewer numbers, which stand at ``places`` now.
-
-        Returns:
-            The slots ``[rows]`` from which the rows in the first slots have come.
-        """
-        size, seen = len(self.rows), int(former.seen)
-        is_as_large = size == len(former.rows)
-        slots = torch.arange(min(seen, size)) if is_as_large else former.newest(min(seen, size))
-        self.columns = former.columns
-        self.rows[: len(slots), places] = former.rows[slots]
-        self.norms[: len(slots)], self.targets[: len(slots)] = former.norms[slots], former.targets[slots]
-        self.seen.fill_(seen if is_as_large else len(slots))
-        return slots
 
     def add_columns(self, count: int) -> None:
         self.columns += count

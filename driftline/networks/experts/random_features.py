@@ -32,6 +32,18 @@ class RandomFeatures(nn.Module):
         self.register_buffer("weight", torch.randn(width, units, generator=generator) * (2 / math.sqrt(width)))
         self.register_buffer("phase", torch.rand(units, generator=generator) * (2 * math.pi))
 
+    def continue_from(self, former: RandomFeatures, encoded: Tensor) -> Tensor:
+        """Goes on as those of rows with fewer encoded numbers, which stand at ``encoded`` now.
+
+        Returns:
+            Where the former features stand now, the constant as the last one.
+        """
+        self.weight[encoded] = former.weight
+        self.phase = former.phase.clone()
+        units = len(self.phase)
+        own = units + encoded if self.has_encoding else encoded[:0]
+        return torch.cat([torch.arange(units), own, torch.tensor([self.features])])
+
     def forward(self, encoded: Tensor) -> Tensor:
         """``[batch, width]`` → ``[batch, features + 1]``."""
         projected = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from driftline.networks.experts.neighbours import ValueNeighbours
 from driftline.networks.experts.random_features import RandomFeatures
 from driftline.networks.experts.target_unit import TargetUnit
 from driftline.networks.experts.trees import MAX_OUTPUTS, Trees
+from driftline.spec.row_layout import places_after
 
 # How fast each set of weights follows its gradient; and over which share of its past, per row, each member of the further sets
 # is weighed by its own error alone. No one rate is good on every stream.
@@ -29,6 +31,18 @@ LEAST_SERVED = 0.01
 """A member of less weight is left out of an answer, so that one that is right can take all of it."""
 FARTHEST = 10.0
 """Where differences between labels are clipped, in units of the target."""
+
+
+class ContinuedPlaces(NamedTuple):
+    """Where what there was stands in a mixture of rows with more fields: the numbers of a row, those of an encoded row, the
+    random features, the features of the autoregressive members; and the ``slots`` of the neighbours that are kept.
+    """
+
+    numbers: Tensor
+    encoded: Tensor
+    random_features: Tensor
+    with_lags: Tensor
+    slots: Tensor
 
 
 class RegressionMixture(nn.Module):
@@ -171,6 +185,36 @@ class RegressionMixture(nn.Module):
         # Where those that have weight know nothing, all others speak; where nobody does, there has been no label.
         others = values.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_(min=1)
         return torch.where(heard > 0, torch.matmul(weights, values) / heard, others)
+
+    def has_members_of(self, former: RegressionMixture) -> bool:
+        """Whether its members are of the same kinds as another's, whose rows may have fewer numbers."""
+        return (
+            self.members == former.members and self.random_features.has_encoding == former.random_features.has_encoding
+        )
+
+    def continue_from(self, former: RegressionMixture) -> ContinuedPlaces:
+        """Goes on as one of the same rows with fewer fields and the same members, and answers these as that does."""
+        places = torch.tensor(places_after(former.parts_of_row, self.parts_of_row), dtype=torch.int64)
+        self.take_labels(former)
+        encoded = self.encoding.continue_from(former.encoding, places)
+        features = self.random_features.continue_from(former.random_features, encoded)
+        self.encoded.continue_from(former.encoded, features)
+        self.bank.continue_from(former.bank, encoded)
+        if self.trees is not None and former.trees is not None:
+            self.trees.continue_from(former.trees, places)
+        rest = torch.arange(LAGS * self.outputs + 1) + self.features
+        found = ContinuedPlaces(
+            *(places, encoded, features, torch.cat([places, rest])),
+            self.neighbours.continue_from(former.neighbours, places),
+        )
+        for own, other, at in (
+            (self.linear, former.linear, torch.cat([places, rest[:1]])),
+            (self.autoregressive, former.autoregressive, found.with_lags),
+        ):
+            if own is not None and other is not None:
+                own.continue_from(other, at)
+        self.weights, self.trust = former.weights.clone(), former.trust.clone()
+        return found
 
     def take_labels(self, former: RegressionMixture) -> None:
         """Goes on with what another mixture of this target knows of its labels alone."""

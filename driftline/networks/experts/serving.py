@@ -47,8 +47,9 @@ def has_other_rows(mixture: Mixture | RegressionMixture, spec: ModelSpec) -> boo
 def continued(mixture: Mixture | RegressionMixture, spec: ModelSpec) -> Mixture | RegressionMixture:
     """A copy of a mixture, for a spec that may have more fields.
 
-    That of a classification answers rows without these in the same way. That of a regression begins again, but for what it
-    knows of labels alone, and answers as the network does until its members have shown that they do better.
+    It answers rows without these in the same way; but where a regression's rows become too wide for some of its members, it
+    begins again, but for what it knows of labels alone, and answers as the network does until others have shown that they do
+    better.
     """
     if not has_other_rows(mixture, spec):
         return clone(mixture)
@@ -57,8 +58,11 @@ def continued(mixture: Mixture | RegressionMixture, spec: ModelSpec) -> Mixture 
     if isinstance(wider, Mixture) and isinstance(mixture, Mixture):
         wider.continue_from(mixture)
     elif isinstance(wider, RegressionMixture) and isinstance(mixture, RegressionMixture):
-        wider.take_labels(mixture)
-        wider.rely_on_network()
+        if wider.has_members_of(mixture):
+            wider.continue_from(mixture)
+        else:
+            wider.take_labels(mixture)
+            wider.rely_on_network()
     return wider
 
 

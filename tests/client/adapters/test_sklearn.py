@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_iris, make_regression
-from sklearn.exceptions import NotFittedError
+from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+from sklearn.datasets import load_iris, make_multilabel_classification, make_regression
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -104,3 +105,48 @@ def test_a_frame_with_other_columns_than_numbers_is_rows_of_fields() -> None:
     assert has_fields(pd.DataFrame({"a": [1], "b": ["x"]}))
     assert not has_fields(pd.DataFrame({"a": [1], "b": [True], "c": [0.5]}))
     assert not has_fields(np.ones((1, 2)))
+
+
+def test_several_outputs_are_learned_and_answered_in_their_order() -> None:
+    X, y = make_regression(200, 4, n_targets=3, random_state=0)
+    model = SklearnRegressor(spec={"outputs": ["a", "b", "c"]}).fit(X, y / y.std(axis=0))
+    assert model.predict(X).shape == (200, 3)
+    assert model.score(X, y / y.std(axis=0)) > 0.3
+    model.partial_fit(X[:10], y[:10])
+    model.close()
+
+
+def test_a_single_column_of_labels_is_one_output() -> None:
+    X, y = make_regression(20, 2, random_state=0)
+    with pytest.warns(DataConversionWarning, match="1d array"):
+        model = SklearnRegressor().partial_fit(X, y.reshape(-1, 1))
+    assert model.predict(X).shape == (20,)
+    model.close()
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, csr_matrix])
+def test_an_indicator_matrix_makes_a_multi_label_model(instance: Instance, wrap: Any) -> None:
+    X, y = make_multilabel_classification(200, n_features=6, n_classes=4, random_state=0)
+    model = SklearnClassifier().fit(X, wrap(y))
+    state = instance.client.model(model.model)
+    assert state["spec"]["task"] == "multilabel" and state["spec"]["classes"] == [0, 1, 2, 3]
+    assert model.predict(X).shape == model.predict_proba(X).shape == (200, 4)
+    assert (model.predict(X) == y).mean() > 0.6 and set(np.unique(model.predict(X))) <= {0, 1}
+    model.partial_fit(X[:5], y[:5])
+    with pytest.raises(ValueError, match=r"labels are \[rows, 4\]"):
+        model.partial_fit(X[:5], y[:5, :3])
+    model.close()
+
+
+def test_columns_of_labels_that_are_no_indicators_are_refused(instance: Instance) -> None:
+    before = len(instance.client.models())
+    with pytest.raises(ValueError, match="an indicator matrix of 0 and 1"):
+        SklearnClassifier().fit(np.ones((3, 2)), [[0, 2], [1, 1], [2, 0]])
+    assert len(instance.client.models()) == before
+
+
+def test_names_of_an_indicators_columns_are_the_classes(instance: Instance) -> None:
+    model = SklearnClassifier()
+    model.partial_fit(np.eye(2), [[1, 0], [1, 1]], classes=["left", "right"])
+    assert instance.client.model(model.model)["spec"]["classes"] == ["left", "right"]
+    model.close()

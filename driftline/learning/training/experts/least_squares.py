@@ -53,6 +53,14 @@ class LeastSquares(Stateful):
         self.gram.copy_(remembered_sums(features, self.linear.kept, seen))
         self.moment = self._penalised() @ self.linear.heads
 
+    def continue_from(self, former: LeastSquares, places: Tensor) -> None:
+        """Goes on with the sums of fewer features, which stand at ``places`` now: of the others nothing was seen."""
+        for own in (self.gram, self.moment):
+            own.zero_()
+        self.gram[:, places.unsqueeze(1), places] = former.gram
+        self.moment[:, places] = former.moment
+        self.penalty = former.penalty.clone()
+
     def add(self, features: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Takes rows in, in their order: ``[rows, features]``, ``[rows, outputs]``, ``[rows]``."""
         rows = len(features)

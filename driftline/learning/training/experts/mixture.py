@@ -147,12 +147,7 @@ def continued(former: MixtureLearner, mixture: Mixture) -> MixtureLearner:
     """The learner of a new ``mixture`` of the same rows with more fields: both go on as the former ones."""
     places, encoded, slots = mixture.continue_from(former.mixture)
     found = MixtureLearner(mixture)
-    found.rows[: len(slots), places], found.weights[: len(slots)] = former.rows[slots], former.weights[slots]
+    found.continue_window(former, places, encoded, slots)
     found.losses = former.losses.clone()
-    found.unsolved, found.untrained = (min(len(slots), count) for count in (former.unsolved, former.untrained))
-    if found.trees is not None and former.trees is not None:
-        found.trees.continue_from(former.trees, places, slots)
     found.ridge.load_state_dict(former.ridge.state_dict())
-    found.bank.continue_from(former.bank, encoded)
-    found._encode()
     return found

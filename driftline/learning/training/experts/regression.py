@@ -255,6 +255,24 @@ class RegressionLearner(WindowLearner):
         self.waiting.clear()
 
 
+@torch.no_grad()
+def continued(former: RegressionLearner, mixture: RegressionMixture) -> RegressionLearner:
+    """The learner of a new ``mixture`` of the same rows with more fields: both go on, if it has the former one's members."""
+    if not mixture.has_members_of(former.mixture):
+        return RegressionLearner(mixture)
+    places = mixture.continue_from(former.mixture)
+    found = RegressionLearner(mixture)
+    found.continue_window(former, places.numbers, places.encoded, places.slots)
+    found.losses, found.errors, found.scored = former.losses.clone(), former.errors.clone(), former.scored
+    found.encoded.continue_from(former.encoded, places.random_features)
+    constant = torch.tensor([mixture.features])
+    if found.linear is not None and former.linear is not None:
+        found.linear.continue_from(former.linear, torch.cat([places.numbers, constant]))
+    if found.autoregressive is not None and former.autoregressive is not None:
+        found.autoregressive.sums.continue_from(former.autoregressive.sums, places.with_lags)
+    return found
+
+
 def _begin_again(learner: RegressionLearner) -> None:
     """Forgets what was measured in a unit that was none, as by a first label that was broken."""
     levels, unit = learner.mixture.levels, learner.mixture.target_unit

@@ -94,6 +94,21 @@ class WindowLearner(Stateful):
         if self.trees is not None:
             self.trees.recall(self.rows[: self.filled])
 
+    def continue_window(self, former: WindowLearner, places: Tensor, encoded: Tensor, slots: Tensor) -> None:
+        """Goes on with the window, bank and trees of rows with fewer numbers; its mixture does so already.
+
+        Args:
+            places: where the numbers of a row stand now.
+            encoded: where those of an encoded row do.
+            slots: those of the rows that are kept, which come into the first ones.
+        """
+        self.rows[: len(slots), places], self.weights[: len(slots)] = former.rows[slots], former.weights[slots]
+        self.unsolved, self.untrained = (min(len(slots), count) for count in (former.unsolved, former.untrained))
+        if self.trees is not None and former.trees is not None:
+            self.trees.continue_from(former.trees, places, slots)
+        self.bank.continue_from(former.bank, encoded)
+        self._encode()
+
     def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Puts rows in the places of the oldest."""
         neighbours, features = self.mixture.neighbours, self.mixture.features

@@ -13,6 +13,7 @@ from driftline.learning.runtime import ExampleSource
 from driftline.learning.stateful import State
 from driftline.learning.training.experts.mixture import MixtureLearner, continued
 from driftline.learning.training.experts.regression import RegressionLearner
+from driftline.learning.training.experts.regression import continued as continued_regression
 from driftline.learning.training.strategies import StrategyRuntime
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
@@ -134,10 +135,12 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     def _continue(self, state: TrainState, former: MixtureLearner | RegressionLearner) -> None:
         """Goes on with a copy of a mixture with its learner, for a spec that may have more fields."""
         is_other = has_other_rows(former.mixture, state.spec)
-        state.module.experts = continued_mixture(former.mixture, state.spec)
-        if is_other and isinstance(former, MixtureLearner):
-            assert isinstance(state.module.experts, Mixture)
-            self.mixture = continued(former, state.module.experts)
+        experts = state.module.experts = continued_mixture(former.mixture, state.spec)
+        if is_other and isinstance(former, MixtureLearner) and isinstance(experts, Mixture):
+            self.mixture = continued(former, experts)
+            return
+        if is_other and isinstance(former, RegressionLearner) and isinstance(experts, RegressionMixture):
+            self.mixture = continued_regression(former, experts)
             return
         self.mixture = _learner_of(state)
         assert self.mixture is not None
