@@ -19,8 +19,8 @@ from driftline.processes.plan import is_loopback
 from .responses import error_content, send_content
 
 BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", b"multipart/form-data")
-PAGES = re.compile(r"(/|/docs|/openapi\.json|/swagger/[\w.-]+)")
-"""What shows and describes the interface, and is no part of it."""
+PAGES = re.compile(r"(/|/page/[\w./-]+|/docs|/openapi\.json|/swagger/[\w.-]+)")
+"""What shows and describes the interface, and is no part of it: files that say nothing of the models."""
 
 
 @lru_cache(maxsize=4096)

@@ -28,6 +28,7 @@ from .gatekeeper import Gatekeeper
 from .responses import error_status
 from .routes import control, events, health, log, models, scores, v2
 from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
+from .routes.page import Page
 from .routes.predict import Predict
 from .routes.v2 import Infer
 from .services import Services
@@ -109,6 +110,7 @@ def create_app(
     app.router.routes.extend(
         [Route(endpoint.path, handler, methods=[endpoint.method]) for endpoint, handler in PLAIN.items()]
     )
+    app.router.routes.extend(Page().routes())
     for router in (models.router, log.router, events.router, scores.router, control.router, health.router, v2.router):
         app.include_router(router)
     app.add_exception_handler(DriftlineError, _refuse)
@@ -118,8 +120,12 @@ def create_app(
     keys = KeyStore(settings.keys_path, look_seconds)
     app.gatekeeper = Gatekeeper(app.route, keys=keys, is_public=is_public, max_body_bytes=settings.max_body_bytes)
     openapi.install(app)
-    # The page's scripts come from this server: it works offline, and no other server sees who reads it.
-    patch_fastapi(app, swagger_ui_parameters={"docExpansion": "list", "displayRequestDuration": True})
+    # The scripts of /docs come from this server: it works offline, and no other server sees who reads it.
+    patch_fastapi(
+        app,
+        redirect_from_root_to_docs=False,
+        swagger_ui_parameters={"docExpansion": "list", "displayRequestDuration": True},
+    )
     return app
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "driftline", "app", "worker")
 SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
-DATA = (".py", ".lua", ".typed")
+DATA = (".py", ".lua", ".typed", ".html", ".js", ".css", ".svg", ".txt")
 
 FOREIGN = """\
 import sys
@@ -104,7 +104,9 @@ def test_the_wheel_has_every_file_of_the_three_packages(wheel: Path) -> None:
         return {path.relative_to(ROOT) for path in (ROOT / name).rglob("*") if path.suffix in DATA}
 
     wanted = files("driftline") | {Path("driftline") / file for name in ("app", "worker") for file in files(name)}
-    assert Path("driftline/app/py.typed") in wanted and Path("driftline/store/scripts/append.lua") in wanted
+    assert {Path("driftline/app/py.typed"), Path("driftline/app/page/model/view.js")} <= wanted and Path(
+        "driftline/store/scripts/append.lua"
+    ) in wanted
     there = {Path(name) for name in zipfile.ZipFile(wheel).namelist() if name.startswith("driftline/")}
     assert there == wanted
 

@@ -1,0 +1,26 @@
+// Events in words and colours.
+
+import { words } from "./format.js";
+
+const TONES = {
+  alarm: "bad",
+  refusal: "warn",
+  rollback: "warn",
+  pause: "warn",
+  deleted: "bad",
+  alarm_over: "good",
+  promote: "good",
+  resume: "good",
+  version: "accent",
+  job: "violet",
+  recipe: "violet",
+};
+
+// The kinds that the server knows today; others are shown as they come.
+export const KINDS = [
+  ...["version", "refusal", "rollback", "promote", "alarm", "alarm_over", "alarm_acknowledged", "job", "recipe", "pause"],
+  ...["resume", "source", "worker", "forget", "key", "created", "deleted"],
+];
+
+export const toneOf = (event) => TONES[event.kind] ?? "neutral";
+export const kindName = (kind) => words(kind);
