@@ -62,13 +62,13 @@ def worker_alarms(listed: WorkerList, has_models: bool) -> list[AlarmState]:
     """What is wrong with the workers: those that hang, and that there is none although there are models."""
     workers = listed["workers"]
     alarms: list[AlarmState] = [
-        {"kind": HUNG, "message": _hung(worker), "worker": worker["id"]}
+        {"kind": HUNG, "state": "standing", "message": _hung(worker), "worker": worker["id"]}
         for worker in workers
         if worker["state"] != "working"
     ]
     if has_models and all(worker["state"] == "silent" for worker in workers):
         message = "no worker runs, or none reaches the store: labels are taken, and wait; start one: driftline worker"
-        alarms.append({"kind": NONE, "message": message})
+        alarms.append({"kind": NONE, "state": "standing", "message": message})
     return alarms
 
 

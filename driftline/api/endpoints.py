@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from driftline.api import event_endpoints, examples
+from driftline.api import examples
 from driftline.api.endpoint import FORM, NDJSON, Endpoint, MediaType
+from driftline.api.event_endpoints import ACKNOWLEDGE as ACKNOWLEDGE
 from driftline.api.event_endpoints import EVENTS
+from driftline.api.event_endpoints import LIST_ALL_EVENTS as LIST_ALL_EVENTS
+from driftline.api.event_endpoints import LIST_EVENTS as LIST_EVENTS
+from driftline.api.event_endpoints import SHOW_SCORES as SHOW_SCORES
 from driftline.api.health_endpoints import HEALTH
 from driftline.api.health_endpoints import LIST_WORKERS as LIST_WORKERS
 from driftline.api.health_endpoints import LIVEZ as LIVEZ
@@ -295,11 +299,6 @@ CHANGE_RECIPE: Final = _command(
     "change_recipe",
     MediaType(control.RecipeChange, {"optimizer": {"learning_rate": 0.0003}}),
 )
-
-LIST_EVENTS: Final = event_endpoints.LIST_EVENTS
-LIST_ALL_EVENTS: Final = event_endpoints.LIST_ALL_EVENTS
-ACKNOWLEDGE: Final = event_endpoints.ACKNOWLEDGE
-SHOW_SCORES: Final = event_endpoints.SHOW_SCORES
 
 DESCRIBE_SERVER: Final = Endpoint(
     "GET",

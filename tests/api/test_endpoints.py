@@ -39,7 +39,7 @@ MESSAGES = {
     for module in (control, events, feedback, health, metrics, models, predictions)
     for name, value in vars(module).items()
 }
-PAGES = {"/", "/docs", "/openapi.json"}
+PAGES = {"/", "/docs", "/openapi.json", "/page/{digest}/{name:path}"}
 PARTS = {"model": "weather", "version": "3", "id": "p:1/2", "job": "u-1", "kind": "drift"}
 
 
