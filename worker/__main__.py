@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ if not __package__:
     is_installed = (folder.parent / "__init__.py").is_file()
     __package__ = "driftline.worker" if is_installed else "worker"
     sys.path.insert(0, str(folder.parents[is_installed]))
+    gc.disable()  # Of what a start makes hardly anything is garbage, and looking for it takes a sixth of the start.
 sys.path.append(str(Path.cwd()))
 
 import asyncio
@@ -38,6 +40,8 @@ def main() -> None:
     settings = Settings()
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     torch.set_num_threads(settings.threads)
+    gc.freeze()  # What the start has made stays: no collection should look at all of torch again while labels wait.
+    gc.enable()
     try:
         asyncio.run(run(settings))
     except DriftlineError as error:

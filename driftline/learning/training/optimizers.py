@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -30,6 +32,8 @@ TORCH_NAMES = {
 FUSED = {"adam", "adamw"}
 """Those that torch can do in one call, which takes a third of the time."""
 
+WRAPPED = ("add_param_group", "step")
+
 
 class OptimizerFactory(Behaviour[Optimizer]):
     """Makes torch's optimizer of a recipe."""
@@ -50,7 +54,7 @@ class OptimizerFactory(Behaviour[Optimizer]):
             {"params": [parameter for parameter, _ in group], "share": share}
             for share, group in groupby(trained.values(), key=itemgetter(1))
         ]
-        kind = getattr(torch.optim, TORCH_NAMES[recipe.name])
+        kind: Any = uncompiled(getattr(torch.optim, TORCH_NAMES[recipe.name]))
         are_real = all(parameter.is_floating_point() for parameter, _ in trained.values())
         given["fused" if recipe.name in FUSED and are_real else "foreach"] = True
         optimizer: torch.optim.Optimizer = kind(groups, lr=recipe.learning_rate, **given)
@@ -65,6 +69,17 @@ class OptimizerFactory(Behaviour[Optimizer]):
         """Sets the rate of an optimizer that :meth:`build` gave; each group has its share of it."""
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
+
+
+@cache
+def uncompiled(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The same optimizer, as it is below what torch wraps its methods in.
+
+    The wrappers keep ``torch.compile`` out of them, and load the compiler for that: a second and 70 MB in every process that
+    learns, although nothing here compiles an optimizer.
+    """
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in WRAPPED}
+    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(methods["step"])})
 
 
 def state_of(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -45,7 +47,7 @@ def names(module: nn.Module) -> list[str]:
 def update(module: nn.Module, optimizer: torch.optim.Optimizer, times: int = 2, first: int = 0) -> None:
     for n in range(first, first + times):
         rows = torch.randn((5, 3), generator=torch.Generator().manual_seed(n))
-        optimizer.zero_grad()
+        module.zero_grad()
         (module(rows) * module.scalar).square().sum().backward()
         optimizer.step()
 
@@ -66,6 +68,29 @@ def test_two_updates_after_a_round_trip_give_the_same_bits(recipe: dict[str, Any
     update(other, copy, first=100)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(state[name], value) for name, value in before.items()), "the state itself stays"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_it_is_torchs_own_to_the_last_bit(recipe: dict[str, Any]) -> None:
+    one, other = network(), network()
+    optimizer, again = built(recipe, one), built(recipe, other)
+    (kind,) = type(again).__bases__
+    assert kind.__module__.startswith("torch.optim.")
+    update(one, optimizer, 3)
+    update(other, kind(again.param_groups), 3)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_none_loads_the_compiler_of_torch() -> None:
+    program = """
+import sys
+from tests.learning.training.test_optimizers import TORCH_NAMES, built, network, update
+for name in TORCH_NAMES:
+    module = network()
+    update(module, built({"name": name}, module))
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
