@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
@@ -27,8 +28,11 @@ def _options(url: str | None, key: str | None) -> dict[str, Any]:
     key = (key or os.environ.get("DRIFTLINE_KEY", "")).strip()
     if not key.isascii():
         raise ConfigurationError("the API key holds characters that no key has; give it as it was printed: id.secret")
+    address = requests.parse_url(url or os.environ.get("DRIFTLINE_URL") or DEFAULT_URL)
     return {
-        "base_url": requests.parse_url(url or os.environ.get("DRIFTLINE_URL") or DEFAULT_URL),
+        "base_url": address,
+        # Reading all certificates that a machine trusts takes longer than a call; over http none is looked at.
+        "verify": True if address.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         "headers": {"authorization": f"Bearer {key}"} if key else {},
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=100),
         "mounts": dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),  # never through a proxy

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,19 @@ def test_both_clients_take_the_same_calls() -> None:
         }
 
     assert parameters(Client) == parameters(AsyncClient)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_only_https_reads_the_certificates_that_the_machine_trusts(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def load_verify_locations(context: ssl.SSLContext, *arguments: Any, **options: Any) -> None:
+        read.append("read")
+        load(context, *arguments, **options)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load_verify_locations)
+    kind("http://127.0.0.1:8000")
+    assert not read
+    kind("https://127.0.0.1:8000")
+    assert read
