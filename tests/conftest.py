@@ -160,7 +160,10 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(scope="session")
 def shared_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """A ``driftline up`` with the settings that everyone has, for all tests that stop, kill and set nothing."""
+    """A ``driftline up`` with the settings that everyone has, for all tests that neither stop it nor set anything.
+
+    Who kills a process of it waits until the next one does its work.
+    """
     with up(tmp_path_factory.mktemp("up")) as instance:
         yield instance
 

@@ -51,7 +51,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: ScriptedServer
 
     def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        length = int(self.headers.get("content-length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # Whoever sent it has given it up meanwhile: it is no request.
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.requests.append(Request(self.command, self.path, body, headers))
         request = self.server.requests[-1]

@@ -28,12 +28,14 @@ class Instance:
         self.lines = lines
         self.url = self._await(r"(http://\S+)")
         self.client = Client(self.url, retries=0)
+        # A connection of its own each time, as a load balancer makes them, and no certificates read for it.
+        self._probe = httpx.Client(verify=False, headers={"connection": "close"})
         until(lambda: self.is_ready)
 
     @property
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz").status_code == 200
+            return self._probe.get(f"{self.url}/readyz").status_code == 200
         except httpx.TransportError:
             return False
 

@@ -13,7 +13,7 @@ from driftline.api.models import ModelState
 from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from driftline.errors import InvalidInput
-from tests.services import Instance, up
+from tests.services import Instance, emptied, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -106,8 +106,8 @@ def test_fields_from_the_first_row_to_the_restart(tmp_path: Path) -> None:
         assert "unknown_fields" not in client.metrics("churn"), "former names are known"
 
 
-def test_a_field_is_added_to_a_live_model(tmp_path: Path) -> None:
-    with up(tmp_path) as instance:
+def test_a_field_is_added_to_a_live_model(shared_instance: Instance) -> None:
+    with emptied(shared_instance) as instance:
         client = instance.client
         client.create_model(SPEC)
         teach(client, 320)
@@ -120,7 +120,7 @@ def test_a_field_is_added_to_a_live_model(tmp_path: Path) -> None:
         waits = client.predict("churn", rows)["predictions"]
         job = client.retrain("churn", edits=[{"type": "add_field", "name": "region", "field": "category"}], epochs=1)
         instance.kill("worker")
-        done = client.wait_for_job(job, 120)
+        done = client.wait_for_job(job, SECONDS)
         assert done["state"] == "succeeded" and done["promoted"], done
         until(lambda: "region" in client.model("churn")["spec"]["inputs"]["fields"])
         until(lambda: client.predict("churn", rows)["version"] >= (done["version"] or 0))

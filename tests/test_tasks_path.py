@@ -1,4 +1,4 @@
-"""Each task beside classification, the whole way: served, labelled, learned, its worker killed, recovered, measured."""
+"""Each task beside classification, the whole way: served, labelled, learned, its processes killed, recovered, measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from driftline.client.clients import Client
 from driftline.errors import InvalidInput
 from driftline.files.answers import CsvAnswers, QuestionFile, answer_file
 from driftline.files.refusals import Refusals
-from tests.services import up
+from tests.services import Instance, emptied
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def infer(client: Client, model: str) -> dict[str, Any]:
     return {output["name"]: output for output in found.json()["outputs"]}
 
 
-def test_a_regression_with_intervals(tmp_path: Path) -> None:
+def test_a_regression_with_intervals(shared_instance: Instance, tmp_path: Path) -> None:
     spec = {"name": "price", "task": "regression", "inputs": INPUTS, "intervals": [0.1, 0.9]}
 
     def teach(client: Client, count: int) -> None:
@@ -75,7 +75,7 @@ def test_a_regression_with_intervals(tmp_path: Path) -> None:
             assert client.feedback("price", items)["accepted"] == 40
             all_learned(client, "price")
 
-    with up(tmp_path) as instance:
+    with emptied(shared_instance) as instance:
         client = instance.client
         client.create_model(spec)
         first = client.predict("price", rows(1))["predictions"][0]
@@ -107,14 +107,13 @@ def test_a_regression_with_intervals(tmp_path: Path) -> None:
         told = answered_csv(client, "price", tmp_path)
         assert float(told[0]["interval_0.1"]) <= float(told[0]["interval_0.9"])
         version = client.model("price")["version"]
-
-    with up(tmp_path) as instance:
-        client = instance.client
+        instance.kill("app")
+        until(lambda: instance.is_ready)
         assert client.model("price")["version"] >= version
         assert client.predict("price", rows(1))["predictions"][0]["interval"], "it is part of the version"
 
 
-def test_a_regression_with_several_outputs(tmp_path: Path) -> None:
+def test_a_regression_with_several_outputs(shared_instance: Instance, tmp_path: Path) -> None:
     spec = {
         "name": "flat",
         "task": "regression",
@@ -135,7 +134,7 @@ def test_a_regression_with_several_outputs(tmp_path: Path) -> None:
     def answer(client: Client, row: dict[str, Any]) -> dict[str, Any]:
         return dict(client.predict("flat", [row])["predictions"][0])
 
-    with up(tmp_path) as instance:
+    with emptied(shared_instance) as instance:
         client = instance.client
         client.create_model(spec)
         first: Any = client.predict("flat", rows(1))["predictions"][0]
@@ -165,7 +164,7 @@ def test_a_regression_with_several_outputs(tmp_path: Path) -> None:
         assert report["mae"]["as_served"].keys() == {"price", "area"}
 
 
-def test_several_labels(tmp_path: Path) -> None:
+def test_several_labels(shared_instance: Instance, tmp_path: Path) -> None:
     spec = {"name": "mail", "task": "multilabel", "classes": ["big", "roomy", 3], "inputs": INPUTS}
 
     def label_of(row: dict[str, Any]) -> list[Any]:
@@ -185,7 +184,7 @@ def test_several_labels(tmp_path: Path) -> None:
         assert "label" not in answer and len(answer["probabilities"]) == 3
         return list(answer["labels"])
 
-    with up(tmp_path) as instance:
+    with emptied(shared_instance) as instance:
         client = instance.client
         client.create_model(spec)
         first = client.predict("mail", rows(1))["predictions"][0]
@@ -221,14 +220,13 @@ def test_several_labels(tmp_path: Path) -> None:
         report = json.loads(run(client, "backtest", "--model", "mail", "--json"))
         assert report["hamming_loss"].keys() == {"current", "no_change", "majority", "as_served"}
         version = client.model("mail")["version"]
-
-    with up(tmp_path) as instance:
-        client = instance.client
+        instance.kill("app")
+        until(lambda: instance.is_ready)
         assert client.model("mail")["version"] >= version
         assert labels(client, {"size": 1.5, "rooms": 1.5}) == ["big", "roomy", 3]
 
 
-def test_several_outputs_of_a_file(tmp_path: Path) -> None:
+def test_several_outputs_of_a_file(shared_instance: Instance, tmp_path: Path) -> None:
     history, labels = tmp_path / "history.csv", tmp_path / "labels.csv"
 
     def written(path: Path, count: int) -> None:
@@ -238,7 +236,7 @@ def test_several_outputs_of_a_file(tmp_path: Path) -> None:
     written(history, 200)
     written(labels, 20)
     targets = ("--target", "price", "--target", "area")
-    with up(tmp_path) as instance:
+    with emptied(shared_instance) as instance:
         client = instance.client
         chosen = ("--intervals", "0.1,0.9", "--name", "flat", "--yes", "--json")
         made = json.loads(run(client, "models", "create", "--from", str(history), *targets, *chosen))

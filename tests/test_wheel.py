@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import spec, up_of
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +129,7 @@ def test_up_serves_and_learns_beside_them(python: Path, tmp_path: Path) -> None:
         assert answer["version"] == 1
         label = {"prediction_id": answer["predictions"][0]["id"], "label": 1}
         instance.client.feedback("weather", [label])
-        receipt = instance.client.wait_served("weather", f"p:{label['prediction_id']}")
+        receipt = instance.client.wait_served("weather", f"p:{label['prediction_id']}", SECONDS)
         assert receipt["state"] == "served"
 
 

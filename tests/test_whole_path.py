@@ -192,4 +192,4 @@ def test_feedback_as_a_stream_answers_line_by_line(empty_instance: Instance) -> 
     answers = list(client.feedback_stream("weather", both, raise_errors=False))
     assert [answer["status"] for answer in answers] == ["queued"] * 300 + ["error", "duplicate"]
     assert all_served(client, "weather")["learned"] == 300
-    assert client.wait_served("weather", "7")["state"] == "served"
+    assert client.wait_served("weather", "7", SECONDS)["state"] == "served"

@@ -10,17 +10,17 @@ from typing import TypeVar, overload
 
 SECONDS = 240.0
 """Far more than anything takes that happens at all, also where many share the machine."""
-PAUSE = 0.02
+PAUSES = (0.02, 0.1)
+"""Between two looks: a tenth of what was waited so far, within these bounds. Looking takes time from what is looked for."""
 
 T = TypeVar("T")
 
 
 def until(condition: Callable[[], T | None], seconds: float = SECONDS) -> T:
     """What ``condition`` gives once it is true."""
-    deadline = time.monotonic() + seconds
+    begin = time.monotonic()
     while not (found := condition()):
-        _check(deadline, seconds)
-        time.sleep(PAUSE)
+        time.sleep(_pause(begin, seconds))
     return found
 
 
@@ -30,10 +30,9 @@ async def until_async(condition: Callable[[], Awaitable[T | None]], seconds: flo
 async def until_async(condition: Callable[[], T | None], seconds: float = SECONDS) -> T: ...
 async def until_async(condition: Callable[[], object], seconds: float = SECONDS) -> object:
     """The same in an event loop, of a condition that may be awaited."""
-    deadline = time.monotonic() + seconds
+    begin = time.monotonic()
     while not (found := await _outcome(condition)):
-        _check(deadline, seconds)
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(_pause(begin, seconds))
     return found
 
 
@@ -42,5 +41,7 @@ async def _outcome(condition: Callable[[], object]) -> object:
     return await found if inspect.isawaitable(found) else found
 
 
-def _check(deadline: float, seconds: float) -> None:
-    assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
+def _pause(begin: float, seconds: float) -> float:
+    waited = time.monotonic() - begin
+    assert waited < seconds, f"it did not happen within {seconds:g} s"
+    return min(PAUSES[1], max(PAUSES[0], waited / 10))

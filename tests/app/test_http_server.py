@@ -16,7 +16,7 @@ import pytest
 from driftline.client.clients import Client
 from tests.app.conftest import connected
 from tests.services import Instance, spec, up
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +110,7 @@ def test_replicas_share_a_port_follow_the_head_and_are_replaced(tmp_path: Path) 
         labels = [{"inputs": row, "label": int(row[0]), "id": str(n)} for n, row in enumerate(rows)]
         try:
             client.feedback("weather", labels)
-            live = client.wait_served("weather", "319")["version"]
+            live = client.wait_served("weather", "319", SECONDS)["version"]
             until(lambda: all(Client(instance.url).predict("weather", rows[:1])["version"] >= live for _ in range(12)))
         finally:
             over.set()

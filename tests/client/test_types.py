@@ -16,6 +16,7 @@ from driftline.api.models import Deleted, ModelState, VersionDetails, VersionSta
 from driftline.api.predictions import Prediction, Predictions
 from driftline.client.sender import AsyncFeedbackSender, FeedbackSender
 from tests.services import Instance, spec
+from tests.waiting import SECONDS
 
 
 def typed_results(client: Client) -> None:
@@ -66,7 +67,7 @@ def test_what_a_server_answers_is_what_its_type_says(empty_instance: Instance) -
     identifier = handle.learn_one([0.25] * 8, 0)
     with handle.sender() as sender:
         last = [sender.send(inputs=[n / 64] * 8, label=n % 2) for n in range(64)][-1]
-    assert handle.wait_served(last)["state"] == "served"
+    assert handle.wait_served(last, SECONDS)["state"] == "served"
     job = client.retrain("weather", epochs=1)
     answers += [
         (Prediction, answer),
