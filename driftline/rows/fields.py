@@ -24,6 +24,8 @@ Row: TypeAlias = Mapping[str, Any]
 NUMBER_TYPES = frozenset({int, float, type(None)})
 BOOLEAN_TYPES = frozenset({bool, type(None)})
 CATEGORY_TYPES = frozenset({str, int, float, bool, type(None)})
+MISSING_VALUES = {NUMBERS: math.nan, STATISTICS: math.nan}
+"""What stands in coded rows where there is no value; 0 in all others."""
 MAX_CODERS = 256
 
 _encoder = msgspec.msgpack.Encoder()
@@ -61,7 +63,7 @@ class FieldCoder:
         self._number_fields = self._placed(self.layout.quantities, "number")
         self._boolean_fields = self._placed(self.layout.quantities, "boolean")
         self._category_fields = self._placed(self.layout.categories, "category")
-        self._plain_places = [place for place, _ in (*self._number_fields, *self._boolean_fields)]
+        self._plain_places = sorted(place for place, _ in (*self._number_fields, *self._boolean_fields))
         self._category_places = [place for place, _ in self._category_fields]
         self._other_fields = [name for name, field in self._read if field.type in ("text", "tensor", "time")]
         self.struct = RowStruct.of(fields)
@@ -131,8 +133,6 @@ class FieldCoder:
         """
         assert self.struct is not None
         tensors = self._of_structs(rows, self.struct)
-        if tensors is None:
-            return None
         for name, key in self.layout.tensor_keys.items():
             self.struct.replace(rows, name, [array.tobytes() for array in tensors[key]])
         try:
@@ -143,9 +143,7 @@ class FieldCoder:
     def from_records(self, records: Sequence[bytes]) -> dict[str, NDArray[Any]]:
         """Recorded rows, coded."""
         if self.struct is not None and (structs := self.struct.from_records(records)) is not None:
-            found = self._of_structs(structs, self.struct)
-            if found is not None:
-                return found
+            return self._of_structs(structs, self.struct)
         rows = [_decoder.decode(record) for record in records]
         return self._coded({name: self._column(name, field, rows) for name, field in self._read}, len(rows), "inputs")
 
@@ -172,26 +170,31 @@ class FieldCoder:
         self._code_others(columns, found, path)
         return found
 
-    def _of_structs(self, rows: Sequence[Any], struct: RowStruct) -> dict[str, NDArray[Any]] | None:
-        """Rows as the struct has them, coded; None where one has a number that is no value of its field."""
-        found = self._missing(len(rows))
-        if self._plain_places:
-            numbers = struct.numbers(rows)
-            if numbers is None:
-                return None
-            found[NUMBERS][:, self._plain_places] = numbers
-        if self._category_fields:
-            found[CATEGORIES][:, self._category_places] = struct.categories(rows)
-        self._code_others({name: struct.column(rows, name) for name in self._other_fields}, found, "inputs")
+    def _of_structs(self, rows: Sequence[Any], struct: RowStruct) -> dict[str, NDArray[Any]]:
+        """Rows as the struct has them, coded."""
+        own = {
+            NUMBERS: (self._plain_places, struct.numbers),
+            CATEGORIES: (self._category_places, struct.categories),
+        }
+        found = {}
+        for name, tensor in self.layout.tensors.items():
+            places, coded = own.get(name, ([], None))
+            if coded is not None and len(places) == tensor.shape[0]:
+                found[name] = coded(rows)
+                continue
+            found[name] = np.full((len(rows), *tensor.shape), MISSING_VALUES.get(name, 0), tensor.dtype)
+            if coded is not None and places:
+                found[name][:, places] = coded(rows)
+        if self._other_fields:
+            self._code_others({name: struct.column(rows, name) for name in self._other_fields}, found, "inputs")
         return found
 
     def _missing(self, count: int) -> dict[str, NDArray[Any]]:
         """So many coded rows without a value."""
-        found = {name: np.zeros((count, *tensor.shape), tensor.dtype) for name, tensor in self.layout.tensors.items()}
-        for name in (NUMBERS, STATISTICS):
-            if name in found:
-                found[name].fill(np.nan)
-        return found
+        return {
+            name: np.full((count, *tensor.shape), MISSING_VALUES.get(name, 0), tensor.dtype)
+            for name, tensor in self.layout.tensors.items()
+        }
 
     def _code_others(self, columns: Mapping[str, list[Any]], found: dict[str, NDArray[Any]], path: str) -> None:
         """Codes texts, tensors and times, value by value."""
@@ -256,6 +259,11 @@ class FieldCoder:
 
     def _times(self, name: str, field: RowField, column: list[Any], out: NDArray[Any], path: str) -> None:
         assert isinstance(field, TimeField)
+        if {*map(type, column)} <= NUMBER_TYPES:
+            wide = _as_array(column)
+            if np.isfinite(wide).sum() == len(column) - column.count(None):
+                out[:] = times.from_numbers(wide, field.unit)
+                return
         for i, value in enumerate(column):
             if value is None:
                 continue
