@@ -31,16 +31,6 @@ MAX_CODERS = 256
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
 
-
-def is_record(data: bytes) -> bool:
-    """Whether this is a recorded row."""
-    try:
-        _decoder.decode(data)
-    except msgspec.DecodeError:
-        return False
-    return True
-
-
 Coded: TypeAlias = tuple[dict[str, NDArray[Any]], list[bytes], Counter[str]]
 """Rows as tensors, as they are recorded, and how often each field came that there is not."""
 
@@ -147,6 +137,16 @@ class FieldCoder:
         rows = [_decoder.decode(record) for record in records]
         return self._coded({name: self._column(name, field, rows) for name, field in self._read}, len(rows), "inputs")
 
+    def is_record(self, data: bytes) -> bool:
+        """Whether this is a recorded row."""
+        if self.struct is not None and self.struct.from_records([data]) is not None:
+            return True
+        try:
+            _decoder.decode(data)
+        except msgspec.DecodeError:
+            return False
+        return True
+
     def as_json(self, record: bytes) -> dict[str, Any]:
         """A recorded row as a client sends it."""
         row = _decoder.decode(record)
@@ -204,7 +204,7 @@ class FieldCoder:
                 self._texts(name, columns[name], found[TEXTS][:, place], path)
         for name, field in layout.tensor_fields.items():
             if name in columns:
-                self._tensors(name, field, columns[name], found[layout.tensor_keys[name]], path)
+                _write_tensors(name, field, columns[name], found[layout.tensor_keys[name]], path)
         for place in layout.times:
             name = layout.quantities[place]
             if name in columns:
@@ -284,36 +284,43 @@ class FieldCoder:
             keys = text.tokens(value, TEXT_TOKENS)
             out[i, : len(keys)] = keys
 
-    def _tensors(self, name: str, field: TensorField, column: list[Any], out: NDArray[Any], path: str) -> None:
-        for i, value in enumerate(column):
-            if value is None:
-                continue
-            if isinstance(value, bytes):
-                out[i] = np.frombuffer(value, "<f4").reshape(field.shape)
-                continue
-            where = _where(path, i, name)
-            try:
-                wide = np.asarray(value, np.float64)
-            except (ValueError, TypeError, OverflowError):
-                wide = np.empty(0)
-            if list(wide.shape) != field.shape:
-                raise _refused(where, value, f"an array of shape {field.shape}", code="wrong_shape")
-            if wide.size and not np.abs(wide).max() <= LARGEST_VALUE:
-                raise _refused(where, value, "an array of finite numbers")
-            out[i] = wide
-
 
 _coders: dict[str, FieldCoder] = {}
+_coder_of_object: dict[int, tuple[FieldsSpec, FieldCoder]] = {}
+"""Objects that were asked with before, kept so that their ids stay: to tell that fields are equal costs as much as many rows."""
 
 
 def coder_of(fields: FieldsSpec) -> FieldCoder:
     """The coder of a model's fields; to make one costs more than to code some rows."""
-    key = fields.model_dump_json()
-    if key not in _coders:
-        if len(_coders) >= MAX_CODERS:
+    known = _coder_of_object.get(id(fields))
+    if known is None:
+        if len(_coder_of_object) >= MAX_CODERS:
+            _coder_of_object.clear()
             _coders.clear()
-        _coders[key] = FieldCoder(fields)
-    return _coders[key]
+        key = fields.model_dump_json()
+        known = fields, _coders.get(key) or FieldCoder(fields)
+        _coder_of_object[id(fields)], _coders[key] = known, known[1]
+    return known[1]
+
+
+def _write_tensors(name: str, field: TensorField, column: list[Any], out: NDArray[Any], path: str) -> None:
+    """Writes the values of a tensor's column into ``out``."""
+    for i, value in enumerate(column):
+        if value is None:
+            continue
+        if isinstance(value, bytes):
+            out[i] = np.frombuffer(value, "<f4").reshape(field.shape)
+            continue
+        where = _where(path, i, name)
+        try:
+            wide = np.asarray(value, np.float64)
+        except (ValueError, TypeError, OverflowError):
+            wide = np.empty(0)
+        if list(wide.shape) != field.shape:
+            raise _refused(where, value, f"an array of shape {field.shape}", code="wrong_shape")
+        if wide.size and not np.abs(wide).max() <= LARGEST_VALUE:
+            raise _refused(where, value, "an array of finite numbers")
+        out[i] = wide
 
 
 def _as_array(values: list[Any]) -> NDArray[np.float64]:
