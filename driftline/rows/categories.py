@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 MISSING = 0
 """The key of a category that is missing."""
 TEXTS = frozenset({str, type(None)})
@@ -26,6 +29,14 @@ def category_keys(values: Sequence[Any]) -> list[int]:
     if None not in keys:
         return keys  # type: ignore[return-value]
     return [_learned(value) if key is None else key for value, key in zip(values, keys, strict=True)]
+
+
+def known_keys(values: Sequence[Any]) -> NDArray[np.int64] | None:
+    """What :func:`category_keys` gives, at once, where all are texts that have come before, or missing; None where not."""
+    try:
+        return np.fromiter(map(_known.get, values), np.int64, len(values))
+    except TypeError:
+        return None
 
 
 def category_key(value: str) -> int:

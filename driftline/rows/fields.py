@@ -24,20 +24,12 @@ Row: TypeAlias = Mapping[str, Any]
 NUMBER_TYPES = frozenset({int, float, type(None)})
 BOOLEAN_TYPES = frozenset({bool, type(None)})
 CATEGORY_TYPES = frozenset({str, int, float, bool, type(None)})
+MISSING_VALUES = {NUMBERS: math.nan, STATISTICS: math.nan}
+"""What stands in coded rows where there is no value; 0 in all others."""
 MAX_CODERS = 256
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
-
-
-def is_record(data: bytes) -> bool:
-    """Whether this is a recorded row."""
-    try:
-        _decoder.decode(data)
-    except msgspec.DecodeError:
-        return False
-    return True
-
 
 Coded: TypeAlias = tuple[dict[str, NDArray[Any]], list[bytes], Counter[str]]
 """Rows as tensors, as they are recorded, and how often each field came that there is not."""
@@ -61,7 +53,7 @@ class FieldCoder:
         self._number_fields = self._placed(self.layout.quantities, "number")
         self._boolean_fields = self._placed(self.layout.quantities, "boolean")
         self._category_fields = self._placed(self.layout.categories, "category")
-        self._plain_places = [place for place, _ in (*self._number_fields, *self._boolean_fields)]
+        self._plain_places = sorted(place for place, _ in (*self._number_fields, *self._boolean_fields))
         self._category_places = [place for place, _ in self._category_fields]
         self._other_fields = [name for name, field in self._read if field.type in ("text", "tensor", "time")]
         self.struct = RowStruct.of(fields)
@@ -131,8 +123,6 @@ class FieldCoder:
         """
         assert self.struct is not None
         tensors = self._of_structs(rows, self.struct)
-        if tensors is None:
-            return None
         for name, key in self.layout.tensor_keys.items():
             self.struct.replace(rows, name, [array.tobytes() for array in tensors[key]])
         try:
@@ -143,11 +133,19 @@ class FieldCoder:
     def from_records(self, records: Sequence[bytes]) -> dict[str, NDArray[Any]]:
         """Recorded rows, coded."""
         if self.struct is not None and (structs := self.struct.from_records(records)) is not None:
-            found = self._of_structs(structs, self.struct)
-            if found is not None:
-                return found
+            return self._of_structs(structs, self.struct)
         rows = [_decoder.decode(record) for record in records]
         return self._coded({name: self._column(name, field, rows) for name, field in self._read}, len(rows), "inputs")
+
+    def is_record(self, data: bytes) -> bool:
+        """Whether this is a recorded row."""
+        if self.struct is not None and self.struct.from_records([data]) is not None:
+            return True
+        try:
+            _decoder.decode(data)
+        except msgspec.DecodeError:
+            return False
+        return True
 
     def as_json(self, record: bytes) -> dict[str, Any]:
         """A recorded row as a client sends it."""
@@ -172,26 +170,31 @@ class FieldCoder:
         self._code_others(columns, found, path)
         return found
 
-    def _of_structs(self, rows: Sequence[Any], struct: RowStruct) -> dict[str, NDArray[Any]] | None:
-        """Rows as the struct has them, coded; None where one has a number that is no value of its field."""
-        found = self._missing(len(rows))
-        if self._plain_places:
-            numbers = struct.numbers(rows)
-            if numbers is None:
-                return None
-            found[NUMBERS][:, self._plain_places] = numbers
-        if self._category_fields:
-            found[CATEGORIES][:, self._category_places] = struct.categories(rows)
-        self._code_others({name: struct.column(rows, name) for name in self._other_fields}, found, "inputs")
+    def _of_structs(self, rows: Sequence[Any], struct: RowStruct) -> dict[str, NDArray[Any]]:
+        """Rows as the struct has them, coded."""
+        own = {
+            NUMBERS: (self._plain_places, struct.numbers),
+            CATEGORIES: (self._category_places, struct.categories),
+        }
+        found = {}
+        for name, tensor in self.layout.tensors.items():
+            places, coded = own.get(name, ([], None))
+            if coded is not None and len(places) == tensor.shape[0]:
+                found[name] = coded(rows)
+                continue
+            found[name] = np.full((len(rows), *tensor.shape), MISSING_VALUES.get(name, 0), tensor.dtype)
+            if coded is not None and places:
+                found[name][:, places] = coded(rows)
+        if self._other_fields:
+            self._code_others({name: struct.column(rows, name) for name in self._other_fields}, found, "inputs")
         return found
 
     def _missing(self, count: int) -> dict[str, NDArray[Any]]:
         """So many coded rows without a value."""
-        found = {name: np.zeros((count, *tensor.shape), tensor.dtype) for name, tensor in self.layout.tensors.items()}
-        for name in (NUMBERS, STATISTICS):
-            if name in found:
-                found[name].fill(np.nan)
-        return found
+        return {
+            name: np.full((count, *tensor.shape), MISSING_VALUES.get(name, 0), tensor.dtype)
+            for name, tensor in self.layout.tensors.items()
+        }
 
     def _code_others(self, columns: Mapping[str, list[Any]], found: dict[str, NDArray[Any]], path: str) -> None:
         """Codes texts, tensors and times, value by value."""
@@ -201,7 +204,7 @@ class FieldCoder:
                 self._texts(name, columns[name], found[TEXTS][:, place], path)
         for name, field in layout.tensor_fields.items():
             if name in columns:
-                self._tensors(name, field, columns[name], found[layout.tensor_keys[name]], path)
+                _write_tensors(name, field, columns[name], found[layout.tensor_keys[name]], path)
         for place in layout.times:
             name = layout.quantities[place]
             if name in columns:
@@ -256,6 +259,11 @@ class FieldCoder:
 
     def _times(self, name: str, field: RowField, column: list[Any], out: NDArray[Any], path: str) -> None:
         assert isinstance(field, TimeField)
+        if {*map(type, column)} <= NUMBER_TYPES:
+            wide = _as_array(column)
+            if np.isfinite(wide).sum() == len(column) - column.count(None):
+                out[:] = times.from_numbers(wide, field.unit)
+                return
         for i, value in enumerate(column):
             if value is None:
                 continue
@@ -276,36 +284,43 @@ class FieldCoder:
             keys = text.tokens(value, TEXT_TOKENS)
             out[i, : len(keys)] = keys
 
-    def _tensors(self, name: str, field: TensorField, column: list[Any], out: NDArray[Any], path: str) -> None:
-        for i, value in enumerate(column):
-            if value is None:
-                continue
-            if isinstance(value, bytes):
-                out[i] = np.frombuffer(value, "<f4").reshape(field.shape)
-                continue
-            where = _where(path, i, name)
-            try:
-                wide = np.asarray(value, np.float64)
-            except (ValueError, TypeError, OverflowError):
-                wide = np.empty(0)
-            if list(wide.shape) != field.shape:
-                raise _refused(where, value, f"an array of shape {field.shape}", code="wrong_shape")
-            if wide.size and not np.abs(wide).max() <= LARGEST_VALUE:
-                raise _refused(where, value, "an array of finite numbers")
-            out[i] = wide
-
 
 _coders: dict[str, FieldCoder] = {}
+_coder_of_object: dict[int, tuple[FieldsSpec, FieldCoder]] = {}
+"""Objects that were asked with before, kept so that their ids stay: to tell that fields are equal costs as much as many rows."""
 
 
 def coder_of(fields: FieldsSpec) -> FieldCoder:
     """The coder of a model's fields; to make one costs more than to code some rows."""
-    key = fields.model_dump_json()
-    if key not in _coders:
-        if len(_coders) >= MAX_CODERS:
+    known = _coder_of_object.get(id(fields))
+    if known is None:
+        if len(_coder_of_object) >= MAX_CODERS:
+            _coder_of_object.clear()
             _coders.clear()
-        _coders[key] = FieldCoder(fields)
-    return _coders[key]
+        key = fields.model_dump_json()
+        known = fields, _coders.get(key) or FieldCoder(fields)
+        _coder_of_object[id(fields)], _coders[key] = known, known[1]
+    return known[1]
+
+
+def _write_tensors(name: str, field: TensorField, column: list[Any], out: NDArray[Any], path: str) -> None:
+    """Writes the values of a tensor's column into ``out``."""
+    for i, value in enumerate(column):
+        if value is None:
+            continue
+        if isinstance(value, bytes):
+            out[i] = np.frombuffer(value, "<f4").reshape(field.shape)
+            continue
+        where = _where(path, i, name)
+        try:
+            wide = np.asarray(value, np.float64)
+        except (ValueError, TypeError, OverflowError):
+            wide = np.empty(0)
+        if list(wide.shape) != field.shape:
+            raise _refused(where, value, f"an array of shape {field.shape}", code="wrong_shape")
+        if wide.size and not np.abs(wide).max() <= LARGEST_VALUE:
+            raise _refused(where, value, "an array of finite numbers")
+        out[i] = wide
 
 
 def _as_array(values: list[Any]) -> NDArray[np.float64]:

@@ -5,34 +5,43 @@ What does not fit one is no error yet: :class:`driftline.rows.fields.FieldCoder`
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.rows.categories import category_keys
+from driftline.rows.categories import category_keys, known_keys
 from driftline.spec.parts.fields import FieldsSpec
 from driftline.spec.task import LARGEST_VALUE
 
 MAX_FIELDS = 256
 """Of more fields, a key that comes out of order would be sought for too long."""
+MISSING: Final = math.nan
+"""What a number or a boolean is that did not come: this very object, which is not encoded."""
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Real = Annotated[float, msgspec.Meta(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
+_ZeroOrOne = Annotated[float, msgspec.Meta(ge=0, le=1, multiple_of=1)]
 TYPES: dict[str, Any] = {
-    "number": int | float | None,
-    "boolean": bool | int | float | None,
+    "number": _Whole | _Real | None,
+    "boolean": bool | Literal[0, 1] | _ZeroOrOne | None,
     "category": str | int | float | bool | None,
     "time": str | int | float | None,
     "text": str | None,
 }
+PACKED: Final = ("number", "boolean")
+"""The types whose values are numbers as they come."""
 
 
 class RowStruct:
     """The struct of a model's rows. Encoded it is the record: a map of the values that there are.
 
-    ``type`` is the struct as a client may send it. It has no field that there is not.
+    ``type`` is the struct as a client may send it. It has no field that there is not, and no number that is none of its field.
     """
 
     def __init__(self, fields: FieldsSpec) -> None:
@@ -40,7 +49,11 @@ class RowStruct:
         others = [name for name in fields.fields if name not in set(read)]
         # A field may have any name, an attribute may not.
         attributes = {name: f"f{place}" for place, name in enumerate([*read, *others])}
-        typed = [(attributes[name], TYPES.get(fields.fields[name].type, Any), None) for name in attributes]
+        types = {name: fields.fields[name].type for name in attributes}
+        typed = [
+            (attributes[name], TYPES.get(kind, Any), MISSING if kind in PACKED else None)
+            for name, kind in types.items()
+        ]
         options: dict[str, Any] = {
             "rename": {attribute: name for name, attribute in attributes.items()},
             "omit_defaults": True,
@@ -51,15 +64,12 @@ class RowStruct:
         self._decoder = msgspec.msgpack.Decoder(msgspec.defstruct("RecordedRow", typed[: len(read)], **options))
         self._encoder = msgspec.msgpack.Encoder()
         self._attributes = attributes
-        self._others = [attributes[name] for name in others]
-        numbers, booleans, categories = (
-            [attributes[name] for name in read if fields.fields[name].type == kind]
-            for kind in ("number", "boolean", "category")
-        )
-        self._first_boolean, self._number_count = len(numbers), len(numbers) + len(booleans)
-        self._category_count = len(categories)
-        self._numbers = _getter([*numbers, *booleans])
-        self._categories = _getter(categories)
+        self._others = [(attribute, default) for attribute, _, default in typed[len(read) :]]
+        self._numbers = [attributes[name] for name in read if types[name] in PACKED]
+        self._numbers_of = _getter(self._numbers)
+        self._pack = struct.Struct(f"{len(self._numbers)}d").pack
+        categories = [attributes[name] for name in read if types[name] == "category"]
+        self._categories_of, self._category_count = _getter(categories), len(categories)
 
     @classmethod
     def of(cls, fields: FieldsSpec) -> RowStruct | None:
@@ -67,23 +77,28 @@ class RowStruct:
         has_aliases = any(field.aliases for field in fields.fields.values())
         return None if has_aliases or len(fields.fields) > MAX_FIELDS else cls(fields)
 
-    def numbers(self, rows: Sequence[Any]) -> NDArray[np.float64] | None:
-        """The numbers of rows, then the booleans ``[rows, both]``, in the order of the spec, NaN where one is missing.
-
-        None where one is no value of its field.
-        """
+    def numbers(self, rows: Sequence[Any]) -> NDArray[np.float64]:
+        """The numbers and booleans of rows ``[rows, both]``, in the order of the spec, NaN where one is missing."""
+        pack, numbers_of = self._pack, self._numbers_of
         try:
-            found = np.array([*map(self._numbers, rows)], np.float64).reshape(len(rows), self._number_count)
-        except OverflowError:
-            return None
-        booleans = found[:, self._first_boolean :]
-        is_wrong = (np.abs(found) > LARGEST_VALUE).any() or (np.abs(booleans * (booleans - 1)) > 0).any()
-        return None if is_wrong else found
+            data = bytearray().join([pack(*numbers_of(row)) for row in rows])
+        except struct.error:
+            self._set_missing(rows)
+            data = bytearray().join([pack(*numbers_of(row)) for row in rows])
+        return np.frombuffer(data, np.float64).reshape(len(rows), len(self._numbers))
+
+    def _set_missing(self, rows: Sequence[Any]) -> None:
+        """Gives numbers that came as ``null`` the value of those that did not come."""
+        for attribute in self._numbers:
+            for row in rows:
+                if getattr(row, attribute) is None:
+                    setattr(row, attribute, MISSING)
 
     def categories(self, rows: Sequence[Any]) -> NDArray[np.int64]:
         """The keys of categories ``[rows, categories]``, in the order of the spec."""
-        values = [*chain.from_iterable(map(self._categories, rows))]
-        return np.array(category_keys(values), np.int64).reshape(len(rows), self._category_count)
+        values, shape = [*chain.from_iterable(map(self._categories_of, rows))], (len(rows), self._category_count)
+        keys = known_keys(values)
+        return (np.array(category_keys(values), np.int64) if keys is None else keys).reshape(shape)
 
     def column(self, rows: Sequence[Any], name: str) -> list[Any]:
         """The values of a field."""
@@ -98,9 +113,9 @@ class RowStruct:
 
     def records(self, rows: Sequence[Any]) -> list[bytes]:
         """Rows as they are recorded; :class:`OverflowError` where a whole number has more than 64 bits."""
-        for attribute in self._others:
+        for attribute, missing in self._others:
             for row in rows:
-                setattr(row, attribute, None)
+                setattr(row, attribute, missing)
         return [*map(self._encoder.encode, rows)]
 
     def from_records(self, records: Sequence[bytes]) -> list[Any] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.rows.fields import coder_of, is_record
+from driftline.rows.fields import coder_of
 from driftline.spec import SINGLE_INPUT, ModelSpec
 
 Recorded = dict[str, bytes | list[bytes]]
@@ -98,7 +98,7 @@ def made_up(spec: ModelSpec, fill: int) -> Rows:
 def misfit(spec: ModelSpec, item: Mapping[str, bytes]) -> str | None:
     """Why the row of an item does not fit the spec, as when it was edited after its acknowledgement; None where it does."""
     if spec.fields is not None:
-        is_row = item.keys() == {SINGLE_INPUT} and is_record(item[SINGLE_INPUT])
+        is_row = item.keys() == {SINGLE_INPUT} and coder_of(spec.fields).is_record(item[SINGLE_INPUT])
         return None if is_row else "the inputs are not a row of fields"
     sizes = {name: tensor.size * (4 if tensor.dtype == "float32" else 8) for name, tensor in spec.tensors.items()}
     fits = {name: len(data) for name, data in item.items()} == sizes

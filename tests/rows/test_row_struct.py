@@ -47,21 +47,34 @@ def test_a_boolean_may_be_a_zero_or_a_one(value: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "row"),
     [
+        ({"n": "number"}, {"n": "1"}),
+        ({"n": "number"}, {"n": True}),
+        ({"n": "number"}, {"n": 1e39}),
+        ({"n": "number"}, {"n": -1e39}),
+        ({"n": "number"}, {"n": 2**70}),
         ({"b": "boolean"}, {"b": 0.5}),
         ({"b": "boolean"}, {"b": 2}),
-        ({"n": "number"}, {"n": 1e39}),
-        ({"n": "number"}, {"n": 2**70}),
-        ({"c": "category"}, {"c": 2**70}),
+        ({"b": "boolean"}, {"b": 2.0}),
+        ({"b": "boolean"}, {"b": "1"}),
+        ({"c": "category"}, {"c": [1]}),
+        ({"x": "text"}, {"x": 1}),
+        ({"x": "text"}, {"other": 1}),
     ],
 )
-def test_what_is_no_value_of_its_field_is_left_to_the_precise_way(fields: dict[str, Any], row: dict[str, Any]) -> None:
-    assert of_json(coder(**fields), [row]) is None
-
-
-@pytest.mark.parametrize("row", [{"n": "1"}, {"n": True}, {"c": [1]}, {"x": 1}, {"other": 1}])
-def test_another_type_or_field_is_no_such_row(row: dict[str, Any]) -> None:
+def test_what_is_no_value_of_its_field_and_no_field_is_no_such_row(fields: dict[str, Any], row: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
-        of_json(coder(n="number", c="category", x="text"), [row])
+        of_json(coder(**fields), [row])
+
+
+def test_a_whole_number_that_is_not_recorded_as_it_came_is_left_to_the_precise_way() -> None:
+    assert of_json(coder(c="category"), [{"c": 2**70}]) is None
+
+
+def test_a_number_that_came_as_null_is_missing_as_one_that_did_not_come() -> None:
+    one = coder(n="number", b="boolean", gone={"type": "number", "dropped": True})
+    tensors, records, _ = of_json(one, [{"n": None, "b": None, "gone": 5}, {"n": 2, "gone": None}, {}])
+    np.testing.assert_array_equal(tensors["numbers"][:, :2], [[np.nan, np.nan], [2, np.nan], [np.nan, np.nan]])
+    assert [one.as_json(record) for record in records] == [{}, {"n": 2}, {}]
 
 
 def test_a_record_of_former_fields_is_read() -> None:

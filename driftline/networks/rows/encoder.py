@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from driftline.networks.kernels import rows as kernels
+from driftline.networks.kernels.views import BufferViews
 from driftline.networks.rows.scale import RobustScale
 from driftline.networks.rows.target_means import TargetMeans, folded
 from driftline.networks.rows.vocabulary import Vocabulary
@@ -29,7 +31,8 @@ from driftline.spec.row_layout import (
 
 FEATURES = "features"
 BUCKETS = 2**13
-FREQUENCY = 5.0
+
+Arrays = tuple[NDArray[Any], ...]
 
 
 class RowEncoder(nn.Module):
@@ -56,7 +59,8 @@ class RowEncoder(nn.Module):
         plain = [place for place in range(len(layout.quantities)) if place not in (*layout.booleans, *layout.times)]
         # Booleans and times have no unit that could change.
         self._numbers = torch.tensor([place in plain for place in range(len(layout.quantities))], dtype=torch.bool)
-        self._booleans = np.array(layout.booleans, np.int64)
+        self._plan, self._parts = _plan(layout), _parts(layout)
+        self._views: BufferViews[tuple[Arrays, Arrays, tuple[Arrays, Arrays]]] = BufferViews()
         self.vocabulary = Vocabulary(categories, layout.marks)
         self.values = TargetMeans(1, targets, not is_regression)
         self.words = TargetMeans(texts * BUCKETS, targets, not is_regression)
@@ -88,32 +92,52 @@ class RowEncoder(nn.Module):
             ``features`` ``[rows, features]``; ``categories`` ``[rows, categories]``, the entries of the values; ``texts``
             ``[rows, texts, tokens]``, the keys of the tokens.
         """
-        arrays = {name: value.detach().cpu().numpy() for name, value in inputs.items()}
-        rows, places = len(next(iter(arrays.values()))), self.layout.places
-        features, entries = np.zeros((rows, self.layout.features), np.float32), np.zeros((rows, 0), np.int64)
-        if NUMBERS in arrays:
-            self._write_numbers(arrays[NUMBERS], features)
-        if CATEGORIES in arrays:
-            entries = self.vocabulary.entries(arrays[CATEGORIES])
-            frequencies = features[:, places["frequencies"]]
-            np.log1p(self.values.counts.numpy().take(entries), out=frequencies)
-            frequencies /= np.float32(FREQUENCY)
-            self.vocabulary.mark(entries, features, places["marks"].start)
-        if STATISTICS in self.layout.tensors:
-            first, last = places["targets of categories"].start, places["targets of texts"].stop
-            features[:, first:last] = self._statistics(arrays, entries)
-        if TEXTS in arrays:
-            features[:, places["words"]] = _projected(arrays[TEXTS])
+        numbers, categories, texts, brought = self._coded(inputs)
+        quantities, vocabulary, means = self._arrays()
+        features, entries = kernels.encode(
+            numbers,
+            categories,
+            texts,
+            brought,
+            self._plan,
+            quantities,
+            vocabulary,
+            means,
+            self.values.strength,
+            self.values.is_share,
+            self.layout.features,
+            TEXT_FEATURES,
+        )
         found = {FEATURES: torch.from_numpy(features), CATEGORIES: torch.from_numpy(entries)}
         return found | ({TEXTS: inputs[TEXTS]} if TEXTS in inputs else {})
 
     def statistics(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """How the target was, until now, with the values of rows ``[rows, statistics]``."""
-        arrays = {name: value.numpy() for name, value in inputs.items() if name in (CATEGORIES, TEXTS)}
-        entries = np.zeros((len(next(iter(inputs.values()))), 0), np.int64)
-        if CATEGORIES in arrays:
-            entries = self.vocabulary.entries(arrays[CATEGORIES])
-        return torch.from_numpy(self._statistics(arrays, entries))
+        _, categories, texts, brought = self._coded({name: inputs[name] for name in inputs if name != STATISTICS})
+        _, vocabulary, means = self._arrays()
+        strength, is_share = self.values.strength, self.values.is_share
+        found = kernels.statistics(categories, texts, brought, vocabulary, means, strength, is_share)
+        return torch.from_numpy(found)
+
+    def _coded(self, inputs: Mapping[str, Tensor]) -> Iterator[NDArray[Any]]:
+        """All parts of coded rows, of which some may have no column; NaN where it is not known how the target was."""
+        rows = len(next(iter(inputs.values())))
+        for name, shape, dtype, missing in self._parts:
+            given = inputs.get(name)
+            if given is None:
+                yield np.full((rows, *shape), missing, dtype)
+            else:
+                yield np.ascontiguousarray(given.cpu().numpy())
+
+    def _arrays(self) -> tuple[Arrays, Arrays, tuple[Arrays, Arrays]]:
+        """The state of quantities, of the vocabulary, and of values and words, as kernels take it."""
+        owners = (self, self.scale, self.vocabulary, self.values, self.words)
+        return self._views.of([buffer for own in owners for buffer in own._buffers.values()], self._made_arrays)  # type: ignore[misc]
+
+    def _made_arrays(self) -> tuple[Arrays, Arrays, tuple[Arrays, Arrays]]:
+        quantities = (self.scale.centre, self.scale.width, self.newest, self.flags)
+        means = (self.values.arrays, self.words.arrays)
+        return tuple(each.numpy() for each in quantities), self.vocabulary.arrays, means
 
     def watched(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each field by its name ``[rows]``: numbers, and entries of values; tensors as they are. Times always move."""
@@ -132,49 +156,6 @@ class RowEncoder(nn.Module):
         times = numbers[:, self.layout.times]
         first, second = [a for a, _ in self.layout.pairs], [b for _, b in self.layout.pairs]
         return np.concatenate([numbers, self.newest.numpy() - times, numbers[:, second] - numbers[:, first]], 1)
-
-    def _write_numbers(self, numbers: NDArray[np.float64], features: NDArray[np.float32]) -> None:
-        """Writes what follows from numbers ``[rows, quantities]`` into its places of the features, which are zero."""
-        layout = self.layout
-        features[:, : layout.scaled] = self.scale.scaled(self._quantities(numbers))
-        if layout.booleans:
-            # A boolean is -1 or 1, however rare one of them is.
-            signs = 2 * numbers[:, self._booleans] - 1
-            features[:, self._booleans] = np.where(np.isnan(signs), 0.0, signs)
-        flags = self.flags.numpy()
-        flagged = np.flatnonzero(flags >= 0)
-        if len(flagged):
-            features[:, layout.places["flags"].start + flags[flagged]] = np.isnan(numbers[:, flagged])
-        if layout.times:
-            features[:, layout.places["circles"]] = self._circles(numbers)
-
-    def _statistics(self, arrays: Mapping[str, NDArray[Any]], entries: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Those that a row brings, of when it was learned; else those of now."""
-        brought = arrays.get(STATISTICS)
-        if brought is not None and not np.isnan(brought).any():
-            known: NDArray[np.float32] = brought
-            return known
-        now = _flat(self.values.of(entries))
-        if TEXTS in arrays:
-            now = np.concatenate([now, _flat(self._of_words(arrays[TEXTS]))], 1)
-        return now if brought is None else np.where(np.isnan(brought), now, brought)
-
-    def _of_words(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the words of texts ``[rows, texts, tokens]`` say together, as naive Bayes has it ``[rows, texts, targets]``."""
-        is_token = tokens > 0
-        each = self.words.of(_buckets(tokens)) * is_token[..., None]
-        # Words are not independent of each other: their sum would be far too sure.
-        total: NDArray[np.float32] = each.sum(2) / np.sqrt(np.maximum(is_token.sum(2), 1, dtype=np.float32))[..., None]
-        return total
-
-    def _circles(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Where in the day, the week and the year each time is."""
-        times = numbers[:, self.layout.times]
-        angles = [np.mod(times, period) * (2 * np.pi / period) for period in PERIODS]
-        around = np.stack([part(angle) for angle in angles for part in (np.sin, np.cos)], 2)
-        flat = around.reshape(len(numbers), 2 * len(PERIODS) * times.shape[1])
-        found: NDArray[np.float32] = np.nan_to_num(flat, nan=0.0).astype(np.float32)
-        return found
 
     def observe(self, inputs: Mapping[str, Tensor], targets: Tensor, weights: Tensor) -> UnitChange | None:
         """Learns from rows with their labels; gives which numbers have come into another unit, if any have.
@@ -278,25 +259,24 @@ class RowEncoder(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
-def _flat(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``[rows, …]`` → ``[rows, numbers]``, also of no row."""
-    return values.reshape(len(values), int(np.prod(values.shape[1:])))
-
-
 def _buckets(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     """The entry of each token ``[rows, texts, tokens]``: each text has its own."""
     return tokens % BUCKETS + np.arange(tokens.shape[1])[:, None] * BUCKETS
 
 
-def _projected(tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Tokens ``[rows, texts, tokens]`` as a few numbers of length 1 (signed hashing, Weinberger et al. 2009)."""
-    rows, texts, _ = tokens.shape
-    found = np.zeros((rows * texts, TEXT_FEATURES), np.float32)
-    flat = tokens.reshape(rows * texts, tokens.shape[2])
-    where, place = np.nonzero(flat)
-    key = flat[where, place]
-    np.add.at(found, (where, key % TEXT_FEATURES), np.where(key >> 20 & 1, np.float32(1), np.float32(-1)))
-    length = np.sqrt((found**2).sum(1, keepdims=True))
-    # Features of the size of the others: a text of length 1 would have tiny ones.
-    found *= np.sqrt(TEXT_FEATURES) / 2 / np.maximum(length, 1e-6)
-    return found.reshape(rows, texts * TEXT_FEATURES)
+def _plan(layout: RowLayout) -> Arrays:
+    """The places of a layout, as kernels take them."""
+    starts = [layout.places[name].start for name in layout.parts]
+    places = (layout.booleans, layout.times, np.reshape(layout.pairs, (-1, 2)), starts)
+    return *(np.array(each, np.int64) for each in places), np.array(PERIODS)
+
+
+def _parts(layout: RowLayout) -> list[tuple[str, list[int], str, float]]:
+    """The tensors of coded rows as kernels take them: name, shape of a row, type, and what stands where there is nothing."""
+    empty = {
+        NUMBERS: ([0], "float64", 0.0),
+        CATEGORIES: ([0], "int64", 0.0),
+        TEXTS: ([0, 0], "int64", 0.0),
+        STATISTICS: ([layout.statistics], "float32", np.nan),
+    }
+    return [(name, shape, dtype, missing) for name, (shape, dtype, missing) in empty.items()]

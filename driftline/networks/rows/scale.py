@@ -7,13 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from driftline.networks.kernels.rows import scaled_columns
 from driftline.networks.robust import RobustSample
 from driftline.networks.unit_change import UnitChange, unit_change
 
 NORMAL_RANGE = 3.29
 """Deviations between the 5 % and the 95 % quantile of a normal distribution."""
-LINEAR = 3.0
-FARTHEST = 10.0
 LARGEST = 1e38
 BURST = 1 / 6
 """The share of the window up to which values that are far from all others are broken ones."""
@@ -58,15 +57,8 @@ class RobustScale(nn.Module):
 
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """``[rows, columns]`` → the same, scaled."""
-        scaled = values - self.centre.numpy()
-        scaled /= self.width.numpy()
-        np.copyto(scaled, 0.0, where=np.isnan(scaled))
-        far = np.abs(scaled)
-        if far.size and far.max() > LINEAR:
-            beyond = np.minimum(LINEAR + np.log1p(np.maximum(far - LINEAR, 0)), FARTHEST)
-            scaled = np.where(far > LINEAR, np.copysign(beyond, scaled), scaled)
-        narrow: NDArray[np.float32] = scaled.astype(np.float32)
-        return narrow
+        found: NDArray[np.float32] = scaled_columns(values, self.centre.numpy(), self.width.numpy())
+        return found
 
     def observe(self, values: NDArray[np.float64]) -> UnitChange | None:
         """Takes rows ``[rows, columns]`` in, in their order; gives what has come into another unit, if anything has."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-SMALLEST = 0.01
+from driftline.networks.kernels.rows import follow
 
 
 class TargetMeans(nn.Module):
@@ -32,36 +32,21 @@ class TargetMeans(nn.Module):
         self, entries: int, targets: int, is_share: bool, *, strength: float = 4.0, memory: float = 1000.0
     ) -> None:
         super().__init__()
-        self.is_share, self.strength, self.memory = is_share, strength, memory
+        # Kernels compute in float32.
+        self.is_share, self.strength, self.memory = is_share, np.float32(strength), np.float32(memory)
         self.register_buffer("counts", torch.zeros(entries))
         self.register_buffer("means", torch.zeros(entries, targets))
         # The mean of all labels, and how many they were.
         self.register_buffer("prior", torch.zeros(targets + 1))
 
-    def of(self, entries: NDArray[np.int64]) -> NDArray[np.float32]:
-        """How the target is with entries ``[…]``, beside how it is in all ``[…, targets]``; shares as log-odds."""
-        counts, prior = self.counts.numpy().take(entries)[..., None], self.prior.numpy()[:-1]
-        means = self.means.numpy().take(entries, 0)
-        held = (counts * means + self.strength * prior) / (counts + self.strength)
-        return self._log_odds(held) - self._log_odds(prior) if self.is_share else held - prior
-
-    @staticmethod
-    def _log_odds(share: NDArray[np.float32]) -> NDArray[np.float32]:
-        inside = np.minimum(np.maximum(share, np.float32(SMALLEST)), np.float32(1 - SMALLEST))
-        found: NDArray[np.float32] = np.log(inside / (1 - inside))
-        return found
+    @property
+    def arrays(self) -> tuple[NDArray[np.float32], ...]:
+        """What kernels take of them."""
+        return self.counts.numpy(), self.means.numpy(), self.prior.numpy()
 
     def observe(self, entries: NDArray[np.int64], targets: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
         """Takes labels in: of each, its entry, its target ``[labels, targets]`` and how much it counts."""
-        counts, means = self.counts.numpy(), self.means.numpy()
-        named, places = np.unique(entries, return_inverse=True)
-        weight = np.bincount(places, weights, len(named)).astype(np.float32)
-        total = np.stack([np.bincount(places, weights * column, len(named)) for column in targets.T], 1)
-        known = weight > 0
-        named, weight, total = named[known], weight[known], total[known].astype(np.float32)
-        counts[named] = np.minimum(counts[named] + weight, self.memory)
-        share = np.minimum(weight / counts[named], 1.0)[:, None]
-        means[named] += share * (total / weight[:, None] - means[named])
+        follow(entries, targets, weights, self.counts.numpy(), self.means.numpy(), self.memory)
 
     def observe_all(self, targets: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
         """Takes labels into the mean of all."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from driftline.networks.kernels.rows import entries_of, index
+from driftline.networks.kernels.views import BufferViews
 
 UNKNOWN = 0
 """The entry of every value that has none of its own."""
@@ -35,18 +37,24 @@ class Vocabulary(nn.Module):
         self.register_buffer("keys", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("marks_of", torch.full((1,), -1, dtype=torch.int64))
         self._salts = (np.arange(1, categories + 1, dtype=np.uint64) * SALT).view(np.int64)
-        self._entries: dict[int, int] = {}
+        self._views: BufferViews[tuple[NDArray[np.int64], ...]] = BufferViews()
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def entries(self, categories: NDArray[np.int64]) -> NDArray[np.int64]:
         """The entries of values, by their keys ``[rows, categories]``."""
-        if len(self._entries) != self.keys.shape[0] - 1:
-            self._entries = {key: entry for entry, key in enumerate(self.keys.tolist()) if entry}
-        salted = (categories ^ self._salts).ravel().tolist()
-        found = np.fromiter(map(self._entries.get, salted, repeat(UNKNOWN)), np.int64, len(salted))
-        return found.reshape(categories.shape)
+        found: NDArray[np.int64] = entries_of(np.ascontiguousarray(categories), self.arrays)
+        return found
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.int64], ...]:
+        """What kernels take: where the key of each value is found, the keys, the salts, and the marks."""
+        return self._views.of((self.keys, self.marks_of), self._arrays)
+
+    def _arrays(self) -> tuple[NDArray[np.int64], ...]:
+        keys = self.keys.numpy()
+        return index(keys), keys, self._salts, self.marks_of.numpy()
 
     def add(self, categories: NDArray[np.int64]) -> int:
         """Gives values that are new an entry; how many there are then."""
@@ -71,17 +79,8 @@ class Vocabulary(nn.Module):
         marks = self.marks_of.numpy()
         return marks[marks >= 0] // self.marks
 
-    def mark(self, entries: NDArray[np.int64], features: NDArray[np.float32], first: int) -> None:
-        """Sets the marks of entries ``[rows, categories]`` to 1 in ``features`` ``[rows, …]``, ``first`` being the place of the
-        first mark: there are ``categories · marks`` of them, all 0 until now.
-        """
-        marks = self.marks_of.numpy().take(entries)
-        marked = marks >= 0
-        marks += (np.arange(len(marks)) * features.shape[1] + first)[:, None]
-        features.reshape(-1)[marks[marked]] = 1
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        self._entries = {}
+        self._views = BufferViews()
         for name in ("keys", "marks_of"):
             if prefix + name in state_dict:
                 setattr(self, name, getattr(self, name).new_zeros(len(state_dict[prefix + name])))

@@ -248,8 +248,8 @@ def test_a_mean_follows_its_labels_and_forgets() -> None:
     for value in (1.0, -1.0):
         for _ in range(300):
             means.observe(np.array([1]), np.array([[value]], np.float32), np.ones(1, np.float32))
-        assert means.of(np.array([1]))[0, 0] == pytest.approx(value, abs=0.1)
-    assert means.of(np.array([0]))[0, 0] == 0
+        assert means.means[1, 0].item() == pytest.approx(value, abs=0.1)
+    assert means.means[0, 0] == 0
 
 
 def test_labels_together_count_as_one_by_one() -> None:
@@ -272,9 +272,7 @@ def test_entries_are_given_in_order_and_never_move() -> None:
     assert len(vocabulary) == 7 and vocabulary.entries(np.array([[6, 5]])).tolist() == [[0, 0]], (
         "a category has its own"
     )
-    features = np.zeros((1, 5), np.float32)
-    vocabulary.mark(vocabulary.entries(np.array([[9, 6]])), features, 1)
-    assert features.tolist() == [[0, 0, 0, 1, 0]]
+    assert vocabulary.marks_of.tolist() == [-1, 0, 2, 1, 3, -1, -1], "the first two of each have a mark"
 
 
 def test_beyond_the_limit_values_are_unknown() -> None:

@@ -1,0 +1,94 @@
+"""How kernels are compiled: once for a CPU and a release, and kept in numba's cache from then on.
+
+Numba keeps what it has compiled beside the sources, where it may write there, else in the user's cache folder, or in
+``NUMBA_CACHE_DIR``. It compares the file of a function alone with what it has kept; a kernel calls functions of other files, so
+here these are compared as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba import types
+
+logger = logging.getLogger("driftline.kernels")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+F0, F1, F2, F3 = (types.Array(types.float32, dimensions, "C") for dimensions in range(4))
+I0, I1, I2 = (types.Array(types.int64, dimensions, "C") for dimensions in range(3))
+D1, D2 = (types.Array(types.float64, dimensions, "C") for dimensions in (1, 2))
+B1 = types.Array(types.boolean, 1, "C")
+INT, FLOAT, DOUBLE, FLAG = types.int64, types.float32, types.float64, types.boolean
+
+_IMPORTED = re.compile(rb"^from driftline\.networks\.kernels(?:\.(\w+) import| import (\w+))", re.MULTILINE)
+_kernels: dict[str, tuple[Any, tuple[Any, ...]]] = {}
+
+
+def inner(function: F) -> F:
+    """A function that kernels call; Python does not."""
+    return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def kernel(*arguments: Any) -> Callable[[F], F]:
+    """A function that Python calls, of arguments of these types alone."""
+
+    def compiled(function: F) -> F:
+        dispatcher = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+        dispatcher._cache._cache_file._source_stamp = _sources(function.__module__.rpartition(".")[2])
+        _kernels[f"{function.__module__}.{function.__qualname__}"] = (dispatcher, arguments)
+        return cast(F, dispatcher)
+
+    return compiled
+
+
+def warm() -> None:
+    """Loads every kernel, and compiles those that are not in the cache: none is compiled later, as in the midst of a request.
+
+    It says in the log that it compiles, which takes a minute or so.
+    """
+    from_cache, begin = True, time.monotonic()
+    for dispatcher, arguments in _kernels.values():
+        if dispatcher.signatures:
+            continue
+        if from_cache and not _is_cached(dispatcher, arguments):
+            from_cache = False
+            logger.warning("compiling the kernels of the mixture of experts; later starts find them in %s", folder())
+        dispatcher.compile(arguments)
+        dispatcher.disable_compile()
+    if not from_cache:
+        logger.warning("the kernels are compiled, in %.0f s", time.monotonic() - begin)
+
+
+def folder() -> str:
+    """Where compiled kernels are kept."""
+    dispatcher, _ = next(iter(_kernels.values()))
+    return str(dispatcher._cache.cache_path)
+
+
+def build() -> dict[str, str]:
+    """What must be equal for the same kernels to give the same bits."""
+    return {"numba": numba.__version__}
+
+
+def _is_cached(dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
+    codegen = dispatcher.targetctx.codegen()
+    return dispatcher._cache._index_key(arguments, codegen) in dispatcher._cache._cache_file._load_index()
+
+
+@cache
+def _sources(name: str) -> bytes:
+    """A digest of a file of kernels, and of those that it imports."""
+    source = Path(__file__).with_name(f"{name}.py").read_bytes()
+    found = hashlib.sha256(source)
+    for other in sorted(set(_IMPORTED.findall(source))):
+        found.update(_sources(next(filter(None, other)).decode()))
+    return found.digest()
