@@ -108,7 +108,7 @@ def _operation(endpoint: Endpoint[Any]) -> Schema:
     }
     if endpoint.bodies:
         content = {kind: found for body in endpoint.bodies for kind, found in _content(body).items()}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": endpoint.is_body_needed, "content": content}
     return operation
 
 

@@ -13,6 +13,7 @@ from driftline.errors import Unavailable
 from driftline.ingest.feedback import FeedbackDecoder
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
+from driftline.store.alarms import Alarms
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.commits import CommitLog
@@ -64,6 +65,9 @@ class Services:
 
     def commit_log(self, uid: str) -> CommitLog:
         return CommitLog(self.connection, uid)
+
+    def alarms(self, uid: str) -> Alarms:
+        return Alarms(self.connection, uid)
 
     def predictions(self, uid: str) -> PredictionReader:
         return PredictionReader(self.connection, uid, self.settings.join_horizon)

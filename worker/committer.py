@@ -46,6 +46,7 @@ from .publishing import prepare
 from .recovery import recover
 from .retention import Retention
 from .schedule import StepSchedule
+from .score_history import ScoreHistory
 from .step_events import step_events
 
 logger = logging.getLogger("driftline.committer")
@@ -71,6 +72,7 @@ class Committer:
         self.conditions = Conditions(store)
         self.schedule = StepSchedule(store.settings.checkpoint_seconds)
         self.retention = Retention(store)
+        self.scores = ScoreHistory(store.scores)
         self.is_stopping = self.is_recovered = self.is_paused = False
         self.is_unpublished = False
         """Whether labels are learned that no version covers."""
@@ -91,6 +93,7 @@ class Committer:
         live = await self.store.commit_log.version(self.head.version)
         self.is_unpublished = live.offset < self.head.offset
         self.covered = live.offset
+        await self.scores.recover()
         self.schedule.begin()
         if recovered.is_restarted:
             # No step leads to the state of this learner, so it needs a checkpoint at once.
@@ -169,12 +172,22 @@ class Committer:
             ends_canary=publication.ends_canary,
             spec=learner.spec.model_dump(mode="json") if is_new_spec else None,
             exceptions=_exceptions(batch, result),
-            jobs=[msgspec.structs.replace(job, version=number) for job in effect.jobs],
+            jobs=[await self._whole(job, number, effect.command) for job in effect.jobs],
             paused=effect.paused,
             metrics=learner.metrics(),
             alarms={alarm.kind: alarm.as_json() | {"time": self.store.now()} for alarm in result.alarms},
+            buckets=self.scores.add(
+                learner.spec, learner.classes, result.served, {entry.n: entry.time for entry in batch}
+            ),
             events=step_events(result, effect, publication, at, self.covered),
         )
+
+    async def _whole(self, job: JobRecord, version: int | None, command: Command | None) -> JobRecord:
+        """A job with its version, and with who has asked for it and why: its command tells, or what is stored of it."""
+        if command is not None and command.id == job.id:
+            return msgspec.structs.replace(job, version=version, reason=command.reason, asked_by=command.actor)
+        known = await self.retry_until_available(lambda: self.store.commit_log.job(job.id)) or job
+        return msgspec.structs.replace(job, version=version, reason=known.reason, asked_by=known.asked_by)
 
     def _follow(self, commit: Commit, seconds: float) -> None:
         """Updates head, schedule and files after a committed step, which took ``seconds``."""

@@ -15,6 +15,7 @@ from driftline.store.artifacts import Artifacts
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.log import Log
+from driftline.store.scores import ScoreBuckets
 from driftline.store.watermarks import Cap
 from driftline.versions import VersionFiles
 
@@ -33,6 +34,7 @@ class ModelStore:
         self.log = Log(connection, uid, cap=Cap.of(settings), receipt_seconds=settings.receipt_seconds)
         self.commit_log = CommitLog(connection, uid)
         self.alarms = Alarms(connection, uid)
+        self.scores = ScoreBuckets(connection, uid)
         self.version_files = VersionFiles(artifacts, uid)
         self.artifacts = artifacts
 

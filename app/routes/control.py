@@ -8,10 +8,10 @@ import secrets
 from collections.abc import Collection
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
 
 from driftline.api import endpoints
-from driftline.api.control import CommandQueued, Compare, JobBegun, JobState, Retrain, RetrainPreview, Rollback
+from driftline.api.control import CommandQueued, Compare, JobBegun, JobState, Reason, Retrain, RetrainPreview, Rollback
 from driftline.errors import InvalidInput, NotFound
 from driftline.learning.retraining.dry_run import dry_run
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
@@ -23,14 +23,16 @@ from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import JobRecord
 from driftline.versions import VersionFiles
 
-from ..services import Has, Services
+from ..services import Actor, Has, Services
 from .mount import serves
 
 router = APIRouter()
 
 
 @serves(router, endpoints.RETRAIN)
-async def retrain(model: str, body: Retrain, services: Has, response: Response) -> JobBegun | RetrainPreview:
+async def retrain(
+    model: str, body: Retrain, services: Has, actor: Actor, response: Response
+) -> JobBegun | RetrainPreview:
     found, factories = await services.catalog.get(model), services.settings.factories
     version_files = VersionFiles(services.artifacts, found.uid)
     before = await asyncio.to_thread(_live, version_files, found, factories)
@@ -44,7 +46,8 @@ async def retrain(model: str, body: Retrain, services: Has, response: Response) 
         found_out = await asyncio.to_thread(dry_run, before, retrain_plan, body.epochs, examples, factories, versions)
         return cast(RetrainPreview, found_out)
     await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions)
-    return await _begin(services, found.uid, "retrain", body.model_dump(exclude={"dry_run"}))
+    told = Told(services, found.uid, actor, body.reason)
+    return await told.begin("retrain", body.model_dump(exclude={"dry_run", "reason"}))
 
 
 def _live(version_files: VersionFiles, model: CatalogEntry, factories: Collection[str]) -> Model:
@@ -54,7 +57,7 @@ def _live(version_files: VersionFiles, model: CatalogEntry, factories: Collectio
 
 
 @serves(router, endpoints.COMPARE)
-async def compare(model: str, body: Compare, services: Has) -> JobBegun:
+async def compare(model: str, body: Compare, services: Has, actor: Actor) -> JobBegun:
     uid = await services.catalog.uid(model)
     first, second = body.versions
     if first == second:
@@ -62,7 +65,7 @@ async def compare(model: str, body: Compare, services: Has) -> JobBegun:
         raise InvalidInput(message, field="versions", value=body.versions)
     for version in body.versions:
         await services.commit_log(uid).version(version)
-    return await _begin(services, uid, "compare", body.model_dump())
+    return await Told(services, uid, actor, body.reason).begin("compare", body.model_dump(exclude={"reason"}))
 
 
 @serves(router, endpoints.SHOW_JOB)
@@ -74,40 +77,48 @@ async def show_job(job: str, services: Has) -> JobState:
         "progress": found.progress,
         "promoted": found.promoted,
         "version": found.version,
+        "reason": found.reason,
+        "asked_by": found.asked_by,
         "report": found.report,
     }
 
 
 @serves(router, endpoints.CANCEL_JOB)
-async def cancel_job(job: str, services: Has) -> CommandQueued:
+async def cancel_job(job: str, services: Has, actor: Actor) -> CommandQueued:
     uid, _ = await _job(services, job)
-    return await _tell(services, uid, "cancel", {"job": job})
+    return await Told(services, uid, actor).tell("cancel", {"job": job})
 
 
 @serves(router, endpoints.ROLL_BACK)
-async def rollback(model: str, body: Rollback, services: Has) -> CommandQueued:
+async def rollback(model: str, body: Rollback, services: Has, actor: Actor) -> CommandQueued:
     uid = await services.catalog.uid(model)
     await services.commit_log(uid).version(body.version)
-    return await _tell(services, uid, "rollback", {"version": body.version})
+    return await Told(services, uid, actor, body.reason).tell("rollback", {"version": body.version})
 
 
 @serves(router, endpoints.PROMOTE)
-async def promote(model: str, services: Has) -> CommandQueued:
-    return await _tell(services, await services.catalog.uid(model), "promote", {})
+async def promote(model: str, services: Has, actor: Actor, body: Reason | None = None) -> CommandQueued:
+    return await Told(services, await services.catalog.uid(model), actor, _reason(body)).tell("promote", {})
 
 
 @serves(router, endpoints.PAUSE)
-async def pause(model: str, services: Has) -> CommandQueued:
-    return await _tell(services, await services.catalog.uid(model), "pause", {})
+async def pause(model: str, services: Has, actor: Actor, body: Reason | None = None) -> CommandQueued:
+    return await Told(services, await services.catalog.uid(model), actor, _reason(body)).tell("pause", {})
 
 
 @serves(router, endpoints.RESUME)
-async def resume(model: str, services: Has) -> CommandQueued:
-    return await _tell(services, await services.catalog.uid(model), "resume", {})
+async def resume(model: str, services: Has, actor: Actor, body: Reason | None = None) -> CommandQueued:
+    return await Told(services, await services.catalog.uid(model), actor, _reason(body)).tell("resume", {})
 
 
 @serves(router, endpoints.CHANGE_RECIPE)
-async def change_recipe(model: str, body: Annotated[dict[str, Any], Body()], services: Has) -> CommandQueued:
+async def change_recipe(
+    model: str,
+    body: Annotated[dict[str, Any], Body()],
+    services: Has,
+    actor: Actor,
+    reason: Annotated[str, Query(max_length=1000)] = "",
+) -> CommandQueued:
     if not body:
         raise InvalidInput("body: there is no change", field="body", value=body)
     snapshot = (await services.version_watcher.model(model)).snapshot
@@ -115,29 +126,43 @@ async def change_recipe(model: str, body: Annotated[dict[str, Any], Body()], ser
     check_recipe(current, snapshot.classes, body, services.settings.factories)
     for version in named_versions(body):
         await services.commit_log(snapshot.uid).version(version)
-    return await _tell(services, snapshot.uid, "recipe", {"recipe": body})
+    return await Told(services, snapshot.uid, actor, reason).tell("recipe", {"recipe": body})
 
 
-async def _tell(
-    services: Services, uid: str, kind: CommandKind, arguments: dict[str, Any], identifier: str | None = None
-) -> CommandQueued:
-    command = Command(identifier or f"c:{secrets.token_hex(8)}", kind, arguments)
-    (receipt,) = await services.log(uid).append([command])
-    return {"command": receipt.n}
+def _reason(body: Reason | None) -> str:
+    return "" if body is None else body.reason
 
 
-async def _begin(services: Services, uid: str, kind: CommandKind, arguments: dict[str, Any]) -> JobBegun:
-    """Appends a command that is a job, with an id which begins with the model's uid."""
-    job = f"{uid}-{secrets.token_hex(6)}"
-    await _tell(services, uid, kind, arguments, job)
-    return {"job_id": job}
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What an admin tells the model ``uid``: who, and why."""
+
+    services: Services
+    uid: str
+    actor: str
+    reason: str = ""
+
+    async def tell(self, kind: CommandKind, arguments: dict[str, Any], identifier: str | None = None) -> CommandQueued:
+        """Appends a command to the model's log."""
+        identifier = identifier or f"c:{secrets.token_hex(8)}"
+        command = Command(identifier, kind, arguments, self.actor, self.reason)
+        (receipt,) = await self.services.log(self.uid).append([command])
+        return {"command": receipt.n}
+
+    async def begin(self, kind: CommandKind, arguments: dict[str, Any]) -> JobBegun:
+        """Appends a command that is a job, with an id which begins with the model's uid."""
+        job = f"{self.uid}-{secrets.token_hex(6)}"
+        await self.tell(kind, arguments, job)
+        return {"job_id": job}
 
 
 async def _job(services: Services, identifier: str) -> tuple[str, JobRecord]:
     uid = identifier.partition("-")[0]
     job = await services.commit_log(uid).job(identifier)
-    if job is None and await services.log(uid).find(identifier) is not None:
-        job = JobRecord(identifier, "queued")
+    if job is None and (known := await services.log(uid).find(identifier)) is not None:
+        entry = await services.log(uid).get(known.n)
+        told = entry.record if entry is not None and isinstance(entry.record, Command) else Command(identifier, "")
+        job = JobRecord(identifier, "queued", reason=told.reason, asked_by=told.actor)
     if job is None:
         raise NotFound(f"there is no job {identifier!r}", code="unknown_job", field="job", value=identifier)
     return uid, job

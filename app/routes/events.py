@@ -15,7 +15,6 @@ from driftline.api import endpoints
 from driftline.api.endpoint import EVENT_STREAM
 from driftline.api.events import KINDS, Acknowledged, Acknowledgement, Event, EventPage
 from driftline.errors import InvalidInput
-from driftline.store.alarms import Alarms
 from driftline.store.events import (
     BEGINNING,
     END,
@@ -106,7 +105,7 @@ async def list_all_events(asked: Asked, request: Request, services: Has) -> Even
 async def acknowledge(
     model: str, kind: str, services: Has, actor: Actor, body: Acknowledgement | None = None
 ) -> Acknowledged:
-    alarms = Alarms(services.connection, await services.catalog.uid(model))
+    alarms = services.alarms(await services.catalog.uid(model))
     reason = body.reason if body is not None else ""
     return {"alarm": kind, "acknowledged_by": await alarms.acknowledge(kind, actor, reason)}
 

@@ -27,7 +27,7 @@ from driftline.support.failpoints import reach
 from driftline.versions import VersionFiles
 
 from ..fast_path import check_kind, read_body
-from ..services import Has, Services
+from ..services import Actor, Has, Services
 from .mount import serves
 
 router = APIRouter()
@@ -37,7 +37,7 @@ SWAP_FAILED = "swap_failed"
 
 
 @serves(router, endpoints.CREATE_MODEL)
-async def create(request: Request, services: Has) -> ModelState:
+async def create(request: Request, services: Has, actor: Actor) -> ModelState:
     spec, weights = await _parse(request)
     uid = new_uid()
     taken = await services.catalog.names()
@@ -46,7 +46,7 @@ async def create(request: Request, services: Has) -> ModelState:
     first = await asyncio.to_thread(_first_version, services, uid, spec, weights)
     reach("app.created")
     try:
-        await services.catalog.create(uid, spec.model_dump(mode="json"), first)
+        await services.catalog.create(uid, spec.model_dump(mode="json"), first, actor)
     except Conflict:
         await asyncio.to_thread(services.artifacts.remove, uid)
         raise
@@ -64,8 +64,8 @@ async def show(model: str, services: Has) -> ModelState:
 
 
 @serves(router, endpoints.DELETE_MODEL)
-async def delete(model: str, services: Has) -> Deleted:
-    uid = await services.catalog.delete(model)
+async def delete(model: str, services: Has, actor: Actor) -> Deleted:
+    uid = await services.catalog.delete(model, actor)
     services.version_watcher.forget(uid)
     await asyncio.to_thread(services.artifacts.remove, uid)
     return {"deleted": model}

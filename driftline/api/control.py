@@ -24,9 +24,16 @@ class Retrain(Body):
     epochs: int = Field(3, ge=1, le=1000)
     """How often to go through the kept examples."""
     reason: str = Field("", max_length=1000)
-    """Kept with the job."""
+    """Kept with the job and its events."""
     dry_run: bool = False
     """Say what it would give and cost, and begin nothing."""
+
+
+class Reason(Body):
+    """Why a command is given."""
+
+    reason: str = Field("", max_length=1000)
+    """Kept with the event."""
 
 
 class Compare(Body):
@@ -34,6 +41,8 @@ class Compare(Body):
 
     versions: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
     """Their numbers; differences are the second's less the first's."""
+    reason: str = Field("", max_length=1000)
+    """Kept with the event."""
 
 
 class Rollback(Body):
@@ -41,6 +50,16 @@ class Rollback(Body):
 
     version: Annotated[int, Field(ge=1)]
     """Its number."""
+    reason: str = Field("", max_length=1000)
+    """Kept with the event."""
+
+
+@message
+class ReasonQuery(TypedDict, total=False):
+    """Why a command is given, where its body holds something else."""
+
+    reason: Annotated[str, Field(max_length=1000)]
+    """Kept with the event."""
 
 
 RecipeChange = Annotated[dict[str, Any], Field(description="Fields of the recipe, merged over those that it has.")]
@@ -76,6 +95,10 @@ class JobState(TypedDict):
     """Whether its result went live; null while that is open, and of a comparison."""
     version: NotRequired[int | None]
     """The version that its result became."""
+    reason: NotRequired[str]
+    """Why it was asked for."""
+    asked_by: NotRequired[str]
+    """Who asked for it."""
     report: NotRequired[dict[str, Any] | None]
     """What it has changed: scores, size and speed ``before`` and ``after``; of a comparison of both ``versions``."""
 

@@ -46,6 +46,7 @@ class Endpoint(Generic[T]):
         bodies: what may be sent; one of them.
         declared_query: the type of the query.
         also: other successful answers, by their status.
+        is_body_needed: whether a call without a body is refused.
         streamed: what comes, one by one, where the call accepts that content type.
         client: the method of :class:`driftline.client.Client` that makes the call; None: other clients do.
     """
@@ -61,6 +62,7 @@ class Endpoint(Generic[T]):
     status: int = 200
     answer_kind: str = JSON
     bodies: tuple[MediaType, ...] = ()
+    is_body_needed: bool = True
     declared_query: Any = None
     also: Mapping[int, MediaType] = field(default_factory=dict)
     streamed: MediaType | None = None

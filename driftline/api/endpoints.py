@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from driftline.api import examples
+from driftline.api.command_endpoints import CHANGE_RECIPE as CHANGE_RECIPE
+from driftline.api.command_endpoints import CONTROL
+from driftline.api.command_endpoints import PAUSE as PAUSE
+from driftline.api.command_endpoints import PROMOTE as PROMOTE
+from driftline.api.command_endpoints import RESUME as RESUME
+from driftline.api.command_endpoints import ROLL_BACK as ROLL_BACK
 from driftline.api.endpoint import FORM, NDJSON, Endpoint, MediaType
 from driftline.api.event_endpoints import ACKNOWLEDGE as ACKNOWLEDGE
 from driftline.api.event_endpoints import EVENTS
@@ -29,10 +35,7 @@ else:
     )
 
 T = TypeVar("T")
-MODELS, PREDICTIONS, FEEDBACK, CONTROL, PROTOCOL = (
-    *("models", "predict", "feedback"),
-    *("control", "Open Inference Protocol"),
-)
+MODELS, PREDICTIONS, FEEDBACK, PROTOCOL = "models", "predict", "feedback", "Open Inference Protocol"
 TAGS = {
     MODELS: "What is served: create, show, remove, look back.",
     PREDICTIONS: "Answers, each with an id that a label can refer to.",
@@ -254,51 +257,6 @@ CANCEL_JOB: Final = Endpoint(
     client="cancel_job",
 )
 
-
-def _command(
-    path: str, summary: str, description: str, client: str, body: MediaType | None = None
-) -> Endpoint[control.CommandQueued]:
-    """A call that appends a command to the model's log."""
-    method = "PATCH" if path == "recipe" else "POST"
-    return Endpoint(
-        method,
-        f"/v1/models/{{model}}/{path}",
-        control.CommandQueued,
-        summary,
-        CONTROL,
-        ADMIN,
-        description,
-        {"command": 481},
-        202,
-        bodies=() if body is None else (body,),
-        client=client,
-    )
-
-
-ROLL_BACK: Final = _command(
-    "rollback",
-    "Roll back",
-    "Publishes a new version with the weights of an old one; learning goes on from them.",
-    "rollback",
-    MediaType(control.Rollback, {"version": 3}),
-)
-PROMOTE: Final = _command(
-    "promote",
-    "Promote",
-    "Makes what has been learned the live version, whatever the gate says: how a model with a manual gate moves on.",
-    "promote",
-)
-PAUSE: Final = _command(
-    "pause", "Pause learning", "Stops learning; labels are still taken, and wait. Predictions go on.", "pause"
-)
-RESUME: Final = _command("resume", "Resume learning", "Learns on, from where it stopped.", "resume")
-CHANGE_RECIPE: Final = _command(
-    "recipe",
-    "Change the recipe",
-    "Merges changes over the recipe; the next step learns by it.",
-    "change_recipe",
-    MediaType(control.RecipeChange, {"optimizer": {"learning_rate": 0.0003}}),
-)
 
 DESCRIBE_SERVER: Final = Endpoint(
     "GET",

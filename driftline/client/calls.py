@@ -15,13 +15,14 @@ from driftline.client.feedback import (
     items_body,
     items_of,
 )
+from driftline.client.follow import follow_calls
 from driftline.client.inputs import encode_inputs
 from driftline.client.methods import CallMethod, StreamMethod
 from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, event_query, given
 
 if TYPE_CHECKING:
     from driftline.api.control import CommandQueued, JobState, RetrainPreview
-    from driftline.api.events import Acknowledged, EventPage, ScoreHistory
+    from driftline.api.events import Acknowledged, Event, EventPage, ScoreHistory
     from driftline.api.feedback import Accepted, FeedbackItem, LineStatus, LogItem, Receipt
     from driftline.api.health import WorkerState
     from driftline.api.metrics import ModelMetricsAnswer
@@ -170,6 +171,16 @@ class Calls:
         query = event_query(kind, since=since, until=until, before=before, after=after, limit=limit)
         return call(endpoints.LIST_ALL_EVENTS, query=query)
 
+    @StreamMethod
+    def follow(
+        self, model: str | None = None, *, kind: str | Iterable[str] | None = None, after: str | None = None
+    ) -> Iterator[Call[Event]]:
+        """Events as they happen, of a model or of all, from now on or from the one with the id ``after`` on.
+
+        A connection that breaks is made again, and nothing is lost or given twice. Ends when the model is removed.
+        """
+        yield from follow_calls(model, event_query(kind), after)
+
     @CallMethod
     def acknowledge(self, model: str, kind: str, reason: str = "") -> Call[Acknowledged]:
         """Say that the alarm of this kind, which stands, was seen."""
@@ -212,9 +223,9 @@ class Calls:
         return Call(endpoints.RETRAIN, {"model": model}, content=encode(body), is_safe=True)
 
     @CallMethod
-    def compare(self, model: str, first: int, second: int) -> Call[str]:
+    def compare(self, model: str, first: int, second: int, reason: str | None = None) -> Call[str]:
         """Measure two kept versions side by side; gives the job's id. The differences are the second's less the first's."""
-        body = encode({"versions": [first, second]})
+        body = encode({"versions": [first, second]} | given(reason=reason))
         return call(endpoints.COMPARE, content=body, model=model).then(lambda answer: answer["job_id"])
 
     @CallMethod
@@ -238,29 +249,29 @@ class Calls:
         return call(endpoints.SHOW_VERSION, model=model, version=str(number))
 
     @CallMethod
-    def rollback(self, model: str, version: int) -> Call[CommandQueued]:
+    def rollback(self, model: str, version: int, reason: str | None = None) -> Call[CommandQueued]:
         """Publish an older version's weights as the next version."""
-        return call(endpoints.ROLL_BACK, content=encode({"version": version}), model=model)
+        return call(endpoints.ROLL_BACK, content=encode({"version": version} | given(reason=reason)), model=model)
 
     @CallMethod
-    def promote(self, model: str) -> Call[CommandQueued]:
+    def promote(self, model: str, reason: str | None = None) -> Call[CommandQueued]:
         """Make what has been learned the live version, whatever the gate says."""
-        return call(endpoints.PROMOTE, content=encode({}), model=model)
+        return call(endpoints.PROMOTE, content=encode(given(reason=reason)), model=model)
 
     @CallMethod
-    def pause(self, model: str) -> Call[CommandQueued]:
+    def pause(self, model: str, reason: str | None = None) -> Call[CommandQueued]:
         """Stop learning; feedback waits in the log."""
-        return call(endpoints.PAUSE, content=encode({}), model=model)
+        return call(endpoints.PAUSE, content=encode(given(reason=reason)), model=model)
 
     @CallMethod
-    def resume(self, model: str) -> Call[CommandQueued]:
+    def resume(self, model: str, reason: str | None = None) -> Call[CommandQueued]:
         """Go on learning."""
-        return call(endpoints.RESUME, content=encode({}), model=model)
+        return call(endpoints.RESUME, content=encode(given(reason=reason)), model=model)
 
     @CallMethod
-    def change_recipe(self, model: str, recipe: Mapping[str, Any]) -> Call[CommandQueued]:
+    def change_recipe(self, model: str, recipe: Mapping[str, Any], reason: str | None = None) -> Call[CommandQueued]:
         """Change the given fields of the recipe."""
-        return call(endpoints.CHANGE_RECIPE, content=encode(recipe), model=model)
+        return call(endpoints.CHANGE_RECIPE, content=encode(recipe), query={"reason": reason}, model=model)
 
     @CallMethod
     def metrics(self, model: str) -> Call[ModelMetricsAnswer]:

@@ -132,6 +132,8 @@ class Client(Calls, Sender):
                         yield line
                     break
                 except ASKED_AGAIN as error:
+                    if call.goes_on:
+                        break
                     # A call that is not safe has no more attempts once a part of its answer is given away.
                     if count and not call.is_safe:
                         raise
@@ -146,8 +148,8 @@ class Client(Calls, Sender):
                     response.read()
                     requests.check(response)
                 for index, line in enumerate(filter(None, response.iter_lines())):
-                    if index >= skipped:
-                        yield call.line(line, index)
+                    if index >= skipped and (found := call.line(line, index)) is not None:
+                        yield found
             finally:
                 response.close()
         except httpx.TransportError as error:
@@ -228,6 +230,8 @@ class AsyncClient(Calls, AsyncSender):
                         yield line
                     break
                 except ASKED_AGAIN as error:
+                    if call.goes_on:
+                        break
                     if count and not call.is_safe:
                         raise
                     pause = attempts.pause_after(error)
@@ -243,8 +247,8 @@ class AsyncClient(Calls, AsyncSender):
                 index = 0
                 async for line in response.aiter_lines():
                     if line:
-                        if index >= skipped:
-                            yield call.line(line, index)
+                        if index >= skipped and (found := call.line(line, index)) is not None:
+                            yield found
                         index += 1
             finally:
                 await response.aclose()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import httpx
+import orjson
 
 from driftline.client.inputs import as_column, as_list, encode_row, to_json
 from driftline.client.requests import Call
@@ -106,7 +107,7 @@ class FeedbackStreamCall(Call["LineStatus"]):
     raise_errors: bool = True
 
     def line(self, data: str, index: int) -> LineStatus:
-        status: LineStatus = super().line(data, index)
+        status: LineStatus = orjson.loads(data)
         if status.get("id") is None and index < len(self.items):
             status["id"] = self.items[index].id
         error = status.get("error")

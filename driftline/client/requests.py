@@ -67,10 +67,15 @@ class Call(Generic[T]):
                 raise _not_driftline(response) from None
         return self.pick(body) if self.pick is not None and response.content else cast(T, body)
 
-    def line(self, data: str, index: int) -> T:
-        """The result of the ``index``-th line of an answer that comes line by line."""
+    def line(self, data: str, index: int) -> T | None:
+        """The result of the ``index``-th line of an answer that comes line by line; None where it brings none."""
         result: T = orjson.loads(data)
         return result
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next call goes on where the answer to this one has broken off."""
+        return False
 
     def unanswered(self, url: httpx.URL, error: httpx.TransportError) -> T:
         """What it means that no answer came: the error that is to be raised."""

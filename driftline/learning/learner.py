@@ -11,7 +11,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch, refused
 from driftline.learning.late_labels import is_history, lived
 from driftline.learning.learner_commands import CommandedLearner
-from driftline.learning.monitoring.monitor import Alarm
+from driftline.learning.monitoring.monitor import Alarm, ServedRow
 from driftline.learning.old_states import upgraded
 from driftline.learning.promotion.champions import Candidate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
@@ -88,7 +88,8 @@ class Learner(CommandedLearner):
             come = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
             labelled_batch = self._labelled_batch(*self._known(come, plan))
             live = labelled_batch.live
-            errors, alarms = self._observe(labelled_batch, live)
+            served, alarms = self._observe(labelled_batch, live)
+            errors = _live_errors(served)
             self._follow_residuals(live)
             self._update_mixture_weights(live)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
@@ -105,7 +106,7 @@ class Learner(CommandedLearner):
                     self.promotion.champion, self.promotion.holdout.examples, self.class_table.names, self.learned
                 )
             forked = self._act_on(alarms, plan.job)
-        return StepResult(len(errors), alarms, rejected, quarantined, decision, forked, dropped)
+        return StepResult(served, alarms, rejected, quarantined, decision, forked, dropped)
 
     def _known(
         self, come: Sequence[tuple[int, Item]], plan: Plan
@@ -149,20 +150,19 @@ class Learner(CommandedLearner):
             self.course.add_classes([name for kind, name in labels if (kind, name) not in self.course.state.index_of])  # type: ignore[misc]
         return LabelledBatch.of(self.spec, self.class_table, numbers, items, inputs)
 
-    def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[float], list[Alarm]]:
-        """Scores what was served, tells all that follow errors, looks for drift; the errors of live answers, and the alarms."""
+    def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[ServedRow], list[Alarm]]:
+        """Scores what was served, tells all that follow errors, looks for drift; the answers that came, and the alarms."""
         index_of, unit = self.course.state.index_of, self.module.error_unit
-        errors, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, unit)
-        self.promotion.observe(errors)
-        of_live = [error for item, error in errors if item.route == "live"]
-        for error in of_live:
+        served, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, unit)
+        self.promotion.observe([(item, row.error) for item, row in served])
+        for error in _live_errors(served):
             self.course.on_error(error)
         if alarms:
             self.promotion.holdout.on_drift()
             self.course.on_drift(self.replay_buffer)
         alarms += self.monitor.look(live, self.module, self.learned)
         self.monitor.keep(alarms)
-        return of_live, alarms
+        return served, alarms
 
     def _follow_residuals(self, live: LabelledBatch) -> None:
         """Shows intervals how far served answers were from the labels; what is served next has those of the stream."""
@@ -274,3 +274,7 @@ class Learner(CommandedLearner):
         learner.load_state_dict(state)
         learner.course.begin_experts(learner.replay_buffer.examples)
         return learner
+
+
+def _live_errors(served: Sequence[ServedRow]) -> list[float]:
+    return [row.error for item, row in served if item.route == "live"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from driftline.learning.monitoring.monitor import Alarm
+from driftline.learning.monitoring.monitor import Alarm, ServedRow
 from driftline.learning.promotion.gate import Decision
 
 
@@ -12,10 +12,11 @@ from driftline.learning.promotion.gate import Decision
 class StepResult:
     """What a step has done; records are named by log number.
 
-    ``forked`` names the retrain job that an alarm has begun, ``dropped`` the one that a rollback has ended.
+    ``served`` are the labels that bring an answer, with their scores. ``forked`` names the retrain job that an alarm has begun,
+    ``dropped`` the one that a rollback has ended.
     """
 
-    scored: int = 0
+    served: list[ServedRow] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     rejected: dict[int, str] = field(default_factory=dict)
     quarantined: dict[int, str] = field(default_factory=dict)
@@ -23,10 +24,15 @@ class StepResult:
     forked: str | None = None
     dropped: str | None = None
 
+    @property
+    def scored(self) -> int:
+        """How many labels brought the answer of what is served to all."""
+        return sum(item.route == "live" for item, _ in self.served)
+
     def joined(self, later: StepResult) -> StepResult:
         """What this and a later part of a step have done."""
         return StepResult(
-            self.scored + later.scored,
+            [*self.served, *later.served],
             [*self.alarms, *later.alarms],
             {**self.rejected, **later.rejected},
             {**self.quarantined, **later.quarantined},

@@ -12,7 +12,7 @@ from driftline.errors import Conflict, NotFound, Unavailable
 from driftline.store.alarms import PARTS, states
 from driftline.store.commits import Head, Version, parse_head
 from driftline.store.connection import RedisConnection, store_errors
-from driftline.store.events import EventRecord
+from driftline.store.events import EventRecord, happen
 from driftline.store.redis_keys import STORE_ID, new_uid
 from driftline.store.watermarks import RESTORE, Backlog
 
@@ -182,10 +182,12 @@ class Catalog:
         )
         return json.loads(metrics or b"{}"), states(*alarms), backlog
 
-    async def delete(self, name: str) -> str:
-        """Removes a model and returns its uid; its files can then be deleted."""
+    async def delete(self, name: str, actor: str = "system") -> str:
+        """Removes a model and returns its uid; its files can then be deleted. ``actor``: who asks for it."""
         uid = await self.uid(name)
         await self._mark_unnamed(uid)
+        event = EventRecord("deleted", f"the model {name!r} was removed", actor, model=name, details={"uid": uid})
+        await happen(self.connection, f"deleted:{uid}", event)
         await self.connection.scripts.run("forget_name", [self.connection.keys.names], [name, uid])
         await self._remove_keys(uid)
         await self._settle(uid)

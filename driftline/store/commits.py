@@ -76,7 +76,7 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job, a retrain or a comparison, as its users see it."""
+    """A job, a retrain or a comparison, as its users see it; ``asked_by`` is who has asked for it, and ``reason`` why."""
 
     id: str
     state: str
@@ -84,6 +84,8 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     promoted: bool | None = None
     version: int | None = None
     report: dict[str, Any] | None = None
+    reason: str = ""
+    asked_by: str = ""
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -151,6 +151,16 @@ class EventLog:
         return StoredEvent(EventPlace(int(ms), int(n), self.uid), msgspec.json.decode(entry[1][b"e"], type=EventRecord))
 
 
+async def happen(connection: RedisConnection, token: str, event: EventRecord) -> None:
+    """Appends an event of the instance, once by its ``token`` within a day."""
+    keys = connection.keys.of(INSTANCE)
+    await connection.scripts.run(
+        "happen",
+        [keys.head, keys.events, keys.routine, keys.item(token)],
+        [connection.keys.hints, INSTANCE, *event.stored],
+    )
+
+
 async def ends(connection: RedisConnection, uids: Collection[str]) -> dict[str, EventPlace]:
     """The place of the newest event of each, in one round trip; the beginning where there is none."""
     with store_errors():

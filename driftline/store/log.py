@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from driftline.errors import Busy, Conflict, CorruptData, NotFound, Unavailable
 from driftline.records import Command, Item, Record, decode, encode
+from driftline.store.asked import asked
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.watermarks import RESTORE, Backlog, Cap
 
+APPENDED = ("meta", "log", "last", "head", "commands", "pending", "sources", "alarms", "events", "routine")
+"""What an append touches, in the order of ``append.lua``."""
 MAX_RECORDS = 500
 MAX_BYTES = 4 * 2**20
 
@@ -97,11 +101,12 @@ class Log:
         cap = Cap(-1) if self.connection.server.known.is_full else self.cap
         answer = await self.connection.scripts.run(
             "append",
-            [keys.meta, keys.log, keys.last, keys.head, keys.commands, keys.pending, keys.sources, keys.alarms, *items],
+            [*(getattr(keys, noun) for noun in APPENDED), *items],
             [
                 *(self.receipt_ms, cap.records, cap.bytes, int(cap.seconds * 1000)),
                 *(self.connection.ends.known(self.uid), self.connection.keys.hints, self.uid),
                 *where,
+                _events(records),
                 *what,
             ],
         )
@@ -216,6 +221,16 @@ def mark(data: bytes) -> str:
 
 def _entry(identifier: bytes, fields: dict[bytes, bytes]) -> LogEntry:
     return LogEntry(int(identifier.partition(b"-")[0]), int(fields[b"t"]) / 1000, decode(fields[b"d"]))
+
+
+def _events(records: Sequence[Record]) -> str:
+    """What commands among the records do at once, by their place, as the script takes it."""
+    found = {
+        str(place): event.stored
+        for place, record in enumerate(records, start=1)
+        if isinstance(record, Command) and (event := asked(record)) is not None
+    }
+    return json.dumps(found) if found else ""
 
 
 def _chunks(payloads: Sequence[bytes]) -> list[slice]:

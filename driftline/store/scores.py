@@ -26,13 +26,19 @@ class Sums(msgspec.Struct, array_like=True):
     absolute: float = 0.0
     squared: float = 0.0
 
+    def put(
+        self, count: int, right: float = 0.0, log_loss: float = 0.0, absolute: float = 0.0, squared: float = 0.0
+    ) -> None:
+        """Takes labels in."""
+        self.count += count
+        self.right += right
+        self.log_loss += log_loss
+        self.absolute += absolute
+        self.squared += squared
+
     def add(self, other: Sums) -> None:
         """Takes the labels of others in."""
-        self.count += other.count
-        self.right += other.right
-        self.log_loss += other.log_loss
-        self.absolute += other.absolute
-        self.squared += other.squared
+        self.put(other.count, other.right, other.log_loss, other.absolute, other.squared)
 
 
 class Bucket(msgspec.Struct, array_like=True):

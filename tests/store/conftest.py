@@ -8,6 +8,7 @@ from driftline.records import Item
 from driftline.store.catalog import Catalog
 from driftline.store.commits import Version
 from driftline.store.connection import RedisConnection
+from driftline.store.events import INSTANCE
 from driftline.store.log import Log
 from driftline.store.redis_keys import new_uid
 from driftline.store.watermarks import Cap
@@ -38,9 +39,10 @@ def first_version() -> Version:
 
 
 async def stored_keys(connection: RedisConnection, uid: str = "") -> list[str]:
-    """Every key in Redis; of one model, if it is named."""
+    """Every key in Redis but the events of the instance; of one model, if it is named."""
     pattern = f"{connection.keys.prefix}{f'{{{uid}}}:' if uid else ''}*"
-    return [key.decode() async for key in connection.redis.scan_iter(pattern)]
+    keys = [key.decode() async for key in connection.redis.scan_iter(pattern)]
+    return [key for key in keys if f"{{{INSTANCE}}}" not in key]
 
 
 def item(identifier: str, label: int = 1) -> Item:

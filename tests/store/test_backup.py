@@ -22,9 +22,11 @@ from driftline.store.backup import back_up, copy, format, read_index, restore
 from driftline.store.catalog import Catalog
 from driftline.store.commits import Checkpoint, Commit, CommitLog, Step, Version
 from driftline.store.connection import RedisConnection
+from driftline.store.events import EventRecord
 from driftline.store.lease import Lease
 from driftline.store.log import Log
 from driftline.store.redis_keys import NOUNS, new_uid
+from driftline.store.scores import Bucket
 from driftline.store.watermarks import Cap
 from tests.store.conftest import SPEC, item
 from tests.waiting import until_async
@@ -58,7 +60,13 @@ class Model:
             await self.log.append([item(f"i{2 * k - 1}"), item(f"i{2 * k}")])
             step = Step(k, 2 * k - 2, 2 * k, Plan(updates=1), "digest", k + 1)
             await self.commit_log.commit(
-                Commit(step, self.lease.epoch, f"t{k}", 2, self.version(k + 1, k, 2 * k), metrics={"count": 2 * k})
+                Commit(
+                    *(step, self.lease.epoch, f"t{k}", 2, self.version(k + 1, k, 2 * k)),
+                    metrics={"count": 2 * k},
+                    events=[EventRecord("version", f"version {k + 1} is live", version=k + 1)],
+                    alarms={"drift": {"kind": "drift", "features": []}} if k == 1 else {},
+                    buckets={"minutes": [Bucket(60 * k)]},
+                )
             )
             if k == steps - 1:
                 await self.commit_log.checkpoint(Checkpoint(self.manifest("state"), k, 2 * k), self.lease.epoch, 1000)

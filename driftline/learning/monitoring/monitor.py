@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from driftline.learning.monitoring.attribution import change_point, moved_classe
 from driftline.learning.monitoring.drift import drift_detector
 from driftline.learning.monitoring.forgetting import Forgetting
 from driftline.learning.monitoring.input_drift import InputDriftMonitor
-from driftline.learning.monitoring.prequential import Prequential
+from driftline.learning.monitoring.prequential import Prequential, Scored
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
 from driftline.learning.stateful import Former, State, Stateful
@@ -22,6 +22,9 @@ from driftline.networks.error_unit import divisor
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
+
+ServedRow: TypeAlias = tuple[Item, Scored]
+"""An item that brings an answer, and how good that was."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Monitor(Stateful):
         index_of: Mapping[tuple[type, object], int],
         since: int,
         unit: Tensor | None = None,
-    ) -> tuple[list[tuple[Item, float]], list[Alarm]]:
+    ) -> tuple[list[ServedRow], list[Alarm]]:
         """Compares what was served with the labels.
 
         Args:
@@ -103,16 +106,16 @@ class Monitor(Stateful):
             unit: of several outputs, what the error of each is divided by ``[outputs]``.
 
         Returns:
-            The items that bring an answer, each with its error; and the alarms that the errors of live ones have raised.
+            The items that bring an answer, each with its scores; and the alarms that the errors of live ones have raised.
         """
-        errors, alarms, scored = [], [], []
+        served, alarms, scored = [], [], []
         for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True):
             if item.answer is None:
                 continue
             is_in_order = item.answer.version >= since and self.prequential.has_one_class
             index = index_of.get((type(item.label), item.label)) if is_in_order else None
             row = self.prequential.score(n, item, index, None if unit is None else divisor(unit).numpy())
-            errors.append((item, row.error))
+            served.append((item, row))
             if item.route != "live":
                 continue
             scored.append(row)
@@ -121,7 +124,7 @@ class Monitor(Stateful):
                 scored = []
                 alarms.append(self._drift(n))
         self.prequential.add(scored)
-        return errors, alarms
+        return served, alarms
 
     def _drift(self, n: int) -> Alarm:
         """The alarm of a risen error at ``n``, with what the newest labels tell of it."""

@@ -25,6 +25,8 @@ from driftline.store.redis_keys import Keys
 
 MAX_PAGE = 200
 """Most entries of a stream that are read, and kept in memory, at once."""
+HAPPENED = ("events", "routine")
+"""The streams that are copied as far as they are kept."""
 SCAN_COUNT = 1000
 """How many keys one SCAN looks at."""
 
@@ -35,12 +37,14 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True)
 class Point:
-    """A model as of one point. ``streams``: the first and the last number of each stream that is still to be read."""
+    """A model as of one point. ``streams``: the first and the last number of each stream that is still to be read whole;
+    ``happened``: the id of its last event."""
 
     uid: str
     name: str
     pieces: list[Piece]
     streams: dict[str, tuple[int, int]]
+    happened: str
     head: Head
     versions: list[Version]
     last: int
@@ -156,6 +160,9 @@ class Backup:
         for noun, (first, last) in point.streams.items():
             async for page in self._stream(uid, noun, first, last):
                 format.append_pieces(path, [Entries(noun.encode(), page)])
+        for noun in HAPPENED:
+            async for page in self._events(uid, noun, point.happened):
+                format.append_pieces(path, [Entries(noun.encode(), page)])
         files = {format.KEYS: format.settle(path), **{f"artifacts/{digest}": file for digest, file in blobs.items()}}
         return SavedModel(name, uid, point.head.version, point.head.learned, point.last, files, list(blobs))
 
@@ -198,6 +205,13 @@ class Backup:
                 raise Overtaken(f"{noun} {after + 1} is gone")
             after = numbers[-1]
             yield page
+
+    async def _events(self, uid: str, noun: str, last: str) -> AsyncIterator[list[Entry]]:
+        """What is kept of the events up to one; the oldest may be trimmed meanwhile."""
+        key, start = getattr(self.connection.keys.of(uid), noun), "-"
+        while page := await self._page(key, start, last):
+            yield page
+            start = f"({page[-1][0].decode()}"
 
     async def _page(self, key: str | bytes, start: str | bytes, end: str | bytes) -> list[Entry]:
         with store_errors():
@@ -292,8 +306,9 @@ async def read_point(connection: RedisConnection, name: str, uid: str) -> Point:
     return Point(
         uid=uid,
         name=name,
-        pieces=[_piece(noun, value) for noun, value in found.items() if value and noun not in ends],
+        pieces=[_piece(noun, value) for noun, value in found.items() if value and noun not in (*ends, *HAPPENED)],
         streams={noun: (_number(found[noun]), end) for noun, end in ends.items() if found[noun]},
+        happened=b"-".join(found["head"].get(name, b"0") for name in (b"event_ms", b"events")).decode(),
         head=head,
         versions=sorted(versions, key=lambda version: version.version),
         last=last,

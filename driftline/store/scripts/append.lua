@@ -1,9 +1,10 @@
+-- after happened.lua
 -- Appends records to one log, in order, each once. A pause or resume takes effect at once, whether or not a worker is there: it
 -- also sets the flag that a worker reads before it learns anything. The command stands in the log all the same, in order.
 -- `kind` is `item`, or that of a command.
--- KEYS: meta, log, last, head, commands, pending, sources, alarms, then one item key a record
--- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, then kind, digest,
---       payload a record
+-- KEYS: meta, log, last, head, commands, pending, sources, alarms, events, routine, then one item key a record
+-- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, events, then kind,
+--       digest, payload a record. `events` is one JSON object: the kind and the text of the event of a record, by its place.
 -- Answers 'gone', 'lost' (the head), 'back LAST KNOWN' (the log ends before a record that the caller knows), 'gap N' (a record
 -- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a
 -- resend: the source has been read past this batch), 'moved' (it stands elsewhere), or one {status, n} a record.
@@ -40,11 +41,11 @@ end
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local bytes = newest and field(newest, 'b') or learned_bytes
-local count, first = #KEYS - 8, 11
+local count, first = #KEYS - 10, 12
 -- Only new items meet the cap: a resend of what is there is answered as ever, and commands always pass.
 local new, new_bytes = 0, 0
 for i = 1, count do
-  if ARGV[first + 3 * (i - 1)] == 'item' and redis.call('EXISTS', KEYS[8 + i]) == 0 then
+  if ARGV[first + 3 * (i - 1)] == 'item' and redis.call('EXISTS', KEYS[10 + i]) == 0 then
     new, new_bytes = new + 1, new_bytes + #ARGV[first + 3 * (i - 1) + 2]
   end
 end
@@ -55,16 +56,17 @@ if new > 0 and is_full then
   return string.format('full %.0f %.0f %.0f', last - offset, bytes - learned_bytes, waited)
 end
 
-local receipts, before = {}, last
+local receipts, before, happened = {}, last, {}
+local events = ARGV[11] == '' and {} or cjson.decode(ARGV[11])
 for i = 1, count do
   local kind, digest, payload = ARGV[first + 3 * (i - 1)], ARGV[first + 3 * (i - 1) + 1], ARGV[first + 3 * (i - 1) + 2]
-  local n, mark = string.match(redis.call('GET', KEYS[8 + i]) or '', '^(%d+):(%x+)')
+  local n, mark = string.match(redis.call('GET', KEYS[10 + i]) or '', '^(%d+):(%x+)')
   if n then
     receipts[i] = {mark == digest and 'duplicate' or 'conflict', tonumber(n)}
   else
     last, bytes = last + 1, bytes + #payload
     redis.call('XADD', KEYS[2], last .. '-0', 'd', payload, 't', string.format('%.0f', ms), 'b', string.format('%.0f', bytes))
-    redis.call('SET', KEYS[8 + i], last .. ':' .. digest, 'PX', ARGV[1])
+    redis.call('SET', KEYS[10 + i], last .. ':' .. digest, 'PX', ARGV[1])
     if kind ~= 'item' then
       redis.call('ZADD', KEYS[5], last, last)
       redis.call('ZADD', KEYS[6], last, last)
@@ -76,12 +78,14 @@ for i = 1, count do
     if kind == 'resume' or kind == 'rollback' or kind == 'recipe' or kind == 'retrain' then
       redis.call('HDEL', KEYS[1], 'crashes')
     end
+    happened[#happened + 1] = events[tostring(i)]
     receipts[i] = {'queued', last}
   end
 end
 if source ~= '' then redis.call('HSET', KEYS[7], source, ARGV[10]) end
 if last > before then
   redis.call('SET', KEYS[3], last)
+  append_events(KEYS[4], KEYS[9], KEYS[10], happened)
   redis.call('PUBLISH', ARGV[6], ARGV[7])
 end
 return receipts
