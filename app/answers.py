@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from driftline.networks.running_prior import decisions
 from driftline.rows.rows import Rows
 from driftline.spec.label_set import THRESHOLD
 
@@ -30,7 +31,7 @@ class Batch:
         """The index of each row's class; -1 where it is not of one class, and while no class is known."""
         if not self.snapshot.spec.kind.has_one_class or not self.snapshot.classes:
             return [-1] * len(self.outputs)
-        found: list[int] = self.outputs.argmax(axis=1).tolist()
+        found: list[int] = decisions(self.outputs, self.snapshot.decision_factors).tolist()
         return found
 
     @cached_property

@@ -51,7 +51,9 @@ class Limits:
 class Snapshot:
     """One version, ready to answer. Immutable: a swap replaces it.
 
-    ``raw_spec`` is the spec as the manifest holds it. ``failure`` is what its network raised in warm-up; None: nothing.
+    ``raw_spec`` is the spec as the manifest holds it. ``decision_factors`` ``[classes]`` are what probabilities are multiplied
+    by before the class of the largest is answered; None: they count as they are. ``failure`` is what its network raised in
+    warm-up; None: nothing.
     """
 
     uid: str
@@ -62,6 +64,7 @@ class Snapshot:
     module: ServedModel
     device: torch.device
     limits: Limits
+    decision_factors: NDArray[np.float64] | None = None
     failure: str | None = None
 
     @cached_property

@@ -68,7 +68,10 @@ class VersionLoader:
         with network_code(f"the network of version {manifest.version}"):
             module = self._module(spec, manifest, spare, has_experts(tensors))
             bundle.load(module, tensors)
-        snapshot = Snapshot(uid, manifest.version, spec, manifest.spec, manifest.classes, module, self.device, limits)
+        # The module may be another version's before the last answer of this one is written.
+        factors = None if module.prior is None else module.prior.factors.cpu().numpy()
+        known = uid, manifest.version, spec, manifest.spec, manifest.classes
+        snapshot = Snapshot(*known, module, self.device, limits, factors)
         if spare is not None and module is spare.module:
             return dataclasses.replace(snapshot, failure=spare.failure)
         return _warmed(snapshot, {*self.warm_up_rows, largest})
@@ -94,7 +97,8 @@ class VersionLoader:
 
 def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
     """Whether the modules of two specs of a model differ in nothing but their weights."""
-    return (one.inputs, one.network, one.strategy) == (other.inputs, other.network, other.strategy)
+    both = [(each.inputs, each.network, each.strategy, each.recipe.decide) for each in (one, other)]
+    return both[0] == both[1]
 
 
 def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:

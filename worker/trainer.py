@@ -202,9 +202,9 @@ class Trainer:
         return True
 
     def _plan_over(self, batch: list[LogEntry], newest: int, publish: bool) -> Plan:
-        """The plan of a step over a batch. A batch of commands alone trains and publishes nothing."""
+        """The plan of a step over a batch. One of commands alone, or of labels of weight 0, trains and publishes nothing."""
         recipe, end = self.learner.spec.recipe, batch[-1].n
-        rows = sum(isinstance(entry.record, Item) for entry in batch)
+        rows = sum(isinstance(entry.record, Item) and entry.record.weight > 0 for entry in batch)
         if not rows:
             return Plan()
         at_once = rows_at_once(recipe, rows, self.learner.learned)

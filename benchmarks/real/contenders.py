@@ -39,7 +39,7 @@ def driftline(file: Path, table: RealTable, classes: Sequence[str], delay: int, 
     if played.probabilities is None:
         return np.array(played.answers, np.float64)
     places = {str(name): place for place, name in enumerate(stream.classes)}
-    return played.probabilities[:, [places[name] for name in classes]].astype(np.float64)
+    return np.nan_to_num(played.probabilities[:, [places[name] for name in classes]].astype(np.float64))
 
 
 def forest(columns: Columns, labels: Sequence[Any], classes: Sequence[str], delay: int, seed: int) -> Answers:

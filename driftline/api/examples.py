@@ -55,7 +55,8 @@ METRICS = {
     "version": 2,
     "learned": 480,
     "prequential": {
-        **{"accuracy": 0.93, "balanced_accuracy": 0.92, "kappa": 0.86, "log_loss": 0.21, "calibration_error": 0.03},
+        **{"accuracy": 0.93, "balanced_accuracy": 0.92, "macro_f1": 0.92, "kappa": 0.86, "log_loss": 0.21},
+        **{"brier": 0.11, "calibration_error": 0.03, "auc": 0.98, "average_precision": 0.97},
         "count": 480,
         "window": {
             **{"accuracy": 0.95, "count": 480, "size": 1000},

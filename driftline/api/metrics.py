@@ -37,19 +37,32 @@ class PredictionScores(OutputScores, total=False):
     log_loss: Annotated[
         float,
         Field(
-            description="The mean negative logarithm of the probability that the label's class was given; of a multi-label "
-            "model the mean binary cross-entropy of the classes."
+            description="The mean negative logarithm of the probability that the label's class was given, where it was known; "
+            "of a multi-label model the mean binary cross-entropy of the classes."
         ),
+    ]
+    brier: Annotated[
+        float, Field(description="The mean squared distance of the probabilities from the label, from 0 to 2.")
     ]
     calibration_error: Annotated[
         float, Field(description="The expected calibration error, over ten bins of confidence.")
+    ]
+    auc: Annotated[
+        float,
+        Field(
+            description="The area under the ROC curve of the second of two classes; of up to 20 the mean over each against "
+            "the rest."
+        ),
+    ]
+    average_precision: Annotated[
+        float, Field(description="The area under the curve of precision and recall, of the same classes.")
     ]
     hamming_loss: Annotated[
         float, Field(description="Of a multi-label model: the share of the classes that an answer was wrong about.")
     ]
     subset_accuracy: Annotated[float, Field(description="The share of answers that were right about every class.")]
     micro_f1: Annotated[float, Field(description="The F1 of all classes of a multi-label model together.")]
-    macro_f1: Annotated[float, Field(description="The mean F1 of the classes in a label or an answer.")]
+    macro_f1: Annotated[float, Field(description="The mean F1 of the classes that are in a label or in an answer.")]
     normalized_mae: Annotated[
         float,
         Field(

@@ -15,8 +15,8 @@ class Played:
     """The answers of a contender to each row; of a learner also its alarms, versions and speed.
 
     Args:
-        probabilities: ``[rows, classes]``, of the stream's classes; None for a regression and for a baseline. A class that was
-            not known yet had none.
+        probabilities: ``[rows, classes]``, of the stream's classes; None for a regression and for a baseline. That of a class
+            that was not known yet is NaN.
         values: ``[rows, width]``, of a regression the numbers of each answer; None of a baseline.
         alarms: the rows, counted from 1, whose labels raised one.
         versions: how many versions were served. ``rejected`` counts the candidates that were not.

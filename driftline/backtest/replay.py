@@ -211,7 +211,7 @@ class Service:
             given: list[Any] = [chosen(self.classes, row) for row in outputs.tolist()]
             self._record(outputs, traces, [None] * len(outputs), given)
             return
-        indices = outputs.argmax(1).tolist() if self.classes else []
+        indices = self.learner.served.decided(torch.from_numpy(outputs)).tolist() if self.classes else []
         labels = [self.classes[index] for index in indices] or [None] * len(outputs)
         self._record(outputs, traces, labels, labels)
 
@@ -233,7 +233,9 @@ class Service:
     def step(self, count: int) -> None:
         """Predicts the rows that come before the last of the next ``count`` labels, which it then learns as the recipe says."""
         self.serve(self.arrivals.due[self.learned + count - 1])
-        updates = updates_for(self.learner.spec.recipe, count)
+        rows, weights = self.arrivals.rows[self.learned : self.learned + count], self.stream.weights
+        counted = count if weights is None else sum(weights[row] > 0 for row in rows)
+        updates = updates_for(self.learner.spec.recipe, counted)
         self.learn(count, Plan(updates, publish=True, version=self.played.versions + 1))
 
     def learn(self, count: int, plan: Plan) -> None:
@@ -278,7 +280,7 @@ class Service:
         """What was played, with the probabilities of the stream's classes, or the numbers of a regression's answers."""
         if self.stream.spec.kind.has_classes:
             places = indices_of(self.stream.classes)
-            found = np.zeros((len(self.recorded), len(places)), np.float32)
+            found = np.full((len(self.recorded), len(places)), np.nan, np.float32)
             row = 0
             for classes, outputs in self._outputs:
                 columns = [places[(type(name), name)] for name in classes]

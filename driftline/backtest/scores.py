@@ -23,10 +23,11 @@ MIN_IN_WINDOW = 50
 
 
 def scored_rows(stream: Stream) -> Sequence[int]:
-    """The rows whose answers are compared with a label: of a log those that were served."""
-    if stream.served is None:
-        return stream.labelled
-    return [row for row in stream.served if stream.labels[row] is not None]
+    """The rows whose answers are compared with a label that counts: of a log those that were served."""
+    rows = (
+        stream.labelled if stream.served is None else [row for row in stream.served if stream.labels[row] is not None]
+    )
+    return rows if stream.weights is None else [row for row in rows if stream.weights[row] > 0]
 
 
 def scores(stream: Stream, contenders: Mapping[str, Played]) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def _of_label_sets(
     stream: Stream, rows: Sequence[int], labels: Sequence[Any], answers: Sequence[Any], played: Played
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Of a base line, which has no probabilities, without ``log_loss``."""
+    weights = _weights(stream, rows)
     places, tally, errors = indices_of(stream.classes), LabelMetrics(len(stream.classes)), []
     probabilities = None if played.probabilities is None else played.probabilities[rows]
     for place, (label, answer) in enumerate(zip(labels, answers, strict=True)):
@@ -69,7 +71,7 @@ def _of_label_sets(
             row = scored_labels(place, truth, probabilities[place])
         else:
             row = ScoredLabels(place, truth, given, set_error(label, answer, len(places)), 0.0)
-        tally.add([row])
+        tally.add([row], [weights[place]])
         errors.append(row.error)
     metrics: dict[str, Any] = tally.scores()
     if probabilities is None:
@@ -85,9 +87,10 @@ def _of_values(stream: Stream, rows: Sequence[int], played: Played) -> dict[str,
     answers, layout = [played.answers[row] for row in rows], stream.spec.values
     truth, given = (np.array(each, np.float64).reshape(len(rows), layout.outputs) for each in (labels, answers))
     numbers = [] if played.values is None else played.values[rows].tolist()
+    weights = _weights(stream, rows)
     found = [
-        stream_metrics.of_values(truth[:, place].tolist(), given[:, place].tolist())
-        | _of_intervals(layout, place, truth[:, place].tolist(), numbers)
+        stream_metrics.of_values(truth[:, place].tolist(), given[:, place].tolist(), weights)
+        | _of_intervals(layout, place, truth[:, place].tolist(), numbers, weights)
         for place in range(layout.outputs)
     ]
     if not layout.has_several:
@@ -96,7 +99,7 @@ def _of_values(stream: Stream, rows: Sequence[int], played: Played) -> dict[str,
         metric: {name: of.get(metric) for name, of in zip(layout.labels, found, strict=True)} for metric in found[0]
     }
     errors = _value_errors(stream, labels, answers)
-    return {"normalized_mae": float(errors.mean()), **by_output}
+    return {"normalized_mae": float(weights @ errors / weights.sum()), **by_output}
 
 
 def _value_errors(stream: Stream, labels: Sequence[Label], answers: Sequence[Label | None]) -> NDArray[np.float64]:
@@ -111,30 +114,41 @@ def _value_errors(stream: Stream, labels: Sequence[Label], answers: Sequence[Lab
 
 
 def _of_intervals(
-    layout: ValueLayout, place: int, truth: Sequence[float], numbers: Sequence[Sequence[float]]
+    layout: ValueLayout,
+    place: int,
+    truth: Sequence[float],
+    numbers: Sequence[Sequence[float]],
+    weights: NDArray[np.float64],
 ) -> dict[str, float]:
     """The scores of one output's intervals; none where there are none."""
     intervals = IntervalMetrics(layout.levels)
-    for label, row in zip(truth, numbers, strict=False):
+    for label, row, weight in zip(truth, numbers, weights.tolist(), strict=False):
         ends = layout.ends(row)
         if ends:
-            intervals.add(label, ends[place])
+            intervals.add(label, ends[place], weight)
     return intervals.scores()
 
 
 def _of_classes(stream: Stream, rows: Sequence[int], labels: Sequence[Label], played: Played) -> dict[str, Any]:
-    answers = [played.answers[row] for row in rows]
+    answers, weights = [played.answers[row] for row in rows], _weights(stream, rows)
     metrics: dict[str, Any] = {
-        **stream_metrics.of_classes(labels, answers),
-        "recall": stream_metrics.recalls(labels, answers),
+        **stream_metrics.of_classes(labels, answers, weights),
+        "recall": stream_metrics.recalls(labels, answers, weights),
     }
     if played.probabilities is not None:
         places = indices_of(stream.classes)
         truth = np.array([places[(type(label), label)] for label in labels], np.int64)
         probabilities = played.probabilities[rows]
-        metrics |= stream_metrics.rankings(truth, probabilities)
-        metrics["log_loss"] = stream_metrics.log_loss(probabilities[np.arange(len(truth)), truth])
+        metrics |= stream_metrics.rankings(truth, np.nan_to_num(probabilities), weights)
+        metrics |= stream_metrics.distances(truth, probabilities, weights)
     return metrics
+
+
+def _weights(stream: Stream, rows: Sequence[int]) -> NDArray[np.float64]:
+    """How much each of some rows counts."""
+    if stream.weights is None:
+        return np.ones(len(rows))
+    return np.array([stream.weights[row] for row in rows], np.float64)
 
 
 def _hits(labels: Sequence[Label], answers: Sequence[Label | None]) -> NDArray[np.float64]:

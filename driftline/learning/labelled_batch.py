@@ -12,6 +12,7 @@ from torch import Tensor
 
 from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.rows.rows import misfit
 from driftline.spec import ModelSpec
@@ -60,6 +61,20 @@ class LabelledBatch:
         labels = self.where(has_answer).examples.targets.reshape(len(served), outputs).double().numpy()
         return labels, np.array(served, np.float64).reshape(len(served), width)
 
+    def show_prior(self, module: ServedModel, since: int) -> None:
+        """Shows a module's prior what was answered to each row: by version ``since`` or a later one, else as if its label had
+        been.
+        """
+        assert module.prior is not None
+        positions = module.positions(self.examples.targets)
+        chances = torch.nn.functional.one_hot(positions, module.width).float()
+        for row, item in zip(chances.numpy(), self.items, strict=True):
+            if item.answer is not None and item.answer.version >= since and item.answer.outputs:
+                outputs = np.frombuffer(item.answer.outputs, "<f4")[: len(row)]
+                row[:] = 0
+                row[: len(outputs)] = np.nan_to_num(outputs)
+        module.prior.observe(chances, positions, self.examples.weights)
+
     def where(self, is_chosen: Sequence[bool]) -> LabelledBatch:
         """Those that are chosen."""
         if all(is_chosen):
@@ -70,9 +85,9 @@ class LabelledBatch:
 
 
 def usable(spec: ModelSpec, classes: Container[tuple[type, object]], items: Sequence[Item]) -> list[Item]:
-    """The items that fit the spec and are of one of the ``classes``, which are given by type and name."""
+    """The items that count, fit the spec and are of one of the ``classes``, which are given by type and name."""
     unfit = refused(spec, range(len(items)), items)
-    fit = [item for n, item in enumerate(items) if n not in unfit]
+    fit = [item for n, item in enumerate(items) if n not in unfit and item.weight > 0]
     if not spec.kind.has_one_class:
         return fit
     return [item for item in fit if (type(item.label), item.label) in classes]

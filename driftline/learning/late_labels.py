@@ -68,7 +68,7 @@ def lived(items: Sequence[Item], inputs: dict[str, Tensor], model: Model, versio
     traces = [b""] * len(items) if trace is None else [row.tobytes() for row in trace.numpy()]
     labels: list[int | str | None] = [None] * len(items)
     if model.classes and model.spec.kind.has_one_class:
-        labels = [model.classes[index] for index in outputs.argmax(1).tolist()]
+        labels = [model.classes[index] for index in model.module.decided(outputs).tolist()]
     return [
         msgspec.structs.replace(item, route="live", answer=Answer(version, label, row.tobytes(), data))
         for item, label, row, data in zip(items, labels, outputs.numpy(), traces, strict=True)

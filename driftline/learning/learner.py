@@ -68,9 +68,8 @@ class Learner(CommandedLearner):
             numbers: their log numbers.
             plan: how many updates, how many items at once, and whether to publish.
         """
-        result, size = StepResult(), plan.at_once or len(items)
-        for first in range(0, max(1, len(items)), max(1, size)):
-            end = first + size
+        result, ends = StepResult(), _ends(items, plan.at_once)
+        for first, end in zip([0, *ends], ends, strict=False):
             is_last = end >= len(items)
             own = msgspec.structs.replace(
                 plan,
@@ -87,10 +86,13 @@ class Learner(CommandedLearner):
             rejected = refused(self.spec, numbers, items)
             come = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
             labelled_batch = self._labelled_batch(*self._known(come, plan))
+            if come and not len(labelled_batch) and not any(item.weight for _, item in come):
+                # What counts nothing changes nothing: nor does it have former labels replayed.
+                return StepResult(rejected=rejected)
             live = labelled_batch.live
             served, alarms = self._observe(labelled_batch, live)
             errors = _live_errors(served)
-            self._follow_residuals(live)
+            self._follow_answers(live)
             self._update_mixture_weights(live)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
             fresh = self.promotion.hold_out(labelled_batch, self.learned)
@@ -111,14 +113,16 @@ class Learner(CommandedLearner):
     def _known(
         self, come: Sequence[tuple[int, Item]], plan: Plan
     ) -> tuple[list[tuple[int, Item]], dict[str, Tensor] | None]:
-        """Of the records that have come, and of those whose labels were late, the ones whose labels are known now.
+        """Of the records that have come, and of those whose labels were late, the ones whose labels are known now, and count:
+        one of weight 0 is taken for none.
 
         What is imported is answered first, by what has been learned so far: live, it would have been served by then. Where that
         is all, as most often, its rows as tensors are given with it.
         """
-        history = [(n, item) for n, item in come if is_history(item)]
+        counted = [(n, item) for n, item in come if item.weight > 0]
+        history = [(n, item) for n, item in counted if is_history(item)]
         if not history and not len(self.late_labels):
-            return list(come), None
+            return counted, None
         served = Model(self.spec, self.classes, self.course.candidate())
         version = max(plan.version - 1, self.ordered_since)
         numbers, items = [n for n, _ in history], [item for _, item in history]
@@ -130,7 +134,7 @@ class Learner(CommandedLearner):
         for n, item in come:
             if n in answered and item.delay:
                 self.late_labels.add(n, answered[n])
-            else:
+            elif item.weight > 0:
                 known.append((n, answered.get(n, item)))
             late = self.late_labels.take(n)
             unfit = refused(self.spec, [number for number, _ in late], [item for _, item in late]) if late else {}
@@ -164,12 +168,15 @@ class Learner(CommandedLearner):
         self.monitor.keep(alarms)
         return served, alarms
 
-    def _follow_residuals(self, live: LabelledBatch) -> None:
-        """Shows intervals how far served answers were from the labels; what is served next has those of the stream."""
+    def _follow_answers(self, live: LabelledBatch) -> None:
+        """Shows intervals and prior how served answers and labels differ; what is served next has those of the stream."""
         intervals = self.module.intervals
         if intervals is not None:
             intervals.observe(*live.served_values(intervals.outputs, intervals.width))
             self.promotion.champion.intervals = intervals
+        if self.module.prior is not None and len(live):
+            live.show_prior(self.module, self.ordered_since)
+            self.promotion.champion.follow_prior(self.module)
 
     def _update_mixture_weights(self, live: LabelledBatch) -> None:
         """Shows a strategy that mixes how well the parts of what was served had done."""
@@ -278,3 +285,10 @@ class Learner(CommandedLearner):
 
 def _live_errors(served: Sequence[ServedRow]) -> list[float]:
     return [row.error for item, row in served if item.route == "live"]
+
+
+def _ends(items: Sequence[Item], at_once: int) -> list[int]:
+    """Where each part of a step ends that is learned at once: after so many items that count, 0: after all of them."""
+    counted = [row for row, item in enumerate(items, 1) if item.weight > 0]
+    inner = counted[at_once - 1 : -1 : at_once] if at_once else []
+    return [*inner, len(items)]

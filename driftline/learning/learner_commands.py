@@ -73,7 +73,7 @@ class CommandedLearner(LearnerState):
 
         ``versions`` are the weights of those that the changes name.
         """
-        strategy, trials = self.spec.strategy, self.retraining.halving.trials if self.retraining else []
+        former, trials = self.spec, self.retraining.halving.trials if self.retraining else []
         courses = [self.course, *(trial.course for trial in trials)]
         specs = [checked_recipe(course.spec, changes, versions, self.factories) for course in courses]
         for course, spec in zip(courses, specs, strict=True):
@@ -84,7 +84,7 @@ class CommandedLearner(LearnerState):
         for trial in trials:
             trial.course.leave_experts()
         self._follow_recipe()
-        if strategy != self.spec.strategy:
+        if (former.strategy, former.recipe.decide) != (self.spec.strategy, self.spec.recipe.decide):
             self._set_champion()
 
     def retrain(

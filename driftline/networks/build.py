@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from driftline.errors import InvalidInput, UserCodeFailed
 from driftline.networks.edits import behaviour
 from driftline.networks.experts.serving import experts_of, leave_out_missing
+from driftline.networks.running_prior import with_prior
 from driftline.networks.seeded import seeded
 from driftline.networks.sequential import layered, network_rows
 from driftline.networks.served_model import ServedModel, takes_names
@@ -50,7 +51,7 @@ def rebuilt(
     """The module of a spec with the tensors that it had."""
     module = build(spec, classes, factories=factories, seed=0)
     leave_out_missing(module, tensors)
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(with_prior(module, tensors))
     return module
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from driftline.errors import CorruptData, InvalidInput
 from driftline.networks.experts.serving import leave_out_missing, with_room
+from driftline.networks.running_prior import with_prior
 from driftline.networks.running_scale import with_scales
 from driftline.records import MANIFEST_FORMAT
 
@@ -99,7 +100,7 @@ def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
 def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Sets all of a module's tensors; :class:`InvalidInput` names the first that does not fit, and nothing is set."""
     leave_out_missing(module, tensors)
-    tensors = with_scales(module, with_room(module, tensors))
+    tensors = with_prior(module, with_scales(module, with_room(module, tensors)))
     own = module.state_dict()
     for name, tensor in own.items():
         if name not in tensors:

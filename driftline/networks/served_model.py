@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from driftline.networks import error_unit
+from driftline.networks.class_answers import ClassAnswers
 from driftline.networks.clone import clone
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.intervals import RunningIntervals
@@ -57,7 +58,7 @@ class TensorInput:
     scale: str | None
 
 
-class ServedModel(nn.Module):
+class ServedModel(ClassAnswers):
     """A model as it is served: the running scale of its inputs, the network, and the output that its task needs.
 
     Rows of fields have an ``encoder`` in front, and ``embeddings`` that are trained with the network; only the tensors among
@@ -95,10 +96,9 @@ class ServedModel(nn.Module):
         self.network = network
         self.output = output
         self.experts = experts
+        self.follow_recipe(spec.recipe)
         # It tells where the module is; to look for its first parameter takes longer than to encode a row.
         self.register_buffer("_place", torch.zeros(()), persistent=False)
-        self.class_ids: list[int] | None = None
-        self._positions: Tensor | None = None
 
     def train(self, mode: bool = True) -> ServedModel:
         """Sets the mode of what has one: all else is the same in both, and to tell it costs as much as a small answer."""
@@ -122,27 +122,6 @@ class ServedModel(nn.Module):
     def aligned(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rows of fields as this model takes them, where they were coded before fields were added, or after."""
         return inputs if self.encoder is None else aligned(inputs, self.encoder.layout)
-
-    def set_class_ids(self, ids: Sequence[int]) -> None:
-        """Says which class each output is of, by its id; without it output ``i`` is of class ``i``."""
-        self.class_ids = self._positions = None
-        if list(ids) != list(range(len(ids))):
-            self.class_ids = list(ids)
-            # One place more stands for all ids that are not among these.
-            self._positions = torch.full((max(ids) + 2,), len(ids))
-            self._positions[self.class_ids] = torch.arange(len(ids))
-
-    def positions(self, targets: Tensor) -> Tensor:
-        """The output of each class, by its id ``[rows]``: past the last one where it is not answered. All else stays."""
-        if self._positions is None:
-            return targets
-        return self._positions[targets.clamp(max=len(self._positions) - 1)]
-
-    def answers(self, targets: Tensor) -> Tensor:
-        """Whether each class, by its id ``[rows]``, is answered; values, and all classes of a row at once, always are."""
-        if targets.is_floating_point():
-            return torch.ones(len(targets), dtype=torch.bool)
-        return self.positions(targets) < self.width
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """The network's logits ``[batch, classes]``, or values ``[batch, outputs]`` in units of the targets' deviations."""
@@ -292,6 +271,7 @@ class ServedModel(nn.Module):
         self.take_error_unit(other.error_unit)
         if self.intervals is not None and other.intervals is not None:
             self.intervals = clone(other.intervals)
+        self.follow_prior(other)
 
     def trust(self, inputs: dict[str, Tensor]) -> Tensor | None:
         """How much each row may teach ``[rows]``: little where it is far from all before; None: as much as it weighs."""

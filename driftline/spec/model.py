@@ -146,6 +146,8 @@ class ModelSpec(Frozen):
                 f"it can have: {fitting}"
             )
         self.loss.check(len(self.classes) if isinstance(self.classes, list) else None)
+        if self.recipe.decide != "accuracy" and not self.kind.has_one_class:
+            raise ValueError(f'"decide": "{self.recipe.decide}" is for classification, not for {self.task}')
         return self
 
     def changed(self, **fields: Any) -> ModelSpec:

@@ -69,6 +69,9 @@ class Recipe(Frozen):
 
     ``on_alarm`` is what follows a drift alarm beside telling it: ``faster`` learns the next labels as they come, ``shorten``
     keeps in memory only what has come since the change, ``retrain`` begins a job over that.
+
+    ``decide`` says which class is answered. ``balanced`` corrects the probabilities by how common each class has been, so that
+    a rare one is found as often as a common one; what is answered as probabilities stays what it is.
     """
 
     strategy: StrategyField | None = Field(None, description="default: experts")
@@ -102,6 +105,11 @@ class Recipe(Frozen):
     )
     sanitize: Literal["refuse", "repair"] = Field(
         "refuse", description="what happens to weights that are no finite numbers"
+    )
+    decide: Literal["accuracy", "balanced"] = Field(
+        "accuracy",
+        exclude_if=lambda decide: decide == "accuracy",
+        description="which class is answered: the most probable, or the one that is most so beside how common it is",
     )
 
     @property

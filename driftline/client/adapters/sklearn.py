@@ -175,7 +175,9 @@ class SklearnClassifier(ClassifierMixin, _SklearnEstimator):  # type: ignore[mis
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """The probability of each class, ``[rows, classes]``. One that is not served yet has 0."""
-        names, answers = self._answers(X)
+        return self._probabilities(*self._answers(X))
+
+    def _probabilities(self, names: Sequence[int | str], answers: Sequence[Any]) -> NDArray[np.float64]:
         places = {_class(name): place for place, name in enumerate(self.classes_)}
         known = [(column, places[name]) for column, name in enumerate(names) if name in places]
         found = np.zeros((len(answers), len(self.classes_)))
@@ -189,11 +191,18 @@ class SklearnClassifier(ClassifierMixin, _SklearnEstimator):  # type: ignore[mis
         return np.where(total > 0, found / np.where(total > 0, total, 1.0), 1.0 / len(self.classes_))
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable class of each row; of several labels an indicator matrix ``[rows, classes]``."""
-        probabilities = self.predict_proba(X)
+        """The class that each row was given; of classes that are not known here, the most probable of those that are.
+
+        Of several labels an indicator matrix ``[rows, classes]``.
+        """
+        names, answers = self._answers(X)
+        probabilities = self._probabilities(names, answers)
         if self.multilabel_:
             return (probabilities >= 0.5).astype(np.int64)
-        classes: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        places = {_class(name): place for place, name in enumerate(self.classes_)}
+        usual = probabilities.argmax(axis=1).tolist()
+        given = [places.get(answer["label"], place) for answer, place in zip(answers, usual, strict=True)]
+        classes: NDArray[Any] = self.classes_[given]
         return classes
 
     def _set_classes(self, labels: NDArray[Any], classes: Iterable[Any] | None, is_first: bool) -> None:

@@ -18,7 +18,7 @@ class ScoredLabels(NamedTuple):
     """What was served for one label: the places of the classes that it has, and of those that were answered, rising.
 
     ``n`` is the label's log number; ``error`` the Hamming loss, the share of the classes that the answer was wrong about;
-    ``loss`` the mean binary cross-entropy of the classes.
+    ``loss`` the mean binary cross-entropy of the classes; ``weight`` how much it counts.
     """
 
     n: int
@@ -26,6 +26,7 @@ class ScoredLabels(NamedTuple):
     answer: Sequence[int]
     error: float
     loss: float
+    weight: float = 1.0
 
 
 def scored_labels(n: int, truth: Sequence[int], probabilities: NDArray[np.float32]) -> ScoredLabels:

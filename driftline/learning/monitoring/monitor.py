@@ -113,8 +113,8 @@ class Monitor(Stateful):
             if item.answer is None:
                 continue
             is_in_order = item.answer.version >= since and self.prequential.has_one_class
-            index = index_of.get((type(item.label), item.label)) if is_in_order else None
-            row = self.prequential.score(n, item, index, None if unit is None else divisor(unit).numpy())
+            places = index_of if is_in_order else None
+            row = self.prequential.score(n, item, places, None if unit is None else divisor(unit).numpy())
             served.append((item, row))
             if item.route != "live":
                 continue

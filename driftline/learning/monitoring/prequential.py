@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from itertools import chain, islice, repeat
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline.learning.monitoring.label_metrics import LabelMetrics, ScoredLabels, scored_labels
+from driftline.learning.monitoring.ranking import MAX_RANKED, levels_of
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
     RegressionMetrics,
     ScoredPrediction,
+    brier_score,
     surprise,
 )
 from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
@@ -32,6 +34,9 @@ Scored: TypeAlias = Any
 MAX_CLASSES = 20
 """How many classes are told of by name."""
 MAX_WEIGHT = 1e9
+MAX_TIMES = 10_000.0
+"""A label fades those before it as so many would at most."""
+Places: TypeAlias = Mapping[tuple[type, object], int]
 
 
 class Prequential(Stateful):
@@ -46,7 +51,7 @@ class Prequential(Stateful):
     """
 
     STATE = ("names", "all", "fading", "weight", "newest", "window")
-    DERIVED = ("is_regression", "layout", "size", "fade", "max_classes", "several", "_numbers")
+    DERIVED = ("is_regression", "layout", "size", "fade", "max_classes", "several", "_numbers", "_places", "_order")
 
     def __init__(
         self,
@@ -69,6 +74,8 @@ class Prequential(Stateful):
         self.newest = self._tally()
         self.window: deque[Scored] = deque(maxlen=size)
         self._numbers = indices_of(self.names)
+        self._places: Places | None = None
+        self._order: list[int] = []
 
     def _tally(self) -> Any:
         if self.several is not None:
@@ -84,31 +91,67 @@ class Prequential(Stateful):
 
     @property
     def count(self) -> int:
-        return int(self.all.count)
+        return round(float(self.all.count))
 
-    def score(self, n: int, item: Item, index: int | None, unit: NDArray[np.float32] | None = None) -> Scored:
+    def score(
+        self, n: int, item: Item, places: Places | None = None, unit: NDArray[np.float32] | None = None
+    ) -> Scored:
         """Compares what was served for an item with its label.
 
         Args:
+            places: where each class, by type and name, stands in the answer; None where that is not known, and of values.
             unit: of several outputs, what the error of each is divided by ``[outputs]``.
-            index: where the label's class stands in the answer; None where that is not known, and for a regression.
         """
         assert item.answer is not None
         outputs = np.frombuffer(item.answer.outputs, "<f4")
         if self.is_regression:
             return self._score_values(n, item, outputs, unit)
         if self.several is not None:
-            return scored_labels(n, [self._numbers[type(name), name] for name in item.label], outputs)  # type: ignore[union-attr]
-        served = item.answer.label
-        is_right = type(served) is type(item.label) and served == item.label
-        confidence = min(1.0, max(0.0, float(outputs.max()))) if len(outputs) else 0.0
-        if index is None:
-            likelihood = confidence if is_right else (1 - confidence) / max(1, len(outputs) - 1)
-        else:
-            likelihood = float(outputs[index]) if index < len(outputs) else 0.0
-        truth = self._number(item.label)  # type: ignore[arg-type]
+            truths = [self._numbers[type(name), name] for name in item.label]  # type: ignore[union-attr]
+            return scored_labels(n, truths, outputs)._replace(weight=item.weight)
+        return self._score_class(n, item, outputs, places)
+
+    def _score_class(self, n: int, item: Item, outputs: NDArray[np.float32], places: Places | None) -> ScoredPrediction:
+        assert item.answer is not None
+        served, label = item.answer.label, item.label
+        is_right = type(served) is type(label) and served == label
+        if places is not None and len(places) <= MAX_RANKED:
+            self._number_all(places)
+        truth = self._number(label)  # type: ignore[arg-type]
         answer = -1 if served is None else truth if is_right else self._number(served)
-        return ScoredPrediction(n, truth, answer, float(not is_right), surprise(likelihood), confidence)
+        scored = ScoredPrediction(n, truth, answer, float(not is_right), None, 0.0, item.weight)
+        if not len(outputs):
+            return scored
+        if places is None:
+            confidence = min(1.0, max(0.0, float(outputs.max())))
+            likelihood = confidence if is_right else (1 - confidence) / max(1, len(outputs) - 1)
+            return scored._replace(loss=surprise(likelihood), confidence=confidence)
+        outputs = np.nan_to_num(outputs, posinf=1.0, neginf=0.0)
+        own = places.get((type(served), served), len(outputs))
+        confidence = min(1.0, max(0.0, float(outputs[own]))) if own < len(outputs) else 0.0
+        place = places[type(label), label]
+        if place >= len(outputs):
+            return scored._replace(confidence=confidence, levels=self._levels(outputs))
+        found = surprise(float(outputs[place])), brier_score(outputs, place)
+        return scored._replace(loss=found[0], confidence=confidence, brier=found[1], levels=self._levels(outputs))
+
+    def _number_all(self, places: Places) -> None:
+        """Numbers the classes of answers in their order, once."""
+        if places is not self._places:
+            self._places = places
+            ordered = sorted(places, key=lambda key: places[key])
+            self._order = [-1] * len(self.names)
+            for key in ordered:
+                number = self._number(key[1])  # type: ignore[arg-type]
+                self._order += [-1] * (number + 1 - len(self._order))
+                self._order[number] = places[key]
+
+    def _levels(self, outputs: NDArray[np.float32]) -> Sequence[int]:
+        """The levels of the probabilities by the numbers of their classes; that of one that is not answered is the least."""
+        if len(self.names) > MAX_RANKED:
+            return ()
+        chances = np.append(outputs, np.float32(0))
+        return levels_of(chances[[place if place < len(outputs) else -1 for place in self._order]])
 
     def _score_values(
         self, n: int, item: Item, outputs: NDArray[np.float32], unit: NDArray[np.float32] | None
@@ -120,10 +163,10 @@ class Prequential(Stateful):
         values = [value if math.isfinite(value) else LARGEST_VALUE for value in numbers[: self.layout.outputs]]
         errors = [abs(value - label) for value, label in zip(values, truth, strict=True)]
         if self.layout.is_plain:
-            return ScoredPrediction(n, truth[0], values[0], errors[0])
+            return ScoredPrediction(n, truth[0], values[0], errors[0], weight=item.weight)
         if unit is not None:
             errors = [error / size for error, size in zip(errors, unit.tolist(), strict=True)]
-        return ScoredValues(n, truth, values, sum(errors) / len(errors), self.layout.ends(numbers))
+        return ScoredValues(n, truth, values, sum(errors) / len(errors), self.layout.ends(numbers), item.weight)
 
     def _number(self, name: int | str) -> int:
         """Classes are numbered as they are seen: an edit may give the network's own order another meaning."""
@@ -135,23 +178,27 @@ class Prequential(Stateful):
 
     def add(self, rows: Sequence[Scored]) -> None:
         """Takes labels in, in their order."""
-        self.all.add(rows)
+        weights = [row.weight for row in rows]
+        self.all.add(rows, weights)
         self._fade(rows)
         if not self.is_regression:
             gone = max(0, len(self.window) + len(rows) - self.size)
-            self.newest.add(islice(chain(self.window, rows), gone), repeat(-1.0))
-            self.newest.add(rows)
+            for row in islice(chain(self.window, rows), gone):
+                self.newest.add([row], [-row.weight])
+            self.newest.add(rows, weights)
         self.window.extend(rows)
 
     def _fade(self, rows: Sequence[Scored]) -> None:
-        """Each label weighs more than the one before it, which is as if all before it faded."""
+        """Each label weighs more than the one before it, which is as if all before it faded; by as much as it counts itself."""
         if self.weight > MAX_WEIGHT:
             self.fading.scale(1 / self.weight)
             self.weight = 1.0
         weights = []
-        for _ in rows:
-            self.weight /= self.fade
-            weights.append(self.weight)
+        for row in rows:
+            # As if it had come so many times one after the other, each weighing more than the one before.
+            before, times = self.weight, min(row.weight, MAX_TIMES)
+            self.weight = before / self.fade**times
+            weights.append(self.weight if times == 1 else (self.weight - before) / (1 - self.fade))
         self.fading.add(rows, weights)
 
     def shown(self) -> dict[str, Any]:
@@ -161,13 +208,13 @@ class Prequential(Stateful):
         regression those of :class:`RegressionMetrics`.
         """
         newest = self._newest()
-        window: dict[str, Any] = {**newest.scores(), "count": len(self.window), "size": self.size}
+        window: dict[str, Any] = {**newest.scores(), "count": _whole(newest.count), "size": self.size}
         if not self.is_regression:
             window["classes"] = [
                 {"class": self.names[number], **scores} for number, scores in newest.of_classes(self.max_classes)
             ]
         fading = {**self.fading.scores(), "count": self.fading.count / self.weight, "factor": self.fade}
-        return {**self.all.scores(), "count": self.count, "window": window, "fading": fading}
+        return {**self.all.scores(), "count": _whole(self.all.count), "window": window, "fading": fading}
 
     def _newest(self) -> Any:
         """The scores of the window. Sums of values would lose digits, were labels taken out of them again."""
@@ -192,3 +239,9 @@ class Prequential(Stateful):
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self._numbers = indices_of(self.names)
+        self._places = None
+
+
+def _whole(count: float) -> float:
+    """A count of labels: a whole number where all of them count as such."""
+    return round(count) if count == round(count) else count

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.learning.stateful import Stateful
+from driftline.learning.monitoring.ranking import MAX_RANKED, RankingHistogram
+from driftline.learning.stateful import State, Stateful
 
 BINS = 10
 MIN_LIKELIHOOD = 1e-7
@@ -20,15 +21,21 @@ MIN_LIKELIHOOD = 1e-7
 class ScoredPrediction(NamedTuple):
     """What was served for one label. A classification counts its classes; ``answer`` is −1 while there was none.
 
-    ``n`` is the label's log number. ``loss`` is −log of the probability that the label was given, ``confidence`` the highest.
+    ``n`` is the label's log number, ``weight`` how much it counts. ``loss`` is −log of the probability that the label was
+    given, None where its class could not be known; ``confidence`` is the probability of the answer. ``brier`` is the squared
+    distance of all probabilities from the label (Brier 1950), and ``levels`` are theirs, by class
+    (:func:`driftline.learning.monitoring.ranking.levels_of`), where that is known.
     """
 
     n: int
     truth: float
     answer: float
     error: float
-    loss: float = 0.0
+    loss: float | None = 0.0
     confidence: float = 0.0
+    weight: float = 1.0
+    brier: float | None = None
+    levels: Sequence[int] = ()
 
 
 def surprise(likelihood: float) -> float:
@@ -36,43 +43,74 @@ def surprise(likelihood: float) -> float:
     return -math.log(max(MIN_LIKELIHOOD, likelihood))
 
 
+def brier_score(probabilities: NDArray[Any], place: int) -> float:
+    """The squared distance of probabilities ``[classes]`` from those of a label at ``place``: 0 to 2."""
+    chances = probabilities.astype(np.float64)
+    return float(chances @ chances - 2 * chances[place] + 1)
+
+
 def agreement(
     accuracy: float, count: float, support: NDArray[Any], answered: NDArray[Any], right: NDArray[Any]
 ) -> dict[str, float]:
-    """``accuracy``; ``balanced_accuracy``, the mean recall of the classes; ``kappa`` (Cohen 1960), 0 for chance.
+    """``accuracy``; ``balanced_accuracy``, the mean recall of the classes; ``macro_f1``, the mean F1 of the classes in a label
+    or an answer; ``kappa`` (Cohen 1960), 0 for chance.
 
     Args:
         count: of all labels; ``support``, ``answered`` and ``right`` ``[classes]`` are those of each class.
     """
     is_there = support > 0
     chance = float(support @ answered) / count**2
+    both = support + answered
+    is_told = both > 0
     return {
         "accuracy": accuracy,
         "balanced_accuracy": float((right[is_there] / support[is_there]).mean()),
+        "macro_f1": float((2 * right[is_told] / both[is_told]).mean()),
         "kappa": (accuracy - chance) / (1 - chance) if chance < 1 else 0.0,
     }
 
 
 class ClassificationMetrics(Stateful):
-    """Scores of a classification; a label weighs 1, or more than those before it, or −1 to take it out again."""
+    """Scores of a classification; a label weighs 1, or more than those before it, or −1 to take it out again.
 
-    STATE = ("count", "wrong", "loss", "support", "answered", "right", "bins")
+    ``told`` is the weight of the labels that have a loss, ``distributed`` that of those with a Brier score.
+    """
+
+    STATE = (
+        "count",
+        "wrong",
+        "loss",
+        "told",
+        "brier",
+        "distributed",
+        "support",
+        "answered",
+        "right",
+        "bins",
+        "ranking",
+    )
 
     def __init__(self) -> None:
-        self.count = self.wrong = self.loss = 0.0
+        self.count = self.wrong = self.loss = self.told = self.brier = self.distributed = 0.0
         self.support: list[float] = []
         self.answered: list[float] = []
         self.right: list[float] = []
         self.bins: list[list[float]] = [[0.0, 0.0] for _ in range(BINS)]
+        self.ranking = RankingHistogram()
 
     def add(self, rows: Iterable[ScoredPrediction], weights: Iterable[float] = repeat(1.0)) -> None:
         """Takes labels in, each with its weight. (All at once, since what a sum costs is finding it.)"""
-        count, wrong, surprises = self.count, self.wrong, self.loss
+        count, wrong = self.count, self.wrong
         support, answered, right, bins = self.support, self.answered, self.right, self.bins
-        for (_, truth, answer, error, loss, confidence), weight in zip(rows, weights, strict=False):
+        for (_, truth, answer, error, loss, confidence, _, brier, levels), weight in zip(rows, weights, strict=False):
             count += weight
             wrong += weight * error
-            surprises += weight * loss
+            if loss is not None:
+                self.loss += weight * loss
+                self.told += weight
+            if brier is not None:
+                self.brier += weight * brier
+                self.distributed += weight
             truth, answer = int(truth), int(answer)
             if truth >= len(support) or answer >= len(support):
                 self._make_room(max(truth, answer) + 1)
@@ -84,7 +122,8 @@ class ClassificationMetrics(Stateful):
             if not error:
                 right[truth] += weight
                 share[1] += weight
-        self.count, self.wrong, self.loss = count, wrong, surprises
+            self.ranking.add(truth, levels, weight)
+        self.count, self.wrong = count, wrong
 
     def _make_room(self, size: int) -> None:
         for counts in (self.support, self.answered, self.right):
@@ -92,22 +131,35 @@ class ClassificationMetrics(Stateful):
 
     def scale(self, factor: float) -> None:
         """Lets every label weigh ``factor`` times what it did."""
-        self.count, self.wrong, self.loss = self.count * factor, self.wrong * factor, self.loss * factor
+        for name in ("count", "wrong", "loss", "told", "brier", "distributed"):
+            setattr(self, name, getattr(self, name) * factor)
+        self.ranking.scale(factor)
         for counts in (self.support, self.answered, self.right, *self.bins):
             counts[:] = [value * factor for value in counts]
 
     def scores(self) -> dict[str, float]:
-        """What :func:`agreement` gives; ``log_loss``; ``calibration_error``, the expected one over ten bins of confidence
-        (Guo et al. 2017).
+        """What :func:`agreement` gives; ``log_loss``, of the labels whose class could be known; ``brier``;
+        ``calibration_error``, the expected one over ten bins of confidence (Guo et al. 2017); and of up to ``MAX_RANKED``
+        classes what :class:`~driftline.learning.monitoring.ranking.RankingHistogram` gives.
         """
         if self.count <= 0:
             return {}
         counts = [np.array(values) for values in (self.support, self.answered, self.right)]
         return {
             **agreement(1 - self.wrong / self.count, self.count, *counts),
-            "log_loss": max(0.0, self.loss / self.count),
+            **({"log_loss": max(0.0, self.loss / self.told)} if self.told > 0 else {}),
+            **({"brier": max(0.0, self.brier / self.distributed)} if self.distributed > 0 else {}),
             "calibration_error": sum(abs(confident - right) for confident, right in self.bins) / self.count,
+            **(self.ranking.scores() if len(self.support) <= MAX_RANKED else {}),
         }
+
+    def restored(self, name: str, state: State) -> Any:
+        # Former releases counted every label in the loss, and had neither Brier score nor ranking.
+        if name == "told" and name not in state.data:
+            return state.data["count"]
+        if name in ("brier", "distributed", "ranking") and name not in state.data:
+            return getattr(self, name)
+        return super().restored(name, state)
 
     def of_classes(self, most: int) -> list[tuple[int, dict[str, float | None]]]:
         """The ``most`` classes with the most labels: ``support``, ``recall``, and ``precision``, None where never answered."""
@@ -169,19 +221,19 @@ class RegressionMetrics(Stateful):
     @classmethod
     def of(cls, rows: Sequence[ScoredPrediction]) -> RegressionMetrics:
         """The tally of some rows."""
-        return cls.of_arrays(np.array([row.truth for row in rows]), np.array([row.answer for row in rows]))
+        columns = ([row.truth for row in rows], [row.answer for row in rows], [row.weight for row in rows])
+        return cls.of_arrays(*(np.array(column, np.float64) for column in columns))
 
     @classmethod
-    def of_arrays(cls, truth: NDArray[np.float64], answers: NDArray[np.float64]) -> RegressionMetrics:
-        """The tally of labels and answers ``[rows]``."""
+    def of_arrays(
+        cls, truth: NDArray[np.float64], answers: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> RegressionMetrics:
+        """The tally of labels and answers, and how much each counts, all ``[rows]``."""
         tally = cls()
         if len(truth):
-            difference = answers - truth
-            tally.origin, tally.count = float(truth[0]), float(len(truth))
-            tally.absolute, tally.squares = float(np.abs(difference).sum()), float((difference**2).sum())
-            tally.bias = float(difference.sum())
-            tally.truth, tally.truth_squares = (
-                float((truth - truth[0]).sum()),
-                float(((truth - truth[0]) ** 2).sum()),
-            )
+            difference, from_first = answers - truth, truth - truth[0]
+            tally.origin, tally.count = float(truth[0]), float(weights.sum())
+            tally.absolute, tally.squares = float(weights @ np.abs(difference)), float(weights @ difference**2)
+            tally.bias = float(weights @ difference)
+            tally.truth, tally.truth_squares = float(weights @ from_first), float(weights @ from_first**2)
         return tally

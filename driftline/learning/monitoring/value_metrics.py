@@ -19,7 +19,7 @@ Floats: TypeAlias = NDArray[np.float64]
 class ScoredValues(NamedTuple):
     """What was served for one label, by output: the true value, the answer, and the ends of its interval, if it had one.
 
-    ``n`` is the label's log number; ``error`` is one number for all outputs.
+    ``n`` is the label's log number; ``error`` is one number for all outputs; ``weight`` how much it counts.
     """
 
     n: int
@@ -27,6 +27,7 @@ class ScoredValues(NamedTuple):
     answer: Sequence[float]
     error: float
     ends: Sequence[Sequence[float]] = ()
+    weight: float = 1.0
 
     def of_output(self, place: int) -> ScoredPrediction:
         """The value of one output."""
@@ -53,14 +54,14 @@ class IntervalMetrics(Stateful):
         self.width += weight * (ends[-1] - ends[0])
         self.pinball += weight * pinball_loss(self.levels, ends, truth)
 
-    def add_arrays(self, truth: Floats, ends: Floats) -> None:
-        """Takes labels ``[rows]`` and the ends that were served for them ``[rows, levels]`` in."""
+    def add_arrays(self, truth: Floats, ends: Floats, weights: Floats) -> None:
+        """Takes labels ``[rows]`` in, with the ends that were served ``[rows, levels]`` and how much each counts ``[rows]``."""
         truth = truth.astype(np.float32).astype(np.float64)
-        self.count += len(truth)
-        self.covered += float(((ends[:, 0] <= truth) & (truth <= ends[:, -1])).sum())
-        self.width += float((ends[:, -1] - ends[:, 0]).sum())
+        self.count += float(weights.sum())
+        self.covered += float(weights @ ((ends[:, 0] <= truth) & (truth <= ends[:, -1])))
+        self.width += float(weights @ (ends[:, -1] - ends[:, 0]))
         beyond, levels = truth[:, None] - ends, np.array(self.levels)
-        self.pinball += float(np.maximum(levels * beyond, (levels - 1) * beyond).mean(1).sum())
+        self.pinball += float(weights @ np.maximum(levels * beyond, (levels - 1) * beyond).mean(1))
 
     def scale(self, factor: float) -> None:
         """Lets every label weigh ``factor`` times what it did."""
@@ -93,17 +94,19 @@ class ValueMetrics(Stateful):
     def of(cls, layout: ValueLayout, rows: Sequence[ScoredValues]) -> ValueMetrics:
         """The scores of some rows."""
         found = cls(layout)
-        found.count, found.error = float(len(rows)), sum(row.error for row in rows)
+        weights = np.array([row.weight for row in rows], np.float64)
+        found.count, found.error = float(weights.sum()), sum(row.weight * row.error for row in rows)
         if rows:
             truth, answers = (
                 np.array(each, np.float64).T for each in zip(*((r.truth, r.answer) for r in rows), strict=True)
             )
-            found.values = [RegressionMetrics.of_arrays(*each) for each in zip(truth, answers, strict=True)]
+            found.values = [RegressionMetrics.of_arrays(*each, weights) for each in zip(truth, answers, strict=True)]
         ends = [row for row in rows if row.ends]
         if ends:
             truth, sides = np.array([row.truth for row in ends]).T, np.array([row.ends for row in ends]).swapaxes(0, 1)
-            for intervals, *each in zip(found.intervals, truth, sides, strict=True):
-                intervals.add_arrays(*each)
+            weights = np.array([row.weight for row in ends], np.float64)
+            for intervals, truths, own in zip(found.intervals, truth, sides, strict=True):
+                intervals.add_arrays(truths, own, weights)
         return found
 
     def add(self, rows: Iterable[ScoredValues], weights: Iterable[float] = repeat(1.0)) -> None:

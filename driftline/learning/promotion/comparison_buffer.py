@@ -48,6 +48,9 @@ class ComparisonBuffer(Stateful):
 
     def compare(self, champion: ServedModel) -> Comparison:
         """The candidate beside a champion that has not changed; the next comparison is about what comes from now on."""
-        found = Comparison("latest labels", self.errors, gate.errors(champion, self.examples))
+        errors, champions = self.errors, gate.errors(champion, self.examples)
+        if champion.prior is not None:
+            shares = gate.class_shares(self.examples.targets)
+            errors, champions = errors * shares, champions * shares
         self.clear()
-        return found
+        return Comparison("latest labels", errors, champions)

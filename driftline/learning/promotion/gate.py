@@ -142,7 +142,13 @@ def errors_of(module: ServedModel, outputs: Tensor, targets: Tensor) -> Tensor:
         return hamming_losses(outputs, targets)
     if not outputs.shape[1]:
         return torch.ones(len(targets))
-    return ((outputs.argmax(1) != targets) | outputs.isnan().any(1)).float()
+    return ((module.decided(outputs) != targets) | outputs.isnan().any(1)).float()
+
+
+def class_shares(targets: Tensor) -> Tensor:
+    """How much each row counts ``[rows]`` where each class among ``targets`` ``[rows]`` counts alike; 1 on average."""
+    _, places, counts = torch.unique(targets, return_inverse=True, return_counts=True)
+    return len(targets) / (len(counts) * counts[places].float()) if len(targets) else torch.ones(0)
 
 
 def is_finite(module: ServedModel) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,7 +23,8 @@ Pairs: TypeAlias = Sequence[tuple[ScoredPrediction, ScoredPrediction]]
 """What two versions answered, row by row."""
 MEANS: dict[str, Callable[[ScoredPrediction], float]] = {
     "accuracy": lambda row: row.error,
-    "log_loss": lambda row: row.loss,
+    "log_loss": lambda row: math.nan if row.loss is None else row.loss,
+    "brier": lambda row: math.nan if row.brier is None else row.brier,
     "hamming_loss": lambda row: row.error,
     "subset_accuracy": lambda row: float(row.error > 0),
     "mae": lambda row: row.error,
@@ -115,6 +117,9 @@ def _chance_of_recall(pairs: Pairs, index: int) -> dict[str, Any]:
 def _chance(pairs: Pairs, value_of: Callable[[ScoredPrediction], float]) -> dict[str, Any]:
     if len(pairs) < MIN_COMPARED:
         return {}
-    one, other = torch.tensor([[value_of(row) for row in pair] for pair in pairs], dtype=torch.float64).unbind(1)
+    both = torch.tensor([[value_of(row) for row in pair] for pair in pairs], dtype=torch.float64)
+    one, other = both[both.isfinite().all(1)].unbind(1)
+    if len(one) < MIN_COMPARED:
+        return {}
     comparison = Comparison("labels", other, one)
     return {"standard_error": comparison.standard_error, "beyond_chance": comparison.is_beyond_chance}

@@ -17,10 +17,12 @@ from torch import Tensor
 from driftline.learning.examples import Examples
 from driftline.learning.monitoring.label_metrics import LabelMetrics, ScoredLabels, scored_labels
 from driftline.learning.monitoring.prequential import MAX_CLASSES, Scored
+from driftline.learning.monitoring.ranking import MAX_RANKED, levels_of
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
     RegressionMetrics,
     ScoredPrediction,
+    brier_score,
     surprise,
 )
 from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
@@ -80,13 +82,23 @@ def _values(module: ServedModel, outputs: Tensor, examples: Examples) -> list[Sc
 
 def _classes(module: ServedModel, outputs: Tensor, targets: Tensor) -> list[ScoredPrediction]:
     found, ids = [], module.class_ids or range(outputs.shape[1])
-    places = module.positions(targets).tolist()
-    for row, target, place in zip(torch.nan_to_num(outputs).tolist(), targets.tolist(), places, strict=True):
-        confidence = min(1.0, max(row, default=0.0))
-        answer = ids[row.index(max(row))] if row else -1
-        likelihood = row[place] if place < len(row) else 0.0
-        found.append(ScoredPrediction(0, target, answer, float(answer != target), surprise(likelihood), confidence))
+    places, outputs = module.positions(targets).tolist(), torch.nan_to_num(outputs)
+    decided = module.decided(outputs).tolist() if outputs.shape[1] else [-1] * len(outputs)
+    by_id = sorted(range(outputs.shape[1]), key=lambda own: ids[own]) if is_ranked(ids) else []
+    for row, target, place, own in zip(outputs.numpy(), targets.tolist(), places, decided, strict=True):
+        answer = ids[own] if len(row) else -1
+        scored = ScoredPrediction(0, target, answer, float(answer != target), None)
+        if len(row):
+            scored = scored._replace(confidence=min(1.0, float(row[own])), levels=levels_of(row[by_id]))
+        if place < len(row):
+            scored = scored._replace(loss=surprise(float(row[place])), brier=brier_score(row, place))
+        found.append(scored)
     return found
+
+
+def is_ranked(ids: Sequence[int]) -> bool:
+    """Whether it is measured how probabilities rank rows: of few classes, all known from the first on."""
+    return len(ids) <= MAX_RANKED and max(ids, default=-1) < len(ids)
 
 
 def scores(

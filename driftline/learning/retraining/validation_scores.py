@@ -7,7 +7,7 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.learning.monitoring.stream_metrics import label_log_loss, log_loss
-from driftline.learning.promotion.gate import errors_of
+from driftline.learning.promotion.gate import class_shares, errors_of
 from driftline.networks.served_model import ServedModel, evaluating
 
 CHUNK = 256
@@ -15,7 +15,8 @@ CHUNK = 256
 
 @torch.no_grad()
 def evaluate(module: ServedModel, examples: Examples, rows: Tensor) -> dict[str, float]:
-    """``accuracy`` and ``log_loss`` of the answers to some ``rows`` of the examples; of a multi-label model ``hamming_loss``
+    """``accuracy`` and ``log_loss`` of the answers to some ``rows`` of the examples, where the recipe decides ``balanced`` the
+    accuracy in which every class counts alike; of a multi-label model ``hamming_loss``
     and ``log_loss``, of a regression ``mae`` and ``rmse``.
     """
     chunks = (examples.take(some) for some in torch.split(rows, CHUNK))
@@ -26,6 +27,8 @@ def evaluate(module: ServedModel, examples: Examples, rows: Tensor) -> dict[str,
         return {"mae": float(error.mean()), "rmse": float((error**2).mean().sqrt())}
     if module.is_multilabel:
         return {"hamming_loss": float(error.mean()), "log_loss": label_log_loss(outputs.numpy(), targets.numpy())}
+    if module.prior is not None:
+        error *= class_shares(targets)
     return {"accuracy": float((1 - error).mean()), "log_loss": log_loss(_likelihoods(outputs, targets))}
 
 

@@ -110,6 +110,7 @@ class TrainState(Stateful):
         """Goes on by another recipe; another kind of optimizer starts again."""
         former, optimizer = self.spec.recipe.optimizer, spec.recipe.optimizer
         self.spec = spec
+        self.module.follow_recipe(spec.recipe)
         if optimizer != former:
             known = self.optimizer_state() if optimizer.continues(former) else {}
             self.renew_optimizer()
@@ -170,8 +171,9 @@ class TrainState(Stateful):
 
     def restart(self, model: Model) -> None:
         """Goes on from the weights of ``model`` with a fresh optimizer; how wrong answers were of late is still known."""
-        model.module.follow_errors(self.module)
+        former = self.module
         self._take(model)
+        self.module.follow_errors(former)
         self.renew_optimizer()
 
     def replace(self, edited: EditResult) -> ModuleEdit:
@@ -186,6 +188,7 @@ class TrainState(Stateful):
 
     def _take(self, model: Model) -> None:
         self.spec, self.classes, self.module = model.spec, model.classes, model.module
+        model.module.follow_recipe(model.spec.recipe)
         self.index_of = indices_of(model.classes)
         model.module.set_class_ids(self.table.add(model.classes))
 
