@@ -287,7 +287,7 @@ class FieldCoder:
 
 _coders: dict[str, FieldCoder] = {}
 _coder_of_object: dict[int, tuple[FieldsSpec, FieldCoder]] = {}
-"""Objects that were asked with before, kept so that their ids stay: to tell that fields are equal costs as much as many rows."""
+"""Objects that were asked with before, kept so that their ids stay: comparing fields costs as much as many rows."""
 
 
 def coder_of(fields: FieldsSpec) -> FieldCoder:
