@@ -46,7 +46,7 @@ from .publishing import prepare
 from .recovery import recover
 from .retention import Retention
 from .schedule import StepSchedule
-from .score_history import ScoreHistory
+from .score_buckets import OpenBuckets
 from .step_events import step_events
 
 logger = logging.getLogger("driftline.committer")
@@ -72,7 +72,7 @@ class Committer:
         self.conditions = Conditions(store)
         self.schedule = StepSchedule(store.settings.checkpoint_seconds)
         self.retention = Retention(store)
-        self.scores = ScoreHistory(store.scores)
+        self.scores = OpenBuckets(store.scores)
         self.is_stopping = self.is_recovered = self.is_paused = False
         self.is_unpublished = False
         """Whether labels are learned that no version covers."""

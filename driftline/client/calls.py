@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftline.api import endpoints
+from driftline.client.event_calls import EventCalls
 from driftline.client.feedback import (
     FeedbackCall,
     FeedbackStreamCall,
@@ -15,14 +16,12 @@ from driftline.client.feedback import (
     items_body,
     items_of,
 )
-from driftline.client.follow import follow_calls
 from driftline.client.inputs import encode_inputs
 from driftline.client.methods import CallMethod, StreamMethod
-from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, event_query, given
+from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, given
 
 if TYPE_CHECKING:
     from driftline.api.control import CommandQueued, JobState, RetrainPreview
-    from driftline.api.events import Acknowledged, Event, EventPage, ScoreHistory
     from driftline.api.feedback import Accepted, FeedbackItem, LineStatus, LogItem, Receipt
     from driftline.api.health import WorkerState
     from driftline.api.metrics import ModelMetricsAnswer
@@ -35,7 +34,7 @@ FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined"})
 MAX_STREAM_BATCH = 500
 
 
-class Calls:
+class Calls(EventCalls):
     """The calls. ``AsyncClient`` awaits them, ``Client`` does not."""
 
     @CallMethod
@@ -136,62 +135,6 @@ class Calls:
     def log(self, model: str, start: int = 1, limit: int | None = None) -> Iterator[Call[LogItem]]:
         """The labels that a model's log keeps, in its order, from number ``start`` on; ``limit`` at most."""
         yield call(endpoints.SHOW_LOG, query={"start": start, "limit": limit}, is_safe=False, model=model)
-
-    @CallMethod
-    def events(
-        self,
-        model: str,
-        *,
-        kind: str | Iterable[str] | None = None,
-        since: float | None = None,
-        until: float | None = None,
-        before: str | None = None,
-        after: str | None = None,
-        limit: int | None = None,
-    ) -> Call[EventPage]:
-        """What has happened to a model, newest first: of these kinds, within a span of time, or before or after an event.
-
-        ``before=page["next"]`` asks for the next page.
-        """
-        query = event_query(kind, since=since, until=until, before=before, after=after, limit=limit)
-        return call(endpoints.LIST_EVENTS, query=query, model=model)
-
-    @CallMethod
-    def all_events(
-        self,
-        *,
-        kind: str | Iterable[str] | None = None,
-        since: float | None = None,
-        until: float | None = None,
-        before: str | None = None,
-        after: str | None = None,
-        limit: int | None = None,
-    ) -> Call[EventPage]:
-        """The same of all models, and what is about none."""
-        query = event_query(kind, since=since, until=until, before=before, after=after, limit=limit)
-        return call(endpoints.LIST_ALL_EVENTS, query=query)
-
-    @StreamMethod
-    def follow(
-        self, model: str | None = None, *, kind: str | Iterable[str] | None = None, after: str | None = None
-    ) -> Iterator[Call[Event]]:
-        """Events as they happen, of a model or of all, from now on or from the one with the id ``after`` on.
-
-        A connection that breaks is made again, and nothing is lost or given twice. Ends when the model is removed.
-        """
-        yield from follow_calls(model, event_query(kind), after)
-
-    @CallMethod
-    def acknowledge(self, model: str, kind: str, reason: str = "") -> Call[Acknowledged]:
-        """Say that the alarm of this kind, which stands, was seen."""
-        return call(endpoints.ACKNOWLEDGE, content=encode({"reason": reason}), is_safe=True, model=model, kind=kind)
-
-    @CallMethod
-    def scores(
-        self, model: str, *, since: float | None = None, until: float | None = None, step: int | None = None
-    ) -> Call[ScoreHistory]:
-        """How good the served answers were over time, in buckets of ``step`` seconds."""
-        return call(endpoints.SHOW_SCORES, query={"since": since, "until": until, "step": step}, model=model)
 
     @CallMethod
     def retrain(

@@ -22,7 +22,7 @@ SILENCE_SECONDS = 45.0
 MAX_REMEMBERED = 20_000
 
 
-class Seen:
+class FollowedEvents:
     """Which events have come, over all connections of one stream."""
 
     def __init__(self, after: str | None) -> None:
@@ -49,7 +49,7 @@ class Seen:
 class FollowCall(Call["Event"]):
     """One connection of a stream of events."""
 
-    seen: Seen = field(default_factory=lambda: Seen(None))
+    seen: FollowedEvents = field(default_factory=lambda: FollowedEvents(None))
 
     def request(self, client: httpx.Client | httpx.AsyncClient, timeout: float) -> httpx.Request:
         self.seen.is_answered = False
@@ -74,7 +74,7 @@ class FollowCall(Call["Event"]):
 
 def follow_calls(model: str | None, query: Mapping[str, object], after: str | None) -> Iterator[FollowCall]:
     """The connections of a stream, each for as long as it lasts."""
-    seen = Seen(after)
+    seen = FollowedEvents(after)
     endpoint = endpoints.LIST_ALL_EVENTS if model is None else endpoints.LIST_EVENTS
     parts = {} if model is None else {"model": model}
     while not seen.is_over:

@@ -23,7 +23,7 @@ from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEED
 from driftline.api.feedback import FeedbackItem
 from driftline.api.models import SpecBody
 from driftline.api.scopes import SCOPES, default_scopes
-from driftline.client import calls
+from driftline.client import calls, event_calls
 from driftline.client.calls import Calls
 from driftline.client.clients import AsyncClient, Client
 from driftline.client.methods import CallMethod, StreamMethod
@@ -39,6 +39,7 @@ MESSAGES = {
     for module in (control, events, feedback, health, metrics, models, predictions)
     for name, value in vars(module).items()
 }
+CALLS = {**vars(event_calls.EventCalls), **vars(Calls)}
 PAGES = {"/", "/docs", "/openapi.json", "/page/{digest}/{name:path}"}
 PARTS = {"model": "weather", "version": "3", "id": "p:1/2", "job": "u-1", "kind": "drift"}
 
@@ -156,7 +157,7 @@ def test_a_message_is_described_where_it_is_declared() -> None:
 
 
 def test_both_clients_have_a_method_for_every_endpoint_but_those_with_clients_of_their_own() -> None:
-    declared = {key: value for key, value in vars(Calls).items() if isinstance(value, CallMethod | StreamMethod)}
+    declared = {key: value for key, value in CALLS.items() if isinstance(value, CallMethod | StreamMethod)}
     for endpoint in ENDPOINTS:
         has_own_clients = endpoint.tag == PROTOCOL or endpoint is PROMETHEUS
         assert (endpoint.client is None) == has_own_clients, name(endpoint)
@@ -183,12 +184,12 @@ def arguments(method: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("endpoint", [found for found in ENDPOINTS if found.client], ids=name)
 def test_a_method_asks_its_endpoint_and_gives_what_that_answers(endpoint: Endpoint[Any]) -> None:
     assert endpoint.client is not None
-    declaration = vars(Calls)[endpoint.client].declared
+    declaration = CALLS[endpoint.client].declared
     made = declaration(Calls(), **arguments(declaration))
     call = next(made) if endpoint is STREAM_FEEDBACK or inspect.isgenerator(made) else made
     assert call.endpoint is endpoint
     assert endpoint.pattern.fullmatch(endpoint.url(call.parts)), "every part of the path is given"
-    result = get_type_hints(getattr(Client, endpoint.client), vars(calls) | MESSAGES)["return"]
+    result = get_type_hints(getattr(Client, endpoint.client), vars(calls) | vars(event_calls) | MESSAGES)["return"]
     if call.pick is None and endpoint.tag != "health":
         assert endpoint.answer in (result, *getattr(result, "__args__", ()))
 

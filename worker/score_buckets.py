@@ -11,7 +11,7 @@ from driftline.spec import ModelSpec
 from driftline.store.scores import BINS, MINUTE, WIDTHS, Bucket, ScoreBuckets, Sums
 
 
-class ScoreHistory:
+class OpenBuckets:
     """The buckets that are being filled: one of a minute, one of an hour."""
 
     def __init__(self, buckets: ScoreBuckets) -> None:
