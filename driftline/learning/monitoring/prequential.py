@@ -19,6 +19,7 @@ from driftline.learning.monitoring.running_metrics import (
     surprise,
 )
 from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
+from driftline.learning.monitoring.window_tables import WindowTables
 from driftline.learning.stateful import State, Stateful
 from driftline.records import Item
 from driftline.spec.classes import indices_of
@@ -46,7 +47,7 @@ class Prequential(Stateful):
     """
 
     STATE = ("names", "all", "fading", "weight", "newest", "window")
-    DERIVED = ("is_regression", "layout", "size", "fade", "max_classes", "several", "_numbers")
+    DERIVED = ("is_regression", "layout", "size", "fade", "max_classes", "several", "tables", "_numbers")
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Prequential(Stateful):
         self.weight = 1.0
         self.newest = self._tally()
         self.window: deque[Scored] = deque(maxlen=size)
+        self.tables = WindowTables() if self.has_one_class else None
         self._numbers = indices_of(self.names)
 
     def _tally(self) -> Any:
@@ -141,6 +143,9 @@ class Prequential(Stateful):
             gone = max(0, len(self.window) + len(rows) - self.size)
             self.newest.add(islice(chain(self.window, rows), gone), repeat(-1.0))
             self.newest.add(rows)
+        if self.tables is not None:
+            self.tables.leave(islice(chain(self.window, rows), max(0, len(self.window) + len(rows) - self.size)))
+            self.tables.enter(rows)
         self.window.extend(rows)
 
     def _fade(self, rows: Sequence[Scored]) -> None:
@@ -155,7 +160,7 @@ class Prequential(Stateful):
         self.fading.add(rows, weights)
 
     def shown(self) -> dict[str, Any]:
-        """``{"accuracy", "count", …, "window": {…, "size", "classes"}, "fading": {…, "factor"}}``.
+        """``{"accuracy", "count", …, "window": {…, "size", "classes", …}, "fading": {…, "factor"}}``.
 
         The scores are those of :class:`ClassificationMetrics`, of a multi-label model those of :class:`LabelMetrics`, of a
         regression those of :class:`RegressionMetrics`.
@@ -163,9 +168,11 @@ class Prequential(Stateful):
         newest = self._newest()
         window: dict[str, Any] = {**newest.scores(), "count": len(self.window), "size": self.size}
         if not self.is_regression:
-            window["classes"] = [
-                {"class": self.names[number], **scores} for number, scores in newest.of_classes(self.max_classes)
-            ]
+            classes = newest.of_classes(self.max_classes)
+            window["classes"] = [{"class": self.names[number], **scores} for number, scores in classes]
+            if self.tables is not None:
+                window["confusion"] = self.tables.confusion(self.names, [number for number, _ in classes])
+                window["calibration"] = self.tables.calibration()
         fading = {**self.fading.scores(), "count": self.fading.count / self.weight, "factor": self.fade}
         return {**self.all.scores(), "count": self.count, "window": window, "fading": fading}
 
@@ -192,3 +199,6 @@ class Prequential(Stateful):
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self._numbers = indices_of(self.names)
+        if self.tables is not None:
+            self.tables = WindowTables()
+            self.tables.enter(self.window)
