@@ -102,7 +102,7 @@ def _operation(endpoint: Endpoint[Any]) -> Schema:
         "summary": endpoint.summary,
         "description": endpoint.description,
         "tags": [endpoint.tag],
-        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
+        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint), *_headers(endpoint)],
         "responses": {**responses, **_refusals(endpoint)},
         "security": [{"key": sorted(endpoint.scopes | {"admin"})}, {}] if endpoint.scopes else [{}],
     }
@@ -137,6 +137,19 @@ def _query_parameters(endpoint: Endpoint[Any]) -> Iterator[Schema]:
         for name, schema in TypeAdapter(endpoint.query).json_schema()["properties"].items():
             described = {"description": schema.pop("description"), "schema": schema}
             yield {"name": name, "in": "query", "required": False, **described}
+
+
+def _headers(endpoint: Endpoint[Any]) -> Iterator[Schema]:
+    if endpoint.has_key:
+        description = "Any text that is new for each new call: calls with the same one are done once, within a day."
+        schema = {"type": "string", "minLength": 1, "maxLength": 200}
+        yield {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": description,
+            "schema": schema,
+        }
 
 
 def _refusals(endpoint: Endpoint[Any]) -> Schema:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import secrets
 from collections.abc import Collection
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
 
 from driftline.api import endpoints
 from driftline.api.control import CommandQueued, Compare, JobBegun, JobState, Reason, Retrain, RetrainPreview, Rollback
-from driftline.errors import InvalidInput, NotFound
+from driftline.errors import Conflict, InvalidInput, NotFound
 from driftline.learning.retraining.dry_run import dry_run
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.learning.retraining.recipe_changes import check_recipe, named_versions
@@ -29,9 +30,25 @@ from .mount import serves
 router = APIRouter()
 
 
+class Caller(NamedTuple):
+    """Who tells a model something, and the ``Idempotency-Key`` of the call: with the same one it is told once."""
+
+    actor: str
+    key: str | None
+
+
+def _caller(
+    actor: Actor, idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None
+) -> Caller:
+    return Caller(actor, idempotency_key)
+
+
+By = Annotated[Caller, Depends(_caller)]
+
+
 @serves(router, endpoints.RETRAIN)
 async def retrain(
-    model: str, body: Retrain, services: Has, actor: Actor, response: Response
+    model: str, body: Retrain, services: Has, caller: By, response: Response
 ) -> JobBegun | RetrainPreview:
     found, factories = await services.catalog.get(model), services.settings.factories
     version_files = VersionFiles(services.artifacts, found.uid)
@@ -46,7 +63,7 @@ async def retrain(
         found_out = await asyncio.to_thread(dry_run, before, retrain_plan, body.epochs, examples, factories, versions)
         return cast(RetrainPreview, found_out)
     await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions)
-    told = Told(services, found.uid, actor, body.reason)
+    told = Told(services, found.uid, caller, body.reason)
     return await told.begin("retrain", body.model_dump(exclude={"dry_run", "reason"}))
 
 
@@ -57,7 +74,7 @@ def _live(version_files: VersionFiles, model: CatalogEntry, factories: Collectio
 
 
 @serves(router, endpoints.COMPARE)
-async def compare(model: str, body: Compare, services: Has, actor: Actor) -> JobBegun:
+async def compare(model: str, body: Compare, services: Has, caller: By) -> JobBegun:
     uid = await services.catalog.uid(model)
     first, second = body.versions
     if first == second:
@@ -65,7 +82,7 @@ async def compare(model: str, body: Compare, services: Has, actor: Actor) -> Job
         raise InvalidInput(message, field="versions", value=body.versions)
     for version in body.versions:
         await services.commit_log(uid).version(version)
-    return await Told(services, uid, actor, body.reason).begin("compare", body.model_dump(exclude={"reason"}))
+    return await Told(services, uid, caller, body.reason).begin("compare", body.model_dump(exclude={"reason"}))
 
 
 @serves(router, endpoints.SHOW_JOB)
@@ -84,31 +101,31 @@ async def show_job(job: str, services: Has) -> JobState:
 
 
 @serves(router, endpoints.CANCEL_JOB)
-async def cancel_job(job: str, services: Has, actor: Actor) -> CommandQueued:
+async def cancel_job(job: str, services: Has, caller: By) -> CommandQueued:
     uid, _ = await _job(services, job)
-    return await Told(services, uid, actor).tell("cancel", {"job": job})
+    return await Told(services, uid, caller).tell("cancel", {"job": job})
 
 
 @serves(router, endpoints.ROLL_BACK)
-async def rollback(model: str, body: Rollback, services: Has, actor: Actor) -> CommandQueued:
+async def rollback(model: str, body: Rollback, services: Has, caller: By) -> CommandQueued:
     uid = await services.catalog.uid(model)
     await services.commit_log(uid).version(body.version)
-    return await Told(services, uid, actor, body.reason).tell("rollback", {"version": body.version})
+    return await Told(services, uid, caller, body.reason).tell("rollback", {"version": body.version})
 
 
 @serves(router, endpoints.PROMOTE)
-async def promote(model: str, services: Has, actor: Actor, body: Reason | None = None) -> CommandQueued:
-    return await Told(services, await services.catalog.uid(model), actor, _reason(body)).tell("promote", {})
+async def promote(model: str, services: Has, caller: By, body: Reason | None = None) -> CommandQueued:
+    return await Told(services, await services.catalog.uid(model), caller, _reason(body)).tell("promote", {})
 
 
 @serves(router, endpoints.PAUSE)
-async def pause(model: str, services: Has, actor: Actor, body: Reason | None = None) -> CommandQueued:
-    return await Told(services, await services.catalog.uid(model), actor, _reason(body)).tell("pause", {})
+async def pause(model: str, services: Has, caller: By, body: Reason | None = None) -> CommandQueued:
+    return await Told(services, await services.catalog.uid(model), caller, _reason(body)).tell("pause", {})
 
 
 @serves(router, endpoints.RESUME)
-async def resume(model: str, services: Has, actor: Actor, body: Reason | None = None) -> CommandQueued:
-    return await Told(services, await services.catalog.uid(model), actor, _reason(body)).tell("resume", {})
+async def resume(model: str, services: Has, caller: By, body: Reason | None = None) -> CommandQueued:
+    return await Told(services, await services.catalog.uid(model), caller, _reason(body)).tell("resume", {})
 
 
 @serves(router, endpoints.CHANGE_RECIPE)
@@ -116,7 +133,7 @@ async def change_recipe(
     model: str,
     body: Annotated[dict[str, Any], Body()],
     services: Has,
-    actor: Actor,
+    caller: By,
     reason: Annotated[str, Query(max_length=1000)] = "",
 ) -> CommandQueued:
     if not body:
@@ -126,7 +143,7 @@ async def change_recipe(
     check_recipe(current, snapshot.classes, body, services.settings.factories)
     for version in named_versions(body):
         await services.commit_log(snapshot.uid).version(version)
-    return await Told(services, snapshot.uid, actor, reason).tell("recipe", {"recipe": body})
+    return await Told(services, snapshot.uid, caller, reason).tell("recipe", {"recipe": body})
 
 
 def _reason(body: Reason | None) -> str:
@@ -139,21 +156,31 @@ class Told:
 
     services: Services
     uid: str
-    actor: str
+    caller: Caller
     reason: str = ""
 
-    async def tell(self, kind: CommandKind, arguments: dict[str, Any], identifier: str | None = None) -> CommandQueued:
+    async def tell(self, kind: CommandKind, arguments: dict[str, Any]) -> CommandQueued:
         """Appends a command to the model's log."""
-        identifier = identifier or f"c:{secrets.token_hex(8)}"
-        command = Command(identifier, kind, arguments, self.actor, self.reason)
-        (receipt,) = await self.services.log(self.uid).append([command])
-        return {"command": receipt.n}
+        return {"command": await self._append(f"c:{self._id(8)}", kind, arguments)}
 
     async def begin(self, kind: CommandKind, arguments: dict[str, Any]) -> JobBegun:
         """Appends a command that is a job, with an id which begins with the model's uid."""
-        job = f"{self.uid}-{secrets.token_hex(6)}"
-        await self.tell(kind, arguments, job)
+        job = f"{self.uid}-{self._id(6)}"
+        await self._append(job, kind, arguments)
         return {"job_id": job}
+
+    def _id(self, size: int) -> str:
+        """So many bytes: of the call's key, else random."""
+        key = self.caller.key
+        return secrets.token_hex(size) if key is None else hashlib.sha256(key.encode()).hexdigest()[: 2 * size]
+
+    async def _append(self, identifier: str, kind: CommandKind, arguments: dict[str, Any]) -> int:
+        command = Command(identifier, kind, arguments, self.caller.actor, self.reason)
+        (receipt,) = await self.services.log(self.uid).append([command])
+        if receipt.status == "conflict":
+            message = "Idempotency-Key: another call was made with this key"
+            raise Conflict(message, field="Idempotency-Key", value=self.caller.key)
+        return receipt.n
 
 
 async def _job(services: Services, identifier: str) -> tuple[str, JobRecord]:

@@ -35,6 +35,7 @@ def _command(
         202,
         bodies=(body,),
         declared_query=query,
+        has_key=True,
         is_body_needed=query is not None or path == "rollback",
         client=client,
     )

@@ -47,6 +47,7 @@ class Endpoint(Generic[T]):
         declared_query: the type of the query.
         also: other successful answers, by their status.
         is_body_needed: whether a call without a body is refused.
+        has_key: whether calls with the same header ``Idempotency-Key`` are one, within a day.
         streamed: what comes, one by one, where the call accepts that content type.
         client: the method of :class:`driftline.client.Client` that makes the call; None: other clients do.
     """
@@ -63,6 +64,7 @@ class Endpoint(Generic[T]):
     answer_kind: str = JSON
     bodies: tuple[MediaType, ...] = ()
     is_body_needed: bool = True
+    has_key: bool = False
     declared_query: Any = None
     also: Mapping[int, MediaType] = field(default_factory=dict)
     streamed: MediaType | None = None

@@ -217,6 +217,7 @@ RETRAIN: Final = Endpoint(
     202,
     bodies=(MediaType(control.Retrain, examples.RETRAIN, examples=(examples.RACE,)),),
     also={200: MediaType(control.RetrainPreview, examples.PREVIEW)},
+    has_key=True,
     client="retrain",
 )
 COMPARE: Final = Endpoint(
@@ -231,6 +232,7 @@ COMPARE: Final = Endpoint(
     {"job_id": "4be0c1-1f"},
     202,
     bodies=(MediaType(control.Compare, {"versions": [12, 17]}),),
+    has_key=True,
     client="compare",
 )
 SHOW_JOB: Final = Endpoint(
@@ -254,6 +256,7 @@ CANCEL_JOB: Final = Endpoint(
     "Ends a job that waits or runs; the model stays as it is.",
     {"command": 481},
     202,
+    has_key=True,
     client="cancel_job",
 )
 

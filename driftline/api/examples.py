@@ -61,6 +61,8 @@ METRICS = {
         "window": {
             **{"accuracy": 0.95, "count": 480, "size": 1000},
             "classes": [{"class": "rain", "support": 200, "recall": 0.94, "precision": 0.9}],
+            "confusion": {"classes": ["dry", "rain"], "counts": [[268, 12], [12, 188]]},
+            "calibration": [{"confidence": 0.93, "accuracy": 0.95, "count": 480}],
         },
         "fading": {"accuracy": 0.95, "count": 380.7, "factor": 0.999},
     },

@@ -86,6 +86,28 @@ ClassScores = TypedDict(
 
 
 @message
+class Confusion(TypedDict):
+    """Which class was answered for which; of the ten classes with the most labels."""
+
+    classes: list[ClassName]
+    """The classes, in the order of rows and columns."""
+    counts: list[list[int]]
+    """A row for each class that was right, a column for each that was answered."""
+
+
+@message
+class CalibrationBin(TypedDict):
+    """Answers that were about equally sure."""
+
+    confidence: float
+    """The mean of the highest probability that they gave."""
+    accuracy: float
+    """The share of them that was right."""
+    count: int
+    """How many they are."""
+
+
+@message
 class WindowScores(PredictionScores):
     """PredictionScores of the newest labels."""
 
@@ -93,6 +115,10 @@ class WindowScores(PredictionScores):
     """The most labels that the window holds."""
     classes: NotRequired[list[ClassScores]]
     """The classes with the most labels in the window; not of a regression."""
+    confusion: NotRequired[Confusion]
+    """Which class was answered for which; where a label is one class."""
+    calibration: NotRequired[list[CalibrationBin]]
+    """How often answers were right that were so sure, in ten bins; where a label is one class."""
 
 
 @message

@@ -101,3 +101,49 @@ async def test_a_race_that_could_not_be_judged_is_told_by_its_dry_run(client: ht
     await client.post("/v1/models", json=spec(network=MLP))
     answer = await retrain(client, race=[{}, {}], dry_run=True)
     assert (answer.status_code, answer.json()["error"]["details"]) == (422, {"field": "race", "value": 0})
+
+
+async def told(client: httpx.AsyncClient) -> int:
+    """How many commands the model was told before this one."""
+    number: int = (await client.post("/v1/models/weather/promote")).json()["command"]
+    return number - 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "retrain", {"epochs": 2}),
+        ("POST", "rollback", {"version": 1}),
+        ("POST", "promote", {}),
+        ("POST", "pause", {"reason": "a drill"}),
+        ("PATCH", "recipe", {"updates": 3}),
+    ],
+)
+async def test_a_call_with_the_same_key_is_done_once(
+    client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any]
+) -> None:
+    await client.post("/v1/models", json=spec(network=MLP))
+    answers = [
+        await client.request(method, f"/v1/models/weather/{path}", json=body, headers={"idempotency-key": key})
+        for key in ("first", "first", "second")
+    ]
+    assert [answer.status_code for answer in answers] == [202] * 3, answers[0].text
+    first, again, other = (answer.json() for answer in answers)
+    assert first == again != other
+    assert await told(client) == 2
+
+
+async def test_a_key_that_was_used_for_another_call_is_a_conflict(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/models", json=spec())
+    headers = {"idempotency-key": "mine"}
+    assert (await client.post("/v1/models/weather/pause", json={}, headers=headers)).status_code == 202
+    answer = await client.post("/v1/models/weather/resume", json={}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (409, "Idempotency-Key")
+    assert await told(client) == 1
+
+
+async def test_without_a_key_every_call_is_another_one(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/models", json=spec())
+    for _ in range(2):
+        assert (await client.post("/v1/models/weather/promote")).status_code == 202
+    assert await told(client) == 2

@@ -21,6 +21,7 @@ from driftline.learning.monitoring.running_metrics import (
     surprise,
 )
 from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
+from driftline.learning.monitoring.window_tables import WindowTables
 from driftline.learning.stateful import State, Stateful
 from driftline.records import Item
 from driftline.spec.classes import indices_of
@@ -51,7 +52,10 @@ class Prequential(Stateful):
     """
 
     STATE = ("names", "all", "fading", "weight", "newest", "window")
-    DERIVED = ("is_regression", "layout", "size", "fade", "max_classes", "several", "_numbers", "_places", "_order")
+    DERIVED = (
+        *("is_regression", "layout", "size", "fade", "max_classes", "several"),
+        *("tables", "_numbers", "_places", "_order"),
+    )
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Prequential(Stateful):
         self.weight = 1.0
         self.newest = self._tally()
         self.window: deque[Scored] = deque(maxlen=size)
+        self.tables = WindowTables() if self.has_one_class else None
         self._numbers = indices_of(self.names)
         self._places: Places | None = None
         self._order: list[int] = []
@@ -182,10 +187,13 @@ class Prequential(Stateful):
         self.all.add(rows, weights)
         self._fade(rows)
         if not self.is_regression:
-            gone = max(0, len(self.window) + len(rows) - self.size)
-            for row in islice(chain(self.window, rows), gone):
+            gone = list(islice(chain(self.window, rows), max(0, len(self.window) + len(rows) - self.size)))
+            for row in gone:
                 self.newest.add([row], [-row.weight])
             self.newest.add(rows, weights)
+            if self.tables is not None:
+                self.tables.leave(gone)
+                self.tables.enter(rows)
         self.window.extend(rows)
 
     def _fade(self, rows: Sequence[Scored]) -> None:
@@ -202,7 +210,7 @@ class Prequential(Stateful):
         self.fading.add(rows, weights)
 
     def shown(self) -> dict[str, Any]:
-        """``{"accuracy", "count", …, "window": {…, "size", "classes"}, "fading": {…, "factor"}}``.
+        """``{"accuracy", "count", …, "window": {…, "size", "classes", …}, "fading": {…, "factor"}}``.
 
         The scores are those of :class:`ClassificationMetrics`, of a multi-label model those of :class:`LabelMetrics`, of a
         regression those of :class:`RegressionMetrics`.
@@ -210,9 +218,11 @@ class Prequential(Stateful):
         newest = self._newest()
         window: dict[str, Any] = {**newest.scores(), "count": _whole(newest.count), "size": self.size}
         if not self.is_regression:
-            window["classes"] = [
-                {"class": self.names[number], **scores} for number, scores in newest.of_classes(self.max_classes)
-            ]
+            classes = newest.of_classes(self.max_classes)
+            window["classes"] = [{"class": self.names[number], **scores} for number, scores in classes]
+            if self.tables is not None:
+                window["confusion"] = self.tables.confusion(self.names, [number for number, _ in classes])
+                window["calibration"] = self.tables.calibration()
         fading = {**self.fading.scores(), "count": self.fading.count / self.weight, "factor": self.fade}
         return {**self.all.scores(), "count": _whole(self.all.count), "window": window, "fading": fading}
 
@@ -240,6 +250,9 @@ class Prequential(Stateful):
         super().load_state_dict(state)
         self._numbers = indices_of(self.names)
         self._places = None
+        if self.tables is not None:
+            self.tables = WindowTables()
+            self.tables.enter(self.window)
 
 
 def _whole(count: float) -> float:
