@@ -1,0 +1,22 @@
+"""Every kernel there is, to be compiled or loaded before the first request."""
+
+from __future__ import annotations
+
+from driftline.networks.kernels.compiled import warm
+
+__all__ = (
+    *(
+        "bank",
+        "encoding",
+        "finiteness",
+        "labels",
+        "mixture",
+        "neighbours",
+        "ridge",
+        "rows",
+        "trees",
+        "weights",
+        "window",
+    ),
+    "warm",
+)
