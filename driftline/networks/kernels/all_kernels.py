@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from driftline.networks.kernels import (
+    bank,
+    encoding,
+    finiteness,
+    labels,
+    mixture,
+    neighbours,
+    ridge,
+    rows,
+    trees,
+    weights,
+    window,
+)
 from driftline.networks.kernels.compiled import warm
 
-__all__ = (
-    *(
-        "bank",
-        "encoding",
-        "finiteness",
-        "labels",
-        "mixture",
-        "neighbours",
-        "ridge",
-        "rows",
-        "trees",
-        "weights",
-        "window",
-    ),
-    "warm",
-)
+ALL = (bank, encoding, finiteness, labels, mixture, neighbours, ridge, rows, trees, weights, window)
+__all__ = ("ALL", "warm")
