@@ -17,6 +17,8 @@ RUN pip install --no-cache-dir -c constraints.txt '.[demo]'
 RUN useradd --create-home driftline && install --directory --owner driftline --mode 700 /data
 USER driftline
 WORKDIR /home/driftline
+# Containers on the same kind of CPU need not compile; on others the first start does.
+RUN python -m driftline.networks.kernels
 ENV DRIFTLINE_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8000

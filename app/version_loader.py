@@ -16,6 +16,7 @@ from driftline.networks import bundle
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
 from driftline.networks.experts.serving import has_experts
+from driftline.networks.kernels.all_kernels import warm
 from driftline.networks.served_model import ServedModel
 from driftline.rows.rows import Rows
 from driftline.settings import Settings
@@ -39,6 +40,10 @@ class VersionLoader:
         self.warm_up_rows = warm_up_rows
         self.device = torch.device(settings.device)
         self._thread = ThreadPoolExecutor(1, "prepare")
+
+    async def warm_up(self) -> None:
+        """Gets ready what answers of all models need: compiled kernels."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, warm)
 
     async def load(
         self, uid: str, digest: str, before: Snapshot | None = None, spare: Snapshot | None = None, largest: int = 1

@@ -121,6 +121,8 @@ class VersionWatcher:
             await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
 
     async def _follow_all(self) -> None:
+        if not self.is_ready:
+            await self.loader.warm_up()
         try:
             self._uids = await self.catalog.names()
             versions = await self.catalog.live_versions(list(self.engine.models))

@@ -15,6 +15,7 @@ from functools import partial
 
 from driftline.errors import ConfigurationError, CorruptData, DriftlineError, Fenced, NotFound, Unavailable
 from driftline.ingest.sources import Source
+from driftline.networks.kernels.all_kernels import warm
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
@@ -114,6 +115,8 @@ class Worker:
         await check_store(self.connection, self.settings.data_dir)
         await mark(self.connection, self.settings.data_dir)
         self.turns = TurnFile(self.settings.data_dir / "turns", self.owner)
+        # Not in the midst of a step, and not before the store is there.
+        await asyncio.get_running_loop().run_in_executor(self.thread, warm)
         logger.info("worker %s learns", self.owner)
 
     def _helpers(self) -> Iterator[Coroutine[None, None, None]]:

@@ -55,13 +55,17 @@ def members() -> dict[str, slice]:
 @contextmanager
 def silenced(rows: slice) -> Iterator[None]:
     """Lets the members at these rows of a trace say nothing."""
-    whole = Mixture.mix_each
+    whole, mix = Mixture.forward, Mixture.mix
 
-    def without(mixture: Mixture, trace: Tensor) -> Tensor:
+    def mixed(mixture: Mixture, trace: Tensor) -> Tensor:
         trace[:, rows] = 0
-        return whole(mixture, trace)
+        return mix(mixture, trace)
 
-    with mock.patch.object(Mixture, "mix_each", without):
+    def forward(mixture: Mixture, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        logits, trace = whole(mixture, *arguments, **named)
+        return mixture.columns.widened(mixed(mixture, trace)) if mixture.columns.is_complete else logits, trace
+
+    with mock.patch.multiple(Mixture, forward=forward, mix=mixed):
         yield
 
 

@@ -11,7 +11,7 @@ from driftline.errors import InvalidInput
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.learner_state import LearnerState
-from driftline.learning.promotion.gate import Comparison, Decision, is_finite
+from driftline.learning.promotion.gate import Comparison, Decision
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.retraining.plan import RetrainPlan
 from driftline.learning.retraining.recipe_changes import (
@@ -41,7 +41,7 @@ class CommandedLearner(LearnerState):
         Raises:
             InvalidInput: they are not finite.
         """
-        if not is_finite(self.course.candidate()):
+        if not self.course.candidate().is_finite():
             raise InvalidInput("the weights are not finite; roll back", code="not_finite", field="model")
         self.promotion.watch_promotion(version, self.spec, self.classes)
         self._set_champion()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from driftline.errors import CorruptData, InvalidInput
 from driftline.networks.experts.serving import leave_out_missing, with_room
+from driftline.networks.kernels import compiled
 from driftline.networks.running_prior import with_prior
 from driftline.networks.running_scale import with_scales
 from driftline.records import MANIFEST_FORMAT
@@ -37,7 +38,8 @@ def this_build() -> dict[str, Any]:
 
 @cache
 def _fixed_build() -> dict[str, Any]:
-    return {"torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()}
+    cpu = torch.backends.cpu.get_cpu_capability()
+    return {"torch": str(torch.__version__), "cpu": cpu, **compiled.build()}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

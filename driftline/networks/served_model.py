@@ -12,6 +12,7 @@ from driftline.networks import error_unit
 from driftline.networks.class_answers import ClassAnswers
 from driftline.networks.clone import clone
 from driftline.networks.experts.encoding import LARGEST
+from driftline.networks.finiteness import Finiteness
 from driftline.networks.intervals import RunningIntervals
 from driftline.networks.modules import joined
 from driftline.networks.robust import FARTHEST
@@ -99,6 +100,7 @@ class ServedModel(ClassAnswers):
         self.follow_recipe(spec.recipe)
         # It tells where the module is; to look for its first parameter takes longer than to encode a row.
         self.register_buffer("_place", torch.zeros(()), persistent=False)
+        self._finiteness = Finiteness()
 
     def train(self, mode: bool = True) -> ServedModel:
         """Sets the mode of what has one: all else is the same in both, and to tell it costs as much as a small answer."""
@@ -106,6 +108,10 @@ class ServedModel(ClassAnswers):
         self.network.train(mode)
         self.output.train(mode)
         return self
+
+    def is_finite(self) -> bool:
+        """Whether every weight and buffer is a finite number."""
+        return self._finiteness.holds(self)
 
     def follow_fields(self, spec: ModelSpec) -> None:
         """Takes fields of other names in the same places, and new ones after them. The network stays as it is."""
@@ -183,7 +189,9 @@ class ServedModel(ClassAnswers):
             outputs = self.target_scale.restore(outputs)
         if self.experts is not None:
             given = outputs if self.is_regression else outputs.log_softmax(1)
-            outputs, trace = self.experts(self._rows(inputs, encoded), given, in_order)
+            # Experts are asked on the CPU, wherever the network is.
+            mixed, trace = self.experts(self._rows(inputs, encoded), given, in_order)
+            outputs = mixed.to(outputs.device)
         if self.is_regression:
             return outputs, trace
         return outputs.sigmoid() if self.is_multilabel else outputs.softmax(1), trace

@@ -41,12 +41,14 @@ Results = dict[str, dict[str, Any]]
 @cache
 def this_build() -> dict[str, str]:
     """What must be equal for the same digests."""
+    import numba
     import numpy
     import torch
 
     return {
         "torch": str(torch.__version__).partition("+")[0],
         "numpy": numpy.__version__,
+        "numba": numba.__version__,
         "machine": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
         "arithmetic": arithmetic(),

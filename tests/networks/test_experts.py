@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline.networks.experts.encoding import LIMIT, Encoding
+from driftline.networks.experts.encoding import Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.mixture import FLOOR, Mixture
 from driftline.networks.experts.neighbours import Neighbours
+from driftline.networks.kernels.encoding import LIMIT
 
 
 def mixture_of(features: int, seen: list[int], classes: int | None = None, **options: Any) -> Mixture:
@@ -77,7 +78,7 @@ def test_encoded_rows_stay_bounded_whatever_comes() -> None:
     encoding.observe(rows, 3, 3)
     encoded = encoding(torch.cat([rows, -rows, torch.zeros(1, 3)]))
     assert encoded.isfinite().all()
-    assert encoded.abs().max() <= LIMIT
+    assert encoded.abs().max() <= float(LIMIT)
 
 
 def test_a_bin_fills_between_its_quantiles() -> None:
@@ -90,7 +91,6 @@ def test_a_bin_fills_between_its_quantiles() -> None:
 def test_the_newest_of_equally_near_rows_outvotes_older_ones() -> None:
     neighbours = Neighbours(2, size=10)
     neighbours.add_columns(2)
-    neighbours.write(slice(None), torch.zeros(10, 2))
     neighbours.targets.copy_(torch.tensor([1, 1, 1, 1, 1, 0, 0, 0, 0, 0]))
     neighbours.seen.fill_(15)
     assert int(neighbours(torch.zeros(1, 2))[-1, 0].argmax()) == 1

@@ -112,7 +112,7 @@ def test_neighbours_average_values() -> None:
     neighbours = ValueNeighbours(1, 10, 2)
     bounds = torch.full((2,), -9.0), torch.full((2,), 9.0)
     assert neighbours(torch.zeros(1, 1), *bounds).isnan().all()
-    neighbours.write(slice(0, 2), torch.tensor([[0.0], [3.0]]))
+    neighbours.rows[:2], neighbours.norms[:2] = torch.tensor([[0.0], [3.0]]), torch.tensor([0.0, 9.0])
     neighbours.targets[:2] = torch.tensor([[1.0, 50.0], [2.0, -50.0]])
     neighbours.seen.fill_(2)
     nearest = neighbours(torch.zeros(1, 1), *bounds)[0, 0]

@@ -106,7 +106,7 @@ class Champions(Stateful):
         Returns:
             The decision; and how wrong the weights and the champion are on what is held out, where it came to that.
         """
-        if not gate.is_finite(module):
+        if not module.is_finite():
             return Decision(False, "its weights are not finite"), None, None
         if self.recipe.mode == "off":
             return Decision(True, "the gate is off"), None, None

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
-from driftline.networks import bundle
 from driftline.networks.label_errors import hamming_losses
 from driftline.networks.served_model import ServedModel, evaluating
 
@@ -149,11 +148,6 @@ def class_shares(targets: Tensor) -> Tensor:
     """How much each row counts ``[rows]`` where each class among ``targets`` ``[rows]`` counts alike; 1 on average."""
     _, places, counts = torch.unique(targets, return_inverse=True, return_counts=True)
     return len(targets) / (len(counts) * counts[places].float()) if len(targets) else torch.ones(0)
-
-
-def is_finite(module: ServedModel) -> bool:
-    """Whether every weight and buffer is a finite number."""
-    return bundle.are_finite(module.state_dict())
 
 
 def decide(comparisons: list[Comparison]) -> Decision:

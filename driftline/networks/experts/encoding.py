@@ -7,13 +7,14 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from driftline.networks.kernels.encoding import encode
+from driftline.networks.kernels.views import Viewed, array_of, rows_of
 from driftline.networks.robust import RobustSample, deviation
 
 BINS = 8
 MAX_BINNED, MAX_BINNED_OF_TABLE = 100, 200
-LIMIT = 5.0
 # Beyond this a difference of two inputs, or its square, would leave float32.
 LARGEST = 1e18
 SLOWEST = 0.01
@@ -23,7 +24,7 @@ SETTLING = 256
 MAX_NUMBERS = 2**15
 
 
-class Encoding(nn.Module):
+class Encoding(Viewed):
     """Piecewise-linear encoding of numbers (Gorishniy et al. 2022, "On Embeddings for Numerical Features").
 
     Each feature becomes its z-score, clipped, and of each bin between neighbouring quantiles the part that is filled, less a
@@ -45,8 +46,6 @@ class Encoding(nn.Module):
     quantiles: Tensor
     centre: Tensor
     slope: Tensor
-    _lowest: Tensor
-    _highest: Tensor
 
     def __init__(self, features: int, *, one_unit: bool = False, binned: int | None = None) -> None:
         super().__init__()
@@ -62,11 +61,6 @@ class Encoding(nn.Module):
         shape = (1 + self.bins, features) if self.binned == features else (features + self.bins * self.binned,)
         self.register_buffer("centre", torch.zeros(shape))
         self.register_buffer("slope", torch.ones(shape))
-        limits = torch.full((self.slope.numel(),), 0.5)
-        limits[:features] = LIMIT
-        limits = limits.view(shape)
-        self.register_buffer("_lowest", -limits, persistent=False)
-        self.register_buffer("_highest", limits, persistent=False)
 
     def continue_from(self, former: Encoding, places: Tensor) -> Tensor:
         """Goes on as one of rows with fewer numbers, which stand at ``places`` now; gives where the encoded ones stand."""
@@ -85,14 +79,11 @@ class Encoding(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[batch, features]`` → ``[batch, width]``."""
-        encoded = (self._repeated(rows) - self.centre).mul_(self.slope)
-        return encoded.clamp_(self._lowest, self._highest).flatten(1)
+        return torch.from_numpy(encode(rows_of(rows), *self.arrays(), self.binned))
 
-    def _repeated(self, rows: Tensor) -> Tensor:
-        """Each number as often as it has features, or so that it is broadcast to them."""
-        if self.binned == self.features:
-            return rows.unsqueeze(1)
-        return torch.cat([rows, rows[:, : self.binned].repeat(1, self.bins)], 1)
+    def _viewed(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """``centre`` and ``slope``, flat, as kernels take them."""
+        return array_of(self.centre).reshape(-1), array_of(self.slope).reshape(-1)
 
     @torch.no_grad()
     def observe(self, window: Tensor, seen: int, new: int, has_changed: Tensor | None = None) -> None:

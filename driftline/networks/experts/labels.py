@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import pad
+
+from driftline.networks.kernels import labels as kernels
+from driftline.networks.kernels.views import Viewed, array_of
 
 KEPT = 0.999
 RATE = 0.02
@@ -14,7 +20,7 @@ PRIOR = 0.5
 MAX_SUCCESSORS = 64
 
 
-class Labels(nn.Module):
+class Labels(Viewed):
     """A Markov chain from the newest known label to the one asked for, and a running frequency of labels.
 
     ``counts[i, j]``: how often, lately, a row had the label of column j that was asked for while that of column i was the
@@ -46,54 +52,26 @@ class Labels(nn.Module):
 
     def forward(self, batch: int, newest: int) -> Tensor:
         """Log-probabilities ``[members, batch, columns]``; ``newest`` is the column of the newest label known, or -1."""
-        frequencies = self.frequencies
-        both = torch.stack([self._follows(newest) if newest >= 0 else frequencies, frequencies])
-        both.div_(both.sum(1, keepdim=True)).log_()
-        return both.unsqueeze(1).expand(-1, batch, -1)
+        return torch.from_numpy(kernels.answers(*self.arrays()[:4], newest)).unsqueeze(1).expand(-1, batch, -1)
 
-    def _follows(self, newest: int) -> Tensor:
-        """How much counts for each successor of a column ``[columns]``."""
-        counts = self.counts[newest]
-        if not len(self.rest):
-            return counts
-        columns = len(self.rest)
-        return (self.rest[newest] / columns).repeat(columns).scatter_add_(0, self.successors[newest], counts)
+    def _viewed(self) -> tuple[NDArray[Any], ...]:
+        tensors = (self.counts, self.successors, self.rest, self.frequencies, self.newest, self.learned)
+        return tuple(map(array_of, tensors))
 
     @property
     def rare(self) -> Tensor:
         """Whether the class of each column ``[columns]`` has of late been far below its even share: it belongs to the past."""
         return self.frequencies < RARE / max(len(self.frequencies), 1)
 
-    @torch.no_grad()
     def follow(self, columns: Tensor) -> None:
         """Takes labels in, by their columns ``[rows]``, in their order."""
-        rows = len(columns)
-        shares = torch.tensor([RATE * (1 - RATE) ** age for age in range(rows - 1, -1, -1)])
-        self.frequencies.mul_((1 - RATE) ** rows).index_add_(0, columns, shares).clamp_(min=RAREST)
-        self.newest.copy_(columns[-1])
-        self.learned.add_(rows)
+        *_, frequencies, newest, learned = self.arrays()
+        kernels.follow(array_of(columns), frequencies, newest, learned, RATE, RAREST)
 
-    @torch.no_grad()
     def count(self, before: int, after: int) -> None:
         """Counts one transition between columns."""
-        # A small array takes numpy a fraction of the time that it takes torch.
-        row = self.counts.numpy()[before]
-        row *= KEPT
-        if len(self.rest):
-            self.rest[before].mul_(KEPT)
-            after = self._slot(before, after)
-        row[after] += 1
-
-    def _slot(self, before: int, after: int) -> int:
-        """Where a successor is counted; one that is not yet takes the place of the least counted."""
-        found = (self.successors[before] == after).nonzero().flatten().tolist()
-        if found:
-            return int(found[0])
-        slot = int(self.counts[before].argmin())
-        self.rest[before].add_(self.counts[before, slot])
-        self.counts[before, slot] = 0
-        self.successors[before, slot] = after
-        return slot
+        counts, successors, rest, *_ = self.arrays()
+        kernels.count(counts, successors, rest, before, after, KEPT)
 
     def add_columns(self, count: int, classes: int) -> None:
         """Makes room for ``count`` more columns. Each of all ``classes`` had its even share when nothing was learned."""
@@ -119,7 +97,7 @@ class Labels(nn.Module):
         if len(self.rest):
             self._select_successors(columns, place)
         else:
-            self.counts = self.counts[columns][:, columns]
+            self.counts = self.counts[columns][:, columns].contiguous()
         self.frequencies = self.frequencies[columns]
         if self.newest >= 0:
             self.newest.copy_(place[self.newest])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from driftline.networks.experts import old_layout
 from driftline.networks.experts.bank import Bank
@@ -16,7 +18,9 @@ from driftline.networks.experts.encoding import MAX_BINNED, Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
-from driftline.networks.experts.trees import Trees
+from driftline.networks.experts.trees import NO_TREES, Trees
+from driftline.networks.kernels import mixture as kernels
+from driftline.networks.kernels.views import Viewed, array_of, rows_of
 from driftline.spec.row_layout import places_after
 
 FLOOR = -8.0
@@ -28,6 +32,7 @@ STRONG, USUAL, WEAK = 0.2, 0.1, 0.03
 FEW_UNITS, MANY_UNITS = 300, 2000
 WINDOW_NUMBERS = 2**18
 WINDOW = 1000
+Rows: TypeAlias = NDArray[np.float32]
 
 
 def random_units(encoding: Encoding) -> int:
@@ -40,7 +45,7 @@ def window_size(features: int) -> int:
     return max(50, min(WINDOW, WINDOW_NUMBERS // max(features, 1)))
 
 
-class Mixture(nn.Module):
+class Mixture(Viewed):
     """Experts that learn at different speeds and with different biases, mixed log-linearly.
 
     Each of several sets of weights gives ``Σ w_e · log p_e``; the sets are mixed again by ``trust``, how well each of them has
@@ -114,7 +119,6 @@ class Mixture(nn.Module):
         """The size of what a version holds of it."""
         return sum(value.numel() * value.element_size() for value in self.state_dict().values())
 
-    @torch.no_grad()
     def forward(self, rows: Tensor, network: Tensor | None = None, in_order: bool = True) -> tuple[Tensor, Tensor]:
         """What is served, and what its weights are later learned from.
 
@@ -129,23 +133,39 @@ class Mixture(nn.Module):
         """
         if (network is not None) != self.with_network:
             raise ValueError("network: log-probabilities are given exactly where the mixture is made with_network")
-        rows = rows.reshape(len(rows), self.features).float()
+        given, columns = rows_of(rows.reshape(len(rows), self.features)), self.columns
         if not self.classes:
-            return rows.new_zeros(len(rows), 0), rows.new_zeros(len(rows), self.parts, 0)
+            return torch.zeros(len(rows), 0), torch.zeros(len(rows), self.parts, 0)
         newest = int(self.labels.newest) if in_order else -1
-        if not self.columns.is_complete:
-            return self._among_others(rows, network, newest)
-        trace = self._trace(self._answers(rows, network, newest), newest)
-        return self.columns.widened(self.mix(trace)), trace
+        of_network = None if network is None else network.detach().cpu()
+        if not columns.is_complete:
+            return self._among_others(torch.from_numpy(given), of_network, newest)
+        known = np.zeros((len(rows), 0), np.float32) if of_network is None else rows_of(columns.narrowed(of_network))
+        tags = array_of(columns.marked(newest))
+        logits, trace = kernels.answer(given, known, *self._arrays(), newest, tags, *self.arrays(), FLOOR)
+        return columns.widened(torch.from_numpy(logits)), torch.from_numpy(trace)
 
-    def _trace(self, answers: Iterable[Tensor], newest: int) -> Tensor:
-        """Log-probabilities of some members each ``[members, batch, width]`` as a trace ``[batch, parts, width]``."""
-        found = [*answers]
-        found.append(self.columns.marked(newest).expand(1, found[0].shape[1], -1))
+    def _arrays(self) -> tuple[Any, ...]:
+        """What kernels take of all members."""
+        trees = NO_TREES if self.trees is None else self.trees.arrays()
+        kinds = (self.ridge, self.bank, self.neighbours, self.labels)
+        return self.encoding.binned, self.encoding.arrays(), trees, *(kind.arrays() for kind in kinds)
+
+    def _viewed(self) -> tuple[Rows, Rows]:
+        return array_of(self.weights), array_of(self.trust)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Mixture:
+        """Stays where it is: kernels run on the CPU, whatever device the network is on."""
+        return self
+
+    def _trace(self, answers: Tensor, newest: int) -> Tensor:
+        """Log-probabilities of all members ``[members, batch, width]`` as a trace ``[batch, parts, width]``."""
+        tags = self.columns.marked(newest).expand(1, answers.shape[1], -1)
         # Tags are positive: the floor leaves them as they are.
-        return torch.cat(found).transpose(0, 1).clamp_(min=FLOOR)
+        return torch.cat([answers, tags]).transpose(0, 1).clamp_(min=FLOOR)
 
     def _answers(self, rows: Tensor, network: Tensor | None, newest: int) -> Iterator[Tensor]:
+        """The log-probabilities of the members one after the other, each ``[members, batch, columns]``."""
         if self.trees is not None:
             yield self.trees(rows)
         encoded = self.encoding(rows)
@@ -167,16 +187,16 @@ class Mixture(nn.Module):
             unseen, mass = columns.unseen(network)
             other = torch.cat([other, mass.unsqueeze(0)])
         answers = torch.cat([other, torch.cat([*self._answers(rows, network, newest)])], 2)
-        trace = self._trace([answers], newest)
+        trace = self._trace(answers, newest)
         return columns.widened(self.mix(trace), unseen), trace
 
     def mix(self, trace: Tensor) -> Tensor:
         """A trace → logits ``[batch, width]``."""
-        return torch.matmul(self.trust, self.mix_each(trace))
+        return torch.from_numpy(kernels.mix(rows_of(trace), *self.arrays()))
 
     def mix_each(self, trace: Tensor) -> Tensor:
         """What each set of weights makes of a trace: log-probabilities ``[batch, sets, width]``."""
-        return torch.matmul(self.weights, trace[:, :-1]).log_softmax(2)
+        return torch.from_numpy(kernels.mix_each(rows_of(trace), self.arrays()[0]))
 
     def rely_on_network(self) -> None:
         """Answers as the network does alone, until others have shown that they do better: it was trained elsewhere."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
+
+from driftline.networks.kernels.neighbours import answers, nearest
+from driftline.networks.kernels.views import Viewed, array_of, rows_of
 
 # How far a row as old as the window is moved away, in mean squared distances.
 SHIFTS = (0.0, 0.1, 1.0, 10.0)
@@ -19,7 +23,7 @@ VALUE_KINDS = ((0, 1), (0, 5), (0, 15), (1, 5), (1, 15), (2, 5))
 EVEN_VOTES = 0.25
 
 
-class NewestRows(nn.Module):
+class NewestRows(Viewed):
     """A ring of the newest rows with their targets, and who is nearest; to some members an older row is a farther one.
 
     On streams whose labels follow their predecessors, and after a sudden change, the near past is the best neighbour.
@@ -66,21 +70,15 @@ class NewestRows(nn.Module):
         Returns:
             ``(weights, slots)``, each ``[batch, members, votes]``: the weights of a member sum to 1.
         """
-        seen, filled = int(self.seen), self.filled
-        products = torch.addmm(self.norms[:filled], scores, self.rows[:filled].T, alpha=-2)
-        squared = products.add_(scores.square().sum(1, keepdim=True)).clamp_(min=0)
-        squared.div_(squared.mean(1, keepdim=True).add_(1e-6))
-        oldest = -seen % len(self.rows)
-        shifted = squared.unsqueeze(1) + self._shifts[:, oldest : oldest + filled]
-        votes = min(self.max_votes, filled)
-        nearest, slots = (found.index_select(1, self._kinds) for found in shifted.topk(votes, largest=False))
-        weights = nearest.add_(1e-3).rsqrt_().mul_(self._votes[:, :votes])
-        return weights.div_(weights.sum(2, keepdim=True)), slots
+        rows, norms, _, seen, shifts, kinds, votes = self.arrays()
+        scores_of_rows, oldest = rows_of(scores), -int(seen) % len(rows)
+        weights, slots = nearest(scores_of_rows, rows, norms, self.filled, oldest, shifts, kinds, votes)
+        return torch.from_numpy(weights), torch.from_numpy(slots)
 
-    def write(self, slots: slice, rows: Tensor) -> None:
-        """Puts z-scores into slots."""
-        self.rows[slots] = rows
-        torch.sum(rows.square(), 1, out=self.norms[slots])
+    def _viewed(self) -> tuple[NDArray[Any], ...]:
+        """The rows with their norms, targets and count, and what says who is nearest, as kernels take them."""
+        tensors = (self.rows, self.norms, self.targets, self.seen, self._shifts, self._kinds, self._votes)
+        return tuple(map(array_of, tensors))
 
     def continue_from(self, former: NewestRows, places: Tensor) -> Tensor:
         """Goes on with the newest rows of one whose rows had fewer numbers, which stand at ``places`` now.
@@ -114,13 +112,10 @@ class Neighbours(NewestRows):
 
     def forward(self, scores: Tensor) -> Tensor:
         """Z-scores ``[batch, features]`` → log-probabilities ``[members, batch, columns]``."""
-        batch = len(scores)
-        if not self.filled:
-            return scores.new_full((self.members, batch, self.columns), -math.log(max(self.columns, 1)))
-        weights, slots = self.nearest(scores)
-        chances = weights.new_zeros(batch, self.members, self.columns).add_(self._even, alpha=1 / self.columns)
-        chances.scatter_add_(2, self.targets[slots], weights)
-        return chances.div_(1 + self._even).log_().transpose(0, 1)
+        return torch.from_numpy(answers(rows_of(scores), self.arrays(), self.columns)).transpose(0, 1)
+
+    def _viewed(self) -> tuple[NDArray[Any], ...]:
+        return *super()._viewed(), array_of(self._even).reshape(-1)
 
     def add_columns(self, count: int) -> None:
         self.columns += count

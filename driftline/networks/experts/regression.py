@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -127,13 +127,17 @@ class RegressionMixture(nn.Module):
             ``(values [batch, outputs], trace [batch, members + LAGS, outputs])``: the trace holds each member's values, NaN
             where it knows nothing, and then the last labels that were known, the newest first.
         """
-        rows = rows.reshape(len(rows), self.features).float()
+        rows, network = rows.reshape(len(rows), self.features).float().cpu(), network.cpu()
         encoded, unit = self.encoding(rows), self.target_unit
         levels, lags = (_for_each(unit.believed(known), len(rows)) for known in self.levels(in_order))
         found = torch.cat([*self._answers(rows, encoded), network.double().unsqueeze(0)])
         found = unit.clamped(found.masked_fill_(found.isinf(), torch.nan))
         trace = torch.cat([*self._differences(encoded, lags), levels, found, lags]).transpose(0, 1).float()
         return self.mix(trace), trace
+
+    def _apply(self, fn: Any, recurse: bool = True) -> RegressionMixture:
+        """Stays where it is: kernels run on the CPU, whatever device the network is on."""
+        return self
 
     def _differences(self, encoded: Tensor, lags: Tensor) -> Iterator[Tensor]:
         """What the members say that foresee the difference to the last label, float64 ``[members, batch, outputs]``."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from driftline.networks.kernels.ridge import answers, project
+from driftline.networks.kernels.views import Viewed, array_of, rows_of
 
 # How much of the past each head keeps, per row.
 KEPT = (1.0, 0.999)
 
 
-class Ridge(nn.Module):
+class Ridge(Viewed):
     """Linear heads on random cosine features (Rahimi & Recht 2007), one for each rate of forgetting."""
 
     weight: Tensor
@@ -30,11 +35,16 @@ class Ridge(nn.Module):
 
     def project(self, encoded: Tensor) -> Tensor:
         """``[batch, width]`` → random features ``[batch, units]``."""
-        return torch.addmm(self.phase, encoded, self.weight).cos_()
+        weight, phase, _ = self.arrays()
+        return torch.from_numpy(project(rows_of(encoded), weight, phase))
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Log-probabilities ``[members, batch, columns]``."""
-        return torch.matmul(self.project(encoded), self.heads).log_softmax(2)
+        return torch.from_numpy(answers(rows_of(encoded), *self.arrays())).transpose(0, 1)
+
+    def _viewed(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """``weight``, ``phase`` and ``heads``, as kernels take them."""
+        return array_of(self.weight), array_of(self.phase), array_of(self.heads)
 
     def continue_from(self, former: Ridge, encoded: Tensor) -> None:
         """Goes on as one of rows with fewer encoded numbers, which stand at ``encoded`` now."""
@@ -45,4 +55,4 @@ class Ridge(nn.Module):
         self.heads = nn.functional.pad(self.heads, (0, count))
 
     def select(self, columns: Tensor) -> None:
-        self.heads = self.heads[:, :, columns]
+        self.heads = self.heads[:, :, columns].contiguous()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from driftline.networks.kernels.trees import sums
+from driftline.networks.kernels.views import Viewed, array_of, rows_of
 
 TREES = 64
 DEPTH = 5
@@ -11,9 +16,11 @@ NODES, LEAVES = 2**DEPTH - 1, 2**DEPTH
 MAX_OUTPUTS = 64
 NEVER = torch.finfo(torch.float32).max
 """The cut of a node that was never split. (What is served must be finite.)"""
+NO_TREES = (np.zeros((0, 0), np.int64), *(np.zeros((0,) * dimensions, np.float32) for dimensions in (2, 3, 1)))
+"""What kernels take where there are no trees."""
 
 
-class Trees(nn.Module):
+class Trees(Viewed):
     """A sum of small trees (Friedman 2001, "Greedy Function Approximation"), which all are asked at once.
 
     An inner node asks ``row[features] > cuts``; a row of which this is true goes right. A node that was never split has the
@@ -28,8 +35,6 @@ class Trees(nn.Module):
     cuts: Tensor
     values: Tensor
     base: Tensor
-    _right: Tensor
-    _leaves: Tensor
 
     def __init__(self, max_outputs: int = MAX_OUTPUTS) -> None:
         super().__init__()
@@ -39,10 +44,6 @@ class Trees(nn.Module):
         self.register_buffer("cuts", torch.full((NODES, TREES), NEVER))
         self.register_buffer("values", torch.zeros(TREES, LEAVES, 0))
         self.register_buffer("base", torch.zeros(0))
-        # Node n of tree t lies at nT + t. From there a row comes to 2(nT + t) + (T - t), or to T more.
-        self.register_buffer("_right", TREES - torch.arange(TREES).repeat(NODES), persistent=False)
-        # The leaf l lies at (NODES + l)T + t, and its values in row tL + l.
-        self.register_buffer("_leaves", torch.arange(TREES) * LEAVES, persistent=False)
 
     @property
     def members(self) -> int:
@@ -53,18 +54,14 @@ class Trees(nn.Module):
         """Whether there are too many outputs."""
         return not self.values.shape[2]
 
-    def leaves(self, rows: Tensor) -> Tensor:
-        """Where in ``values``, flattened, the leaves of rows ``[batch, features]`` stand ``[batch, trees]``."""
-        asked = rows.index_select(1, self.features.view(-1))
-        steps = (asked > self.cuts.view(-1)).mul(TREES).add_(self._right)
-        places = torch.arange(TREES, device=rows.device).expand(len(rows), -1)
-        for _ in range(DEPTH):
-            places = torch.add(steps.gather(1, places), places, alpha=2)
-        return places.div(TREES, rounding_mode="floor").sub_(NODES).add_(self._leaves)
-
     def sums(self, rows: Tensor) -> Tensor:
         """What the trees add up to for rows ``[batch, features]``, without the base ``[batch, outputs]``."""
-        return nn.functional.embedding_bag(self.leaves(rows), self.values.flatten(0, 1), mode="sum")
+        features, cuts, values, _ = self.arrays()
+        return torch.from_numpy(sums(rows_of(rows), features, cuts, values))
+
+    def _viewed(self) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """``features``, ``cuts``, ``values`` and ``base``, as kernels take them."""
+        return array_of(self.features), array_of(self.cuts), array_of(self.values), array_of(self.base)
 
     def scores(self, rows: Tensor) -> Tensor:
         """Rows ``[batch, features]`` → logits or values ``[batch, outputs]``."""
@@ -95,7 +92,7 @@ class Trees(nn.Module):
         if was_silent or not len(columns):
             self.clear()
         else:
-            self.values, self.base = self.values[:, :, columns], self.base[columns]
+            self.values, self.base = self.values[:, :, columns].contiguous(), self.base[columns]
 
     def clear(self) -> None:
         """Forgets all trees."""

@@ -7,11 +7,13 @@ here these are compared as well.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,7 +32,7 @@ B1 = types.Array(types.boolean, 1, "C")
 INT, FLOAT, DOUBLE, FLAG = types.int64, types.float32, types.float64, types.boolean
 
 _IMPORTED = re.compile(rb"^from driftline\.networks\.kernels(?:\.(\w+) import| import (\w+))", re.MULTILINE)
-_kernels: dict[str, tuple[Any, tuple[Any, ...]]] = {}
+_kernels: list[tuple[Any, tuple[Any, ...]]] = []
 
 
 def inner(function: F) -> F:
@@ -38,14 +40,19 @@ def inner(function: F) -> F:
     return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
 
 
-def kernel(*arguments: Any) -> Callable[[F], F]:
+def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A function that Python calls, of arguments of these types alone."""
 
-    def compiled(function: F) -> F:
-        dispatcher = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-        dispatcher._cache._cache_file._source_stamp = _sources(function.__module__.rpartition(".")[2])
-        _kernels[f"{function.__module__}.{function.__qualname__}"] = (dispatcher, arguments)
-        return cast(F, dispatcher)
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+        try:
+            dispatcher.enable_caching()
+        except RuntimeError:
+            pass  # No folder can be written to: it is compiled at each start, and `warm` says so.
+        else:
+            dispatcher._cache._cache_file._source_stamp = _sources(function.__module__.rpartition(".")[2])
+        _kernels.append((dispatcher, arguments))
+        return cast(Callable[..., Any], dispatcher)
 
     return compiled
 
@@ -53,25 +60,44 @@ def kernel(*arguments: Any) -> Callable[[F], F]:
 def warm() -> None:
     """Loads every kernel, and compiles those that are not in the cache: none is compiled later, as in the midst of a request.
 
-    It says in the log that it compiles, which takes a minute or so.
+    It says in the log that it compiles. Of several processes that start at once one compiles, and the others wait for it.
     """
-    from_cache, begin = True, time.monotonic()
-    for dispatcher, arguments in _kernels.values():
-        if dispatcher.signatures:
-            continue
-        if from_cache and not _is_cached(dispatcher, arguments):
-            from_cache = False
-            logger.warning("compiling the kernels of the mixture of experts; later starts find them in %s", folder())
+    waiting = [(dispatcher, arguments) for dispatcher, arguments in _kernels if not dispatcher.signatures]
+    if all(_is_cached(*each) for each in waiting):
+        _load(waiting)
+        return
+    where, begin = folder(), time.monotonic()
+    found = (
+        f"later starts find them in {where}" if where else "no folder for them can be written to: set NUMBA_CACHE_DIR"
+    )
+    logger.warning("compiling the kernels of the mixture of experts, which takes up to a minute; %s", found)
+    with _alone(where):
+        _load(waiting)
+    logger.warning("the kernels are compiled, after %.0f s", time.monotonic() - begin)
+
+
+def _load(kernels: Iterable[tuple[Any, tuple[Any, ...]]]) -> None:
+    for dispatcher, arguments in kernels:
         dispatcher.compile(arguments)
         dispatcher.disable_compile()
-    if not from_cache:
-        logger.warning("the kernels are compiled, in %.0f s", time.monotonic() - begin)
 
 
-def folder() -> str:
-    """Where compiled kernels are kept."""
-    dispatcher, _ = next(iter(_kernels.values()))
-    return str(dispatcher._cache.cache_path)
+@contextmanager
+def _alone(where: str | None) -> Iterator[None]:
+    """Keeps other processes with the same cache waiting."""
+    if where is None:
+        yield
+        return
+    with Path(where, "driftline-kernels.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def folder() -> str | None:
+    """Where compiled kernels are kept; None where no folder can be written to."""
+    dispatcher, _ = _kernels[0]
+    found: str | None = dispatcher._cache.cache_path
+    return found
 
 
 def build() -> dict[str, str]:
@@ -80,6 +106,8 @@ def build() -> dict[str, str]:
 
 
 def _is_cached(dispatcher: Any, arguments: tuple[Any, ...]) -> bool:
+    if dispatcher._cache.cache_path is None:
+        return False
     codegen = dispatcher.targetctx.codegen()
     return dispatcher._cache._index_key(arguments, codegen) in dispatcher._cache._cache_file._load_index()
 

@@ -139,7 +139,7 @@ def test_weights_that_are_not_finite_never_pass(mode: str, weight: float, labels
 def test_a_running_statistic_that_is_not_finite_never_passes() -> None:
     found = learner(network={"layers": [{"type": "batch_norm"}]})
     found.module.network.batch_norm1.running_var.fill_(math.inf)  # type: ignore[union-attr, operator]
-    assert not gate.is_finite(found.module)
+    assert not found.module.is_finite()
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -151,7 +151,7 @@ def test_answers_that_are_not_finite_are_errors(task: str) -> None:
     with torch.no_grad():
         for parameter in found.module.parameters():
             parameter.fill_(1e30)
-    assert gate.is_finite(found.module)
+    assert found.module.is_finite()
     decision = found.learn([], [], Plan(publish=True)).decision
     assert decision is not None and not decision.promoted
     assert "Infinity" not in json.dumps(decision.as_json()) and "NaN" not in json.dumps(decision.as_json())

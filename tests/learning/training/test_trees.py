@@ -18,6 +18,12 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def keep(learner: TreesLearner, slots: slice, rows: Tensor) -> None:
+    """Takes rows into slots of the window."""
+    learner.waiting += len(rows)
+    learner.sums[slots] = learner.trees.sums(rows)
+
+
 class Window:
     """Trees, their learner, and a window that holds all rows that have come."""
 
@@ -35,7 +41,7 @@ class Window:
             first = len(self.rows)
             self.rows, self.targets = torch.cat([self.rows, some]), torch.cat([self.targets, labels])
             self.weights = torch.cat([self.weights, counts])
-            self.learner.keep(slice(first, len(self.rows)), some)
+            keep(self.learner, slice(first, len(self.rows)), some)
             self.learner.learn(self.rows, self.targets, self.weights, self.generator)
 
     def accuracy(self, rows: Tensor, targets: Tensor) -> float:
@@ -128,7 +134,7 @@ def of_values(outputs: int) -> tuple[ValueTreesLearner, Tensor, Tensor]:
     learner, generator = ValueTreesLearner(trees, 400, 3), torch.Generator().manual_seed(0)
     targets = torch.stack([torch.where(rows[:, column] > 0, 1.5, -0.5) for column in range(outputs)], 1)
     for end in range(16, 401, 16):
-        learner.keep(slice(end - 16, end), rows[end - 16 : end])
+        keep(learner, slice(end - 16, end), rows[end - 16 : end])
         learner.learn(rows[:end], targets[:end], torch.ones(end), generator)
     return learner, rows, targets
 

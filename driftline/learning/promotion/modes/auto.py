@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from driftline.learning.promotion import gate
 from driftline.learning.promotion.champions import Candidate, Champions, Promotion
 from driftline.learning.promotion.gate import Comparison, Decision
 from driftline.learning.promotion.trials import RejectedStreak
@@ -12,7 +11,7 @@ def decide_auto(champions: Champions, candidate: Candidate, latest: Comparison |
     """Compares where a comparison is due; between two of them every finite candidate is served, ahead of the champion."""
     if latest is not None:
         return _compare(champions, candidate, latest)
-    if not gate.is_finite(candidate.model.module):
+    if not candidate.model.module.is_finite():
         return Promotion(champions.refuse(Decision(False, "its weights are not finite"), candidate.learned))
     champions.is_ahead, champions.served_at = True, candidate.learned
     return Promotion(Decision(True, f"{candidate.learned - champions.compared_at} labels since the last comparison"))
@@ -33,7 +32,7 @@ def _compare(champions: Champions, candidate: Candidate, latest: Comparison) -> 
 
 def _end_streak(champions: Champions, streak: RejectedStreak, candidate: Candidate) -> Promotion | None:
     """Promotes what was rejected where the newest labels speak for it, and lets it begin again where they never do."""
-    if not gate.is_finite(candidate.model.module) or not (streak.is_won or streak.is_lost(candidate.learned)):
+    if not candidate.model.module.is_finite() or not (streak.is_won or streak.is_lost(candidate.learned)):
         return None
     champions.holdout.on_drift()
     return Promotion(streak.decide(candidate.learned), "set_champion" if streak.is_won else "begin_again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from driftline.learning.promotion import gate
 from driftline.learning.promotion.champions import Candidate, Champions, Promotion
 from driftline.learning.promotion.gate import Comparison, Decision
 from driftline.learning.promotion.modes.auto import decide_auto
@@ -20,7 +19,7 @@ def decide_canary(champions: Champions, candidate: Candidate, latest: Comparison
 
 
 def _begin(champions: Champions, candidate: Candidate) -> Promotion | None:
-    if candidate.learned == champions.compared_at or not gate.is_finite(candidate.model.module):
+    if candidate.learned == champions.compared_at or not candidate.model.module.is_finite():
         return None
     needed = champions.recipe.labels
     champions.canary = CanaryTrial(candidate.version, clone(candidate.model.module), needed)

@@ -1,104 +1,77 @@
-"""Adam for a bank of small networks, written out: autograd would cost more than the products themselves."""
+"""Adam for a bank of small networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline.learning.stateful import State, Stateful
 from driftline.networks.experts.bank import Bank
+from driftline.networks.kernels.bank import train
+from driftline.networks.kernels.views import BufferViews, array_of
 
 OF_COLUMNS = ("output", "output_bias")
 NAMES = ("hidden", "hidden_bias", *OF_COLUMNS)
-LossGradient: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""The gradient of a loss at outputs ``[members, rows, columns]``, which it may change, for targets."""
-
-
-def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
-    """``targets`` ``[members, rows]`` are columns."""
-    error = logits.softmax(2)
-    return error.scatter_add_(2, targets.unsqueeze(2), error.new_full((*targets.shape, 1), -1.0))
-
-
-def huber_gradient(values: Tensor, targets: Tensor) -> Tensor:
-    """Of the Huber loss (Huber 1964), whose gradient never exceeds 1. ``targets`` ``[members, rows, columns]``."""
-    return values.sub_(targets).clamp_(-1, 1)
+NO_COLUMNS, NO_VALUES = torch.zeros(0, dtype=torch.int64), torch.zeros(0, 0)
 
 
 class BankLearner(Stateful):
-    """Adam (Kingma & Ba 2015) on the loss of every network of a bank, all quantities in one tensor.
+    """Adam (Kingma & Ba 2015) on the loss of every network of a bank.
 
-    ``first`` and ``second`` are the moments of the gradient, ``steps`` counts updates.
-
-    Args:
-        loss_gradient: of the loss that is learned by.
-        betas: how much of each moment stays at an update.
-        epsilon: what keeps the root of the second moment from 0.
+    ``first`` and ``second`` ``[members, quantities]`` are the moments of the gradient, with all quantities of a network one
+    after the other; ``steps`` counts updates. The loss is the cross entropy of classes, or the Huber loss of values.
     """
 
     STATE = ("first", "second", "steps")
-    DERIVED = ("bank", "loss_gradient", "betas", "epsilon", "_rates", "_shapes", "_values", "_gradient", "_gradients")
+    DERIVED = ("bank", "_rates", "_reaches", "_shapes", "_window")
 
-    def __init__(
-        self,
-        bank: Bank,
-        loss_gradient: LossGradient = cross_entropy_gradient,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        epsilon: float = 1e-8,
-    ) -> None:
+    def __init__(self, bank: Bank) -> None:
         self.bank = bank
-        self.loss_gradient = loss_gradient
-        self.betas = betas
-        self.epsilon = epsilon
         self.steps = 0
-        self._rates = torch.tensor([rate for rate, _ in bank.kinds]).unsqueeze(1)
-        self._own()
-        self.first = torch.zeros_like(self._values)
-        self.second = torch.zeros_like(self._values)
+        self._rates = np.array([rate for rate, _ in bank.kinds], np.float32)
+        self._reaches = np.array([reach for _, reach in bank.kinds])
+        self._window: BufferViews[tuple[NDArray[Any], ...]] = BufferViews()
+        self._begin()
 
-    def _own(self) -> None:
-        """Lays the bank's tensors side by side, so that one operation reaches them all; the bank's become views."""
-        tensors = [getattr(self.bank, name) for name in NAMES]
-        self._shapes = [tensor.shape for tensor in tensors]
-        self._values = torch.cat([tensor.flatten(1) for tensor in tensors], 1)
-        self._gradient = torch.zeros_like(self._values)
-        self._gradients = self._views(self._gradient)
-        for name, view in zip(NAMES, self._views(self._values), strict=True):
-            setattr(self.bank, name, view)
+    def _begin(self) -> None:
+        """Moments that know of no gradient."""
+        self._shapes = self._present_shapes()
+        quantities = sum(shape[1:].numel() for shape in self._shapes)
+        self.first, self.second = (torch.zeros(self.bank.members, quantities) for _ in range(2))
+
+    def _present_shapes(self) -> list[torch.Size]:
+        return [getattr(self.bank, name).shape for name in NAMES]
 
     def _views(self, flat: Tensor) -> list[Tensor]:
-        sizes = [shape[1] * shape[2] for shape in self._shapes]
+        """Moments by the tensor of the bank that they are of, from a tensor that is laid out like ``first``."""
+        sizes = [shape[1:].numel() for shape in self._shapes]
         return [part.view(shape) for part, shape in zip(torch.split(flat, sizes, 1), self._shapes, strict=True)]
 
-    def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
-        """One update. ``encoded`` ``[members, rows, width]``, ``targets`` of these rows, ``weights`` ``[members, rows]``."""
-        bank, rows = self.bank, targets.shape[1]
-        hidden, hidden_bias, output, output_bias = self._gradients
-        activations = bank.activate(encoded)
-        error = self.loss_gradient(bank.logits(activations), targets)
-        error.mul_(weights.unsqueeze(2) / rows)
-        torch.matmul(activations.transpose(1, 2), error, out=output)
-        torch.sum(error, 1, keepdim=True, out=output_bias)
-        back = torch.matmul(error, bank.output.transpose(1, 2)).mul_(activations.sign_())
-        torch.matmul(encoded.transpose(1, 2), back, out=hidden)
-        torch.sum(back, 1, keepdim=True, out=hidden_bias)
-        self._step()
+    def learn(
+        self, encoded: Tensor, drawn: Tensor, seen: int, waiting: int, fresh: int, targets: Tensor, weights: Tensor
+    ) -> None:
+        """One update.
 
-    def _step(self) -> None:
-        first, second = self.betas
+        Args:
+            encoded: ``[size, width]``, a window of rows, into which ``seen`` rows have come. ``weights`` ``[size]``.
+            drawn: ``[members, replayed]``, at random from 0 to 1: which of the rows in its reach each network replays.
+            waiting: how many of the newest rows were not learned; the oldest of these, so many as are ``fresh``, are now.
+            targets: ``[size]`` columns, or ``[size, outputs]`` values.
+        """
         self.steps += 1
-        self.first.lerp_(self._gradient, 1 - first)
-        self.second.mul_(second).addcmul_(self._gradient, self._gradient, value=1 - second)
-        # The gradient has done its work: its place holds what each quantity is divided by.
-        rates = self._rates / (1 - first**self.steps)
-        root = torch.sqrt(self.second, out=self._gradient).mul_((1 - second**self.steps) ** -0.5 / rates)
-        self._values.addcdiv_(self.first, root.add_(self.epsilon / rates), value=-1)
-        if self.steps == 1:
-            self.bank.is_trained.fill_(1)
+        is_regression = targets.is_floating_point()
+        columns, values = (NO_COLUMNS, targets) if is_regression else (targets, NO_VALUES)
+        tensors = (encoded, columns, values, weights, self.first, self.second)
+        rows, *window, first, second = self._window.of(tensors, lambda: tuple(map(array_of, tensors)))
+        *networks, is_trained = self.bank.arrays()
+        replayed = array_of(drawn), self._reaches, seen, waiting, fresh
+        train(rows, *replayed, *window, is_regression, *networks, first, second, self._rates, self.steps)
+        is_trained[()] = 1
 
     def add_columns(self, count: int) -> None:
         """Widens the moments like the bank, which has the new columns already."""
@@ -110,23 +83,22 @@ class BankLearner(Stateful):
 
     def continue_from(self, former: BankLearner, encoded: Tensor) -> None:
         """Takes over the moments of a bank of rows with fewer encoded numbers, which stand at ``encoded`` now."""
-        self._own()
+        self._begin()
         self.steps = former.steps
-        self.first, self.second = torch.zeros_like(self._values), torch.zeros_like(self._values)
         for flat, known in ((self.first, former.first), (self.second, former.second)):
             for name, view, old in zip(NAMES, self._views(flat), former._views(known), strict=True):
                 view[:, encoded if name == "hidden" else slice(None)] = old
 
     def _change(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Changes the columns of the moments, and lays the bank's tensors out again."""
+        """Changes the columns of the moments."""
         moments = [
             [change(view) if name in OF_COLUMNS else view for name, view in zip(NAMES, self._views(flat), strict=True)]
             for flat in (self.first, self.second)
         ]
         self.first, self.second = (torch.cat([view.flatten(1) for view in views], 1) for views in moments)
-        self._own()
+        self._shapes = self._present_shapes()
 
     def load_state_dict(self, state: State) -> None:
-        """Sets the state that :meth:`state_dict` gave. The bank's own is loaded first, and may have come in other tensors."""
+        """Sets the state that :meth:`state_dict` gave. The bank's own is loaded first."""
         super().load_state_dict(state)
-        self._own()
+        self._shapes = self._present_shapes()

@@ -113,6 +113,10 @@ class MixtureLearner(WindowLearner, WeightLearner):
             newest = self.mixture.neighbours.newest(self.unsolved)
             self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])
             self.unsolved = 0
+        elif self.ridge.follows:
+            neighbours = self.mixture.neighbours
+            slots = neighbours.newest(self.unsolved)
+            self.ridge.follow(self._encoded, slots, neighbours.targets, self.weights, len(rows))
         self.untrained += len(rows)
 
     def reclass(self, indices: Sequence[int | None], classes: int) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from driftline.learning.training.experts.autoregression import Autoregression, Scored
-from driftline.learning.training.experts.bank import BankLearner, huber_gradient
+from driftline.learning.training.experts.bank import BankLearner
 from driftline.learning.training.experts.least_squares import LeastSquares
 from driftline.learning.training.experts.value_trees import ValueTreesLearner
 from driftline.learning.training.experts.window import WindowLearner
@@ -60,7 +60,7 @@ class RegressionLearner(WindowLearner):
     ) -> None:
         size, trees = len(mixture.neighbours.rows), mixture.trees
         grown = None if trees is None else ValueTreesLearner(trees, size, mixture.features)
-        super().__init__(mixture, BankLearner(mixture.bank, huber_gradient), grown)
+        super().__init__(mixture, BankLearner(mixture.bank), grown)
         self.fading, self.trust, self.batch_power = fading, trust, batch_power
         self.share, self.farthest, self.power, self.robust = share, farthest, power, robust
         self.encoded = LeastSquares(mixture.encoded, penalty=3.0, damping=1e-5)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from driftline.learning.stateful import Stateful
+from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.least_squares import remembered_sums
 from driftline.networks.experts.ridge import KEPT, Ridge
+from driftline.networks.kernels.ridge import follow
+from driftline.networks.kernels.views import array_of
+
+MAX_FOLLOWED = 128
+"""So many rows are followed one after the other between two solutions at most."""
+MAX_FOLLOWING = 500
+"""Heads on more units are solved now and then alone: to follow each row would cost more than all else."""
 
 
 class RidgeLearner(Stateful):
     """Sums of ``φφᵀ`` and ``φtᵀ``, from which the heads are solved; ``t`` is one at the label: a softmax is blind to a mean.
+
+    Between two solutions the heads follow each row by a rank-one update (recursive least squares, Plackett 1950): they are the
+    exact solution at every row. Each new factorisation begins from sums, so that rounding does not add up.
 
     Args:
         penalty: what is added to the diagonal of ``φφᵀ``.
@@ -24,7 +36,7 @@ class RidgeLearner(Stateful):
     """
 
     STATE = ("gram", "moment")
-    DERIVED = ("ridge", "penalty", "amplitude", "sharpness", "damping")
+    DERIVED = ("ridge", "penalty", "amplitude", "sharpness", "damping", "follows", "_kept", "_factors", "_followed")
 
     def __init__(
         self,
@@ -38,6 +50,10 @@ class RidgeLearner(Stateful):
         self.ridge = ridge
         self.penalty, self.amplitude, self.sharpness, self.damping = penalty, amplitude, sharpness, damping
         heads, units, columns = ridge.heads.shape
+        self.follows = units <= MAX_FOLLOWING
+        self._kept = np.array(KEPT, np.float32)
+        self._factors: tuple[NDArray[np.float32], ...] | None = None
+        self._followed = 0
         self.gram = torch.zeros(heads, units, units)
         self.moment = torch.zeros(heads, units, columns)
 
@@ -46,7 +62,7 @@ class RidgeLearner(Stateful):
         return self.amplitude * math.sqrt(2 / self.gram.shape[1])
 
     def learn(self, encoded: Tensor, targets: Tensor, weights: Tensor) -> None:
-        """Takes rows ``[rows, width]`` in and solves."""
+        """Takes rows ``[rows, width]`` into the sums and solves."""
         rows = len(targets)
         features = self.ridge.project(encoded).mul_(self._amplitude)
         weighted = features * weights.unsqueeze(1)
@@ -54,13 +70,47 @@ class RidgeLearner(Stateful):
         kept = torch.tensor([rate**rows for rate in KEPT]).view(-1, 1, 1)
         self.gram.mul_(kept).add_(weighted.T @ features)
         self.moment.mul_(kept).add_(weighted.T @ wanted)
-        factor, failed = torch.linalg.cholesky_ex(self._penalised())
-        if not failed.any():
+        factor = self._factored()
+        if factor is not None:
             self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor).mul_(self._amplitude * self.sharpness))
+
+    def follow(self, encoded: Tensor, slots: Tensor, targets: Tensor, weights: Tensor, new: int) -> None:
+        """Moves the heads to the solution that has the newest rows as well, one after the other; the sums wait for more.
+
+        Args:
+            encoded: ``[size, width]``, a window. ``targets`` ``[size]``, columns, and ``weights`` ``[size]`` are of its rows.
+            slots: where the rows lie that are not in the sums.
+            new: how many of them, the last ones, have come now.
+        """
+        known = len(slots) - new
+        if self._factors is None or self._followed != known:
+            # What follows from the sums and these rows is no state: here it is made again.
+            self._factored()
+            known = 0
+        self._followed = len(slots)
+        if self._factors is not None:
+            weight, phase, heads = self.ridge.arrays()
+            window = map(array_of, (encoded, slots, targets, weights))
+            scales = self._amplitude, self._amplitude * self.sharpness
+            follow(*window, known, new, self._kept, weight, phase, *scales, self._factors, heads)
+
+    def _factored(self) -> Tensor | None:
+        """The Cholesky factor of the sums, ``LLᵀ``; None where there is none, as of numbers that are too large."""
+        factor: Tensor
+        factor, failed = torch.linalg.cholesky_ex(self._penalised())
+        self._followed, self._factors = 0, None
+        if failed.any():
+            return None
+        if self.follows:
+            heads, units, _ = factor.shape
+            directions = np.empty((heads, MAX_FOLLOWED, units), np.float32), np.empty((heads, MAX_FOLLOWED), np.float32)
+            self._factors = (factor.mT.contiguous().numpy(), factor.contiguous().numpy(), *directions)
+        return factor
 
     def recall(self, encoded: Tensor, seen: int) -> None:
         """Sums that have the present heads as their solution, as of ``seen`` rows like those of ``encoded``."""
         features = self.ridge.project(encoded).mul_(self._amplitude)
+        self._factors = None
         self.gram.copy_(remembered_sums(features, KEPT, seen))
         self.moment.copy_(self._penalised() @ self.ridge.heads / (self._amplitude * self.sharpness))
 
@@ -74,4 +124,10 @@ class RidgeLearner(Stateful):
         self.moment = nn.functional.pad(self.moment, (0, count))
 
     def select(self, columns: Tensor) -> None:
+        # Rows that the sums do not have may have gone.
+        self._factors = None
         self.moment = self.moment[:, :, columns]
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        self._factors = None

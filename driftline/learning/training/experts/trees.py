@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline.learning.stateful import Stateful
 from driftline.networks.experts.trees import DEPTH, LEAVES, NEVER, NODES, TREES, Trees
+from driftline.networks.kernels.trees import leaves, split
+from driftline.networks.kernels.views import rows_of
 
 # How much a split of a node counts for the importance of its feature: a half of one a level above.
 SHARES = torch.tensor([0.5 ** int(math.log2(node + 1)) for node in range(NODES)])
-
-LEAST_GAIN = 1e-6
-# Quantiles of so many rows or up to twice as many tell enough.
-MAX_SORTED = 200
-Numbers: TypeAlias = NDArray[np.floating[Any]]
 
 
 class TreesLearner(Stateful):
@@ -80,12 +74,6 @@ class TreesLearner(Stateful):
         self.importance = torch.ones(features)
         self.grown = 0
         self.waiting = 0
-
-    def keep(self, slots: slice | Tensor, rows: Tensor) -> None:
-        """Takes rows ``[rows, features]`` into slots of the window."""
-        self.waiting += len(rows)
-        if not self.trees.is_silent:
-            self.sums[slots] = self.trees.sums(rows)
 
     def recall(self, rows: Tensor) -> None:
         """Makes state that fits the trees and a window of ``rows`` ``[filled, features]``."""
@@ -165,12 +153,8 @@ class TreesLearner(Stateful):
 
     def _leaf_of(self, rows: Tensor, place: int) -> Tensor:
         """The leaf of each row ``[rows]`` in one tree."""
-        features, cuts = self.trees.features[:, place], self.trees.cuts[:, place]
-        goes_right = rows.index_select(1, features) > cuts
-        nodes = torch.zeros(len(rows), 1, dtype=torch.int64)
-        for _ in range(DEPTH):
-            nodes = goes_right.gather(1, nodes).add(nodes, alpha=2).add_(1)
-        return nodes.squeeze(1).sub_(NODES)
+        features, cuts, _, _ = self.trees.arrays()
+        return torch.from_numpy(leaves(rows_of(rows), features, cuts, place))
 
     def _split(self, place: int, rows: Tensor, gradient: Tensor, weights: Tensor, generator: torch.Generator) -> None:
         """Finds the questions of the tree at ``place``, and which features they are of."""
@@ -179,11 +163,10 @@ class TreesLearner(Stateful):
         part = torch.rand(len(rows), generator=generator) < 0.8
         # Of the first few rows none may have been drawn.
         part |= ~part.any()
-        values = (rows[part] if len(drawn) == rows.shape[1] else rows[part][:, drawn]).numpy()
-        sketch = self._sketched(gradient[part], generator).double().numpy()
-        questions, bins = _splits(values, sketch, weights[part].double().numpy(), self.bins, self.min_leaf)
-        features = drawn[torch.from_numpy(questions)]
-        cuts = torch.from_numpy(bins)
+        values = rows_of(rows[part] if len(drawn) == rows.shape[1] else rows[part][:, drawn])
+        sketch = self._sketched(gradient[part], generator).double().contiguous().numpy()
+        questions, found = split(values, sketch, weights[part].double().numpy(), self.bins, self.min_leaf, DEPTH)
+        features, cuts = drawn[torch.from_numpy(questions)], torch.from_numpy(found)
         self.trees.features[:, place], self.trees.cuts[:, place] = features, cuts
         self.importance.mul_(0.97).index_add_(0, features, SHARES * (cuts < NEVER))
 
@@ -215,58 +198,3 @@ class TreesLearner(Stateful):
         self.sums = former.new_zeros(size, self.trees.values.shape[2])
         if former.shape[1]:
             self.sums[: len(slots)] = former[:, columns]
-
-
-def _splits(
-    values: Numbers, gradient: Numbers, weights: Numbers, bins: int, min_leaf: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """A tree's questions: the place of the feature and the cut of each inner node ``[NODES]``, ``NEVER`` where none pays.
-
-    Args:
-        values: ``[rows, features]``.
-        gradient: ``[rows, sums]``, weighted.
-        weights: ``[rows]``.
-        bins: parts between quantiles.
-        min_leaf: the weight of either side at least.
-    """
-    count, features = values.shape
-    some = np.sort(values[:: max(1, count // MAX_SORTED)], 0)
-    edges = some[np.arange(1, bins) * len(some) // bins]
-    # Which bin of which feature each number is in.
-    codes = np.tile(np.arange(features) * bins, (count, 1))
-    for edge in edges:
-        codes += values > edge
-    each = [np.repeat(numbers, features) for numbers in (weights, *gradient.T)]
-    places, cuts = np.zeros(NODES, np.int64), np.full(NODES, NEVER, np.float32)
-    node = np.zeros(count, np.int64)
-    for level in range(DEPTH):
-        nodes = 2**level
-        keys = (codes + node[:, None] * (features * bins)).ravel()
-        sums = [np.bincount(keys, numbers, nodes * features * bins) for numbers in each]
-        left = np.stack(sums).reshape(len(each), nodes, features, bins).cumsum(3)
-        place, code, pays = _best(left, min_leaf)
-        cut = np.where(pays, edges[np.minimum(code, bins - 2), place], NEVER)
-        here = slice(nodes - 1, 2 * nodes - 1)
-        places[here], cuts[here] = np.where(pays, place, 0), cut
-        node = 2 * node + (values[np.arange(count), places[here][node]] > cut[node])
-    return places, cuts
-
-
-def _best(left: Numbers, min_leaf: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """The best feature and bin of each node ``[nodes]``, and whether it pays to go right beyond it.
-
-    ``left`` ``[1 + sums, nodes, features, bins]``: the weight of the rows up to a bin, and the sums of their gradients.
-    """
-    total = left[:, :, :1, -1:]
-    right = total - left
-    is_possible = (left[0] >= min_leaf) & (right[0] >= min_leaf)
-    gain = np.where(is_possible, _fit(left) + _fit(right), -np.inf).reshape(left.shape[1], -1)
-    best = gain.argmax(1)
-    pays = gain.max(1) > _fit(total).ravel() + LEAST_GAIN
-    return best // left.shape[3], best % left.shape[3], pays
-
-
-def _fit(sums: Numbers) -> Numbers:
-    """By how much the loss of rows falls, twice, with a value of their own."""
-    found: Numbers = np.square(sums[1:]).sum(0) / (sums[0] + 1)
-    return found

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from driftline.learning.stateful import Stateful
 from driftline.networks.experts.mixture import FLOOR, SETS, Mixture
 from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_other
+from driftline.networks.kernels import weights as kernels
+from driftline.networks.kernels.views import array_of
 
 # How fast each set of weights follows its gradient. In the first sets a weight moves in proportion to itself: who is best is
 # soon found among many. In the others all weights move alike: many who know different things stay together.
@@ -50,7 +52,7 @@ class WeightLearner(Stateful):
         self.mixture = mixture
         self.past, self.fading, self.trust, self.batch_power = past, fading, trust, batch_power
         self.losses = torch.zeros(SETS)
-        self._rates = torch.tensor(RATES).unsqueeze(1)
+        self._rates = np.array(RATES, np.float32)
 
     @torch.no_grad()
     def update_mixture_weights(self, traces: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
@@ -67,31 +69,24 @@ class WeightLearner(Stateful):
             weights: ``[rows]``, how much each counts; all one where it is None.
         """
         mixture, columns = self.mixture, self.mixture.columns
-        weights = traces.new_ones(len(targets), dtype=torch.float32) if weights is None else weights.float()
-        if not bool(weights.all()):
-            traces, targets, weights = traces[weights > 0], targets[weights > 0], weights[weights > 0]
+        shares = np.ones(len(targets), np.float32) if weights is None else array_of(weights.float())
+        if not shares.all():
+            counted = torch.from_numpy(shares > 0)
+            traces, targets, shares = traces[counted], targets[counted], shares[shares > 0]
         if not len(targets) or not columns.count:
             return
         traces = (aligned if columns.is_complete else with_other)(traces.float(), columns)
         others = traces.shape[2] - columns.count
         places = columns.of(targets) + others if others else columns.of(targets)
         self._count_transitions(traces, places, others)
-        traces, places, weights = _known(traces, places, weights, others)
+        traces, places, known = _known(traces, places, torch.from_numpy(shares), others)
         if not len(places):
             return
-        answers = mixture.mix_each(traces)
-        sharpness = self._sharpened(answers, places, weights)
-        losses = torch.einsum("bs,b->s", _of_own(answers, places).clamp_(min=FLOOR), weights)
-        self.losses.mul_(self.fading ** float(weights.sum())).sub_(losses)
-        torch.mul(torch.softmax(self.losses * -self.trust, 0), sharpness, out=mixture.trust)
-        self._gradient_step(traces, answers, places, weights)
-
-    def _sharpened(self, answers: Tensor, places: Tensor, weights: Tensor) -> float:
-        """What the trust in all sets is to add up to: one step down the gradient of what is served of them."""
-        pooled = torch.matmul(self.mixture.trust, answers)
-        slope = torch.dot(torch.mul(_errors(pooled.softmax(1), places), pooled).sum(1), weights).item()
-        step = -SHARPENING * slope * len(places) ** (self.batch_power - 1)
-        return min(SHARPEST, max(COOLEST, self.mixture.trust.sum().item() * math.exp(min(1.0, max(-1.0, step)))))
+        pace = len(places) ** (self.batch_power - 1)
+        fading = self.fading ** float(known.sum())
+        bounds = (PROPORTIONAL, LEAST, MOST, SHARPENING * pace, COOLEST, SHARPEST, fading, self.trust, FLOOR)
+        served = map(array_of, (traces.contiguous(), places, known))
+        kernels.follow(*served, *mixture.arrays(), array_of(self.losses), self._rates * np.float32(pace), *bounds)
 
     def _count_transitions(self, traces: Tensor, places: Tensor, others: int) -> None:
         """Counts each label that was foreseen from the newest one, where both have a column."""
@@ -111,32 +106,12 @@ class WeightLearner(Stateful):
         """
         columns = self.mixture.columns
         places = columns.of(targets) + (columns.width - columns.count)
-        self._gradient_step(traces, self.mixture.mix_each(traces), places, traces.new_full(places.shape, self.past))
-
-    def _gradient_step(self, traces: Tensor, answers: Tensor, places: Tensor, shares: Tensor) -> None:
-        """One step of each set of weights down the gradient of its log loss, from what it answers to the traces.
-
-        ``shares`` ``[rows]`` is how much each of them counts.
-        """
-        error = _errors(answers.exp(), places).mul_(shares.view(-1, 1, 1))
-        gradient = torch.matmul(error, traces[:, :-1].transpose(1, 2)).sum(0)
-        steps = gradient.mul_(self._rates * -(len(places) ** (self.batch_power - 1)))
-        weights = self.mixture.weights
-        # A member of no weight could never come back; one row with a broken answer must not decide.
-        weights[:PROPORTIONAL].clamp_(min=LEAST).mul_(steps[:PROPORTIONAL].clamp_(-1, 1).exp_())
-        weights[PROPORTIONAL:].add_(steps[PROPORTIONAL:]).clamp_(min=0)
-        weights.mul_((MOST / weights.sum(1, keepdim=True)).clamp_(max=1))
-
-
-def _errors(chances: Tensor, places: Tensor) -> Tensor:
-    """Probabilities ``[rows, …, width]`` less one at each row's own place; in place."""
-    own = places.view(-1, *[1] * (chances.dim() - 1)).expand(*chances.shape[:-1], 1)
-    return chances.scatter_add_(-1, own, chances.new_full(own.shape, -1.0))
-
-
-def _of_own(answers: Tensor, places: Tensor) -> Tensor:
-    """What answers ``[rows, sets, width]`` say of each row's own place ``[rows, sets]``."""
-    return answers.gather(2, places.view(-1, 1, 1).expand(-1, answers.shape[1], 1)).squeeze(2)
+        shares = np.full(len(places), self.past, np.float32)
+        rates = self._rates * np.float32(len(places) ** (self.batch_power - 1))
+        weights, _ = self.mixture.arrays()
+        kernels.remember(
+            array_of(traces.contiguous()), array_of(places), shares, weights, rates, PROPORTIONAL, LEAST, MOST
+        )
 
 
 def _known(traces: Tensor, places: Tensor, weights: Tensor, others: int) -> tuple[Tensor, Tensor, Tensor]:

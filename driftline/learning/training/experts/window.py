@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.learning.stateful import State, Stateful
@@ -14,6 +16,12 @@ from driftline.learning.training.updates_per_step import WELL_TAUGHT
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import LARGEST, Encoding
 from driftline.networks.experts.neighbours import NewestRows
+from driftline.networks.experts.trees import NO_TREES
+from driftline.networks.kernels.views import BufferViews, array_of
+from driftline.networks.kernels.window import keep, write
+
+ALL = slice(None)
+NO_SUMS = torch.zeros(0, 0)
 
 
 class WindowedMixture(Protocol):
@@ -45,9 +53,7 @@ class WindowLearner(Stateful):
     """
 
     STATE: ClassVar[tuple[str, ...]] = ("rows", "weights", "unsolved", "untrained", "bank", "trees")
-    DERIVED: ClassVar[tuple[str, ...]] = (
-        *("mixture", "period", "fresh", "replayed", "hurried", "_encoded", "_reaches"),
-    )
+    DERIVED: ClassVar[tuple[str, ...]] = (*("mixture", "period", "fresh", "replayed", "hurried", "_encoded", "_views"),)
     mixture: WindowedMixture
 
     def __init__(
@@ -72,7 +78,7 @@ class WindowLearner(Stateful):
         self.unsolved = 0
         self.untrained = 0
         self._encoded = torch.zeros(size, mixture.encoding.width)
-        self._reaches = torch.tensor([reach for _, reach in mixture.bank.kinds]).unsqueeze(1)
+        self._views: BufferViews[tuple[NDArray[Any], ...]] = BufferViews()
 
     @property
     def filled(self) -> int:
@@ -111,18 +117,18 @@ class WindowLearner(Stateful):
 
     def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
         """Puts rows in the places of the oldest."""
-        neighbours, features = self.mixture.neighbours, self.mixture.features
-        start = int(neighbours.seen) % len(self.rows)
-        here = min(len(rows), len(self.rows) - start)
-        encoded = self.mixture.encoding(rows)
-        neighbours.seen.add_(len(rows))
-        whole, rest = (slice(start, start + here), slice(here)), (slice(len(rows) - here), slice(here, None))
-        for slots, part in (whole, rest) if here < len(rows) else (whole,):
-            self.rows[slots], self.weights[slots], self._encoded[slots] = rows[part], weights[part], encoded[part]
-            neighbours.write(slots, encoded[part, :features])
-            neighbours.targets[slots] = targets[part]
-            if self.trees is not None:
-                self.trees.keep(slots, rows[part])
+        mixture, trees = self.mixture, self.trees
+        if trees is not None:
+            trees.waiting += len(rows)
+        tensors = (self.rows, self.weights, self._encoded, NO_SUMS if trees is None else trees.sums)
+        window = self._views.of(tensors, lambda: tuple(map(array_of, tensors)))
+        scores, norms, _, seen, *_ = mixture.neighbours.arrays()
+        arrays = NO_TREES if trees is None else trees.trees.arrays()
+        new = array_of(rows), array_of(weights)
+        keep(*new, mixture.encoding.binned, mixture.encoding.arrays(), window, scores, norms, seen, arrays)
+        end = int(seen)
+        slots = np.arange(end - len(rows), end) % len(self.rows)
+        array_of(mixture.neighbours.targets)[slots] = targets.numpy()
 
     def _follow(self) -> None:
         """Lets the encoding follow the newest rows, and encodes them again."""
@@ -142,7 +148,8 @@ class WindowLearner(Stateful):
             self.trees.restart(self.rows[: self.filled])
 
     def _write_scores(self) -> None:
-        self.mixture.neighbours.write(slice(None), self._encoded[:, : self.mixture.features])
+        scores, norms, *_ = self.mixture.neighbours.arrays()
+        write(array_of(self._encoded), scores, norms)
 
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
@@ -157,14 +164,11 @@ class WindowLearner(Stateful):
     def _train(self, generator: torch.Generator, fresh: int, replayed: int) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
         fresh = min(fresh, self.untrained)
-        new = self.mixture.neighbours.newest(fresh, self.untrained - fresh)
-        self.untrained -= fresh
-        neighbours, members = self.mixture.neighbours, self.mixture.bank.members
-        seen, size, filled = int(neighbours.seen), len(self.rows), self.filled
-        reach = torch.where(self._reaches > 0, self._reaches.clamp(max=filled), filled)
-        drawn = (torch.rand(members, replayed, generator=generator) * reach).long()
-        slots = torch.cat([new.expand(members, -1), (seen - 1 - drawn).remainder_(size)], 1)
-        self.bank.learn(self._encoded[slots], self._targets(slots), self.weights[slots])
+        drawn = torch.rand(self.mixture.bank.members, replayed, generator=generator)
+        waiting, self.untrained = self.untrained, self.untrained - fresh
+        self.bank.learn(
+            self._encoded, drawn, int(self.mixture.neighbours.seen), waiting, fresh, self._targets(ALL), self.weights
+        )
 
     def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
         """Grows the trees that are due."""
@@ -174,7 +178,8 @@ class WindowLearner(Stateful):
 
     def _targets(self, slots: slice | Tensor) -> Tensor:
         """The targets of rows by their slots, as bank and trees learn them."""
-        return self.mixture.neighbours.targets[slots]
+        targets = self.mixture.neighbours.targets
+        return targets if slots is ALL else targets[slots]
 
     def load_state_dict(self, state: State) -> None:
         """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""

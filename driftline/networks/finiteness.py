@@ -1,0 +1,71 @@
+"""Whether a module can be served: all of its numbers are finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import is_
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from driftline.networks.kernels.finiteness import are_finite
+
+KINDS = (torch.float32, torch.float64)
+MAY_BE_INFINITE = "limit"
+"""Only a scale may have no limit."""
+
+
+class Arrays(NamedTuple):
+    """Where a kernel finds tensors, what kind they are, and those that it does not know."""
+
+    addresses: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    are_double: NDArray[np.bool_]
+    others: Sequence[Tensor]
+
+
+class Finiteness:
+    """Looks at all weights and buffers of a module that is asked about at every label."""
+
+    def __init__(self) -> None:
+        self._tensors: list[Tensor] = []
+        self._pointers: list[int] = []
+        self._arrays = _arrays([])
+
+    def holds(self, module: nn.Module) -> bool:
+        """Whether every number is finite."""
+        tensors = [*state_of(module)]
+        # A tensor may be the same object in another place.
+        pointers = [tensor.data_ptr() for tensor in tensors]
+        if pointers != self._pointers or not all(map(is_, tensors, self._tensors)):
+            self._tensors, self._pointers, self._arrays = tensors, pointers, _arrays(tensors)
+        found = self._arrays
+        return are_finite(*found[:3]) and all(bool(tensor.isfinite().all()) for tensor in found.others)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Finiteness:
+        return Finiteness()
+
+
+def state_of(module: nn.Module) -> Iterator[Tensor]:
+    """What of a module's state may become infinite."""
+    yield from (parameter for parameter in module._parameters.values() if parameter is not None)
+    for name, buffer in module._buffers.items():
+        if buffer is not None and name != MAY_BE_INFINITE and name not in module._non_persistent_buffers_set:
+            yield buffer
+    for child in module._modules.values():
+        if child is not None:
+            yield from state_of(child)
+
+
+def _arrays(tensors: Sequence[Tensor]) -> Arrays:
+    plain = [
+        tensor for tensor in tensors if tensor.dtype in KINDS and tensor.is_contiguous() and tensor.device.type == "cpu"
+    ]
+    addresses, counts = ([*map(of, plain)] for of in (Tensor.data_ptr, Tensor.numel))
+    known = {id(tensor) for tensor in plain}
+    others = [tensor for tensor in tensors if id(tensor) not in known and tensor.is_floating_point()]
+    are_double = np.array([tensor.dtype == torch.float64 for tensor in plain], np.bool_)
+    return Arrays(np.array(addresses, np.int64), np.array(counts, np.int64), are_double, others)
