@@ -91,7 +91,7 @@ class Confusion(TypedDict):
 
     classes: list[ClassName]
     """The classes, in the order of rows and columns."""
-    counts: list[list[int]]
+    counts: list[list[float]]
     """A row for each class that was right, a column for each that was answered."""
 
 
@@ -103,7 +103,7 @@ class CalibrationBin(TypedDict):
     """The mean of the highest probability that they gave."""
     accuracy: float
     """The share of them that was right."""
-    count: int
+    count: float
     """How many they are."""
 
 

@@ -12,7 +12,7 @@ MAX_CONFUSED = 10
 
 
 class WindowTables:
-    """Counts of a classification's labels, each by its weight, as they enter a window and leave it; what they say follows from the window."""
+    """Counts of a classification's labels, by weight, as they enter a window and leave it; all follows from the window."""
 
     def __init__(self) -> None:
         self.pairs: dict[tuple[float, float], float] = {}
