@@ -30,7 +30,7 @@ from .mount import serves
 router = APIRouter()
 
 
-class Caller(NamedTuple):
+class CommandIssuer(NamedTuple):
     """Who tells a model something, and the ``Idempotency-Key`` of the call: with the same one it is told once."""
 
     actor: str
@@ -39,11 +39,11 @@ class Caller(NamedTuple):
 
 def _caller(
     actor: Actor, idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None
-) -> Caller:
-    return Caller(actor, idempotency_key)
+) -> CommandIssuer:
+    return CommandIssuer(actor, idempotency_key)
 
 
-By = Annotated[Caller, Depends(_caller)]
+By = Annotated[CommandIssuer, Depends(_caller)]
 
 
 @serves(router, endpoints.RETRAIN)
@@ -156,7 +156,7 @@ class Told:
 
     services: Services
     uid: str
-    caller: Caller
+    caller: CommandIssuer
     reason: str = ""
 
     async def tell(self, kind: CommandKind, arguments: dict[str, Any]) -> CommandQueued:

@@ -133,9 +133,9 @@ class Mixture(Viewed):
         """
         if (network is not None) != self.with_network:
             raise ValueError("network: log-probabilities are given exactly where the mixture is made with_network")
-        given, columns = rows_of(rows.reshape(len(rows), self.features)), self.columns
         if not self.classes:
             return torch.zeros(len(rows), 0), torch.zeros(len(rows), self.parts, 0)
+        given, columns = rows_of(rows.reshape(len(rows), self.features)), self.columns
         newest = int(self.labels.newest) if in_order else -1
         of_network = None if network is None else network.detach().cpu()
         if not columns.is_complete:
@@ -293,8 +293,7 @@ class Mixture(Viewed):
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
         state = old_layout.converted(own)
         state_dict.update({prefix + name: value for name, value in state.items()})
-        seen = state.get("columns.seen")
-        if seen is not None:
+        if (seen := state.get("columns.seen")) is not None:
             self._make_room(seen)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
