@@ -12,7 +12,7 @@ import numpy as np
 
 from driftline.client.clients import Client
 from driftline.errors import DriftlineError, Unavailable
-from tests.services import Instance
+from tests.services import Instance, standing_alarms
 from tests.waiting import SECONDS, until
 
 
@@ -85,4 +85,4 @@ def check_all_served_once(instance: Instance, feeder: Feeder) -> None:
     states = {client.receipt(feeder.model, identifier)["state"] for identifier in feeder.acknowledged}
     assert states == {"served"}
     assert client.model(feeder.model)["learned"] == len(feeder.acknowledged)
-    assert [alarm["kind"] for alarm in client.metrics(feeder.model)["alarms"]] == []
+    assert standing_alarms(client, feeder.model) == {}

@@ -121,6 +121,11 @@ def spec(name: str = "weather", **changes: Any) -> dict[str, Any]:
     return {"name": name, "task": "classification", "inputs": {"shape": [8]}, "classes": [0, 1]} | changes
 
 
+def standing_alarms(client: Client, model: str) -> dict[str, str]:
+    """What a model's alarms say that are not over, by kind."""
+    return {alarm["kind"]: alarm["message"] for alarm in client.metrics(model)["alarms"] if alarm["state"] != "over"}
+
+
 def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, default=str)
 

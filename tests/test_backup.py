@@ -15,7 +15,7 @@ import pytest
 
 from driftline.client.clients import Client
 from tests.feeding import feeding
-from tests.services import Instance, spec, up
+from tests.services import Instance, spec, standing_alarms, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -89,7 +89,7 @@ def test_a_backup_under_way_goes_on_elsewhere_with_every_label_it_holds(tmp_path
         assert {item["status"] for item in client.feedback("weather", first_ten())["items"]} == {"duplicate"}
         assert client.feedback("weather", [{"prediction_id": asked, "label": 1}])["items"][0]["status"] == "queued"
         all_served(there, [f"p:{asked}"])
-        assert client.metrics("weather")["alarms"] == []
+        assert standing_alarms(client, "weather") == {}
 
 
 def test_a_restore_takes_a_running_model_back_when_it_is_told_to(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_restore_takes_a_running_model_back_when_it_is_told_to(tmp_path: Path)
         assert {item["status"] for item in client.feedback("weather", after)["items"]} == {"queued"}
         all_served(here, [item["id"] for item in after])
         assert client.model("weather")["learned"] == 160
-        assert client.metrics("weather")["alarms"] == []
+        assert standing_alarms(client, "weather") == {}
 
 
 def test_a_running_up_says_where_its_store_is_and_takes_it_back(tmp_path: Path) -> None:

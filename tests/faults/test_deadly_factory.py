@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import Instance, spec, up
+from tests.services import Instance, spec, standing_alarms, up
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def is_served(instance: Instance, model: str, identifier: str) -> bool:
 
 
 def message(instance: Instance, model: str, kind: str) -> str:
-    return next((alarm["message"] for alarm in instance.client.metrics(model)["alarms"] if alarm["kind"] == kind), "")
+    return standing_alarms(instance.client, model).get(kind, "")
 
 
 def test_a_factory_that_ends_the_process_is_set_aside_and_the_other_model_learns_on(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_factory_that_ends_the_process_is_set_aside_and_the_other_model_learns
         assert len(deaths) == 3, "\n".join(instance.lines)
         last = feed(instance, "healthy", 100)
         until(lambda: is_served(instance, "healthy", last))
-        assert client.metrics("healthy")["alarms"] == []
+        assert standing_alarms(client, "healthy") == {}
         assert client.predict("deadly", [[0.0] * 8])["version"] == 1
         alive = instance.pid("worker")
         assert client.model("deadly")["waiting"] == 100
@@ -76,5 +76,5 @@ def test_a_healthy_model_whose_worker_is_killed_again_and_again_is_not_set_aside
             last = feed(instance, "weather", 100 * turn)
             instance.kill("worker")
         until(lambda: is_served(instance, "weather", last))
-        assert instance.client.metrics("weather")["alarms"] == []
+        assert standing_alarms(instance.client, "weather") == {}
         assert instance.client.model("weather")["learned"] == 400

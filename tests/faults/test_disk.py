@@ -15,7 +15,7 @@ from driftline.errors import Unavailable
 from tests.conftest import missing
 from tests.faults.parts import asking, replaced_by_a_file
 from tests.feeding import check_all_served_once, feeding
-from tests.services import Instance, spec, up
+from tests.services import Instance, spec, standing_alarms, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def check_learning_waits_and_all_else_goes_on(
         until(lambda: asker.versions and asker.versions[-1] > 1)
         with trouble:
             until(lambda: [line for line in instance.lines if "cannot" in line and "until the disk has room" in line])
-            until(lambda: "disk" in {alarm["kind"] for alarm in instance.client.metrics("weather")["alarms"]})
+            until(lambda: "disk" in standing_alarms(instance.client, "weather"))
             acknowledged, answered = len(feeder.acknowledged), len(asker.versions)
             until(lambda: len(feeder.acknowledged) > acknowledged + 50 and len(asker.versions) > answered + 50)
             with pytest.raises(Unavailable) as refused:

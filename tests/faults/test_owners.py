@@ -14,7 +14,7 @@ from redis import Redis
 from tests.conftest import free_port, own_redis
 from tests.faults.parts import WorkerProcess, asking, owner_in, stopped
 from tests.feeding import check_all_served_once, feeding
-from tests.services import Instance, is_there, spec, up
+from tests.services import Instance, is_there, spec, standing_alarms, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -108,7 +108,7 @@ def test_two_workers_share_many_models_and_no_model_has_two_owners(pair: Pair) -
         assert pair.instance.client.wait_served(name, "i99", SECONDS)["state"] == "served"
         assert pair.redis.get(f"driftline:{{{pair.uid(name)}}}:epoch") == "1", "it has had one owner"
         assert pair.instance.client.model(name)["learned"] == 100
-        assert pair.instance.client.metrics(name)["alarms"] == []
+        assert standing_alarms(pair.instance.client, name) == {}
     assert {pair.owner(name) for name in names} <= {pair.first_owner, pair.second.owner}
 
 
