@@ -14,7 +14,7 @@ from driftline.errors import InvalidInput
 from driftline.learning.examples import Examples
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
-from driftline.rows.rows import misfit
+from driftline.rows.rows import misfits
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable
 
@@ -96,10 +96,10 @@ def usable(spec: ModelSpec, classes: Container[tuple[type, object]], items: Sequ
 def refused(spec: ModelSpec, numbers: Sequence[int], items: Sequence[Item]) -> dict[int, str]:
     """Why items no longer fit the spec, by log number, as when it was edited after their acknowledgement."""
     found = {}
-    for n, item in zip(numbers, items, strict=True):
-        unfit = misfit(spec, item.inputs)
-        if unfit is not None:
-            found[n] = unfit
+    unfit = misfits(spec, [item.inputs for item in items])
+    for place, (n, item) in enumerate(zip(numbers, items, strict=True)):
+        if place in unfit:
+            found[n] = unfit[place]
             continue
         try:
             spec.check_label(item.label)

@@ -137,12 +137,13 @@ class FieldCoder:
         rows = [_decoder.decode(record) for record in records]
         return self._coded({name: self._column(name, field, rows) for name, field in self._read}, len(rows), "inputs")
 
-    def is_record(self, data: bytes) -> bool:
-        """Whether this is a recorded row."""
-        if self.struct is not None and self.struct.from_records([data]) is not None:
+    def are_records(self, records: Sequence[bytes]) -> bool:
+        """Whether these are recorded rows."""
+        if self.struct is not None and self.struct.from_records(records) is not None:
             return True
         try:
-            _decoder.decode(data)
+            for record in records:
+                _decoder.decode(record)
         except msgspec.DecodeError:
             return False
         return True

@@ -95,14 +95,24 @@ def made_up(spec: ModelSpec, fill: int) -> Rows:
     return Rows(*coder_of(spec.fields).from_rows([row]))
 
 
-def misfit(spec: ModelSpec, item: Mapping[str, bytes]) -> str | None:
-    """Why the row of an item does not fit the spec, as when it was edited after its acknowledgement; None where it does."""
+def misfits(spec: ModelSpec, items: Sequence[Mapping[str, bytes]]) -> dict[int, str]:
+    """Why rows of items do not fit the spec, by their places, as when it was edited after their acknowledgement."""
     if spec.fields is not None:
-        is_row = item.keys() == {SINGLE_INPUT} and coder_of(spec.fields).is_record(item[SINGLE_INPUT])
-        return None if is_row else "the inputs are not a row of fields"
+        coder = coder_of(spec.fields)
+        are_named = [item.keys() == {SINGLE_INPUT} for item in items]
+        if all(are_named) and coder.are_records([item[SINGLE_INPUT] for item in items]):
+            return {}
+        return {
+            place: "the inputs are not a row of fields"
+            for place, item in enumerate(items)
+            if not (are_named[place] and coder.are_records([item[SINGLE_INPUT]]))
+        }
     sizes = {name: tensor.size * (4 if tensor.dtype == "float32" else 8) for name, tensor in spec.tensors.items()}
-    fits = {name: len(data) for name, data in item.items()} == sizes
-    return None if fits else "the inputs do not have the model's shape"
+    return {
+        place: "the inputs do not have the model's shape"
+        for place, item in enumerate(items)
+        if {name: len(data) for name, data in item.items()} != sizes
+    }
 
 
 def item_as_json(spec: ModelSpec, item: Mapping[str, bytes]) -> Any:
