@@ -142,8 +142,9 @@ class Mixture(nn.Module):
         """Log-probabilities of some members each ``[members, batch, width]`` as a trace ``[batch, parts, width]``."""
         found = [*answers]
         found.append(self.columns.marked(newest).expand(1, found[0].shape[1], -1))
-        # Tags are positive: the floor leaves them as they are.
-        return torch.cat(found).transpose(0, 1).clamp_(min=FLOOR)
+        # Tags are positive: the floor leaves them as they are. A member that gives no number says nothing.
+        even = -math.log(max(found[0].shape[2], 1))
+        return torch.cat(found).transpose(0, 1).nan_to_num_(even, even, FLOOR).clamp_(min=FLOOR)
 
     def _answers(self, rows: Tensor, network: Tensor | None, newest: int) -> Iterator[Tensor]:
         if self.trees is not None:

@@ -18,6 +18,10 @@ RATES = (0.03, 0.3, 0.003, 0.1)
 PROPORTIONAL = 2
 # The least weight of a member in these, and the most that those of a set add up to.
 LEAST, MOST = 1e-4, 1.2
+# What those of each set add up to at least and at most. Where they may add up to less or more, all probabilities become less or
+# more sure at once, as when what the members say no longer holds; but where a class is rare, one label of it would do so, and
+# rows before it and after it could not be ranked beside one another. So one set may, and the others are means.
+SUMS = ((0.0, MOST), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0))
 # The least and the most that the trust in all sets adds up to: the inverse of a temperature; and how fast it is learned.
 COOLEST, SHARPEST = 0.5, 2.0
 SHARPENING = 0.003
@@ -36,7 +40,7 @@ class WeightLearner(Stateful):
     """
 
     STATE: ClassVar[tuple[str, ...]] = ("losses",)
-    DERIVED: ClassVar[tuple[str, ...]] = ("mixture", "past", "fading", "trust", "batch_power", "_rates")
+    DERIVED: ClassVar[tuple[str, ...]] = ("mixture", "past", "fading", "trust", "batch_power", "_rates", "_sums")
 
     def __init__(
         self,
@@ -51,14 +55,15 @@ class WeightLearner(Stateful):
         self.past, self.fading, self.trust, self.batch_power = past, fading, trust, batch_power
         self.losses = torch.zeros(SETS)
         self._rates = torch.tensor(RATES).unsqueeze(1)
+        self._sums = torch.tensor(SUMS).unsqueeze(2)
 
     @torch.no_grad()
     def update_mixture_weights(self, traces: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
         """Learns whom to trust, from answers as they were served.
 
         The weights follow the gradient of the mixture's log loss: in some sets each in proportion to itself (exponentiated
-        gradient, Kivinen & Warmuth 1997), in the others by steps alike. Those of a set add up to ``MOST`` at most: where
-        members agree, it is hardly surer than they are. How far each set is trusted is exponential in its recent losses
+        gradient, Kivinen & Warmuth 1997), in the others by steps alike. What those of a set add up to is bounded (``SUMS``):
+        where members agree, it is hardly surer than they are. How far each set is trusted is exponential in its recent losses
         (Cesa-Bianchi & Lugosi 2006, ch. 2), and how sharp all of them are together follows the gradient, too.
 
         Args:
@@ -125,7 +130,8 @@ class WeightLearner(Stateful):
         # A member of no weight could never come back; one row with a broken answer must not decide.
         weights[:PROPORTIONAL].clamp_(min=LEAST).mul_(steps[:PROPORTIONAL].clamp_(-1, 1).exp_())
         weights[PROPORTIONAL:].add_(steps[PROPORTIONAL:]).clamp_(min=0)
-        weights.mul_((MOST / weights.sum(1, keepdim=True)).clamp_(max=1))
+        total = weights.sum(1, keepdim=True)
+        weights.mul_(total.clamp(self._sums[:, 0], self._sums[:, 1]).div_(total.clamp_(min=1e-9)))
 
 
 def _errors(chances: Tensor, places: Tensor) -> Tensor:

@@ -144,6 +144,10 @@ class WindowLearner(Stateful):
     def _write_scores(self) -> None:
         self.mixture.neighbours.write(slice(None), self._encoded[:, : self.mixture.features])
 
+    def encoded_rows(self, slots: slice | Tensor) -> Tensor:
+        """Rows of the window as members see them, by their slots ``[rows, width]``."""
+        return self._encoded[slots]
+
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
 
