@@ -230,6 +230,8 @@ class ModelMetricsAnswer(TypedDict):
     """The rate of the last update."""
     unknown_fields: NotRequired[dict[str, int]]
     """How often each field came, in predictions and feedback, that the model does not have."""
+    set_aside: NotRequired[dict[str, int]]
+    """How often members of a mixture, by their kind, gave no numbers and have begun again."""
     lag: Lag
     """How far learning is behind."""
     alarms: list[AlarmState]

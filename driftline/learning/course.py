@@ -81,7 +81,7 @@ class Course(Stateful):
         """What is put to the gate and served: the module, or a copy with the mean of its weights where the recipe averages."""
         return self.averaging.candidate(self.state.module) if self.averaging is not None else self.state.module
 
-    def metrics(self) -> dict[str, int]:
+    def metrics(self) -> dict[str, Any]:
         """What the parts tell."""
         return {name: value for part in self._parts() for name, value in part.metrics().items()}
 
@@ -106,6 +106,11 @@ class Course(Stateful):
         """Drift was detected."""
         for part in self._parts():
             part.on_drift(self.step, replay)
+
+    def on_decision(self, is_promoted: bool) -> None:
+        """The gate has decided about the present weights."""
+        if not is_promoted:
+            self.strategy.on_refusal(self.state)
 
     def read(self, new: Examples) -> tuple[Examples, Rescaling | None]:
         """Lets the encoder follow rows that are about to be learned; they keep what it knew of them before.

@@ -113,8 +113,7 @@ class Learner(CommandedLearner):
     def _known(
         self, come: Sequence[tuple[int, Item]], plan: Plan
     ) -> tuple[list[tuple[int, Item]], dict[str, Tensor] | None]:
-        """Of the records that have come, and of those whose labels were late, the ones whose labels are known now, and count:
-        one of weight 0 is taken for none.
+        """Of the records that have come, and of those whose labels were late, the ones whose labels count and are known now.
 
         What is imported is answered first, by what has been learned so far: live, it would have been served by then. Where that
         is all, as most often, its rows as tensors are given with it.
@@ -245,6 +244,7 @@ class Learner(CommandedLearner):
         found = self.promotion.decide(self._candidate(version), latest)
         if found is None:
             return None
+        self.course.on_decision(found.decision.promoted)
         if found.move == "begin_again":
             self._begin_again()
         if found.move != "stay":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
@@ -54,6 +54,6 @@ class Runtime(Behaviour[P], Stateful):
     def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:
         """After the module was edited: the state goes on for what was kept."""
 
-    def metrics(self) -> dict[str, int]:
+    def metrics(self) -> dict[str, Any]:
         """What is told of the part beside the learner's other metrics."""
         return {}

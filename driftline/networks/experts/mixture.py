@@ -161,8 +161,9 @@ class Mixture(Viewed):
     def _trace(self, answers: Tensor, newest: int) -> Tensor:
         """Log-probabilities of all members ``[members, batch, width]`` as a trace ``[batch, parts, width]``."""
         tags = self.columns.marked(newest).expand(1, answers.shape[1], -1)
-        # Tags are positive: the floor leaves them as they are.
-        return torch.cat([answers, tags]).transpose(0, 1).clamp_(min=FLOOR)
+        # Tags are positive: the floor leaves them as they are. A member that gives no number says nothing.
+        even = -math.log(max(answers.shape[2], 1))
+        return torch.cat([answers, tags]).transpose(0, 1).nan_to_num_(even, even, FLOOR).clamp_(min=FLOOR)
 
     def _answers(self, rows: Tensor, network: Tensor | None, newest: int) -> Iterator[Tensor]:
         """The log-probabilities of the members one after the other, each ``[members, batch, columns]``."""

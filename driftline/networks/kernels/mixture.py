@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ RIDGE = types.Tuple((F2, F1, F3))
 BANK = types.Tuple((F3, F3, F3, F3, F0))
 LABELS = types.Tuple((F2, I2, F1, F1, I0, I0))
 TREES = types.Tuple((I2, F2, F3, F1))
-ZERO = np.float32(0)
+ZERO, INFINITY = np.float32(0), np.float32(np.inf)
 
 
 @inner
@@ -137,6 +138,7 @@ def answer(
         Logits ``[batch, columns]``, and the trace ``[batch, members + 1, columns]``.
     """
     count, columns = weights.shape[1], len(tags)
+    even = -np.float32(math.log(columns))
     trace, out = np.empty((len(rows), count + 1, columns), np.float32), np.empty((len(rows), columns), np.float32)
     members_answered(rows, binned, encoding, trees, ridge, bank, neighbours, labels, newest, trace)
     for row in range(len(rows)):
@@ -144,8 +146,9 @@ def answer(
             trace[row, count - 1] = network[row]
         for member in range(count):
             for column in range(columns):
-                if trace[row, member, column] < floor:
-                    trace[row, member, column] = floor
+                # A member that gives no number says nothing.
+                value = trace[row, member, column]
+                trace[row, member, column] = max(value, floor) if value < INFINITY else even
         trace[row, count] = tags
     mixed(trace, weights, trust, out)
     return out, trace

@@ -11,7 +11,7 @@ from driftline.networks.kernels.compiled import DOUBLE, F1, F2, F3, FLOAT, I1, I
 from driftline.networks.kernels.elementary import log_softmax
 from driftline.networks.kernels.mixture import sets_mixed
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, SMALLEST = np.float32(0), np.float32(1), np.float32(1e-9)
 
 
 @inner
@@ -52,12 +52,12 @@ def descend(
     rates: Any,
     proportional: int,
     least: Any,
-    most: Any,
+    sums: Any,
 ) -> None:
     """One step of each set of weights ``[sets, members]`` down the gradient of its log loss.
 
     In the first sets, so many as are ``proportional``, each weight is at ``least`` so large and moves in proportion to itself;
-    in the others all move alike. Those of a set add up to ``most`` at most.
+    in the others all move alike. What those of a set add up to is brought between its ``sums`` ``[sets, 2]``.
     """
     members = weights.shape[1]
     error, gradient = np.empty(traces.shape[2], np.float32), np.empty(members, np.float32)
@@ -82,20 +82,21 @@ def descend(
                 weight = max(weight + step, ZERO)
             weights[number, member] = weight
             total += weight
-        if total > most:
+        bounded = min(max(total, sums[number, 0]), sums[number, 1])
+        if bounded != total:
             for member in range(members):
-                weights[number, member] *= most / total
+                weights[number, member] *= bounded / max(total, SMALLEST)
 
 
-@kernel(F3, I1, F1, F2, F1, INT, FLOAT, FLOAT)
+@kernel(F3, I1, F1, F2, F1, INT, FLOAT, F2)
 def remember(
-    traces: Any, places: Any, shares: Any, weights: Any, rates: Any, proportional: int, least: Any, most: Any
+    traces: Any, places: Any, shares: Any, weights: Any, rates: Any, proportional: int, least: Any, sums: Any
 ) -> None:
     """:func:`descend`, from what the weights make of the traces."""
-    descend(traces, answers_of(traces, weights), places, shares, weights, rates, proportional, least, most)
+    descend(traces, answers_of(traces, weights), places, shares, weights, rates, proportional, least, sums)
 
 
-@kernel(F3, I1, F1, F2, F1, F1, F1, INT, FLOAT, FLOAT, DOUBLE, DOUBLE, DOUBLE, DOUBLE, DOUBLE, FLOAT)
+@kernel(F3, I1, F1, F2, F1, F1, F1, INT, FLOAT, F2, DOUBLE, DOUBLE, DOUBLE, DOUBLE, DOUBLE, FLOAT)
 def follow(
     traces: Any,
     places: Any,
@@ -106,7 +107,7 @@ def follow(
     rates: Any,
     proportional: int,
     least: Any,
-    most: Any,
+    sums: Any,
     sharpening: float,
     coolest: float,
     sharpest: float,
@@ -120,7 +121,7 @@ def follow(
         traces: ``[rows, members + 1, width]``. ``places`` ``[rows]``, the columns of the labels.
         shares: ``[rows]``, how much each counts.
         weights: ``[sets, members]``. ``trust`` and ``losses`` ``[sets]``.
-        rates: ``[sets]``; ``proportional``, ``least`` and ``most`` as in :func:`descend`.
+        rates: ``[sets]``; ``proportional``, ``least`` and ``sums`` as in :func:`descend`.
         sharpening: how fast the sum of all trust is learned, which is between ``coolest`` and ``sharpest``.
         fading: how much of the losses stays. One unit of them counts ``trusting``.
         floor: the least log-probability that counts.
@@ -140,4 +141,4 @@ def follow(
     log_softmax(trust)
     for number in range(len(trust)):
         trust[number] = math.exp(trust[number]) * sharpness
-    descend(traces, answers, places, shares, weights, rates, proportional, least, most)
+    descend(traces, answers, places, shares, weights, rates, proportional, least, sums)

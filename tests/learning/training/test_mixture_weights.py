@@ -75,7 +75,7 @@ def test_what_is_served_is_no_worse_than_the_median_member(seed: int, batch: int
         assert opinions.areas(served) >= opinions.areas(opinions.members).median()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("batch", "most"), [(32, (2.0, 1.0, 0.0)), (32, (4.0, 0.5, 0.0)), (1, (2.0, 1.0, 1.0))])
 def test_of_members_that_are_hardly_sure_of_a_rare_class_most_are_no_better(
     seed: int, batch: int, most: tuple[float, float, float]
@@ -85,8 +85,9 @@ def test_of_members_that_are_hardly_sure_of_a_rare_class_most_are_no_better(
     opinions = Opinions(seed, 2000, 2, 0.01, mixture, most)
     served = played(mixture, opinions, batch)
     assert opinions.losses(served) <= opinions.losses(opinions.members).median()
-    # Where nearly all rank nearly all rightly, one row is a thousandth.
-    assert opinions.areas(served) >= opinions.areas(opinions.members).median() - 0.01
+    # What members of the second kind tell rows apart by is a twentieth of a nat: a temperature that moves is as much.
+    tolerance = 0.03 if most[1] < 1 else 0.0
+    assert opinions.areas(served) >= opinions.areas(opinions.members).median() - tolerance
 
 
 def test_the_one_member_that_knows_is_found_among_many() -> None:

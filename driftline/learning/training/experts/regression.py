@@ -184,12 +184,13 @@ class RegressionLearner(WindowLearner):
             if not is_settled:
                 slots = self.mixture.neighbours.newest(self.filled)
                 _forget(self.encoded, self.linear)
-            self._solve(self.encoded, slots if not is_settled else self.mixture.neighbours.newest(self.unsolved))
+            self.solve(self.encoded, slots if not is_settled else self.mixture.neighbours.newest(self.unsolved))
             self.unsolved = 0
         if self.linear is not None:
-            self._solve(self.linear, slots)
+            self.solve(self.linear, slots)
 
-    def _solve(self, sums: LeastSquares, slots: Tensor) -> None:
+    def solve(self, sums: LeastSquares, slots: Tensor) -> None:
+        """Takes rows of the window into sums, by their slots, oldest first, and solves these."""
         is_linear = sums is self.linear
         features = self._scores(slots) if is_linear else self.mixture.random_features(self._encoded[slots])
         sums.add(features, self._scaled(slots), self.weights[slots])

@@ -18,8 +18,12 @@ from driftline.networks.kernels.views import array_of
 # soon found among many. In the others all weights move alike: many who know different things stay together.
 RATES = (0.03, 0.3, 0.003, 0.1)
 PROPORTIONAL = 2
-# The least weight of a member in these, and the most that those of a set add up to.
+# The least weight of a member in these, and the most that those of a set may add up to.
 LEAST, MOST = 1e-4, 1.2
+# What those of each set add up to at least and at most. Where they may add up to less or more, all probabilities become less or
+# more sure at once, as when what the members say no longer holds; but where a class is rare, one label of it would do so, and
+# rows before it and after it could not be ranked beside one another. So one set may, and the others are means.
+SUMS = ((0.0, MOST), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0))
 # The least and the most that the trust in all sets adds up to: the inverse of a temperature; and how fast it is learned.
 COOLEST, SHARPEST = 0.5, 2.0
 SHARPENING = 0.003
@@ -38,7 +42,7 @@ class WeightLearner(Stateful):
     """
 
     STATE: ClassVar[tuple[str, ...]] = ("losses",)
-    DERIVED: ClassVar[tuple[str, ...]] = ("mixture", "past", "fading", "trust", "batch_power", "_rates")
+    DERIVED: ClassVar[tuple[str, ...]] = ("mixture", "past", "fading", "trust", "batch_power", "_rates", "_sums")
 
     def __init__(
         self,
@@ -53,14 +57,15 @@ class WeightLearner(Stateful):
         self.past, self.fading, self.trust, self.batch_power = past, fading, trust, batch_power
         self.losses = torch.zeros(SETS)
         self._rates = np.array(RATES, np.float32)
+        self._sums = np.array(SUMS, np.float32)
 
     @torch.no_grad()
     def update_mixture_weights(self, traces: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
         """Learns whom to trust, from answers as they were served.
 
         The weights follow the gradient of the mixture's log loss: in some sets each in proportion to itself (exponentiated
-        gradient, Kivinen & Warmuth 1997), in the others by steps alike. Those of a set add up to ``MOST`` at most: where
-        members agree, it is hardly surer than they are. How far each set is trusted is exponential in its recent losses
+        gradient, Kivinen & Warmuth 1997), in the others by steps alike. What those of a set add up to is bounded (``SUMS``):
+        where members agree, it is hardly surer than they are. How far each set is trusted is exponential in its recent losses
         (Cesa-Bianchi & Lugosi 2006, ch. 2), and how sharp all of them are together follows the gradient, too.
 
         Args:
@@ -84,7 +89,7 @@ class WeightLearner(Stateful):
             return
         pace = len(places) ** (self.batch_power - 1)
         fading = self.fading ** float(known.sum())
-        bounds = (PROPORTIONAL, LEAST, MOST, SHARPENING * pace, COOLEST, SHARPEST, fading, self.trust, FLOOR)
+        bounds = (PROPORTIONAL, LEAST, self._sums, SHARPENING * pace, COOLEST, SHARPEST, fading, self.trust, FLOOR)
         served = map(array_of, (traces.contiguous(), places, known))
         kernels.follow(*served, *mixture.arrays(), array_of(self.losses), self._rates * np.float32(pace), *bounds)
 
@@ -110,7 +115,7 @@ class WeightLearner(Stateful):
         rates = self._rates * np.float32(len(places) ** (self.batch_power - 1))
         weights, _ = self.mixture.arrays()
         kernels.remember(
-            array_of(traces.contiguous()), array_of(places), shares, weights, rates, PROPORTIONAL, LEAST, MOST
+            array_of(traces.contiguous()), array_of(places), shares, weights, rates, PROPORTIONAL, LEAST, self._sums
         )
 
 

@@ -151,6 +151,10 @@ class WindowLearner(Stateful):
         scores, norms, *_ = self.mixture.neighbours.arrays()
         write(array_of(self._encoded), scores, norms)
 
+    def encoded_rows(self, slots: slice | Tensor) -> Tensor:
+        """Rows of the window as members see them, by their slots ``[rows, width]``."""
+        return self._encoded[slots]
+
     def _encode(self) -> None:
         self._encoded = self.mixture.encoding(self.rows)
 

@@ -63,6 +63,9 @@ class StrategyRuntime(Runtime[S]):
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """After a step of ``count`` labels: looks at what was never trained on, which replayed examples are no fair test of."""
 
+    def on_refusal(self, state: TrainState) -> None:
+        """The gate has refused the present weights: what gives no numbers among them begins again."""
+
     def warm_start_from(
         self, state: TrainState, other: StrategyRuntime[Any], classes: Sequence[int | str], remembered: Examples
     ) -> None:

@@ -14,6 +14,7 @@ from driftline.learning.stateful import State
 from driftline.learning.training.experts.mixture import MixtureLearner, continued
 from driftline.learning.training.experts.regression import RegressionLearner
 from driftline.learning.training.experts.regression import continued as continued_regression
+from driftline.learning.training.experts.set_aside import set_aside
 from driftline.learning.training.strategies import StrategyRuntime
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
@@ -32,9 +33,10 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
 
     ``mixture`` is None where the network is served alone. ``waiting`` are rows that the network has not been trained on: it
     takes ``min_rows`` at once, since an update of it costs more than a row is worth. ``updates`` are those of the step.
+    ``set_aside`` counts, by kind, the members that have begun again because they gave no numbers.
     """
 
-    STATE = ("mixture", "waiting")
+    STATE = ("mixture", "waiting", "set_aside")
     DERIVED = ("updates",)
     min_rows: ClassVar[int] = 8
     played_rows: ClassVar[int] = 32
@@ -44,6 +46,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         self.mixture = _learner_of(state)
         self.waiting = Examples.empty(state.spec)
         self.updates = 0
+        self.set_aside: dict[str, int] = {}
 
     @property
     def is_waiting(self) -> bool:
@@ -158,10 +161,22 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             if isinstance(self.mixture, RegressionLearner):
                 self.mixture.follow_labels()
 
+    def on_refusal(self, state: TrainState) -> None:
+        for name in set_aside(self.mixture, state.generator) if self.mixture is not None else ():
+            self.set_aside[name] = self.set_aside.get(name, 0) + 1
+
+    def metrics(self) -> dict[str, Any]:
+        return {"set_aside": dict(self.set_aside)} if self.set_aside else {}
+
     def packed(self, name: str) -> Any:
+        if name == "set_aside":
+            return dict(self.set_aside)
         return None if self.mixture is None else super().packed(name)
 
     def restored(self, name: str, state: State) -> Any:
+        if name == "set_aside":
+            # Former releases had none begin again.
+            return dict(state.data.get(name) or {})
         return getattr(self, name) if self.mixture is None else super().restored(name, state)
 
 
