@@ -65,9 +65,9 @@ def _run(command: Callable[[], Any], as_json: bool) -> int:
     except (typer.Abort, KeyboardInterrupt):
         tell("stopped", "stopped", {}, as_json)
         return STOPPED
-    except SystemExit as error:
-        # Typer ends so where its help cannot be written: who reads it has gone.
-        return 0 if sys.stdout is not sys.__stdout__ else int(error.code or 0)
+    except SystemExit:
+        # Typer and rich end so where nobody reads the help any more; commands themselves end by Exit.
+        return 0
 
 
 def _tell_usage(error: Any, as_json: bool) -> None:

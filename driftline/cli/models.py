@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from driftline.cli.common import ModelName, Server, parse_json, read_text
+from driftline.cli.following import Watch, show_rows
 from driftline.cli.from_file import FileCommand, create_from_file, weights_as_sent
 from driftline.cli.history import Waits
 from driftline.cli.infer import Name
-from driftline.cli.output import print_fields, print_table
+from driftline.cli.output import print_fields
 from driftline.cli.parameters import expanded
 from driftline.cli.table_options import PastChoices, ReadingChoices, Refused, TableChoices, refuse_options
 
@@ -48,12 +49,16 @@ def register(app: typer.Typer) -> None:
 COLUMNS = ("name", "task", "version", "learned", "waiting", "state")
 
 
-def list_models(server: Server) -> None:
+def list_models(server: Server, is_watched: Watch = False) -> None:
     """Every model."""
     with server.client() as client:
-        rows = [{**model, "task": model.get("spec", {}).get("task")} for model in client.models()]
-    empty = "there is no model yet; make one: driftline models create SPEC.json, or --from FILE"
-    print_table(rows, COLUMNS, server.as_json, empty=empty)
+        show_rows(
+            lambda: [{**model, "task": model.get("spec", {}).get("task")} for model in client.models()],
+            COLUMNS,
+            as_json=server.as_json,
+            empty="there is no model yet; make one: driftline models create SPEC.json, or --from FILE",
+            is_watched=is_watched,
+        )
 
 
 def create(

@@ -78,13 +78,14 @@ def console(*, is_error: bool = False) -> Console:
             raise BrokenPipeError
 
     stream = sys.stderr if is_error else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else IN_A_PIPE
+    width = None if stream.isatty() else IN_A_PIPE
     return Lasting(stderr=is_error, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_json(value: Any) -> None:
     """Print ``value`` for programs, with moments by ISO 8601."""
-    print(json.dumps(with_iso(value), ensure_ascii=False))
+    takes_all = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(with_iso(value), ensure_ascii=not takes_all))
 
 
 def with_iso(value: Any, name: str = "") -> Any:

@@ -10,7 +10,7 @@ import typer
 from driftline.cli.common import ModelName, Server
 from driftline.cli.following import Rows, Watch, show_rows
 from driftline.cli.job_report import print_job
-from driftline.cli.output import ago_text, is_terminal, iso_text, print_fields, print_json, print_table, spread
+from driftline.cli.output import ago_text, console, is_terminal, iso_text, print_fields, print_json, print_table, spread
 from driftline.cli.parameters import expanded
 from driftline.errors import NotFound
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from driftline.client.clients import Client
 
 FIRST: Final = ("version", "parent", "created", "offset", "step")
+LEAST: Final = ("offset", "step")
+"""Columns that are left out where the terminal is narrower than ``WIDE``."""
+WIDE: Final = 120
 KINDS: Final = ("version", "rollback", "promote", "created")
 
 
@@ -46,7 +49,9 @@ def versions(model: ModelName, server: Server, is_watched: Watch = False) -> Non
 def _columns(rows: Rows) -> list[str]:
     """The columns of the table: what each version has, its scores, then the reason, which is long."""
     names = dict.fromkeys(name for row in rows for name in row)
-    return [*FIRST, *(name for name in names if name not in (*FIRST, "reason")), "reason"]
+    is_narrow = is_terminal() and console().width < WIDE
+    first = [name for name in FIRST if not is_narrow or name not in LEAST]
+    return [*first, *(name for name in names if name not in (*FIRST, "reason")), "reason"]
 
 
 def why(

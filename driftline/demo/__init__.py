@@ -31,7 +31,7 @@ def run(seconds: float, *, is_plain: bool, stays: bool = True) -> int:
             outcome = asyncio.run(DemoStream(url, digits, seconds, display).run())
             display.summary(outcome)
             if stays and is_interactive():
-                _stay(f"{url}/{PAGE_OF_MODEL}{MODEL}")
+                stay(f"{url}/{PAGE_OF_MODEL}{MODEL}")
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -43,7 +43,7 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
 
 
-def _stay(page: str) -> None:
+def stay(page: str) -> None:
     """Asks whether to stay up; then opens the page, and waits for Enter."""
     try:
         answer = input(f"\nSee it in a browser? {page}  [y/N] ")
