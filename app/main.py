@@ -26,7 +26,7 @@ from . import openapi
 from .fast_path import FastPathCall
 from .gatekeeper import Gatekeeper
 from .responses import error_status
-from .routes import control, events, health, log, models, scores, v2
+from .routes import control, events, health, history, log, models, scores, v2
 from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
 from .routes.page import Page
 from .routes.predict import Predict
@@ -111,8 +111,8 @@ def create_app(
         [Route(endpoint.path, handler, methods=[endpoint.method]) for endpoint, handler in PLAIN.items()]
     )
     app.router.routes.extend(Page().routes())
-    for router in (models.router, log.router, events.router, scores.router, control.router, health.router, v2.router):
-        app.include_router(router)
+    for routes in (models, log, history, events, scores, control, health, v2):
+        app.include_router(routes.router)
     app.add_exception_handler(DriftlineError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_http)

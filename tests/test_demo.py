@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from driftline import demo
 from driftline.demo import chart, display
 from driftline.demo.digits import PHASES, load
 from driftline.demo.outcome import WINDOW, DemoOutcome
@@ -144,3 +145,35 @@ def test_the_demo_shows_drift_and_new_versions(short_run: subprocess.CompletedPr
         assert phase.name in short_run.stdout
     versions = [int(version) for version in re.findall(r"version (\d+)", short_run.stdout)]
     assert versions == sorted(versions) and versions[-1] > versions[0]
+
+
+def test_it_offers_to_stay_up_to_people_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("CI", raising=False)
+    assert demo.is_interactive()
+    monkeypatch.setenv("CI", "true")
+    assert not demo.is_interactive()
+    monkeypatch.delenv("CI")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert not demo.is_interactive()
+
+
+@pytest.mark.parametrize(("answers", "opens"), [(["y", ""], True), ([""], False), (["n"], False), ([], False)])
+def test_who_stays_sees_the_page_of_the_model_until_enter(
+    monkeypatch: pytest.MonkeyPatch, answers: list[str], opens: bool
+) -> None:
+    opened: list[str] = []
+    asked = iter(answers)
+
+    def read(prompt: str) -> str:
+        try:
+            return next(asked)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", read)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    demo.stay("http://127.0.0.1:1/#/models/digits")
+    assert opened == ["http://127.0.0.1:1/#/models/digits"] * opens
+    assert next(asked, None) is None, "every answer was waited for"

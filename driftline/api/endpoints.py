@@ -22,6 +22,10 @@ from driftline.api.health_endpoints import LIST_WORKERS as LIST_WORKERS
 from driftline.api.health_endpoints import LIVEZ as LIVEZ
 from driftline.api.health_endpoints import PROMETHEUS as PROMETHEUS
 from driftline.api.health_endpoints import READYZ as READYZ
+from driftline.api.history_endpoints import LIST_IMPORTS as LIST_IMPORTS
+from driftline.api.history_endpoints import LIST_JOBS as LIST_JOBS
+from driftline.api.history_endpoints import LIST_RECEIPTS as LIST_RECEIPTS
+from driftline.api.history_endpoints import NOTE_IMPORT as NOTE_IMPORT
 from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
 
@@ -51,6 +55,7 @@ PARTS = {
     "id": "The item's id.",
     "job": "The job's id.",
     "kind": "The kind of the alarm.",
+    "file": "What the file is recognised by.",
 }
 """What stands in a path."""
 

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
-from driftline.cli import backtest, backup, control, data, doctor, history, infer, keys, models, up
-from driftline.errors import DriftlineError
+from driftline.cli import (
+    backtest,
+    backup,
+    control,
+    data,
+    doctor,
+    endings,
+    events,
+    history,
+    infer,
+    jobs,
+    keys,
+    models,
+    output,
+    top,
+    up,
+    versions,
+)
 from driftline.version import __version__
 
 app = typer.Typer(
@@ -32,14 +49,30 @@ def options(
     pass
 
 
-for commands in (up, models, data, history, control, infer, backtest, keys, doctor, backup):
+for commands in (
+    up,
+    models,
+    data,
+    history,
+    jobs,
+    versions,
+    control,
+    events,
+    top,
+    infer,
+    backtest,
+    keys,
+    doctor,
+    backup,
+):
     commands.register(app)
 
 
 def main() -> None:
-    """Run the command line; an expected error is one sentence and exit code 1."""
-    try:
+    """Run the command line; see :mod:`driftline.cli.endings` for how it ends."""
+    output.prepare_streams()
+    if "_DRIFTLINE_COMPLETE" in os.environ:
         app(prog_name="driftline")
-    except DriftlineError as error:
-        print(f"driftline: {error.message}", file=sys.stderr)
-        sys.exit(1)
+        return
+    code = endings.run(lambda: app(prog_name="driftline", standalone_mode=False), as_json="--json" in sys.argv[1:])
+    sys.exit(code)

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftline.cli.common import AsJson, KeyText, Url, connect, load_settings, print_json, print_table
+from driftline.cli.common import Server, load_settings
+from driftline.cli.output import print_json, print_table
+from driftline.cli.parameters import expanded
 from driftline.cli.table_options import (
-    TARGETS,
-    Decimal,
-    Delimiter,
-    Drop,
-    Encoding,
-    Header,
-    Intervals,
-    Task,
-    Types,
-    read_levels,
-    read_types,
-    reading_options,
+    OptionalTargets,
+    PastChoices,
+    ReadingChoices,
+    TableChoices,
     show_doubts,
     show_in_short,
 )
@@ -38,7 +32,6 @@ from driftline.support.formatting import count_text
 if TYPE_CHECKING:
     from driftline.backtest.stream import Stream
     from driftline.spec import ModelSpec
-    from driftline.spec.task import TaskName
 
 SHOWN = {
     "accuracy": "accuracy",
@@ -71,12 +64,10 @@ File = Annotated[
         metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input. The oldest row first."
     ),
 ]
-Target = Annotated[list[str] | None, TARGETS]
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="Play what this model's log keeps, in the place of a file."),
 ]
-Delay = Annotated[int, typer.Option("--delay", min=0, help="How many rows later a label comes.")]
 Recipes = Annotated[
     list[Path] | None,
     typer.Option("--recipe", metavar="FILE", help="JSON: what to change in the recipe; may be repeated, to compare."),
@@ -89,50 +80,31 @@ SpecFile = Annotated[
         "--spec", metavar="SPEC.json", help="Play the file with this spec, in the place of what `infer` would say."
     ),
 ]
-Time = Annotated[
-    str | None, typer.Option("--time", metavar="COLUMN", help="When a row came: rows are played in its order.")
-]
-LabelTime = Annotated[
-    str | None,
-    typer.Option("--label-time", metavar="COLUMN", help="When the row's label was known, in the place of --delay."),
-]
 Watch = Annotated[
     bool, typer.Option("--watch", help="Show rows, rate, time left and the running measure on standard error.")
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="ROWS", help="Play the first rows only.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(backtest)
+    app.command()(expanded(backtest))
 
 
 def backtest(
+    choices: TableChoices,
+    reading: ReadingChoices,
+    past: PastChoices,
+    server: Server,
     file: File = None,
-    target: Target = None,
+    target: OptionalTargets = None,
     model: Model = None,
-    delay: Delay = 0,
-    time: Time = None,
-    label_time: LabelTime = None,
     recipe: Recipes = None,
     spec: SpecFile = None,
-    task: Task = None,
-    intervals: Intervals = None,
-    types: Types = None,
-    drop: Drop = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    header: Header = None,
-    limit: Limit = None,
     seed: Seed = 0,
     watch: Watch = False,
     plot: Plot = None,
     output: Output = None,
-    url: Url = None,
-    key: KeyText = None,
-    as_json: AsJson = False,
 ) -> None:
     """Play a recorded stream: each row predicted by the version of its time, then scored and learned.
 
@@ -140,41 +112,26 @@ def backtest(
     """
     from driftline.backtest import plot as plots
 
-    with refusing():
-        _check_writable(plot, output)
-        if plot is not None:
-            plots.check(plot)
-        if delay and label_time is not None:
-            raise InvalidInput("a label comes --delay rows later, or at its --label-time, not both", field="delay")
-        recipes = read_recipes(recipe or [], "default" if model is None else "current")
-        if model is not None:
-            if file is not None or target or spec is not None or label_time is not None or time is not None:
-                raise InvalidInput("--model plays the model's own log: without FILE, --target, --spec and times")
-            stream = _kept_log(model, limit, url, key)
-        else:
-            reading = _Reading(
-                task, types or [], drop or [], decimal, encoding, delimiter, header, read_levels(intervals)
-            )
-            stream = _recorded(file, target, spec, reading, time, label_time, limit)
-        report = _play(stream, recipes, delay, seed, watch)
-        if output is not None:
-            output.write_text(json.dumps(report, indent=1) + "\n")
-        if plot is not None:
-            plots.draw(report, plot)
-    if as_json:
+    _check_writable(plot, output)
+    if plot is not None:
+        plots.check(plot)
+    past.check()
+    recipes = read_recipes(recipe or [], "default" if model is None else "current")
+    if model is not None:
+        if file is not None or target or spec is not None or past.label_time is not None or past.time is not None:
+            raise InvalidInput("--model plays the model's own log: without FILE, --target, --spec and times")
+        stream = _kept_log(model, past.limit, server)
+    else:
+        stream = _recorded(file, target, spec, choices, reading, past)
+    report = _play(stream, recipes, past.delay, seed, watch)
+    if output is not None:
+        output.write_text(json.dumps(report, indent=1) + "\n")
+    if plot is not None:
+        plots.draw(report, plot)
+    if server.as_json:
         print_json(report)
     else:
         show(report)
-
-
-@contextlib.contextmanager
-def refusing() -> Iterator[None]:
-    """An error of the input is one line, and exit code 2."""
-    try:
-        yield
-    except InvalidInput as error:
-        print(f"driftline: {error.message}", file=sys.stderr)
-        raise typer.Exit(2) from None
 
 
 def _check_writable(*files: Path | None) -> None:
@@ -204,57 +161,44 @@ def read_recipes(files: list[Path], usual: str) -> dict[str, dict[str, Any]]:
     return recipes or {usual: {}}
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """How a file is read, as the options say."""
-
-    task: TaskName | None
-    types: list[str]
-    drop: list[str]
-    decimal: Literal[".", ","] | None
-    encoding: str | None
-    delimiter: str | None
-    header: bool | None
-    intervals: list[float] | None
-
-
 def _recorded(
     file: str | None,
     target: list[str] | None,
     spec: Path | None,
-    given: _Reading,
-    time: str | None,
-    label_time: str | None,
-    limit: int | None,
+    choices: TableChoices,
+    reading: ReadingChoices,
+    past: PastChoices,
 ) -> Stream:
     """The rows of a file, with the spec that is given, or else with what the file says."""
     from driftline.backtest.history import HistoryOptions, read_history
     from driftline.spec import ModelSpec, parse
-    from driftline.tables.infer import InferenceOptions, infer
+    from driftline.tables.infer import infer
 
     if file is None:
         raise InvalidInput("name a FILE to play, or a model with --model")
     if not target:
         raise InvalidInput("name the column that is the label with --target")
-    reading = reading_options(given.encoding, given.delimiter, given.header)
+    when = past.time, past.label_time, past.limit
     with _twice_readable(file) as path:
         if spec is not None:
-            if given.task is not None or given.types or given.intervals:
+            if choices.task is not None or choices.types or choices.intervals:
                 raise InvalidInput(
                     "--spec says what each column and the target is: without --task, --type and --intervals"
                 )
             parsed = read_spec(spec)
-            options = HistoryOptions(given.drop, given.decimal, time, label_time, limit, reading)
+            options = HistoryOptions(choices.drop or [], reading.decimal, *when, reading.reading())
         else:
-            types = read_types(given.types)
-            if time is not None:
-                types.setdefault(time, "time")
-            drop = [column for column in given.drop if column != label_time]
-            of_target = given.task, None, given.decimal, types, drop, reading, given.intervals
-            found = infer(path, target, InferenceOptions(*of_target))
+            drop = [column for column in choices.drop or () if column != past.label_time]
+            found = infer(
+                path,
+                target,
+                dataclasses.replace(choices, drop=drop).inference(
+                    reading, types={} if past.time is None else {past.time: "time"}
+                ),
+            )
             show_in_short(found)
             parsed = parse(ModelSpec, found.spec)
-            options = HistoryOptions(drop, found.decimals, time, label_time, limit, found.reading)
+            options = HistoryOptions(drop, found.decimals, *when, found.reading)
         history = read_history(path, target, parsed, options)
     if spec is not None:
         show_doubts(history.doubts)
@@ -292,10 +236,10 @@ def read_spec(file: Path) -> ModelSpec:
     return parse(ModelSpec, {"name": "backtest", **found})
 
 
-def _kept_log(model: str, limit: int | None, url: str | None, key: str | None) -> Stream:
+def _kept_log(model: str, limit: int | None, server: Server) -> Stream:
     from driftline.backtest import stream as streams
 
-    with connect(url, key) as client:
+    with server.client() as client:
         return streams.of_log(client.model(model)["spec"], client.log(model, limit=limit))
 
 

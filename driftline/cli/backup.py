@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.common import AsJson, DataDir, load_settings, print_json, print_table
+from driftline.cli.common import AsJson, DataDir, load_settings
+from driftline.cli.output import print_json, print_table
 from driftline.errors import ConfigurationError
 
 if TYPE_CHECKING:

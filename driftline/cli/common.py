@@ -1,51 +1,61 @@
-"""What the commands share: options, reading JSON, printing results."""
+"""What the commands share: options, the server that they ask, reading JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from driftline.cli.completion import complete_models
 from driftline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from driftline.client.clients import Client
     from driftline.settings import Settings
 
-Url = Annotated[
-    str | None, typer.Option("--url", envvar="DRIFTLINE_URL", help="The server.", show_default="this machine")
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result, or the error, as JSON.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.", autocompletion=complete_models)]
+AnyModel = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]", help="The model's name.", show_default="all models", autocompletion=complete_models
+    ),
 ]
-KeyText = Annotated[str | None, typer.Option("--key", envvar="DRIFTLINE_KEY", help="An API key.", show_envvar=True)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where everything is kept.", show_default="driftline-data")
 ]
 
-MOMENTS = frozenset({"created"})
-"""Fields in seconds since 1970, which are shown as times of this machine's zone."""
 
+@dataclass(frozen=True)
+class Server:
+    """The server that a command asks, and how its answer is printed."""
 
-def connect(url: str | None, key: str | None) -> Client:
-    """The client of this command. It asks once: whoever typed the command sees at once what is wrong."""
-    from driftline.client.clients import Client
+    url: Annotated[
+        str | None, typer.Option("--url", envvar="DRIFTLINE_URL", help="The server.", show_default="this machine")
+    ] = None
+    key: Annotated[str | None, typer.Option("--key", envvar="DRIFTLINE_KEY", help="An API key.", show_envvar=True)] = (
+        None
+    )
+    as_json: AsJson = False
 
-    return Client(url, key=key, timeout=60.0, retries=0)
+    def client(self) -> Client:
+        """The client of this command. It asks once: whoever typed the command sees at once what is wrong."""
+        from driftline.client.clients import Client
 
+        return Client(self.url, key=self.key, timeout=60.0, retries=0)
 
-def patient(url: str | None, key: str | None, model: str) -> Client:
-    """The client of a command that runs for long: it outlasts a server that is busy or starts again. Whether there is such a
-    server, and the ``model``, is asked once."""
-    from driftline.client.clients import Client
+    def patient(self, model: str | None = None) -> Client:
+        """The client of a command that runs for long: it outlasts a server that is busy or starts again. Whether there is such
+        a server, and the ``model``, is asked once."""
+        from driftline.client.clients import Client
 
-    with connect(url, key) as client:
-        client.model(model)
-    return Client(url, key=key, timeout=300.0, retries=200)
+        with self.client() as client:
+            client.models() if model is None else client.model(model)
+        return Client(self.url, key=self.key, timeout=300.0, retries=200)
 
 
 def load_settings(**given: Any) -> Settings:
@@ -85,47 +95,3 @@ def parse_json(text: str) -> Any:
 def read_json(argument: str | None) -> Any:
     """The JSON of an argument: itself, ``@file`` or ``-``; None if it was not given."""
     return None if argument is None else parse_json(read_text(argument))
-
-
-def print_json(value: Any) -> None:
-    """Print ``value`` for programs."""
-    print(json.dumps(value, ensure_ascii=False))
-
-
-def print_fields(value: Mapping[str, Any], as_json: bool) -> None:
-    """Print an object, a line for each of its fields."""
-    if as_json:
-        print_json(value)
-        return
-    width = max(map(len, value), default=0)
-    for name, field in value.items():
-        print(f"{name:<{width}}  {_cell(name, field)}")
-
-
-def print_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str], as_json: bool, *, empty: str) -> None:
-    """Print objects, a line for each; ``empty`` if there are none."""
-    rows = list(rows)
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        print(empty)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = [column for column in columns if any(row.get(column) is not None for row in rows)]
-    table = Table(*shown, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(column, row.get(column)) for column in shown))
-    Console(highlight=False, markup=False).print(table)
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if name in MOMENTS and isinstance(value, int | float):
-        return datetime.fromtimestamp(value).astimezone().isoformat(sep=" ", timespec="seconds")
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -6,32 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from driftline.cli.common import (
-    AsJson,
-    KeyText,
-    ModelName,
-    Url,
-    connect,
-    parse_json,
-    patient,
-    print_fields,
-    print_json,
-    print_table,
-    read_json,
-    read_text,
-)
-from driftline.cli.files import (
-    LabelColumn,
-    Output,
-    WithInputs,
-    feedback_file,
-    is_file,
-    predict_file,
-    refuse_options,
-    shortened,
-)
-from driftline.cli.history import Refused
-from driftline.cli.table_options import Decimal, Delimiter, Encoding, Header, reading_options
+from driftline.cli.common import ModelName, Server, parse_json, read_json, read_text
+from driftline.cli.files import LabelColumn, Output, WithInputs, feedback_file, is_file, predict_file, shortened
+from driftline.cli.following import follow_receipt
+from driftline.cli.output import print_fields, print_json, print_table
+from driftline.cli.parameters import expanded
+from driftline.cli.table_options import ReadingChoices, Refused, refuse_options
 
 MAX_BATCH = 500
 
@@ -55,23 +35,18 @@ Items = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (predict, feedback, receipt):
-        app.command()(command)
+        app.command()(expanded(command))
 
 
 def predict(
     model: ModelName,
     inputs: Inputs,
+    reading: ReadingChoices,
+    server: Server,
     version: Annotated[int | None, typer.Option(help="Ask a kept version.", show_default="the live one")] = None,
     output: Output = None,
     with_inputs: WithInputs = False,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    header: Header = None,
     refused: Refused = None,
-    url: Url = None,
-    key: KeyText = None,
-    as_json: AsJson = False,
 ) -> None:
     """Answer rows: of JSON, or of a file, row by row.
 
@@ -80,20 +55,15 @@ def predict(
     if is_file(inputs):
         from driftline.files.answers import QuestionFile
 
-        file = QuestionFile(inputs, reading_options(encoding, delimiter, header), decimal, version, with_inputs)
-        with patient(url, key, model) as client:
-            predict_file(client, model, file, output, refused, as_json=as_json)
+        file = QuestionFile(inputs, reading.reading(), reading.decimal, version, with_inputs)
+        with server.patient(model) as client:
+            predict_file(client, model, file, output, refused, as_json=server.as_json)
         return
-    refuse_options(
-        {
-            **{"--output": output, "--with-inputs": with_inputs, "--decimal": decimal, "--encoding": encoding},
-            **{"--delimiter": delimiter, "--header": header, "--refused": refused},
-        },
-        f"a FILE of rows, which {shortened(inputs)} is not",
-    )
-    with connect(url, key) as client:
+    others = {"--output": output, "--with-inputs": with_inputs, "--refused": refused}
+    refuse_options({**others, **reading.given()}, f"a FILE of rows, which {shortened(inputs)} is not")
+    with server.client() as client:
         answer = client.predict(model, read_json(inputs), version)
-    if as_json:
+    if server.as_json:
         print_json(answer)
         return
     rows = [{**row, "probability": max(row.get("probabilities") or [0.0])} for row in answer["predictions"]]
@@ -106,15 +76,10 @@ def predict(
 def feedback(
     model: ModelName,
     items: Items,
+    reading: ReadingChoices,
+    server: Server,
     target: LabelColumn = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    header: Header = None,
     refused: Refused = None,
-    url: Url = None,
-    key: KeyText = None,
-    as_json: AsJson = False,
 ) -> None:
     """Hand in labels: of JSON, or of a file.
 
@@ -123,28 +88,23 @@ def feedback(
     if is_file(items):
         from driftline.files.label_file import LabelFile
 
-        file = LabelFile(items, target, reading_options(encoding, delimiter, header), decimal)
-        with connect(url, key) as client:
-            feedback_file(client, model, file, refused, as_json=as_json)
+        file = LabelFile(items, target, reading.reading(), reading.decimal)
+        with server.client() as client:
+            feedback_file(client, model, file, refused, as_json=server.as_json)
         return
-    refuse_options(
-        {
-            **{"--target": target, "--decimal": decimal, "--encoding": encoding, "--delimiter": delimiter},
-            **{"--header": header, "--refused": refused},
-        },
-        f"a FILE of rows, which {shortened(items)} is not",
-    )
+    others = {"--target": target, "--refused": refused}
+    refuse_options({**others, **reading.given()}, f"a FILE of rows, which {shortened(items)} is not")
     parsed = parse_items(read_text(items))
     statuses: list[Any] = []
     durability = ""
-    with connect(url, key) as client:
+    with server.client() as client:
         for start in range(0, len(parsed), MAX_BATCH):
             answer = client.feedback(model, parsed[start : start + MAX_BATCH], raise_errors=False)
             statuses += answer["items"]
             durability = answer.get("durability", durability)
     errors = [status for status in statuses if status["status"] == "error"]
     accepted = len(statuses) - len(errors)
-    if as_json:
+    if server.as_json:
         print_json({"accepted": accepted, "items": statuses, "durability": durability})
     else:
         rows = [{**status, "error": status.get("error", {}).get("message")} for status in statuses]
@@ -169,13 +129,14 @@ def parse_items(text: str) -> list[Any]:
 def receipt(
     model: ModelName,
     identifier: Annotated[str, typer.Argument(metavar="ID", help="The item's id.")],
+    server: Server,
     is_waiting: Annotated[bool, typer.Option("--wait", help="Wait until it is served.")] = False,
-    url: Url = None,
-    key: KeyText = None,
-    as_json: AsJson = False,
+    is_followed: Annotated[bool, typer.Option("--follow", help="Show each state until it is served.")] = False,
 ) -> None:
     """The state of a labelled item."""
-    with connect(url, key) as client:
-        print_fields(
-            client.wait_served(model, identifier) if is_waiting else client.receipt(model, identifier), as_json
-        )
+    with server.client() as client:
+        if is_followed:
+            state = follow_receipt(client, model, identifier, server.as_json)
+            raise typer.Exit(0 if state == "served" else 1)
+        found = client.wait_served(model, identifier) if is_waiting else client.receipt(model, identifier)
+        print_fields(found, server.as_json)

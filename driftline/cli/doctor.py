@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from driftline.cli.common import AsJson, DataDir, load_settings, print_json
+from driftline.cli.common import AsJson, DataDir, load_settings
+from driftline.cli.output import print_json
 
 if TYPE_CHECKING:
     from driftline.doctor import Finding

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Final
+from typing import IO, TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from driftline.cli.backtest import refusing
-from driftline.cli.common import print_fields
-from driftline.cli.history import refusals_of, rows_of, stoppable, tell_refused
+from driftline.cli.history import refusals_of, rows_of, shown_sent, stoppable, tell_refused
+from driftline.cli.output import print_fields
 from driftline.cli.progress import FileProgress
 from driftline.errors import InvalidInput
 from driftline.support.formatting import count_text
@@ -61,13 +59,6 @@ def is_file(argument: str) -> bool:
         return False
 
 
-def refuse_options(options: Mapping[str, object], needed: str) -> None:
-    """A usage error where options are given that are for what is ``needed``, and not there."""
-    given = [name for name, value in options.items() if value not in (None, False)]
-    if given:
-        raise typer.BadParameter(f"{', '.join(given)}: only for {needed}")
-
-
 def shortened(argument: str) -> str:
     """An argument as a message shows it."""
     return repr(argument if len(argument) <= 40 else f"{argument[:40]}…")
@@ -80,7 +71,6 @@ def predict_file(
     from driftline.files.answers import CsvAnswers, JsonAnswers, answer_file
 
     with (
-        refusing(),
         refusals_of(file.path, refused) as refusals,
         stoppable("the answers so far are written"),
         _written(output, file.path) as stream,
@@ -101,17 +91,11 @@ def feedback_file(client: Client, model: str, file: LabelFile, refused: Path | N
     """Hands in the labels of a file; exit code 1 where some were refused."""
     from driftline.files.label_file import send_labels
 
-    with refusing(), refusals_of(file.path, refused) as refusals:
+    with refusals_of(file.path, refused) as refusals:
         hint = f"what was sent is in the log of {model}; the same command goes on, and nothing is learned twice"
         with FileProgress(rows_of(file.path), is_learning=False) as bar, stoppable(hint):
             outcome = send_labels(client, model, file, refusals, bar)
-    progress = outcome.progress
-    shown: dict[str, Any] = {"rows": progress.read, "sent": progress.sent}
-    if outcome.duplicates:
-        shown["sent before"] = outcome.duplicates
-    if progress.unlabelled:
-        shown["without a label"] = progress.unlabelled
-    shown |= {"refused": refusals.count, "seconds": round(progress.seconds, 1)}
+    shown = shown_sent(outcome.progress, outcome.duplicates) | {"seconds": round(outcome.progress.seconds, 1)}
     tell_refused(refusals)
     print_fields(shown, as_json)
     if refusals.count:
@@ -120,15 +104,9 @@ def feedback_file(client: Client, model: str, file: LabelFile, refused: Path | N
 
 @contextlib.contextmanager
 def _written(output: Path | None, source: str) -> Iterator[IO[str]]:
-    """What answers are written to; who reads them may go away, as ``head`` does."""
+    """What answers are written to."""
     if output is None:
-        try:
-            yield sys.stdout
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Nothing more is written, also not at the end of the process.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+        yield sys.stdout
         return
     if output.exists() and Path(source).exists() and output.samefile(source):
         raise InvalidInput(f"{output} is the file of the rows; write the answers into another", field="output")

@@ -13,75 +13,46 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from driftline.cli.common import connect, print_fields, print_json
+from driftline.cli.common import Server
 from driftline.cli.history import end_import, refusals_of, run_import
 from driftline.cli.infer import show
-from driftline.cli.table_options import read_levels, read_types, reading_options
+from driftline.cli.output import print_fields, print_json
+from driftline.cli.table_options import PastChoices, ReadingChoices, TableChoices
 
 if TYPE_CHECKING:
     from driftline.client.clients import Client
     from driftline.files.history import ImportOutcome
-    from driftline.spec.task import TaskName
     from driftline.tables.infer import Inference
-    from driftline.tables.numbers import DecimalMark
     from driftline.tables.rows import TableRow
     from driftline.tables.target_columns import TargetColumns
 
 
 @dataclass(frozen=True)
-class FileChoices:
-    """What the user decides of a file; all else the file does."""
+class FileCommand:
+    """What the user decides of the file and of the model that it becomes; without ``is_importing`` its rows are not learned."""
 
+    file: str
+    target: TargetColumns
     name: str | None
-    task: TaskName | None
-    types: list[str]
-    drop: list[str]
-    decimal: DecimalMark | None
-    encoding: str | None
-    delimiter: str | None
-    header: bool | None
-    intervals: str | None = None
-
-
-@dataclass(frozen=True)
-class PastChoices:
-    """How a file is learned."""
-
-    delay: int
-    label_time: str | None
-    time: str | None
-    limit: int | None
+    choices: TableChoices
+    reading: ReadingChoices
+    past: PastChoices
     refused: Path | None
+    is_importing: bool
     is_waiting: bool
 
 
-def create_from_file(
-    file: str,
-    target: TargetColumns,
-    choices: FileChoices,
-    past: PastChoices | None,
-    weights: Path | None,
-    url: str | None,
-    key: str | None,
-    *,
-    is_sure: bool,
-    as_json: bool,
-) -> None:
-    """Infers the spec, makes the model, imports the rows unless ``past`` is None, and prints the calls of an application."""
-    from driftline.tables.infer import InferenceOptions, infer, name_of
+def create_from_file(given: FileCommand, weights: Path | None, server: Server, *, is_sure: bool) -> None:
+    """Infers the spec, makes the model, imports the rows, and prints the calls of an application."""
+    from driftline.tables.infer import infer, name_of
 
-    types = read_types(choices.types)
-    if past is not None:
-        refusals_of(file, past.refused)  # That they cannot be written is told before anything is made.
-        if past.label_time is not None:
-            # It is known after the answer only, so that a model must not learn from it.
-            types |= {past.label_time: "ignore"}
-    reading = reading_options(choices.encoding, choices.delimiter, choices.header)
-    name = choices.name or name_of(file)
-    options: InferenceOptions = InferenceOptions(
-        choices.task, name, choices.decimal, types, choices.drop, reading, read_levels(choices.intervals)
-    )
-    with _kept(file) as path, connect(url, key) as client:
+    file, target, past = given.file, given.target, given.past
+    if given.is_importing:
+        refusals_of(file, given.refused)  # That they cannot be written is told before anything is made.
+    # When a label was known is known after the answer only, so that a model must not learn from it.
+    late = {past.label_time: "ignore"} if given.is_importing and past.label_time is not None else {}
+    options = given.choices.inference(given.reading, given.name or name_of(file), late)
+    with _kept(file) as path, server.client() as client:
         found = infer(path, target, options)
         show(found)
         if not is_sure and file != "-" and not _is_wanted(found):
@@ -89,11 +60,11 @@ def create_from_file(
         made = client.create_model(found.spec, weights_as_sent(weights, found.spec))
         shown: dict[str, Any] = {name: made[name] for name in ("name", "version")}
         outcome = None
-        if past is not None:
-            outcome, imported = _imported(client, made["name"], file, path, target, found, past)
+        if given.is_importing:
+            outcome, imported = _imported(client, made["name"], path, found, given)
             shown |= imported
-        calls = _calls(client, made["name"], made["spec"], path, target, found, has_key=bool(key))
-    _print(shown, calls, as_json=as_json)
+        calls = _calls(client, made["name"], made["spec"], path, target, found, has_key=bool(server.key))
+    _print(shown, calls, as_json=server.as_json)
     if outcome is not None:
         end_import(outcome)
 
@@ -130,15 +101,16 @@ def _is_wanted(found: Inference) -> bool:
 
 
 def _imported(
-    client: Client, model: str, file: str, path: str, target: TargetColumns, found: Inference, past: PastChoices
+    client: Client, model: str, path: str, found: Inference, given: FileCommand
 ) -> tuple[ImportOutcome, dict[str, Any]]:
     from driftline.files.history import HistoryFile
     from driftline.files.refusals import usual_path
 
-    when = {"delay": past.delay, "label_time": past.label_time, "time": past.time, "limit": past.limit}
-    history = HistoryFile(path, target, found.reading, found.decimals, **when)  # type: ignore[arg-type]
-    rows = found.rows + found.refused_rows
-    return run_import(client, model, history, past.refused or usual_path(file), is_waiting=past.is_waiting, rows=rows)
+    past = given.past
+    when = past.delay, past.label_time, past.time, past.limit
+    history = HistoryFile(path, given.target, found.reading, found.decimals, *when)
+    rows, refused = found.rows + found.refused_rows, given.refused or usual_path(given.file)
+    return run_import(client, model, history, refused, is_waiting=given.is_waiting, rows=rows)
 
 
 def _calls(

@@ -10,62 +10,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftline.cli.backtest import refusing
-from driftline.cli.common import AsJson, KeyText, ModelName, Url, connect, print_fields
-from driftline.cli.infer import File
+from driftline.cli.common import ModelName, Server
+from driftline.cli.endings import STOPPED
+from driftline.cli.output import print_fields
+from driftline.cli.parameters import expanded
 from driftline.cli.progress import FileProgress
-from driftline.cli.table_options import Decimal, Delimiter, Encoding, Header, Targets, reading_options
+from driftline.cli.table_options import File, PastChoices, ReadingChoices, Refused, Targets
 from driftline.support.formatting import count_text
 
 if TYPE_CHECKING:
     from driftline.client.clients import Client
     from driftline.files.history import HistoryFile, ImportOutcome
     from driftline.files.refusals import Refusals
+    from driftline.files.sending import Progress
 
-Delay = Annotated[int, typer.Option("--delay", min=0, metavar="ROWS", help="How many rows later a label was known.")]
-LabelTime = Annotated[
-    str | None,
-    typer.Option("--label-time", metavar="COLUMN", help="Instead: the column that says when the label was known."),
-]
-Time = Annotated[
-    str | None,
-    typer.Option(
-        "--time",
-        metavar="COLUMN",
-        help="The column that says when a row came: rows are put in its order.",
-        show_default="with --label-time the model's only field of a time",
-    ),
-]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="ROWS", help="Take the first rows only.")]
-Refused = Annotated[
-    Path | None,
-    typer.Option("--refused", metavar="PATH", help="Where refused rows go.", show_default="FILE.refused.csv"),
-]
 Waits = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all is learned.")]
+Again = Annotated[bool, typer.Option("--again", help="Learn once more what was imported before.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("import")(import_)
+    app.command("import")(expanded(import_))
 
 
 def import_(
     model: ModelName,
     file: File,
     target: Targets,
-    delay: Delay = 0,
-    label_time: LabelTime = None,
-    time: Time = None,
-    limit: Limit = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    header: Header = None,
+    past: PastChoices,
+    reading: ReadingChoices,
+    server: Server,
     refused: Refused = None,
     is_waiting: Waits = True,
-    url: Url = None,
-    key: KeyText = None,
-    as_json: AsJson = False,
+    is_again: Again = False,
 ) -> None:
     """Learn a file as it was lived: each row is answered first, and learned when its label was known.
 
@@ -73,22 +50,15 @@ def import_(
 
     For example: driftline import churn history.csv --target sold --delay 100
     """
-    check_lateness(delay, label_time)
-    with refusing():
-        from driftline.files.history import HistoryFile
+    from driftline.files.history import HistoryFile
 
-        reading = reading_options(encoding, delimiter, header)
-        history = HistoryFile(file, target, reading, decimal, delay, label_time, time, limit)
-        with connect(url, key) as client:
-            outcome, shown = run_import(client, model, history, refused, is_waiting=is_waiting)
-    print_fields(shown, as_json)
+    past.check()
+    when = past.delay, past.label_time, past.time, past.limit
+    history = HistoryFile(file, target, reading.reading(), reading.decimal, *when, again=is_again)
+    with server.client() as client:
+        outcome, shown = run_import(client, model, history, refused, is_waiting=is_waiting)
+    print_fields(shown, server.as_json)
     end_import(outcome)
-
-
-def check_lateness(delay: int, label_time: str | None) -> None:
-    """A usage error where labels are late in two ways."""
-    if delay and label_time is not None:
-        raise typer.BadParameter("give --delay or --label-time, not both")
 
 
 def run_import(
@@ -103,7 +73,8 @@ def run_import(
         stoppable(f"what was sent is in the log of {model}; the same command goes on, and nothing is learned twice"),
     ):
         outcome = import_history(client, model, history, refusals, bar, is_waiting=is_waiting)
-    return outcome, shown_import(outcome, refusals)
+    tell_refused(refusals)
+    return outcome, shown_import(outcome)
 
 
 def end_import(outcome: ImportOutcome) -> None:
@@ -114,15 +85,20 @@ def end_import(outcome: ImportOutcome) -> None:
         raise typer.Exit(1)
 
 
-def shown_import(outcome: ImportOutcome, refusals: Refusals) -> dict[str, Any]:
-    """What became of an import, as it is printed."""
-    progress = outcome.progress
+def shown_sent(progress: Progress, duplicates: int) -> dict[str, Any]:
+    """What became of the rows of a file that were sent, as it is printed."""
     shown: dict[str, Any] = {"rows": progress.read, "sent": progress.sent}
-    if outcome.duplicates:
-        shown["sent before"] = outcome.duplicates
+    if duplicates:
+        shown["sent before"] = duplicates
     if progress.unlabelled:
         shown["without a label"] = progress.unlabelled
-    shown["refused"] = progress.refused
+    return shown | {"refused": progress.refused}
+
+
+def shown_import(outcome: ImportOutcome) -> dict[str, Any]:
+    """What became of an import, as it is printed."""
+    progress = outcome.progress
+    shown = shown_sent(progress, outcome.duplicates)
     if outcome.is_learned:
         shown["learned"] = progress.sent
     shown["seconds"] = round(progress.seconds, 1)
@@ -133,7 +109,6 @@ def shown_import(outcome: ImportOutcome, refusals: Refusals) -> dict[str, Any]:
         shown["version"] = outcome.metrics["version"]
     if scores:
         shown |= {"prequential": scores, "newest labels": newest}
-    tell_refused(refusals)
     return shown
 
 
@@ -171,4 +146,4 @@ def stoppable(hint: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         print(f"stopped; {hint}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(STOPPED) from None

@@ -7,70 +7,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.backtest import refusing
-from driftline.cli.table_options import (
-    Decimal,
-    Delimiter,
-    Drop,
-    Encoding,
-    Header,
-    Intervals,
-    Targets,
-    Task,
-    Types,
-    read_levels,
-    read_types,
-    reading_options,
-)
+from driftline.cli.output import console
+from driftline.cli.parameters import expanded
+from driftline.cli.table_options import File, ReadingChoices, TableChoices, Targets
 
 if TYPE_CHECKING:
-    from driftline.tables.infer import Inference, InferenceOptions
+    from driftline.tables.infer import Inference
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input.")]
 Name = Annotated[str | None, typer.Option("--name", help="The model's name.", show_default="the file's")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(infer)
+    app.command()(expanded(infer))
 
 
-def infer(
-    file: File,
-    target: Targets,
-    task: Task = None,
-    intervals: Intervals = None,
-    types: Types = None,
-    drop: Drop = None,
-    name: Name = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    header: Header = None,
-) -> None:
+def infer(file: File, target: Targets, choices: TableChoices, reading: ReadingChoices, name: Name = None) -> None:
     """Print the spec of a model for a file; what was decided, and all doubts, on standard error.
 
     For example: driftline infer history.csv --target sold > spec.json
     """
-    with refusing():
-        from driftline.tables.infer import InferenceOptions
-        from driftline.tables.infer import infer as inferred
+    from driftline.tables.infer import infer as inferred
 
-        reading = reading_options(encoding, delimiter, header)
-        kinds, levels = read_types(types or []), read_levels(intervals)
-        options: InferenceOptions = InferenceOptions(task, name, decimal, kinds, drop or [], reading, levels)
-        found = inferred(file, target, options)
+    found = inferred(file, target, choices.inference(reading, name))
     show(found)
     print(json.dumps(found.spec, indent=2, ensure_ascii=False))
 
 
 def show(found: Inference) -> None:
     """Prints the columns as a table, then the doubts about the file and the target, on standard error."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(stderr=True, highlight=False, markup=False)
+    screen = console(is_error=True)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("column", overflow="fold", max_width=30)
     table.add_column("kind")
@@ -82,14 +51,14 @@ def show(found: Inference) -> None:
         doubts = Text("\n".join(f"· {each}" for each in column.doubts), style="yellow")
         kind = Text(column.kind, style="dim" if column.kind == "ignore" else "")
         table.add_row(Text(column.name), kind, _share(column.missing), Text(examples), doubts)
-    console.print(table)
+    screen.print(table)
     task = found.spec["task"]
     classes = found.spec.get("classes")
     listed = "" if classes is None else f", {classes if classes == 'open' else len(classes)} classes"
     targets = ", ".join(each.name for each in found.columns if each.field is None)
-    console.print(f"\n{found.rows:,} rows; {task} of {targets}{listed}")
+    screen.print(f"\n{found.rows:,} rows; {task} of {targets}{listed}")
     for doubt in found.doubts:
-        console.print(Text(f"· {doubt.column}: {doubt}" if doubt.column else f"· {doubt}", style="yellow"))
+        screen.print(Text(f"· {doubt.column}: {doubt}" if doubt.column else f"· {doubt}", style="yellow"))
 
 
 def _share(missing: float) -> str:

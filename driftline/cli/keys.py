@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.common import AsJson, DataDir, load_settings, print_fields, print_json, print_table
+from driftline.cli.common import AsJson, DataDir, load_settings
+from driftline.cli.output import print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from driftline.api_keys import KeyStore

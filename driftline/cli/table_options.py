@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,75 +14,165 @@ from driftline.errors import InvalidInput
 
 if TYPE_CHECKING:
     from driftline.tables.doubt import Doubt
-    from driftline.tables.infer import Inference
+    from driftline.tables.infer import Inference, InferenceOptions
     from driftline.tables.reading import ReadingOptions
 
 MAX_DOUBTS = 10
 
-Task = Annotated[
-    Literal["classification", "multilabel", "regression"] | None,
-    typer.Option("--task", show_default="as the target seems"),
-]
+File = Annotated[str, typer.Argument(metavar="FILE", help="CSV and its kin, Parquet, NDJSON; `-` is standard input.")]
 TARGETS = typer.Option(
     "--target", metavar="COLUMN", help="The column that is the label; may be repeated: the outputs of a regression."
 )
 Targets = Annotated[list[str], TARGETS]
-Intervals = Annotated[
-    str | None,
-    typer.Option("--intervals", metavar="LEVELS", help="Prediction intervals of a regression, such as 0.1,0.9."),
-]
-Drop = Annotated[list[str] | None, typer.Option("--drop", metavar="COLUMN", help="Leave it out; may be repeated.")]
-Types = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--type",
-        metavar="COLUMN=KIND",
-        help="What a column is: number, boolean, category, text, time, time:FORMAT, ignore; may be repeated.",
-    ),
-]
-Decimal = Annotated[
-    Literal[".", ","] | None, typer.Option("--decimal", help="What stands before decimals.", show_default="as it seems")
-]
-Encoding = Annotated[
-    str | None, typer.Option("--encoding", help="Such as utf-8, cp1252, utf-16.", show_default="as it seems")
-]
-Delimiter = Annotated[
-    str | None,
-    typer.Option("--delimiter", metavar="CHARACTER", help="What stands between cells.", show_default="as it seems"),
-]
-Header = Annotated[
-    bool | None,
-    typer.Option("--header/--no-header", help="Whether the first line names the columns.", show_default="as it seems"),
+OptionalTargets = Annotated[list[str] | None, TARGETS]
+Refused = Annotated[
+    Path | None,
+    typer.Option("--refused", metavar="PATH", help="Where refused rows go.", show_default="FILE.refused.csv"),
 ]
 
 
-def reading_options(encoding: str | None, delimiter: str | None, header: bool | None) -> ReadingOptions:
-    """How a file is read, as the options say; a tab may be given by its name."""
-    from driftline.tables.reading import ReadingOptions
+@dataclass(frozen=True)
+class ReadingChoices:
+    """How a file is read, where the user decides it."""
 
-    return ReadingOptions(encoding, "\t" if delimiter in ("\\t", "tab") else delimiter, header)
+    decimal: Annotated[
+        Literal[".", ","] | None,
+        typer.Option("--decimal", help="What stands before decimals.", show_default="as it seems"),
+    ] = None
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", help="Such as utf-8, cp1252, utf-16.", show_default="as it seems")
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        typer.Option("--delimiter", metavar="CHARACTER", help="What stands between cells.", show_default="as it seems"),
+    ] = None
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header", help="Whether the first line names the columns.", show_default="as it seems"
+        ),
+    ] = None
+
+    def reading(self) -> ReadingOptions:
+        """How a file is read; a tab may be given by its name."""
+        from driftline.tables.reading import ReadingOptions
+
+        delimiter = "\t" if self.delimiter in ("\\t", "tab") else self.delimiter
+        return ReadingOptions(self.encoding, delimiter, self.header)
+
+    def given(self) -> dict[str, Any]:
+        """The options by their names, for a refusal of those that are given."""
+        return {
+            **{"--decimal": self.decimal, "--encoding": self.encoding},
+            **{"--delimiter": self.delimiter, "--header": self.header},
+        }
 
 
-def read_types(given: list[str]) -> dict[str, str]:
-    """The kinds of columns from ``COLUMN=KIND``; a column's own name may hold an equals sign."""
-    types = {}
-    for each in given:
-        column, mark, kind = each.rpartition("=")
-        if not mark or not column or not kind:
-            raise InvalidInput(f"--type takes COLUMN=KIND, not {each!r}", field="type", value=each)
-        types[column] = kind
-    return types
+@dataclass(frozen=True)
+class TableChoices:
+    """What a table is, where the user decides it; all else its rows say."""
+
+    task: Annotated[
+        Literal["classification", "multilabel", "regression"] | None,
+        typer.Option("--task", show_default="as the target seems"),
+    ] = None
+    intervals: Annotated[
+        str | None,
+        typer.Option("--intervals", metavar="LEVELS", help="Prediction intervals of a regression, such as 0.1,0.9."),
+    ] = None
+    types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            metavar="COLUMN=KIND",
+            help="What a column is: number, boolean, category, text, time, time:FORMAT, ignore; may be repeated.",
+        ),
+    ] = None
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", metavar="COLUMN", help="Leave it out; may be repeated.")
+    ] = None
+
+    def inference(
+        self, reading: ReadingChoices, name: str | None = None, types: dict[str, str] | None = None
+    ) -> InferenceOptions:
+        """The options of an inference; ``types`` are kinds of columns beside those that are given."""
+        from driftline.tables.infer import InferenceOptions
+
+        kinds = {**(types or {}), **self.kinds()}
+        return InferenceOptions(
+            *(self.task, name, reading.decimal, kinds, self.drop or [], reading.reading(), self.levels())
+        )
+
+    def kinds(self) -> dict[str, str]:
+        """The kinds of columns from ``COLUMN=KIND``; a column's own name may hold an equals sign."""
+        kinds = {}
+        for each in self.types or ():
+            column, mark, kind = each.rpartition("=")
+            if not mark or not column or not kind:
+                raise InvalidInput(f"--type takes COLUMN=KIND, not {each!r}", field="type", value=each)
+            kinds[column] = kind
+        return kinds
+
+    def levels(self) -> list[float] | None:
+        """The levels of intervals from ``0.1,0.9``."""
+        if self.intervals is None:
+            return None
+        try:
+            return [float(each) for each in self.intervals.split(",")]
+        except ValueError:
+            message = f"--intervals takes levels such as 0.1,0.9, not {self.intervals!r}"
+            raise InvalidInput(message, field="intervals", value=self.intervals) from None
+
+    def given(self) -> dict[str, Any]:
+        """The options by their names, for a refusal of those that are given."""
+        return {
+            **{"--task": self.task, "--intervals": self.intervals},
+            **{"--type": self.types, "--drop": self.drop},
+        }
 
 
-def read_levels(given: str | None) -> list[float] | None:
-    """The levels of intervals from ``0.1,0.9``."""
-    if given is None:
-        return None
-    try:
-        return [float(each) for each in given.split(",")]
-    except ValueError:
-        message = f"--intervals takes levels such as 0.1,0.9, not {given!r}"
-        raise InvalidInput(message, field="intervals", value=given) from None
+@dataclass(frozen=True)
+class PastChoices:
+    """When rows came and their labels were known, and how many of them count."""
+
+    delay: Annotated[
+        int, typer.Option("--delay", min=0, metavar="ROWS", help="How many rows later a label was known.")
+    ] = 0
+    label_time: Annotated[
+        str | None,
+        typer.Option("--label-time", metavar="COLUMN", help="Instead: the column that says when the label was known."),
+    ] = None
+    time: Annotated[
+        str | None,
+        typer.Option(
+            "--time",
+            metavar="COLUMN",
+            help="The column that says when a row came: rows are put in its order.",
+            show_default="with --label-time the model's only field of a time",
+        ),
+    ] = None
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="ROWS", help="Take the first rows only.")] = (
+        None
+    )
+
+    def check(self) -> None:
+        """A usage error where labels are late in two ways."""
+        if self.delay and self.label_time is not None:
+            raise typer.BadParameter("give --delay or --label-time, not both")
+
+    def given(self) -> dict[str, Any]:
+        """The options by their names, for a refusal of those that are given."""
+        return {
+            **{"--delay": self.delay or None, "--label-time": self.label_time},
+            **{"--time": self.time, "--limit": self.limit},
+        }
+
+
+def refuse_options(options: dict[str, Any], needed: str) -> None:
+    """A usage error where options are given that are for what is ``needed``, and not there."""
+    given = [name for name, value in options.items() if value not in (None, False)]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: only for {needed}")
 
 
 def show_in_short(found: Inference) -> None:

@@ -16,6 +16,7 @@ from driftline.client.feedback import (
     items_body,
     items_of,
 )
+from driftline.client.history_calls import HistoryCalls
 from driftline.client.inputs import encode_inputs
 from driftline.client.methods import CallMethod, StreamMethod
 from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, given
@@ -34,7 +35,7 @@ FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined"})
 MAX_STREAM_BATCH = 500
 
 
-class Calls(EventCalls):
+class Calls(EventCalls, HistoryCalls):
     """The calls. ``AsyncClient`` awaits them, ``Client`` does not."""
 
     @CallMethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
 import httpx
@@ -21,7 +21,10 @@ from driftline.errors import ConfigurationError
 __all__ = ["AsyncClient", "Client"]
 
 T = TypeVar("T")
+HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
 DEFAULT_URL = "http://127.0.0.1:8000"
+LOCAL = ("localhost", "127.0.0.1", "::1")
+"""This machine: never asked through a proxy."""
 
 
 def _options(url: str | None, key: str | None) -> dict[str, Any]:
@@ -33,10 +36,26 @@ def _options(url: str | None, key: str | None) -> dict[str, Any]:
         "base_url": address,
         # Reading all certificates that a machine trusts takes longer than a call; over http none is looked at.
         "verify": True if address.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        # Of this machine no proxy knows anything, and one that cannot be used must not keep it from being asked.
+        "trust_env": address.scheme == "https" or address.host not in LOCAL,
         "headers": {"authorization": f"Bearer {key}"} if key else {},
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=100),
-        "mounts": dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),  # never through a proxy
+        "mounts": dict.fromkeys(f"all://{host if ':' not in host else f'[{host}]'}" for host in LOCAL),
     }
+
+
+def _opened(kind: Callable[..., HttpClient], url: str | None, key: str | None) -> HttpClient:
+    """A client of httpx; a proxy of the environment that it cannot use is told by what to do."""
+    options = _options(url, key)
+    try:
+        return kind(**options)
+    except (ImportError, ValueError) as error:
+        host = options["base_url"].host
+        raise ConfigurationError(
+            f"the proxy that ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names cannot be used: {error}; for SOCKS: "
+            f'pip install "httpx[socks]"; without a proxy: NO_PROXY={host} and no ALL_PROXY',
+            code="proxy",
+        ) from None
 
 
 class Client(Calls, Sender):
@@ -59,7 +78,7 @@ class Client(Calls, Sender):
     def __init__(
         self, url: str | None = None, *, key: str | None = None, timeout: float = 30.0, retries: int = 5
     ) -> None:
-        self._http = httpx.Client(**_options(url, key))
+        self._http = _opened(httpx.Client, url, key)
         self.timeout, self.retries = timeout, retries
 
     def __enter__(self) -> Client:
@@ -162,7 +181,7 @@ class AsyncClient(Calls, AsyncSender):
     def __init__(
         self, url: str | None = None, *, key: str | None = None, timeout: float = 30.0, retries: int = 5
     ) -> None:
-        self._http = httpx.AsyncClient(**_options(url, key))
+        self._http = _opened(httpx.AsyncClient, url, key)
         self.timeout, self.retries = timeout, retries
 
     async def __aenter__(self) -> AsyncClient:

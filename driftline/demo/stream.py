@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class DemoStream:
         recovery_seconds: how much longer a phase may take than its share, until the model is good again.
         settle_seconds: how long the last labels may take until they are served.
         max_tries: how often labels are handed in before they count as lost.
+        receipts_at_once: how many receipts a call asks for.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class DemoStream:
         recovery_seconds: float = 60.0,
         settle_seconds: float = 90.0,
         max_tries: int = 20,
+        receipts_at_once: int = 5000,
     ) -> None:
         self.client = AsyncClient(url, retries=0)
         self.digits = digits
@@ -71,6 +73,7 @@ class DemoStream:
         self.recovery_seconds = recovery_seconds
         self.settle_seconds = settle_seconds
         self.max_tries = max_tries
+        self.receipts_at_once = receipts_at_once
         self.delay = seconds / 50
         self.random = random.Random(0)
         self.phase = PHASES[0]
@@ -208,21 +211,23 @@ class DemoStream:
         while self.outcome.learned < self.outcome.acknowledged and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         self.outcome.activity = "checking the receipt of every label"
-        identifiers = iter(list(self.acknowledged))
-        await asyncio.gather(*(self._check_receipts(identifiers, deadline) for _ in range(8)))
+        identifiers = list(self.acknowledged)
+        for first in range(0, len(identifiers), self.receipts_at_once):
+            await self._check_receipts(identifiers[first : first + self.receipts_at_once], deadline)
 
-    async def _check_receipts(self, identifiers: Iterator[str], deadline: float) -> None:
-        for identifier in identifiers:
-            left = max(0.1, deadline - time.monotonic())
-            try:
-                receipt = await self.client.wait_served(MODEL, identifier, left)
-            except Late as error:
-                self.outcome.lose(error.message)
-                continue
+    async def _check_receipts(self, identifiers: list[str], deadline: float) -> None:
+        """Waits until all of these labels are served, and counts those that are."""
+        while True:
+            receipts = await self.client.receipts(MODEL, identifiers)
+            open_ones = [each["id"] for each in receipts if each["state"] in ("queued", "learned")]
+            if not open_ones or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.1)
+        for receipt in receipts:
             if receipt["state"] == "served":
                 self.outcome.served += 1
             else:
-                self.outcome.lose(f"{identifier} is {receipt['state']}: {receipt.get('reason', '')}")
+                self.outcome.lose(f"{receipt['id']} is {receipt['state']}: {receipt.get('reason', '')}")
 
 
 @contextlib.asynccontextmanager

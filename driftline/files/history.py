@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from driftline.client.feedback import EncodedItem
 from driftline.client.retries import TRANSIENT
 from driftline.errors import InvalidInput, NotFound
 from driftline.files.lateness import CountedLateness, HistoryRow, Lateness, SortedLateness, TimedLateness, in_order
+from driftline.files.ledger import ImportLedger
 from driftline.files.refusals import Refusals
 from driftline.files.sending import Progress, RowSender, Watch, digest_of, doubts_of
 from driftline.spec import ModelSpec, parse
@@ -35,7 +37,7 @@ class HistoryFile:
 
     ``delay`` is how many further rows had come when a label became known; instead, ``label_time`` names the column that says
     when it did, and ``time`` the one that says when the row came: by default the model's only field of a time. ``limit``: the
-    first rows only.
+    first rows only. ``again``: what was imported before is learned once more.
     """
 
     path: str
@@ -46,6 +48,7 @@ class HistoryFile:
     label_time: str | None = None
     time: str | None = None
     limit: int | None = None
+    again: bool = False
 
 
 @dataclass
@@ -67,7 +70,7 @@ def import_history(
 ) -> ImportOutcome:
     """Sends the labelled rows of a file, in order, and waits until they are learned.
 
-    A row goes by an id that is made of the file and its number: one that was sent before is not learned again.
+    A row goes by an id that is made of the file and its number: one that was ever sent before is not learned again.
 
     Raises:
         InvalidInput: the file cannot be read, or does not fit the model.
@@ -81,12 +84,19 @@ def import_history(
         rows = rows_for(spec, table, target=file.target, **options)
         progress = Progress(doubts=doubts_of(table, rows))
         learning = _Learning(client, model, watch)
+        name = Path(file.path).name
+        ledger = ImportLedger(
+            *(client, model, digest_of(name, table), name), is_again=file.again, is_ordered=known_time is None
+        )
         with RowSender(client, model, refusals, progress, learning.watch) as sender:
-            encoder = _Encoder(file, known_time, f"import:{digest_of(Path(file.path).name, table)}")
-            _send(rows, encoder, _lateness(file, known_time), sender)
+            learning.note = partial(ledger.note, sender)
+            progress.doubts += [ledger.doubt] if ledger.doubt is not None else []
+            encoder = _Encoder(file, known_time, ledger.prefix)
+            _send(rows, encoder, _lateness(file, known_time), sender, ledger)
             sender.flush()
-            progress.doubts = doubts_of(table, rows)
-            outcome = ImportOutcome(progress, sender.duplicates)
+            ledger.end(sender, progress.read)
+            progress.doubts += [doubt for doubt in doubts_of(table, rows) if doubt not in progress.doubts]
+            outcome = ImportOutcome(progress, sender.duplicates + ledger.skipped)
             if sender.last_id is None:
                 outcome.is_learned = True
             elif is_waiting:
@@ -157,8 +167,10 @@ class _Encoder:
         return HistoryRow(row.number, identifier, data, came, known)
 
 
-def _send(rows: TableRows, encode: _Encoder, lateness: Lateness, sender: RowSender) -> None:
+def _send(rows: TableRows, encode: _Encoder, lateness: Lateness, sender: RowSender, ledger: ImportLedger) -> None:
     for row, delay in in_order(_history(rows, encode, sender), lateness):
+        if ledger.skips(row.number):
+            continue
         data = row.json if not delay else row.json[:-1] + b',"delay":%d}' % delay
         sender.send(row.number, EncodedItem(row.id, data))
     sender.progress.is_read = True
@@ -181,16 +193,19 @@ def _history(rows: TableRows, encode: _Encoder, sender: RowSender) -> Iterator[H
 
 
 class _Learning:
-    """How far a model has come with what was sent to it."""
+    """How far a model has come with what was sent to it; ``note`` notes how far sending has."""
 
     def __init__(self, client: Client, model: str, watch: Watch) -> None:
         self.client = client
         self.model = model
+        self.note: Callable[[], None] | None = None
         self._watch = watch
         self._asked = time.monotonic()
 
     def watch(self, progress: Progress) -> None:
         """Tells how far sending has come, and about once a second also learning."""
+        if self.note is not None:
+            self.note()
         if time.monotonic() - self._asked > LEARNED_SECONDS:
             self._ask(progress)
         self._watch(progress)

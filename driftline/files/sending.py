@@ -74,7 +74,8 @@ def digest_of(name: str, table: TableFile) -> str:
 class RowSender:
     """Hands in rows until each has its answer, over full logs and restarts of the server; use it as a context manager.
 
-    What the server refuses goes to ``refusals``, under the number of its row.
+    What the server refuses goes to ``refusals``, under the number of its row. ``settled`` is the number of the last row
+    that has its answer, as have all before; ``first_taken`` that of the first one that was taken.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class RowSender:
         self.watch = watch
         self.seconds = seconds
         self.last_id: str | None = None
+        self.settled = 0
+        self.first_taken: int | None = None
         self._looked = 0.0
         self._refused = 0
         self._told: deque[RefusedItem] = deque()
@@ -144,14 +147,18 @@ class RowSender:
     def look(self) -> None:
         """Takes note of what has become of those that were sent, and tells of it."""
         waiting, trouble = self._sender.waiting, self._sender.trouble
+        refused: set[int] = set()
         while self._told:
             item = self._told.popleft()
             number = self._numbers.get(item.id, 0)
+            refused.add(number)
             self._refused += 1
             value = None if item.value is None else str(item.value)
             self.refuse(RefusedRow(number, item.field, value, f"{item.message} ({item.code})"))
         while len(self._order) > waiting:
-            self._numbers.pop(self._order.popleft(), None)
+            self.settled = self._numbers.pop(self._order.popleft(), self.settled)
+            if self.first_taken is None and self.settled not in refused:
+                self.first_taken = self.settled
         self.progress.sent = max(0, self.progress.handed - waiting - self._refused)
         self.progress.trouble = None if trouble is None else trouble.message
         self.watch(self.progress)

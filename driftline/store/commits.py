@@ -239,6 +239,12 @@ class CommitLog:
             found = await self.connection.redis.zrange(self.keys.coverage, n, "+inf", byscore=True, offset=0, num=1)
         return int(found[0]) if found else None
 
+    async def coverage(self) -> list[tuple[int, int]]:
+        """Up to which log number each version is the first to have learned, rising: ``(number, version)``."""
+        with store_errors():
+            found = await self.connection.redis.zrange(self.keys.coverage, 0, -1, withscores=True)
+        return [(int(number), int(version)) for version, number in found]
+
     async def job(self, identifier: str) -> JobRecord | None:
         """A job that has started, with its progress; None before that."""
         with store_errors():

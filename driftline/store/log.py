@@ -196,12 +196,18 @@ class Log:
 
     async def find(self, identifier: str) -> Known | None:
         """The record that was appended under an id, for as long as a resend is recognised."""
+        return (await self.find_all([identifier]))[0]
+
+    async def find_all(self, identifiers: Sequence[str]) -> list[Known | None]:
+        """The same of several ids at once."""
         with store_errors():
-            found = await self.connection.redis.get(self.keys.item(identifier))
-        if found is None:
-            return None
-        n, mark, *end = found.decode().split(":", 3)
-        return Known(int(n), mark, (end[0], end[1]) if end else None)
+            found = await self.connection.redis.mget([self.keys.item(each) for each in identifiers])
+        return [None if text is None else _known(text) for text in found]
+
+
+def _known(text: bytes) -> Known:
+    n, mark, *end = text.decode().split(":", 3)
+    return Known(int(n), mark, (end[0], end[1]) if end else None)
 
 
 def went_back(newest: int, known: int) -> Unavailable:

@@ -98,6 +98,7 @@ NOUNS = {
     "minutes": "sorted set: scores of a minute, by its beginning",
     "hours": "sorted set: the same of an hour",
     "sources": "hash: source → how far it has been read",
+    "imports": "hash: digest of a file of history → how far it was imported",
     "lease": "string: who learns, for how long",
     "epoch": "string: counts owners; fences the former ones",
 }

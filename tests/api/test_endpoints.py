@@ -17,14 +17,14 @@ from app import openapi
 from app.gatekeeper import scopes_for
 from app.main import PLAIN, App, create_app
 from app.openapi import schema_of
-from driftline.api import control, events, feedback, health, metrics, models, predictions
+from driftline.api import control, events, feedback, health, history, metrics, models, predictions
 from driftline.api.control import RecipeChange, Retrain
 from driftline.api.endpoint import Endpoint, MediaType
 from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEEDBACK
 from driftline.api.feedback import FeedbackItem
 from driftline.api.models import SpecBody
 from driftline.api.scopes import SCOPES, default_scopes
-from driftline.client import calls, event_calls
+from driftline.client import calls, event_calls, history_calls
 from driftline.client.calls import Calls
 from driftline.client.clients import AsyncClient, Client
 from driftline.client.methods import CallMethod, StreamMethod
@@ -37,12 +37,12 @@ ROOT = Path(__file__).parents[2]
 # The client names the types of its results for type checkers alone.
 MESSAGES = {
     name: value
-    for module in (control, events, feedback, health, metrics, models, predictions)
+    for module in (control, events, feedback, health, history, metrics, models, predictions)
     for name, value in vars(module).items()
 }
-CALLS = {**vars(event_calls.EventCalls), **vars(Calls)}
+CALLS = {**vars(event_calls.EventCalls), **vars(history_calls.HistoryCalls), **vars(Calls)}
 PAGES = {"/", "/docs", "/openapi.json", "/page/{digest}/{name:path}"}
-PARTS = {"model": "weather", "version": "3", "id": "p:1/2", "job": "u-1", "kind": "drift"}
+PARTS = {"model": "weather", "version": "3", "id": "p:1/2", "job": "u-1", "kind": "drift", "file": "9f3c2a17d05b44e1"}
 
 
 @cache
@@ -182,6 +182,10 @@ def arguments(method: Any) -> dict[str, Any]:
         "items": [{"label": 1}],
         "inputs": [[1]],
         "identifier": "u-1",
+        "identifiers": ["u-1"],
+        "file": PARTS["file"],
+        "name": "history.csv",
+        "row": 40,
     }
     values |= {"number": 3, "version": 3, "kind": "drift", "first": 1, "second": 2, "recipe": {}}
     parameters = list(inspect.signature(method).parameters.values())[1:]
@@ -196,7 +200,9 @@ def test_a_method_asks_its_endpoint_and_gives_what_that_answers(endpoint: Endpoi
     call = next(made) if endpoint is STREAM_FEEDBACK or inspect.isgenerator(made) else made
     assert call.endpoint is endpoint
     assert endpoint.pattern.fullmatch(endpoint.url(call.parts)), "every part of the path is given"
-    result = get_type_hints(getattr(Client, endpoint.client), vars(calls) | vars(event_calls) | MESSAGES)["return"]
+    result = get_type_hints(
+        getattr(Client, endpoint.client), vars(calls) | vars(event_calls) | vars(history_calls) | MESSAGES
+    )["return"]
     if call.pick is None and endpoint.tag != "health":
         assert endpoint.answer in (result, *getattr(result, "__args__", ()))
 
@@ -209,7 +215,7 @@ def test_a_label_has_the_fields_that_the_server_takes() -> None:
 
 def test_the_docs_name_every_call_and_no_other() -> None:
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-    named = set(re.findall(r"`(GET|POST|DELETE|PATCH) (/[^`?]*)(?:\?[^`]*)?`", page))
+    named = set(re.findall(r"`(GET|POST|PUT|DELETE|PATCH) (/[^`?]*)(?:\?[^`]*)?`", page))
     short = {"{model}": "{m}", "{version}": "{v}", "{job}": "{id}"}
     shown = {
         (found.method, re.sub("|".join(short), lambda part: short[part[0]], found.shown_path)) for found in ENDPOINTS
@@ -220,5 +226,5 @@ def test_the_docs_name_every_call_and_no_other() -> None:
 def test_no_page_names_a_call_that_is_not_there() -> None:
     paths = [endpoint.pattern for endpoint in ENDPOINTS]
     for page in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]:
-        for method, path in re.findall(r"`(GET|POST|DELETE|PATCH) (/[^`? …]*)", page.read_text()):
+        for method, path in re.findall(r"`(GET|POST|PUT|DELETE|PATCH) (/[^`? …]*)", page.read_text()):
             assert any(pattern.fullmatch(path) for pattern in paths), f"{page.name}: {method} {path}"

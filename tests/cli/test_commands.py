@@ -150,7 +150,7 @@ def test_two_versions_stand_side_by_side(server: Any, run: Any) -> None:
     server.answers = [(202, {"job_id": "u-1"}), (200, job)] * 2
     result = run("compare", "m", "12", "17", "--url", server.url)
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["holdout", "accuracy", "0.75", "0.75", "0.125", "0.05", "true"] in lines
+    assert ["holdout", "accuracy", "0.75", "0.75", "0.125", "0.05", "yes"] in lines
     assert ["holdout", "recall", "of", "'rain'", "0.5", "0.5", "0"] in lines
     assert ["latency_ms", "1", "0.5", "0.75", "0.25"] in lines and result.returncode == 0
     assert json.loads(run("compare", "m", "12", "17", "--json", "--url", server.url).stdout) == {"id": "u-1", **job}
@@ -160,14 +160,14 @@ def test_two_versions_stand_side_by_side(server: Any, run: Any) -> None:
     assert run("compare", "m", "12", "17", "--no-wait", "--url", server.url).stdout.split() == ["job_id", "u-2"]
 
 
-def test_moments_are_shown_as_local_times(server: Any, run: Any) -> None:
-    server.answers = [
-        (200, MODEL | {"created": 1_796_000_000.25}),
-        (200, {"versions": [{"created": 1_796_000_000.25}]}),
-    ]
+def test_moments_are_iso_texts_in_a_pipe_and_in_json(server: Any, run: Any) -> None:
+    made = MODEL | {"created": 1_796_000_000.25}
+    server.answers = [(200, made), (200, {"versions": [{"created": 1_796_000_000.25}]}), (200, made)]
     shown = run("models", "show", "m", "--url", server.url, TZ="Europe/Berlin").stdout
-    assert "2026-11-30 01:53:20+01:00" in shown
-    assert "2026-11-30" in run("versions", "m", "--url", server.url, TZ="Europe/Berlin").stdout
+    assert "2026-11-30T00:53:20Z" in shown
+    assert "2026-11-30T00:53:20Z" in run("versions", "m", "--url", server.url, TZ="Europe/Berlin").stdout
+    found = json.loads(run("models", "show", "m", "--json", "--url", server.url).stdout)
+    assert found["created"] == "2026-11-30T00:53:20Z"
 
 
 def test_the_files_of_a_race_are_its_entries_and_its_table_is_printed(server: Any, run: Any, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_expected_trouble_is_one_sentence(server: Any, run: Any) -> None:
     result = run("models", "show", "m", "--url", server.url)
     assert (result.returncode, result.stdout, result.stderr) == (1, "", "driftline: there is no model 'm'\n")
     result = run("models", "list", "--url", "http://127.0.0.1:1")
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert result.stderr.count("\n") == 1 and "http://127.0.0.1:1" in result.stderr
     assert "DRIFTLINE_URL" in result.stderr and "--url" in result.stderr
 

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from driftline.errors import NotFound
 from tests.services import Instance
 from tests.services import up as instance
 from tests.waiting import until
@@ -327,3 +328,40 @@ def test_what_cannot_be_written_is_told_before_anything_is_sent(
     told = driftline("models", "create", "--from", "history.csv", "--name", "unwritten", *arguments, code=2)
     assert "cannot be written; name another file with --refused" in told.stderr
     assert "unwritten" not in {model["name"] for model in service.client.models()}
+
+
+def test_an_import_that_is_repeated_after_its_ids_are_forgotten_learns_nothing_twice(
+    run: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with instance(tmp_path_factory.mktemp("forgetful"), DRIFTLINE_RECEIPT_SECONDS="1") as service:
+        make(service, "late")
+        history = tmp_path / "history.csv"
+        command = ("import", "late", str(history), "--target", "sold", "--json")
+
+        def imported(*options: str) -> tuple[Any, str]:
+            done = run(*command, *options, DRIFTLINE_URL=service.url)
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout), done.stderr
+
+        def is_forgotten() -> bool:
+            (file, *_) = service.client.imports("late")
+            try:
+                service.client.receipt("late", f"import:{file['file']}:1")
+            except NotFound:
+                return True
+            return False
+
+        history.write_text(sales(140))
+        assert imported()[0]["sent"] == 140
+        until(is_forgotten)
+        again, told = imported()
+        assert (again["rows"], again["sent"], again["sent before"]) == (140, 0, 140)
+        assert "rows up to 140 were imported until" in told and "--again" in told
+        history.write_text(sales(150))
+        grown, _ = imported()
+        assert (grown["sent"], grown["sent before"]) == (10, 140)
+        assert service.client.model("late")["learned"] == 150
+        assert imported("--again")[0]["sent"] == 150
+        assert service.client.model("late")["learned"] == 300
+        (file,) = service.client.imports("late")
+        assert (file["row"], file["is_whole"], file["round"], file["name"]) == (150, True, 1, "history.csv")

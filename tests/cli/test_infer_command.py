@@ -67,7 +67,9 @@ def test_every_option_decides(history: Path) -> None:
         (("--target", "sold", "--task", "regression"), "a regression needs numbers"),
     ],
 )
-def test_what_does_not_fit_is_one_line_and_exit_code_2(history: Path, options: tuple[str, ...], message: str) -> None:
-    done = invoke(str(history), *options)
-    assert (done.exit_code, done.stdout) == (2, "")
+def test_what_does_not_fit_is_one_line_and_exit_code_2(
+    run: Any, history: Path, options: tuple[str, ...], message: str
+) -> None:
+    done = run("infer", str(history), *options)
+    assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr and done.stderr.count("\n") == 1

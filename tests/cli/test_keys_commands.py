@@ -28,5 +28,5 @@ def test_a_key_is_made_listed_and_revoked(run: Any, tmp_path: Path) -> None:
 
 def test_an_unknown_scope_is_one_sentence(run: Any) -> None:
     result = run("keys", "create", "--scope", "root")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr == "driftline: 'root' is no scope; known: predict, feedback, admin, metrics\n"

@@ -1,0 +1,94 @@
+"""What a model has been through: its jobs, many labels at once, and the files that were imported."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from typing import Annotated, Any, cast
+
+import msgspec
+from fastapi import APIRouter, Query
+
+from driftline.api import endpoints
+from driftline.api.history import (
+    ImportedFile,
+    ImportList,
+    ImportNote,
+    JobList,
+    ListedJob,
+    ListedReceipt,
+    ReceiptIds,
+    ReceiptList,
+)
+from driftline.errors import InvalidInput
+from driftline.store.imports import ImportRecord, Imports
+from driftline.store.job_list import list_jobs
+from driftline.store.log import Known
+
+from ..services import Has
+from .mount import serves
+
+router = APIRouter()
+DIGEST = re.compile(r"[0-9a-f]{16}")
+
+
+@serves(router, endpoints.LIST_JOBS)
+async def jobs(model: str, services: Has, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
+    uid = await services.catalog.uid(model)
+    found: list[ListedJob] = []
+    for job in await list_jobs(services.connection, uid, limit):
+        about: dict[str, Any] = {
+            name: value
+            for name in ("kind", "began", "ended", "actor", "reason", "message")
+            if (value := getattr(job, name)) is not None
+        }
+        record = job.record
+        listed = {
+            **{"id": record.id, "state": record.state, "progress": record.progress},
+            **{"promoted": record.promoted, "version": record.version},
+        }
+        found.append(cast(ListedJob, listed | about))
+    return {"jobs": found}
+
+
+@serves(router, endpoints.LIST_RECEIPTS)
+async def receipts(model: str, body: ReceiptIds, services: Has) -> ReceiptList:
+    uid = await services.catalog.uid(model)
+    commit_log = services.commit_log(uid)
+    # The head comes first: what it covers then is covered still where the coverage is read.
+    offset = (await commit_log.head()).offset
+    coverage = await commit_log.coverage()
+    found = await services.log(uid).find_all(body.ids)
+    listed = [_receipt(each, known, offset, coverage) for each, known in zip(body.ids, found, strict=True)]
+    return {"receipts": listed}
+
+
+def _receipt(identifier: str, known: Known | None, offset: int, coverage: list[tuple[int, int]]) -> ListedReceipt:
+    if known is None:
+        return {"id": identifier, "state": "unknown"}
+    if known.exception is not None:
+        state, reason = known.exception
+        return {"id": identifier, "state": cast(Any, state), "reason": reason}
+    place = bisect.bisect_left(coverage, (known.n, 0))
+    if place < len(coverage):
+        return {"id": identifier, "state": "served", "version": coverage[place][1]}
+    return {"id": identifier, "state": "learned" if offset >= known.n else "queued"}
+
+
+@serves(router, endpoints.LIST_IMPORTS)
+async def imports(model: str, services: Has) -> ImportList:
+    uid = await services.catalog.uid(model)
+    return {"imports": [_shown(record) for record in await Imports(services.connection, uid).all()]}
+
+
+@serves(router, endpoints.NOTE_IMPORT)
+async def note_import(model: str, file: str, body: ImportNote, services: Has) -> ImportedFile:
+    if DIGEST.fullmatch(file) is None:
+        raise InvalidInput(f"file: 16 hexadecimal digits, not {file!r}", field="file", value=file)
+    uid = await services.catalog.uid(model)
+    record = ImportRecord(file=file, time=0.0, **body.model_dump())
+    return _shown(await Imports(services.connection, uid).note(record))
+
+
+def _shown(record: ImportRecord) -> ImportedFile:
+    return cast(ImportedFile, msgspec.structs.asdict(record))
