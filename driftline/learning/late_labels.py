@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -42,6 +42,24 @@ class LateLabels(Stateful):
             _, number, item = heapq.heappop(self.waiting)
             found.append((number, item))
         return found
+
+    def follow(
+        self, come: Sequence[tuple[int, Item]], answered: Mapping[int, Item]
+    ) -> tuple[list[tuple[int, Item]], list[tuple[int, Item]]]:
+        """Takes in records that have come, those of history ``answered``; gives those whose labels are known by them, in the
+        order in which they became it, and which of these had waited.
+        """
+        known: list[tuple[int, Item]] = []
+        late: list[tuple[int, Item]] = []
+        for n, item in come:
+            if n in answered and item.delay:
+                self.add(n, answered[n])
+            else:
+                known.append((n, answered.get(n, item)))
+            due = self.take(n)
+            known += due
+            late += due
+        return known, late
 
     def packed(self, name: str) -> Tensor:
         data = _encoder.encode(self.waiting)

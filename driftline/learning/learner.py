@@ -129,16 +129,7 @@ class Learner(CommandedLearner):
         answered = dict(zip(numbers, lived(items, inputs, served, version), strict=True))
         if len(history) == len(come) and not len(self.late_labels) and not any(item.delay for item in items):
             return list(answered.items()), inputs
-        known: list[tuple[int, Item]] = []
-        late: list[tuple[int, Item]] = []
-        for n, item in come:
-            if n in answered and item.delay:
-                self.late_labels.add(n, answered[n])
-            elif item.weight > 0:
-                known.append((n, answered.get(n, item)))
-            due = self.late_labels.take(n)
-            known += due
-            late += due
+        known, late = self.late_labels.follow(come, answered)
         unfit = refused(self.spec, [n for n, _ in late], [item for _, item in late])
         return [record for record in known if record[0] not in unfit], None
 
