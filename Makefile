@@ -17,7 +17,7 @@ export MYPY_NUM_WORKERS ?= auto
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long coverage soak check docs up bench clean
+.PHONY: help demo test test-long coverage kernels soak check docs up bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,14 +28,18 @@ demo: .venv/.installed ## watch a model meet drift and recover
 up: .venv/.installed ## start everything on this machine
 	$(BIN)/driftline up
 
-test: check ## check, then run the tests
+test: check kernels ## check, then run the tests
 	$(BIN)/python -m pytest $(SPREAD)
 
-test-long: check ## the same, and the long form of the faults
+test-long: check kernels ## the same, and the long form of the faults
 	$(BIN)/python -m pytest $(SPREAD) -m ""
 
-coverage: .venv/.installed ## run the tests, and show how much of each file they reach
+coverage: kernels ## run the tests, and show how much of each file they reach
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
+
+# Compiled before the tests begin: no test waits for it, on however busy a machine.
+kernels: .venv/.installed
+	$(BIN)/python -m driftline.networks.kernels
 
 soak: .venv/.installed ## break everything at random for an hour, or SECONDS=300, and check what was promised
 	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
