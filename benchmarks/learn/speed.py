@@ -74,10 +74,8 @@ def forest(stream: Stream, delay: int) -> Turn:
         from river.forest import ARFClassifier
     except ImportError:
         raise Unavailable("river is not installed: pip install 'driftline[river]'") from None
-    model, rows = (
-        ARFClassifier(n_models=10, seed=0),
-        [dict(enumerate(row)) for row in stream.inputs.tensors["inputs"].tolist()],
-    )
+    model: Any = ARFClassifier(n_models=10, seed=0)
+    rows = [dict(enumerate(row)) for row in stream.inputs.tensors["inputs"].tolist()]
     done = 0
 
     def turn(end: int) -> None:

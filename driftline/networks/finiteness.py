@@ -51,7 +51,7 @@ class Finiteness:
 
 def state_of(module: nn.Module) -> list[Tensor]:
     """What of a module's state may become infinite."""
-    found = [parameter for parameter in module._parameters.values() if parameter is not None]
+    found: list[Tensor] = [parameter for parameter in module._parameters.values() if parameter is not None]
     if module._buffers:
         hidden = module._non_persistent_buffers_set
         found += [
