@@ -20,6 +20,7 @@ from driftline.support.failpoints import reach
 
 from .answers import Batch, BatchAnswer
 from .compute import ComputeThread
+from .compute_cost import ComputeCost
 from .metrics import Metrics, ModelMetrics
 from .network_code import network_code
 from .snapshot import Snapshot
@@ -47,7 +48,7 @@ class ModelQueue:
     """The snapshot that answers for one model, and the requests that wait for it.
 
     ``spare`` was served before, and may be overwritten; ``largest`` is the most rows that a batch had. ``canary`` answers
-    ``canary_share`` of the requests.
+    ``canary_share`` of the requests. ``cost`` tells what its batches take.
     """
 
     snapshot: Snapshot
@@ -63,6 +64,7 @@ class ModelQueue:
     spare: Snapshot | None = None
     canary: ModelQueue | None = None
     canary_share: float = 0.0
+    cost: ComputeCost = field(default_factory=ComputeCost)
 
     @property
     def versions(self) -> tuple[int, int | None]:
@@ -75,6 +77,9 @@ class ModelQueue:
 
     def swap(self, snapshot: Snapshot) -> None:
         """Answers from another snapshot from now on. A running batch keeps the snapshot that it began with."""
+        if snapshot.spec is not self.snapshot.spec:
+            # What another network takes is measured in the thread first.
+            self.cost = ComputeCost()
         self.spare, self.snapshot = self.snapshot, snapshot
         self.metrics.swapped(snapshot.version)
 
@@ -85,7 +90,9 @@ class ModelQueue:
 
 
 class Engine:
-    """Answers for all models of this process on one torch thread, a batch at a time."""
+    """Answers for all models of this process, a batch at a time: on one torch thread, or, where that takes next to no time, on
+    the event loop itself. A network of a user's own is never computed on the loop: nobody knows what it waits for.
+    """
 
     def __init__(self, prediction_writer: PredictionWriter, metrics: Metrics) -> None:
         self.prediction_writer = prediction_writer
@@ -145,6 +152,9 @@ class Engine:
                 requests = self._take(model)
                 if requests:
                     await self._answer(model, requests)
+                if model.queue:
+                    # The answers are sent, and others join the next batch, also where the loop computes.
+                    await asyncio.sleep(0)
         finally:
             model.batcher = None
 
@@ -181,9 +191,14 @@ class Engine:
         model.batch = requests
         is_recorded = snapshot.limits.record_share > random.random()
         overdue = loop.call_at(requests[0].deadline, self._miss_overdue, model, requests)
-        begin = time.perf_counter()
+        begin, cost = time.perf_counter(), model.cost
+        count = sum(request.count for request in requests)
+        is_on_loop = snapshot.may_hold_loop and cost.is_small(count)
         try:
-            rows, outputs, traces = await self.thread.run(_compute, snapshot, requests)
+            if is_on_loop:
+                computed = _compute(snapshot, requests)
+            else:
+                computed = await self.thread.run(_compute, snapshot, requests)
         except Exception as error:  # Whatever it is: each request must get an answer, and the next batch its turn.
             for request in requests:
                 if not request.answer.done():
@@ -192,6 +207,8 @@ class Engine:
         finally:
             overdue.cancel()
             model.running = model.batch = None
+        rows, outputs, traces, seconds = computed
+        cost.add(count, seconds, is_on_loop)
         reach("app.computed")
         model.metrics.computed(len(outputs), time.perf_counter() - begin)
         model.largest = max(model.largest, len(outputs))
@@ -227,10 +244,13 @@ class Engine:
         self.thread.close()
 
 
-def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32], bytes]:
+def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32], bytes, float]:
+    """The rows of all requests, their answers with the traces, and how many seconds it took."""
+    begin = time.perf_counter()
     rows = joined_for(snapshot.spec, [request.rows for request in requests])
     with network_code(f"the network of version {snapshot.version}"):
-        return rows, *snapshot.compute(rows)
+        outputs, traces = snapshot.compute(rows)
+    return rows, outputs, traces, time.perf_counter() - begin
 
 
 def _recorded(batch: Batch, route: Route) -> PredictionBatch:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from driftline.networks.served_model import ServedModel
 from driftline.rows.rows import Rows
 from driftline.settings import Settings
-from driftline.spec import ModelSpec
+from driftline.spec import Factory, ModelSpec
 
 from .field_tensors import FieldTensors
 from .inference_protocol import Tensors
@@ -66,6 +66,11 @@ class Snapshot:
     limits: Limits
     decision_factors: NDArray[np.float64] | None = None
     failure: str | None = None
+
+    @cached_property
+    def may_hold_loop(self) -> bool:
+        """Whether it computes here and at once: on the CPU, by layers that are not of a user's own."""
+        return self.device.type == "cpu" and not isinstance(self.spec.network, Factory)
 
     @cached_property
     def body(self) -> BodyDecoder:

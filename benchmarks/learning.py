@@ -1,7 +1,7 @@
 """How well and how fast Driftline learns, beside others: tables in markdown.
 
-python -m benchmarks.learning [tabular regression images throughput recovery ablation] [--rows 2000] [--seeds 1] [--only NAME …]
-                              [--elec2 FILE] [--fashion DIR] [--environments DIR] [--results DIR]
+python -m benchmarks.learning [tabular regression images throughput speed recovery ablation] [--rows 2000] [--seeds 1]
+                              [--only NAME …] [--elec2 FILE] [--fashion DIR] [--environments DIR] [--results DIR]
 
 Without a name every table is measured, over at most --rows rows of each stream; 0: all, which takes hours. Results are
 cached in DIR, so that an interrupted table can be continued; those of Driftline are measured again when its code has changed.
@@ -22,7 +22,7 @@ from benchmarks.common.environments import Unavailable
 from benchmarks.common.fashion import USUAL_FOLDER
 from benchmarks.learn.options import Options
 
-TABLES = ("tabular", "regression", "images", "throughput", "recovery", "ablation")
+TABLES = ("tabular", "regression", "images", "throughput", "speed", "recovery", "ablation")
 
 
 def main() -> None:

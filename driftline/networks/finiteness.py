@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ class Finiteness:
 
     def holds(self, module: nn.Module) -> bool:
         """Whether every number is finite."""
-        tensors = [*state_of(module)]
+        tensors = state_of(module)
         # A tensor may be the same object in another place.
         pointers = [tensor.data_ptr() for tensor in tensors]
         if pointers != self._pointers or not all(map(is_, tensors, self._tensors)):
@@ -49,15 +49,20 @@ class Finiteness:
         return Finiteness()
 
 
-def state_of(module: nn.Module) -> Iterator[Tensor]:
+def state_of(module: nn.Module) -> list[Tensor]:
     """What of a module's state may become infinite."""
-    yield from (parameter for parameter in module._parameters.values() if parameter is not None)
-    for name, buffer in module._buffers.items():
-        if buffer is not None and name != MAY_BE_INFINITE and name not in module._non_persistent_buffers_set:
-            yield buffer
+    found: list[Tensor] = [parameter for parameter in module._parameters.values() if parameter is not None]
+    if module._buffers:
+        hidden = module._non_persistent_buffers_set
+        found += [
+            buffer
+            for name, buffer in module._buffers.items()
+            if buffer is not None and name != MAY_BE_INFINITE and name not in hidden
+        ]
     for child in module._modules.values():
         if child is not None:
-            yield from state_of(child)
+            found += state_of(child)
+    return found
 
 
 def _arrays(tensors: Sequence[Tensor]) -> Arrays:

@@ -310,3 +310,27 @@ async def test_a_canary_answers_its_share_and_says_so(client: AppClient, version
     assert entry.record.route == "canary" and entry.record.answer.version == canary  # type: ignore[union-attr]
     await versions.end_canary()
     await until_async(is_over)
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+async def test_a_quick_model_is_computed_on_the_loop_and_a_network_of_ones_own_never(
+    start: Start, is_own: bool
+) -> None:
+    client = await start(factories=[FACTORY])
+    await create(client, slow(0.0) if is_own else spec())
+    await predict(client)
+    loaded(client).cost.most_seconds = SECONDS
+    for _ in range(loaded(client).cost.measured):
+        assert (await predict(client)).status_code == 200
+    ran, run = [], client.services.engine.thread.run
+
+    async def watched(*arguments: Any) -> Any:
+        ran.append(arguments)
+        return await run(*arguments)
+
+    client.services.engine.thread.run = watched  # type: ignore[method-assign]
+    assert (await predict(client)).status_code == 200
+    assert len(ran) == is_own
+    # What of this size was never measured is not taken to be quick.
+    assert (await predict(client, rows=4)).status_code == 200
+    assert len(ran) == is_own + 1

@@ -154,10 +154,6 @@ class Mixture(Viewed):
     def _viewed(self) -> tuple[Rows, Rows]:
         return array_of(self.weights), array_of(self.trust)
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Mixture:
-        """Stays where it is: kernels run on the CPU, whatever device the network is on."""
-        return self
-
     def _trace(self, answers: Tensor, newest: int) -> Tensor:
         """Log-probabilities of all members ``[members, batch, width]`` as a trace ``[batch, parts, width]``."""
         tags = self.columns.marked(newest).expand(1, answers.shape[1], -1)

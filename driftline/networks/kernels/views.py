@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import is_
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ class Viewed(nn.Module):
     def arrays(self) -> Any:
         """The buffers as kernels take them."""
         return self._views.of(tuple(self._buffers.values()), self._viewed)  # type: ignore[arg-type]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Stays where it is: kernels run on the CPU, whatever device the network is on."""
+        return self
 
     def _viewed(self) -> Any:
         raise NotImplementedError
