@@ -52,7 +52,20 @@ def this_build() -> dict[str, str]:
         "machine": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
         "arithmetic": arithmetic(),
+        "cpu": cpu(),
     }
+
+
+def cpu() -> str:
+    """A digest of what the CPU is and can do: libraries choose instructions by more than any setting holds them to."""
+    told = Path("/proc/cpuinfo")
+    if not told.exists():
+        return platform.processor()
+    named = ("vendor_id", "cpu family", "model\t", "flags", "Features", "CPU part")
+    first, *_ = told.read_text().split("\n\n")
+    return hashlib.sha256(
+        "\n".join(line for line in first.splitlines() if line.startswith(named)).encode()
+    ).hexdigest()[:16]
 
 
 def is_same_build() -> bool:

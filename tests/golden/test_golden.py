@@ -1,6 +1,6 @@
 """Learning gives what it gave: every answer, weight and state of the recorded scenarios, bit for bit.
 
-Digests hold for the recorded versions of torch, numpy and the C library, on CPUs with the recorded arithmetic. Elsewhere only
+Digests hold for the recorded versions of torch, numpy, numba and the C library, on CPUs like the recorded one. Elsewhere only
 the accuracy or the absolute error of each scenario is compared, with a tolerance.
 """
 
