@@ -24,6 +24,7 @@ VALUES = {
     "small networks": lambda learner: learner.mixture.bank.hidden[1].fill_(torch.nan),
     "boosted trees": lambda learner: learner.mixture.trees.base.fill_(torch.nan),
     "regressions on encoded rows": lambda learner: learner.mixture.encoded.heads.fill_(torch.nan),
+    "linear regressions": lambda learner: learner.linear.gram.fill_(torch.nan),
     "autoregressions": lambda learner: learner.mixture.autoregressive.heads.fill_(torch.nan),
     "weights": lambda learner: learner.mixture.weights[0, 1].fill_(torch.nan),
 }

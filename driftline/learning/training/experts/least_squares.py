@@ -72,10 +72,12 @@ class LeastSquares(Stateful):
         self.moment.mul_(kept).add_(torch.matmul(weighted, targets.to(self.moment.dtype)))
 
     def solve(self) -> None:
-        """Sets the heads; they stay where the sums are not fit for it."""
+        """Sets the heads. They stay where the sums are not fit for it, and are no numbers where the sums are none."""
         factor, failed = torch.linalg.cholesky_ex(self._penalised())
         if not failed.any():
             self.linear.heads.copy_(torch.cholesky_solve(self.moment, factor))
+        elif not self.gram.isfinite().all():
+            self.linear.heads.fill_(torch.nan)
 
     def _penalised(self) -> Tensor:
         gram = self.gram.clone()
