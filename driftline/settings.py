@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     )
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between checkpoints while a model learns")
     keep_versions: int = Field(20, ge=2, description="versions kept for rollback, beside the live one")
+    keep_events: int = Field(
+        10_000, ge=100, description="events kept of a model; beside them as many that tell of versions and refusals"
+    )
+    event_seconds: float = Field(90 * 24 * 3600.0, gt=0, description="how long an event is kept")
+    score_seconds: float = Field(31 * 24 * 3600.0, gt=0, description="how long scores of a minute and an hour are kept")
     orphan_seconds: float = Field(3600.0, ge=0, description="an artifact that nothing refers to goes after this long")
     sweep_seconds: float = Field(600.0, gt=0, description="how often a worker looks for such artifacts")
 

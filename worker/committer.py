@@ -96,7 +96,9 @@ class Committer:
         await self.scores.recover()
         self.schedule.begin()
         if recovered.is_restarted:
-            # No step leads to the state of this learner, so it needs a checkpoint at once.
+            # No step leads to the state of this learner, so it needs a checkpoint at once; and it will say of no alarm that
+            # it is over.
+            await self.store.withdraw("drift", "inputs")
             await self.checkpoint()
         await self._fail_lost_jobs()
         self.is_recovered = True
@@ -176,6 +178,7 @@ class Committer:
             paused=effect.paused,
             metrics=learner.metrics(),
             alarms={alarm.kind: alarm.as_json() | {"time": self.store.now()} for alarm in result.alarms},
+            over=result.over,
             buckets=self.scores.add(
                 learner.spec, learner.classes, result.served, {entry.n: entry.time for entry in batch}
             ),

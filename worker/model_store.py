@@ -14,6 +14,7 @@ from driftline.store.alarms import Alarms
 from driftline.store.artifacts import Artifacts
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.events import EventLog
 from driftline.store.log import Log
 from driftline.store.scores import ScoreBuckets
 from driftline.store.watermarks import Cap
@@ -34,6 +35,7 @@ class ModelStore:
         self.log = Log(connection, uid, cap=Cap.of(settings), receipt_seconds=settings.receipt_seconds)
         self.commit_log = CommitLog(connection, uid)
         self.alarms = Alarms(connection, uid)
+        self.events = EventLog(connection, uid)
         self.scores = ScoreBuckets(connection, uid)
         self.version_files = VersionFiles(artifacts, uid)
         self.artifacts = artifacts

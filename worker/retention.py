@@ -31,6 +31,8 @@ class Retention:
         manifests |= {place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None}
         gone = set(self._files) - manifests
         is_sweep = time.monotonic() - self._swept_at >= self.store.settings.sweep_seconds
+        if is_sweep:
+            await self._trim()
         if not (retired or gone or is_sweep):
             return
         await commit_log.retire([version.version for version in retired])
@@ -38,6 +40,12 @@ class Retention:
         gone |= {version.manifest for version in retired}
         await asyncio.to_thread(self._collect, manifests, gone)
         self._swept_at = time.monotonic()
+
+    async def _trim(self) -> None:
+        """Removes events and scores that are beyond their time."""
+        settings, now = self.store.settings, self.store.now()
+        await self.store.events.trim(settings.keep_events, now - settings.event_seconds)
+        await self.store.scores.trim(now - settings.score_seconds)
 
     def _retained(self, head: Head, versions: list[Version]) -> list[Version]:
         newest = versions[-self.store.settings.keep_versions - 1 :]

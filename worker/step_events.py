@@ -9,6 +9,7 @@ from driftline.learning.monitoring.monitor import Alarm
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.step_result import StepResult
 from driftline.records import Command
+from driftline.store.alarms import over
 from driftline.store.commits import JobRecord
 from driftline.store.events import EventRecord
 from driftline.versions import Position
@@ -31,6 +32,7 @@ def step_events(
 ) -> list[EventRecord]:
     """The events of a step that reaches ``at``; versions have covered the log up to offset ``covered`` before it."""
     return [
+        *(over(kind) for kind in result.over),
         *(alarm_event(alarm) for alarm in result.alarms),
         *_of_command(effect),
         *_of_version(result.decision, effect, publication, at, covered),
@@ -41,7 +43,7 @@ def step_events(
 def alarm_event(alarm: Alarm) -> EventRecord:
     """The event of an alarm that the learner has raised."""
     details = {name: value for name, value in alarm.as_json().items() if value and name not in ("kind", "message")}
-    return EventRecord("alarm", f"alarm: {alarm.message}", WORKER, alarm=alarm.kind, details=details)
+    return EventRecord("alarm", alarm.message, WORKER, alarm=alarm.kind, details=details)
 
 
 def _of_command(effect: Effect) -> Iterator[EventRecord]:

@@ -88,16 +88,17 @@ async def compare(model: str, body: Compare, services: Has, caller: By) -> JobBe
 @serves(router, endpoints.SHOW_JOB)
 async def show_job(job: str, services: Has) -> JobState:
     _, found = await _job(services, job)
-    return {
+    shown: JobState = {
         "id": found.id,
         "state": cast(Any, found.state),
         "progress": found.progress,
         "promoted": found.promoted,
         "version": found.version,
-        "reason": found.reason,
-        "asked_by": found.asked_by,
         "report": found.report,
     }
+    if found.asked_by:  # A former release did not know.
+        shown |= {"reason": found.reason, "asked_by": found.asked_by}
+    return shown
 
 
 @serves(router, endpoints.CANCEL_JOB)

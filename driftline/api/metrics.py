@@ -204,6 +204,10 @@ class AlarmState(TypedDict):
     """The features that have moved, the furthest first."""
     classes: NotRequired[list[DriftedClass]]
     """The classes that err more, the one with the most new errors first."""
+    before: NotRequired[float]
+    """The mean error before that record."""
+    now: NotRequired[float]
+    """The mean error since."""
 
 
 @message

@@ -90,7 +90,7 @@ class Learner(CommandedLearner):
                 # What counts nothing changes nothing: nor does it have former labels replayed.
                 return StepResult(rejected=rejected)
             live = labelled_batch.live
-            served, alarms = self._observe(labelled_batch, live)
+            served, alarms, over = self._observe(labelled_batch, live)
             errors = _live_errors(served)
             self._follow_answers(live)
             self._update_mixture_weights(live)
@@ -108,7 +108,7 @@ class Learner(CommandedLearner):
                     self.promotion.champion, self.promotion.holdout.examples, self.class_table.names, self.learned
                 )
             forked = self._act_on(alarms, plan.job)
-        return StepResult(served, alarms, rejected, quarantined, decision, forked, dropped)
+        return StepResult(served, alarms, rejected, quarantined, decision, forked, dropped, over)
 
     def _known(
         self, come: Sequence[tuple[int, Item]], plan: Plan
@@ -146,8 +146,11 @@ class Learner(CommandedLearner):
             self.course.add_classes([name for kind, name in labels if (kind, name) not in self.course.state.index_of])  # type: ignore[misc]
         return LabelledBatch.of(self.spec, self.class_table, numbers, items, inputs)
 
-    def _observe(self, labelled_batch: LabelledBatch, live: LabelledBatch) -> tuple[list[ServedRow], list[Alarm]]:
-        """Scores what was served, tells all that follow errors, looks for drift; the answers that came, and the alarms."""
+    def _observe(
+        self, labelled_batch: LabelledBatch, live: LabelledBatch
+    ) -> tuple[list[ServedRow], list[Alarm], list[str]]:
+        """Scores what was served, tells all that follow errors, looks for drift; the answers that came, the alarms, and those
+        that are over."""
         index_of, unit = self.course.state.index_of, self.module.error_unit
         served, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, unit)
         self.promotion.observe([(item, row.error) for item, row in served])
@@ -157,8 +160,9 @@ class Learner(CommandedLearner):
             self.promotion.holdout.on_drift()
             self.course.on_drift(self.replay_buffer)
         alarms += self.monitor.look(live, self.module, self.learned)
+        over = self.monitor.settle(alarms)
         self.monitor.keep(alarms)
-        return served, alarms
+        return served, alarms, over
 
     def _follow_answers(self, live: LabelledBatch) -> None:
         """Shows intervals and prior how served answers and labels differ; what is served next has those of the stream."""

@@ -13,7 +13,7 @@ class StepResult:
     """What a step has done; records are named by log number.
 
     ``served`` are the labels that bring an answer, with their scores. ``forked`` names the retrain job that an alarm has begun,
-    ``dropped`` the one that a rollback has ended.
+    ``dropped`` the one that a rollback has ended. ``over`` are the kinds of alarms whose cause is over.
     """
 
     served: list[ServedRow] = field(default_factory=list)
@@ -23,6 +23,7 @@ class StepResult:
     decision: Decision | None = None
     forked: str | None = None
     dropped: str | None = None
+    over: list[str] = field(default_factory=list)
 
     @property
     def scored(self) -> int:
@@ -39,4 +40,5 @@ class StepResult:
             later.decision or self.decision,
             later.forked or self.forked,
             later.dropped or self.dropped,
+            [*self.over, *later.over],
         )

@@ -25,7 +25,7 @@ class Alarms:
         self.keys = connection.keys.of(uid)
 
     async def raise_alarm(self, kind: str, message: str) -> None:
-        """Raises an alarm; a newer one of the same kind takes its place."""
+        """Raises an alarm, which takes the place of one of its kind; an event where none stands that nobody has seen."""
         alarm = {"kind": kind, "message": message, "time": self.connection.now()}
         await self._run("alarm", kind, json.dumps(alarm), raised(kind, message).stored[1])
 

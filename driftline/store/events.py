@@ -142,6 +142,15 @@ class EventLog:
                 streams = await pipe.execute()
         return sorted((self._event(entry) for stream in streams for entry in stream), key=_place)[:count]
 
+    async def trim(self, count: int, before: float) -> None:
+        """Removes what happened before a time, and of each stream all but the newest ``count``."""
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                for key in (self.keys.events, self.keys.routine):
+                    pipe.xtrim(key, minid=f"{max(0, int(before * 1000))}-0", approximate=False)
+                    pipe.xtrim(key, maxlen=count, approximate=False)
+                await pipe.execute()
+
     async def end(self) -> EventPlace:
         """The place of the newest event."""
         return (await ends(self.connection, [self.uid]))[self.uid]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
+
 from driftline.store.connection import RedisConnection
+from driftline.store.events import EventRecord
 
 MAX_CRASHES = 3
 """After so many worker processes in a row that died while they computed for a model, nobody takes it any more."""
@@ -34,8 +37,11 @@ class Lease:
 
     async def acquire(self) -> bool:
         """Acquires the lease if nobody else holds it and the model is not set aside. A former owner of this name is fenced."""
-        keys = [self.keys.meta, self.keys.lease, self.keys.epoch]
-        arguments = [self.owner, self.milliseconds, self.max_crashes]
+        event = EventRecord(
+            "worker", f"the worker {self.owner} learns the model", "worker", details={"worker": self.owner}
+        )
+        keys = [getattr(self.keys, noun) for noun in ("meta", "lease", "epoch", "head", "events", "routine")]
+        arguments = [self.owner, self.milliseconds, self.max_crashes, secrets.token_hex(8), event.stored[1]]
         epoch, former, crashes = await self.connection.scripts.run("acquire", keys, arguments)
         self.epoch, self.former, self.crashes = max(0, int(epoch)), former.decode() or None, int(crashes)
         return self.epoch > 0

@@ -12,6 +12,7 @@ from driftline.errors import Busy, Conflict, CorruptData, NotFound, Unavailable
 from driftline.records import Command, Item, Record, decode, encode
 from driftline.store.asked import asked
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.events import EventRecord
 from driftline.store.watermarks import RESTORE, Backlog, Cap
 
 APPENDED = ("meta", "log", "last", "head", "commands", "pending", "sources", "alarms", "events", "routine")
@@ -106,7 +107,7 @@ class Log:
                 *(self.receipt_ms, cap.records, cap.bytes, int(cap.seconds * 1000)),
                 *(self.connection.ends.known(self.uid), self.connection.keys.hints, self.uid),
                 *where,
-                _events(records),
+                _events(records, cursor),
                 *what,
             ],
         )
@@ -229,13 +230,18 @@ def _entry(identifier: bytes, fields: dict[bytes, bytes]) -> LogEntry:
     return LogEntry(int(identifier.partition(b"-")[0]), int(fields[b"t"]) / 1000, decode(fields[b"d"]))
 
 
-def _events(records: Sequence[Record]) -> str:
-    """What commands among the records do at once, by their place, as the script takes it."""
+def _events(records: Sequence[Record], cursor: Cursor | None) -> str:
+    """What commands among the records do at once, by their place, and a source that is new, as the script takes it."""
     found = {
         str(place): event.stored
         for place, record in enumerate(records, start=1)
         if isinstance(record, Command) and (event := asked(record)) is not None
     }
+    if cursor is not None and not cursor.before:
+        event = EventRecord(
+            "source", f"the source {cursor.source} is read", "worker", details={"source": cursor.source}
+        )
+        found["source"] = event.stored
     return json.dumps(found) if found else ""
 
 

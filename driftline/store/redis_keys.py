@@ -76,7 +76,8 @@ class ModelKeys:
 
 
 NOUNS = {
-    "meta": "hash: name, spec, created, log_id, paused, paused_by (record), owner (of the lease), crashes (in a row)",
+    "meta": "hash: name, spec, created, log_id, paused, paused_by (record), owner (of the lease), crashes (in a row), "
+    "taken (token of the last taking of the lease)",
     "log": "stream: records, entry n-0, n dense",
     "last": "string: number of the newest record",
     "head": "hash: version, manifest, step, offset, learned, bytes (of the records up to offset), checkpoint …, events "

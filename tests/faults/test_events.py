@@ -6,7 +6,7 @@ import pytest
 
 from driftline.records import Command, Plan
 from driftline.store.commits import Commit, Step
-from driftline.store.events import EventRecord
+from driftline.store.events import BEGINNING, END, EventRecord
 from tests.faults.test_trainer import LABELS, POINTS, UID, busy, dying_at, items
 from tests.happened import check_scores, check_versions, events_of
 from tests.worker.conftest import Bench, labelled
@@ -61,7 +61,7 @@ async def test_a_commit_that_is_sent_again_tells_nothing_twice(bench: Bench) -> 
     for _ in range(2):
         await store.commit_log.commit(commit)
     kinds = [stored.event.kind for stored in await events_of(store.connection, store.uid)]
-    assert kinds == ["created", "refusal"]
+    assert kinds == ["created", "worker", "refusal"]
 
 
 async def test_a_command_that_is_sent_again_is_told_of_once(bench: Bench) -> None:
@@ -81,4 +81,20 @@ async def test_what_a_fenced_owner_does_is_not_told(bench: Bench) -> None:
     stale = Commit(step, 0, "token", 0, events=[EventRecord("version", "version 2 is live", "worker")])
     with pytest.raises(Exception, match="owns the model"):
         await store.commit_log.commit(stale)
-    assert [stored.event.kind for stored in await events_of(store.connection, store.uid)] == ["created"]
+    assert [stored.event.kind for stored in await events_of(store.connection, store.uid)] == ["created", "worker"]
+
+
+async def test_what_is_beyond_its_time_or_number_goes_and_versions_push_out_nothing_else(bench: Bench) -> None:
+    store = await bench.model()
+    trainer = await bench.trainer(store)
+    await trainer.committer.recover()
+    epoch = trainer.committer.lease.epoch
+    for k in range(1, 40):
+        event = EventRecord("version", f"version {k + 1} is live", "worker", version=k + 1)
+        await store.commit_log.commit(Commit(Step(k, 0, 0, Plan(), ""), epoch, f"token{k}", 0, events=[event]))
+    await store.events.trim(10, 0)
+    found = await store.events.newest(BEGINNING, END, 100)
+    assert [stored.event.kind for stored in found] == ["version"] * 10 + ["worker", "created"]
+    assert found[0].event.version == 40
+    await store.events.trim(10, store.now() + 3600)
+    assert await store.events.newest(BEGINNING, END, 100) == []

@@ -81,9 +81,15 @@ class InputDriftMonitor(Stateful):
         self.waiting, self.numbers = {}, []
         return self.embedding.see({EMBEDDING: embedding(frozen_copy, rows)}, numbers)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether what comes in has been as it was since the last report."""
+        return self.inputs.is_settled and self.embedding.is_settled
+
     def dismiss_frozen_copy(self) -> None:
         """Makes another copy at the next rows: the network is no longer the one that it was made of."""
-        self.frozen_copy, self.embedding = None, TwoWindowKS(self.detector)
+        # Which unit is which has changed; that the embedding moves by nature has not.
+        self.frozen_copy, self.embedding = None, TwoWindowKS(self.detector, self.embedding.highest_caution)
         self.waiting, self.numbers = {}, []
 
     def packed(self, name: str) -> Any:

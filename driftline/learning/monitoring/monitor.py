@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -23,6 +26,8 @@ from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec import ModelSpec
 
+SETTLED_STANDARD_ERRORS = 2.0
+
 ServedRow: TypeAlias = tuple[Item, Scored]
 """An item that brings an answer, and how good that was."""
 
@@ -33,7 +38,7 @@ class Alarm:
 
     ``at`` is the log number of the label that showed it, ``since`` the one with which it has most likely begun. ``classes`` are
     those that err more, as ``attribution.moved_classes`` gives them, ``features`` the inputs that have moved, as a
-    ``DriftReport`` names them.
+    ``DriftReport`` names them. ``before`` and ``now`` are the mean errors on both sides of ``since``.
     """
 
     kind: str
@@ -42,9 +47,11 @@ class Alarm:
     since: int = 0
     features: list[dict[str, Any]] = field(default_factory=list)
     classes: list[dict[str, Any]] = field(default_factory=list)
+    before: float | None = None
+    now: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class Monitor(Stateful):
@@ -52,13 +59,14 @@ class Monitor(Stateful):
 
     Args:
         former: makes a former module of the learner's network from its tensors.
-        max_alarms: how many are kept, ``max_shown`` of them are shown.
+        max_alarms: how many are kept.
+        settled_labels: the newest labels that say whether the error of an alarm is over.
         max_recent: examples that are kept for an action on an alarm.
         measured_every: labels from one measurement of forgetting to the next.
     """
 
-    STATE = ("prequential", "detector", "input_drift", "alarms", "recent", "forgetting", "measured_at")
-    DERIVED = ("recipe", "former", "max_alarms", "max_shown", "max_recent", "measured_every")
+    STATE = ("prequential", "detector", "input_drift", "alarms", "standing", "recent", "forgetting", "measured_at")
+    DERIVED = ("recipe", "former", "max_alarms", "settled_labels", "max_recent", "measured_every")
 
     def __init__(
         self,
@@ -66,19 +74,21 @@ class Monitor(Stateful):
         former: Former,
         *,
         max_alarms: int = 20,
-        max_shown: int = 3,
+        settled_labels: int = 100,
         max_recent: int = 1000,
         measured_every: int = 100,
     ) -> None:
         self.recipe = spec.recipe
         self.former = former
-        self.max_alarms, self.max_shown = max_alarms, max_shown
+        self.max_alarms, self.settled_labels = max_alarms, settled_labels
         self.max_recent, self.measured_every = max_recent, measured_every
         several = spec.known_classes() if spec.kind.is_multilabel else None
         self.prequential = Prequential(not spec.kind.has_classes, layout=spec.values, several=several)
         self.detector = drift_detector(self.recipe.detector)
         self.input_drift = self._input_drift()
         self.alarms: list[Alarm] = []
+        self.standing: set[str] = set()
+        """The kinds of alarms that are not over."""
         self.recent = self._recent(spec)
         self.forgetting = Forgetting()
         self.measured_at = 0
@@ -134,13 +144,13 @@ class Monitor(Stateful):
         rows = [row for row in window if row.n >= former]
         since = rows[change_point([row.error for row in rows])].n
         classes = []
+        before, after = [row for row in window if row.n < since], [row for row in window if row.n >= since]
         if self.prequential.has_one_class:
-            before, after = [row for row in window if row.n < since], [row for row in window if row.n >= since]
             classes = moved_classes(before, after, self.prequential.names)
         where = f"; most in {', '.join(repr(moved['class']) for moved in classes[:3])}" if classes else ""
         name = self.recipe.detector.name
         message = f"the error of what is served has risen ({name}), since record {since}{where}"
-        return Alarm("drift", n, message, since, classes=classes)
+        return Alarm("drift", n, message, since, [], classes, _mean_error(before or after), _mean_error(after))
 
     def look(self, live: LabelledBatch, module: ServedModel, learned: int) -> list[Alarm]:
         """Looks at what came in, and at what the ``module``, which has ``learned`` so many labels, makes of it."""
@@ -152,6 +162,27 @@ class Monitor(Stateful):
     def keep(self, alarms: Sequence[Alarm]) -> None:
         """Keeps the newest alarms."""
         self.alarms = [*self.alarms, *alarms][-self.max_alarms :]
+
+    def settle(self, raised: Sequence[Alarm]) -> list[str]:
+        """The kinds of alarms that stood until now, whose cause is over; those that were just raised stand from here on."""
+        new = {alarm.kind for alarm in raised}
+        over = [kind for kind in sorted(self.standing - new) if self._is_over(kind)]
+        self.standing = (self.standing | new) - set(over)
+        return over
+
+    def _is_over(self, kind: str) -> bool:
+        """Whether inputs are again as they were, or errors not more than before by more than chance allows."""
+        if kind == "inputs":
+            return self.input_drift is None or self.input_drift.is_settled
+        alarm = next((alarm for alarm in reversed(self.alarms) if alarm.kind == kind), None)
+        if alarm is None or alarm.before is None:
+            return True
+        newest = list(islice(reversed(self.prequential.window), self.settled_labels))
+        if len(newest) < self.settled_labels or newest[-1].n <= alarm.at:
+            return False
+        errors = [row.error for row in newest]
+        chance = SETTLED_STANDARD_ERRORS * statistics.stdev(errors) / math.sqrt(len(errors))
+        return bool(statistics.fmean(errors) <= alarm.before + chance)
 
     def answered(self, alarms: Sequence[Alarm]) -> list[Alarm]:
         """The alarms that the recipe's ``on_alarm`` is for."""
@@ -193,11 +224,13 @@ class Monitor(Stateful):
             self.recent = self._recent(spec)
 
     def shown(self) -> dict[str, Any]:
-        """What is told of it: ``forgetting`` and ``backward_transfer``, ``prequential``, and the newest ``alarms``."""
+        """What is told of it: ``forgetting`` and ``backward_transfer``, ``prequential``, and the newest alarm of each kind as
+        ``alarms``.
+        """
         return {
             **self.forgetting.shown(),
             "prequential": self.prequential.shown(),
-            "alarms": [alarm.as_json() for alarm in self.alarms[-self.max_shown :]],
+            "alarms": [alarm.as_json() for alarm in {alarm.kind: alarm for alarm in self.alarms}.values()],
         }
 
     def packed(self, name: str) -> Any:
@@ -206,4 +239,10 @@ class Monitor(Stateful):
     def restored(self, name: str, state: State) -> Any:
         if name == "alarms":
             return [Alarm(**alarm) for alarm in state.data[name]]
+        if name == "standing":  # A state from before alarms were over has none that stands.
+            return set(state.data.get(name, ()))
         return super().restored(name, state)
+
+
+def _mean_error(rows: Sequence[Scored]) -> float:
+    return statistics.fmean(row.error for row in rows)

@@ -19,7 +19,13 @@ from driftline.spec.parts.detectors import InputDetector
 EDGES = 15
 MAX_FEATURES = 1024
 MAX_NAMED = 10
+CAUTION = 3.0
+"""How many times as far a feature that has moved must move next."""
+CALM_REFERENCES = 20
+"""After so many references without an alarm caution is half of what it was."""
 SIDES = (np.less, np.less_equal)
+NEAR_LIMIT, FAR_LIMIT = 2.0, 3.5
+"""What the autocorrelation of independent rows does not exceed, in standard errors: at the next lag, and at any lag."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +48,24 @@ class TwoWindowKS(Stateful):
     """A Kolmogorov-Smirnov test of two windows of rows: a reference, which stays, and the newest.
 
     :class:`InputDetector` says how they are compared.
+
+    Args:
+        caution: how many times the bound a feature must move at first.
     """
 
-    STATE = ("reference", "recent", "unseen")
+    STATE = ("reference", "recent", "unseen", "is_settled", "caution", "cautions")
     DERIVED = ("detector", "_profiles")
 
-    def __init__(self, detector: InputDetector) -> None:
+    def __init__(self, detector: InputDetector, caution: float = 1.0) -> None:
         self.detector = detector
+        self.caution = caution
+        self.cautions: dict[str, Tensor] = {}
+        """The same of each feature that has been watched when some had moved: those that had must move further."""
         self.reference = _Window(detector.reference)
         self.recent = _Window(detector.recent)
         self.unseen = 0
+        self.is_settled = True
+        """Whether rows have been as those of the reference since it last began again."""
         self._profiles: dict[str, _Profile] = {}
 
     def see(self, rows: Mapping[str, Tensor], numbers: Sequence[int]) -> DriftReport | None:
@@ -61,7 +75,7 @@ class TwoWindowKS(Stateful):
         """
         if self.reference.rows and self.reference.rows.keys() != rows.keys():
             self.reference, self.recent = _Window(self.detector.reference), _Window(self.detector.recent)
-            self._profiles = {}
+            self._profiles, self.cautions = {}, {}
         room = self.detector.reference - len(self.reference)
         if room:
             self.reference.add({name: value[:room] for name, value in rows.items()}, numbers[:room])
@@ -70,22 +84,31 @@ class TwoWindowKS(Stateful):
         self.unseen += len(numbers)
         if 2 * self.unseen < self.detector.recent:
             return None
+        calm = 0.5 ** (self.unseen / (CALM_REFERENCES * self.detector.reference))
+        self.caution = max(1.0, self.caution * calm)
+        self.cautions = {name: (caution * calm).clamp_(min=1) for name, caution in self.cautions.items()}
         self.unseen = 0
         return self._compare()
+
+    @property
+    def highest_caution(self) -> float:
+        """That of the feature that has moved most often."""
+        return max([self.caution, *(float(caution.max()) for caution in self.cautions.values() if caution.numel())])
 
     def _compare(self) -> DriftReport | None:
         newest = self.recent.ordered()
         self._profiles = self._profiles or {name: _Profile(rows) for name, rows in self.reference.ordered().items()}
         features = sum(profile.width for profile in self._profiles.values())
         bound = _bound(self.detector.alpha / max(1, features), len(self.reference), len(self.recent))
-        found = [
-            (distance, name, index)
+        moved = {
+            name: profile.beyond(newest[name], bound * self._caution_of(name))
             for name, profile in self._profiles.items()
-            for distance, index in profile.furthest(newest[name])
-            if distance > bound
-        ]
+        }
+        found = [(distance, name, index) for name, each in moved.items() for distance, index in each]
         if not found:
+            self.is_settled = True
             return None
+        self._take_caution(moved)
         found = sorted(found, key=lambda feature: -feature[0])[:MAX_NAMED]
         _, name, index = found[0]
         since = list(self.recent.numbers)[self._profiles[name].beginning(newest[name], index)]
@@ -96,13 +119,31 @@ class TwoWindowKS(Stateful):
         self._begin_again(since)
         return DriftReport(since, features_told)
 
+    def _caution_of(self, name: str) -> NDArray[np.float32]:
+        """``[features]``"""
+        known = self.cautions.get(name)
+        return np.full(self._profiles[name].width, self.caution, np.float32) if known is None else known.numpy()
+
+    def _take_caution(self, moved: Mapping[str, Sequence[tuple[float, int]]]) -> None:
+        """Features that have moved move by nature, as with a season that a reference does not show: they must move further."""
+        for name, each in moved.items():
+            caution = np.maximum(self._caution_of(name), np.float32(self.caution))
+            caution[[index for _, index in each]] *= CAUTION
+            self.cautions[name] = torch.from_numpy(caution)
+
     def _begin_again(self, since: int) -> None:
         rows, numbers = self.recent.ordered(), list(self.recent.numbers)
         first = numbers.index(since)
+        self.is_settled = False
         self.recent.clear()
         self.reference.clear()
         self._profiles = {}
         self.reference.add({name: value[first:] for name, value in rows.items()}, numbers[first:])
+
+    def restored(self, name: str, state: State) -> Any:
+        # States from before rows could settle, and features were treated with caution, have neither.
+        known = {"is_settled": True, "caution": 1.0}
+        return state.data.get(name, known[name]) if name in known else super().restored(name, state)
 
 
 class _Window(Stateful):
@@ -167,6 +208,7 @@ class _Profile:
         ranks = np.arange(1, EDGES + 1) * len(flat) // (EDGES + 1)
         self.edges = np.sort(flat, axis=0)[ranks]
         self.shares = self._shares(flat)
+        self.correlation_times = correlation_times(flat)
 
     @property
     def width(self) -> int:
@@ -181,10 +223,12 @@ class _Profile:
         counts = np.stack([np.count_nonzero(side(features, edges), axis=2) for side in SIDES], axis=2)
         return counts.reshape(self.width, -1).T / len(flat)
 
-    def furthest(self, values: Tensor) -> list[tuple[float, int]]:
-        """The features whose distribution in ``values`` is furthest from the window's: by how much at most, and which."""
+    def beyond(self, values: Tensor, bounds: NDArray[np.float32]) -> list[tuple[float, int]]:
+        """The features whose distribution in ``values`` is further from the window's than its bound for independent rows
+        ``[features]`` allows, the furthest first: by how much at most, and which."""
         distances = np.abs(self._shares(self._flat(values)) - self.shares).max(0)
-        order = np.argsort(-distances, kind="stable")[:MAX_NAMED]
+        order = np.argsort(-distances, kind="stable")
+        order = order[distances[order] > (bounds * np.sqrt(self.correlation_times))[order]]
         return list(zip(distances[order].tolist(), order.tolist(), strict=True))
 
     def beginning(self, values: Tensor, feature: int) -> int:
@@ -200,6 +244,22 @@ class _Profile:
     def place(self, feature: int) -> list[int]:
         """Where a feature stands in a row, an index a dimension."""
         return [int(index) for index in np.unravel_index(feature * self.stride, self.shape)]
+
+
+def correlation_times(values: NDArray[Any]) -> NDArray[np.float64]:
+    """How many rows of ``values`` ``[rows, features]``, in their order, tell of each feature as much as one independent row.
+
+    It is ``1 + 2 Σ ρ``, over the lags up to half of the rows at which the autocorrelation ρ is more than chance (Bayley &
+    Hammersley 1946). A feature that follows a season, or a trend, has few independent rows however many there are.
+    """
+    rows = len(values)
+    centred = values.astype(np.float64) - values.mean(0, dtype=np.float64)
+    spectrum = np.fft.rfft(centred, 2 * rows, axis=0)
+    products = np.fft.irfft(np.abs(spectrum) ** 2, axis=0)[: max(1, rows // 2)]
+    correlations = np.divide(products[1:], products[0], out=np.zeros_like(products[1:]), where=products[0] > 0)
+    near = np.logical_and.accumulate(correlations > NEAR_LIMIT / math.sqrt(rows), axis=0)
+    far = correlations > FAR_LIMIT / math.sqrt(rows)
+    return np.asarray(1 + 2 * np.where(near | far, correlations, 0).sum(0), np.float64)
 
 
 def _bound(alpha: float, one: int, other: int) -> float:

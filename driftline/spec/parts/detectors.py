@@ -125,8 +125,10 @@ class InputDetector(Part):
     A Kolmogorov-Smirnov distance is measured at 15 quantiles of the reference, for each number of the inputs and, with
     ``embedding``, for each activation in front of the output layer. ``alpha`` bounds how probable an alarm by chance alone is
     at one comparison: the bound is the two-sample inequality of Dvoretzky, Kiefer and Wolfowitz (Wei & Dudley 2012), divided
-    among the features (Bonferroni). There is a comparison every half of ``recent`` rows. After an alarm the reference begins
-    again with the rows that have moved.
+    among the features (Bonferroni). It is that of independent rows: where a feature resembles its neighbours in the reference,
+    as with a season or a trend, it is wider by as much as its autocorrelation says. There is a comparison every half of
+    ``recent`` rows. After an alarm the reference begins again with the rows that have moved, and the features that have moved
+    must next move three times as far, as with a season that no reference shows whole; calm rows take that back.
 
     Its alarms are told; with ``answered`` they are also answered as the recipe's ``on_alarm`` says.
     """

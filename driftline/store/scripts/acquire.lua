@@ -1,15 +1,18 @@
+-- after happened.lua
 -- Takes the lease of a model that nobody else holds. Every taking gets a higher epoch, which fences the former ones: also
 -- that of an owner which died and takes it again under its name.
--- KEYS: meta, lease, epoch    ARGV: owner, lease_ms, max_crashes
+-- KEYS: meta, lease, epoch, head, events, routine    ARGV: owner, lease_ms, max_crashes, token, event
 -- Answers {epoch, former, crashes}. The epoch is 0 when another owner holds the lease, -1 when the model is gone, and -2 when it
 -- is set aside: its turns have ended that many worker processes in a row. `former` is the owner before, if it has not given
 -- the lease back; else it is empty. The name stands in `meta`, because the lease itself runs out.
 if redis.call('EXISTS', KEYS[1]) == 0 then return {-1, '', 0} end
-local known = redis.call('HMGET', KEYS[1], 'owner', 'crashes')
+local known = redis.call('HMGET', KEYS[1], 'owner', 'crashes', 'taken')
 local former, crashes = known[1] or '', tonumber(known[2] or '0')
 if crashes >= tonumber(ARGV[3]) then return {-2, former, crashes} end
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then return {0, former, crashes} end
-redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+-- A taking whose answer was lost is sent again, and is known by its token: it is told of once.
+if known[3] ~= ARGV[4] then append_events(KEYS[4], KEYS[5], KEYS[6], {{'worker', ARGV[5]}}) end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'taken', ARGV[4])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return {redis.call('INCR', KEYS[3]), former, crashes}

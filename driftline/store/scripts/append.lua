@@ -4,7 +4,8 @@
 -- `kind` is `item`, or that of a command.
 -- KEYS: meta, log, last, head, commands, pending, sources, alarms, events, routine, then one item key a record
 -- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, events, then kind,
---       digest, payload a record. `events` is one JSON object: the kind and the text of the event of a record, by its place.
+--       digest, payload a record. `events` is one JSON object: the kind and the text of the event of a record, by its
+--       place, and of a `source` that is read for the first time.
 -- Answers 'gone', 'lost' (the head), 'back LAST KNOWN' (the log ends before a record that the caller knows), 'gap N' (a record
 -- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a
 -- resend: the source has been read past this batch), 'moved' (it stands elsewhere), or one {status, n} a record.
@@ -82,10 +83,14 @@ for i = 1, count do
     receipts[i] = {'queued', last}
   end
 end
-if source ~= '' then redis.call('HSET', KEYS[7], source, ARGV[10]) end
+if source ~= '' then
+  -- It had no position: it is read for the first time.
+  if ARGV[9] == '' then happened[#happened + 1] = events.source end
+  redis.call('HSET', KEYS[7], source, ARGV[10])
+end
+append_events(KEYS[4], KEYS[9], KEYS[10], happened)
 if last > before then
   redis.call('SET', KEYS[3], last)
-  append_events(KEYS[4], KEYS[9], KEYS[10], happened)
   redis.call('PUBLISH', ARGV[6], ARGV[7])
 end
 return receipts

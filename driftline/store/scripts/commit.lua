@@ -58,8 +58,8 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1 - tonumber(ARGV[4]))) do
   redis.call('ZREM', KEYS[9], id)
 end
 if c.metrics then redis.call('SET', KEYS[11], c.metrics) end
-for _, alarm in ipairs(c.alarms) do raise_alarm(KEYS[15], KEYS[16], KEYS[17], alarm[1], alarm[2]) end
 for _, kind in ipairs(c.over) do end_alarm(KEYS[15], KEYS[16], KEYS[17], kind) end
+for _, alarm in ipairs(c.alarms) do raise_alarm(KEYS[15], KEYS[16], KEYS[17], alarm[1], alarm[2]) end
 -- A bucket is written whole: what was there of it is in what takes its place.
 for _, bucket in ipairs(c.buckets) do
   local key = bucket[1] == 'minutes' and KEYS[18] or KEYS[19]

@@ -198,3 +198,20 @@ def test_forgetting_is_how_far_classes_fell_below_their_best() -> None:
 def test_an_unknown_answer_is_refused() -> None:
     with pytest.raises(Exception, match="on_alarm"):
         spec(recipe={"on_alarm": "panic"})
+
+
+def test_an_alarm_of_the_error_is_over_once_errors_are_as_before() -> None:
+    one, rows = learner(), [item for item in world(2000) if item.label == 1]
+
+    def learned(count: int, first: int, wrong: set[int]) -> StepResult:
+        items = served(rows[first : first + count], wrong)
+        return one.learn(items, list(range(first + 1, first + 1 + count)), Plan())
+
+    assert not learned(400, 0, set()).alarms
+    result = learned(100, 400, {1})
+    assert {alarm.kind for alarm in result.alarms} == {"drift"} and not result.over
+    alarm = one.monitor.alarms[-1]
+    assert alarm.before is not None and alarm.now is not None and alarm.before < alarm.now
+    assert not learned(50, 500, set()).over, "half of the newest labels were answered wrongly"
+    assert one.monitor.standing == {"drift"}
+    assert learned(60, 550, set()).over == ["drift"] and one.monitor.standing == set()
