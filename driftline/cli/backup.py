@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftline.cli.common import AsJson, DataDir, load_settings
-from driftline.cli.output import print_json, print_table
+from driftline.cli.output import busy, print_json, print_table
 from driftline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def backup(
     async def copy(connection: RedisConnection, artifacts: Artifacts) -> Index:
         return await back_up(connection, artifacts, folder, with_predictions=with_predictions, api_keys=api_keys)
 
-    _print(_with_store(settings, copy), folder, "backup", as_json)
+    with busy("copying every model"):
+        index = _with_store(settings, copy)
+    _print(index, folder, "backup", as_json)
 
 
 def restore(
@@ -80,7 +82,9 @@ def restore(
             forget_seconds=2 * settings.poll_seconds,
         )
 
-    _print(_with_store(settings, bring), folder, "restored", as_json)
+    with busy("bringing every model back"):
+        index = _with_store(settings, bring)
+    _print(index, folder, "restored", as_json)
 
 
 def _with_store(settings: Settings, work: Callable[[RedisConnection, Artifacts], Awaitable[Index]]) -> Index:

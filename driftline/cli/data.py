@@ -9,7 +9,7 @@ import typer
 from driftline.cli.common import ModelName, Server, parse_json, read_json, read_text
 from driftline.cli.files import LabelColumn, Output, WithInputs, feedback_file, is_file, predict_file, shortened
 from driftline.cli.following import follow_receipt
-from driftline.cli.output import print_fields, print_json, print_table
+from driftline.cli.output import busy, print_fields, print_json, print_table
 from driftline.cli.parameters import expanded
 from driftline.cli.table_options import ReadingChoices, Refused, refuse_options
 
@@ -138,5 +138,9 @@ def receipt(
         if is_followed:
             state = follow_receipt(client, model, identifier, server.as_json)
             raise typer.Exit(0 if state == "served" else 1)
-        found = client.wait_served(model, identifier) if is_waiting else client.receipt(model, identifier)
+        if is_waiting:
+            with busy(f"waiting until {identifier} is served"):
+                found = client.wait_served(model, identifier)
+        else:
+            found = client.receipt(model, identifier)
         print_fields(found, server.as_json)

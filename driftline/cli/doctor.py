@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from driftline.cli.common import AsJson, DataDir, load_settings
-from driftline.cli.output import print_json
+from driftline.cli.output import busy, print_json
 
 if TYPE_CHECKING:
     from driftline.doctor import Finding
@@ -24,7 +24,8 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     from driftline.doctor import examine
 
-    findings = examine(load_settings(data_dir=data_dir))
+    with busy("looking at everything"):
+        findings = examine(load_settings(data_dir=data_dir))
     if as_json:
         print_json(msgspec.to_builtins(findings))
     else:

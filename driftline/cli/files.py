@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Final
 import typer
 
 from driftline.cli.history import refusals_of, rows_of, shown_sent, stoppable, tell_refused
-from driftline.cli.output import print_fields
+from driftline.cli.output import busy, print_fields
 from driftline.cli.progress import FileProgress
 from driftline.errors import InvalidInput
 from driftline.support.formatting import count_text
@@ -76,7 +76,9 @@ def predict_file(
         _written(output, file.path) as stream,
     ):
         writer = JsonAnswers(stream) if as_json else CsvAnswers(stream)
-        count = answer_file(client, model, file, refusals, writer)
+        # Answers that go to the terminal show by themselves how far it is.
+        with busy(f"answering {file.path}") if output is not None else contextlib.nullcontext():
+            count = answer_file(client, model, file, refusals, writer)
     for doubt in count.doubts:
         print(f"· {doubt}", file=sys.stderr)
     tell_refused(refusals)

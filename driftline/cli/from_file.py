@@ -16,7 +16,7 @@ import typer
 from driftline.cli.common import Server
 from driftline.cli.history import end_import, refusals_of, run_import
 from driftline.cli.infer import show
-from driftline.cli.output import print_fields, print_json
+from driftline.cli.output import busy, print_fields, print_json
 from driftline.cli.table_options import PastChoices, ReadingChoices, TableChoices
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def create_from_file(given: FileCommand, weights: Path | None, server: Server, *
     late = {past.label_time: "ignore"} if given.is_importing and past.label_time is not None else {}
     options = given.choices.inference(given.reading, given.name or name_of(file), late)
     with _kept(file) as path, server.client() as client:
-        found = infer(path, target, options)
+        with busy(f"reading {file}"):
+            found = infer(path, target, options)
         show(found)
         if not is_sure and file != "-" and not _is_wanted(found):
             raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.output import console
+from driftline.cli.output import busy, console
 from driftline.cli.parameters import expanded
 from driftline.cli.table_options import File, ReadingChoices, TableChoices, Targets
 
@@ -29,7 +29,8 @@ def infer(file: File, target: Targets, choices: TableChoices, reading: ReadingCh
     """
     from driftline.tables.infer import infer as inferred
 
-    found = inferred(file, target, choices.inference(reading, name))
+    with busy(f"reading {file}"):
+        found = inferred(file, target, choices.inference(reading, name))
     show(found)
     print(json.dumps(found.spec, indent=2, ensure_ascii=False))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import os
 import sys
@@ -80,6 +81,17 @@ def console(*, is_error: bool = False) -> Console:
     stream = sys.stderr if is_error else sys.stdout
     width = None if stream.isatty() else IN_A_PIPE
     return Lasting(stderr=is_error, highlight=False, markup=False, emoji=False, width=width)
+
+
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Shows in a terminal that something goes on, on standard error, for as long as it does."""
+    screen = console(is_error=True)
+    if not screen.is_terminal:
+        yield
+        return
+    with screen.status(f"{what} …"):
+        yield
 
 
 def print_json(value: Any) -> None:

@@ -50,7 +50,10 @@ def find_several(profile: ColumnProfile, task: TaskName | None, doubts: list[Dou
         # Nothing says that the parts are combined freely: they may be a size and a colour.
         doubts.append(Doubt(f"{_parted_text(parted)}, or is it one class each?", name, "--task multilabel"))
         return None
-    doubts.append(Doubt(f"{_parted_text(parted)}: a row may be of several of them", name, "--task classification"))
+    none = "; an empty cell is a missing label, and `[]` a row of none of them" if profile.missing else ""
+    doubts.append(
+        Doubt(f"{_parted_text(parted)}: a row may be of several of them{none}", name, "--task classification")
+    )
     return _classes(profile, dict(parted.counts), doubts)
 
 
