@@ -66,5 +66,5 @@ clean: ## remove what make and the tests left
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Driftline needs Python 3.11 or newer, and '$(PYTHON)' is `$(PYTHON) -V 2>&1`; name another: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --no-deps -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(BIN)/pip install -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[browser,demo,dev]'
 	@touch $@

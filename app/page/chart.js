@@ -77,12 +77,25 @@ function options(width, latest, series, isShare) {
     cursor: { points: { size: 7 }, drag: { x: true, y: false, setScale: true } },
     scales: { x: { range: (_, low, high) => [low, high] }, y: { range: (_, low, high) => room(low, high, isShare) } },
     axes: [
-      { ...axis, font, size: 34, grid: { show: false } },
+      { ...axis, font, size: 34, grid: { show: false }, space: 80, values: timesOf },
       { ...axis, font, size: isShare ? 54 : 64, values: (_, values) => values.map((value) => series[0].format(value)) },
     ],
     series: [{}, ...series.map((each, index) => line(each, index))],
     hooks: { draw: [(plot) => drawMarks(plot, latest.current.marks)], setCursor: [(plot) => tell(plot, latest.current)] },
   };
+}
+
+const TIME = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const DATE = { day: "numeric", month: "short" };
+
+// Times of the day, and a date where a day begins or where all are of other days.
+function timesOf(_, times, __, ___, step) {
+  return times.map((time) => {
+    const date = new Date(1000 * time);
+    const isDay = step >= 86400 || (date.getHours() === 0 && date.getMinutes() === 0 && date.getSeconds() === 0);
+    if (isDay) return date.toLocaleDateString("en", DATE);
+    return date.toLocaleTimeString("en", step < 60 ? { ...TIME, second: "2-digit" } : TIME);
+  });
 }
 
 function line({ name, isFaint }, index) {

@@ -8,14 +8,16 @@ import { mainScore } from "./score.js";
 
 const AT_ONCE = 4;
 const FRESH = 15; // Seconds.
+const MINUTE = 60;
 const BACK = 6 * 3600;
+const POINTS = 72;
 const SOON = 5;
 const ALARMS = new Set(["alarm", "alarm_over", "alarm_acknowledged"]);
 
 export class Details {
   constructor(onChange) {
     this.found = new Map(); // By name: `{metrics, points, at}`.
-    this.specs = new Map();
+    this.models = new Map();
     this.seen = new Set();
     this.asked = new Set();
     this.queue = [];
@@ -35,8 +37,8 @@ export class Details {
 
   // What is shown now; each model is asked about once, and again and again while it is in sight.
   list(models) {
-    this.specs = new Map(models.map((model) => [model.name, model.spec]));
-    for (const name of [...this.found.keys()]) if (!this.specs.has(name)) this.found.delete(name);
+    this.models = new Map(models.map((model) => [model.name, model]));
+    for (const name of [...this.found.keys()]) if (!this.models.has(name)) this.found.delete(name);
     this.look();
   }
 
@@ -60,18 +62,18 @@ export class Details {
   look() {
     if (document.hidden || this.isOver) return;
     const isDue = (name) => !this.asked.has(name) && now() - (this.found.get(name)?.at ?? 0) > FRESH;
-    const seen = [...this.seen].filter((name) => this.specs.has(name) && isDue(name));
-    const unknown = [...this.specs.keys()].filter((name) => !this.found.has(name) && !this.seen.has(name) && isDue(name));
+    const seen = [...this.seen].filter((name) => this.models.has(name) && isDue(name));
+    const unknown = [...this.models.keys()].filter((name) => !this.found.has(name) && !this.seen.has(name) && isDue(name));
     this.queue = [...seen, ...unknown];
     while (this.asked.size < AT_ONCE && this.queue.length) this.ask(this.queue.shift());
   }
 
   async ask(name) {
     this.asked.add(name);
-    const score = mainScore(this.specs.get(name));
+    const model = this.models.get(name);
     try {
       const metrics = await get(path("models", name, "metrics"));
-      const points = this.seen.has(name) ? await history(name, score) : (this.found.get(name)?.points ?? null);
+      const points = this.seen.has(name) ? await history(model) : (this.found.get(name)?.points ?? null);
       this.found.set(name, { metrics, points: same(points, this.found.get(name)?.points), at: now() });
     } catch {
       this.found.set(name, { ...this.found.get(name), at: now() }); // The list says what is wrong.
@@ -89,8 +91,11 @@ export class Details {
   }
 }
 
-async function history(name, score) {
-  const { buckets } = await get(path("models", name, "scores") + query({ since: Math.round(now() - BACK), step: 300 }));
+async function history({ name, spec, created }) {
+  const since = Math.round(Math.max(now() - BACK, created - MINUTE));
+  const step = MINUTE * Math.max(1, Math.round((now() - since) / MINUTE / POINTS));
+  const { buckets } = await get(path("models", name, "scores") + query({ since, step }));
+  const score = mainScore(spec);
   const measure = score === "subset_accuracy" ? "accuracy" : score === "normalized_mae" ? "mae" : score;
   return buckets.filter((bucket) => Number.isFinite(bucket[measure])).map((bucket) => [bucket.time, bucket[measure]]);
 }

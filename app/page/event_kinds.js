@@ -22,5 +22,8 @@ export const KINDS = [
   ...["resume", "source", "worker", "forget", "key", "created", "deleted"],
 ];
 
+// A model that learns has a version every second; what else happens, people look for.
+export const TELLING = KINDS.filter((kind) => kind !== "version").join();
+
 export const toneOf = (event) => TONES[event.kind] ?? "neutral";
 export const kindName = (kind) => words(kind);

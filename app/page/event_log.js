@@ -1,7 +1,7 @@
 // Events with filters: the audit of one model, or of all.
 
 import { get, path, query } from "./api.js";
-import { KINDS, kindName } from "./event_kinds.js";
+import { KINDS, kindName, TELLING } from "./event_kinds.js";
 import { EventList } from "./event_list.js";
 import { html, useEffect, useState } from "./html.js";
 import { useLive } from "./live.js";
@@ -10,7 +10,7 @@ import { Button, Card, Empty, Field, Problem } from "./ui.js";
 const AT_ONCE = 50;
 
 export function EventLog({ model }) {
-  const [kind, setKind] = useState("");
+  const [kind, setKind] = useState(TELLING);
   const [text, setText] = useState("");
   const where = (before) => (model ? path("models", model, "events") : path("events")) + query({ kind, before, limit: AT_ONCE });
   const { data, error } = useLive(where(), { every: 30, model: model ?? null });
@@ -25,6 +25,7 @@ export function EventLog({ model }) {
       <${Field} label="Kind">
         ${(tied) =>
           html`<select ...${tied} value=${kind} onChange=${(event) => setKind(event.target.value)}>
+            <option value=${TELLING}>all but versions</option>
             <option value="">all</option>
             ${KINDS.map((name) => html`<option value=${name}>${kindName(name)}</option>`)}
           </select>`}

@@ -42,7 +42,7 @@ export function ago(time, at = now()) {
 }
 
 export function clockTime(time) {
-  return new Date(time * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  return new Date(time * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 }
 
 export const words = (name) => name.replaceAll("_", " ");

@@ -17,7 +17,14 @@ function decode(part) {
 }
 
 const route = new Store(read());
-addEventListener("hashchange", () => route.set(read()));
+let moves = 0;
+addEventListener("hashchange", () => {
+  moves += 1;
+  route.set(read());
+});
+
+// Whether one has come here from another view, and not by opening the page.
+export const hasMoved = () => moves > 0;
 
 export const useRoute = () => useStore(route);
 export const href = (...parts) => "#/" + parts.map((part) => encodeURIComponent(part)).join("/");

@@ -2,6 +2,7 @@
 
 import { ago, clockTime, now } from "./format.js";
 import { html, useEffect, useId, useRef, useState } from "./html.js";
+import { hasMoved } from "./route.js";
 import { Store, useStore } from "./store.js";
 
 const clock = new Store(now());
@@ -40,9 +41,10 @@ export function Tile({ label, value, note }) {
   </div>`;
 }
 
-// An error of a call. Where nobody knows whether it was done, it says that sending again does no harm.
+// An error of a call. Where nobody knows whether it was done, it says that sending again does no harm. That a model is gone,
+// its view says once.
 export function Problem({ error, again }) {
-  if (!error) return null;
+  if (!error || error.code === "unknown_model") return null;
   return html`<div class="notice bad" role="alert">
     <p>
       <strong>${error.message}</strong>
@@ -126,7 +128,7 @@ export function Heading({ children, title }) {
   const heading = useRef();
   useEffect(() => {
     document.title = `${title} · Driftline`;
-    if (document.activeElement === document.body || document.activeElement?.closest("nav")) heading.current.focus();
+    if (hasMoved() && (document.activeElement === document.body || document.activeElement?.closest("nav"))) heading.current.focus();
   }, [title]);
   return html`<h1 ref=${heading} tabindex="-1">${children}</h1>`;
 }

@@ -51,6 +51,9 @@ async def retrain(
     model: str, body: Retrain, services: Has, caller: By, response: Response
 ) -> JobBegun | RetrainPreview:
     found, factories = await services.catalog.get(model), services.settings.factories
+    told, asked = Told(services, found.uid, caller, body.reason), body.model_dump(exclude={"dry_run", "reason"})
+    if not body.dry_run and await told.is_resend():
+        return await told.begin("retrain", asked)
     version_files = VersionFiles(services.artifacts, found.uid)
     before = await asyncio.to_thread(_live, version_files, found, factories)
     retrain_plan = RetrainPlan.of(before.spec, body.recipe, body.edits, body.race)
@@ -63,8 +66,7 @@ async def retrain(
         found_out = await asyncio.to_thread(dry_run, before, retrain_plan, body.epochs, examples, factories, versions)
         return cast(RetrainPreview, found_out)
     await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions)
-    told = Told(services, found.uid, caller, body.reason)
-    return await told.begin("retrain", body.model_dump(exclude={"dry_run", "reason"}))
+    return await told.begin("retrain", asked)
 
 
 def _live(version_files: VersionFiles, model: CatalogEntry, factories: Collection[str]) -> Model:
@@ -80,9 +82,11 @@ async def compare(model: str, body: Compare, services: Has, caller: By) -> JobBe
     if first == second:
         message = f"versions: two different ones are compared, not {first} with itself"
         raise InvalidInput(message, field="versions", value=body.versions)
-    for version in body.versions:
-        await services.commit_log(uid).version(version)
-    return await Told(services, uid, caller, body.reason).begin("compare", body.model_dump(exclude={"reason"}))
+    told = Told(services, uid, caller, body.reason)
+    if not await told.is_resend():
+        for version in body.versions:
+            await services.commit_log(uid).version(version)
+    return await told.begin("compare", body.model_dump(exclude={"reason"}))
 
 
 @serves(router, endpoints.SHOW_JOB)
@@ -110,8 +114,10 @@ async def cancel_job(job: str, services: Has, caller: By) -> CommandQueued:
 @serves(router, endpoints.ROLL_BACK)
 async def rollback(model: str, body: Rollback, services: Has, caller: By) -> CommandQueued:
     uid = await services.catalog.uid(model)
-    await services.commit_log(uid).version(body.version)
-    return await Told(services, uid, caller, body.reason).tell("rollback", {"version": body.version})
+    told = Told(services, uid, caller, body.reason)
+    if not await told.is_resend():
+        await services.commit_log(uid).version(body.version)
+    return await told.tell("rollback", {"version": body.version})
 
 
 @serves(router, endpoints.PROMOTE)
@@ -141,10 +147,12 @@ async def change_recipe(
         raise InvalidInput("body: there is no change", field="body", value=body)
     snapshot = (await services.version_watcher.model(model)).snapshot
     current = parse(ModelSpec, (await services.catalog.get(model)).spec)
-    check_recipe(current, snapshot.classes, body, services.settings.factories)
-    for version in named_versions(body):
-        await services.commit_log(snapshot.uid).version(version)
-    return await Told(services, snapshot.uid, caller, reason).tell("recipe", {"recipe": body})
+    told = Told(services, snapshot.uid, caller, reason)
+    if not await told.is_resend():
+        check_recipe(current, snapshot.classes, body, services.settings.factories)
+        for version in named_versions(body):
+            await services.commit_log(snapshot.uid).version(version)
+    return await told.tell("recipe", {"recipe": body})
 
 
 def _reason(body: Reason | None) -> str:
@@ -160,15 +168,28 @@ class Told:
     caller: CommandIssuer
     reason: str = ""
 
+    async def is_resend(self) -> bool:
+        """Whether this call has come before: what it asks was right then, and may have been done since."""
+        log = self.services.log(self.uid)
+        return self.caller.key is not None and any(
+            [await log.find(identifier) is not None for identifier in (self._command_id(), self._job_id())]
+        )
+
     async def tell(self, kind: CommandKind, arguments: dict[str, Any]) -> CommandQueued:
         """Appends a command to the model's log."""
-        return {"command": await self._append(f"c:{self._id(8)}", kind, arguments)}
+        return {"command": await self._append(self._command_id(), kind, arguments)}
 
     async def begin(self, kind: CommandKind, arguments: dict[str, Any]) -> JobBegun:
         """Appends a command that is a job, with an id which begins with the model's uid."""
-        job = f"{self.uid}-{self._id(6)}"
+        job = self._job_id()
         await self._append(job, kind, arguments)
         return {"job_id": job}
+
+    def _command_id(self) -> str:
+        return f"c:{self._id(8)}"
+
+    def _job_id(self) -> str:
+        return f"{self.uid}-{self._id(6)}"
 
     def _id(self, size: int) -> str:
         """So many bytes: of the call's key, else random."""

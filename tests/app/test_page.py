@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.routes.page import FOLDER, Page
+from driftline.api.events import KINDS
 from driftline.api_keys import KeyStore
 
 from .conftest import AppClient, Start
@@ -100,6 +101,13 @@ async def test_whatever_is_of_others_comes_with_its_licence() -> None:
     for path in (FOLDER / "vendor").iterdir():
         assert path.name == "LICENSES.txt" or re.search(rf"^{re.escape(path.name)} +\w+ \d", text, re.MULTILINE), path
     assert "MIT License" in text and "Apache License" in text
+
+
+async def test_the_kinds_of_events_are_those_of_the_interface() -> None:
+    text = (FOLDER / "event_kinds.js").read_text()
+    listed = re.search(r"KINDS = \[(.*?)\];", text, re.DOTALL)
+    assert listed is not None
+    assert set(re.findall(r'"(\w+)"', listed[1])) == KINDS.keys()
 
 
 async def test_a_changed_file_is_another_path(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ export const SPANS = {
 };
 const RARE = "alarm,alarm_over,rollback,promote,job,recipe,pause,resume,created";
 const MARKED = 500;
+const BEFORE = 30; // Seconds that are shown before a model was made.
 const APART = 60; // Seconds after which what is asked for begins later.
 
 function useNow(seconds) {
@@ -27,7 +28,7 @@ function useNow(seconds) {
 }
 
 // `{buckets, marks, step, span, error}`: a bucket is what the API gives, and `marks` are for a chart.
-export function useHistory(model, spanName) {
+export function useHistory({ name: model, created }, spanName) {
   const { seconds, step } = SPANS[spanName];
   const at = useNow(10);
   const since = Math.floor((at - seconds) / APART) * APART;
@@ -40,7 +41,7 @@ export function useHistory(model, spanName) {
     const all = [...(versions.data?.events ?? []), ...(rare.data?.events ?? [])];
     return all.map(markOf).sort((a, b) => a.time - b.time);
   }, [versions.data, rare.data]);
-  const span = useMemo(() => [at - seconds, at], [at, seconds]);
+  const span = useMemo(() => [Math.min(Math.max(at - seconds, created - BEFORE), at - 2 * BEFORE), at], [at, seconds, created]);
   return { buckets: scores.data?.buckets, step: scores.data?.step ?? step, marks, span, error: scores.error };
 }
 

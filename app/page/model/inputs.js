@@ -1,5 +1,6 @@
 // What comes in: the fields, and which of them are distributed otherwise than before.
 
+import { isOver } from "../alarms.js";
 import { clockTime, number, short } from "../format.js";
 import { html } from "../html.js";
 import { Ago, Badge, Bar, Card, Empty, Notice, Table } from "../ui.js";
@@ -9,7 +10,7 @@ const EMBEDDING = "embedding";
 
 export function InputsTab({ model, metrics }) {
   const fields = fieldsOf(model.spec);
-  const alarm = metrics?.alarms.find(({ kind }) => kind === "inputs");
+  const alarm = metrics?.alarms.find((found) => found.kind === "inputs" && !isOver(found));
   const moved = new Map();
   for (const feature of alarm?.features ?? []) {
     const title = titleOf(model.spec, feature);
@@ -17,7 +18,7 @@ export function InputsTab({ model, metrics }) {
   }
   return html`
     ${alarm && html`<${Drift} alarm=${alarm} moved=${moved} spec=${model.spec} />`}
-    ${!alarm && html`<${Notice} tone="good"><p>No change of the inputs was found${model.spec.recipe.input_detector ? "" : ": nothing looks for one"}.</p><//>`}
+    ${!alarm && html`<${Notice} tone="good"><p>The inputs are distributed as before${model.spec.recipe.input_detector ? "" : ", as far as is known: nothing looks"}.</p><//>`}
     <div class="columns">
       <${Fields} fields=${fields} moved=${moved} />
       ${metrics?.unknown_fields && html`<${Unknown} fields=${metrics.unknown_fields} />`}

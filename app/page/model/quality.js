@@ -65,7 +65,7 @@ function Outputs({ outputs }) {
 }
 
 function Sources({ model }) {
-  const { buckets } = useHistory(model.name, "1d");
+  const { buckets } = useHistory(model, "1d");
   const names = buckets ? namesIn(buckets, "sources", 20) : [];
   if (!names.length) return null;
   const rows = names.map(([name, count]) => ({ name, count, ...meanOf(buckets, name) }));

@@ -19,13 +19,14 @@ const LEGEND = [
   ["good", "over, promoted, resumed"],
   ["warn", "rollback, pause"],
   ["violet", "job, recipe"],
+  ["neutral", "created"],
 ];
 
 export function ScoreChart({ model }) {
   const [span, setSpan] = useState("1h");
   const [by, setBy] = useState("all");
   const [wanted, setWanted] = useState(null);
-  const history = useHistory(model.name, span);
+  const history = useHistory(model, span);
   const buckets = history.buckets ?? [];
   const measures = measuresIn(buckets);
   const measure = measures.includes(wanted) ? wanted : measures[0];

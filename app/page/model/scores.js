@@ -5,6 +5,7 @@ import { AlarmText, isOver, isStanding, standing } from "../alarms.js";
 import { announce } from "../announce.js";
 import { path, query } from "../api.js";
 import { acknowledge } from "../commands.js";
+import { TELLING } from "../event_kinds.js";
 import { EventList } from "../event_list.js";
 import { plural, short, span, words } from "../format.js";
 import { html } from "../html.js";
@@ -83,7 +84,7 @@ function Alarm({ alarm, model, refresh }) {
 }
 
 function Latest({ model }) {
-  const where = path("models", model.name, "events") + query({ limit: 8 });
+  const where = path("models", model.name, "events") + query({ kind: TELLING, limit: 8 });
   const { data, error } = useLive(where, { every: 20, model: model.name });
   return html`<${Card} title="Latest events" aside=${html`<a href=${href("models", model.name, "events")}>All events</a>`}>
     ${data ? html`<${EventList} events=${data.events} />` : html`<${Problem} error=${error} />`}
