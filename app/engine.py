@@ -41,6 +41,7 @@ class _Request:
     deadline: float
     caller: Caller | None
     answer: asyncio.Future[BatchAnswer]
+    context: str
 
 
 @dataclass
@@ -119,8 +120,13 @@ class Engine:
         if gone is not None and gone.snapshot.spec.name not in names:
             self.metrics.forget(gone.snapshot.spec.name)
 
-    def submit(self, model: ModelQueue, rows: Rows, caller: Caller | None = None) -> asyncio.Future[BatchAnswer]:
+    def submit(
+        self, model: ModelQueue, rows: Rows, caller: Caller | None = None, context: str = ""
+    ) -> asyncio.Future[BatchAnswer]:
         """Queues the rows of one request; one version answers them all. The future raises :class:`Late` after the deadline.
+
+        Args:
+            context: that of the request's trace, which is recorded with the answer.
 
         Raises:
             Busy: too many rows are queued for this model.
@@ -136,7 +142,7 @@ class Engine:
             model.metrics.unknown(rows.unknown)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        request = _Request(rows, count, now, now + limits.deadline, caller, loop.create_future())
+        request = _Request(rows, count, now, now + limits.deadline, caller, loop.create_future(), context)
         model.queue.append(request)
         model.queued_rows += count
         if model.batcher is None:
@@ -215,13 +221,15 @@ class Engine:
         entry = self.prediction_writer.next_entry() if is_recorded else None
         prefix = self.prediction_writer.prefix(snapshot.uid, entry) if entry else None
         batch = Batch(snapshot, rows, outputs, traces, prefix)
-        first = 0
+        first, contexts = 0, dict[int, str]()
         for request in requests:
             if not request.answer.done():
                 request.answer.set_result(BatchAnswer(batch, first, request.count))
+            if request.context:
+                contexts |= dict.fromkeys(range(first, first + request.count), request.context)
             first += request.count
         if entry is not None:
-            self.prediction_writer.record(snapshot.uid, entry, _recorded(batch, model.route))
+            self.prediction_writer.record(snapshot.uid, entry, _recorded(batch, model.route, contexts))
 
     def _miss_overdue(self, model: ModelQueue, running: list[_Request]) -> None:
         """Fails the requests that are late while a batch runs, and runs again at the next deadline."""
@@ -253,9 +261,8 @@ def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArra
     return rows, outputs, traces, time.perf_counter() - begin
 
 
-def _recorded(batch: Batch, route: Route) -> PredictionBatch:
+def _recorded(batch: Batch, route: Route, contexts: dict[int, str]) -> PredictionBatch:
     labels = [batch.label(row) for row in range(len(batch.outputs))]
     outputs = batch.outputs.tobytes()
-    return PredictionBatch(
-        batch.snapshot.version, route, len(labels), batch.rows.recorded(), outputs, labels, batch.traces
-    )
+    answered = (len(labels), batch.rows.recorded(), outputs, labels, batch.traces, contexts)
+    return PredictionBatch(batch.snapshot.version, route, *answered)

@@ -8,6 +8,7 @@ the engine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from .engine import Caller, ModelQueue
 from .gatekeeper import content_type
 from .responses import Content, error_content, send_content
 from .services import Services
+from .traces import RequestTrace
 
 logger = logging.getLogger("driftline.predict")
 
@@ -34,10 +36,11 @@ Encode = Callable[[BatchAnswer], Content]
 
 
 class Begun(NamedTuple):
-    """A queued call: the future of its answer, and the function that encodes it."""
+    """A queued call: the future of its answer, the function that encodes it, and its span where there is one."""
 
     answer: asyncio.Future[BatchAnswer]
     encode: Encode
+    trace: RequestTrace | None = None
 
 
 class ClientGone(DriftlineError):
@@ -48,10 +51,11 @@ class ClientGone(DriftlineError):
 
 
 class FastPathCall(ABC):
-    """One kind of call. ``kind`` is the content type that it takes; None: any."""
+    """One kind of call. ``path`` is that of its endpoint, ``kind`` the content type that it takes; None: any."""
 
     is_v2: ClassVar[bool]
     kind: ClassVar[bytes | None]
+    path: ClassVar[str]
 
     @abstractmethod
     def version(self, scope: Scope) -> int | None:
@@ -72,9 +76,20 @@ class FastPathCall(ABC):
             check_kind(headers, self.kind)
             rows, encode = self.read(model, headers, await read_body(receive))
             caller: Caller | None = scope.get("extensions", {}).get(CALLER)
-            return encode(await services.engine.submit(model, rows, caller))
+            begun = self._submit(services, model, headers, rows, encode, caller)
         except Exception as error:
             return self.refuse(error)
+        with contextlib.suppress(Exception):
+            await begun.answer
+        return self.settle(begun)
+
+    def _submit(
+        self, services: Services, model: ModelQueue, headers: Headers, rows: Rows, encode: Encode, caller: Caller | None
+    ) -> Begun:
+        if services.tracing is None:
+            return Begun(services.engine.submit(model, rows, caller), encode)
+        trace = RequestTrace(services.tracing, self.path, model.snapshot.spec.name, headers)
+        return Begun(services.engine.submit(model, rows, caller, trace.context), encode, trace)
 
     def begin(self, services: Services, scope: Scope, headers: Headers, body: bytes, caller: Caller) -> Begun | None:
         """Queues the call without waiting; None where it has to wait, as for a model that is not loaded yet."""
@@ -84,14 +99,17 @@ class FastPathCall(ABC):
         model = live.chosen()
         check_kind(headers, self.kind)
         rows, encode = self.read(model, headers, body)
-        return Begun(services.engine.submit(model, rows, caller), encode)
+        return self._submit(services, model, headers, rows, encode, caller)
 
     def settle(self, begun: Begun) -> Content:
         """The response to a call that :meth:`begin` has queued, once its future is done."""
         try:
-            return begun.encode(begun.answer.result())
+            content = begun.encode(begun.answer.result())
         except Exception as error:
-            return self.refuse(error)
+            content = self.refuse(error)
+        if begun.trace is not None:
+            begun.trace.end(content.status)
+        return content
 
     def refuse(self, error: Exception) -> Content:
         """The response to an error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from driftline.errors import DriftlineError
 
 from .fast_path import CALLER, Begun, FastPathCall
+from .http_meter import HttpMeter
 from .responses import Content
 
 MAX_DIRECT_BYTES = 2**20
@@ -61,8 +63,9 @@ class DirectCycle:
     response_complete = False
     disconnected = False
 
-    def __init__(self, keep_alive: bool) -> None:
+    def __init__(self, keep_alive: bool, begun: float) -> None:
         self.keep_alive = keep_alive
+        self.begun = begun
         self.message_event = self
 
     def set(self) -> None:
@@ -83,6 +86,7 @@ class HttpConnection(HttpToolsProtocol):
         self.waiting_since: float | None = self.loop.time()
         self.fast_path: FastPathCall | None = None
         self.put_off = b""
+        self.headers_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -94,6 +98,7 @@ class HttpConnection(HttpToolsProtocol):
         self.received_bytes, self.waiting_since = 0, self.loop.time()
 
     def on_headers_complete(self) -> None:
+        self.headers_at = time.perf_counter()
         self.fast_path = self._find_fast_path()
         if self.fast_path is None:
             self._begin()
@@ -127,13 +132,13 @@ class HttpConnection(HttpToolsProtocol):
     def _make(self, call: FastPathCall) -> bool:
         """Makes a call of the fast path; False where it has to wait for something."""
         app, headers, body = self.config.loaded_app, dict(self.headers), self.put_off
-        cycle = DirectCycle(self.parser.should_keep_alive())
+        cycle = DirectCycle(self.parser.should_keep_alive(), self.headers_at)
         try:
             app.gatekeeper.check(self.scope, headers)
             begun = call.begin(app.state.services, cast(Scope, self.scope), headers, body, cycle)
         except DriftlineError as error:
             self._start(cycle)
-            self._answer(cycle, call.refuse(error))
+            self._answer(cycle, call, call.refuse(error))
             return True
         except Exception:  # Through uvicorn it fails in the same way, and is logged there.
             return False
@@ -147,9 +152,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def _settle(self, cycle: DirectCycle, call: FastPathCall, begun: Begun) -> None:
         if not cycle.disconnected and not begun.answer.cancelled():
-            self._answer(cycle, call.settle(begun))
+            self._answer(cycle, call, call.settle(begun))
 
-    def _answer(self, cycle: DirectCycle, content: Content) -> None:
+    def _answer(self, cycle: DirectCycle, call: FastPathCall, content: Content) -> None:
         """Writes an answer as one packet, and lets the connection go on."""
         headers = [*self.server_state.default_headers, *content.headers, (b"content-length", b"%d" % len(content.body))]
         if not cycle.keep_alive:
@@ -157,6 +162,8 @@ class HttpConnection(HttpToolsProtocol):
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[content.status], lines, content.body))
         cycle.response_started = cycle.response_complete = True
+        meter: HttpMeter = self.config.loaded_app.state.services.http_meter
+        meter.observe("POST", call.path, content.status, time.perf_counter() - cycle.begun)
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()

@@ -21,10 +21,12 @@ from driftline.api_keys import KeyStore
 from driftline.errors import DriftlineError, InvalidInput, ServerError, Unavailable
 from driftline.settings import Settings
 from driftline.support.tasks import end
+from driftline.support.tracing import open_tracing
 
 from . import openapi
 from .fast_path import FastPathCall
 from .gatekeeper import Gatekeeper
+from .http_meter import metered
 from .responses import error_status
 from .routes import control, events, health, history, log, models, scores, v2
 from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
@@ -51,7 +53,10 @@ class App(FastAPI):
     gatekeeper: Gatekeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.gatekeeper(scope, receive, send)
+        if scope["type"] == "http":
+            await metered(self.state.services.http_meter, self.gatekeeper, scope, receive, send)
+        else:
+            await self.gatekeeper(scope, receive, send)
 
     async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Routes a request that has passed the gatekeeper."""
@@ -90,7 +95,7 @@ def create_app(
             look_seconds: how often it checks whether the file of keys has changed.
             services: what the routes use; default: made from the settings.
     """
-    services = services or Services(settings)
+    services = services or Services(settings, tracing=open_tracing("driftline-app") if settings.traces else None)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, multiprocess
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, multiprocess
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.samples import Sample
+
+from driftline.support.tally import DELAYS, QUICK, SLOW, Tally
+
+from .http_meter import HttpMeter
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MAX_UNKNOWN = 50
@@ -18,8 +22,31 @@ NO_SAMPLE = math.inf
 """Stands for a gauge that has no value: a minimum over replicas passes over it."""
 
 
+PROCESS = {
+    "process_cpu_seconds": "livesum",
+    "process_resident_memory_bytes": "livesum",
+    "process_virtual_memory_bytes": "livesum",
+    "process_open_fds": "livesum",
+    "process_max_fds": "livemin",
+    "process_start_time_seconds": "livemin",
+}
+"""What the library tells of a process, and what that is of all replicas together."""
+
+
+class TalliedHistogram(Histogram):
+    """A histogram that takes many values at once, counted by a :class:`Tally` of its bounds."""
+
+    def add(self, tally: Tally) -> None:
+        """Adds what was counted since this was last done."""
+        counts, total = tally.take()
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
+
+
 class Metrics:
-    """The counters of one app. Their names begin with ``driftline_``."""
+    """The counters of one app. Their names begin with ``driftline_``, but for those that every process has."""
 
     def __init__(self) -> None:
         _forget_dead()
@@ -30,6 +57,9 @@ class Metrics:
 
         def gauge(name: str, what: str, mode: str, *labels: str) -> Gauge:
             return Gauge(f"driftline_{name}", what, labels, registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+        def histogram(name: str, what: str, bounds: Sequence[float], *labels: str) -> TalliedHistogram:
+            return TalliedHistogram(f"driftline_{name}", what, labels, buckets=bounds, registry=self.registry)
 
         self.rows = counter("predictions", "rows answered", "model")
         self.batches = counter("batches", "batches computed", "model")
@@ -48,12 +78,38 @@ class Metrics:
         self._unrecorded = 0
         self.unknown_fields = counter("unknown_fields", "values of fields that there are not", "model", "field")
         self._unknown: dict[str, set[str]] = {}
+        self.answers = counter("http_requests", "requests answered", "method", "path", "status")
+        took = "time from a request's head to its answer"
+        self.request_duration = histogram("http_request_duration_seconds", took, QUICK, "method", "path")
+        self.swap_duration = histogram("swap_duration_seconds", "time to load a version and swap it in", QUICK)
+        reached = "time from a label, the oldest that a version adds, to its being served"
+        self.label_served = histogram("label_served_seconds", reached, SLOW)
+        self.label_delay = histogram("label_delay_seconds", "time from a prediction to its label", DELAYS)
+        self.delays = Tally(DELAYS)
+        self._process = ProcessCollector(registry=None)
+        self._of_process = {
+            name: Gauge(name, "of the serving processes", registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+            for name, mode in PROCESS.items()
+        }
 
     def of(self, model: str, version: int) -> ModelMetrics:
         """The counters of one model."""
         found = ModelMetrics(self, model)
         found.served.set(version)
         return found
+
+    def count(self, http_meter: HttpMeter) -> None:
+        """Adds what was counted in plain numbers since this was last done, and what the process takes of the machine."""
+        for (method, path, status), count in http_meter.take_answers().items():
+            self.answers.labels(method, path, str(status)).inc(count)
+        for call, tally in http_meter.durations.items():
+            self.request_duration.labels(*call).add(tally)
+        self.label_delay.add(self.delays)
+        for metric in self._process.collect():
+            for sample in metric.samples:
+                gauge = self._of_process.get(metric.name)
+                if gauge is not None:
+                    gauge.set(sample.value)
 
     def count_unknown(self, model: str, fields: Mapping[str, int]) -> None:
         """Counts values of fields that a model does not have; of many different ones the first are named."""
@@ -64,13 +120,13 @@ class Metrics:
             named.add(field)
             self.unknown_fields.labels(model, field).inc(count)
 
-    def unknown_of(self, model: str) -> dict[str, int]:
-        """How often each field came that a model does not have, to all replicas."""
-        found = {}
-        for metric in self.collect([model]):
+    def unknown(self, models: Collection[str]) -> dict[str, dict[str, int]]:
+        """How often each field came that a model does not have, to all replicas, by model and field."""
+        found: dict[str, dict[str, int]] = {}
+        for metric in self.collect(models):
             for sample in metric.samples:
                 if sample.name == "driftline_unknown_fields_total" and sample.value:
-                    found[sample.labels["field"]] = int(sample.value)
+                    found.setdefault(sample.labels["model"], {})[sample.labels["field"]] = int(sample.value)
         return found
 
     def set_unrecorded(self, total: int) -> None:
@@ -110,10 +166,17 @@ class Metrics:
         if FOLDER in os.environ:
             registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        metrics = list(registry.collect())
+        metrics = [_told(metric) for metric in registry.collect()]
         for metric in metrics:
             metric.samples = [sample for sample in metric.samples if _is_shown(sample, models)]
         return metrics
+
+
+def _told(metric: Metric) -> Metric:
+    """Processor time is a counter, and is kept as a gauge because that of a replica that has ended does not count."""
+    if metric.name != "process_cpu_seconds":
+        return metric
+    return CounterMetricFamily(metric.name, metric.documentation, sum(sample.value for sample in metric.samples))
 
 
 def _is_shown(sample: Sample, models: Collection[str] | None) -> bool:

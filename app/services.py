@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from driftline.api.metrics import ModelMetricsAnswer
 from driftline.errors import Unavailable
 from driftline.ingest.feedback import FeedbackDecoder
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.store.alarms import Alarms
 from driftline.store.artifacts import Artifacts
-from driftline.store.catalog import Catalog
+from driftline.store.catalog import Catalog, CatalogEntry
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
@@ -23,14 +24,22 @@ from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.watermarks import Cap
 from driftline.store.workers import Workers
 from driftline.support.tasks import Troubles, supervised
+from driftline.support.tracing import Tracing
 
 from .engine import Engine
 from .event_feed import EventFeed
+from .http_meter import HttpMeter
+from .learned_metrics import Learned, learned
 from .metrics import Metrics
+from .model_metrics import model_metrics
+from .sampling import Sampler
+from .store_health import StoreHealth, look
 from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
 
 SAMPLE = "metrics sample"
+MODELS_AT_ONCE = 100
+"""How many models are read from the store in one go."""
 
 
 class Services:
@@ -39,10 +48,21 @@ class Services:
     Args:
         healthy_seconds: how long a background task that has failed must run well before the app counts as ready again.
         watch_seconds: how often the store is looked at.
+        tracing: makes spans; None: there are no traces.
+        patience: how long who asks waits for a new look at the store before the last one has to do.
     """
 
-    def __init__(self, settings: Settings, *, healthy_seconds: float = 10.0, watch_seconds: float = 2.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        healthy_seconds: float = 10.0,
+        watch_seconds: float = 2.0,
+        patience: float = 0.15,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.settings = settings
+        self.tracing = tracing
         self.connection = RedisConnection(require_redis(settings), settings.prefix, watch_seconds=watch_seconds)
         self.catalog = Catalog(self.connection)
         self.workers = Workers(self.connection)
@@ -53,9 +73,14 @@ class Services:
         )
         self.engine = Engine(self.prediction_writer, self.metrics)
         loader = VersionLoader(self.artifacts, settings)
-        self.version_watcher = VersionWatcher(self.connection, self.engine, loader, settings.poll_seconds)
+        self.version_watcher = VersionWatcher(
+            self.connection, self.engine, loader, settings.poll_seconds, tracing=tracing
+        )
         self.events = EventFeed(self.connection, settings.poll_seconds)
         self.version_watcher.on_hint = self.events.hint
+        self.http_meter = HttpMeter()
+        self.store_health = Sampler(self._look, every=watch_seconds, patience=patience)
+        self.learned = Sampler(self._read_learned, every=5.0, patience=patience, idle_seconds=60.0)
         self.troubles = Troubles()
         self.healthy_seconds = healthy_seconds
         self._decoders: dict[str, FeedbackDecoder] = {}
@@ -78,7 +103,7 @@ class Services:
         decoder = self._decoders.get(snapshot.uid)
         if decoder is None or decoder.spec != snapshot.spec:
             decoder = self._decoders[snapshot.uid] = FeedbackDecoder(
-                snapshot.spec, partial(self.metrics.count_unknown, name)
+                snapshot.spec, partial(self.metrics.count_unknown, name), self.metrics.delays.observe
             )
         return snapshot.uid, decoder
 
@@ -86,6 +111,7 @@ class Services:
         """Updates the metrics that are sampled, not counted as they happen."""
         for model in self.engine.models.values():
             model.metrics.queued.set(model.queued_rows)
+        self.metrics.count(self.http_meter)
         self.metrics.set_unrecorded(self.prediction_writer.dropped)
         self.metrics.join_horizon.set(self.prediction_writer.join_horizon)
 
@@ -96,6 +122,8 @@ class Services:
             "version poll": self.version_watcher.poll,
             "prediction writer": self.prediction_writer.run,
             SAMPLE: self._sample,
+            "store health": self.store_health.run,
+            "metrics of learning": self.learned.run,
             "store watch": self.connection.watch,
         }
         return [
@@ -110,6 +138,27 @@ class Services:
             message = "; ".join(f"the background task {name!r} fails: {why}" for name, why in found.items())
             raise Unavailable(message, code="background_task_failed", retry_after=1, tasks=found)
 
+    async def measured(self, models: Sequence[CatalogEntry]) -> list[ModelMetricsAnswer]:
+        """What is measured of each model, read some at a time: requests must not wait for many."""
+        unknown, cap = self.metrics.unknown([model.name for model in models]), Cap.of(self.settings)
+        found = []
+        for first in range(0, len(models), MODELS_AT_ONCE):
+            part = models[first : first + MODELS_AT_ONCE]
+            for model, measured in zip(part, await self.catalog.measured(part), strict=True):
+                failure = self.version_watcher.swap_failure(model.uid)
+                found.append(model_metrics(model, measured, cap, failure, unknown.get(model.name, {})))
+        return found
+
+    async def _look(self) -> StoreHealth:
+        return await look(self.connection, self.catalog, self.settings)
+
+    async def _read_learned(self) -> Learned:
+        """The series of all models, written in another thread."""
+        models = await self.catalog.models()
+        owners = await self.catalog.owners([model.uid for model in models])
+        measured = await self.measured(models)
+        return await asyncio.to_thread(learned, list(zip(models, measured, strict=True)), owners)
+
     async def _sample(self) -> None:
         """Updates the sampled metrics that other replicas read of this one."""
         while True:
@@ -120,6 +169,8 @@ class Services:
     async def close(self) -> None:
         self.engine.close()
         self.version_watcher.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         await self.connection.close()
 
 

@@ -53,7 +53,7 @@ class Snapshot:
 
     ``raw_spec`` is the spec as the manifest holds it. ``decision_factors`` ``[classes]`` are what probabilities are multiplied
     by before the class of the largest is answered; None: they count as they are. ``failure`` is what its network raised in
-    warm-up; None: nothing.
+    warm-up; None: nothing. ``offset`` is the number of the newest record that the version has learned.
     """
 
     uid: str
@@ -66,6 +66,7 @@ class Snapshot:
     limits: Limits
     decision_factors: NDArray[np.float64] | None = None
     failure: str | None = None
+    offset: int = 0
 
     @cached_property
     def may_hold_loop(self) -> bool:

@@ -76,7 +76,7 @@ class VersionLoader:
         # The module may be another version's before the last answer of this one is written.
         factors = None if module.prior is None else module.prior.factors.cpu().numpy()
         known = uid, manifest.version, spec, manifest.spec, manifest.classes
-        snapshot = Snapshot(*known, module, self.device, limits, factors)
+        snapshot = Snapshot(*known, module, self.device, limits, factors, offset=manifest.offset)
         if spare is not None and module is spare.module:
             return dataclasses.replace(snapshot, failure=spare.failure)
         return _warmed(snapshot, {*self.warm_up_rows, largest})

@@ -17,8 +17,11 @@ from driftline.store.catalog import Catalog
 from driftline.store.commits import CanaryVersion, CommitLog, Head
 from driftline.store.connection import RedisConnection
 from driftline.support.failpoints import reach
+from driftline.support.tracing import Tracing
 
 from .engine import Engine, ModelQueue
+from .snapshot import Snapshot
+from .traces import trace_serving
 from .version_loader import VersionLoader
 
 logger = logging.getLogger("driftline.version_watcher")
@@ -40,6 +43,7 @@ class VersionWatcher:
     Args:
         retry_seconds: how long until a version that was refused is tried again.
         max_pinned: how many versions that were requested by number stay loaded.
+        tracing: makes the spans of versions that are served.
     """
 
     def __init__(
@@ -51,7 +55,9 @@ class VersionWatcher:
         *,
         retry_seconds: float = 5.0,
         max_pinned: int = 16,
+        tracing: Tracing | None = None,
     ) -> None:
+        self.tracing = tracing
         self.connection = connection
         self.catalog = Catalog(connection)
         self.engine = engine
@@ -175,11 +181,27 @@ class VersionWatcher:
         before = model.snapshot
         if not self._is_due(before.uid, manifest):
             return
+        begin = time.perf_counter()
         snapshot = await self.loader.load(before.uid, manifest, before, model.take_spare(), model.largest)
         if snapshot.failure is not None and before.failure is None:
             raise ServerError(snapshot.failure, code="network_failed")
         reach("app.prepared")
         self.engine.swap(snapshot)
+        self.engine.metrics.swap_duration.observe(time.perf_counter() - begin)
+        await self._tell_freshness(before, snapshot)
+
+    async def _tell_freshness(self, before: Snapshot, after: Snapshot) -> None:
+        """Measures how long the oldest of the labels that a new version adds has waited to be served, and ends its traces."""
+        served_at = self.connection.now()
+        if after.offset > before.offset:
+            with suppress(Unavailable):
+                appended_at = await self.catalog.record_time(after.uid, before.offset + 1)
+                if appended_at is not None:
+                    self.engine.metrics.label_served.observe(max(0.0, served_at - appended_at))
+        if self.tracing is not None:
+            with suppress(Unavailable, NotFound):
+                version = await CommitLog(self.connection, after.uid).version(after.version)
+                trace_serving(self.tracing, after.spec.name, version)
 
     async def _follow_canary(self, model: ModelQueue, canary: CanaryVersion | None) -> None:
         """Lets the head's canary, and no other version, answer its share of the traffic."""

@@ -42,7 +42,8 @@ class Item(msgspec.Struct, frozen=True, tag="item", omit_defaults=True):
 
     A spec with one unnamed input calls it ``inputs``, and so does one with fields, whose row is one MessagePack map
     (:class:`driftline.rows.fields.FieldCoder`). ``answer`` is None for items that bring their own inputs. The label of one by
-    the route ``import`` became known when ``delay`` more records had come.
+    the route ``import`` became known when ``delay`` more records had come. ``context`` is that of its trace, where it
+    has one.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Item(msgspec.Struct, frozen=True, tag="item", omit_defaults=True):
     source: str | None = None
     time: float | None = None
     delay: int = 0
+    context: str = ""
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     sources: str = Field("[]", description="streams that the worker reads labels from: JSON, or @FILE that holds it")
     log_level: str = Field("info", description="debug, info, warning or error")
 
+    traces: bool = Field(
+        False, description="OpenTelemetry traces, sent as the `OTEL_*` variables say; needs `driftline[otel]`"
+    )
+
     host: str = Field("127.0.0.1", description="address that the server binds")
     port: int = Field(8000, ge=0, le=65535, description="0: a free one")
     replicas: int = Field(1, ge=1, le=256, description="serving processes that share the port")

@@ -24,12 +24,13 @@ import torch
 
 from driftline.errors import DriftlineError
 from driftline.settings import Settings
+from driftline.support.tracing import open_tracing
 
 from .main import Worker
 
 
 async def run(settings: Settings) -> None:
-    worker = Worker(settings)
+    worker = Worker(settings, tracing=open_tracing("driftline-worker") if settings.traces else None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)

@@ -36,18 +36,22 @@ from driftline.store.commits import Commit, Head, JobRecord, Step, apply_commit
 from driftline.store.lease import Lease
 from driftline.store.log import LogEntry
 from driftline.support.failpoints import reach
+from driftline.support.tracing import Tracing
 from driftline.versions import Position
 
 from .commands import JOBS, Effect
 from .compute import Compute
 from .conditions import Conditions
-from .model_store import ModelStore
+from .durations import Durations
+from .model_store import COUNTS, ModelStore
 from .publishing import prepare
 from .recovery import recover
 from .retention import Retention
 from .schedule import StepSchedule
 from .score_buckets import OpenBuckets
+from .step_counts import counted
 from .step_events import step_events
+from .step_traces import StepTraces
 
 logger = logging.getLogger("driftline.committer")
 
@@ -64,13 +68,22 @@ class Committer:
     learner: Learner
     head: Head
 
-    def __init__(self, store: ModelStore, lease: Lease, compute: Compute) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        lease: Lease,
+        compute: Compute,
+        durations: Durations | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self.traces = StepTraces(tracing)
         self.store = store
         self.lease = lease
         self.compute = compute
         self.name = store.uid
         self.conditions = Conditions(store)
-        self.schedule = StepSchedule(store.settings.checkpoint_seconds)
+        self.schedule = StepSchedule(store.settings.checkpoint_seconds, durations=durations)
+        self.counts: dict[str, int] = {}
         self.retention = Retention(store)
         self.scores = OpenBuckets(store.scores)
         self.is_stopping = self.is_recovered = self.is_paused = False
@@ -89,6 +102,7 @@ class Committer:
         self.learner = recovered.learner
         self.head = recovered.head
         self.is_paused = recovered.paused
+        self.counts = await self.store.counts()
         self.name = self.learner.spec.name
         live = await self.store.commit_log.version(self.head.version)
         self.is_unpublished = live.offset < self.head.offset
@@ -153,7 +167,10 @@ class Committer:
         publication = await self.retry_until_available(
             lambda: prepare(self.store, self.compute, learner, head, at, result, effect)
         )
-        number = publication.version.version if publication.version else None
+        version = publication.version
+        if version is not None and self.traces.unserved:
+            version = msgspec.structs.replace(version, contexts=self.traces.unserved)
+        number = version.version if version else None
         step = Step(
             k=at.step,
             start=head.offset,
@@ -169,14 +186,14 @@ class Committer:
             epoch=self.lease.epoch,
             token=f"{self.lease.owner}:{self.lease.epoch}:{at.step}",
             learned=sum(isinstance(entry.record, Item) for entry in batch),
-            version=publication.version,
+            version=version,
             share=publication.share,
             ends_canary=publication.ends_canary,
             spec=learner.spec.model_dump(mode="json") if is_new_spec else None,
             exceptions=_exceptions(batch, result),
             jobs=[await self._whole(job, number, effect.command) for job in effect.jobs],
             paused=effect.paused,
-            metrics=learner.metrics(),
+            metrics=learner.metrics() | {COUNTS: counted(self.counts, result, effect)},
             alarms={alarm.kind: alarm.as_json() | {"time": self.store.now()} for alarm in result.alarms},
             over=result.over,
             buckets=self.scores.add(
@@ -195,12 +212,14 @@ class Committer:
     def _follow(self, commit: Commit, seconds: float) -> None:
         """Updates head, schedule and files after a committed step, which took ``seconds``."""
         self.head = apply_commit(self.head, commit)
+        self.counts = commit.metrics[COUNTS] if commit.metrics else self.counts
         self.is_paused = self.is_paused if commit.paused is None else commit.paused
         if commit.step.plan.publish:
             self.schedule.tried()
         if commit.version is not None and commit.share is None:
             self.is_unpublished, self.covered = False, commit.step.end
             self.schedule.published(seconds)
+            self.traces.served()
             return
         self.is_unpublished |= commit.learned > 0
         if commit.step.decision is not None and commit.version is None and not commit.ends_canary:

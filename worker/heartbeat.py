@@ -6,13 +6,20 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from driftline.errors import Unavailable
 from driftline.store.connection import RedisConnection
-from driftline.store.workers import Heartbeat, Workers
+from driftline.store.workers import Heartbeat, SourceLag, Workers
 from driftline.version import __version__
 
 from .compute import ComputeMeter
+from .durations import Durations
+
+MAX_BEAT_SECONDS = 2.0
+"""The longest time between two heartbeats."""
 
 
 class Heart:
@@ -20,14 +27,26 @@ class Heart:
 
     Args:
         meter: of its compute thread.
+        durations: of its work.
+        lags: of the sources that it reads.
         beat_seconds: how often it beats.
     """
 
-    def __init__(self, connection: RedisConnection, owner: str, meter: ComputeMeter, beat_seconds: float = 2.0) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        owner: str,
+        meter: ComputeMeter,
+        durations: Durations | None = None,
+        lags: Callable[[], Iterable[SourceLag]] = tuple,
+        beat_seconds: float = MAX_BEAT_SECONDS,
+    ) -> None:
         self.connection = connection
         self.workers = Workers(connection)
         self.owner = owner
         self.meter = meter
+        self.durations = durations or Durations()
+        self.lags = lags
         self.beat_seconds = beat_seconds
         self._begun: tuple[float, int] | None = None
 
@@ -35,10 +54,11 @@ class Heart:
         """Beats until cancelled; while the store does not answer, it tries again."""
         while True:
             with contextlib.suppress(Unavailable):
-                await self._beat()
+                await self.beat()
             await asyncio.sleep(self.beat_seconds)
 
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
+        """Tells of the worker as it is now."""
         started, restarts = self._begun = self._begun or await self._begin()
         uid, seconds = self.meter.current() or (None, 0.0)
         await self.workers.beat(
@@ -53,6 +73,10 @@ class Heart:
                 restarts=restarts,
                 computes_for=uid,
                 computing_seconds=round(seconds, 3),
+                cpu_seconds=round(time.process_time(), 3),
+                resident_bytes=resident_bytes(),
+                durations=self.durations.counted(),
+                sources=list(self.lags()),
             )
         )
 
@@ -65,3 +89,12 @@ class Heart:
         """Takes the worker off the list: it ends in order."""
         with contextlib.suppress(Unavailable):
             await self.workers.leave(self.owner)
+
+
+def resident_bytes() -> int:
+    """The memory that this process takes; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

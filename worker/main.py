@@ -24,10 +24,13 @@ from driftline.store.connection import RedisConnection
 from driftline.store.format import check_files, check_store, mark
 from driftline.store.lease import Lease
 from driftline.store.watermarks import RESTORE
+from driftline.store.workers import SourceLag
 from driftline.support.tasks import Troubles, end, supervised
+from driftline.support.tracing import Tracing
 
 from .compute import ComputeMeter, ModelCompute
-from .heartbeat import Heart
+from .durations import Durations
+from .heartbeat import MAX_BEAT_SECONDS, Heart
 from .model_store import ModelStore
 from .sources import parse_sources
 from .sources.intake import Intake
@@ -51,11 +54,20 @@ class Worker:
     Args:
         retry_seconds: how long until a model whose trainer has failed is tried again.
         store_seconds: how long the store may take to answer at the start.
+        tracing: makes the spans of steps; None: there are no traces.
     """
 
     turns: TurnFile
 
-    def __init__(self, settings: Settings, *, retry_seconds: float = 10.0, store_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        retry_seconds: float = 10.0,
+        store_seconds: float = 60.0,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self.tracing = tracing
         self.settings = settings
         self.retry_seconds = retry_seconds
         self.store_seconds = store_seconds
@@ -66,9 +78,14 @@ class Worker:
         self.thread = ThreadPoolExecutor(1, "torch")
         self.owner = settings.worker_id or secrets.token_hex(6)
         self.meter = ComputeMeter()
-        self.heart = Heart(self.connection, self.owner, self.meter)
+        self.durations = Durations()
+        beat_seconds = min(MAX_BEAT_SECONDS, settings.hung_seconds / 5)
+        self.heart = Heart(
+            self.connection, self.owner, self.meter, self.durations, self._source_lags, beat_seconds=beat_seconds
+        )
         self.owned: dict[str, _Owned] = {}
         self.troubles = Troubles()
+        self._intakes: dict[str, list[Intake]] = {}
         self._not_before: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
         self._look = asyncio.Event()
@@ -107,6 +124,8 @@ class Worker:
             self.turns.close()
             if self._stop.is_set():
                 await self.heart.leave()
+            if self.tracing is not None:
+                await asyncio.to_thread(self.tracing.close)
             await self.connection.close()
 
     async def _begin(self) -> None:
@@ -117,6 +136,8 @@ class Worker:
         self.turns = TurnFile(self.settings.data_dir / "turns", self.owner)
         # Not in the midst of a step, and not before the store is there.
         await asyncio.get_running_loop().run_in_executor(self.thread, warm)
+        # Before any model's code runs: a worker that this ends is to be counted as well.
+        await self.heart.beat()
         logger.info("worker %s learns", self.owner)
 
     def _helpers(self) -> Iterator[Coroutine[None, None, None]]:
@@ -186,7 +207,8 @@ class Worker:
         if await self._has_set_aside(name, store, lease):
             await lease.release()
             return
-        trainer = Trainer(store, lease, ModelCompute(self.thread, uid, self.turns, self.meter))
+        compute = ModelCompute(self.thread, uid, self.turns, self.meter)
+        trainer = Trainer(store, lease, compute, durations=self.durations, tracing=self.tracing)
         sources = [source for source in self.sources if source.model == name]
         self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(uid, trainer, sources)))
 
@@ -212,9 +234,9 @@ class Worker:
         return is_last
 
     async def _train(self, uid: str, trainer: Trainer, sources: list[Source]) -> None:
-        intakes = [
-            asyncio.create_task(Intake(trainer.store, source.key, self.troubles).run(source)) for source in sources
-        ]
+        intakes = [Intake(trainer.store, source.key, self.troubles) for source in sources]
+        reading = [asyncio.create_task(intake.run(source)) for intake, source in zip(intakes, sources, strict=True)]
+        self._intakes[uid] = intakes
         try:
             await trainer.run()
         except Fenced:
@@ -227,12 +249,19 @@ class Worker:
         except Exception as error:  # Whatever it is: the other models must go on learning.
             await self._give_up(uid, trainer, error)
         finally:
-            await end(*intakes)
+            self._intakes.pop(uid, None)
+            await end(*reading)
             try:
                 with contextlib.suppress(Unavailable):
                     await trainer.committer.lease.release()
             finally:
                 self.owned.pop(uid, None)
+
+    def _source_lags(self) -> Iterator[SourceLag]:
+        for uid, intakes in self._intakes.items():
+            for intake in intakes:
+                if intake.lag is not None:
+                    yield SourceLag(uid, intake.key, round(intake.lag, 3))
 
     async def _is_deleted(self, uid: str) -> bool:
         """Whether a model was deleted; one that the store has lost was not."""

@@ -20,6 +20,8 @@ from driftline.store.scores import ScoreBuckets
 from driftline.store.watermarks import Cap
 from driftline.versions import VersionFiles
 
+COUNTS = "counts"
+"""Where the counts of steps stand among a model's metrics."""
 CONDITIONS = ("disk", "log_gap", "store_lost", "trainer_failed")
 """Alarms about what lasts: they are withdrawn when the model is learned again. The others are about what has happened."""
 
@@ -61,6 +63,13 @@ class ModelStore:
     async def is_paused(self) -> bool:
         with store_errors():
             return bool(await self.connection.redis.hget(self.keys.meta, "paused") == b"1")
+
+    async def counts(self) -> dict[str, int]:
+        """What has come of the steps that are committed; see :mod:`.step_counts`."""
+        with store_errors():
+            metrics = json.loads(await self.connection.redis.get(self.keys.metrics) or "{}")
+        found: dict[str, int] = metrics.get(COUNTS, {})
+        return found
 
     async def count_crashes(self, crashes: int) -> None:
         """Stores how many worker processes in a row have died in this model's turn."""

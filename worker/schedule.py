@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from driftline.store.log import LogEntry
 
+from .durations import Durations
 from .time_budget import TimeBudget
 
 
@@ -21,6 +22,7 @@ class StepSchedule:
         first_retry_seconds: the shortest delay before a refused candidate is tried again.
         last_retry_seconds: the longest such delay.
         publish_seconds: the shortest time between two candidates while more labels wait.
+        durations: where the time that steps, versions and checkpoints have taken is counted.
         repeated_seconds: the work after which a checkpoint is due: a recovery would have to repeat it.
     """
 
@@ -31,7 +33,9 @@ class StepSchedule:
         last_retry_seconds: float = 60.0,
         publish_seconds: float = 1.0,
         repeated_seconds: float = 4.0,
+        durations: Durations | None = None,
     ) -> None:
+        self.durations = durations or Durations()
         self.checkpoint_seconds = checkpoint_seconds
         self.publish_seconds = publish_seconds
         self.repeated_seconds = repeated_seconds
@@ -96,6 +100,7 @@ class StepSchedule:
 
     def published(self, seconds: float) -> None:
         """A version has gone live; publishing it took ``seconds``."""
+        self.durations.version.observe(seconds)
         self.publishing.spent(seconds)
         self._retry_seconds = self._retry_at = 0.0
 
@@ -108,10 +113,12 @@ class StepSchedule:
 
     def worked(self, seconds: float) -> None:
         """A step was computed, which took ``seconds``."""
+        self.durations.step.observe(seconds)
         self._worked += seconds
 
     def checkpointed(self, seconds: float) -> None:
         """A checkpoint was written, which took ``seconds``."""
         self._checkpointed_at = time.monotonic()
         self._worked = 0.0
+        self.durations.checkpoint.observe(seconds)
         self.checkpointing.spent(seconds)

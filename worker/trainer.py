@@ -19,12 +19,14 @@ from driftline.store.lease import Lease
 from driftline.store.log import LogEntry
 from driftline.store.watermarks import RESTORE
 from driftline.support.failpoints import reach
+from driftline.support.tracing import Tracing
 
 from . import jobs
 from .command_queue import CommandQueue
 from .commands import Effect
 from .committer import Committer, Stopped
 from .compute import Compute
+from .durations import Durations
 from .model_store import ModelStore
 from .network_check import NetworkCheck, NetworkFailed
 
@@ -48,6 +50,8 @@ class Trainer:
         slice_seconds: for how long a retrain job computes between two steps of the stream.
         first_retry_seconds: until a network that fails on every row is tried again; each further retry waits twice as long.
         last_retry_seconds: the longest delay before such a retry.
+        durations: where the durations of its work are counted.
+        tracing: makes the spans of steps.
     """
 
     def __init__(
@@ -61,9 +65,11 @@ class Trainer:
         slice_seconds: float = 0.05,
         first_retry_seconds: float = 1.0,
         last_retry_seconds: float = 60.0,
+        durations: Durations | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.store = store
-        self.committer = Committer(store, lease, compute)
+        self.committer = Committer(store, lease, compute, durations, tracing)
         self.commands = CommandQueue(self.committer)
         self.schedule = self.committer.schedule
         self.wake = asyncio.Event()
@@ -152,10 +158,12 @@ class Trainer:
         items = [(entry.n, entry.record) for entry in batch if isinstance(entry.record, Item)]
         numbers, examples = [n for n, _ in items], [item for _, item in items]
         begin = time.monotonic()
+        self.committer.traces.begin(self.committer.name, examples)
         try:
             with user_code(f"the network of {self.committer.name}"):
                 result = await self.committer.compute(self.learner.learn, examples, numbers, plan)
         except DriftlineError as error:
+            self.committer.traces.failed(error.message)
             await self.committer.recover()
             await self.network.check()
             await self._bisect_failing_batch(batch, plan, end, error)
@@ -163,6 +171,7 @@ class Trainer:
         self.schedule.worked(time.monotonic() - begin)
         reach("trainer.learned")
         await self.committer.commit(plan, result, end=end, batch=batch, effect=Effect(jobs=jobs.changed(result)))
+        self.committer.traces.committed(self.head.step)
         await self.network.works()
 
     async def _bisect_failing_batch(self, batch: list[LogEntry], plan: Plan, end: int, error: DriftlineError) -> None:

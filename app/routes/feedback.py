@@ -11,6 +11,7 @@ import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from driftline.api import endpoints
 from driftline.api.errors import ErrorBody
 from driftline.api.feedback import MAX_ITEMS, Durability, ItemStatus, LineStatus, Receipt
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
@@ -20,8 +21,9 @@ from driftline.support.tasks import end
 
 from ..buffered_body import BufferedBody
 from ..fast_path import check_kind, read_body
-from ..responses import error_content, json_content, send_content
+from ..responses import Content, error_content, json_content, send_content
 from ..services import Services
+from ..traces import RequestTrace
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,21 +38,25 @@ class Feedback:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services: Services = scope["app"].state.services
+        trace = _trace(services, scope)
         try:
-            check_kind(dict(scope["headers"]), b"application/json")
-            items = _items(await read_body(receive))
-            outcomes = await _append(services, scope["path_params"]["model"], items)
-            lasts = await _lasts(services)
+            content = await self._content(services, scope, receive, trace)
         except DriftlineError as error:
-            await send_content(send, error_content(error))
-            return
+            content = error_content(error)
+        if trace is not None:
+            trace.end(content.status)
+        await send_content(send, content)
+
+    async def _content(self, services: Services, scope: Scope, receive: Receive, trace: RequestTrace | None) -> Content:
+        check_kind(dict(scope["headers"]), b"application/json")
+        items = _items(await read_body(receive))
+        outcomes = await _append(services, scope["path_params"]["model"], items, trace)
+        lasts = await _lasts(services)
         answers = [_answer(outcome) for outcome in outcomes]
         accepted = sum(outcome.error is None for outcome in outcomes)
         if accepted:
-            content = json_content(202, {"accepted": accepted, "items": answers} | lasts)
-        else:
-            content = json_content(422, {"error": _none_accepted(outcomes, answers)})
-        await send_content(send, content)
+            return json_content(202, {"accepted": accepted, "items": answers} | lasts)
+        return json_content(422, {"error": _none_accepted(outcomes, answers)})
 
 
 class FeedbackStream:
@@ -135,10 +141,20 @@ def _items(body: bytes) -> list[msgspec.Raw]:
     return items
 
 
-async def _append(services: Services, name: str, raw: list[Any]) -> list[feedback.ItemOutcome]:
+def _trace(services: Services, scope: Scope) -> RequestTrace | None:
+    if services.tracing is None:
+        return None
+    path, model = endpoints.GIVE_FEEDBACK.shown_path, scope["path_params"]["model"]
+    return RequestTrace(services.tracing, path, model, dict(scope["headers"]))
+
+
+async def _append(
+    services: Services, name: str, raw: list[Any], trace: RequestTrace | None = None
+) -> list[feedback.ItemOutcome]:
     uid, decoder = await services.feedback_decoder(name)
+    context = feedback.no_context if trace is None else trace.label
     try:
-        outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw)
+        outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw, context=context)
     except NotFound:
         await services.catalog.get(name)  # Raises store_lost where the model was not deleted, but lost by the store.
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -22,7 +22,6 @@ from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import Version
 from driftline.store.redis_keys import new_uid
-from driftline.store.watermarks import Cap
 from driftline.support.failpoints import reach
 from driftline.versions import VersionFiles
 
@@ -31,9 +30,6 @@ from ..services import Actor, Has, Services
 from .mount import serves
 
 router = APIRouter()
-
-SWAP_FAILED = "swap_failed"
-"""The alarm of a model whose newest version this process cannot serve."""
 
 
 @serves(router, endpoints.CREATE_MODEL)
@@ -86,39 +82,8 @@ async def show_version(model: str, version: int, services: Has) -> VersionDetail
 
 @serves(router, endpoints.SHOW_METRICS)
 async def metrics(model: str, services: Has) -> ModelMetricsAnswer:
-    return await model_metrics(services, await services.catalog.get(model))
-
-
-async def model_metrics(services: Services, model: CatalogEntry) -> ModelMetricsAnswer:
-    """The learner's metrics of a model, with its lag and alarms."""
-    learner, alarms, backlog = await services.catalog.measured(model)
-    cap = Cap.of(services.settings)
-    kinds = {alarm["kind"] for alarm in alarms if alarm["state"] != "over"}
-    failure = services.version_watcher.swap_failure(model.uid)
-    swap_failed = [_computed(SWAP_FAILED, failure)] if failure is not None else []
-    lasting = [_computed(kind, why) for kind, why in backlog.alarms(cap).items() if kind not in kinds]
-    found = {
-        "model": model.name,
-        "version": model.head.version,
-        "learned": model.head.learned,
-        **learner,
-        "lag": {
-            "labels": model.waiting,
-            "seconds": round(backlog.seconds, 3),
-            "bytes": backlog.bytes,
-            "fullness": round(backlog.fullness(cap), 3),
-        },
-        "alarms": [*lasting, *swap_failed, *alarms],
-    }
-    unknown = services.metrics.unknown_of(model.name)
-    if unknown:
-        found["unknown_fields"] = unknown
-    return cast(ModelMetricsAnswer, found)
-
-
-def _computed(kind: str, message: str) -> dict[str, str]:
-    """An alarm that stands for as long as this process finds its cause."""
-    return {"kind": kind, "message": message, "state": "standing"}
+    (found,) = await services.measured([await services.catalog.get(model)])
+    return found
 
 
 def shown(services: Services, model: CatalogEntry) -> ModelState:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
+from driftline.api import endpoints
 from driftline.errors import InvalidInput
 from driftline.rows.rows import Rows
 from driftline.spec.value_layout import ValueLayout
@@ -22,6 +23,7 @@ class Predict(FastPathCall):
 
     is_v2 = False
     kind = b"application/json"
+    path = endpoints.PREDICT.shown_path
 
     def version(self, scope: Scope) -> int | None:
         query: bytes = scope["query_string"]

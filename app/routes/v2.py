@@ -113,6 +113,7 @@ class Infer(FastPathCall):
 
     is_v2 = True
     kind = None
+    path = endpoints.INFER.shown_path
 
     def version(self, scope: Scope) -> int | None:
         where = scope["path_params"]

@@ -24,10 +24,12 @@ class Ready(TypedDict):
 
     status: Literal["ready"]
     """It is ready."""
-    store: Literal["available", "unavailable"]
-    """Whether the store answers; without it, predictions go on from the loaded versions."""
+    store: Literal["available", "read_only", "unavailable"]
+    """Whether the store can be read and written; without it, predictions go on from the loaded versions."""
+    age: float
+    """How long ago the store was looked at, in seconds."""
     alarms: list[AlarmState]
-    """What is wrong with the store, and which models cannot be brought to their newest version."""
+    """What is wrong with the store and the workers, and which models cannot be brought to their newest version."""
 
 
 @message

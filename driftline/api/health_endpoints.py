@@ -45,10 +45,12 @@ READYZ: Final = Endpoint(
     "Can it answer",
     HEALTH,
     ANYONE,
-    "Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions.\n\n"
+    "Ready once it has seen the store. Without the store it stays ready: predictions go on from the loaded versions. It never "
+    "waits for the store: `store` is what a look in the background found, `age` seconds ago.\n\n"
     "It is not ready while one of its background tasks fails; the error names it. `alarms` say what is wrong with the store: "
-    "it evicts, forgets, or its memory is nearly full; and which model (`swap_failed`) cannot serve its newest version.",
-    {"status": "ready", "store": "available", "alarms": []},
+    "it does not answer, takes no writes, evicts, forgets, or its memory is nearly full; that a worker hangs (`worker_hung`) "
+    "or none runs (`no_worker`); and which model (`swap_failed`) cannot serve its newest version.",
+    {"status": "ready", "store": "available", "age": 0.4, "alarms": []},
     client="ready",
 )
 PROMETHEUS: Final = Endpoint(

@@ -232,6 +232,9 @@ class ModelMetricsAnswer(TypedDict):
     """Examples that are kept for replay."""
     learning_rate: NotRequired[float]
     """The rate of the last update."""
+    counts: NotRequired[dict[str, int]]
+    """What has come of its steps so far: candidates ``promoted`` and ``refused``, records ``rejected`` and ``quarantined``, and
+    jobs by their end, as ``jobs_succeeded``; none where it did not happen."""
     unknown_fields: NotRequired[dict[str, int]]
     """How often each field came, in predictions and feedback, that the model does not have."""
     set_aside: NotRequired[dict[str, int]]

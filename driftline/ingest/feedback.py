@@ -18,7 +18,7 @@ from driftline.records import Item
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.store.log import Cursor, Log, mark
-from driftline.store.predictions import Found, PredictionReader
+from driftline.store.predictions import Found, PredictionId, PredictionReader
 
 
 class Sent(Protocol):
@@ -52,11 +52,18 @@ class ItemOutcome:
 class FeedbackDecoder:
     """Parses the feedback of one model. ``decode`` takes the JSON of one item.
 
-    ``on_unknown`` is told how often fields came that the model does not have.
+    ``on_unknown`` is told how often fields came that the model does not have, ``on_delay`` the seconds between a prediction and
+    its label.
     """
 
-    def __init__(self, spec: ModelSpec, on_unknown: Callable[[Mapping[str, int]], None] = lambda fields: None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        on_unknown: Callable[[Mapping[str, int]], None] = lambda fields: None,
+        on_delay: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         self.spec = spec
+        self.on_delay = on_delay
         self.on_unknown = on_unknown
         self.rows = rows.RowReader(spec)
 
@@ -127,6 +134,11 @@ def sent_id(data: bytes | msgspec.Raw) -> str | None:
     return f"p:{found.prediction_id}" if isinstance(found.prediction_id, str) else None
 
 
+def no_context(predicted: str) -> str:
+    """The context of an item that belongs to no trace."""
+    return ""
+
+
 async def append(
     log: Log,
     predictions: PredictionReader,
@@ -134,6 +146,7 @@ async def append(
     raw: Sequence[bytes | msgspec.Raw],
     ids: Sequence[str] | None = None,
     cursor: Cursor | None = None,
+    context: Callable[[str], str] = no_context,
 ) -> list[ItemOutcome]:
     """Appends items to the log; each succeeds or fails by itself.
 
@@ -141,6 +154,7 @@ async def append(
         raw: the JSON of each item.
         ids: the ids of items that have none of their own.
         cursor: moves the position of a source together with its items.
+        context: the context of an item's trace, given that of its prediction.
 
     Returns:
         One outcome for each item, in order. What is not an error is as durable as the store.
@@ -159,13 +173,16 @@ async def append(
     for index, item in sent.items():
         name = ids[index] if ids is not None and item.id is None else identifier(item)
         try:
-            records[index] = _item(decoder, name, item, brought.get(index), found)
+            records[index] = _item(decoder, name, item, brought.get(index), found, context)
         except InvalidInput as error:
             outcomes[index] = await _earlier(log, name, item) or ItemOutcome(name, "error", error=error)
     marks = [_content(sent[index]) for index in records]
     receipts = await log.append(list(records.values()), marks, cursor) if records or cursor else []
     for (index, record), receipt in zip(records.items(), receipts, strict=False):
         outcomes[index] = _outcome(record.id, receipt.status, receipt.n)
+        predicted = PredictionId.parse(sent[index].prediction_id or "")
+        if receipt.status == "queued" and predicted is not None:
+            decoder.on_delay(max(0.0, log.connection.now() - predicted.entry.ms / 1000))
     return [outcome for outcome in outcomes if outcome is not None]
 
 
@@ -175,6 +192,7 @@ def _item(
     sent: Sent,
     brought: Rows | InvalidInput | None,
     found: dict[str, Found | InvalidInput],
+    context: Callable[[str], str],
 ) -> Item:
     label = decoder.spec.check_label(sent.label)
     common: dict[str, Any] = {"weight": sent.weight, "source": sent.source, "time": sent.time}
@@ -185,12 +203,13 @@ def _item(
         if brought.unknown:
             decoder.on_unknown(brought.unknown)
         delay = 0 if sent.delay is msgspec.UNSET else sent.delay
-        return Item(name, brought.item(0), label, route=sent.route or "live", delay=delay, **common)  # type: ignore[arg-type]
+        common |= {"route": sent.route or "live", "delay": delay, "context": context("")}
+        return Item(name, brought.item(0), label, **common)
     match found[sent.prediction_id]:
         case InvalidInput() as error:
             raise error
-        case (row, answer, route):
-            return Item(name, row, label, route=route, answer=answer, **common)
+        case (row, answer, route, predicted):
+            return Item(name, row, label, route=route, answer=answer, context=context(predicted), **common)
 
 
 def _content(sent: Sent) -> bytes:

@@ -19,6 +19,9 @@ class Take(Protocol):
     async def take(self, items: list[bytes], ids: list[str], before: str, after: str) -> None:
         """Appends feedback items (JSON each) and moves the position from ``before`` to ``after``, at once or not at all."""
 
+    def tell_lag(self, is_behind: bool) -> None:
+        """Tells whether the stream holds more than was taken. Of a source that never tells, no lag is shown."""
+
 
 class Source(Part):
     """A stream of labelled feedback for one model. ``name`` is that of its items and of its position."""

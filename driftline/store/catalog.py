@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,10 @@ from driftline.store.watermarks import RESTORE, Backlog
 
 
 class CatalogEntry(msgspec.Struct, frozen=True):
-    """A model and its current state. ``waiting`` counts items in the log that are not learned yet."""
+    """A model and its current state. ``waiting`` counts items in the log that are not learned yet.
+
+    ``checkpointed`` is when its newest checkpoint was written, in seconds since 1970; None where that is not known.
+    """
 
     uid: str
     name: str
@@ -28,6 +31,15 @@ class CatalogEntry(msgspec.Struct, frozen=True):
     head: Head
     last: int
     waiting: int
+    checkpointed: float | None = None
+
+
+class Measured(NamedTuple):
+    """The learner's metrics of a model, the alarms that its worker has raised, and the backlog of its log."""
+
+    metrics: dict[str, Any]
+    alarms: list[dict[str, Any]]
+    backlog: Backlog
 
 
 class Catalog:
@@ -114,6 +126,12 @@ class Catalog:
         ends = zip(found[::2], found[1::2], strict=True)
         return {uid: (int(last or 0), pending) for uid, (last, pending) in zip(uids, ends, strict=True)}
 
+    async def record_time(self, uid: str, n: int) -> float | None:
+        """When record ``n`` of a model's log was appended, in seconds since 1970; None where the log no longer has it."""
+        with store_errors():
+            found = await self.connection.redis.xrange(self.connection.keys.of(uid).log, f"{n}-0", f"{n}-0")
+        return int(found[0][1][b"t"]) / 1000 if found else None
+
     async def owners(self, uids: Sequence[str]) -> dict[str, str | None]:
         """The worker that holds the lease of each model, in one round trip; None where none does."""
         with store_errors():
@@ -160,27 +178,23 @@ class Catalog:
             _model(uid, *row) for (_, uid), row in zip(named, rows, strict=True) if row[0] and row[1].get(b"manifest")
         ]
 
-    async def measured(self, model: CatalogEntry) -> tuple[dict[str, Any], list[dict[str, Any]], Backlog]:
-        """The learner's metrics, the newest alarm of each kind that was raised, and the backlog of its log."""
-        keys = self.connection.keys.of(model.uid)
+    async def measured(self, models: Sequence[CatalogEntry]) -> list[Measured]:
+        """What is measured of each model, in one round trip."""
+        now = await self.connection.time()
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
-                pipe.get(keys.metrics)
-                for noun in PARTS:
-                    pipe.hgetall(getattr(keys, noun))
-                pipe.xrange(keys.log, f"({model.head.offset}-0", "+", 1)
-                pipe.xrevrange(keys.log, "+", "-", 1)
-                pipe.hget(keys.head, "bytes")
-                metrics, *alarms, oldest, newest, learned_bytes = await pipe.execute()
-        backlog = Backlog(
-            records=max(0, model.last - model.head.offset),
-            bytes=max(0, int(newest[0][1].get(b"b", 0)) - int(learned_bytes or 0)) if newest else 0,
-            seconds=max(0.0, await self.connection.time() - int(oldest[0][1][b"t"]) / 1000)
-            if oldest and model.waiting
-            else 0.0,
-            gap=_gap(model, oldest),
-        )
-        return json.loads(metrics or b"{}"), states(*alarms), backlog
+                for model in models:
+                    keys = self.connection.keys.of(model.uid)
+                    pipe.get(keys.metrics)
+                    for noun in PARTS:
+                        pipe.hgetall(getattr(keys, noun))
+                    pipe.xrange(keys.log, f"({model.head.offset}-0", "+", 1)
+                    pipe.xrevrange(keys.log, "+", "-", 1)
+                    pipe.hget(keys.head, "bytes")
+                found = await pipe.execute()
+        size = 4 + len(PARTS)
+        rows = (found[index : index + size] for index in range(0, len(found), size))
+        return [_measured(model, now, *row) for model, row in zip(models, rows, strict=True)]
 
     async def delete(self, name: str, actor: str = "system") -> str:
         """Removes a model and returns its uid; its files can then be deleted. ``actor``: who asks for it."""
@@ -241,12 +255,25 @@ def _model(
         head=state,
         last=newest,
         waiting=count_waiting(newest, state.offset, commands),
+        checkpointed=float(head[b"checkpoint_time"]) if b"checkpoint_time" in head else None,
     )
 
 
 def _texts(fields: dict[str, Any]) -> str:
     """The fields of a hash as JSON; Lua would round their numbers."""
     return json.dumps({name: str(value) for name, value in fields.items()})
+
+
+def _measured(model: CatalogEntry, now: float, metrics: bytes | None, *rest: Any) -> Measured:
+    *alarms, oldest, newest, learned = rest
+    waits_since = int(oldest[0][1][b"t"]) / 1000 if oldest and model.waiting else now
+    backlog = Backlog(
+        records=max(0, model.last - model.head.offset),
+        bytes=max(0, int(newest[0][1].get(b"b", 0)) - int(learned or 0)) if newest else 0,
+        seconds=max(0.0, now - waits_since),
+        gap=_gap(model, oldest),
+    )
+    return Measured(json.loads(metrics or b"{}"), states(*alarms), backlog)
 
 
 def _gap(model: CatalogEntry, oldest: list[tuple[bytes, Any]]) -> int | None:

@@ -61,7 +61,7 @@ class Head(msgspec.Struct, frozen=True):
 class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a version without reading its files. ``created`` is in seconds since 1970.
 
-    ``report`` is that of the retrain job that made it.
+    ``report`` is that of the retrain job that made it. ``contexts`` are of traces whose labels it has learned.
     """
 
     version: int
@@ -73,6 +73,7 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str
     scores: dict[str, float] = {}
     report: dict[str, Any] | None = None
+    contexts: list[str] = []
 
 
 class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):

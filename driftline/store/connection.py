@@ -234,6 +234,11 @@ class RedisConnection:
         self._clock_offset = now - time.monotonic()
         return now
 
+    async def try_write(self) -> None:
+        """Writes something that nobody needs; :class:`Unavailable` where the store takes no write, as a replica."""
+        with store_errors():
+            await self.redis.set(self.keys.probe, 1, px=60_000)
+
     def now(self) -> float:
         """The time by the clock of Redis, from its last answer and the monotonic clock, which nobody can set."""
         return time.monotonic() + self._clock_offset

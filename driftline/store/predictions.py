@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 from redis.exceptions import RedisError
@@ -24,7 +25,10 @@ MIN_EXPIRY_SECONDS = 60.0
 
 
 class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
-    """One computed batch: the bytes of all rows (little-endian, C order), or of fields those of each; and one label a row."""
+    """One computed batch: the bytes of all rows (little-endian, C order), or of fields those of each; and one label a row.
+
+    ``contexts`` are those of the traces that rows belong to, by row.
+    """
 
     version: int
     route: Route
@@ -33,6 +37,7 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     outputs: bytes
     labels: list[int | str | None]
     traces: bytes = b""
+    contexts: dict[int, str] = {}
 
     def row(self, index: int) -> tuple[dict[str, bytes], Answer]:
         """One row's inputs, and what was answered."""
@@ -212,7 +217,13 @@ class PredictionWriter:
                 await pipe.execute()
 
 
-Found = tuple[dict[str, bytes], Answer, Route]
+class Found(NamedTuple):
+    """A prediction that is stored: its row, what was answered by which route, and the context of its trace."""
+
+    inputs: dict[str, bytes]
+    answer: Answer
+    route: Route
+    context: str = ""
 
 
 class PredictionReader:
@@ -289,7 +300,7 @@ class PredictionReader:
             return _missing(text, batch)
         if identifier.row >= batch.rows:
             return _missing(text, "prediction_unknown")
-        return *batch.row(identifier.row), batch.route
+        return Found(*batch.row(identifier.row), batch.route, batch.contexts.get(identifier.row, ""))
 
 
 REASONS = {

@@ -39,6 +39,11 @@ class Keys:
         return f"{self.prefix}format"
 
     @property
+    def probe(self) -> str:
+        """String: written to see whether the store takes a write; expires."""
+        return f"{self.prefix}probe"
+
+    @property
     def workers(self) -> str:
         """Hash: worker → its newest heartbeat."""
         return f"{self.prefix}workers"

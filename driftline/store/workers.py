@@ -6,13 +6,26 @@ import msgspec
 
 from driftline.store.connection import RedisConnection, store_errors
 
+STEP, VERSION, CHECKPOINT = "step", "version", "checkpoint"
+Counted = tuple[list[int], float]
+"""How many durations lay in each bucket (:data:`driftline.support.tally.QUICK`), and their sum in seconds."""
+
+
+class SourceLag(msgspec.Struct, frozen=True):
+    """How long ago a worker had read all that a source held; ``model`` is a uid."""
+
+    model: str
+    source: str
+    seconds: float
+
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a worker tells of itself every few seconds.
 
     ``time`` and ``started`` are in seconds since 1970, by the clock of Redis. ``load`` is the share of the last half minute in
     which it computed. ``restarts`` counts its starts under this name since it last ended in order. ``computes_for`` is the uid
-    of the model that its compute thread works for, for ``computing_seconds`` so far in one call.
+    of the model that its compute thread works for, for ``computing_seconds`` so far in one call. ``durations`` are of its
+    steps, versions and checkpoints since its start.
     """
 
     id: str
@@ -25,6 +38,10 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     restarts: int = 0
     computes_for: str | None = None
     computing_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    resident_bytes: int = 0
+    durations: dict[str, Counted] = {}
+    sources: list[SourceLag] = []
 
 
 class Workers:

@@ -33,6 +33,11 @@ class AppClient(httpx.AsyncClient):
         return found
 
 
+def patient(settings: Settings, **options: Any) -> Services:
+    """Services whose probes wait for a new look at the store, however busy the machine is."""
+    return Services(settings, **{"patience": SECONDS} | options)
+
+
 Start = Callable[..., Awaitable[AppClient]]
 
 
@@ -41,7 +46,7 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
     """Starts an app with settings of the test's own, and gives a client for it."""
     async with AsyncExitStack() as stack:
 
-        async def begin(services: Callable[[Settings], Services] = Services, **settings: Any) -> AppClient:
+        async def begin(services: Callable[[Settings], Services] = patient, **settings: Any) -> AppClient:
             given: dict[str, Any] = {
                 "redis_url": embedded,
                 "prefix": prefix,
@@ -59,6 +64,12 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
 @pytest.fixture
 async def client(start: Start) -> AppClient:
     return await start()
+
+
+async def instance_alarms(client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """What ``/readyz`` finds wrong, but for the worker that no app in a test's own process has."""
+    found = (await client.get("/readyz")).json()["alarms"]
+    return [alarm for alarm in found if alarm["kind"] != "no_worker"]
 
 
 async def create(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:

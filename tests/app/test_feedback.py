@@ -11,10 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.services import Services
 from driftline.store.connection import RedisConnection
 from driftline.store.redis_keys import ModelKeys
-from tests.app.conftest import AppClient, Start
+from tests.app.conftest import AppClient, Start, instance_alarms, patient
 from tests.services import spec
 from tests.waiting import until_async
 
@@ -38,7 +37,7 @@ async def configured(connection: RedisConnection, **settings: str) -> AsyncItera
 @pytest.fixture
 async def client(start: Start) -> AppClient:
     """A client of an app that asks the store each time how it is."""
-    found = await start(services=partial(Services, watch_seconds=0.02))
+    found = await start(services=partial(patient, watch_seconds=0.02))
     found.services.connection.server.max_age_seconds = 0.0
     return found
 
@@ -74,10 +73,10 @@ async def test_a_store_that_evicts_is_named_in_every_acknowledgement_and_by_read
             headers={"content-type": "application/x-ndjson"},
         )
         assert lines.json()["warning"] == said["warning"]
-        (alarm,) = (await client.get("/readyz")).json()["alarms"]
-        assert alarm == {"kind": "store_evicts", "message": said["warning"]}
-        assert 'driftline_store_alarms{kind="store_evicts"} 1.0' in (await client.get("/metrics")).text
-    assert (await client.get("/readyz")).json()["alarms"] == []
+        (alarm,) = await instance_alarms(client)
+        assert alarm == {"kind": "store_evicts", "state": "standing", "message": said["warning"]}
+        assert 'driftline_alarms{kind="store_evicts",model=""} 1.0' in (await client.get("/metrics")).text
+    assert await instance_alarms(client) == []
     assert "warning" not in (await send(client, "c")).json()
 
 
@@ -113,7 +112,7 @@ async def test_a_full_memory_is_429_before_the_store_fails(
     assert refused.headers["retry-after"] == "5"
     (limit,) = re.findall(r"^driftline_store_memory_limit_bytes (\S+)", measured, re.MULTILINE)
     assert float(limit) == used
-    assert 'driftline_store_alarms{kind="store_memory"} 1.0' in measured
+    assert 'driftline_alarms{kind="store_memory",model=""} 1.0' in measured
     await client.get("/readyz")
     assert (await send(client, "a")).status_code == 202
 
@@ -127,7 +126,7 @@ async def test_a_filling_log_is_an_alarm_before_it_is_429_and_the_alarm_ends(
     assert await alarms(client) == {}
     await send(client, "more")
     assert "80% of its cap" in (await alarms(client))["log_filling"]
-    assert 'driftline_log_fullness{model="weather"} 0.8' in (await client.get("/metrics")).text
+    assert 'driftline_log_fullness_ratio{model="weather"} 0.8' in (await client.get("/metrics")).text
     await send(client, *(f"b{n}" for n in range(200)))
     refused = await send(client, "beyond")
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "log_full")

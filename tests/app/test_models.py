@@ -110,8 +110,8 @@ async def test_prometheus_counts_what_was_answered(client: httpx.AsyncClient) ->
     text = (await client.get("/metrics")).text
     for line in (
         'driftline_predictions_total{model="weather"} 3.0',
-        'driftline_waiting{model="weather"} 1.0',
-        'driftline_version{model="weather"} 1.0',
+        'driftline_labels_waiting{model="weather"} 1.0',
+        'driftline_live_version{model="weather"} 1.0',
         "driftline_store_up 1.0",
     ):
         assert line in text.splitlines(), text

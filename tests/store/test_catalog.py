@@ -50,11 +50,13 @@ async def test_a_name_that_is_taken_is_refused_and_nothing_stays(connection: Red
 
 async def test_the_age_of_the_oldest_waiting_record_is_known(connection: RedisConnection, uid: str) -> None:
     catalog = Catalog(connection)
-    _, _, backlog = await catalog.measured(await catalog.get("weather"))
+    (measured,) = await catalog.measured([await catalog.get("weather")])
+    backlog = measured.backlog
     assert backlog.seconds == 0
     await Log(connection, uid, cap=Cap(1000), receipt_seconds=60).append([item("a")])
     await asyncio.sleep(0.05)
-    _, _, backlog = await catalog.measured(await catalog.get("weather"))
+    (measured,) = await catalog.measured([await catalog.get("weather")])
+    backlog = measured.backlog
     assert 0.04 < backlog.seconds < 60
 
 

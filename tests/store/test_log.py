@@ -73,7 +73,8 @@ async def test_a_log_is_full_by_its_bytes_too(connection: RedisConnection, uid: 
     await log.append([item(name) for name in "abcd"])
     with pytest.raises(Busy):
         await log.append([item("e")])
-    _, _, backlog = await Catalog(connection).measured(await Catalog(connection).get("weather"))
+    (measured,) = await Catalog(connection).measured([await Catalog(connection).get("weather")])
+    backlog = measured.backlog
     assert (backlog.records, backlog.bytes, backlog.fullness(log.cap)) == (10, 10 * size, 1.0)
 
 

@@ -42,7 +42,7 @@ async def test_a_row_comes_back_with_its_inputs_and_its_answer(
     text = prediction_writer.prefix(uid, entry) + "2"
     found = (await stored.find([text]))[text]
     assert not isinstance(found, InvalidInput)
-    inputs, answer, route = found
+    inputs, answer, route, _ = found
     assert np.frombuffer(inputs["inputs"], np.float32).tolist() == [4, 5]
     assert (answer.version, answer.label, route) == (3, 1, "live")
     assert np.frombuffer(answer.outputs, np.float32).tolist() == [0.5, 0.5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from driftline.errors import Busy, DriftlineError
 from driftline.ingest import feedback
@@ -40,6 +41,7 @@ class Intake:
         self.retry_seconds = retry_seconds
         self.predictions = PredictionReader(store.connection, store.uid, store.settings.join_horizon)
         self.refused = 0
+        self._current_at: float | None = None
 
     @property
     def name(self) -> str:
@@ -56,6 +58,16 @@ class Intake:
             on_failure=lambda error: self._alarm(f"{self.key}: {type(error).__name__}: {error}"),
             first_delay=self.retry_seconds,
         )
+
+    @property
+    def lag(self) -> float | None:
+        """How long ago all that the stream held had been taken, or since when it is read; None: the source does not tell."""
+        return None if self._current_at is None else time.monotonic() - self._current_at
+
+    def tell_lag(self, is_behind: bool) -> None:
+        """Notes whether the stream holds more than was taken."""
+        if self._current_at is None or not is_behind:
+            self._current_at = time.monotonic()
 
     async def position(self) -> str:
         """The position that the source has been read to; empty at first."""

@@ -38,6 +38,7 @@ class RedisStream(Source):
             while True:
                 found = await client.xread({self.stream: position}, MAX_ENTRIES, MAX_BLOCK_MS)
                 if not found:
+                    intake.tell_lag(is_behind=False)
                     continue
                 entries = found[0][1]
                 after = entries[-1][0].decode()
@@ -45,6 +46,7 @@ class RedisStream(Source):
                 ids = [f"s:{self.stream}:{identifier.decode()}" for identifier, _ in entries]
                 await intake.take(items, ids, position, after)
                 position = after
+                intake.tell_lag(is_behind=len(entries) == MAX_ENTRIES)
         except RedisError as error:
             raise Unavailable(f"the stream {self.stream!r} cannot be read: {error}") from error
         finally:

@@ -8,7 +8,7 @@ if head[1] == ARGV[2] then return 'ok' end
 if not head[4] or tonumber(head[4]) < tonumber(ARGV[3]) then return 'out_of_order' end
 local older_step, older_offset = tonumber(head[2] or '0'), tonumber(head[3] or '0')
 redis.call('HSET', KEYS[2], 'older_checkpoint', head[1] or '', 'older_step', older_step, 'older_offset', older_offset,
-  'checkpoint', ARGV[2], 'checkpoint_step', ARGV[3], 'checkpoint_offset', ARGV[4])
+  'checkpoint', ARGV[2], 'checkpoint_step', ARGV[3], 'checkpoint_offset', ARGV[4], 'checkpoint_time', redis.call('TIME')[1])
 local floor = math.min(older_offset, tonumber(redis.call('GET', KEYS[7]) or '0') - tonumber(ARGV[5]))
 local pending = redis.call('ZRANGE', KEYS[6], 0, 0)
 if pending[1] then floor = math.min(floor, tonumber(pending[1]) - 1) end

@@ -1,0 +1,41 @@
+"""The page that Prometheus reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client.core import GaugeMetricFamily
+
+from driftline.support.tasks import Troubles
+
+from .learned_metrics import Learned, text_of
+from .metrics import Metrics
+from .process_metrics import process_families
+from .sampling import Measurement
+from .store_health import StoreHealth, store_alarms
+
+
+def exposition(
+    metrics: Metrics, health: Measurement[StoreHealth] | None, learned: Measurement[Learned] | None, troubles: Troubles
+) -> bytes:
+    """Everything that is measured: what is counted here, and what was last read of the store, with its age."""
+    names = None if health is None or health.value.access == "unavailable" else health.value.names
+    families = process_families(health)
+    families.gauge("background_tasks_failing", "background tasks of this process that fail", len(troubles.current()))
+    alarms = GaugeMetricFamily(
+        "driftline_alarms", "alarms that stand, 1; without a model: of the instance", labels=["model", "kind"]
+    )
+    for alarm in _alarms(health, learned):
+        alarms.add_metric(alarm, 1)
+    families.add(alarms)
+    if learned is not None:
+        families.gauge("learning_age_seconds", "age of what is told of learning", learned.age)
+    text = text_of([*metrics.collect(names), *families.collect()])
+    return text + (learned.value.text if learned is not None else b"")
+
+
+def _alarms(health: Measurement[StoreHealth] | None, learned: Measurement[Learned] | None) -> Iterable[tuple[str, str]]:
+    if health is not None:
+        yield from (("", kind) for kind in sorted({alarm["kind"] for alarm in store_alarms(health)}))
+    if learned is not None:
+        yield from learned.value.alarms
