@@ -6,8 +6,8 @@ import { now } from "./format.js";
 import { useEffect, useRef, useState } from "./html.js";
 
 const HIDDEN = 60; // Seconds between looks while nobody sees the page.
-const SOON = 250; // Milliseconds from an event to a look: what comes with it is in by then.
-const APART = 1000; // Milliseconds between two looks, however often something happens.
+const SOON = 100; // Milliseconds from an event to a look: what comes with it is in by then.
+const APART = 600; // Milliseconds between two looks, however often something happens.
 const NOTHING = { data: undefined, error: null, at: 0 };
 
 // `{data, error, at, refresh}` of a GET; `data` stays while it cannot be had anew, and `error` says why. `model`: whose

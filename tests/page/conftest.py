@@ -108,13 +108,18 @@ class Visitor:
         return self.page
 
 
+def chromium() -> str | None:
+    """The machine's browser."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         missing("playwright")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = chromium()
     if path is None:
         missing("chromium")
     with sync_playwright() as playwright:
