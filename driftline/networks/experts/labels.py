@@ -59,6 +59,12 @@ class Labels(Viewed):
         return tuple(map(array_of, tensors))
 
     @property
+    def has_rare(self) -> bool:
+        """Whether there is one that is :attr:`rare`."""
+        frequencies = self.arrays()[3]
+        return bool(len(frequencies)) and bool(frequencies.min() < RARE / len(frequencies))
+
+    @property
     def rare(self) -> Tensor:
         """Whether the class of each column ``[columns]`` has of late been far below its even share: it belongs to the past."""
         return self.frequencies < RARE / max(len(self.frequencies), 1)

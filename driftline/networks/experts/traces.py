@@ -25,10 +25,11 @@ UNKNOWN = -16.0
 
 def newest_of(traces: Tensor) -> list[int]:
     """The place of the newest label that was known in each of ``[rows, parts, width]``; -1 where there was none."""
-    heights, places = traces[:, -1].max(1)
-    return [
-        place if height >= NEWEST_TAG else -1 for height, place in zip(heights.tolist(), places.tolist(), strict=True)
-    ]
+    # A small array takes numpy a fraction of the time that it takes torch.
+    tags = traces[:, -1].numpy()
+    places = tags.argmax(1)
+    heights = tags[np.arange(len(tags)), places]
+    return np.where(heights >= NEWEST_TAG, places, -1).tolist()  # type: ignore[no-any-return]
 
 
 def read(recorded: Sequence[bytes], parts: int, columns: ClassColumns) -> Tensor | None:

@@ -15,6 +15,7 @@ from driftline.learning.training.experts.trees import TreesLearner
 from driftline.learning.training.experts.weights import WeightLearner
 from driftline.learning.training.experts.window import WindowLearner
 from driftline.networks.experts.mixture import Mixture
+from driftline.networks.kernels.views import array_of
 
 # A ridge of more units is solved less often.
 LARGE_UNITS = 500
@@ -79,7 +80,7 @@ class MixtureLearner(WindowLearner, WeightLearner):
                 and the encoding follows less often.
         """
         rows = rows.reshape(len(rows), self.mixture.features).float()
-        if not bool(weights.all()):
+        if not array_of(weights).all():
             rows, targets, weights = rows[weights > 0], targets[weights > 0], weights[weights > 0]
         known = self.mixture.columns
         if not known.is_complete:

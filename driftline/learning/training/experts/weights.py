@@ -124,7 +124,7 @@ def _known(traces: Tensor, places: Tensor, weights: Tensor, others: int) -> tupl
 
     One whose class had not been seen when the trace was made was any other.
     """
-    if traces[:, 0].amin().item() > UNKNOWN:
+    if traces[:, 0].numpy().min() > UNKNOWN:
         return traces, places, weights
     was_known = _are_known(traces, places)
     if others:

@@ -101,7 +101,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         """Shows the mixture rows of classes that have gone, as many as there are among ``count`` of what is held out."""
         if not isinstance(self.mixture, MixtureLearner) or not count:
             return
-        if not bool(self.mixture.mixture.labels.rare.any()):
+        if not self.mixture.mixture.labels.has_rare:
             return
         held = holdout.sample(count, state.generator)
         is_gone = self.mixture.mixture.are_rare(state.module.positions(held.targets))
