@@ -156,9 +156,9 @@ class PastChoices:
     )
 
     def check(self) -> None:
-        """A usage error where labels are late in two ways."""
+        """:class:`InvalidInput` where labels are late in two ways."""
         if self.delay and self.label_time is not None:
-            raise typer.BadParameter("give --delay or --label-time, not both")
+            raise InvalidInput("a label comes --delay rows later, or at its --label-time, not both", field="delay")
 
     def given(self) -> dict[str, Any]:
         """The options by their names, for a refusal of those that are given."""

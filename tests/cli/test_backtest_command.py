@@ -212,7 +212,9 @@ WRONG: list[tuple[list[str], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=lambda value: None)
-def test_what_cannot_be_played_is_one_line_and_exit_code_2(folder: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_played_is_one_line_and_exit_code_2(
+    run: Any, folder: Path, arguments: list[str], message: str
+) -> None:
     files = {
         "empty.csv": "",
         "header.csv": "a,y\n",
@@ -223,8 +225,8 @@ def test_what_cannot_be_played_is_one_line_and_exit_code_2(folder: Path, argumen
     }
     for name, text in files.items():
         (folder / name).write_text(text)
-    result = invoke(*arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
+    result = run("backtest", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
     *_, last = result.stderr.splitlines()
     assert last.startswith(f"driftline: {message}")
     # What the file was taken for may stand before it.
@@ -233,4 +235,4 @@ def test_what_cannot_be_played_is_one_line_and_exit_code_2(folder: Path, argumen
 
 def test_a_server_that_is_not_there_is_no_wrong_use(run: Any) -> None:
     result = run("backtest", "--model", "m", "--url", "http://127.0.0.1:1")
-    assert result.returncode == 1 and "cannot be reached" in result.stderr and result.stderr.count("\n") == 1
+    assert result.returncode == 3 and "cannot be reached" in result.stderr and result.stderr.count("\n") == 1

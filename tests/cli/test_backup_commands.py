@@ -16,7 +16,7 @@ def test_nothing_to_back_up_is_one_sentence_and_makes_nothing(run: Any, tmp_path
 
 def test_a_folder_that_is_no_backup_is_one_sentence_and_starts_nothing(run: Any, tmp_path: Path) -> None:
     result = run("restore", "b")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "b is not a backup" in result.stderr and result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

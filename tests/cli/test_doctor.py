@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.services import spec, up
+from tests.waiting import until
 
 
 def test_a_folder_without_an_instance_is_only_a_warning(run: Any, tmp_path: Path) -> None:
@@ -29,6 +30,7 @@ def test_an_error_is_exit_code_1_and_json_is_a_list(run: Any) -> None:
 def test_a_running_instance_is_well_and_so_is_one_that_rests(run: Any, tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         instance.client.create_model(spec())
+        until(lambda: "weather" in [name for worker in instance.client.workers() for name in worker["models"]])
         running = run("doctor", "--data-dir", "driftline-data")
         assert running.returncode == 0, running.stdout + running.stderr
         assert "weather: a worker owns it" in running.stdout

@@ -312,7 +312,10 @@ def test_what_is_in_doubt_is_asked_in_a_terminal(
         (("models", "create", "--from", "x.csv"), "--from needs --target COLUMN"),
         (("models", "create", "spec.json", "--name", "m"), "--name: only for --from FILE"),
         (("predict", "m", "[[1]]", "-o", "x.csv"), "--output: only for a FILE of rows, which '[[1]]' is not"),
-        (("import", "m", "x.csv", "--target", "y", "--delay", "3", "--label-time", "z"), "--delay or --label-time"),
+        (
+            ("import", "m", "x.csv", "--target", "y", "--delay", "3", "--label-time", "z"),
+            "--delay rows later, or at its --label-time",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_told(run: Any, arguments: tuple[str, ...], message: str) -> None:
