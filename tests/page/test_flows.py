@@ -54,6 +54,11 @@ def kinds(instance: Instance, kind: str, model: str = "weather") -> list[dict[st
     return events
 
 
+def asked_for(instance: Instance) -> list[str]:
+    """The reasons of the rollbacks that somebody asked for; the gate makes others."""
+    return [event["reason"] for event in kinds(instance, "rollback") if event["actor"] == "local"]
+
+
 def row(page: Page, model: str = "weather") -> Locator:
     return page.locator("table.models tbody tr").filter(has_text=model)
 
@@ -130,19 +135,18 @@ def test_a_rollback_with_its_reason(visitor: Visitor, live: Instance, learning: 
         dialog.get_by_label("Reason").fill("a drill")
         dialog.get_by_role("button", name="Roll back").click()
         shown(page.locator(".announcement"), "being rolled back to version")
-        event = until(lambda: kinds(live, "rollback"))[0]
-    assert event["reason"] == "a drill"
+        until(lambda: asked_for(live) == ["a drill"])
     visitor.open(f"{MODEL}/events")
     page.get_by_label("Kind").select_option("rollback")
     shown(page.locator(".event").first, "a drill")
 
 
 def roll_back_dialog(page: Page) -> Locator:
-    """The dialog of a rollback to the oldest version that is kept, while no further version comes."""
+    """The dialog of a rollback to the newest version but one: the oldest that is listed may be gone by now."""
     button = page.get_by_role("button", name=re.compile("^Roll back to version"))
     visible(button)
     until(lambda: page.locator(".badges .badge").first.inner_text() == "idle")
-    button.last.click()
+    button.first.click()
     return page.get_by_role("dialog")
 
 
@@ -161,7 +165,7 @@ def test_two_versions_side_by_side(visitor: Visitor, learning: Stream) -> None:
         visible(page.get_by_label(re.compile("Compare version")))
         until(lambda: page.locator(".badges .badge").first.inner_text() == "idle")
         page.get_by_label(re.compile("Compare version")).nth(1).check()
-        page.get_by_label(re.compile("Compare version")).last.check()
+        page.get_by_label(re.compile("Compare version")).nth(2).check()
         page.get_by_role("button", name=re.compile(r"Compare \d+ and")).click()
         visible(page.get_by_role("table", name="Before and after"))
 
@@ -230,7 +234,7 @@ def test_a_model_that_is_deleted_while_it_is_looked_at(visitor: Visitor, live: I
 def test_a_form_that_is_sent_while_the_store_hangs_is_done_once(
     visitor: Visitor, live: Instance, learning: Stream
 ) -> None:
-    before = len(kinds(live, "rollback"))
+    before = len(asked_for(live))
     with learning.held():
         page = visitor.open(f"{MODEL}/versions")
         dialog = roll_back_dialog(page)
@@ -245,7 +249,7 @@ def test_a_form_that_is_sent_while_the_store_hangs_is_done_once(
         send.click()
         shown(page.locator(".announcement"), "being rolled back to version")
         live.client.wait_served("weather", label(live))
-    assert len(kinds(live, "rollback")) == before + 1
+    assert len(asked_for(live)) == before + 1
 
 
 def label(instance: Instance) -> str:
