@@ -47,14 +47,14 @@ class LateLabels(Stateful):
         self, come: Sequence[tuple[int, Item]], answered: Mapping[int, Item]
     ) -> tuple[list[tuple[int, Item]], list[tuple[int, Item]]]:
         """Takes in records that have come, those of history ``answered``; gives those whose labels are known by them, in the
-        order in which they became it, and which of these had waited.
+        order in which they became it, and which of these had waited. One of weight 0 lets time pass, and no more.
         """
         known: list[tuple[int, Item]] = []
         late: list[tuple[int, Item]] = []
         for n, item in come:
             if n in answered and item.delay:
                 self.add(n, answered[n])
-            else:
+            elif item.weight > 0:
                 known.append((n, answered.get(n, item)))
             due = self.take(n)
             known += due
