@@ -101,7 +101,8 @@ def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
         other = restored(one)
         assert_same(one.state_dict(), other.state_dict())
         outcomes = [play(each, items[start:end], updates=1) for each in (one, other)]
-        assert outcomes[0] == outcomes[1]
+        # As texts: the loss of a row whose class could not be known is no number.
+        assert repr(outcomes[0]) == repr(outcomes[1])
         assert_same(one.state_dict(), other.state_dict())
     assert one.monitor.alarms and one.course.state.references.teacher is not None, (
         "there was an alarm, and a teacher to learn from"

@@ -156,7 +156,9 @@ class Prequential(Stateful):
         if len(self.names) > MAX_RANKED:
             return ()
         chances = np.append(outputs, np.float32(0))
-        return levels_of(chances[[place if place < len(outputs) else -1 for place in self._order]])
+        # A class may have been numbered since the order was made, by a label or an answer of former times.
+        order = self._order + [-1] * (len(self.names) - len(self._order))
+        return levels_of(chances[[place if place < len(outputs) else -1 for place in order]])
 
     def _score_values(
         self, n: int, item: Item, outputs: NDArray[np.float32], unit: NDArray[np.float32] | None

@@ -79,7 +79,7 @@ def compare_versions(one: ExaminedVersion, other: ExaminedVersion) -> dict[str, 
 
 
 def _of_numbers(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, Any]:
-    return {name: {"difference": other[name] - value} for name, value in one.items()}
+    return {name: {"difference": other[name] - value} for name, value in one.items() if name in other}
 
 
 def _of_scores(name: str, one: ExaminedVersion, other: ExaminedVersion) -> dict[str, Any]:

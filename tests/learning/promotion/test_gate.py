@@ -145,7 +145,7 @@ def test_a_running_statistic_that_is_not_finite_never_passes() -> None:
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_answers_that_are_not_finite_are_errors(task: str) -> None:
     changes: dict[str, Any] = {"task": "regression", "classes": None} if task == "regression" else {}
-    found = learner(**changes, recipe={"gate": {"holdout": 0.5}})
+    found = learner(**changes, recipe={"strategy": "replay", "gate": {"holdout": 0.5}})
     items = values(200) if task == "regression" else world(200)
     found.learn(items, range(200), Plan(publish=True))
     with torch.no_grad():

@@ -19,11 +19,11 @@ from driftline.networks.kernels.views import array_of
 RATES = (0.03, 0.3, 0.003, 0.1)
 PROPORTIONAL = 2
 # The least weight of a member in these, and the most that those of a set may add up to.
-LEAST, MOST = 1e-4, 1.2
+LEAST, MOST = 1e-4, 1.0
 # What those of each set add up to at least and at most. Where they may add up to less or more, all probabilities become less or
 # more sure at once, as when what the members say no longer holds; but where a class is rare, one label of it would do so, and
 # rows before it and after it could not be ranked beside one another. So the slow sets may, and the fast ones are means.
-SUMS = ((0.0, MOST), (1.0, 1.0), (0.0, MOST), (1.0, 1.0))
+SUMS = ((0.0, MOST), (MOST, MOST), (0.0, MOST), (MOST, MOST))
 # The least and the most that the trust in all sets adds up to: the inverse of a temperature; and how fast it is learned.
 COOLEST, SHARPEST = 0.5, 2.0
 SHARPENING = 0.003
