@@ -17,7 +17,6 @@ if not __package__:
 sys.path.append(str(Path.cwd()))
 
 import argparse
-import logging
 import socket
 
 import torch
@@ -29,6 +28,7 @@ from driftline.processes.plan import is_loopback
 from driftline.processes.supervisor import bind
 from driftline.settings import Settings
 from driftline.store.format import check_at_start
+from driftline.support.logs import set_up_logging
 
 from .http_server import HttpConnection, HttpServer
 from .main import create_app
@@ -37,7 +37,7 @@ from .main import create_app
 def main() -> None:
     settings = Settings()
     arguments = _parse(settings)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    set_up_logging(settings.log_level, settings.log_format)
     torch.set_num_threads(settings.threads)
     try:
         check_at_start(settings)
@@ -54,6 +54,7 @@ def main() -> None:
     config = uvicorn.Config(
         app,
         log_level=settings.log_level,
+        log_config=None,
         access_log=False,
         timeout_graceful_shutdown=15,
         server_header=False,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import cast
 
+from driftline.api.events import Event
 from driftline.errors import Unavailable
 from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection
@@ -148,3 +150,26 @@ async def _wait(wake: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await wake.wait()
+
+
+def shown(stored: StoredEvent, names: Mapping[str, str]) -> Event:
+    """An event as the API shows it."""
+    event = stored.event
+    found = {
+        "id": str(stored.cursor),
+        "n": stored.cursor.n,
+        "model": event.model or names.get(stored.cursor.uid, ""),
+        "time": stored.cursor.ms / 1000,
+        "kind": event.kind,
+        "actor": event.actor,
+        "reason": event.reason,
+        "message": event.message,
+        "version": event.version,
+        "parent": event.parent,
+        "records": event.records,
+        "job": event.job,
+        "alarm": event.alarm,
+        "scores": event.scores or None,
+        "details": event.details or None,
+    }
+    return cast(Event, {name: value for name, value in found.items() if value is not None})

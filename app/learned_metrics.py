@@ -81,6 +81,8 @@ def learned(models: Sequence[tuple[CatalogEntry, ModelMetricsAnswer]], owners: M
         _progress(found, model, measured, owners.get(model.uid) is not None)
         _counts(found, model.name, measured.get("counts", {}))
         _scores(found, model.name, measured.get("prequential", {}).get("window", {}))
+        for kind, count in model.events.items():
+            found.counter("events", "what has happened", count, model=model.name, kind=kind)
         standing = {alarm["kind"] for alarm in measured["alarms"] if alarm["state"] != "over"}
         alarms += [(model.name, kind) for kind in sorted(standing)]
     return Learned(text_of(found.collect()), alarms)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -62,7 +64,8 @@ class App(FastAPI):
         """Routes a request that has passed the gatekeeper."""
         call = self.fast_path_call(scope) if scope["type"] == "http" else None
         if call is None:
-            await super().__call__(scope, receive, send)
+            with structlog.contextvars.bound_contextvars(request=_request_id(scope)):
+                await super().__call__(scope, receive, send)
         else:
             scope["app"] = self
             await call(scope, receive, send)
@@ -83,6 +86,12 @@ class App(FastAPI):
                 scope["path_params"] = {"model": model, "version": version}
                 return INFER
         return None
+
+
+def _request_id(scope: Scope) -> str:
+    """What log lines name a request by: the caller's ``X-Request-ID``, or a random one."""
+    given = dict(scope.get("headers", ())).get(b"x-request-id", b"").decode("latin-1")
+    return given[:100] or secrets.token_hex(8)
 
 
 def create_app(

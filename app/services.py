@@ -36,6 +36,7 @@ from .sampling import Sampler
 from .store_health import StoreHealth, look
 from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
+from .webhooks import WebhookSender, parse_webhooks
 
 SAMPLE = "metrics sample"
 MODELS_AT_ONCE = 100
@@ -81,6 +82,10 @@ class Services:
         self.http_meter = HttpMeter()
         self.store_health = Sampler(self._look, every=watch_seconds, patience=patience)
         self.learned = Sampler(self._read_learned, every=5.0, patience=patience, idle_seconds=60.0)
+        self.webhooks = [
+            WebhookSender(target, self.connection, self.events, is_private_allowed=settings.webhook_private)
+            for target in parse_webhooks(settings.webhooks)
+        ]
         self.troubles = Troubles()
         self.healthy_seconds = healthy_seconds
         self._decoders: dict[str, FeedbackDecoder] = {}
@@ -125,6 +130,7 @@ class Services:
             "store health": self.store_health.run,
             "metrics of learning": self.learned.run,
             "store watch": self.connection.watch,
+            **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
         }
         return [
             supervised(name, function, self.troubles, healthy_seconds=self.healthy_seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -32,7 +32,17 @@ class Settings(BaseSettings):
         [], description="`module:function` network factories and losses that specs may name"
     )
     sources: str = Field("[]", description="streams that the worker reads labels from: JSON, or @FILE that holds it")
+    webhooks: str = Field(
+        "[]",
+        description="where events are sent: a JSON list of `url`, `secret`, `kinds`, `models`, or @FILE that holds it",
+    )
+    webhook_private: bool = Field(
+        False, description="whether events are also sent to addresses that are not of the public Internet"
+    )
     log_level: str = Field("info", description="debug, info, warning or error")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="how log lines are written: console, json, or auto, which is console at a terminal"
+    )
 
     traces: bool = Field(
         False, description="OpenTelemetry traces, sent as the `OTEL_*` variables say; needs `driftline[otel]`"

@@ -17,13 +17,13 @@ if not __package__:
 sys.path.append(str(Path.cwd()))
 
 import asyncio
-import logging
 import signal
 
 import torch
 
 from driftline.errors import DriftlineError
 from driftline.settings import Settings
+from driftline.support.logs import set_up_logging
 from driftline.support.tracing import open_tracing
 
 from .main import Worker
@@ -39,7 +39,7 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     settings = Settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    set_up_logging(settings.log_level, settings.log_format)
     torch.set_num_threads(settings.threads)
     gc.freeze()  # What the start has made stays: no collection should look at all of torch again while labels wait.
     gc.enable()

@@ -103,7 +103,7 @@ class Committer:
         self.head = recovered.head
         self.is_paused = recovered.paused
         self.counts = await self.store.counts()
-        self.name = self.learner.spec.name
+        self.name = self.store.alarms.name = self.learner.spec.name
         live = await self.store.commit_log.version(self.head.version)
         self.is_unpublished = live.offset < self.head.offset
         self.covered = live.offset
@@ -155,6 +155,7 @@ class Committer:
         commit = await self._prepared(at, plan, result, batch, effect)
         await self.retry_until_available(lambda: self.store.commit_log.commit(commit))
         reach("trainer.committed")
+        self._tell(commit)
         self._follow(commit, self._worked - begin)
         if commit.version is not None:
             await self.retention.apply()
@@ -208,6 +209,16 @@ class Committer:
             return msgspec.structs.replace(job, version=version, reason=command.reason, asked_by=command.actor)
         known = await self.retry_until_available(lambda: self.store.commit_log.job(job.id)) or job
         return msgspec.structs.replace(job, version=version, reason=known.reason, asked_by=known.asked_by)
+
+    def _tell(self, commit: Commit) -> None:
+        """Logs what a committed step has done, and which labels it has not learned."""
+        for event in commit.events:
+            event.log(self.name)
+        for label, why in commit.exceptions.items():
+            state, _, reason = why.partition(":")
+            logger.warning(
+                "a label was %s: %s", state, reason, extra={"model": self.name, "label": label, "step": commit.step.k}
+            )
 
     def _follow(self, commit: Commit, seconds: float) -> None:
         """Updates head, schedule and files after a committed step, which took ``seconds``."""

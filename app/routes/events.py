@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, cast
+from typing import Annotated
 
 import msgspec
 import orjson
@@ -26,7 +26,7 @@ from driftline.store.events import (
     parse_cursor,
 )
 
-from ..event_feed import Batch
+from ..event_feed import Batch, shown
 from ..services import Actor, Has
 from .mount import serves
 
@@ -129,29 +129,6 @@ def _page(found: list[StoredEvent], asked: Wanted, names: Mapping[str, str]) -> 
         "events": [shown(stored, names) for stored in events],
         "next": str(events[-1].cursor) if is_more else None,
     }
-
-
-def shown(stored: StoredEvent, names: Mapping[str, str]) -> Event:
-    """An event as the API shows it."""
-    event = stored.event
-    found = {
-        "id": str(stored.cursor),
-        "n": stored.cursor.n,
-        "model": event.model or names.get(stored.cursor.uid, ""),
-        "time": stored.cursor.ms / 1000,
-        "kind": event.kind,
-        "actor": event.actor,
-        "reason": event.reason,
-        "message": event.message,
-        "version": event.version,
-        "parent": event.parent,
-        "records": event.records,
-        "job": event.job,
-        "alarm": event.alarm,
-        "scores": event.scores or None,
-        "details": event.details or None,
-    }
-    return cast(Event, {name: value for name, value in found.items() if value is not None})
 
 
 def _streamed(batches: AsyncIterator[Batch], asked: Wanted, names: Mapping[str, str]) -> StreamingResponse:

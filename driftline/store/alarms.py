@@ -19,19 +19,24 @@ PARTS = ("alarms", "over", "acknowledged")
 class Alarms:
     """Raises and ends the alarms of the model ``uid`` outside of steps."""
 
-    def __init__(self, connection: RedisConnection, uid: str) -> None:
+    def __init__(self, connection: RedisConnection, uid: str, name: str = "") -> None:
         self.connection = connection
         self.uid = uid
+        self.name = name or uid
         self.keys = connection.keys.of(uid)
 
     async def raise_alarm(self, kind: str, message: str) -> None:
         """Raises an alarm, which takes the place of one of its kind; an event where none stands that nobody has seen."""
         alarm = {"kind": kind, "message": message, "time": self.connection.now()}
-        await self._run("alarm", kind, json.dumps(alarm), raised(kind, message).stored[1])
+        event = raised(kind, message)
+        if await self._run("alarm", kind, json.dumps(alarm), event.stored[1]):
+            event.log(self.name)
 
     async def end(self, *kinds: str) -> None:
         """Ends those of these kinds that stand."""
-        await self._run("alarms_over", *(text for kind in kinds for text in (kind, over(kind).stored[1])))
+        ended = await self._run("alarms_over", *(text for kind in kinds for text in (kind, over(kind).stored[1])))
+        for kind in ended:
+            over(kind.decode()).log(self.name)
 
     async def acknowledge(self, kind: str, actor: str, reason: str) -> str:
         """Notes that somebody has seen the alarm of a kind; who was the first to. :class:`NotFound` if none stands."""
@@ -42,6 +47,7 @@ class Alarms:
         found = await self._run("acknowledge", kind, who, event.stored[1])
         if found is None:
             raise NotFound(f"no alarm {kind!r} stands", code="unknown_alarm", field="kind", value=kind)
+        event.log(self.name)
         return str(json.loads(found)["by"])
 
     async def _run(self, script: str, *arguments: str) -> Any:

@@ -32,6 +32,8 @@ class CatalogEntry(msgspec.Struct, frozen=True):
     last: int
     waiting: int
     checkpointed: float | None = None
+    events: dict[str, int] = {}
+    """How many events of each kind there have been."""
 
 
 class Measured(NamedTuple):
@@ -256,6 +258,9 @@ def _model(
         last=newest,
         waiting=count_waiting(newest, state.offset, commands),
         checkpointed=float(head[b"checkpoint_time"]) if b"checkpoint_time" in head else None,
+        events={
+            name.removeprefix(b"events:").decode(): int(n) for name, n in head.items() if name.startswith(b"events:")
+        },
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from driftline.errors import InvalidInput
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.support.logs import tell
 
 INSTANCE = "instance"
 """Stands for a uid where events are those of the whole instance."""
@@ -43,6 +44,11 @@ class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     alarm: str | None = None
     scores: dict[str, float] = {}
     details: dict[str, Any] = {}
+
+    def log(self, model: str) -> None:
+        """Logs it, as a line about ``model``."""
+        fields = {name: getattr(self, name) for name in ("actor", "reason", "version", "records", "job", "alarm")}
+        tell(self.model or model, self.kind, self.message, **fields)
 
     @property
     def stored(self) -> list[str]:

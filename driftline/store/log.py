@@ -115,6 +115,9 @@ class Log:
             self._refuse(*answer.decode().partition(" ")[::2])
             return []
         receipts = [FeedbackState(status.decode(), int(n)) for status, n in answer]
+        for record, receipt in zip(records, receipts, strict=True):
+            if isinstance(record, Command) and receipt.status == "queued" and (event := asked(record)) is not None:
+                event.log(self.uid)
         if queued := [receipt.n for receipt in receipts if receipt.status == "queued"]:
             self.connection.ends.note(self.uid, queued[-1])
         return receipts

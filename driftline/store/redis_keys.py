@@ -82,11 +82,11 @@ class ModelKeys:
 
 NOUNS = {
     "meta": "hash: name, spec, created, log_id, paused, paused_by (record), owner (of the lease), crashes (in a row), "
-    "taken (token of the last taking of the lease)",
+    "taken (token of the last taking of the lease); of the instance: webhook:ID (the last event sent there)",
     "log": "stream: records, entry n-0, n dense",
     "last": "string: number of the newest record",
     "head": "hash: version, manifest, step, offset, learned, bytes (of the records up to offset), checkpoint …, events "
-    "(how many), event_ms (of the newest)",
+    "(how many), events:KIND (how many of it), event_ms (of the newest)",
     "steps": "stream: committed steps, entry k-0",
     "versions": "hash: version → what is known of it",
     "coverage": "sorted set: version, by the log offset up to which it is the first to cover",

@@ -9,6 +9,7 @@ local function append_events(head, events, routine, happened)
   for _, event in ipairs(happened) do
     n = n + 1
     local stream = ROUTINE[event[1]] and routine or events
+    redis.call('HINCRBY', head, 'events:' .. event[1], 1)
     redis.call('XADD', stream, string.format('%.0f-%.0f', ms, n), 'k', event[1], 'e', event[2])
   end
   redis.call('HSET', head, 'events', string.format('%.0f', n), 'event_ms', string.format('%.0f', ms))
