@@ -328,7 +328,7 @@ async def test_a_quick_model_is_computed_on_the_loop_and_a_network_of_ones_own_n
         ran.append(arguments)
         return await run(*arguments)
 
-    client.services.engine.thread.run = watched  # type: ignore[method-assign]
+    client.services.engine.thread.run = watched  # type: ignore[assignment]
     assert (await predict(client)).status_code == 200
     assert len(ran) == is_own
     # What of this size was never measured is not taken to be quick.

@@ -121,6 +121,7 @@ async def test_a_deleted_model_is_gone_for_every_call(client: httpx.AsyncClient)
     await create(client)
     await predict(client, [[0.0] * 8])
     assert (await client.delete("/v1/models/weather")).json() == {"deleted": "weather"}
+    bodies = {"predict": {"inputs": [[0.0] * 8]}, "feedback": {"items": [{"inputs": [0.0] * 8, "label": 1}]}}
     for verb, path in (
         ("POST", "predict"),
         ("POST", "feedback"),
@@ -129,6 +130,5 @@ async def test_a_deleted_model_is_gone_for_every_call(client: httpx.AsyncClient)
         ("POST", "pause"),
         ("GET", "feedback/x"),
     ):
-        body = {"inputs": [[0.0] * 8]} if path == "predict" else {"items": [{"inputs": [0.0] * 8, "label": 1}]}
-        answer = await client.request(verb, f"/v1/models/weather/{path}", json=body if verb == "POST" else None)
+        answer = await client.request(verb, f"/v1/models/weather/{path}", json=bodies.get(path))
         assert answer.status_code == 404, f"{path}: {answer.text}"

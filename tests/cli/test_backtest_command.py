@@ -138,7 +138,19 @@ def test_a_table_has_a_line_for_each(folder: Path) -> None:
     result = invoke("s.csv", "--target", "y", "--delay", "16", "--drop", "value", "--limit", "100")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["accuracy", "balanced", "kappa", "auc", "ap", "log", "loss", "rows/s", "versions"]
+    assert lines[0].split() == [
+        "accuracy",
+        "macro",
+        "f1",
+        "balanced",
+        "kappa",
+        "auc",
+        "ap",
+        "log",
+        "loss",
+        "rows/s",
+        "versions",
+    ]
     assert [line.split("  ")[0] for line in lines[1:4]] == ["default", "no change", "majority"]
     assert lines[5].split() == ["recall", "of", "cold", "warm"] or lines[5].split() == ["recall", "of", "warm", "cold"]
     assert lines[-1] == "100 rows; a label comes 16 rows after its prediction"
