@@ -54,15 +54,15 @@ def summed(spec: ModelSpec, classes: Sequence[int | str], served: Sequence[Serve
     second = classes[1] if spec.kind.has_one_class and len(classes) == 2 else None
     for item, row in served:
         error = row.error
-        scores = (1, 1 - error, row.loss) if has_classes else (1, 0.0, 0.0, error, error * error)
+        scores = (1 - error, row.loss) if has_classes else (0.0, None, error, error * error)
         bucket.total.put(*scores)
         if item.source is not None:
             bucket.sources.setdefault(item.source, Sums()).put(*scores)
         if several:
             for place in row.truth:
-                bucket.classes.setdefault(str(classes[place]), Sums()).put(1, float(place in row.answer))
+                bucket.classes.setdefault(str(classes[place]), Sums()).put(float(place in row.answer))
         elif has_classes:
-            bucket.classes.setdefault(str(item.label), Sums()).put(1, 1 - error)
+            bucket.classes.setdefault(str(item.label), Sums()).put(1 - error)
         if second is not None and item.answer is not None and len(item.answer.outputs) == 8:
             _rank(bucket, item.answer.outputs, is_second=item.label == second)
     return bucket

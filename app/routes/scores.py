@@ -64,7 +64,8 @@ def shown(bucket: Bucket, has_classes: bool) -> ScoreBucket:
         **_scores(bucket.total, has_classes),
     }
     if has_classes:
-        found["log_loss"] = bucket.total.log_loss / bucket.total.count
+        if bucket.total.with_loss:
+            found["log_loss"] = bucket.total.log_loss / bucket.total.with_loss
         if bucket.auc is not None:
             found["auc"] = bucket.auc
         found["classes"] = {name: _class(sums) for name, sums in _largest(bucket.classes)}

@@ -145,7 +145,7 @@ class ScoreBucket(TypedDict):
     accuracy: NotRequired[float]
     """The share of right answers; of a multi-label model, of classes that were answered right."""
     log_loss: NotRequired[float]
-    """The mean negative logarithm of the probability that the label's class was given."""
+    """The mean negative logarithm of the probability that the label's class was given, where it was known then."""
     auc: NotRequired[float]
     """The area under the ROC curve, of a model with two classes, where labels of both came."""
     mae: NotRequired[float]

@@ -18,27 +18,34 @@ MAX_NAMED = 50
 
 
 class Sums(msgspec.Struct, array_like=True):
-    """Sums over labels: ``right`` and ``log_loss`` of a classification, ``absolute`` and ``squared`` errors of a regression."""
+    """Sums over labels: ``right`` and ``log_loss`` of a classification, ``absolute`` and ``squared`` errors of a regression.
+
+    ``with_loss`` of the labels have a log loss: those whose class was known when the row was answered.
+    """
 
     count: int = 0
     right: float = 0.0
     log_loss: float = 0.0
     absolute: float = 0.0
     squared: float = 0.0
+    with_loss: int = 0
 
     def put(
-        self, count: int, right: float = 0.0, log_loss: float = 0.0, absolute: float = 0.0, squared: float = 0.0
+        self, right: float = 0.0, log_loss: float | None = None, absolute: float = 0.0, squared: float = 0.0
     ) -> None:
-        """Takes labels in."""
-        self.count += count
+        """Takes a label in."""
+        self.count += 1
         self.right += right
-        self.log_loss += log_loss
         self.absolute += absolute
         self.squared += squared
+        if log_loss is not None:
+            self.log_loss += log_loss
+            self.with_loss += 1
 
     def add(self, other: Sums) -> None:
         """Takes the labels of others in."""
-        self.put(other.count, other.right, other.log_loss, other.absolute, other.squared)
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Bucket(msgspec.Struct, array_like=True):

@@ -142,7 +142,7 @@ async def test_a_job_that_an_alarm_forks_is_repeated_and_ends_as_any_other(bench
     assert jobs and jobs[0].startswith(f"{store.uid}-alarm")
     job = await store.commit_log.job(jobs[0])
     assert job is not None and job.state == "succeeded"
-    assert await alarms(store) == []
+    assert await alarms(store) == ["drift"], "what is served is still wrong"
 
 
 async def change_digest(store: ModelStore, *identifiers: bytes) -> None:
