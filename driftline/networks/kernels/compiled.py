@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ INT, FLOAT, DOUBLE, FLAG = types.int64, types.float32, types.float64, types.bool
 
 _IMPORTED = re.compile(rb"^from driftline\.networks\.kernels(?:\.(\w+) import| import (\w+))", re.MULTILINE)
 _kernels: list[tuple[Any, tuple[Any, ...]]] = []
+_loading = threading.Lock()
 
 
 def inner(function: F) -> F:
@@ -60,8 +62,13 @@ def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
 def warm() -> None:
     """Loads every kernel, and compiles those that are not in the cache: none is compiled later, as in the midst of a request.
 
-    It says in the log that it compiles. Of several processes that start at once one compiles, and the others wait for it.
+    It says in the log that it compiles. Of several threads or processes that begin at once one compiles, and the others wait.
     """
+    with _loading:
+        _warm()
+
+
+def _warm() -> None:
     waiting = [(dispatcher, arguments) for dispatcher, arguments in _kernels if not dispatcher.signatures]
     if all(_is_cached(*each) for each in waiting):
         _load(waiting)
