@@ -41,14 +41,14 @@ def traced() -> tuple[Tracing, InMemorySpanExporter]:
 async def running(
     settings: Settings, app_tracing: Tracing | None, of_worker: Tracing | None
 ) -> AsyncIterator[AppClient]:
-    """An app and a worker in this process."""
+    """An app and a worker in this process; a worker that fails ends the test."""
     app = create_app(settings, services=Services(settings, tracing=app_tracing))
     worker = Worker(settings, tracing=of_worker)
-    learning = asyncio.create_task(worker.run())
-    async with app.router.lifespan_context(app), AppClient(app) as client:
-        yield client
-    worker.stop()
-    await learning
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(worker.run())
+        async with app.router.lifespan_context(app), AppClient(app) as client:
+            yield client
+        worker.stop()
 
 
 @pytest.fixture
