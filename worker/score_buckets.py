@@ -28,11 +28,12 @@ class OpenBuckets:
         """Takes the answers of a step in; the buckets that it has changed, to be committed with it.
 
         Args:
-            times: when each label came, by its log number.
+            times: when each record of the step came, by its log number. A label of history that has waited came with them.
         """
+        newest = max(times.values(), default=0.0)
         changed: dict[str, dict[int, Bucket]] = {noun: {} for noun in WIDTHS}
         live = [(item, row) for item, row in served if item.route == "live"]
-        for minute, rows in groupby(live, key=lambda pair: int(times[pair[1].n]) // MINUTE * MINUTE):
+        for minute, rows in groupby(live, key=lambda pair: int(times.get(pair[1].n, newest)) // MINUTE * MINUTE):
             found = summed(spec, classes, list(rows), minute)
             for noun in WIDTHS:
                 bucket = self._bucket(noun, minute)
