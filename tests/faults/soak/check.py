@@ -11,10 +11,15 @@ import itertools
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
+from driftline.networks.kernels.all_kernels import warm
 from driftline.processes.plan import store_url
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
@@ -252,7 +257,23 @@ async def _check_recovery(store: ModelStore, head: Head, place: object) -> list[
 
 
 def check(folder: Path) -> list[str]:
-    """What is wrong with the run in ``folder``, in sentences; the store is started for it and stopped again."""
+    """What is wrong with the run in ``folder``, in sentences; the store is started for it and stopped again.
+
+    It has a process of its own, which computes as a worker does: with its threads, and with kernels that are loaded for the
+    types they name before any is called. One that was first called without that, as by another test, is compiled for the types
+    of that call, and its sums differ in the last bits.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), as_a_worker_does) as pool:
+        return pool.submit(_check, folder).result()
+
+
+def as_a_worker_does() -> None:
+    """Makes this process give the bits that a worker gives."""
+    torch.set_num_threads(Settings().threads)
+    warm()
+
+
+def _check(folder: Path) -> list[str]:
     events = seen.read(folder / "events.jsonl")
     wrong = check_events(events)
     settings = Settings(data_dir=folder / "data")
