@@ -123,7 +123,7 @@ def test_an_emptied_redis_is_noticed_and_nothing_is_made_up_in_its_place(tmp_pat
                 time.sleep(2.5)  # longer than it takes to look, to lose a lease, and to take files for left over
                 until(lambda: len(asker.versions) > answered + 5)  # what is loaded is served
             assert asker.broken == 0
-            until(lambda: said(instance, "driftline.store: the store has lost its data"))
+            until(lambda: said(instance, "the store has lost its data"))
             # What is served is recorded, and a worker that lives says so; neither is data of a model that was lost.
             kept = [key for key in redis.keys("*") if ":predictions:" not in key and key != "driftline:workers"]
             assert kept == [], "no head, log or lease is made up"
