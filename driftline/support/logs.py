@@ -32,6 +32,7 @@ def set_up_logging(level: str, form: LogFormat) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        _without_colour,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Without the values of variables: they hold rows, labels and keys.
@@ -51,3 +52,9 @@ def tell(model: str, kind: str, message: str, **fields: Any) -> None:
     known = {name: value for name, value in fields.items() if value not in (None, "", {}, ())}
     level = logging.WARNING if kind in WARNINGS else logging.INFO
     logger.log(level, "%s", message, extra={"model": model, "kind": kind, **known})
+
+
+def _without_colour(logger: Any, name: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The server of HTTP says everything twice, once in colour."""
+    fields.pop("color_message", None)
+    return fields

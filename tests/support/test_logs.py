@@ -44,11 +44,13 @@ def test_an_event_is_a_line_of_json_with_its_fields(monkeypatch: pytest.MonkeyPa
 
 def test_a_line_of_a_library_and_its_traceback_are_one_line_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = lines("json", monkeypatch)
+    secret = "hidden row"
     try:
-        raise ValueError("seven")
+        raise ValueError("seven" * bool(secret))
     except ValueError:
         logging.getLogger("some.library").exception("it has failed %d times", 3)
     (line,) = stream.getvalue().splitlines()
+    assert secret not in line
     found = json.loads(line)
     assert found["event"] == "it has failed 3 times" and found["level"] == "error"
     assert found["exception"][0]["exc_value"] == "seven"
