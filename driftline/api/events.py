@@ -24,7 +24,6 @@ KINDS = {
     "alarm_acknowledged": "Somebody has seen an alarm.",
     "source": "A source of labels was opened or has failed.",
     "worker": "Another worker learns the model now.",
-    "forget": "Records were forgotten.",
     "key": "An API key was made or revoked.",
     "deleted": "The model was removed.",
 }

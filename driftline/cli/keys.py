@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,38 @@ def _store(data_dir: Path | None) -> KeyStore:
     return KeyStore(load_settings(data_dir=data_dir).keys_path)
 
 
+def _tell(data_dir: Path | None, identifier: str, name: str, what: str) -> None:
+    """Puts it among the events of the instance, where one runs: the file of keys alone is what counts."""
+    import asyncio
+    import getpass
+
+    from driftline.errors import Unavailable
+    from driftline.processes.embedded import running_url
+    from driftline.store.connection import RedisConnection
+    from driftline.store.events import EventRecord, happen
+
+    settings = load_settings(data_dir=data_dir)
+    url = settings.redis_url or running_url(settings.data_dir)
+    if url is None:
+        return
+    shown = f"{identifier} ({name})" if name else identifier
+    event = EventRecord(
+        "key", f"the key {shown} was {what}", getpass.getuser(), details={"key": identifier, "name": name}
+    )
+
+    async def append() -> None:
+        connection = RedisConnection(url, settings.prefix)
+        try:
+            await happen(connection, f"key:{identifier}:{what}", event)
+        finally:
+            await connection.close()
+
+    try:
+        asyncio.run(append())
+    except Unavailable as error:
+        print(f"driftline: no event tells of it: {error}", file=sys.stderr)
+
+
 def create(
     scope: Scopes,
     name: Annotated[str, typer.Option(help="Whose it is.")] = "",
@@ -39,6 +72,7 @@ def create(
 ) -> None:
     """Make a key. It is printed this once: only its hash is kept."""
     token = _store(data_dir).create(scope, name)
+    _tell(data_dir, token.partition(".")[0], name, "made")
     print_json({"key": token}) if as_json else print(token)
 
 
@@ -59,4 +93,5 @@ def revoke(
 ) -> None:
     """Remove a key; it stops working at once."""
     key = _store(data_dir).revoke(identifier)
+    _tell(data_dir, key.id, key.name, "revoked")
     print_fields({"revoked": key.id, "name": key.name}, as_json)

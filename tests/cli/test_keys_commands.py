@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 from driftline.api_keys import KeyStore
+from driftline.store.connection import RedisConnection
+from driftline.store.events import BEGINNING, END, INSTANCE, EventLog, StoredEvent
 
 
 def test_a_key_is_made_listed_and_revoked(run: Any, tmp_path: Path) -> None:
@@ -30,3 +33,22 @@ def test_an_unknown_scope_is_one_sentence(run: Any) -> None:
     result = run("keys", "create", "--scope", "root")
     assert result.returncode == 2
     assert result.stderr == "driftline: 'root' is no scope; known: predict, feedback, admin, metrics\n"
+
+
+def test_a_key_is_an_event_where_an_instance_runs(run: Any, prefix: str, store_url: str) -> None:
+    place = {"DRIFTLINE_REDIS_URL": store_url, "DRIFTLINE_PREFIX": prefix}
+    token = run("keys", "create", "--scope", "predict", "--name", "phone app", **place).stdout.strip()
+    identifier = token.partition(".")[0]
+    assert run("keys", "revoke", identifier, **place).returncode == 0
+
+    async def told() -> list[StoredEvent]:
+        found = RedisConnection(store_url, prefix)
+        try:
+            return await EventLog(found, INSTANCE).newest(BEGINNING, END, 10)
+        finally:
+            await found.close()
+
+    revoked, made = asyncio.run(told())
+    assert made.event.message == f"the key {identifier} (phone app) was made"
+    assert revoked.event.message == f"the key {identifier} (phone app) was revoked"
+    assert {event.event.kind for event in (made, revoked)} == {"key"} and token not in made.event.message
