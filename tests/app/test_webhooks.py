@@ -14,6 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 from app.webhooks import WebhookSender, WebhookTarget, parse_webhooks
 from driftline.errors import ConfigurationError
+from driftline.support.tasks import end
 from tests.app.conftest import AppClient, create
 from tests.app.test_events import pause
 from tests.scripted_server import ScriptedServer, scripted_server
@@ -41,9 +42,7 @@ async def sending(client: AppClient, url: str, **options: Any) -> AsyncIterator[
     try:
         yield sender
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        await end(running)
 
 
 async def begun(client: AppClient, sender: WebhookSender) -> None:
