@@ -9,7 +9,7 @@ from typing import cast
 
 from driftline.api.events import Event
 from driftline.errors import Unavailable
-from driftline.store.catalog import Catalog
+from driftline.store.catalog import Catalog, by_uid
 from driftline.store.connection import RedisConnection
 from driftline.store.events import BEGINNING, END, INSTANCE, MAX_PAGE, EventLog, EventPlace, StoredEvent, ends
 
@@ -60,7 +60,7 @@ class EventFeed:
                 wake.clear()
                 try:
                     events = await log.after(place)
-                    if not events and not await self._is_there(uid):
+                    if not events and not await self.catalog.is_named(uid):
                         yield await self._removal(uid)
                         return
                 except Unavailable:
@@ -89,9 +89,6 @@ class EventFeed:
                 yield events
                 if not events:
                     await _wait(wake, 5 * self.poll_seconds)
-
-    async def _is_there(self, uid: str) -> bool:
-        return await self.catalog.is_named(uid)
 
     async def _removal(self, uid: str) -> Batch:
         """The event of a model's removal, which stands among those of the instance."""
@@ -122,7 +119,7 @@ class AllEvents:
     async def ends(self) -> dict[str, EventPlace]:
         """The newest event of each model."""
         names = await self.catalog.names()
-        self.names.update({uid: name for name, uid in names.items()})
+        self.names.update(by_uid(names))
         return await ends(self.connection, [INSTANCE, *names.values()])
 
     async def read(self) -> Batch:

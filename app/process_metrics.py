@@ -10,6 +10,7 @@ import torch
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 
 from driftline.api.health import WorkerState
+from driftline.store.catalog import by_uid
 from driftline.store.redis_health import RedisState
 from driftline.store.workers import Heartbeat
 from driftline.support.tally import QUICK
@@ -42,7 +43,7 @@ def process_families(sample: Measurement[StoreHealth] | None) -> Families:
     if health.write_seconds is not None:
         found.gauge("store_write_seconds", "time of the last write that was tried", health.write_seconds)
     _server(found, health.state)
-    names = {uid: name for name, uid in health.names.items()}
+    names = by_uid(health.names)
     for beat, worker in zip(health.heartbeats, health.workers["workers"], strict=True):
         _worker(found, beat, worker)
         for lag in beat.sources:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from driftline.api.health import WorkerList, WorkerState
 from driftline.api.metrics import AlarmState
+from driftline.store.catalog import by_uid
 from driftline.store.workers import Heartbeat
 from driftline.support.formatting import time_text
 
@@ -30,13 +31,13 @@ def worker_list(
     owned: dict[str | None, list[str]] = {}
     for name, uid in sorted(names.items()):
         owned.setdefault(owners.get(uid), []).append(name)
-    by_uid = {uid: name for name, uid in names.items()}
-    workers = [_state(beat, owned.get(beat.id, []), by_uid, now, hung_seconds) for beat in heartbeats]
+    known = by_uid(names)
+    workers = [_state(beat, owned.get(beat.id, []), known, now, hung_seconds) for beat in heartbeats]
     return {"workers": workers, "unowned": owned.get(None, [])}
 
 
 def _state(
-    beat: Heartbeat, models: list[str], by_uid: Mapping[str, str], now: float, hung_seconds: float
+    beat: Heartbeat, models: list[str], known: Mapping[str, str], now: float, hung_seconds: float
 ) -> WorkerState:
     silent = max(0.0, now - beat.time)
     is_stuck = beat.computes_for is not None and beat.computing_seconds > hung_seconds
@@ -53,7 +54,7 @@ def _state(
         "models": models,
     }
     if beat.computes_for is not None:
-        model = by_uid.get(beat.computes_for, beat.computes_for)
+        model = known.get(beat.computes_for, beat.computes_for)
         found["computing"] = {"model": model, "seconds": beat.computing_seconds}
     return found
 

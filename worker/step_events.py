@@ -9,7 +9,7 @@ from driftline.learning.monitoring.monitor import Alarm
 from driftline.learning.promotion.gate import Decision
 from driftline.learning.step_result import StepResult
 from driftline.records import Command
-from driftline.store.alarms import over
+from driftline.store.alarms import over, raised
 from driftline.store.commits import JobRecord
 from driftline.store.events import EventRecord
 from driftline.versions import Position
@@ -43,7 +43,7 @@ def step_events(
 def alarm_event(alarm: Alarm) -> EventRecord:
     """The event of an alarm that the learner has raised."""
     details = {name: value for name, value in alarm.as_json().items() if value and name not in ("kind", "message")}
-    return EventRecord("alarm", alarm.message, WORKER, alarm=alarm.kind, details=details)
+    return raised(alarm.kind, alarm.message, **details)
 
 
 def _of_command(effect: Effect) -> Iterator[EventRecord]:

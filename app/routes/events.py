@@ -15,6 +15,7 @@ from driftline.api import endpoints
 from driftline.api.endpoint import EVENT_STREAM
 from driftline.api.events import KINDS, Acknowledged, Acknowledgement, Event, EventPage
 from driftline.errors import InvalidInput
+from driftline.store.catalog import by_uid
 from driftline.store.events import (
     BEGINNING,
     END,
@@ -95,7 +96,7 @@ async def list_all_events(asked: Asked, request: Request, services: Has) -> Even
     if is_streamed(request):
         reader = await services.events.all_events(_last_seen(request, asked))
         return _streamed(services.events.of_all(reader), asked, reader.names)
-    names = {uid: name for name, uid in (await services.catalog.names()).items()}
+    names = by_uid(await services.catalog.names())
     uids = [INSTANCE, *names]
     found = await newest_of_all(services.connection, uids, asked.low, asked.high, asked.limit + 1, asked.kinds)
     return _page(found, asked, names)

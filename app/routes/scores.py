@@ -11,7 +11,7 @@ from driftline.api import endpoints
 from driftline.api.events import BucketClass, ScoreBucket, ScoreHistory
 from driftline.errors import InvalidInput
 from driftline.spec import ModelSpec, parse
-from driftline.store.scores import HOUR, MAX_NAMED, MINUTE, Bucket, ScoreBuckets, Sums, merged
+from driftline.store.scores import HOUR, MINUTE, Bucket, ScoreBuckets, Sums, largest, merged
 
 from ..services import Has
 from .mount import serves
@@ -68,12 +68,12 @@ def shown(bucket: Bucket, has_classes: bool) -> ScoreBucket:
             found["log_loss"] = bucket.total.log_loss / bucket.total.with_loss
         if bucket.auc is not None:
             found["auc"] = bucket.auc
-        found["classes"] = {name: _class(sums) for name, sums in _largest(bucket.classes)}
+        found["classes"] = {name: _class(sums) for name, sums in largest(bucket.classes).items()}
     else:
         found["rmse"] = math.sqrt(bucket.total.squared / bucket.total.count)
     if bucket.sources:
         found["sources"] = {
-            name: {"count": sums.count, **_scores(sums, has_classes)} for name, sums in _largest(bucket.sources)
+            name: {"count": sums.count, **_scores(sums, has_classes)} for name, sums in largest(bucket.sources).items()
         }
     return cast(ScoreBucket, found)
 
@@ -84,7 +84,3 @@ def _scores(sums: Sums, has_classes: bool) -> dict[str, float]:
 
 def _class(sums: Sums) -> BucketClass:
     return {"support": sums.count, "recall": sums.right / sums.count}
-
-
-def _largest(sums: dict[str, Sums]) -> list[tuple[str, Sums]]:
-    return sorted(sums.items(), key=lambda pair: -pair[1].count)[:MAX_NAMED]

@@ -21,34 +21,36 @@ _STREAM = (
     "the event as `data`. `Last-Event-ID` says after which event to go on; without it, what happens from now on comes. A "
     "comment every 15 seconds says that the connection is alive."
 )
-LIST_EVENTS: Final = Endpoint(
-    "GET",
+
+
+def _listing(path: str, summary: str, description: str, client: str) -> Endpoint[events.EventPage]:
+    return Endpoint(
+        "GET",
+        path,
+        events.EventPage,
+        summary,
+        EVENTS,
+        READER,
+        description,
+        {"events": [examples.EVENT], "next": None},
+        declared_query=events.EventQuery,
+        streamed=MediaType(events.Event, examples.EVENT, EVENT_STREAM),
+        client=client,
+    )
+
+
+LIST_EVENTS: Final = _listing(
     "/v1/models/{model}/events",
-    events.EventPage,
     "What has happened to a model",
-    EVENTS,
-    READER,
-    "Versions, refusals, alarms, commands, jobs, …: who did what, when and why, the newest first." + _STREAM,
-    {"events": [examples.EVENT], "next": None},
-    declared_query=events.EventQuery,
-    streamed=MediaType(events.Event, examples.EVENT, EVENT_STREAM),
-    client="events",
+    f"Versions, refusals, alarms, commands, jobs, …: who did what, when and why, the newest first.{_STREAM}",
+    "events",
 )
-LIST_ALL_EVENTS: Final = Endpoint(
-    "GET",
+LIST_ALL_EVENTS: Final = _listing(
     "/v1/events",
-    events.EventPage,
     "What has happened",
-    EVENTS,
-    READER,
-    "The events of all models, and those that are about none, the newest first."
-    + _STREAM
-    + " Some events may then come "
-    "once more: their ids tell.",
-    {"events": [examples.EVENT], "next": None},
-    declared_query=events.EventQuery,
-    streamed=MediaType(events.Event, examples.EVENT, EVENT_STREAM),
-    client="all_events",
+    f"The events of all models, and those that are about none, the newest first.{_STREAM} Some events may then come once "
+    "more: their ids tell.",
+    "all_events",
 )
 ACKNOWLEDGE: Final = Endpoint(
     "POST",

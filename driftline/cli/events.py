@@ -6,7 +6,7 @@ import itertools
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -67,7 +67,8 @@ def events(
     """
     columns = [column for column in EVENT_COLUMNS if column != "model" or model is None]
     with server.patient(model) if is_followed else server.client() as client:
-        found = _newest(client, model, kind, parse_since(since), limit)
+        newest = newest_events(client, model, kind, parse_since(since), min(limit, MAX_PAGE))
+        found = list(itertools.islice(newest, limit))[::-1]
         if not is_followed:
             print_table(found if server.as_json else _shown(found), columns, server.as_json, empty="nothing yet")
             return
@@ -75,23 +76,22 @@ def events(
             _follow(client, model, kind, found, columns, server.as_json)
 
 
-def _newest(client: Client, model: str | None, kinds: list[str] | None, since: float | None, count: int) -> list[Event]:
-    """The newest events, the oldest of them first."""
-    found: list[Event] = []
+def newest_events(
+    client: Client,
+    model: str | None,
+    kinds: Sequence[str] | None,
+    since: float | None = None,
+    page_size: int = MAX_PAGE,
+) -> Iterator[Event]:
+    """The events of a model, or of all, the newest first, read page by page."""
     before = None
-    while len(found) < count:
-        what: dict[str, Any] = {
-            "kind": kinds,
-            "since": since,
-            "before": before,
-            "limit": min(MAX_PAGE, count - len(found)),
-        }
+    while True:
+        what: dict[str, Any] = {"kind": kinds, "since": since, "before": before, "limit": page_size}
         page = client.all_events(**what) if model is None else client.events(model, **what)
-        found += page["events"]
+        yield from page["events"]
         before = page["next"]
         if before is None:
-            break
-    return found[::-1]
+            return
 
 
 def _follow(

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-MOMENTS: Final = frozenset(
-    {
-        *("created", "time", "began", "ended", "since", "until", "acknowledged_at", "over_at", "seen", "started"),
-        *("heartbeat", "last_seen", "published"),
-    }
-)
+MOMENTS: Final = frozenset({"created", "time", "began", "ended", "started"})
 """Fields in seconds since 1970: shown as how long ago in a terminal, else by ISO 8601."""
 WHOLE: Final = frozenset({"id", "job", "job_id", "name", "model", "state", "version", *MOMENTS})
 """Columns that are never broken over two lines."""
@@ -188,12 +183,17 @@ def cell_text(name: str, value: Any) -> str:
     if value is None:
         return ""
     if _is_moment(name, value):
-        return ago_text(value) if is_terminal() else iso_text(value)
+        return moment_text(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(with_iso(value), ensure_ascii=False)
+
+
+def moment_text(seconds: float) -> str:
+    """A moment, in seconds since 1970: how long ago in a terminal, else by ISO 8601."""
+    return ago_text(seconds) if is_terminal() else iso_text(seconds)
 
 
 def iso_text(seconds: float) -> str:

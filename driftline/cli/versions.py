@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from driftline.cli.common import ModelName, Server
+from driftline.cli.events import newest_events
 from driftline.cli.following import Rows, Watch, show_rows
 from driftline.cli.job_report import print_job
-from driftline.cli.output import ago_text, console, is_terminal, iso_text, print_fields, print_json, print_table, spread
+from driftline.cli.output import console, is_terminal, moment_text, print_fields, print_json, print_table, spread
 from driftline.cli.parameters import expanded
 from driftline.errors import NotFound
 
@@ -68,8 +69,7 @@ def why(
     if server.as_json:
         print_json(told)
         return
-    when = ago_text(found["created"]) if is_terminal() else iso_text(found["created"])
-    print(f"version {version} of {model}, published {when}")
+    print(f"version {version} of {model}, published {moment_text(found['created'])}")
     print_fields(_in_words(found, event), as_json=False)
     _print_scores(found["scores"], parent)
     if found["report"]:
@@ -80,15 +80,8 @@ def why(
 def _event_of(client: Client, model: str, version: int) -> Event | None:
     """The event that tells of a version; None where it is too long ago."""
     try:
-        before = None
-        while True:
-            page = client.events(model, kind=KINDS, limit=1000, before=before)
-            for event in page["events"]:
-                if event.get("version") == version:
-                    return event
-            before = page["next"]
-            if before is None:
-                return None
+        told = newest_events(client, model, KINDS)
+        return next((event for event in told if event.get("version") == version), None)
     except NotFound as error:
         if error.code != "not_found":
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,6 +42,11 @@ class Measured(NamedTuple):
     metrics: dict[str, Any]
     alarms: list[dict[str, Any]]
     backlog: Backlog
+
+
+def by_uid(names: Mapping[str, str]) -> dict[str, str]:
+    """Uid → name, of name → uid."""
+    return {uid: name for name, uid in names.items()}
 
 
 class Catalog:

@@ -82,7 +82,7 @@ class Bucket(msgspec.Struct, array_like=True):
     @property
     def stored(self) -> str:
         """Its text, with the classes and sources that have the most labels."""
-        trimmed = msgspec.structs.replace(self, classes=_largest(self.classes), sources=_largest(self.sources))
+        trimmed = msgspec.structs.replace(self, classes=largest(self.classes), sources=largest(self.sources))
         return msgspec.json.encode(trimmed).decode()
 
 
@@ -126,7 +126,6 @@ class ScoreBuckets:
                 await pipe.execute()
 
 
-def _largest(sums: dict[str, Sums]) -> dict[str, Sums]:
-    if len(sums) <= MAX_NAMED:
-        return sums
+def largest(sums: dict[str, Sums]) -> dict[str, Sums]:
+    """Those of the most labels, the largest first."""
     return dict(sorted(sums.items(), key=lambda pair: -pair[1].count)[:MAX_NAMED])

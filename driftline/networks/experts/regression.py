@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import Encoding
@@ -17,6 +17,7 @@ from driftline.networks.experts.neighbours import ValueNeighbours
 from driftline.networks.experts.random_features import RandomFeatures
 from driftline.networks.experts.target_unit import TargetUnit
 from driftline.networks.experts.trees import MAX_OUTPUTS, Trees
+from driftline.networks.kernels.views import OnCpu
 from driftline.spec.row_layout import places_after
 
 # How fast each set of weights follows its gradient; and over which share of its past, per row, each member of the further sets
@@ -45,7 +46,7 @@ class ContinuedPlaces(NamedTuple):
     slots: Tensor
 
 
-class RegressionMixture(nn.Module):
+class RegressionMixture(OnCpu):
     """Experts that learn at different speeds and with different biases, whose values are averaged.
 
     Each of several sets of weights gives a mean ``Σ w_e · v_e`` for each output; the sets are mixed again by ``trust``, how
@@ -134,10 +135,6 @@ class RegressionMixture(nn.Module):
         found = unit.clamped(found.masked_fill_(found.isinf(), torch.nan))
         trace = torch.cat([*self._differences(encoded, lags), levels, found, lags]).transpose(0, 1).float()
         return self.mix(trace), trace
-
-    def _apply(self, fn: Any, recurse: bool = True) -> RegressionMixture:
-        """Stays where it is: kernels run on the CPU, whatever device the network is on."""
-        return self
 
     def _differences(self, encoded: Tensor, lags: Tensor) -> Iterator[Tensor]:
         """What the members say that foresee the difference to the last label, float64 ``[members, batch, outputs]``."""

@@ -35,7 +35,14 @@ class BufferViews(Generic[A]):
         return BufferViews()
 
 
-class Viewed(nn.Module):
+class OnCpu(nn.Module):
+    """A module that stays where kernels run, on the CPU, whichever device the network goes to."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        return self
+
+
+class Viewed(OnCpu):
     """A module of buffers that kernels work on."""
 
     def __init__(self) -> None:
@@ -45,10 +52,6 @@ class Viewed(nn.Module):
     def arrays(self) -> Any:
         """The buffers as kernels take them."""
         return self._views.of(tuple(self._buffers.values()), self._viewed)  # type: ignore[arg-type]
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Stays where it is: kernels run on the CPU, whatever device the network is on."""
-        return self
 
     def _viewed(self) -> Any:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline.networks.kernels import rows as kernels
-from driftline.networks.kernels.views import BufferViews
+from driftline.networks.kernels.views import BufferViews, OnCpu
 from driftline.networks.rows.scale import RobustScale
 from driftline.networks.rows.target_means import TargetMeans, folded
 from driftline.networks.rows.vocabulary import Vocabulary
@@ -35,7 +35,7 @@ BUCKETS = 2**13
 Arrays = tuple[NDArray[Any], ...]
 
 
-class RowEncoder(nn.Module):
+class RowEncoder(OnCpu):
     """Encodes rows; what it knows of them it learns from labelled rows alone, in :meth:`observe`.
 
     Args:
@@ -64,10 +64,6 @@ class RowEncoder(nn.Module):
         self.vocabulary = Vocabulary(categories, layout.marks)
         self.values = TargetMeans(1, targets, not is_regression)
         self.words = TargetMeans(texts * BUCKETS, targets, not is_regression)
-
-    def _apply(self, function: Any, recurse: bool = True) -> RowEncoder:
-        """It stays where numpy computes, whichever device the network goes to."""
-        return self
 
     @torch.no_grad()
     def widened(self, layout: RowLayout) -> RowEncoder:

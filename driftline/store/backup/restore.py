@@ -14,7 +14,7 @@ from driftline.store.artifacts import Artifacts
 from driftline.store.backup import format
 from driftline.store.backup.copy import pattern
 from driftline.store.backup.format import Entries, Fields, Index, Piece, SavedModel, Text
-from driftline.store.catalog import Catalog
+from driftline.store.catalog import Catalog, by_uid
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import new_uid
 
@@ -86,9 +86,9 @@ class Restore:
     async def refuse_clashes(self, index: Index, replace: bool) -> None:
         """:class:`Conflict` where a model's name, or its uid under another name, exists already."""
         names = await self.catalog.names()
-        by_uid = {uid: name for name, uid in names.items()}
+        named = by_uid(names)
         for model in index.models:
-            name, other = model.name, by_uid.get(model.uid)
+            name, other = model.name, named.get(model.uid)
             if name in names and not replace:
                 raise _taken(name)
             if other is not None and other != name:
