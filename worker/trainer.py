@@ -181,6 +181,8 @@ class Trainer:
         """
         if len(batch) > 1:
             middle = len(batch) // 2
+            message = f"{len(batch)} records fail at once and are learned in parts, more slowly: {reason_of(error)}"
+            await self.store.alarm("step_failed", message)
             await self._step(batch[:middle], plan, batch[middle - 1].n)
             await self._step(batch[middle:], plan, end)
             return

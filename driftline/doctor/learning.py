@@ -12,7 +12,7 @@ from driftline.support.formatting import count_text, size_text, time_text
 ALARMS = {
     "recovery_diverged": "run the workers on one torch build and CPU type; learning went on from the live version",
     "recovery_failed": "the findings about artifacts, log and steps say what is damaged; recovery went on without it",
-    "step_failed": "look at that record and at the network's own code; the record was set aside",
+    "step_failed": "look at the records and at the network's own code; a record that fails alone was set aside",
     "command_failed": "fix what it says, and send the command again",
     "disk": "make room on the disk of the artifacts, or mount it again; it ends by itself",
     "log_gap": "the findings about the log say what is missing",

@@ -13,7 +13,7 @@ from driftline.records import Command, Item, Plan
 from driftline.store.catalog import Catalog
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
-from tests.worker.running import add, offset_is, state_is, training
+from tests.worker.running import add, alarms, offset_is, state_is, training
 from worker.model_store import ModelStore
 
 pytestmark = pytest.mark.anyio
@@ -149,6 +149,24 @@ async def test_a_record_that_fails_is_quarantined_by_itself(bench: Bench, monkey
     exceptions = {n: found.exception for n, found in known.items() if found is not None}
     assert exceptions == {12: None, 13: ("quarantined", "ZeroDivisionError: a network of the user's"), 14: None}
     assert (await store.commit_log.head()).learned == 32
+
+
+async def test_records_that_fail_at_once_and_not_alone_are_learned_and_an_alarm_tells(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What costs so much time must not go unnoticed."""
+    store = await bench.model()
+    learn = Learner.learn
+
+    def fail_on_several(learner: Learner, items: list[Item], numbers: list[int], plan: Plan) -> StepResult:
+        if len(numbers) > 1:
+            raise ZeroDivisionError("a network of the user's")
+        return learn(learner, items, numbers, plan)
+
+    monkeypatch.setattr(Learner, "learn", fail_on_several)
+    await store.log.append(labelled(8))
+    assert (await bench.train(store)).learner.learned == 8
+    assert "records fail at once" in (await alarms(store))["step_failed"]
 
 
 async def test_a_job_that_waits_is_cancelled_before_it_begins_and_one_that_runs_at_once(bench: Bench) -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -43,7 +43,7 @@ def inner(function: F) -> F:
 
 
 def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A function that Python calls, of arguments of these types alone."""
+    """A function that Python calls, of arguments of these types alone, whether :func:`warm` or a call compiles it."""
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
@@ -54,6 +54,7 @@ def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
         else:
             dispatcher._cache._cache_file._source_stamp = _sources(function.__module__.rpartition(".")[2])
         _kernels.append((dispatcher, arguments))
+        dispatcher._compile_for_args = partial(_at_first_call, dispatcher, arguments)
         return cast(Callable[..., Any], dispatcher)
 
     return compiled
@@ -85,8 +86,15 @@ def _warm() -> None:
 
 def _load(kernels: Iterable[tuple[Any, tuple[Any, ...]]]) -> None:
     for dispatcher, arguments in kernels:
+        vars(dispatcher).pop("_compile_for_args", None)
         dispatcher.compile(arguments)
         dispatcher.disable_compile()
+
+
+def _at_first_call(dispatcher: Any, types: tuple[Any, ...], *_: Any) -> Any:
+    """What to call at a first call: compiled as declared, where numba would compile for the types of that call."""
+    _load([(dispatcher, types)])
+    return dispatcher
 
 
 @contextmanager

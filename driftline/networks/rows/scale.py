@@ -57,7 +57,8 @@ class RobustScale(nn.Module):
 
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """``[rows, columns]`` → the same, scaled."""
-        found: NDArray[np.float32] = scaled_columns(values, self.centre.numpy(), self.width.numpy())
+        rows = np.ascontiguousarray(values, np.float64)
+        found: NDArray[np.float32] = scaled_columns(rows, self.centre.numpy(), self.width.numpy())
         return found
 
     def observe(self, values: NDArray[np.float64]) -> UnitChange | None:

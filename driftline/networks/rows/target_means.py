@@ -53,7 +53,9 @@ class TargetMeans(nn.Module):
         prior, weight = self.prior.numpy(), float(weights.sum())
         if weight > 0:
             prior[-1] = min(prior[-1] + weight, self.memory)
-            prior[:-1] += min(weight / float(prior[-1]), 1.0) * (weights @ targets / weight - prior[:-1])
+            prior[:-1] += min(weight / float(prior[-1]), 1.0) * (
+                (weights[:, None] * targets).sum(0) / weight - prior[:-1]
+            )
 
 
 def folded(labels: NDArray[np.float32], targets: int) -> NDArray[np.float32]:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from driftline.networks.clone import clone
@@ -185,6 +188,18 @@ def scaled_by(values: NDArray[np.float64], of: list[float]) -> list[float]:
         scale.observe(values[first : first + 8])
     found: list[float] = scale.scaled(np.array(of)[:, None])[:, 0].tolist()
     return found
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(0, 6), st.just(3)), elements=st.floats(-1e6, 1e6)), st.sampled_from("CF")
+)
+def test_rows_are_scaled_in_whatever_order_their_numbers_lie(values: NDArray[np.float64], order: Any) -> None:
+    scale = RobustScale(3)
+    scale.observe(CLEAN[:30].reshape(10, 3))
+    wide = np.repeat(values, 2, axis=1)
+    expected = scale.scaled(values.copy("C"))
+    assert np.array_equal(scale.scaled(values.copy(order)), expected)
+    assert np.array_equal(scale.scaled(wide[:, ::2]), expected), "every second one of an array"
 
 
 @pytest.mark.parametrize("unit", [1e-200, 1e-20, 1e-9, 1.0, 1e6, 1e30])
