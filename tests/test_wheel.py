@@ -67,7 +67,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (packages / name).mkdir()
         (packages / name / "__init__.py").write_text(FOREIGN)
     # As a new installation does at its first start, which answers no prediction until then.
-    subprocess.run([str(python), "-m", "driftline.networks.kernels"], env=clean(), check=True, capture_output=True)
+    compile_all = [str(python), "-P", "-m", "driftline.networks.kernels"]
+    subprocess.run(compile_all, cwd=python.parent, env=clean(), check=True, capture_output=True)
     return python
 
 

@@ -26,6 +26,8 @@ def strategies() -> Iterator[tuple[str, Scenario]]:
         yield name, scenario({"strategy": {"name": name, **parameters}})
     for name in ("replay", "ewc", "der", "agem", "finetune", "experts"):
         yield f"{name}, regression", scenario({"strategy": {"name": name, **given[name]}}, labels=FEW, task="values")
+    for name in ("experts", "replay"):
+        yield f"{name}, balanced", scenario({"strategy": {"name": name, **given[name]}, "decide": "balanced"})
     yield "by default", scenario(base={}, labels=COUNT)
     yield "by default, regression", scenario(base={}, labels=COUNT, task="values")
     script = [

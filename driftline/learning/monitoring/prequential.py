@@ -190,8 +190,7 @@ class Prequential(Stateful):
         self._fade(rows)
         if not self.is_regression:
             gone = list(islice(chain(self.window, rows), max(0, len(self.window) + len(rows) - self.size)))
-            for row in gone:
-                self.newest.add([row], [-row.weight])
+            self.newest.add(gone, [-row.weight for row in gone])
             self.newest.add(rows, weights)
             if self.tables is not None:
                 self.tables.leave(gone)

@@ -43,10 +43,15 @@ def surprise(likelihood: float) -> float:
     return -math.log(max(MIN_LIKELIHOOD, likelihood))
 
 
+def total(numbers: NDArray[Any]) -> float:
+    """The sum, whose last bit does not depend on the CPU, as that of a BLAS's product does."""
+    return float(numbers.sum())
+
+
 def brier_score(probabilities: NDArray[Any], place: int) -> float:
     """The squared distance of probabilities ``[classes]`` from those of a label at ``place``: 0 to 2."""
     chances = probabilities.astype(np.float64)
-    return float(chances @ chances - 2 * chances[place] + 1)
+    return total(chances**2) - 2 * float(chances[place]) + 1
 
 
 def agreement(
@@ -232,8 +237,8 @@ class RegressionMetrics(Stateful):
         tally = cls()
         if len(truth):
             difference, from_first = answers - truth, truth - truth[0]
-            tally.origin, tally.count = float(truth[0]), float(weights.sum())
-            tally.absolute, tally.squares = float(weights @ np.abs(difference)), float(weights @ difference**2)
-            tally.bias = float(weights @ difference)
-            tally.truth, tally.truth_squares = float(weights @ from_first), float(weights @ from_first**2)
+            tally.origin, tally.count = float(truth[0]), total(weights)
+            tally.absolute, tally.squares = total(weights * np.abs(difference)), total(weights * difference**2)
+            tally.bias = total(weights * difference)
+            tally.truth, tally.truth_squares = total(weights * from_first), total(weights * from_first**2)
         return tally

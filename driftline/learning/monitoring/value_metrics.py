@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.learning.monitoring.running_metrics import RegressionMetrics, ScoredPrediction
+from driftline.learning.monitoring.running_metrics import RegressionMetrics, ScoredPrediction, total
 from driftline.learning.stateful import State, Stateful
 from driftline.spec.value_layout import ValueLayout
 
@@ -57,11 +57,11 @@ class IntervalMetrics(Stateful):
     def add_arrays(self, truth: Floats, ends: Floats, weights: Floats) -> None:
         """Takes labels ``[rows]`` in, with the ends that were served ``[rows, levels]`` and how much each counts ``[rows]``."""
         truth = truth.astype(np.float32).astype(np.float64)
-        self.count += float(weights.sum())
-        self.covered += float(weights @ ((ends[:, 0] <= truth) & (truth <= ends[:, -1])))
-        self.width += float(weights @ (ends[:, -1] - ends[:, 0]))
+        self.count += total(weights)
+        self.covered += total(weights * ((ends[:, 0] <= truth) & (truth <= ends[:, -1])))
+        self.width += total(weights * (ends[:, -1] - ends[:, 0]))
         beyond, levels = truth[:, None] - ends, np.array(self.levels)
-        self.pinball += float(weights @ np.maximum(levels * beyond, (levels - 1) * beyond).mean(1))
+        self.pinball += total(weights * np.maximum(levels * beyond, (levels - 1) * beyond).mean(1))
 
     def scale(self, factor: float) -> None:
         """Lets every label weigh ``factor`` times what it did."""
@@ -95,7 +95,7 @@ class ValueMetrics(Stateful):
         """The scores of some rows."""
         found = cls(layout)
         weights = np.array([row.weight for row in rows], np.float64)
-        found.count, found.error = float(weights.sum()), sum(row.weight * row.error for row in rows)
+        found.count, found.error = total(weights), sum(row.weight * row.error for row in rows)
         if rows:
             truth, answers = (
                 np.array(each, np.float64).T for each in zip(*((r.truth, r.answer) for r in rows), strict=True)
