@@ -23,9 +23,10 @@ from tests.waiting import SECONDS, until
 class Instance:
     """A running ``driftline up``, what it has printed, and a client for it, which asks once."""
 
-    def __init__(self, process: subprocess.Popen[str], lines: list[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], lines: list[str], data_dir: Path) -> None:
         self.process = process
         self.lines = lines
+        self.data_dir = data_dir
         self.url = self._await(r"(http://\S+)")
         self.client = Client(self.url, retries=0)
         # A connection of its own each time, as a load balancer makes them, and no certificates read for it.
@@ -87,7 +88,7 @@ def up_of(python: Path, folder: Path, /, *arguments: str, **environment: str) ->
     reader = threading.Thread(target=_collect, args=(process, lines))
     reader.start()
     try:
-        yield Instance(process, lines)
+        yield Instance(process, lines, folder / "driftline-data")
     finally:
         process.send_signal(signal.SIGINT)
         try:

@@ -35,6 +35,7 @@ from driftline.records import Command, Item, Plan
 from driftline.store.commits import Commit, Head, JobRecord, Step, apply_commit
 from driftline.store.lease import Lease
 from driftline.store.log import LogEntry
+from driftline.store.rejected import RejectedRecord
 from driftline.support.failpoints import reach
 from driftline.support.tracing import Tracing
 from driftline.versions import Position
@@ -191,7 +192,7 @@ class Committer:
             share=publication.share,
             ends_canary=publication.ends_canary,
             spec=learner.spec.model_dump(mode="json") if is_new_spec else None,
-            exceptions=_exceptions(batch, result),
+            rejected=_rejected(batch, result),
             jobs=[await self._whole(job, number, effect.command) for job in effect.jobs],
             paused=effect.paused,
             metrics=learner.metrics() | {COUNTS: counted(self.counts, result, effect)},
@@ -214,11 +215,9 @@ class Committer:
         """Logs what a committed step has done, and which labels it has not learned."""
         for event in commit.events:
             event.log(self.name)
-        for label, why in commit.exceptions.items():
-            state, _, reason = why.partition(":")
-            logger.warning(
-                "a label was %s: %s", state, reason, extra={"model": self.name, "label": label, "step": commit.step.k}
-            )
+        for label in commit.rejected:
+            about = {"model": self.name, "label": label.id, "step": commit.step.k}
+            logger.warning("a label was %s: %s", label.state, label.reason, extra=about)
 
     def _follow(self, commit: Commit, seconds: float) -> None:
         """Updates head, schedule and files after a committed step, which took ``seconds``."""
@@ -296,10 +295,11 @@ class Committer:
         return time.monotonic() - self._waited
 
 
-def _exceptions(batch: Sequence[LogEntry], result: StepResult) -> dict[str, str]:
-    """The reason why a record was not learned, by its id."""
-    ids = {entry.n: entry.record.id for entry in batch}
-    return {
-        **{ids[n]: f"rejected:{why}" for n, why in result.rejected.items()},
-        **{ids[n]: f"quarantined:{why}" for n, why in result.quarantined.items()},
-    }
+def _rejected(batch: Sequence[LogEntry], result: StepResult) -> list[RejectedRecord]:
+    """The labels of a batch that were not learned, and why."""
+    entries = {entry.n: entry for entry in batch}
+    return [
+        RejectedRecord(n, entries[n].record.id, state, why, entries[n].time)
+        for state, found in (("rejected", result.rejected), ("quarantined", result.quarantined))
+        for n, why in found.items()
+    ]

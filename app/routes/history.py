@@ -19,11 +19,14 @@ from driftline.api.history import (
     ListedReceipt,
     ReceiptIds,
     ReceiptList,
+    RejectedLabel,
+    RejectedLabelList,
 )
 from driftline.errors import InvalidInput
 from driftline.store.imports import ImportRecord, Imports
 from driftline.store.job_list import list_jobs
 from driftline.store.log import Known
+from driftline.store.rejected import RejectedLabels
 
 from ..services import Has
 from .mount import serves
@@ -73,6 +76,19 @@ def _receipt(identifier: str, known: Known | None, offset: int, coverage: list[t
     if place < len(coverage):
         return {"id": identifier, "state": "served", "version": coverage[place][1]}
     return {"id": identifier, "state": "learned" if offset >= known.n else "queued"}
+
+
+@serves(router, endpoints.LIST_REJECTED)
+async def rejected(
+    model: str,
+    services: Has,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> RejectedLabelList:
+    labels = RejectedLabels(services.connection, await services.catalog.uid(model))
+    found = await labels.newest(limit + 1, before)
+    listed = [cast(RejectedLabel, msgspec.structs.asdict(label)) for label in found[:limit]]
+    return {"labels": listed, "next": listed[-1]["n"] if len(found) > limit else None}
 
 
 @serves(router, endpoints.LIST_IMPORTS)

@@ -25,6 +25,7 @@ from driftline.api.health_endpoints import READYZ as READYZ
 from driftline.api.history_endpoints import LIST_IMPORTS as LIST_IMPORTS
 from driftline.api.history_endpoints import LIST_JOBS as LIST_JOBS
 from driftline.api.history_endpoints import LIST_RECEIPTS as LIST_RECEIPTS
+from driftline.api.history_endpoints import LIST_REJECTED as LIST_REJECTED
 from driftline.api.history_endpoints import NOTE_IMPORT as NOTE_IMPORT
 from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope

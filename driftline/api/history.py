@@ -86,6 +86,42 @@ class ReceiptList(TypedDict):
     """The receipts, in the order of the ids."""
 
 
+@message
+class RejectedLabel(TypedDict):
+    """A label that was not learned."""
+
+    n: int
+    """Its number in the log."""
+    id: str
+    """The item's id."""
+    state: Literal["rejected", "quarantined"]
+    """``rejected``: it did not fit the model; ``quarantined``: the network failed on it."""
+    reason: str
+    """Why."""
+    time: float
+    """When it came, in seconds since 1970."""
+
+
+@message
+class RejectedLabelList(TypedDict):
+    """Labels that a model has not learned."""
+
+    labels: list[RejectedLabel]
+    """The labels, the newest first."""
+    next: int | None
+    """What ``before`` takes for those that follow; null where there are none."""
+
+
+@message
+class RejectedLabelQuery(TypedDict, total=False):
+    """Which of them."""
+
+    before: Annotated[int, Field(ge=1)]
+    """Only labels of lower numbers in the log."""
+    limit: Annotated[int, Field(ge=1, le=1000)]
+    """The most that are listed; 100 by default."""
+
+
 class ImportNote(Body):
     """How far a file has come."""
 

@@ -17,6 +17,13 @@ else:
 _FEEDBACK: frozenset[Scope] = frozenset({"feedback"})
 _FILE = {"name": "history.csv", "first": 1, "row": 52000, "is_whole": True, "round": 0}
 _IMPORTED = {"file": "9f3c2a17d05b44e1", **_FILE, "time": 1764482735.2}
+_REJECTED = {
+    "n": 7,
+    "id": "order-7",
+    "state": "rejected",
+    "reason": "'red' is none of the model's classes",
+    "time": 1.8e9,
+}
 
 LIST_JOBS: Final = Endpoint(
     "GET",
@@ -41,6 +48,18 @@ LIST_RECEIPTS: Final = Endpoint(
     {"receipts": [{"id": f"p:{examples.ID}", "state": "served", "version": 2}]},
     bodies=(MediaType(history.ReceiptIds, {"ids": [f"p:{examples.ID}"]}),),
     client="receipts",
+)
+LIST_REJECTED: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}/rejected",
+    history.RejectedLabelList,
+    "List labels that were not learned",
+    "feedback",
+    READER,
+    "The newest thousand labels that did not fit the model, or on which its network failed, and why.",
+    {"labels": [_REJECTED], "next": None},
+    declared_query=history.RejectedLabelQuery,
+    client="rejected",
 )
 LIST_IMPORTS: Final = Endpoint(
     "GET",

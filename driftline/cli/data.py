@@ -1,4 +1,4 @@
-"""``predict``, ``feedback`` and ``receipt``: what applications do, by hand."""
+"""``predict``, ``feedback``, ``receipt`` and ``rejected``: what applications do, by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from driftline.cli.common import ModelName, Server, parse_json, read_json, read_text
 from driftline.cli.files import LabelColumn, Output, WithInputs, feedback_file, is_file, predict_file, shortened
-from driftline.cli.following import follow_receipt
+from driftline.cli.following import Watch, follow_receipt, show_rows
 from driftline.cli.output import busy, print_fields, print_json, print_table
 from driftline.cli.parameters import expanded
 from driftline.cli.table_options import ReadingChoices, Refused, refuse_options
@@ -34,7 +34,7 @@ Items = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (predict, feedback, receipt):
+    for command in (predict, feedback, receipt, rejected):
         app.command()(expanded(command))
 
 
@@ -144,3 +144,20 @@ def receipt(
         else:
             found = client.receipt(model, identifier)
         print_fields(found, server.as_json)
+
+
+def rejected(
+    model: ModelName,
+    server: Server,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most that are listed.")] = 20,
+    is_watched: Watch = False,
+) -> None:
+    """The newest labels that were not learned, and why: they did not fit, or the network failed on them."""
+    with server.client() as client:
+        show_rows(
+            lambda: [dict(label) for label in client.rejected(model, limit)],
+            ("n", "id", "state", "time", "reason"),
+            as_json=server.as_json,
+            empty="every label was learned",
+            is_watched=is_watched,
+        )

@@ -10,7 +10,7 @@ from driftline.client.methods import CallMethod
 from driftline.client.requests import Call, call, encode, given
 
 if TYPE_CHECKING:
-    from driftline.api.history import ImportedFile, ListedJob, ListedReceipt
+    from driftline.api.history import ImportedFile, ListedJob, ListedReceipt, RejectedLabel
 
 
 class HistoryCalls:
@@ -26,6 +26,12 @@ class HistoryCalls:
         """How far several items have come, in their order; ``unknown`` where there is none."""
         asked = call(endpoints.LIST_RECEIPTS, content=encode({"ids": list(identifiers)}), is_safe=True, model=model)
         return asked.then(lambda answer: answer["receipts"])
+
+    @CallMethod
+    def rejected(self, model: str, limit: int | None = None, before: int | None = None) -> Call[list[RejectedLabel]]:
+        """The newest labels that were not learned, and why; ``before`` a number in the log."""
+        asked = call(endpoints.LIST_REJECTED, query=given(limit=limit, before=before), model=model)
+        return asked.then(lambda answer: answer["labels"])
 
     @CallMethod
     def imports(self, model: str) -> Call[list[ImportedFile]]:

@@ -22,6 +22,7 @@ from driftline.errors import CorruptData, Fenced, NotFound
 from driftline.records import Plan
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import EventRecord
+from driftline.store.rejected import MAX_REJECTED, RejectedRecord
 from driftline.store.scores import Bucket
 
 
@@ -104,7 +105,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 class Commit(msgspec.Struct, frozen=True):
     """A step, with everything that changes atomically with it.
 
-    ``version`` goes live; with a ``share`` it becomes the canary instead. ``exceptions``: why records, by id, were not learned.
+    ``version`` goes live; with a ``share`` it becomes the canary instead. ``rejected`` labels were not learned.
     ``alarms`` are raised, by kind, and those of the kinds ``over`` end; ``buckets`` of ``minutes`` and ``hours`` take the place
     of what is kept of the same time.
     """
@@ -117,7 +118,7 @@ class Commit(msgspec.Struct, frozen=True):
     share: float | None = None
     ends_canary: bool = False
     spec: dict[str, Any] | None = None
-    exceptions: dict[str, str] = {}
+    rejected: Sequence[RejectedRecord] = ()
     jobs: list[JobRecord] = []
     paused: bool | None = None
     metrics: dict[str, Any] | None = None
@@ -147,6 +148,7 @@ COMMITTED = [
     "acknowledged",
     "minutes",
     "hours",
+    "rejected",
 ]
 """What a commit touches, in the order of ``commit.lua``."""
 
@@ -181,8 +183,8 @@ class CommitLog:
         keys = self.keys
         answer = await self.connection.scripts.run(
             "commit",
-            [getattr(keys, noun) for noun in COMMITTED] + [keys.item(identifier) for identifier in commit.exceptions],
-            [_arguments(commit), self.connection.keys.hints, self.uid, self.keep_jobs, *commit.exceptions.values()],
+            [getattr(keys, noun) for noun in COMMITTED] + [keys.item(label.id) for label in commit.rejected],
+            [_arguments(commit), self.connection.keys.hints, self.uid, self.keep_jobs, MAX_REJECTED],
         )
         _raise_for(answer, commit.step.k)
 
@@ -336,6 +338,7 @@ def _arguments(commit: Commit) -> bytes:
         "events": [event.stored for event in commit.events],
         "alarms": [[kind, json.dumps(alarm)] for kind, alarm in commit.alarms.items()],
         "over": list(commit.over),
+        "rejected": [[label.n, f"{label.state}:{label.reason}", _text(label)] for label in commit.rejected],
         "buckets": [[noun, bucket.time, bucket.stored] for noun, each in commit.buckets.items() for bucket in each],
     }
     if version is not None:

@@ -103,6 +103,7 @@ NOUNS = {
     "acknowledged": "hash: kind → who has acknowledged the alarm of that kind, when and why",
     "minutes": "sorted set: scores of a minute, by its beginning",
     "hours": "sorted set: the same of an hour",
+    "rejected": "sorted set: the newest labels that were not learned, by log number",
     "sources": "hash: source → how far it has been read",
     "imports": "hash: digest of a file of history → how far it was imported",
     "lease": "string: who learns, for how long",

@@ -11,6 +11,7 @@ from driftline.store.commits import JobRecord
 from driftline.store.events import EventRecord
 from driftline.store.imports import MAX_FILES, ImportRecord, Imports
 from driftline.store.job_list import StoredJob, list_jobs
+from driftline.store.rejected import RejectedRecord
 from tests.app.conftest import AppClient, create
 
 pytestmark = pytest.mark.anyio
@@ -110,3 +111,20 @@ async def test_receipts_of_many_labels_are_those_of_each(client: AppClient) -> N
     nothing: list[dict[str, object]] = [{"ids": []}, {"ids": "i1"}, {}]
     for wrong in nothing:
         assert (await client.post("/v1/models/weather/receipts", json=wrong)).status_code == 422
+
+
+async def test_labels_that_were_not_learned_are_listed_page_by_page(client: AppClient) -> None:
+    await create(client)
+    path = "/v1/models/weather/rejected"
+    assert (await client.get(path)).json() == {"labels": [], "next": None}
+    connection = client.services.connection
+    key = connection.keys.of(await client.services.catalog.uid("weather")).rejected
+    labels = [RejectedRecord(n, f"i{n}", "rejected", "it does not fit", 1.8e9) for n in range(1, 6)]
+    await connection.redis.zadd(key, {msgspec.json.encode(label): label.n for label in labels})
+    page = (await client.get(path, params={"limit": 2})).json()
+    assert [label["n"] for label in page["labels"]] == [5, 4] and page["next"] == 4
+    page = (await client.get(path, params={"limit": 10, "before": page["next"]})).json()
+    assert page == {"labels": [msgspec.to_builtins(label) for label in labels[2::-1]], "next": None}
+    answer = await client.get(path, params={"before": 0})
+    assert answer.status_code == 422 and "before" in answer.json()["error"]["message"]
+    assert (await client.get("/v1/models/none/rejected")).status_code == 404

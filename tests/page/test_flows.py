@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from driftline.api_keys import KeyStore
+from driftline.processes.embedded import running_url
+from driftline.records import Item
+from driftline.store.catalog import Catalog
+from driftline.store.connection import RedisConnection
+from driftline.store.log import Log
+from driftline.store.watermarks import Cap
 from tests.page.conftest import Stream, Visitor
 from tests.services import Instance, spec
 from tests.waiting import SECONDS, until
@@ -221,6 +228,28 @@ def test_a_label_is_looked_up(visitor: Visitor, live: Instance) -> None:
     shown(page.locator(".receipt"), "The live version covers it")
 
 
+def test_a_label_that_does_not_fit_is_shown_with_its_reason(visitor: Visitor, live: Instance) -> None:
+    page = visitor.open(f"{MODEL}/labels")
+    visible(page.get_by_text("There is none."))
+    item = Item("from-elsewhere", {"inputs": bytes(32)}, "snow")
+
+    async def append() -> None:
+        """As a server would have that still knows a class which was removed."""
+        connection = RedisConnection(str(running_url(live.data_dir)), "driftline:")
+        try:
+            uid = await Catalog(connection).uid("weather")
+            await Log(connection, uid, cap=Cap(1000), receipt_seconds=60).append([item])
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(asyncio.run, append()).result()
+    told = page.get_by_role("region", name="Labels that were not learned").get_by_role("row").nth(1)
+    shown(told, "from-elsewhere.*rejected.*snow")
+    (label,) = live.client.rejected("weather")
+    assert label["id"] == item.id and label["state"] == live.client.receipt("weather", item.id)["state"] == "rejected"
+
+
 def test_a_model_that_is_deleted_while_it_is_looked_at(visitor: Visitor, live: Instance) -> None:
     live.client.create_model(spec("short-lived"))
     page = visitor.open("models/short-lived")
@@ -324,7 +353,7 @@ def test_the_page_asks_for_the_key_and_shows_nothing_before(visitor: Visitor, li
 @contextmanager
 def keys_of(instance: Instance) -> Iterator[str]:
     """A key; with it, the service needs one."""
-    path = Path(os.readlink(f"/proc/{instance.process.pid}/cwd")) / "driftline-data" / "keys.json"
+    path = instance.data_dir / "keys.json"
     key = KeyStore(path).create(["admin"])
     try:
         yield key

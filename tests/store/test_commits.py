@@ -14,6 +14,7 @@ from driftline.store.commits import Checkpoint, Commit, CommitLog, JobRecord, St
 from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
 from driftline.store.log import Log
+from driftline.store.rejected import RejectedLabels, RejectedRecord
 from driftline.store.watermarks import Cap
 from tests.store.conftest import item, stored_keys
 from tests.waiting import until_async
@@ -42,9 +43,13 @@ def version(number: int, k: int, offset: int) -> Version:
     return Version(number, f"{number:064}", number - 1, k, offset, time.time(), "better", {"holdout": 0.5})
 
 
+def rejected(n: int, why: str, identifier: str = "") -> RejectedRecord:
+    return RejectedRecord(n, identifier or str(n), "rejected", why, 1.8e9 + n)
+
+
 async def test_a_step_moves_head_version_and_coverage_at_once(commit_log: CommitLog, lease: Lease, log: Log) -> None:
     await log.append([item(str(n)) for n in range(1, 33)])
-    await commit_log.commit(commit(lease, 1, 0, 32, version=version(2, 1, 32), exceptions={"7": "rejected:why: this"}))
+    await commit_log.commit(commit(lease, 1, 0, 32, version=version(2, 1, 32), rejected=[rejected(7, "why: this")]))
     head = await commit_log.head()
     assert (head.version, head.step, head.offset, head.learned) == (2, 1, 32, 32)
     assert [step.k for step in await commit_log.steps(0)] == [1]
@@ -151,12 +156,28 @@ async def test_of_ended_jobs_the_newest_are_kept_and_of_running_ones_all(
     assert await connection.redis.zcard(commit_log.keys.ended) == 3
 
 
+async def test_the_newest_labels_that_were_not_learned_are_kept(
+    commit_log: CommitLog, lease: Lease, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("driftline.store.commits.MAX_REJECTED", 3)
+    labels = RejectedLabels(commit_log.connection, commit_log.uid)
+    await log.append([item(str(n)) for n in range(1, 9)])
+    assert await labels.newest(10) == []
+    first = commit(lease, 1, 0, 4, rejected=[rejected(1, "a"), rejected(3, "b")])
+    await commit_log.commit(first)
+    await commit_log.commit(first)
+    assert await labels.newest(10) == [rejected(3, "b"), rejected(1, "a")], "once, whatever is sent again"
+    await commit_log.commit(commit(lease, 2, 4, 8, rejected=[rejected(5, "c"), rejected(8, "d")]))
+    assert await labels.newest(2) == [rejected(8, "d"), rejected(5, "c")]
+    assert await labels.newest(10, before=5) == [rejected(3, "b")], "the oldest has gone"
+
+
 async def test_why_a_record_was_not_learned_is_kept_as_long_as_its_receipt(
     commit_log: CommitLog, lease: Lease, connection: RedisConnection, uid: str
 ) -> None:
     log = Log(connection, uid, cap=Cap(1000), receipt_seconds=1)
     await log.append([item("a"), item("b")])
-    await commit_log.commit(commit(lease, 1, 0, 1, exceptions={"a": "rejected:why"}))
+    await commit_log.commit(commit(lease, 1, 0, 1, rejected=[rejected(1, "why", "a")]))
     known = await log.find("a")
     assert known is not None and known.exception == ("rejected", "why")
     assert [receipt.status for receipt in await log.append([item("a"), item("a", label=0)])] == [
@@ -171,7 +192,7 @@ async def test_why_a_record_was_not_learned_is_kept_as_long_as_its_receipt(
         return not await receipts()
 
     await until_async(are_gone)
-    await commit_log.commit(commit(lease, 2, 1, 2, exceptions={"b": "rejected:why"}))
+    await commit_log.commit(commit(lease, 2, 1, 2, rejected=[rejected(2, "why", "b")]))
     assert not await receipts(), "nothing is kept beyond it"
 
 

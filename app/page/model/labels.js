@@ -1,9 +1,10 @@
-// What became of a label, and what is behind.
+// What became of a label, what waits, and what was not learned.
 
 import { get, path } from "../api.js";
 import { percent, short, span } from "../format.js";
 import { html, useState } from "../html.js";
-import { Button, Card, Field, Problem, Tile } from "../ui.js";
+import { useLive } from "../live.js";
+import { Ago, Badge, Button, Card, Field, Problem, Table, Tile } from "../ui.js";
 import { Receipt } from "./receipt.js";
 
 export function LabelsTab({ model, metrics }) {
@@ -17,7 +18,32 @@ export function LabelsTab({ model, metrics }) {
       ${held !== undefined && html`<${Tile} label="Held out" value=${short(held)} note="kept from training" />`}
     </dl>
     <${Lookup} model=${model.name} />
+    <${Rejected} model=${model.name} />
   `;
+}
+
+const COLUMNS = [
+  { name: "id", label: "Label" },
+  { name: "state", label: "State" },
+  { name: "time", label: "Came" },
+  { name: "reason", label: "Why" },
+];
+
+function Rejected({ model }) {
+  const { data, error } = useLive(path("models", model, "rejected"), { every: 5, model });
+  return html`<${Card} title="Not learned">
+    <p class="note">Labels that did not fit the model (rejected), or on which its network failed (quarantined): the newest thousand are kept.</p>
+    <${Problem} error=${error} />
+    ${data && !data.labels.length && html`<p>There is none.</p>`}
+    ${data?.labels.length > 0 &&
+    html`<${Table} caption="Labels that were not learned" columns=${COLUMNS} rows=${data.labels} rowKey=${(label) => label.n} cell=${cell} />`}
+  <//>`;
+}
+
+function cell(label, name) {
+  if (name === "state") return html`<${Badge} tone="bad">${label.state}<//>`;
+  if (name === "time") return html`<${Ago} time=${label.time} />`;
+  return label[name];
 }
 
 function Lookup({ model }) {

@@ -3,8 +3,8 @@
 -- All of it or nothing: a script is never cut off, so that no reader and no crash meets a head without its step, a version
 -- without its head, or a job without its outcome. What it names in files is there already (worker/committer.py says why).
 -- KEYS: meta, epoch, head, steps, versions, coverage, pending, jobs, ended, progress, metrics, log, events, routine,
---       alarms, over, acknowledged, minutes, hours, then the item key of each exception
--- ARGV: one JSON object (see driftline/store/commits.py, Commit), channel, uid, keep_jobs, then why each exception was not learned
+--       alarms, over, acknowledged, minutes, hours, rejected, then the item key of each rejected label
+-- ARGV: one JSON object (see driftline/store/commits.py, Commit), channel, uid, keep_jobs, how many rejected labels are kept
 -- Answers 'ok', 'gone', 'fenced', or 'out_of_order'.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 local c = cjson.decode(ARGV[1])
@@ -43,11 +43,14 @@ end
 -- The model makes progress: its turns do not end every worker that takes it.
 redis.call('HDEL', KEYS[1], 'crashes')
 if c.command then redis.call('ZREM', KEYS[7], c.command) end
--- Why a record was not learned stands in its receipt, and expires with it.
-for i = 20, #KEYS do
-  local receipt = string.match(redis.call('GET', KEYS[i]) or '', '^%d+:%x+')
-  if receipt then redis.call('SET', KEYS[i], receipt .. ':' .. ARGV[i - 15], 'KEEPTTL') end
+-- Why a record was not learned stands in its receipt, and expires with it; and among the newest such labels.
+for i, label in ipairs(c.rejected) do
+  local key = KEYS[20 + i]
+  local receipt = string.match(redis.call('GET', key) or '', '^%d+:%x+')
+  if receipt then redis.call('SET', key, receipt .. ':' .. label[2], 'KEEPTTL') end
+  redis.call('ZADD', KEYS[20], label[1], label[3])
 end
+redis.call('ZREMRANGEBYRANK', KEYS[20], 0, -1 - tonumber(ARGV[5]))
 for id, state in pairs(c.jobs) do
   redis.call('HSET', KEYS[8], id, state)
   redis.call('HDEL', KEYS[10], id)
