@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from driftline.api import endpoints
 from driftline.api.endpoint import Endpoint
-from driftline.api_keys import KeyStore
 from driftline.errors import DriftlineError, InvalidInput, ServerError, Unavailable
 from driftline.settings import Settings
 from driftline.support.tasks import end
@@ -30,7 +29,7 @@ from .fast_path import FastPathCall
 from .gatekeeper import Gatekeeper
 from .http_meter import metered
 from .responses import error_status
-from .routes import control, events, health, history, log, models, scores, v2
+from .routes import control, events, health, history, keys, log, models, scores, v2
 from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
 from .routes.page import Page
 from .routes.predict import Predict
@@ -125,14 +124,16 @@ def create_app(
         [Route(endpoint.path, handler, methods=[endpoint.method]) for endpoint, handler in PLAIN.items()]
     )
     app.router.routes.extend(Page().routes())
-    for routes in (models, log, history, events, scores, control, health, v2):
+    for routes in (models, log, history, events, scores, control, keys, health, v2):
         app.include_router(routes.router)
     app.add_exception_handler(DriftlineError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
-    keys = KeyStore(settings.keys_path, look_seconds)
-    app.gatekeeper = Gatekeeper(app.route, keys=keys, is_public=is_public, max_body_bytes=settings.max_body_bytes)
+    services.keys.look_seconds = look_seconds
+    app.gatekeeper = Gatekeeper(
+        app.route, keys=services.keys, is_public=is_public, max_body_bytes=settings.max_body_bytes
+    )
     openapi.install(app)
     # The scripts of /docs come from this server: it works offline, and no other server sees who reads it.
     patch_fastapi(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from driftline.api.metrics import ModelMetricsAnswer
+from driftline.api_keys import KeyStore
 from driftline.errors import Unavailable
 from driftline.ingest.feedback import FeedbackDecoder
 from driftline.processes.plan import require_redis
@@ -65,6 +66,7 @@ class Services:
         self.settings = settings
         self.tracing = tracing
         self.connection = RedisConnection(require_redis(settings), settings.prefix, watch_seconds=watch_seconds)
+        self.keys = KeyStore(settings.keys_path)
         self.catalog = Catalog(self.connection)
         self.workers = Workers(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from driftline.api.scopes import SCOPES, Scope
-from driftline.errors import ConfigurationError, CorruptData, InvalidInput, NotFound
+from driftline.errors import ConfigurationError, Conflict, CorruptData, InvalidInput, NotFound
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -72,21 +72,29 @@ class KeyStore:
             return None
         return key
 
-    def create(self, scopes: Iterable[str], name: str = "") -> str:
-        """Make a key and give its text ``id.secret``: the only time that the secret is known."""
+    def create(self, scopes: Iterable[str], name: str = "", *, keeps_admin: bool = False) -> str:
+        """Make a key and give its text ``id.secret``: the only time that the secret is known.
+
+        ``keeps_admin``: :class:`Conflict` where no key would allow ``admin``.
+        """
         identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         key = Key(identifier, _digest(secret), _parse_scopes(scopes), name, created)
         with self._changing() as keys:
             keys[identifier] = key
+            if keeps_admin:
+                _check_admin(keys)
         return f"{identifier}.{secret}"
 
-    def revoke(self, identifier: str) -> Key:
-        """Remove a key; :class:`NotFound` where there is none."""
+    def revoke(self, identifier: str, *, keeps_admin: bool = False) -> Key:
+        """Remove a key; :class:`NotFound` where there is none. ``keeps_admin`` as of :meth:`create`."""
         with self._changing() as keys:
             if identifier not in keys:
                 raise NotFound(f"there is no key {identifier!r}", field="id", value=identifier)
-            return keys.pop(identifier)
+            found = keys.pop(identifier)
+            if keeps_admin:
+                _check_admin(keys)
+            return found
 
     def _current(self) -> dict[str, Key]:
         now = time.monotonic()
@@ -127,6 +135,7 @@ class KeyStore:
                 keys = self._read()
                 yield keys
                 self._write(keys)
+                self._look_at = 0.0
         except OSError as error:
             raise ConfigurationError(f"the API keys in {self.path} cannot be written: {error.strerror}") from None
 
@@ -147,6 +156,14 @@ class KeyStore:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _check_admin(keys: dict[str, Key]) -> None:
+    if not any("admin" in key.scopes for key in keys.values()):
+        message = (
+            "no key would be left that allows admin, and nobody could make one here; on the server: driftline keys"
+        )
+        raise Conflict(message, code="no_admin", field="scopes", value="admin")
 
 
 def _parse_scopes(scopes: Iterable[str]) -> tuple[Scope, ...]:

@@ -7,6 +7,7 @@ import { EventsView } from "./events_view.js";
 import { html, useEffect, useState } from "./html.js";
 import { key, setKey } from "./key.js";
 import { KeyForm } from "./key_form.js";
+import { KeysView } from "./keys.js";
 import { useLive } from "./live.js";
 import { ModelView } from "./model/view.js";
 import { Overview } from "./overview.js";
@@ -69,6 +70,7 @@ function view(section, model, tab, asked, workers) {
   if (section === "models") return html`<${Overview} />`;
   if (section === "events") return html`<${EventsView} asked=${asked} />`;
   if (section === "workers") return html`<${WorkersView} found=${workers} />`;
+  if (section === "keys") return html`<${KeysView} />`;
   return html`<${Heading} title="Not found">There is nothing here<//>
     <p><a href=${href("models")}>To the models</a></p>`;
 }
@@ -88,6 +90,7 @@ function Top({ section, hasWorkers }) {
     <nav aria-label="Main">
       <ul>
         ${entry("models", "Models")} ${entry("events", "Events")} ${hasWorkers && entry("workers", "Workers")}
+        ${entry("keys", "Keys")}
         <li><a href=${new URL("docs", ROOT)}>API</a></li>
       </ul>
     </nav>

@@ -27,6 +27,10 @@ from driftline.api.history_endpoints import LIST_JOBS as LIST_JOBS
 from driftline.api.history_endpoints import LIST_RECEIPTS as LIST_RECEIPTS
 from driftline.api.history_endpoints import LIST_REJECTED as LIST_REJECTED
 from driftline.api.history_endpoints import NOTE_IMPORT as NOTE_IMPORT
+from driftline.api.key_endpoints import KEYS
+from driftline.api.key_endpoints import LIST_KEYS as LIST_KEYS
+from driftline.api.key_endpoints import MAKE_KEY as MAKE_KEY
+from driftline.api.key_endpoints import REVOKE_KEY as REVOKE_KEY
 from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
 
@@ -48,6 +52,7 @@ TAGS = {
     CONTROL: "What an admin tells a model; the worker carries it out.",
     EVENTS: "What has happened to models, and how good they were when.",
     PROTOCOL: "The same models for the clients of that protocol.",
+    KEYS: "Who may call, and what.",
     HEALTH: "Probes, workers and measurements.",
 }
 PARTS = {
@@ -56,6 +61,7 @@ PARTS = {
     "id": "The item's id.",
     "job": "The job's id.",
     "kind": "The kind of the alarm.",
+    "key": "The part of the API key before the dot.",
     "file": "What the file is recognised by.",
 }
 """What stands in a path."""

@@ -40,21 +40,17 @@ def _tell(data_dir: Path | None, identifier: str, name: str, what: str) -> None:
     from driftline.errors import Unavailable
     from driftline.processes.embedded import running_url
     from driftline.store.connection import RedisConnection
-    from driftline.store.events import EventRecord, happen
+    from driftline.store.events import tell_key
 
     settings = load_settings(data_dir=data_dir)
     url = settings.redis_url or running_url(settings.data_dir)
     if url is None:
         return
-    shown = f"{identifier} ({name})" if name else identifier
-    event = EventRecord(
-        "key", f"the key {shown} was {what}", getpass.getuser(), details={"key": identifier, "name": name}
-    )
 
     async def append() -> None:
         connection = RedisConnection(url, settings.prefix)
         try:
-            await happen(connection, f"key:{identifier}:{what}", event)
+            await tell_key(connection, identifier, name, what, getpass.getuser())
         finally:
             await connection.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from driftline.api.control import CommandQueued, JobState, RetrainPreview
     from driftline.api.feedback import Accepted, FeedbackItem, LineStatus, LogItem, Receipt
     from driftline.api.health import WorkerState
+    from driftline.api.keys import ApiKey
     from driftline.api.metrics import ModelMetricsAnswer
     from driftline.api.models import Deleted, ModelState, VersionDetails, VersionState
     from driftline.api.predictions import Predictions
+    from driftline.api.scopes import Scope
 
 FINAL_JOB_STATES = frozenset({"succeeded", "failed", "cancelled"})
 FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined"})
@@ -47,6 +49,22 @@ class Calls(EventCalls, HistoryCalls):
     def ready(self) -> Call[bool]:
         """Whether the server can serve."""
         return Probe(endpoints.READYZ, {})
+
+    @CallMethod
+    def keys(self) -> Call[list[ApiKey]]:
+        """Every API key, without its secret."""
+        return call(endpoints.LIST_KEYS).then(lambda answer: answer["keys"])
+
+    @CallMethod
+    def make_key(self, scopes: Sequence[Scope], name: str = "") -> Call[str]:
+        """Make an API key: its text is told this once."""
+        made = call(endpoints.MAKE_KEY, content=encode({"scopes": list(scopes), "name": name}))
+        return made.then(lambda answer: answer["key"])
+
+    @CallMethod
+    def revoke_key(self, identifier: str) -> Call[ApiKey]:
+        """Let an API key work no longer; the part of it before the dot names it."""
+        return call(endpoints.REVOKE_KEY, key=identifier)
 
     @CallMethod
     def create_model(self, spec: Mapping[str, Any], weights: bytes | Path | None = None) -> Call[ModelState]:

@@ -176,6 +176,14 @@ async def happen(connection: RedisConnection, token: str, event: EventRecord) ->
     )
 
 
+async def tell_key(connection: RedisConnection, identifier: str, name: str, what: str, actor: str) -> None:
+    """Puts it among the events of the instance that an API key was ``made`` or ``revoked``."""
+    shown = f"{identifier} ({name})" if name else identifier
+    event = EventRecord("key", f"the key {shown} was {what}", actor, details={"key": identifier, "name": name})
+    await happen(connection, f"key:{identifier}:{what}", event)
+    event.log("")
+
+
 async def ends(connection: RedisConnection, uids: Collection[str]) -> dict[str, EventPlace]:
     """The place of the newest event of each, in one round trip; the beginning where there is none."""
     with store_errors():

@@ -17,7 +17,7 @@ from app import openapi
 from app.gatekeeper import scopes_for
 from app.main import PLAIN, App, create_app
 from app.openapi import schema_of
-from driftline.api import control, events, feedback, health, history, metrics, models, predictions
+from driftline.api import control, events, feedback, health, history, keys, metrics, models, predictions
 from driftline.api.control import RecipeChange, Retrain
 from driftline.api.endpoint import Endpoint, MediaType
 from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEEDBACK
@@ -37,12 +37,20 @@ ROOT = Path(__file__).parents[2]
 # The client names the types of its results for type checkers alone.
 MESSAGES = {
     name: value
-    for module in (control, events, feedback, health, history, metrics, models, predictions)
+    for module in (control, events, feedback, health, history, keys, metrics, models, predictions)
     for name, value in vars(module).items()
 }
 CALLS = {**vars(event_calls.EventCalls), **vars(history_calls.HistoryCalls), **vars(Calls)}
 PAGES = {"/", "/docs", "/openapi.json", "/page/{digest}/{name:path}"}
-PARTS = {"model": "weather", "version": "3", "id": "p:1/2", "job": "u-1", "kind": "drift", "file": "9f3c2a17d05b44e1"}
+PARTS = {
+    "model": "weather",
+    "version": "3",
+    "id": "p:1/2",
+    "job": "u-1",
+    "kind": "drift",
+    "file": "9f3c2a17d05b44e1",
+    "key": "k1",
+}
 
 
 @cache
@@ -186,6 +194,7 @@ def arguments(method: Any) -> dict[str, Any]:
         "file": PARTS["file"],
         "name": "history.csv",
         "row": 40,
+        "scopes": ["predict"],
     }
     values |= {"number": 3, "version": 3, "kind": "drift", "first": 1, "second": 2, "recipe": {}}
     parameters = list(inspect.signature(method).parameters.values())[1:]

@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from driftline.api_keys import KeyStore
+from driftline.client.clients import Client
+from driftline.errors import Unauthorized
 from driftline.processes.embedded import running_url
 from driftline.records import Item
 from driftline.store.catalog import Catalog
@@ -348,6 +350,31 @@ def test_the_page_asks_for_the_key_and_shows_nothing_before(visitor: Visitor, li
         page.get_by_role("button", name="Forget key").click()
         visible(page.get_by_label("API key"))
     assert set(visitor.refusals) == {401}
+
+
+def test_a_key_is_made_shown_once_and_revoked(visitor: Visitor, live: Instance, learning: Stream) -> None:
+    with learning.held(), keys_of(live) as key:
+        page = visitor.open("keys")
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        page.get_by_label("Name").fill("phone app")
+        page.get_by_label("metrics: reads what is measured").check()
+        page.get_by_role("button", name="Make a key").click()
+        visible(page.locator("code.made"))
+        made = page.locator("code.made").inner_text()
+        client = Client(live.url, key=made, retries=0)
+        assert [model["name"] for model in client.models()] == ["weather"]
+        line = page.get_by_role("row").filter(has_text="phone app")
+        shown(line, "predict.*feedback.*metrics")
+        line.get_by_role("button", name="Revoke phone app").click()
+        page.get_by_role("dialog").get_by_role("button", name="Revoke", exact=True).click()
+        shown(page.get_by_role("region", name="API keys"), r"^(?!.*phone app)")
+        with pytest.raises(Unauthorized):
+            client.models()
+        page.reload()
+        assert page.locator("code.made").count() == 0
+        client.close()
+    assert set(visitor.refusals) <= {401}
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
 from driftline.store.log import Cursor, Log
 from driftline.store.redis_keys import new_uid
+from driftline.store.rejected import RejectedLabels, RejectedRecord
 from driftline.store.watermarks import Cap
 from tests.store.conftest import SPEC, item, stored_keys
 
@@ -65,7 +66,7 @@ class Expected:
         self.steps: list[Step] = []
         self.published = [first]
         self.kept = {1: first}
-        self.exceptions: dict[str, str] = {}
+        self.rejected: list[RejectedRecord] = []
         self.trimmed = 0
         self.paused = False
         self.epoch = 0
@@ -99,7 +100,7 @@ class Expected:
         )
         self.steps.append(step)
         self.pending.discard(step.plan.command or 0)
-        self.exceptions |= commit.exceptions
+        self.rejected += commit.rejected
         if version is not None:
             number = version.version
             self.head = msgspec.structs.replace(self.head, version=number, manifest=version.manifest, newest=number)
@@ -262,8 +263,10 @@ class Store(RuleBasedStateMachine):
         for _ in range(steps):
             start, last = self.expected.head.offset, self.expected.last
             end = data.draw(st.just(last) | st.integers(start, last), "end")
-            bad = [self.expected.records[start].id] if end > start and data.draw(st.booleans(), "rejects one") else []
-            self.commit(Plan(updates=1, publish=publishes), end, exceptions=dict.fromkeys(bad, "rejected:why"))
+            rejected = []
+            if end > start and data.draw(st.booleans(), "rejects one"):
+                rejected = [RejectedRecord(start + 1, self.expected.records[start].id, "rejected", "why", 1.8e9)]
+            self.commit(Plan(updates=1, publish=publishes), end, rejected=rejected)
 
     @precondition(lambda self: self.expected.pending)
     @rule(data=st.data(), publishes=st.booleans())
@@ -412,9 +415,11 @@ class Store(RuleBasedStateMachine):
         assert self.do(self.commit_log.versions()) == [self.expected.kept[n] for n in sorted(self.expected.kept)]
         covered = self.do(self.commit_log.covering(head.offset))
         assert covered == self.expected.covering(head.offset)
-        for identifier, reason in self.expected.exceptions.items():
-            known = self.do(self.log.find(identifier))
-            assert known is not None and known.exception == tuple(reason.split(":"))
+        for label in self.expected.rejected:
+            known = self.do(self.log.find(label.id))
+            assert known is not None and known.exception == (label.state, label.reason)
+        listed = self.do(RejectedLabels(self.connection, self.commit_log.uid).newest(1000))
+        assert listed == self.expected.rejected[::-1]
 
     @invariant()
     def each_source_stands_after_what_it_has_delivered(self) -> None:

@@ -1,0 +1,112 @@
+// API keys: who may call, and what; a new one is shown once.
+
+import { useAction } from "./action.js";
+import { announce } from "./announce.js";
+import { call, path, post } from "./api.js";
+import { plural } from "./format.js";
+import { html, useState } from "./html.js";
+import { useLive } from "./live.js";
+import { Ago, Badge, Button, Card, Dialog, Field, Heading, Notice, Problem, Table } from "./ui.js";
+
+const SCOPES = {
+  predict: "asks for predictions",
+  feedback: "hands in labels",
+  metrics: "reads what is measured",
+  admin: "does everything",
+};
+const COLUMNS = [
+  { name: "name", label: "Name" },
+  { name: "scopes", label: "Allows" },
+  { name: "created", label: "Made" },
+  { name: "revoke", label: "" },
+];
+
+export function KeysView() {
+  const found = useLive("v1/keys", { every: 5 });
+  const [revoked, setRevoked] = useState(null);
+  const keys = found.data?.keys ?? [];
+
+  function cell(key, name) {
+    if (name === "name") return html`<strong>${key.name || "–"}</strong><span class="sub">${key.id}</span>`;
+    if (name === "scopes") return key.scopes.map((scope) => html`<${Badge} tone=${scope === "admin" ? "warn" : "neutral"}>${scope}<//> `);
+    if (name === "created") return html`<${Ago} time=${key.created} />`;
+    return html`<button type="button" aria-label="Revoke ${key.name || key.id}" onClick=${() => setRevoked(key)}>Revoke</button>`;
+  }
+
+  return html`
+    <div class="view-head"><${Heading} title="Keys">Keys<//></div>
+    <${Problem} error=${found.error} />
+    ${found.data &&
+    html`<${Card} title=${plural(keys.length, "key")}>
+        ${keys.length
+          ? html`<${Table} caption="API keys" columns=${COLUMNS} rows=${keys} cell=${cell} rowKey=${(key) => key.id} />`
+          : html`<p>There is no key: this machine alone may call, and may do everything. The first key has to allow <code>admin</code>.</p>`}
+      <//>
+      <${Make} onMade=${found.refresh} />`}
+    ${revoked && html`<${Revoke} revoked=${revoked} onClose=${() => setRevoked(null)} onDone=${found.refresh} />`}
+  `;
+}
+
+function Make({ onMade }) {
+  const [name, setName] = useState("");
+  const [scopes, setScopes] = useState(["predict", "feedback"]);
+  const [made, setMade] = useState(null);
+  const { busy, error, run } = useAction((_, body) => post("v1/keys", body));
+
+  async function make(event) {
+    event.preventDefault();
+    const answer = await run({ name, scopes });
+    if (answer === undefined) return;
+    setMade(answer.key);
+    setName("");
+    onMade();
+  }
+
+  const turn = (scope) => setScopes(scopes.includes(scope) ? scopes.filter((each) => each !== scope) : [...scopes, scope]);
+  return html`<${Card} title="A new key">
+    <form onSubmit=${make}>
+      <${Field} label="Name" hint="Whose it is: what is done with it is told under this name.">
+        ${(tied) => html`<input ...${tied} maxlength="200" value=${name} onInput=${(event) => setName(event.target.value)} />`}
+      <//>
+      <fieldset>
+        <legend>What it allows</legend>
+        ${Object.entries(SCOPES).map(
+          ([scope, what]) =>
+            html`<label class="check">
+              <input type="checkbox" checked=${scopes.includes(scope)} onChange=${() => turn(scope)} /> ${scope}: ${what}
+            </label>`,
+        )}
+      </fieldset>
+      <${Problem} error=${error} />
+      <${Button} type="submit" kind="main" busy=${busy} disabled=${busy || !scopes.length}>Make a key<//>
+    </form>
+    ${made &&
+    html`<${Notice} tone="good" role="status">
+      <p><strong>This is shown once:</strong> <code class="made">${made}</code></p>
+      <p class="note">It is sent as <code>Authorization: Bearer …</code>, or in <code>DRIFTLINE_KEY</code>.</p>
+    <//>`}
+  <//>`;
+}
+
+function Revoke({ revoked, onClose, onDone }) {
+  const { busy, error, run } = useAction(() => call("DELETE", path("keys", revoked.id)));
+
+  async function go(event) {
+    event.preventDefault();
+    if ((await run({})) === undefined) return;
+    announce("The key works no longer.");
+    onDone();
+    onClose();
+  }
+
+  return html`<${Dialog} title="Revoke ${revoked.name || revoked.id}" onClose=${onClose}>
+    <form onSubmit=${go}>
+      <p>Whoever uses it is refused at once. This cannot be undone.</p>
+      <${Problem} error=${error} />
+      <div class="buttons">
+        <button type="button" onClick=${onClose}>Cancel</button>
+        <${Button} type="submit" kind="danger" busy=${busy}>Revoke<//>
+      </div>
+    </form>
+  <//>`;
+}

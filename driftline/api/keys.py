@@ -1,0 +1,48 @@
+"""API keys, as they are made, listed and revoked."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from driftline.api.message import Body, message
+from driftline.api.scopes import Scope
+
+
+@message
+class ApiKey(TypedDict):
+    """A key, without its secret."""
+
+    id: str
+    """The part of the key before the dot."""
+    name: str
+    """Whose it is."""
+    scopes: list[Scope]
+    """What it allows."""
+    created: float
+    """When it was made, in seconds since 1970."""
+
+
+@message
+class ApiKeyList(TypedDict):
+    """Every key."""
+
+    keys: list[ApiKey]
+    """The keys, in the order in which they were made."""
+
+
+class NewApiKey(Body):
+    """A key to be made."""
+
+    scopes: list[Scope] = Field(min_length=1)
+    """What it is to allow."""
+    name: str = Field("", max_length=200)
+    """Whose it is: the actor of what is done with it."""
+
+
+@message
+class MadeApiKey(TypedDict):
+    """A key that was made."""
+
+    key: str
+    """The whole key, ``ID.SECRET``, which is told this once: only a hash of it is kept."""
