@@ -63,7 +63,7 @@ async def advance(committer: Committer, slice_seconds: float) -> bool:
         elif retraining.is_done:
             await _finish(committer, retraining.job)
         else:
-            await committer.store.commit_log.report_progress(retraining.job, retraining.progress)
+            await committer.store.commit_log.report_progress(retraining.job, retraining.progress, retraining.report())
     except _Failed as failure:
         await _abandon(committer, retraining, failure.reason)
     return True

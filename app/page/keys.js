@@ -68,7 +68,7 @@ function Make({ onMade }) {
       <${Field} label="Name" hint="Whose it is: what is done with it is told under this name.">
         ${(tied) => html`<input ...${tied} maxlength="200" value=${name} onInput=${(event) => setName(event.target.value)} />`}
       <//>
-      <fieldset>
+      <fieldset class="choices">
         <legend>What it allows</legend>
         ${Object.entries(SCOPES).map(
           ([scope, what]) =>

@@ -5,7 +5,7 @@ import { html } from "./html.js";
 import { isBetterLow, scoreName, scoresIn, shown } from "./score.js";
 import { Badge, Notice, Table } from "./ui.js";
 
-const OUTCOMES = { won: "good", lost: "neutral", failed: "bad" };
+const OUTCOMES = { running: "accent", won: "good", lost: "neutral", failed: "bad" };
 const SIZES = ["parameters", "trained", "bytes", "flops"];
 const SETS = { holdout: "held out", latest: "newest labels" };
 

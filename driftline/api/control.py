@@ -100,7 +100,8 @@ class JobState(TypedDict):
     asked_by: NotRequired[str]
     """Who asked for it."""
     report: NotRequired[dict[str, Any] | None]
-    """What it has changed: scores, size and speed ``before`` and ``after``; of a comparison of both ``versions``."""
+    """What it has changed: scores, size and speed ``before`` and ``after``; of a comparison of both ``versions``. While it
+    runs, how its ``race`` stands."""
 
 
 @message

@@ -90,6 +90,13 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     asked_by: str = ""
 
 
+class JobProgress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a job has come, and what is to be told of it so far: how its race stands."""
+
+    share: float
+    report: dict[str, Any] | None = None
+
+
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """One committed advance over the log, from offset ``start`` to ``end``: enough to repeat it and to verify the result."""
 
@@ -257,8 +264,7 @@ class CommitLog:
                 found, progress = await pipe.execute()
         if found is None:
             return None
-        job = msgspec.json.decode(found, type=JobRecord)
-        return msgspec.structs.replace(job, progress=float(progress)) if progress else job
+        return with_progress(msgspec.json.decode(found, type=JobRecord), progress)
 
     async def running_jobs(self) -> list[JobRecord]:
         """The jobs that have started and not ended."""
@@ -267,13 +273,23 @@ class CommitLog:
         jobs = [msgspec.json.decode(value, type=JobRecord) for value in found]
         return [job for job in jobs if job.state == "running"]
 
-    async def report_progress(self, identifier: str, share: float) -> None:
-        """Stores the progress of a job, for display only: the committed state of the job is what counts."""
-        await self.note("progress", identifier, f"{share:.3f}")
+    async def report_progress(self, identifier: str, share: float, report: dict[str, Any] | None = None) -> None:
+        """Stores the progress of a job, and its report so far, for display only: its committed state is what counts."""
+        await self.note("progress", identifier, _text(JobProgress(round(share, 3), report or None)))
 
     async def note(self, noun: str, field: str, value: str) -> None:
         """Sets one field of the hash ``noun`` outside of a step; does nothing if the model was deleted."""
         await self.connection.scripts.run("note", [self.keys.meta, getattr(self.keys, noun)], [field, value])
+
+
+def with_progress(job: JobRecord, progress: bytes | None) -> JobRecord:
+    """A job with the progress that is stored of it; a former release has stored the share alone."""
+    if not progress:
+        return job
+    found = msgspec.json.decode(progress, type=JobProgress | float)
+    if isinstance(found, float):
+        return msgspec.structs.replace(job, progress=found)
+    return msgspec.structs.replace(job, progress=found.share, report=found.report or job.report)
 
 
 def parse_head(fields: dict[bytes, bytes]) -> Head:

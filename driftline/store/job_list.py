@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from driftline.store.commits import JobRecord
+from driftline.store.commits import JobRecord, with_progress
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import BEGINNING, END, EventLog, StoredEvent
 
@@ -37,8 +37,7 @@ async def list_jobs(connection: RedisConnection, uid: str, count: int) -> list[S
         _take_event(jobs, stored)
     for text in records.values():
         record = msgspec.json.decode(text, type=JobRecord)
-        share = progress.get(record.id.encode())
-        record = msgspec.structs.replace(record, progress=float(share)) if share else record
+        record = with_progress(record, progress.get(record.id.encode()))
         jobs.setdefault(record.id, StoredJob(record)).record = record
     return list(jobs.values())[:count]
 

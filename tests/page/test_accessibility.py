@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOOKS = [{"color_scheme": scheme, "viewport": size} for scheme, size in (("light", DESK), ("dark", PHONE))]
 TABS = ("", "/quality", "/inputs", "/versions", "/retrain", "/try", "/labels", "/events")
-VIEWS = ("models", "events", *(f"models/weather{tab}" for tab in TABS))
+VIEWS = ("models", "events", "workers", "keys", *(f"models/weather{tab}" for tab in TABS))
 
 
 @pytest.mark.parametrize("visitor", LOOKS, indirect=True, ids=["light desk", "dark phone"])

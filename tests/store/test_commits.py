@@ -10,7 +10,7 @@ import pytest
 from driftline.errors import CorruptData, Fenced, NotFound
 from driftline.records import Command, Plan
 from driftline.store.catalog import Catalog
-from driftline.store.commits import Checkpoint, Commit, CommitLog, JobRecord, Step, Version
+from driftline.store.commits import Checkpoint, Commit, CommitLog, JobRecord, Step, Version, with_progress
 from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
 from driftline.store.log import Log
@@ -128,6 +128,15 @@ async def test_a_missing_step_is_seen(commit_log: CommitLog, lease: Lease, conne
     await connection.redis.xdel(commit_log.keys.steps, "2-0")
     with pytest.raises(CorruptData):
         await commit_log.steps(0)
+
+
+@pytest.mark.parametrize("stored", [b"0.125", b'{"share":0.125}'], ids=["by a former release", "now"])
+async def test_how_far_a_running_job_has_come_stands_beside_what_is_committed_of_it(stored: bytes) -> None:
+    job = JobRecord("uid-1", "running")
+    assert with_progress(job, stored) == JobRecord("uid-1", "running", 0.125)
+    assert with_progress(job, None) == job
+    told = with_progress(job, b'{"share":0.5,"report":{"race":[{"outcome":"running"}]}}')
+    assert told.progress == 0.5 and told.report == {"race": [{"outcome": "running"}]}
 
 
 async def test_a_command_leaves_the_waiting_ones_with_its_step(

@@ -101,11 +101,15 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
     await bench.train(store)
     await store.log.append([Command(f"{store.uid}-job", "retrain", retrain({}, [{}, {"loss": "focal"}], epochs=40))])
     report, points = CommitLog.report_progress, set[str]()
+    standings: list[list[str]] = []
 
-    async def change(commit_log: CommitLog, job: str, progress: float) -> None:
+    async def change(commit_log: CommitLog, job: str, progress: float, told: dict[str, Any] | None) -> None:
         if not await store.log.find("c1"):
             await store.log.append([Command("c1", "recipe", {"recipe": {"optimizer": {"learning_rate": 0.0001}}})])
-        await report(commit_log, job, progress)
+        await report(commit_log, job, progress, told)
+        found = await commit_log.job(job)
+        assert found is not None and found.report is not None and 0 <= found.progress <= 1
+        standings.append([row["outcome"] for row in found.report["race"]])
 
     def die_after_the_job(point: str) -> None:
         points.add(point)
@@ -118,6 +122,7 @@ async def test_a_recipe_that_changes_in_the_middle_of_a_job_is_repeated_there(
         patched.setattr("worker.committer.reach", die_after_the_job)
         killed = await bench.train(store)
     assert killed.learner.spec.recipe.optimizer.learning_rate == 0.0001 and killed.learner.retraining is None
+    assert standings[0] == ["running"] * 2 and sorted(standings[-1]) == ["lost", "won"], "how it stands, while it runs"
     trainer = await bench.train(store)
     assert trainer.learner.digest() == killed.learner.digest()
     assert not await store.connection.redis.hvals(store.keys.alarms)

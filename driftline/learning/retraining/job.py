@@ -184,7 +184,7 @@ class RetrainJob(Stateful):
         return Comparison("labels since the fork", *errors)
 
     def report(self) -> dict[str, Any]:
-        """What is to be told of the job beside the gate's decision: the table of its ``halving``, if it was one."""
+        """What is to be told of the job beside the gate's decision: the table of its ``halving``, if it is one."""
         return {"race": self.halving.table()} if len(self.halving.entries) > 1 else {}
 
     def packed(self, name: str) -> Any:
