@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import IO, Any
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ class CsvFile(TableFormat):
     def __init__(
         self,
         source: ByteSource,
+        stack: ExitStack,
         encoding: TextEncoding,
         delimiter: str | None,
         has_header: bool | None,
@@ -56,15 +58,17 @@ class CsvFile(TableFormat):
         start = marked + len(text[: dialect.data_at].encode())
         self._data = _Joined(bytes(head[start:]), reader)
         self._refused: deque[RefusedRow] = deque()
+        self._reader: Any = None
+        stack.callback(self._close)
 
     def blocks(self) -> Iterator[RowBlock]:
         if not self._data.peek():
             return
         number = 0
-        reader = self._reader()
+        self._reader = self._opened()
         while True:
             try:
-                batch = reader.read_next_batch()
+                batch = self._reader.read_next_batch()
             except StopIteration:
                 break
             except pa.ArrowInvalid as error:
@@ -83,13 +87,21 @@ class CsvFile(TableFormat):
         if self._refused:
             yield RowBlock([], {name: [] for name in self.columns}, list(self._refused))
 
+    def _close(self) -> None:
+        """Lets the parser come to an end: its thread reads ahead, and would end the process where Python has ended before."""
+        self._data.end()
+        if self._reader is not None:
+            with suppress(StopIteration, ValueError, OSError):
+                while True:
+                    self._reader.read_next_batch()
+
     def late_doubts(self) -> list[Doubt]:
         if not self._text.strays:
             return []
         strays = count_text(self._text.strays, "byte")
         return [Doubt(f"the text is UTF-8 but for {strays}, read as Windows-1252", option="--encoding")]
 
-    def _reader(self) -> Any:
+    def _opened(self) -> Any:
         def refuse(row: Any) -> str:
             reason = f"{count_text(row.actual_columns, 'cell')} where there are {row.expected_columns} columns"
             self._refused.append(RefusedRow(row.number, None, row.text[:SHOWN_ROW], reason))
@@ -132,6 +144,7 @@ class _Joined(io.RawIOBase):
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head = head
         self._rest = rest
+        self._is_over = False
 
     def readable(self) -> bool:
         return True
@@ -142,7 +155,13 @@ class _Joined(io.RawIOBase):
             self._head = self._rest.read(1)
         return self._head
 
+    def end(self) -> None:
+        """Nothing more is read."""
+        self._is_over = True
+
     def readinto(self, buffer: Any) -> int:
+        if self._is_over:
+            return 0
         part = self._head[: len(buffer)] or self._rest.read(len(buffer))
         self._head = self._head[len(buffer) :]
         buffer[: len(part)] = part

@@ -144,4 +144,4 @@ def _opened(source: ByteSource, stack: ExitStack, options: ReadingOptions) -> Ta
     start = source.head[:4096].decode(encoding.codec, errors="ignore").lstrip("\ufeff \t\r\n")
     if start.startswith("{") or start.startswith(("[{", "[\n", "[\r", "[ ", "[]")):
         return JsonFile(source, encoding, options.block_rows)
-    return CsvFile(source, encoding, options.delimiter, options.has_header, options.block_rows)
+    return CsvFile(source, stack, encoding, options.delimiter, options.has_header, options.block_rows)

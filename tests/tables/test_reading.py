@@ -284,3 +284,29 @@ def test_what_is_no_table_is_an_error_that_names_the_file(tmp_path: Path) -> Non
         read(write(tmp_path / "numbers.json", "[\n1, 2]"))
     with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
         read(tmp_path)
+
+
+def test_a_reader_that_is_left_ends_with_the_file(tmp_path: Path) -> None:
+    """Its thread reads ahead: where Python ended before it, it would end the process by a signal."""
+    (tmp_path / "long.csv").write_text("a,b\n" + "1,2\n" * 200_000)
+    program = """
+import sys, time
+from driftline.tables import csv_file
+from driftline.tables.reading import ReadingOptions, open_table
+
+read = csv_file._Joined.readinto
+
+def slowly(self, buffer):
+    time.sleep(0.1)
+    return read(self, buffer)
+
+csv_file._Joined.readinto = slowly
+try:
+    with open_table("long.csv", ReadingOptions(block_rows=100)) as table:
+        for block in table.blocks():
+            raise ValueError("enough")
+except ValueError:
+    sys.exit(2)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
