@@ -86,7 +86,15 @@ class Settings(BaseSettings):
         description="a worker that is silent, or computes for one call, for longer is an alarm: `worker_hung`",
     )
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between checkpoints while a model learns")
-    keep_versions: int = Field(20, ge=2, description="versions kept for rollback, beside the live one")
+    keep_versions: int = Field(20, ge=2, description="newest versions kept for rollback, beside the live one")
+    version_seconds: float = Field(
+        31 * 24 * 3600.0,
+        ge=0,
+        description="how long one version a day is kept, besides; one an hour for a day, and one a minute for an hour",
+    )
+    version_bytes: int = Field(
+        256 * 2**20, ge=0, description="bytes that these versions of a model may take; those of days come first"
+    )
     keep_events: int = Field(
         10_000, ge=100, description="events kept of a model; beside them as many that tell of versions and refusals"
     )

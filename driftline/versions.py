@@ -90,10 +90,10 @@ class VersionFiles:
             found[number] = state.tensors
         return found
 
-    def blobs(self, digest: str) -> set[str]:
-        """The digests of the blobs that a manifest needs: its own, and those of its files."""
-        manifest = bundle.decode(self.artifacts.get(self.uid, digest))
-        return {digest, *(file.sha256 for file in manifest.files.values())}
+    def blobs(self, digest: str) -> dict[str, int]:
+        """The digests of the blobs that a manifest needs, its own and those of its files, with their bytes."""
+        data = self.artifacts.get(self.uid, digest)
+        return {digest: len(data), **{file.sha256: file.bytes for file in bundle.decode(data).files.values()}}
 
     def newest_step(self) -> int:
         """The newest step that any file of the model is of; 0 where there is none."""

@@ -159,7 +159,7 @@ class Committer:
         self._tell(commit)
         self._follow(commit, self._worked - begin)
         if commit.version is not None:
-            await self.retention.apply()
+            await self.retention.apply(self.head, commit.version)
 
     async def _prepared(
         self, at: Position, plan: Plan, result: StepResult, batch: Sequence[LogEntry], effect: Effect
@@ -264,7 +264,7 @@ class Committer:
         reach("trainer.checkpointed")
         self.head = msgspec.structs.replace(self.head, checkpoint=place, older_checkpoint=self.head.checkpoint)
         self.schedule.checkpointed(time.monotonic() - begin)
-        await self.retention.apply()
+        await self.retention.apply(self.head)
 
     async def retry_until_available(self, action: Callable[[], Awaitable[T]]) -> T:
         """Repeats an action on the store until the store answers.

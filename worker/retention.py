@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from driftline.errors import CorruptData, NotFound
 from driftline.store.commits import Head, Version
@@ -12,22 +13,35 @@ from driftline.support.failpoints import reach
 
 from .model_store import ModelStore
 
+LADDER = ((60, 3600), (3600, 86400), (86400, math.inf))
+"""Of each so many seconds one version is kept, for so many seconds."""
+
 
 class Retention:
-    """Deletes the files of one model that are neither live nor referred to."""
+    """Deletes the files of one model that are neither live nor referred to.
+
+    It belongs to the owner of the model, who alone makes versions: they are read from the store once.
+    """
 
     def __init__(self, store: ModelStore) -> None:
         self.store = store
-        self._files: dict[str, frozenset[str]] = {}
+        self._versions: dict[int, Version] | None = None
+        self._files: dict[str, Mapping[str, int]] = {}
         self._swept_at = -math.inf
 
-    async def apply(self) -> None:
-        """Deletes what is beyond its time. A file that was never referred to is deleted after an hour."""
-        commit_log = self.store.commit_log
-        head, versions = await commit_log.head(), await commit_log.versions()
-        retained = self._retained(head, versions)
-        retired = [version for version in versions if version not in retained]
-        manifests = {version.manifest for version in retained} | {head.manifest}
+    async def apply(self, head: Head, published: Version | None = None) -> None:
+        """Deletes what is beyond its time. A file that was never referred to is deleted after an hour.
+
+        Args:
+            published: the version that has come since the last time.
+        """
+        if self._versions is None:
+            self._versions = {version.version: version for version in await self.store.commit_log.versions()}
+        elif published is not None:
+            self._versions[published.version] = published
+        retained = await asyncio.to_thread(self._retained, head, list(self._versions.values()))
+        retired = [version for number, version in self._versions.items() if number not in retained]
+        manifests = {version.manifest for version in retained.values()} | {head.manifest}
         manifests |= {place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None}
         gone = set(self._files) - manifests
         is_sweep = time.monotonic() - self._swept_at >= self.store.settings.sweep_seconds
@@ -35,7 +49,8 @@ class Retention:
             await self._trim()
         if not (retired or gone or is_sweep):
             return
-        await commit_log.retire([version.version for version in retired])
+        await self.store.commit_log.retire([version.version for version in retired])
+        self._versions = retained
         reach("retention.retired")
         gone |= {version.manifest for version in retired}
         await asyncio.to_thread(self._collect, manifests, gone)
@@ -47,24 +62,56 @@ class Retention:
         await self.store.events.trim(settings.keep_events, now - settings.event_seconds)
         await self.store.scores.trim(now - settings.score_seconds)
 
-    def _retained(self, head: Head, versions: list[Version]) -> list[Version]:
-        newest = versions[-self.store.settings.keep_versions - 1 :]
+    def _retained(self, head: Head, versions: Sequence[Version]) -> dict[int, Version]:
+        """The versions that are kept, by number, rising."""
+        settings = self.store.settings
+        newest = versions[-settings.keep_versions - 1 :]
         # Until there are two checkpoints, recovery may have to begin at version 1.
         first = [version for version in versions if version.version == 1] if head.older_checkpoint is None else []
         live = [version for version in versions if version.version == head.version]
-        return list({version.version: version for version in [*first, *live, *newest]}.values())
+        aged = self._affordable(by_age(versions, self.store.now(), settings.version_seconds))
+        kept = {version.version: version for version in [*first, *live, *newest, *aged]}
+        return {number: kept[number] for number in sorted(kept)}
+
+    def _affordable(self, versions: Iterable[Version]) -> Iterator[Version]:
+        """Those whose files take no more than ``version_bytes``, the first ones first."""
+        counted: set[str] = set()
+        left = self.store.settings.version_bytes
+        for version in versions:
+            files = {name: size for name, size in self._of(version.manifest).items() if name not in counted}
+            if sum(files.values()) <= left:
+                left -= sum(files.values())
+                counted |= files.keys()
+                yield version
 
     def _collect(self, manifests: set[str], gone: set[str]) -> None:
-        keep = frozenset().union(*(self._of(manifest) for manifest in manifests))
-        retired = frozenset().union(*(self._of(manifest) for manifest in gone))
+        keep = frozenset[str]().union(*(self._of(manifest) for manifest in manifests))
+        retired = frozenset[str]().union(*(self._of(manifest) for manifest in gone))
         self.store.artifacts.collect(self.store.uid, keep, self.store.settings.orphan_seconds, retired - keep)
         for manifest in gone:
             self._files.pop(manifest, None)
 
-    def _of(self, manifest: str) -> frozenset[str]:
+    def _of(self, manifest: str) -> Mapping[str, int]:
+        """The files that a manifest needs, with their bytes."""
         if manifest not in self._files:
             try:
-                self._files[manifest] = frozenset(self.store.version_files.blobs(manifest))
+                self._files[manifest] = self.store.version_files.blobs(manifest)
             except (CorruptData, NotFound):
-                self._files[manifest] = frozenset({manifest})
+                self._files[manifest] = {manifest: 0}
         return self._files[manifest]
+
+
+def by_age(versions: Sequence[Version], now: float, longest: float) -> list[Version]:
+    """Of versions, rising, the newest of each day, of each hour of the last day, and of each minute of the last hour.
+
+    Those of days come first, and the newest first; none is older than ``longest`` seconds.
+    """
+    found: dict[int, Version] = {}
+    for step, span in reversed(LADDER):
+        seen: set[float] = set()
+        for version in reversed(versions):
+            place = version.created // step
+            if now - version.created < min(span, longest) and place not in seen:
+                seen.add(place)
+                found.setdefault(version.version, version)
+    return list(found.values())

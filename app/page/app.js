@@ -3,18 +3,20 @@
 import { Announcements } from "./announce.js";
 import { get, ROOT } from "./api.js";
 import { follow, link } from "./events.js";
-import { EventsView } from "./events_view.js";
 import { html, useEffect, useState } from "./html.js";
 import { key, setKey } from "./key.js";
 import { KeyForm } from "./key_form.js";
-import { KeysView } from "./keys.js";
+import { lazy, loadAhead } from "./lazy.js";
 import { useLive } from "./live.js";
-import { ModelView } from "./model/view.js";
 import { Overview } from "./overview.js";
 import { href, useRoute } from "./route.js";
 import { useStore } from "./store.js";
 import { Heading, Notice } from "./ui.js";
-import { WorkersView } from "./workers.js";
+
+const ModelView = lazy(() => import("./model/view.js"), "ModelView");
+const EventsView = lazy(() => import("./events_view.js"), "EventsView");
+const WorkersView = lazy(() => import("./workers.js"), "WorkersView");
+const KeysView = lazy(() => import("./keys.js"), "KeysView");
 
 export function App() {
   const { wanted } = useStore(key);
@@ -54,6 +56,7 @@ function Page() {
   const shownModel = section === "models" ? model : undefined;
   const workers = useLive("v1/workers", { every: 5 });
   useEffect(() => follow(shownModel), [shownModel]);
+  useEffect(loadAhead, []);
 
   return html`
     <a class="skip" href="#content" onClick=${skip}>Skip to content</a>

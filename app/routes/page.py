@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import posixpath
+import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -25,7 +27,9 @@ KINDS = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
-INDEX = "index.html"
+INDEX, MAIN = "index.html", "main.js"
+IMPORT = re.compile(r'^(?:import|export)\b[^;"`=()]*?"(\.[^"]+)"', re.MULTILINE)
+"""What a script imports before it runs; what it loads later is no such line."""
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -86,12 +90,25 @@ class Page:
 
     @cached_property
     def index(self) -> PageFile:
-        """The page itself, which names its files; the scripts all at once, so that none waits for the one that imports it."""
-        scripts = [name for name in self.files if name.endswith(".js")]
+        """The page itself, which names its files; the scripts that it begins with all at once, so that none waits for the one
+        that imports it.
+        """
+        scripts = self.imported_by(MAIN)
         ahead = "\n    ".join(f'<link rel="modulepreload" href="page/{self.digest}/{name}" />' for name in scripts)
         text = (self.folder / INDEX).read_text("utf-8")
         whole = text.replace("<!-- scripts -->", ahead).replace("page/files/", f"page/{self.digest}/")
         return PageFile.of(INDEX, whole.encode())
+
+    def imported_by(self, script: str) -> list[str]:
+        """A script, and those without which it does not run."""
+        found, left = dict[str, None](), [script]
+        while left:
+            name = left.pop()
+            if name not in found and name in self.files:
+                found[name] = None
+                imports = IMPORT.findall(self.files[name].body.decode())
+                left += [posixpath.normpath(posixpath.join(posixpath.dirname(name), other)) for other in imports]
+        return sorted(found)
 
     def routes(self) -> list[Route]:
         return [Route("/", self.show), Route("/page/{digest}/{name:path}", self.show_file)]

@@ -32,14 +32,19 @@ def register(app: typer.Typer) -> None:
         app.command()(expanded(command))
 
 
-def versions(model: ModelName, server: Server, is_watched: Watch = False) -> None:
+def versions(
+    model: ModelName,
+    server: Server,
+    limit: Annotated[int, typer.Option(min=1, help="The newest ones, so many.")] = 20,
+    is_watched: Watch = False,
+) -> None:
     """The history of a model: each kept version with what the gate decided by, and why it was let in."""
     with server.client() as client:
         if server.as_json and not is_watched:
-            print_json(client.versions(model))
+            print_json(client.versions(model)[-limit:])
             return
         show_rows(
-            lambda: [spread(row, "scores") for row in client.versions(model)],
+            lambda: [spread(row, "scores") for row in client.versions(model)[-limit:]],
             _columns,
             as_json=server.as_json,
             empty="no versions",

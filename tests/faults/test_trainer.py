@@ -24,7 +24,13 @@ pytestmark = pytest.mark.anyio
 UID = "00000000abcd"
 LABELS = 400
 POINTS = [name for name in failpoints.POINTS if name.startswith(("trainer.", "retention."))]
-BUSY: dict[str, Any] = {"checkpoint_seconds": 0.001, "keep_versions": 2, "log_keep": 0, "orphan_seconds": 0.0}
+BUSY: dict[str, Any] = {
+    "checkpoint_seconds": 0.001,
+    "keep_versions": 2,
+    "version_seconds": 0,
+    "log_keep": 0,
+    "orphan_seconds": 0.0,
+}
 """Settings under which a trainer checkpoints, trims and collects all the time."""
 
 
@@ -78,7 +84,7 @@ async def check(store: ModelStore, trainer: Trainer, learned: int) -> None:
     versions = [version.version for version in await store.commit_log.versions()]
     assert versions == sorted(versions) and versions[-1] == head.version
     assert await store.connection.redis.hgetall(store.keys.alarms) == {}
-    await Retention(store).apply()
+    await Retention(store).apply(head)
     head = await store.commit_log.head()
     places = [place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None]
     manifests = [*places, *(version.manifest for version in await store.commit_log.versions())]

@@ -35,6 +35,7 @@ SETTINGS = {
     "DRIFTLINE_ORPHAN_SECONDS": str(ORPHAN_SECONDS),
     "DRIFTLINE_SWEEP_SECONDS": str(SWEEP_SECONDS),
     "DRIFTLINE_KEEP_VERSIONS": "5",
+    "DRIFTLINE_VERSION_SECONDS": "60",
     "DRIFTLINE_LOG_KEEP": "5000",
 }
 """Everything that is done now and then is done all the time."""
