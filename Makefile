@@ -35,6 +35,7 @@ test-long: check kernels ## the same, and the long form of the faults
 	$(BIN)/python -m pytest $(SPREAD) -m ""
 
 coverage: kernels ## run the tests, and show how much of each file they reach
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[coverage]'
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
 
 # Compiled before the tests begin: no test waits for it, on however busy a machine.

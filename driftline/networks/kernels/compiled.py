@@ -2,7 +2,7 @@
 
 Numba keeps what it has compiled beside the sources, where it may write there, else in the user's cache folder, or in
 ``NUMBA_CACHE_DIR``. It compares the file of a function alone with what it has kept; a kernel calls functions of other files, so
-here these are compared as well.
+here these are compared as well. ``NUMBA_DISABLE_JIT=1`` lets Python run the kernels, and look at every index.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba import types
+from numba import config, types
 
 logger = logging.getLogger("driftline.kernels")
 
@@ -46,6 +46,8 @@ def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
     """A function that Python calls, of arguments of these types alone, whether :func:`warm` or a call compiles it."""
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        if config.DISABLE_JIT:
+            return function
         dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
         try:
             dispatcher.enable_caching()

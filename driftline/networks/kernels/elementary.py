@@ -43,6 +43,8 @@ def cosines(angles: Any) -> None:
 @inner
 def log_softmax(row: Any) -> None:
     """Logits ``[columns]`` → log-probabilities, in place."""
+    if len(row) == 0:
+        return
     most = row[0]
     for i in range(1, len(row)):
         # What is no number stays none: it must not hide behind the others.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from driftline.networks.kernels import all_kernels, compiled
@@ -63,3 +66,44 @@ print("compiled")
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.stdout == "compiled\n", found.stderr
+
+
+LEARNS = """
+import json, sys
+import numpy as np
+import torch
+from driftline.learning.learner import Learner
+from driftline.records import Item, Plan
+from driftline.spec import ModelSpec, parse
+
+random, answers = np.random.default_rng(1), []
+numbers, two = {"task": "regression"}, {"task": "classification", "classes": [0, 1]}
+for task in ({"task": "classification", "classes": "open"}, numbers, two):
+    one = Learner.create(parse(ModelSpec, {"name": "m", "inputs": {"shape": [3]}} | task), seed=7)
+    for first in range(0, 18, 6):
+        rows = random.normal(size=(6, 3)).astype(np.float32)
+        one.module.eval()
+        with torch.no_grad():
+            answers.append(one.module.predict({"inputs": torch.from_numpy(rows)}).tolist())
+        labels = [f"c{row[0] > 0}" if task["task"] == "classification" else float(row[0]) for row in rows]
+        labels = [int(row[0] > 0) for row in rows] if task.get("classes") == [0, 1] else labels
+        items = [Item(f"i{first + n}", {"inputs": row.tobytes()}, label) for n, (row, label) in enumerate(zip(rows, labels))]
+        one.learn(items, [first + n + 1 for n in range(6)], Plan(updates=1))
+print(json.dumps(answers))
+"""
+
+
+def test_kernels_stay_within_their_arrays() -> None:
+    """Compiled, nothing looks at an index; run by Python, each is looked at, and what comes out is the same."""
+
+    def answers(**environment: str) -> list[list[list[float]]]:
+        command = [sys.executable, "-c", LEARNS]
+        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found: list[list[list[float]]] = json.loads(done.stdout)
+        return found
+
+    by_python, compiled_ = answers(NUMBA_DISABLE_JIT="1"), answers()
+    assert by_python[0] == [[]] * 6, "no class is known yet"
+    for one, other in zip(by_python, compiled_, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
