@@ -9,17 +9,19 @@ from prometheus_client.core import GaugeMetricFamily
 from driftline.support.tasks import Troubles
 
 from .learned_metrics import Learned, text_of
-from .metrics import Metrics
+from .metrics import Counted
 from .process_metrics import process_families
 from .sampling import Measurement
 from .store_health import StoreHealth, store_alarms
 
 
 def exposition(
-    metrics: Metrics, health: Measurement[StoreHealth] | None, learned: Measurement[Learned] | None, troubles: Troubles
+    counted: Measurement[Counted] | None,
+    health: Measurement[StoreHealth] | None,
+    learned: Measurement[Learned] | None,
+    troubles: Troubles,
 ) -> bytes:
-    """Everything that is measured: what is counted here, and what was last read of the store, with its age."""
-    names = None if health is None or health.value.access == "unavailable" else health.value.names
+    """Everything that is measured: what the replicas count, and what was last read of the store, each with its age."""
     families = process_families(health)
     families.gauge("background_tasks_failing", "background tasks of this process that fail", len(troubles.current()))
     alarms = GaugeMetricFamily(
@@ -30,8 +32,10 @@ def exposition(
     families.add(alarms)
     if learned is not None:
         families.gauge("learning_age_seconds", "age of what is told of learning", learned.age)
-    text = text_of([*metrics.collect(names), *families.collect()])
-    return text + (learned.value.text if learned is not None else b"")
+    if counted is not None:
+        families.gauge("counts_age_seconds", "age of what the serving processes have counted", counted.age)
+    texts = [measurement.value.text for measurement in (counted, learned) if measurement is not None]
+    return b"".join([text_of(families.collect()), *texts])
 
 
 def _alarms(health: Measurement[StoreHealth] | None, learned: Measurement[Learned] | None) -> Iterable[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, multiprocess
@@ -14,6 +15,7 @@ from prometheus_client.samples import Sample
 from driftline.support.tally import DELAYS, QUICK, SLOW, Tally
 
 from .http_meter import HttpMeter
+from .learned_metrics import text_of
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MAX_UNKNOWN = 50
@@ -31,6 +33,14 @@ PROCESS = {
     "process_start_time_seconds": "livemin",
 }
 """What the library tells of a process, and what that is of all replicas together."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The counts as text, and of them how often each field came that a model does not have, by model and field."""
+
+    text: bytes
+    unknown: Mapping[str, Mapping[str, int]]
 
 
 class TalliedHistogram(Histogram):
@@ -120,14 +130,14 @@ class Metrics:
             named.add(field)
             self.unknown_fields.labels(model, field).inc(count)
 
-    def unknown(self, models: Collection[str]) -> dict[str, dict[str, int]]:
-        """How often each field came that a model does not have, to all replicas, by model and field."""
-        found: dict[str, dict[str, int]] = {}
-        for metric in self.collect(models):
+    def counted(self, models: Collection[str] | None) -> Counted:
+        """What all replicas have counted; with many models this takes long."""
+        metrics, unknown = self.collect(models), dict[str, dict[str, int]]()
+        for metric in metrics:
             for sample in metric.samples:
                 if sample.name == "driftline_unknown_fields_total" and sample.value:
-                    found.setdefault(sample.labels["model"], {})[sample.labels["field"]] = int(sample.value)
-        return found
+                    unknown.setdefault(sample.labels["model"], {})[sample.labels["field"]] = int(sample.value)
+        return Counted(text_of(metrics), unknown)
 
     def set_unrecorded(self, total: int) -> None:
         """Sets how many batches have not been recorded since the start."""

@@ -31,7 +31,7 @@ from .engine import Engine
 from .event_feed import EventFeed
 from .http_meter import HttpMeter
 from .learned_metrics import Learned, learned
-from .metrics import Metrics
+from .metrics import Counted, Metrics
 from .model_metrics import model_metrics
 from .sampling import Sampler
 from .store_health import StoreHealth, look
@@ -83,6 +83,7 @@ class Services:
         self.version_watcher.on_hint = self.events.hint
         self.http_meter = HttpMeter()
         self.store_health = Sampler(self._look, every=watch_seconds, patience=patience)
+        self.counted = Sampler(self._count, every=5.0, patience=patience, idle_seconds=60.0)
         self.learned = Sampler(self._read_learned, every=5.0, patience=patience, idle_seconds=60.0)
         self.webhooks = [
             WebhookSender(target, self.connection, self.events, is_private_allowed=settings.webhook_private)
@@ -130,6 +131,7 @@ class Services:
             "prediction writer": self.prediction_writer.run,
             SAMPLE: self._sample,
             "store health": self.store_health.run,
+            "counts of all replicas": self.counted.run,
             "metrics of learning": self.learned.run,
             "store watch": self.connection.watch,
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
@@ -148,7 +150,8 @@ class Services:
 
     async def measured(self, models: Sequence[CatalogEntry]) -> list[ModelMetricsAnswer]:
         """What is measured of each model, read some at a time: requests must not wait for many."""
-        unknown, cap = self.metrics.unknown([model.name for model in models]), Cap.of(self.settings)
+        counted, cap = await self.counted.newest(), Cap.of(self.settings)
+        unknown = counted.value.unknown if counted is not None else {}
         found = []
         for first in range(0, len(models), MODELS_AT_ONCE):
             part = models[first : first + MODELS_AT_ONCE]
@@ -159,6 +162,11 @@ class Services:
 
     async def _look(self) -> StoreHealth:
         return await look(self.connection, self.catalog, self.settings)
+
+    async def _count(self) -> Counted:
+        health = await self.store_health.newest()
+        names = None if health is None or health.value.access == "unavailable" else health.value.names
+        return await asyncio.to_thread(self.metrics.counted, names)
 
     async def _read_learned(self) -> Learned:
         """The series of all models, written in another thread."""

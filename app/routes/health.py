@@ -54,6 +54,8 @@ async def workers(services: Has) -> WorkerList:
 @serves(router, endpoints.PROMETHEUS)
 async def prometheus(services: Has) -> Response:
     services.sample()
-    health, learned = await asyncio.gather(services.store_health.newest(), services.learned.newest())
-    text = await asyncio.to_thread(exposition, services.metrics, health, learned, services.troubles)
+    counted, health, learned = await asyncio.gather(
+        services.counted.newest(), services.store_health.newest(), services.learned.newest()
+    )
+    text = await asyncio.to_thread(exposition, counted, health, learned, services.troubles)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
