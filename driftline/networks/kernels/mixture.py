@@ -56,26 +56,28 @@ def members_answered(
     hidden, hidden_bias, output, output_bias, is_trained = bank
     features, columns = rows.shape[1], out.shape[2]
     encoded = encoded_rows(rows, centre, slope, binned)
-    random = projected(encoded, weight, phase)
+    of_heads = np.empty((len(rows), len(heads), columns), np.float32)
+    heads_answered(projected(encoded, weight, phase), heads, of_heads)
     of_bank = np.empty((len(hidden), len(rows), columns), np.float32)
     banks.answered(encoded, hidden, hidden_bias, output, output_bias, is_trained[()], of_bank)
     of_all = np.empty((2, columns), np.float32)
     of_labels.answered(labels[0], labels[1], labels[2], labels[3], newest, of_all)
+    of_near = np.empty((len(rows), len(neighbours[5]), columns), np.float32)
+    near.answered(encoded[:, :features], neighbours, of_near)
     has_trees = 1 if len(trees[0]) else 0
     found = np.empty((out.shape[1], columns), np.float32)
     for row in range(len(rows)):
         if has_trees:
             trees_answered(rows[row : row + 1], trees, found[:1])
         place = has_trees
-        heads_answered(random[row], heads, found[place : place + len(heads)])
+        found[place : place + len(heads)] = of_heads[row]
         place += len(heads)
         for member in range(len(hidden)):
             found[place] = of_bank[member, row]
             log_softmax(found[place])
             place += 1
-        count = len(neighbours[5])
-        near.answered(encoded[row, :features], neighbours, found[place : place + count])
-        place += count
+        found[place : place + len(neighbours[5])] = of_near[row]
+        place += len(neighbours[5])
         found[place : place + 2] = of_all
         out[row, : place + 2] = found[: place + 2]
 

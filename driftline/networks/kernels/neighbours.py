@@ -8,40 +8,68 @@ import numpy as np
 from numba import types
 
 from driftline.networks.kernels.compiled import F1, F2, I0, I1, INT, inner, kernel
+from driftline.networks.kernels.linear import add_product
 
 NEIGHBOURS = types.Tuple((F2, F1, I1, I0, F2, I1, F2, F1))
 """Rows, norms, targets, how many were seen, shifts, kinds, votes, even votes."""
+TURNED = 4
+"""From so many rows on it pays to turn those that are kept: a vector then holds a feature of many."""
+BLOCK = 64
+"""So many sums are looked at together before any of them is."""
 
 
 @inner
-def distances(row: Any, rows: Any, norms: Any, filled: int, out: Any) -> None:
-    """Squared distances of a row ``[features]`` to the first ``filled`` of rows, in units of their mean, into ``out``."""
+def products(scores: Any, rows: Any, filled: int) -> Any:
+    """Products ``[batch, filled]`` of z-scores ``[batch, features]`` and the first ``filled`` kept rows ``[size, features]``.
+
+    The sums have one order, whichever way is taken.
+    """
+    features = scores.shape[1]
+    out = np.zeros((len(scores), filled), np.float32)
+    if len(scores) >= TURNED:
+        turned = np.empty((features, filled), np.float32)
+        for i in range(filled):
+            for j in range(features):
+                turned[j, i] = rows[i, j]
+        add_product(scores, turned, out)
+        return out
+    for row in range(len(scores)):
+        add_products(scores[row], rows[:filled], out[row])
+    return out
+
+
+@inner
+def add_products(row: Any, rows: Any, out: Any) -> None:
+    """``out`` ``[rows]`` grows by ``rows @ row``, as :func:`add_product` adds, two rows at a time."""
     features = len(row)
+    whole = features - features % 4
+    for i in range(0, len(rows), 2):
+        other = min(i + 1, len(rows) - 1)
+        s, t = out[i], out[other]
+        for j in range(0, whole, 4):
+            x0, x1, x2, x3 = row[j], row[j + 1], row[j + 2], row[j + 3]
+            s += (x0 * rows[i, j] + x1 * rows[i, j + 1]) + (x2 * rows[i, j + 2] + x3 * rows[i, j + 3])
+            t += (x0 * rows[other, j] + x1 * rows[other, j + 1]) + (x2 * rows[other, j + 2] + x3 * rows[other, j + 3])
+        for j in range(whole, features):
+            s += row[j] * rows[i, j]
+            t += row[j] * rows[other, j]
+        out[i], out[other] = s, t
+
+
+@inner
+def distances(row: Any, norms: Any, out: Any) -> None:
+    """Products of a row ``[features]`` with others ``[filled]`` → its squared distances to these, in units of their mean."""
     own = np.float32(0)
-    for j in range(features):
+    for j in range(len(row)):
         own += row[j] * row[j]
-    whole = filled - filled % 4
-    for i in range(0, whole, 4):
-        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for j in range(features):
-            s0 += row[j] * rows[i, j]
-            s1 += row[j] * rows[i + 1, j]
-            s2 += row[j] * rows[i + 2, j]
-            s3 += row[j] * rows[i + 3, j]
-        out[i], out[i + 1], out[i + 2], out[i + 3] = s0, s1, s2, s3
-    for i in range(whole, filled):
-        s0 = np.float32(0)
-        for j in range(features):
-            s0 += row[j] * rows[i, j]
-        out[i] = s0
     total = np.float64(0)
-    for i in range(filled):
+    for i in range(len(out)):
         distance = (norms[i] - np.float32(2) * out[i]) + own
         distance = np.float32(0) if distance < 0 else distance
         out[i] = distance
         total += distance
-    scale = np.float32(1) / (np.float32(total / filled) + np.float32(1e-6))
-    for i in range(filled):
+    scale = np.float32(1) / (np.float32(total / len(out)) + np.float32(1e-6))
+    for i in range(len(out)):
         out[i] *= scale
 
 
@@ -58,7 +86,20 @@ def smallest(values: Any, shifts: Any, count: int, least: Any, places: Any) -> N
     for place in range(most):
         least[place] = np.inf
         places[place] = 0
-    for i in range(count):
+    for start in range(0, count, BLOCK):
+        end, bound, few = min(start + BLOCK, count), least[most - 1], 0
+        some, their = values[start:end], shifts[start:end]
+        for i in range(len(some)):
+            few += 1 if some[i] + their[i] < bound else 0
+        if few:
+            put(values, shifts, start, end, least, places)
+
+
+@inner
+def put(values: Any, shifts: Any, start: int, end: int, least: Any, places: Any) -> None:
+    """Those from ``start`` to ``end`` among the least sums."""
+    most = len(least)
+    for i in range(start, end):
         value = values[i] + shifts[i]
         if value < least[most - 1]:
             place = most - 1
@@ -71,9 +112,8 @@ def smallest(values: Any, shifts: Any, count: int, least: Any, places: Any) -> N
 @inner
 def votes_of(
     row: Any,
-    rows: Any,
+    away: Any,
     norms: Any,
-    filled: int,
     oldest: int,
     shifts: Any,
     kinds: Any,
@@ -83,11 +123,12 @@ def votes_of(
 ) -> None:
     """The nearest rows to a row of z-scores ``[features]``: the ``weights`` of each member, which sum to 1, and the ``slots``.
 
-    Both are ``[members, most votes]``. The other arguments are as :func:`nearest` has them.
+    Both are ``[members, most votes]``. ``away`` ``[filled]`` are the products with the kept rows, and become distances. The
+    others are as :func:`nearest` has them.
     """
+    filled = len(away)
     most = min(votes.shape[1], filled)
-    away = np.empty(filled, np.float32)
-    distances(row, rows, norms, filled, away)
+    distances(row, norms, away)
     least = np.empty((len(shifts), most), np.float32)
     places = np.empty((len(shifts), most), np.int64)
     for kind in range(len(shifts)):
@@ -121,8 +162,9 @@ def nearest(
     """
     shape = (len(scores), len(kinds), min(votes.shape[1], filled))
     weights, slots = np.empty(shape, np.float32), np.empty(shape, np.int64)
+    away = products(scores, rows, filled)
     for row in range(len(scores)):
-        votes_of(scores[row], rows, norms, filled, oldest, shifts, kinds, votes, weights[row], slots[row])
+        votes_of(scores[row], away[row], norms, oldest, shifts, kinds, votes, weights[row], slots[row])
     return weights, slots
 
 
@@ -143,24 +185,25 @@ def vote(weights: Any, slots: Any, targets: Any, even: Any, out: Any) -> None:
 
 
 @inner
-def answered(row: Any, neighbours: Any, out: Any) -> None:
-    """Log-probabilities ``[members, columns]`` into ``out``, of one row of z-scores ``[features]``."""
+def answered(scores: Any, neighbours: Any, out: Any) -> None:
+    """Log-probabilities ``[batch, members, columns]`` into ``out``, of rows of z-scores ``[batch, features]``."""
     rows, norms, targets, seen_so_far, shifts, kinds, votes, even = neighbours
     size, seen = len(rows), seen_so_far[()]
     filled = min(seen, size)
     if not filled:
-        out[:] = -np.log(np.float32(out.shape[1]))
+        out[:] = -np.log(np.float32(out.shape[2]))
         return
     shape = (len(kinds), min(votes.shape[1], filled))
     weights, slots = np.empty(shape, np.float32), np.empty(shape, np.int64)
-    votes_of(row, rows, norms, filled, -seen % size, shifts, kinds, votes, weights, slots)
-    vote(weights, slots, targets, even, out)
+    away = products(scores, rows, filled)
+    for row in range(len(scores)):
+        votes_of(scores[row], away[row], norms, -seen % size, shifts, kinds, votes, weights, slots)
+        vote(weights, slots, targets, even, out[row])
 
 
 @kernel(F2, NEIGHBOURS, INT)
 def answers(scores: Any, neighbours: Any, columns: int) -> Any:
     """Log-probabilities ``[batch, members, columns]`` of rows of z-scores ``[batch, features]``."""
     out = np.empty((len(scores), len(neighbours[5]), columns), np.float32)
-    for row in range(len(scores)):
-        answered(scores[row], neighbours, out[row])
+    answered(scores, neighbours, out)
     return out

@@ -31,15 +31,14 @@ def project(encoded: Any, weight: Any, phase: Any) -> Any:
 
 @inner
 def heads_answered(features: Any, heads: Any, out: Any) -> None:
-    """Log-probabilities ``[heads, columns]`` into ``out``, of one row's random features ``[units]``."""
+    """Log-probabilities ``[batch, heads, columns]`` into ``out``, of random features ``[batch, units]``."""
+    sums = np.empty((len(features), heads.shape[2]), np.float32)
     for head in range(len(heads)):
-        own = heads[head]
-        out[head] = np.float32(0)
-        for unit in range(len(features)):
-            value = features[unit]
-            for column in range(own.shape[1]):
-                out[head, column] += value * own[unit, column]
-        log_softmax(out[head])
+        sums[:] = np.float32(0)
+        add_product(features, heads[head], sums)
+        for row in range(len(features)):
+            log_softmax(sums[row])
+            out[row, head] = sums[row]
 
 
 @kernel(F2, F2, F1, F3)
@@ -47,8 +46,7 @@ def answers(encoded: Any, weight: Any, phase: Any, heads: Any) -> Any:
     """Log-probabilities ``[batch, heads, columns]`` of encoded rows ``[batch, width]``."""
     features = projected(encoded, weight, phase)
     out = np.empty((len(encoded), len(heads), heads.shape[2]), np.float32)
-    for row in range(len(encoded)):
-        heads_answered(features[row], heads, out[row])
+    heads_answered(features, heads, out)
     return out
 
 
