@@ -39,21 +39,19 @@ class HttpMeter:
     """Counts requests in plain numbers: they go into the metrics all at once, when somebody looks."""
 
     def __init__(self) -> None:
-        self.durations: dict[tuple[str, str], Tally] = {}
-        self.answers: dict[tuple[str, str, int], int] = {}
+        self._durations: dict[tuple[str, str, int], Tally] = {}
 
     def observe(self, method: str, path: str, status: int, seconds: float) -> None:
         """Counts a request that was answered."""
-        call, answer = (method, path), (method, path, status)
-        tally = self.durations.get(call)
+        answer = method, path, status
+        tally = self._durations.get(answer)
         if tally is None:
-            tally = self.durations[call] = Tally(QUICK)
+            tally = self._durations[answer] = Tally(QUICK)
         tally.observe(seconds)
-        self.answers[answer] = self.answers.get(answer, 0) + 1
 
-    def take_answers(self) -> dict[tuple[str, str, int], int]:
-        """How many requests were answered since this was last asked for, by method, path and status."""
-        taken, self.answers = self.answers, {}
+    def take(self) -> dict[tuple[str, str, int], Tally]:
+        """The requests that were answered since this was last asked for, by method, path and status."""
+        taken, self._durations = self._durations, {}
         return taken
 
 

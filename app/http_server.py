@@ -87,6 +87,7 @@ class HttpConnection(HttpToolsProtocol):
         self.fast_path: FastPathCall | None = None
         self.put_off = b""
         self.headers_at = 0.0
+        self.meter: HttpMeter = self.config.loaded_app.state.services.http_meter
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -162,8 +163,7 @@ class HttpConnection(HttpToolsProtocol):
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[content.status], lines, content.body))
         cycle.response_started = cycle.response_complete = True
-        meter: HttpMeter = self.config.loaded_app.state.services.http_meter
-        meter.observe("POST", call.path, content.status, time.perf_counter() - cycle.begun)
+        self.meter.observe("POST", call.path, content.status, time.perf_counter() - cycle.begun)
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()

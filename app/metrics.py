@@ -110,10 +110,9 @@ class Metrics:
 
     def count(self, http_meter: HttpMeter) -> None:
         """Adds what was counted in plain numbers since this was last done, and what the process takes of the machine."""
-        for (method, path, status), count in http_meter.take_answers().items():
-            self.answers.labels(method, path, str(status)).inc(count)
-        for call, tally in http_meter.durations.items():
-            self.request_duration.labels(*call).add(tally)
+        for (method, path, status), tally in http_meter.take().items():
+            self.answers.labels(method, path, str(status)).inc(sum(tally.counts))
+            self.request_duration.labels(method, path).add(tally)
         self.label_delay.add(self.delays)
         for metric in self._process.collect():
             for sample in metric.samples:
