@@ -46,7 +46,10 @@ def check_folder(folder: Path) -> Finding:
 def check_space(free_bytes: int, total_bytes: int, folder: Path) -> Finding:
     """Whether there is space for versions, checkpoints and the log."""
     message = f"{size_text(free_bytes)} of {size_text(total_bytes)} are free where {folder} is"
-    advice = "make room, or lower DRIFTLINE_VERSION_BYTES or DRIFTLINE_KEEP_VERSIONS; on a full disk nothing more is learned or acknowledged"
+    advice = (
+        "make room, or lower DRIFTLINE_VERSION_BYTES or DRIFTLINE_KEEP_VERSIONS; "
+        "on a full disk nothing more is learned or acknowledged"
+    )
     if free_bytes < FULL_BYTES:
         return error("disk", message, advice)
     if free_bytes < SHORT_BYTES or free_bytes < SHORT_SHARE * total_bytes:
