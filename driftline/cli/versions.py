@@ -35,16 +35,16 @@ def register(app: typer.Typer) -> None:
 def versions(
     model: ModelName,
     server: Server,
-    limit: Annotated[int, typer.Option(min=1, help="The newest ones, so many.")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="The newest ones, so many; default: all.")] = None,
     is_watched: Watch = False,
 ) -> None:
     """The history of a model: each kept version with what the gate decided by, and why it was let in."""
     with server.client() as client:
         if server.as_json and not is_watched:
-            print_json(client.versions(model)[-limit:])
+            print_json(client.versions(model)[-(limit or 0) :])
             return
         show_rows(
-            lambda: [spread(row, "scores") for row in client.versions(model)[-limit:]],
+            lambda: [spread(row, "scores") for row in client.versions(model)[-(limit or 0) :]],
             _columns,
             as_json=server.as_json,
             empty="no versions",
