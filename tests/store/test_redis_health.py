@@ -19,6 +19,7 @@ from driftline.store.redis_keys import new_uid
 from driftline.store.watermarks import Cap
 from tests.conftest import free_port, redis_server
 from tests.store.conftest import SPEC, first_version, item
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -70,8 +71,13 @@ async def test_a_full_memory_refuses_items_before_the_server_fails_and_leaves_ro
     near = await state(own)
     assert 0.8 < near.fullness < 0.9 and f"{near.fullness:.0%}" in near.alarms["store_memory"]
     await log.append([item("near")])
-    await own.redis.config_set("maxmemory", int(near.used_bytes / (FULL + 0.01)))
-    assert (await state(own)).is_full
+
+    async def is_full() -> bool:
+        """The server gives back by and by what its buffers took for the large value."""
+        await own.redis.config_set("maxmemory", int((await state(own)).used_bytes / (FULL + 0.01)))
+        return (await state(own)).is_full
+
+    await until_async(is_full)
     with pytest.raises(Busy) as refused:
         await log.append([item("full")])
     assert (refused.value.code, refused.value.retry_after) == ("store_full", 5)
