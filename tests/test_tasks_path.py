@@ -87,10 +87,10 @@ def test_a_regression_with_intervals(shared_instance: Instance, tmp_path: Path) 
         assert all_learned(client, "price")["learned"] == 600, "no label is lost, none is learned twice"
 
         def answer() -> dict[str, Any] | None:
-            found = dict(client.predict("price", [{"size": 1.5, "rooms": 2.5}])["predictions"][0])
-            low, high = found["interval"] or (-math.inf, math.inf)
+            found: dict[str, Any] = dict(client.predict("price", [{"size": 1.5, "rooms": 2.5}])["predictions"][0])
+            ends = found["interval"] or [-math.inf, math.inf]
             # What has been learned is served a moment later: a former version knows less of its errors.
-            return found if high - low < 40 else None
+            return found if ends[1] - ends[0] < 40 else None
 
         found = until(answer)
         low, high = found["interval"]
