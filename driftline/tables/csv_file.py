@@ -19,6 +19,9 @@ from driftline.tables.doubt import Doubt
 from driftline.tables.encodings import TextEncoding, Utf8Stream
 from driftline.tables.source import ByteSource
 
+# The parser reads ahead in one thread, which `CsvFile` can wait for.
+pa.set_io_thread_count(1)
+
 ROW_BYTES = 128
 HEAD_CHARACTERS = 1 << 17
 
@@ -94,6 +97,9 @@ class CsvFile(TableFormat):
             with suppress(StopIteration, ValueError, OSError):
                 while True:
                     self._reader.read_next_batch()
+            self._reader = None
+            # Its thread takes one thing after the other: having read something else, it has let go of all that is Python's.
+            csv.open_csv(pa.BufferReader(b"0\n0\n")).read_next_batch()
 
     def late_doubts(self) -> list[Doubt]:
         if not self._text.strays:
