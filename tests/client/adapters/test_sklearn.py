@@ -25,6 +25,7 @@ KINDS: list[type[Any]] = [SklearnClassifier, SklearnRegressor]
 TWO_FITS = (
     "check_fit_idempotent",
     "check_classifier_data_not_an_array",
+    "check_classifiers_multilabel_representation_invariance",
     "check_regressor_data_not_an_array",
     "check_regressors_int",
     "check_supervised_y_2d",
