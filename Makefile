@@ -17,7 +17,7 @@ export MYPY_NUM_WORKERS ?= auto
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long coverage kernels soak check docs up bench clean
+.PHONY: help demo test test-tools test-long coverage kernels soak check docs up bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,15 +28,18 @@ demo: .venv/.installed ## watch a model meet drift and recover
 up: .venv/.installed ## start everything on this machine
 	$(BIN)/driftline up
 
-test: check kernels ## check, then run the tests
+test: check kernels ## check, then run the tests that need nothing else
 	$(BIN)/python -m pytest $(SPREAD)
 
-test-long: check kernels ## the same, and the long form of the faults
+test-tools: kernels ## run the tests that need a browser, Redis and Prometheus
+	$(BIN)/python -m pytest $(SPREAD) -m "tools and not long"
+
+test-long: check kernels ## run all tests, with the long form of the faults
 	$(BIN)/python -m pytest $(SPREAD) -m ""
 
 coverage: kernels ## run the tests, and show how much of each file they reach
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[coverage]'
-	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term
+	$(BIN)/python -m pytest $(SPREAD) -m "not long" --cov --cov-report=term
 
 # Compiled before the tests begin: no test waits for it, on however busy a machine.
 kernels: .venv/.installed

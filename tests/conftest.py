@@ -8,9 +8,10 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import hypothesis
 import pytest
@@ -26,6 +27,11 @@ from tests.waiting import until
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 
+# Starts a server with a folder of its own on a port.
+OwnRedis = Callable[[Path, int], contextlib.AbstractContextManager[None]]
+# Fixtures that need a program of the machine's own.
+OF_TOOLS = {"browser", "mount", "prometheus", "promtool", "redis_binary", "redis_cli", "redis_cluster", "system_redis"}
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
@@ -34,9 +40,22 @@ def pytest_xdist_auto_num_workers() -> int:
     return cores + max(1, cores // 2)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest is begun first, so that no core waits for another at the end."""
+    """Marks what needs a program that pip does not bring, before tests are chosen by their marks.
+
+    What takes longest is begun first, so that no core waits for another at the end.
+    """
+    for item in items:
+        if OF_TOOLS & {*getattr(item, "fixturenames", ()), *_parameters(item)}:
+            item.add_marker("tools")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _parameters(item: pytest.Item) -> list[str]:
+    """The values of a test's parameters that are names, as of fixtures."""
+    called = getattr(item, "callspec", None)
+    return [value for value in called.params.values() if isinstance(value, str)] if called else []
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +69,42 @@ def guard() -> Iterator[Guard]:
         yield guard
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skips for want of a tool, or fails where CI has promised to have all of them."""
     if os.environ.get("DRIFTLINE_TEST_REQUIRE_ALL"):
         pytest.fail(f"{what} is missing, and DRIFTLINE_TEST_REQUIRE_ALL is set")
     pytest.skip(f"{what} is not installed")
+
+
+def _tool(name: str) -> str:
+    return shutil.which(name) or missing(name)
+
+
+@pytest.fixture(scope="session")
+def redis_binary() -> str:
+    return _tool("redis-server")
+
+
+@pytest.fixture(scope="session")
+def redis_cli() -> str:
+    return _tool("redis-cli")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    return _tool("promtool")
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> str:
+    return _tool("prometheus")
+
+
+@pytest.fixture(scope="session")
+def mount() -> str:
+    if os.geteuid() != 0:
+        missing("a disk that a test may mount (it needs root)")
+    return _tool("mount")
 
 
 @pytest.fixture(scope="session")
@@ -67,15 +117,15 @@ def embedded(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def system_redis(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def system_redis(guard: Guard, redis_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Redis that is installed on the machine."""
     port = free_port()
-    with redis_server(guard, tmp_path_factory.mktemp("redis"), port):
+    with redis_server(guard, redis_binary, tmp_path_factory.mktemp("redis"), port):
         yield f"redis://127.0.0.1:{port}/0"
 
 
 @pytest.fixture(scope="session")
-def redis_cluster(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_cluster(guard: Guard, redis_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a cluster of three nodes, each with a third of the slots."""
     free = free_ports(6)
     ports, buses = free[:3], free[3:]
@@ -83,7 +133,7 @@ def redis_cluster(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Ite
         for port, bus in zip(ports, buses, strict=True):
             folder = tmp_path_factory.mktemp("node")
             stack.enter_context(
-                redis_server(guard, folder, port, "--cluster-enabled", "yes", "--cluster-port", str(bus))
+                redis_server(guard, redis_binary, folder, port, "--cluster-enabled", "yes", "--cluster-port", str(bus))
             )
         nodes = [stack.enter_context(Redis(port=port, decode_responses=True)) for port in ports]
         join(nodes, ports, buses)
@@ -91,13 +141,10 @@ def redis_cluster(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @contextlib.contextmanager
-def redis_server(guard: Guard, folder: Path, port: int, *options: str) -> Iterator[None]:
+def redis_server(guard: Guard, binary: str, folder: Path, port: int, *options: str) -> Iterator[None]:
     """A server from the binary that is installed on the machine."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        missing("redis-server")
     own = ["--port", str(port), "--dir", str(folder), "--appendonly", "yes", "--save", "", "--bind", "127.0.0.1"]
-    process = guard.spawn([str(binary), *own, *options], stdout=subprocess.DEVNULL)
+    process = guard.spawn([binary, *own, *options], stdout=subprocess.DEVNULL)
     try:
         wait_for_port(port)
         yield
@@ -106,12 +153,17 @@ def redis_server(guard: Guard, folder: Path, port: int, *options: str) -> Iterat
         process.wait()
 
 
-@contextlib.contextmanager
-def own_redis(folder: Path, port: int) -> Iterator[None]:
-    """A server that a test may kill and start again: nothing that it has acknowledged is lost."""
-    folder.mkdir(exist_ok=True)
-    with Guard() as guard, redis_server(guard, folder, port, "--appendfsync", "always"):
-        yield
+@pytest.fixture(scope="session")
+def own_redis(redis_binary: str) -> OwnRedis:
+    """Starts servers that a test may kill and start again: nothing that one has acknowledged is lost."""
+
+    @contextlib.contextmanager
+    def start(folder: Path, port: int) -> Iterator[None]:
+        folder.mkdir(exist_ok=True)
+        with Guard() as guard, redis_server(guard, redis_binary, folder, port, "--appendfsync", "always"):
+            yield
+
+    return start
 
 
 def join(nodes: list[Redis], ports: list[int], buses: list[int]) -> None:

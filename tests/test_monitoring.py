@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 import yaml
 from redis import Redis
 
-from tests.conftest import free_port, missing, own_redis
+from tests.conftest import OwnRedis, free_port
 from tests.services import Instance, spec, up
 from tests.waiting import SECONDS, until
 
@@ -28,13 +27,6 @@ CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
 DASHBOARD = DEPLOY / "grafana" / "driftline.json"
 NAME = re.compile(r"\b(?:driftline|process)_\w+")
 OF_PROMETHEUS = {"up"}
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        missing(name)
-    return str(found)
 
 
 def rules() -> list[dict[str, Any]]:
@@ -61,14 +53,14 @@ def named() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("what", "file"), [("rules", ALERTS), ("config", CONFIG)])
-def test_prometheus_takes_the_files(what: str, file: Path) -> None:
-    done = subprocess.run([tool("promtool"), "check", what, str(file)], capture_output=True, text=True, check=False)
+def test_prometheus_takes_the_files(promtool: str, what: str, file: Path) -> None:
+    done = subprocess.run([promtool, "check", what, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "SUCCESS" in done.stdout, done.stdout + done.stderr
 
 
-def test_alerts_fire_when_they_should_and_not_before() -> None:
+def test_alerts_fire_when_they_should_and_not_before(promtool: str) -> None:
     file = ROOT / "tests" / "alerts_test.yml"
-    command = [tool("promtool"), "test", "rules", str(file)]
+    command = [promtool, "test", "rules", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     tried = {
@@ -105,7 +97,7 @@ def test_the_panels_lie_beside_each_other_and_each_asks_for_something() -> None:
 
 
 @pytest.fixture(scope="module")
-def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def monitored(own_redis: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance in which everything has happened once: labels by feedback and from a stream, versions, a job."""
     folder, port = tmp_path_factory.mktemp("monitored"), free_port()
     url = f"redis://127.0.0.1:{port}/0"
@@ -141,7 +133,7 @@ def test_whatever_alerts_and_panels_name_is_there(monitored: Instance) -> None:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
+def scraping(binary: str, folder: Path, target: str) -> Iterator[httpx.Client]:
     """A Prometheus with the configuration that is brought, which scrapes ``target`` each second."""
     config = yaml.safe_load(CONFIG.read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -150,7 +142,7 @@ def prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
     file, port = folder / "prometheus.yml", free_port()
     file.write_text(yaml.safe_dump(config))
     command = [
-        *(tool("prometheus"), f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}"),
+        *(binary, f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}"),
         *(f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"),
     ]
     with (folder / "log").open("wb") as log:
@@ -179,8 +171,10 @@ def asked(client: httpx.Client, query: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_running_prometheus_scrapes_an_instance_and_evaluates_the_alerts(monitored: Instance, tmp_path: Path) -> None:
-    with prometheus(tmp_path, monitored.url) as client:
+def test_a_running_prometheus_scrapes_an_instance_and_evaluates_the_alerts(
+    monitored: Instance, prometheus: str, tmp_path: Path
+) -> None:
+    with scraping(prometheus, tmp_path, monitored.url) as client:
         until(lambda: asked(client, 'up{job="driftline"} == 1'))
         (accuracy,) = until(lambda: asked(client, 'driftline_accuracy_ratio{model="weather"}'))
         assert 0 <= float(accuracy["value"][1]) <= 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from typing import Any
 
@@ -19,7 +18,6 @@ from driftline.store.commits import Checkpoint, Head
 from driftline.store.workers import Heartbeat, SourceLag, Workers
 from driftline.support.tally import QUICK
 from tests.app.conftest import AppClient, Start, create, predict
-from tests.conftest import missing
 from tests.waiting import until_async
 
 pytestmark = pytest.mark.anyio
@@ -201,9 +199,7 @@ def test_scores_are_series_of_their_own_and_classes_are_bounded() -> None:
     assert len([name for name, _ in found if name == "driftline_output_mae"]) == MAX_CLASSES
 
 
-async def test_names_and_texts_keep_to_the_rules_of_prometheus(client: AppClient) -> None:
-    if shutil.which("promtool") is None:
-        missing("promtool")
+async def test_names_and_texts_keep_to_the_rules_of_prometheus(client: AppClient, promtool: str) -> None:
     await create(client)
     await predict(client, [[0.0] * 8])
     await client.post("/v1/models/weather/feedback", json={"items": [{"inputs": [0.0] * 8, "label": 1}]})
@@ -211,7 +207,7 @@ async def test_names_and_texts_keep_to_the_rules_of_prometheus(client: AppClient
     window = {"accuracy": 0.75, "classes": [{"class": 1, "support": 1, "recall": 0.5, "precision": 0.5}]}
     other = learned([(entry(), measured(prequential={"window": window}, counts={"jobs_failed": 1}))], {})
     for text in (own, other.text.decode()):
-        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

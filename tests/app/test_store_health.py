@@ -77,10 +77,10 @@ async def test_while_the_store_hangs_probes_answer_from_the_last_look(start: Sta
 
 
 @pytest.fixture
-async def primary(guard: Guard, tmp_path: Path) -> AsyncIterator[str]:
+async def primary(guard: Guard, redis_binary: str, tmp_path: Path) -> AsyncIterator[str]:
     """A store of the test's own, that may become a replica."""
     port = free_port()
-    with redis_server(guard, tmp_path, port):
+    with redis_server(guard, redis_binary, tmp_path, port):
         yield f"redis://127.0.0.1:{port}/0"
 
 

@@ -14,7 +14,7 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import Unavailable
-from tests.conftest import free_port, own_redis
+from tests.conftest import OwnRedis, free_port
 from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, stopped
 from tests.feeding import check_all_served_once, feeding
 from tests.services import Instance, spec, up
@@ -34,7 +34,7 @@ class Wired:
 
 
 @pytest.fixture(scope="module")
-def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
+def wired(own_redis: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
     folder, port = tmp_path_factory.mktemp("wired"), free_port()
     environment = {"DRIFTLINE_LEASE_SECONDS": "3", "DRIFTLINE_CHECKPOINT_SECONDS": "2"}
     with (
@@ -178,7 +178,7 @@ def created(wired: Wired, name: str) -> bool:
 
 
 @pytest.mark.long
-def test_a_redis_that_is_killed_and_comes_back_under_load_has_lost_nothing(wired: Wired) -> None:
+def test_a_redis_that_is_killed_and_comes_back_under_load_has_lost_nothing(wired: Wired, own_redis: OwnRedis) -> None:
     until(lambda: created(wired, "killed"))
     with asking(wired.instance.url, "killed") as asker, feeding(wired.instance, "killed") as feeder:
         until(lambda: len(feeder.acknowledged) > 100)

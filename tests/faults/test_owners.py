@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.conftest import free_port, own_redis
+from tests.conftest import OwnRedis, free_port
 from tests.faults.parts import WorkerProcess, asking, owner_in, stopped
 from tests.feeding import check_all_served_once, feeding
 from tests.services import Instance, is_there, spec, standing_alarms, up
@@ -55,7 +55,7 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(own_redis: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder, port = tmp_path_factory.mktemp("pair"), free_port()
     environment = {
         "DRIFTLINE_REDIS_URL": f"redis://127.0.0.1:{port}/0",

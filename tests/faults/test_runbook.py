@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from redis import Redis
 
 from driftline.errors import Unavailable
 from driftline.version import __version__
-from tests.conftest import free_port, missing, own_redis
+from tests.conftest import OwnRedis, free_port
 from tests.faults.parts import stopped
 from tests.faults.test_deadly_factory import NETWORK
 from tests.faults.test_disk import DATA, full, small_disk
@@ -245,10 +244,10 @@ def test_drill_crashes(incident: Incident, tmp_path: Path) -> None:
         until(lambda: "trainer_failed" not in alarms(instance, "weather"))
 
 
-def test_drill_disk(incident: Incident, tmp_path: Path) -> None:
+def test_drill_disk(incident: Incident, tmp_path: Path, mount: str) -> None:
     """The disk is full."""
     artifacts = tmp_path / DATA / "artifacts"
-    with small_disk(artifacts), up(tmp_path, DRIFTLINE_CHECKPOINT_SECONDS="1") as instance:
+    with small_disk(mount, artifacts), up(tmp_path, DRIFTLINE_CHECKPOINT_SECONDS="1") as instance:
         instance.client.create_model(spec())
         learn(instance, 100)
         with full(artifacts):
@@ -291,11 +290,8 @@ def test_drill_store(instance: Instance, incident: Incident) -> None:
     assert instance.client.model("weather")["learned"] == 300
 
 
-def test_drill_replica(incident: Incident, tmp_path: Path) -> None:
+def test_drill_replica(incident: Incident, tmp_path: Path, own_redis: OwnRedis, redis_cli: str) -> None:
     """The store is a replica."""
-    client = shutil.which("redis-cli")
-    if client is None:
-        missing("redis-cli")
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     with own_redis(tmp_path / "redis", port), up(tmp_path / "up", DRIFTLINE_REDIS_URL=url) as instance:
@@ -309,14 +305,14 @@ def test_drill_replica(incident: Incident, tmp_path: Path) -> None:
         with pytest.raises(Unavailable):
             instance.client.feedback("weather", [{"inputs": [0.0] * 8, "label": 1}])
         (command,) = (text.split()[1:] for text in incident.code("do") if text.startswith("redis-cli "))
-        subprocess.run([str(client), "-p", str(port), *command], check=True, capture_output=True)
+        subprocess.run([redis_cli, "-p", str(port), *command], check=True, capture_output=True)
         shows(instance, incident, "driftline_store_writable", 1)
         until(lambda: "store_read_only" not in alarms(instance))
         learn(instance, 100)
         assert instance.client.model("weather")["learned"] == 200
 
 
-def test_drill_wiped(incident: Incident, tmp_path: Path) -> None:
+def test_drill_wiped(incident: Incident, tmp_path: Path, own_redis: OwnRedis) -> None:
     """The store is wiped."""
     port, backup = free_port(), str(tmp_path / "backup")
     settings = {"DRIFTLINE_REDIS_URL": f"redis://127.0.0.1:{port}/0", "DRIFTLINE_DATA_DIR": str(tmp_path / "data")}

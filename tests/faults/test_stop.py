@@ -16,7 +16,7 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import NotFound, Unavailable
-from tests.conftest import free_port, own_redis
+from tests.conftest import OwnRedis, free_port
 from tests.faults.parts import BODY, asking
 from tests.feeding import check_all_served_once, feeding
 from tests.services import Instance, is_there, spec, up
@@ -90,7 +90,7 @@ def is_closed_for_new_requests(instance: Instance) -> bool:
     return False
 
 
-def test_an_emptied_redis_is_noticed_and_nothing_is_made_up_in_its_place(tmp_path: Path) -> None:
+def test_an_emptied_redis_is_noticed_and_nothing_is_made_up_in_its_place(tmp_path: Path, own_redis: OwnRedis) -> None:
     port = free_port()
     environment = {
         "DRIFTLINE_REDIS_URL": f"redis://127.0.0.1:{port}/0",

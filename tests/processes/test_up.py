@@ -15,7 +15,7 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import DriftlineError, Unavailable
-from tests.conftest import free_port, own_redis
+from tests.conftest import OwnRedis, free_port
 from tests.feeding import check_all_served_once, feeding
 from tests.services import Instance, is_there, spec, up
 from tests.waiting import until
@@ -48,7 +48,9 @@ def version(instance: Instance) -> int:
         return 0
 
 
-def test_without_redis_predictions_go_on_and_feedback_says_when_to_come_back(tmp_path: Path) -> None:
+def test_without_redis_predictions_go_on_and_feedback_says_when_to_come_back(
+    tmp_path: Path, own_redis: OwnRedis
+) -> None:
     port = free_port()
     with (
         own_redis(tmp_path / "redis", port),

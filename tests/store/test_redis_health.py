@@ -25,10 +25,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def own(guard: Guard, tmp_path: Path, prefix: str) -> AsyncIterator[RedisConnection]:
+async def own(guard: Guard, redis_binary: str, tmp_path: Path, prefix: str) -> AsyncIterator[RedisConnection]:
     """A server that a test may set as it likes."""
     port = free_port()
-    with redis_server(guard, tmp_path, port, "--appendfsync", "always"):
+    with redis_server(guard, redis_binary, tmp_path, port, "--appendfsync", "always"):
         connection = RedisConnection(f"redis://127.0.0.1:{port}/0", prefix)
         yield connection
         await connection.close()
