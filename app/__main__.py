@@ -43,7 +43,7 @@ def main() -> None:
         check_at_start(settings)
         listener = _listener(arguments)
         is_public = not is_loopback(listener.getsockname()[0])
-        if is_public and not KeyStore(settings.keys_path).exists:
+        if is_public and not KeyStore.of(settings).list():
             raise ConfigurationError(
                 f"without API keys the server binds to this machine only, not to {listener.getsockname()[0]}; "
                 "make a key with `driftline keys create`"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -66,7 +65,7 @@ class Gatekeeper:
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raises the error that says why a call is refused."""
         host = headers.get(b"host", b"")
-        if self.is_public or self.keys.exists:
+        if self.is_public or self.keys.is_required:
             self._check_key(scope, headers)
         elif not _is_this_machine(host):
             raise Forbidden("without API keys only this machine may call", code="wrong_host", field="Host")
@@ -95,14 +94,20 @@ class Gatekeeper:
         if not needed:
             return
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if kind.lower() != "bearer" or not token:
-            raise Unauthorized("send a key: 'Authorization: Bearer ID.SECRET'", code="no_key")
-        key = self.keys.check(token.strip())
+        key = self.keys.check(token.strip()) if kind.lower() == "bearer" else None
         if key is None:
-            raise Unauthorized("this key is not known here", code="unknown_key")
+            raise self._unauthorized(bool(token))
         if not (needed | {"admin"}) & set(key.scopes):
             raise Forbidden(f"this key lacks the scope {' or '.join(sorted(needed))}", code="missing_scope")
         scope["actor"] = key.name or key.id
+
+    def _unauthorized(self, has_token: bool) -> Unauthorized:
+        if not self.keys.list():
+            message = "every call needs a key, and there is none; on the server: driftline keys create --scope admin"
+            return Unauthorized(message, code="no_keys")
+        if not has_token:
+            return Unauthorized("send a key: 'Authorization: Bearer ID.SECRET'", code="no_key")
+        return Unauthorized("this key is not known here", code="unknown_key")
 
     def _bounded(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
         """``receive`` that cuts off a body which is larger than its Content-Length, or than the limit where it has none.
@@ -132,10 +137,11 @@ def content_type(headers: Mapping[bytes, bytes]) -> bytes:
     return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
 
+HOST = re.compile(r"(?:\[(?P<literal>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.~!$&'()*+,;=%-]*))(?::\d*)?", re.ASCII)
+"""RFC 9110, 7.2: a host as of a URI and a port, and no user before it."""
+
+
 @lru_cache(maxsize=1024)
 def _is_this_machine(host: bytes) -> bool:
-    try:
-        name = urlsplit(f"//{host.decode()}").hostname or ""
-    except ValueError:
-        return False
-    return is_loopback(name)
+    found = HOST.fullmatch(host.decode("latin-1"))
+    return found is not None and is_loopback(found["literal"] or found["name"])

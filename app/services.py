@@ -66,7 +66,7 @@ class Services:
         self.settings = settings
         self.tracing = tracing
         self.connection = RedisConnection(require_redis(settings), settings.prefix, watch_seconds=watch_seconds)
-        self.keys = KeyStore(settings.keys_path)
+        self.keys = KeyStore.of(settings)
         self.catalog = Catalog(self.connection)
         self.workers = Workers(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import hmac
@@ -19,6 +20,11 @@ import msgspec
 
 from driftline.api.scopes import SCOPES, Scope
 from driftline.errors import ConfigurationError, Conflict, CorruptData, InvalidInput, NotFound
+from driftline.settings import Settings
+from driftline.support import private
+
+MARKER = "keys-required"
+"""The file that says that there are keys, or have been."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -38,7 +44,12 @@ class _File(msgspec.Struct, frozen=True):
 class KeyStore:
     """The keys in one file. Every process reads it again when it has changed, so a revoked key stops working at once.
 
-    ``look_seconds`` is how long a process may go without looking, where it asks very often.
+    From the first key on every call needs one, for good: a file that is gone or empty closes the server, and does not open it.
+    That is noted in the file ``marker``, before the first key is written.
+
+    Args:
+        marker: by default ``keys-required`` beside the keys.
+        look_seconds: how long a process may go without looking, where it asks very often.
 
     >>> store = KeyStore(Path(tempfile.mkdtemp()) / "keys.json")
     >>> token = store.create(["predict"], "phone app")
@@ -48,17 +59,25 @@ class KeyStore:
     True
     """
 
-    def __init__(self, path: Path, look_seconds: float = 0.0) -> None:
+    def __init__(self, path: Path, marker: Path | None = None, look_seconds: float = 0.0) -> None:
         self.path = path
+        self.marker = marker or path.with_name(MARKER)
         self.look_seconds = look_seconds
+        self._is_required = False
         self._look_at = 0.0
         self._stamp: tuple[int, int, int] | None = None
         self._keys: dict[str, Key] = {}
 
+    @classmethod
+    def of(cls, settings: Settings) -> KeyStore:
+        """The keys of an instance. The marker stands in its data directory, wherever the keys are."""
+        return cls(settings.keys_path, settings.data_dir / MARKER)
+
     @property
-    def exists(self) -> bool:
-        """Whether any key is configured."""
-        return bool(self._current())
+    def is_required(self) -> bool:
+        """Whether a call needs a key: there is one, or there once was."""
+        self._current()
+        return self._is_required
 
     def list(self) -> list[Key]:
         """Every key, in the order of creation."""
@@ -104,11 +123,16 @@ class KeyStore:
         return self._keys
 
     def _look(self) -> None:
+        self._is_required = self._is_required or self.marker.exists()
         try:
             status = self.path.stat()
         except FileNotFoundError:
             self._stamp, self._keys = None, {}
             return
+        if not self._is_required:
+            self._is_required = True
+            with contextlib.suppress(OSError):  # This process remembers it also where the folder cannot be written.
+                self._mark()
         stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         if stamp != self._stamp:
             self._keys = self._read()
@@ -129,8 +153,8 @@ class KeyStore:
     def _changing(self) -> Iterator[dict[str, Key]]:
         """The keys, to be changed; written back as one new file, under a lock that other processes respect."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path.with_name(self.path.name + ".lock"), "w") as lock:
+            private.make_folder(self.path.parent)
+            with open(self.path.with_name(self.path.name + ".lock"), "w", opener=private.owner_alone) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 keys = self._read()
                 yield keys
@@ -139,7 +163,12 @@ class KeyStore:
         except OSError as error:
             raise ConfigurationError(f"the API keys in {self.path} cannot be written: {error.strerror}") from None
 
+    def _mark(self) -> None:
+        private.make_folder(self.marker.parent)
+        open(self.marker, "a", opener=private.owner_alone).close()
+
     def _write(self, keys: dict[str, Key]) -> None:
+        self._mark()
         content = json.dumps({"keys": [msgspec.to_builtins(key) for key in keys.values()]}, indent=2) + "\n"
         # mkstemp makes the file readable by its owner alone.
         handle, aside = tempfile.mkstemp(dir=self.path.parent, prefix=".keys-")

@@ -20,6 +20,7 @@ class Settings(BaseSettings):
 
     redis_url: str | None = Field(
         None,
+        repr=False,
         description="Redis or Valkey, 7.0 or newer: `redis://`, `rediss://`, `unix://`, or `redis+cluster://` with any node "
         "of a cluster; none: `driftline up` starts its own",
     )
@@ -31,9 +32,12 @@ class Settings(BaseSettings):
     factories: Annotated[list[str], NoDecode] = Field(
         [], description="`module:function` network factories and losses that specs may name"
     )
-    sources: str = Field("[]", description="streams that the worker reads labels from: JSON, or @FILE that holds it")
+    sources: str = Field(
+        "[]", repr=False, description="streams that the worker reads labels from: JSON, or @FILE that holds it"
+    )
     webhooks: str = Field(
         "[]",
+        repr=False,
         description="where events are sent: a JSON list of `url`, `secret`, `kinds`, `models`, or @FILE that holds it",
     )
     webhook_private: bool = Field(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from driftline.api_keys import KeyStore
-from driftline.errors import CorruptData, InvalidInput, NotFound
+from driftline.errors import ConfigurationError, CorruptData, InvalidInput, NotFound
 
 
 @pytest.fixture
@@ -35,12 +37,63 @@ def test_the_file_holds_no_secret_and_only_its_owner_reads_it(store: KeyStore) -
 
 def test_another_process_sees_a_new_and_a_revoked_key_at_once(store: KeyStore) -> None:
     server = KeyStore(store.path)
-    assert not server.exists
+    assert not server.is_required
     token = store.create(["predict"], "")
-    assert server.exists and server.check(token) is not None
+    assert server.is_required and server.check(token) is not None
     store.revoke(token.split(".")[0])
     assert server.check(token) is None
-    assert not server.exists
+
+
+def a_server_that_ran(store: KeyStore) -> KeyStore:
+    server = KeyStore(store.path)
+    assert server.is_required
+    return server
+
+
+def a_server_that_starts(store: KeyStore) -> KeyStore:
+    return KeyStore(store.path)
+
+
+@pytest.mark.parametrize("server", [a_server_that_ran, a_server_that_starts])
+@pytest.mark.parametrize("gone", ["removed", "no keys", "the last one revoked", "all but the marker", "the marker"])
+def test_what_takes_the_keys_away_closes_the_server(
+    store: KeyStore, server: Callable[[KeyStore], KeyStore], gone: str
+) -> None:
+    token = store.create(["admin"])
+    asked = server(store)
+    if gone == "no keys":
+        store.path.write_text('{"keys": []}')
+    elif gone == "the last one revoked":
+        store.revoke(token.partition(".")[0])
+    elif gone == "the marker":
+        store.marker.unlink()
+    else:
+        store.path.unlink()
+    assert asked.is_required
+    assert (asked.check(token) is not None) is (gone == "the marker")
+    assert KeyStore(store.path).is_required, "also after the next start"
+
+
+def test_a_server_remembers_its_keys_when_its_whole_folder_is_gone(store: KeyStore) -> None:
+    store.create(["admin"])
+    server = a_server_that_ran(store)
+    shutil.rmtree(store.path.parent)
+    assert server.is_required and not server.list()
+
+
+def test_a_file_of_keys_of_an_earlier_release_needs_no_marker(store: KeyStore) -> None:
+    store.create(["admin"])
+    store.marker.unlink()
+    assert KeyStore(store.path).is_required
+    assert store.marker.exists(), "it is noted at the first look"
+
+
+def test_a_key_that_cannot_be_noted_is_not_made(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    store = KeyStore(tmp_path / "keys.json", tmp_path / "data" / "keys-required")
+    with pytest.raises(ConfigurationError):
+        store.create(["admin"])
+    assert not store.path.exists()
 
 
 def test_keys_made_at_the_same_time_are_all_kept(store: KeyStore) -> None:
@@ -71,4 +124,4 @@ def test_a_torn_file_never_reads_as_no_keys(store: KeyStore, content: str) -> No
     store.create(["predict"], "")
     store.path.write_text(content)
     with pytest.raises(CorruptData):
-        _ = store.exists
+        _ = store.is_required

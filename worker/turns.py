@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from driftline.support import private
+
 logger = logging.getLogger("driftline.worker")
 
 MAX_UID_BYTES = 64
@@ -40,7 +42,7 @@ class TurnFile:
 
     def _open(self) -> int | None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            private.make_folder(self.folder)
             file = os.open(_path(self.folder, self.owner), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             _lock(file)
             # A former process of this name may have died in a turn.

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def _store(data_dir: Path | None) -> KeyStore:
     from driftline.api_keys import KeyStore
 
-    return KeyStore(load_settings(data_dir=data_dir).keys_path)
+    return KeyStore.of(load_settings(data_dir=data_dir))
 
 
 def _tell(data_dir: Path | None, identifier: str, name: str, what: str) -> None:

@@ -20,7 +20,7 @@ def check(settings: Settings) -> list[Finding]:
     """The data directory, the disk that it is on, and the keys."""
     folder = settings.data_dir.resolve()
     usage = shutil.disk_usage(_existing(folder))
-    return [check_folder(folder), check_space(usage.free, usage.total, folder), check_keys(settings.keys_path)]
+    return [check_folder(folder), check_space(usage.free, usage.total, folder), check_keys(KeyStore.of(settings))]
 
 
 def _existing(folder: Path) -> Path:
@@ -40,6 +40,9 @@ def check_folder(folder: Path) -> Finding:
     if closed:
         advice = "give the user who runs Driftline the right to read and write there (chown, chmod), or mount it so"
         return error("disk", f"this user cannot write {', '.join(closed)}", advice)
+    wide = [str(part) for part in parts if stat.S_IMODE(part.stat().st_mode) & 0o077]
+    if str(folder) in wide and len(wide) > 1:
+        return warning("disk", f"others than its owner may enter {', '.join(wide)}", f"chmod 700 {folder}")
     return ok("disk", f"{folder} can be written")
 
 
@@ -57,10 +60,11 @@ def check_space(free_bytes: int, total_bytes: int, folder: Path) -> Finding:
     return ok("disk", message)
 
 
-def check_keys(path: Path) -> Finding:
+def check_keys(store: KeyStore) -> Finding:
     """Whether the file of keys is whole, and unreadable for others."""
+    path = store.path
     try:
-        keys = KeyStore(path).list()
+        keys = store.list()
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
     except (ConfigurationError, CorruptData) as trouble:
         advice = f"put {path} back from a backup, or remove it and make new keys: driftline keys create --scope admin"
@@ -69,6 +73,9 @@ def check_keys(path: Path) -> Finding:
         return error("keys", f"{path}: {trouble.strerror}", "give the user who runs Driftline the right to read it")
     if mode & 0o077:
         return warning("keys", f"others than its owner may use {path} (mode {mode:03o})", f"chmod 600 {path}")
+    if not keys and store.is_required:
+        advice = f"put {path} back from a backup, or make a key: driftline keys create --scope admin"
+        return error("keys", f"every call needs an API key here, and {path} holds none", advice)
     if not keys:
         return ok("keys", "there are no API keys: the server answers this machine only")
     return ok("keys", f"{count_text(len(keys), 'API key')} in {path}, for its owner alone to read")

@@ -7,13 +7,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import redis
-
 from driftline.doctor.finding import Finding, error, warning
 from driftline.errors import ConfigurationError
 from driftline.processes.embedded import EmbeddedServer, running_url
 from driftline.processes.supervisor import Guard
 from driftline.settings import Settings
+from driftline.store.redis_url import parse_redis_url
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,12 @@ def find(settings: Settings, lock_seconds: float = 5.0) -> Iterator[Installation
 
 def _given(url: str) -> Installation:
     try:
-        redis.Redis.from_url(url).close()
-    except ValueError as trouble:
-        message = f"DRIFTLINE_REDIS_URL is not an address of a store: {trouble}"
+        parse_redis_url(url)
+    except ConfigurationError as trouble:
         return Installation(
-            None, False, [error("store", message, "set it to redis://HOST:PORT, rediss://… or unix://…")]
+            None,
+            False,
+            [error("store", trouble.message, "set DRIFTLINE_REDIS_URL to redis://HOST:PORT, rediss://… or unix://…")],
         )
     return Installation(url, True)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from driftline.errors import ConfigurationError
+from driftline.support import private
 
 URL_FILE = "url"
 
@@ -104,7 +105,8 @@ class EmbeddedServer:
     def _take_lock(self) -> int:
         path = self.folder / "lock"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            private.make_folder(self.folder)
+            private.close_to_others(self.folder)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigurationError(f"cannot use the data directory {self.folder.parent}: {error.strerror}") from error

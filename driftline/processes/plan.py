@@ -152,7 +152,7 @@ def require_redis(settings: Settings) -> str:
 
 def refuse_exposure(settings: Settings) -> None:
     """Refuse an address that other machines can reach while no key is configured."""
-    if not is_loopback(settings.host) and not KeyStore(settings.keys_path).exists:
+    if not is_loopback(settings.host) and not KeyStore.of(settings).list():
         raise ConfigurationError(
             f"without API keys the server listens on this machine only, not on {settings.host}; make a key first: "
             f"driftline keys create --scope admin --name me --data-dir {settings.data_dir}"

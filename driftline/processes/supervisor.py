@@ -68,7 +68,7 @@ class Guard:
         stdout: Output = None,
         stderr: Output = None,
     ) -> subprocess.Popen[bytes]:
-        """Start ``argv`` as a member of the group; a terminal's Ctrl-C does not reach it."""
+        """Start ``argv`` as a member of the group: a terminal's Ctrl-C does not reach it, and its files are for us alone."""
         member = subprocess.Popen(
             argv,
             env=env,
@@ -77,6 +77,7 @@ class Guard:
             stderr=stderr,
             pass_fds=(*pass_fds, self._group),
             process_group=self.pid,
+            umask=0o077,
         )
         self._members = [*self._alive(), member]
         return member

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from driftline.errors import CorruptData, Unavailable
+from driftline.support import private
 
 OWNER_FILE = ".store"
 """The file that names the store which the blobs belong to."""
@@ -31,7 +32,7 @@ class Artifacts:
             if path.exists() and path.read_bytes() == data:
                 os.utime(path)
             else:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                private.make_folder(path.parent)
                 self._write(path, data)
         except OSError as error:
             raise _unwilling("write", path, error) from error
@@ -40,7 +41,7 @@ class Artifacts:
     def _write(self, path: Path, data: bytes) -> None:
         aside = path.parent / f".{secrets.token_hex(8)}"
         try:
-            with aside.open("wb") as file:
+            with open(aside, "wb", opener=private.owner_alone) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -104,7 +105,8 @@ class Artifacts:
 
     def adopt(self, store_id: str) -> None:
         """Makes this store the owner of the blobs, as after a restore from a backup."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self.root)
+        private.close_to_others(self.root)
         self._write(self.root / OWNER_FILE, store_id.encode())
 
     def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:

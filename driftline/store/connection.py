@@ -35,6 +35,7 @@ from redis.exceptions import (
 from driftline.errors import Unavailable
 from driftline.store.redis_health import RedisHealth
 from driftline.store.redis_keys import Keys
+from driftline.store.redis_url import parse_redis_url, unreadable_url
 
 logger = logging.getLogger("driftline.store")
 
@@ -54,18 +55,16 @@ def connect(url: str, *, retries: int = 2) -> Redis | RedisCluster:
     """A client for ``url``, which retries: every write of ours is idempotent.
 
     ``redis://``, ``rediss://`` (TLS) and ``unix://`` name a server; ``redis+cluster://`` and ``rediss+cluster://`` any node
-    of a cluster.
+    of a cluster; :class:`ConfigurationError` where it cannot be read. Options of TLS stand in it as redis-py names them:
+    ``rediss://store:6380?ssl_ca_certs=/etc/store/ca.pem``.
     """
     retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries)
-    scheme, _, rest = url.partition("://")
-    client = RedisCluster if scheme.endswith("+cluster") else Redis
-    return client.from_url(
-        f"{scheme.removesuffix('+cluster')}://{rest}",
-        retry=retry,
-        socket_timeout=5,
-        socket_connect_timeout=2,
-        protocol=2,
-    )
+    readable, is_cluster = parse_redis_url(url)
+    client = RedisCluster if is_cluster else Redis
+    try:
+        return client.from_url(readable, retry=retry, socket_timeout=5, socket_connect_timeout=2, protocol=2)
+    except (ValueError, TypeError, RedisClusterException):
+        raise unreadable_url() from None
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import STORE_ID
+from driftline.support import private
 
 MARKER = "format"
 """The file in the data directory that holds the number of its format."""
@@ -68,6 +69,7 @@ async def mark(connection: RedisConnection, data_dir: Path) -> None:
         await connection.redis.setnx(connection.keys.format, STORE_FORMAT)
     with contextlib.suppress(OSError):
         await asyncio.to_thread(_write_marker, data_dir)
+        await asyncio.to_thread(private.close_to_others, data_dir / "artifacts")
 
 
 def check_at_start(settings: Settings) -> None:
@@ -134,7 +136,8 @@ def _write_marker(data_dir: Path) -> None:
     path = data_dir / MARKER
     if path.exists():
         return
-    data_dir.mkdir(parents=True, exist_ok=True)
+    private.make_folder(data_dir)
     aside = data_dir / f".{MARKER}-{secrets.token_hex(4)}"
-    aside.write_text(f"{STORE_FORMAT}\n")
+    with open(aside, "w", opener=private.owner_alone) as file:
+        file.write(f"{STORE_FORMAT}\n")
     os.replace(aside, path)

@@ -41,12 +41,35 @@ async def call(gate: Any, method: str, path: str, **more: Any) -> httpx.Response
         return await client.request(method, path, **more)
 
 
+OTHER_HOSTS = [
+    *(
+        "driftline.example",
+        "127.0.0.1.example",
+        "",
+        "0.0.0.0",
+        "evil@localhost",
+        "evil:x@127.0.0.1:8000",
+        "localhost@evil",
+    ),
+    *(
+        "localhost/",
+        "localhost?x",
+        "localhost#x",
+        "evil\\@localhost",
+        "localhost, evil",
+        "localhost:80:80",
+        "localhost:x",
+    ),
+    *("[localhost]", "[::1", "::1", "[::1]evil", "[evil@::1]", "localhost%00", " localhost", "local\thost"),
+]
+
+
 async def test_without_keys_only_this_machine_may_call(tmp_path: Path) -> None:
     gate = gatekeeper(tmp_path)
     assert (await call(gate, "GET", "/v1/models")).status_code == 200
-    for host in ("driftline.example", "127.0.0.1.example", "", "0.0.0.0"):
+    for host in OTHER_HOSTS:
         assert (await call(gate, "GET", "/v1/models", headers={"host": host})).status_code == 403
-    for host in ("localhost:8000", "[::1]:8000", "127.0.0.1"):
+    for host in ("localhost:8000", "[::1]:8000", "127.0.0.1", "LOCALHOST", "127.0.0.1:", "127.8.8.8"):
         assert (await call(gate, "GET", "/v1/models", headers={"host": host})).status_code == 200
 
 

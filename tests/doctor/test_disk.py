@@ -59,16 +59,16 @@ def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
 
 def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    assert disk.check_keys(path).level == "ok"
+    assert disk.check_keys(KeyStore(path)).level == "ok"
     KeyStore(path).create(["admin"])
-    assert disk.check_keys(path).level == "ok"
+    assert disk.check_keys(KeyStore(path)).level == "ok"
     path.chmod(0o644)
-    found = disk.check_keys(path)
+    found = disk.check_keys(KeyStore(path))
     assert (found.level, found.advice) == ("warning", f"chmod 600 {path}")
 
 
 def test_a_torn_file_of_keys_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_text('{"keys": [')
-    found = disk.check_keys(path)
+    found = disk.check_keys(KeyStore(path))
     assert found.level == "error" and str(path) in found.message and "keys create" in str(found.advice)

@@ -20,7 +20,12 @@ def parse_sources(text: str) -> list[Source]:
     try:
         value: Any = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
         if not isinstance(value, list):
-            raise ConfigurationError(f"DRIFTLINE_SOURCES is not a JSON list: {text[:100]}")
+            raise ConfigurationError("DRIFTLINE_SOURCES is not a JSON list")
         return [SOURCES.parse(source) for source in value]
-    except (OSError, json.JSONDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        # What was given is left out: it may hold a password.
+        first = error.errors(include_input=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"DRIFTLINE_SOURCES: {field}: {first['msg']}") from None
+    except (OSError, json.JSONDecodeError) as error:
         raise ConfigurationError(f"DRIFTLINE_SOURCES: {error}") from None

@@ -22,6 +22,7 @@ from driftline.store.catalog import Catalog
 from driftline.store.commits import Head, Version, parse_head
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import Keys
+from driftline.support import private
 
 MAX_PAGE = 200
 """Most entries of a stream that are read, and kept in memory, at once."""
@@ -90,7 +91,8 @@ def _new_folder(folder: Path) -> Iterator[None]:
     """An empty folder, which is emptied again when the backup fails."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(f"{folder} is not an empty folder; name a new one for the backup", code="folder_not_empty")
-    folder.mkdir(parents=True, exist_ok=True)
+    private.make_folder(folder)
+    private.close_to_others(folder)
     try:
         yield
     except BaseException:
@@ -105,7 +107,7 @@ def _copy_api_keys(path: Path, folder: Path) -> BackupFile:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ConfigurationError(f"there are no API keys in {path}; leave out --keys") from None
-    return format.write_file(folder / format.API_KEYS, data, 0o600)
+    return format.write_file(folder / format.API_KEYS, data)
 
 
 class Backup:

@@ -27,6 +27,7 @@ import msgspec
 
 from driftline.errors import ConfigurationError, CorruptData, InvalidInput
 from driftline.store.redis_keys import NOUNS
+from driftline.support import private
 from driftline.version import __version__
 
 FORMAT = 1
@@ -215,19 +216,19 @@ def settle(path: Path) -> BackupFile:
     return measure(path)
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o666) -> BackupFile:
+def write_file(path: Path, data: bytes) -> BackupFile:
     """Writes a file atomically: it is complete or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
         aside(path).unlink()
-    with os.fdopen(os.open(aside(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+    with os.fdopen(os.open(aside(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, private.FILE_MODE), "wb") as file:
         file.write(data)
     return settle(path)
 
 
 def append_pieces(path: Path, pieces: Sequence[Piece]) -> None:
     """Appends pieces to a file that is still written aside; :func:`settle` completes it."""
-    with aside(path).open("ab") as file:
+    with open(aside(path), "ab", opener=private.owner_alone) as file:
         for piece in pieces:
             data = _encoder.encode(piece)
             file.write(struct.pack(">I", len(data)) + data)

@@ -50,7 +50,7 @@ async def restore(
     await restoring.refuse_clashes(index, replace)
     with format.disk_errors(artifacts.root):
         if api_keys is not None:
-            format.write_file(api_keys, (folder / format.API_KEYS).read_bytes(), 0o600)
+            format.write_file(api_keys, (folder / format.API_KEYS).read_bytes())
         for model in index.models:
             await restoring.model(model)
         assert connection.store_id is not None
