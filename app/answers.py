@@ -18,7 +18,7 @@ from .snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that were computed together. A row's id is ``prefix`` and its number in hexadecimal; None: not recorded."""
+    """Rows that were computed together. Their ids begin with ``prefix``; None: they are not recorded."""
 
     snapshot: Snapshot
     rows: Rows
@@ -53,11 +53,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """One request's rows of a batch: ``count`` of them from ``first`` on."""
+    """One request's rows of a batch: ``count`` of them from ``first`` on. ``token`` is a part of their ids."""
 
     batch: Batch
     first: int
     count: int
+    token: str
 
     @property
     def places(self) -> range:
@@ -71,5 +72,7 @@ class BatchAnswer:
     @property
     def ids(self) -> list[str | None]:
         """The prediction id of each row."""
-        prefix = self.batch.prefix
-        return [f"{prefix}{row:x}" if prefix is not None else None for row in self.places]
+        if self.batch.prefix is None:
+            return [None] * self.count
+        prefix = f"{self.batch.prefix}{self.token}-"
+        return [f"{prefix}{row:x}" for row in self.places]

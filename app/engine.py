@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from driftline.errors import Busy, Late, TooLarge
 from driftline.records import Route
 from driftline.rows.rows import Rows, joined_for
-from driftline.store.predictions import PredictionBatch, PredictionWriter
+from driftline.store.predictions import TOKEN_BYTES, PredictionBatch, PredictionWriter
 from driftline.support.failpoints import reach
 
 from .answers import Batch, BatchAnswer
@@ -221,15 +222,17 @@ class Engine:
         entry = self.prediction_writer.next_entry() if is_recorded else None
         prefix = self.prediction_writer.prefix(snapshot.uid, entry) if entry else None
         batch = Batch(snapshot, rows, outputs, traces, prefix)
-        first, contexts = 0, dict[int, str]()
-        for request in requests:
+        first, contexts, tokens = 0, dict[int, str](), dict[int, bytes]()
+        random_bytes = os.urandom(TOKEN_BYTES * len(requests))
+        for index, request in enumerate(requests):
+            token = tokens[first] = random_bytes[index * TOKEN_BYTES : (index + 1) * TOKEN_BYTES]
             if not request.answer.done():
-                request.answer.set_result(BatchAnswer(batch, first, request.count))
+                request.answer.set_result(BatchAnswer(batch, first, request.count, token.hex()))
             if request.context:
                 contexts |= dict.fromkeys(range(first, first + request.count), request.context)
             first += request.count
         if entry is not None:
-            self.prediction_writer.record(snapshot.uid, entry, _recorded(batch, model.route, contexts))
+            self.prediction_writer.record(snapshot.uid, entry, _recorded(batch, model.route, contexts, tokens))
 
     def _miss_overdue(self, model: ModelQueue, running: list[_Request]) -> None:
         """Fails the requests that are late while a batch runs, and runs again at the next deadline."""
@@ -261,8 +264,8 @@ def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArra
     return rows, outputs, traces, time.perf_counter() - begin
 
 
-def _recorded(batch: Batch, route: Route, contexts: dict[int, str]) -> PredictionBatch:
+def _recorded(batch: Batch, route: Route, contexts: dict[int, str], tokens: dict[int, bytes]) -> PredictionBatch:
     labels = [batch.label(row) for row in range(len(batch.outputs))]
     outputs = batch.outputs.tobytes()
-    answered = (len(labels), batch.rows.recorded(), outputs, labels, batch.traces, contexts)
+    answered = (len(labels), batch.rows.recorded(), outputs, labels, batch.traces, contexts, tokens)
     return PredictionBatch(batch.snapshot.version, route, *answered)

@@ -1,11 +1,14 @@
 """Recorded predictions, stored until their labels arrive: written after the answer, one entry for each batch.
 
-A prediction id is known before the write: the model's uid, the nonce of the replica that answered, the entry and the row.
+A prediction id is known before the write: the model's uid, the nonce of the replica that answered, the entry, the token of the
+request and the row. Entry and row say where it is, so that one read finds it. The token is 128 random bits:
+who has not been told an id cannot guess it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 import time
 from collections import deque
@@ -20,6 +23,7 @@ from driftline.errors import InvalidInput, Unavailable
 from driftline.records import Answer, Route
 from driftline.store.connection import RedisConnection, store_errors
 
+TOKEN_BYTES = 16
 MIN_EXPIRY_SECONDS = 60.0
 """How often a stream's expiry is set again."""
 
@@ -27,7 +31,8 @@ MIN_EXPIRY_SECONDS = 60.0
 class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     """One computed batch: the bytes of all rows (little-endian, C order), or of fields those of each; and one label a row.
 
-    ``contexts`` are those of the traces that rows belong to, by row.
+    ``contexts`` are those of the traces that rows belong to, by row; ``tokens`` those of the requests, by the first row of
+    each. Batches of former releases have no tokens.
     """
 
     version: int
@@ -38,12 +43,18 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     labels: list[int | str | None]
     traces: bytes = b""
     contexts: dict[int, str] = {}
+    tokens: dict[int, bytes] = {}
 
     def row(self, index: int) -> tuple[dict[str, bytes], Answer]:
         """One row's inputs, and what was answered."""
         inputs = {name: _part(data, index, self.rows) for name, data in self.inputs.items()}
         outputs, trace = _part(self.outputs, index, self.rows), _part(self.traces, index, self.rows)
         return inputs, Answer(self.version, self.labels[index], outputs, trace)
+
+    def token(self, index: int) -> str:
+        """The token of the request that a row belongs to, as it stands in its id; empty where there is none."""
+        first = max((row for row in self.tokens if row <= index), default=None)
+        return "" if first is None else self.tokens[first].hex()
 
 
 def _part(data: bytes | list[bytes], index: int, rows: int) -> bytes:
@@ -75,24 +86,32 @@ class EntryId:
 
 @dataclass(frozen=True)
 class PredictionId:
-    """An id as clients hold it: ``uid-nonce-ms-seq-row``, numbers in hexadecimal."""
+    """An id as clients hold it: ``uid-nonce-ms-seq-token-row``, numbers in hexadecimal.
+
+    The token of an id of a former release is empty. None: the server itself looks there, and needs none.
+    """
 
     uid: str
     nonce: str
     entry: EntryId
     row: int
+    token: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> PredictionId | None:
         """The parts of an id; None if it is not a prediction's."""
         parts = text.split("-")
-        if len(parts) != 5 or len(text) > 100:
+        if len(parts) not in (5, 6) or len(text) > 120:
+            return None
+        uid, nonce, *numbers = parts
+        token = numbers.pop(2) if len(parts) == 6 else ""
+        if token and len(token) != 2 * TOKEN_BYTES:
             return None
         try:
-            ms, seq, row = (int(part, 16) for part in parts[2:])
+            ms, seq, row = (int(part, 16) for part in numbers)
         except ValueError:
             return None
-        return cls(parts[0], parts[1], EntryId(ms, seq), row) if min(ms, seq, row) >= 0 else None
+        return cls(uid, nonce, EntryId(ms, seq), row, token) if min(ms, seq, row) >= 0 else None
 
 
 class PredictionWriter:
@@ -137,7 +156,7 @@ class PredictionWriter:
         return self._newest
 
     def prefix(self, uid: str, entry: EntryId) -> str:
-        """The common beginning of the ids of an entry's rows; the row follows in hexadecimal."""
+        """What the ids of an entry's rows begin with; the token of the request and the row follow, with a dash between them."""
         return f"{uid}-{self.nonce}-{entry.ms:x}-{entry.seq:x}-"
 
     def record(self, uid: str, entry: EntryId, batch: PredictionBatch) -> None:
@@ -298,7 +317,7 @@ class PredictionReader:
         batch = entries[identifier.nonce, identifier.entry]
         if isinstance(batch, str):
             return _missing(text, batch)
-        if identifier.row >= batch.rows:
+        if identifier.row >= batch.rows or not _is_token(identifier.token, batch.token(identifier.row)):
             return _missing(text, "prediction_unknown")
         return Found(*batch.row(identifier.row), batch.route, batch.contexts.get(identifier.row, ""))
 
@@ -312,6 +331,10 @@ REASONS = {
 
 def _missing(text: str, code: str) -> InvalidInput:
     return InvalidInput(f"{REASONS[code]}: {text!r}", code=code, field="prediction_id", value=text)
+
+
+def _is_token(given: str | None, kept: str) -> bool:
+    return given is None or hmac.compare_digest(given.encode(errors="replace"), kept.encode())
 
 
 def _is_not_stored(answer: Found | InvalidInput) -> bool:
