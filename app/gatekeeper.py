@@ -9,6 +9,7 @@ from functools import lru_cache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftline.api import scopes
+from driftline.api.endpoint import FORM
 from driftline.api.endpoints import ENDPOINTS
 from driftline.api.scopes import ANYONE, default_scopes
 from driftline.api_keys import KeyStore
@@ -17,7 +18,11 @@ from driftline.processes.plan import is_loopback
 
 from .responses import error_content, send_content
 
-BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", b"multipart/form-data")
+FORM_TYPE = b"multipart/form-data"
+BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", FORM_TYPE)
+ENDPOINTS_OF_WEIGHTS = re.compile(
+    "|".join(each.path for each in ENDPOINTS if any(body.kind == FORM for body in each.bodies))
+)
 PAGES = re.compile(r"(/|/page/[\w./-]+|/docs|/openapi\.json|/swagger/[\w.-]+)")
 """What shows and describes the interface, and is no part of it: files that say nothing of the models."""
 
@@ -45,11 +50,14 @@ class Gatekeeper:
     its own Host.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: KeyStore, is_public: bool, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keys: KeyStore, is_public: bool, max_body_bytes: int, max_weights_bytes: int
+    ) -> None:
         self.app = app
         self.keys = keys
         self.is_public = is_public
         self.max_body_bytes = max_body_bytes
+        self.max_weights_bytes = max_weights_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -59,7 +67,7 @@ class Gatekeeper:
             except DriftlineError as error:
                 await send_content(send, error_content(error, is_v2=scope["path"].startswith("/v2")))
                 return
-            receive = self._bounded(receive, headers)
+            receive = self._bounded(receive, scope, headers)
         await self.app(scope, receive, send)
 
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
@@ -86,8 +94,8 @@ class Gatekeeper:
             raise UnsupportedMedia(message, field="Content-Type", value=name)
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise UnsupportedMedia("a body is taken as it is, not compressed", field="Content-Encoding")
-        if length.isdigit() and int(length) > self.max_body_bytes:
-            raise self._too_large()
+        if length.isdigit() and int(length) > (limit := self._limit(scope, kind)):
+            raise _too_large(limit)
 
     def _check_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         needed = scopes_for(scope["method"], scope["path"])
@@ -109,27 +117,33 @@ class Gatekeeper:
             return Unauthorized("send a key: 'Authorization: Bearer ID.SECRET'", code="no_key")
         return Unauthorized("this key is not known here", code="unknown_key")
 
-    def _bounded(self, receive: Receive, headers: Mapping[bytes, bytes]) -> Receive:
+    def _bounded(self, receive: Receive, scope: Scope, headers: Mapping[bytes, bytes]) -> Receive:
         """``receive`` that cuts off a body which is larger than its Content-Length, or than the limit where it has none.
 
         A stream of feedback lines has no limit; its route limits the lines.
         """
         if b"transfer-encoding" not in headers or content_type(headers) == b"application/x-ndjson":
             return receive
-        received = 0
+        received, limit = 0, self._limit(scope, content_type(headers))
 
         async def bounded() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_body_bytes:
-                raise self._too_large()
+            if received > limit:
+                raise _too_large(limit)
             return message
 
         return bounded
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"a body may have {self.max_body_bytes} bytes at most", field="body", limit=self.max_body_bytes)
+    def _limit(self, scope: Scope, kind: bytes) -> int:
+        """The bytes that a body may have: the form that brings weights is written to a file, and has a limit of its own."""
+        brings_weights = kind == FORM_TYPE and ENDPOINTS_OF_WEIGHTS.fullmatch(scope["path"])
+        return self.max_weights_bytes if brings_weights else self.max_body_bytes
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"a body may have {limit} bytes at most", field="body", limit=limit)
 
 
 def content_type(headers: Mapping[bytes, bytes]) -> bytes:

@@ -132,7 +132,11 @@ def create_app(
     app.add_exception_handler(Exception, _fail)
     services.keys.look_seconds = look_seconds
     app.gatekeeper = Gatekeeper(
-        app.route, keys=services.keys, is_public=is_public, max_body_bytes=settings.max_body_bytes
+        app.route,
+        keys=services.keys,
+        is_public=is_public,
+        max_body_bytes=settings.max_body_bytes,
+        max_weights_bytes=settings.max_weights_bytes,
     )
     openapi.install(app)
     # The scripts of /docs come from this server: it works offline, and no other server sees who reads it.

@@ -143,7 +143,7 @@ class Fenced(DriftlineError):
 
 
 class UserCodeFailed(DriftlineError):
-    """Code of a user's own has raised. ``details``: ``what`` of theirs, and the ``reason``, the last line of the traceback."""
+    """Code of a user's own has raised. ``details``: ``what`` of theirs, and the ``reason``, the first line of what it says."""
 
     default_code = "user_code_failed"
 

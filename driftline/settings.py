@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="0: a free one")
     replicas: int = Field(1, ge=1, le=256, description="serving processes that share the port")
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="a larger request body is refused with 413")
+    max_weights_bytes: int = Field(
+        4 * 2**30,
+        ge=1024,
+        description="weights that a model is made with may be larger: they are written to a file on the way",
+    )
     max_batch: int = Field(128, ge=1, description="most rows that the server computes at once")
     max_queue: int = Field(4096, ge=1, description="rows waiting for one model; above it predict answers 429")
     predict_timeout: float = Field(10.0, gt=0, description="a prediction later than this answers 504")

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from pathlib import Path
 
-import msgspec
 from fastapi import APIRouter, Request
-from starlette.datastructures import UploadFile
 
 from driftline.api import endpoints
 from driftline.api.metrics import ModelMetricsAnswer
 from driftline.api.models import Deleted, ModelList, ModelState, VersionDetails, VersionList, VersionState
-from driftline.errors import Conflict, InvalidInput
-from driftline.ingest import rows
+from driftline.errors import Conflict
 from driftline.learning.learner import Learner
+from driftline.learning.network_trial import check_network
 from driftline.learning.retraining.recipe_changes import check_versions
 from driftline.networks import bundle
 from driftline.networks.model import Model
-from driftline.spec import ModelSpec, parse
+from driftline.rows.rows import Rows
+from driftline.spec import ModelSpec
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import Version
 from driftline.store.redis_keys import new_uid
 from driftline.support.failpoints import reach
 from driftline.versions import VersionFiles
 
-from ..fast_path import check_kind, read_body
+from ..model_form import model_form
 from ..services import Actor, Has, Services
 from .mount import serves
 
@@ -34,12 +33,13 @@ router = APIRouter()
 
 @serves(router, endpoints.CREATE_MODEL)
 async def create(request: Request, services: Has, actor: Actor) -> ModelState:
-    spec, weights = await _parse(request)
     uid = new_uid()
-    taken = await services.catalog.names()
-    if spec.name in taken:
-        raise Conflict(f"there is already a model {spec.name!r}", code="model_exists", field="name", value=spec.name)
-    first = await asyncio.to_thread(_first_version, services, uid, spec, weights)
+    async with model_form(request) as (spec, weights, example):
+        if spec.name in await services.catalog.names():
+            raise Conflict(
+                f"there is already a model {spec.name!r}", code="model_exists", field="name", value=spec.name
+            )
+        first = await asyncio.to_thread(_first_version, services, uid, spec, weights, example)
     reach("app.created")
     try:
         await services.catalog.create(uid, spec.model_dump(mode="json"), first, actor)
@@ -115,28 +115,13 @@ def _shown_version(version: Version) -> VersionState:
     }
 
 
-async def _parse(request: Request) -> tuple[ModelSpec, bytes | None]:
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        check_kind(dict(request.scope["headers"]), b"application/json")
-        return parse(ModelSpec, _json(await read_body(request.receive))), None
-    async with request.form(max_files=1, max_fields=2) as form:
-        spec, weights = form.get("spec"), form.get("weights")
-        if spec is None or not isinstance(weights, UploadFile):
-            raise InvalidInput('a multipart body has the parts "spec" and "weights" (a file)', field="body")
-        text = await spec.read() if isinstance(spec, UploadFile) else spec
-        return parse(ModelSpec, _json(text)), await weights.read()
-
-
-def _json(text: bytes | str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise rows.malformed(error, text) from None
-
-
-def _first_version(services: Services, uid: str, spec: ModelSpec, weights: bytes | None) -> Version:
-    tensors = bundle.weights_from_bytes(weights) if weights is not None else None
+def _first_version(
+    services: Services, uid: str, spec: ModelSpec, weights: Path | None, example: Rows | None
+) -> Version:
+    factories = services.settings.factories
+    tensors = bundle.weights_of_file(weights) if weights is not None else None
     check_versions(spec.recipe.model_dump(), ())
-    learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=services.settings.factories)
+    learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=factories)
     model = Model(learner.spec, learner.classes, learner.module)
+    check_network(model, factories, example)
     return VersionFiles(services.artifacts, uid).write_first(model)

@@ -16,12 +16,14 @@ class SpecBody(dict[str, Any]):
 
 @message
 class CreateParts(TypedDict):
-    """The parts of a model that brings its weights along."""
+    """The parts of a model that brings its weights, or an example, along."""
 
     spec: Annotated[str, WithJsonSchema({"type": "string", "contentMediaType": "application/json"})]
     """The spec, as JSON."""
-    weights: Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
+    weights: NotRequired[Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]]
     """A safetensors file with the network's tensors by name."""
+    example: NotRequired[Annotated[str, WithJsonSchema({"type": "string", "contentMediaType": "application/json"})]]
+    """Inputs of some rows, as a predict call has them, on which a network of your own is tried out."""
 
 
 @message

@@ -13,11 +13,15 @@ from driftline.cli.from_file import FileCommand, create_from_file, weights_as_se
 from driftline.cli.history import Waits
 from driftline.cli.infer import Name
 from driftline.cli.output import print_fields
+from driftline.cli.own_network import NetworkChoices
 from driftline.cli.parameters import expanded
 from driftline.cli.table_options import PastChoices, ReadingChoices, Refused, TableChoices, refuse_options
 
 Spec = Annotated[
-    str | None, typer.Argument(metavar="[SPEC.json]", help="The spec's file; - reads it from standard input.")
+    str | None,
+    typer.Argument(
+        metavar="[SPEC.json]", help="The spec's file; - reads it from standard input. With --factory the name."
+    ),
 ]
 FromFile = Annotated[
     str | None, typer.Option("--from", metavar="FILE", help="Instead: a file of rows, whose spec is inferred.")
@@ -65,6 +69,7 @@ def create(
     choices: TableChoices,
     reading: ReadingChoices,
     past: PastChoices,
+    network: NetworkChoices,
     server: Server,
     spec: Spec = None,
     weights: Weights = None,
@@ -76,9 +81,12 @@ def create(
     is_waiting: Waits = True,
     is_sure: Yes = False,
 ) -> None:
-    """Make a model from its spec; or from a file of rows: infer the spec, make the model, learn the rows.
+    """Make a model from its spec; or from a file of rows: infer the spec, make the model, learn the rows; or from a network of
+    your own, which is tried out first.
 
     For example: driftline models create --from history.csv --target sold --name churn
+
+    Or: driftline models create NAME --factory mine:net --weights FILE --example example.json --classes dog,cat
     """
     if (spec is None) == (file is None):
         raise typer.BadParameter("give SPEC.json, or --from FILE with --target COLUMN")
@@ -86,16 +94,23 @@ def create(
         if not target:
             raise typer.BadParameter("--from needs --target COLUMN, the column that is the label")
         past.check()
+        refuse_options({"--factory": network.factory, **network.given()}, "--factory, which goes without --from")
         given = FileCommand(file, target, name, choices, reading, past, refused, is_importing, is_waiting)
         create_from_file(given, weights, server, is_sure=is_sure)
         return
     assert spec is not None
     others = {"--target": target, "--name": name, "--refused": refused, "--yes": is_sure}
     not_done = {"--no-import": not is_importing, "--no-wait": not is_waiting}
-    refuse_options({**others, **not_done, **choices.given(), **reading.given(), **past.given()}, "--from FILE")
-    body = parse_json(read_text(spec if spec == "-" else f"@{spec}"))
+    table = choices.given() | ({"--task": None} if network.factory is not None else {})
+    refuse_options({**others, **not_done, **table, **reading.given(), **past.given()}, "--from FILE")
+    example = None
+    if network.factory is not None:
+        body, example = network.read(spec, choices.task)
+    else:
+        refuse_options(network.given(), "--factory MODULE:FUNCTION")
+        body = parse_json(read_text(spec if spec == "-" else f"@{spec}"))
     with server.client() as client:
-        print_fields(client.create_model(body, weights_as_sent(weights, body)), server.as_json)
+        print_fields(client.create_model(body, weights_as_sent(weights, body), example), server.as_json)
 
 
 def show(model: ModelName, server: Server) -> None:

@@ -67,9 +67,12 @@ class Calls(EventCalls, HistoryCalls):
         return call(endpoints.REVOKE_KEY, key=identifier)
 
     @CallMethod
-    def create_model(self, spec: Mapping[str, Any], weights: bytes | Path | None = None) -> Call[ModelState]:
-        """Make a model from its spec, with pretrained weights (safetensors) if given."""
-        return create_call(endpoints.CREATE_MODEL, spec, weights)
+    def create_model(
+        self, spec: Mapping[str, Any], weights: bytes | Path | None = None, example: Any = None
+    ) -> Call[ModelState]:
+        """Make a model from its spec, with pretrained weights (safetensors) if given; a network of your own is tried out on
+        the rows of ``example``."""
+        return create_call(endpoints.CREATE_MODEL, spec, weights, example)
 
     @CallMethod
     def models(self) -> Call[list[ModelState]]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, BinaryIO, Generic, TypeVar, cast
 
 import httpx
 import orjson
 
 from driftline.api.endpoint import JSON, Endpoint
+from driftline.client.inputs import encode_inputs
 from driftline.errors import ConfigurationError, DriftlineError, InvalidInput, Late, Unavailable, from_json
+
+BYTES = "application/octet-stream"
+UPLOAD_SECONDS = 600.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,7 +44,7 @@ class Call(Generic[T]):
     parts: Mapping[str, str]
     query: Mapping[str, object] = field(default_factory=dict)
     content: bytes | None = None
-    files: Mapping[str, tuple[str | None, bytes, str]] | None = None
+    files: Mapping[str, tuple[str | None, bytes | BinaryIO, str]] | None = None
     pick: Callable[[Any], T] | None = None
     is_safe: bool = False
 
@@ -131,17 +137,38 @@ def call(
     return Call(endpoint, parts, query or {}, content, is_safe=endpoint.method == "GET" if is_safe is None else is_safe)
 
 
-def create_call(endpoint: Endpoint[T], spec: Mapping[str, Any], weights: bytes | Path | None) -> Call[T]:
-    """A call that sends a spec; with weights, the bytes or the path of a safetensors file, as a form."""
-    if weights is None:
+@dataclass(frozen=True)
+class Upload(Call[T]):
+    """A call that brings the file at a path along, which is sent as it is read.
+
+    The server reads it too before it answers, which takes a while.
+    """
+
+    uploads: Mapping[str, Path] = field(default_factory=dict)
+
+    def request(self, client: httpx.Client | httpx.AsyncClient, timeout: float) -> httpx.Request:
+        with contextlib.ExitStack() as opened:
+            uploads = {
+                name: (path.name, opened.enter_context(_opened(path)), BYTES) for name, path in self.uploads.items()
+            }
+            whole = dataclasses.replace(self, files={**(self.files or {}), **uploads}, uploads={})
+            request = super(Upload, whole).request(client, max(timeout, UPLOAD_SECONDS))
+            opened.pop_all()
+        return request
+
+
+def create_call(
+    endpoint: Endpoint[T], spec: Mapping[str, Any], weights: bytes | Path | None, example: Any = None
+) -> Call[T]:
+    """A call that sends a spec; as a form with weights, the bytes or the path of a safetensors file, or rows to try them on."""
+    if weights is None and example is None:
         return call(endpoint, content=encode(spec))
-    if isinstance(weights, Path):
-        weights = _read(weights)
-    files = {
-        "spec": (None, encode(spec), JSON),
-        "weights": ("weights.safetensors", weights, "application/octet-stream"),
-    }
-    return Call(endpoint, {}, files=files)
+    files: dict[str, tuple[str | None, bytes | BinaryIO, str]] = {"spec": (None, encode(spec), JSON)}
+    if example is not None:
+        files["example"] = (None, encode_inputs(example), JSON)
+    if isinstance(weights, bytes):
+        files["weights"] = ("weights.safetensors", weights, BYTES)
+    return Upload(endpoint, {}, files=files, uploads={"weights": weights} if isinstance(weights, Path) else {})
 
 
 def check(response: httpx.Response) -> None:
@@ -217,9 +244,9 @@ def event_query(kind: str | Iterable[str] | None, **rest: object) -> dict[str, o
     return {"kind": kind if kind is None or isinstance(kind, str) else ",".join(kind), **rest}
 
 
-def _read(path: Path) -> bytes:
+def _opened(path: Path) -> BinaryIO:
     try:
-        return path.read_bytes()
+        return path.open("rb")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}", value=str(path)) from None
 

@@ -68,7 +68,12 @@ def _network(spec: ModelSpec, factories: Collection[str]) -> tuple[nn.Module, tu
     module = _edited(_made(spec.network, factories), spec)
     rows = network_rows(spec)
     with named_user_code(spec.network.factory, "network.factory"), torch.no_grad():
-        return module, tuple(through(module.eval(), rows, takes_names(spec)).shape[1:])
+        shape = tuple(through(module.eval(), rows, takes_names(spec)).shape)
+        if shape[:1] != (1,):
+            raise ValueError(
+                f"for one row it gives numbers of the shape {list(shape)}, whose first dimension is not that row"
+            )
+        return module, shape[1:]
 
 
 def _made(network: Factory, factories: Collection[str]) -> nn.Module:
@@ -77,7 +82,16 @@ def _made(network: Factory, factories: Collection[str]) -> nn.Module:
         made = function(**network.arguments)
         if not isinstance(made, nn.Module):
             raise TypeError(f"it gave a {type(made).__name__}, not a torch.nn.Module")
+        _spread_out(made)
         return made
+
+
+def _spread_out(module: nn.Module) -> None:
+    """Gives each number of every tensor a place of its own: one that is repeated by a view cannot be written to."""
+    for part in module.modules():
+        for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+            if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+                tensor.data = tensor.data.contiguous()
 
 
 def _edited(module: nn.Module, spec: ModelSpec) -> nn.Module:

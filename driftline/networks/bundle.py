@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -85,7 +86,13 @@ def decode(data: bytes) -> Manifest:
 
 def weights_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """Tensors by name as a safetensors file."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    memories: set[int] = set()
+    for name, tensor in tensors.items():
+        kept = tensor.detach().cpu().contiguous()
+        # A file of safetensors holds each tensor by itself; which of them share memory, the module knows that loads them.
+        plain[name] = kept if (memory := kept.untyped_storage().data_ptr()) not in memories else kept.clone()
+        memories.add(memory)
     return safetensors.torch.save(plain)
 
 
@@ -94,9 +101,20 @@ def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise InvalidInput(
-            f"weights: not a safetensors file: {error}", code="not_safetensors", field="weights"
-        ) from None
+        raise _no_safetensors(error) from None
+
+
+def weights_of_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, which is read as they are needed; :class:`InvalidInput` where it is none."""
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _no_safetensors(error) from None
+
+
+def _no_safetensors(error: Exception) -> InvalidInput:
+    message = f"weights: not a safetensors file: {error}; safetensors.torch.save_model(network, FILE) writes one"
+    return InvalidInput(message, code="not_safetensors", field="weights")
 
 
 def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -26,7 +26,7 @@ def clone(module: M) -> M:
     return found
 
 
-def _cloned(module: nn.Module, memo: dict[int, Any]) -> Any:
+def _cloned(module: nn.Module, memo: dict[Any, Any]) -> Any:
     if id(module) in memo:
         return memo[id(module)]
     if not _is_copied_as_usual(type(module)):  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def _cloned(module: nn.Module, memo: dict[int, Any]) -> Any:
     return found
 
 
-def _part(name: str, value: Any, memo: dict[int, Any]) -> Any:
+def _part(name: str, value: Any, memo: dict[Any, Any]) -> Any:
     if name in OWN:
         if not value:
             return type(value)()
@@ -46,7 +46,7 @@ def _part(name: str, value: Any, memo: dict[int, Any]) -> Any:
     return _copied(value, memo)
 
 
-def _copied(value: Any, memo: dict[int, Any]) -> Any:
+def _copied(value: Any, memo: dict[Any, Any]) -> Any:
     kind = type(value)
     if kind in UNCHANGING:
         return value
@@ -57,13 +57,27 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(value, memo)
 
 
-def _clone(value: Tensor, memo: dict[int, Any]) -> Tensor:
-    """A tensor of its own; where two layers share one, their copies do."""
+def _clone(value: Any, memo: dict[Any, Any]) -> Tensor:
+    """A tensor of its own; where two share memory, whole or in part, their copies do in the same way."""
     if id(value) not in memo:
-        clone = value.detach().clone()
-        memo[id(value)] = nn.Parameter(clone, value.requires_grad) if isinstance(value, nn.Parameter) else clone
+        copied = _copied_memory(value.detach(), memo)
+        memo[id(value)] = nn.Parameter(copied, value.requires_grad) if isinstance(value, nn.Parameter) else copied
     found: Tensor = memo[id(value)]
     return found
+
+
+def _copied_memory(value: Tensor, memo: dict[Any, Any]) -> Tensor:
+    # The place where deep copies of tensors remember memory: parts that copy themselves share it too.
+    memories: dict[int, torch.UntypedStorage] = memo.setdefault("torch", {})
+    memory = value.untyped_storage()
+    if memory._cdata not in memories:
+        copied = value.clone()
+        if memory.nbytes() == value.numel() * value.element_size() and copied.stride() == value.stride():
+            memories[memory._cdata] = copied.untyped_storage()
+            return copied
+        memories[memory._cdata] = memory.clone()  # type: ignore[no-untyped-call]
+    own = value.new_empty(0)
+    return own.set_(memories[memory._cdata], value.storage_offset(), value.size(), value.stride())
 
 
 @cache

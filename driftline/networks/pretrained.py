@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
+from driftline.errors import InvalidInput
 from driftline.networks import bundle
 from driftline.networks.experts.mixture import Mixture
 from driftline.networks.experts.regression import RegressionMixture
@@ -13,18 +15,49 @@ from driftline.networks.experts.serving import EXPERTS
 from driftline.networks.served_model import ServedModel
 
 INTERVALS = "intervals."
+NETWORK, OUTPUT = "network.", "output."
 
 
 def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:
     """Sets a fresh module's tensors by name.
 
     Without ``scale.…`` they were trained on inputs as they are, and the running scale stays out of their way. Without the
-    ``experts.…`` of the module's own strategy, these begin again, and so do intervals without ``intervals.…``.
+    ``experts.…`` of the module's own strategy, these begin again, and so do intervals without ``intervals.…``. Names are those
+    of a version, or those of the network by itself, whose output layer then begins with fresh weights. Of tensors that are one
+    in the network, one is enough.
 
     Raises:
-        InvalidInput: a tensor is missing, of another shape, unknown, or not finite.
+        InvalidInput: a tensor is missing, of another shape, unknown, or not finite; or two differ that are one in the network.
     """
+    weights = _with_shared(module, _named_as_served(module, weights))
     bundle.load(module, _with_experts(module, _with_intervals(module, _with_scales(module, weights))))
+
+
+def _named_as_served(module: ServedModel, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    if (
+        any(name.startswith((NETWORK, OUTPUT)) for name in weights)
+        or not weights.keys() & module.network.state_dict().keys()
+    ):
+        return weights
+    fresh = {OUTPUT + name: tensor for name, tensor in module.output.state_dict().items()}
+    return fresh | {NETWORK + name: tensor for name, tensor in weights.items()}
+
+
+def _with_shared(module: ServedModel, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    found, first = dict(weights), dict[tuple[object, ...], str]()
+    own = module.state_dict()
+    # Those that are given come first, so that they are what the others are filled in from.
+    for name in sorted(own, key=lambda name: name not in weights):
+        tensor = own[name]
+        if not tensor.numel():
+            continue
+        twin = first.setdefault((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()), name)
+        if twin == name or twin not in weights:
+            continue
+        if not torch.equal(found.setdefault(name, weights[twin]), weights[twin]):
+            message = f"weights: {name}: it is one tensor with {twin} in the network, and another one in the file"
+            raise InvalidInput(message, code="wrong_weights", field="weights", value=name)
+    return found
 
 
 def _with_scales(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from driftline.errors import InvalidInput, UserCodeFailed
 from driftline.networks.adapters import adapt
 from driftline.networks.layers import builder
 from driftline.networks.modules import AddChannel, Branched, joined
-from driftline.networks.user_code import last_line, user_code
+from driftline.networks.user_code import first_line, user_code
 from driftline.spec import ModelSpec
 from driftline.spec.network import layers_of
 from driftline.spec.parts.layers import Adaptable, Conv2d, Layer
@@ -73,7 +73,7 @@ def _tried(layer: Layer, rows: Tensor, name: str, where: str) -> tuple[nn.Module
     except UserCodeFailed as failed:
         assert failed.__cause__ is not None
         raise InvalidInput(
-            f"{where} ({name}): it cannot take rows of shape {list(rows.shape[1:])}: {last_line(failed.__cause__)}",
+            f"{where} ({name}): it cannot take rows of shape {list(rows.shape[1:])}: {first_line(failed.__cause__)}",
             field=where,
             value=layer.model_dump(mode="json", exclude_none=True),
         ) from None

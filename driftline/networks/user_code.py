@@ -53,17 +53,19 @@ def named_user_code(name: str, field: str) -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """What a user is told of an error in training: of one in their own code the last line, of ours the message."""
+    """What a user is told of an error in training: of one in their own code the first line, of ours the message."""
     if isinstance(error, UserCodeFailed):
         return error.reason
     return error.message if isinstance(error, DriftlineError) else told(error)
 
 
 def told(error: BaseException) -> str:
-    """An error as the last line of a traceback tells it."""
-    return f"{type(error).__name__}: {last_line(error)}"
+    """An error in one line: its type and what it says first."""
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
-def last_line(error: BaseException) -> str:
-    """What an error says at its end."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+def first_line(error: BaseException) -> str:
+    """What an error says first: below it torch has where that was raised. A line that ends in a colon goes on in the next."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    ends = (place for place, line in enumerate(lines, 1) if not line.endswith(":"))
+    return " ".join(lines[: next(ends, len(lines))])

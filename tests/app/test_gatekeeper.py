@@ -32,7 +32,7 @@ def gatekeeper(path: Path, is_public: bool = False) -> Gatekeeper:
     route = Route("/{path:path}", echo, methods=["GET", "POST", "DELETE", "PATCH"])
     inner = Starlette(routes=[route], exception_handlers={DriftlineError: refuse})
     keys = KeyStore(path / "keys.json")
-    return Gatekeeper(inner, keys=keys, is_public=is_public, max_body_bytes=100)
+    return Gatekeeper(inner, keys=keys, is_public=is_public, max_body_bytes=100, max_weights_bytes=1000)
 
 
 async def call(gate: Any, method: str, path: str, **more: Any) -> httpx.Response:

@@ -12,12 +12,15 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 NETWORK = """
-import os
+import os, sys
 from torch import nn, is_grad_enabled
+
+# The app tries it out before there is a model of it.
+is_learning = "worker" in sys.argv[0]
 
 class Network(nn.Linear):
     def forward(self, rows):
-        if self.training and is_grad_enabled() and {is_deadly}:
+        if is_learning and self.training and is_grad_enabled() and {is_deadly}:
             os._exit(13)
         return super().forward(rows)
 

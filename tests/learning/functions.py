@@ -18,7 +18,7 @@ def power(outputs: Tensor, targets: Tensor, exponent: float) -> Tensor:
 
 
 def raising(outputs: Tensor, targets: Tensor) -> Tensor:
-    raise ValueError("first of all:\nno loss today")
+    raise ValueError("no loss today\nraised here")
 
 
 def mean(outputs: Tensor, targets: Tensor) -> float:

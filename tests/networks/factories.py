@@ -117,21 +117,21 @@ class Failing(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         if self.place == "forward" or (self.place == "forward of many rows" and len(rows) > 1):
-            raise LookupError("no answer\ntoday")
+            raise LookupError("today\nno answer")
         found: Tensor = self.head(self.stack(rows))
         return found
 
     def add_classes(self, count: int) -> None:
         if self.place == "add_classes":
-            raise LookupError(f"no answer\nto {count} more")
+            raise LookupError(f"to {count} more\nno answer")
 
     def keep_classes(self, indices: list[int]) -> None:
         if self.place == "keep_classes":
-            raise LookupError(f"no answer\nto {len(indices)} left")
+            raise LookupError(f"to {len(indices)} left\nno answer")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Failing:
         if self.place == "copy":
-            raise LookupError("no copy\ntoday")
+            raise LookupError("today\nno copy")
         found = Failing(self.place)
         found.load_state_dict(self.state_dict())
         return found.train(self.training)
@@ -145,7 +145,7 @@ class Head(nn.Linear):
 
     def reset_parameters(self) -> None:
         if self.place == "reset_parameters":
-            raise LookupError("no weights\ntoday")
+            raise LookupError("today\nno weights")
         super().reset_parameters()
 
 

@@ -29,7 +29,7 @@ class WithoutWords(Exception):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ValueError("one\ntwo"), "ValueError: two"),
+        (ValueError("one\ntwo"), "ValueError: one"),
         (KeyError("name"), "KeyError: 'name'"),
         (WithoutWords(), "WithoutWords: WithoutWords"),
         (StopIteration(), "StopIteration: StopIteration"),
@@ -127,9 +127,9 @@ def test_a_network_that_cannot_be_copied_says_so() -> None:
 
 def test_a_layer_of_a_package_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def raising(self: LinearBuilder, shape: tuple[int, ...]) -> None:
-        raise LookupError("no layer\ntoday")
+        raise LookupError("no layer\nraised here")
 
     monkeypatch.setattr(LinearBuilder, "build", raising)
     spec = parse(ModelSpec, {"name": "m", "task": "regression", "inputs": {"shape": [4]}, "network": {"preset": "mlp"}})
-    with pytest.raises(InvalidInput, match=r"network.1 \(linear1\): it cannot take rows of shape \[4\]: today"):
+    with pytest.raises(InvalidInput, match=r"network.1 \(linear1\): it cannot take rows of shape \[4\]: no layer"):
         build(spec, [], seed=0)

@@ -18,7 +18,7 @@ class Narrow(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         if len(rows) > self.most:
-            raise ValueError(f"the batch is too large:\n{len(rows)} rows are more than {self.most}")
+            raise ValueError(f"{len(rows)} rows are more than {self.most}\nraised here")
         found: Tensor = self.linear(rows).relu()
         return found
 

@@ -1,4 +1,4 @@
-"""Code of a user's own that raises inside a job: the job ends with the last line, and the stream learns on."""
+"""Code of a user's own that raises inside a job: the job ends with its first line, and the stream learns on."""
 
 from __future__ import annotations
 

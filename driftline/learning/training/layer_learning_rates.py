@@ -25,6 +25,9 @@ def layer_rates(
         InvalidInput: there is no such layer, or none that learns.
     """
     names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    if not names:
+        message = "network: all its weights are frozen, and no output layer follows: there is nothing to learn"
+        raise InvalidInput(message, code="nothing_to_learn", field="network")
     depths = _depths(names)
     given = {_prefix(layer, share, names): share for layer, share in layers.items()}
     found = {}
@@ -36,7 +39,7 @@ def layer_rates(
         share *= (discriminative or 1.0) ** depths[name]
         if share:
             found[name] = (parameter, share)
-    if names and not found:
+    if not found:
         raise InvalidInput(
             f"{FIELD}: every layer is frozen, there is nothing to learn", field=FIELD, value=dict(layers)
         )

@@ -1,0 +1,88 @@
+"""What a new model is made from: a spec as JSON, or a form that brings weights and an example along."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import msgspec
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from driftline.errors import InvalidInput
+from driftline.ingest import rows
+from driftline.rows.rows import Rows
+from driftline.spec import ModelSpec, parse
+
+from .fast_path import check_kind, read_body
+
+PARTS = '"spec", and "weights" (a file) or "example" or both'
+
+
+@contextlib.asynccontextmanager
+async def model_form(request: Request) -> AsyncIterator[tuple[ModelSpec, Path | None, Rows | None]]:
+    """The spec of a request, the file of its weights, and the rows of its example, while the body of the context runs."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        check_kind(dict(request.scope["headers"]), b"application/json")
+        yield parse(ModelSpec, _json(await read_body(request.receive))), None, None
+        return
+    async with _parsed(request) as form:
+        unknown = sorted(set(form) - {"spec", "weights", "example"})
+        weights = form.get("weights")
+        if "spec" not in form or len(form) < 2 or unknown or isinstance(weights, str):
+            raise InvalidInput(f"a multipart body has the parts {PARTS}, not {', '.join(form) or 'none'}", field="body")
+        spec = parse(ModelSpec, _json(await _text(form["spec"])))
+        example = _example(spec, await _text(form["example"])) if "example" in form else None
+        yield spec, Path(weights.file.name) if weights is not None else None, example
+
+
+class _FilesOnDisk(MultiPartParser):
+    """Writes each file to one that has a name, so that it can be mapped; all are gone once they are closed."""
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            self._current_part.file.file.close()
+            file: Any = NamedTemporaryFile(prefix="driftline-")  # noqa: SIM115 - closed with the form
+            self._current_part.file.file = file
+            self._files_to_close_on_error.append(file)
+
+
+@contextlib.asynccontextmanager
+async def _parsed(request: Request) -> AsyncIterator[FormData]:
+    try:
+        form = await _FilesOnDisk(request.headers, request.stream(), max_files=3, max_fields=3).parse()
+    except MultiPartException as error:
+        raise InvalidInput(f"body: {error.message}", code="malformed_form", field="body") from None
+    try:
+        for part in form.values():
+            if isinstance(part, UploadFile):
+                part.file.flush()
+        yield form
+    finally:
+        await form.close()
+
+
+async def _text(part: UploadFile | str) -> bytes | str:
+    return await part.read() if isinstance(part, UploadFile) else part
+
+
+def _json(text: bytes | str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise rows.malformed(error, text) from None
+
+
+def _example(spec: ModelSpec, text: bytes | str) -> Rows:
+    try:
+        inputs = msgspec.json.decode(text, type=rows.json_type(spec, batched=True))
+        return rows.RowReader(spec).batch(inputs)
+    except msgspec.DecodeError as error:
+        raise rows.malformed(error, text, "example") from None
+    except InvalidInput as error:
+        raise error.within("example", text) from None
