@@ -12,10 +12,11 @@ from driftline.api import scopes
 from driftline.api.endpoint import FORM
 from driftline.api.endpoints import ENDPOINTS
 from driftline.api.scopes import ANYONE, default_scopes
-from driftline.api_keys import KeyStore
+from driftline.api_keys import Key, KeyStore
 from driftline.errors import DriftlineError, Forbidden, TooLarge, Unauthorized, UnsupportedMedia
 from driftline.processes.plan import is_loopback
 
+from .refused_calls import RefusedCalls
 from .responses import error_content, send_content
 
 FORM_TYPE = b"multipart/form-data"
@@ -23,6 +24,7 @@ BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-
 ENDPOINTS_OF_WEIGHTS = re.compile(
     "|".join(each.path for each in ENDPOINTS if any(body.kind == FORM for body in each.bodies))
 )
+OF_A_MODEL = re.compile(r"/v[12]/models/([^/]+)(?=/|$)")
 PAGES = re.compile(r"(/|/page/[\w./-]+|/docs|/openapi\.json|/swagger/[\w.-]+)")
 """What shows and describes the interface, and is no part of it: files that say nothing of the models."""
 
@@ -31,15 +33,23 @@ PAGES = re.compile(r"(/|/page/[\w./-]+|/docs|/openapi\.json|/swagger/[\w.-]+)")
 def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
     """The scopes of which any one allows the call; an empty set needs none, and ``admin`` allows every call.
 
-    A scope that an endpoint names holds for its path, whatever the method.
+    Of a method that a path does not have, they are those that its endpoints name, if they name any.
     """
     if PAGES.fullmatch(path):
         return ANYONE
-    found = [endpoint for endpoint in ENDPOINTS if endpoint.pattern.fullmatch(path)]
-    for endpoint in found:
-        if endpoint.method == method or endpoint.scopes != default_scopes(endpoint.method):
-            return endpoint.scopes
-    return default_scopes(method)
+    found: dict[str, frozenset[scopes.Scope]] = {
+        endpoint.method: endpoint.scopes for endpoint in reversed(ENDPOINTS) if endpoint.pattern.fullmatch(path)
+    }
+    if method in found:
+        return found[method]
+    named = [needed for other, needed in found.items() if needed != default_scopes(other)]
+    return named[0] if named else default_scopes(method)
+
+
+@lru_cache(maxsize=4096)
+def is_filtered(method: str, path: str) -> bool:
+    """Whether a call that names no model does what a key may that is for some models only."""
+    return any(each.is_filtered and each.method == method and each.pattern.fullmatch(path) for each in ENDPOINTS)
 
 
 class Gatekeeper:
@@ -51,9 +61,17 @@ class Gatekeeper:
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: KeyStore, is_public: bool, max_body_bytes: int, max_weights_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        keys: KeyStore,
+        is_public: bool,
+        max_body_bytes: int,
+        max_weights_bytes: int,
+        refusals: RefusedCalls | None = None,
     ) -> None:
         self.app = app
+        self.refusals = refusals or RefusedCalls()
         self.keys = keys
         self.is_public = is_public
         self.max_body_bytes = max_body_bytes
@@ -105,17 +123,29 @@ class Gatekeeper:
         key = self.keys.check(token.strip()) if kind.lower() == "bearer" else None
         if key is None:
             raise self._unauthorized(bool(token))
-        if not (needed | {"admin"}) & set(key.scopes):
+        if not any(key.may(each) for each in needed):
+            self.refusals.note("missing_scope", key, f"{scope['method']} {scope['path']}")
             raise Forbidden(f"this key lacks the scope {' or '.join(sorted(needed))}", code="missing_scope")
-        scope["actor"] = key.name or key.id
+        if key.models:
+            self._check_model(key, scope["method"], scope["path"])
+        scope["actor"], scope["key"] = key.name or key.id, key
+
+    def _check_model(self, key: Key, method: str, path: str) -> None:
+        named = OF_A_MODEL.match(path)
+        if key.allows(named[1]) if named else is_filtered(method, path):
+            return
+        self.refusals.note("wrong_model", key, f"{method} {path}")
+        message = f"this key is for {', '.join(key.models)}, not for {named[1] if named else 'all models'}"
+        raise Forbidden(message, code="wrong_model", field="model", value=named[1] if named else None)
 
     def _unauthorized(self, has_token: bool) -> Unauthorized:
         if not self.keys.list():
             message = "every call needs a key, and there is none; on the server: driftline keys create --scope admin"
             return Unauthorized(message, code="no_keys")
+        self.refusals.note("unknown_key" if has_token else "no_key")
         if not has_token:
             return Unauthorized("send a key: 'Authorization: Bearer ID.SECRET'", code="no_key")
-        return Unauthorized("this key is not known here", code="unknown_key")
+        return Unauthorized("this key is not known here, or has expired", code="unknown_key")
 
     def _bounded(self, receive: Receive, scope: Scope, headers: Mapping[bytes, bytes]) -> Receive:
         """``receive`` that cuts off a body which is larger than its Content-Length, or than the limit where it has none.

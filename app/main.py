@@ -137,6 +137,7 @@ def create_app(
         is_public=is_public,
         max_body_bytes=settings.max_body_bytes,
         max_weights_bytes=settings.max_weights_bytes,
+        refusals=services.refusals,
     )
     openapi.install(app)
     # The scripts of /docs come from this server: it works offline, and no other server sees who reads it.

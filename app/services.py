@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 
 from driftline.api.metrics import ModelMetricsAnswer
-from driftline.api_keys import KeyStore
+from driftline.api.scopes import Scope
+from driftline.api_keys import Key, KeyStore
 from driftline.errors import Unavailable
 from driftline.ingest.feedback import FeedbackDecoder
 from driftline.processes.plan import require_redis
@@ -33,6 +34,7 @@ from .http_meter import HttpMeter
 from .learned_metrics import Learned, learned
 from .metrics import Counted, Metrics
 from .model_metrics import model_metrics
+from .refused_calls import RefusedCalls
 from .sampling import Sampler
 from .store_health import StoreHealth, look
 from .version_loader import VersionLoader
@@ -89,6 +91,7 @@ class Services:
             WebhookSender(target, self.connection, self.events, is_private_allowed=settings.webhook_private)
             for target in parse_webhooks(settings.webhooks)
         ]
+        self.refusals = RefusedCalls()
         self.troubles = Troubles()
         self.healthy_seconds = healthy_seconds
         self._decoders: dict[str, FeedbackDecoder] = {}
@@ -134,6 +137,7 @@ class Services:
             "counts of all replicas": self.counted.run,
             "metrics of learning": self.learned.run,
             "store watch": self.connection.watch,
+            "refusals": self._tell_refusals,
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
         }
         return [
@@ -175,6 +179,9 @@ class Services:
         measured = await self.measured(models)
         return await asyncio.to_thread(learned, list(zip(models, measured, strict=True)), owners)
 
+    async def _tell_refusals(self) -> None:
+        await self.refusals.run(self.connection)
+
     async def _sample(self) -> None:
         """Updates the sampled metrics that other replicas read of this one."""
         while True:
@@ -201,5 +208,30 @@ def actor(request: Request) -> str:
     return str(request.scope.get("actor", "local"))
 
 
+def key_of(scope: Mapping[str, Any]) -> Key | None:
+    """The API key of a call; None where there are no keys."""
+    return scope.get("key")
+
+
+def sight(request: Request) -> Sight:
+    """What whoever makes a call may see."""
+    return Sight(key_of(request.scope))
+
+
+class Sight(NamedTuple):
+    """What the holder of a key may see; without keys everything."""
+
+    key: Key | None
+
+    def allows(self, model: str) -> bool:
+        """Whether it sees this model."""
+        return self.key is None or self.key.allows(model)
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it may do this, for all models."""
+        return self.key is None or (self.key.may(scope) and not self.key.models)
+
+
 Has = Annotated[Services, Depends(services)]
+Sees = Annotated[Sight, Depends(sight)]
 Actor = Annotated[str, Depends(actor)]

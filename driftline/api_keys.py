@@ -8,12 +8,15 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -23,6 +26,8 @@ from driftline.errors import ConfigurationError, Conflict, CorruptData, InvalidI
 from driftline.settings import Settings
 from driftline.support import private
 
+FORMAT = 2
+PATTERN = re.compile(r"[a-z0-9_*?-]{1,64}")
 MARKER = "keys-required"
 """The file that says that there are keys, or have been."""
 
@@ -35,10 +40,36 @@ class Key(msgspec.Struct, frozen=True):
     scopes: tuple[Scope, ...]
     name: str
     created: str
+    models: tuple[str, ...] = ()
+    """Names or patterns of the models that it is for; none: all."""
+    expires: float | None = None
+    """Until when it works, in seconds since 1970."""
+    former_sha256: str = ""
+    """The secret before the last rotation, which works until ``former_until``."""
+    former_until: float = 0.0
+
+    def allows(self, model: str) -> bool:
+        """Whether it is for this model."""
+        return not self.models or _matches(self.models, model)
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it allows what a scope is for."""
+        return scope in self.scopes or "admin" in self.scopes
+
+    def is_proved_by(self, secret: str, now: float) -> bool:
+        """Whether ``secret`` is its secret, or still is the one before, and it has not expired."""
+        given = _digest(secret)
+        is_known = hmac.compare_digest(given, self.secret_sha256) or (
+            now < self.former_until and hmac.compare_digest(given, self.former_sha256)
+        )
+        return is_known and (self.expires is None or now < self.expires)
 
 
 class _File(msgspec.Struct, frozen=True):
+    """Without a format: of a release that knew no scope ``weights``, where ``feedback`` allowed it."""
+
     keys: list[Key] = []
+    format: int = 1
 
 
 class KeyStore:
@@ -87,18 +118,29 @@ class KeyStore:
         """The key that ``token`` (``id.secret``) proves, or None."""
         identifier, _, secret = token.partition(".")
         key = self._current().get(identifier)
-        if key is None or not hmac.compare_digest(_digest(secret), key.secret_sha256):
-            return None
-        return key
+        return key if key is not None and key.is_proved_by(secret, time.time()) else None
 
-    def create(self, scopes: Iterable[str], name: str = "", *, keeps_admin: bool = False) -> str:
+    def create(
+        self,
+        scopes: Iterable[str],
+        name: str = "",
+        *,
+        models: Iterable[str] = (),
+        expires: float | None = None,
+        keeps_admin: bool = False,
+    ) -> str:
         """Make a key and give its text ``id.secret``: the only time that the secret is known.
 
-        ``keeps_admin``: :class:`Conflict` where no key would allow ``admin``.
+        Args:
+            models: names or patterns (``team-a-*``) of the models that it is for; none: all.
+            expires: until when it works, in seconds since 1970; None: for good.
+            keeps_admin: :class:`Conflict` where no key would allow ``admin`` for all models.
         """
         identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        key = Key(identifier, _digest(secret), _parse_scopes(scopes), name, created)
+        if expires is not None and not expires > time.time():
+            raise InvalidInput(f"expires: {expires!r} is not a time to come", field="expires", value=expires)
+        key = Key(identifier, _digest(secret), _parse_scopes(scopes), name, created, _parse_models(models), expires)
         with self._changing() as keys:
             keys[identifier] = key
             if keeps_admin:
@@ -108,12 +150,23 @@ class KeyStore:
     def revoke(self, identifier: str, *, keeps_admin: bool = False) -> Key:
         """Remove a key; :class:`NotFound` where there is none. ``keeps_admin`` as of :meth:`create`."""
         with self._changing() as keys:
-            if identifier not in keys:
-                raise NotFound(f"there is no key {identifier!r}", field="id", value=identifier)
-            found = keys.pop(identifier)
+            found = _found(keys, identifier)
+            del keys[identifier]
             if keeps_admin:
                 _check_admin(keys)
             return found
+
+    def rotate(self, identifier: str, grace_seconds: float = 0.0) -> str:
+        """Give a key a new secret, and give its text; the former secret works for ``grace_seconds`` more.
+
+        :class:`NotFound` where there is no such key.
+        """
+        secret = secrets.token_urlsafe(32)
+        with self._changing() as keys:
+            key = _found(keys, identifier)
+            former = {"former_sha256": key.secret_sha256, "former_until": time.time() + grace_seconds}
+            keys[identifier] = msgspec.structs.replace(key, secret_sha256=_digest(secret), **former)
+        return f"{identifier}.{secret}"
 
     def _current(self) -> dict[str, Key]:
         now = time.monotonic()
@@ -147,7 +200,7 @@ class KeyStore:
             raise ConfigurationError(f"the API keys in {self.path} cannot be read: {error.strerror}") from None
         except msgspec.DecodeError as error:
             raise CorruptData(f"{self.path} is not a file of API keys: {error}") from None
-        return {key.id: key for key in file.keys}
+        return {key.id: key if file.format > 1 else _with_weights(key) for key in file.keys}
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:
@@ -169,7 +222,9 @@ class KeyStore:
 
     def _write(self, keys: dict[str, Key]) -> None:
         self._mark()
-        content = json.dumps({"keys": [msgspec.to_builtins(key) for key in keys.values()]}, indent=2) + "\n"
+        content = (
+            json.dumps({"format": FORMAT, "keys": [msgspec.to_builtins(key) for key in keys.values()]}, indent=2) + "\n"
+        )
         # mkstemp makes the file readable by its owner alone.
         handle, aside = tempfile.mkstemp(dir=self.path.parent, prefix=".keys-")
         try:
@@ -188,11 +243,38 @@ def _digest(secret: str) -> str:
 
 
 def _check_admin(keys: dict[str, Key]) -> None:
-    if not any("admin" in key.scopes for key in keys.values()):
+    now = time.time()
+    lasting = [key for key in keys.values() if not key.models and (key.expires is None or now < key.expires)]
+    if not any("admin" in key.scopes for key in lasting):
         message = (
             "no key would be left that allows admin, and nobody could make one here; on the server: driftline keys"
         )
         raise Conflict(message, code="no_admin", field="scopes", value="admin")
+
+
+def _found(keys: dict[str, Key], identifier: str) -> Key:
+    if identifier not in keys:
+        raise NotFound(f"there is no key {identifier!r}", field="id", value=identifier)
+    return keys[identifier]
+
+
+def _with_weights(key: Key) -> Key:
+    is_added = "feedback" in key.scopes and "weights" not in key.scopes
+    return msgspec.structs.replace(key, scopes=(*key.scopes, "weights")) if is_added else key
+
+
+@lru_cache(maxsize=4096)
+def _matches(patterns: tuple[str, ...], model: str) -> bool:
+    return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def _parse_models(models: Iterable[str]) -> tuple[str, ...]:
+    patterns = tuple(dict.fromkeys(models))
+    for pattern in patterns:
+        if not PATTERN.fullmatch(pattern):
+            message = f"models: {pattern!r} is neither the name of a model nor a pattern such as team-a-*"
+            raise InvalidInput(message, field="models", value=pattern)
+    return patterns
 
 
 def _parse_scopes(scopes: Iterable[str]) -> tuple[Scope, ...]:

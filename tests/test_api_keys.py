@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from driftline.api_keys import KeyStore
-from driftline.errors import ConfigurationError, CorruptData, InvalidInput, NotFound
+from driftline.errors import ConfigurationError, Conflict, CorruptData, InvalidInput, NotFound
 
 
 @pytest.fixture
@@ -94,6 +97,75 @@ def test_a_key_that_cannot_be_noted_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         store.create(["admin"])
     assert not store.path.exists()
+
+
+def test_a_key_works_until_it_expires(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    token = store.create(["predict"], expires=now + 60)
+    monkeypatch.setattr(time, "time", lambda: now + 59)
+    assert store.check(token) is not None
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    assert store.check(token) is None
+    for expires in (now, 0.0, float("nan")):
+        with pytest.raises(InvalidInput, match="not a time to come"):
+            store.create(["predict"], expires=expires)
+
+
+def test_a_rotated_key_keeps_its_id_and_its_former_secret_for_a_while(
+    store: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    former = store.create(["predict"], "phone app", models=["weather"])
+    token = store.rotate(former.partition(".")[0], grace_seconds=60)
+    new, old = store.check(token), store.check(former)
+    assert new == old and new is not None and (new.name, new.models) == ("phone app", ("weather",))
+    monkeypatch.setattr(time, "time", lambda: now + 120)
+    assert store.check(token) is not None and store.check(former) is None
+    assert (
+        former.partition(".")[2] not in store.path.read_text() and token.partition(".")[2] not in store.path.read_text()
+    )
+    with pytest.raises(NotFound):
+        store.rotate("nobody")
+
+
+def test_a_secret_without_grace_works_no_longer(store: KeyStore) -> None:
+    former = store.create(["predict"])
+    store.rotate(former.partition(".")[0])
+    assert store.check(former) is None
+
+
+@pytest.mark.parametrize("pattern", ["", "Team", "a b", "[a-z]", "x" * 65, "a/b", "é"])
+def test_a_pattern_that_no_model_can_have_is_refused(store: KeyStore, pattern: str) -> None:
+    with pytest.raises(InvalidInput, match="models"):
+        store.create(["predict"], models=[pattern])
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_refused"), [({"models": ["weather"]}, True), ({"expires": 4e9}, False), ({}, False)]
+)
+def test_an_admin_for_some_models_is_none_that_makes_keys(
+    store: KeyStore, limits: dict[str, Any], is_refused: bool
+) -> None:
+    with pytest.raises(Conflict) if is_refused else contextlib.nullcontext():
+        store.create(["admin"], **limits, keeps_admin=True)
+
+
+def test_a_key_of_a_former_release_may_weigh_as_it_could(store: KeyStore) -> None:
+    token = store.create(["feedback"])
+    other = store.create(["predict"])
+    key = store.check(token)
+    assert key is not None and not key.may("weights")
+    former = json.loads(store.path.read_text())
+    del former["format"]
+    for each in former["keys"]:
+        del each["models"], each["expires"], each["former_sha256"], each["former_until"]
+    store.path.write_text(json.dumps(former))
+    for secret, may in ((token, True), (other, False)):
+        key = KeyStore(store.path).check(secret)
+        assert key is not None and key.may("weights") is may
+    store.create(["predict"])
+    key = KeyStore(store.path).check(token)
+    assert key is not None and key.may("weights"), "also after the file is written anew"
 
 
 def test_keys_made_at_the_same_time_are_all_kept(store: KeyStore) -> None:

@@ -20,11 +20,11 @@ from driftline.learning.retraining.recipe_changes import check_recipe, named_ver
 from driftline.networks.model import Model
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
-from driftline.store.catalog import CatalogEntry
+from driftline.store.catalog import CatalogEntry, by_uid
 from driftline.store.commits import JobRecord
 from driftline.versions import VersionFiles
 
-from ..services import Actor, Has, Services
+from ..services import Actor, Has, Sees, Services, Sight
 from .mount import serves
 
 router = APIRouter()
@@ -90,8 +90,8 @@ async def compare(model: str, body: Compare, services: Has, caller: By) -> JobBe
 
 
 @serves(router, endpoints.SHOW_JOB)
-async def show_job(job: str, services: Has) -> JobState:
-    _, found = await _job(services, job)
+async def show_job(job: str, services: Has, sees: Sees) -> JobState:
+    _, found = await _job(services, job, sees)
     shown: JobState = {
         "id": found.id,
         "state": cast(Any, found.state),
@@ -106,8 +106,8 @@ async def show_job(job: str, services: Has) -> JobState:
 
 
 @serves(router, endpoints.CANCEL_JOB)
-async def cancel_job(job: str, services: Has, caller: By) -> CommandQueued:
-    uid, _ = await _job(services, job)
+async def cancel_job(job: str, services: Has, caller: By, sees: Sees) -> CommandQueued:
+    uid, _ = await _job(services, job, sees)
     return await Told(services, uid, caller).tell("cancel", {"job": job})
 
 
@@ -205,10 +205,16 @@ class Told:
         return receipt.n
 
 
-async def _job(services: Services, identifier: str) -> tuple[str, JobRecord]:
+async def _job(services: Services, identifier: str, sees: Sight) -> tuple[str, JobRecord]:
     uid = identifier.partition("-")[0]
     job = await services.commit_log(uid).job(identifier)
-    if job is None and (known := await services.log(uid).find(identifier)) is not None:
+    if (
+        sees.key is not None
+        and sees.key.models
+        and not sees.allows(by_uid(await services.catalog.names()).get(uid, ""))
+    ):
+        job = None
+    elif job is None and (known := await services.log(uid).find(identifier)) is not None:
         entry = await services.log(uid).get(known.n)
         told = entry.record if entry is not None and isinstance(entry.record, Command) else Command(identifier, "")
         job = JobRecord(identifier, "queued", reason=told.reason, asked_by=told.actor)

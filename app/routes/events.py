@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from driftline.api import endpoints
 from driftline.api.endpoint import EVENT_STREAM
-from driftline.api.events import KINDS, Acknowledged, Acknowledgement, Event, EventPage
+from driftline.api.events import AUDIT_KINDS, KINDS, Acknowledged, Acknowledgement, Event, EventPage
 from driftline.errors import InvalidInput
 from driftline.store.catalog import by_uid
 from driftline.store.events import (
@@ -28,7 +28,7 @@ from driftline.store.events import (
 )
 
 from ..event_feed import Batch, shown
-from ..services import Actor, Has
+from ..services import Actor, Has, Sees, Sight
 from .mount import serves
 
 router = APIRouter()
@@ -48,6 +48,12 @@ class Wanted(msgspec.Struct, frozen=True):
     def keeps(self, stored: StoredEvent) -> bool:
         """Whether an event of a stream is asked for."""
         return self.kinds is None or stored.event.kind in self.kinds
+
+    def within(self, sees: Sight) -> Wanted:
+        """The same, without what only auditors see."""
+        if sees.may("audit"):
+            return self
+        return msgspec.structs.replace(self, kinds=frozenset(self.kinds or KINDS) - AUDIT_KINDS)
 
 
 async def wanted(
@@ -92,12 +98,14 @@ async def list_events(model: str, asked: Asked, request: Request, services: Has)
 
 
 @serves(router, endpoints.LIST_ALL_EVENTS)
-async def list_all_events(asked: Asked, request: Request, services: Has) -> EventPage | StreamingResponse:
+async def list_all_events(asked: Asked, request: Request, services: Has, sees: Sees) -> EventPage | StreamingResponse:
+    asked = asked.within(sees)
     if is_streamed(request):
         reader = await services.events.all_events(_last_seen(request, asked))
-        return _streamed(services.events.of_all(reader), asked, reader.names)
-    names = by_uid(await services.catalog.names())
-    uids = [INSTANCE, *names]
+        return _streamed(_seen(services.events.of_all(reader), reader.names, sees), asked, reader.names)
+    names = {uid: name for uid, name in by_uid(await services.catalog.names()).items() if sees.allows(name)}
+    # Events of the instance are about models that are gone, or about none.
+    uids = [INSTANCE, *names] if sees.key is None or not sees.key.models else list(names)
     found = await newest_of_all(services.connection, uids, asked.low, asked.high, asked.limit + 1, asked.kinds)
     return _page(found, asked, names)
 
@@ -109,6 +117,12 @@ async def acknowledge(
     alarms = services.alarms(await services.catalog.uid(model))
     reason = body.reason if body is not None else ""
     return {"alarm": kind, "acknowledged_by": await alarms.acknowledge(kind, actor, reason)}
+
+
+async def _seen(batches: AsyncIterator[Batch], names: Mapping[str, str], sees: Sight) -> AsyncIterator[Batch]:
+    """The events of models that a caller sees; of those that are gone, and of the instance, only where it sees all."""
+    async for batch in batches:
+        yield [stored for stored in batch if sees.allows(names.get(stored.cursor.uid, ""))]
 
 
 def is_streamed(request: Request) -> bool:

@@ -22,7 +22,7 @@ from driftline.support.tasks import end
 from ..buffered_body import BufferedBody
 from ..fast_path import check_kind, read_body
 from ..responses import Content, error_content, json_content, send_content
-from ..services import Services
+from ..services import Services, key_of
 from ..traces import RequestTrace
 
 
@@ -50,7 +50,7 @@ class Feedback:
     async def _content(self, services: Services, scope: Scope, receive: Receive, trace: RequestTrace | None) -> Content:
         check_kind(dict(scope["headers"]), b"application/json")
         items = _items(await read_body(receive))
-        outcomes = await _append(services, scope["path_params"]["model"], items, trace)
+        outcomes = await _append(services, scope, items, trace)
         lasts = await _lasts(services)
         answers = [_answer(outcome) for outcome in outcomes]
         accepted = sum(outcome.error is None for outcome in outcomes)
@@ -83,15 +83,15 @@ class FeedbackStream:
             _lines(receive, self.max_lines, services.settings.max_body_bytes, services.settings.read_timeout)
         ) as batches:
             async for lines in batches:
-                answer = b"".join([orjson.dumps(line) + b"\n" for line in await self._answers(services, name, lines)])
+                answer = b"".join([orjson.dumps(line) + b"\n" for line in await self._answers(services, scope, lines)])
                 await send({"type": "http.response.body", "body": answer, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _answers(self, services: Services, name: str, lines: list[bytes] | DriftlineError) -> list[LineStatus]:
+    async def _answers(self, services: Services, scope: Scope, lines: list[bytes] | DriftlineError) -> list[LineStatus]:
         if isinstance(lines, DriftlineError):
             return [{"status": "error", "error": _body_of(lines)}]
         try:
-            outcomes = await _append(services, name, lines)
+            outcomes = await _append(services, scope, lines)
             lasts = await _lasts(services)
         except DriftlineError as error:
             return [{"id": feedback.sent_id(line), "status": "error", "error": _body_of(error)} for line in lines]
@@ -149,12 +149,16 @@ def _trace(services: Services, scope: Scope) -> RequestTrace | None:
 
 
 async def _append(
-    services: Services, name: str, raw: list[Any], trace: RequestTrace | None = None
+    services: Services, scope: Scope, raw: list[Any], trace: RequestTrace | None = None
 ) -> list[feedback.ItemOutcome]:
+    name, key = scope["path_params"]["model"], key_of(scope)
+    may_weigh = key is None or key.may("weights")
     uid, decoder = await services.feedback_decoder(name)
     context = feedback.no_context if trace is None else trace.label
     try:
-        outcomes = await feedback.append(services.log(uid), services.predictions(uid), decoder, raw, context=context)
+        outcomes = await feedback.append(
+            services.log(uid), services.predictions(uid), decoder, raw, context=context, may_weigh=may_weigh
+        )
     except NotFound:
         await services.catalog.get(name)  # Raises store_lost where the model was not deleted, but lost by the store.
         raise

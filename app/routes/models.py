@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from driftline.api import endpoints
 from driftline.api.metrics import ModelMetricsAnswer
 from driftline.api.models import Deleted, ModelList, ModelState, VersionDetails, VersionList, VersionState
-from driftline.errors import Conflict
+from driftline.errors import Conflict, Forbidden
 from driftline.learning.learner import Learner
 from driftline.learning.network_trial import check_network
 from driftline.learning.retraining.recipe_changes import check_versions
@@ -25,16 +25,18 @@ from driftline.support.failpoints import reach
 from driftline.versions import VersionFiles
 
 from ..model_form import model_form
-from ..services import Actor, Has, Services
+from ..services import Actor, Has, Sees, Services
 from .mount import serves
 
 router = APIRouter()
 
 
 @serves(router, endpoints.CREATE_MODEL)
-async def create(request: Request, services: Has, actor: Actor) -> ModelState:
+async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> ModelState:
     uid = new_uid()
     async with model_form(request) as (spec, weights, example):
+        if not sees.allows(spec.name):
+            raise Forbidden(f"this key is not for {spec.name}", code="wrong_model", field="name", value=spec.name)
         if spec.name in await services.catalog.names():
             raise Conflict(
                 f"there is already a model {spec.name!r}", code="model_exists", field="name", value=spec.name
@@ -50,8 +52,9 @@ async def create(request: Request, services: Has, actor: Actor) -> ModelState:
 
 
 @serves(router, endpoints.LIST_MODELS)
-async def list_models(services: Has) -> ModelList:
-    return {"models": [shown(services, model) for model in await services.catalog.models()]}
+async def list_models(services: Has, sees: Sees) -> ModelList:
+    found = await services.catalog.models()
+    return {"models": [shown(services, model) for model in found if sees.allows(model.name)]}
 
 
 @serves(router, endpoints.SHOW_MODEL)

@@ -49,6 +49,7 @@ class Endpoint(Generic[T]):
         is_body_needed: whether a call without a body is refused.
         has_key: whether calls with the same header ``Idempotency-Key`` are one, within a day.
         streamed: what comes, one by one, where the call accepts that content type.
+        is_filtered: names no model, and does what a key may that is for some models only; others refuse such a key.
         client: the method of :class:`driftline.client.Client` that makes the call; None: other clients do.
     """
 
@@ -69,6 +70,7 @@ class Endpoint(Generic[T]):
     also: Mapping[int, MediaType] = field(default_factory=dict)
     streamed: MediaType | None = None
     client: str | None = None
+    is_filtered: bool = False
 
     @property
     def answer(self) -> type[T]:

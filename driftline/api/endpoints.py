@@ -31,6 +31,7 @@ from driftline.api.key_endpoints import KEYS
 from driftline.api.key_endpoints import LIST_KEYS as LIST_KEYS
 from driftline.api.key_endpoints import MAKE_KEY as MAKE_KEY
 from driftline.api.key_endpoints import REVOKE_KEY as REVOKE_KEY
+from driftline.api.key_endpoints import ROTATE_KEY as ROTATE_KEY
 from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
 
@@ -82,6 +83,7 @@ CREATE_MODEL: Final = Endpoint(
     201,
     bodies=(MediaType(models.SpecBody, examples.SPEC), MediaType(models.CreateParts, kind=FORM)),
     client="create_model",
+    is_filtered=True,
 )
 LIST_MODELS: Final = Endpoint(
     "GET",
@@ -93,6 +95,7 @@ LIST_MODELS: Final = Endpoint(
     "Every model, by name.",
     {"models": [examples.MODEL]},
     client="models",
+    is_filtered=True,
 )
 SHOW_MODEL: Final = Endpoint(
     "GET",
@@ -257,6 +260,7 @@ SHOW_JOB: Final = Endpoint(
     "How far a retrain or a comparison has come, and what it gave.",
     examples.JOB,
     client="job",
+    is_filtered=True,
 )
 CANCEL_JOB: Final = Endpoint(
     "DELETE",
@@ -270,6 +274,7 @@ CANCEL_JOB: Final = Endpoint(
     202,
     has_key=True,
     client="cancel_job",
+    is_filtered=True,
 )
 
 
@@ -282,6 +287,7 @@ DESCRIBE_SERVER: Final = Endpoint(
     READER,
     "The server's name and version, and the extensions that it knows.",
     {"name": "driftline", "version": "0.2.0", "extensions": ["binary_tensor_data"]},
+    is_filtered=True,
 )
 SERVER_LIVE: Final = Endpoint(
     "GET",

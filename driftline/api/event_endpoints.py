@@ -23,7 +23,9 @@ _STREAM = (
 )
 
 
-def _listing(path: str, summary: str, description: str, client: str) -> Endpoint[events.EventPage]:
+def _listing(
+    path: str, summary: str, description: str, client: str, is_filtered: bool = False
+) -> Endpoint[events.EventPage]:
     return Endpoint(
         "GET",
         path,
@@ -36,6 +38,7 @@ def _listing(path: str, summary: str, description: str, client: str) -> Endpoint
         declared_query=events.EventQuery,
         streamed=MediaType(events.Event, examples.EVENT, EVENT_STREAM),
         client=client,
+        is_filtered=is_filtered,
     )
 
 
@@ -49,8 +52,9 @@ LIST_ALL_EVENTS: Final = _listing(
     "/v1/events",
     "What has happened",
     f"The events of all models, and those that are about none, the newest first.{_STREAM} Some events may then come once "
-    "more: their ids tell.",
+    "more: their ids tell. Events of keys and of refused calls need the scope `audit`.",
     "all_events",
+    is_filtered=True,
 )
 ACKNOWLEDGE: Final = Endpoint(
     "POST",

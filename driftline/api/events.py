@@ -24,10 +24,13 @@ KINDS = {
     "alarm_acknowledged": "Somebody has seen an alarm.",
     "source": "A source of labels was opened or has failed.",
     "worker": "Another worker learns the model now.",
-    "key": "An API key was made or revoked.",
+    "key": "An API key was made, given a new secret or revoked.",
+    "refused": "Calls were refused: no such key, or one that lacks the scope or is not for that model.",
     "deleted": "The model was removed.",
 }
 """What an event may be, each in a sentence. A later release may know more."""
+AUDIT_KINDS = frozenset({"key", "refused"})
+"""Those that are shown to keys with the scope ``audit`` alone."""
 
 
 @message

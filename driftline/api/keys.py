@@ -21,6 +21,10 @@ class ApiKey(TypedDict):
     """What it allows."""
     created: float
     """When it was made, in seconds since 1970."""
+    models: list[str]
+    """Names or patterns of the models that it is for; empty: all."""
+    expires: float | None
+    """Until when it works, in seconds since 1970; null: for good."""
 
 
 @message
@@ -38,6 +42,17 @@ class NewApiKey(Body):
     """What it is to allow."""
     name: str = Field("", max_length=200)
     """Whose it is: the actor of what is done with it."""
+    models: list[str] = Field([], max_length=100)
+    """Names of the models that it is for, or patterns such as ``team-a-*``; empty: all."""
+    expires: float | None = None
+    """Until when it works, in seconds since 1970; null: for good."""
+
+
+class Rotation(Body):
+    """A new secret for a key."""
+
+    grace_seconds: float = Field(0.0, ge=0, le=30 * 24 * 3600)
+    """How long the former secret works too, in seconds."""
 
 
 @message

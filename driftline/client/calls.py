@@ -56,9 +56,17 @@ class Calls(EventCalls, HistoryCalls):
         return call(endpoints.LIST_KEYS).then(lambda answer: answer["keys"])
 
     @CallMethod
-    def make_key(self, scopes: Sequence[Scope], name: str = "") -> Call[str]:
-        """Make an API key: its text is told this once."""
-        made = call(endpoints.MAKE_KEY, content=encode({"scopes": list(scopes), "name": name}))
+    def make_key(
+        self, scopes: Sequence[Scope], name: str = "", models: Sequence[str] = (), expires: float | None = None
+    ) -> Call[str]:
+        """Make an API key, told this once. ``models`` are names or patterns; ``expires`` is in seconds since 1970."""
+        wanted = {"scopes": list(scopes), "name": name, "models": list(models), "expires": expires}
+        return call(endpoints.MAKE_KEY, content=encode(wanted)).then(lambda answer: answer["key"])
+
+    @CallMethod
+    def rotate_key(self, identifier: str, grace_seconds: float = 0.0) -> Call[str]:
+        """Give an API key a new secret, told this once; the former one works for ``grace_seconds`` more."""
+        made = call(endpoints.ROTATE_KEY, content=encode({"grace_seconds": grace_seconds}), key=identifier)
         return made.then(lambda answer: answer["key"])
 
     @CallMethod

@@ -147,6 +147,7 @@ async def append(
     ids: Sequence[str] | None = None,
     cursor: Cursor | None = None,
     context: Callable[[str], str] = no_context,
+    may_weigh: bool = True,
 ) -> list[ItemOutcome]:
     """Appends items to the log; each succeeds or fails by itself.
 
@@ -155,6 +156,7 @@ async def append(
         ids: the ids of items that have none of their own.
         cursor: moves the position of a source together with its items.
         context: the context of an item's trace, given that of its prediction.
+        may_weigh: whether an item may have a weight of its own.
 
     Returns:
         One outcome for each item, in order. What is not an error is as durable as the store.
@@ -163,7 +165,11 @@ async def append(
     sent: dict[int, Sent] = {}
     for index, data in enumerate(raw):
         try:
-            sent[index] = decoder.decode(data)
+            item = decoder.decode(data)
+            if not may_weigh and item.weight != 1.0:
+                message = f"weight: {item.weight!r}, and this key lacks the scope weights"
+                raise InvalidInput(message, code="missing_scope", field="weight", value=item.weight)
+            sent[index] = item
         except InvalidInput as error:
             outcomes[index] = ItemOutcome(sent_id(data), "error", error=error)
     found = await predictions.find({item.prediction_id for item in sent.values() if item.prediction_id is not None})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
 from collections.abc import Collection
 from typing import Any
 
@@ -177,10 +178,10 @@ async def happen(connection: RedisConnection, token: str, event: EventRecord) ->
 
 
 async def tell_key(connection: RedisConnection, identifier: str, name: str, what: str, actor: str) -> None:
-    """Puts it among the events of the instance that an API key was ``made`` or ``revoked``."""
+    """Puts it among the events of the instance that an API key was ``made``, ``rotated`` or ``revoked``."""
     shown = f"{identifier} ({name})" if name else identifier
     event = EventRecord("key", f"the key {shown} was {what}", actor, details={"key": identifier, "name": name})
-    await happen(connection, f"key:{identifier}:{what}", event)
+    await happen(connection, f"key:{identifier}:{what}:{secrets.token_hex(8)}", event)
     event.log("")
 
 

@@ -255,7 +255,7 @@ async def test_an_event_names_the_key_that_was_used(start: Start) -> None:
     client = await start()
     keys = client.app.gatekeeper.keys  # type: ignore[attr-defined]
     client.headers["authorization"] = f"Bearer {keys.create(['admin'], 'anna')}"
-    await until_async(lambda: keys.exists)
+    await until_async(lambda: keys.is_required)
     await create(client)
     await pause(client, 1)
     assert {event["actor"] for event in (await page(client))["events"]} == {"anna"}

@@ -29,10 +29,23 @@ def test_a_key_is_made_listed_and_revoked(run: Any, tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (1, f"driftline: there is no key '{key.id}'\n")
 
 
+def test_a_key_for_some_models_and_days_is_rotated(run: Any, tmp_path: Path) -> None:
+    made = ("--scope", "predict", "--model", "team-a-*", "--model", "weather", "--days", "30")
+    token = run("keys", "create", *made).stdout.strip()
+    identifier, store = token.partition(".")[0], KeyStore(tmp_path / "data" / "keys.json")
+    key = store.check(token)
+    assert key is not None and key.allows("team-a-1") and key.allows("weather") and not key.allows("team-b-1")
+    (row,) = json.loads(run("keys", "list", "--json").stdout)
+    assert row["models"] == "team-a-*, weather" and row["expires"] > row["created"]
+    rotated = run("keys", "rotate", identifier).stdout.strip()
+    assert rotated.partition(".")[0] == identifier
+    assert store.check(token) is None and store.check(rotated) is not None
+
+
 def test_an_unknown_scope_is_one_sentence(run: Any) -> None:
     result = run("keys", "create", "--scope", "root")
     assert result.returncode == 2
-    assert result.stderr == "driftline: 'root' is no scope; known: predict, feedback, admin, metrics\n"
+    assert result.stderr == "driftline: 'root' is no scope; known: predict, feedback, weights, metrics, admin, audit\n"
 
 
 def test_a_key_is_an_event_where_an_instance_runs(run: Any, prefix: str, store_url: str) -> None:

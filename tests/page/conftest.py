@@ -136,6 +136,14 @@ def live(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield instance
 
 
+@pytest.fixture
+def open_instance(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """Another one, for tests that make keys: from the first one on, every call needs one, for good."""
+    with up(tmp_path_factory.mktemp("open")) as instance:
+        instance.client.create_model(spec())
+        yield instance
+
+
 @pytest.fixture(scope="package")
 def stream(live: Instance) -> Iterator[Stream]:
     with Stream(live, "weather") as stream:

@@ -8,7 +8,6 @@ import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -332,58 +331,70 @@ def test_an_alarm_is_acknowledged(visitor: Visitor, live: Instance, learning: St
     assert kinds(live, "alarm") and kinds(live, "alarm_acknowledged")
 
 
-def test_the_page_asks_for_the_key_and_shows_nothing_before(visitor: Visitor, live: Instance, learning: Stream) -> None:
-    """Keys come into being while the page is open, and go again."""
+def test_the_page_asks_for_the_key_and_shows_nothing_before(visitor: Visitor, open_instance: Instance) -> None:
+    """The first key comes into being while the page is open."""
+    visitor.url = open_instance.url
     page = visitor.open(MODEL)
     visible(page.locator(".tiles"))
-    with learning.held(), keys_of(live) as key:
-        visible(page.get_by_label("API key"))
-        assert "weather" not in page.locator("body").inner_text()
-        page.get_by_label("API key").fill("no.key")
-        page.keyboard.press("Enter")
-        shown(page.locator(".wrong"), "not known here")
-        page.get_by_label("API key").fill(key)
-        page.keyboard.press("Enter")
-        visible(page.locator(".tiles"))
-        page.reload()
-        visible(page.locator(".tiles"))
-        page.get_by_role("button", name="Forget key").click()
-        visible(page.get_by_label("API key"))
+    key = first_key(open_instance)
+    visible(page.get_by_label("API key"))
+    assert "weather" not in page.locator("body").inner_text()
+    page.get_by_label("API key").fill("no.key")
+    page.keyboard.press("Enter")
+    shown(page.locator(".wrong"), "not known here")
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    visible(page.locator(".tiles"))
+    page.reload()
+    visible(page.locator(".tiles"))
+    page.get_by_role("button", name="Forget key").click()
+    visible(page.get_by_label("API key"))
     assert set(visitor.refusals) == {401}
 
 
-def test_a_key_is_made_shown_once_and_revoked(visitor: Visitor, live: Instance, learning: Stream) -> None:
-    with learning.held(), keys_of(live) as key:
-        page = visitor.open("keys")
-        page.get_by_label("API key").fill(key)
-        page.keyboard.press("Enter")
-        page.get_by_label("Name").fill("phone app")
-        page.get_by_label("metrics: reads what is measured").check()
-        page.get_by_role("button", name="Make a key").click()
-        visible(page.locator("code.made"))
-        made = page.locator("code.made").inner_text()
-        client = Client(live.url, key=made, retries=0)
+def test_a_key_is_made_shown_once_rotated_and_revoked(visitor: Visitor, open_instance: Instance) -> None:
+    visitor.url = open_instance.url
+    key = first_key(open_instance)
+    page = visitor.open("keys")
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    page.get_by_label("Name").fill("phone app")
+    page.get_by_label("Models").fill("weather, team-a-*")
+    page.get_by_label("metrics: reads what is measured").check()
+    page.get_by_role("button", name="Make a key").click()
+    visible(page.locator("code.made"))
+    made = page.locator("code.made").inner_text()
+    with Client(open_instance.url, key=made, retries=0) as client:
         assert [model["name"] for model in client.models()] == ["weather"]
         line = page.get_by_role("row").filter(has_text="phone app")
-        shown(line, "predict.*feedback.*metrics")
+        shown(line, "predict.*feedback.*metrics.*weather, team-a-")
+        line.get_by_role("button", name="Rotate phone app").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Hours").fill("0")
+        dialog.get_by_role("button", name="Rotate", exact=True).click()
+        visible(dialog.locator("code.made"))
+        rotated = dialog.locator("code.made").inner_text()
+        dialog.get_by_role("button", name="Close").click()
+        until(lambda: is_refused(client))
+        assert rotated.partition(".")[0] == made.partition(".")[0]
         line.get_by_role("button", name="Revoke phone app").click()
         page.get_by_role("dialog").get_by_role("button", name="Revoke", exact=True).click()
         shown(page.get_by_role("region", name="API keys"), r"^(?!.*phone app)")
-        with pytest.raises(Unauthorized):
-            client.models()
-        page.reload()
-        assert page.locator("code.made").count() == 0
-        client.close()
+    with Client(open_instance.url, key=rotated, retries=0) as client:
+        assert is_refused(client)
+    page.reload()
+    assert page.locator("code.made").count() == 0
     assert set(visitor.refusals) <= {401}
 
 
-@contextmanager
-def keys_of(instance: Instance) -> Iterator[str]:
-    """A key; with it, the service needs one."""
-    path = instance.data_dir / "keys.json"
-    key = KeyStore(path).create(["admin"])
+def is_refused(client: Client) -> bool:
     try:
-        yield key
-    finally:
-        path.unlink()
-        until(lambda: httpx.get(f"{instance.url}/v1/models").status_code == 200)
+        client.models()
+    except Unauthorized:
+        return True
+    return False
+
+
+def first_key(instance: Instance) -> str:
+    """An admin's key; from now on the service needs one."""
+    return KeyStore(instance.data_dir / "keys.json").create(["admin"])
