@@ -50,6 +50,9 @@ def process_families(sample: Measurement[StoreHealth] | None) -> Families:
             model = names.get(lag.model, lag.model)
             told = "how long ago all labels of a source had been taken"
             found.gauge("source_lag_seconds", told, lag.seconds, model=model, source=lag.source)
+            if lag.records is not None:
+                left = "records of a source that are not read yet"
+                found.gauge("source_lag_records", left, lag.records, model=model, source=lag.source)
     for metric in _durations(health.heartbeats):
         found.add(metric)
     return found

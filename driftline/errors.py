@@ -120,7 +120,17 @@ class ConfigurationError(DriftlineError):
     """The installation, a setting or the machine does not allow it."""
 
     default_code = "configuration"
-    codes = frozenset({"newer_format", "no_matplotlib", "no_opentelemetry", "no_textual", "proxy", "sender_closed"})
+    codes = frozenset(
+        {
+            "newer_format",
+            "no_matplotlib",
+            "no_opentelemetry",
+            "no_source_client",
+            "no_textual",
+            "proxy",
+            "sender_closed",
+        }
+    )
 
 
 class CorruptData(DriftlineError):

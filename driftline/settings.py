@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     sources: str = Field(
         "[]", repr=False, description="streams that the worker reads labels from: JSON, or @FILE that holds it"
     )
+    source_folders: Annotated[list[str], NoDecode] = Field(
+        [], description="folders whose files sources may read that are made through the API"
+    )
     webhooks: str = Field(
         "[]",
         repr=False,
@@ -112,7 +115,7 @@ class Settings(BaseSettings):
     orphan_seconds: float = Field(3600.0, ge=0, description="an artifact that nothing refers to goes after this long")
     sweep_seconds: float = Field(600.0, gt=0, description="how often a worker looks for such artifacts")
 
-    @field_validator("factories", mode="before")
+    @field_validator("factories", "source_folders", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -86,7 +86,7 @@ class NegateBuilder(LayerBuilder[Negate]):
 SOURCES = """
 from typing import Literal
 
-from driftline.ingest.sources import Source
+from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord
 
 
 class Countdown(Source):
@@ -94,12 +94,21 @@ class Countdown(Source):
     start: int
 
     @property
-    def key(self):
+    def identity(self):
         return f"countdown:{self.start}"
 
-    async def run(self, intake):
-        before = await intake.position()
-        await intake.take([b'{"label": 1, "inputs": [1, 2]}'], ["c:1"], before, "1")
+    async def open(self):
+        return CountdownReader(self.start)
+
+
+class CountdownReader(Reader):
+    def __init__(self, start):
+        self.start = start
+
+    async def read(self, position, count):
+        left = int(position or self.start)
+        record = SourceRecord(str(left), b'{"label": 1, "inputs": [1, 2]}', "json")
+        return SourceBatch([record], str(left - 1), behind=left - 1, is_last=left == 1)
 """
 ENTRY_POINTS = """
 [driftline.parts]
@@ -142,10 +151,16 @@ for each in (learner, other):
     assert [alarm.at for alarm in each.learn(items(16, 8), range(17, 25), Plan(updates=2)).alarms] == [20]
 assert learner.digest() == other.digest(), "a part of the user's own goes on from its state"
 
-from worker.sources import parse_sources
+import asyncio
 
-(source,) = parse_sources('[{"type": "countdown", "model": "m", "start": 3}]')
-assert source.key == "countdown:3"
+from driftline.ingest.feedback import FeedbackDecoder
+from driftline.sources.registry import parse_sources
+from driftline.sources.trial import try_source
+
+(source,), wrong = parse_sources('[{"type": "countdown", "model": "m", "start": 3}]')
+assert source.identity == "countdown:3" and not wrong
+tried = asyncio.run(try_source(source, FeedbackDecoder(spec)))
+assert [(each.record.place, each.error) for each in tried] == [("3", None), ("2", None), ("1", None)]
 print("well")
 """
 

@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from driftline.errors import ConfigurationError, CorruptData, DriftlineError, Fenced, NotFound, Unavailable
-from driftline.ingest.sources import Source
 from driftline.networks.kernels.all_kernels import warm
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
+from driftline.sources.registry import parse_sources
 from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection
 from driftline.store.format import check_files, check_store, mark
 from driftline.store.lease import Lease
 from driftline.store.watermarks import RESTORE
-from driftline.store.workers import SourceLag
 from driftline.support.tasks import Troubles, end, supervised
 from driftline.support.tracing import Tracing
 
@@ -32,8 +31,7 @@ from .compute import ComputeMeter, ModelCompute
 from .durations import Durations
 from .heartbeat import MAX_BEAT_SECONDS, Heart
 from .model_store import ModelStore
-from .sources import parse_sources
-from .sources.intake import Intake
+from .sources.keeper import SourceKeeper
 from .sweeper import Sweeper
 from .trainer import Trainer
 from .turns import TurnFile
@@ -71,7 +69,7 @@ class Worker:
         self.settings = settings
         self.retry_seconds = retry_seconds
         self.store_seconds = store_seconds
-        self.sources = parse_sources(settings.sources)
+        sources = parse_sources(settings.sources)
         self.connection = RedisConnection(require_redis(settings), settings.prefix)
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
@@ -79,13 +77,13 @@ class Worker:
         self.owner = settings.worker_id or secrets.token_hex(6)
         self.meter = ComputeMeter()
         self.durations = Durations()
+        self.troubles = Troubles()
+        self.sources = SourceKeeper(self.connection, *sources, self.troubles, settings.poll_seconds)
         beat_seconds = min(MAX_BEAT_SECONDS, settings.hung_seconds / 5)
         self.heart = Heart(
-            self.connection, self.owner, self.meter, self.durations, self._source_lags, beat_seconds=beat_seconds
+            self.connection, self.owner, self.meter, self.durations, self.sources.lags, beat_seconds=beat_seconds
         )
         self.owned: dict[str, _Owned] = {}
-        self.troubles = Troubles()
-        self._intakes: dict[str, list[Intake]] = {}
         self._not_before: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
         self._look = asyncio.Event()
@@ -150,6 +148,7 @@ class Worker:
             "sweeping": Sweeper(self.connection, self.artifacts, self.turns, self.settings).run,
             "watching the store": self.connection.watch,
             "heartbeat": self.heart.run,
+            "sources": self.sources.run,
         }
         # Renewing must be restarted before a lease runs out.
         last_delay = self.settings.lease_seconds / 3
@@ -191,7 +190,9 @@ class Worker:
     async def _own_models(self) -> None:
         while True:
             with contextlib.suppress(Unavailable):
-                for name, uid in (await self.catalog.names()).items():
+                names = await self.catalog.names()
+                await self.sources.check(names)
+                for name, uid in names.items():
                     if uid not in self.owned and time.monotonic() >= self._not_before.get(uid, 0.0):
                         await self._try_to_own(name, uid)
             self._look.clear()
@@ -209,8 +210,7 @@ class Worker:
             return
         compute = ModelCompute(self.thread, uid, self.turns, self.meter)
         trainer = Trainer(store, lease, compute, durations=self.durations, tracing=self.tracing)
-        sources = [source for source in self.sources if source.model == name]
-        self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(uid, trainer, sources)))
+        self.owned[uid] = _Owned(lease, trainer, asyncio.create_task(self._train(name, uid, trainer)))
 
     async def _has_set_aside(self, name: str, store: ModelStore, lease: Lease) -> bool:
         """Counts the crash of the former owner, if it died in this model's turn; true if the model is set aside for it.
@@ -233,10 +233,8 @@ class Worker:
         await store.count_crashes(crashes)
         return is_last
 
-    async def _train(self, uid: str, trainer: Trainer, sources: list[Source]) -> None:
-        intakes = [Intake(trainer.store, source.key, self.troubles) for source in sources]
-        reading = [asyncio.create_task(intake.run(source)) for intake, source in zip(intakes, sources, strict=True)]
-        self._intakes[uid] = intakes
+    async def _train(self, name: str, uid: str, trainer: Trainer) -> None:
+        self.sources.add(name, trainer.store)
         try:
             await trainer.run()
         except Fenced:
@@ -249,19 +247,12 @@ class Worker:
         except Exception as error:  # Whatever it is: the other models must go on learning.
             await self._give_up(uid, trainer, error)
         finally:
-            self._intakes.pop(uid, None)
-            await end(*reading)
             try:
+                await self.sources.remove(uid)
                 with contextlib.suppress(Unavailable):
                     await trainer.committer.lease.release()
             finally:
                 self.owned.pop(uid, None)
-
-    def _source_lags(self) -> Iterator[SourceLag]:
-        for uid, intakes in self._intakes.items():
-            for intake in intakes:
-                if intake.lag is not None:
-                    yield SourceLag(uid, intake.key, round(intake.lag, 3))
 
     async def _is_deleted(self, uid: str) -> bool:
         """Whether a model was deleted; one that the store has lost was not."""

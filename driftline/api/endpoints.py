@@ -34,6 +34,16 @@ from driftline.api.key_endpoints import REVOKE_KEY as REVOKE_KEY
 from driftline.api.key_endpoints import ROTATE_KEY as ROTATE_KEY
 from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
+from driftline.api.source_endpoints import CHANGE_SOURCE as CHANGE_SOURCE
+from driftline.api.source_endpoints import DROP_DEAD as DROP_DEAD
+from driftline.api.source_endpoints import LIST_DEAD as LIST_DEAD
+from driftline.api.source_endpoints import LIST_SOURCES as LIST_SOURCES
+from driftline.api.source_endpoints import MAKE_SOURCE as MAKE_SOURCE
+from driftline.api.source_endpoints import REMOVE_SOURCE as REMOVE_SOURCE
+from driftline.api.source_endpoints import SEND_DEAD as SEND_DEAD
+from driftline.api.source_endpoints import SHOW_SOURCE as SHOW_SOURCE
+from driftline.api.source_endpoints import SOURCES
+from driftline.api.source_endpoints import TRY_SOURCE as TRY_SOURCE
 
 if TYPE_CHECKING:
     from driftline.api import control, feedback, health, inference, metrics, models, predictions
@@ -50,6 +60,7 @@ TAGS = {
     MODELS: "What is served: create, show, remove, look back.",
     PREDICTIONS: "Answers, each with an id that a label can refer to.",
     FEEDBACK: "Labels, and how far each has come.",
+    SOURCES: "Streams, tables and files that labels are read from.",
     CONTROL: "What an admin tells a model; the worker carries it out.",
     EVENTS: "What has happened to models, and how good they were when.",
     PROTOCOL: "The same models for the clients of that protocol.",
@@ -64,6 +75,7 @@ PARTS = {
     "kind": "The kind of the alarm.",
     "key": "The part of the API key before the dot.",
     "file": "What the file is recognised by.",
+    "source": "What the source goes by among those of its model.",
 }
 """What stands in a path."""
 

@@ -20,6 +20,7 @@ from driftline.client.history_calls import HistoryCalls
 from driftline.client.inputs import encode_inputs
 from driftline.client.methods import CallMethod, StreamMethod
 from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, given
+from driftline.client.source_calls import SourceCalls
 
 if TYPE_CHECKING:
     from driftline.api.control import CommandQueued, JobState, RetrainPreview
@@ -37,7 +38,7 @@ FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined"})
 MAX_STREAM_BATCH = 500
 
 
-class Calls(EventCalls, HistoryCalls):
+class Calls(EventCalls, HistoryCalls, SourceCalls):
     """The calls. ``AsyncClient`` awaits them, ``Client`` does not."""
 
     @CallMethod

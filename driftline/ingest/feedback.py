@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -148,6 +148,7 @@ async def append(
     cursor: Cursor | None = None,
     context: Callable[[str], str] = no_context,
     may_weigh: bool = True,
+    before_append: Callable[[Sequence[ItemOutcome | None]], Awaitable[None]] | None = None,
 ) -> list[ItemOutcome]:
     """Appends items to the log; each succeeds or fails by itself.
 
@@ -157,9 +158,13 @@ async def append(
         cursor: moves the position of a source together with its items.
         context: the context of an item's trace, given that of its prediction.
         may_weigh: whether an item may have a weight of its own.
+        before_append: awaited with the outcome of each item that is already known, such as that it does not fit.
 
     Returns:
         One outcome for each item, in order. What is not an error is as durable as the store.
+
+    Raises:
+        Conflict: with a cursor, ``ids_taken``: nothing was appended; its ``places`` are those of the items in ``raw``.
     """
     outcomes: list[ItemOutcome | None] = [None] * len(raw)
     sent: dict[int, Sent] = {}
@@ -183,7 +188,15 @@ async def append(
         except InvalidInput as error:
             outcomes[index] = await _earlier(log, name, item) or ItemOutcome(name, "error", error=error)
     marks = [_content(sent[index]) for index in records]
-    receipts = await log.append(list(records.values()), marks, cursor) if records or cursor else []
+    if before_append is not None:
+        await before_append(outcomes)
+    try:
+        receipts = await log.append(list(records.values()), marks, cursor) if records or cursor else []
+    except Conflict as error:
+        if "places" in error.details:
+            indices = [*records]
+            error.details["places"] = [indices[place] for place in error.details["places"]]
+        raise
     for (index, record), receipt in zip(records.items(), receipts, strict=False):
         outcomes[index] = _outcome(record.id, receipt.status, receipt.n)
         predicted = PredictionId.parse(sent[index].prediction_id or "")

@@ -20,6 +20,8 @@ ClassKeys: TypeAlias = Collection[tuple[type, int | str]] | None
 """Classes by type and name; None where any may come."""
 LARGEST_VALUE = 3.4e38
 """Larger ones do not fit float32."""
+LARGEST_CLASS = 2**63
+"""Integers from here on are no classes: they do not fit what is stored."""
 
 
 class Task(ABC):
@@ -182,6 +184,9 @@ def _check_no_values(outputs: Outputs, intervals: Intervals) -> None:
 
 
 def _check_known(name: int | str, classes: ClassKeys, field: str) -> None:
+    if isinstance(name, int) and not -LARGEST_CLASS <= name < LARGEST_CLASS:
+        message = f"{field}: {name} is larger than a class may be, which is a string or an integer of 64 bits"
+        raise InvalidInput(message, field=field, value=str(name))
     if classes is not None and (type(name), name) not in classes:
         message = f"{name!r} is none of the model's classes"
         raise InvalidInput(message, code="unknown_class", field=field, value=name)

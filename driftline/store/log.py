@@ -79,7 +79,8 @@ class Log:
         Raises:
             Busy: the log is at its cap, or the store's memory is; records of earlier chunks are in, and a resend finds them.
             NotFound: the model was deleted.
-            Conflict: the position of the source is not the cursor's.
+            Conflict: the position of the source is not the cursor's; or, with a cursor, ids stand for another content
+                (``ids_taken``), at the ``places`` of its details: nothing was appended.
             Unavailable: the store does not answer: the records may be in or not; send them again. Or it has lost what it
                 held of the model (``log_gap``, ``store_lost``): nothing was appended.
         """
@@ -129,6 +130,9 @@ class Log:
                 raise NotFound("the model has been deleted", code="unknown_model")
             case "moved":
                 raise Conflict("another reader has moved this source on", code="source_moved")
+            case "conflicts":
+                places = [int(place) - 1 for place in rest.split()]
+                raise Conflict("ids were used before for another content", code="ids_taken", places=places)
             case "full":
                 raise self._full(*map(int, rest.split()))
             case "lost":

@@ -12,11 +12,12 @@ Counted = tuple[list[int], float]
 
 
 class SourceLag(msgspec.Struct, frozen=True):
-    """How long ago a worker had read all that a source held; ``model`` is a uid."""
+    """How long ago a worker had read all that a source held, and how many records are left; ``model`` is a uid."""
 
     model: str
     source: str
     seconds: float
+    records: int | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

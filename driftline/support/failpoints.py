@@ -19,6 +19,7 @@ POINTS = {
     "retention.retired": "versions are forgotten, and their files are still there",
     "job.finished": "the gate has decided on a job's candidate, and nothing of it is written",
     "source.appended": "a source's batch is in the log, and its reader does not know it",
+    "source.buried": "records that a source cannot take are kept, and its position has not moved",
     "app.appended": "feedback is in the log, and not acknowledged",
     "app.computed": "a batch is computed, and not answered",
     "app.prepared": "a version is prepared, and not yet served",

@@ -17,14 +17,14 @@ from app import openapi
 from app.gatekeeper import scopes_for
 from app.main import PLAIN, App, create_app
 from app.openapi import schema_of
-from driftline.api import control, events, feedback, health, history, keys, metrics, models, predictions
+from driftline.api import control, events, feedback, health, history, keys, metrics, models, predictions, sources
 from driftline.api.control import RecipeChange, Retrain
 from driftline.api.endpoint import Endpoint, MediaType
 from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEEDBACK
 from driftline.api.feedback import FeedbackItem
 from driftline.api.models import SpecBody
 from driftline.api.scopes import SCOPES, default_scopes
-from driftline.client import calls, event_calls, history_calls
+from driftline.client import calls, event_calls, history_calls, source_calls
 from driftline.client.calls import Calls
 from driftline.client.clients import AsyncClient, Client
 from driftline.client.methods import CallMethod, StreamMethod
@@ -37,10 +37,15 @@ ROOT = Path(__file__).parents[2]
 # The client names the types of its results for type checkers alone.
 MESSAGES = {
     name: value
-    for module in (control, events, feedback, health, history, keys, metrics, models, predictions)
+    for module in (control, events, feedback, health, history, keys, metrics, models, predictions, sources)
     for name, value in vars(module).items()
 }
-CALLS = {**vars(event_calls.EventCalls), **vars(history_calls.HistoryCalls), **vars(Calls)}
+CALLS = {
+    **vars(event_calls.EventCalls),
+    **vars(history_calls.HistoryCalls),
+    **vars(source_calls.SourceCalls),
+    **vars(Calls),
+}
 PAGES = {"/", "/docs", "/openapi.json", "/page/{digest}/{name:path}"}
 PARTS = {
     "model": "weather",
@@ -50,6 +55,7 @@ PARTS = {
     "kind": "drift",
     "file": "9f3c2a17d05b44e1",
     "key": "k1",
+    "source": "labels",
 }
 
 
@@ -195,6 +201,8 @@ def arguments(method: Any) -> dict[str, Any]:
         "name": "history.csv",
         "row": 40,
         "scopes": ["predict"],
+        "source": {},
+        "changes": {},
     }
     values |= {"number": 3, "version": 3, "kind": "drift", "first": 1, "second": 2, "recipe": {}}
     parameters = list(inspect.signature(method).parameters.values())[1:]
@@ -210,7 +218,8 @@ def test_a_method_asks_its_endpoint_and_gives_what_that_answers(endpoint: Endpoi
     assert call.endpoint is endpoint
     assert endpoint.pattern.fullmatch(endpoint.url(call.parts)), "every part of the path is given"
     result = get_type_hints(
-        getattr(Client, endpoint.client), vars(calls) | vars(event_calls) | vars(history_calls) | MESSAGES
+        getattr(Client, endpoint.client),
+        vars(calls) | vars(event_calls) | vars(history_calls) | vars(source_calls) | MESSAGES,
     )["return"]
     if call.pick is None and endpoint.tag != "health":
         assert endpoint.answer in (result, *getattr(result, "__args__", ()))

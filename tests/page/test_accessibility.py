@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOOKS = [{"color_scheme": scheme, "viewport": size} for scheme, size in (("light", DESK), ("dark", PHONE))]
-TABS = ("", "/quality", "/inputs", "/versions", "/retrain", "/try", "/labels", "/events")
+TABS = ("", "/quality", "/inputs", "/versions", "/retrain", "/try", "/labels", "/sources", "/events")
 VIEWS = ("models", "events", "workers", "keys", *(f"models/weather{tab}" for tab in TABS))
 
 

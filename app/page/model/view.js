@@ -15,6 +15,7 @@ import { ModelEvents } from "./model_events.js";
 import { QualityTab } from "./quality.js";
 import { RetrainTab } from "./retrain.js";
 import { ScoresTab } from "./scores.js";
+import { SourcesTab } from "./sources.js";
 import { TryTab } from "./try.js";
 import { VersionsTab } from "./versions.js";
 
@@ -26,6 +27,7 @@ const TABS = {
   retrain: { label: "Retrain", view: RetrainTab },
   try: { label: "Try it", view: TryTab },
   labels: { label: "Labels", view: LabelsTab },
+  sources: { label: "Sources", view: SourcesTab },
   events: { label: "Events", view: ModelEvents },
 };
 const STATES = { learning: "accent", paused: "warn", idle: "neutral" };

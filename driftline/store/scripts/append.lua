@@ -8,7 +8,8 @@
 --       place, and of a `source` that is read for the first time.
 -- Answers 'gone', 'lost' (the head), 'back LAST KNOWN' (the log ends before a record that the caller knows), 'gap N' (a record
 -- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a
--- resend: the source has been read past this batch), 'moved' (it stands elsewhere), or one {status, n} a record.
+-- resend: the source has been read past this batch), 'moved' (it stands elsewhere), 'conflicts I…' (of a source: the places of
+-- records whose ids stand for another content; nothing was appended), or one {status, n} a record.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 local head = redis.call('HMGET', KEYS[4], 'offset', 'bytes')
 local offset, learned_bytes = tonumber(head[1]), tonumber(head[2]) or 0
@@ -38,11 +39,22 @@ if source ~= '' then
   if cursor == ARGV[10] then return 'done' end
   if cursor ~= ARGV[9] then return 'moved' end
 end
+local count, first = #KEYS - 10, 12
+if source ~= '' then
+  -- Before the position moves, its reader must know which of its records will not be taken.
+  local marks, conflicts = {}, {}
+  for i = 1, count do
+    local key, digest = KEYS[10 + i], ARGV[first + 3 * (i - 1) + 1]
+    local mark = marks[key] or string.match(redis.call('GET', key) or '', '^%d+:(%x+)')
+    if mark and mark ~= digest then conflicts[#conflicts + 1] = i end
+    marks[key] = mark or digest
+  end
+  if #conflicts > 0 then return 'conflicts ' .. table.concat(conflicts, ' ') end
+end
 
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local bytes = newest and field(newest, 'b') or learned_bytes
-local count, first = #KEYS - 10, 12
 -- Only new items meet the cap: a resend of what is there is answered as ever, and commands always pass.
 local new, new_bytes = 0, 0
 for i = 1, count do

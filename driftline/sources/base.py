@@ -1,0 +1,116 @@
+"""What a source is: its configuration, and the reader that takes records from a position on.
+
+A source is a log like a model's own: its records have places, and what has been read is a position, which moves in the same
+script that appends the records. So a reader keeps nothing that must survive it, and acknowledges nothing by itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from driftline.errors import ConfigurationError
+from driftline.sources.mapping import RecordMapping
+from driftline.spec import NAME_PATTERN
+from driftline.spec.registry import Part
+from driftline.store.sources import RecordFormat
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """One record as it came: its place, by which nothing else in the source goes, and its bytes."""
+
+    place: str
+    raw: bytes
+    format: RecordFormat
+
+
+@dataclass(frozen=True)
+class SourceGap:
+    """Records that nobody can read any more: those after ``start`` and before ``end``, as the source names its places."""
+
+    start: str
+    end: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: what stood between {self.start} and {self.end} was not read"
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """The records of one read, and the position after them. ``behind`` is how many are left, None where nobody knows.
+
+    ``is_last``: there will never be more.
+    """
+
+    records: Sequence[SourceRecord]
+    position: str
+    behind: int | None = None
+    gaps: Sequence[SourceGap] = ()
+    is_last: bool = False
+
+
+class Reader(ABC):
+    """Reads one source. What it raises is told, and reading begins again from the last position that was stored."""
+
+    @abstractmethod
+    async def read(self, position: str, count: int) -> SourceBatch:
+        """The records after a position, ``count`` at most; ``""`` is the position of a source that was never read.
+
+        It waits about a second for the first, and then gives a batch without records, whose position may have moved.
+        """
+
+    async def taken(self) -> None:
+        """Tells the source that the last batch is stored for good: only a queue that forgets has to be told."""
+        return None
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        return None
+
+
+class Source(Part):
+    """A source of labelled records for one model.
+
+    ``format`` says how a record is written, and ``mapping`` where in it the parts of a label stand; without one a record is an
+    item of feedback itself. ``columns`` are those of a line of CSV that comes without a header.
+    """
+
+    type: str
+    name: str = Field("", pattern=f"^$|{NAME_PATTERN}", description="what it goes by among the sources of its model")
+    model: str = Field("", pattern=f"^$|{NAME_PATTERN}", description="the model that it is read for")
+    format: Literal["json", "ndjson", "csv", "msgpack"] = Field("json", description="how a record is written")
+    columns: list[str] | None = Field(None, min_length=1, max_length=10_000, description="of CSV without a header")
+    mapping: RecordMapping | None = Field(None, description="where the parts of a label stand in a record")
+    max_rate: float | None = Field(None, gt=0, le=1e6, description="most records a second")
+
+    @property
+    def identity(self) -> str:
+        """What is read, whoever reads it: broker and stream, without passwords. Its position is stored under this."""
+        raise NotImplementedError
+
+    @property
+    def former_identity(self) -> str | None:
+        """What a former release stored its position under."""
+        return None
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The files and folders of the machine that it reads."""
+        return ()
+
+    async def open(self) -> Reader:
+        """Connects. :class:`ConfigurationError` where a package is missing that it needs."""
+        raise NotImplementedError
+
+
+def lacks(package: str, extra: str) -> ConfigurationError:
+    """The error of a source whose client is not installed."""
+    return ConfigurationError(
+        f"{package} is not installed; it comes with: pip install 'driftline[{extra}]'", code="no_source_client"
+    )

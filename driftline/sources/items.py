@@ -1,0 +1,188 @@
+"""Records of a source as the items of feedback that they stand for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from driftline.errors import InvalidInput
+from driftline.sources.base import Source, SourceRecord
+from driftline.sources.formats import Decoded, decoded
+from driftline.sources.mapping import PARTS, Place, RecordMapping
+from driftline.spec import ModelSpec
+from driftline.spec.parts.fields import TimeField
+from driftline.tables.fields import SecondsReader, Unreadable, reader_of
+from driftline.tables.labels import label_reader
+
+MAX_RECORD_BYTES = 4 * 2**20
+"""A larger record is refused: it would not fit what is appended at once."""
+_VERBATIM = frozenset({"prediction_id", "id", "source"})
+"""Parts that are texts, also where they look like a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """An item of feedback as JSON, and the id that it has if it names none; or why there is none."""
+
+    id: str
+    json: bytes = b""
+    error: InvalidInput | None = None
+
+
+class ItemReader:
+    """Makes items of one model from the records of one source.
+
+    Args:
+        key: what the position of the source is stored under. The ids of items without their own begin with its digest.
+    """
+
+    def __init__(self, source: Source, spec: ModelSpec, key: str) -> None:
+        self.source = source
+        self.prefix = f"s:{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+        self.spec = spec
+        mapping = source.mapping
+        self._places = {
+            part: Place(text) for part in PARTS if mapping is not None and (text := getattr(mapping, part)) is not None
+        }
+        self._inputs = None if mapping is None else _inputs_of(mapping)
+        self._label = label_reader(spec, ".", is_typed=False)
+        self._seconds = SecondsReader(TimeField())
+        fields = {} if spec.fields is None else spec.fields.read
+        self._cells = {name: reader_of(field) for name, field in fields.items() if not field.dropped}
+        self._names = {name: (name, *fields[name].aliases) for name in self._cells}
+
+    def items(self, record: SourceRecord) -> Iterator[SourceItem]:
+        """The items of one record, each with an id that it has again whenever it is read again."""
+        if len(record.raw) > MAX_RECORD_BYTES:
+            message = f"the record has {len(record.raw):,} bytes, more than {MAX_RECORD_BYTES:,}"
+            yield SourceItem(self._id(record, 0), error=InvalidInput(message, field="record"))
+            return
+        for number, found in enumerate(decoded(record.raw, record.format, self.source.columns)):
+            identifier = self._id(record, number)
+            if isinstance(found, InvalidInput):
+                yield SourceItem(identifier, error=found)
+                continue
+            try:
+                yield SourceItem(identifier, msgspec.json.encode(self._item(found)))
+            except InvalidInput as error:
+                yield SourceItem(identifier, error=error)
+            except (TypeError, ValueError, OverflowError) as error:
+                message = f"record: it holds what no item can: {error}"
+                yield SourceItem(identifier, error=InvalidInput(message, field="record"))
+
+    def _id(self, record: SourceRecord, number: int) -> str:
+        return f"{self.prefix}:{record.place}" + (f":{number}" if number else "")
+
+    def _item(self, record: Decoded) -> dict[str, Any]:
+        if self.source.mapping is not None:
+            return self._mapped(record)
+        if not record.are_texts:
+            return record.values
+        values = {name: self._of_text(name, text) for name, text in record.values.items()}
+        if self._cells and "inputs" not in values and "prediction_id" not in values:
+            item = {name: values[name] for name in PARTS if name in values and name not in self._cells}
+            return item | {"inputs": self._row(record, lambda name: self._by_name(record.values, name))}
+        return values
+
+    def _mapped(self, record: Decoded) -> dict[str, Any]:
+        item: dict[str, Any] = {}
+        for part, place in self._places.items():
+            value = place(record.values)
+            if value is not None and value != "":
+                item[part] = self._part(part, value, record.are_texts)
+        if "label" not in item:
+            message = f"mapping: the record has no label at {self._places['label'].text!r}"
+            raise InvalidInput(message, field="label")
+        if "prediction_id" not in item:
+            item["inputs"] = self._mapped_inputs(record)
+        return item
+
+    def _mapped_inputs(self, record: Decoded) -> Any:
+        if isinstance(self._inputs, dict):
+            places = self._inputs
+            if not self._cells:
+                return {name: place(record.values) for name, place in places.items()}
+            return self._row(record, lambda name: places[name](record.values) if name in places else None)
+        if self._inputs is not None:
+            found = self._inputs(record.values)
+            if found is None:
+                raise InvalidInput(f"mapping: the record has no inputs at {self._inputs.text!r}", field="inputs")
+            return _parsed(found) if record.are_texts else found
+        if self._cells:
+            return self._row(record, lambda name: self._by_name(record.values, name))
+        raise InvalidInput("mapping: it does not say where the inputs stand", field="mapping.inputs")
+
+    def _row(self, record: Decoded, value_of: Callable[[str], Any]) -> dict[str, Any]:
+        """A row of the model's fields; a text is read as its field is written, in a table as well as here."""
+        row = {}
+        for name, read in self._cells.items():
+            value = value_of(name)
+            if record.are_texts and value is not None:
+                try:
+                    value = read(value)
+                except Unreadable as error:
+                    raise InvalidInput(f"inputs.{name}: {error}", field=f"inputs.{name}", value=value) from None
+            if value is not None:
+                row[name] = value
+        return row
+
+    def _by_name(self, values: dict[str, Any], field: str) -> Any:
+        return next((values[name] for name in self._names[field] if name in values), None)
+
+    def _part(self, part: str, value: Any, is_text: bool) -> Any:
+        if is_text:
+            return self._of_text(part, value)
+        if part in _VERBATIM:
+            return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return self._moment(value) if part == "time" else value
+
+    def _of_text(self, part: str, text: str) -> Any:
+        """A part of an item of texts. A label is the class that is written so, be its name a text or an integer."""
+        if part in _VERBATIM:
+            return text
+        if part == "time":
+            return self._moment(text)
+        if part != "label":
+            return _parsed(text)
+        try:
+            label = self._label(_unquoted(text))
+        except Unreadable as error:
+            raise InvalidInput(f"label: {error}", field="label", value=text) from None
+        if label is None:
+            raise InvalidInput("label: it is missing", field="label", value=text)
+        return label
+
+    def _moment(self, value: Any) -> Any:
+        try:
+            return self._seconds(value)
+        except Unreadable as error:
+            raise InvalidInput(f"time: {error}", field="time", value=value) from None
+
+
+def _inputs_of(mapping: RecordMapping) -> Place | dict[str, Place] | None:
+    if isinstance(mapping.inputs, dict):
+        return {name: Place(text) for name, text in mapping.inputs.items()}
+    return None if mapping.inputs is None else Place(mapping.inputs)
+
+
+def _unquoted(text: str) -> Any:
+    """A text that is JSON of a list, an object or a string as what it says; else as it stands."""
+    try:
+        return msgspec.json.decode(text) if text[:1] in ('"', "[", "{") else text
+    except msgspec.DecodeError:
+        return text
+
+
+def _parsed(text: Any) -> Any:
+    """The JSON of a text, as it stands; a text that is none is a string."""
+    if not isinstance(text, str):
+        return text
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return msgspec.Raw(text.encode())

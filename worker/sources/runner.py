@@ -1,0 +1,177 @@
+"""Runs one source of one model: reads, takes, and tells how it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from driftline.errors import DriftlineError, Unavailable
+from driftline.sources.base import Reader, Source, SourceBatch, SourceGap
+from driftline.store.log import Cursor
+from driftline.store.sources import SourceCondition, SourceState, StoredGap
+from driftline.support.tasks import Troubles, supervised
+
+from ..model_store import ModelStore
+from .intake import Intake
+
+MAX_COUNT, MAX_BYTES = 500, 4 * 2**20
+"""Most records of one read, and how large they may be before the next one takes fewer."""
+MAX_GAPS = 10
+"""How many gaps of a source are kept."""
+
+
+class SourceRunner:
+    """Reads a source for as long as the model is owned. A user's stream may fail in any way: it goes on from its last position.
+
+    Args:
+        name: what it goes by among the sources of the model.
+        key: what its position is stored under.
+        is_stored: whether it is configured through the API.
+        on_change: told when it begins to fail, recovers, finds a gap or refuses records.
+        retry_seconds: seconds until a failed source is tried again; longer after each failure.
+        tell_seconds: how often its numbers are stored while they change.
+    """
+
+    def __init__(
+        self,
+        store: ModelStore,
+        source: Source,
+        name: str,
+        key: str,
+        *,
+        is_stored: bool,
+        troubles: Troubles,
+        on_change: Callable[[], Awaitable[None]],
+        retry_seconds: float = 1.0,
+        tell_seconds: float = 2.0,
+    ) -> None:
+        self.store = store
+        self.source = source
+        self.troubles = troubles
+        self.on_change = on_change
+        self.retry_seconds = retry_seconds
+        self.tell_seconds = tell_seconds
+        self.intake = Intake(store, source, name, key, self._waits, retry_seconds)
+        now = store.now()
+        self.state = SourceState(name, source.type, "catching_up", now, now, is_stored=is_stored)
+        self.gap: SourceGap | None = None
+        self._current_at: float | None = None
+        self._told_at = -float("inf")
+        self._told: SourceState | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name in logs and troubles."""
+        return f"source {self.state.name} of {self.store.uid}"
+
+    @property
+    def lag(self) -> float | None:
+        """How long ago all that the source held had been taken, or since when it is read; None before it was read."""
+        return None if self._current_at is None else time.monotonic() - self._current_at
+
+    async def run(self) -> None:
+        """Runs until cancelled, or until the source is over."""
+        former = (await self._former()) or self.state
+        # What a former worker found counts on; how it did then, this one finds out.
+        self.state = msgspec.structs.replace(self.state, gaps=former.gaps)
+        await supervised(self.label, self._read, self.troubles, on_failure=self._failed, first_delay=self.retry_seconds)
+
+    async def _former(self) -> SourceState | None:
+        with contextlib.suppress(Unavailable):
+            return (await self.intake.book.states()).get(self.state.name)
+        return None
+
+    async def _read(self) -> None:
+        reader = await self.source.open()
+        try:
+            await self._begin()
+            most = MAX_COUNT if self.source.max_rate is None else max(1, min(MAX_COUNT, int(self.source.max_rate / 5)))
+            position, count = await self.intake.position(), most
+            while True:
+                began = time.monotonic()
+                batch = await reader.read(position, count)
+                position = await self._take(reader, batch, position)
+                if batch.is_last:
+                    await self._is("over")
+                    return
+                await self._rest(len(batch.records), began)
+                size = sum(len(record.raw) for record in batch.records)
+                count = max(1, count // 2) if size > MAX_BYTES else min(most, 2 * count)
+        finally:
+            await reader.close()
+
+    async def _begin(self) -> None:
+        """Takes over the position that a former release stored under another name."""
+        former = self.source.former_identity
+        if former and not await self.intake.position() and (position := await self.intake.book.position(former)):
+            await self.store.log.append([], cursor=Cursor(self.intake.key, "", position))
+            await self.intake.book.forget_position(former)
+
+    async def _take(self, reader: Reader, batch: SourceBatch, position: str) -> str:
+        for gap in batch.gaps:
+            await self._found(gap)
+        refused = self.intake.refused
+        if batch.records or batch.position != position:
+            await self.intake.take(batch, position)
+            await reader.taken()
+        self.troubles.over(self.label)
+        is_behind = bool(batch.behind) if batch.behind is not None else bool(batch.records)
+        if self._current_at is None or not is_behind:
+            self._current_at = time.monotonic()
+        self.state = msgspec.structs.replace(
+            self.state,
+            taken=self.intake.taken,
+            refused=self.intake.refused,
+            position=batch.position,
+            lag_records=batch.behind,
+            lag_seconds=round(self.lag or 0.0, 3) if is_behind else 0.0,
+        )
+        await self._is("catching_up" if is_behind else "running")
+        if self.intake.refused > refused:
+            await self.on_change()
+        return batch.position
+
+    async def _rest(self, records: int, began: float) -> None:
+        """Waits for as long as the most records a second want it."""
+        if self.source.max_rate is not None and records:
+            await asyncio.sleep(max(0.0, records / self.source.max_rate - (time.monotonic() - began)))
+
+    async def _found(self, gap: SourceGap) -> None:
+        known = [(each.start, each.end, each.reason) for each in self.state.gaps]
+        if (gap.start, gap.end, gap.reason) not in known:
+            gaps = [*self.state.gaps, StoredGap(gap.start, gap.end, gap.reason, self.store.now())]
+            self.state = msgspec.structs.replace(self.state, gaps=gaps[-MAX_GAPS:])
+        self.gap = gap
+        await self.tell()
+        await self.on_change()
+
+    async def _waits(self, why: str) -> None:
+        await self._is("catching_up", f"reading waits: {why}")
+
+    async def _failed(self, error: Exception) -> None:
+        await self._is(
+            "failing", error.message if isinstance(error, DriftlineError) else f"{type(error).__name__}: {error}"
+        )
+
+    async def _is(self, condition: SourceCondition, reason: str = "") -> None:
+        """Notes the state; it is stored at once where it is another, else now and then."""
+        before = self.state
+        is_other = (condition, reason) != (before.state, before.reason)
+        since = before.since if condition == before.state else self.store.now()
+        self.state = msgspec.structs.replace(before, state=condition, reason=reason, since=since)
+        if is_other or self._told is None or time.monotonic() - self._told_at >= self.tell_seconds:
+            await self.tell()
+        if "failing" in (condition, before.state):
+            await self.on_change()
+
+    async def tell(self) -> None:
+        """Stores how it does, where that is not what was stored last."""
+        told = msgspec.structs.replace(self.state, time=0.0)
+        if told != self._told:
+            await self.intake.book.tell(msgspec.structs.replace(self.state, time=self.store.now()))
+            self._told = told
+        self._told_at = time.monotonic()
