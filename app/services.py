@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from driftline.api.scopes import Scope
 from driftline.api_keys import Key, KeyStore
 from driftline.errors import Unavailable
 from driftline.ingest.feedback import FeedbackDecoder
+from driftline.networks.price import ModelBudget, NewClasses
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.store.alarms import Alarms
@@ -91,10 +93,12 @@ class Services:
             WebhookSender(target, self.connection, self.events, is_private_allowed=settings.webhook_private)
             for target in parse_webhooks(settings.webhooks)
         ]
+        self.budget = budget_of(settings)
         self.refusals = RefusedCalls()
         self.troubles = Troubles()
         self.healthy_seconds = healthy_seconds
         self._decoders: dict[str, FeedbackDecoder] = {}
+        self._brought: dict[str, NewClasses] = {}
 
     def log(self, uid: str) -> Log:
         return Log(self.connection, uid, cap=Cap.of(self.settings), receipt_seconds=self.settings.receipt_seconds)
@@ -114,9 +118,17 @@ class Services:
         decoder = self._decoders.get(snapshot.uid)
         if decoder is None or decoder.spec != snapshot.spec:
             decoder = self._decoders[snapshot.uid] = FeedbackDecoder(
-                snapshot.spec, partial(self.metrics.count_unknown, name), self.metrics.delays.observe
+                snapshot.spec,
+                partial(self.metrics.count_unknown, name),
+                self.metrics.delays.observe,
+                self._new_classes(snapshot.uid).check if snapshot.spec.classes == "open" else lambda label: None,
             )
+        if snapshot.spec.classes == "open":
+            self._new_classes(snapshot.uid).follow(snapshot.classes)
         return snapshot.uid, decoder
+
+    def _new_classes(self, uid: str) -> NewClasses:
+        return self._brought.setdefault(uid, NewClasses(self.budget))
 
     def sample(self) -> None:
         """Updates the metrics that are sampled, not counted as they happen."""
@@ -206,6 +218,11 @@ def services(request: Request) -> Services:
 def actor(request: Request) -> str:
     """Who makes a call: the name of the API key, or ``local`` where there are no keys."""
     return str(request.scope.get("actor", "local"))
+
+
+def budget_of(settings: Settings) -> ModelBudget:
+    """What a model may take here."""
+    return ModelBudget(**{each.name: getattr(settings, f"max_{each.name}") for each in fields(ModelBudget)})
 
 
 def key_of(scope: Mapping[str, Any]) -> Key | None:

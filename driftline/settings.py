@@ -64,6 +64,17 @@ class Settings(BaseSettings):
         ge=1024,
         description="weights that a model is made with may be larger: they are written to a file on the way",
     )
+    max_layers: int = Field(1000, ge=-1, description="layers that a model may have; -1, here and below: any")
+    max_edits: int = Field(1000, ge=-1, description="edits that a network of a user's own may have behind it")
+    max_classes: int = Field(5000, ge=-1, description="classes that a model may have, also those that labels bring")
+    max_answer_bytes: int = Field(
+        2**20, ge=-1, description="bytes that the answer to one row may take, with the names of the classes"
+    )
+    max_tensors: int = Field(10_000, ge=-1, description="tensors that a model may have")
+    max_parameters: int = Field(2**26, ge=-1, description="weights that a model may have")
+    max_bytes: int = Field(
+        2**28, ge=-1, description="bytes that a model's weights, and what its layers give for one row, may take"
+    )
     max_batch: int = Field(128, ge=1, description="most rows that the server computes at once")
     max_queue: int = Field(4096, ge=1, description="rows waiting for one model; above it predict answers 429")
     predict_timeout: float = Field(10.0, gt=0, description="a prediction later than this answers 504")

@@ -63,9 +63,11 @@ async def retrain(
         learned, memory, log_keep = found.head.learned, before.spec.recipe.memory.size, services.settings.log_keep
         # A label may be both in memory and in the log: a job then learns it twice.
         examples = min(learned, memory) + min(learned, log_keep)
-        found_out = await asyncio.to_thread(dry_run, before, retrain_plan, body.epochs, examples, factories, versions)
+        found_out = await asyncio.to_thread(
+            dry_run, before, retrain_plan, body.epochs, examples, factories, versions, services.budget
+        )
         return cast(RetrainPreview, found_out)
-    await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions)
+    await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions, services.budget)
     return await told.begin("retrain", asked)
 
 

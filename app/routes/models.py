@@ -12,10 +12,11 @@ from driftline.api.metrics import ModelMetricsAnswer
 from driftline.api.models import Deleted, ModelList, ModelState, VersionDetails, VersionList, VersionState
 from driftline.errors import Conflict, Forbidden
 from driftline.learning.learner import Learner
-from driftline.learning.network_trial import check_network
+from driftline.learning.network_trial import check_answers, check_network
 from driftline.learning.retraining.recipe_changes import check_versions
 from driftline.networks import bundle
 from driftline.networks.model import Model
+from driftline.networks.price import ModelPrice
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.store.catalog import CatalogEntry
@@ -123,8 +124,14 @@ def _first_version(
 ) -> Version:
     factories = services.settings.factories
     tensors = bundle.weights_of_file(weights) if weights is not None else None
+    services.budget.check_spec(spec, spec.known_classes())
+    if tensors is not None:
+        services.budget.check(ModelPrice(tensors=len(tensors)), "weights")
     check_versions(spec.recipe.model_dump(), ())
     learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=factories)
     model = Model(learner.spec, learner.classes, learner.module)
+    services.budget.check_module(model.module)
     check_network(model, factories, example)
+    if weights is not None:
+        check_answers(model)
     return VersionFiles(services.artifacts, uid).write_first(model)

@@ -53,7 +53,7 @@ class FeedbackDecoder:
     """Parses the feedback of one model. ``decode`` takes the JSON of one item.
 
     ``on_unknown`` is told how often fields came that the model does not have, ``on_delay`` the seconds between a prediction and
-    its label.
+    its label; ``check_label`` refuses labels that fit the spec.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class FeedbackDecoder:
         spec: ModelSpec,
         on_unknown: Callable[[Mapping[str, int]], None] = lambda fields: None,
         on_delay: Callable[[float], None] = lambda seconds: None,
+        check_label: Callable[[Any], None] = lambda label: None,
     ) -> None:
+        self.check_label = check_label
         self.spec = spec
         self.on_delay = on_delay
         self.on_unknown = on_unknown
@@ -105,6 +107,7 @@ class FeedbackDecoder:
         if sent.id is not None and not 0 < len(sent.id) <= MAX_ID_LENGTH:
             raise InvalidInput(f"id: not between 1 and {MAX_ID_LENGTH} characters", field="id", value=sent.id[:100])
         self.spec.check_label(sent.label)
+        self.check_label(sent.label)
         return sent
 
 

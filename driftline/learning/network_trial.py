@@ -53,6 +53,19 @@ def check_network(model: Model, factories: Collection[str] = (), example: Rows |
         raise InvalidInput(message, code="network_unfit", field="network", problems=found)
 
 
+def check_answers(model: Model) -> None:
+    """Whether weights that were brought along answer with finite numbers; :class:`InvalidInput` ``not_finite`` where not.
+
+    Weights may each be finite, and their products beyond what a number can be.
+    """
+    for fill in (0, 1):
+        rows = {name: torch.from_numpy(tensor) for name, tensor in made_up(model.spec, fill).tensors.items()}
+        with torch.no_grad():
+            if not bool(evaluating(model.module)(rows).isfinite().all()):
+                message = f"weights: the answer to a row of {fill} throughout is no finite number"
+                raise InvalidInput(message, code="not_finite", field="weights")
+
+
 def _problems(model: Model, factories: Collection[str], rows: dict[str, Tensor]) -> Iterator[str]:
     """A sentence for each trial that fails; what fails to answer is tried no further."""
     try:

@@ -14,6 +14,7 @@ from driftline.networks.clone import clone
 from driftline.networks.model import Model
 from driftline.networks.modules import joined
 from driftline.networks.parameter_map import ParameterBlock, along_axis
+from driftline.networks.price import OVER_BUDGET, UNLIMITED, ModelBudget
 from driftline.networks.seeded import seeded
 from driftline.networks.sequential import layered, network_rows
 from driftline.networks.served_model import ServedModel
@@ -35,11 +36,13 @@ class Sources:
         weights: the tensors of the kept versions that edits need, by version and name.
         inputs: rows that the model was asked or taught, by input name; they tell which units are dead.
         error_of: how wrong a module is on examples that are kept from training; None where nothing is judged.
+        budget: what the model may take after each edit; it is asked before the edit is carried out.
     """
 
     weights: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     inputs: Mapping[str, Tensor] | None = None
     error_of: Callable[[ServedModel], float] | None = None
+    budget: ModelBudget = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,14 @@ class EditSession:
         A network of a user's own is built again from its factory and the edits on ``record``.
         """
         try:
+            if isinstance(self.structure, ModuleStructure):
+                self.sources.budget.check_growth(record, self.after)
             with seeded(0):
                 change(self.structure)
                 network = self._network(record)
         except InvalidInput as error:
+            if error.code == OVER_BUDGET:
+                raise
             raise ValueError(error.message) from None
         self.after.network = network.train(self.before.training)
         self._fit_output()
@@ -113,6 +120,7 @@ class EditSession:
         if isinstance(self.structure, LayeredStructure):
             output = network.output if isinstance(network, Layers) else "task"
             self.spec = self.spec.changed(network=self.structure.described(output))
+            self.sources.budget.check_spec(self.spec, self.classes)
             return layered(self.spec)[0]
         assert isinstance(network, Factory)
         self.spec = self.spec.changed(network=network.model_copy(update={"edits": [*network.edits, record]}))
@@ -155,6 +163,7 @@ class EditSession:
 
     def set_classes(self, classes: Sequence[int | str]) -> None:
         """Names the classes that the output answers now; what the recipe says of them goes along."""
+        self.sources.budget.check_spec(self.spec, classes)
         recipe = self.spec.recipe.reclassed(class_indices(self.classes, classes))
         self.classes = list(classes)
         known = self.spec.classes if self.spec.classes == "open" else self.classes

@@ -359,7 +359,7 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(visitor: Visitor, open_ins
     page.get_by_label("API key").fill(key)
     page.keyboard.press("Enter")
     page.get_by_label("Name").fill("phone app")
-    page.get_by_label("Models").fill("weather, team-a-*")
+    page.get_by_label("Models", exact=True).fill("weather, team-a-*")
     page.get_by_label("metrics: reads what is measured").check()
     page.get_by_role("button", name="Make a key").click()
     visible(page.locator("code.made"))

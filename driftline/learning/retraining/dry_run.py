@@ -12,6 +12,7 @@ from driftline.learning.retraining.recipe_changes import NO_VERSIONS, Versions, 
 from driftline.networks.describe import describe_edits
 from driftline.networks.edit_session import Sources
 from driftline.networks.model import Model
+from driftline.networks.price import UNLIMITED, ModelBudget
 from driftline.networks.sequential import example_rows
 
 
@@ -22,12 +23,14 @@ def dry_run(
     examples: int,
     factories: Collection[str],
     versions: Versions = NO_VERSIONS,
+    budget: ModelBudget = UNLIMITED,
 ) -> dict[str, Any]:
     """What a retrain of ``before`` would give, and cost; nothing is changed.
 
     Args:
         examples: how many there are at most to train on.
         versions: the weights of those that the retrain plan names.
+        budget: what the model may take.
 
     Returns:
         ``before`` and ``after`` as :func:`driftline.networks.describe.describe` gives them, ``keeps_function``, and
@@ -39,7 +42,7 @@ def dry_run(
     Raises:
         InvalidInput: the recipe, an edit or an entry does not fit.
     """
-    sources = Sources(versions, example_rows(retrain_plan.spec))
+    sources = Sources(versions, example_rows(retrain_plan.spec), budget=budget)
     found = describe_edits(retrain_plan.edits, dataclasses.replace(before, spec=retrain_plan.spec), sources)
     specs, costs = [], []
     for edited in retrain_plan.models(before.classes, before.module, sources, factories):
@@ -47,8 +50,8 @@ def dry_run(
         size = cost(edited.model)
         costs.append({**size, "keeps_function": edited.keeps_function})
     retrain_plan.check_examples(examples)
-    budget = retrain_plan.budget(specs, examples, epochs)
+    halving = retrain_plan.budget(specs, examples, epochs)
     flops = [3 * size["flops"] * examples_an_update(spec) for size, spec in zip(costs, specs, strict=True)]
-    training = {"examples": examples, "updates": budget.most([1] * len(specs)), "flops": budget.most(flops)}
+    training = {"examples": examples, "updates": halving.most([1] * len(specs)), "flops": halving.most(flops)}
     rows = [{**entry.as_json(), **size} for entry, size in zip(retrain_plan.entries, costs, strict=True)]
     return {**found, **({"race": rows} if len(rows) > 1 else {}), "training": training}

@@ -27,6 +27,7 @@ from driftline.networks.clone import clone
 from driftline.networks.edit_session import EditResult, Sources
 from driftline.networks.edits import apply_all
 from driftline.networks.model import Model
+from driftline.networks.price import UNLIMITED, ModelBudget
 from driftline.networks.sequential import example_rows
 from driftline.networks.served_model import ServedModel
 from driftline.spec import Frozen, ModelSpec, parse
@@ -166,13 +167,17 @@ def place(number: int) -> str:
 
 
 def check_retrain(
-    before: Model, retrain_plan: RetrainPlan, factories: Collection[str], versions: Versions = NO_VERSIONS
+    before: Model,
+    retrain_plan: RetrainPlan,
+    factories: Collection[str],
+    versions: Versions = NO_VERSIONS,
+    budget: ModelBudget = UNLIMITED,
 ) -> None:
     """Whether a retrain fits a model, before anything is changed; :class:`InvalidInput` says what does not.
 
-    ``versions`` are the weights of those that the retrain plan names.
+    ``versions`` are the weights of those that the retrain plan names, ``budget`` what the model may take.
     """
-    sources = Sources(versions, example_rows(retrain_plan.spec))
+    sources = Sources(versions, example_rows(retrain_plan.spec), budget=budget)
     for _ in retrain_plan.models(before.classes, before.module, sources, factories):
         pass
 

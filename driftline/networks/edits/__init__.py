@@ -67,6 +67,8 @@ def apply_all(edits: Sequence[Edit], model: Model, sources: Sources | None = Non
         except (ValueError, UserCodeFailed) as error:
             field, value = f"edits.{index}", edit.model_dump(mode="json")
             raise InvalidInput(f"{field} ({edit.type}): {error}", field=field, value=value) from None
+        if sources is not None:
+            sources.budget.check_module(step.module)
         parameter_map = compose(whole.parameter_map, step.parameter_map)
         whole = EditResult(step.model, parameter_map, whole.keeps_function and step.keeps_function)
     return whole

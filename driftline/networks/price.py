@@ -1,0 +1,174 @@
+"""What a model would take, worked out before any of it is allocated, and the budget that it has to fit.
+
+Numbers of a spec are counted first; then its layers are built on torch's meta device, where tensors have shapes and no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+
+import msgspec
+import torch
+from torch import nn
+
+from driftline.errors import InvalidInput
+from driftline.networks.layers import builder
+from driftline.networks.seeded import seeded
+from driftline.networks.sequential import layered, network_rows
+from driftline.networks.unit_flow import shapes
+from driftline.spec import Factory, ModelSpec
+from driftline.spec.network import layers_of
+from driftline.spec.parts.edits import Edit
+
+NUMBER_BYTES = 4
+TEXT_BYTES = 16
+"""About what a number takes in an answer."""
+OWN = "driftline."
+OVER_BUDGET = "over_budget"
+
+
+@dataclass(frozen=True)
+class ModelPrice:
+    """What a model takes. ``bytes`` are of its weights and of what its layers give for one row; ``answer_bytes`` of the answer
+    to one row.
+    """
+
+    layers: int = 0
+    edits: int = 0
+    classes: int = 0
+    answer_bytes: int = 0
+    tensors: int = 0
+    parameters: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ModelBudget:
+    """The most that a model may take of each; a number below 0: as much as it likes."""
+
+    layers: int = 1000
+    edits: int = 1000
+    classes: int = 5000
+    answer_bytes: int = 2**20
+    tensors: int = 10_000
+    parameters: int = 2**26
+    bytes: int = 2**28
+
+    def check(self, price: ModelPrice, where: str = "network") -> None:
+        """:class:`InvalidInput` ``over_budget`` names the price and the budget of what is too much."""
+        for each in fields(ModelPrice):
+            asked, most = getattr(price, each.name), getattr(self, each.name)
+            if 0 <= most < asked:
+                what = each.name.replace("_", " ")
+                message = f"{where}: {asked} {what} where {most} is the most here (DRIFTLINE_MAX_{each.name.upper()})"
+                raise InvalidInput(
+                    message,
+                    code=OVER_BUDGET,
+                    field=where,
+                    price={name: number for name, number in asdict(price).items() if number},
+                    budget=asdict(self),
+                    over=each.name,
+                )
+
+    def check_spec(self, spec: ModelSpec, classes: Sequence[int | str]) -> None:
+        """Whether a model of this spec fits, before it is built; :class:`InvalidInput` says what does not.
+
+        What a factory of a user's own makes is not known before: :meth:`check_module` is for that.
+        """
+        counted = _counted(spec, classes)
+        self.check(counted, "network" if max(counted.layers, counted.edits) else "classes")
+        if not isinstance(spec.network, Factory) and _is_ours(spec):
+            self.check(_built(spec, counted))
+
+    def check_module(self, module: nn.Module) -> None:
+        """Whether a module that is built fits."""
+        state = module.state_dict().values()
+        sizes = [(value.numel(), value.element_size()) for value in state]
+        total, count = sum(number * size for number, size in sizes), sum(number for number, _ in sizes)
+        self.check(ModelPrice(tensors=len(sizes), parameters=count, bytes=total))
+
+    def check_growth(self, edit: Edit, module: nn.Module) -> None:
+        """Whether what an edit adds to a network of a user's own can fit: as many units as it says, in its widest layer."""
+        units = max((int(getattr(edit, name, 0) or 0) for name in ("features", "rank")), default=0)
+        widest = max((sum(parameter.shape) for parameter in module.parameters()), default=0)
+        if units:
+            added = ModelPrice(parameters=units * widest, bytes=NUMBER_BYTES * units * widest)
+            self.check(added, f"{edit.type}, which could add")
+
+
+UNLIMITED = ModelBudget(**{each.name: -1 for each in fields(ModelBudget)})
+
+
+@dataclass
+class NewClasses:
+    """The classes of a model whose labels may bring new ones: as many as its budget allows.
+
+    ``known`` are those of the live version; a label that was taken since is remembered.
+    """
+
+    budget: ModelBudget
+    known: Collection[int | str] = ()
+    taken: dict[int | str, int] = field(default_factory=dict)
+
+    def check(self, label: object) -> None:
+        """:class:`InvalidInput` ``over_budget`` where a label would bring one class too many, or one with too long a name."""
+        names = [each for each in (label if isinstance(label, list) else [label]) if isinstance(each, int | str)]
+        new = {name: _text_bytes([name]) for name in names if name not in self.known and name not in self.taken}
+        if not new:
+            return
+        known = {**self.taken, **new}
+        price = ModelPrice(
+            classes=len(self.known) + len(known),
+            answer_bytes=_text_bytes(self.known) + sum(known.values()) + TEXT_BYTES * (len(self.known) + len(known)),
+        )
+        self.budget.check(price, "label")
+        self.taken |= new
+
+    def follow(self, known: Collection[int | str]) -> None:
+        """Takes the classes of a newer version."""
+        if known is not self.known:
+            self.known = known
+            self.taken = {name: size for name, size in self.taken.items() if name not in known}
+
+
+def price_of(spec: ModelSpec, classes: Sequence[int | str]) -> ModelPrice:
+    """The price of a model whose layers are Driftline's own; :class:`InvalidInput` where they do not fit together."""
+    return _built(spec, _counted(spec, classes))
+
+
+def _counted(spec: ModelSpec, classes: Sequence[int | str]) -> ModelPrice:
+    network, width = layers_of(spec.network), spec.width(len(classes))
+    lists = [] if network is None else [network.layers, *network.branches.values()]
+    edits = len(spec.network.edits) if isinstance(spec.network, Factory) else 0
+    answer_bytes = _text_bytes(classes) + TEXT_BYTES * width
+    # A branch without layers is a part of the network all the same.
+    return ModelPrice(sum(max(1, len(layers)) for layers in lists), edits, len(classes), answer_bytes)
+
+
+def _text_bytes(names: Collection[int | str]) -> int:
+    return len(msgspec.json.encode(list(names)))
+
+
+def _is_ours(spec: ModelSpec) -> bool:
+    """Whether all layers are Driftline's own: others need not know the meta device."""
+    network = layers_of(spec.network)
+    lists = [] if network is None else [network.layers, *network.branches.values()]
+    return all(type(builder(layer)).__module__.startswith(OWN) for layers in lists for layer in layers)
+
+
+def _built(spec: ModelSpec, counted: ModelPrice) -> ModelPrice:
+    """The price of layers, built on the meta device; :class:`InvalidInput` where they do not fit together."""
+    with seeded(0), torch.device("meta"), torch.no_grad():
+        module, shape = layered(spec)
+        given: Mapping[str, tuple[int, ...]] = shapes(module, network_rows(spec), takes_names=False)
+    state = list(module.state_dict().values())
+    output = (int(torch.Size(shape).numel()) + 1) * max(1, spec.width(counted.classes))
+    rows = sum(tensor.size for tensor in spec.tensors.values())
+    parameters = sum(value.numel() for value in state) + output
+    passed = sum(int(torch.Size(each).numel()) for each in given.values())
+    # A running scale keeps a mean, a spread and a count of each number.
+    own = sum(value.numel() * value.element_size() for value in state) + NUMBER_BYTES * (output + 3 * rows + passed)
+    return ModelPrice(
+        counted.layers, counted.edits, counted.classes, counted.answer_bytes, len(state) + 2, parameters, own
+    )

@@ -1,0 +1,180 @@
+"""Sizes are priced before anything is allocated: at create, edit, dry run and upload, and at each new class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from safetensors.torch import save
+
+from driftline.errors import InvalidInput
+from driftline.networks.build import build
+from driftline.networks.edit_session import Sources
+from driftline.networks.edits import apply_all
+from driftline.networks.model import Model
+from driftline.networks.price import UNLIMITED, ModelBudget, NewClasses, price_of
+from driftline.spec import ModelSpec, parse
+from driftline.spec.parts.edits import parse_edits
+from tests.app.conftest import AppClient, create
+from tests.app.conftest import start as start
+from tests.networks.test_build import LAYER_SHAPES
+from tests.services import spec
+
+pytestmark = pytest.mark.anyio
+
+MANY_BRANCHES = {f"branch{number}": [{"type": "relu"}] for number in range(1, 6001)}
+BIG_NAMES = [str(number) + "x" * 2**20 for number in range(30)]
+TOO_MUCH: dict[str, tuple[dict[str, Any], str]] = {
+    "wide layers": ({"network": {"preset": "mlp", "hidden": [100_000, 2000]}}, "parameters"),
+    "branches": ({"network": {"layers": [], "branches": MANY_BRANCHES}}, "layers"),
+    "names of classes": ({"classes": BIG_NAMES}, "answer_bytes"),
+    "classes": ({"classes": list(range(5100))}, "classes"),
+    "a wide row": (
+        {"inputs": {"shape": [100_000, 10_000]}, "network": {"layers": [{"type": "flatten"}]}},
+        "parameters",
+    ),
+    "what layers give": (
+        {"inputs": {"shape": [1, 8, 8]}, "network": {"layers": [{"type": "conv2d", "channels": 1, "padding": 30_000}]}},
+        "parameters",
+    ),
+}
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, str]:
+    error = answer.json()["error"]
+    details = error["details"]
+    over = details["over"]
+    assert (
+        f"{details['price'][over]} {over.replace('_', ' ')} where {details['budget'][over]} is the most"
+        in error["message"]
+    )
+    return answer.status_code, error["code"], over
+
+
+def never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("it was built before it was priced")
+
+
+@pytest.mark.parametrize("kind", TOO_MUCH)
+async def test_too_much_is_refused_before_it_is_built(start: Any, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    changes, over = TOO_MUCH[kind]
+    client: AppClient = await start()
+    monkeypatch.setattr("app.routes.models.Learner.create", never)
+    answer = await client.post("/v1/models", json=spec(**changes))
+    assert refusal(answer) == (422, "over_budget", over)
+    assert (await client.get("/v1/models")).json()["models"] == []
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"type": "widen", "layer": "linear1", "features": 10**6},
+        {"type": "insert", "after": "relu1", "layer": {"type": "linear", "features": 10**6}},
+        {"type": "concatenate", "branch": [{"type": "linear", "features": 10**6}]},
+        {"type": "add_classes", "classes": list(range(2, 5100))},
+        {"type": "add_classes", "classes": ["x" * 2**20]},
+    ],
+    ids=lambda edit: str(edit["type"]),
+)
+@pytest.mark.parametrize("is_dry", [True, False])
+async def test_an_edit_is_priced_before_it_is_carried_out(start: Any, edit: dict[str, Any], is_dry: bool) -> None:
+    client: AppClient = await start()
+    layers = [{"type": "linear", "features": 64}, {"type": "relu"}]
+    await create(client, network={"layers": layers}, inputs={"shape": [64]})
+    answer = await client.post("/v1/models/weather/retrain", json={"edits": [edit], "dry_run": is_dry})
+    assert refusal(answer)[:2] == (422, "over_budget")
+
+
+async def test_more_is_allowed_where_the_settings_say_so(start: Any) -> None:
+    client: AppClient = await start(max_classes=2)
+    assert refusal(await client.post("/v1/models", json=spec(classes=[0, 1, 2])))[2] == "classes"
+    client = await start(max_classes=-1, max_layers=5)
+    await create(client, name="many", classes=list(range(5100)), recipe={"strategy": "finetune"})
+    assert (
+        refusal(await client.post("/v1/models", json=spec(network={"layers": 6 * [{"type": "relu"}]})))[2] == "layers"
+    )
+
+
+async def test_a_file_of_many_tensors_is_refused(start: Any) -> None:
+    client: AppClient = await start(max_tensors=50)
+    weights = save({f"t{number}": torch.zeros(0) for number in range(51)})
+    parts: Any = {"spec": (None, httpx.Request("POST", "http://x", json=spec()).content), "weights": weights}
+    assert refusal(await client.post("/v1/models", files=parts))[2] == "tensors"
+
+
+@pytest.mark.parametrize("number", [3e38, -3e38])
+async def test_weights_whose_answers_are_no_numbers_are_refused(start: Any, number: float) -> None:
+    client: AppClient = await start()
+    wanted = spec(network={"layers": [{"type": "linear", "features": 8}]})
+    state = build(parse(ModelSpec, wanted), [0, 1]).state_dict()
+    weights = {
+        name: torch.full_like(tensor, number)
+        for name, tensor in state.items()
+        if name.startswith(("network.", "output."))
+    }
+    body = httpx.Request("POST", "http://x", json=wanted).content
+    parts: Any = {"spec": (None, body), "weights": save(weights)}
+    answer = await client.post("/v1/models", files=parts)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "not_finite")
+    assert (await client.get("/v1/models")).json()["models"] == []
+
+
+async def test_labels_bring_as_many_classes_as_the_budget_allows(start: Any) -> None:
+    client: AppClient = await start(max_classes=20, max_answer_bytes=1000)
+    await create(client, classes="open")
+
+    async def give(*labels: Any) -> list[str]:
+        items = [{"inputs": [0.0] * 8, "label": label} for label in labels]
+        answer = (await client.post("/v1/models/weather/feedback", json={"items": items})).json()
+        return [item["status"] for item in answer.get("items") or answer["error"]["details"]["items"]]
+
+    assert await give(*range(20)) == ["queued"] * 20
+    assert await give(20, 3, "x") == ["error", "queued", "error"]
+    assert await give("x" * 1000) == ["error"]
+
+
+def test_a_label_is_priced_with_those_that_came_before() -> None:
+    classes = NewClasses(ModelBudget())
+    for label in range(5000):
+        classes.check(label)
+    with pytest.raises(InvalidInput, match="5001 classes where 5000 is the most"):
+        classes.check(5100)
+    with pytest.raises(InvalidInput):
+        classes.check(["a", "b"])
+    classes.follow(range(100))
+    with pytest.raises(InvalidInput):
+        classes.check(5100)
+    classes.check([99, 4999])
+
+
+def test_an_embedding_is_priced() -> None:
+    inputs = {"shape": [3], "dtype": "int64"}
+    network = {"layers": [{"type": "embedding", "count": 10**8, "features": 10**5}]}
+    with pytest.raises(InvalidInput, match="10000000600002 parameters"):
+        ModelBudget().check_spec(parse(ModelSpec, spec(inputs=inputs, network=network)), [0, 1])
+
+
+@pytest.mark.parametrize(("layer", "shape", "_"), LAYER_SHAPES)
+def test_the_price_of_every_layer_is_what_it_takes(layer: dict[str, Any], shape: list[int], _: Any) -> None:
+    """No layer may be one that the meta device does not know: it would be refused, or built unpriced."""
+    wanted = parse(ModelSpec, spec(inputs={"shape": shape}, network={"layers": [layer]}))
+    module = build(wanted, [0, 1])
+    taken = [*module.network.state_dict().values(), *module.output.state_dict().values()]
+    price = price_of(wanted, [0, 1])
+    assert price.parameters == sum(tensor.numel() for tensor in taken)
+    assert price.bytes >= sum(tensor.numel() * tensor.element_size() for tensor in taken)
+    ModelBudget().check_spec(wanted, [0, 1])
+
+
+def test_a_network_of_a_users_own_is_priced_as_it_grows() -> None:
+    wanted = parse(ModelSpec, spec(network={"factory": "tests.networks.factories:plain"}, inputs={"shape": [4]}))
+    factories = ["tests.networks.factories:plain"]
+    before = Model(wanted, [0, 1], build(wanted, [0, 1], factories=factories))
+    layer = next(name for name, part in before.module.network.named_modules() if isinstance(part, torch.nn.Linear))
+    edits = parse_edits([{"type": "widen", "layer": layer, "features": 10**6}])
+    with pytest.raises(InvalidInput, match="widen, which could add"):
+        apply_all(edits, before, Sources(budget=ModelBudget(parameters=10**6)))
+    with pytest.raises(InvalidInput, match="parameters where 10 is the most"):
+        ModelBudget(**{**vars(UNLIMITED), "parameters": 10}).check_module(before.module)
