@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from driftline.errors import Busy, Late, TooLarge
 from driftline.records import Route
 from driftline.rows.rows import Rows, joined_for
-from driftline.store.predictions import TOKEN_BYTES, PredictionBatch, PredictionWriter
+from driftline.store.prediction_ids import TOKEN_BYTES
+from driftline.store.predictions import PredictionBatch, PredictionWriter
 from driftline.support.failpoints import reach
 
 from .answers import Batch, BatchAnswer
@@ -222,7 +223,7 @@ class Engine:
         entry = self.prediction_writer.next_entry() if is_recorded else None
         prefix = self.prediction_writer.prefix(snapshot.uid, entry) if entry else None
         batch = Batch(snapshot, rows, outputs, traces, prefix)
-        first, contexts, tokens = 0, dict[int, str](), dict[int, bytes]()
+        first, contexts, tokens, keys = 0, dict[int, str](), dict[int, bytes](), dict[int, str]()
         random_bytes = os.urandom(TOKEN_BYTES * len(requests))
         for index, request in enumerate(requests):
             token = tokens[first] = random_bytes[index * TOKEN_BYTES : (index + 1) * TOKEN_BYTES]
@@ -230,9 +231,12 @@ class Engine:
                 request.answer.set_result(BatchAnswer(batch, first, request.count, token.hex()))
             if request.context:
                 contexts |= dict.fromkeys(range(first, first + request.count), request.context)
+            if request.rows.keys is not None:
+                keys |= {row: key for row, key in enumerate(request.rows.keys, first) if key is not None}
             first += request.count
         if entry is not None:
-            self.prediction_writer.record(snapshot.uid, entry, _recorded(batch, model.route, contexts, tokens))
+            recorded = _recorded(batch, model.route, contexts, tokens, keys)
+            self.prediction_writer.record(snapshot.uid, entry, recorded)
 
     def _miss_overdue(self, model: ModelQueue, running: list[_Request]) -> None:
         """Fails the requests that are late while a batch runs, and runs again at the next deadline."""
@@ -264,8 +268,10 @@ def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArra
     return rows, outputs, traces, time.perf_counter() - begin
 
 
-def _recorded(batch: Batch, route: Route, contexts: dict[int, str], tokens: dict[int, bytes]) -> PredictionBatch:
+def _recorded(
+    batch: Batch, route: Route, contexts: dict[int, str], tokens: dict[int, bytes], keys: dict[int, str]
+) -> PredictionBatch:
     labels = [batch.label(row) for row in range(len(batch.outputs))]
     outputs = batch.outputs.tobytes()
-    answered = (len(labels), batch.rows.recorded(), outputs, labels, batch.traces, contexts, tokens)
+    answered = (len(labels), batch.rows.recorded(), outputs, labels, batch.traces, contexts, tokens, keys)
     return PredictionBatch(batch.snapshot.version, route, *answered)

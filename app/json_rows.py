@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.ingest import rows as inputs
+from driftline.ingest.keys import Key, are_keys, with_keys
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec
 
@@ -32,7 +33,7 @@ _parser = _fast_parser()
 
 
 class BodyDecoder:
-    """Parses ``{"inputs": …}`` for one spec.
+    """Parses ``{"inputs": …, "keys": …}`` for one spec.
 
     A fast parser takes what fits the spec exactly. The rest goes to a precise parser, which accepts it or says where it is
     wrong.
@@ -59,10 +60,11 @@ class BodyDecoder:
         if self._struct_decoder is None:
             return None
         try:
-            rows = self._struct_decoder.decode(body).inputs
+            decoded = self._struct_decoder.decode(body)
         except msgspec.DecodeError:
             return None
-        return self._rows.structs(rows)
+        rows = self._rows.structs(decoded.inputs)
+        return None if rows is None else with_keys(rows, decoded.keys)
 
     @cached_property
     def _struct_decoder(self) -> msgspec.json.Decoder[Any] | None:
@@ -72,21 +74,29 @@ class BodyDecoder:
     def _decode_tensors(self, body: bytes) -> Rows | None:
         try:
             document = _parser.parse(body)
+            keys = None
             if len(document) != 1:
-                return None
+                if len(document) != 2:
+                    return None
+                keys = document["keys"].as_list()
             value = document["inputs"]
             if self._takes_names and len(value) != len(self._brackets):
                 return None
             columns = {name: value[name] for name in self._brackets} if self._takes_names else {SINGLE_INPUT: value}
             count = len(next(iter(columns.values())))
             # As many brackets as the rows have: no number is in a list of its own.
-            brackets = sum(1 + count * a_row for a_row in self._brackets.values())
+            brackets = sum(1 + count * a_row for a_row in self._brackets.values()) + (keys is not None)
             if not count or body.count(b"[") != brackets:
                 return None
             found = {name: _array(tensor, columns[name], count) for name, tensor in self.spec.tensors.items()}
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             return None
-        return None if any(array is None for array in found.values()) else Rows(found)  # type: ignore[arg-type]
+        if any(array is None for array in found.values()):
+            return None
+        rows = Rows(found)  # type: ignore[arg-type]
+        if keys is None:
+            return rows
+        return with_keys(rows, keys) if are_keys(keys) else None
 
     def decode_precisely(self, body: bytes) -> Rows:
         """What the precise parser makes of a body; :class:`InvalidInput` where it does not fit."""
@@ -94,7 +104,7 @@ class BodyDecoder:
             decoded = self._decoder.decode(body)
         except msgspec.DecodeError as error:
             raise inputs.malformed(error, body) from None
-        return self._rows.batch(decoded.inputs)
+        return with_keys(self._rows.batch(decoded.inputs), decoded.keys)
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
@@ -102,7 +112,7 @@ class BodyDecoder:
 
 
 def _body_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    fields: list[Any] = [("inputs", kind)]
+    fields: list[Any] = [("inputs", kind), ("keys", list[Key | None] | None, None)]
     return msgspec.json.Decoder(msgspec.defstruct("PredictBody", fields, forbid_unknown_fields=True))
 
 

@@ -37,13 +37,31 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     trace: bytes = b""
 
 
+class Revised(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The label that a revision takes the place of: its log number, what it said, and how much it counted.
+
+    ``first`` is the number of the first label of the fact, by which the learner knows its row; 0: it is this one.
+    """
+
+    n: int
+    label: Label
+    weight: float = 1.0
+    first: int = 0
+
+    @property
+    def row(self) -> int:
+        """The number that the row of the fact was learned under."""
+        return self.first or self.n
+
+
 class Item(msgspec.Struct, frozen=True, tag="item", omit_defaults=True):
     """One labelled example. ``inputs`` holds each input's row, C order, little-endian, in the spec's dtype, by input name.
 
     A spec with one unnamed input calls it ``inputs``, and so does one with fields, whose row is one MessagePack map
     (:class:`driftline.rows.fields.FieldCoder`). ``answer`` is None for items that bring their own inputs. The label of one by
     the route ``import`` became known when ``delay`` more records had come. ``context`` is that of its trace, where it
-    has one.
+    has one. ``fact`` is the name of what the label is about, where that is not the item's id; ``revises`` is the former label
+    of the same fact, if it takes the place of one.
     """
 
     id: str
@@ -56,6 +74,8 @@ class Item(msgspec.Struct, frozen=True, tag="item", omit_defaults=True):
     time: float | None = None
     delay: int = 0
     context: str = ""
+    fact: str = ""
+    revises: Revised | None = None
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 import orjson
@@ -16,11 +16,13 @@ from driftline.api.errors import ErrorBody
 from driftline.api.feedback import MAX_ITEMS, Durability, ItemStatus, LineStatus, Receipt
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.ingest import feedback, rows
+from driftline.store.facts import KEY, Known
 from driftline.support.failpoints import reach
 from driftline.support.tasks import end
 
 from ..buffered_body import BufferedBody
 from ..fast_path import check_kind, read_body
+from ..receipts import final_state, revised
 from ..responses import Content, error_content, json_content, send_content
 from ..services import Services, key_of
 from ..traces import RequestTrace
@@ -119,14 +121,28 @@ async def receipt(services: Services, uid: str, identifier: str) -> Receipt:
         raise NotFound(
             f"there is no item {identifier!r}, or it is too old", code="unknown_item", field="id", value=identifier
         )
-    if found.exception is not None:
-        state, reason = found.exception
-        return {"id": identifier, "state": cast(Literal["rejected", "quarantined"], state), "reason": reason}
+    return await _receipt(services, uid, identifier, found)
+
+
+async def receipt_of_fact(services: Services, uid: str, name: str) -> Receipt:
+    """The state of the live label of a fact; :class:`NotFound` where none is known."""
+    found = await services.log(uid).find_fact(name)
+    if found is None:
+        key = name.removeprefix(KEY)
+        message = f"there is no label under the key {key!r}, or it is too old"
+        raise NotFound(message, code="unknown_item", field="key", value=key)
+    return await _receipt(services, uid, *found)
+
+
+async def _receipt(services: Services, uid: str, identifier: str, found: Known) -> Receipt:
+    about = {"id": identifier, **final_state(found), **revised(found)}
+    if "state" in about:
+        return cast(Receipt, about)
     commit_log = services.commit_log(uid)
     version = await commit_log.covering(found.n)
     if version is not None:
-        return {"id": identifier, "state": "served", "version": version}
-    return {"id": identifier, "state": "learned" if (await commit_log.head()).offset >= found.n else "queued"}
+        return cast(Receipt, about | {"state": "served", "version": version})
+    return cast(Receipt, about | {"state": "learned" if (await commit_log.head()).offset >= found.n else "queued"})
 
 
 def _items(body: bytes) -> list[msgspec.Raw]:

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Query
 
 from driftline.api import endpoints
+from driftline.api.feedback import MAX_ID_LENGTH, Receipt
 from driftline.api.history import (
     ImportedFile,
     ImportList,
@@ -23,12 +24,14 @@ from driftline.api.history import (
     RejectedLabelList,
 )
 from driftline.errors import InvalidInput
+from driftline.store.facts import Known, fact_of_key
 from driftline.store.imports import ImportRecord, Imports
 from driftline.store.job_list import list_jobs
-from driftline.store.log import Known
 from driftline.store.rejected import RejectedLabels
 
+from ..receipts import final_state, revised
 from ..services import Has
+from .feedback import receipt_of_fact
 from .mount import serves
 
 router = APIRouter()
@@ -69,13 +72,18 @@ async def receipts(model: str, body: ReceiptIds, services: Has) -> ReceiptList:
 def _receipt(identifier: str, known: Known | None, offset: int, coverage: list[tuple[int, int]]) -> ListedReceipt:
     if known is None:
         return {"id": identifier, "state": "unknown"}
-    if known.exception is not None:
-        state, reason = known.exception
-        return {"id": identifier, "state": cast(Any, state), "reason": reason}
+    about = {"id": identifier, **final_state(known), **revised(known)}
     place = bisect.bisect_left(coverage, (known.n, 0))
-    if place < len(coverage):
-        return {"id": identifier, "state": "served", "version": coverage[place][1]}
-    return {"id": identifier, "state": "learned" if offset >= known.n else "queued"}
+    if "state" not in about and place < len(coverage):
+        about |= {"state": "served", "version": coverage[place][1]}
+    return cast(ListedReceipt, {"state": "learned" if offset >= known.n else "queued"} | about)
+
+
+@serves(router, endpoints.SHOW_KEY)
+async def receipt_of_key(
+    model: str, services: Has, key: Annotated[str, Query(min_length=1, max_length=MAX_ID_LENGTH)]
+) -> Receipt:
+    return await receipt_of_fact(services, await services.catalog.uid(model), fact_of_key(key))
 
 
 @serves(router, endpoints.LIST_REJECTED)

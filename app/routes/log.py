@@ -16,6 +16,7 @@ from driftline.records import Answer, Item
 from driftline.rows.rows import item_as_json
 from driftline.spec import ModelSpec, parse
 from driftline.spec.label_set import chosen
+from driftline.store.facts import KEY, fact_of
 from driftline.store.log import Log, LogEntry
 
 from ..services import Has
@@ -55,6 +56,8 @@ async def lines_of(
 
 
 def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
+    about = {"key": fact_of(item).removeprefix(KEY)} if fact_of(item).startswith(KEY) else {}
+    revises = {} if item.revises is None else {"revises": item.revises.n}
     return {
         "n": entry.n,
         "id": item.id,
@@ -64,6 +67,8 @@ def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
         "route": item.route,
         "time": entry.time if item.time is None else item.time,
         "answer": _shown_answer(spec, item.answer) if item.answer else None,
+        **about,  # type: ignore[typeddict-item]
+        **revises,
     }
 
 

@@ -20,6 +20,7 @@ from driftline.api.inference import (
     TensorDescription,
 )
 from driftline.errors import InvalidInput, Unavailable
+from driftline.ingest.keys import keys_of, with_keys
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.version import __version__
@@ -122,7 +123,10 @@ class Infer(FastPathCall):
     def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
         request, binary = inference_protocol.decode(body, headers.get(b"inference-header-content-length"))
         _check_outputs(request, model.snapshot.spec)
-        return model.snapshot.tensors.rows(request, binary), partial(_encode, request)
+        rows = model.snapshot.tensors.rows(request, binary)
+        if "keys" in request.parameters:
+            rows = with_keys(rows, keys_of(request.parameters["keys"]))
+        return rows, partial(_encode, request)
 
 
 def _check_outputs(request: InferRequest, spec: ModelSpec) -> None:

@@ -27,6 +27,7 @@ from driftline.api.history_endpoints import LIST_JOBS as LIST_JOBS
 from driftline.api.history_endpoints import LIST_RECEIPTS as LIST_RECEIPTS
 from driftline.api.history_endpoints import LIST_REJECTED as LIST_REJECTED
 from driftline.api.history_endpoints import NOTE_IMPORT as NOTE_IMPORT
+from driftline.api.history_endpoints import SHOW_KEY as SHOW_KEY
 from driftline.api.key_endpoints import KEYS
 from driftline.api.key_endpoints import LIST_KEYS as LIST_KEYS
 from driftline.api.key_endpoints import MAKE_KEY as MAKE_KEY

@@ -18,13 +18,16 @@ MAX_DELAY = 1_000_000
 
 @closed
 class FeedbackItem(TypedDict):
-    """A label for an earlier prediction (``prediction_id``), or one that brings its own ``inputs``."""
+    """A label for an earlier prediction (``prediction_id``, or your own ``key`` of it), or one that brings its own ``inputs``.
+
+    A prediction, key or item has one live label, however it is named: the same again is a duplicate, another one a conflict.
+    """
 
     label: Any
     """A class, of a multi-label model a list of classes, or the number of a regression; of several outputs an object by name,
     or a list in their order. A class matches by its JSON type."""
     inputs: NotRequired[Any]
-    """One row, where there is no prediction id."""
+    """One row, where there is no prediction."""
     prediction_id: NotRequired[str]
     """The prediction that the label is about."""
     id: NotRequired[Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]]
@@ -39,6 +42,10 @@ class FeedbackItem(TypedDict):
     """History that this model did not serve: each row is answered when its turn comes, and then learned like a live one."""
     delay: NotRequired[Annotated[int, Field(ge=0, le=MAX_DELAY)]]
     """Of history: how many further items had come when the label became known."""
+    key: NotRequired[Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]]
+    """Your own name of what the label is about: of the newest prediction that was made under it, or beside ``inputs``."""
+    revise: NotRequired[bool]
+    """Whether it takes the place of the live label, if there is one. Then an ``id`` alone may say of what."""
 
 
 @closed
@@ -110,12 +117,19 @@ class Receipt(TypedDict):
 
     id: NotRequired[str]
     """The item's id."""
-    state: Literal["queued", "learned", "served", "rejected", "quarantined"]
-    """``served``: the live version covers it, also if it was held out; ``rejected``, ``quarantined``: it was not learned."""
+    state: Literal["queued", "learned", "served", "rejected", "quarantined", "revised"]
+    """``served``: the live version covers it, also if it was held out; ``rejected``, ``quarantined``: it was not learned;
+    ``revised``: another label has taken its place."""
     version: NotRequired[int]
     """The first version that covers it."""
     reason: NotRequired[str]
     """Why it was not learned."""
+    n: NotRequired[int]
+    """Its number in the log, where it is a revision or was revised."""
+    revises: NotRequired[int]
+    """The number of the label whose place it has taken."""
+    revised_by: NotRequired[int]
+    """The number of the label that has taken its place."""
 
 
 @message
@@ -169,3 +183,7 @@ class LogItem(TypedDict):
     """When it became true, or else when it was acknowledged, in seconds since 1970."""
     answer: ServedAnswer | None
     """What was served; null where it brought its own inputs."""
+    key: NotRequired[str]
+    """The user's own name of what it is about, where it has one."""
+    revises: NotRequired[int]
+    """The number of the label whose place it has taken, where it has."""

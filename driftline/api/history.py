@@ -70,12 +70,26 @@ class ListedReceipt(TypedDict):
 
     id: str
     """The item's id."""
-    state: Literal["queued", "learned", "served", "rejected", "quarantined", "unknown"]
+    state: Literal["queued", "learned", "served", "rejected", "quarantined", "revised", "unknown"]
     """As in a receipt by itself; ``unknown``: there is no such item, or it is too old."""
     version: NotRequired[int]
     """The first version that covers it."""
     reason: NotRequired[str]
     """Why it was not learned."""
+    n: NotRequired[int]
+    """Its number in the log, where it is a revision or was revised."""
+    revises: NotRequired[int]
+    """The number of the label whose place it has taken."""
+    revised_by: NotRequired[int]
+    """The number of the label that has taken its place."""
+
+
+@message
+class KeyQuery(TypedDict):
+    """Of what."""
+
+    key: Annotated[str, Field(min_length=1, max_length=200)]
+    """Your own name of it, as it was given to ``predict`` or ``feedback``."""
 
 
 @message

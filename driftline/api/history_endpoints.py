@@ -10,9 +10,9 @@ from driftline.api.lazily import LazyModule
 from driftline.api.scopes import READER, Scope
 
 if TYPE_CHECKING:
-    from driftline.api import history
+    from driftline.api import feedback, history
 else:
-    history = LazyModule("driftline.api.history")
+    feedback, history = LazyModule("driftline.api.feedback"), LazyModule("driftline.api.history")
 
 _FEEDBACK: frozenset[Scope] = frozenset({"feedback"})
 _FILE = {"name": "history.csv", "first": 1, "row": 52000, "is_whole": True, "round": 0}
@@ -48,6 +48,18 @@ LIST_RECEIPTS: Final = Endpoint(
     {"receipts": [{"id": f"p:{examples.ID}", "state": "served", "version": 2}]},
     bodies=(MediaType(history.ReceiptIds, {"ids": [f"p:{examples.ID}"]}),),
     client="receipts",
+)
+SHOW_KEY: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}/receipts",
+    feedback.Receipt,
+    "What became of the label of a key",
+    "feedback",
+    _FEEDBACK,
+    "The receipt of the live label of what you have named so, whichever id it goes by.",
+    {"id": "key:order-17", "state": "served", "version": 2},
+    declared_query=history.KeyQuery,
+    client="receipt_of",
 )
 LIST_REJECTED: Final = Endpoint(
     "GET",

@@ -40,7 +40,12 @@ class InferRequest(msgspec.Struct, frozen=True):
 
     inputs: Annotated[list[InputTensor], Meta(description="A tensor for each of the model's inputs.")]
     id: Annotated[str, Meta(description="Comes back with the answer.")] = ""
-    parameters: Annotated[Parameters, Meta(description="`binary_data_output`: whether outputs are bytes.")] = {}
+    parameters: Annotated[
+        Parameters,
+        Meta(
+            description="`binary_data_output`: whether outputs are bytes. `keys`: your own name of each row, in a list."
+        ),
+    ] = {}
     outputs: Annotated[list[OutputRequest], Meta(description="What is asked for; else all but `prediction_id`.")] = []
 
 

@@ -20,6 +20,8 @@ class PredictBody(TypedDict):
 
     inputs: Any
     """Rows of numbers in the spec's shape, ``[rows, *shape]``; where inputs are named, such columns by name."""
+    keys: NotRequired[list[Annotated[str, Field(min_length=1, max_length=200)] | None] | None]
+    """Your own name of each row, one a row, to which its label can refer as ``key``; null for a row without one."""
 
 
 @message

@@ -44,6 +44,12 @@ def predict(
     reading: ReadingChoices,
     server: Server,
     version: Annotated[int | None, typer.Option(help="Ask a kept version.", show_default="the live one")] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row-key", help="Your own name of a row, to which its label can refer; once for each row, in order."
+        ),
+    ] = None,
     output: Output = None,
     with_inputs: WithInputs = False,
     refused: Refused = None,
@@ -55,6 +61,8 @@ def predict(
     if is_file(inputs):
         from driftline.files.answers import QuestionFile
 
+        refuse_options({"--row-key": keys or None}, "rows as JSON; the answers to a FILE have ids of their own")
+
         file = QuestionFile(inputs, reading.reading(), reading.decimal, version, with_inputs)
         with server.patient(model) as client:
             predict_file(client, model, file, output, refused, as_json=server.as_json)
@@ -62,7 +70,7 @@ def predict(
     others = {"--output": output, "--with-inputs": with_inputs, "--refused": refused}
     refuse_options({**others, **reading.given()}, f"a FILE of rows, which {shortened(inputs)} is not")
     with server.client() as client:
-        answer = client.predict(model, read_json(inputs), version)
+        answer = client.predict(model, read_json(inputs), version, keys=keys or None)
     if server.as_json:
         print_json(answer)
         return
@@ -128,12 +136,16 @@ def parse_items(text: str) -> list[Any]:
 
 def receipt(
     model: ModelName,
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="The item's id.")],
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="The item's id, or with --by-key your own name of it.")
+    ],
     server: Server,
+    is_key: Annotated[bool, typer.Option("--by-key", help="ID is the key under which the row was predicted.")] = False,
     is_waiting: Annotated[bool, typer.Option("--wait", help="Wait until it is served.")] = False,
     is_followed: Annotated[bool, typer.Option("--follow", help="Show each state until it is served.")] = False,
 ) -> None:
     """The state of a labelled item."""
+    identifier = f"key:{identifier}" if is_key else identifier
     with server.client() as client:
         if is_followed:
             state = follow_receipt(client, model, identifier, server.as_json)

@@ -17,7 +17,7 @@ from driftline.client.feedback import (
     items_of,
 )
 from driftline.client.history_calls import HistoryCalls
-from driftline.client.inputs import encode_inputs
+from driftline.client.inputs import as_column, encode_inputs, to_json
 from driftline.client.methods import CallMethod, StreamMethod
 from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, given
 from driftline.client.source_calls import SourceCalls
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from driftline.api.scopes import Scope
 
 FINAL_JOB_STATES = frozenset({"succeeded", "failed", "cancelled"})
-FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined"})
+FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined", "revised"})
 # Answers to a stream come while it is sent, and are read after that: so many fit any socket's buffers.
 MAX_STREAM_BATCH = 500
 
@@ -99,10 +99,11 @@ class Calls(EventCalls, HistoryCalls, SourceCalls):
         return call(endpoints.DELETE_MODEL, model=model)
 
     @CallMethod
-    def predict(self, model: str, inputs: Any, version: int | None = None) -> Call[Predictions]:
+    def predict(self, model: str, inputs: Any, version: int | None = None, *, keys: Any = None) -> Call[Predictions]:
         """Answers for rows: ``[rows, *shape]``, a dictionary a row, columns by name, or a data frame; ``version``: from a
-        kept version."""
-        content = b'{"inputs":' + encode_inputs(inputs) + b"}"
+        kept version; ``keys``: your own name of each row, to which its label can refer."""
+        content = b'{"inputs":' + encode_inputs(inputs)
+        content += b"}" if keys is None else b',"keys":' + to_json(as_column(keys, "keys"), "keys") + b"}"
         return call(endpoints.PREDICT, content=content, query={"version": version}, is_safe=True, model=model)
 
     @CallMethod
@@ -114,17 +115,18 @@ class Calls(EventCalls, HistoryCalls, SourceCalls):
         inputs: Any = None,
         labels: Any = None,
         prediction_ids: Any = None,
+        keys: Any = None,
         ids: Any = None,
         weights: Any = None,
         times: Any = None,
         raise_errors: bool = True,
     ) -> Call[Accepted]:
-        """Hand in labels: ``items``, or a data frame of these; or columns: rows or prediction ids, and their labels.
+        """Hand in labels: ``items``, or a data frame of these; or columns: rows, prediction ids or keys, and their labels.
 
         :class:`FeedbackRefused` tells of items that were refused; with ``raise_errors=False`` their status does.
         """
         if items is None:
-            columns = {"prediction_id": prediction_ids, "id": ids, "weight": weights, "time": times}
+            columns = {"prediction_id": prediction_ids, "key": keys, "id": ids, "weight": weights, "time": times}
             items = items_of(inputs=inputs, label=labels, **columns)
         encoded = encode_items(items)
         return FeedbackCall(

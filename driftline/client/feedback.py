@@ -133,7 +133,7 @@ def refused_item(index: int, status: ItemStatus) -> RefusedItem:
 
 
 def encode_item(item: Any, place: str) -> EncodedItem:
-    """The JSON of an item. One that has neither an id nor a prediction's gets an id, by which a resend is recognised.
+    """The JSON of an item. One that has neither an id nor a prediction's nor a key gets an id, by which a resend is recognised.
 
     Raises:
         InvalidInput: it names the field and the value that cannot be sent.
@@ -145,9 +145,10 @@ def encode_item(item: Any, place: str) -> EncodedItem:
         raise InvalidInput(f"{place}.label: {fields['label']!r} is no label", field=f"{place}.label", value="missing")
     if isinstance(time := fields.get("time"), datetime):
         fields["time"] = (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
-    if "id" not in fields and "prediction_id" not in fields:
+    if not fields.keys() & {"id", "prediction_id", "key"}:
         fields["id"] = f"r:{secrets.token_hex(12)}"
-    identifier = str(fields["id"]) if "id" in fields else f"p:{fields['prediction_id']}"
+    named = f"key:{fields['key']}" if "key" in fields else f"p:{fields.get('prediction_id')}"
+    identifier = str(fields.get("id", named))
     inputs = fields.pop("inputs", None)
     data = to_json(fields, place)
     if inputs is not None:

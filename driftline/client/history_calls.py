@@ -10,6 +10,7 @@ from driftline.client.methods import CallMethod
 from driftline.client.requests import Call, call, encode, given
 
 if TYPE_CHECKING:
+    from driftline.api.feedback import Receipt
     from driftline.api.history import ImportedFile, ListedJob, ListedReceipt, RejectedLabel
 
 
@@ -26,6 +27,11 @@ class HistoryCalls:
         """How far several items have come, in their order; ``unknown`` where there is none."""
         asked = call(endpoints.LIST_RECEIPTS, content=encode({"ids": list(identifiers)}), is_safe=True, model=model)
         return asked.then(lambda answer: answer["receipts"])
+
+    @CallMethod
+    def receipt_of(self, model: str, key: str) -> Call[Receipt]:
+        """How far the live label has come of what was given this key."""
+        return call(endpoints.SHOW_KEY, query={"key": key}, model=model)
 
     @CallMethod
     def rejected(self, model: str, limit: int | None = None, before: int | None = None) -> Call[list[RejectedLabel]]:

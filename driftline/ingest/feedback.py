@@ -7,18 +7,21 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 
 from driftline.api.feedback import MAX_DELAY, MAX_ID_LENGTH, Status
 from driftline.errors import Conflict, DriftlineError, InvalidInput
 from driftline.ingest import rows
-from driftline.records import Item
+from driftline.ingest.revisions import revision, unknown_item
+from driftline.records import Item, Label, Route
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
+from driftline.store.facts import KEY, Expectation, Said, fact_of_key
 from driftline.store.log import Cursor, Log, mark
-from driftline.store.predictions import Found, PredictionId, PredictionReader
+from driftline.store.prediction_ids import PredictionId
+from driftline.store.predictions import Found, PredictionReader
 
 
 class Sent(Protocol):
@@ -33,10 +36,19 @@ class Sent(Protocol):
     time: float | None
     route: str | None
     delay: int | msgspec.UnsetType
+    key: str | msgspec.UnsetType
+    revise: bool | msgspec.UnsetType
 
 
 # The order of the fields of a row is formatting.
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
+
+
+class Joined(NamedTuple):
+    """An item with all that the learner needs of the world, and when its prediction was made, by the clock of Redis."""
+
+    item: Item
+    made_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +92,10 @@ class FeedbackDecoder:
             ("source", str | None, None),
             ("time", float | None, None),
             ("route", str | None, None),
-            # Left out of the content by which a resend is recognised where it is not given.
+            # Left out of the content by which a resend is recognised where they are not given.
             ("delay", int | msgspec.UnsetType, msgspec.UNSET),
+            ("key", str | msgspec.UnsetType, msgspec.UNSET),
+            ("revise", bool | msgspec.UnsetType, msgspec.UNSET),
         ]
         return msgspec.json.Decoder(msgspec.defstruct("FeedbackItem", fields, forbid_unknown_fields=True, frozen=True))
 
@@ -91,36 +105,57 @@ class FeedbackDecoder:
             sent: Sent = self._decoder.decode(data)
         except msgspec.DecodeError as error:
             raise rows.malformed(error, data, "item") from None
-        if (sent.inputs is None) == (sent.prediction_id is None):
-            raise InvalidInput('an item has either "prediction_id" or "inputs"', field="prediction_id")
+        _check_names(sent)
         if not (math.isfinite(sent.weight) and 0 <= sent.weight <= 1e6):
             raise InvalidInput(
                 f"weight: {sent.weight!r} is not between 0 and 1e6", field="weight", value=repr(sent.weight)
             )
         if sent.route not in (None, "import"):
             raise InvalidInput(f'route: {sent.route!r} is not "import"', field="route", value=sent.route)
-        if sent.route and sent.prediction_id is not None:
+        if sent.route and sent.inputs is None:
             raise InvalidInput("route: a prediction has its own", field="route", value=sent.route)
         if sent.delay is not msgspec.UNSET and not (sent.route == "import" and 0 <= sent.delay <= MAX_DELAY):
             message = f"delay: {sent.delay!r} is not between 0 and {MAX_DELAY}, for an item of the route import"
             raise InvalidInput(message, field="delay", value=sent.delay)
-        if sent.id is not None and not 0 < len(sent.id) <= MAX_ID_LENGTH:
-            raise InvalidInput(f"id: not between 1 and {MAX_ID_LENGTH} characters", field="id", value=sent.id[:100])
         self.spec.check_label(sent.label)
         self.check_label(sent.label)
         return sent
 
 
+def _check_names(sent: Sent) -> None:
+    """Checks what an item says that it is about, and by what it goes."""
+    if sent.prediction_id is not None and (sent.inputs is not None or sent.key is not msgspec.UNSET):
+        other = "inputs" if sent.inputs is not None else "key"
+        raise InvalidInput(f'an item has either "prediction_id" or "{other}"', field="prediction_id")
+    is_named = sent.prediction_id is not None or sent.inputs is not None or sent.key is not msgspec.UNSET
+    if not (is_named or (sent.revise is True and sent.id is not None)):
+        raise InvalidInput('an item has one of "prediction_id", "key" and "inputs"', field="prediction_id")
+    for name, value in (("id", sent.id), ("key", sent.key)):
+        if isinstance(value, str) and not 0 < len(value) <= MAX_ID_LENGTH:
+            raise InvalidInput(f"{name}: not between 1 and {MAX_ID_LENGTH} characters", field=name, value=value[:100])
+    if sent.id is not None and sent.id != _name(sent) and (sent.inputs is not None or sent.prediction_id is not None):
+        is_key = sent.id.startswith(KEY)
+        if is_key or (sent.id.startswith("p:") and PredictionId.parse(sent.id[2:]) is not None):
+            whose = "key" if is_key else "prediction"
+            raise InvalidInput(f"id: {sent.id!r} is the name of another {whose}", field="id", value=sent.id)
+
+
+def _name(sent: Sent) -> str | None:
+    """The id of an item that is not given one: that of its key or its prediction."""
+    if isinstance(sent.key, str):
+        return fact_of_key(sent.key)
+    return f"p:{sent.prediction_id}" if sent.prediction_id is not None else None
+
+
 def identifier(sent: Sent) -> str:
-    """The id of an item: the given one, else that of its prediction, else a random one."""
-    if sent.id is not None:
-        return sent.id
-    return f"p:{sent.prediction_id}" if sent.prediction_id is not None else f"r:{secrets.token_hex(12)}"
+    """The id of an item: the given one, else that of its key or prediction, else a random one."""
+    return sent.id if sent.id is not None else _name(sent) or f"r:{secrets.token_hex(12)}"
 
 
 class _Named(msgspec.Struct):
     id: Any = None
     prediction_id: Any = None
+    key: Any = None
 
 
 _named = msgspec.json.Decoder(_Named)
@@ -134,6 +169,8 @@ def sent_id(data: bytes | msgspec.Raw) -> str | None:
         return None
     if found.id is not None:
         return found.id[:MAX_ID_LENGTH] if isinstance(found.id, str) else None
+    if isinstance(found.key, str):
+        return fact_of_key(found.key[:MAX_ID_LENGTH])
     return f"p:{found.prediction_id}" if isinstance(found.prediction_id, str) else None
 
 
@@ -169,7 +206,7 @@ async def append(
     Raises:
         Conflict: with a cursor, ``ids_taken``: nothing was appended; its ``places`` are those of the items in ``raw``.
     """
-    outcomes: list[ItemOutcome | None] = [None] * len(raw)
+    outcomes: dict[int, ItemOutcome] = {}
     sent: dict[int, Sent] = {}
     for index, data in enumerate(raw):
         try:
@@ -180,75 +217,156 @@ async def append(
             sent[index] = item
         except InvalidInput as error:
             outcomes[index] = ItemOutcome(sent_id(data), "error", error=error)
-    found = await predictions.find({item.prediction_id for item in sent.values() if item.prediction_id is not None})
-    records: dict[int, Item] = {}
-    own = [index for index, item in sent.items() if item.prediction_id is None]
-    brought = dict(zip(own, decoder.rows.rows([sent[index].inputs for index in own]), strict=True))
-    for index, item in sent.items():
-        name = ids[index] if ids is not None and item.id is None else identifier(item)
+    names = {
+        index: ids[index] if ids is not None and item.id is None else identifier(item) for index, item in sent.items()
+    }
+    labels = {index: decoder.spec.check_label(item.label) for index, item in sent.items()}
+    joined = await _joined(predictions, decoder, sent, names, context)
+    # A revision meets the live label of its fact, which may be among these very items, or be revised meanwhile: then it is
+    # made again. A source is moved on when all are in the log; what is read again until then is known by its id.
+    is_revised = any(item.revise is True for item in sent.values())
+    waiting, is_told = dict(sent), False
+    while waiting or not is_told:
+        records, expected = dict[int, Item](), list[Expectation]()
+        for index, item in waiting.items():
+            found = joined[index]
+            record = found.item if isinstance(found, Joined) else found
+            try:
+                expectation = Expectation()
+                if item.revise is True:
+                    record, expectation = await revision(log, names[index], labels[index], item, record)
+                if isinstance(record, InvalidInput):
+                    raise record
+            except InvalidInput as error:
+                earlier = await _earlier(log, names[index], labels[index], item)
+                outcomes[index] = earlier or ItemOutcome(names[index], "error", error=error)
+                continue
+            records[index] = record
+            expected.append(expectation)
+        if before_append is not None and not is_revised:
+            await before_append([outcomes.get(index) for index in range(len(raw))])
+        marks, is_told = [_content(sent[index]) for index in records], True
         try:
-            records[index] = _item(decoder, name, item, brought.get(index), found, context)
-        except InvalidInput as error:
-            outcomes[index] = await _earlier(log, name, item) or ItemOutcome(name, "error", error=error)
-    marks = [_content(sent[index]) for index in records]
-    if before_append is not None:
-        await before_append(outcomes)
-    try:
-        receipts = await log.append(list(records.values()), marks, cursor) if records or cursor else []
-    except Conflict as error:
-        if "places" in error.details:
-            indices = [*records]
-            error.details["places"] = [indices[place] for place in error.details["places"]]
-        raise
-    for (index, record), receipt in zip(records.items(), receipts, strict=False):
-        outcomes[index] = _outcome(record.id, receipt.status, receipt.n)
-        predicted = PredictionId.parse(sent[index].prediction_id or "")
-        if receipt.status == "queued" and predicted is not None:
-            decoder.on_delay(max(0.0, log.connection.now() - predicted.entry.ms / 1000))
-    return [outcome for outcome in outcomes if outcome is not None]
+            receipts = await log.append(list(records.values()), marks, None if is_revised else cursor, expected)
+        except Conflict as error:
+            if "places" in error.details:
+                indices = [*records]
+                error.details["places"] = [indices[place] for place in error.details["places"]]
+            raise
+        waiting = {}
+        for (index, record), receipt in zip(records.items(), receipts, strict=False):
+            if receipt.status == "moved":
+                waiting[index] = sent[index]
+                continue
+            outcomes[index] = _outcome(record.id, receipt.status, receipt.n)
+            found = joined[index]
+            if receipt.status == "queued" and isinstance(found, Joined) and found.made_at is not None:
+                decoder.on_delay(max(0.0, log.connection.now() - found.made_at))
+    if is_revised and before_append is not None:
+        await before_append([outcomes.get(index) for index in range(len(raw))])
+    if is_revised and cursor is not None:
+        await log.append([], [], cursor)
+    return [outcomes[index] for index in range(len(raw)) if index in outcomes]
 
 
-def _item(
+async def _joined(
+    predictions: PredictionReader,
     decoder: FeedbackDecoder,
-    name: str,
-    sent: Sent,
-    brought: Rows | InvalidInput | None,
-    found: dict[str, Found | InvalidInput],
+    sent: Mapping[int, Sent],
+    names: Mapping[int, str],
     context: Callable[[str], str],
-) -> Item:
-    label = decoder.spec.check_label(sent.label)
-    common: dict[str, Any] = {"weight": sent.weight, "source": sent.source, "time": sent.time}
-    if sent.prediction_id is None:
-        if not isinstance(brought, Rows):
-            assert brought is not None
-            raise brought
-        if brought.unknown:
-            decoder.on_unknown(brought.unknown)
-        delay = 0 if sent.delay is msgspec.UNSET else sent.delay
-        common |= {"route": sent.route or "live", "delay": delay, "context": context("")}
-        return Item(name, brought.item(0), label, **common)
-    match found[sent.prediction_id]:
-        case InvalidInput() as error:
-            raise error
-        case (row, answer, route, predicted):
-            return Item(name, row, label, route=route, answer=answer, context=context(predicted), **common)
+) -> dict[int, Joined | InvalidInput]:
+    """Each item with its prediction or its own inputs, or the reason why it cannot be joined."""
+    found = await predictions.find({item.prediction_id for item in sent.values() if item.prediction_id is not None})
+    keys = {item.key for item in sent.values() if isinstance(item.key, str) and item.inputs is None}
+    under = await predictions.find_keys(keys) if keys else {}
+    own = [index for index, item in sent.items() if item.inputs is not None]
+    brought = dict(zip(own, decoder.rows.rows([sent[index].inputs for index in own]), strict=True))
+    joined: dict[int, Joined | InvalidInput] = {}
+    for index, item in sent.items():
+        if index in brought:
+            joined[index] = _of_inputs(decoder, names[index], item, brought[index], context)
+        elif item.prediction_id is not None:
+            joined[index] = _of_prediction(decoder, names[index], item, found[item.prediction_id], context)
+        elif isinstance(item.key, str):
+            joined[index] = _of_prediction(decoder, names[index], item, under[item.key], context)
+        else:
+            joined[index] = unknown_item(names[index])
+    return joined
+
+
+def _of_inputs(
+    decoder: FeedbackDecoder, name: str, sent: Sent, brought: Rows | InvalidInput, context: Callable[[str], str]
+) -> Joined | InvalidInput:
+    if not isinstance(brought, Rows):
+        return brought
+    if brought.unknown:
+        decoder.on_unknown(brought.unknown)
+    return Joined(
+        Item(
+            name,
+            brought.item(0),
+            decoder.spec.check_label(sent.label),
+            sent.weight,
+            route=cast(Route, sent.route or "live"),
+            source=sent.source,
+            time=sent.time,
+            delay=0 if sent.delay is msgspec.UNSET else sent.delay,
+            context=context(""),
+            fact=_unless(name, fact_of_key(sent.key) if isinstance(sent.key, str) else name),
+        )
+    )
+
+
+def _of_prediction(
+    decoder: FeedbackDecoder, name: str, sent: Sent, found: Found | InvalidInput, context: Callable[[str], str]
+) -> Joined | InvalidInput:
+    if isinstance(found, InvalidInput):
+        return found
+    item = Item(
+        name,
+        found.inputs,
+        decoder.spec.check_label(sent.label),
+        sent.weight,
+        found.route,
+        found.answer,
+        sent.source,
+        sent.time,
+        context=context(found.context),
+        fact=_unless(name, found.fact),
+    )
+    return Joined(item, found.made_at)
+
+
+def _unless(name: str, fact: str) -> str:
+    """The name of a fact as a record has it: empty where the record goes by it."""
+    return "" if fact == name else fact
 
 
 def _content(sent: Sent) -> bytes:
     """The content by which a resend is recognised, whatever the formatting of its JSON."""
+    if sent.revise is not msgspec.UNSET:
+        sent = msgspec.structs.replace(cast(Any, sent), revise=msgspec.UNSET)
     return _encoder.encode(sent)
 
 
-async def _earlier(log: Log, name: str, sent: Sent) -> ItemOutcome | None:
+async def _earlier(log: Log, name: str, label: Label, sent: Sent) -> ItemOutcome | None:
     """The outcome of an item that was appended before and cannot be joined again, as when its prediction has expired."""
-    found = await log.find(name)
-    if found is None:
-        return None
-    return _outcome(name, "duplicate" if found.mark == mark(_content(sent)) else "conflict", found.n)
+    own = await log.find(name)
+    if own is not None and own.mark == mark(_content(sent)):
+        return _outcome(name, "duplicate", own.n)
+    predicted = PredictionId.parse(sent.prediction_id or "")
+    fact = predicted.fact if predicted is not None else _name(sent)
+    known = own if fact == name or fact is None else await log.find(fact)
+    if known is None:
+        return None if own is None else _outcome(name, "conflict", own.n)
+    is_same = (own is None or fact == name) and known.said is not None and Said(label).is_of_label(known.said)
+    return _outcome(name, "duplicate" if is_same else "conflict", known.n)
 
 
 def _outcome(name: str, status: str, n: int) -> ItemOutcome:
     if status != "conflict":
         return ItemOutcome(name, cast(Status, status), n)
-    error = Conflict(f"item {name!r} was sent before with another content", field="id", value=name)
+    message = f"item {name!r} was sent before with another content; to replace its label, send it with revise"
+    error = Conflict(message, field="id", value=name)
     return ItemOutcome(name, "error", error=error)

@@ -17,6 +17,7 @@ from driftline.spec.classes import indices_of
 from driftline.spec.row_layout import STATISTICS
 
 NO_NOTE = float("nan")
+NO_NUMBERS = torch.zeros(0, dtype=torch.int64)
 
 
 class RowChange(Protocol):
@@ -33,12 +34,18 @@ class Examples:
     outputs]``, of a multi-label model 1 for the classes of a row, else 0, ``[rows, classes]``), ``weights`` ``[rows]``.
 
     ``notes`` ``[rows, width]`` by name are what a strategy remembers of a row; NaN stands where it has noted nothing.
+    ``numbers`` ``[rows]`` are the log numbers by which a correction finds a row; 0 where a former release has kept it.
     """
 
     inputs: dict[str, Tensor]
     targets: Tensor
     weights: Tensor
     notes: dict[str, Tensor] = field(default_factory=dict)
+    numbers: Tensor = NO_NUMBERS
+
+    def __post_init__(self) -> None:
+        if self.numbers is NO_NUMBERS and len(self.targets):
+            object.__setattr__(self, "numbers", torch.zeros(len(self.targets), dtype=torch.int64))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -55,14 +62,17 @@ class Examples:
         items: Sequence[Item],
         ids: Mapping[tuple[type, object], int],
         inputs: dict[str, Tensor] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> Examples:
         """Checked items as tensors. ``ids`` gives the id of a class by its type and name.
 
-        ``inputs`` are what :meth:`of_rows` gives, where that is known.
+        ``inputs`` are what :meth:`of_rows` gives, where that is known; ``numbers`` those of the items in the log.
         """
         inputs = cls.of_rows(spec, items) if inputs is None else inputs
         targets = _targets(spec, [item.label for item in items], ids)
-        return cls(inputs, targets, torch.tensor([item.weight for item in items], dtype=torch.float32))
+        weights = torch.tensor([item.weight for item in items], dtype=torch.float32)
+        known = NO_NUMBERS if numbers is None else torch.tensor(numbers, dtype=torch.int64)
+        return cls(inputs, targets, weights, {}, known)
 
     @staticmethod
     def of_rows(spec: ModelSpec, items: Sequence[Item]) -> dict[str, Tensor]:
@@ -76,7 +86,7 @@ class Examples:
 
     def with_inputs(self, inputs: dict[str, Tensor]) -> Examples:
         """The same labels for other inputs."""
-        return Examples(inputs, self.targets, self.weights, self.notes)
+        return Examples(inputs, self.targets, self.weights, self.notes, self.numbers)
 
     def take(self, rows: Tensor | slice) -> Examples:
         """Some rows, by index, mask or slice."""
@@ -91,7 +101,7 @@ class Examples:
             name: torch.cat([value, other.notes[name]]) for name, value in self.notes.items() if name in other.notes
         }
         targets, weights = torch.cat([self.targets, other.targets]), torch.cat([self.weights, other.weights])
-        return Examples(inputs, targets, weights, notes)
+        return Examples(inputs, targets, weights, notes, torch.cat([self.numbers, other.numbers]))
 
     def answered_by(self, *modules: ServedModel) -> Examples:
         """The rows whose class all of these modules answer."""
@@ -100,15 +110,33 @@ class Examples:
 
     def without_notes(self) -> Examples:
         """These rows without what strategies remember of them."""
-        return Examples(self.inputs, self.targets, self.weights)
+        return Examples(self.inputs, self.targets, self.weights, {}, self.numbers)
+
+    def slots_of(self, others: Examples) -> list[tuple[int, int]]:
+        """Which of these rows are those of others, by their log numbers: pairs of the row here and there."""
+        rows = {int(number): row for row, number in enumerate(others.numbers.tolist()) if number}
+        found = torch.isin(self.numbers, others.numbers).nonzero().flatten().tolist() if rows else []
+        return [(row, rows[number]) for row in found if (number := int(self.numbers[row])) in rows]
+
+    def revised(self, corrected: Examples) -> Examples:
+        """These rows with the labels and weights that others of the same numbers have."""
+        pairs = self.slots_of(corrected)
+        if not pairs:
+            return self
+        own, theirs = torch.tensor(pairs).T
+        targets, weights = self.targets.clone(), self.weights.clone()
+        targets[own], weights[own] = corrected.targets[theirs], corrected.weights[theirs]
+        return Examples(self.inputs, targets, weights, self.notes, self.numbers)
 
     def carried(self, change: RowChange) -> Examples:
         """These rows as they would come after a change of units or fields."""
-        return Examples(change.of_inputs(self.inputs), change.of_targets(self.targets), self.weights, self.notes)
+        return Examples(
+            change.of_inputs(self.inputs), change.of_targets(self.targets), self.weights, self.notes, self.numbers
+        )
 
     def noted(self, **notes: Tensor) -> Examples:
         """These rows with ``notes`` ``[rows, width]``."""
-        return Examples(self.inputs, self.targets, self.weights, {**self.notes, **notes})
+        return Examples(self.inputs, self.targets, self.weights, {**self.notes, **notes}, self.numbers)
 
     def grown(self, size: int) -> Examples:
         """These rows, with zeros behind them up to ``size`` rows."""
@@ -121,18 +149,18 @@ class Examples:
             own = notes.get(name, value.new_zeros((len(self), 0)))
             missing = value.shape[1] - own.shape[1]
             notes[name] = torch.nn.functional.pad(own, (0, missing), value=NO_NOTE) if missing > 0 else own
-        return Examples(self.inputs, self.targets, self.weights, notes) if other.notes else self
+        return Examples(self.inputs, self.targets, self.weights, notes, self.numbers) if other.notes else self
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Examples:
         inputs = {name: change(value) for name, value in self.inputs.items()}
         notes = {name: change(value) for name, value in self.notes.items()}
-        return Examples(inputs, change(self.targets), change(self.weights), notes)
+        return Examples(inputs, change(self.targets), change(self.weights), notes, change(self.numbers))
 
     def tensors(self) -> dict[str, Tensor]:
         """The rows as tensors by name, for a state dict."""
         inputs = {f"inputs.{name}": value for name, value in self.inputs.items()}
         notes = {f"notes.{name}": value for name, value in self.notes.items()}
-        return {**inputs, **notes, "targets": self.targets, "weights": self.weights}
+        return {**inputs, **notes, "targets": self.targets, "weights": self.weights, "numbers": self.numbers}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Examples:
@@ -141,7 +169,8 @@ class Examples:
         def below(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-        return cls(below("inputs."), tensors["targets"], tensors["weights"], below("notes."))
+        numbers = tensors.get("numbers", NO_NUMBERS)
+        return cls(below("inputs."), tensors["targets"], tensors["weights"], below("notes."), numbers)
 
 
 def _targets(spec: ModelSpec, labels: Sequence[Label], ids: Mapping[tuple[type, object], int]) -> Tensor:

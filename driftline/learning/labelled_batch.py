@@ -42,7 +42,7 @@ class LabelledBatch:
         inputs: dict[str, Tensor] | None = None,
     ) -> LabelledBatch:
         """Items that fit the spec, and whose labels are in the ``table``. ``inputs``: their rows, where they are known."""
-        return cls(numbers, items, Examples.of(spec, items, table.ids, inputs))
+        return cls(numbers, items, Examples.of(spec, items, table.ids, inputs, numbers))
 
     def with_examples(self, examples: Examples) -> LabelledBatch:
         """The same items, with what else is known of their rows."""

@@ -35,6 +35,15 @@ class LateLabels(Stateful):
         """Keeps an item until ``delay`` more records have come."""
         heapq.heappush(self.waiting, (n + item.delay, n, item))
 
+    def revise(self, n: int, item: Item) -> bool:
+        """Gives the item with log number ``n`` another label, if it waits; what was answered to it stays."""
+        for place, (due, number, waiting) in enumerate(self.waiting):
+            if number == n:
+                label = {"label": item.label, "weight": item.weight}
+                self.waiting[place] = (due, n, msgspec.structs.replace(waiting, **label))
+                return True
+        return False
+
     def take(self, n: int) -> list[tuple[int, Item]]:
         """The items whose labels are known when record ``n`` has come, with their log numbers."""
         found = []

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 from torch import Tensor
 
+from driftline.learning.corrections import Corrected, parted
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch, refused
 from driftline.learning.late_labels import is_history, lived
@@ -84,9 +85,9 @@ class Learner(CommandedLearner):
         self.course.state.references = self.promotion.references
         with self.course.state.drawing():
             rejected = refused(self.spec, numbers, items)
-            come = [(n, item) for n, item in zip(numbers, items, strict=True) if n not in rejected]
+            come, corrections = parted([each for each in zip(numbers, items, strict=True) if each[0] not in rejected])
             labelled_batch = self._labelled_batch(*self._known(come, plan))
-            if come and not len(labelled_batch) and not any(item.weight for _, item in come):
+            if come and not corrections and not len(labelled_batch) and not any(item.weight for _, item in come):
                 # What counts nothing changes nothing: nor does it have former labels replayed.
                 return StepResult(rejected=rejected)
             live = labelled_batch.live
@@ -97,7 +98,7 @@ class Learner(CommandedLearner):
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
             fresh = self.promotion.hold_out(labelled_batch, self.learned)
             fresh = self._read(fresh)
-            quarantined = self._train(fresh, plan.updates)
+            quarantined = self._train(fresh, self._correct(corrections), plan.updates)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(labelled_batch)
             running = self.retraining
@@ -132,19 +133,6 @@ class Learner(CommandedLearner):
         known, late = self.late_labels.follow(come, answered)
         unfit = refused(self.spec, [n for n, _ in late], [item for _, item in late])
         return [record for record in known if record[0] not in unfit], None
-
-    def _labelled_batch(
-        self, records: Sequence[tuple[int, Item]], inputs: dict[str, Tensor] | None = None
-    ) -> LabelledBatch:
-        """Records that fit, as tensors; a class that comes with them is one of the model's from here on.
-
-        ``inputs`` are their rows, where these are tensors already.
-        """
-        numbers, items = [n for n, _ in records], [item for _, item in records]
-        if self.spec.kind.has_one_class:
-            labels = dict.fromkeys((type(item.label), item.label) for item in items)
-            self.course.add_classes([name for kind, name in labels if (kind, name) not in self.course.state.index_of])  # type: ignore[misc]
-        return LabelledBatch.of(self.spec, self.class_table, numbers, items, inputs)
 
     def _observe(
         self, labelled_batch: LabelledBatch, live: LabelledBatch
@@ -198,9 +186,11 @@ class Learner(CommandedLearner):
             self._carry(rescaling)
         return fresh.with_examples(examples)
 
-    def _train(self, fresh: LabelledBatch, updates: int) -> dict[int, str]:
-        """Learns the labels that are not held out; the reasons of those that made the weights useless, by log number."""
-        new, strategy = fresh.examples, self.course.strategy
+    def _train(self, fresh: LabelledBatch, corrected: Corrected, updates: int) -> dict[int, str]:
+        """Learns the labels that are not held out, and again those that were corrected; the reasons of those that made the
+        weights useless, by log number.
+        """
+        new, strategy = fresh.examples.joined(corrected.again.examples), self.course.strategy
         if len(new) and (rescaling := self.course.before_step(new)) is not None:
             self._carry(rescaling)
             if rescaling.error_unit is not None:
@@ -211,11 +201,12 @@ class Learner(CommandedLearner):
                 self._begin_again()
                 return dict.fromkeys(fresh.numbers, failure)
         state = self.course.state
-        self.course.after_step(new)
+        self.course.after_step(fresh.examples.joined(corrected.lost))
         strategy.on_holdout(state, self.promotion.holdout, len(new))
-        self.replay_buffer.add(strategy.annotate(state, new), state.generator)
+        self.replay_buffer.add(strategy.annotate(state, fresh.examples), state.generator)
         if self.retraining is not None:
-            self.retraining.observe(new, [item.route == "live" for item in fresh.items])
+            items = [*fresh.items, *corrected.again.items]
+            self.retraining.observe(new, [item.route == "live" for item in items])
         return {}
 
     def _update(self, new: Examples) -> str | None:

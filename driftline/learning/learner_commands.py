@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from driftline.errors import InvalidInput
+from driftline.learning.corrections import CorrectedLearner
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
-from driftline.learning.learner_state import LearnerState
 from driftline.learning.promotion.gate import Comparison, Decision
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.retraining.plan import RetrainPlan
@@ -32,7 +32,7 @@ from driftline.spec import ModelSpec
 from driftline.spec.classes import class_indices
 
 
-class CommandedLearner(LearnerState):
+class CommandedLearner(CorrectedLearner):
     """A learner whose model is changed from outside: promoted, rolled back, retrained, or learning by another recipe."""
 
     def promote(self, version: int) -> None:

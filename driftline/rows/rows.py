@@ -21,12 +21,13 @@ class Rows:
     """Rows ``[rows, *shape]`` by the name of the tensor.
 
     ``records`` is each row as it was sent, where it has fields (:class:`driftline.rows.fields.FieldCoder`); ``unknown`` how
-    often each field came that the model does not have.
+    often each field came that the model does not have; ``keys`` the names that their user gave them, None for a row without.
     """
 
     tensors: dict[str, NDArray[Any]]
     records: list[bytes] | None = None
     unknown: Mapping[str, int] = field(default_factory=dict)
+    keys: Sequence[str | None] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))

@@ -13,6 +13,7 @@ from driftline.records import Command, Item, Record, decode, encode
 from driftline.store.asked import asked
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import EventRecord
+from driftline.store.facts import ANY, Expectation, Known, fact_of, said_by
 from driftline.store.watermarks import RESTORE, Backlog, Cap
 
 APPENDED = ("meta", "log", "last", "head", "commands", "pending", "sources", "alarms", "events", "routine")
@@ -23,19 +24,13 @@ MAX_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class FeedbackState:
-    """The state of a record that was sent: ``n`` is its number in the log."""
+    """The state of a record that was sent: ``n`` is its number in the log, or that of the one that is there instead.
 
-    status: Literal["queued", "duplicate", "conflict"]
+    ``moved``: it is a revision of a record that is not the live one of its fact.
+    """
+
+    status: Literal["queued", "duplicate", "conflict", "moved"]
     n: int
-
-
-@dataclass(frozen=True)
-class Known:
-    """A record by its id: number, digest, and why it was not learned (``rejected`` or ``quarantined``, and the reason)."""
-
-    n: int
-    mark: str
-    exception: tuple[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -67,14 +62,19 @@ class Log:
         self.receipt_ms = int(receipt_seconds * 1000)
 
     async def append(
-        self, records: Sequence[Record], digests: Sequence[bytes] | None = None, cursor: Cursor | None = None
+        self,
+        records: Sequence[Record],
+        digests: Sequence[bytes] | None = None,
+        cursor: Cursor | None = None,
+        expected: Sequence[Expectation] | None = None,
     ) -> list[FeedbackState]:
-        """Appends records, each at most once by its id, in scripts of at most 500 records or 4 MiB.
+        """Appends records, each at most once by its id and its fact, in scripts of at most 500 records or 4 MiB.
 
         Args:
             records: what to append.
             digests: by which a resend is told from another record with the same id; default: those of the records.
             cursor: moves the position of a source, in the same script as its records (which must then fit one script).
+            expected: of revisions, what they take for granted about their facts.
 
         Raises:
             Busy: the log is at its cap, or the store's memory is; records of earlier chunks are in, and a resend finds them.
@@ -86,29 +86,42 @@ class Log:
         """
         payloads = [encode(record) for record in records]
         marks = [mark(data) for data in (digests or payloads)]
+        expected = expected or [Expectation()] * len(records)
         receipts: list[FeedbackState] = []
         for part in _chunks(payloads) if cursor is None else [slice(None)]:
-            receipts += await self._append(records[part], marks[part], payloads[part], cursor)
+            receipts += await self._append(records[part], marks[part], payloads[part], expected[part], cursor)
         return receipts
 
     async def _append(
-        self, records: Sequence[Record], marks: Sequence[str], payloads: Sequence[bytes], cursor: Cursor | None
+        self,
+        records: Sequence[Record],
+        marks: Sequence[str],
+        payloads: Sequence[bytes],
+        expected: Sequence[Expectation],
+        cursor: Cursor | None,
     ) -> list[FeedbackState]:
         keys = self.keys
-        items = [keys.item(record.id) for record in records]
+        items: list[str] = []
+        former: list[str] = []
         where = [cursor.source, cursor.before, cursor.after] if cursor else ["", "", ""]
         what: list[str | bytes] = []
-        for record, mark, payload in zip(records, marks, payloads, strict=True):
+        for record, mark, payload, known in zip(records, marks, payloads, expected, strict=True):
+            fact, said = fact_of(record), said_by(record)
+            items += [keys.item(record.id), keys.item(fact)]
+            if known.n != ANY:
+                former.append(keys.item(fact if known.item is None else known.item))
             what += [record.kind if isinstance(record, Command) else "item", mark, payload]
+            what += ["" if said is None else said.text, known.text, record.id]
         cap = Cap(-1) if self.connection.server.known.is_full else self.cap
         answer = await self.connection.scripts.run(
             "append",
-            [*(getattr(keys, noun) for noun in APPENDED), *items],
+            [*(getattr(keys, noun) for noun in APPENDED), *items, *former],
             [
                 *(self.receipt_ms, cap.records, cap.bytes, int(cap.seconds * 1000)),
                 *(self.connection.ends.known(self.uid), self.connection.keys.hints, self.uid),
                 *where,
                 _events(records, cursor),
+                len(records),
                 *what,
             ],
         )
@@ -194,28 +207,41 @@ class Log:
         return _entry(*found[0]) if found else None
 
     async def latest(self, until: int, count: int) -> list[Item]:
-        """The newest items up to number ``until`` that the log still holds, oldest first; ``count`` at most."""
+        """The newest items up to number ``until`` that the log still holds and that were not revised since, oldest first;
+        of ``count`` records at most."""
         if not count:
             return []
         with store_errors():
             found = await self.connection.redis.xrevrange(self.keys.log, f"{until}-0", "-", count)
-        records = [_entry(identifier, fields).record for identifier, fields in reversed(found)]
-        return [record for record in records if isinstance(record, Item)]
+        entries = [_entry(identifier, fields) for identifier, fields in reversed(found)]
+        items = [(entry.n, entry.record) for entry in entries if isinstance(entry.record, Item)]
+        revised = {item.revises.n for _, item in items if item.revises is not None}
+        return [item for n, item in items if n not in revised]
 
     async def find(self, identifier: str) -> Known | None:
         """The record that was appended under an id, for as long as a resend is recognised."""
         return (await self.find_all([identifier]))[0]
 
     async def find_all(self, identifiers: Sequence[str]) -> list[Known | None]:
-        """The same of several ids at once."""
+        """The same of several ids, or names of facts, at once."""
+        found = await self._kept(identifiers)
+        others = {known.item for known in found if known is not None and known.item is not None}
+        if not others:
+            return found
+        named = dict(zip(others, await self._kept(list(others)), strict=True))
+        return [known if known is None or known.item is None else named[known.item] or known for known in found]
+
+    async def find_fact(self, name: str) -> tuple[str, Known] | None:
+        """The id that the live record of a fact goes by, and what is known of it."""
+        (found,) = await self._kept([name])
+        if found is None or found.item is None:
+            return None if found is None else (name, found)
+        return found.item, await self.find(found.item) or found
+
+    async def _kept(self, names: Sequence[str]) -> list[Known | None]:
         with store_errors():
-            found = await self.connection.redis.mget([self.keys.item(each) for each in identifiers])
-        return [None if text is None else _known(text) for text in found]
-
-
-def _known(text: bytes) -> Known:
-    n, mark, *end = text.decode().split(":", 3)
-    return Known(int(n), mark, (end[0], end[1]) if end else None)
+            found = await self.connection.redis.mget([self.keys.item(each) for each in names])
+        return [None if text is None else Known.parse(text) for text in found]
 
 
 def went_back(newest: int, known: int) -> Unavailable:

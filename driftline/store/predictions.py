@@ -1,20 +1,15 @@
-"""Recorded predictions, stored until their labels arrive: written after the answer, one entry for each batch.
-
-A prediction id is known before the write: the model's uid, the nonce of the replica that answered, the entry, the token of the
-request and the row. Entry and row say where it is, so that one read finds it. The token is 128 random bits:
-who has not been told an id cannot guess it.
-"""
+"""Recorded predictions, stored until their labels arrive: written after the answer, one entry for each batch."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hmac
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from redis.exceptions import RedisError
@@ -22,8 +17,10 @@ from redis.exceptions import RedisError
 from driftline.errors import InvalidInput, Unavailable
 from driftline.records import Answer, Route
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.facts import fact_of_key
+from driftline.store.prediction_ids import EntryId, PredictionId
+from driftline.store.prediction_keys import ENTRY_BYTES, PredictionKeys, place_text
 
-TOKEN_BYTES = 16
 MIN_EXPIRY_SECONDS = 60.0
 """How often a stream's expiry is set again."""
 
@@ -31,8 +28,8 @@ MIN_EXPIRY_SECONDS = 60.0
 class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     """One computed batch: the bytes of all rows (little-endian, C order), or of fields those of each; and one label a row.
 
-    ``contexts`` are those of the traces that rows belong to, by row; ``tokens`` those of the requests, by the first row of
-    each. Batches of former releases have no tokens.
+    ``contexts`` are those of the traces that rows belong to, and ``keys`` the names that their users gave them, by row;
+    ``tokens`` those of the requests, by the first row of each. Batches of former releases have no tokens.
     """
 
     version: int
@@ -44,6 +41,7 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     traces: bytes = b""
     contexts: dict[int, str] = {}
     tokens: dict[int, bytes] = {}
+    keys: dict[int, str] = {}
 
     def row(self, index: int) -> tuple[dict[str, bytes], Answer]:
         """One row's inputs, and what was answered."""
@@ -68,50 +66,18 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(PredictionBatch)
 
 
-@dataclass(frozen=True, order=True)
-class EntryId:
-    """The id of a batch in its replica's stream: milliseconds of Redis' clock, and a number within them."""
-
-    ms: int
-    seq: int
-
-    def __str__(self) -> str:
-        return f"{self.ms}-{self.seq}"
-
-    @classmethod
-    def parse(cls, text: bytes) -> EntryId:
-        ms, _, seq = text.partition(b"-")
-        return cls(int(ms), int(seq))
-
-
-@dataclass(frozen=True)
-class PredictionId:
-    """An id as clients hold it: ``uid-nonce-ms-seq-token-row``, numbers in hexadecimal.
-
-    The token of an id of a former release is empty. None: the server itself looks there, and needs none.
-    """
+class Unwritten(NamedTuple):
+    """An entry that waits to be written: its bytes, and the places of its rows by their keys."""
 
     uid: str
-    nonce: str
     entry: EntryId
-    row: int
-    token: str | None = None
+    data: bytes
+    places: dict[str, str]
 
-    @classmethod
-    def parse(cls, text: str) -> PredictionId | None:
-        """The parts of an id; None if it is not a prediction's."""
-        parts = text.split("-")
-        if len(parts) not in (5, 6) or len(text) > 120:
-            return None
-        uid, nonce, *numbers = parts
-        token = numbers.pop(2) if len(parts) == 6 else ""
-        if token and len(token) != 2 * TOKEN_BYTES:
-            return None
-        try:
-            ms, seq, row = (int(part, 16) for part in numbers)
-        except ValueError:
-            return None
-        return cls(uid, nonce, EntryId(ms, seq), row, token) if min(ms, seq, row) >= 0 else None
+    @property
+    def size(self) -> int:
+        """How many bytes it takes in Redis, about."""
+        return len(self.data) + sum(ENTRY_BYTES + len(key) for key in self.places)
 
 
 class PredictionWriter:
@@ -141,7 +107,7 @@ class PredictionWriter:
         self.nonce = secrets.token_hex(4)
         self.dropped = 0
         self._newest = EntryId(0, 0)
-        self._unwritten: deque[tuple[str, EntryId, bytes]] = deque()
+        self._unwritten: deque[Unwritten] = deque()
         self._unwritten_bytes = 0
         self._written: deque[tuple[str, EntryId, int]] = deque()
         self._written_bytes = 0
@@ -162,10 +128,12 @@ class PredictionWriter:
     def record(self, uid: str, entry: EntryId, batch: PredictionBatch) -> None:
         """Queues a batch to be written."""
         data = _encoder.encode(batch)
-        self._unwritten.append((uid, entry, data))
-        self._unwritten_bytes += len(data)
+        places = {key: place_text(self.nonce, str(entry), row) for row, key in batch.keys.items()}
+        unwritten = Unwritten(uid, entry, data, places)
+        self._unwritten.append(unwritten)
+        self._unwritten_bytes += unwritten.size
         while self._unwritten_bytes > self.max_unwritten_bytes:
-            self._unwritten_bytes -= len(self._unwritten.popleft()[2])
+            self._unwritten_bytes -= self._unwritten.popleft().size
             self.dropped += 1
         self._wake.set()
 
@@ -199,19 +167,30 @@ class PredictionWriter:
             return
         try:
             await self._write(batch)
+            await self._index(batch)
         except Unavailable:
             self._unwritten.extendleft(reversed(batch))
             raise
-        self._unwritten_bytes -= sum(len(data) for _, _, data in batch)
-        self._written.extend((uid, entry, len(data)) for uid, entry, data in batch)
-        self._written_bytes += sum(len(data) for _, _, data in batch)
+        size = sum(each.size for each in batch)
+        self._unwritten_bytes -= size
+        self._written.extend((each.uid, each.entry, each.size) for each in batch)
+        self._written_bytes += size
         await self._trim()
 
-    async def _write(self, batch: Iterable[tuple[str, EntryId, bytes]]) -> None:
+    async def _index(self, batch: Iterable[Unwritten]) -> None:
+        """Notes what is the newest under each key; only after it is written, so that who finds a key finds its prediction."""
+        found: dict[str, dict[str, str]] = {}
+        for each in batch:
+            if each.places:
+                found.setdefault(each.uid, {}).update(each.places)
+        for uid, places in found.items():
+            await PredictionKeys(self.connection, uid).note(places, self.horizon)
+
+    async def _write(self, batch: Iterable[Unwritten]) -> None:
         oldest_ms, now = self._newest.ms - int(self.horizon * 1000), time.monotonic()
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
-                for uid, entry, data in batch:
+                for uid, entry, data, _ in batch:
                     key = self.connection.keys.of(uid).predictions(self.nonce)
                     pipe.xadd(key, {"b": data}, id=str(entry), minid=oldest_ms)
                     if now >= self._expiry_due.get(uid, 0.0):
@@ -237,12 +216,16 @@ class PredictionWriter:
 
 
 class Found(NamedTuple):
-    """A prediction that is stored: its row, what was answered by which route, and the context of its trace."""
+    """A prediction that is stored: its row, what was answered by which route and when, the context of its trace, and the name
+    of the fact that a label of it is about: its key, where it has one.
+    """
 
     inputs: dict[str, bytes]
     answer: Answer
     route: Route
-    context: str = ""
+    context: str
+    fact: str
+    made_at: float
 
 
 class PredictionReader:
@@ -251,10 +234,19 @@ class PredictionReader:
     Args:
         horizon: how long a prediction is stored, in seconds.
         wait_seconds: how long to wait for one that is not stored yet.
+        key_seconds: how long to wait for one under a key that is not known: most of these never come.
     """
 
-    def __init__(self, connection: RedisConnection, uid: str, horizon: float, wait_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        uid: str,
+        horizon: float,
+        wait_seconds: float = 1.0,
+        key_seconds: float = 0.25,
+    ) -> None:
         self.wait_seconds = wait_seconds
+        self.key_seconds = key_seconds
         self.connection = connection
         self.uid = uid
         self.keys = connection.keys.of(uid)
@@ -265,23 +257,47 @@ class PredictionReader:
 
         A prediction that is not yet stored is waited for, up to ``wait_seconds``.
         """
+        return await self._find(set(texts), self._parsed, self.wait_seconds)
+
+    async def find_keys(self, keys: Iterable[str]) -> dict[str, Found | InvalidInput]:
+        """The same of the newest prediction under each key, waited for up to ``key_seconds``."""
+        return await self._find(set(keys), self._newest, self.key_seconds)
+
+    async def _find(self, waiting: set[str], named: Named, seconds: float) -> dict[str, Found | InvalidInput]:
         found: dict[str, Found | InvalidInput] = {}
-        waiting = set(texts)
-        deadline = time.monotonic() + self.wait_seconds
+        deadline = time.monotonic() + seconds
         while waiting:
-            answers = await self._look(waiting)
+            answers = await self._look(await named(waiting))
             found |= answers
-            waiting = {text for text in waiting if _is_not_stored(answers[text])}
+            waiting = {text for text in waiting if _may_come(answers[text])}
             if not waiting or time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.02)
         return found
 
-    async def _look(self, texts: Iterable[str]) -> dict[str, Found | InvalidInput]:
+    async def _parsed(self, texts: Iterable[str]) -> dict[str, PredictionId | InvalidInput]:
         ids = {text: PredictionId.parse(text) for text in texts}
-        places = {(found.nonce, found.entry) for found in ids.values() if found is not None and found.uid == self.uid}
+        return {
+            text: _missing(text, "prediction_unknown") if found is None or found.uid != self.uid else found
+            for text, found in ids.items()
+        }
+
+    async def _newest(self, keys: Iterable[str]) -> dict[str, PredictionId | InvalidInput]:
+        places = await PredictionKeys(self.connection, self.uid).find(list(keys))
+        return {
+            key: _missing(key, "key_unknown", "key")
+            if place is None
+            else PredictionId(self.uid, place.nonce, EntryId.parse(place.entry), place.row)
+            for key, place in places.items()
+        }
+
+    async def _look(self, named: dict[str, PredictionId | InvalidInput]) -> dict[str, Found | InvalidInput]:
+        places = {(found.nonce, found.entry) for found in named.values() if isinstance(found, PredictionId)}
         entries = await self._entries(places)
-        return {text: self._answer(text, identifier, entries) for text, identifier in ids.items()}
+        return {
+            text: self._answer(text, found, entries) if isinstance(found, PredictionId) else found
+            for text, found in named.items()
+        }
 
     async def _entries(self, places: set[tuple[str, EntryId]]) -> dict[tuple[str, EntryId], PredictionBatch | str]:
         """The batch of each entry, or the code that says why it is missing."""
@@ -310,32 +326,36 @@ class PredictionReader:
         return found
 
     def _answer(
-        self, text: str, identifier: PredictionId | None, entries: dict[tuple[str, EntryId], PredictionBatch | str]
+        self, text: str, identifier: PredictionId, entries: dict[tuple[str, EntryId], PredictionBatch | str]
     ) -> Found | InvalidInput:
-        if identifier is None or identifier.uid != self.uid:
-            return _missing(text, "prediction_unknown")
         batch = entries[identifier.nonce, identifier.entry]
         if isinstance(batch, str):
             return _missing(text, batch)
-        if identifier.row >= batch.rows or not _is_token(identifier.token, batch.token(identifier.row)):
+        row, token = identifier.row, batch.token(identifier.row)
+        if row >= batch.rows or not _is_token(identifier.token, token):
             return _missing(text, "prediction_unknown")
-        return Found(*batch.row(identifier.row), batch.route, batch.contexts.get(identifier.row, ""))
+        named = dataclasses.replace(identifier, token=token)
+        fact = fact_of_key(batch.keys[row]) if row in batch.keys else named.fact
+        return Found(*batch.row(row), batch.route, batch.contexts.get(row, ""), fact, identifier.entry.ms / 1000)
 
+
+Named: TypeAlias = Callable[[Iterable[str]], Awaitable[dict[str, PredictionId | InvalidInput]]]
 
 REASONS = {
     "prediction_unknown": "this model has made no such prediction",
     "prediction_expired": "the prediction is no longer kept; send the inputs with the label",
     "prediction_not_stored": "the prediction was not recorded (yet); send the inputs with the label, or try again",
+    "key_unknown": "no prediction is kept under this key; send the inputs with the label",
 }
 
 
-def _missing(text: str, code: str) -> InvalidInput:
-    return InvalidInput(f"{REASONS[code]}: {text!r}", code=code, field="prediction_id", value=text)
+def _missing(text: str, code: str, field: str = "prediction_id") -> InvalidInput:
+    return InvalidInput(f"{REASONS[code]}: {text!r}", code=code, field=field, value=text)
 
 
 def _is_token(given: str | None, kept: str) -> bool:
     return given is None or hmac.compare_digest(given.encode(errors="replace"), kept.encode())
 
 
-def _is_not_stored(answer: Found | InvalidInput) -> bool:
-    return isinstance(answer, InvalidInput) and answer.code == "prediction_not_stored"
+def _may_come(answer: Found | InvalidInput) -> bool:
+    return isinstance(answer, InvalidInput) and answer.code in ("prediction_not_stored", "key_unknown")

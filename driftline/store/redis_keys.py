@@ -68,12 +68,17 @@ class ModelKeys:
         return self.base + noun
 
     def item(self, identifier: str) -> str:
-        """String: log number and digest of a record, and why it was not learned, for as long as a resend is recognised."""
+        """String: what is known of a record, or of the fact that goes by this name, for as long as a resend is recognised;
+        see :mod:`driftline.store.facts`."""
         return f"{self.base}item:{identifier}"
 
     def predictions(self, nonce: str) -> str:
         """Stream: what the replica that booted with ``nonce`` has answered, a batch an entry."""
         return f"{self.base}predictions:{nonce}"
+
+    def key(self, name: str) -> str:
+        """String: where the newest prediction is that its user has named so."""
+        return f"{self.base}key:{name}"
 
     def all(self) -> list[str]:
         """Every key that does not expire; all others expire by themselves."""

@@ -198,6 +198,7 @@ def arguments(method: Any) -> dict[str, Any]:
         "identifier": "u-1",
         "identifiers": ["u-1"],
         "file": PARTS["file"],
+        "key": "order-17",
         "name": "history.csv",
         "row": 40,
         "scopes": ["predict"],

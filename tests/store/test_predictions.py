@@ -10,7 +10,8 @@ import pytest
 
 from driftline.errors import InvalidInput, Unavailable
 from driftline.store.connection import RedisConnection
-from driftline.store.predictions import EntryId, PredictionBatch, PredictionId, PredictionReader, PredictionWriter
+from driftline.store.prediction_ids import EntryId, PredictionId
+from driftline.store.predictions import Found, PredictionBatch, PredictionReader, PredictionWriter
 from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +53,7 @@ async def test_a_row_comes_back_with_its_inputs_and_its_answer(
     text = ids(prediction_writer, uid, entry, OTHER_TOKEN) + "2"
     found = (await stored.find([text]))[text]
     assert not isinstance(found, InvalidInput)
-    inputs, answer, route, _ = found
+    inputs, answer, route, *_ = found
     assert np.frombuffer(inputs["inputs"], np.float32).tolist() == [4, 5]
     assert (answer.version, answer.label, route) == (3, 1, "live")
     assert np.frombuffer(answer.outputs, np.float32).tolist() == [0.5, 0.5]
@@ -86,6 +87,58 @@ async def test_what_a_former_release_has_recorded_is_found_by_its_id(
     text, tokened = f"{prediction_writer.prefix(uid, entry)}0", ids(prediction_writer, uid, entry) + "0"
     found = await stored.find([text, tokened])
     assert not isinstance(found[text], InvalidInput) and isinstance(found[tokened], InvalidInput)
+
+
+async def note(prediction_writer: PredictionWriter, uid: str, keys: dict[int, str], version: int = 3) -> None:
+    entry = prediction_writer.next_entry()
+    prediction_writer.record(uid, entry, msgspec.structs.replace(batch(3, version), keys=keys))
+    await prediction_writer.flush()
+
+
+async def test_the_newest_prediction_under_a_key_is_found_whoever_writes_last(
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str
+) -> None:
+    """A replica that could not write for a while writes its older predictions after the newer ones of another."""
+    other = PredictionWriter(prediction_writer.connection, horizon=3600, budget=2**20)
+    entry = prediction_writer.next_entry()
+    prediction_writer.record(uid, entry, msgspec.structs.replace(batch(3, 1), keys={0: "a", 2: "b"}))
+    other._newest = entry
+    await note(other, uid, {1: "a"}, version=2)
+    await prediction_writer.flush()
+    found = await stored.find_keys(["a", "b"])
+    seen = {key: each for key, each in found.items() if isinstance(each, Found)}
+    assert {key: each.answer.version for key, each in seen.items()} == {"a": 2, "b": 1}
+    assert {key: np.frombuffer(each.inputs["inputs"], np.float32).tolist() for key, each in seen.items()} == {
+        "a": [2, 3],
+        "b": [4, 5],
+    }
+    assert {each.fact for each in seen.values()} == {"key:a", "key:b"}
+    by_id = (await stored.find([f"{ids(prediction_writer, uid, entry, OTHER_TOKEN)}2"])).popitem()[1]
+    assert isinstance(by_id, Found) and by_id.fact == "key:b", (
+        "the prediction is the same fact, by its id as by its key"
+    )
+
+
+async def test_a_key_that_nothing_was_predicted_under_is_named_after_a_short_wait(
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str
+) -> None:
+    stored.key_seconds = 0.05
+    found = await stored.find_keys(["never"])
+    assert isinstance(found["never"], InvalidInput)
+    assert (found["never"].code, found["never"].details) == ("key_unknown", {"field": "key", "value": "never"})
+    stored.key_seconds = SECONDS
+    looking = asyncio.create_task(stored.find_keys(["soon"]))
+    await note(prediction_writer, uid, {0: "soon"})
+    assert isinstance((await looking)["soon"], Found)
+
+
+async def test_keys_expire_with_their_predictions_and_count_in_their_memory(
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str
+) -> None:
+    await note(prediction_writer, uid, {0: "a"})
+    redis, key = prediction_writer.connection.redis, stored.keys.key("a")
+    assert 0 < await redis.pttl(key) <= 3600_000
+    assert prediction_writer._written[-1][2] > await redis.memory_usage(key)
 
 
 async def test_each_absence_has_its_reason(

@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from driftline.records import Answer, Command, Item
+from driftline.records import Answer, Command, Item, Revised
 from driftline.store.connection import RedisConnection
+from driftline.store.facts import Expectation
 from tests.learning.conftest import assert_same
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
@@ -46,6 +47,42 @@ async def test_a_trainer_killed_after_any_step_ends_as_one_that_was_not(bench: B
     trainer = await bench.train(store)
     assert trainer.learner.digest() == digest
     assert trainer.head.learned == 300
+    assert await alarms(store) == []
+
+
+async def correct(store: ModelStore, rows: range) -> None:
+    """Corrects labels of :func:`labelled`, which are the records 1, 2, …"""
+    items = labelled(rows.stop)
+    corrections = [
+        msgspec.structs.replace(
+            items[row],
+            id=f"c{row}",
+            label=1 - int(items[row].label),  # type: ignore[arg-type]
+            fact=items[row].id,
+            revises=Revised(row + 1, items[row].label),
+        )
+        for row in rows
+    ]
+    expected = [Expectation(str(row + 1), items[row].id, row + 1) for row in rows]
+    receipts = await store.log.append(corrections, expected=expected)
+    assert {receipt.status for receipt in receipts} == {"queued"}
+
+
+@pytest.mark.parametrize("die_after", [2, 8, 11])
+async def test_corrections_are_learned_once_wherever_a_trainer_dies(bench: Bench, die_after: int) -> None:
+    store = await bench.model(uid=UID)
+    await store.log.append(labelled(300))
+    await correct(store, range(100, 300, 10))
+    await bench.train(store, die_after)
+    trainer = await bench.train(store)
+    steps = await store.commit_log.steps(0)
+    assert [step.start for step in steps[1:]] == [step.end for step in steps[:-1]] and steps[-1].end == 320
+    found = await repeat(store, trainer.committer.compute, await store.commit_log.head(), None)
+    assert_same(found.state_dict(), trainer.learner.state_dict())
+    memory = trainer.learner.replay_buffer.examples
+    labels = dict(zip(memory.numbers.tolist(), memory.targets.tolist(), strict=True))
+    items = labelled(300)
+    assert all(labels[row + 1] == 1 - int(items[row].label) for row in range(100, 300, 10) if row + 1 in labels)  # type: ignore[arg-type]
     assert await alarms(store) == []
 
 

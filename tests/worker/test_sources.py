@@ -175,14 +175,14 @@ async def test_an_item_that_no_check_has_met_is_kept_and_the_others_are_taken(
 ) -> None:
     from driftline.ingest import feedback
 
-    whole = feedback._item
+    whole = feedback._of_inputs
 
-    def failing(decoder: Any, name: str, sent: Any, *rest: Any) -> Item:
+    def failing(decoder: Any, name: str, sent: Any, *rest: Any) -> Any:
         if sent.source == "broken":
             raise ZeroDivisionError("as no check foresaw")
         return whole(decoder, name, sent, *rest)
 
-    monkeypatch.setattr(feedback, "_item", failing)
+    monkeypatch.setattr(feedback, "_of_inputs", failing)
     store = await bench.model()
     await add(bench, 2)
     await add(bench, 1, first=2, source="broken")

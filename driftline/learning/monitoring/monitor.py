@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeAlias
 
+import msgspec
 from torch import Tensor
 
 from driftline.learning.examples import Examples
@@ -136,6 +137,29 @@ class Monitor(Stateful):
         self.prequential.add(scored)
         return served, alarms
 
+    def revise(
+        self,
+        corrected: LabelledBatch,
+        index_of: Mapping[tuple[type, object], int],
+        since: int,
+        unit: Tensor | None = None,
+    ) -> None:
+        """Scores what was served by the labels that are known now, in place of the former ones; as :meth:`score` has it."""
+        self.recent.revise(corrected.examples)
+        divisors = None if unit is None else divisor(unit).numpy()
+        for n, item in zip(corrected.numbers, corrected.items, strict=True):
+            if item.answer is None or item.route != "live" or item.revises is None:
+                continue
+            former = msgspec.structs.replace(item, label=item.revises.label, weight=item.revises.weight)
+            is_in_order = item.answer.version >= since and self.prequential.has_one_class
+            scores = [
+                self.prequential.score(
+                    n, each, index_of if is_in_order and _is_known(each, index_of) else None, divisors
+                )
+                for each in (item, former)
+            ]
+            self.prequential.revise(*scores)
+
     def _drift(self, n: int) -> Alarm:
         """The alarm of a risen error at ``n``, with what the newest labels tell of it."""
         # What a former alarm was about is over: the rise is sought after where that began.
@@ -242,6 +266,10 @@ class Monitor(Stateful):
         if name == "standing":  # A state from before alarms were over has none that stands.
             return set(state.data.get(name, ()))
         return super().restored(name, state)
+
+
+def _is_known(item: Item, index_of: Mapping[tuple[type, object], int]) -> bool:
+    return (type(item.label), item.label) in index_of
 
 
 def _mean_error(rows: Sequence[Scored]) -> float:

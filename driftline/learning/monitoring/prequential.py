@@ -197,6 +197,33 @@ class Prequential(Stateful):
                 self.tables.enter(rows)
         self.window.extend(rows)
 
+    def revise(self, row: Scored, former: Scored) -> None:
+        """Lets ``row`` take the place of the score ``former`` of the same record.
+
+        Where the record has left the window, the fading scores keep what has faded of it.
+        """
+        place = next((place for place, known in enumerate(self.window) if known.n == row.n), None)
+        if place is None and self.window and row.n > self.window[0].n:
+            return  # It was never scored, as a label that was not learned.
+        known = former if place is None else self.window[place]
+        self.all.add([known, row], [-known.weight, row.weight])
+        if place is None:
+            return
+        later = sum(min(each.weight, MAX_TIMES) for each in islice(self.window, place + 1, None))
+        self.fading.add([known, row], [-self._faded(known.weight, later), self._faded(row.weight, later)])
+        if not self.is_regression:
+            self.newest.add([known, row], [-known.weight, row.weight])
+            if self.tables is not None:
+                self.tables.leave([known])
+                self.tables.enter([row])
+        self.window[place] = row
+
+    def _faded(self, weight: float, later: float) -> float:
+        """How much a label counts in the fading scores that as many as ``later`` have come after."""
+        times = min(weight, MAX_TIMES)
+        at: float = self.weight * self.fade**later
+        return at if times == 1 else (at - at * self.fade**times) / (1 - self.fade)
+
     def _fade(self, rows: Sequence[Scored]) -> None:
         """Each label weighs more than the one before it, which is as if all before it faded; by as much as it counts itself."""
         if self.weight > MAX_WEIGHT:

@@ -37,6 +37,11 @@ class ComparisonBuffer(Stateful):
         """Brings the rows to what they would be now."""
         self.examples = self.examples.carried(change)
 
+    def leave_out(self, corrected: Examples) -> None:
+        """Forgets the labels of these facts: what they were compared by was another one."""
+        stays = ~torch.isin(self.examples.numbers, corrected.numbers)
+        self.examples, self.errors = self.examples.take(stays), self.errors[stays]
+
     def clear(self) -> None:
         """Forgets the labels, as where their errors had another unit."""
         self.examples, self.errors = self.examples.take(slice(0, 0)), self.errors[:0]

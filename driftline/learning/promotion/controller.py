@@ -64,6 +64,11 @@ class PromotionController(Champions):
         digest = hashlib.blake2b(b"".join(item.inputs[name] for name in self.inputs), digest_size=8, key=self.key)
         return int.from_bytes(digest.digest(), "big") < self.recipe.holdout * 2**64
 
+    def revise(self, corrected: Examples) -> None:
+        """Lets what candidates are judged by follow the labels that facts have now."""
+        self.holdout.revise(corrected)
+        self.comparison_buffer.leave_out(corrected)
+
     def observe(self, errors: Sequence[tuple[Item, float]]) -> None:
         """Takes in how wrong served answers were: those of a canary, and of a version that has just taken over."""
         if self.canary is not None:

@@ -46,6 +46,17 @@ class _RowSlots(Stateful):
         """Brings rows to what they would be now."""
         self.rows = self.rows.carried(change)
 
+    def revise(self, corrected: Examples) -> list[int]:
+        """Gives the rows that are kept of these facts the labels and weights that they have now; their slots."""
+        pairs = self.rows.slots_of(corrected)
+        for slot, row in pairs:
+            self._relabel(slot, self.rows.targets[slot], corrected.targets[row])
+        self.rows = self.rows.revised(corrected)
+        return [slot for slot, _ in pairs]
+
+    def _relabel(self, slot: int, former: Tensor, target: Tensor) -> None:
+        """Lets what is kept beside the rows follow the label of one."""
+
     def packed(self, name: str) -> Any:
         return State(self.examples.tensors(), {}) if name == "rows" else super().packed(name)
 
@@ -78,6 +89,7 @@ class _RowSlots(Stateful):
                 note[places, : new.notes[name].shape[1]] = new.notes[name]
         self.rows.targets[places] = new.targets
         self.rows.weights[places] = new.weights
+        self.rows.numbers[places] = new.numbers
         self.filled = max(self.filled, highest)
 
 
@@ -99,6 +111,10 @@ class ReplayBuffer(_RowSlots):
         chances = torch.rand((len(new), 2), generator=generator, dtype=torch.float64).tolist()
         classes = new.targets.tolist() if self.has_classes else [0] * len(new)
         self._put([self.policy.place(label, *chance) for label, chance in zip(classes, chances, strict=True)], new)
+
+    def _relabel(self, slot: int, former: Tensor, target: Tensor) -> None:
+        if self.has_classes:
+            self.policy.relabel(slot, int(former), int(target))
 
 
 class SlidingWindow(_RowSlots):
@@ -169,6 +185,18 @@ class Holdout(SlidingWindow):
 
     def groups_of(self, new: Examples) -> list[int]:
         return new.targets.tolist() if self.has_classes else super().groups_of(new)
+
+    def revise(self, corrected: Examples) -> list[int]:
+        slots = super().revise(corrected)
+        if slots and ERROR in self.rows.notes:
+            self.rows.notes[ERROR][slots] = NO_NOTE
+        return slots
+
+    def _relabel(self, slot: int, former: Tensor, target: Tensor) -> None:
+        if self.has_classes:
+            self.slots[int(former)].remove(slot)
+            own = [*self.slots.get(int(target), ()), slot]
+            self.slots[int(target)] = deque(sorted(own, key=self.numbers.__getitem__))
 
     def present(self) -> tuple[Examples, Tensor]:
         """Those since the last drift, in the order of their slots; and their errors ``[rows]``, NaN where not known."""

@@ -38,6 +38,10 @@ class RecentWindow(Stateful):
         is_newer = torch.tensor([number >= n for number in self.numbers], dtype=torch.bool)
         return self.examples.current().take(is_newer)
 
+    def revise(self, corrected: Examples) -> None:
+        """Gives the rows of these facts the labels that they have now."""
+        self.examples.revise(corrected)
+
     def carry(self, change: RowChange) -> None:
         """Brings rows to what they would be now."""
         self.examples.carry(change)

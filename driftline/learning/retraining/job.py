@@ -134,6 +134,10 @@ class RetrainJob(Stateful):
         noted = examples.noted(is_live=torch.tensor(is_live, dtype=torch.float32).unsqueeze(1))
         self.learned_meanwhile = _last(self.learned_meanwhile.joined(noted), self.max_learned)
 
+    def revise(self, corrected: Examples) -> None:
+        """Gives what the stream has learned meanwhile the labels that it has now."""
+        self.learned_meanwhile = self.learned_meanwhile.revised(corrected)
+
     def newest(self, count: int) -> Examples:
         """Once it has rejoined, the newest that were learned, here or by the stream meanwhile; ``count`` at most."""
         both = _last(self.examples, count).joined(_last(self.learned_meanwhile, count))

@@ -141,6 +141,12 @@ class TrainState(Stateful):
             found[: len(self.counts)] += self.counts
             self.counts = found
 
+    def discount(self, targets: Tensor) -> None:
+        """Takes labels out of ``counts`` that were corrected: ids of classes ``[rows]``."""
+        if len(targets):
+            found = torch.bincount(targets, minlength=len(self.counts))[: len(self.counts)]
+            self.counts = (self.counts - found).clamp_(min=0)
+
     def counts_by_output(self) -> Tensor:
         """The counts of the classes that are answered ``[classes]``; of a regression ``[0]``."""
         missing = len(self.table) - len(self.counts)

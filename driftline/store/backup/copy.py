@@ -7,7 +7,7 @@ import contextlib
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,15 @@ class Backup:
 
     async def _copy_receipts(self, saved: dict[str, SavedModel]) -> None:
         """Copies the receipts of copied records. Those of newer records are left out: a resend must become a new record."""
-        async for found in self._scan("item:", saved):
+        await self._copy_texts(
+            "item:", saved, format.RECEIPTS, lambda uid, value: int(value.partition(b":")[0]) <= saved[uid].last
+        )
+
+    async def _copy_texts(
+        self, kind: str, saved: dict[str, SavedModel], name: str, is_copied: Callable[[str, bytes], bool]
+    ) -> None:
+        """Copies the strings of one kind that expire."""
+        async for found in self._scan(kind, saved):
             with store_errors():
                 async with self.connection.redis.pipeline(transaction=False) as pipe:
                     for _, key in found:
@@ -231,15 +239,16 @@ class Backup:
                     answers = await pipe.execute()
             pieces: dict[str, list[Piece]] = defaultdict(list)
             for (uid, key), value, ms in zip(found, answers[::2], answers[1::2], strict=True):
-                if value is not None and ms > 0 and int(value.partition(b":")[0]) <= saved[uid].last:
+                if value is not None and ms > 0 and is_copied(uid, value):
                     pieces[uid].append(Text(self._without_base(uid, key), value, ms))
             for uid, rows in pieces.items():
-                format.append_pieces(self._path(saved[uid], format.RECEIPTS), rows)
+                format.append_pieces(self._path(saved[uid], name), rows)
 
     async def _copy_predictions(self, saved: dict[str, SavedModel]) -> None:
         async for found in self._scan("predictions:", saved):
             for uid, key in found:
                 await self._copy_replica(uid, key, self._path(saved[uid], format.PREDICTIONS))
+        await self._copy_texts("key:", saved, format.PREDICTIONS, lambda uid, value: True)
 
     async def _copy_replica(self, uid: str, key: bytes, path: Path) -> None:
         """Copies the predictions that one replica has recorded until now."""

@@ -136,7 +136,7 @@ class Restore:
         redis = self.connection.redis
         with store_errors():
             await redis.unlink(*(key for key in keys.all() if key != keys.epoch))
-            for kind in ("item:", "predictions:"):
+            for kind in ("item:", "predictions:", "key:"):
                 found = [key async for key in redis.scan_iter(pattern(self.connection.keys, uid, kind), 1000)]
                 for start in range(0, len(found), 1000):
                     await redis.unlink(*found[start : start + 1000])

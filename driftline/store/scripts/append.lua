@@ -2,14 +2,21 @@
 -- Appends records to one log, in order, each once. A pause or resume takes effect at once, whether or not a worker is there: it
 -- also sets the flag that a worker reads before it learns anything. The command stands in the log all the same, in order.
 -- `kind` is `item`, or that of a command.
--- KEYS: meta, log, last, head, commands, pending, sources, alarms, events, routine, then one item key a record
--- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, events, then kind,
---       digest, payload a record. `events` is one JSON object: the kind and the text of the event of a record, by its
---       place, and of a `source` that is read for the first time.
+-- A fact has one live label: a record that says the same of it is a duplicate, another one a conflict. A revision takes the
+-- place of the live one, if that still is the one that its writer has met.
+-- KEYS: meta, log, last, head, commands, pending, sources, alarms, events, routine, then the item key and that of the fact of
+--       each record, then of each revision the item key of the record that it revises
+-- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, events, count,
+--       then kind, digest, payload, said, expected, id a record. `events` is one JSON object: the kind and the text of the
+--       event of a record, by its place, and of a `source` that is read for the first time. `said` is LABEL[.WEIGHT];
+--       `expected` is '-', or of a revision N.FIRST, the numbers of the live and of the first record, empty where there is none.
+-- What is kept of a record or fact: N:DIGEST[.LABEL[.WEIGHT[.REVISES.FIRST]]][:STATE:REASON]; of a fact the state may be `id`, with
+-- the id of its live record.
 -- Answers 'gone', 'lost' (the head), 'back LAST KNOWN' (the log ends before a record that the caller knows), 'gap N' (a record
 -- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a
 -- resend: the source has been read past this batch), 'moved' (it stands elsewhere), 'conflicts I…' (of a source: the places of
--- records whose ids stand for another content; nothing was appended), or one {status, n} a record.
+-- records whose ids or facts stand for another content; nothing was appended), or one {status, n} a record; the status `moved`
+-- is of a revision whose fact has another live record than it expects, and of what follows it of the same fact.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 local head = redis.call('HMGET', KEYS[4], 'offset', 'bytes')
 local offset, learned_bytes = tonumber(head[1]), tonumber(head[2]) or 0
@@ -39,27 +46,56 @@ if source ~= '' then
   if cursor == ARGV[10] then return 'done' end
   if cursor ~= ARGV[9] then return 'moved' end
 end
-local count, first = #KEYS - 10, 12
-if source ~= '' then
-  -- Before the position moves, its reader must know which of its records will not be taken.
-  local marks, conflicts = {}, {}
-  for i = 1, count do
-    local key, digest = KEYS[10 + i], ARGV[first + 3 * (i - 1) + 1]
-    local mark = marks[key] or string.match(redis.call('GET', key) or '', '^%d+:(%x+)')
-    if mark and mark ~= digest then conflicts[#conflicts + 1] = i end
-    marks[key] = mark or digest
-  end
-  if #conflicts > 0 then return 'conflicts ' .. table.concat(conflicts, ' ') end
-end
-
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local bytes = newest and field(newest, 'b') or learned_bytes
+local count, first, size = tonumber(ARGV[12]), 13, 6
+local function known(key)
+  local n, digest, said, rest = string.match(redis.call('GET', key) or '', '^(%d+):(%x+)%.?([%.%x]*):?(.*)$')
+  if not n then return nil end
+  local label, weight = string.match(said, '^(%x*)%.?(%x*)')
+  return {n = tonumber(n), digest = digest, label = label, said = weight == '' and label or label .. '.' .. weight, rest = rest}
+end
+-- What a record is: a status, the number that it is about, and the live record of its fact where its id is not known yet;
+-- nothing where it is new.
+local function judged(i)
+  local at, item, fact = first + size * (i - 1), KEYS[9 + 2 * i], KEYS[10 + 2 * i]
+  local digest, said, expected = ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
+  local own = known(item)
+  if own and own.digest == digest then return 'duplicate', own.n end
+  local live = own
+  if item ~= fact then live = known(fact) end
+  -- A name that stands for the record of another id is of no record of its own.
+  if own and string.match(own.rest, '^id:') then own = nil end
+  if own and not (live and live.n == own.n) then return 'conflict', own.n end
+  if not live then return nil end
+  if expected == '-' then
+    local is_same = not own and live.label ~= '' and live.label == string.match(said, '^%x*')
+    return is_same and 'duplicate' or 'conflict', live.n, is_same and live
+  end
+  if live.said ~= '' and live.said == said then return 'duplicate', live.n, not own and live end
+  if string.match(expected, '^%d*') ~= string.format('%.0f', live.n) then return 'moved', live.n end
+  return nil
+end
+if source ~= '' then
+  -- Before the position moves, its reader must know which of its records will not be taken.
+  local digests, labels, conflicts = {}, {}, {}
+  for i = 1, count do
+    local at, item, fact = first + size * (i - 1), KEYS[9 + 2 * i], KEYS[10 + 2 * i]
+    local digest, label, status = ARGV[at + 1], string.match(ARGV[at + 3], '^%x*'), judged(i)
+    if not status and digests[item] ~= digest then
+      if digests[item] or (labels[fact] and labels[fact] ~= label) then status = 'conflict' end
+      digests[item], labels[fact] = digests[item] or digest, labels[fact] or label
+    end
+    if status == 'conflict' then conflicts[#conflicts + 1] = i end
+  end
+  if #conflicts > 0 then return 'conflicts ' .. table.concat(conflicts, ' ') end
+end
 -- Only new items meet the cap: a resend of what is there is answered as ever, and commands always pass.
 local new, new_bytes = 0, 0
 for i = 1, count do
-  if ARGV[first + 3 * (i - 1)] == 'item' and redis.call('EXISTS', KEYS[10 + i]) == 0 then
-    new, new_bytes = new + 1, new_bytes + #ARGV[first + 3 * (i - 1) + 2]
+  if ARGV[first + size * (i - 1)] == 'item' and not judged(i) then
+    new, new_bytes = new + 1, new_bytes + #ARGV[first + size * (i - 1) + 2]
   end
 end
 local waited = last > offset and math.max(0, ms - field(oldest, 't')) or 0
@@ -69,17 +105,36 @@ if new > 0 and is_full then
   return string.format('full %.0f %.0f %.0f', last - offset, bytes - learned_bytes, waited)
 end
 
-local receipts, before, happened = {}, last, {}
+local receipts, before, happened, former, held = {}, last, {}, 10 + 2 * count, {}
 local events = ARGV[11] == '' and {} or cjson.decode(ARGV[11])
 for i = 1, count do
-  local kind, digest, payload = ARGV[first + 3 * (i - 1)], ARGV[first + 3 * (i - 1) + 1], ARGV[first + 3 * (i - 1) + 2]
-  local n, mark = string.match(redis.call('GET', KEYS[10 + i]) or '', '^(%d+):(%x+)')
-  if n then
-    receipts[i] = {mark == digest and 'duplicate' or 'conflict', tonumber(n)}
+  local at, item, fact = first + size * (i - 1), KEYS[9 + 2 * i], KEYS[10 + 2 * i]
+  local kind, digest, payload, said, expected = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  if expected ~= '-' then former = former + 1 end
+  local status, n, live = judged(i)
+  -- What comes after a revision that has to be made again comes after it then, too.
+  if held[fact] then status, n, live = 'moved', held[fact], nil end
+  if status then
+    receipts[i] = {status, n}
+    if status == 'moved' then held[fact] = n end
+    if status == 'duplicate' and live then
+      -- The id goes by that of the live record from now on: whoever sent it may ask for it.
+      local name = string.match(live.rest, '^id:(.*)$') or string.sub(fact, #item - #ARGV[at + 5] + 1)
+      redis.call('SET', item, string.format('%.0f:', n) .. digest .. '.' .. said .. ':id:' .. name, 'PX', ARGV[1])
+    end
   else
     last, bytes = last + 1, bytes + #payload
     redis.call('XADD', KEYS[2], last .. '-0', 'd', payload, 't', string.format('%.0f', ms), 'b', string.format('%.0f', bytes))
-    redis.call('SET', KEYS[10 + i], last .. ':' .. digest, 'PX', ARGV[1])
+    local kept = last .. ':' .. digest .. (said ~= '' and '.' .. said or '')
+    if expected ~= '-' and expected ~= '' then
+      kept = kept .. (string.find(said, '.', 1, true) and '.' or '..') .. expected
+      local revised = redis.call('GET', KEYS[former])
+      if KEYS[former] ~= item and revised then
+        redis.call('SET', KEYS[former], string.match(revised, '^%d+:[%x.]+') .. ':revised:' .. last, 'KEEPTTL')
+      end
+    end
+    redis.call('SET', item, kept, 'PX', ARGV[1])
+    if fact ~= item then redis.call('SET', fact, kept .. ':id:' .. ARGV[at + 5], 'PX', ARGV[1]) end
     if kind ~= 'item' then
       redis.call('ZADD', KEYS[5], last, last)
       redis.call('ZADD', KEYS[6], last, last)

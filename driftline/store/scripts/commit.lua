@@ -46,8 +46,8 @@ if c.command then redis.call('ZREM', KEYS[7], c.command) end
 -- Why a record was not learned stands in its receipt, and expires with it; and among the newest such labels.
 for i, label in ipairs(c.rejected) do
   local key = KEYS[20 + i]
-  local receipt = string.match(redis.call('GET', key) or '', '^%d+:%x+')
-  if receipt then redis.call('SET', key, receipt .. ':' .. label[2], 'KEEPTTL') end
+  local receipt, n = string.match(redis.call('GET', key) or '', '^((%d+):[%x.]+)')
+  if receipt and tonumber(n) == label[1] then redis.call('SET', key, receipt .. ':' .. label[2], 'KEEPTTL') end
   redis.call('ZADD', KEYS[20], label[1], label[3])
 end
 redis.call('ZREMRANGEBYRANK', KEYS[20], 0, -1 - tonumber(ARGV[5]))

@@ -44,6 +44,11 @@ class PlacementPolicy(Runtime[R]):
         """What :meth:`place` gives; the example is counted already."""
         raise NotImplementedError
 
+    def relabel(self, slot: int, former: int, label: int) -> None:
+        """The example in a slot is of another class."""
+        self.seen[former] = self.seen.get(former, 1) - 1
+        self.seen[label] = self.seen.get(label, 0) + 1
+
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self.total_seen = sum(self.seen.values())

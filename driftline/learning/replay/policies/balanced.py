@@ -58,6 +58,12 @@ class BalancedPlacement(PlacementPolicy[Balanced]):
             return own[int(which * len(own))]
         return None
 
+    def relabel(self, slot: int, former: int, label: int) -> None:
+        super().relabel(slot, former, label)
+        self.slots[former].remove(slot)
+        self.slots.setdefault(label, []).append(slot)
+        self._count()
+
     def _give(self, label: int, slot: int) -> None:
         own = self.slots[label]
         own.append(slot)

@@ -71,6 +71,20 @@ class LeastSquares(Stateful):
         self.gram.mul_(kept).add_(torch.matmul(weighted, features))
         self.moment.mul_(kept).add_(torch.matmul(weighted, targets.to(self.moment.dtype)))
 
+    def exchange(
+        self, features: Tensor, ages: Tensor, former: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]
+    ) -> None:
+        """Lets rows ``[rows, features]`` of the sums have other targets ``[rows, outputs]`` and weights ``[rows]``.
+
+        ``ages`` is how many rows came after each.
+        """
+        dtype = self.moment.dtype
+        features, shares = features.to(dtype), self._kept.pow(ages.to(dtype))
+        weights, before = now[1].to(dtype), former[1].to(dtype)
+        difference = now[0].to(dtype) * weights.unsqueeze(1) - former[0].to(dtype) * before.unsqueeze(1)
+        self.gram.add_(torch.matmul(features.T * (shares * (weights - before)), features))
+        self.moment.add_(torch.matmul(features.T * shares, difference))
+
     def solve(self) -> None:
         """Sets the heads. They stay where the sums are not fit for it, and are no numbers where the sums are none."""
         factor, failed = torch.linalg.cholesky_ex(self._penalised())

@@ -68,6 +68,7 @@ class MixtureLearner(WindowLearner, WeightLearner):
         weights: Tensor,
         generator: torch.Generator,
         is_hurried: bool = False,
+        numbers: Tensor | None = None,
     ) -> None:
         """Teaches every member.
 
@@ -78,20 +79,23 @@ class MixtureLearner(WindowLearner, WeightLearner):
             generator: what replay draws from.
             is_hurried: whether labels pile up: the bank then makes a quarter of its updates, or less, and the ridge is solved
                 and the encoding follows less often.
+            numbers: ``[rows]``, the log numbers of the rows, where they are known.
         """
+        numbers = weights.new_zeros(len(rows), dtype=torch.int64) if numbers is None else numbers
         rows = rows.reshape(len(rows), self.mixture.features).float()
         if not array_of(weights).all():
-            rows, targets, weights = rows[weights > 0], targets[weights > 0], weights[weights > 0]
+            counts = weights > 0
+            rows, targets, weights, numbers = rows[counts], targets[counts], weights[counts], numbers[counts]
         known = self.mixture.columns
         if not known.is_complete:
             self._see(known.new(targets))
         columns = known.of(targets)
         if known.is_full and bool((columns < 0).any()):
             has_column = columns >= 0
-            rows, columns, weights = rows[has_column], columns[has_column], weights[has_column]
+            rows, columns, weights, numbers = (each[has_column] for each in (rows, columns, weights, numbers))
         for part in range(0, len(rows), self.period):
             end = part + self.period
-            self._learn(rows[part:end], columns[part:end], weights[part:end], is_hurried)
+            self._learn(rows[part:end], columns[part:end], weights[part:end], numbers[part:end], is_hurried)
             self._train_bank(generator, is_hurried)
             self._grow_trees(generator, is_hurried)
 
@@ -104,8 +108,28 @@ class MixtureLearner(WindowLearner, WeightLearner):
             if self.trees is not None:
                 self.trees.add_columns(len(ids))
 
-    def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor, is_hurried: bool) -> None:
-        self._keep(rows, columns, weights)
+    def _exchange(self, slots: Tensor, ages: Tensor, targets: Tensor, weights: Tensor) -> None:
+        known, neighbours = self.mixture.columns, self.mixture.neighbours
+        if not known.is_complete:
+            self._see(known.new(targets))
+        columns = known.of(targets)
+        # A class that there is no column for is learned by the network alone.
+        columns, weights = columns.where(columns >= 0, neighbours.targets[slots]), weights.where(columns >= 0, 0.0)
+        is_summed = ages >= self.unsolved
+        summed = slots[is_summed]
+        self.ridge.exchange(
+            self._encoded[summed],
+            ages[is_summed] - self.unsolved,
+            (neighbours.targets[summed], self.weights[summed]),
+            (columns[is_summed], weights[is_summed]),
+        )
+        neighbours.targets[slots], self.weights[slots] = columns, weights
+        newest = neighbours.newest(self.unsolved)
+        self.ridge.learn(self._encoded[newest], neighbours.targets[newest], self.weights[newest])
+        self.unsolved = 0
+
+    def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor, numbers: Tensor, is_hurried: bool) -> None:
+        self._keep(rows, columns, weights, numbers)
         self.mixture.labels.follow(columns)
         seen = int(self.mixture.neighbours.seen)
         self.unsolved += len(rows)
@@ -131,7 +155,7 @@ class MixtureLearner(WindowLearner, WeightLearner):
         self.unsolved, self.untrained = (int(torch.isin(slots, newest).sum()) for newest in (unsolved, untrained))
         self.ridge.select(columns)
         self.bank.select(columns)
-        for own in (self.rows, self.weights):
+        for own in (self.rows, self.weights, self.numbers):
             rows = own[slots]
             own.zero_()
             own[: len(slots)] = rows

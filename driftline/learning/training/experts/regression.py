@@ -149,7 +149,13 @@ class RegressionLearner(WindowLearner):
 
     @torch.no_grad()
     def learn(
-        self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator, is_hurried: bool = False
+        self,
+        rows: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        generator: torch.Generator,
+        is_hurried: bool = False,
+        numbers: Tensor | None = None,
     ) -> None:
         """Teaches every member that looks at rows.
 
@@ -160,18 +166,24 @@ class RegressionLearner(WindowLearner):
             generator: what replay draws from.
             is_hurried: whether labels pile up: the bank then makes a quarter of its updates, or less, and the regression on
                 encoded rows is solved and the encoding follows less often.
+            numbers: ``[rows]``, the log numbers of the rows, where they are known.
         """
+        numbers = weights.new_zeros(len(rows), dtype=torch.int64) if numbers is None else numbers
         counts = weights > 0
         rows = rows.reshape(len(rows), self.mixture.features).float()[counts]
         targets, weights = targets.reshape(len(targets), self.mixture.outputs).float()[counts], weights[counts]
+        numbers = numbers[counts]
         for part in range(0, len(rows), self.period):
             end = part + self.period
-            self._learn(rows[part:end], targets[part:end], weights[part:end], is_hurried)
+            self._learn(rows[part:end], targets[part:end], weights[part:end], numbers[part:end], is_hurried)
             self._train_bank(generator, is_hurried)
             self._grow_trees(generator, is_hurried)
 
-    def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor, is_hurried: bool) -> None:
-        self._keep(rows, targets, weights)
+    def _exchange(self, slots: Tensor, ages: Tensor, targets: Tensor, weights: Tensor) -> None:
+        _exchange(self, slots, ages, targets, weights)
+
+    def _learn(self, rows: Tensor, targets: Tensor, weights: Tensor, numbers: Tensor, is_hurried: bool) -> None:
+        self._keep(rows, targets, weights, numbers)
         seen = self.learned
         self.unsolved += len(rows)
         self.untrained += len(rows)
@@ -272,6 +284,24 @@ def continued(former: RegressionLearner, mixture: RegressionMixture) -> Regressi
     if found.autoregressive is not None and former.autoregressive is not None:
         found.autoregressive.sums.continue_from(former.autoregressive.sums, places.with_lags)
     return found
+
+
+def _exchange(learner: RegressionLearner, slots: Tensor, ages: Tensor, targets: Tensor, weights: Tensor) -> None:
+    """Puts other targets and weights into slots of a window, and into the sums."""
+    neighbours = learner.mixture.neighbours
+    targets = targets.reshape(len(targets), learner.mixture.outputs).float()
+    former = learner._scaled(slots), learner.weights[slots]
+    neighbours.targets[slots], learner.weights[slots] = targets, weights
+    now = learner._scaled(slots), weights
+    # The sums on encoded rows lack the newest ones.
+    summed = (ages >= learner.unsolved).nonzero().flatten()
+    features = learner.mixture.random_features(learner._encoded[slots[summed]])
+    pair = tuple((values[summed], counts[summed]) for values, counts in (former, now))
+    learner.encoded.exchange(features, ages[summed] - learner.unsolved, *pair)
+    learner.encoded.solve()
+    if learner.linear is not None:
+        learner.linear.exchange(learner._scores(slots), ages, former, now)
+        learner.linear.solve()
 
 
 def _begin_again(learner: RegressionLearner) -> None:

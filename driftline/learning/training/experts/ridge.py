@@ -74,6 +74,21 @@ class RidgeLearner(Stateful):
         if factor is not None:
             self.ridge.heads.copy_(torch.cholesky_solve(self.moment, factor).mul_(self._amplitude * self.sharpness))
 
+    def exchange(
+        self, encoded: Tensor, ages: Tensor, former: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]
+    ) -> None:
+        """Lets rows ``[rows, width]`` of the sums have other targets and weights; ``ages`` is how many rows came after each."""
+        features = self.ridge.project(encoded).mul_(self._amplitude)
+        wanted, was = (
+            torch.nn.functional.one_hot(targets, self.moment.shape[2]) * weights.unsqueeze(1)
+            for targets, weights in (now, former)
+        )
+        for head, rate in enumerate(KEPT):
+            kept = features.T * rate ** ages.float()
+            self.gram[head] += kept * (now[1] - former[1]) @ features
+            self.moment[head] += kept @ (wanted - was)
+        self._factors = None
+
     def follow(self, encoded: Tensor, slots: Tensor, targets: Tensor, weights: Tensor, new: int) -> None:
         """Moves the heads to the solution that has the newest rows as well, one after the other; the sums wait for more.
 

@@ -40,7 +40,8 @@ class WindowedMixture(Protocol):
 
 
 class WindowLearner(Stateful):
-    """The newest rows as they came, which a mixture's encoding and neighbours follow, and its bank and trees.
+    """The newest rows as they came, which a mixture's encoding and neighbours follow, and its bank and trees. ``numbers`` are
+    their log numbers, by which a correction finds a row.
 
     ``unsolved`` and ``untrained`` count the newest rows that what is solved in closed form and the bank have not learned yet.
 
@@ -52,7 +53,7 @@ class WindowLearner(Stateful):
         hurried: the same two while labels pile up, before and after ``WELL_TAUGHT`` rows.
     """
 
-    STATE: ClassVar[tuple[str, ...]] = ("rows", "weights", "unsolved", "untrained", "bank", "trees")
+    STATE: ClassVar[tuple[str, ...]] = ("rows", "weights", "numbers", "unsolved", "untrained", "bank", "trees")
     DERIVED: ClassVar[tuple[str, ...]] = (*("mixture", "period", "fresh", "replayed", "hurried", "_encoded", "_views"),)
     mixture: WindowedMixture
 
@@ -75,6 +76,7 @@ class WindowLearner(Stateful):
         size = len(mixture.neighbours.rows)
         self.rows = torch.zeros(size, mixture.features)
         self.weights = torch.zeros(size)
+        self.numbers = torch.zeros(size, dtype=torch.int64)
         self.unsolved = 0
         self.untrained = 0
         self._encoded = torch.zeros(size, mixture.encoding.width)
@@ -109,13 +111,14 @@ class WindowLearner(Stateful):
             slots: those of the rows that are kept, which come into the first ones.
         """
         self.rows[: len(slots), places], self.weights[: len(slots)] = former.rows[slots], former.weights[slots]
+        self.numbers[: len(slots)] = former.numbers[slots]
         self.unsolved, self.untrained = (min(len(slots), count) for count in (former.unsolved, former.untrained))
         if self.trees is not None and former.trees is not None:
             self.trees.continue_from(former.trees, places, slots)
         self.bank.continue_from(former.bank, encoded)
         self._encode()
 
-    def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+    def _keep(self, rows: Tensor, targets: Tensor, weights: Tensor, numbers: Tensor | None = None) -> None:
         """Puts rows in the places of the oldest."""
         mixture, trees = self.mixture, self.trees
         if trees is not None:
@@ -129,6 +132,31 @@ class WindowLearner(Stateful):
         end = int(seen)
         slots = np.arange(end - len(rows), end) % len(self.rows)
         array_of(mixture.neighbours.targets)[slots] = targets.numpy()
+        array_of(self.numbers)[slots] = 0 if numbers is None else numbers.numpy()
+
+    @torch.no_grad()
+    def revise(self, numbers: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Gives rows of the window the targets and weights that they have now; which of them are still in it ``[rows]``.
+
+        The sums have the former targets exchanged, as the rows are encoded now; what was learned of them by gradients and
+        trees follows as the window is replayed.
+
+        Args:
+            numbers: the log numbers of the rows; ``targets`` and ``weights`` as :meth:`learn` takes them.
+        """
+        slot_of = {number: slot for slot, number in enumerate(self.numbers[: self.filled].tolist()) if number}
+        slots = [slot_of.get(number, -1) for number in numbers.tolist()]
+        is_kept = torch.tensor(slots, dtype=torch.int64) >= 0
+        if bool(is_kept.any()):
+            kept = torch.tensor(slots)[is_kept]
+            seen, size = int(self.mixture.neighbours.seen), len(self.rows)
+            ages = (seen - 1 - kept).remainder(size)
+            self._exchange(kept, ages, targets[is_kept], weights[is_kept])
+        return is_kept
+
+    def _exchange(self, slots: Tensor, ages: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Puts other targets and weights into slots, and into the sums; ``ages`` is how many rows have come since each."""
+        raise NotImplementedError
 
     def _follow(self) -> None:
         """Lets the encoding follow the newest rows, and encodes them again."""
@@ -184,6 +212,12 @@ class WindowLearner(Stateful):
         """The targets of rows by their slots, as bank and trees learn them."""
         targets = self.mixture.neighbours.targets
         return targets if slots is ALL else targets[slots]
+
+    def restored(self, name: str, state: State) -> Any:
+        # Of rows that a former release has kept no correction can tell which one it is about.
+        if name == "numbers" and name not in state.tensors:
+            return torch.zeros_like(self.numbers)
+        return super().restored(name, state)
 
     def load_state_dict(self, state: State) -> None:
         """Sets the state that :meth:`state_dict` gave. The mixture's own is loaded first."""

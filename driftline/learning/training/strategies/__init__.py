@@ -60,6 +60,10 @@ class StrategyRuntime(Runtime[S]):
         values, for labelled examples.
         """
 
+    def revise(self, state: TrainState, corrected: Examples) -> Tensor:
+        """Gives what the strategy keeps of rows the labels that these have now; which of them it still keeps ``[rows]``."""
+        return torch.zeros(len(corrected), dtype=torch.bool)
+
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """After a step of ``count`` labels: looks at what was never trained on, which replayed examples are no fair test of."""
 

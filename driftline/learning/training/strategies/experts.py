@@ -82,6 +82,13 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             targets = module.positions(examples.targets)
             self.mixture.update_mixture_weights(member_outputs, targets, examples.weights)
 
+    def revise(self, state: TrainState, corrected: Examples) -> Tensor:
+        self.waiting = self.waiting.revised(corrected)
+        if self.mixture is None or not len(corrected):
+            return super().revise(state, corrected)
+        targets = state.module.positions(corrected.targets)
+        return self.mixture.revise(corrected.numbers, targets, corrected.weights)
+
     def after_step(self, step: TrainingStep, new: Examples) -> None:
         if self.mixture is None:
             return
@@ -92,7 +99,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             targets = step.state.module.positions(new.targets)
             # While labels pile up, a step makes fewer updates than its labels would be worth.
             is_hurried = 2 * self.updates < updates_for(step.state.spec.recipe, len(new))
-            self.mixture.learn(rows, targets, new.weights, step.state.generator, is_hurried)
+            self.mixture.learn(rows, targets, new.weights, step.state.generator, is_hurried, new.numbers)
         if isinstance(self.mixture, RegressionLearner):
             self.mixture.follow_labels()
         self.updates = 0
@@ -157,7 +164,8 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             some = examples.take(slice(first, first + self.played_rows))
             self.update_mixture_weights(state, _member_outputs(state, some), some)
             targets = state.module.positions(some.targets)
-            self.mixture.learn(state.module.rows(some.inputs), targets, some.weights, state.generator)
+            rows = state.module.rows(some.inputs)
+            self.mixture.learn(rows, targets, some.weights, state.generator, numbers=some.numbers)
             if isinstance(self.mixture, RegressionLearner):
                 self.mixture.follow_labels()
 
