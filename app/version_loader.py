@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from driftline.errors import ServerError
-from driftline.networks import bundle
+from driftline.networks import bundle, sealed
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
 from driftline.networks.experts.serving import has_experts
@@ -22,6 +22,8 @@ from driftline.rows.rows import Rows
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
+from driftline.support.memory import give_back
+from driftline.versions import VersionFiles
 
 from .network_code import network_code
 from .snapshot import Limits, Snapshot
@@ -66,13 +68,20 @@ class VersionLoader:
     def _prepare(
         self, uid: str, digest: str, before: Snapshot | None, spare: Snapshot | None, largest: int
     ) -> Snapshot:
-        manifest = bundle.decode(self.artifacts.get(uid, digest))
+        version_files = VersionFiles(self.artifacts, uid)
+        manifest = version_files.manifest(digest)
         assert manifest.version is not None
-        tensors = bundle.weights_from_bytes(self.artifacts.get(uid, manifest.files["weights"].sha256))
         spec, limits = self._spec(manifest, before)
+        small = version_files.small(manifest)
         with network_code(f"the network of version {manifest.version}"):
-            module = self._module(spec, manifest, spare, has_experts(tensors))
-            bundle.load(module, tensors)
+            module = self._module(spec, manifest, spare, has_experts([*small, *manifest.tensors]))
+            # What is read takes the place of what the module has, and does not stand beside it.
+            sealed.release(module, manifest.tensors)
+            if manifest.tensors:
+                give_back()
+            tensors = small | version_files.large(manifest)
+            # What has not changed is the live version's as well.
+            bundle.load(module, tensors, is_trained=False)
         # The module may be another version's before the last answer of this one is written.
         factors = None if module.prior is None else module.prior.factors.cpu().numpy()
         known = uid, manifest.version, spec, manifest.spec, manifest.classes

@@ -11,8 +11,8 @@ import msgspec
 
 STORE_FORMAT = 1
 """The format of what Redis holds: keys, records, steps. It grows when an older Driftline would misread it."""
-MANIFEST_FORMAT = 1
-"""The format of a version's or checkpoint's manifest."""
+MANIFEST_FORMAT = 2
+"""The newest format of a version's or checkpoint's manifest; one whose tensors are all in one file is of format 1."""
 STATE_FORMAT = 3
 """The format of the learner's state in a checkpoint; :mod:`driftline.learning.old_states` reads former ones."""
 

@@ -116,7 +116,9 @@ class Settings(BaseSettings):
         description="how long one version a day is kept, besides; one an hour for a day, and one a minute for an hour",
     )
     version_bytes: int = Field(
-        256 * 2**20, ge=0, description="bytes that these versions of a model may take; those of days come first"
+        256 * 2**20,
+        ge=0,
+        description="bytes that these versions of a model may take beside what the others have; those of days come first",
     )
     keep_events: int = Field(
         10_000, ge=100, description="events kept of a model; beside them as many that tell of versions and refusals"

@@ -1,4 +1,9 @@
-"""Versions for the app and checkpoints for recovery, written to and read from the artifacts."""
+"""Versions for the app and checkpoints for recovery, written to and read from the artifacts.
+
+Small tensors are in one file together. A large one is a blob of its own, named by its sha256: whatever else has the same
+tensor, a later version, a checkpoint's champion or another name of it, refers to that blob. So only what has changed is
+written, read and compared.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from driftline.errors import CorruptData
 from driftline.learning.stateful import State
-from driftline.networks import bundle
+from driftline.networks import bundle, sealed
 from driftline.networks.build import build
 from driftline.networks.model import Model
 from driftline.spec import ModelSpec, parse
@@ -30,6 +35,8 @@ class Position:
 
 
 START = Position(0, 0)
+MIN_BLOB_BYTES = 2**20
+"""A tensor that is smaller, and trained, is in the file of all small ones: another file would cost more than its bytes."""
 
 
 class VersionFiles:
@@ -46,11 +53,12 @@ class VersionFiles:
     def write_version(
         self, model: Model, number: int, parent: int | None, at: Position, reason: str, scores: Mapping[str, float]
     ) -> Version:
-        """Writes a model as version ``number``; it is live once a step that names it is committed."""
-        file = self._put_tensors(model.module.state_dict())
-        manifest = self._manifest(
-            "version", model, at, {"weights": file}, version=number, parent=parent, scores=dict(scores)
-        )
+        """Writes a model as version ``number``; it is live once a step that names it is committed.
+
+        Nothing may train the model meanwhile.
+        """
+        tensors = constants_sealed(model.module)
+        manifest = self._manifest("version", model, at, tensors, version=number, parent=parent, scores=dict(scores))
         digest = self.artifacts.put(self.uid, bundle.encode(manifest))
         return Version(number, digest, parent, at.step, at.offset, manifest.created, reason, dict(scores))
 
@@ -59,19 +67,43 @@ class VersionFiles:
         return self.write_version(model, 1, None, START, "created", {})
 
     def write_checkpoint(self, model: Model, state: State, at: Position) -> Checkpoint:
-        """Writes a learner's whole state; ``model`` is what it trains."""
-        file = self._put_tensors(state.tensors)
-        manifest = self._manifest("checkpoint", model, at, {"state": file}, data=state.data)
+        """Writes a learner's whole state; ``model`` is what it trains. Nothing may change the state meanwhile."""
+        manifest = self._manifest("checkpoint", model, at, state.tensors, data=state.data)
         return Checkpoint(self.artifacts.put(self.uid, bundle.encode(manifest)), at.step, at.offset)
 
     def read(self, digest: str) -> tuple[bundle.Manifest, State]:
         """A version's or checkpoint's manifest and tensors; :class:`CorruptData` where a file is not what was written."""
+        manifest = self.manifest(digest)
+        return manifest, self.state(manifest)
+
+    def manifest(self, digest: str) -> bundle.Manifest:
+        """What a version or checkpoint is; :class:`CorruptData` where it is damaged."""
         manifest = bundle.decode(self.artifacts.get(self.uid, digest))
-        (file,) = manifest.files.values()
-        tensors = bundle.weights_from_bytes(self.artifacts.get(self.uid, file.sha256))
         if manifest.model != self.uid:
             raise CorruptData(f"the manifest {digest} belongs to another model", code="artifact_damaged", sha256=digest)
-        return manifest, State(tensors, manifest.data)
+        return manifest
+
+    def state(self, manifest: bundle.Manifest) -> State:
+        """The tensors of a manifest, and its plain data; :class:`CorruptData` where a file is not what was written."""
+        return State(self.small(manifest) | self.large(manifest), manifest.data)
+
+    def small(self, manifest: bundle.Manifest) -> dict[str, Tensor]:
+        """The tensors that are in one file together; of a former release, all."""
+        return bundle.weights_from_bytes(self.artifacts.get(self.uid, manifest.together.sha256))
+
+    def large(self, manifest: bundle.Manifest) -> dict[str, Tensor]:
+        """The tensors that have blobs of their own; those that several names have, or another module, are one."""
+        found = {digest: self._tensor(digest) for digest in dict.fromkeys(manifest.tensors.values())}
+        return {name: found[digest] for name, digest in manifest.tensors.items()}
+
+    def _tensor(self, digest: str) -> Tensor:
+        """A tensor from its blob, or from the memory of this process, where a module has it."""
+        found = sealed.in_memory(digest)
+        if found is None:
+            with self.artifacts.reading(self.uid, digest) as reader:
+                found = bundle.read_tensor(reader)
+            sealed.was_read(found, digest)
+        return found
 
     def restored(self, digest: str, factories: Collection[str]) -> Model:
         """The model of a version, as it was written."""
@@ -103,19 +135,21 @@ class VersionFiles:
                 steps.append(bundle.decode(data).step)
         return max(steps)
 
-    def _put_tensors(self, tensors: Mapping[str, Tensor]) -> bundle.BundleFile:
-        data = bundle.weights_to_bytes(tensors)
-        return bundle.BundleFile(self.artifacts.put(self.uid, data), len(data))
-
     def _manifest(
         self,
         kind: Literal["version", "checkpoint"],
         model: Model,
         at: Position,
-        files: dict[str, bundle.BundleFile],
+        tensors: Mapping[str, Tensor],
         **more: Any,
     ) -> bundle.Manifest:
+        """The manifest of tensors, which are written."""
+        large = {name: tensor for name, tensor in tensors.items() if _is_large(tensor)}
+        small = bundle.weights_to_bytes({name: tensor for name, tensor in tensors.items() if name not in large})
+        blobs, files = self._put_large(large)
+        together = bundle.BundleFile(self.artifacts.put(self.uid, small), len(small))
         return bundle.Manifest(
+            format=bundle.FORMAT if large else 1,
             kind=kind,
             model=self.uid,
             step=at.step,
@@ -123,6 +157,33 @@ class VersionFiles:
             spec=model.spec.model_dump(mode="json"),
             classes=list(model.classes),
             created=time.time(),
-            files=files,
+            files={"weights" if kind == "version" else "state": together, **files},
+            tensors=blobs,
             **more,
         )
+
+    def _put_large(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, bundle.BundleFile]]:
+        """Writes each tensor that has no blob yet; the digests by name, and the blobs by digest."""
+        blobs: dict[str, str] = {}
+        files: dict[str, bundle.BundleFile] = {}
+        for name, tensor in tensors.items():
+            digest = blobs[name] = sealed.digest_of(tensor)
+            if digest not in files:
+                parts = sealed.header(tensor.dtype, tensor.shape), sealed.bytes_of(tensor)
+                self.artifacts.put_parts(self.uid, digest, parts)
+                files[digest] = bundle.BundleFile(digest, sum(map(len, parts)))
+        return blobs, files
+
+
+def constants_sealed(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module; its large frozen parameters are sealed, and so have a blob of their own."""
+    tensors = module.state_dict(keep_vars=True)
+    for tensor in tensors.values():
+        if sealed.is_constant(tensor):
+            sealed.seal(tensor)
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _is_large(tensor: Tensor) -> bool:
+    """Whether a tensor has a blob of its own: it is large, or many bundles may have it, since nothing writes it."""
+    return sealed.can_be_blob(tensor) and (tensor.nbytes >= MIN_BLOB_BYTES or sealed.is_sealed(tensor))

@@ -256,7 +256,8 @@ class Committer:
         """
         begin = time.monotonic()
         learner, at = self.learner, Position(self.head.step, self.head.offset)
-        state = await self.compute(learner.state_dict)
+        # Nothing computes for this model until the state is written, so that it is not copied.
+        state = await self.compute(learner.present_state)
         model = Model(learner.spec, learner.classes, learner.module)
         place = await asyncio.to_thread(self.store.version_files.write_checkpoint, model, state, at)
         reach("trainer.checkpointing")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -50,7 +50,10 @@ async def prepare(
     report = next((job.report for job in effect.jobs if job.promoted), None)
 
     async def written(reason: str, scores: Mapping[str, float], is_canary: bool = False) -> Version:
-        version = await compute(_write, store, learner, head, at, reason, scores, is_canary)
+        model = await compute(_model, learner, is_canary)
+        # The learner goes on once the step is committed: until then its tensors stay as they are.
+        write = store.version_files.write_version
+        version = await asyncio.to_thread(write, model, head.newest + 1, head.version, at, reason, scores)
         reach("trainer.published")
         return msgspec.structs.replace(version, report=report)
 
@@ -67,19 +70,10 @@ async def prepare(
     return Publication(version, learner.spec.recipe.gate.share if is_canary else None)
 
 
-def _write(
-    store: ModelStore,
-    learner: Learner,
-    head: Head,
-    at: Position,
-    reason: str,
-    scores: Mapping[str, Any],
-    is_canary: bool,
-) -> Version:
+def _model(learner: Learner, is_canary: bool) -> Model:
     canary = learner.promotion.canary
     module = canary.module if is_canary and canary else learner.served
-    model = Model(learner.spec, learner.classes_of(module), module)
-    return store.version_files.write_version(model, head.newest + 1, head.version, at, reason, scores)
+    return Model(learner.spec, learner.classes_of(module), module)
 
 
 async def _canary(store: ModelStore, head: Head, decision: Decision) -> Version:

@@ -13,14 +13,20 @@ from driftline.errors import CorruptData, DriftlineError, NotFound
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import named_versions
 from driftline.networks import bundle
+from driftline.networks.build import build
+from driftline.networks.sealed import release
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
 from driftline.spec.classes import are_in_place, class_indices
 from driftline.store.commits import Checkpoint, Head, Step
+from driftline.support.memory import give_back
 
 from .commands import carry_out
 from .compute import Compute
 from .model_store import ModelStore
+
+MODULE = "course.state.module"
+"""How the names of the tensors of a learner's module begin in its state."""
 
 logger = logging.getLogger("driftline.recovery")
 
@@ -83,7 +89,7 @@ async def repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpo
     while step_number < head.step:
         for step in (steps := await store.commit_log.steps(step_number)):
             await _apply(store, compute, learner, step)
-            if await compute(learner.digest) != step.digest:
+            if step.digest != await compute(learner.digest) and step.digest != await compute(learner.former_digest):
                 raise Diverged(_divergence(step, build))
         if not steps:
             raise CorruptData(f"step {step_number + 1} is missing", code="step_gap")
@@ -122,8 +128,15 @@ async def _carry_out_again(store: ModelStore, compute: Compute, learner: Learner
 
 
 def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:
-    manifest, state = store.version_files.read(place.manifest)
-    return manifest.build, Learner.from_state(state, factories=store.settings.factories)
+    files, factories = store.version_files, store.settings.factories
+    manifest = files.manifest(place.manifest)
+    module = build(parse(ModelSpec, manifest.spec), manifest.classes, factories=factories, seed=0)
+    # The state takes the place of the module's own numbers, and does not stand beside them.
+    module_names = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    release(module, {name for name in module_names if f"{MODULE}.{name}" in manifest.tensors})
+    if manifest.tensors:
+        give_back()
+    return manifest.build, Learner.from_state(files.state(manifest), factories=factories, module=module)
 
 
 async def _first(store: ModelStore, compute: Compute) -> tuple[dict[str, object], Learner]:

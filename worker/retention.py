@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from driftline.errors import CorruptData, NotFound
 from driftline.store.commits import Head, Version
@@ -41,8 +41,7 @@ class Retention:
             self._versions[published.version] = published
         retained = await asyncio.to_thread(self._retained, head, list(self._versions.values()))
         retired = [version for number, version in self._versions.items() if number not in retained]
-        manifests = {version.manifest for version in retained.values()} | {head.manifest}
-        manifests |= {place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None}
+        manifests = {version.manifest for version in retained.values()} | named(head)
         gone = set(self._files) - manifests
         is_sweep = time.monotonic() - self._swept_at >= self.store.settings.sweep_seconds
         if is_sweep:
@@ -69,13 +68,16 @@ class Retention:
         # Until there are two checkpoints, recovery may have to begin at version 1.
         first = [version for version in versions if version.version == 1] if head.older_checkpoint is None else []
         live = [version for version in versions if version.version == head.version]
-        aged = self._affordable(by_age(versions, self.store.now(), settings.version_seconds))
-        kept = {version.version: version for version in [*first, *live, *newest, *aged]}
+        kept = {version.version: version for version in [*first, *live, *newest]}
+        manifests = {*named(head), *(version.manifest for version in kept.values())}
+        stored = frozenset[str]().union(*(self._of(manifest) for manifest in manifests))
+        aged = by_age(versions, self.store.now(), settings.version_seconds)
+        kept |= {version.version: version for version in self._affordable(aged, stored)}
         return {number: kept[number] for number in sorted(kept)}
 
-    def _affordable(self, versions: Iterable[Version]) -> Iterator[Version]:
-        """Those whose files take no more than ``version_bytes``, the first ones first."""
-        counted: set[str] = set()
+    def _affordable(self, versions: Iterable[Version], stored: Collection[str]) -> Iterator[Version]:
+        """Those that take no more than ``version_bytes`` beside what is ``stored`` anyway, the first ones first."""
+        counted = {*stored}
         left = self.store.settings.version_bytes
         for version in versions:
             files = {name: size for name, size in self._of(version.manifest).items() if name not in counted}
@@ -99,6 +101,12 @@ class Retention:
             except (CorruptData, NotFound):
                 self._files[manifest] = {manifest: 0}
         return self._files[manifest]
+
+
+def named(head: Head) -> set[str]:
+    """The manifests that a head names."""
+    others = (head.checkpoint, head.older_checkpoint, head.canary)
+    return {head.manifest, *(other.manifest for other in others if other is not None)}
 
 
 def by_age(versions: Sequence[Version], now: float, longest: float) -> list[Version]:

@@ -23,6 +23,7 @@ from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import Version
 from driftline.store.redis_keys import new_uid
 from driftline.support.failpoints import reach
+from driftline.support.memory import give_back
 from driftline.versions import VersionFiles
 
 from ..model_form import model_form
@@ -134,4 +135,7 @@ def _first_version(
     check_network(model, factories, example)
     if weights is not None:
         check_answers(model)
-    return VersionFiles(services.artifacts, uid).write_first(model)
+    version = VersionFiles(services.artifacts, uid).write_first(model)
+    del learner, model
+    give_back()
+    return version

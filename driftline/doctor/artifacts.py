@@ -59,7 +59,7 @@ class Files:
         self.named.add(digest)
         if digest not in self._troubles:
             try:
-                self.artifacts.get(self.uid, digest)
+                self.artifacts.check(self.uid, digest)
                 self._troubles[digest] = None
             except DriftlineError as trouble:
                 self._troubles[digest] = trouble.message

@@ -25,6 +25,7 @@ from driftline.networks import pretrained
 from driftline.networks.build import build
 from driftline.networks.experts.serving import leave_out_missing
 from driftline.networks.model import Model
+from driftline.networks.served_model import ServedModel
 from driftline.records import Item, Plan
 from driftline.spec import ModelSpec, parse
 from driftline.spec.classes import ClassTable
@@ -258,12 +259,13 @@ class Learner(CommandedLearner):
         *,
         factories: Collection[str] = (),
         limits: GateLimits = GateLimits(),  # noqa: B008
+        module: ServedModel | None = None,
     ) -> Learner:
-        """The learner that :meth:`state_dict` described, by this release or a former one."""
+        """The learner that :meth:`state_dict` described, by this release or a former one; ``module``, of its spec, is taken."""
         state = upgraded(state)
         data = state.data
         spec, classes = parse(ModelSpec, data["spec"]), list(data["classes"])
-        module = build(spec, classes, factories=factories, seed=0)
+        module = module or build(spec, classes, factories=factories, seed=0)
         leave_out_missing(module, part(state.tensors, "course.state.module"))
         learner = cls(spec, classes, module, data["seed"], factories, limits, ClassTable(data["class_table"]))
         learner.load_state_dict(state)

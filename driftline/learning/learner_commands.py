@@ -24,7 +24,7 @@ from driftline.learning.retraining.recipe_changes import (
 from driftline.learning.step_result import StepResult
 from driftline.networks import pretrained
 from driftline.networks.build import build
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
 from driftline.networks.edit_session import Sources
 from driftline.networks.model import Model
 from driftline.records import Item
@@ -124,7 +124,7 @@ class CommandedLearner(CorrectedLearner):
     def _fork(
         self, job: str, retrain_plan: RetrainPlan, examples: Examples, epochs: int, versions: Versions
     ) -> RetrainJob:
-        bare, champion, seed = clone(self.module), self.promotion.champion, self.seed + self.learned + 1
+        bare, champion, seed = sibling(self.module), self.promotion.champion, self.seed + self.learned + 1
         # What is served beside the network is the stream's, and can be large: no trial carries it along.
         bare.experts = None
         sources = Sources(self._in_order(versions), self.replay_buffer.examples.inputs, self.promotion.held_out_error)

@@ -22,15 +22,17 @@ from driftline.learning.retraining.recipe_changes import Versions
 from driftline.learning.stateful import State, Stateful
 from driftline.networks import bundle
 from driftline.networks.build import rebuilt
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
 from driftline.networks.model import Model
 from driftline.networks.rows.alignment import OtherFields
+from driftline.networks.sealed import is_sealed
 from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
 from driftline.records import Item
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable, are_in_place, class_indices
 from driftline.spec.row_layout import shared_layout
+from driftline.support.weakly import weakly
 
 
 class LearnerState(Stateful):
@@ -72,11 +74,10 @@ class LearnerState(Stateful):
         self.learned = 0
         self.ordered_since = 0
         self.course = Course.begin(Model(spec, list(classes), module), self.class_table, seed)
-        self.monitor = Monitor(spec, self.former)
+        former, former_model = weakly(self.former), weakly(self.former_model)
+        self.monitor = Monitor(spec, former)
         self.replay_buffer = ReplayBuffer(spec.recipe.memory, Examples.empty(spec))
-        self.promotion = PromotionController(
-            spec, module, seed, self.class_table, self.former, self.former_model, limits
-        )
+        self.promotion = PromotionController(spec, module, seed, self.class_table, former, former_model, limits)
         self.retraining: RetrainJob | None = None
         self.late_labels = LateLabels()
 
@@ -107,7 +108,8 @@ class LearnerState(Stateful):
 
     def former_model(self, spec: ModelSpec, classes: list[int | str], weights: Mapping[str, Tensor]) -> Model:
         """A former model, maybe of another network."""
-        model = Model(spec, classes, rebuilt(spec, classes, weights, self.factories))
+        like = self.module if spec == self.spec else None
+        model = Model(spec, classes, rebuilt(spec, classes, weights, self.factories, like))
         model.module.set_class_ids(self.class_table.add(classes))
         return model
 
@@ -120,7 +122,7 @@ class LearnerState(Stateful):
     def _begin_again(self) -> None:
         """Goes on from the champion."""
         champion = self.promotion.champion
-        self.course.restart(Model(self.spec, self.classes_of(champion), clone(champion)))
+        self.course.restart(Model(self.spec, self.classes_of(champion), sibling(champion)))
 
     def _set_champion(self) -> None:
         """Makes the present weights champion and anchor, whatever was before."""
@@ -185,7 +187,11 @@ class LearnerState(Stateful):
 
     def digest(self) -> str:
         """16 hexadecimal digits that stand for every weight and buffer, and for the count of what was learned."""
-        return bundle.digest_of(self.module.state_dict(), str(self.learned))
+        return bundle.digest_of(self.module, str(self.learned))
+
+    def former_digest(self) -> str:
+        """What a former release had as :meth:`digest`, which read large frozen parameters each time."""
+        return bundle.digest_of(self.module, str(self.learned), reads_all=True)
 
     def metrics(self) -> dict[str, Any]:
         """What is measured: scores, alarms, forgetting, how much is kept, the ``learning_rate``, and what hooks tell."""
@@ -211,7 +217,12 @@ class LearnerState(Stateful):
 
     def state_dict(self) -> State:
         """The whole state, independent of what the learner does next."""
+        state = self.present_state()
+        tensors = {name: value if is_sealed(value) else value.clone() for name, value in state.tensors.items()}
+        return State(tensors, copy.deepcopy(state.data))
+
+    def present_state(self) -> State:
+        """The whole state in the tensors that the learner goes on with: they are what they are until it does."""
         state = super().state_dict()
         described = {"format": FORMAT, "spec": self.spec.model_dump(mode="json"), "classes": self.classes}
-        tensors = {name: value.detach().clone() for name, value in state.tensors.items()}
-        return State(tensors, copy.deepcopy({**described, **state.data}))
+        return State({name: value.detach() for name, value in state.tensors.items()}, {**described, **state.data})

@@ -11,9 +11,9 @@ from driftline.errors import DriftlineError, InvalidInput
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.training.losses.custom import LossFailed
-from driftline.networks import bundle
+from driftline.networks import bundle, sealed
 from driftline.networks.build import build
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
 from driftline.networks.model import Model
 from driftline.networks.seeded import seeded
 from driftline.networks.served_model import ServedModel, evaluating
@@ -165,9 +165,12 @@ def _try_alone(model: Model, rows: dict[str, Tensor], answers: Tensor) -> None:
 
 
 def _try_file(model: Model, factories: Collection[str], rows: dict[str, Tensor], answers: Tensor) -> None:
-    written = bundle.weights_to_bytes(model.module.state_dict())
+    tensors = model.module.state_dict()
+    # What a file does to large tensors it does to small ones, and these take no time.
+    large = {name: tensor for name, tensor in tensors.items() if tensor.nbytes >= sealed.MIN_CONSTANT_BYTES}
+    written = bundle.weights_to_bytes({name: tensor for name, tensor in tensors.items() if name not in large})
     again = build(model.spec, model.classes, factories=factories, seed=0)
-    bundle.load(again, bundle.weights_from_bytes(written))
+    bundle.load(again, large | bundle.weights_from_bytes(written))
     if _differ(model, _computed(again, rows), answers):
         raise Misfit(
             "written to a file and read again it answers otherwise: a tensor that it computes with is neither a parameter nor "
@@ -178,7 +181,7 @@ def _try_file(model: Model, factories: Collection[str], rows: dict[str, Tensor],
 def _try_step(model: Model, rows: dict[str, Tensor]) -> None:
     if not model.module.width:
         return
-    copied = Model(model.spec, model.classes, clone(model.module))
+    copied = Model(model.spec, model.classes, sibling(model.module))
     course = Course.begin(copied, ClassTable(model.classes), 0)
     examples = Examples(rows, _targets(model), torch.ones(ROWS))
     try:

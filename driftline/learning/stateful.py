@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, runt
 
 from torch import Tensor, nn
 
+from driftline.networks.sealed import writable
+
 if TYPE_CHECKING:
     from driftline.networks.served_model import ServedModel
 
@@ -102,7 +104,8 @@ class Stateful:
             now.load_state_dict(part(state.tensors, name))
             return now
         if isinstance(now, TensorRecord):
-            return type(now).from_tensors(part(state.tensors, name))
+            own = part(state.tensors, name)
+            return type(now).from_tensors({key: writable(value) for key, value in own.items()})
         if isinstance(now, dict) and state.data.get(name) in (None, {}):
             return {key: value.clone() for key, value in part(state.tensors, name).items()}
         return _unpacked(now, copy.deepcopy(state.data[name]))

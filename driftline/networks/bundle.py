@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import safetensors.torch
@@ -16,13 +16,16 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from driftline.errors import CorruptData, InvalidInput
+from driftline.networks import sealed
 from driftline.networks.experts.serving import leave_out_missing, with_room
 from driftline.networks.kernels import compiled
 from driftline.networks.running_prior import with_prior
 from driftline.networks.running_scale import with_scales
+from driftline.networks.set_tensors import set_tensors
 from driftline.records import MANIFEST_FORMAT
 
 FORMAT = MANIFEST_FORMAT
+MAX_HEADER_BYTES = 4096
 
 
 class BundleFile(msgspec.Struct, frozen=True):
@@ -46,10 +49,12 @@ def _fixed_build() -> dict[str, Any]:
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a version or a checkpoint is, and which files it consists of.
 
-    ``data`` is the plain part of a checkpoint's state. ``step`` and ``offset`` say where in its log the learner stood.
+    ``files`` are all that it consists of, by their sha256, and by ``weights`` or ``state`` the one that holds the small tensors
+    together. ``tensors`` are the names of the large ones, each with the sha256 of its blob, which other versions may refer to
+    as well. ``data`` is the plain part of a checkpoint's state. ``step`` and ``offset`` say where in its log the learner stood.
     """
 
-    format: int = FORMAT
+    format: int = 1
     kind: Literal["version", "checkpoint"]
     model: str
     version: int | None = None
@@ -64,6 +69,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     build: dict[str, Any] = msgspec.field(default_factory=this_build)
     data: dict[str, Any] = {}
     files: dict[str, BundleFile]
+    tensors: dict[str, str] = {}
+
+    @property
+    def together(self) -> BundleFile:
+        """The file of the small tensors."""
+        return self.files["weights" if self.kind == "version" else "state"]
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -77,10 +88,11 @@ def decode(data: bytes) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptData(f"not a manifest: {error}", code="artifact_damaged") from None
-    if manifest.format != FORMAT:
-        raise CorruptData(
-            f"a manifest of format {manifest.format}; this Driftline knows {FORMAT}", code="unknown_format"
-        )
+    if not 1 <= manifest.format <= FORMAT:
+        message = f"a manifest of format {manifest.format}; this Driftline knows up to {FORMAT}"
+        raise CorruptData(message, code="unknown_format")
+    if not {*manifest.tensors.values()} <= {file.sha256 for file in manifest.files.values()}:
+        raise CorruptData("not a manifest: a tensor is in none of its files", code="artifact_damaged")
     return manifest
 
 
@@ -117,8 +129,44 @@ def _no_safetensors(error: Exception) -> InvalidInput:
     return InvalidInput(message, code="not_safetensors", field="weights")
 
 
-def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Sets all of a module's tensors; :class:`InvalidInput` names the first that does not fit, and nothing is set."""
+class TensorBlob(Protocol):
+    """Reads a blob from its beginning to its end."""
+
+    @property
+    def size(self) -> int: ...
+
+    def take(self, count: int) -> bytes: ...
+
+    def fill(self, target: memoryview) -> None: ...
+
+
+def read_tensor(reader: TensorBlob) -> Tensor:
+    """The tensor of a blob of its own, read into place; :class:`ValueError` where it is none."""
+    size = int.from_bytes(reader.take(8), "little")
+    if not 0 < size <= MAX_HEADER_BYTES:
+        raise ValueError("not the blob of a tensor")
+    described = msgspec.json.decode(reader.take(size), type=dict[str, _Described])[sealed.NAME]
+    dtype, shape = sealed.dtype_of(described.dtype), torch.Size(described.shape)
+    if shape.numel() * dtype.itemsize != reader.size - 8 - size:
+        raise ValueError("the blob of a tensor of another size")
+    found = torch.empty(shape, dtype=dtype)
+    reader.fill(sealed.bytes_of(found))
+    return found
+
+
+class _Described(msgspec.Struct):
+    """What the header of a blob says of its tensor."""
+
+    dtype: str
+    shape: list[int]
+
+
+def load(module: nn.Module, tensors: Mapping[str, Tensor], *, is_trained: bool = True) -> None:
+    """Sets all of a module's tensors; :class:`InvalidInput` names the first that does not fit, and nothing is set.
+
+    Large tensors that nothing will write are taken as they are, not copied: frozen ones, and all where the module is not
+    trained.
+    """
     leave_out_missing(module, tensors)
     tensors = with_prior(module, with_scales(module, with_room(module, tensors)))
     own = module.state_dict()
@@ -131,10 +179,12 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         if name not in own:
             raise _misfit(name, "the network has no such tensor")
     fitting = {name: tensors[name].to(tensor.dtype) for name, tensor in own.items()}
-    if not are_finite(fitting):
-        name = next(name for name, tensor in fitting.items() if not are_finite({name: tensor}))
+    # What another module of this process has was looked at when that took it.
+    new = {name: tensor for name, tensor in fitting.items() if not sealed.is_sealed(tensor)}
+    if not are_finite(new):
+        name = next(name for name, tensor in new.items() if not are_finite({name: tensor}))
         raise _misfit(name, "it holds numbers that are not finite")
-    module.load_state_dict(dict(tensors))
+    set_tensors(module, tensors, is_trained=is_trained)
 
 
 def are_finite(tensors: Mapping[str, Tensor]) -> bool:
@@ -151,12 +201,19 @@ def _is_finite(numbers: Tensor) -> bool:
     return math.isfinite(numbers.sum().item()) or bool(numbers.isfinite().all())
 
 
-def digest_of(tensors: Mapping[str, Tensor], text: str) -> str:
-    """16 hexadecimal digits that stand for every tensor and its name, and for a text."""
+def digest_of(module: nn.Module, text: str, *, reads_all: bool = False) -> str:
+    """16 hexadecimal digits that stand for every tensor of a module and its name, and for a text.
+
+    Of large frozen parameters it takes the digest that is known of them; ``reads_all``: their bytes, as a former release did.
+    """
     found = hashlib.sha256(text.encode())
-    for name, value in tensors.items():
+    for name, value in module.state_dict(keep_vars=True).items():
         found.update(name.encode())
-        found.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+        if sealed.is_constant(value) and not reads_all:
+            sealed.seal(value)
+            found.update(sealed.digest_of(value).encode())
+        else:
+            found.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()[:16]
 
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from driftline.errors import InvalidInput
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
 from driftline.networks.model import Model
 from driftline.networks.modules import joined
 from driftline.networks.parameter_map import ParameterBlock, along_axis
 from driftline.networks.price import OVER_BUDGET, UNLIMITED, ModelBudget
+from driftline.networks.sealed import own_tensor, share
 from driftline.networks.seeded import seeded
 from driftline.networks.sequential import layered, network_rows
 from driftline.networks.served_model import ServedModel
@@ -79,7 +80,7 @@ class EditSession:
         self.spec = model.spec
         self.classes = list(model.classes)
         self.before = model.module
-        self.after = clone(model.module)
+        self.after = sibling(model.module)
         self.sources = sources or Sources()
         self.old: Mapping[str, Tensor] = model.module.state_dict()
         self.structure = self._structure()
@@ -112,7 +113,7 @@ class EditSession:
         own = self.after.state_dict()
         for name, value in self.old.items():
             new = self.new_name(name)
-            if new in own and own[new].shape == value.shape:
+            if new in own and own[new].shape == value.shape and own[new].data_ptr() != value.data_ptr():
                 own[new].copy_(value)
 
     def _network(self, record: Edit) -> nn.Module:
@@ -179,7 +180,9 @@ class EditSession:
     @torch.no_grad()
     def set(self, name: str, value: Tensor) -> None:
         """Gives a tensor its numbers."""
-        self.after.state_dict()[name].copy_(value)
+        target = self.after.state_dict(keep_vars=True)[name]
+        own_tensor(target)
+        target.copy_(value)
         self._settled.add(name)
 
     def map_parameters(self, *blocks: ParameterBlock) -> None:
@@ -218,7 +221,18 @@ class EditSession:
                 )
         if _is_trained(self.before) and not _is_trained(self.after):
             raise ValueError("nothing would be left to train")
+        self._share()
         return EditResult(Model(self.spec, self.classes, self.after), self._whole_map(), keeps_function)
+
+    def _share(self) -> None:
+        """Has large frozen parameters that stayed as they were once for both; what is trained is the edited module's own."""
+        now = dict(self.after.named_parameters())
+        for name, parameter in self.before.named_parameters():
+            if (same := now.get(self.new_name(name))) is not None:
+                share(same, parameter)
+        for parameter in now.values():
+            if parameter.requires_grad:
+                own_tensor(parameter)
 
     def _whole_map(self) -> list[ParameterBlock]:
         """What the edit said, and every other parameter that has its name and shape."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline.networks.kernels.finiteness import are_finite
+from driftline.networks.sealed import is_constant
 
 KINDS = (torch.float32, torch.float64)
 MAY_BE_INFINITE = "limit"
@@ -41,12 +42,20 @@ class Finiteness:
         # A tensor may be the same object in another place.
         pointers = [tensor.data_ptr() for tensor in tensors]
         if pointers != self._pointers or not all(map(is_, tensors, self._tensors)):
-            self._tensors, self._pointers, self._arrays = tensors, pointers, _arrays(tensors)
-        found = self._arrays
-        return are_finite(*found[:3]) and all(bool(tensor.isfinite().all()) for tensor in found.others)
+            constant = [tensor for tensor in tensors if is_constant(tensor)]
+            if not _holds(_arrays(constant)):
+                return False
+            known = set(map(id, constant))
+            changing = _arrays([tensor for tensor in tensors if id(tensor) not in known])
+            self._tensors, self._pointers, self._arrays = tensors, pointers, changing
+        return _holds(self._arrays)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Finiteness:
         return Finiteness()
+
+
+def _holds(arrays: Arrays) -> bool:
+    return are_finite(*arrays[:3]) and all(bool(tensor.isfinite().all()) for tensor in arrays.others)
 
 
 def state_of(module: nn.Module) -> list[Tensor]:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import _GeneratorContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from driftline.errors import Conflict, CorruptData, InvalidInput, Unavailable
 from driftline.records import Command, Plan
-from driftline.store.artifacts import Artifacts
+from driftline.store.artifacts import Artifacts, BlobReader
 from driftline.store.backup import back_up, copy, format, read_index, restore
 from driftline.store.catalog import Catalog
 from driftline.store.commits import Checkpoint, Commit, CommitLog, Step, Version
@@ -189,11 +190,11 @@ class Meanwhile(Artifacts):
         super().__init__(root)
         self.happens, self.times = happens, times
 
-    def get(self, uid: str, digest: str) -> bytes:
+    def reading(self, uid: str, digest: str) -> _GeneratorContextManager[BlobReader]:
         if self.times:
             self.times -= 1
             self.happens()
-        return super().get(uid, digest)
+        return super().reading(uid, digest)
 
 
 def elsewhere_in_time(url: str, prefix: str, uid: str, work: Callable[[Model], Any], root: Path) -> Callable[[], None]:
@@ -377,7 +378,7 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
         import asyncio, os, signal, sys
         from pathlib import Path
         from redis.asyncio import Redis
-        from driftline.store.artifacts import Artifacts
+        from driftline.store.artifacts import Artifacts, BlobReader
         from driftline.store.backup.restore import restore
         from driftline.store.connection import RedisConnection
         hsetnx = Redis.hsetnx

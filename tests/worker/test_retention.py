@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from driftline.store.commits import Version
 from tests.worker.conftest import Bench, labelled
-from worker.retention import Retention, by_age
+from worker.retention import Retention, by_age, named
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +72,33 @@ async def test_versions_by_age_are_kept_within_their_bytes(bench: Bench) -> None
     store.settings = settings.model_copy(update={"keep_versions": 2, "version_bytes": int(4.5 * size)})
     await Retention(store).apply(await commit_log.head())
     kept = [each.version for each in await commit_log.versions()]
-    assert kept[-4:] == [each.version for each in versions[-4:]] and len(kept) <= 6
+    assert kept[-4:] == [each.version for each in versions[-4:]] and len(kept) <= 3 + 4, "four beside"
     store.settings = settings.model_copy(update={"keep_versions": 2, "version_seconds": 0})
     await Retention(store).apply(await commit_log.head())
     assert [each.version for each in await commit_log.versions()][-3:] == [each.version for each in versions[-3:]]
     for each in await commit_log.versions():
         assert store.version_files.read(each.manifest)
+
+
+async def test_what_versions_share_stays_until_the_last_of_them_goes(bench: Bench) -> None:
+    frozen = {"type": "linear", "features": 1024, "frozen": True}
+    store = await bench.model(
+        network={"layers": [frozen, {"type": "relu"}, {"type": "linear", "features": 4}]},
+        recipe={"gate": {"mode": "off"}, "trigger": {"labels": 8, "seconds": 3600}, "strategy": {"name": "replay"}},
+    )
+    first = store.version_files.blobs((await store.commit_log.version(1)).manifest)
+    store.settings = store.settings.model_copy(update={"keep_versions": 2, "version_seconds": 0})
+    for start in range(0, 48, 8):
+        await store.log.append(labelled(8, first=start))
+        await bench.train(store)
+    kept, head = await store.commit_log.versions(), await store.commit_log.head()
+    assert kept[0].version > 1 and len(kept) == 3
+    needed = [
+        store.version_files.blobs(manifest).keys() for manifest in {*named(head), *(each.manifest for each in kept)}
+    ]
+    shared = first.keys() & needed[0]
+    assert shared and all(shared <= blobs for blobs in needed)
+    on_disk = {path.name for path in (store.artifacts.root / store.uid).iterdir()}
+    assert on_disk == set().union(*needed), "all that is named is there, and nothing else"
+    for manifest in named(head):
+        assert store.version_files.read(manifest)

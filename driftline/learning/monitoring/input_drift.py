@@ -10,7 +10,7 @@ from torch import Tensor
 
 from driftline.learning.monitoring.two_window_test import DriftReport, TwoWindowKS
 from driftline.learning.stateful import Former, State, Stateful, part
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
 from driftline.networks.served_model import ServedModel, evaluating
 from driftline.spec.parts.detectors import InputDetector
 
@@ -63,7 +63,7 @@ class InputDriftMonitor(Stateful):
         if self.detector.embedding and learned >= self.first_labels:
             if self.frozen_copy is None or learned - self.born >= self.renewed_after:
                 self.dismiss_frozen_copy()
-                self.frozen_copy, self.born = clone(module), learned
+                self.frozen_copy, self.born = sibling(module), learned
             found.append(self._see_embedding(self.frozen_copy, rows, numbers))
         return [moved for moved in found if moved is not None]
 

@@ -16,7 +16,7 @@ from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
 from driftline.learning.promotion.trials import CanaryTrial, PostPromotionWatch, RejectedStreak
 from driftline.learning.replay.buffers import Holdout
 from driftline.learning.stateful import State, Stateful, part
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
@@ -86,7 +86,7 @@ class Champions(Stateful):
         self.class_table = class_table
         self.rebuild = rebuild
         self.rebuild_model = rebuild_model
-        self.champion = self.anchor = clone(module)
+        self.champion = self.anchor = sibling(module)
         self.compared_at = self.anchored_at = self.served_at = 0
         self.is_ahead = False
         self.holdout = Holdout(self.recipe.holdout_size, Examples.empty(spec))
@@ -147,7 +147,7 @@ class Champions(Stateful):
     def pass_gate(self, candidate: Candidate, errors: Tensor | None) -> None:
         """A candidate that has passed a comparison is the next champion."""
         learned = candidate.learned
-        self.promote(clone(candidate.model.module), errors)
+        self.promote(sibling(candidate.model.module), errors)
         self.compared_at = self.served_at = learned
         self.is_ahead, self.rejected_streak = False, None
         if learned - self.anchored_at >= self.limits.anchor_labels or learned < self.limits.first_labels:
@@ -155,7 +155,7 @@ class Champions(Stateful):
 
     def set_champion(self, module: ServedModel, learned: int) -> None:
         """Makes weights champion and anchor, whatever was before."""
-        self.promote(clone(module))
+        self.promote(sibling(module))
         self.anchor = self.champion
         self.compared_at = self.anchored_at = self.served_at = learned
         self.is_ahead, self.rejected_streak = False, None

@@ -18,7 +18,7 @@ from driftline.learning.retraining.trial import Trial
 from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.train_state import ReferenceModels
 from driftline.networks.build import rebuilt
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
 from driftline.networks.edit_session import EditSession
 from driftline.networks.experts.mixture import Mixture
 from driftline.networks.experts.regression import RegressionMixture
@@ -216,7 +216,7 @@ def beside(champion: Model, module: ServedModel, spec: ModelSpec) -> ServedModel
 
     It answers the champion's classes and maybe more.
     """
-    whole, experts = clone(module), champion.module.experts
+    whole, experts = sibling(module), champion.module.experts
     whole.take_error_unit(champion.module.error_unit)
     whole.experts = continued(experts, spec) if isinstance(experts, Mixture | RegressionMixture) else None
     if isinstance(whole.experts, Mixture) and module.width > champion.module.width:
@@ -234,7 +234,7 @@ def answering(champion: Model, classes: Sequence[int | str]) -> ServedModel:
     session = EditSession(champion)
     session.rehead(rows)
     session.after.experts = None
-    return session.after
+    return session.finish(keeps_function=False).module
 
 
 def _last(examples: Examples, count: int) -> Examples:

@@ -23,7 +23,7 @@ from driftline.learning.retraining.recipe_changes import (
     named_versions,
 )
 from driftline.networks.build import check_loss
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
 from driftline.networks.edit_session import EditResult, Sources
 from driftline.networks.edits import apply_all
 from driftline.networks.model import Model
@@ -110,7 +110,7 @@ class RetrainPlan:
         common = apply_all(self.edits, Model(self.spec, list(classes), module), sources)
         for number, entry in enumerate(self.entries):
             with self._naming(number):
-                spec, own = changed_recipe(common.spec, entry.recipe), clone(common.module)
+                spec, own = changed_recipe(common.spec, entry.recipe), sibling(common.module)
                 check_loss(spec, factories)
                 parsed = parse_edits(entry.edits)
                 edited = apply_all(parsed, Model(spec, common.classes, own), sources)

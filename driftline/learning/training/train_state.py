@@ -16,7 +16,9 @@ from driftline.learning.training.optimizers import OptimizerFactory, load_state,
 from driftline.networks.edit_session import EditResult
 from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
+from driftline.networks.sealed import own
 from driftline.networks.served_model import ServedModel
+from driftline.networks.set_tensors import set_tensors
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable, indices_of
 
@@ -208,7 +210,7 @@ class TrainState(Stateful):
                 return super().packed(name)  # type: ignore[no-any-return]
 
     def load_state_dict(self, state: State) -> None:
-        self.module.load_state_dict(part(state.tensors, "module"))
+        set_tensors(self.module, part(state.tensors, "module"))
         self.renew_optimizer()
         load_state(self.optimizer, self.parameters, part(state.tensors, "optimizer"))
         self.labels, self.counts = state.data["labels"], state.tensors["counts"].clone()
@@ -218,6 +220,7 @@ class TrainState(Stateful):
 
 def reset_weights(module: ServedModel) -> None:
     """Draws again the weights of every layer of network and output that knows how to."""
+    own(module)
     for half in (module.network, module.output):
         for layer in half.modules():
             reset = getattr(layer, "reset_parameters", None)

@@ -172,31 +172,29 @@ class Backup:
         """Copies the files that the point names, those that retention deletes first first; earlier copies stay."""
         blobs: dict[str, BackupFile] = {}
         for digest in manifests(point):
-            data = self._copy_blob(point.uid, digest, folder, blobs)
-            for file in msgspec.json.decode(data, type=_Manifest).files.values():
-                self._copy_blob(point.uid, file.sha256, folder, blobs)
+            self._copy_blob(point.uid, digest, folder, blobs)
+            manifest = msgspec.json.decode((folder / digest).read_bytes(), type=_Manifest)
+            for file in manifest.files.values():
+                # Many versions may have the same one.
+                if file.sha256 not in blobs:
+                    self._copy_blob(point.uid, file.sha256, folder, blobs)
         for path in folder.iterdir():
             if path.name not in blobs:
                 path.unlink()
         return blobs
 
-    def _copy_blob(self, uid: str, digest: str, folder: Path, blobs: dict[str, BackupFile]) -> bytes:
+    def _copy_blob(self, uid: str, digest: str, folder: Path, blobs: dict[str, BackupFile]) -> None:
         path = folder / digest
-        if path.exists():
-            data = path.read_bytes()
-        else:
-            data = self._blob(uid, digest)
-            format.write_file(path, data)
-        blobs[digest] = BackupFile(digest, len(data))
-        return data
-
-    def _blob(self, uid: str, digest: str) -> bytes:
-        try:
-            return self.artifacts.get(uid, digest)
-        except CorruptData as error:
-            if error.code != "artifact_missing":
-                raise
-            raise Overtaken(error.message) from error
+        if not path.exists():
+            try:
+                with self.artifacts.reading(uid, digest) as reader:
+                    format.write_aside(path, reader.chunks())
+            except CorruptData as error:
+                if error.code != "artifact_missing":
+                    raise
+                raise Overtaken(error.message) from error
+            format.settle(path)
+        blobs[digest] = BackupFile(digest, path.stat().st_size)
 
     async def _stream(self, uid: str, noun: str, first: int, last: int) -> AsyncIterator[list[Entry]]:
         key, after = getattr(self.connection.keys.of(uid), noun), first - 1

@@ -19,7 +19,7 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -218,12 +218,17 @@ def settle(path: Path) -> BackupFile:
 
 def write_file(path: Path, data: bytes) -> BackupFile:
     """Writes a file atomically: it is complete or not there."""
+    write_aside(path, [data])
+    return settle(path)
+
+
+def write_aside(path: Path, chunks: Iterable[bytes]) -> None:
+    """Writes a file aside; :func:`settle` completes it."""
     private.make_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
         aside(path).unlink()
     with os.fdopen(os.open(aside(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, private.FILE_MODE), "wb") as file:
-        file.write(data)
-    return settle(path)
+        file.writelines(chunks)
 
 
 def append_pieces(path: Path, pieces: Sequence[Piece]) -> None:

@@ -179,7 +179,7 @@ def damage_a_checkpoint(ground: Ground) -> None:
 def flip_a_bit(ground: Ground, model: str, manifest: str) -> None:
     artifacts = Artifacts(ground.processes.data_dir / "artifacts")
     uid = ground.models[model]
-    (file,) = bundle.decode(artifacts.get(uid, manifest)).files.values()
+    file = ground.random.choice([*bundle.decode(artifacts.get(uid, manifest)).files.values()])
     path = artifacts.root / uid / file.sha256
     content = bytearray(path.read_bytes())
     content[ground.random.randrange(len(content))] ^= 1

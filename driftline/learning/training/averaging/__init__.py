@@ -14,7 +14,8 @@ from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource, Runtime
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
-from driftline.networks.clone import clone
+from driftline.networks.clone import sibling
+from driftline.networks.sealed import is_constant
 from driftline.networks.served_model import ServedModel
 from driftline.spec.parts.averaging import Averaging
 from driftline.spec.registry import Behaviours
@@ -72,10 +73,10 @@ class WeightAveraging(Runtime[A]):
         now = {name: value.detach() for name, value in state.module.named_parameters()}
         place = edit.carried({name: torch.ones_like(value) for name, value in weights.items()})
         former = edit.carried(weights)
-        means = edit.carried({name: self.average[name] for name in weights if name in self.average})
+        means = edit.carried({name: self.average.get(name, value) for name, value in weights.items()})
         found = {}
-        for name, value in averaged(state.module).items():
-            found[name] = value.clone()
+        for name, value in _averageable(state.module).items():
+            found[name] = value.detach().clone()
             if name in now and name in place:
                 is_kept = place[name].bool()
                 if not torch.equal(torch.where(is_kept, former[name], now[name]), now[name]):
@@ -83,21 +84,25 @@ class WeightAveraging(Runtime[A]):
                 found[name] = torch.where(is_kept, means[name], now[name])
             elif name not in now and name in self.average and self.average[name].shape == value.shape:
                 found[name] = self.average[name]
-        return found
+        return {name: found[name] for name in averaged(state.module)}
 
     def candidate(self, module: ServedModel) -> ServedModel:
         """A copy of ``module`` with the mean of its weights."""
-        found = clone(module)
+        found = sibling(module)
         for name, value in averaged(found).items():
             value.copy_(self.average[name])
         return found
 
 
 def averaged(module: ServedModel) -> dict[str, Tensor]:
-    """What has a mean: the floating-point weights and buffers of network and output."""
+    """What has a mean: the floating-point weights and buffers of network and output, but for large frozen ones."""
+    return {name: value.detach() for name, value in _averageable(module).items() if not is_constant(value)}
+
+
+def _averageable(module: ServedModel) -> dict[str, Tensor]:
     return {
         name: value
-        for name, value in module.state_dict().items()
+        for name, value in module.state_dict(keep_vars=True).items()
         if name.startswith(("network.", "output.")) and value.is_floating_point()
     }
 

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from driftline.learning.training.train_state import TrainState
 from driftline.networks.clone import clone
+from driftline.networks.sealed import own
 from driftline.networks.served_model import ServedModel
 
 
@@ -46,6 +47,8 @@ class HiddenLayer:
     @torch.no_grad()
     def renew(self, unit: int, state: TrainState) -> None:
         """Draws again what makes a unit, and lets it be taken in by nothing."""
+        own(self.maker)
+        own(self.taker)
         drawn = clone(self.maker)
         drawn.reset_parameters()
         for name, value in drawn.named_parameters():

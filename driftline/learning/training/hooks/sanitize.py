@@ -10,6 +10,7 @@ from torch import Tensor
 from driftline.learning.examples import Examples
 from driftline.learning.training.hooks import WeightHookRuntime
 from driftline.learning.training.train_state import TrainState
+from driftline.networks.sealed import is_sealed
 from driftline.spec.parts.hooks import Repair
 
 
@@ -32,7 +33,12 @@ class RepairHook(WeightHookRuntime[Repair]):
         champion = state.champion_weights()
         for name, value in state.module.state_dict().items():
             good = champion.get(name)
-            if good is None or not value.is_floating_point() or not name.startswith(("network.", "output.")):
+            if (
+                good is None
+                or is_sealed(value)
+                or not value.is_floating_point()
+                or not name.startswith(("network.", "output."))
+            ):
                 continue
             with torch.no_grad():
                 broken = self._broken(value, good)

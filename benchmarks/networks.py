@@ -1,0 +1,373 @@
+"""What a large network costs: the bytes of versions and checkpoints, writing, loading and swapping them, and memory.
+
+python -m benchmarks.networks [--sizes 22M 109M] [--rank 8] [--swaps 5] [--only files learner swap serving]
+
+Encoders of the sizes of MiniLM-L6 and of BERT-base, with random weights, fully trained and by LoRA. Each figure is measured in
+a process of its own, now and, where that is said, *as files*: each version one file with all tensors, and each module with
+copies of its own, as before tensors had blobs of their own. ``silence`` is the longest time that another thread of the process,
+which wakes each millisecond, did not run.
+
+serving: a server of its own, whose ``/livez`` is asked all the time while versions are swapped in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import httpx
+import numpy as np
+import torch
+
+from app.version_loader import VersionLoader
+from benchmarks import swap
+from benchmarks.common.encoder import FACTORY, SIZES, TOKENS, spec
+from benchmarks.common.load import HOST
+from benchmarks.common.results import table
+from driftline import versions as version_files
+from driftline.learning.learner import Learner
+from driftline.networks import sealed
+from driftline.networks.model import Model
+from driftline.records import Item, Plan
+from driftline.settings import Settings
+from driftline.spec import ModelSpec, parse
+from driftline.store.artifacts import Artifacts
+from driftline.store.connection import RedisConnection
+from driftline.versions import START, VersionFiles
+from tests.versions import Versions
+
+MB = 1e6
+UID = "0123456789ab"
+AWAY = 0.001
+WAYS = ("now", "as files")
+
+
+@dataclass
+class Measured:
+    """Seconds, and the longest silence of another thread meanwhile."""
+
+    seconds: float = 0.0
+    silence: float = 0.0
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Measured]:
+    """Measures a block, with a thread beside it."""
+    found, is_over = Measured(), threading.Event()
+
+    def watch() -> None:
+        last = time.perf_counter()
+        while not is_over.is_set():
+            time.sleep(AWAY)
+            now = time.perf_counter()
+            found.silence, last = max(found.silence, now - last - AWAY), now
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    begin = time.perf_counter()
+    try:
+        yield found
+    finally:
+        found.seconds = time.perf_counter() - begin
+        is_over.set()
+        thread.join()
+
+
+def peak_bytes() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def labelled(count: int, first: int = 0) -> list[Item]:
+    random = np.random.default_rng(first)
+    rows = random.integers(0, 1000, (count, TOKENS))
+    return [Item(f"i{first + n}", {"inputs": row.tobytes()}, int(row[0]) % 4) for n, row in enumerate(rows)]
+
+
+def made(size: str, rank: int | None) -> Learner:
+    return Learner.create(parse(ModelSpec, spec(size, rank)), seed=1, factories=[FACTORY])
+
+
+def taught(learner: Learner, step: int = 0) -> Learner:
+    """The learner after a step of eight labels, and what is published of it."""
+    items = labelled(8, 8 * step)
+    learner.learn(items, range(8 * step + 1, 8 * step + 9), Plan(updates=1, publish=True, version=step + 2))
+    return learner
+
+
+def model_of(learner: Learner) -> Model:
+    return Model(learner.spec, learner.classes, learner.served)
+
+
+def bytes_of(learner: Learner) -> dict[str, float]:
+    """The bytes of what is trained and of all else."""
+    parameters = list(learner.module.parameters())
+    trained = sum(each.nbytes for each in parameters if each.requires_grad)
+    return {"trained MB": trained / MB, "frozen MB": (sum(each.nbytes for each in parameters) - trained) / MB}
+
+
+class Folder:
+    """The files of a model, and how many bytes they have."""
+
+    def __init__(self, path: Path) -> None:
+        self.files = VersionFiles(Artifacts(path), UID)
+        self._path = path / UID
+
+    def bytes(self) -> int:
+        return sum(entry.stat().st_size for entry in os.scandir(self._path)) if self._path.exists() else 0
+
+    def written(self, write: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+        """What a function gives; the bytes that it has added, its seconds, and the silence."""
+        before = self.bytes()
+        with watched() as measured:
+            found = write()
+        added = (self.bytes() - before) / MB
+        return found, {"MB": added, "write s": measured.seconds, "silence ms": 1e3 * measured.silence}
+
+    def version(self, learner: Learner, number: int) -> str:
+        return self.files.write_version(model_of(learner), number, None, START, "", {}).manifest
+
+
+def measure_files(size: str, rank: int | None, folder: Folder) -> dict[str, float]:
+    """The second version and the first checkpoint of a learner."""
+    learner = made(size, rank)
+    folder.version(learner, 1)
+    taught(learner)
+    with watched() as digest:
+        learner.digest()
+    _, version = folder.written(lambda: folder.version(learner, 2))
+    state = learner.present_state()
+    _, checkpoint = folder.written(lambda: folder.files.write_checkpoint(model_of(learner), state, START))
+    return {
+        **bytes_of(learner),
+        **{f"version {name}": value for name, value in version.items()},
+        **{f"checkpoint {name}": value for name, value in checkpoint.items()},
+        "digest s": digest.seconds,
+    }
+
+
+def measure_learner(size: str, rank: int | None, folder: Folder) -> dict[str, float]:
+    """The peak of memory of a learner that learns, publishes and writes checkpoints; and of one that is restored."""
+    taught(made("tiny", rank))
+    base = peak_bytes()
+    learner = made(size, rank)
+    for step in range(4):
+        taught(learner, step)
+        learner.digest()
+        folder.version(learner, step + 2)
+    place = folder.files.write_checkpoint(model_of(learner), learner.present_state(), START)
+    running = peak_bytes()
+    parts = bytes_of(learner)
+    return {
+        **parts,
+        "peak MB": (running - base) / MB,
+        "of frozen": max(0.0, (running - base) / MB - 3 * parts["trained MB"]) / max(parts["frozen MB"], 0.001),
+        "manifest": int(bool(place.manifest)),
+    }
+
+
+def measure_swap(size: str, rank: int | None, folder: Folder, swaps: int = 5) -> dict[str, float]:
+    """Loading a version, and swapping in others of which a hundredth has changed, as a server does."""
+    learner = made(size, rank)
+    digests = [folder.version(learner, 1)]
+    names = [name for name, value in learner.module.named_parameters() if value.nbytes >= 2**20]
+    for number in range(swaps + 2):
+        _change(learner, names)
+        digests.append(folder.version(learner, number + 2))
+    bare = bytes_of(learner)
+    del learner
+    return {**bare, **asyncio.run(_swapped(folder, digests))}
+
+
+def _change(learner: Learner, names: list[str]) -> None:
+    """Changes a hundredth of the numbers: the first large tensors that have as many."""
+    parameters = dict(learner.module.named_parameters())
+    left = sum(each.numel() for each in parameters.values()) / 100
+    with torch.no_grad():
+        for name in names:
+            if 0 < (size := parameters[name].numel()) <= left:
+                sealed.own_tensor(parameters[name])
+                parameters[name].add_(1e-3)
+                left -= size
+    learner.promotion.set_champion(learner.module, learner.learned)
+
+
+async def _swapped(folder: Folder, digests: list[str]) -> dict[str, float]:
+    base = peak_bytes()
+    loader = VersionLoader(folder.files.artifacts, Settings(factories=[FACTORY]))
+    with watched() as first:
+        before = await loader.load(UID, digests[0])
+    spare, swaps = None, []
+    for digest in digests[1:]:
+        with watched() as measured:
+            after = await loader.load(UID, digest, before, spare)
+        spare, before = before, after
+        swaps.append(measured)
+    loader.close()
+    # The first two swaps have no spare module, or one that was never loaded.
+    settled = swaps[2:]
+    return {
+        "load s": first.seconds,
+        "load silence ms": 1e3 * first.silence,
+        "swap ms": 1e3 * float(np.median([each.seconds for each in settled])),
+        "swap silence ms": 1e3 * max(each.silence for each in swaps),
+        "peak MB": (peak_bytes() - base) / MB,
+    }
+
+
+@dataclass
+class Livez:
+    """Asks ``/livez`` all the time, and keeps the longest time without an answer."""
+
+    port: int
+    longest: float = 0.0
+    answers: int = 0
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        with httpx.Client() as client:
+            last = time.perf_counter()
+            while not self.is_over.is_set():
+                client.get(f"http://{HOST}:{self.port}/livez").raise_for_status()
+                now = time.perf_counter()
+                self.longest, last = max(self.longest, now - last), now
+                self.answers += 1
+                time.sleep(AWAY)
+
+
+@contextlib.contextmanager
+def asking_livez(port: int) -> Iterator[Livez]:
+    found = Livez(port)
+    thread = threading.Thread(target=found.run)
+    thread.start()
+    try:
+        yield found
+    finally:
+        found.is_over.set()
+        thread.join()
+
+
+def measure_serving(size: str, rank: int | None, swaps: int = 5) -> dict[str, float]:
+    """A server that loads a model, and swaps in versions of it as they come."""
+    os.environ["DRIFTLINE_FACTORIES"] = FACTORY
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+    with tempfile.TemporaryDirectory() as name, swap.serving(Path(name)) as (port, process, url):
+        return asyncio.run(_served(size, rank, swaps, port, process, url, Path(name)))
+
+
+async def _served(
+    size: str, rank: int | None, swaps: int, port: int, process: int, url: str, folder: Path
+) -> dict[str, float]:
+    described = spec(size, rank)
+    body = {"inputs": [[1] * TOKENS]}
+    async with httpx.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=300) as client:
+        with asking_livez(port) as quiet:
+            await asyncio.sleep(3)
+        with asking_livez(port) as creating:
+            (await client.post("/v1/models", json=described)).raise_for_status()
+        with asking_livez(port) as loading:
+            (await client.post("/v1/models/texts/predict", json=body)).raise_for_status()
+        connection = RedisConnection(url, "driftline:")
+        published = Versions(connection, Artifacts(folder / "artifacts"))
+        await published.take("texts")
+        learner = await asyncio.to_thread(made, size, rank)
+        with asking_livez(port) as swapping:
+            for step in range(swaps):
+                await asyncio.to_thread(taught, learner, step)
+                await published.publish(learner)
+                while (await client.post("/v1/models/texts/predict", json=body)).json()["version"] < published.number:
+                    await asyncio.sleep(0.02)
+        await connection.close()
+    return {
+        "quiet ms": 1e3 * quiet.longest,
+        "creating ms": 1e3 * creating.longest,
+        "loading ms": 1e3 * loading.longest,
+        "swapping ms": 1e3 * swapping.longest,
+        "peak MB": _peak_of(process) / MB,
+    }
+
+
+def _peak_of(process: int) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+
+def as_files() -> None:
+    """Lets no tensor be large enough for a blob of its own."""
+    sealed.MIN_CONSTANT_BYTES = version_files.MIN_BLOB_BYTES = sys.maxsize
+
+
+SECTIONS: dict[str, Callable[..., dict[str, float]]] = {
+    "files": measure_files,
+    "learner": measure_learner,
+    "swap": measure_swap,
+}
+
+
+def measured(section: str, size: str, rank: int | None, way: str, swaps: int) -> dict[str, float]:
+    """What a process of its own measures."""
+    options = ["--measure", section, "--sizes", size, "--way", way, "--swaps", str(swaps)]
+    options += ["--rank", str(rank)] if rank is not None else ["--full"]
+    command = [sys.executable, "-m", "benchmarks.networks", *options]
+    print(" ".join(options), file=sys.stderr, flush=True)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise RuntimeError(process.stderr.strip().splitlines()[-1])
+    found: dict[str, float] = json.loads(process.stdout.strip().splitlines()[-1])
+    return found
+
+
+def measure_here(section: str, size: str, rank: int | None, way: str, swaps: int) -> dict[str, float]:
+    torch.set_num_threads(1)
+    if way == "as files":
+        as_files()
+    if section == "serving":
+        return measure_serving(size, rank, swaps)
+    with tempfile.TemporaryDirectory() as name:
+        more = {"swaps": swaps} if section == "swap" else {}
+        return SECTIONS[section](size, rank, Folder(Path(name)), **more)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["22M", "109M"])
+    parser.add_argument("--rank", type=int, default=8, help="of the adapters")
+    parser.add_argument("--swaps", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=[*SECTIONS, "serving"], default=[*SECTIONS, "serving"])
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=WAYS, default="now", help=argparse.SUPPRESS)
+    parser.add_argument("--full", action="store_true", help="without adapters")
+    given = parser.parse_args()
+    if given.measure is not None:
+        rank = None if given.full else given.rank
+        print(json.dumps(measure_here(given.measure, given.sizes[0], rank, given.way, given.swaps)))
+        return
+    for section in given.only:
+        rows: list[list[Any]] = []
+        header: list[str] = []
+        for size in given.sizes:
+            for rank in (given.rank, None):
+                for way in WAYS if section != "serving" else WAYS[:1]:
+                    found = measured(section, size, rank, way, given.swaps)
+                    header = [section, *found]
+                    name = f"{size} {'full' if rank is None else f'LoRA {rank}'}, {way}"
+                    rows.append([name, *(round(value, 1 if abs(value) >= 10 else 3) for value in found.values())])
+        print(table(header, rows), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
