@@ -30,7 +30,20 @@ hypothesis.settings.load_profile("busy")
 # Starts a server with a folder of its own on a port.
 OwnRedis = Callable[[Path, int], contextlib.AbstractContextManager[None]]
 # Fixtures that need a program of the machine's own.
-OF_TOOLS = {"browser", "mount", "prometheus", "promtool", "redis_binary", "redis_cli", "redis_cluster", "system_redis"}
+OF_TOOLS = {
+    "browser",
+    "mosquitto",
+    "mount",
+    "nats_server",
+    "postgres",
+    "rabbitmq",
+    "prometheus",
+    "promtool",
+    "redis_binary",
+    "redis_cli",
+    "redis_cluster",
+    "system_redis",
+}
 
 
 @pytest.hookimpl(optionalhook=True)

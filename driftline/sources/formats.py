@@ -12,6 +12,7 @@ import msgspec
 
 from driftline.errors import InvalidInput
 from driftline.store.sources import RecordFormat
+from driftline.tables.cells import plain
 
 _fields = msgspec.msgpack.Decoder(dict[bytes, bytes])
 
@@ -27,6 +28,11 @@ class Decoded:
 def encode_fields(fields: Mapping[bytes, bytes]) -> bytes:
     """An entry of byte strings as the bytes that the format ``fields`` has."""
     return msgspec.msgpack.encode(fields)
+
+
+def encode_row(row: Mapping[str, Any]) -> bytes:
+    """A row of typed values as the bytes that the format ``msgpack`` has."""
+    return msgspec.msgpack.encode({name: plain(value) for name, value in row.items()}, enc_hook=str)
 
 
 def decoded(raw: bytes, format: RecordFormat, columns: Sequence[str] | None = None) -> Iterator[Decoded | InvalidInput]:
@@ -60,7 +66,10 @@ def _one(piece: bytes, format: RecordFormat, columns: Sequence[str] | None) -> D
 
 def _of_line(line: str, columns: Sequence[str] | None) -> dict[str, str]:
     if columns is None:
-        raise InvalidInput("columns: a line of CSV needs the names of its columns", field="columns")
+        raise InvalidInput(
+            "record: its cells are not those of a header, and `columns` names none",
+            field="columns",
+        )
     cells = next(csv.reader([line], strict=True), [])
     if len(cells) != len(columns):
         raise InvalidInput(f"record: {len(cells)} cells where there are {len(columns)} columns", field="record")

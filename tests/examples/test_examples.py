@@ -10,6 +10,7 @@ import pytest
 from examples.image import levers
 from examples.recommender import ratings
 from examples.speech import digits
+from examples.streams import digits as streams
 
 pytestmark = [pytest.mark.long, pytest.mark.slow]
 
@@ -26,6 +27,15 @@ def test_images_and_levers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes["rate: 0.001"] == 101_770 == sizes["insert and merge"]
     assert sizes["concatenate"] > 101_770 and sizes["adapters"] > 101_770
     assert all(row["after"] > 0.5 for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["redis", "files"])
+def test_digits_from_a_stream(kind: str) -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 900)
+    images = (random.random((10, 64))[labels] + 0.2 * random.random((900, 64))).astype(np.float32)
+    scores = streams.run(kind, images, labels, rounds=3)
+    assert scores[-1] > max(scores[0], 0.5)
 
 
 def test_new_users_get_vectors_of_their_own() -> None:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 
 from driftline.errors import ConfigurationError, InvalidInput
 from driftline.records import Item
 from driftline.sources.base import Source
 from driftline.sources.registry import parse_source, parse_sources, shown_spec
-from driftline.store.sources import SourceBook, SourceState
+from driftline.store.sources import SourceBook
 from driftline.store.watermarks import Cap
-from driftline.support.tasks import Troubles
 from tests.waiting import until_async
 from tests.worker.conftest import Bench
-from worker.model_store import ModelStore
-from worker.sources.keeper import ModelSources
+from tests.worker.source_reading import NAME, alarm_of, labels, newest_is, reading, row, told
 
 pytestmark = pytest.mark.anyio
 
-STREAM, NAME = "labels", "environment-1"
+STREAM = "labels"
 
 
 def source(bench: Bench, **changes: Any) -> Source:
@@ -39,53 +34,12 @@ def key(bench: Bench) -> str:
     return bench.connection.keys.prefix + STREAM
 
 
-def row(n: int) -> list[float]:
-    return [float(value) for value in np.random.default_rng(n).normal(size=8)]
-
-
 async def add(bench: Bench, count: int, first: int = 0, **fields: Any) -> None:
     async with bench.connection.redis.pipeline() as pipe:
         for n in range(first, first + count):
             entry = {"inputs": json.dumps(row(n)), "label": int(row(n)[0] > 0)} | fields
             pipe.xadd(key(bench), entry)
         await pipe.execute()
-
-
-@asynccontextmanager
-async def reading(store: ModelStore, *found: Source) -> AsyncIterator[ModelSources]:
-    sources = ModelSources(store, {each.name: each for each in found}, Troubles(), retry_seconds=0.05)
-    await sources.apply({})
-    try:
-        yield sources
-    finally:
-        await sources.close()
-
-
-async def newest_is(store: ModelStore, count: int) -> None:
-    async def has_come() -> bool:
-        return await store.log.newest() >= count
-
-    await until_async(has_come)
-
-
-async def told(store: ModelStore, name: str = NAME, **wanted: Any) -> SourceState:
-    """How the source does, once it is told to be as ``wanted``."""
-
-    async def state() -> SourceState | None:
-        found = (await SourceBook(store.connection, store.uid).states()).get(name)
-        is_it = found is not None and all(getattr(found, field) == value for field, value in wanted.items())
-        return found if is_it else None
-
-    return await until_async(state)
-
-
-async def alarm_of(store: ModelStore, kind: str) -> str:
-    found = await until_async(lambda: store.connection.redis.hget(store.keys.alarms, kind))
-    return str(json.loads(found)["message"])
-
-
-async def labels(store: ModelStore) -> list[Any]:
-    return [entry.record.label for entry in await store.log.since(1, 1000) if isinstance(entry.record, Item)]
 
 
 async def test_each_entry_is_learned_once(bench: Bench) -> None:

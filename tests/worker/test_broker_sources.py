@@ -1,0 +1,232 @@
+"""Brokers as sources, each a real one: every record once, in order, over reconnects, and what the broker has lost is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from driftline.processes.supervisor import Guard
+from driftline.records import Item
+from driftline.store.sources import SourceBook
+from tests.conftest import free_port, missing, wait_for_port
+from tests.worker.conftest import Bench
+from tests.worker.source_reading import alarm_of, labels, made, newest_is, reading, row, told
+from worker.model_store import ModelStore
+
+pytestmark = pytest.mark.anyio
+
+
+def item(n: int, label: int = 1) -> bytes:
+    return json.dumps({"inputs": row(n % 50), "label": label}).encode()
+
+
+async def places(store: ModelStore) -> list[str]:
+    """The places of all records that were taken, in their order."""
+    entries = await store.log.since(1, 5000)
+    return [entry.record.id.split(":", 2)[2] for entry in entries]
+
+
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[tuple[Producer, str]]:
+    """A producer with a mock cluster of librdkafka, which speaks the protocol; and where its brokers are."""
+    producer = Producer({"test.mock.num.brokers": 2, "bootstrap.servers": "unused"})
+    brokers = producer.list_topics(timeout=20).brokers.values()
+    yield producer, ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+    producer.flush()
+
+
+def produce(producer: Producer, topic: str, first: int, count: int) -> None:
+    for n in range(first, first + count):
+        producer.produce(topic, item(n), key=str(n % 7))
+    producer.flush()
+
+
+async def test_a_topic_of_kafka_is_read_once_and_in_the_order_of_each_partition(
+    bench: Bench, kafka: tuple[Producer, str]
+) -> None:
+    store, (producer, servers) = await bench.model(), kafka
+    source = made(type="kafka", servers=servers, topic="labels")
+    produce(producer, "labels", 0, 1500)
+    for _ in range(3):
+        async with reading(store, source):
+            await asyncio.sleep(0.3)
+    async with reading(store, source):
+        await newest_is(store, 1500)
+        produce(producer, "labels", 1500, 100)
+        producer.produce("labels", b'{"label": ')
+        producer.produce("labels", None, key="a tombstone")
+        producer.flush()
+        await newest_is(store, 1600)
+        await told(store, state="running", refused=2)
+    found = await places(store)
+    assert len(found) == len(set(found)) == 1600
+    for partition in {place.partition("@")[0] for place in found}:
+        offsets = [int(place.partition("@")[2]) for place in found if place.startswith(f"{partition}@")]
+        assert offsets == sorted(offsets)
+    assert len(await SourceBook(store.connection, store.uid).dead()) == 2
+
+
+async def test_offsets_that_a_topic_has_no_more_are_a_gap_and_reading_goes_on(
+    bench: Bench, kafka: tuple[Producer, str]
+) -> None:
+    store, (producer, servers) = await bench.model(), kafka
+    source = made(type="kafka", servers=servers, topic="reset")
+    produce(producer, "reset", 0, 20)
+    beyond = {str(partition): {"offset": 1000} for partition in range(4)}
+    await bench.connection.redis.hset(store.keys.sources, source.identity, json.dumps(beyond))
+    async with reading(store, source):
+        await newest_is(store, 20)
+        assert "offsets were reset" in await alarm_of(store, "source_gap")
+
+
+async def test_another_record_before_the_position_is_another_topic(bench: Bench, kafka: tuple[Producer, str]) -> None:
+    store, (producer, servers) = await bench.model(), kafka
+    source = made(type="kafka", servers=servers, topic="again")
+    for n in range(10):
+        producer.produce("again", item(n), partition=0)
+    producer.flush()
+    other = {"0": {"offset": 5, "mark": "0" * 16}}
+    await bench.connection.redis.hset(store.keys.sources, source.identity, json.dumps(other))
+    async with reading(store, source):
+        await newest_is(store, 10)
+        assert "made again" in await alarm_of(store, "source_gap")
+
+
+async def test_a_cluster_that_is_not_there_fails_and_the_worker_goes_on(bench: Bench) -> None:
+    store = await bench.model()
+    source = made(type="kafka", servers=f"127.0.0.1:{free_port()}", topic="labels", settings={"log_level": 0})
+    async with reading(store, source):
+        await told(store, state="failing")
+
+
+@pytest.fixture(scope="module")
+def nats_server(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a NATS server of the machine's own, with JetStream."""
+    binary, port = shutil.which("nats-server") or missing("nats-server"), free_port()
+    options = ["-js", "-sd", str(tmp_path_factory.mktemp("nats")), "-a", "127.0.0.1", "-p", str(port)]
+    process = guard.spawn([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_port(port)
+    yield f"nats://127.0.0.1:{port}"
+    process.kill()
+    process.wait()
+
+
+async def publish(url: str, stream: str, first: int, count: int, again: bool = False, **options: Any) -> None:
+    import nats
+
+    connection = await nats.connect(url)
+    try:
+        jetstream = connection.jetstream()
+        if again:
+            await jetstream.delete_stream(stream)
+        await jetstream.add_stream(name=stream, subjects=[f"{stream}.>"], **options)
+        for n in range(first, first + count):
+            await jetstream.publish(f"{stream}.{'even' if n % 2 == 0 else 'odd'}", item(n, label=int(again)))
+    finally:
+        await connection.close()
+
+
+async def test_a_stream_of_nats_is_read_once_and_one_that_is_made_again_is_a_gap(
+    bench: Bench, nats_server: str
+) -> None:
+    store = await bench.model()
+    source = made(type="nats", url=nats_server, stream="labels")
+    await publish(nats_server, "labels", 0, 300)
+    for _ in range(2):
+        async with reading(store, source):
+            await asyncio.sleep(0.1)
+    async with reading(store, source):
+        await newest_is(store, 300)
+        await publish(nats_server, "labels", 300, 20)
+        await newest_is(store, 320)
+        await publish(nats_server, "labels", 0, 5, again=True)
+        await newest_is(store, 325)
+        assert "made again" in await alarm_of(store, "source_gap")
+    found = await places(store)
+    assert found[:320] == [str(n) for n in range(1, 321)]
+    assert (await labels(store))[320:] == [1] * 5
+
+
+async def test_messages_of_nats_that_went_before_they_were_read_are_counted(bench: Bench, nats_server: str) -> None:
+    store = await bench.model()
+    source = made(type="nats", url=nats_server, stream="short")
+    await publish(nats_server, "short", 0, 10, max_msgs=50)
+    async with reading(store, source):
+        await newest_is(store, 10)
+    await publish(nats_server, "short", 10, 100, max_msgs=50)
+    async with reading(store, source):
+        await newest_is(store, 60)
+        assert "50 messages" in await alarm_of(store, "source_gap")
+
+
+async def test_one_subject_of_a_stream_is_read_without_the_others(bench: Bench, nats_server: str) -> None:
+    store = await bench.model()
+    await publish(nats_server, "mixed", 0, 20)
+    async with reading(store, made(type="nats", url=nats_server, stream="mixed", subject="mixed.odd")):
+        await newest_is(store, 10)
+        state = await told(store, state="running")
+    assert not state.gaps
+    assert await places(store) == [str(n) for n in range(2, 21, 2)]
+
+
+async def test_a_server_of_nats_that_is_not_there_fails(bench: Bench) -> None:
+    store = await bench.model()
+    async with reading(store, made(type="nats", url=f"nats://127.0.0.1:{free_port()}", stream="labels")):
+        assert "does not answer" in await alarm_of(store, "source")
+
+
+@pytest.fixture(scope="module")
+def postgres(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL of the machine's own, as SQLAlchemy has it."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = str(found[-1]) if found else shutil.which("initdb") or missing("postgresql")
+    folder, port = tmp_path_factory.mktemp("postgres"), free_port()
+    data, user = folder / "data", ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        for path in (folder, *folder.parents[:2]):
+            path.chmod(0o755)
+        shutil.chown(folder, "postgres")
+    made_of = [*user, initdb, "-D", str(data), "-A", "trust", "-U", "driftline", "--no-sync"]
+    subprocess.run(made_of, check=True, capture_output=True)
+    options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
+    server = str(Path(initdb).with_name("postgres"))
+    process = guard.spawn([*user, server, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_port(port)
+    yield f"postgresql+psycopg://driftline@127.0.0.1:{port}/postgres"
+    process.terminate()
+    process.wait()
+
+
+async def test_rows_of_postgresql_are_read_by_a_moment(bench: Bench, postgres: str) -> None:
+    import psycopg
+
+    store = await bench.model(inputs={"fields": {"amount": "number", "paid": "boolean"}}, classes=["no", "yes"])
+    with psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE orders (decided TIMESTAMPTZ, amount NUMERIC(8, 2), paid BOOLEAN, bought TEXT, id UUID)"
+        )
+        insert = (
+            "INSERT INTO orders SELECT now() + n * interval '1 microsecond', n / 4.0, mod(n, 3) = 0, "
+            "CASE WHEN mod(n, 2) = 0 THEN 'no' ELSE 'yes' END, gen_random_uuid() FROM generate_series(%s::int, %s::int) AS n"
+        )
+        connection.execute(insert, (1, 1200))
+        mapping = {"label": "bought", "id": "id", "time": "decided"}
+        source = made(type="sql", url=postgres, table="orders", cursor="decided", poll_seconds=0.05, mapping=mapping)
+        async with reading(store, source):
+            await newest_is(store, 1200)
+            connection.execute(insert, (5001, 5010))
+            await newest_is(store, 1210)
+            connection.execute("ALTER TABLE orders RENAME COLUMN bought TO sold")
+            connection.execute(insert.replace("bought", "sold"), (9001, 9001))
+            await told(store, state="running", refused=1)
+    first = (await store.log.read(0, 1))[0].record
+    assert isinstance(first, Item) and first.label == "yes" and first.time is not None
