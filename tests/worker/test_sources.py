@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from driftline.errors import ConfigurationError, InvalidInput
-from driftline.records import Item
 from driftline.sources.base import Source
 from driftline.sources.registry import parse_source, parse_sources, shown_spec
 from driftline.store.sources import SourceBook
