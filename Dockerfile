@@ -1,5 +1,7 @@
 # One image for every process: `serve`, `worker`, or both with a Valkey of their own (`up`).
-FROM python:3.12-slim
+# A tag may stand for another image tomorrow: build with --build-arg PYTHON_IMAGE=python@sha256:… where that matters.
+ARG PYTHON_IMAGE=python:3.12-slim
+FROM ${PYTHON_IMAGE}
 
 # PyTorch's index without CUDA; empty takes torch, with CUDA, from where pip looks by default.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -17,7 +19,7 @@ RUN pip install --no-cache-dir -c constraints.txt '.[demo]'
 RUN useradd --create-home driftline && install --directory --owner driftline --mode 700 /data
 USER driftline
 WORKDIR /home/driftline
-# Containers on the same kind of CPU need not compile; on others the first start does.
+# Containers on the same kind of CPU need not compile; on others each start does, where the image is mounted read-only.
 RUN python -m driftline.networks.kernels
 ENV DRIFTLINE_DATA_DIR=/data
 VOLUME /data

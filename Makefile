@@ -17,7 +17,7 @@ export MYPY_NUM_WORKERS ?= auto
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tools test-long coverage kernels soak check docs up bench clean
+.PHONY: help audit sbom demo test test-tools test-long coverage kernels soak check docs up bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -60,8 +60,21 @@ docs: .venv/.installed ## build the documentation into site/; a link that leads 
 bench: .venv/.installed ## run every benchmark
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+# The tools have an environment of their own: what they need is no part of what they look at.
+AUDIT := .venv-audit/bin
+.venv-audit/.installed:
+	$(PYTHON) -m venv .venv-audit
+	$(AUDIT)/pip install --quiet "cyclonedx-bom>=7,<8" "pip-audit>=2.9,<3"
+	@touch $@
+
+sbom: .venv/.installed .venv-audit/.installed ## write sbom.cdx.json: every package of .venv (CycloneDX)
+	$(AUDIT)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o sbom.cdx.json $(BIN)/python
+
+audit: .venv-audit/.installed ## look for known vulnerabilities of the pinned packages; asks pypi.org
+	$(AUDIT)/pip-audit --no-deps --disable-pip -r constraints.txt
+
 clean: ## remove what make and the tests left
-	rm -rf .venv .coverage* build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-audit sbom.cdx.json .coverage* build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch alone comes from TORCH_INDEX; what it depends on comes, pinned, with the rest.

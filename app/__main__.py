@@ -26,12 +26,14 @@ from driftline.api_keys import KeyStore
 from driftline.errors import ConfigurationError, DriftlineError
 from driftline.processes.plan import is_loopback
 from driftline.processes.supervisor import bind
+from driftline.processes.tls import server_context
 from driftline.settings import Settings
 from driftline.store.format import check_at_start
 from driftline.support.logs import set_up_logging
 
 from .http_server import HttpConnection, HttpServer
 from .main import create_app
+from .responses import security_headers
 
 
 def main() -> None:
@@ -48,6 +50,7 @@ def main() -> None:
                 f"without API keys the server binds to this machine only, not to {listener.getsockname()[0]}; "
                 "make a key with `driftline keys create`"
             )
+        context = server_context(settings)
         app = create_app(settings, is_public=is_public)
     except DriftlineError as error:
         sys.exit(f"driftline: {error}")
@@ -64,6 +67,8 @@ def main() -> None:
         http=HttpConnection,
         # Longer than load balancers keep a connection that they may use again: they should be the ones to close it.
         timeout_keep_alive=75,
+        headers=security_headers(is_tls=context is not None),
+        ssl_context_factory=(lambda *_: context) if context is not None else None,
     )
     # Preparing a version is work in another thread; a request should not wait long for its turn.
     sys.setswitchinterval(0.001)

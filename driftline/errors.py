@@ -129,6 +129,8 @@ class ConfigurationError(DriftlineError):
             "no_textual",
             "proxy",
             "sender_closed",
+            "store_url",
+            "tls",
         }
     )
 

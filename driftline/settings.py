@@ -57,6 +57,15 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that the server binds")
     port: int = Field(8000, ge=0, le=65535, description="0: a free one")
+    tls_cert: Path | None = Field(
+        None, description="the server's certificate, with those between it and its authority; it then speaks TLS alone"
+    )
+    tls_key: Path | None = Field(
+        None, description="the private key of the certificate; none: it stands in the same file"
+    )
+    tls_client_ca: Path | None = Field(
+        None, description="authorities of callers' certificates; then a caller needs one, beside its key"
+    )
     replicas: int = Field(1, ge=1, le=256, description="serving processes that share the port")
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="a larger request body is refused with 413")
     max_weights_bytes: int = Field(

@@ -27,7 +27,7 @@ class Instance:
         self.process = process
         self.lines = lines
         self.data_dir = data_dir
-        self.url = self._await(r"(http://\S+)")
+        self.url = self._await(r"(https?://\S+)")
         self.client = Client(self.url, retries=0)
         # A connection of its own each time, as a load balancer makes them, and no certificates read for it.
         self._probe = httpx.Client(verify=False, headers={"connection": "close"})

@@ -45,8 +45,6 @@ POLICY = "; ".join(
 HEADERS = {
     "content-security-policy": POLICY,
     "cross-origin-opener-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
     "vary": "accept-encoding",
 }
 FOR_GOOD = "public, max-age=31536000, immutable"

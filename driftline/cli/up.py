@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,10 @@ Host = Annotated[str | None, typer.Option("--host", help="The address to listen 
 Replicas = Annotated[
     int | None, typer.Option("--replicas", min=1, help="Serving processes that share the port.", show_default="1")
 ]
+Certificate = Annotated[
+    Path | None, typer.Option("--tls-cert", help="The server's certificate: it then speaks TLS alone.")
+]
+PrivateKey = Annotated[Path | None, typer.Option("--tls-key", help="The private key of the certificate.")]
 Port = Annotated[int | None, typer.Option("--port", help="The port; 0: a free one.", show_default="8000")]
 
 
@@ -32,12 +37,21 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def up(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas: Replicas = None) -> None:
+def up(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    replicas: Replicas = None,
+    tls_cert: Certificate = None,
+    tls_key: PrivateKey = None,
+) -> None:
     """Start everything on this machine: the server, a worker, and a Valkey unless DRIFTLINE_REDIS_URL names one."""
     from driftline.processes import plan as local
     from driftline.store.format import check_at_start
 
-    settings = load_settings(host=host, port=port, data_dir=data_dir, replicas=replicas)
+    settings = load_settings(
+        host=host, port=port, data_dir=data_dir, replicas=replicas, tls_cert=tls_cert, tls_key=tls_key
+    )
     check_at_start(settings)
     supervise(settings, lambda listener: local.plan(settings, listener))
 
@@ -46,11 +60,13 @@ def supervise(settings: Settings, plan: Callable[[socket.socket], Plan]) -> None
     """Bind the port, and keep the children of a plan running until a signal ends them."""
     from driftline.processes import plan as local
     from driftline.processes.supervisor import Supervisor, bind
+    from driftline.processes.tls import server_context
 
     local.refuse_exposure(settings)
+    is_tls = server_context(settings) is not None
     with bind(settings.host, settings.port) as listener:
         supervisor = Supervisor(plan(listener), report)
-        threading.Thread(target=announce, args=(local.address(listener),), daemon=True).start()
+        threading.Thread(target=announce, args=(local.address(listener, is_tls),), daemon=True).start()
         with supervisor.handling_signals():
             supervisor.run()
 
@@ -72,12 +88,21 @@ def report(line: str) -> None:
     print(f"driftline: {line}", file=sys.stderr, flush=True)
 
 
-def serve(host: Host = None, port: Port = None, data_dir: DataDir = None, replicas: Replicas = None) -> None:
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    replicas: Replicas = None,
+    tls_cert: Certificate = None,
+    tls_key: PrivateKey = None,
+) -> None:
     """Run the server alone, in one process or several; it needs DRIFTLINE_REDIS_URL."""
     from driftline.processes import plan as local
     from driftline.store.format import check_at_start
 
-    settings = load_settings(host=host, port=port, data_dir=data_dir, replicas=replicas)
+    settings = load_settings(
+        host=host, port=port, data_dir=data_dir, replicas=replicas, tls_cert=tls_cert, tls_key=tls_key
+    )
     if settings.replicas > 1:
         local.require_redis(settings)
         check_at_start(settings)

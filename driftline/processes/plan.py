@@ -8,6 +8,7 @@ import ipaddress
 import os
 import secrets
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,11 @@ def environment(settings: Settings, redis_url: str | None) -> dict[str, str]:
         "DRIFTLINE_DATA_DIR": str(settings.data_dir.resolve()),
         "DRIFTLINE_HOST": settings.host,
         "DRIFTLINE_PORT": str(settings.port),
+        **{
+            f"DRIFTLINE_{name.upper()}": str(path.resolve())
+            for name in ("tls_cert", "tls_key", "tls_client_ca")
+            if (path := getattr(settings, name)) is not None
+        },
     }
     return {**os.environ, **chosen, **({"DRIFTLINE_REDIS_URL": redis_url} if redis_url else {})}
 
@@ -167,16 +173,20 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: socket.socket, is_tls: bool = False) -> str:
     """The URL of a listening socket, for clients on this machine."""
     host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host, scheme = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def is_ready(url: str, timeout: float = 2.0) -> bool:
     """Whether ``/readyz`` at ``url`` says yes."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
+    scheme, _, place = url.partition("://")
+    connection = http.client.HTTPConnection(place, timeout=timeout)
+    if scheme == "https":  # It is our own server, and its certificate names another place than this machine.
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection(place, timeout=timeout, context=context)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
