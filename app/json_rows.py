@@ -64,7 +64,7 @@ class BodyDecoder:
         except msgspec.DecodeError:
             return None
         rows = self._rows.structs(decoded.inputs)
-        return None if rows is None else with_keys(rows, decoded.keys)
+        return rows if rows is None or decoded.keys is None else with_keys(rows, decoded.keys)
 
     @cached_property
     def _struct_decoder(self) -> msgspec.json.Decoder[Any] | None:
@@ -74,29 +74,27 @@ class BodyDecoder:
     def _decode_tensors(self, body: bytes) -> Rows | None:
         try:
             document = _parser.parse(body)
-            keys = None
-            if len(document) != 1:
-                if len(document) != 2:
-                    return None
-                keys = document["keys"].as_list()
-            value = document["inputs"]
-            if self._takes_names and len(value) != len(self._brackets):
-                return None
-            columns = {name: value[name] for name in self._brackets} if self._takes_names else {SINGLE_INPUT: value}
-            count = len(next(iter(columns.values())))
-            # As many brackets as the rows have: no number is in a list of its own.
-            brackets = sum(1 + count * a_row for a_row in self._brackets.values()) + (keys is not None)
-            if not count or body.count(b"[") != brackets:
-                return None
-            found = {name: _array(tensor, columns[name], count) for name, tensor in self.spec.tensors.items()}
+            if len(document) == 1:
+                return self._arrays(document["inputs"], body)
+            # A key with a bracket in it is left to the precise parser.
+            keys = document["keys"].as_list()
+            rows = self._arrays(document["inputs"], body, 1) if len(document) == 2 and are_keys(keys) else None
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             return None
-        if any(array is None for array in found.values()):
+        return None if rows is None else with_keys(rows, keys)
+
+    def _arrays(self, value: Any, body: bytes, others: int = 0) -> Rows | None:
+        """The rows of a body in which are so many ``others`` brackets; None where they do not fit the spec exactly."""
+        if self._takes_names and len(value) != len(self._brackets):
             return None
-        rows = Rows(found)  # type: ignore[arg-type]
-        if keys is None:
-            return rows
-        return with_keys(rows, keys) if are_keys(keys) else None
+        columns = {name: value[name] for name in self._brackets} if self._takes_names else {SINGLE_INPUT: value}
+        count = len(next(iter(columns.values())))
+        # As many brackets as the rows have: no number is in a list of its own.
+        brackets = others + sum(1 + count * a_row for a_row in self._brackets.values())
+        if not count or body.count(b"[") != brackets:
+            return None
+        found = {name: _array(tensor, columns[name], count) for name, tensor in self.spec.tensors.items()}
+        return None if any(array is None for array in found.values()) else Rows(found)  # type: ignore[arg-type]
 
     def decode_precisely(self, body: bytes) -> Rows:
         """What the precise parser makes of a body; :class:`InvalidInput` where it does not fit."""

@@ -59,6 +59,22 @@ class Stream:
         return [name for _, name in found]
 
 
+def _corrected(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The items of a log, each with the label that it has in the end."""
+    rows: list[Mapping[str, Any]] = []
+    place_of: dict[int, int] = {}
+    for item in items:
+        place = place_of.get(item.get("revises", 0))
+        if place is None:
+            place = len(rows)
+            rows.append(item)
+        else:
+            rows[place] = {**rows[place], "label": item["label"], "weight": item["weight"]}
+        if "n" in item:
+            place_of[item["n"]] = place
+    return rows
+
+
 def _served(spec: ModelSpec, answer: Mapping[str, Any]) -> Label | None:
     """What was answered, as a label is."""
     found: Label | None = answer[spec.answer_field]
@@ -70,9 +86,10 @@ def of_log(spec: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Strea
 
     Args:
         spec: the model's.
-        items: each with ``inputs``, ``label`` and ``weight``, and ``answer`` where one was served.
+        items: each with ``inputs``, ``label`` and ``weight``, and ``answer`` where one was served. One that ``revises``
+            another, by its number ``n``, is the label of that one.
     """
-    parsed, rows = parse(ModelSpec, spec), list(items)
+    parsed, rows = parse(ModelSpec, spec), _corrected(items)
     if not rows:
         raise InvalidInput(f"the log of {parsed.name} holds no label", value=parsed.name)
     reader = RowReader(parsed)

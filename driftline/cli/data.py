@@ -27,7 +27,7 @@ Items = Annotated[
     typer.Argument(
         metavar="ITEMS|FILE",
         help="Labelled items: a JSON object, a list or a line for each; @file, or - for standard input; or a FILE of rows "
-        "with the columns prediction_id and label, or with those of the model and --target.",
+        "with the columns prediction_id or key, and label, or with those of the model and --target.",
     ),
 ]
 

@@ -24,7 +24,7 @@ from driftline.tables.reading import ReadingOptions, open_table
 from driftline.tables.rows import ReadCells, TableRow, TableRows, rows_for
 from driftline.tables.target_columns import TargetColumns, names_of
 
-PREDICTION_ID = "prediction_id"
+PREDICTION_ID, KEY = "prediction_id", "key"
 LABEL = "label"
 
 
@@ -47,9 +47,9 @@ class LabelOutcome:
 
 
 def send_labels(client: Client, model: str, file: LabelFile, refusals: Refusals, watch: Watch) -> LabelOutcome:
-    """Hands in the labels of a file: those of the predictions that ``prediction_id`` names, else with the rows beside them.
+    """Hands in the labels of a file: those of what ``prediction_id`` or ``key`` names, else with the rows beside them.
 
-    The columns ``id``, ``weight`` and ``time`` are those of an item, where the model has no fields of these names.
+    These columns, and ``id``, ``weight`` and ``time``, are those of an item, where the model has no fields of these names.
 
     Raises:
         InvalidInput: the file cannot be read, or does not fit the model.
@@ -57,7 +57,7 @@ def send_labels(client: Client, model: str, file: LabelFile, refusals: Refusals,
     spec = parse(ModelSpec, client.model(model)["spec"])
     with open_table(file.path, file.reading) as table:
         fields = set(spec.fields.fields) if spec.fields is not None else set()
-        has_ids = PREDICTION_ID in table.columns and PREDICTION_ID not in fields
+        named = next((name for name in (PREDICTION_ID, KEY) if name in table.columns and name not in fields), None)
         target = file.target or spec.values.names or LABEL
         absent = [name for name in names_of(target) if name not in table.columns]
         if absent and not file.target:
@@ -68,42 +68,48 @@ def send_labels(client: Client, model: str, file: LabelFile, refusals: Refusals,
             for name, reader in _readers(file.decimal).items()
             if name in table.columns and name not in fields
         }
-        rows = rows_for(spec, table, target=target, decimal=file.decimal, others=others, has_inputs=not has_ids)
+        rows = rows_for(spec, table, target=target, decimal=file.decimal, others=others, has_inputs=named is None)
         progress = Progress(doubts=doubts_of(table, rows))
         prefix = f"file:{digest_of(Path(file.path).name, table)}"
         with RowSender(client, model, refusals, progress, watch) as sender:
-            for number, item in _items(rows, prefix, has_ids, sender):
+            for number, item in _items(rows, prefix, named, sender):
                 sender.send(number, item)
             progress.is_read, progress.doubts = True, doubts_of(table, rows)
             sender.flush()
             return LabelOutcome(progress, sender.duplicates)
 
 
-def _items(rows: TableRows, prefix: str, has_ids: bool, sender: RowSender) -> Iterator[tuple[int, EncodedItem]]:
+def _items(rows: TableRows, prefix: str, named: str | None, sender: RowSender) -> Iterator[tuple[int, EncodedItem]]:
     for row in rows:
         sender.progress.read += 1
         if isinstance(row, RefusedRow):
             sender.refuse(row)
         elif row.label is None:
             sender.progress.unlabelled += 1
-        elif has_ids and row.others[PREDICTION_ID] is None:
-            sender.refuse(RefusedRow(row.number, PREDICTION_ID, None, "there is no id of a prediction"))
+        elif named is not None and row.others[named] is None:
+            what = "there is no id of a prediction" if named == PREDICTION_ID else "there is no key"
+            sender.refuse(RefusedRow(row.number, named, None, what))
         else:
-            yield row.number, _item(row, prefix, has_ids)
+            yield row.number, _item(row, prefix, named)
 
 
-def _item(row: TableRow, prefix: str, has_ids: bool) -> EncodedItem:
+def _item(row: TableRow, prefix: str, named: str | None) -> EncodedItem:
     item: dict[str, Any] = {name: value for name, value in row.others.items() if value is not None}
     item["label"] = row.label
-    if not has_ids:
+    if named is None:
         item.setdefault("id", f"{prefix}:{row.number}")
         item["inputs"] = row.inputs
-    return EncodedItem(str(item["id"]) if "id" in item else f"p:{item[PREDICTION_ID]}", orjson.dumps(item))
+    elif named == PREDICTION_ID:
+        # A row is of one prediction, whatever else its file calls it.
+        item.pop(KEY, None)
+    name = f"p:{item.get(PREDICTION_ID)}" if named == PREDICTION_ID else f"key:{item.get(KEY)}"
+    return EncodedItem(str(item.get("id", name)), orjson.dumps(item))
 
 
 def _readers(decimal: DecimalMark | None) -> dict[str, ReadCells]:
     return {
         PREDICTION_ID: _texts,
+        KEY: _texts,
         "id": _texts,
         "weight": NumberReader(NumberField(), decimal or ".").many,
         "time": SecondsReader(TimeField()).many,

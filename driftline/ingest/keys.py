@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 
@@ -10,7 +9,7 @@ from msgspec import Meta
 
 from driftline.api.feedback import MAX_ID_LENGTH
 from driftline.errors import InvalidInput
-from driftline.rows.rows import Rows
+from driftline.rows.rows import KeyedRows, Rows
 
 Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 
@@ -26,7 +25,7 @@ def with_keys(rows: Rows, keys: Sequence[str | None] | None) -> Rows:
         return rows
     if len(keys) != len(rows):
         raise InvalidInput(f"keys: {len(keys)} of them for {len(rows)} rows", field="keys", value=len(keys))
-    return dataclasses.replace(rows, keys=keys)
+    return KeyedRows(rows.tensors, rows.records, rows.unknown, keys)
 
 
 def keys_of(parameter: Any) -> list[str | None] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,14 @@ class Rows:
     """Rows ``[rows, *shape]`` by the name of the tensor.
 
     ``records`` is each row as it was sent, where it has fields (:class:`driftline.rows.fields.FieldCoder`); ``unknown`` how
-    often each field came that the model does not have; ``keys`` the names that their user gave them, None for a row without.
+    often each field came that the model does not have.
     """
 
     tensors: dict[str, NDArray[Any]]
     records: list[bytes] | None = None
     unknown: Mapping[str, int] = field(default_factory=dict)
-    keys: Sequence[str | None] | None = None
+    keys: ClassVar[Sequence[str | None] | None] = None
+    """The names that their user gave them: those of :class:`KeyedRows`."""
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
@@ -57,6 +58,13 @@ class Rows:
         if self.records is not None:
             return {SINGLE_INPUT: self.records[row]}
         return {name: array[row].tobytes() for name, array in self.tensors.items()}
+
+
+@dataclass(frozen=True)
+class KeyedRows(Rows):
+    """Rows to which labels can refer by ``keys``, their user's own names of them; None for a row without one."""
+
+    keys: Sequence[str | None] | None = None  # type: ignore[misc]
 
 
 def joined_for(spec: ModelSpec, parts: Sequence[Rows]) -> Rows:

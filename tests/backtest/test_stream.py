@@ -24,6 +24,21 @@ def test_a_log_is_a_stream_of_its_model() -> None:
         of_log(spec, [])
 
 
+def test_of_a_log_each_fact_has_the_label_that_it_has_in_the_end() -> None:
+    spec = {"name": "m", "task": "classification", "inputs": {"shape": [1]}, "classes": [0, 1]}
+    items = [{"n": n, "inputs": [float(n)], "label": 0, "weight": 1.0, "answer": None} for n in (4, 5, 6)]
+    later = [
+        {**items[0], "n": 7, "label": 1, "revises": 4},
+        {**items[0], "n": 8, "weight": 0.0, "revises": 7},
+        {**items[1], "n": 9, "label": 1, "revises": 2},
+    ]
+    found = of_log(spec, [*items, *later])
+    assert found.inputs.tensors["inputs"].flatten().tolist() == [4, 5, 6, 5], (
+        "what is corrected may be in the log no more"
+    )
+    assert (found.labels, found.weights) == ([0, 0, 0, 1], [0.0, 1.0, 1.0, 1.0])
+
+
 def test_a_log_of_named_inputs_and_values() -> None:
     inputs = {"image": {"shape": [1, 2]}, "place": {"shape": [1], "dtype": "int64"}}
     spec = {"name": "m", "task": "regression", "inputs": inputs}

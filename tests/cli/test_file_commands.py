@@ -237,6 +237,19 @@ def sent(call: list[str]) -> Any:
     return response.json()
 
 
+def test_a_file_of_labels_names_rows_by_their_own_keys(service: Instance, driftline: Any, tmp_path: Path) -> None:
+    name = make(service, "keyed")
+    service.client.predict(name, [{"price": n, "town": "a"} for n in range(3)], keys=["o-1", "o-2", None])
+    driftline("predict", name, '[{"price": 9}]', "--row-key", "o-9")
+    (tmp_path / "late.csv").write_text("key;label\no-1;yes\no-9;no\n;no\no-7;no\n")
+    given = driftline("feedback", name, "late.csv", code=1)
+    assert dict(line.split() for line in given.stdout.splitlines())["sent"] == "2"
+    refused = (tmp_path / "late.csv.refused.csv").read_text()
+    assert "there is no key" in refused and "key_unknown" in refused
+    assert [(item["key"], item["label"]) for item in service.client.log(name)] == [("o-1", "yes"), ("o-9", "no")]
+    assert json.loads(driftline("receipt", name, "o-1", "--by-key", "--json").stdout)["id"] == "key:o-1"
+
+
 def test_probabilities_have_a_column_for_each_class(service: Instance, driftline: Any, tmp_path: Path) -> None:
     name = make(service, "classes")
     (tmp_path / "new.csv").write_text("price,town\n1,a\n7,b\n")
