@@ -73,7 +73,8 @@ class Settings(BaseSettings):
         ge=1024,
         description="weights that a model is made with may be larger: they are written to a file on the way",
     )
-    max_layers: int = Field(1000, ge=-1, description="layers that a model may have; -1, here and below: any")
+    max_models: int = Field(10_000, ge=-1, description="models that there may be; -1, here and below: any")
+    max_layers: int = Field(1000, ge=-1, description="layers that a model may have")
     max_edits: int = Field(1000, ge=-1, description="edits that a network of a user's own may have behind it")
     max_classes: int = Field(5000, ge=-1, description="classes that a model may have, also those that labels bring")
     max_answer_bytes: int = Field(

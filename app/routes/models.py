@@ -10,13 +10,13 @@ from fastapi import APIRouter, Request
 from driftline.api import endpoints
 from driftline.api.metrics import ModelMetricsAnswer
 from driftline.api.models import Deleted, ModelList, ModelState, VersionDetails, VersionList, VersionState
-from driftline.errors import Conflict, Forbidden
+from driftline.errors import Conflict, Forbidden, InvalidInput
 from driftline.learning.learner import Learner
 from driftline.learning.network_trial import check_answers, check_network
 from driftline.learning.retraining.recipe_changes import check_versions
 from driftline.networks import bundle
 from driftline.networks.model import Model
-from driftline.networks.price import ModelPrice
+from driftline.networks.price import OVER_BUDGET, ModelPrice
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.store.catalog import CatalogEntry
@@ -39,9 +39,16 @@ async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> M
     async with model_form(request) as (spec, weights, example):
         if not sees.allows(spec.name):
             raise Forbidden(f"this key is not for {spec.name}", code="wrong_model", field="name", value=spec.name)
-        if spec.name in await services.catalog.names():
+        names = await services.catalog.names()
+        if spec.name in names:
             raise Conflict(
                 f"there is already a model {spec.name!r}", code="model_exists", field="name", value=spec.name
+            )
+        most = services.settings.max_models
+        if 0 <= most <= len(names):
+            message = f"there are {len(names)} models, and {most} is the most here (DRIFTLINE_MAX_MODELS)"
+            raise InvalidInput(
+                message, code=OVER_BUDGET, field="name", price={"models": len(names) + 1}, budget={"models": most}
             )
         first = await asyncio.to_thread(_first_version, services, uid, spec, weights, example)
     reach("app.created")

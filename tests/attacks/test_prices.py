@@ -97,6 +97,15 @@ async def test_more_is_allowed_where_the_settings_say_so(start: Any) -> None:
     )
 
 
+async def test_there_are_as_many_models_as_the_instance_allows(start: Any) -> None:
+    client: AppClient = await start(max_models=1)
+    await create(client)
+    answer = await client.post("/v1/models", json=spec("another"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "over_budget")
+    assert (await client.delete("/v1/models/weather")).status_code == 200
+    await create(client, name="another")
+
+
 async def test_a_file_of_many_tensors_is_refused(start: Any) -> None:
     client: AppClient = await start(max_tensors=50)
     weights = save({f"t{number}": torch.zeros(0) for number in range(51)})
