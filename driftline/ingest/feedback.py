@@ -18,7 +18,7 @@ from driftline.ingest.revisions import revision, unknown_item
 from driftline.records import Item, Label, Route
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
-from driftline.store.facts import KEY, Expectation, Said, fact_of_key
+from driftline.store.facts import ANYTHING, KEY, Expectation, Said, fact_of_key
 from driftline.store.log import Cursor, Log, mark
 from driftline.store.prediction_ids import PredictionId
 from driftline.store.predictions import Found, PredictionReader
@@ -221,7 +221,7 @@ async def append(
         index: ids[index] if ids is not None and item.id is None else identifier(item) for index, item in sent.items()
     }
     labels = {index: decoder.spec.check_label(item.label) for index, item in sent.items()}
-    joined = await _joined(predictions, decoder, sent, names, context)
+    joined = await _joined(predictions, decoder, sent, labels, names, context)
     # A revision meets the live label of its fact, which may be among these very items, or be revised meanwhile: then it is
     # made again. A source is moved on when all are in the log; what is read again until then is known by its id.
     is_revised = any(item.revise is True for item in sent.values())
@@ -232,7 +232,7 @@ async def append(
             found = joined[index]
             record = found.item if isinstance(found, Joined) else found
             try:
-                expectation = Expectation()
+                expectation = ANYTHING
                 if item.revise is True:
                     record, expectation = await revision(log, names[index], labels[index], item, record)
                 if isinstance(record, InvalidInput):
@@ -273,6 +273,7 @@ async def _joined(
     predictions: PredictionReader,
     decoder: FeedbackDecoder,
     sent: Mapping[int, Sent],
+    labels: Mapping[int, Label],
     names: Mapping[int, str],
     context: Callable[[str], str],
 ) -> dict[int, Joined | InvalidInput]:
@@ -285,18 +286,23 @@ async def _joined(
     joined: dict[int, Joined | InvalidInput] = {}
     for index, item in sent.items():
         if index in brought:
-            joined[index] = _of_inputs(decoder, names[index], item, brought[index], context)
+            joined[index] = _of_inputs(decoder, names[index], item, labels[index], brought[index], context)
         elif item.prediction_id is not None:
-            joined[index] = _of_prediction(decoder, names[index], item, found[item.prediction_id], context)
+            joined[index] = _of_prediction(names[index], item, labels[index], found[item.prediction_id], context)
         elif isinstance(item.key, str):
-            joined[index] = _of_prediction(decoder, names[index], item, under[item.key], context)
+            joined[index] = _of_prediction(names[index], item, labels[index], under[item.key], context)
         else:
             joined[index] = unknown_item(names[index])
     return joined
 
 
 def _of_inputs(
-    decoder: FeedbackDecoder, name: str, sent: Sent, brought: Rows | InvalidInput, context: Callable[[str], str]
+    decoder: FeedbackDecoder,
+    name: str,
+    sent: Sent,
+    label: Label,
+    brought: Rows | InvalidInput,
+    context: Callable[[str], str],
 ) -> Joined | InvalidInput:
     if not isinstance(brought, Rows):
         return brought
@@ -306,7 +312,7 @@ def _of_inputs(
         Item(
             name,
             brought.item(0),
-            decoder.spec.check_label(sent.label),
+            label,
             sent.weight,
             route=cast(Route, sent.route or "live"),
             source=sent.source,
@@ -319,14 +325,14 @@ def _of_inputs(
 
 
 def _of_prediction(
-    decoder: FeedbackDecoder, name: str, sent: Sent, found: Found | InvalidInput, context: Callable[[str], str]
+    name: str, sent: Sent, label: Label, found: Found | InvalidInput, context: Callable[[str], str]
 ) -> Joined | InvalidInput:
     if isinstance(found, InvalidInput):
         return found
     item = Item(
         name,
         found.inputs,
-        decoder.spec.check_label(sent.label),
+        label,
         sent.weight,
         found.route,
         found.answer,

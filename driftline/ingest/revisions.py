@@ -47,7 +47,7 @@ async def revision(
     if live is None:
         if isinstance(item, InvalidInput):
             raise item
-        return item, Expectation("")
+        return item, Expectation("0")
     live_id, known = live
     said = known.said
     if said is None or former is not None:

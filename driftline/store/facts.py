@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -40,8 +41,9 @@ class Said:
     @property
     def text(self) -> str:
         """Label and weight as the store keeps and compares them."""
-        label = msgspec.msgpack.encode(self.label).hex()
-        return label if self.weight == 1 else f"{label}.{_WEIGHT.pack(self.weight).hex()}"
+        label = self.label
+        text = _kept_list(label) if isinstance(label, list) else _kept(type(label).__name__, label)
+        return text if self.weight == 1 else f"{text}.{_WEIGHT.pack(self.weight).hex()}"
 
     def is_of_label(self, other: Said) -> bool:
         """Whether both are of the same label, by value and type."""
@@ -61,6 +63,16 @@ class Said:
             int(revises) if revises else None,
             int(first or 0),
         )
+
+
+def _kept_list(label: Label) -> str:
+    return msgspec.msgpack.encode(label).hex()
+
+
+@lru_cache(maxsize=4096)
+def _kept(kind: str, label: Label) -> str:
+    """The text of a label; ``kind`` tells 1 from 1.0."""
+    return msgspec.msgpack.encode(label).hex()
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ class Expectation:
     """What the writer of a record takes for granted about its fact: that ``n`` is the live record of it, whose id is ``item``,
     and ``first`` the first one.
 
-    ``n`` is :data:`ANY` where the record is no revision, and empty where it is one of a fact without a label.
+    ``n`` is :data:`ANY` where the record is no revision, and 0 where it is one of a fact without a label.
     """
 
     n: str = ANY
@@ -109,6 +121,9 @@ class Expectation:
 def fact_of(record: Record) -> str:
     """The name of the fact that a record is about; a command's is its own id."""
     return record.fact or record.id if isinstance(record, Item) else record.id
+
+
+ANYTHING = Expectation()
 
 
 def said_by(record: Record) -> Said | None:

@@ -13,7 +13,7 @@ from driftline.records import Command, Item, Record, decode, encode
 from driftline.store.asked import asked
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import EventRecord
-from driftline.store.facts import ANY, Expectation, Known, fact_of, said_by
+from driftline.store.facts import ANY, ANYTHING, Expectation, Known, fact_of, said_by
 from driftline.store.watermarks import RESTORE, Backlog, Cap
 
 APPENDED = ("meta", "log", "last", "head", "commands", "pending", "sources", "alarms", "events", "routine")
@@ -86,7 +86,7 @@ class Log:
         """
         payloads = [encode(record) for record in records]
         marks = [mark(data) for data in (digests or payloads)]
-        expected = expected or [Expectation()] * len(records)
+        expected = expected or [ANYTHING] * len(records)
         receipts: list[FeedbackState] = []
         for part in _chunks(payloads) if cursor is None else [slice(None)]:
             receipts += await self._append(records[part], marks[part], payloads[part], expected[part], cursor)
@@ -101,21 +101,23 @@ class Log:
         cursor: Cursor | None,
     ) -> list[FeedbackState]:
         keys = self.keys
-        items: list[str] = []
-        former: list[str] = []
+        items = [keys.item(record.id) for record in records]
+        others: list[str] = []
         where = [cursor.source, cursor.before, cursor.after] if cursor else ["", "", ""]
         what: list[str | bytes] = []
         for record, mark, payload, known in zip(records, marks, payloads, expected, strict=True):
-            fact, said = fact_of(record), said_by(record)
-            items += [keys.item(record.id), keys.item(fact)]
-            if known.n != ANY:
-                former.append(keys.item(fact if known.item is None else known.item))
-            what += [record.kind if isinstance(record, Command) else "item", mark, payload]
-            what += ["" if said is None else said.text, known.text, record.id]
+            said, fact, name = said_by(record), fact_of(record), ""
+            if fact != record.id:
+                others.append(keys.item(fact))
+                name = record.id
+            if known is not ANYTHING and known.n != ANY:
+                others.append(keys.item(fact if known.item is None else known.item))
+            kind = record.kind if isinstance(record, Command) else "item"
+            what += [f"{kind} {mark} {'-' if said is None else said.text} {known.text} {name}", payload]
         cap = Cap(-1) if self.connection.server.known.is_full else self.cap
         answer = await self.connection.scripts.run(
             "append",
-            [*(getattr(keys, noun) for noun in APPENDED), *items, *former],
+            [*(getattr(keys, noun) for noun in APPENDED), *items, *others],
             [
                 *(self.receipt_ms, cap.records, cap.bytes, int(cap.seconds * 1000)),
                 *(self.connection.ends.known(self.uid), self.connection.keys.hints, self.uid),

@@ -4,12 +4,13 @@
 -- `kind` is `item`, or that of a command.
 -- A fact has one live label: a record that says the same of it is a duplicate, another one a conflict. A revision takes the
 -- place of the live one, if that still is the one that its writer has met.
--- KEYS: meta, log, last, head, commands, pending, sources, alarms, events, routine, then the item key and that of the fact of
---       each record, then of each revision the item key of the record that it revises
+-- KEYS: meta, log, last, head, commands, pending, sources, alarms, events, routine, then the item key of each record, then as
+--       they come that of its fact where it has another name, and of a revision that of the record that it revises
 -- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, events, count,
---       then kind, digest, payload, said, expected, id a record. `events` is one JSON object: the kind and the text of the
---       event of a record, by its place, and of a `source` that is read for the first time. `said` is LABEL[.WEIGHT];
---       `expected` is '-', or of a revision N.FIRST, the numbers of the live and of the first record, empty where there is none.
+--       then two a record: 'KIND DIGEST SAID EXPECTED ID', and its payload. `events` is one JSON object: the kind and the text
+--       of the event of a record, by its place, and of a `source` that is read for the first time. SAID is LABEL[.WEIGHT], or
+--       '-' of a command; EXPECTED is '-', or of a revision N.FIRST, the numbers of the live and of the first record, 0 where
+--       there is none. ID is given where the fact has another name.
 -- What is kept of a record or fact: N:DIGEST[.LABEL[.WEIGHT[.REVISES.FIRST]]][:STATE:REASON]; of a fact the state may be `id`, with
 -- the id of its live record.
 -- Answers 'gone', 'lost' (the head), 'back LAST KNOWN' (the log ends before a record that the caller knows), 'gap N' (a record
@@ -49,7 +50,17 @@ end
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local bytes = newest and field(newest, 'b') or learned_bytes
-local count, first, size = tonumber(ARGV[12]), 13, 6
+local count, records, others = tonumber(ARGV[12]), {}, 10 + tonumber(ARGV[12])
+local function other()
+  others = others + 1
+  return KEYS[others]
+end
+for i = 1, count do
+  local kind, digest, said, expected, id = string.match(ARGV[11 + 2 * i], '^(%S+) (%x+) (%S+) (%S+) (.*)$')
+  local item = KEYS[10 + i]
+  records[i] = {kind = kind, digest = digest, said = said ~= '-' and said or '', expected = expected, item = item,
+    fact = id ~= '' and other() or item, former = expected ~= '-' and other(), id = id, payload = ARGV[12 + 2 * i]}
+end
 local function known(key)
   local n, digest, said, rest = string.match(redis.call('GET', key) or '', '^(%d+):(%x+)%.?([%.%x]*):?(.*)$')
   if not n then return nil end
@@ -59,10 +70,10 @@ end
 -- What a record is: a status, the number that it is about, and the live record of its fact where its id is not known yet;
 -- nothing where it is new.
 local function judged(i)
-  local at, item, fact = first + size * (i - 1), KEYS[9 + 2 * i], KEYS[10 + 2 * i]
-  local digest, said, expected = ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
+  local record = records[i]
+  local item, fact, said, expected = record.item, record.fact, record.said, record.expected
   local own = known(item)
-  if own and own.digest == digest then return 'duplicate', own.n end
+  if own and own.digest == record.digest then return 'duplicate', own.n end
   local live = own
   if item ~= fact then live = known(fact) end
   -- A name that stands for the record of another id is of no record of its own.
@@ -81,8 +92,8 @@ if source ~= '' then
   -- Before the position moves, its reader must know which of its records will not be taken.
   local digests, labels, conflicts = {}, {}, {}
   for i = 1, count do
-    local at, item, fact = first + size * (i - 1), KEYS[9 + 2 * i], KEYS[10 + 2 * i]
-    local digest, label, status = ARGV[at + 1], string.match(ARGV[at + 3], '^%x*'), judged(i)
+    local record, status = records[i], judged(i)
+    local item, fact, digest, label = record.item, record.fact, record.digest, string.match(record.said, '^%x*')
     if not status and digests[item] ~= digest then
       if digests[item] or (labels[fact] and labels[fact] ~= label) then status = 'conflict' end
       digests[item], labels[fact] = digests[item] or digest, labels[fact] or label
@@ -94,8 +105,8 @@ end
 -- Only new items meet the cap: a resend of what is there is answered as ever, and commands always pass.
 local new, new_bytes = 0, 0
 for i = 1, count do
-  if ARGV[first + size * (i - 1)] == 'item' and not judged(i) then
-    new, new_bytes = new + 1, new_bytes + #ARGV[first + size * (i - 1) + 2]
+  if records[i].kind == 'item' and not judged(i) then
+    new, new_bytes = new + 1, new_bytes + #records[i].payload
   end
 end
 local waited = last > offset and math.max(0, ms - field(oldest, 't')) or 0
@@ -105,12 +116,12 @@ if new > 0 and is_full then
   return string.format('full %.0f %.0f %.0f', last - offset, bytes - learned_bytes, waited)
 end
 
-local receipts, before, happened, former, held = {}, last, {}, 10 + 2 * count, {}
+local receipts, before, happened, held = {}, last, {}, {}
 local events = ARGV[11] == '' and {} or cjson.decode(ARGV[11])
 for i = 1, count do
-  local at, item, fact = first + size * (i - 1), KEYS[9 + 2 * i], KEYS[10 + 2 * i]
-  local kind, digest, payload, said, expected = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-  if expected ~= '-' then former = former + 1 end
+  local record = records[i]
+  local item, fact, kind, digest, payload = record.item, record.fact, record.kind, record.digest, record.payload
+  local said, expected = record.said, record.expected
   local status, n, live = judged(i)
   -- What comes after a revision that has to be made again comes after it then, too.
   if held[fact] then status, n, live = 'moved', held[fact], nil end
@@ -119,22 +130,22 @@ for i = 1, count do
     if status == 'moved' then held[fact] = n end
     if status == 'duplicate' and live then
       -- The id goes by that of the live record from now on: whoever sent it may ask for it.
-      local name = string.match(live.rest, '^id:(.*)$') or string.sub(fact, #item - #ARGV[at + 5] + 1)
+      local name = string.match(live.rest, '^id:(.*)$') or string.sub(fact, #item - #record.id + 1)
       redis.call('SET', item, string.format('%.0f:', n) .. digest .. '.' .. said .. ':id:' .. name, 'PX', ARGV[1])
     end
   else
     last, bytes = last + 1, bytes + #payload
     redis.call('XADD', KEYS[2], last .. '-0', 'd', payload, 't', string.format('%.0f', ms), 'b', string.format('%.0f', bytes))
     local kept = last .. ':' .. digest .. (said ~= '' and '.' .. said or '')
-    if expected ~= '-' and expected ~= '' then
+    if expected ~= '-' and expected ~= '0' then
       kept = kept .. (string.find(said, '.', 1, true) and '.' or '..') .. expected
-      local revised = redis.call('GET', KEYS[former])
-      if KEYS[former] ~= item and revised then
-        redis.call('SET', KEYS[former], string.match(revised, '^%d+:[%x.]+') .. ':revised:' .. last, 'KEEPTTL')
+      local revised = redis.call('GET', record.former)
+      if record.former ~= item and revised then
+        redis.call('SET', record.former, string.match(revised, '^%d+:[%x.]+') .. ':revised:' .. last, 'KEEPTTL')
       end
     end
     redis.call('SET', item, kept, 'PX', ARGV[1])
-    if fact ~= item then redis.call('SET', fact, kept .. ':id:' .. ARGV[at + 5], 'PX', ARGV[1]) end
+    if fact ~= item then redis.call('SET', fact, kept .. ':id:' .. record.id, 'PX', ARGV[1]) end
     if kind ~= 'item' then
       redis.call('ZADD', KEYS[5], last, last)
       redis.call('ZADD', KEYS[6], last, last)
