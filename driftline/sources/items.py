@@ -20,7 +20,7 @@ from driftline.tables.labels import label_reader
 
 MAX_RECORD_BYTES = 4 * 2**20
 """A larger record is refused: it would not fit what is appended at once."""
-_VERBATIM = frozenset({"prediction_id", "id", "source"})
+_VERBATIM = frozenset({"prediction_id", "key", "id", "source"})
 """Parts that are texts, also where they look like a number."""
 
 
@@ -83,7 +83,8 @@ class ItemReader:
         if not record.are_texts:
             return record.values
         values = {name: self._of_text(name, text) for name, text in record.values.items()}
-        if self._cells and "inputs" not in values and "prediction_id" not in values:
+        is_kept = any(part in values and part not in self._cells for part in ("inputs", "prediction_id", "key"))
+        if self._cells and not is_kept:
             item = {name: values[name] for name in PARTS if name in values and name not in self._cells}
             return item | {"inputs": self._row(record, lambda name: self._by_name(record.values, name))}
         return values
@@ -97,8 +98,11 @@ class ItemReader:
         if "label" not in item:
             message = f"mapping: the record has no label at {self._places['label'].text!r}"
             raise InvalidInput(message, field="label")
-        if "prediction_id" not in item:
+        # A prediction, or a key alone, has inputs that were kept.
+        if "prediction_id" not in item and not ("key" in item and self._inputs is None):
             item["inputs"] = self._mapped_inputs(record)
+        if self.source.mapping is not None and self.source.mapping.revise:
+            item["revise"] = True
         return item
 
     def _mapped_inputs(self, record: Decoded) -> Any:

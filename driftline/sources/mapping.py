@@ -12,14 +12,14 @@ from pydantic import Field
 from driftline.errors import InvalidInput
 from driftline.spec.parse import Frozen
 
-PARTS = ("prediction_id", "id", "label", "weight", "source", "time")
+PARTS = ("prediction_id", "key", "id", "label", "weight", "source", "time")
 """The parts of an item beside its inputs."""
 
 
 class RecordMapping(Frozen):
     """Each part is the name of a field of the record, or a JMESPath expression: ``payload.user.age``.
 
-    Without ``inputs`` and without ``prediction_id``, the fields of the model are taken by their own names.
+    Without ``inputs``, ``prediction_id`` and ``key`` the fields of the model are taken by their own names.
     """
 
     inputs: str | dict[str, str] | None = Field(
@@ -27,12 +27,14 @@ class RecordMapping(Frozen):
     )
     label: str = Field("label", min_length=1, description="the label")
     prediction_id: str | None = Field(None, min_length=1, description="the prediction that the label belongs to")
+    key: str | None = Field(None, min_length=1, description="your own name of what the label is about")
     id: str | None = Field(None, min_length=1, description="an id of the record's own")
     weight: str | None = Field(None, min_length=1, description="the weight of the label")
     source: str | None = Field(None, min_length=1, description="who the label came from")
     time: str | None = Field(
         None, min_length=1, description="when the label was known: ISO 8601, or a number since 1970"
     )
+    revise: bool = Field(False, description="whether a record may correct the label that there is")
 
 
 class Place:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 
-from driftline.errors import Unavailable
+from driftline.errors import DriftlineError, Unavailable
+from driftline.processes.embedded import running_url
 from tests.feeding import check_all_served_once, feeding
-from tests.services import spec, up
+from tests.services import Instance, spec, up
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -76,4 +79,35 @@ def test_a_model_whose_creation_was_cut_off_is_not_there_and_can_be_made(tmp_pat
 def answers(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
         return httpx.post(f"{url}/v1/models/weather/predict", json={"inputs": [[0.0] * 8]}).status_code == 200
+    return False
+
+
+@pytest.mark.parametrize(("name", "count"), [("source.appended", 3), ("source.buried", 2)])
+def test_a_worker_killed_while_it_reads_a_source_takes_each_record_once(tmp_path: Path, name: str, count: int) -> None:
+    marker = tmp_path / "killed"
+    environment = {"DRIFTLINE_FAILPOINTS": f"{name}:{count}@{marker}", "DRIFTLINE_LEASE_SECONDS": "2"}
+    with up(tmp_path / "up", **environment) as instance:
+        instance.client.create_model(spec())
+        url = running_url(instance.data_dir)
+        assert url is not None
+        with Redis.from_url(url) as redis, redis.pipeline() as pipe:
+            for n in range(3000):
+                inputs = json.dumps([n / 3000, *[0.0] * 7])
+                pipe.xadd("labels", {"inputs": inputs, "label": "none" if n % 100 == 7 else n % 2})
+            pipe.execute()
+        source = {"type": "redis_stream", "name": "labels", "url": url, "stream": "labels"}
+        instance.client.make_source("weather", source)
+        until(marker.exists)
+        until(lambda: taken(instance, 2970))
+        told = instance.client.source("weather", "labels")
+        assert (told["refused"], told["dead"], told["gaps"]) == (30, 30, [])
+        entries = list(instance.client.log("weather"))
+        assert [entry["inputs"][0] for entry in entries] == sorted({entry["inputs"][0] for entry in entries})
+        assert len(entries) == 2970
+
+
+def taken(instance: Instance, count: int) -> bool:
+    """Whether all labels are learned; the server may be starting, or the worker."""
+    with contextlib.suppress(DriftlineError):
+        return bool(instance.client.model("weather")["learned"] >= count)
     return False

@@ -18,6 +18,7 @@ from driftline.processes.supervisor import Guard
 from driftline.records import Item
 from driftline.store.sources import SourceBook
 from tests.conftest import free_port, missing, wait_for_port
+from tests.waiting import until_async
 from tests.worker.conftest import Bench
 from tests.worker.source_reading import alarm_of, labels, made, newest_is, reading, row, told
 from worker.model_store import ModelStore
@@ -230,3 +231,73 @@ async def test_rows_of_postgresql_are_read_by_a_moment(bench: Bench, postgres: s
             await told(store, state="running", refused=1)
     first = (await store.log.read(0, 1))[0].record
     assert isinstance(first, Item) and first.label == "yes" and first.time is not None
+
+
+@pytest.fixture(scope="module")
+def mosquitto(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an MQTT broker of the machine's own."""
+    binary, port = shutil.which("mosquitto") or missing("mosquitto"), free_port()
+    config = tmp_path_factory.mktemp("mosquitto") / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+    process = guard.spawn([binary, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_port(port)
+    yield port
+    process.kill()
+    process.wait()
+
+
+def send(port: int, topic: str, items: list[bytes]) -> None:
+    import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    for each in [client.publish(topic, payload, qos=1) for payload in items]:
+        each.wait_for_publish(60)
+    client.disconnect()
+    client.loop_stop()
+
+
+async def test_messages_of_mqtt_are_taken_once_also_those_that_come_while_nobody_reads(
+    bench: Bench, mosquitto: int
+) -> None:
+    store = await bench.model()
+    source = made(type="mqtt", host="127.0.0.1", port=mosquitto, topic="labels/#")
+    async with reading(store, source):
+        await told(store, state="running")
+        await asyncio.to_thread(send, mosquitto, "labels/a", [item(n) for n in range(150)])
+        await newest_is(store, 150)
+    await asyncio.to_thread(send, mosquitto, "labels/b", [*(item(n, label=0) for n in range(99)), b"no label"])
+    async with reading(store, source):
+        await newest_is(store, 249)
+        await told(store, state="running", refused=1)
+    assert await labels(store) == [1] * 150 + [0] * 99
+
+
+async def test_a_message_of_mqtt_that_was_stored_and_not_acknowledged_is_not_taken_again(
+    bench: Bench, mosquitto: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from driftline.sources.mqtt import MqttReader
+
+    store = await bench.model()
+    source = made(type="mqtt", host="127.0.0.1", port=mosquitto, topic="crash")
+
+    async def dies(self: MqttReader) -> None:
+        self._unacknowledged = []
+        self.client._sock.close()  # As a process that is killed leaves it: without a word.
+        raise ConnectionError("killed")
+
+    async with reading(store, source):
+        await told(store, state="running")
+    await asyncio.to_thread(send, mosquitto, "crash", [item(n) for n in range(20)])
+    with monkeypatch.context() as patched:
+        patched.setattr(MqttReader, "taken", dies)
+        async with reading(store, source):
+            await until_async(store.log.newest)
+    await asyncio.to_thread(send, mosquitto, "crash", [item(n) for n in range(20, 30)])
+    async with reading(store, source):
+        await newest_is(store, 30)
+        await asyncio.to_thread(send, mosquitto, "crash", [item(30)])
+        await newest_is(store, 31)
+    assert await store.log.newest() == 31

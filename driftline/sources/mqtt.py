@@ -1,0 +1,172 @@
+"""Topics of an MQTT 5 broker, in a session that outlives the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import queue
+import time
+from typing import Any, Literal
+
+import msgspec
+from pydantic import Field
+
+from driftline.errors import Unavailable
+from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord, lacks
+
+MAX_UNACKNOWLEDGED, WAIT_SECONDS = 100, 1.0
+"""How many messages the broker sends ahead, and how long a read waits for the first."""
+
+
+class Mqtt(Source):
+    """Reads what is published with quality of service 1 or 2 to topics, from when the source was made.
+
+    The broker keeps for the session what comes while nobody reads, as long and as much as it is configured to; what it forgets
+    it tells nobody. One that it sends a second time, as after a crash, is known by its content.
+    """
+
+    type: Literal["mqtt"] = "mqtt"
+    host: str = Field(min_length=1, description="the broker")
+    port: int = Field(1883, ge=1, le=65535, description="its port")
+    topic: str = Field(min_length=1, description="a topic, or a filter such as `labels/#`")
+    username: str | None = Field(None, description="who reads")
+    password: str | None = Field(None, description="of whom reads; never shown")
+    tls: bool = Field(False, description="whether the connection is encrypted")
+    session_seconds: int = Field(
+        7 * 24 * 3600, ge=1, le=2**32 - 1, description="how long the broker keeps what comes while nobody reads"
+    )
+
+    @property
+    def identity(self) -> str:
+        return f"mqtt:{self.host}:{self.port}:{self.topic}"
+
+    async def open(self) -> Reader:
+        try:
+            reader = MqttReader(self)
+        except ImportError:
+            raise lacks("paho-mqtt", "mqtt") from None
+        try:
+            await asyncio.to_thread(reader.connect)
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+
+class _Position(msgspec.Struct, omit_defaults=True):
+    """How many messages were taken, and the digests of those of the last read, which the broker may send again."""
+
+    count: int = 0
+    last: list[str] = []
+
+
+class MqttReader(Reader):
+    """Acknowledges a message once it is stored. Until then the broker holds it, and sends it again to who comes next."""
+
+    def __init__(self, source: Mqtt) -> None:
+        import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        self.source = source
+        digest = hashlib.sha256(source.identity.encode()).hexdigest()[:16]
+        self.client: Any = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=f"driftline-{digest}", protocol=paho.MQTTv5, manual_ack=True
+        )
+        if source.username:
+            self.client.username_pw_set(source.username, source.password)
+        if source.tls:
+            self.client.tls_set()
+        self.client.on_message = lambda client, data, message: self.waiting.put(message)
+        self.client.on_connect = self._connected
+        self.client.on_disconnect = lambda *rest: self._fail("the connection to the broker is lost")
+        self.client.on_subscribe = self._subscribed
+        self.waiting: queue.Queue[Any] = queue.Queue()
+        self.properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        self.properties.SessionExpiryInterval = source.session_seconds
+        self.properties.ReceiveMaximum = MAX_UNACKNOWLEDGED
+        self.failure: str | None = None
+        self._is_ready = False
+        self._unacknowledged: list[Any] = []
+
+    def connect(self) -> None:
+        """Connects, with the session that was there before."""
+        try:
+            self.client.connect(self.source.host, self.source.port, clean_start=False, properties=self.properties)
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"the broker {self.source.host}:{self.source.port} does not answer: {error}") from error
+        self.client.loop_start()
+        deadline = time.monotonic() + 10
+        while not self._is_ready:
+            self._check()
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the broker {self.source.host}:{self.source.port} has not answered within 10 s")
+            time.sleep(0.01)
+
+    def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._fail(f"the broker refuses: {reason}")
+        else:
+            client.subscribe(self.source.topic, qos=1)
+
+    def _subscribed(self, client: Any, data: Any, mid: int, reasons: Any, properties: Any) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            self._fail(f"the broker refuses {self.source.topic!r}: {refused[0]}")
+        self._is_ready = True
+
+    def _fail(self, reason: str) -> None:
+        self.failure = self.failure or reason
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise Unavailable(self.failure)
+
+    async def read(self, position: str, count: int) -> SourceBatch:
+        return await asyncio.to_thread(self._read, position, min(count, MAX_UNACKNOWLEDGED))
+
+    def _read(self, position: str, count: int) -> SourceBatch:
+        at = msgspec.json.decode(position, type=_Position) if position else _Position()
+        known, digests, records = [*at.last], [], []
+        for message in self._messages(count):
+            self._unacknowledged.append(message)
+            digest = hashlib.sha256(f"{message.topic}\0".encode() + message.payload).hexdigest()[:16]
+            if message.dup and digest in known:
+                known.remove(digest)  # It was stored, and the broker has not learned of it.
+                continue
+            at.count += 1
+            digests.append(digest)
+            records.append(SourceRecord(str(at.count), message.payload, self.source.format))
+        if not records:
+            # Nothing is stored, so nothing else will tell the broker.
+            self._acknowledge()
+            self._check()
+            return SourceBatch([], position, behind=0)
+        text = msgspec.json.encode(_Position(at.count, digests)).decode()
+        return SourceBatch(records, text, behind=self.waiting.qsize() or (0 if len(records) < count else None))
+
+    def _messages(self, count: int) -> list[Any]:
+        found = []
+        try:
+            found.append(self.waiting.get(timeout=WAIT_SECONDS))
+            while len(found) < count:
+                found.append(self.waiting.get_nowait())
+        except queue.Empty:
+            pass
+        return found
+
+    async def taken(self) -> None:
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        for message in self._unacknowledged:
+            self.client.ack(message.mid, message.qos)
+        self._unacknowledged = []
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
