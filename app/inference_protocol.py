@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from driftline.api.inference import InferRequest, InputTensor
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import malformed
+from driftline.rows.number_types import BFLOAT16, as_numbers, as_type, is_whole
 from driftline.rows.rows import Rows
+from driftline.rows.sequences import padded
 from driftline.spec import ModelSpec, TensorSpec
-from driftline.spec.row_layout import RowTensor
 
 from .json_rows import flat_numbers, is_finite
 
@@ -26,12 +27,18 @@ DATATYPES = {
         "BOOL": "?",
         **{"INT8": "<i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8"},
         **{"UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8"},
-        **{"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"},
+        **{"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "BF16": "<u2"},
     }.items()
 }
 
 
-OF_TENSORS = {"float32": "FP32", "int64": "INT64"}
+BF16 = "BF16"
+"""The upper halves of FP32, which numpy has not."""
+
+OF_TENSORS = {
+    **{"float32": "FP32", "float16": "FP16", "bfloat16": BF16},
+    **{"int64": "INT64", "int32": "INT32", "uint8": "UINT8"},
+}
 
 _decoder = msgspec.json.Decoder(InferRequest)
 
@@ -66,7 +73,10 @@ class Tensors:
 
     def described(self) -> list[tuple[str, str, list[int]]]:
         """Name, datatype and shape of each input."""
-        return [(name, OF_TENSORS[tensor.dtype], [-1, *tensor.shape]) for name, tensor in self.spec.tensors.items()]
+        return [
+            (name, OF_TENSORS[tensor.dtype], [-1, *(-1 if size is None else size for size in tensor.shape)])
+            for name, tensor in self.spec.given_tensors.items()
+        ]
 
     def rows(self, request: InferRequest, binary: memoryview) -> Rows:
         """The rows of a request; :class:`InvalidInput` names what does not fit."""
@@ -75,7 +85,7 @@ class Tensors:
 
 def _rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
     """The request's inputs as arrays ``[rows, *shape]`` in the spec's dtypes; :class:`InvalidInput` names what does not fit."""
-    wanted = spec.tensors
+    wanted = spec.given_tensors
     found: dict[str, NDArray[Any]] = {}
     for tensor in request.inputs:
         if tensor.name not in wanted:
@@ -83,7 +93,7 @@ def _rows(spec: ModelSpec, request: InferRequest, binary: memoryview) -> Rows:
         if tensor.name in found:
             raise wrong(tensor, "it is given twice")
         array, binary = array_of(tensor, binary)
-        found[tensor.name] = _fitted(tensor, array, wanted[tensor.name])
+        found |= _fitted(tensor, array, wanted[tensor.name])
     no_bytes_left(binary)
     for name in wanted:
         if name not in found:
@@ -127,7 +137,8 @@ def array_of(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], mem
             f"binary_data_size {size!r} is not the {count * dtype.itemsize} bytes of {tensor.datatype} {tensor.shape}",
         )
     data, rest = bytes_of(tensor, size, binary)
-    return np.frombuffer(data, dtype).reshape(tensor.shape), rest
+    array = np.frombuffer(data, dtype).reshape(tensor.shape)
+    return (as_numbers(array, BFLOAT16) if tensor.datatype == BF16 else array), rest
 
 
 def bytes_of(tensor: InputTensor, size: Any, binary: memoryview) -> tuple[memoryview, memoryview]:
@@ -142,6 +153,7 @@ def bytes_of(tensor: InputTensor, size: Any, binary: memoryview) -> tuple[memory
 def _from_json(tensor: InputTensor, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     """The elements of a tensor's data, whether it is nested or flat. Floats stay float64 until it is known that they fit."""
     data = bytes(tensor.data)  # type: ignore[arg-type]
+    dtype = DATATYPES["FP32"] if tensor.datatype == BF16 else dtype
     values: Any = flat_numbers(data, dtype.kind) if dtype.kind in "if" else None
     if values is None:
         values = _elements(tensor, data, {"b": bool, "i": int, "u": int, "f": float}[dtype.kind])
@@ -168,22 +180,36 @@ def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
         raise wrong(tensor, f"its data is not {tensor.datatype}: {reason}") from None
 
 
-def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec | RowTensor) -> NDArray[Any]:
-    """A copy of the array in the spec's dtype."""
-    if list(array.shape[1:]) != wanted.shape or not array.ndim:
-        raise wrong(
-            tensor, f"the shape {tensor.shape} is not [rows, {', '.join(map(str, wanted.shape))}]".replace(", ]", "]")
-        )
-    if wanted.dtype == "int64":
+def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec) -> dict[str, NDArray[Any]]:
+    """A copy of the array in the spec's dtype; of a sequence, all of whose rows are then as long, with their lengths."""
+    if not wanted.is_sequence:
+        return {tensor.name: _in_type(tensor, array, wanted.shape, wanted.dtype)}
+    longest = wanted.padded_shape[0]
+    if array.ndim < 2 or not 0 < array.shape[1] <= longest:
+        raise wrong(tensor, f"the shape {tensor.shape} is not [rows, length, …] with a length of 1 to {longest}")
+    found = _in_type(tensor, array, [array.shape[1], *wanted.shape[1:]], wanted.dtype)
+    return padded(tensor.name, wanted, list(found))
+
+
+def _in_type(tensor: InputTensor, array: NDArray[Any], shape: Sequence[int | None], dtype: str) -> NDArray[Any]:
+    if list(array.shape[1:]) != list(shape) or not array.ndim:
+        raise wrong(tensor, f"the shape {tensor.shape} is not [rows, {', '.join(map(str, shape))}]".replace(", ]", "]"))
+    if is_whole(dtype):
         if array.dtype.kind == "f":
             raise wrong(tensor, f"the model takes whole numbers, not {tensor.datatype}")
-        if array.size and array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
-            raise wrong(tensor, "a number does not fit INT64")
-        return array.astype(np.int64)
-    narrow = array.astype(np.float32)
-    if not is_finite(narrow):
-        raise wrong(tensor, "a number is not a finite float32")
-    return narrow
+        limits = np.iinfo(dtype)
+        if array.size and (array.max() > limits.max or array.min() < limits.min):
+            raise wrong(tensor, f"a number does not fit {OF_TENSORS[dtype]}")
+        return array.astype(dtype)
+    if dtype == "float32":
+        narrow = array.astype(np.float32)
+        if not is_finite(narrow):
+            raise wrong(tensor, "a number is not a finite float32")
+        return narrow
+    try:
+        return as_type(array.astype(np.float64), dtype, tensor.name)
+    except InvalidInput as error:
+        raise wrong(tensor, f"a number is not a finite {dtype}") from error
 
 
 def loaded(tensor: InputTensor, data: bytes) -> Any:

@@ -10,8 +10,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline.errors import InvalidInput
 from driftline.ingest import rows as inputs
 from driftline.ingest.keys import Key, are_keys, with_keys
+from driftline.rows.number_types import as_type, is_whole
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec
 
@@ -54,7 +56,7 @@ class BodyDecoder:
         """What the fast parser makes of a body; None where it does not take it."""
         if self.spec.fields is not None:
             return self._decode_structs(body)
-        return self._decode_tensors(body) if _parser is not None else None
+        return self._decode_tensors(body) if _parser is not None and not self.spec.sequences else None
 
     def _decode_structs(self, body: bytes) -> Rows | None:
         if self._struct_decoder is None:
@@ -79,7 +81,7 @@ class BodyDecoder:
             # A key with a bracket in it is left to the precise parser.
             keys = document["keys"].as_list()
             rows = self._arrays(document["inputs"], body, 1) if len(document) == 2 and are_keys(keys) else None
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+        except (AttributeError, InvalidInput, KeyError, RuntimeError, TypeError, ValueError):
             return None
         return None if rows is None else with_keys(rows, keys)
 
@@ -143,10 +145,16 @@ def _array(tensor: inputs.AnyTensor, column: Any, count: int) -> NDArray[Any] | 
     if not _has_shape(column, [count, *tensor.shape]):
         return None
     shape = (count, *tensor.shape)
-    if tensor.dtype == "int64":
-        whole = np.frombuffer(column.as_buffer(of_type="i"), np.int64)
-        return whole.reshape(shape) if len(whole) == count * tensor.size else None
-    wide = np.frombuffer(column.as_buffer(of_type="d"), np.float64)
+    wide: NDArray[Any]
+    if is_whole(tensor.dtype):
+        wide = np.frombuffer(column.as_buffer(of_type="i"), np.int64)
+    else:
+        wide = np.frombuffer(column.as_buffer(of_type="d"), np.float64)
+    if tensor.dtype != "float32":
+        if len(wide) != count * tensor.size:
+            return None
+        # A number that does not fit is told by the precise parser.
+        return as_type(wide.reshape(shape), tensor.dtype, "")
     narrow = wide.astype(np.float32)
     return narrow.reshape(shape) if len(wide) == count * tensor.size and is_finite(narrow) else None
 

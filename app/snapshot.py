@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from driftline.networks.input_tensors import input_tensors
 from driftline.networks.served_model import ServedModel
 from driftline.rows.rows import Rows
 from driftline.settings import Settings
@@ -99,6 +100,7 @@ class Snapshot:
         """Probabilities ``[rows, classes]``, or values of a regression with the ends of their intervals ``[rows, width]``; and
         their traces, if they have any."""
         with torch.inference_mode():
-            tensors = {name: torch.from_numpy(array).to(self.device) for name, array in rows.tensors.items()}
+            given = input_tensors(self.spec, rows.tensors)
+            tensors = {name: tensor.to(self.device) for name, tensor in given.items()}
             outputs, trace = self.module.answer(tensors)
             return outputs.cpu().numpy(), b"" if trace is None else trace.cpu().numpy().tobytes()

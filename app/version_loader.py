@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import numpy as np
 import torch
 
 from driftline.errors import ServerError
@@ -18,7 +17,7 @@ from driftline.networks.bundle import Manifest
 from driftline.networks.experts.serving import has_experts
 from driftline.networks.kernels.all_kernels import warm
 from driftline.networks.served_model import ServedModel
-from driftline.rows.rows import Rows
+from driftline.rows.rows import zeros
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
@@ -118,7 +117,7 @@ def _has_structure(one: ModelSpec, other: ModelSpec) -> bool:
 def _warmed(snapshot: Snapshot, sizes: Iterable[int]) -> Snapshot:
     """The snapshot after a batch of each size: the first batches of a module are slow, and no request should wait for them."""
     for rows in sorted(sizes):
-        inputs = Rows({name: np.zeros((rows, *t.shape), t.dtype) for name, t in snapshot.spec.tensors.items()})
+        inputs = zeros(snapshot.spec, rows)
         try:
             with network_code(f"the network of version {snapshot.version}, on {rows} rows of zeros,"):
                 snapshot.compute(inputs)

@@ -11,6 +11,7 @@ from driftline.api import endpoints
 from driftline.api.metrics import ModelMetricsAnswer
 from driftline.api.models import Deleted, ModelList, ModelState, VersionDetails, VersionList, VersionState
 from driftline.errors import Conflict, Forbidden, InvalidInput
+from driftline.ingest import rows
 from driftline.learning.learner import Learner
 from driftline.learning.network_trial import check_answers, check_network
 from driftline.learning.retraining.recipe_changes import check_versions
@@ -50,6 +51,7 @@ async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> M
             raise InvalidInput(
                 message, code=OVER_BUDGET, field="name", price={"models": len(names) + 1}, budget={"models": most}
             )
+        rows.check_tokenizers(spec)
         first = await asyncio.to_thread(_first_version, services, uid, spec, weights, example)
     reach("app.created")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +16,7 @@ from driftline.backtest.stream import Stream
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import RowReader, as_float32
 from driftline.records import Label
+from driftline.rows.number_types import as_type, is_whole
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, TensorSpec, parse
 from driftline.spec.parts.fields import TimeField
@@ -166,7 +166,7 @@ def _tensor_columns(spec: ModelSpec, table: TableFile, others: set[str | None]) 
         message = f"{spec.name} takes tensors by name; a table is read as fields, or as one tensor"
         raise InvalidInput(message, field="spec", value=list(spec.tensors))
     columns = [column for column in table.columns if column not in others]
-    size = math.prod(spec.inputs.shape)
+    size = spec.inputs.size
     if len(columns) != size:
         message = (
             f"{table.name} has {len(columns)} columns besides the target, and the input of {spec.name} {size} numbers"
@@ -234,13 +234,15 @@ def _as_tensor(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> Rows:
     shape = (len(rows), *tensor.shape)
     if tensor.dtype == "float32":
         return Rows({SINGLE_INPUT: as_float32(wide, SINGLE_INPUT).reshape(shape)})
+    if not is_whole(tensor.dtype):
+        return Rows({SINGLE_INPUT: as_type(wide, tensor.dtype, SINGLE_INPUT).reshape(shape)})
     fractions = np.argwhere(wide != np.rint(wide))
     if len(fractions):
         row, column = fractions[0]
         name = list(rows[row])[column]
         message = f"the input is of whole numbers, and {name!r} holds {wide[row, column]:g}"
         raise InvalidInput(message, field=name, value=float(wide[row, column]))
-    return Rows({SINGLE_INPUT: wide.astype(np.int64).reshape(shape)})
+    return Rows({SINGLE_INPUT: as_type(wide.astype(np.int64), tensor.dtype, SINGLE_INPUT).reshape(shape)})
 
 
 def _in_time(

@@ -22,6 +22,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
 from driftline.networks.error_unit import divisor
+from driftline.networks.input_tensors import input_tensors
 from driftline.networks.served_model import evaluating
 from driftline.records import Answer, Item, Label, Plan
 from driftline.rows.rows import Rows
@@ -146,9 +147,7 @@ def predict(learner: Learner, rows: Rows) -> tuple[NDArray[np.float32], list[byt
     width]``; and their traces.
     """
     with torch.inference_mode():
-        outputs, trace = evaluating(learner.served).answer(
-            {name: torch.from_numpy(array) for name, array in rows.tensors.items()}
-        )
+        outputs, trace = evaluating(learner.served).answer(input_tensors(learner.spec, rows.tensors))
         traces = [b""] * len(outputs) if trace is None else [row.tobytes() for row in trace.numpy()]
         return outputs.numpy(), traces
 

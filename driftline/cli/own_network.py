@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -46,6 +47,36 @@ class NetworkChoices:
             help="Of the factory: a class for each output, in order, as dog,cat; or how many: 10 is 0 to 9.",
         ),
     ] = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            metavar="TYPE",
+            help="Of the factory: the type of its inputs, as uint8 or bfloat16.",
+            show_default="float32, or int64 of whole numbers",
+        ),
+    ] = None
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            metavar="FILE",
+            help="Of the factory: what makes token ids of texts: a file of the tokenizers library, where the server runs.",
+        ),
+    ] = None
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask",
+            metavar="ARGUMENT",
+            help="Of the factory: how it is told where a sequence is filled up.",
+            show_default="mask",
+        ),
+    ] = None
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", min=1, help="Of the factory: the longest sequence.", show_default="512"),
+    ] = None
     output: Annotated[
         Literal["own", "task"],
         typer.Option("--output", help="Of the factory: its own output layer, or a new one for the task."),
@@ -57,6 +88,10 @@ class NetworkChoices:
             "--arguments": self.arguments != "{}",
             "--example": self.example,
             "--classes": self.classes,
+            "--dtype": self.dtype,
+            "--tokenizer": self.tokenizer,
+            "--mask": self.mask,
+            "--max-length": self.max_length,
             "--output": self.output != "own",
         }
 
@@ -72,23 +107,30 @@ class NetworkChoices:
         rows = [item["inputs"] for item in items]
         labels = [item["label"] for item in items if item.get("label") is not None]
         network = {"factory": self.factory, "arguments": parse_json(self.arguments), "output": self.output}
-        inputs = inputs_like(rows)
+        sequence = {"tokenizer": self.tokenizer, "mask": self.mask, "max_length": self.max_length}
+        inputs = inputs_like(rows, self.dtype, {name: value for name, value in sequence.items() if value is not None})
         asked = asked_for(labels, task, _classes(self.classes))
         return {"name": name, **asked, "inputs": inputs, "network": network}, _batch(rows)
 
 
-def inputs_like(rows: Sequence[Any]) -> dict[str, Any]:
+def inputs_like(
+    rows: Sequence[Any], dtype: str | None = None, sequence: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """The ``inputs`` of a spec for rows as they are sent: of one tensor, or of several by name.
+
+    Args:
+        dtype: None where the numbers tell.
+        sequence: what a sequence has beside its shape; rows are one where their lengths differ, or where they are texts.
 
     Raises:
         InvalidInput: rows differ in their shape, or hold what is no number.
     """
     if not isinstance(rows[0], dict):
-        return _tensor(rows, "inputs")
+        return _tensor(rows, "inputs", dtype, sequence)
     for row in rows:
         if not isinstance(row, dict) or row.keys() != rows[0].keys():
             raise InvalidInput("example: each of its rows has the same inputs by name", field="inputs")
-    return {name: _tensor([row[name] for row in rows], f"inputs.{name}") for name in rows[0]}
+    return {name: _tensor([row[name] for row in rows], f"inputs.{name}", dtype, sequence) for name in rows[0]}
 
 
 def asked_for(labels: Sequence[Any], task: TASKS | None, classes: Sequence[int | str] | None) -> dict[str, Any]:
@@ -133,12 +175,24 @@ def _batch(rows: Sequence[Any]) -> Any:
     return {name: [row[name] for row in rows] for name in rows[0]} if isinstance(rows[0], dict) else list(rows)
 
 
-def _tensor(values: Sequence[Any], field: str) -> dict[str, Any]:
+def _tensor(values: Sequence[Any], field: str, dtype: str | None, sequence: Mapping[str, Any]) -> dict[str, Any]:
+    if any(isinstance(value, str) for value in values):
+        if "tokenizer" not in sequence:
+            raise typer.BadParameter(f"{field} is a text: give --tokenizer FILE")
+        return {"shape": [None], "dtype": dtype or "int64", **sequence}
     shapes = [_shape(value, field) for value in values]
-    if any(shape != shapes[0] for shape in shapes):
-        raise InvalidInput(f"example: {field}: rows of the shapes {_listed(shapes)}, where all have one", field=field)
+    is_named_one = bool(sequence) and "tokenizer" not in sequence and bool(shapes[0])
+    is_sequence = is_named_one or any(shape != shapes[0] for shape in shapes)
+    if is_sequence and not all(shape and shape[1:] == shapes[0][1:] for shape in shapes):
+        message = f"example: {field}: rows of the shapes {_listed(shapes)}, which differ in more than their length"
+        raise InvalidInput(message, field=field)
     has_fractions = any(isinstance(number, float) for value in values for number in _numbers(value, field))
-    return {"shape": shapes[0], "dtype": "float32" if has_fractions else "int64"}
+    kind = dtype or ("float32" if has_fractions else "int64")
+    return (
+        {"shape": [None, *shapes[0][1:]], "dtype": kind, **sequence}
+        if is_sequence
+        else {"shape": shapes[0], "dtype": kind}
+    )
 
 
 def _listed(shapes: Sequence[list[int]]) -> str:

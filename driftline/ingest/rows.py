@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.errors import InvalidInput
+from driftline.ingest.sequence_rows import check_tokenizer, sequences
 from driftline.rows.fields import FieldCoder, coder_of
+from driftline.rows.number_types import as_type, is_whole
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, TensorSpec
 from driftline.spec.row_layout import RowTensor
 
 AnyTensor = TensorSpec | RowTensor
 
-_NUMBER: dict[str, type] = {"float32": float, "int64": int}
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -29,14 +30,22 @@ def json_type(spec: ModelSpec, *, batched: bool) -> Any:
     if spec.fields is not None:
         return Any
     if not isinstance(spec.inputs, dict):
-        return _nested(spec.tensors[SINGLE_INPUT], batched)
+        return _nested(spec.given_tensors[SINGLE_INPUT], batched)
     fields = [(name, _nested(tensor, batched)) for name, tensor in spec.inputs.items()]
     return msgspec.defstruct("Inputs", fields, forbid_unknown_fields=True)
 
 
-def _nested(tensor: AnyTensor, batched: bool) -> Any:
-    depth = len(tensor.shape) + batched
-    return reduce(lambda inner, _: list[inner], range(depth), _NUMBER[tensor.dtype])  # type: ignore[valid-type]
+def _nested(tensor: TensorSpec, batched: bool) -> Any:
+    if tensor.is_sequence:
+        return list[Any] if batched else Any
+    number: type = int if is_whole(tensor.dtype) else float
+    return reduce(lambda inner, _: list[inner], range(len(tensor.shape) + batched), number)  # type: ignore[valid-type]
+
+
+def check_tokenizers(spec: ModelSpec) -> None:
+    """:class:`InvalidInput` where a tokenizer that a spec names cannot be had."""
+    for name, tensor in spec.sequences.items():
+        check_tokenizer(tensor, _path(spec, name))
 
 
 class RowReader:
@@ -70,10 +79,14 @@ class RowReader:
                 else _of_fields(self._coder, _objects(value))
             )
         spec = self.spec
-        arrays = {
-            name: _array(tensor, getattr(value, name) if isinstance(spec.inputs, dict) else value, _path(spec, name))
-            for name, tensor in spec.tensors.items()
-        }
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, tensor in spec.given_tensors.items():
+            column = getattr(value, name) if isinstance(spec.inputs, dict) else value
+            if tensor.is_sequence:
+                places = [f"[{row}]" for row in range(len(column))]
+                arrays |= sequences(name, tensor, column, _path(spec, name), places)
+            else:
+                arrays[name] = _array(tensor, column, _path(spec, name))
         rows = {name: len(array) for name, array in arrays.items()}
         if len(set(rows.values())) > 1:
             raise InvalidInput(f"inputs: columns of different length: {rows}", field="inputs", value=rows)
@@ -88,12 +101,14 @@ class RowReader:
                 raise _not_an_object("inputs", value)
             return _of_fields(self._coder, [value], "inputs.")
         spec, named = self.spec, isinstance(self.spec.inputs, dict)
-        return Rows(
-            {
-                name: _array(tensor, [getattr(value, name) if named else value], _path(spec, name))
-                for name, tensor in spec.tensors.items()
-            }
-        )
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, tensor in spec.given_tensors.items():
+            row = [getattr(value, name) if named else value]
+            if tensor.is_sequence:
+                arrays |= sequences(name, tensor, row, _path(spec, name), [""])
+            else:
+                arrays[name] = _array(tensor, row, _path(spec, name))
+        return Rows(arrays)
 
     def rows(self, values: Sequence[Any]) -> list[Rows | InvalidInput]:
         """The decoded ``inputs`` of some feedback items; each is read, or refused, by itself."""
@@ -168,7 +183,7 @@ def _path(spec: ModelSpec, name: str) -> str:
 
 def _array(tensor: AnyTensor, value: list[Any], path: str) -> NDArray[Any]:
     try:
-        wide = np.asarray(value, dtype=np.float64 if tensor.dtype == "float32" else np.int64)
+        wide = np.asarray(value, dtype=np.int64 if is_whole(tensor.dtype) else np.float64)
     except OverflowError:
         raise InvalidInput(f"{path}: a number does not fit {tensor.dtype}", field=path) from None
     except ValueError:
@@ -177,7 +192,7 @@ def _array(tensor: AnyTensor, value: list[Any], path: str) -> NDArray[Any]:
         raise _wrong_shape(tensor, value, path)
     if tensor.dtype == "int64":
         return wide
-    return as_float32(wide, path)
+    return as_float32(wide, path) if tensor.dtype == "float32" else as_type(wide, tensor.dtype, path)
 
 
 def as_float32(wide: NDArray[Any], path: str) -> NDArray[np.float32]:

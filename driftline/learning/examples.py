@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from driftline.networks.input_tensors import input_tensors
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item, Label
 from driftline.rows.rows import from_items
@@ -78,7 +79,7 @@ class Examples:
     def of_rows(spec: ModelSpec, items: Sequence[Item]) -> dict[str, Tensor]:
         """The rows of checked items as tensors ``[rows, *shape]`` by name."""
         rows = from_items(spec, [item.inputs for item in items])
-        return {name: torch.from_numpy(array) for name, array in rows.items()}
+        return input_tensors(spec, rows)
 
     def as_sent(self) -> dict[str, Tensor]:
         """The inputs without what an encoder knew of them when they were learned."""

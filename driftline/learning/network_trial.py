@@ -14,6 +14,7 @@ from driftline.learning.training.losses.custom import LossFailed
 from driftline.networks import bundle, sealed
 from driftline.networks.build import build
 from driftline.networks.clone import sibling
+from driftline.networks.input_tensors import input_tensors
 from driftline.networks.model import Model
 from driftline.networks.seeded import seeded
 from driftline.networks.served_model import ServedModel, evaluating
@@ -21,6 +22,7 @@ from driftline.networks.user_code import reason_of, user_code
 from driftline.rows.rows import Rows, made_up
 from driftline.spec import Factory, ModelSpec
 from driftline.spec.classes import ClassTable
+from driftline.spec.tensors import length_name
 
 ROWS = 8
 TOLERANCE = 1e-3
@@ -93,17 +95,23 @@ def _trial_rows(spec: ModelSpec, example: Rows | None) -> dict[str, Tensor]:
     """:data:`ROWS` rows as tensors: those of the example in turn, or made-up ones."""
     if example is not None:
         places = [place % len(example) for place in range(ROWS)]
-        return {name: torch.from_numpy(array[places]) for name, array in example.tensors.items()}
+        return input_tensors(spec, {name: array[places] for name, array in example.tensors.items()})
     if spec.fields is not None:
         made = Rows.joined([made_up(spec, place % 2) for place in range(ROWS)])
-        return {name: torch.from_numpy(array) for name, array in made.tensors.items()}
-    return {name: _drawn(list(tensor.shape), tensor.dtype) for name, tensor in spec.tensors.items()}
+        return input_tensors(spec, made.tensors)
+    lengths = {length_name(name): tensor.padded_shape[0] for name, tensor in spec.sequences.items()}
+    found = {name: _drawn(list(tensor.shape), tensor.dtype) for name, tensor in spec.tensors.items()}
+    for name, longest in lengths.items():
+        found[name] = torch.arange(ROWS) % min(longest, ROWS - 1) + 1
+        rows = found[name.removesuffix(length_name(""))]
+        rows[torch.arange(rows.shape[1]) >= found[name].unsqueeze(1)] = 0
+    return found
 
 
 def _drawn(shape: list[int], dtype: str) -> Tensor:
     """Rows of numbers that differ from row to row; whole ones are 0 and 1, which index any table."""
-    if dtype.startswith("float"):
-        return torch.randn((ROWS, *shape), dtype=getattr(torch, dtype))
+    if "float" in dtype:
+        return torch.randn((ROWS, *shape)).to(getattr(torch, dtype))
     return torch.randint(0, 2, (ROWS, *shape), dtype=getattr(torch, dtype))
 
 

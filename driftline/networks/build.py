@@ -16,9 +16,10 @@ from driftline.networks.momentum import mark_written, writes_constants
 from driftline.networks.running_prior import with_prior
 from driftline.networks.seeded import seeded
 from driftline.networks.sequential import layered, network_rows
-from driftline.networks.served_model import ServedModel, takes_names
+from driftline.networks.served_model import ServedModel
 from driftline.networks.set_tensors import set_tensors
 from driftline.networks.structure.module import ModuleStructure
+from driftline.networks.tensor_inputs import takes_names
 from driftline.networks.unit_flow import through
 from driftline.networks.user_code import allowed, named_user_code
 from driftline.spec import Factory, ModelSpec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,33 @@ class Branched(nn.Module):
     def forward(self, *rows: Tensor, **named: Tensor) -> Tensor:
         own = joined(named) if named else rows[0]
         branches = [self.get_submodule(name)(own) for name in self.branch_names]
-        return torch.cat([flat(part) for part in (self.main(*rows, **named), *branches)], 1)
+        return torch.cat([flat(logits_of(part)) for part in (self.main(*rows, **named), *branches)], 1)
+
+
+def logits_of(output: Any) -> Tensor:
+    """The tensor that a network gives, which may be the ``logits`` of an object or a dictionary, as Hugging Face's are."""
+    found = output
+    if not isinstance(output, Tensor):
+        found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"it gives a {type(output).__name__}, where a tensor is needed, or an object or dictionary with one as its logits"
+        )
+    return found
+
+
+def floating_type(network: nn.Module) -> torch.dtype | None:
+    """The type of a network's weights and buffers, as far as these are no whole numbers; None where they are of several."""
+    tensors = (*network.parameters(), *network.buffers())
+    found = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    return found.pop() if len(found) == 1 else None
+
+
+def in_type(rows: Mapping[str, Tensor], dtype: torch.dtype | None) -> Mapping[str, Tensor]:
+    """Rows of which those that are no whole numbers come in a type; None leaves them as they are."""
+    if dtype is None:
+        return rows
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in rows.items()}
 
 
 def flat(output: Tensor) -> Tensor:

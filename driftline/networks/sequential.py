@@ -12,11 +12,13 @@ from driftline.errors import InvalidInput, UserCodeFailed
 from driftline.networks.adapters import adapt
 from driftline.networks.layers import builder
 from driftline.networks.modules import AddChannel, Branched, joined
+from driftline.networks.tensor_inputs import tensor_inputs
 from driftline.networks.user_code import first_line, user_code
 from driftline.spec import ModelSpec
 from driftline.spec.network import layers_of
 from driftline.spec.parts.layers import Adaptable, Conv2d, Layer
 from driftline.spec.parts.presets import Preset
+from driftline.spec.tensors import length_name
 
 
 def layered(spec: ModelSpec) -> tuple[nn.Module, tuple[int, ...]]:
@@ -34,12 +36,20 @@ def layered(spec: ModelSpec) -> tuple[nn.Module, tuple[int, ...]]:
 
 def example_rows(spec: ModelSpec) -> dict[str, Tensor]:
     """One row of zeros ``[1, *shape]`` for each input of a model."""
-    return {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.tensors.items()}
+    lengths = {length_name(name) for name in spec.sequences}
+    return {
+        name: torch.full((1, *t.shape), int(name in lengths), dtype=getattr(torch, t.dtype))
+        for name, t in spec.tensors.items()
+    }
 
 
 def network_rows(spec: ModelSpec) -> dict[str, Tensor]:
     """One row of zeros ``[1, *shape]`` for each input of its network."""
-    return {name: torch.zeros((1, *t.shape), dtype=getattr(torch, t.dtype)) for name, t in spec.network_inputs.items()}
+    scaled = {each.name for each in tensor_inputs(spec) if each.scale is not None}
+    return {
+        name: torch.zeros((1, *tensor.shape), dtype=torch.float32 if name in scaled else getattr(torch, tensor.dtype))
+        for name, tensor in spec.network_inputs.items()
+    }
 
 
 def sequential(layers: Sequence[Layer], rows: Tensor, path: str) -> tuple[nn.Sequential, tuple[int, ...]]:

@@ -14,14 +14,15 @@ from driftline.networks.clone import clone
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.finiteness import Finiteness
 from driftline.networks.intervals import RunningIntervals
-from driftline.networks.modules import joined
+from driftline.networks.modules import floating_type, in_type, joined, logits_of
 from driftline.networks.robust import FARTHEST
 from driftline.networks.rows.alignment import aligned
 from driftline.networks.rows.embeddings import RowEmbeddings
 from driftline.networks.rows.encoder import FEATURES, RowEncoder
 from driftline.networks.running_scale import RunningScale
+from driftline.networks.tensor_inputs import takes_names, tensor_inputs
 from driftline.networks.unit_change import UnitChange
-from driftline.spec import Factory, ModelSpec
+from driftline.spec import ModelSpec
 from driftline.spec.row_layout import NUMBERS, ROW, STATISTICS
 
 MAX_TRACED = 4096
@@ -42,21 +43,14 @@ class Rescaling:
     def of_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rows in the present units, where they came in former ones."""
         changes = self.inputs
-        return {name: changes[name].carried(value) if name in changes else value for name, value in inputs.items()}
+        return {
+            name: changes[name].carried(value).to(value.dtype) if name in changes else value
+            for name, value in inputs.items()
+        }
 
     def of_targets(self, targets: Tensor) -> Tensor:
         """Labels in the present unit."""
         return targets if self.target is None else self.target.carried(targets)
-
-
-@dataclass(frozen=True)
-class TensorInput:
-    """A tensor of the inputs: what the network calls it, its ``key`` among the inputs, a row's shape, and its scale's name."""
-
-    name: str
-    key: str
-    shape: tuple[int, ...]
-    scale: str | None
 
 
 class ServedModel(ClassAnswers):
@@ -95,6 +89,10 @@ class ServedModel(ClassAnswers):
         self.register_buffer("error_unit", torch.zeros(width) if self.is_regression and shape else None)
         self.intervals = RunningIntervals(spec.intervals, width) if spec.intervals is not None else None
         self.network = network
+        # To compare the types of all that comes costs as much as a small answer; most often there is nothing to change.
+        are_usual = not any("float16" in tensor.dtype for tensor in spec.network_inputs.values())
+        kind = floating_type(network)
+        self._network_type = None if kind == torch.float32 and are_usual else kind
         self.output = output
         self.experts = experts
         self.follow_recipe(spec.recipe)
@@ -148,7 +146,10 @@ class ServedModel(ClassAnswers):
             found |= {ROW: row} if row.shape[1] else {}
         for each in self.tensor_inputs:
             given = inputs[each.key]
-            found[each.name] = given if each.scale is None else self.scale[each.scale](given)
+            if each.lengths is not None:
+                found |= each.masked(given, inputs[each.lengths])
+            else:
+                found[each.name] = given if each.scale is None else self.scale[each.scale](given.float())
         return found
 
     def scaled(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -157,7 +158,8 @@ class ServedModel(ClassAnswers):
         return self._scaled(inputs, self._encoded(inputs))
 
     def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
-        hidden = self.network(**scaled) if self.takes_names else self.network(joined(scaled))
+        given = in_type(scaled, self._network_type)
+        hidden = logits_of(self.network(**given) if self.takes_names else self.network(joined(given))).float()
         result: Tensor = self.output(hidden.flatten(1) if hidden.dim() > 1 else hidden.unsqueeze(1))
         return result
 
@@ -235,12 +237,15 @@ class ServedModel(ClassAnswers):
     def observe(self, inputs: dict[str, Tensor], targets: Tensor) -> Rescaling | None:
         """Lets the running scales follow what is about to be learned; gives what has come into another unit."""
         found = {
-            each.key: self.scale[each.scale].observe(inputs[each.key])  # type: ignore[operator]
+            each.key: self.scale[each.scale].observe(inputs[each.key].float())  # type: ignore[operator]
             for each in self.tensor_inputs
             if each.scale is not None
         }
         target = self.target_scale.observe(targets) if self.target_scale is not None else None
-        changed = {name: change for name, change in found.items() if change is not None}
+        # Bytes have no other unit that they could come in.
+        changed = {
+            name: change for name, change in found.items() if change is not None and inputs[name].is_floating_point()
+        }
         unit = self._follow_error_unit()
         return Rescaling(changed, target, unit) if changed or target is not None or unit is not None else None
 
@@ -284,33 +289,15 @@ class ServedModel(ClassAnswers):
     def trust(self, inputs: dict[str, Tensor]) -> Tensor | None:
         """How much each row may teach ``[rows]``: little where it is far from all before; None: as much as it weighs."""
         inputs = self.aligned(inputs)
-        scales = [(self.scale[each.scale], inputs[each.key]) for each in self.tensor_inputs if each.scale is not None]
+        scales = [
+            (self.scale[each.scale], inputs[each.key].float()) for each in self.tensor_inputs if each.scale is not None
+        ]
         found = [scale.trust(given) for scale, given in scales if not scale.is_fixed]  # type: ignore[operator]
         return torch.stack(found).amin(0) if found else None
 
     def scaled_targets(self, targets: Tensor) -> Tensor:
         """Targets as a loss compares them with :meth:`forward`: class indices stay, values are scaled."""
         return self.target_scale(targets) if self.target_scale is not None else targets
-
-
-def tensor_inputs(spec: ModelSpec) -> list[TensorInput]:
-    """The tensors of a model's inputs; of fields those of that type, whose scales go by their places."""
-    if spec.fields is None:
-        return [
-            TensorInput(name, name, tuple(tensor.shape), name if tensor.dtype == "float32" else None)
-            for name, tensor in spec.tensors.items()
-        ]
-    fields = spec.layout.tensor_fields
-    return [
-        TensorInput(name, key, tuple(fields[name].shape), f"tensor{place}")
-        for place, (name, key) in enumerate(spec.layout.tensor_keys.items())
-    ]
-
-
-def takes_names(spec: ModelSpec) -> bool:
-    """Whether the network is a user's own that takes a keyword argument for each of several inputs."""
-    has_names = isinstance(spec.inputs, dict) or len(spec.network_inputs) > 1
-    return has_names and isinstance(spec.network, Factory)
 
 
 def evaluating(module: ServedModel) -> ServedModel:

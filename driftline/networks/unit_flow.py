@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from driftline.errors import UserCodeFailed
 from driftline.networks.adapters import adapter_of
-from driftline.networks.modules import Blended, Branched, joined
+from driftline.networks.modules import Blended, Branched, floating_type, in_type, joined, logits_of
 from driftline.networks.user_code import user_code
 
 OUTPUT = "output"
@@ -76,8 +76,8 @@ class UnitFlow:
 
 def through(network: nn.Module, rows: Mapping[str, Tensor], takes_names: bool) -> Tensor:
     """What a network gives for rows by input name."""
-    result: Tensor = network(**rows) if takes_names else network(joined(rows))
-    return result
+    given = in_type(rows, floating_type(network))
+    return logits_of(network(**given) if takes_names else network(joined(given)))
 
 
 def shapes(network: nn.Module, rows: Mapping[str, Tensor], takes_names: bool) -> dict[str, tuple[int, ...]]:

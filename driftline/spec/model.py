@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, StrictInt, StrictStr, Tag, model_validator
 
 from driftline.records import Label
-from driftline.spec.network import Network
+from driftline.spec.network import Factory, Network
 from driftline.spec.parse import Frozen
 from driftline.spec.parts.detectors import DETECTORS
 from driftline.spec.parts.fields import FieldsSpec
@@ -20,6 +19,7 @@ from driftline.spec.parts.strategies import STRATEGIES, Strategy
 from driftline.spec.recipe import Recipe
 from driftline.spec.row_layout import RowLayout, RowTensor
 from driftline.spec.task import TASKS, Task, TaskName
+from driftline.spec.tensors import TensorSpec, length_name
 from driftline.spec.value_layout import ValueLayout
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -27,18 +27,6 @@ SINGLE_INPUT = "inputs"
 MAX_STATISTICS = MAX_MARKS = 8
 MAX_LEVELS = 20
 MAX_OUTPUTS = 1000
-
-
-class TensorSpec(Frozen):
-    """One input tensor: the shape of a row, without the batch."""
-
-    shape: list[Annotated[StrictInt, Field(ge=1)]] = Field(max_length=6, description="the shape of one row")
-    dtype: Literal["float32", "int64"] = Field("float32", description="the type of its numbers")
-
-    @property
-    def size(self) -> int:
-        """Numbers in one row."""
-        return math.prod(self.shape)
 
 
 def _kind_of_inputs(value: Any) -> str:
@@ -135,6 +123,11 @@ class ModelSpec(Frozen):
         self.kind.check(self.classes, self.outputs, self.intervals)
         if isinstance(self.inputs, dict) and not self.inputs:
             raise ValueError('"inputs" is empty')
+        masks = [tensor.mask_name for tensor in self.sequences.values()]
+        if self.sequences and not isinstance(self.network, Factory):
+            raise ValueError('rows of any length are for a network of your own: "network": {"factory": …}')
+        if len({*masks, *self.given_tensors}) < len(masks) + len(self.given_tensors):
+            raise ValueError('each "mask" of "inputs" has a name of its own, which is no input\'s')
         if self.task not in self.loss.tasks:
             raise ValueError(f"the loss {self.loss.name} is not for {self.task}")
         if self.task not in self.strategy.tasks:
@@ -171,16 +164,37 @@ class ModelSpec(Frozen):
         return RowLayout(self.inputs)
 
     @cached_property
-    def tensors(self) -> Mapping[str, TensorSpec | RowTensor]:
-        """What a module takes, by name: every input, of which a single unnamed one is called ``inputs``; or coded rows."""
+    def tensors(self) -> Mapping[str, RowTensor]:
+        """What a module takes, by name: every input, of which a single unnamed one is called ``inputs``, with the lengths of
+        sequences; or coded rows."""
         if isinstance(self.inputs, FieldsSpec):
             return self.layout.tensors
+        lengths = {length_name(name): RowTensor([], "int64") for name in self.sequences}
+        return self._padded | lengths
+
+    @cached_property
+    def _padded(self) -> dict[str, RowTensor]:
+        return {name: RowTensor(tensor.padded_shape, tensor.dtype) for name, tensor in self.given_tensors.items()}
+
+    @cached_property
+    def given_tensors(self) -> Mapping[str, TensorSpec]:
+        """Tensors as they are sent, by name; a single unnamed one is called ``inputs``. No rows of fields."""
+        if isinstance(self.inputs, FieldsSpec):
+            return {}
         return self.inputs if isinstance(self.inputs, dict) else {SINGLE_INPUT: self.inputs}
 
     @cached_property
-    def network_inputs(self) -> Mapping[str, TensorSpec | RowTensor]:
-        """What the network takes, by name: every input; or the encoded row, and the tensors in it."""
-        return self.layout.network_inputs if isinstance(self.inputs, FieldsSpec) else self.tensors
+    def sequences(self) -> Mapping[str, TensorSpec]:
+        """Those of them whose rows have any length."""
+        return {name: tensor for name, tensor in self.given_tensors.items() if tensor.is_sequence}
+
+    @cached_property
+    def network_inputs(self) -> Mapping[str, RowTensor]:
+        """What the network takes, by name: every input, and masks of sequences; or the encoded row, and the tensors in it."""
+        if isinstance(self.inputs, FieldsSpec):
+            return self.layout.network_inputs
+        masks = {tensor.mask_name: RowTensor(tensor.padded_shape[:1], "int64") for tensor in self.sequences.values()}
+        return self._padded | masks
 
     @cached_property
     def loss(self) -> Loss:

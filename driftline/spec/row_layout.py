@@ -22,6 +22,7 @@ from driftline.spec.parts.fields import (
     TextField,
     TimeField,
 )
+from driftline.spec.tensors import NumberType
 
 NUMBERS: Final = "numbers"
 CATEGORIES: Final = "categories"
@@ -42,7 +43,7 @@ class RowTensor:
     """One tensor of coded rows: the shape of a row, without the batch."""
 
     shape: list[int]
-    dtype: Literal["float32", "float64", "int64"]
+    dtype: NumberType | Literal["float64"]
 
     @property
     def size(self) -> int:

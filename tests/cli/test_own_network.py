@@ -29,10 +29,25 @@ def test_inputs_are_as_the_rows_are(rows: list[Any], inputs: dict[str, Any]) -> 
     assert inputs_like(rows) == inputs
 
 
+def test_rows_of_several_lengths_and_texts_are_sequences() -> None:
+    assert inputs_like([[1, 2], [3]]) == {"shape": [None], "dtype": "int64"}
+    assert inputs_like([[1.5, 2]], None, {"mask": "seen"}) == {"shape": [None], "dtype": "float32", "mask": "seen"}
+    text = {"tokenizer": "tokenizer.json", "max_length": 8}
+    assert inputs_like([{"ids": "a text", "age": 3.5}], None, text) == {
+        "ids": {"shape": [None], "dtype": "int64", **text},
+        "age": {"shape": [], "dtype": "float32"},
+    }
+    with pytest.raises(typer.BadParameter, match="--tokenizer"):
+        inputs_like(["a text"])
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([[1, 2], [[3], [4]]], r"example: inputs: rows of the shapes \[2\], \[2, 1\]"),
+        (
+            [[1, 2], [[3], [4]]],
+            r"example: inputs: rows of the shapes \[2\], \[2, 1\], which differ in more than their length",
+        ),
         ([[[1], [2, 3]]], "example: inputs: its lists are empty, or of different lengths"),
         ([{"x": [True]}], "example: inputs.x: True is no number"),
         ([{"x": 1}, {"y": 1}], "each of its rows has the same inputs by name"),

@@ -82,7 +82,7 @@ function tensorOf(field, text) {
 }
 
 function filled([first, ...rest], value) {
-  return first === undefined ? value() : Array.from({ length: first }, () => filled(rest, value));
+  return first === undefined ? value() : Array.from({ length: first ?? 1 }, () => filled(rest, value));
 }
 
 // The texts of a form for a row as the log shows it.

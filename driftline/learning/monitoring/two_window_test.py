@@ -28,6 +28,9 @@ NEAR_LIMIT, FAR_LIMIT = 2.0, 3.5
 """What the autocorrelation of independent rows does not exceed, in standard errors: at the next lag, and at any lag."""
 
 
+WIDE = (torch.float32, torch.float64, torch.int64)
+
+
 @dataclass(frozen=True)
 class DriftReport:
     """Since which log number rows are distributed otherwise, and the features that tell, the furthest first.
@@ -215,7 +218,9 @@ class _Profile:
         return int(self.edges.shape[1])
 
     def _flat(self, values: Tensor) -> NDArray[Any]:
-        return values.reshape(len(values), -1)[:, :: self.stride].numpy()
+        flat = values.reshape(len(values), -1)[:, :: self.stride]
+        # Numbers of few bits have no room for what is reckoned with them, and numpy has not all of their types.
+        return (flat if flat.dtype in WIDE else flat.float()).numpy()
 
     def _shares(self, flat: NDArray[Any]) -> NDArray[np.float64]:
         """``[edges × sides, features]``."""

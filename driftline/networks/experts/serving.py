@@ -29,7 +29,7 @@ def experts_of(spec: ModelSpec, width: int) -> Mixture | RegressionMixture | Non
     if spec.fields is not None:
         # Trained vectors are the network's alone.
         features = sum(spec.layout.mixture_parts.values())
-    if not spec.strategy.serves_experts or features > MAX_FEATURES:
+    if not spec.strategy.serves_experts or features > MAX_FEATURES or spec.sequences:
         return None
     binned, parts = (None, None) if spec.fields is None else (spec.layout.binned, spec.layout.mixture_parts)
     # The numbers of an image or a spectrogram are in one unit; columns of a table are not.
