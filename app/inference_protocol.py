@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from driftline.api.inference import InferRequest, InputTensor
 from driftline.errors import InvalidInput
 from driftline.ingest.rows import malformed
-from driftline.rows.number_types import BFLOAT16, as_numbers, as_type, is_whole
+from driftline.rows.number_types import as_numbers, as_type, is_whole
 from driftline.rows.rows import Rows
 from driftline.rows.sequences import padded
 from driftline.spec import ModelSpec, TensorSpec
+from driftline.spec.tensors import BFLOAT16
 
 from .json_rows import flat_numbers, is_finite
 

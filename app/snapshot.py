@@ -100,7 +100,5 @@ class Snapshot:
         """Probabilities ``[rows, classes]``, or values of a regression with the ends of their intervals ``[rows, width]``; and
         their traces, if they have any."""
         with torch.inference_mode():
-            given = input_tensors(self.spec, rows.tensors)
-            tensors = {name: tensor.to(self.device) for name, tensor in given.items()}
-            outputs, trace = self.module.answer(tensors)
-            return outputs.cpu().numpy(), b"" if trace is None else trace.cpu().numpy().tobytes()
+            outputs, trace = self.module.answer(input_tensors(self.spec, rows.tensors))
+            return outputs.numpy(), b"" if trace is None else trace.numpy().tobytes()

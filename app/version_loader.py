@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import torch
-
 from driftline.errors import ServerError
 from driftline.networks import bundle, sealed
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
+from driftline.networks.devices import present_device
 from driftline.networks.experts.serving import has_experts
 from driftline.networks.kernels.all_kernels import warm
 from driftline.networks.served_model import ServedModel
@@ -39,7 +38,6 @@ class VersionLoader:
         self.artifacts = artifacts
         self.settings = settings
         self.warm_up_rows = warm_up_rows
-        self.device = torch.device(settings.device)
         self._thread = ThreadPoolExecutor(1, "prepare")
 
     async def warm_up(self) -> None:
@@ -84,7 +82,7 @@ class VersionLoader:
         # The module may be another version's before the last answer of this one is written.
         factors = None if module.prior is None else module.prior.factors.cpu().numpy()
         known = uid, manifest.version, spec, manifest.spec, manifest.classes
-        snapshot = Snapshot(*known, module, self.device, limits, factors, offset=manifest.offset)
+        snapshot = Snapshot(*known, module, module.device, limits, factors, offset=manifest.offset)
         if spare is not None and module is spare.module:
             return dataclasses.replace(snapshot, failure=spare.failure)
         return _warmed(snapshot, {*self.warm_up_rows, largest})
@@ -102,7 +100,9 @@ class VersionLoader:
         if spare is not None and is_alike and (spare.module.experts is not None) == serves_experts:
             return spare.module
         module = build(spec, manifest.classes, factories=self.settings.factories, seed=0)
-        return module.to(self.device).eval()
+        return (
+            module if spec.device is not None else module.on(present_device(self.settings.device, "DRIFTLINE_DEVICE"))
+        )
 
     def close(self) -> None:
         self._thread.shutdown()

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+DEVICE_PATTERN = r"^(cpu|cuda(:\d{1,3})?|mps)$"
+
 
 class Settings(BaseSettings):
     """How one process of Driftline runs. ``DRIFTLINE_DATA_DIR=/srv/driftline`` sets ``data_dir``.
@@ -27,7 +29,11 @@ class Settings(BaseSettings):
     prefix: str = Field("driftline:", description="stands before every key in Redis")
     data_dir: Path = Field(Path("driftline-data"), description="artifacts, and the embedded server's files")
     keys_file: Path | None = Field(None, description="API keys; default: keys.json in the data directory")
-    device: str = Field("cpu", description="where torch computes")
+    device: str = Field(
+        "cpu",
+        pattern=DEVICE_PATTERN,
+        description="where networks compute whose spec names no `device`: cpu, cuda, cuda:1 or mps",
+    )
     threads: int = Field(1, ge=1, description="torch threads a process")
     factories: Annotated[list[str], NoDecode] = Field(
         [], description="`module:function` network factories and losses that specs may name"

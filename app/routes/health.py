@@ -10,6 +10,7 @@ from driftline.api import endpoints
 from driftline.api.health import Alive, Ready, WorkerList
 from driftline.api.metrics import AlarmState
 from driftline.errors import Unavailable
+from driftline.support.devices import missing_device
 
 from ..exposition import exposition
 from ..model_metrics import SWAP_FAILED
@@ -29,6 +30,9 @@ async def livez() -> Alive:
 @serves(router, endpoints.READYZ)
 async def readyz(services: Has) -> Ready:
     services.check_background()
+    reason = missing_device(services.settings.device)
+    if reason is not None:
+        raise Unavailable(f"DRIFTLINE_DEVICE: {reason}", code="device_missing")
     sample = await services.store_health.newest()
     if sample is None:
         raise Unavailable("the store has not answered yet", code="not_ready", retry_after=1)

@@ -52,6 +52,9 @@ async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> M
                 message, code=OVER_BUDGET, field="name", price={"models": len(names) + 1}, budget={"models": most}
             )
         rows.check_tokenizers(spec)
+        if spec.device is None and services.settings.device != "cpu":
+            # It learns where it is served, also once the operator has set another device.
+            spec = spec.changed(device=services.settings.device)
         first = await asyncio.to_thread(_first_version, services, uid, spec, weights, example)
     reach("app.created")
     try:

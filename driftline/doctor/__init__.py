@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from driftline.doctor import disk, packages, place, store
+from driftline.doctor import device, disk, packages, place, store
 from driftline.doctor.artifacts import check_strangers
 from driftline.doctor.finding import Finding
 from driftline.doctor.models import check_models
@@ -18,7 +18,7 @@ __all__ = ["Finding", "examine"]
 
 def examine(settings: Settings) -> list[Finding]:
     """The findings of every check, in the order of the checks."""
-    findings = [*packages.check(settings), *disk.check(settings)]
+    findings = [*packages.check(settings), *device.check(settings), *disk.check(settings)]
     with place.find(settings) as found:
         findings += found.findings
         if found.url is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from redis.exceptions import RedisError
 
-from driftline.doctor import artifacts, learning, order, snapshot
+from driftline.doctor import artifacts, device, learning, order, snapshot
 from driftline.doctor.finding import Finding, error, ok
 from driftline.doctor.snapshot import StoreSnapshot
 from driftline.errors import DriftlineError, Unavailable
@@ -44,6 +44,7 @@ async def _check(
         *await artifacts.check(connection, settings, model),
         *await order.check(connection, model),
         *learning.check(model, settings, is_running),
+        *device.check_model(model),
     ]
 
 

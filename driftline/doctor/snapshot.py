@@ -43,7 +43,9 @@ class Bundle:
 
 @dataclass(frozen=True)
 class StoreSnapshot:
-    """One model. ``last`` is the number of the newest record, ``pending`` those of waiting commands; times are in seconds."""
+    """One model. ``last`` is the number of the newest record, ``pending`` those of waiting commands; times are in seconds.
+    ``device`` is what its spec names.
+    """
 
     name: str
     uid: str
@@ -60,6 +62,7 @@ class StoreSnapshot:
     is_paused: bool
     is_owned: bool
     trigger: Trigger
+    device: str | None
     drifts: list[dict[str, Any]]
     alarms: list[dict[str, Any]]
 
@@ -118,6 +121,7 @@ def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], o
     head, newest, now = parse_head(fields), int(last or 0), seconds + micros / 1e6
     waiting = count_waiting(newest, head.offset, commands)
     waited = max(0.0, now - int(oldest[0][1][b"t"]) / 1000) if oldest and waiting > 0 else 0.0
+    spec = json.loads(meta[b"spec"])
     bytes_there = int(found[11][0][1].get(b"b", 0)) if found[11] else 0
     bytes_learned = int(fields.get(b"bytes", 0))
     return StoreSnapshot(
@@ -135,7 +139,8 @@ def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], o
         now=now,
         is_paused=meta.get(b"paused") == b"1",
         is_owned=bool(is_owned),
-        trigger=Trigger.model_validate(json.loads(meta[b"spec"]).get("recipe", {}).get("trigger", {})),
+        trigger=Trigger.model_validate(spec.get("recipe", {}).get("trigger", {})),
+        device=spec.get("device"),
         drifts=json.loads(metrics or b"{}").get("alarms", []),
         alarms=[json.loads(alarm) for alarm in alarms],
     )

@@ -61,7 +61,7 @@ def check_answers(model: Model) -> None:
     Weights may each be finite, and their products beyond what a number can be.
     """
     for fill in (0, 1):
-        rows = {name: torch.from_numpy(tensor) for name, tensor in made_up(model.spec, fill).tensors.items()}
+        rows = input_tensors(model.spec, made_up(model.spec, fill).tensors)
         with torch.no_grad():
             if not bool(evaluating(model.module)(rows).isfinite().all()):
                 message = f"weights: the answer to a row of {fill} throughout is no finite number"

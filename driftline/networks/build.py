@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from driftline.errors import InvalidInput, UserCodeFailed
 from driftline.networks.clone import sibling
+from driftline.networks.devices import present_device
 from driftline.networks.edits import behaviour
 from driftline.networks.experts.serving import experts_of, leave_out_missing
 from driftline.networks.momentum import mark_written, writes_constants
@@ -37,16 +38,19 @@ def build(
         seed: makes the weights repeatable, and leaves torch's own generator as it was.
 
     Raises:
-        InvalidInput: it names the layer that cannot take its rows, or what is wrong with a function of the user's own.
+        InvalidInput: it names the layer that cannot take its rows, what is wrong with a function of the user's own, or a
+            device that this machine has not.
     """
     check_loss(spec, factories)
+    device = present_device(spec.device) if spec.device is not None else None
     with seeded(seed), warnings.catch_warnings():
         # A layer for no class at all has nothing to initialise.
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
         network, shape = _network(spec, factories)
         width = spec.width(len(classes))
         output = _output(spec, shape, width)
-        return ServedModel(spec, network, output, width, experts_of(spec, width)).eval()
+        module = ServedModel(spec, network, output, width, experts_of(spec, width)).eval()
+        return module if device is None else module.on(device)
 
 
 def rebuilt(

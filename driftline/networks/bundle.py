@@ -213,7 +213,7 @@ def digest_of(module: nn.Module, text: str, *, reads_all: bool = False) -> str:
             sealed.seal(value)
             found.update(sealed.digest_of(value).encode())
         else:
-            found.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()[:16]
 
 

@@ -30,7 +30,7 @@ def describe(model: Model) -> dict[str, Any]:
         and buffers, and ``flops``, the floating-point operations of matrix products and convolutions for one row.
     """
     spec, module = model.spec, model.module
-    shape_of = shapes(module.network, network_rows(spec), module.takes_names)
+    shape_of = shapes(module.network, network_rows(spec), module.computation.takes_names)
     layers = [
         _layer(path.removeprefix("main."), part, shape_of.get(path))
         for path, part in module.network.named_modules()

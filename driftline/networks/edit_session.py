@@ -90,7 +90,7 @@ class EditSession:
     def _structure(self) -> Structure:
         layers, rows = layers_of(self.spec.network), network_rows(self.spec)
         if layers is None:
-            return ModuleStructure(self.after.network, rows, self.after.takes_names)
+            return ModuleStructure(self.after.network, rows, self.after.computation.takes_names)
         return LayeredStructure(layers, self.before.network, rows)
 
     def restructure(self, change: Callable[[Structure], None], record: Edit) -> None:

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline.rows.number_types import BFLOAT16
 from driftline.spec import ModelSpec
+from driftline.spec.tensors import BFLOAT16
 
 
 def input_tensors(spec: ModelSpec, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:

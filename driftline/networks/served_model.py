@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,16 +12,16 @@ from torch import Tensor, nn
 from driftline.networks import error_unit
 from driftline.networks.class_answers import ClassAnswers
 from driftline.networks.clone import clone
+from driftline.networks.computation import NetworkComputation
 from driftline.networks.experts.encoding import LARGEST
 from driftline.networks.finiteness import Finiteness
 from driftline.networks.intervals import RunningIntervals
-from driftline.networks.modules import floating_type, in_type, joined, logits_of
 from driftline.networks.robust import FARTHEST
 from driftline.networks.rows.alignment import aligned
 from driftline.networks.rows.embeddings import RowEmbeddings
 from driftline.networks.rows.encoder import FEATURES, RowEncoder
 from driftline.networks.running_scale import RunningScale
-from driftline.networks.tensor_inputs import takes_names, tensor_inputs
+from driftline.networks.tensor_inputs import tensor_inputs
 from driftline.networks.unit_change import UnitChange
 from driftline.spec import ModelSpec
 from driftline.spec.row_layout import NUMBERS, ROW, STATISTICS
@@ -62,13 +63,13 @@ class ServedModel(ClassAnswers):
     ``error_unit`` ``[outputs]`` is what the errors of several outputs are divided by before they are one number; None where
     there is one output, whose error has its own unit.
 
+    Network and output are on ``device``, all else on the CPU.
+
     ``network`` takes one tensor; or, where it is a user's own and inputs are named, a keyword argument for each. ``experts``
     is what the recipe's strategy serves beside it: rows ``[batch, numbers]`` and the network's log-probabilities ``[batch,
     classes]`` give logits ``[batch, classes]`` and the log-probabilities of all parts ``[batch, parts, classes]``; of a
     regression these are values, in the target's own units.
     """
-
-    _place: Tensor
 
     def __init__(
         self, spec: ModelSpec, network: nn.Module, output: nn.Module, width: int, experts: nn.Module | None = None
@@ -76,7 +77,6 @@ class ServedModel(ClassAnswers):
         super().__init__()
         self._own_width = width
         self.is_regression, self.is_multilabel = not spec.kind.has_classes, spec.kind.is_multilabel
-        self.takes_names = takes_names(spec)
         self.encoder = RowEncoder(spec.layout, self.is_regression) if spec.fields is not None else None
         self.embeddings = RowEmbeddings(spec.layout) if spec.fields is not None else None
         self.tensor_inputs = tensor_inputs(spec)
@@ -89,15 +89,10 @@ class ServedModel(ClassAnswers):
         self.register_buffer("error_unit", torch.zeros(width) if self.is_regression and shape else None)
         self.intervals = RunningIntervals(spec.intervals, width) if spec.intervals is not None else None
         self.network = network
-        # To compare the types of all that comes costs as much as a small answer; most often there is nothing to change.
-        are_usual = not any("float16" in tensor.dtype for tensor in spec.network_inputs.values())
-        kind = floating_type(network)
-        self._network_type = None if kind == torch.float32 and are_usual else kind
         self.output = output
+        self.computation = NetworkComputation.of(spec, network)
         self.experts = experts
         self.follow_recipe(spec.recipe)
-        # It tells where the module is; to look for its first parameter takes longer than to encode a row.
-        self.register_buffer("_place", torch.zeros(()), persistent=False)
         self._finiteness = Finiteness()
 
     def train(self, mode: bool = True) -> ServedModel:
@@ -106,6 +101,18 @@ class ServedModel(ClassAnswers):
         self.network.train(mode)
         self.output.train(mode)
         return self
+
+    def on(self, device: torch.device) -> ServedModel:
+        """Lets network and output compute on a device. All else, and what is given and answered, is on the CPU."""
+        self.network.to(device)
+        self.output.to(device)
+        self.computation = dataclasses.replace(self.computation, device=device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where network and output are."""
+        return self.computation.device
 
     def is_finite(self) -> bool:
         """Whether every weight and buffer is a finite number."""
@@ -136,7 +143,7 @@ class ServedModel(ClassAnswers):
         if self.encoder is None:
             return {}
         encoded: dict[str, Tensor] = self.encoder(inputs)
-        return {**encoded, FEATURES: encoded[FEATURES].to(self._place.device)}
+        return encoded
 
     def _scaled(self, inputs: dict[str, Tensor], encoded: dict[str, Tensor]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -158,10 +165,7 @@ class ServedModel(ClassAnswers):
         return self._scaled(inputs, self._encoded(inputs))
 
     def _network_outputs(self, scaled: dict[str, Tensor]) -> Tensor:
-        given = in_type(scaled, self._network_type)
-        hidden = logits_of(self.network(**given) if self.takes_names else self.network(joined(given))).float()
-        result: Tensor = self.output(hidden.flatten(1) if hidden.dim() > 1 else hidden.unsqueeze(1))
-        return result
+        return self.computation(self.network, self.output, scaled)
 
     def predict(self, inputs: dict[str, Tensor], in_order: bool = True) -> Tensor:
         """Probabilities ``[batch, classes]``, or values ``[batch, outputs]`` in the targets' own units.
@@ -191,9 +195,7 @@ class ServedModel(ClassAnswers):
             outputs = self.target_scale.restore(outputs)
         if self.experts is not None:
             given = outputs if self.is_regression else outputs.log_softmax(1)
-            # Experts are asked on the CPU, wherever the network is.
-            mixed, trace = self.experts(self._rows(inputs, encoded), given, in_order)
-            outputs = mixed.to(outputs.device)
+            outputs, trace = self.experts(self._rows(inputs, encoded), given, in_order)
         if self.is_regression:
             return outputs, trace
         return outputs.sigmoid() if self.is_multilabel else outputs.softmax(1), trace

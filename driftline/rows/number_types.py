@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.errors import InvalidInput
+from driftline.spec.tensors import BFLOAT16
 
-BFLOAT16 = "bfloat16"
 _ARRAYS = {BFLOAT16: np.dtype("<u2")}
 
 

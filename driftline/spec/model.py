@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, StrictInt, StrictStr, Tag, model_validator
 
 from driftline.records import Label
+from driftline.settings import DEVICE_PATTERN
 from driftline.spec.network import Factory, Network
 from driftline.spec.parse import Frozen
 from driftline.spec.parts.detectors import DETECTORS
@@ -95,6 +96,17 @@ class ModelSpec(Frozen):
         description="the levels of a regression's prediction intervals, as `[0.1, 0.9]`: the share of labels below each end",
     )
     network: Network = Field(default_factory=lambda: Preset(preset="mlp"), description="the architecture")
+    device: str | None = Field(
+        None,
+        pattern=DEVICE_PATTERN,
+        exclude_if=lambda value: value is None,
+        description="where the network computes: `cpu`, `cuda`, `cuda:1` or `mps`; by default as the operator has set it",
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32",
+        exclude_if=lambda value: value == "float32",
+        description="`bf16`: what loses nothing by it is computed with numbers of 16 bits (torch's autocast)",
+    )
     recipe: Recipe = Field(default_factory=Recipe, description="how it learns")
     serving: Serving = Field(Serving(), description="how it is served")
 

@@ -13,6 +13,7 @@ MAX_LENGTH = 512
 """How long a row of any length may be, where its spec does not say."""
 MASK = "mask"
 FILE_PATTERN = r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$"
+BFLOAT16 = "bfloat16"
 NumberType = Literal["float32", "float16", "bfloat16", "int64", "int32", "uint8"]
 
 

@@ -101,9 +101,15 @@ def load_state(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors: 
             owner, _, quantity = key.rpartition(".")
             if owner == name:
                 is_number = value.dim() == 0 and value.dtype == torch.float64
-                state[quantity] = value.item() if is_number else value.clone()
+                state[quantity] = value.item() if is_number else _where_it_belongs(value, parameter, optimizer)
         if state:
             optimizer.state[parameter] = state
+
+
+def _where_it_belongs(value: Tensor, parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> Tensor:
+    """A copy of a quantity, which is beside its parameter; a count of steps is so only where all is done in one call."""
+    is_beside = value.dim() > 0 or bool(optimizer.defaults.get("fused"))
+    return value.detach().clone().to(parameter.device) if is_beside else value.clone()
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from driftline.learning.examples import Examples
 from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.optimizers import OptimizerFactory, load_state, state_of
+from driftline.networks.devices import drawing_on
 from driftline.networks.edit_session import EditResult
 from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
@@ -172,7 +173,8 @@ class TrainState(Stateful):
         outside = torch.get_rng_state()
         torch.set_rng_state(self.rng_state)
         try:
-            yield
+            with drawing_on(self.module.device):
+                yield
         finally:
             self.rng_state = torch.get_rng_state()
             torch.set_rng_state(outside)

@@ -52,7 +52,8 @@ class WeightAveraging(Runtime[A]):
         if not share:
             return
         for name, value in averaged(state.module).items():
-            self.average[name].lerp_(value, share)
+            # A mean that was read from a file is on the CPU.
+            self.average[name] = self.average[name].to(value.device).lerp_(value, share)
         self.updates += 1
         self.taken_at = state.labels
 

@@ -42,4 +42,4 @@ class L2SPHook(WeightHookRuntime[L2SP]):
                 continue
             rows = slice(None) if known.dim() == 0 else slice(min(len(known), len(weight)))
             own = weight.detach()
-            weight.grad[rows].add_(own[rows] - known[rows], alpha=self.parameters.strength)
+            weight.grad[rows].add_(own[rows] - known[rows].to(own.device), alpha=self.parameters.strength)
