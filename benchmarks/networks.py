@@ -4,10 +4,11 @@ python -m benchmarks.networks [--sizes 22M 109M] [--rank 8] [--swaps 5] [--only 
 
 Encoders of the sizes of MiniLM-L6 and of BERT-base, with random weights, fully trained and by LoRA. Each figure is measured in
 a process of its own, now and, where that is said, *as files*: each version one file with all tensors, and each module with
-copies of its own, as before tensors had blobs of their own. ``silence`` is the longest time that another thread of the process,
-which wakes each millisecond, did not run.
+copies of its own, as before tensors had blobs of their own; and of memory beside a *bare loop*, a network and its optimizer on
+the same rows. ``silence`` is the longest time that another thread of the process, which wakes each millisecond, did not run;
+``idle`` is the same while nothing happens: what the machine adds.
 
-serving: a server of its own, whose ``/livez`` is asked all the time while versions are swapped in.
+serving: a server of its own, whose ``/livez`` another process asks all the time while versions are swapped in.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -24,7 +26,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +39,9 @@ import torch
 
 from app.version_loader import VersionLoader
 from benchmarks import swap
-from benchmarks.common.encoder import FACTORY, SIZES, TOKENS, spec
+from benchmarks.common.encoder import FACTORY, SIZES, TOKENS, encoder, spec
 from benchmarks.common.load import HOST
+from benchmarks.common.processes import resident_bytes
 from benchmarks.common.results import table
 from driftline import versions as version_files
 from driftline.learning.learner import Learner
@@ -48,20 +52,24 @@ from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection
+from driftline.support.memory import give_back
 from driftline.versions import START, VersionFiles
 from tests.versions import Versions
 
 MB = 1e6
 UID = "0123456789ab"
 AWAY = 0.001
+IDLE_SECONDS = 3.0
 WAYS = ("now", "as files")
+CONTEXT = multiprocessing.get_context("spawn")
 
 
 @dataclass
 class Measured:
-    """Seconds, and the longest silence of another thread meanwhile."""
+    """Seconds, those of a processor, and the longest silence of another thread meanwhile."""
 
     seconds: float = 0.0
+    cpu: float = 0.0
     silence: float = 0.0
 
 
@@ -79,11 +87,11 @@ def watched() -> Iterator[Measured]:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    begin = time.perf_counter()
+    begin, worked = time.perf_counter(), time.process_time()
     try:
         yield found
     finally:
-        found.seconds = time.perf_counter() - begin
+        found.seconds, found.cpu = time.perf_counter() - begin, time.process_time() - worked
         is_over.set()
         thread.join()
 
@@ -161,23 +169,46 @@ def measure_files(size: str, rank: int | None, folder: Folder) -> dict[str, floa
 
 
 def measure_learner(size: str, rank: int | None, folder: Folder) -> dict[str, float]:
-    """The peak of memory of a learner that learns, publishes and writes checkpoints; and of one that is restored."""
+    """The memory of a learner that learns, publishes and writes checkpoints: at the end, and the peak."""
     taught(made("tiny", rank))
-    base = peak_bytes()
+    base, before = resident_bytes(os.getpid()), peak_bytes()
     learner = made(size, rank)
     for step in range(4):
         taught(learner, step)
         learner.digest()
         folder.version(learner, step + 2)
-    place = folder.files.write_checkpoint(model_of(learner), learner.present_state(), START)
-    running = peak_bytes()
-    parts = bytes_of(learner)
-    return {
-        **parts,
-        "peak MB": (running - base) / MB,
-        "of frozen": max(0.0, (running - base) / MB - 3 * parts["trained MB"]) / max(parts["frozen MB"], 0.001),
-        "manifest": int(bool(place.manifest)),
-    }
+    folder.files.write_checkpoint(model_of(learner), learner.present_state(), START)
+    give_back()
+    held = resident_bytes(os.getpid()) - base
+    return {**bytes_of(learner), "held MB": held / MB, "peak MB": (peak_bytes() - before) / MB}
+
+
+def measure_bare(size: str, rank: int | None, folder: Folder) -> dict[str, float]:
+    """The same of a network and its optimizer alone, on as many rows as a step of the learner has with those of its memory."""
+    described = spec(size, rank)
+    taught(made("tiny", rank))
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # It loads torch's compiler.
+    base, before = resident_bytes(os.getpid()), peak_bytes()
+    network = torch.nn.Sequential(
+        encoder(**described["network"]["arguments"]), torch.nn.Linear(SIZES[size]["width"], 4)
+    )
+    trained = [each for each in network.parameters() if each.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4)
+    for step in range(4):
+        rows = labelled(8 if step == 0 else 8 + 32, 100 * step)
+        tokens = torch.tensor(np.stack([np.frombuffer(item.inputs["inputs"], np.int64) for item in rows]))
+        loss = torch.nn.functional.cross_entropy(network(tokens), torch.tensor([item.label for item in rows]))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    torch.save(network.state_dict(), folder.files.artifacts.root.with_suffix(".pt"))
+    del loss
+    optimizer.zero_grad()
+    give_back()
+    held = resident_bytes(os.getpid()) - base
+    sizes = sum(each.nbytes for each in trained), sum(each.nbytes for each in network.parameters())
+    parts = {"trained MB": sizes[0] / MB, "frozen MB": (sizes[1] - sizes[0]) / MB}
+    return {**parts, "held MB": held / MB, "peak MB": (peak_bytes() - before) / MB}
 
 
 def measure_swap(size: str, rank: int | None, folder: Folder, swaps: int = 5) -> dict[str, float]:
@@ -218,52 +249,56 @@ async def _swapped(folder: Folder, digests: list[str]) -> dict[str, float]:
         spare, before = before, after
         swaps.append(measured)
     loader.close()
-    # The first two swaps have no spare module, or one that was never loaded.
-    settled = swaps[2:]
+    with watched() as idle:
+        await asyncio.sleep(IDLE_SECONDS)
+    # The first swap has no spare module.
+    settled = swaps[1:]
     return {
+        "idle silence ms": 1e3 * idle.silence,
         "load s": first.seconds,
         "load silence ms": 1e3 * first.silence,
         "swap ms": 1e3 * float(np.median([each.seconds for each in settled])),
+        "swap CPU ms": 1e3 * float(np.median([each.cpu for each in settled])),
         "swap silence ms": 1e3 * max(each.silence for each in swaps),
         "peak MB": (peak_bytes() - base) / MB,
     }
 
 
-@dataclass
-class Livez:
-    """Asks ``/livez`` all the time, and keeps the longest time without an answer."""
-
-    port: int
-    longest: float = 0.0
-    answers: int = 0
-    is_over: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        with httpx.Client() as client:
-            last = time.perf_counter()
-            while not self.is_over.is_set():
-                client.get(f"http://{HOST}:{self.port}/livez").raise_for_status()
-                now = time.perf_counter()
-                self.longest, last = max(self.longest, now - last), now
-                self.answers += 1
-                time.sleep(AWAY)
+def ask_livez(port: int, end: Connection) -> None:
+    """Asks ``/livez`` until told to end; then tells the longest time without an answer, in seconds."""
+    longest, last = 0.0, time.perf_counter()
+    with httpx.Client() as client:
+        client.get(f"http://{HOST}:{port}/livez").raise_for_status()
+        end.send(0.0)
+        last = time.perf_counter()
+        while not end.poll():
+            client.get(f"http://{HOST}:{port}/livez").raise_for_status()
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+            time.sleep(AWAY)
+    end.send(longest)
 
 
 @contextlib.contextmanager
-def asking_livez(port: int) -> Iterator[Livez]:
-    found = Livez(port)
-    thread = threading.Thread(target=found.run)
-    thread.start()
+def asking_livez(port: int) -> Iterator[list[float]]:
+    """Has another process ask ``/livez``; in the end the list has the longest time without an answer, in seconds."""
+    found: list[float] = []
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=ask_livez, args=(port, theirs))
+    process.start()
+    ours.recv()
     try:
         yield found
     finally:
-        found.is_over.set()
-        thread.join()
+        ours.send(None)
+        found.append(ours.recv())
+        process.join()
 
 
 def measure_serving(size: str, rank: int | None, swaps: int = 5) -> dict[str, float]:
     """A server that loads a model, and swaps in versions of it as they come."""
     os.environ["DRIFTLINE_FACTORIES"] = FACTORY
+    os.environ["DRIFTLINE_MAX_PARAMETERS"] = os.environ["DRIFTLINE_MAX_BYTES"] = "-1"
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
     with tempfile.TemporaryDirectory() as name, swap.serving(Path(name)) as (port, process, url):
         return asyncio.run(_served(size, rank, swaps, port, process, url, Path(name)))
@@ -275,8 +310,8 @@ async def _served(
     described = spec(size, rank)
     body = {"inputs": [[1] * TOKENS]}
     async with httpx.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=300) as client:
-        with asking_livez(port) as quiet:
-            await asyncio.sleep(3)
+        with asking_livez(port) as idle:
+            await asyncio.sleep(IDLE_SECONDS)
         with asking_livez(port) as creating:
             (await client.post("/v1/models", json=described)).raise_for_status()
         with asking_livez(port) as loading:
@@ -293,10 +328,10 @@ async def _served(
                     await asyncio.sleep(0.02)
         await connection.close()
     return {
-        "quiet ms": 1e3 * quiet.longest,
-        "creating ms": 1e3 * creating.longest,
-        "loading ms": 1e3 * loading.longest,
-        "swapping ms": 1e3 * swapping.longest,
+        "idle ms": 1e3 * idle[0],
+        "creating ms": 1e3 * creating[0],
+        "loading ms": 1e3 * loading[0],
+        "swapping ms": 1e3 * swapping[0],
         "peak MB": _peak_of(process) / MB,
     }
 
@@ -314,8 +349,10 @@ def as_files() -> None:
 SECTIONS: dict[str, Callable[..., dict[str, float]]] = {
     "files": measure_files,
     "learner": measure_learner,
+    "bare": measure_bare,
     "swap": measure_swap,
 }
+PARTS = ("files", "learner", "swap", "serving")
 
 
 def measured(section: str, size: str, rank: int | None, way: str, swaps: int) -> dict[str, float]:
@@ -347,9 +384,10 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["22M", "109M"])
     parser.add_argument("--rank", type=int, default=8, help="of the adapters")
     parser.add_argument("--swaps", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=[*SECTIONS, "serving"], default=[*SECTIONS, "serving"])
+    parser.add_argument("--lora-only", action="store_true", help="not those that are fully trained")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
-    parser.add_argument("--way", choices=WAYS, default="now", help=argparse.SUPPRESS)
+    parser.add_argument("--way", default="now", help=argparse.SUPPRESS)
     parser.add_argument("--full", action="store_true", help="without adapters")
     given = parser.parse_args()
     if given.measure is not None:
@@ -360,9 +398,10 @@ def main() -> None:
         rows: list[list[Any]] = []
         header: list[str] = []
         for size in given.sizes:
-            for rank in (given.rank, None):
-                for way in WAYS if section != "serving" else WAYS[:1]:
-                    found = measured(section, size, rank, way, given.swaps)
+            for rank in (given.rank,) if given.lora_only else (given.rank, None):
+                ways = [(section, way) for way in (WAYS[:1] if section == "serving" else WAYS)]
+                for measure, way in [*ways, *([("bare", "bare loop")] if section == "learner" else [])]:
+                    found = measured(measure, size, rank, way, given.swaps)
                     header = [section, *found]
                     name = f"{size} {'full' if rank is None else f'LoRA {rank}'}, {way}"
                     rows.append([name, *(round(value, 1 if abs(value) >= 10 else 3) for value in found.values())])

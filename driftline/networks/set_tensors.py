@@ -19,7 +19,8 @@ def set_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, is_trained:
     Raises:
         RuntimeError: names or shapes are not those of the module.
     """
-    shared = dict(_sharing(module, tensors, is_trained))
+    has_large = any(tensor.nbytes >= sealed.MIN_CONSTANT_BYTES for tensor in tensors.values())
+    shared = dict(_sharing(module, tensors, is_trained)) if has_large else {}
     sealed.own(module, {id(own) for own in shared.values()})
     rest = {name: tensor for name, tensor in tensors.items() if name not in shared}
     found = module.load_state_dict(rest, strict=False)
