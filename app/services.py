@@ -69,7 +69,12 @@ class Services:
     ) -> None:
         self.settings = settings
         self.tracing = tracing
-        self.connection = RedisConnection(require_redis(settings), settings.prefix, watch_seconds=watch_seconds)
+        self.connection = RedisConnection(
+            require_redis(settings),
+            settings.prefix,
+            watch_seconds=watch_seconds,
+            connections=settings.redis_connections,
+        )
         self.keys = KeyStore.of(settings)
         self.catalog = Catalog(self.connection)
         self.workers = Workers(self.connection)

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
         "of a cluster; none: `driftline up` starts its own",
     )
     prefix: str = Field("driftline:", description="stands before every key in Redis")
+    redis_connections: int = Field(
+        128, ge=4, description="most connections of a process to Redis; a call that finds none free waits for one"
+    )
     data_dir: Path = Field(Path("driftline-data"), description="artifacts, and the embedded server's files")
     keys_file: Path | None = Field(None, description="API keys; default: keys.json in the data directory")
     device: str = Field(

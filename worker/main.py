@@ -70,7 +70,9 @@ class Worker:
         self.retry_seconds = retry_seconds
         self.store_seconds = store_seconds
         sources = parse_sources(settings.sources)
-        self.connection = RedisConnection(require_redis(settings), settings.prefix)
+        self.connection = RedisConnection(
+            require_redis(settings), settings.prefix, connections=settings.redis_connections
+        )
         self.catalog = Catalog(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.thread = ThreadPoolExecutor(1, "torch")

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
@@ -39,6 +39,9 @@ from driftline.store.redis_url import parse_redis_url, unreadable_url
 
 logger = logging.getLogger("driftline.store")
 
+MAX_CONNECTIONS = 128
+"""The most connections of one process to its server."""
+
 TROUBLE = (
     ConnectionError,
     TimeoutError,
@@ -51,18 +54,27 @@ TROUBLE = (
 )
 
 
-def connect(url: str, *, retries: int = 2) -> Redis | RedisCluster:
+def connect(
+    url: str, *, retries: int = 2, connections: int = MAX_CONNECTIONS, wait_seconds: float = 15.0
+) -> Redis | RedisCluster:
     """A client for ``url``, which retries: every write of ours is idempotent.
 
     ``redis://``, ``rediss://`` (TLS) and ``unix://`` name a server; ``redis+cluster://`` and ``rediss+cluster://`` any node
     of a cluster; :class:`ConfigurationError` where it cannot be read. Options of TLS stand in it as redis-py names them:
     ``rediss://store:6380?ssl_ca_certs=/etc/store/ca.pem``.
+
+    Args:
+        connections: the most that it opens to a server, but for a cluster; a call for which there is none waits for one.
+        wait_seconds: how long it waits before the store counts as not answering.
     """
     retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries)
     readable, is_cluster = parse_redis_url(url)
-    client = RedisCluster if is_cluster else Redis
+    options: dict[str, Any] = {"retry": retry, "socket_timeout": 5, "socket_connect_timeout": 2, "protocol": 2}
     try:
-        return client.from_url(readable, retry=retry, socket_timeout=5, socket_connect_timeout=2, protocol=2)
+        if is_cluster:
+            return RedisCluster.from_url(readable, **options)
+        pool = BlockingConnectionPool.from_url(readable, max_connections=connections, timeout=wait_seconds, **options)
+        return Redis.from_pool(pool)
     except (ValueError, TypeError, RedisClusterException):
         raise unreadable_url() from None
 
@@ -165,10 +177,12 @@ class RedisConnection:
     ``watch_seconds`` is how often :meth:`watch` looks.
     """
 
-    def __init__(self, url: str, prefix: str, *, watch_seconds: float = 2.0) -> None:
+    def __init__(
+        self, url: str, prefix: str, *, watch_seconds: float = 2.0, connections: int = MAX_CONNECTIONS
+    ) -> None:
         self.watch_seconds = watch_seconds
         # redis-py types an answer as everything that any protocol and decoding could give; here it is always bytes.
-        self.redis: Any = connect(url)
+        self.redis: Any = connect(url, connections=connections)
         self.keys = Keys(prefix)
         self.scripts = Scripts(self.redis)
         self.server = RedisHealth(self.redis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -45,6 +46,13 @@ async def client(start: Start) -> AppClient:
 async def send(client: httpx.AsyncClient, *ids: str) -> httpx.Response:
     items = [{"id": identifier, "inputs": [0.5] * 8, "label": 1} for identifier in ids]
     return await client.post("/v1/models/weather/feedback", json={"items": items})
+
+
+async def test_more_callers_than_connections_to_the_store_are_all_answered(start: Start) -> None:
+    client = await start(redis_connections=8)
+    await client.post("/v1/models", json=spec())
+    answers = await asyncio.gather(*(send(client, f"i{n}") for n in range(400)))
+    assert {answer.status_code for answer in answers} == {202}
 
 
 async def keys(client: httpx.AsyncClient, connection: RedisConnection) -> ModelKeys:

@@ -13,6 +13,7 @@ from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.log import Log
 from driftline.store.redis_health import RedisHealth
+from driftline.store.watermarks import Cap
 from tests.conftest import free_port
 from tests.store.conftest import item
 from tests.waiting import SECONDS
@@ -34,6 +35,14 @@ async def test_whoever_listens_hears_which_model_has_changed(connection: RedisCo
     await Catalog(connection).hint("other")
     assert await within(hints) == "other"
     await hints.aclose()  # type: ignore[attr-defined]
+
+
+async def test_more_calls_than_connections_wait_for_one(redis_url: str, prefix: str, uid: str, log: Log) -> None:
+    connection = RedisConnection(redis_url, prefix, connections=4)
+    appending = Log(connection, uid, cap=Cap(10_000), receipt_seconds=60)
+    receipts = await asyncio.gather(*(appending.append([item(f"i{n}")]) for n in range(400)))
+    assert sorted(receipt.n for (receipt,) in receipts) == list(range(1, 401))
+    await connection.close()
 
 
 async def within(hints: AsyncIterator[str | None], seconds: float = SECONDS) -> str | None:
