@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,8 +17,12 @@ from driftline.api_keys import Key, KeyStore
 from driftline.errors import DriftlineError, Forbidden, TooLarge, Unauthorized, UnsupportedMedia
 from driftline.processes.plan import is_loopback
 
+from .body_limits import WITHOUT_BODY_BYTES, body_limit
+from .charges import Charges
 from .refused_calls import RefusedCalls
 from .responses import error_content, send_content
+
+T = TypeVar("T")
 
 FORM_TYPE = b"multipart/form-data"
 BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", FORM_TYPE)
@@ -29,7 +34,19 @@ PAGES = re.compile(r"(/|/page/[\w./-]+|/docs|/openapi\.json|/swagger/[\w.-]+)")
 """What shows and describes the interface, and is no part of it: files that say nothing of the models."""
 
 
-@lru_cache(maxsize=4096)
+CHECKED = "driftline.checked"
+"""The scope's extension that is true where the connection has had the call checked."""
+MAX_KEPT_PATH = 200
+"""A longer path is looked up each time: what is kept of paths must not grow with what strangers send."""
+
+
+def kept_by_path(look_up: Callable[[str, str], T]) -> Callable[[str, str], T]:
+    """Keeps what is found of a method and a path, where the path is short."""
+    kept = lru_cache(maxsize=4096)(look_up)
+    return lambda method, path: kept(method, path) if len(path) <= MAX_KEPT_PATH else look_up(method, path)
+
+
+@kept_by_path
 def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
     """The scopes of which any one allows the call; an empty set needs none, and ``admin`` allows every call.
 
@@ -37,6 +54,7 @@ def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
     """
     if PAGES.fullmatch(path):
         return ANYONE
+    method = "GET" if method == "HEAD" else method
     found: dict[str, frozenset[scopes.Scope]] = {
         endpoint.method: endpoint.scopes for endpoint in reversed(ENDPOINTS) if endpoint.pattern.fullmatch(path)
     }
@@ -46,7 +64,7 @@ def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
     return named[0] if named else default_scopes(method)
 
 
-@lru_cache(maxsize=4096)
+@kept_by_path
 def is_filtered(method: str, path: str) -> bool:
     """Whether a call that names no model does what a key may that is for some models only."""
     return any(each.is_filtered and each.method == method and each.pattern.fullmatch(path) for each in ENDPOINTS)
@@ -69,23 +87,27 @@ class Gatekeeper:
         max_body_bytes: int,
         max_weights_bytes: int,
         refusals: RefusedCalls | None = None,
+        charges: Charges | None = None,
     ) -> None:
         self.app = app
         self.refusals = refusals or RefusedCalls()
+        self.charges = charges or Charges({})
         self.keys = keys
         self.is_public = is_public
         self.max_body_bytes = max_body_bytes
         self.max_weights_bytes = max_weights_bytes
+        self.least_limit = min(WITHOUT_BODY_BYTES, max_body_bytes, max_weights_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             try:
-                self.check(scope, headers)
+                if not scope.get("extensions", {}).get(CHECKED):
+                    self.check(scope, headers)
             except DriftlineError as error:
                 await send_content(send, error_content(error, is_v2=scope["path"].startswith("/v2")))
                 return
-            receive = self._bounded(receive, scope, headers)
+            receive = self._charged(self._bounded(receive, scope, headers), scope)
         await self.app(scope, receive, send)
 
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
@@ -102,6 +124,8 @@ class Gatekeeper:
         length = headers.get(b"content-length", b"0")
         if length != b"0" or b"transfer-encoding" in headers:
             self._check_body(scope, headers, length)
+        if self.charges.limits:
+            self.charges.take(caller_of(scope), "requests", 1)
 
     def _check_body(self, scope: Scope, headers: Mapping[bytes, bytes], length: bytes) -> None:
         kind = content_type(headers)
@@ -112,8 +136,12 @@ class Gatekeeper:
             raise UnsupportedMedia(message, field="Content-Type", value=name)
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise UnsupportedMedia("a body is taken as it is, not compressed", field="Content-Encoding")
-        if length.isdigit() and int(length) > (limit := self._limit(scope, kind)):
-            raise _too_large(limit)
+        if length.isdigit() and int(length) > self.least_limit:
+            limit = self._limit(scope, kind)
+            # Lines of which it is known how many come are as much as a body of them.
+            limit = self.max_body_bytes if limit is None else limit
+            if int(length) > limit:
+                raise _too_large(limit)
 
     def _check_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         needed = scopes_for(scope["method"], scope["path"])
@@ -148,13 +176,15 @@ class Gatekeeper:
         return Unauthorized("this key is not known here, or has expired", code="unknown_key")
 
     def _bounded(self, receive: Receive, scope: Scope, headers: Mapping[bytes, bytes]) -> Receive:
-        """``receive`` that cuts off a body which is larger than its Content-Length, or than the limit where it has none.
+        """``receive`` that cuts off a body without a Content-Length which is larger than its route takes.
 
         A stream of feedback lines has no limit; its route limits the lines.
         """
-        if b"transfer-encoding" not in headers or content_type(headers) == b"application/x-ndjson":
+        if b"transfer-encoding" not in headers:
             return receive
-        received, limit = 0, self._limit(scope, content_type(headers))
+        limit, received = self._limit(scope, content_type(headers)), 0
+        if limit is None:
+            return receive
 
         async def bounded() -> Message:
             nonlocal received
@@ -166,14 +196,41 @@ class Gatekeeper:
 
         return bounded
 
-    def _limit(self, scope: Scope, kind: bytes) -> int:
-        """The bytes that a body may have: the form that brings weights is written to a file, and has a limit of its own."""
-        brings_weights = kind == FORM_TYPE and ENDPOINTS_OF_WEIGHTS.fullmatch(scope["path"])
-        return self.max_weights_bytes if brings_weights else self.max_body_bytes
+    def _charged(self, receive: Receive, scope: Scope) -> Receive:
+        """``receive`` that charges the caller for the bytes of the body, as they come."""
+        if "bytes" not in self.charges.limits:
+            return receive
+
+        async def charged() -> Message:
+            message = await receive()
+            self.charges.take(caller_of(scope), "bytes", len(message.get("body", b"")))
+            return message
+
+        return charged
+
+    def _limit(self, scope: Scope, kind: bytes) -> int | None:
+        """The bytes that a body may have; None for a stream of lines, which its route bounds.
+
+        The form that brings weights is written to a file, and has a limit of its own.
+        """
+        if brings_weights(scope["path"], kind):
+            return self.max_weights_bytes
+        return body_limit(scope["method"], scope["path"], self.max_body_bytes)
+
+
+def caller_of(scope: Scope) -> str:
+    """Whom a call is charged to: the id of its key, or nobody in particular."""
+    key: Key | None = scope.get("key")
+    return "" if key is None else key.id
+
+
+def brings_weights(path: str, kind: bytes) -> bool:
+    """Whether a body is the form that a model's weights come in."""
+    return kind == FORM_TYPE and ENDPOINTS_OF_WEIGHTS.fullmatch(path) is not None
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"a body may have {limit} bytes at most", field="body", limit=limit)
+    return TooLarge(f"the body of this call may have {limit} bytes at most", field="body", limit=limit)
 
 
 def content_type(headers: Mapping[bytes, bytes]) -> bytes:
@@ -185,7 +242,7 @@ HOST = re.compile(r"(?:\[(?P<literal>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.~!$&'()*+,;=
 """RFC 9110, 7.2: a host as of a URI and a port, and no user before it."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _is_this_machine(host: bytes) -> bool:
     found = HOST.fullmatch(host.decode("latin-1"))
     return found is not None and is_loopback(found["literal"] or found["name"])

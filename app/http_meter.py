@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftline.api.endpoints import ENDPOINTS
 from driftline.support.tally import QUICK, Tally
 
-from .gatekeeper import PAGES
+from .gatekeeper import PAGES, kept_by_path
 
 OTHER = "(other)"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -18,7 +17,7 @@ CLIENT_GONE = 499
 """The status of a request whose client did not wait for the answer."""
 
 
-@lru_cache(maxsize=4096)
+@kept_by_path
 def named_path(method: str, path: str) -> tuple[str, str]:
     """The method and path under which a call is counted: that of its endpoint, so that no client can make up new ones."""
     if PAGES.fullmatch(path):

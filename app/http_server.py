@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from typing import Any, cast
+from urllib.parse import unquote
 
+import httptools
 import uvicorn
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from driftline.errors import DriftlineError
 
+from .body_limits import WITHOUT_BODY_BYTES, body_limit
+from .connection_account import AccountedConnection, too_many_bodies
 from .fast_path import CALLER, Begun, FastPathCall
-from .http_meter import HttpMeter
-from .responses import Content
+from .gatekeeper import CHECKED, brings_weights, caller_of, content_type
+from .responses import Content, error_content
 
 MAX_DIRECT_BYTES = 2**20
 """A longer body is left to uvicorn, which applies back-pressure while it is read."""
-MIN_BYTES_PER_SECOND = 1024
-"""A body that comes slower than this, in bytes a second, is given up after the time-out."""
-TOO_SLOW = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 73\r\n\r\n"
-    b'{"error":{"code":"slow_request","message":"the request came too slowly"}}'
-)
 
 
 class JoinedWrites:
@@ -72,74 +69,120 @@ class DirectCycle:
         """Nothing waits for a message."""
 
 
-class HttpConnection(HttpToolsProtocol):
-    """One client. ``waiting_since`` is since when the rest of a request is awaited; None while no request is under way.
+class HttpConnection(AccountedConnection):
+    """One client.
 
-    A call of the fast path is held back until it has arrived as a whole, and then made directly. Where that is not possible,
-    uvicorn gets the request as if it had just arrived.
+    The key is checked as soon as the head has come. A call of the fast path is held back until it has arrived as a whole, and
+    then made directly. Where that is not possible, uvicorn gets the request as if it had just arrived.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.joined = JoinedWrites(transport, self.loop)
-        self.received_bytes = 0
-        self.waiting_since: float | None = self.loop.time()
         self.fast_path: FastPathCall | None = None
+        self.refusal: Content | None = None
         self.put_off = b""
-        self.headers_at = 0.0
-        self.meter: HttpMeter = self.config.loaded_app.state.services.http_meter
+        self.header_map: dict[bytes, bytes] = {}
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self.received_bytes += len(data)
+        # A body that has come as a whole is not held: its call has been made.
+        if self.is_held and not (self.is_in_head or self.is_closing or self.hold(self.body_bytes)):
+            self.refuse(too_many_bodies())
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.fast_path = None
-        self.received_bytes, self.waiting_since = 0, self.loop.time()
+        self.fast_path, self.refusal, self.put_off = None, None, b""
 
     def on_headers_complete(self) -> None:
-        self.headers_at = time.perf_counter()
-        self.fast_path = self._find_fast_path()
-        if self.fast_path is None:
-            self._begin()
+        super().on_headers_complete()
+        if self.is_closing:
+            return
+        self.header_map = dict(self.headers)
+        # While another answer is under way, the check has to wait for its turn.
+        is_free = self.cycle is None or self.cycle.response_complete
+        self._read_target()
+        self.refusal = self._check() if is_free else None
+        self.fast_path = self._find_fast_path() if is_free and self.refusal is None else None
+        if self.refusal is not None:
+            if not self._has_short_body():
+                self.refuse(self.refusal)
+        elif self.fast_path is None:
+            self._begin(is_checked=is_free)
 
     def on_body(self, body: bytes) -> None:
-        if self.fast_path is None:
-            super().on_body(body)
+        self.body_bytes += len(body)
+        if self.is_closing or self.refusal is not None:
             return
-        self.put_off += body
-        if len(self.put_off) > MAX_DIRECT_BYTES:
-            self._leave_to_uvicorn()
+        if self.fast_path is None and self.cycle.response_complete:
+            self.pass_over(len(body))
+        elif self.fast_path is None:
+            super().on_body(body)
+        else:
+            self.put_off += body
+            if len(self.put_off) > MAX_DIRECT_BYTES:
+                self._leave_to_uvicorn()
 
     def on_message_complete(self) -> None:
-        self.waiting_since = None
+        super().on_message_complete()
+        if self.is_closing:
+            return
+        if self.refusal is not None:
+            cycle = DirectCycle(self._keeps_alive, self.headers_at)
+            self._start(cycle)
+            self._answer(cycle, self.refusal)
+            return
         if self.fast_path is not None and not self._make(self.fast_path):
             self._leave_to_uvicorn()
         if self.fast_path is None:
-            super().on_message_complete()
+            HttpToolsProtocol.on_message_complete(self)
+
+    @property
+    def _keeps_alive(self) -> bool:
+        return bool(self.parser.should_keep_alive()) and self.parser.get_http_version() == "1.1"
+
+    def _read_target(self) -> None:
+        """Says method and path of the request as soon as its head has come."""
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        if _is_plain(self.url):
+            self.scope["path"] = self.url.decode("ascii")
+        else:
+            self.scope["path"] = unquote((httptools.parse_url(self.url).path or b"").decode("ascii"))
+
+    def _check(self) -> Content | None:
+        """What the gatekeeper answers in the place of the call."""
+        try:
+            self.config.loaded_app.gatekeeper.check(self.scope, self.header_map)
+        except DriftlineError as error:
+            return error_content(error, is_v2=self.url.startswith(b"/v2"))
+        self.holder = caller_of(cast(Scope, self.scope))
+        return None
+
+    def _has_short_body(self) -> bool:
+        """Whether a body that is passed over may come to its end, so that the connection can go on."""
+        headers = self.header_map
+        length = headers.get(b"content-length", b"0")
+        is_short = b"transfer-encoding" not in headers and int(length) <= WITHOUT_BODY_BYTES
+        return is_short and not self.expect_100_continue
 
     def _find_fast_path(self) -> FastPathCall | None:
-        """The call of the fast path whose headers have arrived, if nothing else is under way on this connection."""
-        is_free = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
-        if not is_free or self.expect_100_continue or not self.url.endswith((b"/predict", b"/infer")):
+        """The call of the fast path whose headers have arrived, where it can be made directly."""
+        if self.flow.write_paused or self.expect_100_continue or not self.url.endswith((b"/predict", b"/infer")):
             return None
-        self.scope["method"] = self.parser.get_method().decode("ascii")
-        self.scope["path"] = self.url.decode("ascii")
         self.scope["query_string"] = b""
-        call: FastPathCall | None = self.config.loaded_app.fast_path_call(self.scope) if b"%" not in self.url else None
+        call: FastPathCall | None = self.config.loaded_app.fast_path_call(self.scope) if _is_plain(self.url) else None
         return call if call is not None and self.parser.get_http_version() == "1.1" else None
 
     def _make(self, call: FastPathCall) -> bool:
         """Makes a call of the fast path; False where it has to wait for something."""
-        app, headers, body = self.config.loaded_app, dict(self.headers), self.put_off
+        app, headers, body = self.config.loaded_app, self.header_map, self.put_off
         cycle = DirectCycle(self.parser.should_keep_alive(), self.headers_at)
         try:
-            app.gatekeeper.check(self.scope, headers)
+            app.gatekeeper.charges.take(self.holder, "bytes", len(body))
             begun = call.begin(app.state.services, cast(Scope, self.scope), headers, body, cycle)
         except DriftlineError as error:
             self._start(cycle)
-            self._answer(cycle, call, call.refuse(error))
+            self._answer(cycle, call.refuse(error), call.path)
             return True
         except Exception:  # Through uvicorn it fails in the same way, and is logged there.
             return False
@@ -153,17 +196,13 @@ class HttpConnection(HttpToolsProtocol):
 
     def _settle(self, cycle: DirectCycle, call: FastPathCall, begun: Begun) -> None:
         if not cycle.disconnected and not begun.answer.cancelled():
-            self._answer(cycle, call, call.settle(begun))
+            self._answer(cycle, call.settle(begun), call.path)
 
-    def _answer(self, cycle: DirectCycle, call: FastPathCall, content: Content) -> None:
+    def _answer(self, cycle: DirectCycle, content: Content, path: str | None = None) -> None:
         """Writes an answer as one packet, and lets the connection go on."""
-        headers = [*self.server_state.default_headers, *content.headers, (b"content-length", b"%d" % len(content.body))]
-        if not cycle.keep_alive:
-            headers.append((b"connection", b"close"))
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[content.status], lines, content.body))
+        self.write_answer(content, cycle.keep_alive)
         cycle.response_started = cycle.response_complete = True
-        self.meter.observe("POST", call.path, content.status, time.perf_counter() - cycle.begun)
+        self.observe(content.status, path, cycle.begun)
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -171,34 +210,26 @@ class HttpConnection(HttpToolsProtocol):
     def _leave_to_uvicorn(self) -> None:
         """Gives uvicorn the headers and the part of the body that were held back."""
         body, self.put_off, self.fast_path = self.put_off, b"", None
-        self._begin()
+        self._begin(is_checked=True)
         super().on_body(body)
 
-    def _begin(self) -> None:
-        super().on_headers_complete()
+    def _begin(self, is_checked: bool) -> None:
+        HttpToolsProtocol.on_headers_complete(self)
         self.cycle.transport = self.joined  # type: ignore[assignment]
-        self.scope["extensions"] = {CALLER: self.cycle}  # type: ignore[dict-item]
+        self.scope["extensions"] = {CALLER: self.cycle, CHECKED: is_checked}  # type: ignore[dict-item]
+        path = self.scope["path"]
+        if brings_weights(path, content_type(self.header_map)):
+            # They go to a file as they come, as slowly as it takes them.
+            self.is_held = self.has_deadline = False
         # A stream of feedback may pause between lines for any time; its route times out unfinished lines.
-        if any(name == b"content-type" and value.startswith(b"application/x-ndjson") for name, value in self.headers):
-            self.waiting_since = None
+        if path.endswith("/stream") and body_limit(self.scope["method"], path, 0) is None:
+            self.is_held, self.waiting_since = False, None
 
     def shutdown(self) -> None:
         """At shutdown a request that has begun to arrive is still answered, as the last one of this connection."""
         if self.fast_path is not None and self.waiting_since is not None:
             self._leave_to_uvicorn()
         super().shutdown()
-
-    def is_too_slow(self, now: float, seconds: float) -> bool:
-        """Whether the rest of a request is overdue: after ``seconds``, and the time that its bytes may take beyond that."""
-        since = self.waiting_since
-        return since is not None and now > since + seconds + self.received_bytes / MIN_BYTES_PER_SECOND
-
-    def give_up(self) -> None:
-        """Answers 408 and closes the connection."""
-        is_answered = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if self.received_bytes and not is_answered:
-            self.transport.write(TOO_SLOW)
-        self.transport.close()
 
 
 class HttpServer(uvicorn.Server):
@@ -219,3 +250,8 @@ def drop_slow(connections: Iterable[Any], now: float, seconds: float) -> None:
     for connection in list(connections):
         if isinstance(connection, HttpConnection) and connection.is_too_slow(now, seconds):
             connection.give_up()
+
+
+def _is_plain(url: bytes) -> bool:
+    """Whether a URL is its path, as it is."""
+    return b"%" not in url and b"?" not in url and url.startswith(b"/")

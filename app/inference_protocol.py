@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from driftline.api.inference import InferRequest, InputTensor
 from driftline.errors import InvalidInput
-from driftline.ingest.rows import malformed
+from driftline.ingest.rows import decoded, malformed
 from driftline.rows.number_types import as_numbers, as_type, is_whole
 from driftline.rows.rows import Rows
 from driftline.rows.sequences import padded
 from driftline.spec import ModelSpec, TensorSpec
 from driftline.spec.tensors import BFLOAT16
+from driftline.support import json_text
 
 from .json_rows import flat_numbers, is_finite
 
@@ -41,6 +42,9 @@ OF_TENSORS = {
     **{"int64": "INT64", "int32": "INT32", "uint8": "UINT8"},
 }
 
+MAX_DIMENSIONS = 32
+MAX_LENGTH_DIGITS = 12
+
 _decoder = msgspec.json.Decoder(InferRequest)
 
 
@@ -48,21 +52,21 @@ def decode(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memo
     """A request's JSON, and the bytes after it; ``header_length`` is the header Inference-Header-Content-Length."""
     length = len(body)
     if header_length is not None:
-        if not header_length.isdigit() or int(header_length) > len(body):
-            shown = header_length.decode("latin-1")
+        is_number = header_length.isdigit() and len(header_length) <= MAX_LENGTH_DIGITS
+        if not is_number or int(header_length) > len(body):
+            shown = json_text.shortened(header_length.decode("latin-1"))
             raise InvalidInput(
                 f"Inference-Header-Content-Length: {shown!r} is not a length within the body of {len(body)} bytes",
                 field="Inference-Header-Content-Length",
                 value=shown,
             )
         length = int(header_length)
+    text = body if length == len(body) else body[:length]
     try:
-        request = _decoder.decode(memoryview(body)[:length])
-    except msgspec.ValidationError as error:
-        refused = malformed(error, body[:length])
-        raise InvalidInput(f"the request is not as the protocol has it: {refused.message}", **refused.details) from None
-    except msgspec.DecodeError as error:
-        raise InvalidInput(f"the request is not JSON: {error}", code="malformed_json", field="body") from None
+        request = decoded(_decoder, json_text.without_bom(text))
+    except InvalidInput as error:
+        message = f"the request is not as the protocol has it: {error.message}"
+        raise InvalidInput(message, code=error.code, **error.details) from None
     return request, memoryview(body)[length:]
 
 
@@ -123,8 +127,12 @@ def array_of(tensor: InputTensor, binary: memoryview) -> tuple[NDArray[Any], mem
     if dtype is None:
         known = ", ".join(DATATYPES)
         raise wrong(tensor, f"the datatype {tensor.datatype!r} is not one that this model takes: {known}")
+    if len(tensor.shape) > MAX_DIMENSIONS:
+        raise wrong(tensor, f"the shape has {len(tensor.shape)} dimensions, and {MAX_DIMENSIONS} is the most")
     if tensor.shape and min(tensor.shape) < 0:
         raise wrong(tensor, f"the shape {tensor.shape} has a negative size")
+    if 0 in tensor.shape:
+        raise wrong(tensor, f"the shape {tensor.shape} has no element: there is no row")
     if "shared_memory_region" in tensor.parameters:
         raise wrong(tensor, "shared memory is not supported")
     count, size = math.prod(tensor.shape), tensor.parameters.get("binary_data_size")
@@ -155,7 +163,7 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any], count: int) -> NDArray
     """The elements of a tensor's data, whether it is nested or flat. Floats stay float64 until it is known that they fit."""
     data = bytes(tensor.data)  # type: ignore[arg-type]
     dtype = DATATYPES["FP32"] if tensor.datatype == BF16 else dtype
-    values: Any = flat_numbers(data, dtype.kind) if dtype.kind in "if" else None
+    values: Any = flat_numbers(data, dtype.kind, tensor.shape) if dtype.kind in "if" else None
     if values is None:
         values = _elements(tensor, data, {"b": bool, "i": int, "u": int, "f": float}[dtype.kind])
     if len(values) != count:
@@ -170,15 +178,25 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any], count: int) -> NDArray
 def _elements(tensor: InputTensor, data: bytes, kind: type) -> list[Any]:
     """Checks element by element what :func:`flat_numbers` does not take; :class:`InvalidInput` names one of a wrong type."""
     values = loaded(tensor, data)
-    for _ in tensor.shape[1:]:
-        if not isinstance(values, list) or not all(isinstance(value, list) for value in values):
-            break
-        values = [element for value in values for element in value]
+    if isinstance(values, list) and any(isinstance(value, list) for value in values):
+        values = _flattened(tensor, values)
     try:
         return list(msgspec.convert(values, list[kind]))  # type: ignore[valid-type]
     except msgspec.ValidationError as error:
         reason = malformed(error, msgspec.json.encode(values), "it").message
         raise wrong(tensor, f"its data is not {tensor.datatype}: {reason}") from None
+
+
+def _flattened(tensor: InputTensor, values: list[Any]) -> list[Any]:
+    """The elements of nested data, whose lists must be those of the shape: cut otherwise, it would be another tensor."""
+    rows = [values]
+    for depth, size in enumerate(tensor.shape):
+        for row in rows:
+            if not isinstance(row, list) or len(row) != size:
+                shown = f"{len(row)} elements" if isinstance(row, list) else "no list"
+                raise wrong(tensor, f"its data has {shown} at depth {depth}, where the shape {tensor.shape} has {size}")
+        rows = [element for row in rows for element in row]
+    return rows
 
 
 def _fitted(tensor: InputTensor, array: NDArray[Any], wanted: TensorSpec) -> dict[str, NDArray[Any]]:

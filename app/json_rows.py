@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property, lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from driftline.ingest.keys import Key, are_keys, with_keys
 from driftline.rows.number_types import as_type, is_whole
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec
+from driftline.support import json_text
 
 
 def is_finite(array: NDArray[np.float32]) -> bool:
@@ -63,10 +66,19 @@ class BodyDecoder:
             return None
         try:
             decoded = self._struct_decoder.decode(body)
-        except msgspec.DecodeError:
+            rows = self._rows.structs(decoded.inputs)
+            if rows is None or rows.records is None:
+                return None
+            # A struct keeps the last of two values under one name, and does not tell.
+            others = 1 + (decoded.keys is not None)
+            named, kept = body.count(b":") - others, _count_values(rows.records)
+            if named != kept and named != kept + body.count(b"null"):
+                found = others + sum(map(len, _named_rows.decode(body).inputs))
+                if body.count(b'":') != found:
+                    return None
+        except inputs.UNREADABLE:
             return None
-        rows = self._rows.structs(decoded.inputs)
-        return rows if rows is None or decoded.keys is None else with_keys(rows, decoded.keys)
+        return rows if decoded.keys is None else with_keys(rows, decoded.keys)
 
     @cached_property
     def _struct_decoder(self) -> msgspec.json.Decoder[Any] | None:
@@ -100,11 +112,12 @@ class BodyDecoder:
 
     def decode_precisely(self, body: bytes) -> Rows:
         """What the precise parser makes of a body; :class:`InvalidInput` where it does not fit."""
-        try:
-            decoded = self._decoder.decode(body)
-        except msgspec.DecodeError as error:
-            raise inputs.malformed(error, body) from None
-        return with_keys(self._rows.batch(decoded.inputs), decoded.keys)
+        body = json_text.without_bom(body)
+        found = inputs.decoded(self._decoder, body)
+        has_names = self._takes_names or self.spec.fields is not None
+        names = 1 + (found.keys is not None) + (_count_names(found.inputs) if has_names else 0)
+        json_text.check_names(body, names)
+        return with_keys(self._rows.batch(found.inputs), found.keys)
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
@@ -116,17 +129,49 @@ def _body_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct("PredictBody", fields, forbid_unknown_fields=True))
 
 
+_named_rows = _body_decoder(list[dict[str, msgspec.Raw]])
+
+
+_bytes_of: list[Callable[[bytes], int]] = [itemgetter(place) for place in range(3)]
+
+
+def _count_values(records: list[bytes]) -> int:
+    """How many values recorded rows have: a MessagePack map says so at its beginning, in four bits or in two bytes."""
+    heads = [*map(_bytes_of[0], records)]
+    if max(heads) < 0x90:
+        return sum(heads) - 0x80 * len(heads)
+    large = records if min(heads) == 0xDE else [record for record in records if record[0] == 0xDE]
+    small = sum(head & 0x0F for head in heads if head < 0x90) if len(large) < len(heads) else 0
+    return small + 256 * sum(map(_bytes_of[1], large)) + sum(map(_bytes_of[2], large))
+
+
+def _count_names(value: Any) -> int:
+    """The names in rows of fields, columns by name, or a struct of tensors."""
+    if isinstance(value, msgspec.Struct):
+        return len(value.__struct_fields__)
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_names, value.values()))
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return sum(map(_count_names, value))
+    return 0
+
+
 @lru_cache(maxsize=256)
 def _struct_decoder(row: Any) -> msgspec.json.Decoder[Any]:
     return _body_decoder(list[row])
 
 
-def flat_numbers(data: bytes, kind: str) -> NDArray[Any] | None:
-    """The numbers of a JSON list, nested or not, as float64 (``f``) or int64 (``i``); None where it holds anything else."""
+def flat_numbers(data: bytes, kind: str, shape: list[int]) -> NDArray[Any] | None:
+    """The numbers of a JSON list, flat or nested as ``shape`` is, as float64 (``f``) or int64 (``i``); None where it is
+    anything else."""
     if _parser is None:
         return None
+    lists = data.count(b"[")
     try:
-        buffer = _parser.parse(data).as_buffer(of_type="d" if kind == "f" else "i")
+        document = _parser.parse(data)
+        if lists != 1 and not (lists == _brackets_a_row(shape) and _has_shape(document, shape)):
+            return None
+        buffer = document.as_buffer(of_type="d" if kind == "f" else "i")
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return None
     return np.frombuffer(buffer, np.float64 if kind == "f" else np.int64)

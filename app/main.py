@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,7 +28,7 @@ from . import openapi
 from .fast_path import FastPathCall
 from .gatekeeper import Gatekeeper
 from .http_meter import metered
-from .responses import error_status
+from .responses import error_content
 from .routes import control, events, health, history, keys, log, models, scores, sources, v2
 from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
 from .routes.page import Page
@@ -138,6 +138,7 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
         max_weights_bytes=settings.max_weights_bytes,
         refusals=services.refusals,
+        charges=services.charges,
     )
     openapi.install(app)
     # The scripts of /docs come from this server: it works offline, and no other server sees who reads it.
@@ -149,37 +150,33 @@ def create_app(
     return app
 
 
-def _answer(request: Request, error: DriftlineError, status: int | None = None) -> JSONResponse:
-    is_v2 = request.url.path.startswith("/v2")
-    headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after is not None else None
-    body = error.message if is_v2 else error.as_json()
-    return JSONResponse({"error": body}, status or error_status(error, is_v2), headers)
+def _answer(request: Request, error: DriftlineError, headers: Mapping[str, str] | None = None) -> Response:
+    status, body, own = error_content(error, is_v2=request.url.path.startswith("/v2"))
+    answered = {name.decode(): value.decode() for name, value in own}
+    return Response(body, status, {**(headers or {}), **answered})
 
 
-async def _refuse(request: Request, error: Exception) -> JSONResponse:
+async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, DriftlineError)
     return _answer(request, error)
 
 
-async def _refuse_invalid(request: Request, error: Exception) -> JSONResponse:
+async def _refuse_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        problem = InvalidInput(f"body: not JSON: {first['ctx']['error']}", code="malformed_json", field="body")
-    else:
-        field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        problem = InvalidInput(f"{field}: {first['msg']}", field=field, value=first.get("input"))
-    return _answer(request, problem)
+    field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    return _answer(request, InvalidInput(f"{field}: {first['msg']}", field=field, value=first.get("input")))
 
 
-async def _fail(request: Request, error: Exception) -> JSONResponse:
+async def _fail(request: Request, error: Exception) -> Response:
     return _answer(request, ServerError(f"{request.method} {request.url.path} failed: {type(error).__name__}"))
 
 
-async def _refuse_http(request: Request, error: Exception) -> JSONResponse:
+async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, DriftlineError):
         return _answer(request, error.__cause__)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
     problem = DriftlineError(f"{request.method} {request.url.path}: {error.detail}", code=code)
-    return _answer(request, problem, error.status_code)
+    problem.status = error.status_code
+    return _answer(request, problem, error.headers)

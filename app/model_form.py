@@ -17,6 +17,7 @@ from driftline.errors import InvalidInput
 from driftline.ingest import rows
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, parse
+from driftline.support.json_text import loads
 
 from .fast_path import check_kind, read_body
 
@@ -28,14 +29,14 @@ async def model_form(request: Request) -> AsyncIterator[tuple[ModelSpec, Path | 
     """The spec of a request, the file of its weights, and the rows of its example, while the body of the context runs."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         check_kind(dict(request.scope["headers"]), b"application/json")
-        yield parse(ModelSpec, _json(await read_body(request.receive))), None, None
+        yield parse(ModelSpec, loads(await read_body(request.receive))), None, None
         return
     async with _parsed(request) as form:
         unknown = sorted(set(form) - {"spec", "weights", "example"})
         weights = form.get("weights")
         if "spec" not in form or len(form) < 2 or unknown or isinstance(weights, str):
             raise InvalidInput(f"a multipart body has the parts {PARTS}, not {', '.join(form) or 'none'}", field="body")
-        spec = parse(ModelSpec, _json(await _text(form["spec"])))
+        spec = parse(ModelSpec, loads(await _text(form["spec"]), "spec"))
         example = _example(spec, await _text(form["example"])) if "example" in form else None
         yield spec, Path(weights.file.name) if weights is not None else None, example
 
@@ -71,18 +72,10 @@ async def _text(part: UploadFile | str) -> bytes | str:
     return await part.read() if isinstance(part, UploadFile) else part
 
 
-def _json(text: bytes | str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise rows.malformed(error, text) from None
-
-
 def _example(spec: ModelSpec, text: bytes | str) -> Rows:
+    data = text.encode() if isinstance(text, str) else text
+    inputs = rows.decoded(msgspec.json.Decoder(rows.json_type(spec, batched=True)), data, "example")
     try:
-        inputs = msgspec.json.decode(text, type=rows.json_type(spec, batched=True))
         return rows.RowReader(spec).batch(inputs)
-    except msgspec.DecodeError as error:
-        raise rows.malformed(error, text, "example") from None
     except InvalidInput as error:
         raise error.within("example", text) from None

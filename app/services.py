@@ -30,6 +30,8 @@ from driftline.store.workers import Workers
 from driftline.support.tasks import Troubles, supervised
 from driftline.support.tracing import Tracing
 
+from .body_limits import HeldBytes
+from .charges import Charges
 from .engine import Engine
 from .event_feed import EventFeed
 from .http_meter import HttpMeter
@@ -91,6 +93,8 @@ class Services:
         self.events = EventFeed(self.connection, settings.poll_seconds)
         self.version_watcher.on_hint = self.events.hint
         self.http_meter = HttpMeter()
+        self.charges = Charges.of(settings)
+        self.held_bytes = HeldBytes(max(settings.max_held_bytes, 2 * settings.max_body_bytes))
         self.store_health = Sampler(self._look, every=watch_seconds, patience=patience)
         self.counted = Sampler(self._count, every=5.0, patience=patience, idle_seconds=60.0)
         self.learned = Sampler(self._read_learned, every=5.0, patience=patience, idle_seconds=60.0)

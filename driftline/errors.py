@@ -9,6 +9,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, ClassVar
 
+WHOLE = "item"
+"""The field of an error that is about the whole of a part, such as one that is not JSON."""
+
 
 class DriftlineError(Exception):
     """Anything Driftline refuses or cannot do."""
@@ -44,6 +47,9 @@ class InvalidInput(DriftlineError):
     def within(self, place: str, whole: Any) -> InvalidInput:
         """The same, told of a part: ``place`` is where it stands in what was sent, and ``whole`` is what stands there."""
         field = self.details.get("field")
+        if field == WHOLE:
+            message = self.message.replace(WHOLE, place, 1)
+            return InvalidInput(message, code=self.code, **{**self.details, "field": place})
         details = self.details | ({"field": f"{place}.{field}"} if field else {"field": place, "value": whole})
         joint = "." if field and self.message.startswith(field) else ": "
         return InvalidInput(f"{place}{joint}{self.message}", code=self.code, **details)

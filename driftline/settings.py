@@ -76,7 +76,24 @@ class Settings(BaseSettings):
         None, description="authorities of callers' certificates; then a caller needs one, beside its key"
     )
     replicas: int = Field(1, ge=1, le=256, description="serving processes that share the port")
-    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="a larger request body is refused with 413")
+    key_requests: float = Field(
+        0.0,
+        ge=0,
+        description="requests a second that a serving process takes of one API key; above it 429; 0: any number",
+    )
+    key_bytes: float = Field(0.0, ge=0, description="bytes of request bodies a second, likewise")
+    key_items: float = Field(0.0, ge=0, description="labels a second, likewise")
+    max_url_bytes: int = Field(8 * 2**10, ge=256, description="a longer URL is refused with 414")
+    max_header_bytes: int = Field(16 * 2**10, ge=1024, description="longer headers of a request are refused with 431")
+    max_body_bytes: int = Field(
+        32 * 2**20, ge=1024, description="a larger body, of rows or labels, is refused with 413"
+    )
+    max_held_bytes: int = Field(
+        256 * 2**20,
+        ge=2**20,
+        description="bytes of request bodies that a serving process holds at once, of one API key half of it; above it calls "
+        "answer 429; two of the largest bodies have room in any case",
+    )
     max_weights_bytes: int = Field(
         4 * 2**30,
         ge=1024,
@@ -97,7 +114,10 @@ class Settings(BaseSettings):
     max_batch: int = Field(128, ge=1, description="most rows that the server computes at once")
     max_queue: int = Field(4096, ge=1, description="rows waiting for one model; above it predict answers 429")
     predict_timeout: float = Field(10.0, gt=0, description="a prediction later than this answers 504")
-    read_timeout: float = Field(30.0, gt=0, description="a request body that stalls longer than this is dropped")
+    read_timeout: float = Field(
+        30.0, gt=0, description="a request whose headers take longer, or whose body stalls for longer, is dropped"
+    )
+    body_timeout: float = Field(300.0, gt=0, description="a request body that takes longer than this is dropped")
 
     record: str = Field(
         "all",

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Collection
 from typing import Annotated, Any, NamedTuple, cast
 
-from fastapi import APIRouter, Body, Depends, Header, Query, Response
+from fastapi import Body, Depends, Header, Query, Response
 
 from driftline.api import endpoints
 from driftline.api.control import CommandQueued, Compare, JobBegun, JobState, Reason, Retrain, RetrainPreview, Rollback
@@ -25,9 +25,9 @@ from driftline.store.commits import JobRecord
 from driftline.versions import VersionFiles
 
 from ..services import Actor, Has, Sees, Services, Sight
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 
 
 class CommandIssuer(NamedTuple):

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import msgspec
 import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from driftline.api import endpoints
 from driftline.api.endpoint import EVENT_STREAM
-from driftline.api.events import AUDIT_KINDS, KINDS, Acknowledged, Acknowledgement, Event, EventPage
+from driftline.api.events import AUDIT_KINDS, KINDS, MAX_TIME, Acknowledged, Acknowledgement, Event, EventPage
 from driftline.errors import InvalidInput
 from driftline.store.catalog import by_uid
 from driftline.store.events import (
@@ -29,9 +29,9 @@ from driftline.store.events import (
 
 from ..event_feed import Batch, shown
 from ..services import Actor, Has, Sees, Sight
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT = b": still here\n\n"
@@ -58,8 +58,8 @@ class Wanted(msgspec.Struct, frozen=True):
 
 async def wanted(
     kind: str | None = None,
-    since: Annotated[float | None, Query(ge=0)] = None,
-    until: Annotated[float | None, Query(ge=0)] = None,
+    since: Annotated[float | None, Query(ge=0, le=MAX_TIME)] = None,
+    until: Annotated[float | None, Query(ge=0, le=MAX_TIME)] = None,
     before: str | None = None,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,

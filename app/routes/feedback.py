@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 import orjson
@@ -17,13 +17,15 @@ from driftline.api.feedback import MAX_ITEMS, Durability, ItemStatus, LineStatus
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.ingest import feedback, rows
 from driftline.store.facts import KEY, Known
+from driftline.support import json_text
 from driftline.support.failpoints import reach
 from driftline.support.tasks import end
 
 from ..buffered_body import BufferedBody
 from ..fast_path import check_kind, read_body
+from ..gatekeeper import caller_of
 from ..receipts import final_state, revised
-from ..responses import Content, error_content, json_content, send_content
+from ..responses import Content, error_body, error_content, json_content, send_content
 from ..services import Services, key_of
 from ..traces import RequestTrace
 
@@ -33,6 +35,13 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _decoder = msgspec.json.Decoder(_Body)
+
+MAX_AT_ONCE = 500
+"""Items that are read and appended before other calls have their turn."""
+MAX_ERRORS = 100
+"""After so many items that cannot be read, the rest of a body is not looked at."""
+CUT_ON_LOOP_BYTES = 2**16
+"""A longer broken body is cut apart in another thread."""
 
 
 class Feedback:
@@ -51,14 +60,15 @@ class Feedback:
 
     async def _content(self, services: Services, scope: Scope, receive: Receive, trace: RequestTrace | None) -> Content:
         check_kind(dict(scope["headers"]), b"application/json")
-        items = _items(await read_body(receive))
-        outcomes = await _append(services, scope, items, trace)
+        items = await _items(await read_body(receive))
+        outcomes = await _append(services, scope, items, trace, MAX_ERRORS)
         lasts = await _lasts(services)
         answers = [_answer(outcome) for outcome in outcomes]
         accepted = sum(outcome.error is None for outcome in outcomes)
+        unread = {"unread": len(items) - len(outcomes)} if len(outcomes) < len(items) else {}
         if accepted:
-            return json_content(202, {"accepted": accepted, "items": answers} | lasts)
-        return json_content(422, {"error": _none_accepted(outcomes, answers)})
+            return json_content(202, {"accepted": accepted, "items": answers, **unread} | lasts)
+        return json_content(422, {"error": _none_accepted(outcomes, answers, unread)})
 
 
 class FeedbackStream:
@@ -91,12 +101,12 @@ class FeedbackStream:
 
     async def _answers(self, services: Services, scope: Scope, lines: list[bytes] | DriftlineError) -> list[LineStatus]:
         if isinstance(lines, DriftlineError):
-            return [{"status": "error", "error": _body_of(lines)}]
+            return [{"status": "error", "error": error_body(lines)}]
         try:
             outcomes = await _append(services, scope, lines)
             lasts = await _lasts(services)
         except DriftlineError as error:
-            return [{"id": feedback.sent_id(line), "status": "error", "error": _body_of(error)} for line in lines]
+            return [{"id": feedback.sent_id(line), "status": "error", "error": error_body(error)} for line in lines]
         return [_line(outcome, lasts) for outcome in outcomes]
 
 
@@ -145,16 +155,33 @@ async def _receipt(services: Services, uid: str, identifier: str, found: Known) 
     return cast(Receipt, about | {"state": "learned" if (await commit_log.head()).offset >= found.n else "queued"})
 
 
-def _items(body: bytes) -> list[msgspec.Raw]:
+async def _items(body: bytes) -> list[bytes]:
+    """The JSON of each item, also of those that are broken: what is wrong with one is no matter of the others."""
+    body = json_text.without_bom(body)
     try:
-        items = _decoder.decode(body).items
-    except msgspec.DecodeError as error:
+        items = [bytes(item) for item in _decoder.decode(body).items]
+    except msgspec.ValidationError as error:
         raise rows.malformed(error, body) from None
+    except rows.UNREADABLE as error:
+        cut = await _cut(body)
+        if cut is None:
+            raise rows.malformed(error, body) from None
+        items = cut
+    else:
+        if body.count(b'"items"') != 1 and await _cut(body) != items:
+            message = "body: the name 'items' is given twice"
+            raise InvalidInput(message, code=json_text.MALFORMED, field="body")
     if not items:
         raise InvalidInput("items: there is no item", field="items", value=[])
     if len(items) > MAX_ITEMS:
         raise TooLarge(f"items: {len(items)} where {MAX_ITEMS} is the most", field="items", value=len(items))
     return items
+
+
+async def _cut(body: bytes) -> list[bytes] | None:
+    if len(body) <= CUT_ON_LOOP_BYTES:
+        return json_text.elements(body, "items")
+    return await asyncio.to_thread(json_text.elements, body, "items")
 
 
 def _trace(services: Services, scope: Scope) -> RequestTrace | None:
@@ -165,16 +192,32 @@ def _trace(services: Services, scope: Scope) -> RequestTrace | None:
 
 
 async def _append(
-    services: Services, scope: Scope, raw: list[Any], trace: RequestTrace | None = None
+    services: Services,
+    scope: Scope,
+    raw: list[bytes],
+    trace: RequestTrace | None = None,
+    max_errors: int | None = None,
 ) -> list[feedback.ItemOutcome]:
+    """The outcomes of the items, or of those up to the last of ``max_errors`` that were refused."""
     name, key = scope["path_params"]["model"], key_of(scope)
     may_weigh = key is None or key.may("weights")
     uid, decoder = await services.feedback_decoder(name)
     context = feedback.no_context if trace is None else trace.label
+    log, predictions = services.log(uid), services.predictions(uid)
+    services.charges.take(caller_of(scope), "items", len(raw))
+    outcomes: list[feedback.ItemOutcome] = []
+    errors = 0
     try:
-        outcomes = await feedback.append(
-            services.log(uid), services.predictions(uid), decoder, raw, context=context, may_weigh=may_weigh
-        )
+        for first in range(0, len(raw), MAX_AT_ONCE):
+            left = None if max_errors is None else max_errors - errors
+            part = raw[first : first + MAX_AT_ONCE]
+            found = await feedback.append(
+                log, predictions, decoder, part, context=context, may_weigh=may_weigh, max_errors=left
+            )
+            outcomes += found
+            errors += sum(outcome.error is not None for outcome in found)
+            if len(found) < len(part) or (max_errors is not None and errors >= max_errors):
+                break
     except NotFound:
         await services.catalog.get(name)  # Raises store_lost where the model was not deleted, but lost by the store.
         raise
@@ -196,7 +239,7 @@ async def _lasts(services: Services) -> Durability:
 def _answer(outcome: feedback.ItemOutcome) -> ItemStatus:
     answer: ItemStatus = {"id": outcome.id, "status": outcome.status}
     if outcome.error is not None:
-        answer["error"] = _body_of(outcome.error)
+        answer["error"] = error_body(outcome.error)
     return answer
 
 
@@ -205,17 +248,15 @@ def _line(outcome: feedback.ItemOutcome, lasts: Durability) -> LineStatus:
     return cast(LineStatus, answer if outcome.error is not None else {**answer, **lasts})
 
 
-def _none_accepted(outcomes: list[feedback.ItemOutcome], answers: list[ItemStatus]) -> ErrorBody:
+def _none_accepted(
+    outcomes: list[feedback.ItemOutcome], answers: list[ItemStatus], unread: dict[str, int]
+) -> ErrorBody:
     index, error = next((n, outcome.error) for n, outcome in enumerate(outcomes) if outcome.error is not None)
     if isinstance(error, InvalidInput):
         error = error.within(f"items[{index}]", answers[index]["id"])
-    first = _body_of(error)
-    first["details"] = first.get("details", {}) | {"items": answers}
+    first = error_body(error)
+    first["details"] = first.get("details", {}) | {"items": answers, **unread}
     return first
-
-
-def _body_of(error: DriftlineError) -> ErrorBody:
-    return cast(ErrorBody, error.as_json())
 
 
 def _check_is_ndjson(scope: Scope) -> None:
@@ -233,22 +274,21 @@ async def _lines(
     body = BufferedBody(receive)
     reading = asyncio.create_task(body.read())
     try:
-        rest = b""
+        cutter = json_text.LineCutter()
         while True:
             try:
-                async with asyncio.timeout(seconds if rest else None):
+                async with asyncio.timeout(seconds if cutter.waiting_bytes else None):
                     part = await body.take()
             except TimeoutError:
                 yield InvalidInput("the last line has no end", code="unfinished_line")
                 return
             is_over = body.is_over
-            *lines, rest = (rest + part).split(b"\n")
+            whole = cutter.add(part)
             if is_over and not body.is_cut:
-                lines, rest = [*lines, rest], b""
-            whole = [line for line in lines if line.strip()]
+                whole += cutter.rest()
             for first in range(0, len(whole), max_lines):
                 yield whole[first : first + max_lines]
-            if len(rest) > max_bytes:
+            if cutter.waiting_bytes > max_bytes:
                 yield TooLarge(f"a line may have {max_bytes} bytes at most", field="line", limit=max_bytes)
                 return
             if is_over:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from driftline.api import endpoints
 from driftline.api.health import Alive, Ready, WorkerList
@@ -17,9 +17,9 @@ from ..model_metrics import SWAP_FAILED
 from ..services import Has
 from ..store_health import access_of, store_alarms
 from ..worker_states import worker_list
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 
 
 @serves(router, endpoints.LIVEZ)

@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Any, cast
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from driftline.api import endpoints
 from driftline.api.feedback import MAX_ID_LENGTH, Receipt
@@ -32,9 +32,9 @@ from driftline.store.rejected import RejectedLabels
 from ..receipts import final_state, revised
 from ..services import Has
 from .feedback import receipt_of_fact
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 DIGEST = re.compile(r"[0-9a-f]{16}")
 
 

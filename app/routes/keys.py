@@ -6,17 +6,15 @@ import asyncio
 from datetime import datetime
 from functools import partial
 
-from fastapi import APIRouter
-
 from driftline.api import endpoints
 from driftline.api.keys import ApiKey, ApiKeyList, MadeApiKey, NewApiKey, Rotation
 from driftline.api_keys import Key
 from driftline.store.events import tell_key
 
 from ..services import Actor, Has
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 
 
 @serves(router, endpoints.LIST_KEYS)

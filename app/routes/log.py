@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from driftline.api import endpoints
@@ -18,11 +18,12 @@ from driftline.spec import ModelSpec, parse
 from driftline.spec.label_set import chosen
 from driftline.store.facts import KEY, fact_of
 from driftline.store.log import Log, LogEntry
+from driftline.support.json_text import LARGEST_INTEGER
 
 from ..services import Has
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 
 MAX_PAGE = 500
 """Most records that are read at once."""
@@ -32,7 +33,7 @@ MAX_PAGE = 500
 async def show_log(
     model: str,
     services: Has,
-    start: Annotated[int, Query(ge=1)] = 1,
+    start: Annotated[int, Query(ge=1, le=LARGEST_INTEGER)] = 1,
     limit: Annotated[int | None, Query(ge=1)] = None,
 ) -> StreamingResponse:
     found = await services.catalog.get(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from driftline.api import endpoints
 from driftline.api.metrics import ModelMetricsAnswer
@@ -29,9 +29,9 @@ from driftline.versions import VersionFiles
 
 from ..model_form import model_form
 from ..services import Actor, Has, Sees, Services
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 
 
 @serves(router, endpoints.CREATE_MODEL)

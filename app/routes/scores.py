@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from driftline.api import endpoints
-from driftline.api.events import BucketClass, ScoreBucket, ScoreHistory
+from driftline.api.events import MAX_TIME, BucketClass, ScoreBucket, ScoreHistory
 from driftline.errors import InvalidInput
 from driftline.spec import ModelSpec, parse
 from driftline.store.scores import HOUR, MINUTE, Bucket, ScoreBuckets, Sums, largest, merged
 
 from ..services import Has
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 
 DAY = 24 * HOUR
 SHOWN_BUCKETS = 500
@@ -29,8 +29,8 @@ STEPS = [60 * minutes for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 14
 async def show_scores(
     model: str,
     services: Has,
-    since: Annotated[float | None, Query(ge=0)] = None,
-    until: Annotated[float | None, Query(ge=0)] = None,
+    since: Annotated[float | None, Query(ge=0, le=MAX_TIME)] = None,
+    until: Annotated[float | None, Query(ge=0, le=MAX_TIME)] = None,
     step: Annotated[int | None, Query(ge=MINUTE)] = None,
 ) -> ScoreHistory:
     found = await services.catalog.get(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import Body, Query
 
 from driftline.api import endpoints
 from driftline.api.sources import (
@@ -28,9 +28,9 @@ from driftline.sources.trial import send_again, try_source
 from driftline.store.sources import DeadLetter, SourceBook, SourceState, StoredSource
 
 from ..services import Actor, Has, Services
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 REFUSED_ALARM = "source_refused"
 
 

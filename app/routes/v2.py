@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter
 from starlette.types import Scope
 
 from driftline.api import endpoints
@@ -32,9 +31,9 @@ from ..fast_path import Encode, FastPathCall, Headers, find_model, parse_version
 from ..inference_protocol import Output
 from ..responses import JSON, Content
 from ..services import Has
-from .mount import serves
+from .mount import json_router, serves
 
-router = APIRouter()
+router = json_router()
 
 PREDICTION_ID = "prediction_id"
 

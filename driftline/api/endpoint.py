@@ -107,10 +107,16 @@ class Endpoint(Generic[T]):
         parts = [
             re.escape(text) + ("" if next(ends, None) is None else ".*" if rest else "[^/]+") for text, rest in pairs
         ]
-        return re.compile("".join(parts))
+        return re.compile("".join(parts), re.DOTALL)
 
     def url(self, parts: Mapping[str, str], query: Mapping[str, object] | None = None) -> str:
         """The path and query of a call."""
-        path = _PART.sub(lambda found: quote(parts[found[1]], safe=""), self.path)
+        path = _PART.sub(lambda found: _quoted(parts[found[1]]), self.path)
         given = {name: value for name, value in (query or {}).items() if value is not None}
         return path + ("?" + "&".join(f"{name}={quote(str(value))}" for name, value in given.items()) if given else "")
+
+
+def _quoted(part: str) -> str:
+    """A part of a path as it is sent. One of dots alone would name another path."""
+    quoted = quote(part, safe="", errors="surrogatepass")
+    return quoted.replace(".", "%2E") if part in (".", "..") else quoted

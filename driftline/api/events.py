@@ -9,6 +9,8 @@ from typing_extensions import TypedDict
 
 from driftline.api.message import Body, message
 
+MAX_TIME = 1e10
+"""The latest time that can be asked for, in seconds since 1970."""
 KINDS = {
     "created": "The model was made.",
     "version": "A version was published.",
@@ -85,9 +87,9 @@ class EventQuery(TypedDict, total=False):
 
     kind: str
     """Of these kinds alone, separated by commas."""
-    since: Annotated[float, Field(ge=0)]
+    since: Annotated[float, Field(ge=0, le=MAX_TIME)]
     """Not before this time, in seconds since 1970."""
-    until: Annotated[float, Field(ge=0)]
+    until: Annotated[float, Field(ge=0, le=MAX_TIME)]
     """Before this time, in seconds since 1970."""
     before: str
     """Older than the event with this id."""
@@ -174,9 +176,9 @@ class ScoreHistory(TypedDict):
 class ScoreQuery(TypedDict, total=False):
     """Which part of the history, and how fine."""
 
-    since: Annotated[float, Field(ge=0)]
+    since: Annotated[float, Field(ge=0, le=MAX_TIME)]
     """Not before this time, in seconds since 1970; the last day by default."""
-    until: Annotated[float, Field(ge=0)]
+    until: Annotated[float, Field(ge=0, le=MAX_TIME)]
     """Before this time, in seconds since 1970; now by default."""
     step: Annotated[int, Field(ge=60)]
     """Seconds a bucket, rounded up to whole minutes; by default so many that there are 500 buckets at most."""

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from driftline.api.errors import ErrorBody
 from driftline.api.message import closed, message
 from driftline.api.predictions import Interval, Values
+from driftline.support.json_text import LARGEST_INTEGER
 
 MAX_ITEMS = 100_000
 MAX_ID_LENGTH = 200
@@ -104,6 +105,8 @@ class Accepted(TypedDict):
     """Items that are in the log."""
     items: list[ItemStatus]
     """What became of each, in order."""
+    unread: NotRequired[int]
+    """How many items after these were not looked at, because a hundred before them were refused: they may be sent again."""
     durability: NotRequired[str]
     """How long the log lasts, as the store says of itself: ``fsync_always``, ``everysec``, ``none`` or ``unverified``; absent
     where no item was accepted."""
@@ -136,7 +139,7 @@ class Receipt(TypedDict):
 class LogQuery(TypedDict, total=False):
     """Which part of the log."""
 
-    start: Annotated[int, Field(ge=1)]
+    start: Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
     """The number to begin at; 1 by default."""
     limit: Annotated[int, Field(ge=1)]
     """The most labels; all by default."""

@@ -28,6 +28,7 @@ from driftline.cli.table_options import (
 from driftline.cli.watch import watching
 from driftline.errors import InvalidInput
 from driftline.support.formatting import count_text
+from driftline.support.json_text import loads
 
 if TYPE_CHECKING:
     from driftline.backtest.stream import Stream
@@ -148,11 +149,9 @@ def read_recipes(files: list[Path], usual: str) -> dict[str, dict[str, Any]]:
         if file.stem in recipes:
             raise InvalidInput(f"two recipes are named {file.stem!r}; rename one of the files", value=file.stem)
         try:
-            changes = json.loads(file.read_text())
+            changes = loads(file.read_bytes(), str(file))
         except OSError as error:
             raise InvalidInput(f"{file} cannot be read: {error.strerror}", value=str(file)) from None
-        except ValueError as error:
-            raise InvalidInput(f"{file} is not JSON: {error}", value=str(file)) from None
         if not isinstance(changes, dict):
             raise InvalidInput(
                 f'{file} holds no recipe, which is an object such as {{"batch_size": 16}}', value=str(file)
@@ -226,11 +225,9 @@ def read_spec(file: Path) -> ModelSpec:
     from driftline.spec import ModelSpec, parse
 
     try:
-        found = json.loads(file.read_text())
+        found = loads(file.read_bytes(), str(file))
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read: {error.strerror}", value=str(file)) from None
-    except ValueError as error:
-        raise InvalidInput(f"{file} is not JSON: {error}", value=str(file)) from None
     if not isinstance(found, dict):
         raise InvalidInput(f"{file} holds no spec, which is an object", value=str(file))
     return parse(ModelSpec, {"name": "backtest", **found})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftline.cli.completion import complete_models
-from driftline.errors import ConfigurationError
+from driftline.errors import ConfigurationError, InvalidInput
+from driftline.support.json_text import loads
 
 if TYPE_CHECKING:
     from driftline.client.clients import Client
@@ -87,9 +87,9 @@ def read_text(argument: str) -> str:
 def parse_json(text: str) -> Any:
     """A value from JSON; a usage error if it is not JSON."""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"this is not JSON: {error}") from None
+        return loads(text, "this")
+    except InvalidInput as error:
+        raise typer.BadParameter(error.message) from None
 
 
 def read_json(argument: str | None) -> Any:

@@ -124,7 +124,7 @@ def feedback(
 
 def parse_items(text: str) -> list[Any]:
     """Items from a JSON list, an object, or a line of JSON for each."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) > 1 and not text.lstrip().startswith("["):
         try:
             return [parse_json(line) for line in lines]

@@ -6,6 +6,7 @@ import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
 from typing import Any, TypeVar
 
 import httpx
@@ -17,12 +18,15 @@ from driftline.client.requests import Call, Wait
 from driftline.client.retries import ASKED_AGAIN, Attempts
 from driftline.client.sender import AsyncFeedbackSender, FeedbackSender, OnError
 from driftline.errors import ConfigurationError
+from driftline.support.json_text import LineCutter
 
 __all__ = ["AsyncClient", "Client"]
 
 T = TypeVar("T")
 HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
 DEFAULT_URL = "http://127.0.0.1:8000"
+LAST = b"\n"
+"""What ends the last line of an answer, also where the server has not ended it."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
 """This machine: never asked through a proxy."""
 
@@ -166,9 +170,12 @@ class Client(Calls, Sender):
                 if not response.is_success:
                     response.read()
                     requests.check(response)
-                for index, line in enumerate(filter(None, response.iter_lines())):
-                    if index >= skipped and (found := call.line(line, index)) is not None:
-                        yield found
+                index, cutter = 0, LineCutter()
+                for part in chain(response.iter_bytes(), [LAST]):
+                    for line in cutter.add(part):
+                        if index >= skipped and (found := call.line(line, index)) is not None:
+                            yield found
+                        index += 1
             finally:
                 response.close()
         except httpx.TransportError as error:
@@ -263,9 +270,9 @@ class AsyncClient(Calls, AsyncSender):
                 if not response.is_success:
                     await response.aread()
                     requests.check(response)
-                index = 0
-                async for line in response.aiter_lines():
-                    if line:
+                index, cutter = 0, LineCutter()
+                async for part in _ended(response.aiter_bytes()):
+                    for line in cutter.add(part):
                         if index >= skipped and (found := call.line(line, index)) is not None:
                             yield found
                         index += 1
@@ -273,6 +280,12 @@ class AsyncClient(Calls, AsyncSender):
                 await response.aclose()
         except httpx.TransportError as error:
             raise requests.transport_error(self._http.base_url, error) from error
+
+
+async def _ended(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        yield part
+    yield LAST
 
 
 async def _sleep(seconds: float) -> None:

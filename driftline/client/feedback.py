@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from driftline.api.feedback import Accepted, ItemStatus, LineStatus
 
 NOT_STORED = "prediction_not_stored"
-_TRANSIENT_CODES = frozenset({"store_unavailable", "store_full", "log_full"})
+NOT_READ = "not_read"
+"""The code of an item that the server has not looked at, since many before it were refused."""
+_TRANSIENT_CODES = frozenset({"store_unavailable", "store_full", "log_full", "rate_limited"})
 
 
 class EncodedItem(NamedTuple):
@@ -89,7 +91,9 @@ class FeedbackCall(Call["Accepted"]):
             statuses = error.details.get("items")
             if not isinstance(statuses, list):
                 raise
-            answer = cast("Accepted", {"accepted": 0, "items": statuses})
+            answer = cast("Accepted", {"accepted": 0, "items": statuses, "unread": error.details.get("unread", 0)})
+        if answer.get("unread"):
+            answer["items"] += [_unread(item) for item in self.items[len(answer["items"]) :]]
         for item, status in zip(self.items, answer.get("items", ()), strict=False):
             if status.get("id") is None:
                 status["id"] = item.id
@@ -106,7 +110,7 @@ class FeedbackStreamCall(Call["LineStatus"]):
     first: int = 0
     raise_errors: bool = True
 
-    def line(self, data: str, index: int) -> LineStatus:
+    def line(self, data: bytes, index: int) -> LineStatus:
         status: LineStatus = orjson.loads(data)
         if status.get("id") is None and index < len(self.items):
             status["id"] = self.items[index].id
@@ -116,6 +120,11 @@ class FeedbackStreamCall(Call["LineStatus"]):
         if error is not None and self.raise_errors:
             raise FeedbackRefused([refused_item(self.first + index, status)], [status])
         return status
+
+
+def _unread(item: EncodedItem) -> ItemStatus:
+    message = "it was not looked at, since many items before it were refused: send it again"
+    return {"id": item.id, "status": "error", "error": {"code": NOT_READ, "message": message}}
 
 
 def refused_items(statuses: Iterable[ItemStatus]) -> list[RefusedItem]:

@@ -59,11 +59,11 @@ class FollowCall(Call["Event"]):
             request.headers["last-event-id"] = self.seen.last
         return request
 
-    def line(self, data: str, index: int) -> Any:
+    def line(self, data: bytes, index: int) -> Any:
         self.seen.is_answered = True
-        if not data.startswith("data:"):
+        if not data.startswith(b"data:"):
             return None
-        event: Event = orjson.loads(data.removeprefix("data:"))
+        event: Event = orjson.loads(data.removeprefix(b"data:"))
         self.seen.is_over |= event["kind"] == "deleted" and "model" in self.parts
         return event if self.seen.is_new(event["id"]) else None
 

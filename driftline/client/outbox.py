@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from driftline.api import endpoints
 from driftline.client.feedback import (
+    NOT_READ,
     NOT_STORED,
     EncodedItem,
     FeedbackCall,
@@ -157,10 +158,11 @@ class Outbox:
             assert answer is not None
             self.duplicates += sum(status["status"] == "duplicate" for status in answer["items"])
             found = refused_items(answer["items"])
-            again = [item for item in found if item.code == NOT_STORED and not_stored < MAX_NOT_STORED]
+            unwritten = [item for item in found if item.code == NOT_STORED and not_stored < MAX_NOT_STORED]
+            again = [item for item in found if item in unwritten or item.code == NOT_READ]
             self._refuse(replace(item, index=numbered[item.index][0]) for item in found if item not in again)
             numbered = [numbered[item.index] for item in again]
-            if numbered:
+            if unwritten:
                 not_stored += 1
                 yield pause_before(not_stored, None)
 

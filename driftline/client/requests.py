@@ -73,7 +73,7 @@ class Call(Generic[T]):
                 raise _not_driftline(response) from None
         return self.pick(body) if self.pick is not None and response.content else cast(T, body)
 
-    def line(self, data: str, index: int) -> T | None:
+    def line(self, data: bytes, index: int) -> T | None:
         """The result of the ``index``-th line of an answer that comes line by line; None where it brings none."""
         result: T = orjson.loads(data)
         return result

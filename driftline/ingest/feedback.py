@@ -22,6 +22,7 @@ from driftline.store.facts import ANYTHING, KEY, Expectation, Said, fact_of_key
 from driftline.store.log import Cursor, Log, mark
 from driftline.store.prediction_ids import PredictionId
 from driftline.store.predictions import Found, PredictionReader
+from driftline.support import json_text
 
 
 class Sent(Protocol):
@@ -40,6 +41,7 @@ class Sent(Protocol):
     revise: bool | msgspec.UnsetType
 
 
+_OPTIONAL = ("inputs", "prediction_id", "key", "id", "source", "time", "route", "delay", "revise")
 # The order of the fields of a row is formatting.
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -99,12 +101,11 @@ class FeedbackDecoder:
         ]
         return msgspec.json.Decoder(msgspec.defstruct("FeedbackItem", fields, forbid_unknown_fields=True, frozen=True))
 
-    def decode(self, data: bytes | msgspec.Raw) -> Sent:
+    def decode(self, data: bytes) -> Sent:
         """One item, checked as far as it can be without the store; :class:`InvalidInput` names the field and the value."""
-        try:
-            sent: Sent = self._decoder.decode(data)
-        except msgspec.DecodeError as error:
-            raise rows.malformed(error, data, "item") from None
+        json_text.check(data, "item")
+        sent: Sent = rows.decoded(self._decoder, data, "item")
+        json_text.check_names(data, self._count_names(sent), "item")
         _check_names(sent)
         if not (math.isfinite(sent.weight) and 0 <= sent.weight <= 1e6):
             raise InvalidInput(
@@ -119,7 +120,21 @@ class FeedbackDecoder:
             raise InvalidInput(message, field="delay", value=sent.delay)
         self.spec.check_label(sent.label)
         self.check_label(sent.label)
+        try:
+            _content(sent)
+        except OverflowError as error:  # Of a field that the model does not have, it may be any whole number.
+            raise json_text.broken(error, data, "item") from None
         return sent
+
+    def _count_names(self, sent: Sent) -> int:
+        """How many names an item was sent with, unless it gives a field the value that it has by default."""
+        values = [getattr(sent, name) for name in _OPTIONAL]
+        names = 1 + sum(value is not None and value is not msgspec.UNSET for value in values) + (sent.weight != 1.0)
+        if isinstance(sent.inputs, dict):
+            names += len(sent.inputs)
+        elif sent.inputs is not None and isinstance(self.spec.inputs, dict):
+            names += len(self.spec.inputs)
+        return names + (len(sent.label) if isinstance(sent.label, dict) else 0)
 
 
 def _check_names(sent: Sent) -> None:
@@ -161,17 +176,17 @@ class _Named(msgspec.Struct):
 _named = msgspec.json.Decoder(_Named)
 
 
-def sent_id(data: bytes | msgspec.Raw) -> str | None:
+def sent_id(data: bytes) -> str | None:
     """The id that an item names itself by, whatever else is wrong with it; None where it does not."""
     try:
         found = _named.decode(data)
-    except msgspec.DecodeError:
-        return None
+    except rows.UNREADABLE:
+        found = _Named(*(json_text.member(data, name) for name in _Named.__struct_fields__))
     if found.id is not None:
         return found.id[:MAX_ID_LENGTH] if isinstance(found.id, str) else None
     if isinstance(found.key, str):
         return fact_of_key(found.key[:MAX_ID_LENGTH])
-    return f"p:{found.prediction_id}" if isinstance(found.prediction_id, str) else None
+    return f"p:{found.prediction_id[:MAX_ID_LENGTH]}" if isinstance(found.prediction_id, str) else None
 
 
 def no_context(predicted: str) -> str:
@@ -183,12 +198,13 @@ async def append(
     log: Log,
     predictions: PredictionReader,
     decoder: FeedbackDecoder,
-    raw: Sequence[bytes | msgspec.Raw],
+    raw: Sequence[bytes],
     ids: Sequence[str] | None = None,
     cursor: Cursor | None = None,
     context: Callable[[str], str] = no_context,
     may_weigh: bool = True,
     before_append: Callable[[Sequence[ItemOutcome | None]], Awaitable[None]] | None = None,
+    max_errors: int | None = None,
 ) -> list[ItemOutcome]:
     """Appends items to the log; each succeeds or fails by itself.
 
@@ -199,9 +215,10 @@ async def append(
         context: the context of an item's trace, given that of its prediction.
         may_weigh: whether an item may have a weight of its own.
         before_append: awaited with the outcome of each item that is already known, such as that it does not fit.
+        max_errors: after so many items that cannot be read, those that follow are not looked at; None: all are.
 
     Returns:
-        One outcome for each item, in order. What is not an error is as durable as the store.
+        One outcome for each item that was looked at, in order. What is not an error is as durable as the store.
 
     Raises:
         Conflict: with a cursor, ``ids_taken``: nothing was appended; its ``places`` are those of the items in ``raw``.
@@ -217,6 +234,8 @@ async def append(
             sent[index] = item
         except InvalidInput as error:
             outcomes[index] = ItemOutcome(sent_id(data), "error", error=error)
+            if len(outcomes) == max_errors:
+                break
     names = {
         index: ids[index] if ids is not None and item.id is None else identifier(item) for index, item in sent.items()
     }

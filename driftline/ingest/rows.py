@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from driftline.rows.number_types import as_type, is_whole
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, TensorSpec
 from driftline.spec.row_layout import RowTensor
+from driftline.support import json_text
 
 AnyTensor = TensorSpec | RowTensor
 
@@ -239,12 +240,25 @@ EXPECTED = {
 """What msgspec calls the types of JSON, in words."""
 
 
-def malformed(error: msgspec.DecodeError, body: bytes | str | msgspec.Raw, field: str = "body") -> InvalidInput:
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
+"""What msgspec raises where a text is not JSON, or not of a type."""
+
+T = TypeVar("T")
+
+
+def decoded(decoder: msgspec.json.Decoder[T], data: bytes, field: str = "body") -> T:
+    """A JSON text as a type; :class:`InvalidInput` says what is wrong with it."""
+    try:
+        return decoder.decode(data)
+    except UNREADABLE as error:
+        raise malformed(error, data, field) from None
+
+
+def malformed(error: Exception, body: bytes, field: str = "body") -> InvalidInput:
     """The error for a ``body`` that msgspec refuses: the field, its value and what is expected, where it says so."""
-    text = str(error)
     if not isinstance(error, msgspec.ValidationError):
-        return InvalidInput(f"{field}: not JSON: {text}", code="malformed_json", field=field)
-    message, _, path = text.partition(" - at `$")
+        return json_text.broken(error, body, field)
+    message, _, path = str(error).partition(" - at `$")
     steps = path.rstrip("`").lstrip(".")
     where = steps or field
     if not message.startswith("Expected `"):
@@ -252,12 +266,12 @@ def malformed(error: msgspec.DecodeError, body: bytes | str | msgspec.Raw, field
     expected = " or ".join(EXPECTED.get(name, name) for name in message.split("`")[1].split(" | "))
     try:
         shown = _shown(_at(body, steps))
-    except msgspec.DecodeError as other:
-        return InvalidInput(f"{field}: not JSON: {other}", code="malformed_json", field=field)
+    except UNREADABLE as other:
+        return malformed(other, body, field)
     return InvalidInput(f"{where}: {shown} is not {expected}", field=where, value=shown)
 
 
-def _at(body: bytes | str | msgspec.Raw, path: str) -> Any:
+def _at(body: bytes, path: str) -> Any:
     """What stands at a path like ``inputs[0].tenure`` of JSON."""
     value = msgspec.json.decode(body)
     for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):

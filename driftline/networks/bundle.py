@@ -26,6 +26,8 @@ from driftline.records import MANIFEST_FORMAT
 
 FORMAT = MANIFEST_FORMAT
 MAX_HEADER_BYTES = 4096
+MAX_TENSORS, MAX_TENSOR_NAMES_BYTES = 10_000, 4 * 2**20
+"""Of a file of weights: the most tensors, and the most bytes that name them."""
 
 
 class BundleFile(msgspec.Struct, frozen=True):
@@ -118,10 +120,24 @@ def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
 
 def weights_of_file(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, which is read as they are needed; :class:`InvalidInput` where it is none."""
+    _check_count(path)
     try:
         return safetensors.torch.load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:
         raise _no_safetensors(error) from None
+
+
+def _check_count(path: Path) -> None:
+    """Refuses a header that names more tensors than any network has, before one of them is made: each takes its time."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > path.stat().st_size:
+            return  # It is no such file, and says so where it is read.
+        count = file.read(size).count(b'"dtype"') if size <= MAX_TENSOR_NAMES_BYTES else None
+    if count is None or count > MAX_TENSORS:
+        told = f"a header of {size:,} bytes" if count is None else f"{count:,} tensors"
+        most = f"{MAX_TENSORS:,} in a header of {MAX_TENSOR_NAMES_BYTES:,} bytes"
+        raise InvalidInput(f"weights: {told}, where {most} are the most", code="too_many_tensors", field="weights")
 
 
 def _no_safetensors(error: Exception) -> InvalidInput:

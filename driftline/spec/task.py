@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from driftline.errors import InvalidInput
 from driftline.records import Label
 from driftline.spec.value_layout import ValueLayout
+from driftline.support.json_text import LARGEST_INTEGER, SMALLEST_INTEGER
 
 TaskName: TypeAlias = Literal["classification", "multilabel", "regression"]
 Classes: TypeAlias = Sequence[int | str] | Literal["open"] | None
@@ -92,6 +93,7 @@ class Classification(Task):
         """Labels match by exact JSON type: ``true`` and ``1.0`` are not class ``1``."""
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise InvalidInput(f"a label is a string or an integer, not {label!r}", field="label", value=label)
+        _check_fits(label, "label")
         _check_known(label, classes, "label")
         return label
 
@@ -126,6 +128,7 @@ class Multilabel(Task):
             field = f"label[{place}]"
             if isinstance(name, bool) or not isinstance(name, int | str):
                 raise InvalidInput(f"{field}: a class is a string or an integer, not {name!r}", field=field, value=name)
+            _check_fits(name, field)
             _check_known(name, classes, field)
             if (type(name), name) in seen:
                 raise InvalidInput(f"{field}: the class {name!r} is named twice", field=field, value=name)
@@ -183,6 +186,12 @@ def _check_no_values(outputs: Outputs, intervals: Intervals) -> None:
             raise ValueError(f'"{name}" belongs to regression')
 
 
+def _check_fits(name: int | str, field: str) -> None:
+    """Refuses an integer that is no number of 64 bits: it could be neither stored nor answered."""
+    if isinstance(name, int) and not SMALLEST_INTEGER <= name <= LARGEST_INTEGER:
+        raise InvalidInput(f"{field}: the integer {name} has more than 64 bits", field=field, value=str(name))
+
+
 def _check_known(name: int | str, classes: ClassKeys, field: str) -> None:
     if isinstance(name, int) and not -LARGEST_CLASS <= name < LARGEST_CLASS:
         message = f"{field}: {name} is larger than a class may be, which is a string or an integer of 64 bits"
@@ -206,7 +215,9 @@ def _in_order(label: dict[str, Any], names: Sequence[str]) -> list[tuple[str, An
 
 def _number(value: Any, field: str, what: str) -> float:
     """A finite number that fits float32; else :class:`InvalidInput` tells ``what`` it is of."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Of an integer, which may be larger than any float, this cannot be asked.
+    if not is_number or (isinstance(value, float) and not math.isfinite(value)):
         raise InvalidInput(f"{what} is a finite number, not {value!r}", field=field, value=value)
     if abs(value) > LARGEST_VALUE:
         raise InvalidInput(f"{field} {value!r} does not fit float32", field=field, value=value)

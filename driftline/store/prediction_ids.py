@@ -7,9 +7,15 @@ who has not been told an id cannot guess it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 TOKEN_BYTES = 16
+_NUMBER = "0|[1-9a-f][0-9a-f]{0,15}"
+_ID = re.compile(
+    rf"(?P<uid>[^-]{{1,32}})-(?P<nonce>[^-]{{1,32}})-(?P<ms>{_NUMBER})-(?P<seq>{_NUMBER})"
+    rf"(-(?P<token>[0-9a-f]{{{2 * TOKEN_BYTES}}}))?-(?P<row>{_NUMBER})"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -44,18 +50,12 @@ class PredictionId:
     @classmethod
     def parse(cls, text: str) -> PredictionId | None:
         """The parts of an id; None if it is not a prediction's."""
-        parts = text.split("-")
-        if len(parts) not in (5, 6) or len(text) > 120:
+        found = _ID.fullmatch(text)
+        # Written in another way, the numbers would be those of the same prediction, under another id.
+        if found is None:
             return None
-        uid, nonce, *numbers = parts
-        token = numbers.pop(2) if len(parts) == 6 else ""
-        if token and len(token) != 2 * TOKEN_BYTES:
-            return None
-        try:
-            ms, seq, row = (int(part, 16) for part in numbers)
-        except ValueError:
-            return None
-        return cls(uid, nonce, EntryId(ms, seq), row, token) if min(ms, seq, row) >= 0 else None
+        ms, seq, row = (int(found[name], 16) for name in ("ms", "seq", "row"))
+        return cls(found["uid"], found["nonce"], EntryId(ms, seq), row, found["token"] or "")
 
     @property
     def fact(self) -> str:

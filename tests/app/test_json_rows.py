@@ -23,7 +23,7 @@ def decoder(inputs: Any) -> BodyDecoder:
 
 
 def test_the_fast_parser_is_installed() -> None:
-    assert flat_numbers(b"[1.5]", "f") is not None
+    assert flat_numbers(b"[1.5]", "f", [1]) is not None
 
 
 @settings(deadline=None, max_examples=60)

@@ -205,11 +205,11 @@ WRONG: list[tuple[list[str], str]] = [
     (["s.csv", "--target", "y", "--task", "regression"], "a regression needs numbers"),
     (["s.csv", "--target", "y", "--delay", "3", "--label-time", "a"], "a label comes --delay rows later, or at its"),
     (["s.csv", "--target", "y", "--spec", "x.json"], "x.json cannot be read: No such file"),
-    (["s.csv", "--target", "y", "--spec", "s.csv"], "s.csv is not JSON"),
+    (["s.csv", "--target", "y", "--spec", "s.csv"], "s.csv: not JSON"),
     (["s.csv", "--target", "y", "--spec", "list.json"], "list.json holds no spec"),
     (["s.csv", "--target", "y", "--spec", "small.json", "--task", "regression"], "--spec says what each column"),
     (["s.csv", "--target", "y", "--recipe", "x.json"], "x.json cannot be read: No such file"),
-    (["s.csv", "--target", "y", "--recipe", "s.csv"], "s.csv is not JSON"),
+    (["s.csv", "--target", "y", "--recipe", "s.csv"], "s.csv: not JSON"),
     (["s.csv", "--target", "y", "--recipe", "list.json"], "list.json holds no recipe"),
     (
         ["s.csv", "--target", "y", "--recipe", "bad.json"],
