@@ -1,6 +1,6 @@
 """How well and how fast Driftline learns, beside others: tables in markdown.
 
-python -m benchmarks.learning [tabular regression images throughput speed recovery ablation] [--rows 2000] [--seeds 1]
+python -m benchmarks.learning [tabular regression images throughput speed recovery returning ablation] [--rows 2000] [--seeds 1]
                               [--only NAME …] [--elec2 FILE] [--fashion DIR] [--environments DIR] [--results DIR]
 
 Without a name every table is measured, over at most --rows rows of each stream; 0: all, which takes hours. Results are
@@ -22,7 +22,7 @@ from benchmarks.common.environments import Unavailable
 from benchmarks.common.fashion import USUAL_FOLDER
 from benchmarks.learn.options import Options
 
-TABLES = ("tabular", "regression", "images", "throughput", "speed", "recovery", "ablation")
+TABLES = ("tabular", "regression", "images", "throughput", "speed", "recovery", "returning", "ablation")
 
 
 def main() -> None:

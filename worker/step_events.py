@@ -34,6 +34,7 @@ def step_events(
     return [
         *(over(kind) for kind in result.over),
         *(alarm_event(alarm) for alarm in result.alarms),
+        *(EventRecord("concept", returned.message, WORKER, details=returned.as_json()) for returned in result.returned),
         *_of_command(effect),
         *_of_version(result.decision, effect, publication, at, covered),
         *(_of_job(job, effect, publication) for job in effect.jobs),

@@ -19,7 +19,7 @@ const TONES = {
 // The kinds that the server knows today; others are shown as they come.
 export const KINDS = [
   ...["version", "refusal", "rollback", "promote", "alarm", "alarm_over", "alarm_acknowledged", "job", "recipe", "pause"],
-  ...["resume", "source", "worker", "key", "refused", "created", "deleted"],
+  ...["resume", "concept", "source", "worker", "key", "refused", "created", "deleted"],
 ];
 
 // A model that learns has a version every second; what else happens, people look for.

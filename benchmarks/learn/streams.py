@@ -36,13 +36,14 @@ def files(options: Options) -> dict[str, Path]:
     found = {}
     for name in NAMES:
         try:
-            found[name] = _file(options, name)
+            found[name] = file_of(options, name)
         except (RuntimeError, Unavailable) as reason:
             print(f"{name}: left out: {reason}", file=sys.stderr)
     return found
 
 
-def _file(options: Options, name: str) -> Path:
+def file_of(options: Options, name: str) -> Path:
+    """The file of one stream, which is made where there is none yet."""
     rows = options.rows or (10**9 if name in NAMES[:5] else GENERATED_ROWS)
     file = options.results / "streams" / f"{name}-{options.rows or 'all'}.csv"
     if not file.exists():

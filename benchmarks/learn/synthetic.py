@@ -15,12 +15,12 @@ def synthetic_stream(rows: int, features: int, classes: int, seed: int, changes:
     random = np.random.default_rng(seed)
     inputs = random.normal(size=(rows, features)).astype(np.float32)
     parts = np.array_split(np.arange(rows), changes + 1)
-    labels = np.concatenate([_classes_by_network(random, features, classes, inputs[part]) for part in parts])
+    labels = np.concatenate([network_classes(random, features, classes, inputs[part]) for part in parts])
     spec = {"name": "m", "task": "classification", "inputs": {"shape": [features]}, "classes": "open"}
     return Stream(parse(ModelSpec, spec), Rows({"inputs": inputs}), labels.tolist())
 
 
-def _classes_by_network(
+def network_classes(
     random: np.random.Generator, features: int, classes: int, inputs: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """The class of each row, by a network of its own; no class is rare."""

@@ -24,6 +24,7 @@ KINDS = {
     "alarm": "An alarm was raised; `alarm` is its kind.",
     "alarm_over": "What an alarm was about is over.",
     "alarm_acknowledged": "Somebody has seen an alarm.",
+    "concept": "A concept has returned: what was learned before it went is gone on with.",
     "source": "A source of labels was opened or has failed.",
     "worker": "Another worker learns the model now.",
     "key": "An API key was made, given a new secret or revoked.",

@@ -239,6 +239,10 @@ class ModelMetricsAnswer(TypedDict):
     """How often each field came, in predictions and feedback, that the model does not have."""
     set_aside: NotRequired[dict[str, int]]
     """How often members of a mixture, by their kind, gave no numbers and have begun again."""
+    asleep: NotRequired[int]
+    """Former mixtures that sleep, to be gone on with where a concept returns."""
+    returned: NotRequired[int]
+    """How often one was."""
     lag: Lag
     """How far learning is behind."""
     alarms: list[AlarmState]

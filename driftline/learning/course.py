@@ -102,10 +102,10 @@ class Course(Stateful):
         for part in self._parts():
             part.on_error(error)
 
-    def on_drift(self, replay: ExampleSource) -> None:
-        """Drift was detected."""
+    def on_drift(self, replay: ExampleSource, labels: int) -> None:
+        """Drift was detected, which began ``labels`` labels ago."""
         for part in self._parts():
-            part.on_drift(self.step, replay)
+            part.on_drift(self.step, replay, labels)
 
     def on_decision(self, is_promoted: bool) -> None:
         """The gate has decided about the present weights."""
@@ -205,9 +205,11 @@ class Course(Stateful):
 
     def restart(self, model: Model) -> None:
         """Goes on from the weights of ``model``, knowing nothing else of them; present classes that it has not are added."""
-        more = added(model.classes, self.classes)
+        former, classes = self.strategy, self.classes
+        more = added(model.classes, classes)
         self.state.restart(_with_classes(model, more).model if more else model)
         self.strategy = strategy_runtime(self.state)
+        self.strategy.after_restart(self.state, former, classes)
         self.weight_hooks.follow_recipe(self.state)
         self.weight_hooks.restart(self.state)
         self._follow_schedule()

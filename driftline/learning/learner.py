@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 from torch import Tensor
@@ -13,6 +13,7 @@ from driftline.learning.labelled_batch import LabelledBatch, refused
 from driftline.learning.late_labels import is_history, lived
 from driftline.learning.learner_commands import CommandedLearner
 from driftline.learning.monitoring.monitor import Alarm, ServedRow
+from driftline.learning.monitoring.prequential import Scored
 from driftline.learning.old_states import upgraded
 from driftline.learning.promotion.champions import Candidate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
@@ -21,6 +22,7 @@ from driftline.learning.stateful import State, part
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.losses.custom import LossFailed
 from driftline.learning.training.member_outputs import member_outputs_of
+from driftline.learning.training.returned import Return
 from driftline.networks import pretrained
 from driftline.networks.build import build
 from driftline.networks.experts.serving import leave_out_missing
@@ -95,10 +97,9 @@ class Learner(CommandedLearner):
             served, alarms, over = self._observe(labelled_batch, live)
             errors = _live_errors(served)
             self._follow_answers(live)
-            self._update_mixture_weights(live)
+            returned = self._update_mixture_weights(live, served, plan.version)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
-            fresh = self.promotion.hold_out(labelled_batch, self.learned)
-            fresh = self._read(fresh)
+            fresh = self._read(self.promotion.hold_out(labelled_batch, self.learned))
             quarantined = self._train(fresh, self._correct(corrections), plan.updates)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(labelled_batch)
@@ -110,7 +111,7 @@ class Learner(CommandedLearner):
                     self.promotion.champion, self.promotion.holdout.examples, self.class_table.names, self.learned
                 )
             forked = self._act_on(alarms, plan.job)
-        return StepResult(served, alarms, rejected, quarantined, decision, forked, dropped, over)
+        return StepResult(served, alarms, rejected, quarantined, decision, forked, dropped, over, returned)
 
     def _known(
         self, come: Sequence[tuple[int, Item]], plan: Plan
@@ -147,7 +148,7 @@ class Learner(CommandedLearner):
             self.course.on_error(error)
         if alarms:
             self.promotion.holdout.on_drift()
-            self.course.on_drift(self.replay_buffer)
+            self.course.on_drift(self.replay_buffer, max(0, labelled_batch.numbers[0] - alarms[-1].since))
         alarms += self.monitor.look(live, self.module, self.learned)
         over = self.monitor.settle(alarms)
         self.monitor.keep(alarms)
@@ -163,11 +164,16 @@ class Learner(CommandedLearner):
             live.show_prior(self.module, self.ordered_since)
             self.promotion.champion.follow_prior(self.module)
 
-    def _update_mixture_weights(self, live: LabelledBatch) -> None:
-        """Shows a strategy that mixes how well the parts of what was served had done."""
-        if self.module.experts is not None and len(live):
-            member_outputs = member_outputs_of(live, self.served, self.module, self.ordered_since)
-            self.course.strategy.update_mixture_weights(self.course.state, member_outputs, live.examples)
+    def _update_mixture_weights(self, live: LabelledBatch, served: list[ServedRow], version: int) -> list[Return]:
+        """Shows a strategy that mixes how good what was served and its parts had been; what it has brought back for that."""
+        if self.module.experts is None or not len(live):
+            return []
+        strategy, state = self.course.strategy, self.course.state
+        returned = strategy.on_served(state, *_shown(live, served, self.promotion.is_held_out))
+        self.mixed_since = version if returned is not None else self.mixed_since
+        outputs = member_outputs_of(live, self.served, self.module, self.ordered_since, self.mixed_since)
+        strategy.update_mixture_weights(state, outputs, live.examples)
+        return [] if returned is None else [returned]
 
     def _compare(self, live: LabelledBatch, errors: list[float], arriving: int, version: int) -> Comparison | None:
         """Candidate and champion on labels before they are learned, where a comparison is due."""
@@ -197,8 +203,7 @@ class Learner(CommandedLearner):
             if rescaling.error_unit is not None:
                 self.promotion.take_error_unit(rescaling.error_unit)
         for _ in range(updates):
-            failure = self._update(new)
-            if failure is not None:
+            if (failure := self._update(new)) is not None:
                 self._begin_again()
                 return dict.fromkeys(fresh.numbers, failure)
         state = self.course.state
@@ -275,6 +280,22 @@ class Learner(CommandedLearner):
 
 def _live_errors(served: Sequence[ServedRow]) -> list[float]:
     return [row.error for item, row in served if item.route == "live"]
+
+
+def _shown(
+    live: LabelledBatch, served: list[ServedRow], is_held_out: Callable[[Item], bool]
+) -> tuple[Examples, list[float]]:
+    """The rows that were answered, with the loss of each. Where something comes back, it learns them: none is held out."""
+    scored = {row.n: row for _, row in served}
+    pairs = zip(live.numbers, live.items, strict=True)
+    shown = live.where([n in scored and not is_held_out(item) for n, item in pairs])
+    return shown.examples, [_loss(scored[n]) for n in shown.numbers]
+
+
+def _loss(scored: Scored) -> float:
+    """The Brier score of what was served, where it is known; else the error."""
+    brier: float | None = getattr(scored, "brier", None)
+    return float(scored.error) if brier is None else brier
 
 
 def _ends(items: Sequence[Item], at_once: int) -> list[int]:

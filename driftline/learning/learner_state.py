@@ -41,7 +41,8 @@ class LearnerState(Stateful):
     ``class_table`` has all classes that the model has ever known, ``monitor`` observes what is served, ``course`` is the
     training, ``replay_buffer`` holds examples for replay, ``promotion`` decides what is served, ``retraining`` is the job that
     runs beside the stream, if one does, and ``late_labels`` are those of the past that are not known yet. Answers by versions
-    before ``ordered_since`` count classes in another order than the present one.
+    before ``ordered_since`` count classes in another order than the present one; those by versions before ``mixed_since`` are
+    mixed of other members than the present ones.
     """
 
     STATE: ClassVar[tuple[str, ...]] = (
@@ -49,6 +50,7 @@ class LearnerState(Stateful):
         "seed",
         "learned",
         "ordered_since",
+        "mixed_since",
         "monitor",
         "course",
         "replay_buffer",
@@ -73,6 +75,7 @@ class LearnerState(Stateful):
         self.factories = list(factories)
         self.learned = 0
         self.ordered_since = 0
+        self.mixed_since = 0
         self.course = Course.begin(Model(spec, list(classes), module), self.class_table, seed)
         former, former_model = weakly(self.former), weakly(self.former_model)
         self.monitor = Monitor(spec, former)
@@ -206,6 +209,9 @@ class LearnerState(Stateful):
     def restored(self, name: str, state: State) -> Any:
         if name == "class_table":
             return self.class_table
+        if name == "mixed_since":
+            # In former releases no concept returned.
+            return state.data.get(name, 0)
         if name == "retraining":
             described = state.data[name]
             return (

@@ -36,8 +36,8 @@ class Runtime(Behaviour[P], Stateful):
     def on_error(self, error: float) -> None:
         """Takes in the error of the next prediction that was served."""
 
-    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
-        """Drift was detected; ``replay`` are the examples kept from former steps."""
+    def on_drift(self, step: TrainingStep, replay: ExampleSource, labels: int) -> None:
+        """Drift was detected, which began ``labels`` labels ago; ``replay`` are the examples kept from former steps."""
 
     def before_step(self, state: TrainState, new: Examples) -> None:
         """Before the updates of a step with ``new`` examples."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from driftline.learning.monitoring.monitor import Alarm, ServedRow
 from driftline.learning.promotion.gate import Decision
+from driftline.learning.training.returned import Return
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class StepResult:
 
     ``served`` are the labels that bring an answer, with their scores. ``forked`` names the retrain job that an alarm has begun,
     ``dropped`` the one that a rollback has ended. ``over`` are the kinds of alarms whose cause is over.
+    ``returned`` tells of former concepts that are gone on with.
     """
 
     served: list[ServedRow] = field(default_factory=list)
@@ -24,6 +26,7 @@ class StepResult:
     forked: str | None = None
     dropped: str | None = None
     over: list[str] = field(default_factory=list)
+    returned: list[Return] = field(default_factory=list)
 
     @property
     def scored(self) -> int:
@@ -41,4 +44,5 @@ class StepResult:
             later.forked or self.forked,
             later.dropped or self.dropped,
             [*self.over, *later.over],
+            [*self.returned, *later.returned],
         )

@@ -14,16 +14,22 @@ from driftline.networks.experts.traces import aligned, read, with_other
 from driftline.networks.served_model import ServedModel, evaluating
 
 
-def member_outputs_of(labelled_batch: LabelledBatch, served: ServedModel, learning: ServedModel, since: int) -> Tensor:
+def member_outputs_of(
+    labelled_batch: LabelledBatch, served: ServedModel, learning: ServedModel, ordered_since: int, mixed_since: int = 0
+) -> Tensor:
     """The log-probabilities ``[rows, parts, width]`` that the answers to some items were mixed of, when they were given.
 
     Of a regression these are values ``[rows, parts, outputs]``.
 
     An item that brings no trace, as when it came with its own inputs, is answered now, by what is ``served``; so is one whose
-    answer is by a version before ``since``, which counted classes in another order, or whose trace is of other columns than
-    those of the mixture that is ``learning``.
+    answer is by a version before ``ordered_since``, which counted classes in another order, or whose trace is of other columns
+    than those of the mixture that is ``learning``. That itself answers while there are answers from before ``mixed_since``, by
+    a mixture that was another one.
     """
     answers = [item.answer for item in labelled_batch.items]
+    since = max(ordered_since, mixed_since)
+    if any(answer is not None and answer.version < mixed_since for answer in answers):
+        served = learning
     recorded = [answer.trace if answer is not None and answer.version >= since else b"" for answer in answers]
     if isinstance(learning.experts, RegressionMixture):
         # What is served may be of a release whose regressions had no mixture.

@@ -57,11 +57,14 @@ class Experts(Strategy):
 
     The network is trained by replay; the others learn by their own rules. The weights follow how each had predicted, as
     served, so that a drift moves weight at once instead of after retraining. Rows of more than 4,096 numbers are left to the
-    network alone.
+    network alone. What the mixture was before drift was detected sleeps, and is gone on with where it is true again.
     """
 
     name: Literal["experts"] = "experts"
     replayed: int = Field(64, ge=1, le=100_000, description="examples from memory for each update")
+    sleeping: int = Field(
+        6, ge=0, le=64, description="former mixtures that sleep at most, to be woken when a concept returns; 0: none"
+    )
     tasks: ClassVar[frozenset[str]] = frozenset({"classification", "regression"})
     serves_experts: ClassVar[bool] = True
 

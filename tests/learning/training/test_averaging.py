@@ -85,7 +85,7 @@ def test_the_gate_judges_the_mean(averaging: str) -> None:
 def test_after_an_alarm_it_begins_anew(averaging: str) -> None:
     one = made(averaging)
     play(one, world(200))
-    one.course.on_drift(one.replay_buffer)
+    one.course.on_drift(one.replay_buffer, 0)
     assert torch.equal(one.course.candidate().output.get_parameter("weight"), one.module.output.get_parameter("weight"))
 
 

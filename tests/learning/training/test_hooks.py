@@ -110,12 +110,12 @@ def test_at_an_alarm_weights_shrink_and_are_disturbed() -> None:
     one = played({"shrink_and_perturb": {"shrink": 0.5, "noise": 0}}, answered(world(320), is_right=True))
     before = weights(one)
     with one.course.state.drawing():
-        one.course.on_drift(one.replay_buffer)
+        one.course.on_drift(one.replay_buffer, 0)
     assert all(torch.equal(value, 0.5 * before[name]) for name, value in weights(one).items())
     assert not one.course.state.optimizer.state
     one.change_recipe({"shrink_and_perturb": {"noise": 1}})
     with one.course.state.drawing():
-        one.course.on_drift(one.replay_buffer)
+        one.course.on_drift(one.replay_buffer, 0)
     assert all(not torch.equal(value, 0.25 * before[name]) for name, value in weights(one).items())
 
 

@@ -28,7 +28,7 @@ def alarm(schedule: ScheduleRuntime[Any], labels: int) -> None:
     """A drift alarm after so many labels."""
     one = learner()
     one.course.state.labels = labels
-    schedule.on_drift(one.course.step, one.replay_buffer)
+    schedule.on_drift(one.course.step, one.replay_buffer, 0)
 
 
 @EVERY_SCHEDULE

@@ -188,7 +188,7 @@ def test_after_an_alarm_gdumb_begins_anew_from_the_replay_buffer() -> None:
     one = made("gdumb")
     play(one, world(200), size=32)
     before = one.module.output.get_parameter("weight").clone()
-    one.course.strategy.on_drift(one.course.step, one.replay_buffer)
+    one.course.strategy.on_drift(one.course.step, one.replay_buffer, 0)
     assert not torch.equal(one.module.output.get_parameter("weight"), before)
     one.learn([], [], Plan(publish=True))
     assert accuracy(one, world(300, first=9000)) > 0.85

@@ -57,7 +57,7 @@ class WeightAveraging(Runtime[A]):
         self.updates += 1
         self.taken_at = state.labels
 
-    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+    def on_drift(self, step: TrainingStep, replay: ExampleSource, labels: int) -> None:
         self.restart(step.state)
 
     def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:

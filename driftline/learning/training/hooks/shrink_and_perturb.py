@@ -15,7 +15,7 @@ from driftline.spec.parts.hooks import ShrinkAndPerturbOnAlarm
 class ShrinkAndPerturbHook(WeightHookRuntime[ShrinkAndPerturbOnAlarm]):
     """Shrinks and disturbs the weights, and renews the optimizer."""
 
-    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+    def on_drift(self, step: TrainingStep, replay: ExampleSource, labels: int) -> None:
         state = step.state
         fresh = clone(state.module)
         reset_weights(fresh)

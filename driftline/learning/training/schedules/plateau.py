@@ -36,5 +36,5 @@ class PlateauSchedule(ScheduleRuntime[Plateau]):
         self.lowest = mean if self.lowest is None else min(mean, self.lowest)
         self.total, self.count = 0.0, 0
 
-    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+    def on_drift(self, step: TrainingStep, replay: ExampleSource, labels: int) -> None:
         self.restart(step.state.labels)

@@ -22,5 +22,5 @@ class WarmRestartSchedule(ScheduleRuntime[WarmRestart]):
         floor, share = self.parameters.floor, min(1.0, (labels - self.since) / self.parameters.labels)
         return floor + (1 - floor) * (1 + math.cos(math.pi * share)) / 2
 
-    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+    def on_drift(self, step: TrainingStep, replay: ExampleSource, labels: int) -> None:
         self.restart(step.state.labels)

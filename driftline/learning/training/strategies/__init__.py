@@ -10,6 +10,7 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.learning.runtime import ExampleSource, Runtime
+from driftline.learning.training.returned import Return
 from driftline.learning.training.train_state import TrainState
 from driftline.learning.training.training_step import TrainingStep
 from driftline.networks.served_model import Rescaling
@@ -64,6 +65,15 @@ class StrategyRuntime(Runtime[S]):
         """Gives what the strategy keeps of rows the labels that these have now; which of them it still keeps ``[rows]``."""
         return torch.zeros(len(corrected), dtype=torch.bool)
 
+    def on_served(self, state: TrainState, examples: Examples, losses: Sequence[float]) -> Return | None:
+        """Labels have come to rows that were answered; gives what there is to tell where something that was learned before is
+        gone on with.
+
+        Args:
+            losses: of each answer, its Brier score or its error.
+        """
+        return None
+
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
         """After a step of ``count`` labels: looks at what was never trained on, which replayed examples are no fair test of."""
 
@@ -79,6 +89,9 @@ class StrategyRuntime(Runtime[S]):
             classes: those of the other's train state.
             remembered: examples of the train state's own classes, for a strategy that cannot go on and begins again.
         """
+
+    def after_restart(self, state: TrainState, former: StrategyRuntime[Any], classes: Sequence[int | str]) -> None:
+        """Keeps what is true of the stream, whatever weights are gone on with, of the strategy before; it knew ``classes``."""
 
 
 STRATEGY_RUNTIMES: Behaviours[Strategy, StrategyRuntime[Any]] = Behaviours(StrategyRuntime, __name__)

@@ -15,6 +15,8 @@ from driftline.learning.training.experts.mixture import MixtureLearner, continue
 from driftline.learning.training.experts.regression import RegressionLearner
 from driftline.learning.training.experts.regression import continued as continued_regression
 from driftline.learning.training.experts.set_aside import set_aside
+from driftline.learning.training.experts.sleeping import SleepingMixtures, learner_of
+from driftline.learning.training.returned import Return
 from driftline.learning.training.strategies import StrategyRuntime
 from driftline.learning.training.train_state import ModuleEdit, TrainState
 from driftline.learning.training.training_step import TrainingStep
@@ -33,10 +35,11 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
 
     ``mixture`` is None where the network is served alone. ``waiting`` are rows that the network has not been trained on: it
     takes ``min_rows`` at once, since an update of it costs more than a row is worth. ``updates`` are those of the step.
-    ``set_aside`` counts, by kind, the members that have begun again because they gave no numbers.
+    ``set_aside`` counts, by kind, the members that have begun again because they gave no numbers. ``sleeping`` are what the
+    mixture was before drift was detected; None where there is no mixture.
     """
 
-    STATE = ("mixture", "waiting", "set_aside")
+    STATE = ("mixture", "waiting", "set_aside", "sleeping")
     DERIVED = ("updates",)
     min_rows: ClassVar[int] = 8
     played_rows: ClassVar[int] = 32
@@ -47,6 +50,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         self.waiting = Examples.empty(state.spec)
         self.updates = 0
         self.set_aside: dict[str, int] = {}
+        self.sleeping = _sleeping_of(state, self.parameters)
 
     @property
     def is_waiting(self) -> bool:
@@ -66,6 +70,8 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         self.waiting = self.waiting.carried(rescaling)
         if self.mixture is not None:
             self.mixture.carry(*state.module.carried_rows(self.mixture.rows, rescaling))
+        if self.sleeping is not None:
+            self.sleeping.carry(state, rescaling)
 
     def update(self, step: TrainingStep, new: Examples, replay: ExampleSource) -> str | None:
         self.updates += 1
@@ -84,10 +90,27 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
 
     def revise(self, state: TrainState, corrected: Examples) -> Tensor:
         self.waiting = self.waiting.revised(corrected)
+        if self.sleeping is not None:
+            self.sleeping.revise(corrected)
         if self.mixture is None or not len(corrected):
             return super().revise(state, corrected)
         targets = state.module.positions(corrected.targets)
         return self.mixture.revise(corrected.numbers, targets, corrected.weights)
+
+    def on_drift(self, step: TrainingStep, replay: ExampleSource, labels: int) -> None:
+        if self.sleeping is not None:
+            self.sleeping.on_drift(step.state, labels)
+
+    def on_served(self, state: TrainState, examples: Examples, losses: Sequence[float]) -> Return | None:
+        former = None if self.sleeping is None else self.sleeping.on_served(state, examples, losses)
+        if former is None or self.sleeping is None:
+            return None
+        returned, missed = self.sleeping.wake(former)
+        state.module.experts = former.mixture
+        self.mixture = learner_of(former.mixture)
+        # The newest of them are learned with this step.
+        self._play(state, missed.take(slice(0, len(missed) - len(examples))))
+        return returned
 
     def after_step(self, step: TrainingStep, new: Examples) -> None:
         if self.mixture is None:
@@ -102,6 +125,8 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             self.mixture.learn(rows, targets, new.weights, step.state.generator, is_hurried, new.numbers)
         if isinstance(self.mixture, RegressionLearner):
             self.mixture.follow_labels()
+        if self.sleeping is not None:
+            self.sleeping.on_learned(len(new))
         self.updates = 0
 
     def on_holdout(self, state: TrainState, holdout: ExampleSource, count: int) -> None:
@@ -118,10 +143,12 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             self.mixture.remember(_member_outputs(state, gone, in_order=False), targets)
 
     def after_edit(self, state: TrainState, edit: ModuleEdit) -> None:
-        former, waiting = self.mixture, self.waiting
+        former, waiting, sleeping = self.mixture, self.waiting, self.sleeping
         self.restart(state)
         if self.mixture is None or former is None:
             return
+        before, now = (each.class_ids or [*range(each.width)] for each in (edit.before, state.module))
+        self._sleep_on(sleeping, now[: len(before)] == before)
         # Of a mixture that has lost columns, what can be seen in it is taken up already.
         if _has_same_columns(former, self.mixture):
             self.mixture.load_state_dict(former.state_dict())
@@ -139,8 +166,13 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         self._continue(state, other.mixture)
         if isinstance(self.mixture, MixtureLearner):
             self.mixture.reclass(class_indices(classes, state.classes), len(state.classes))
+        self._sleep_on(other.sleeping, state.classes[: len(classes)] == [*classes])
         waiting = other.waiting.answered_by(state.module)
         self.waiting = waiting.with_inputs(state.module.aligned(waiting.inputs))
+
+    def after_restart(self, state: TrainState, former: StrategyRuntime[Any], classes: Sequence[int | str]) -> None:
+        if isinstance(former, ExpertsRuntime):
+            self._sleep_on(former.sleeping, state.classes[: len(classes)] == [*classes])
 
     def _continue(self, state: TrainState, former: MixtureLearner | RegressionLearner) -> None:
         """Goes on with a copy of a mixture with its learner, for a spec that may have more fields."""
@@ -169,12 +201,18 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
             if isinstance(self.mixture, RegressionLearner):
                 self.mixture.follow_labels()
 
+    def _sleep_on(self, former: SleepingMixtures | None, has_former_classes: bool) -> None:
+        """Keeps what sleeps, where the present mixture answers the classes of that first."""
+        if self.sleeping is not None and former is not None and has_former_classes:
+            self.sleeping.continue_from(former)
+
     def on_refusal(self, state: TrainState) -> None:
         for name in set_aside(self.mixture, state.generator) if self.mixture is not None else ():
             self.set_aside[name] = self.set_aside.get(name, 0) + 1
 
     def metrics(self) -> dict[str, Any]:
-        return {"set_aside": dict(self.set_aside)} if self.set_aside else {}
+        found: dict[str, Any] = {"set_aside": dict(self.set_aside)} if self.set_aside else {}
+        return found if self.sleeping is None else found | self.sleeping.metrics()
 
     def packed(self, name: str) -> Any:
         if name == "set_aside":
@@ -185,16 +223,27 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         if name == "set_aside":
             # Former releases had none begin again.
             return dict(state.data.get(name) or {})
+        if name == "sleeping" and name not in state.data:
+            # In former releases none slept.
+            return self.sleeping
         return getattr(self, name) if self.mixture is None else super().restored(name, state)
 
 
 def _learner_of(state: TrainState) -> MixtureLearner | RegressionLearner | None:
     """What teaches the mixture that a module serves, if it serves one."""
+    experts = _mixture_of(state)
+    return learner_of(experts) if experts is not None else None
+
+
+def _mixture_of(state: TrainState) -> Mixture | RegressionMixture | None:
     experts = state.module.experts
-    if isinstance(experts, RegressionMixture):
-        return RegressionLearner(experts)
-    assert experts is None or isinstance(experts, Mixture)
-    return MixtureLearner(experts) if experts is not None else None
+    assert experts is None or isinstance(experts, Mixture | RegressionMixture)
+    return experts
+
+
+def _sleeping_of(state: TrainState, parameters: Experts) -> SleepingMixtures | None:
+    experts = _mixture_of(state)
+    return SleepingMixtures(parameters.sleeping, experts) if experts is not None else None
 
 
 def _has_same_columns(one: MixtureLearner | RegressionLearner, other: MixtureLearner | RegressionLearner) -> bool:

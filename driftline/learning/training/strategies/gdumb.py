@@ -17,7 +17,7 @@ class GdumbRuntime(StrategyRuntime[Gdumb]):
     def batch(self, new: Examples, replay: ExampleSource, generator: torch.Generator) -> Examples:
         return replay.sample(self.parameters.replayed, generator) if len(replay) else new
 
-    def on_drift(self, step: TrainingStep, replay: ExampleSource) -> None:
+    def on_drift(self, step: TrainingStep, replay: ExampleSource, labels: int) -> None:
         if not len(replay):
             return
         step.state.renew_weights()
