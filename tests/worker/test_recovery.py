@@ -9,43 +9,34 @@ import msgspec
 import numpy as np
 import pytest
 
+from driftline.learning.learner import Learner
 from driftline.records import Answer, Command, Item, Revised
-from driftline.store.connection import RedisConnection
 from driftline.store.facts import Expectation
 from tests.learning.conftest import assert_same
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
 from worker.recovery import repeat
+from worker.trainer import Trainer
 
 pytestmark = pytest.mark.anyio
-
-UID = "00000000abcd"
 
 
 async def alarms(store: ModelStore) -> list[str]:
     return [json.loads(value)["kind"] for value in await store.connection.redis.hvals(store.keys.alarms)]
 
 
-async def undisturbed_digest(bench: Bench) -> str:
-    """What the same model comes to, elsewhere, when nothing dies."""
-    elsewhere = RedisConnection(bench.url, f"{bench.connection.keys.prefix}undisturbed:")
-    try:
-        other = Bench(elsewhere, bench.url, bench.thread, bench.folder / "undisturbed")
-        store = await other.model(uid=UID)
-        await store.log.append(labelled(300))
-        return (await other.train(store)).learner.digest()
-    finally:
-        await elsewhere.close()
+async def undisturbed(store: ModelStore, trainer: Trainer) -> Learner:
+    """What the model's steps come to when nothing dies: all of them, repeated from the first on."""
+    return await repeat(store, trainer.committer.compute, await store.commit_log.head(), None)
 
 
 @pytest.mark.parametrize("die_after", [1, 2, 3, 5, 8, 10])
 async def test_a_trainer_killed_after_any_step_ends_as_one_that_was_not(bench: Bench, die_after: int) -> None:
-    digest = await undisturbed_digest(bench)
-    store = await bench.model(uid=UID)
+    store = await bench.model()
     await store.log.append(labelled(300))
     await bench.train(store, die_after)
     trainer = await bench.train(store)
-    assert trainer.learner.digest() == digest
+    assert trainer.learner.digest() == (await undisturbed(store, trainer)).digest()
     assert trainer.head.learned == 300
     assert await alarms(store) == []
 
@@ -70,15 +61,14 @@ async def correct(store: ModelStore, rows: range) -> None:
 
 @pytest.mark.parametrize("die_after", [2, 8, 11])
 async def test_corrections_are_learned_once_wherever_a_trainer_dies(bench: Bench, die_after: int) -> None:
-    store = await bench.model(uid=UID)
+    store = await bench.model()
     await store.log.append(labelled(300))
     await correct(store, range(100, 300, 10))
     await bench.train(store, die_after)
     trainer = await bench.train(store)
     steps = await store.commit_log.steps(0)
     assert [step.start for step in steps[1:]] == [step.end for step in steps[:-1]] and steps[-1].end == 320
-    found = await repeat(store, trainer.committer.compute, await store.commit_log.head(), None)
-    assert_same(found.state_dict(), trainer.learner.state_dict())
+    assert_same((await undisturbed(store, trainer)).state_dict(), trainer.learner.state_dict())
     memory = trainer.learner.replay_buffer.examples
     labels = dict(zip(memory.numbers.tolist(), memory.targets.tolist(), strict=True))
     items = labelled(300)
@@ -87,13 +77,12 @@ async def test_corrections_are_learned_once_wherever_a_trainer_dies(bench: Bench
 
 
 async def test_a_trainer_killed_again_and_again_ends_as_one_that_was_not(bench: Bench) -> None:
-    digest = await undisturbed_digest(bench)
-    store = await bench.model(uid=UID)
+    store = await bench.model()
     await store.log.append(labelled(300))
     for _ in range(9):
         await bench.train(store, die_after=1)
     trainer = await bench.train(store)
-    assert trainer.learner.digest() == digest
+    assert trainer.learner.digest() == (await undisturbed(store, trainer)).digest()
     assert trainer.head.learned == 300
 
 
