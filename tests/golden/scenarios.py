@@ -232,6 +232,15 @@ def tasks() -> Iterator[tuple[str, Scenario]]:
     yield "multilabel of fields", scenario(labels=FEW, task="labels", stream="fields")
 
 
+def types() -> Iterator[tuple[str, Scenario]]:
+    for dtype in ("uint8", "float16", "bfloat16"):
+        yield dtype, scenario(labels=FEW, stream=dtype)
+    tokens = {"layers": [{"type": "embedding", "count": 9, "features": 3}, {"type": "flatten"}]}
+    yield "int32", scenario(labels=FEW, stream="int32", network=tokens)
+    precise = scenario(labels=FEW)
+    yield "precision bf16", {**precise, "spec": {**precise["spec"], "precision": "bf16"}, "is_stable": False}
+
+
 GROUPS = {
     "strategies": strategies,
     "edits": edits,
@@ -246,6 +255,7 @@ GROUPS = {
     "networks": networks,
     "fields": fields,
     "tasks": tasks,
+    "types": types,
     "restart": restart,
 }
 

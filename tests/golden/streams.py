@@ -21,6 +21,10 @@ SHAPES: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {
     "rows": {"inputs": ((6,), "float32")},
     "images": {"inputs": ((2, 4, 4), "float32")},
     "tokens": {"inputs": ((4,), "int64")},
+    "uint8": {"inputs": ((6,), "uint8")},
+    "int32": {"inputs": ((6,), "int32")},
+    "float16": {"inputs": ((6,), "float16")},
+    "bfloat16": {"inputs": ((6,), "bfloat16")},
     "pairs": {"user": ((), "int64"), "item": ((2,), "float32")},
 }
 
@@ -94,13 +98,20 @@ def _row(kind: str, draws: np.random.Generator, n: int) -> tuple[dict[str, bytes
     row, numbers = {}, []
     for name, (shape, dtype) in SHAPES[kind].items():
         drawn = draws.random((2, *shape))
-        if dtype == "int64":
-            values = np.asarray(drawn[0] * (7 if n < SHIFT else 9), np.int64)
+        is_whole = "int" in dtype
+        if is_whole:
+            values = np.asarray(drawn[0] * (7 if n < SHIFT else 9), dtype)
         else:
             values = np.asarray((drawn[0] + drawn[1] - 1) * 2 + (n >= SHIFT), np.float32)
-        row[name] = values.tobytes()
-        numbers += [float(number) * (0.25 if dtype == "int64" else 1) for number in values.reshape(-1)]
+        row[name] = _bytes(values, dtype)
+        numbers += [float(number) * (0.25 if is_whole else 1) for number in values.reshape(-1)]
     return row, numbers
+
+
+def _bytes(values: np.ndarray[Any, Any], dtype: str) -> bytes:
+    if dtype == "bfloat16":  # Of the bits of a float32 the upper half.
+        return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+    return values.astype(dtype).tobytes()
 
 
 def _concept(n: int, drawn: float) -> int:
