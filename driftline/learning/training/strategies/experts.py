@@ -178,6 +178,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         """Goes on with a copy of a mixture with its learner, for a spec that may have more fields."""
         is_other = has_other_rows(former.mixture, state.spec)
         experts = state.module.experts = continued_mixture(former.mixture, state.spec)
+        self.sleeping = _sleeping_of(state, self.parameters)
         if is_other and isinstance(former, MixtureLearner) and isinstance(experts, Mixture):
             self.mixture = continued(former, experts)
             return
