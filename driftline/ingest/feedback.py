@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -120,10 +121,6 @@ class FeedbackDecoder:
             raise InvalidInput(message, field="delay", value=sent.delay)
         self.spec.check_label(sent.label)
         self.check_label(sent.label)
-        try:
-            _content(sent)
-        except OverflowError as error:  # Of a field that the model does not have, it may be any whole number.
-            raise json_text.broken(error, data, "item") from None
         return sent
 
     def _count_names(self, sent: Sent) -> int:
@@ -372,7 +369,10 @@ def _content(sent: Sent) -> bytes:
     """The content by which a resend is recognised, whatever the formatting of its JSON."""
     if sent.revise is not msgspec.UNSET:
         sent = msgspec.structs.replace(cast(Any, sent), revise=msgspec.UNSET)
-    return _encoder.encode(sent)
+    try:
+        return _encoder.encode(sent)
+    except OverflowError:  # Of a field of numbers, or of one that the model does not have, it may be any whole number.
+        return json.dumps(msgspec.to_builtins(sent)).encode()
 
 
 async def _earlier(log: Log, name: str, label: Label, sent: Sent) -> ItemOutcome | None:
