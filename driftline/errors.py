@@ -135,6 +135,7 @@ class ConfigurationError(DriftlineError):
             "no_textual",
             "proxy",
             "sender_closed",
+            "source_url",
             "store_url",
             "tls",
         }

@@ -80,6 +80,11 @@ class Expected:
         new = sum(isinstance(record, Item) and record.id not in self.numbers for record in records)
         return new > 0 and self.last - self.head.offset + new > CAP
 
+    def has_conflict(self, records: Sequence[Record]) -> bool:
+        """Whether one has the id of another with another content."""
+        known = {record.id: record for record in reversed([*self.records, *records])}
+        return any(known[record.id] != record for record in records)
+
     def append(self, records: Sequence[Record]) -> list[tuple[str, int]]:
         return [self._append(record) for record in records]
 
@@ -194,6 +199,10 @@ class Store(RuleBasedStateMachine):
             self.refused(Conflict, self.log.append(records, cursor=Cursor(source, "elsewhere", after)))
             return
         cursor = Cursor(source, at, after)
+        if self.expected.has_conflict(records):
+            # Its reader has to know which of its records are not taken, before its position moves.
+            self.refused(Conflict, self.log.append(records, cursor=cursor))
+            return
         if self.expected.is_full_for(records):
             self.refused(Busy, self.log.append(records, cursor=cursor))
             return
