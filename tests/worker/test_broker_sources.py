@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,25 +187,26 @@ async def test_a_server_of_nats_that_is_not_there_fails(bench: Bench) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres(guard: Guard) -> Iterator[str]:
     """The URL of a PostgreSQL of the machine's own, as SQLAlchemy has it."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = str(found[-1]) if found else shutil.which("initdb") or missing("postgresql")
-    folder, port = tmp_path_factory.mktemp("postgres"), free_port()
-    data, user = folder / "data", ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        for path in (folder, *folder.parents[:2]):
-            path.chmod(0o755)
-        shutil.chown(folder, "postgres")
-    made_of = [*user, initdb, "-D", str(data), "-A", "trust", "-U", "driftline", "--no-sync"]
-    subprocess.run(made_of, check=True, capture_output=True)
-    options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
-    server = str(Path(initdb).with_name("postgres"))
-    process = guard.spawn([*user, server, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_port(port)
-    yield f"postgresql+psycopg://driftline@127.0.0.1:{port}/postgres"
-    process.terminate()
-    process.wait()
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    # Outside pytest's own folders, which are for the user alone who runs the tests.
+    with tempfile.TemporaryDirectory(prefix="driftline-postgres-", ignore_cleanup_errors=True) as name:
+        folder, port = Path(name), free_port()
+        if user:
+            shutil.chown(folder, "postgres")
+        data = str(folder / "data")
+        made_of = [*user, initdb, "-D", data, "-A", "trust", "-U", "driftline", "--no-sync"]
+        subprocess.run(made_of, check=True, capture_output=True)
+        options = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", name, "-F"]
+        server = str(Path(initdb).with_name("postgres"))
+        process = guard.spawn([*user, server, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_port(port)
+        yield f"postgresql+psycopg://driftline@127.0.0.1:{port}/postgres"
+        process.terminate()
+        process.wait()
 
 
 async def test_rows_of_postgresql_are_read_by_a_moment(bench: Bench, postgres: str) -> None:
