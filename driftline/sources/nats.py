@@ -34,7 +34,9 @@ class NatsStream(Source):
         except ImportError:
             raise lacks("nats-py", "nats") from None
         try:
-            connection = await nats.connect(self.url.split(","), allow_reconnect=False, connect_timeout=5)
+            # One that does not answer is tried again by the runner of sources, which tells of it; here each server twice.
+            once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
+            connection = await nats.connect(self.url.split(","), connect_timeout=5, **once)
         except (TimeoutError, OSError, nats.errors.Error) as error:
             raise Unavailable(f"NATS does not answer: {str(error) or type(error).__name__}") from error
         return NatsReader(self, connection)
