@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import hashlib
 import logging
 import math
@@ -64,7 +65,8 @@ def connect(
     ``rediss://store:6380?ssl_ca_certs=/etc/store/ca.pem``.
 
     Args:
-        connections: the most that it opens to a server, but for a cluster; a call for which there is none waits for one.
+        connections: the most that it opens to a server, or to each node of a cluster; a call for which there is none
+            waits for one.
         wait_seconds: how long it waits before the store counts as not answering.
     """
     retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries)
@@ -72,11 +74,36 @@ def connect(
     options: dict[str, Any] = {"retry": retry, "socket_timeout": 5, "socket_connect_timeout": 2, "protocol": 2}
     try:
         if is_cluster:
-            return RedisCluster.from_url(readable, **options)
+            return BoundedCluster.from_url(readable, calls=connections, wait_seconds=wait_seconds, **options)
         pool = BlockingConnectionPool.from_url(readable, max_connections=connections, timeout=wait_seconds, **options)
         return Redis.from_pool(pool)
     except (ValueError, TypeError, RedisClusterException):
         raise unreadable_url() from None
+
+
+class BoundedCluster(RedisCluster):
+    """A cluster whose calls wait for their turn, where redis-py would open a connection for each of them.
+
+    Args:
+        calls: the most that run at a time, so no node gets more connections.
+        wait_seconds: how long a call waits before the store counts as not answering.
+    """
+
+    def __init__(self, *args: Any, calls: int, wait_seconds: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._turns = asyncio.Semaphore(calls)
+        self._wait_seconds = wait_seconds
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._turns.acquire()
+        except builtins.TimeoutError:
+            raise ConnectionError("no connection is free") from None
+        try:
+            return await super().execute_command(*args, **options)
+        finally:
+            self._turns.release()
 
 
 @contextmanager
@@ -94,7 +121,7 @@ def store_errors() -> Iterator[None]:
                 f"the store refuses: {_first_line(error)}", code="store_unavailable", retry_after=5
             ) from error
         raise
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError) as error:
         if not _is_reset(error):
             raise
         raise Unavailable(
@@ -102,9 +129,9 @@ def store_errors() -> Iterator[None]:
         ) from error
 
 
-def _is_reset(error: RuntimeError) -> bool:
-    """Whether this is uvloop's error for a connection that was reset just before a write."""
-    return "the handler is closed" in str(error)
+def _is_reset(error: Exception) -> bool:
+    """Whether a connection was lost just before a write: as uvloop says it, or redis-py, whose writer is gone by then."""
+    return "the handler is closed" in str(error) or (isinstance(error, AttributeError) and error.obj is None)
 
 
 def _first_line(error: BaseException) -> str:
@@ -266,8 +293,8 @@ class RedisConnection:
                     yield None
                     async for message in channel.listen():
                         yield message["data"].decode()
-            except (RedisError, RedisClusterException, OSError, RuntimeError) as error:
-                if isinstance(error, RuntimeError) and not _is_reset(error):
+            except (RedisError, RedisClusterException, OSError, RuntimeError, AttributeError) as error:
+                if isinstance(error, RuntimeError | AttributeError) and not _is_reset(error):
                     raise
                 await asyncio.sleep(random.uniform(0.2, 1.0))
 

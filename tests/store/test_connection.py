@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import uvloop
 
 from driftline.errors import Unavailable
 from driftline.store.catalog import Catalog
-from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.connection import RedisConnection, connect, store_errors
 from driftline.store.log import Log
 from driftline.store.redis_health import RedisHealth
 from driftline.store.watermarks import Cap
@@ -43,6 +44,25 @@ async def test_more_calls_than_connections_wait_for_one(redis_url: str, prefix: 
     receipts = await asyncio.gather(*(appending.append([item(f"i{n}")]) for n in range(400)))
     assert sorted(receipt.n for (receipt,) in receipts) == list(range(1, 401))
     await connection.close()
+
+
+async def test_a_cluster_that_is_busy_for_too_long_does_not_answer(redis_cluster: str) -> None:
+    redis = connect(redis_cluster, connections=1, wait_seconds=0.05)
+    async with redis, asyncio.TaskGroup() as group:
+        await redis.initialize()
+        blocked = group.create_task(redis.execute_command("BLPOP", "nothing", 0))
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="no connection is free"), store_errors():
+            await redis.get("key")
+        blocked.cancel()
+
+
+def test_a_writer_that_is_gone_is_a_store_that_does_not_answer() -> None:
+    writer: Any = None
+    with pytest.raises(Unavailable, match="connection lost"), store_errors():
+        writer.writelines([b"PING\r\n"])
+    with pytest.raises(AttributeError), store_errors():
+        "text".writelines  # type: ignore[attr-defined]  # noqa: B018
 
 
 async def within(hints: AsyncIterator[str | None], seconds: float = SECONDS) -> str | None:
