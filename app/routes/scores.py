@@ -31,7 +31,7 @@ async def show_scores(
     services: Has,
     since: Annotated[float | None, Query(ge=0, le=MAX_TIME)] = None,
     until: Annotated[float | None, Query(ge=0, le=MAX_TIME)] = None,
-    step: Annotated[int | None, Query(ge=MINUTE)] = None,
+    step: Annotated[int | None, Query(ge=MINUTE, le=MAX_TIME)] = None,
 ) -> ScoreHistory:
     found = await services.catalog.get(model)
     until = services.connection.now() + MINUTE if until is None else until

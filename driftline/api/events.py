@@ -181,5 +181,5 @@ class ScoreQuery(TypedDict, total=False):
     """Not before this time, in seconds since 1970; the last day by default."""
     until: Annotated[float, Field(ge=0, le=MAX_TIME)]
     """Before this time, in seconds since 1970; now by default."""
-    step: Annotated[int, Field(ge=60)]
+    step: Annotated[int, Field(ge=60, le=MAX_TIME)]
     """Seconds a bucket, rounded up to whole minutes; by default so many that there are 500 buckets at most."""
