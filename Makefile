@@ -70,7 +70,7 @@ AUDIT := .venv-audit/bin
 sbom: .venv/.installed .venv-audit/.installed ## write sbom.cdx.json: every package of .venv (CycloneDX)
 	$(AUDIT)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o sbom.cdx.json $(BIN)/python
 
-audit: .venv-audit/.installed ## look for known vulnerabilities of the pinned packages; asks pypi.org
+audit: .venv-audit/.installed ## look for known vulnerabilities of the pinned packages; asks the index of packages
 	$(AUDIT)/pip-audit --no-deps --disable-pip -r constraints.txt
 
 clean: ## remove what make and the tests left

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     )
     max_models: int = Field(10_000, ge=-1, description="models that there may be; -1, here and below: any")
     max_layers: int = Field(1000, ge=-1, description="layers that a model may have")
-    max_edits: int = Field(1000, ge=-1, description="edits that a network of a user's own may have behind it")
+    max_edits: int = Field(1000, ge=-1, description="edits that were made of a network of a user's own")
     max_classes: int = Field(5000, ge=-1, description="classes that a model may have, also those that labels bring")
     max_answer_bytes: int = Field(
         2**20, ge=-1, description="bytes that the answer to one row may take, with the names of the classes"

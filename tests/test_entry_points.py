@@ -108,7 +108,7 @@ class CountdownReader(Reader):
     async def read(self, position, count):
         left = int(position or self.start)
         record = SourceRecord(str(left), b'{"label": 1, "inputs": [1, 2]}', "json")
-        return SourceBatch([record], str(left - 1), behind=left - 1, is_last=left == 1)
+        return SourceBatch([record], str(left - 1), lag=left - 1, is_last=left == 1)
 """
 ENTRY_POINTS = """
 [driftline.parts]

@@ -87,7 +87,7 @@ class RemoveQuery(TypedDict, total=False):
     """What else goes with a source."""
 
     forget: bool
-    """Forget its position too: made again, it begins anew. Otherwise it goes on from there."""
+    """Forget its position too: made again, it is read from its beginning. Otherwise it goes on from there."""
 
 
 @message

@@ -118,7 +118,7 @@ def remove(
     name: Name,
     server: Server,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Forget its position too: made again, it begins anew.")
+        bool, typer.Option("--forget", help="Forget its position too: made again, it is read from its beginning.")
     ] = False,
 ) -> None:
     """Read a source no longer. Its position stays, and what it could not take is dropped."""

@@ -44,7 +44,7 @@ class SourceCalls:
 
     @CallMethod
     def remove_source(self, model: str, name: str, *, forget: bool = False) -> Call[SourceRemoved]:
-        """Read a source no longer; ``forget`` lets it begin anew when it is made again."""
+        """Read a source no longer; ``forget``: made again, it is read from its beginning."""
         query = {"forget": "true"} if forget else {}
         return call(endpoints.REMOVE_SOURCE, query=query, model=model, source=name)
 

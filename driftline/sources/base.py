@@ -43,14 +43,14 @@ class SourceGap:
 
 @dataclass(frozen=True)
 class SourceBatch:
-    """The records of one read, and the position after them. ``behind`` is how many are left, None where nobody knows.
+    """The records of one read, and the position after them. ``lag`` is how many are left, None where nobody knows.
 
     ``is_last``: there will never be more.
     """
 
     records: Sequence[SourceRecord]
     position: str
-    behind: int | None = None
+    lag: int | None = None
     gaps: Sequence[SourceGap] = ()
     is_last: bool = False
 

@@ -90,7 +90,7 @@ class _Position(msgspec.Struct, omit_defaults=True):
 
 
 class FilesReader(Reader):
-    """Reads what was added since. A renamed file is read on; one that is cut off or replaced is a gap, and read anew."""
+    """Reads what was added since. A renamed file is read on; one that is cut off or replaced is a gap, and begun again."""
 
     def __init__(self, source: WatchedFiles) -> None:
         self.source = source
@@ -122,8 +122,8 @@ class FilesReader(Reader):
             if len(records) >= count:
                 break
         is_last = not self.source.follow and not records
-        behind = None if len(records) >= count else 0
-        return SourceBatch(records, known.text(), behind=behind, gaps=gaps, is_last=is_last)
+        lag = None if len(records) >= count else 0
+        return SourceBatch(records, known.text(), lag=lag, gaps=gaps, is_last=is_last)
 
     def _lost(self, known: _Position, there: dict[str, os.DirEntry[str]]) -> Iterator[SourceGap]:
         for key in [key for key in known.files if key not in there]:

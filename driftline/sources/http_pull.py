@@ -68,10 +68,10 @@ class HttpReader(Reader):
         new = [(place, value) for place, value in found if place != after]
         if not new:
             await asyncio.sleep(self.source.poll_seconds)
-            return SourceBatch([], position, behind=0)
+            return SourceBatch([], position, lag=0)
         records = [SourceRecord(str(place), msgspec.json.encode(value), "json") for place, value in new]
         # As much as the service gives is one page: what comes after it, the next call says.
-        return SourceBatch(records, msgspec.json.encode(new[-1][0]).decode(), behind=None)
+        return SourceBatch(records, msgspec.json.encode(new[-1][0]).decode(), lag=None)
 
     def _values(self, content: bytes) -> list[Any]:
         try:

@@ -90,7 +90,7 @@ class KafkaReader(Reader):
             elif error.code() != self.kafka.KafkaError._PARTITION_EOF:
                 raise self.kafka.KafkaException(error)
         self._seen = msgspec.json.encode({str(key): each for key, each in sorted(self._at.items())}).decode()
-        return SourceBatch(records, self._seen, behind=self._behind(), gaps=gaps)
+        return SourceBatch(records, self._seen, lag=self._lag(), gaps=gaps)
 
     def _messages(self, count: int, seconds: float) -> list[Any]:
         """What there is, after a wait for the first."""
@@ -161,7 +161,7 @@ class KafkaReader(Reader):
             raise Unavailable(f"the topic {self.source.topic!r} does not answer")
         return int(found[0]), int(found[1])
 
-    def _behind(self) -> int:
+    def _lag(self) -> int:
         """Records that the broker has told of, and that are not read."""
         left = 0
         for number, at in self._at.items():

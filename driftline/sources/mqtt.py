@@ -142,9 +142,9 @@ class MqttReader(Reader):
             # Nothing is stored, so nothing else will tell the broker.
             self._acknowledge()
             self._check()
-            return SourceBatch([], position, behind=0)
+            return SourceBatch([], position, lag=0)
         text = msgspec.json.encode(_Position(at.count, digests)).decode()
-        return SourceBatch(records, text, behind=self.waiting.qsize() or (0 if len(records) < count else None))
+        return SourceBatch(records, text, lag=self.waiting.qsize() or (0 if len(records) < count else None))
 
     def _messages(self, count: int) -> list[Any]:
         found = []

@@ -95,14 +95,14 @@ class NatsReader(Reader):
         messages = []
         with contextlib.suppress(nats.errors.TimeoutError):
             messages = await self._consumer.fetch(count, timeout=1)
-        records, behind = [], 0
+        records, lag = [], 0
         for message in messages:
             at = msgspec.structs.replace(at, sequence=message.metadata.sequence.stream)
-            behind = message.metadata.num_pending
+            lag = message.metadata.num_pending
             place = f"{at.sequence}" if not at.life else f"{at.life}:{at.sequence}"
             records.append(SourceRecord(place, message.data, self.source.format))
         self._at = at.text()
-        return SourceBatch(records, at.text(), behind=behind, gaps=gaps)
+        return SourceBatch(records, at.text(), lag=lag, gaps=gaps)
 
     async def _begin(self, at: _Position) -> None:
         from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy

@@ -146,15 +146,15 @@ class RedisStreamReader(Reader):
         added = self._added(before, about, new)
         after = msgspec.structs.replace(after, added=added, deleted=deleted)
         records = [self._record(before.life, *entry) for entry in new]
-        behind = max(0, about["entries-added"] - added) if added is not None else int(len(new) == count)
-        return SourceBatch(records, after.text(), behind=behind, gaps=gaps)
+        lag = max(0, about["entries-added"] - added) if added is not None else int(len(new) == count)
+        return SourceBatch(records, after.text(), lag=lag, gaps=gaps)
 
     def _gone(self, before: _Position) -> SourceBatch:
         """There is no stream: that is told where there was one. The next one is another, and is read from its beginning."""
         if before.place == (0, 0) or before.mark == _NONE:
-            return SourceBatch([], before.text(), behind=0)
+            return SourceBatch([], before.text(), lag=0)
         gap = SourceGap(before.id, "its end", f"the stream {self.source.stream!r} was deleted")
-        return SourceBatch([], _Position("0-0", mark=_NONE, life=before.life + 1).text(), behind=0, gaps=[gap])
+        return SourceBatch([], _Position("0-0", mark=_NONE, life=before.life + 1).text(), lag=0, gaps=[gap])
 
     def _is_another(self, before: _Position, about: dict[str, Any], entries: list[Any], is_there: bool) -> bool:
         """Whether the stream is not the one that was read: it ends before the position, has other content there, or holds

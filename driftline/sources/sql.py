@@ -95,9 +95,9 @@ class SqlReader(Reader):
                 rows = self._without_half_a_tie(connection, rows)
             gaps = [] if rows or after is None else self._gaps(connection, after)
         if not rows:
-            return SourceBatch([], position, behind=0, gaps=gaps)
+            return SourceBatch([], position, lag=0, gaps=gaps)
         return SourceBatch(
-            [*self._records(rows)], _text(rows[-1][self.source.cursor]), behind=None if is_full else 0, gaps=gaps
+            [*self._records(rows)], _text(rows[-1][self.source.cursor]), lag=None if is_full else 0, gaps=gaps
         )
 
     def _page(self, connection: Any, after: Any, count: int) -> list[dict[str, Any]]:

@@ -147,7 +147,7 @@ class SourceBook:
         return found.decode() if found else ""
 
     async def forget_position(self, key: str) -> None:
-        """Lets a source that is made again begin anew."""
+        """Lets a source that is made again begin from its beginning."""
         with store_errors():
             await self.connection.redis.hdel(self.keys.sources, key)
 

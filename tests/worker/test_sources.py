@@ -41,6 +41,14 @@ async def add(bench: Bench, count: int, first: int = 0, **fields: Any) -> None:
         await pipe.execute()
 
 
+async def make_stream(bench: Bench, count: int, label: int, first: int = 0) -> None:
+    """A new stream of so many entries, ``1-0`` and on, in place of the one that there may be."""
+    redis = bench.connection.redis
+    await redis.delete(key(bench))
+    for n in range(1, count + 1):
+        await redis.xadd(key(bench), {"inputs": json.dumps(row(n + first)), "label": label}, id=f"{n}-0")
+
+
 async def test_each_entry_is_learned_once(bench: Bench) -> None:
     store = await bench.model()
     await add(bench, 450)
@@ -195,14 +203,10 @@ async def test_a_text_is_the_class_that_is_written_so(
 
 async def test_a_stream_that_is_made_again_is_read_and_an_alarm_says_so(bench: Bench) -> None:
     store = await bench.model()
-    redis = bench.connection.redis
-    for n in range(1, 6):
-        await redis.xadd(key(bench), {"inputs": json.dumps(row(n)), "label": 0}, id=f"{n}-0")
+    await make_stream(bench, 5, label=0)
     async with reading(store, source(bench)):
         await newest_is(store, 5)
-    await redis.delete(key(bench))
-    for n in range(1, 6):
-        await redis.xadd(key(bench), {"inputs": json.dumps(row(n + 10)), "label": 1}, id=f"{n}-0")
+    await make_stream(bench, 5, label=1, first=10)
     async with reading(store, source(bench)):
         await newest_is(store, 10)
         message = await alarm_of(store, "source_gap")
@@ -213,14 +217,10 @@ async def test_a_stream_that_is_made_again_is_read_and_an_alarm_says_so(bench: B
 
 async def test_a_stream_that_is_made_again_with_more_entries_is_not_taken_for_the_former_one(bench: Bench) -> None:
     store = await bench.model()
-    redis = bench.connection.redis
-    for n in range(1, 4):
-        await redis.xadd(key(bench), {"inputs": json.dumps(row(n)), "label": 0}, id=f"{n}-0")
+    await make_stream(bench, 3, label=0)
     async with reading(store, source(bench)):
         await newest_is(store, 3)
-    await redis.delete(key(bench))
-    for n in range(1, 9):
-        await redis.xadd(key(bench), {"inputs": json.dumps(row(n + 10)), "label": 1}, id=f"{n}-0")
+    await make_stream(bench, 8, label=1, first=10)
     async with reading(store, source(bench)):
         await newest_is(store, 11)
         await alarm_of(store, "source_gap")

@@ -228,7 +228,7 @@ class SourceKeeper:
                 await happen(self.connection, token, EventRecord("source", message, "worker"))
 
     def lags(self) -> Iterator[SourceLag]:
-        """How far each is behind."""
+        """What each has left to read."""
         for uid, model in self._models.items():
             for running in model.running.values():
                 runner = running.runner

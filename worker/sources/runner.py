@@ -119,18 +119,18 @@ class SourceRunner:
             await self.intake.take(batch, position)
             await reader.taken()
         self.troubles.over(self.label)
-        is_behind = bool(batch.behind) if batch.behind is not None else bool(batch.records)
-        if self._current_at is None or not is_behind:
+        has_lag = bool(batch.lag) if batch.lag is not None else bool(batch.records)
+        if self._current_at is None or not has_lag:
             self._current_at = time.monotonic()
         self.state = msgspec.structs.replace(
             self.state,
             taken=self.intake.taken,
             refused=self.intake.refused,
             position=batch.position,
-            lag_records=batch.behind,
-            lag_seconds=round(self.lag or 0.0, 3) if is_behind else 0.0,
+            lag_records=batch.lag,
+            lag_seconds=round(self.lag or 0.0, 3) if has_lag else 0.0,
         )
-        await self._is("catching_up" if is_behind else "running")
+        await self._is("catching_up" if has_lag else "running")
         if self.intake.refused > refused:
             await self.on_change()
         return batch.position
