@@ -12,7 +12,7 @@ import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -31,6 +31,7 @@ logger = logging.getLogger("driftline.predict")
 CALLER = "driftline.caller"
 """The scope's extension that holds the connection's state: ``disconnected`` is true once the client has gone."""
 
+R = TypeVar("R")
 Headers = Mapping[bytes, bytes]
 Encode = Callable[[BatchAnswer], Content]
 
@@ -139,6 +140,15 @@ def check_kind(headers: Headers, kind: bytes | None) -> None:
     if kind is not None and sent != kind:
         value = sent.decode("latin-1")
         raise UnsupportedMedia(f"this call takes {kind.decode()}", field="Content-Type", value=value)
+
+
+ON_LOOP_BYTES = 2**16
+"""What is longer is read in another thread: the loop has others to serve."""
+
+
+async def by_length(read: Callable[[bytes], R], data: bytes) -> R:
+    """``read(data)``, in another thread where there is much of it."""
+    return read(data) if len(data) <= ON_LOOP_BYTES else await asyncio.to_thread(read, data)
 
 
 async def read_body(receive: Receive) -> bytes:

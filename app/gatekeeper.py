@@ -27,9 +27,9 @@ T = TypeVar("T")
 FORM_TYPE = b"multipart/form-data"
 BODY_TYPES = (b"application/json", b"application/x-ndjson", b"application/octet-stream", FORM_TYPE)
 ENDPOINTS_OF_WEIGHTS = re.compile(
-    "|".join(each.path for each in ENDPOINTS if any(body.kind == FORM for body in each.bodies))
+    "|".join(each.pattern.pattern for each in ENDPOINTS if any(body.kind == FORM for body in each.bodies))
 )
-OF_A_MODEL = re.compile(r"/v[12]/models/([^/]+)(?=/|$)")
+OF_A_MODEL = re.compile(r"/v[12]/models/([^/]+)")
 PAGES = re.compile(r"(/|/page/[\w./-]+|/docs|/openapi\.json|/swagger/[\w.-]+)")
 """What shows and describes the interface, and is no part of it: files that say nothing of the models."""
 
@@ -41,9 +41,13 @@ MAX_KEPT_PATH = 200
 
 
 def kept_by_path(look_up: Callable[[str, str], T]) -> Callable[[str, str], T]:
-    """Keeps what is found of a method and a path, where the path is short."""
-    kept = lru_cache(maxsize=4096)(look_up)
-    return lambda method, path: kept(method, path) if len(path) <= MAX_KEPT_PATH else look_up(method, path)
+    """Keeps what is found of a method and a path, where the path is short. HEAD asks for what GET does."""
+
+    def found(method: str, path: str) -> T:
+        return look_up("GET" if method == "HEAD" else method, path)
+
+    kept = lru_cache(maxsize=4096)(found)
+    return lambda method, path: kept(method, path) if len(path) <= MAX_KEPT_PATH else found(method, path)
 
 
 @kept_by_path
@@ -54,7 +58,6 @@ def scopes_for(method: str, path: str) -> frozenset[scopes.Scope]:
     """
     if PAGES.fullmatch(path):
         return ANYONE
-    method = "GET" if method == "HEAD" else method
     found: dict[str, frozenset[scopes.Scope]] = {
         endpoint.method: endpoint.scopes for endpoint in reversed(ENDPOINTS) if endpoint.pattern.fullmatch(path)
     }
@@ -218,9 +221,14 @@ class Gatekeeper:
         return body_limit(scope["method"], scope["path"], self.max_body_bytes)
 
 
+def key_of(scope: Scope) -> Key | None:
+    """The API key of a call; None where there are no keys."""
+    return scope.get("key")
+
+
 def caller_of(scope: Scope) -> str:
     """Whom a call is charged to: the id of its key, or nobody in particular."""
-    key: Key | None = scope.get("key")
+    key = key_of(scope)
     return "" if key is None else key.id
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -19,7 +20,7 @@ from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, parse
 from driftline.support.json_text import loads
 
-from .fast_path import check_kind, read_body
+from .fast_path import by_length, check_kind, read_body
 
 PARTS = '"spec", and "weights" (a file) or "example" or both'
 
@@ -29,15 +30,15 @@ async def model_form(request: Request) -> AsyncIterator[tuple[ModelSpec, Path | 
     """The spec of a request, the file of its weights, and the rows of its example, while the body of the context runs."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         check_kind(dict(request.scope["headers"]), b"application/json")
-        yield parse(ModelSpec, loads(await read_body(request.receive))), None, None
+        yield parse(ModelSpec, await by_length(loads, await read_body(request.receive))), None, None
         return
     async with _parsed(request) as form:
         unknown = sorted(set(form) - {"spec", "weights", "example"})
         weights = form.get("weights")
         if "spec" not in form or len(form) < 2 or unknown or isinstance(weights, str):
             raise InvalidInput(f"a multipart body has the parts {PARTS}, not {', '.join(form) or 'none'}", field="body")
-        spec = parse(ModelSpec, loads(await _text(form["spec"]), "spec"))
-        example = _example(spec, await _text(form["example"])) if "example" in form else None
+        spec = parse(ModelSpec, await by_length(partial(loads, field="spec"), await _text(form["spec"])))
+        example = await by_length(partial(_example, spec), await _text(form["example"])) if "example" in form else None
         yield spec, Path(weights.file.name) if weights is not None else None, example
 
 
@@ -68,14 +69,13 @@ async def _parsed(request: Request) -> AsyncIterator[FormData]:
         await form.close()
 
 
-async def _text(part: UploadFile | str) -> bytes | str:
-    return await part.read() if isinstance(part, UploadFile) else part
+async def _text(part: UploadFile | str) -> bytes:
+    return await part.read() if isinstance(part, UploadFile) else part.encode()
 
 
-def _example(spec: ModelSpec, text: bytes | str) -> Rows:
-    data = text.encode() if isinstance(text, str) else text
+def _example(spec: ModelSpec, data: bytes) -> Rows:
     inputs = rows.decoded(msgspec.json.Decoder(rows.json_type(spec, batched=True)), data, "example")
     try:
         return rows.RowReader(spec).batch(inputs)
     except InvalidInput as error:
-        raise error.within("example", text) from None
+        raise error.within("example", data.decode(errors="replace")) from None

@@ -14,7 +14,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.events import EventRecord, happen
 
 MAX_KINDS = 1000
-"""RefusedCalls of more keys and calls than this, between two tellings, are counted without their calls."""
+"""Refusals of more keys and calls than this, between two tellings, are counted without their calls."""
 MAX_CALL = 200
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Annotated, Any, NamedTuple
@@ -14,7 +14,7 @@ from driftline.api.metrics import ModelMetricsAnswer
 from driftline.api.scopes import Scope
 from driftline.api_keys import Key, KeyStore
 from driftline.errors import Unavailable
-from driftline.ingest.feedback import FeedbackDecoder
+from driftline.ingest.feedback_items import FeedbackDecoder
 from driftline.networks.price import ModelBudget, NewClasses
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
@@ -34,12 +34,14 @@ from .body_limits import HeldBytes
 from .charges import Charges
 from .engine import Engine
 from .event_feed import EventFeed
+from .gatekeeper import key_of
 from .http_meter import HttpMeter
 from .learned_metrics import Learned, learned
 from .metrics import Counted, Metrics
 from .model_metrics import model_metrics
 from .refused_calls import RefusedCalls
 from .sampling import Sampler
+from .snapshot import Snapshot
 from .store_health import StoreHealth, look
 from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
@@ -124,20 +126,24 @@ class Services:
     async def feedback_decoder(self, name: str) -> tuple[str, FeedbackDecoder]:
         """The uid of a model, and the decoder of its feedback, cached until its spec changes."""
         snapshot = (await self.version_watcher.model(name)).snapshot
+        new_classes = self._new_classes(snapshot)
         decoder = self._decoders.get(snapshot.uid)
         if decoder is None or decoder.spec != snapshot.spec:
             decoder = self._decoders[snapshot.uid] = FeedbackDecoder(
                 snapshot.spec,
                 partial(self.metrics.count_unknown, name),
                 self.metrics.delays.observe,
-                self._new_classes(snapshot.uid).check if snapshot.spec.classes == "open" else lambda label: None,
+                new_classes,
             )
-        if snapshot.spec.classes == "open":
-            self._new_classes(snapshot.uid).follow(snapshot.classes)
         return snapshot.uid, decoder
 
-    def _new_classes(self, uid: str) -> NewClasses:
-        return self._brought.setdefault(uid, NewClasses(self.budget))
+    def _new_classes(self, snapshot: Snapshot) -> NewClasses | None:
+        """What decides about new classes of a model, where labels may bring some."""
+        if snapshot.spec.classes != "open":
+            return None
+        found = self._brought.setdefault(snapshot.uid, NewClasses(self.budget))
+        found.follow(snapshot.classes)
+        return found
 
     def sample(self) -> None:
         """Updates the metrics that are sampled, not counted as they happen."""
@@ -149,7 +155,7 @@ class Services:
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """The background tasks of the app; one that fails is restarted, and listed in ``troubles``."""
-        tasks = {
+        tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "version hints": self.version_watcher.listen,
             "version poll": self.version_watcher.poll,
             "prediction writer": self.prediction_writer.run,
@@ -158,7 +164,7 @@ class Services:
             "counts of all replicas": self.counted.run,
             "metrics of learning": self.learned.run,
             "store watch": self.connection.watch,
-            "refusals": self._tell_refusals,
+            "refusals": partial(self.refusals.run, self.connection),
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
         }
         return [
@@ -200,9 +206,6 @@ class Services:
         measured = await self.measured(models)
         return await asyncio.to_thread(learned, list(zip(models, measured, strict=True)), owners)
 
-    async def _tell_refusals(self) -> None:
-        await self.refusals.run(self.connection)
-
     async def _sample(self) -> None:
         """Updates the sampled metrics that other replicas read of this one."""
         while True:
@@ -234,11 +237,6 @@ def budget_of(settings: Settings) -> ModelBudget:
     return ModelBudget(**{each.name: getattr(settings, f"max_{each.name}") for each in fields(ModelBudget)})
 
 
-def key_of(scope: Mapping[str, Any]) -> Key | None:
-    """The API key of a call; None where there are no keys."""
-    return scope.get("key")
-
-
 def sight(request: Request) -> Sight:
     """What whoever makes a call may see."""
     return Sight(key_of(request.scope))
@@ -249,13 +247,18 @@ class Sight(NamedTuple):
 
     key: Key | None
 
-    def allows(self, model: str) -> bool:
-        """Whether it sees this model."""
-        return self.key is None or self.key.allows(model)
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it sees all models, those that are gone, and what is about none."""
+        return self.key is None or not self.key.models
+
+    def allows(self, model: str | None) -> bool:
+        """Whether it sees this model; None: one that is gone, or none in particular."""
+        return self.is_of_all or (model is not None and self.key is not None and self.key.allows(model))
 
     def may(self, scope: Scope) -> bool:
         """Whether it may do this, for all models."""
-        return self.key is None or (self.key.may(scope) and not self.key.models)
+        return self.key is None or (self.key.may(scope) and self.is_of_all)
 
 
 Has = Annotated[Services, Depends(services)]

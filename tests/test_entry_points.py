@@ -153,7 +153,7 @@ assert learner.digest() == other.digest(), "a part of the user's own goes on fro
 
 import asyncio
 
-from driftline.ingest.feedback import FeedbackDecoder
+from driftline.ingest.feedback_items import FeedbackDecoder
 from driftline.sources.registry import parse_sources
 from driftline.sources.trial import try_source
 

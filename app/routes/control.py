@@ -210,11 +210,7 @@ class Told:
 async def _job(services: Services, identifier: str, sees: Sight) -> tuple[str, JobRecord]:
     uid = identifier.partition("-")[0]
     job = await services.commit_log(uid).job(identifier)
-    if (
-        sees.key is not None
-        and sees.key.models
-        and not sees.allows(by_uid(await services.catalog.names()).get(uid, ""))
-    ):
+    if not sees.is_of_all and not sees.allows(by_uid(await services.catalog.names()).get(uid)):
         job = None
     elif job is None and (known := await services.log(uid).find(identifier)) is not None:
         entry = await services.log(uid).get(known.n)

@@ -105,7 +105,7 @@ async def list_all_events(asked: Asked, request: Request, services: Has, sees: S
         return _streamed(_seen(services.events.of_all(reader), reader.names, sees), asked, reader.names)
     names = {uid: name for uid, name in by_uid(await services.catalog.names()).items() if sees.allows(name)}
     # Events of the instance are about models that are gone, or about none.
-    uids = [INSTANCE, *names] if sees.key is None or not sees.key.models else list(names)
+    uids = [INSTANCE, *names] if sees.is_of_all else list(names)
     found = await newest_of_all(services.connection, uids, asked.low, asked.high, asked.limit + 1, asked.kinds)
     return _page(found, asked, names)
 
@@ -122,7 +122,7 @@ async def acknowledge(
 async def _seen(batches: AsyncIterator[Batch], names: Mapping[str, str], sees: Sight) -> AsyncIterator[Batch]:
     """The events of models that a caller sees; of those that are gone, and of the instance, only where it sees all."""
     async for batch in batches:
-        yield [stored for stored in batch if sees.allows(names.get(stored.cursor.uid, ""))]
+        yield [stored for stored in batch if sees.allows(names.get(stored.cursor.uid))]
 
 
 def is_streamed(request: Request) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -16,17 +17,18 @@ from driftline.api.errors import ErrorBody
 from driftline.api.feedback import MAX_ITEMS, Durability, ItemStatus, LineStatus, Receipt
 from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, UnsupportedMedia
 from driftline.ingest import feedback, rows
+from driftline.ingest.feedback_items import sent_id
 from driftline.store.facts import KEY, Known
 from driftline.support import json_text
 from driftline.support.failpoints import reach
 from driftline.support.tasks import end
 
 from ..buffered_body import BufferedBody
-from ..fast_path import check_kind, read_body
-from ..gatekeeper import caller_of
+from ..fast_path import by_length, check_kind, read_body
+from ..gatekeeper import caller_of, key_of
 from ..receipts import final_state, revised
 from ..responses import Content, error_body, error_content, json_content, send_content
-from ..services import Services, key_of
+from ..services import Services
 from ..traces import RequestTrace
 
 
@@ -40,8 +42,6 @@ MAX_AT_ONCE = 500
 """Items that are read and appended before other calls have their turn."""
 MAX_ERRORS = 100
 """After so many items that cannot be read, the rest of a body is not looked at."""
-CUT_ON_LOOP_BYTES = 2**16
-"""A longer broken body is cut apart in another thread."""
 
 
 class Feedback:
@@ -106,7 +106,7 @@ class FeedbackStream:
             outcomes = await _append(services, scope, lines)
             lasts = await _lasts(services)
         except DriftlineError as error:
-            return [{"id": feedback.sent_id(line), "status": "error", "error": error_body(error)} for line in lines]
+            return [{"id": sent_id(line), "status": "error", "error": error_body(error)} for line in lines]
         return [_line(outcome, lasts) for outcome in outcomes]
 
 
@@ -179,9 +179,7 @@ async def _items(body: bytes) -> list[bytes]:
 
 
 async def _cut(body: bytes) -> list[bytes] | None:
-    if len(body) <= CUT_ON_LOOP_BYTES:
-        return json_text.elements(body, "items")
-    return await asyncio.to_thread(json_text.elements, body, "items")
+    return await by_length(partial(json_text.elements, name="items"), body)
 
 
 def _trace(services: Services, scope: Scope) -> RequestTrace | None:

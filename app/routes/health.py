@@ -37,8 +37,9 @@ async def readyz(services: Has) -> Ready:
     if sample is None:
         raise Unavailable("the store has not answered yet", code="not_ready", retry_after=1)
     access, error = access_of(sample), sample.value.error
-    if access != "available" and not services.version_watcher.is_ready:
-        raise error or Unavailable("the store has not answered yet", code="not_ready", retry_after=1)
+    if not services.version_watcher.is_ready:
+        message = "the models are not known yet: kernels are compiled at a first start"
+        raise (error if access != "available" else None) or Unavailable(message, code="not_ready", retry_after=1)
     failures = services.version_watcher.swap_failures()
     of_models: list[AlarmState] = [
         {"kind": SWAP_FAILED, "message": why, "state": "standing", "model": name} for name, why in failures.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from driftline.api.endpoint import JSON, TEXT, Endpoint
 from driftline.support import json_text
 
-from ..fast_path import check_kind
+from ..fast_path import by_length, check_kind
 
 
 class AnyText(PathConvertor):
@@ -27,19 +26,13 @@ register_url_convertor("path", AnyText())
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
-READ_ON_LOOP_BYTES = 2**16
-"""A longer body is read in another thread."""
-
-
 class JsonRequest(Request):
     """A request whose body is read as JSON is everywhere."""
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
             check_kind(dict(self.scope["headers"]), JSON.encode())
-            body = await self.body()
-            is_long = len(body) > READ_ON_LOOP_BYTES
-            self._json = await asyncio.to_thread(json_text.loads, body) if is_long else json_text.loads(body)
+            self._json = await by_length(json_text.loads, await self.body())
         return self._json
 
 

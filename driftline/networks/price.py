@@ -6,7 +6,8 @@ Numbers of a spec are counted first; then its layers are built on torch's meta d
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
 
 import msgspec
 import torch
@@ -20,6 +21,7 @@ from driftline.networks.unit_flow import shapes
 from driftline.spec import Factory, ModelSpec
 from driftline.spec.network import layers_of
 from driftline.spec.parts.edits import Edit
+from driftline.spec.parts.layers import Layer
 
 NUMBER_BYTES = 4
 TEXT_BYTES = 16
@@ -100,36 +102,50 @@ class ModelBudget:
 UNLIMITED = ModelBudget(**{each.name: -1 for each in fields(ModelBudget)})
 
 
-@dataclass
 class NewClasses:
     """The classes of a model whose labels may bring new ones: as many as its budget allows.
 
-    ``known`` are those of the live version; a label that was taken since is remembered.
+    Those of the live version are known, and those of labels that were taken since.
     """
 
-    budget: ModelBudget
-    known: Collection[int | str] = ()
-    taken: dict[int | str, int] = field(default_factory=dict)
+    def __init__(self, budget: ModelBudget) -> None:
+        self.budget = budget
+        self._classes: Sequence[int | str] = ()
+        self._known: frozenset[int | str] = frozenset()
+        self._known_bytes = _text_bytes(())
+        self._taken: dict[int | str, int] = {}
 
-    def check(self, label: object) -> None:
-        """:class:`InvalidInput` ``over_budget`` where a label would bring one class too many, or one with too long a name."""
-        names = [each for each in (label if isinstance(label, list) else [label]) if isinstance(each, int | str)]
-        new = {name: _text_bytes([name]) for name in names if name not in self.known and name not in self.taken}
-        if not new:
-            return
-        known = {**self.taken, **new}
-        price = ModelPrice(
-            classes=len(self.known) + len(known),
-            answer_bytes=_text_bytes(self.known) + sum(known.values()) + TEXT_BYTES * (len(self.known) + len(known)),
-        )
-        self.budget.check(price, "label")
-        self.taken |= new
+    def check(self, label: object, beside: Mapping[int | str, int] = MappingProxyType({})) -> dict[int | str, int]:
+        """The classes that a label would bring, and the bytes of each; :class:`InvalidInput` ``over_budget`` where they are
+        too many, or a name is too long.
 
-    def follow(self, known: Collection[int | str]) -> None:
+        Args:
+            beside: what other labels will bring that come with it.
+        """
+        new = {
+            name: _text_bytes([name])
+            for name in (label if isinstance(label, list) else [label])
+            if isinstance(name, int | str)
+            and name not in self._known
+            and name not in self._taken
+            and name not in beside
+        }
+        if new:
+            sizes = [*self._taken.values(), *beside.values(), *new.values()]
+            count = len(self._known) + len(sizes)
+            answer_bytes = self._known_bytes + sum(sizes) + TEXT_BYTES * count
+            self.budget.check(ModelPrice(classes=count, answer_bytes=answer_bytes), "label")
+        return new
+
+    def take(self, new: Mapping[int | str, int]) -> None:
+        """Remembers classes of labels that were taken."""
+        self._taken.update(new)
+
+    def follow(self, classes: Sequence[int | str]) -> None:
         """Takes the classes of a newer version."""
-        if known is not self.known:
-            self.known = known
-            self.taken = {name: size for name, size in self.taken.items() if name not in known}
+        if classes is not self._classes:
+            self._classes, self._known, self._known_bytes = classes, frozenset(classes), _text_bytes(classes)
+            self._taken = {name: size for name, size in self._taken.items() if name not in self._known}
 
 
 def price_of(spec: ModelSpec, classes: Sequence[int | str]) -> ModelPrice:
@@ -138,8 +154,7 @@ def price_of(spec: ModelSpec, classes: Sequence[int | str]) -> ModelPrice:
 
 
 def _counted(spec: ModelSpec, classes: Sequence[int | str]) -> ModelPrice:
-    network, width = layers_of(spec.network), spec.width(len(classes))
-    lists = [] if network is None else [network.layers, *network.branches.values()]
+    lists, width = _lists(spec), spec.width(len(classes))
     edits = len(spec.network.edits) if isinstance(spec.network, Factory) else 0
     answer_bytes = _text_bytes(classes) + TEXT_BYTES * width
     # A branch without layers is a part of the network all the same.
@@ -152,9 +167,13 @@ def _text_bytes(names: Collection[int | str]) -> int:
 
 def _is_ours(spec: ModelSpec) -> bool:
     """Whether all layers are Driftline's own: others need not know the meta device."""
+    return all(type(builder(layer)).__module__.startswith(OWN) for layers in _lists(spec) for layer in layers)
+
+
+def _lists(spec: ModelSpec) -> list[Sequence[Layer]]:
+    """The layers of each branch and of what follows them; none where the network is no list of layers."""
     network = layers_of(spec.network)
-    lists = [] if network is None else [network.layers, *network.branches.values()]
-    return all(type(builder(layer)).__module__.startswith(OWN) for layers in lists for layer in layers)
+    return [] if network is None else [network.layers, *network.branches.values()]
 
 
 def _built(spec: ModelSpec, counted: ModelPrice) -> ModelPrice:

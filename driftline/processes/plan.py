@@ -181,7 +181,7 @@ def address(listener: socket.socket, is_tls: bool = False) -> str:
 
 
 def is_ready(url: str, timeout: float = 2.0) -> bool:
-    """Whether ``/readyz`` at ``url`` says yes."""
+    """Whether ``/readyz`` at ``url`` says yes, or asks for a certificate, which none but its clients have."""
     scheme, _, place = url.partition("://")
     connection = http.client.HTTPConnection(place, timeout=timeout)
     if scheme == "https":  # It is our own server, and its certificate names another place than this machine.
@@ -190,6 +190,8 @@ def is_ready(url: str, timeout: float = 2.0) -> bool:
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
+    except ssl.SSLError as error:
+        return "CERTIFICATE_REQUIRED" in (error.reason or "")
     except (OSError, http.client.HTTPException):
         return False
     finally:

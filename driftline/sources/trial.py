@@ -10,7 +10,7 @@ import msgspec
 
 from driftline.errors import DriftlineError, InvalidInput
 from driftline.ingest import feedback
-from driftline.ingest.feedback import FeedbackDecoder
+from driftline.ingest.feedback_items import FeedbackDecoder
 from driftline.sources.base import Source, SourceRecord
 from driftline.sources.items import ItemReader, SourceItem
 from driftline.store.log import Log
@@ -54,6 +54,8 @@ def _tried(record: SourceRecord, item: SourceItem, decoder: FeedbackDecoder) -> 
     shown = msgspec.json.decode(item.json)
     try:
         sent = decoder.decode(item.json)
+        if decoder.new_classes is not None:
+            decoder.new_classes.check(sent.label)
         if sent.inputs is not None:
             decoder.rows.row(sent.inputs)
     except InvalidInput as error:

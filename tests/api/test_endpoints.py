@@ -28,7 +28,7 @@ from driftline.client import calls, event_calls, history_calls, source_calls
 from driftline.client.calls import Calls
 from driftline.client.clients import AsyncClient, Client
 from driftline.client.methods import CallMethod, StreamMethod
-from driftline.ingest.feedback import FeedbackDecoder
+from driftline.ingest.feedback_items import FeedbackDecoder
 from driftline.settings import Settings
 from driftline.spec import ModelSpec, parse
 from tests.services import spec

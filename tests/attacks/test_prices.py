@@ -139,7 +139,11 @@ async def test_labels_bring_as_many_classes_as_the_budget_allows(start: Any) -> 
         answer = (await client.post("/v1/models/weather/feedback", json={"items": items})).json()
         return [item["status"] for item in answer.get("items") or answer["error"]["details"]["items"]]
 
-    assert await give(*range(20)) == ["queued"] * 20
+    refused = {"prediction_id": "none", "label": "refused"}
+    for name in ("a", "b"):
+        items = [refused | {"label": f"{name}{number}"} for number in range(15)]
+        assert (await client.post("/v1/models/weather/feedback", json={"items": items})).status_code == 422
+    assert await give(*range(21)) == [*["queued"] * 20, "error"]
     assert await give(20, 3, "x") == ["error", "queued", "error"]
     assert await give("x" * 1000) == ["error"]
 
@@ -147,7 +151,7 @@ async def test_labels_bring_as_many_classes_as_the_budget_allows(start: Any) -> 
 def test_a_label_is_priced_with_those_that_came_before() -> None:
     classes = NewClasses(ModelBudget())
     for label in range(5000):
-        classes.check(label)
+        classes.take(classes.check(label))
     with pytest.raises(InvalidInput, match="5001 classes where 5000 is the most"):
         classes.check(5100)
     with pytest.raises(InvalidInput):
@@ -155,7 +159,16 @@ def test_a_label_is_priced_with_those_that_came_before() -> None:
     classes.follow(range(100))
     with pytest.raises(InvalidInput):
         classes.check(5100)
-    classes.check([99, 4999])
+    assert classes.check([99, 4999]) == {}
+
+
+def test_a_label_is_priced_with_those_beside_it_and_one_that_is_only_looked_at_takes_nothing() -> None:
+    classes = NewClasses(ModelBudget(classes=2))
+    for label in range(10):
+        assert [*classes.check(label)] == [label]
+    assert [*classes.check("b", {"a": 3})] == ["b"]
+    with pytest.raises(InvalidInput):
+        classes.check("c", {"a": 3, "b": 3})
 
 
 def test_an_embedding_is_priced() -> None:

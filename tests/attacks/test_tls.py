@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,13 @@ import pytest
 
 from driftline.client.clients import Client
 from driftline.errors import ConfigurationError
+from driftline.processes.plan import is_ready
 from driftline.processes.tls import server_context
 from driftline.settings import Settings
 from driftline.store.connection import connect
-from tests.conftest import free_port
+from tests.conftest import free_port, missing
 from tests.services import spec, up
 from tests.waiting import SECONDS
-
-if shutil.which("openssl") is None:
-    pytest.skip("openssl makes the certificates", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
     names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    openssl = shutil.which("openssl") or missing("openssl")
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     made = [*command, "-addext", names, "-keyout", str(key), "-out", str(cert)]
     subprocess.run(made, check=True, capture_output=True)
     return cert, key
@@ -82,12 +83,27 @@ def test_a_caller_needs_a_certificate_where_there_is_an_authority(certificate: t
     assert server_context(Settings()) is None
 
 
+def test_a_server_that_asks_for_a_certificate_counts_as_ready(certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
+    context = server_context(Settings(tls_cert=cert, tls_key=key, tls_client_ca=cert))
+    assert context is not None
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as threads:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, pytest.raises(ssl.SSLError):
+                context.wrap_socket(connection, server_side=True)
+
+        served = threads.submit(serve)
+        assert is_ready(f"https://127.0.0.1:{listening.getsockname()[1]}", timeout=SECONDS)
+        served.result()
+
+
 @pytest.mark.anyio
-async def test_a_store_is_reached_by_tls_with_a_user_of_its_own(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+async def test_a_store_is_reached_by_tls_with_a_user_of_its_own(
+    certificate: tuple[Path, Path], tmp_path: Path, redis_binary: str
+) -> None:
     """A user of the store with a password that has every kind of character, over TLS; another authority is refused."""
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("needs a redis-server that speaks TLS")
     (cert, key), port = certificate, free_port()
     password = "a#b@c/d?e%20:f"
     acl = tmp_path / "users.acl"
@@ -103,7 +119,7 @@ async def test_a_store_is_reached_by_tls_with_a_user_of_its_own(certificate: tup
         "--tls-auth-clients",
         "no",
     ]
-    process = subprocess.Popen([server, *options, *tls, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([redis_binary, *options, *tls, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
     try:
         place = f"driftline:{password.replace('%', '%25')}@localhost:{port}/0"
         client: Any = connect(f"rediss://{place}?ssl_ca_certs={cert}", retries=20)

@@ -14,7 +14,7 @@ from app.field_tensors import FieldTensors
 from app.inference_protocol import Tensors, decode
 from app.json_rows import BodyDecoder
 from driftline.errors import InvalidInput
-from driftline.ingest.feedback import FeedbackDecoder, sent_id
+from driftline.ingest.feedback_items import FeedbackDecoder, sent_id
 from driftline.spec import ModelSpec, parse
 
 KINDS: dict[str, Any] = {

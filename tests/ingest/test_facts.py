@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from driftline.ingest import feedback
-from driftline.ingest.feedback import FeedbackDecoder, ItemOutcome
+from driftline.ingest.feedback import ItemOutcome
+from driftline.ingest.feedback_items import FeedbackDecoder
 from driftline.records import Item
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import Catalog

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from driftline.errors import Busy, Conflict, DriftlineError, InvalidInput
 from driftline.ingest import feedback
-from driftline.ingest.feedback import FeedbackDecoder, ItemOutcome
+from driftline.ingest.feedback import ItemOutcome
+from driftline.ingest.feedback_items import FeedbackDecoder
 from driftline.sources.base import Source, SourceBatch, SourceRecord
 from driftline.sources.items import ItemReader, SourceItem
 from driftline.spec import ModelSpec, parse
