@@ -101,8 +101,11 @@ class HttpConnection(AccountedConnection):
         self.header_map = dict(self.headers)
         # While another answer is under way, the check has to wait for its turn.
         is_free = self.cycle is None or self.cycle.response_complete
+        prefix: bytes = self.config.loaded_app.path_prefix
+        is_bare = prefix != b"" and self.url == prefix
+        self.url = without_prefix(self.url, prefix)
         self._read_target()
-        self.refusal = self._check() if is_free else None
+        self.refusal = None if not is_free else _moved(prefix) if is_bare else self._check()
         self.fast_path = self._find_fast_path() if is_free and self.refusal is None else None
         if self.refusal is not None:
             if not self._has_short_body():
@@ -250,6 +253,20 @@ def drop_slow(connections: Iterable[Any], now: float, seconds: float) -> None:
     for connection in list(connections):
         if isinstance(connection, HttpConnection) and connection.is_too_slow(now, seconds):
             connection.give_up()
+
+
+def without_prefix(url: bytes, prefix: bytes) -> bytes:
+    """The URL as the routes know it, of one that a proxy may have left as it was sent to it.
+
+    >>> without_prefix(b"/ml/v1/models", b"/ml"), without_prefix(b"/v1/models", b"/ml"), without_prefix(b"/mlx", b"/ml")
+    (b'/v1/models', b'/v1/models', b'/mlx')
+    """
+    return url[len(prefix) :] if prefix and url.startswith(prefix + b"/") else url
+
+
+def _moved(prefix: bytes) -> Content:
+    """Sends a browser to the page: what the page names stands beside it."""
+    return Content(308, b"", [(b"location", prefix + b"/")])
 
 
 def _is_plain(url: bytes) -> bool:

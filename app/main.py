@@ -11,9 +11,10 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -52,6 +53,8 @@ class App(FastAPI):
     """FastAPI after the gatekeeper's checks. Calls of the fast path go to their routes without FastAPI."""
 
     gatekeeper: Gatekeeper
+    path_prefix: bytes
+    """What a proxy shows the server under, empty where it is its root."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -98,10 +101,10 @@ def create_app(
 ) -> App:
     """The serving app.
 
-        Args:
-    is_public: other machines can reach it, so every call needs a key.
-            look_seconds: how often it checks whether the file of keys has changed.
-            services: what the routes use; default: made from the settings.
+    Args:
+        is_public: other machines can reach it, so every call needs a key.
+        look_seconds: how often it checks whether the file of keys has changed.
+        services: what the routes use; default: made from the settings.
     """
     services = services or Services(settings, tracing=open_tracing("driftline-app") if settings.traces else None)
 
@@ -140,14 +143,24 @@ def create_app(
         refusals=services.refusals,
         charges=services.charges,
     )
-    openapi.install(app)
+    app.path_prefix = settings.path_prefix.encode()
+    openapi.install(app, settings.path_prefix)
+    app.add_api_route("/docs", _docs, include_in_schema=False)
     # The scripts of /docs come from this server: it works offline, and no other server sees who reads it.
-    patch_fastapi(
-        app,
-        redirect_from_root_to_docs=False,
+    patch_fastapi(app, redirect_from_root_to_docs=False)
+    return app
+
+
+def _docs() -> HTMLResponse:
+    """Describes the interface. It names what stands beside it, wherever a proxy shows that, by TLS or without."""
+    return get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="Driftline",
+        swagger_js_url="swagger/swagger-ui-bundle.js",
+        swagger_css_url="swagger/swagger-ui.css",
+        swagger_favicon_url="swagger/favicon-32x32.png",
         swagger_ui_parameters={"docExpansion": "list", "displayRequestDuration": True},
     )
-    return app
 
 
 def _answer(request: Request, error: DriftlineError, headers: Mapping[str, str] | None = None) -> Response:

@@ -30,12 +30,12 @@ WRONG = {
 SENTENCES = {"400": {"error": "input 'inputs': it is given twice"}, "404": {"error": "there is no model 'wether'"}}
 
 
-def install(app: FastAPI) -> None:
-    """Makes ``app`` serve the description of the endpoints."""
+def install(app: FastAPI, prefix: str = "") -> None:
+    """Makes ``app`` serve the description of the endpoints, which stand below ``prefix``."""
 
     def schema() -> Schema:
         if not app.openapi_schema:
-            app.openapi_schema = described()
+            app.openapi_schema = described() | ({"servers": [{"url": prefix}]} if prefix else {})
         return app.openapi_schema
 
     app.openapi = schema  # type: ignore[method-assign]

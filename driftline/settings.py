@@ -75,6 +75,11 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = Field(
         None, description="authorities of callers' certificates; then a caller needs one, beside its key"
     )
+    path_prefix: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="where a proxy shows the server, as `/driftline`; it may take this off the path or leave it",
+    )
     replicas: int = Field(1, ge=1, le=256, description="serving processes that share the port")
     key_requests: float = Field(
         0.0,

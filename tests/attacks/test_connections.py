@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import uvicorn
 
 from app.http_server import HttpConnection, HttpServer
 from app.main import App, create_app
+from driftline.client.clients import Client
+from driftline.errors import NotFound
 from driftline.settings import Settings
 from tests.services import spec
 from tests.waiting import SECONDS, until
@@ -71,6 +74,7 @@ def attacked(embedded: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         body_timeout=4.0,
         max_body_bytes=MiB,
         max_held_bytes=4 * MiB,
+        path_prefix="/ml/live",
     )
     app = create_app(settings)
     key = app.state.services.keys.create(["admin"])
@@ -84,7 +88,7 @@ def attacked(embedded: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         try:
             found = Attacked(app, listener.getsockname()[1], key)
             until(lambda: server.started)
-            with httpx.Client(headers={"authorization": f"Bearer {key}"}) as client:
+            with httpx.Client(headers={"authorization": f"Bearer {key}"}, timeout=SECONDS) as client:
                 answer = client.post(f"http://127.0.0.1:{found.port}/v1/models", json=spec())
                 assert answer.status_code in (201, 409), answer.text
             yield found
@@ -253,3 +257,26 @@ def test_a_body_has_a_deadline_however_fast_it_comes(attacked: Attacked) -> None
 
         with pytest.raises(OSError):
             until(more)
+
+
+def test_a_proxy_may_take_its_prefix_off_or_leave_it(attacked: Attacked) -> None:
+    place = f"http://127.0.0.1:{attacked.port}"
+    for url in (place, f"{place}/ml/live", f"{place}/ml/live/"):
+        with Client(url, key=attacked.key) as client:
+            assert [model["name"] for model in client.models()] == ["weather"]
+            assert len(client.predict("weather", [[0.0] * 8])["predictions"]) == 1
+            with pytest.raises(NotFound, match="wether"):
+                client.predict("wether", [[0.0] * 8])
+    with httpx.Client(base_url=place, timeout=SECONDS) as browser:
+        moved = browser.get("/ml/live")
+        assert (moved.status_code, moved.headers["location"]) == (308, "/ml/live/")
+        for page in ("/", "/docs"):
+            shown = browser.get(f"/ml/live{page}")
+            assert shown.status_code == 200
+            named = re.findall(r"""(?:href|src)="([^"]+\.(?:js|css))\"""", shown.text)
+            assert named
+            for each in named:
+                assert browser.get(shown.url.join(each)).status_code == 200, each
+        assert browser.get("/ml/live/openapi.json").json()["servers"] == [{"url": "/ml/live"}]
+        for path in ("/ml/liveness", "/ml", "/ml/live/v1/models", "//ml/live/v1/models", "/ml/live/ml/live/livez"):
+            assert browser.get(path).status_code == 401, path
