@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 
 from driftline.errors import InvalidInput
 from driftline.store.sources import RecordFormat
+from driftline.support import json_text
 from driftline.tables.cells import plain
 
 _fields = msgspec.msgpack.Decoder(dict[bytes, bytes])
@@ -19,10 +21,11 @@ _fields = msgspec.msgpack.Decoder(dict[bytes, bytes])
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The values of a record by name. ``are_texts``: each is a text, whatever it stands for."""
+    """The values of a record by name. ``are_texts``: each is a text, whatever it stands for. ``json``: as it was written."""
 
     values: dict[str, Any]
     are_texts: bool = False
+    json: bytes | None = None
 
 
 def encode_fields(fields: Mapping[bytes, bytes]) -> bytes:
@@ -32,48 +35,87 @@ def encode_fields(fields: Mapping[bytes, bytes]) -> bytes:
 
 def encode_row(row: Mapping[str, Any]) -> bytes:
     """A row of typed values as the bytes that the format ``msgpack`` has."""
-    return msgspec.msgpack.encode({name: plain(value) for name, value in row.items()}, enc_hook=str)
+    values = {name: plain(value) for name, value in row.items()}
+    try:
+        return msgspec.msgpack.encode(values, enc_hook=str)
+    except OverflowError:
+        return msgspec.msgpack.encode(_narrow(values), enc_hook=str)
+
+
+def _narrow(value: Any) -> Any:
+    """The value, in which whole numbers of more than 64 bits are the numbers of a field, or texts where these end too."""
+    if isinstance(value, dict):
+        return {name: _narrow(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_narrow(each) for each in value]
+    if not isinstance(value, int) or -(2**63) <= value < 2**64:
+        return value
+    return float(value) if abs(value) < 10**300 else str(value)
 
 
 def decoded(raw: bytes, format: RecordFormat, columns: Sequence[str] | None = None) -> Iterator[Decoded | InvalidInput]:
     """The values that a record holds: one, or of NDJSON and CSV one a line; or why there are none."""
-    pieces = [raw] if format in ("json", "msgpack", "fields") else raw.splitlines()
+    if format == "csv":
+        yield from _of_csv(raw, columns)
+        return
+    pieces = json_text.lines(raw) if format == "ndjson" else [json_text.without_bom(raw)] if format == "json" else [raw]
+    if not any(piece.strip() for piece in pieces):
+        yield InvalidInput("the record is empty", field="record")
+        return
     for piece in pieces:
-        if not piece.strip():
-            if len(pieces) == 1:
-                yield InvalidInput("the record is empty", field="record")
-            continue
         try:
-            yield _one(piece, format, columns)
+            yield _one(piece, format)
         except InvalidInput as error:
             yield error
-        except (msgspec.DecodeError, UnicodeDecodeError, csv.Error, RecursionError) as error:
-            yield InvalidInput(f"record: not {format}: {error}", code="malformed_record", field="record")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            yield _malformed(format, error)
 
 
-def _one(piece: bytes, format: RecordFormat, columns: Sequence[str] | None) -> Decoded:
+def _one(piece: bytes, format: RecordFormat) -> Decoded:
     if format == "fields":
         # A name or a value that is no text is shown as what it is: it is refused, and told why, by whoever needs it.
         texts = {_text(name): _text(value) for name, value in _fields.decode(piece).items()}
         return Decoded(texts, are_texts=True)
-    if format == "csv":
-        return Decoded(_of_line(piece.decode(), columns), are_texts=True)
-    value = msgspec.msgpack.decode(piece) if format == "msgpack" else msgspec.json.decode(piece)
+    is_json = format != "msgpack"
+    value = json_text.values(piece, "record") if is_json else msgspec.msgpack.decode(piece)
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise InvalidInput(f"record: an object is expected, not {type(value).__name__}", field="record")
-    return Decoded(value)
+    return Decoded(value, json=piece if is_json else None)
 
 
-def _of_line(line: str, columns: Sequence[str] | None) -> dict[str, str]:
+def _of_csv(raw: bytes, columns: Sequence[str] | None) -> Iterator[Decoded | InvalidInput]:
     if columns is None:
-        raise InvalidInput(
-            "record: its cells are not those of a header, and `columns` names none",
-            field="columns",
-        )
-    cells = next(csv.reader([line], strict=True), [])
-    if len(cells) != len(columns):
-        raise InvalidInput(f"record: {len(cells)} cells where there are {len(columns)} columns", field="record")
-    return dict(zip(columns, cells, strict=True))
+        yield InvalidInput("record: its cells are not those of a header, and `columns` names none", field="columns")
+        return
+    try:
+        text = json_text.without_bom(raw).decode()
+    except UnicodeDecodeError as error:
+        yield _malformed("csv", error)
+        return
+    # A cell in quotes goes on over the end of a line.
+    rows, found = csv.reader(io.StringIO(text, newline="\n"), strict=True), 0
+    while True:
+        try:
+            cells = next(rows)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            found += 1
+            yield _malformed("csv", error)
+            continue
+        if not any(cells):
+            continue
+        found += 1
+        if len(cells) != len(columns):
+            yield InvalidInput(f"record: {len(cells)} cells where there are {len(columns)} columns", field="record")
+        else:
+            yield Decoded(dict(zip(columns, cells, strict=True)), are_texts=True)
+    if not found:
+        yield InvalidInput("the record is empty", field="record")
+
+
+def _malformed(format: RecordFormat, error: Exception) -> InvalidInput:
+    return InvalidInput(f"record: not {format}: {error}", code="malformed_record", field="record")
 
 
 def _text(value: bytes) -> str:

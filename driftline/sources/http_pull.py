@@ -12,8 +12,9 @@ import msgspec
 from jmespath.exceptions import JMESPathError
 from pydantic import Field, field_validator
 
-from driftline.errors import Unavailable
+from driftline.errors import InvalidInput, Unavailable
 from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord
+from driftline.support import json_text
 
 
 class HttpPull(Source):
@@ -76,10 +77,11 @@ class HttpReader(Reader):
     def _values(self, content: bytes) -> list[Any]:
         try:
             if self.source.format == "ndjson":
-                return [msgspec.json.decode(line) for line in content.splitlines() if line.strip()]
-            value = msgspec.json.decode(content)
-        except msgspec.DecodeError as error:
-            raise Unavailable(f"the answer of {self.source.identity} is not {self.source.format}: {error}") from None
+                return [json_text.values(line, "the line") for line in json_text.lines(content)]
+            value = json_text.values(content, "the text")
+        except InvalidInput as error:
+            reason = error.message
+            raise Unavailable(f"the answer of {self.source.identity} is not {self.source.format}: {reason}") from None
         found = value if self._records is None else self._records.search(value)
         if not isinstance(found, list):
             where = "the answer" if self.source.records is None else f"records: {self.source.records!r} in the answer"

@@ -15,6 +15,7 @@ from driftline.sources.formats import Decoded, decoded
 from driftline.sources.mapping import PARTS, Place, RecordMapping
 from driftline.spec import ModelSpec
 from driftline.spec.parts.fields import TimeField
+from driftline.support import json_text
 from driftline.tables.fields import SecondsReader, Unreadable, reader_of
 from driftline.tables.labels import label_reader
 
@@ -67,7 +68,7 @@ class ItemReader:
                 yield SourceItem(identifier, error=found)
                 continue
             try:
-                yield SourceItem(identifier, msgspec.json.encode(self._item(found)))
+                yield SourceItem(identifier, self._json(found))
             except InvalidInput as error:
                 yield SourceItem(identifier, error=error)
             except (TypeError, ValueError, OverflowError) as error:
@@ -76,6 +77,12 @@ class ItemReader:
 
     def _id(self, record: SourceRecord, number: int) -> str:
         return f"{self.prefix}:{record.place}" + (f":{number}" if number else "")
+
+    def _json(self, record: Decoded) -> bytes:
+        """The item of a record. One that is an item itself stays as it is written: it means what it would mean to the API."""
+        if self.source.mapping is None and record.json is not None:
+            return record.json
+        return msgspec.json.encode(self._item(record))
 
     def _item(self, record: Decoded) -> dict[str, Any]:
         if self.source.mapping is not None:
@@ -175,18 +182,21 @@ def _inputs_of(mapping: RecordMapping) -> Place | dict[str, Place] | None:
 
 def _unquoted(text: str) -> Any:
     """A text that is JSON of a list, an object or a string as what it says; else as it stands."""
-    try:
-        return msgspec.json.decode(text) if text[:1] in ('"', "[", "{") else text
-    except msgspec.DecodeError:
+    if text[:1] not in ('"', "[", "{"):
         return text
+    return json_text.values(text.encode(), "label") if _is_json(text) else text
 
 
 def _parsed(text: Any) -> Any:
     """The JSON of a text, as it stands; a text that is none is a string."""
-    if not isinstance(text, str):
-        return text
+    return msgspec.Raw(text.encode()) if isinstance(text, str) and _is_json(text) else text
+
+
+def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
+    except msgspec.ValidationError:
+        return True  # But for a number that is too large for this parser.
     except msgspec.DecodeError:
-        return text
-    return msgspec.Raw(text.encode())
+        return False
+    return True

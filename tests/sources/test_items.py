@@ -11,14 +11,24 @@ from hypothesis import strategies as st
 
 from driftline.errors import InvalidInput
 from driftline.sources.base import SourceRecord
-from driftline.sources.formats import encode_fields, encode_row, shown
+from driftline.sources.formats import decoded, encode_fields, encode_row, shown
 from driftline.sources.items import ItemReader
 from driftline.sources.registry import parse_source
 from driftline.spec import ModelSpec, parse
 from driftline.store.sources import RecordFormat
+from driftline.support import json_text
 
 FIELDS = {"fields": {"age": "number", "city": "category", "since": "time"}}
 SPEC = parse(ModelSpec, {"name": "m", "task": "classification", "inputs": FIELDS, "classes": ["no", "yes"]})
+# Texts that are nearly JSON: names twice, numbers beyond any range, marks of the byte order, zeros, halves of characters.
+PIECES = [
+    *("{", "}", "[", "]", ",", ":", " ", "\r", "null", "true", "NaN", "\0", "\x0b", "\u2028", "\ufeff"),
+    *('"a"', '"label"', '"\\ud800"', '"\\u0000"', '"a":1,', '{"a":1,"a":2}', '{"a":[{"b":1}]}'),
+    *("1", "-0", "1e400", "1e5", "2" * 19, "9" * 20, "7" * 40),
+]
+LIKE_JSON = st.lists(st.sampled_from(PIECES), max_size=9).map(lambda parts: "".join(parts).encode()) | st.lists(
+    st.sampled_from(PIECES), max_size=7
+).map(lambda parts: f'{{"a":{"".join(parts)}}}'.encode())
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -71,6 +81,44 @@ def test_typed_rows_keep_their_types() -> None:
     row = {"age": Decimal("2.50"), "since": datetime(2026, 11, 30, tzinfo=UTC), "label": "yes"}
     (item,) = items(encode_row(row), "msgpack", {})
     assert item["inputs"]["age"] == 2.5 and item["inputs"]["since"].startswith("2026-11-30T00:00:00")
+
+
+def test_a_whole_number_of_any_size_is_a_number_of_its_field() -> None:
+    for raw, format in (
+        (encode_row({"age": 10**30, "label": "yes"}), "msgpack"),
+        (b'{"age":1%s,"label":"yes"}' % (b"0" * 30), "json"),
+    ):
+        (item,) = items(raw, format, {})
+        assert float(item["inputs"]["age"]) == 1e30
+
+
+def test_lines_end_where_they_do_on_every_way_in() -> None:
+    one, other = '{"label": "yes", "key": "\u2028\x85"}', '{"label": "no"}'
+    found = items(f"\ufeff{one}\r\n\n{other}\n".encode(), "ndjson", {"label": "label"})
+    assert [item["label"] for item in found] == ["yes", "no"]
+    found = items(
+        '\ufeff"Ulm\nold\u2028town",yes\r\nBonn,no\n'.encode(), "csv", {"label": "sold"}, columns=["city", "sold"]
+    )
+    assert [item["inputs"]["city"] for item in found] == ["Ulm\nold\u2028town", "Bonn"]
+
+
+@pytest.mark.parametrize("format", ["json", "ndjson"])
+@given(st.binary() | LIKE_JSON)
+def test_bytes_mean_to_a_source_what_they_mean_to_the_interface(format: RecordFormat, raw: bytes) -> None:
+    """An item that a record is itself is the same bytes to the decoder of feedback; the parts of a mapped one are read by the
+    rules of a body."""
+    raw = raw.replace(b"\n", b" ")
+    source = parse_source({"type": "files", "path": "x"})
+    (item,) = ItemReader(source, SPEC, "key").items(SourceRecord("1", raw, format))
+    assert item.error is not None or item.json.strip() == json_text.without_bom(raw).strip()
+    try:
+        expected = json_text.loads(raw, "record")
+    except InvalidInput as error:
+        if "64 bits" not in error.message:
+            assert item.error is not None
+        return
+    (found,) = decoded(raw, format)
+    assert found.values == expected if isinstance(expected, dict) else isinstance(found, InvalidInput)
 
 
 @given(
