@@ -43,6 +43,7 @@ from .refused_calls import RefusedCalls
 from .sampling import Sampler
 from .snapshot import Snapshot
 from .store_health import StoreHealth, look
+from .streams.keeper import RowSources
 from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
 from .webhooks import WebhookSender, parse_webhooks
@@ -93,7 +94,6 @@ class Services:
             self.connection, self.engine, loader, settings.poll_seconds, tracing=tracing
         )
         self.events = EventFeed(self.connection, settings.poll_seconds)
-        self.version_watcher.on_hint = self.events.hint
         self.http_meter = HttpMeter()
         self.charges = Charges.of(settings)
         self.held_bytes = HeldBytes(max(settings.max_held_bytes, 2 * settings.max_body_bytes))
@@ -107,9 +107,15 @@ class Services:
         self.budget = budget_of(settings)
         self.refusals = RefusedCalls()
         self.troubles = Troubles()
+        self.row_sources = RowSources(self.connection, self.version_watcher, self.engine, settings, Troubles())
+        self.version_watcher.on_hint = self._hear
         self.healthy_seconds = healthy_seconds
         self._decoders: dict[str, FeedbackDecoder] = {}
         self._brought: dict[str, NewClasses] = {}
+
+    def _hear(self, uid: str | None) -> None:
+        self.events.hint(uid)
+        self.row_sources.hint(uid)
 
     def log(self, uid: str) -> Log:
         return Log(self.connection, uid, cap=Cap.of(self.settings), receipt_seconds=self.settings.receipt_seconds)
@@ -165,6 +171,7 @@ class Services:
             "metrics of learning": self.learned.run,
             "store watch": self.connection.watch,
             "refusals": partial(self.refusals.run, self.connection),
+            "sources of rows": self.row_sources.run,
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
         }
         return [
@@ -214,6 +221,7 @@ class Services:
             await asyncio.sleep(self.settings.poll_seconds)
 
     async def close(self) -> None:
+        await self.row_sources.close()
         self.engine.close()
         self.version_watcher.close()
         if self.tracing is not None:

@@ -33,7 +33,7 @@ from driftline.store.connection import RedisConnection
 from driftline.support.tasks import Troubles
 from tests.services import spec
 from tests.worker.conftest import Bench
-from worker.sources.keeper import ModelSources
+from worker.sources.keeper import label_sources
 
 Items = list[dict[str, Any]]
 
@@ -66,7 +66,7 @@ async def by_source(found: Bench, source: Source, count: int) -> float:
     """Labels a second from the first that is taken to the last."""
     store = await found.model(f"m{found.owners}")
     found.owners += 1
-    sources = ModelSources(store, {"bench": source}, Troubles())
+    sources = label_sources(store, {"bench": source}, Troubles())
     begun = time.monotonic()
     await sources.apply({})
     while await store.log.newest() < count:

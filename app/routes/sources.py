@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Body, Query
@@ -21,13 +22,14 @@ from driftline.api.sources import (
     TriedRecords,
 )
 from driftline.errors import Conflict, InvalidInput, NotFound
-from driftline.sources.base import Source
+from driftline.sources.base import Source, SourceRecord
 from driftline.sources.formats import shown
 from driftline.sources.registry import changed, check_paths, parse_source, parse_sources, shown_spec
 from driftline.sources.trial import send_again, try_source
 from driftline.store.sources import DeadLetter, SourceBook, SourceState, StoredSource
 
 from ..services import Actor, Has, Services
+from ..streams.row_intake import RowIntake, check_row
 from .mount import json_router, serves
 
 router = json_router()
@@ -76,7 +78,8 @@ async def try_(model: str, body: Annotated[dict[str, Any], Body()], services: Ha
     found = await _Sources.of(model, services)
     _, decoder = await services.feedback_decoder(model)
     records: list[TriedRecord] = []
-    for tried in await try_source(found.parsed(body), decoder):
+    snapshot = (await services.version_watcher.model(model)).snapshot
+    for tried in await try_source(found.parsed(body), decoder, partial(check_row, snapshot)):
         record: TriedRecord = {"place": tried.record.place, "raw": shown(tried.record.raw, tried.record.format)}
         if tried.item is not None:
             record["item"] = tried.item
@@ -151,11 +154,12 @@ async def send_dead(model: str, services: Has, body: SendAgain | None = None) ->
     sent: list[str] = []
     for letter in reversed(await found.letters(body.source, body.ids)):
         read = await found.readable(letter)
-        why = (
-            "its source has been removed"
-            if read is None
-            else await send_again(letter, *read, log, predictions, decoder)
-        )
+        if read is None:
+            why: str | None = "its source has been removed"
+        elif read[0].mode == "infer":
+            why = await _answer_again(letter, services.row_sources.intake(log, model, read[0], letter.source, read[1]))
+        else:
+            why = await send_again(letter, *read, log, predictions, decoder)
         if why is None:
             sent.append(letter.id)
             answers.append({"id": letter.id})
@@ -175,6 +179,16 @@ async def drop_dead(
     letters = await found.letters(source, None if id is None else [id])
     await found.drop([letter.id for letter in letters])
     return {"dropped": len(letters)}
+
+
+async def _answer_again(letter: DeadLetter, intake: RowIntake) -> str | None:
+    """Answers a row that could not be answered before; why it still cannot be, or None."""
+    if letter.is_cut:
+        return "only the beginning of the record is kept"
+    try:
+        return await intake.answer(SourceRecord(letter.place, letter.raw, letter.format), letter.id)
+    finally:
+        await intake.close()
 
 
 class _Sources:
@@ -272,6 +286,7 @@ def _info(
         "taken": 0 if state is None else state.taken,
         "refused": refused,
         "dead": kept,
+        "waiting": 0 if state is None else state.waiting,
         "lag_records": None if state is None else state.lag_records,
         "lag_seconds": None if state is None else state.lag_seconds,
         "position": "" if state is None else state.position,

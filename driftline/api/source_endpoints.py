@@ -16,7 +16,7 @@ else:
 SOURCES = "sources"
 _SPEC: dict[str, Any] = {"type": "redis_stream", "name": "labels", "url": "redis://10.0.0.5", "stream": "labels"}
 _STATE: dict[str, Any] = {"state": "running", "since": 1.8e9, "reason": "", "origin": "api"}
-_COUNTS: dict[str, Any] = {"taken": 5120, "refused": 1, "dead": 1, "lag_records": 0, "lag_seconds": 0.0}
+_COUNTS: dict[str, Any] = {"taken": 5120, "refused": 1, "dead": 1, "waiting": 0, "lag_records": 0, "lag_seconds": 0.0}
 _INFO = {
     **{"name": "labels", "type": "redis_stream", "spec": _SPEC, "position": '{"id":"1764482735000-0"}', "gaps": []},
     **_STATE,

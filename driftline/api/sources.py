@@ -56,6 +56,8 @@ class SourceInfo(TypedDict):
     """Records that were not taken, in all."""
     dead: int
     """Those of them that are kept, to be looked at and sent again."""
+    waiting: int
+    """Labels that came before the predictions that they are about, and wait for these."""
     lag_records: int | None
     """Records that are not read yet; null where its kind does not tell."""
     lag_seconds: float | None

@@ -24,6 +24,7 @@ ALARMS = {
     "store_older": "send again the labels since that copy was made, or restore a newer one",
     "writes_lost": "send again the labels of the moments before; set appendfsync always",
     "source": "mend what it says; the source is tried again, and the alarm ends by itself",
+    "source_infer": "mend what it says; the rows wait, and the alarm ends by itself",
     "source_gap": "send again what was lost, if somebody still has it; read faster, or keep the stream for longer",
     "source_refused": "`driftline sources dead MODEL` shows them; `--send` sends them again once the cause is mended",
 }

@@ -9,15 +9,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from driftline.errors import ConfigurationError
+from driftline.sinks.registry import SINKS
 from driftline.sources.mapping import RecordMapping
 from driftline.spec import NAME_PATTERN
 from driftline.spec.registry import Part
 from driftline.store.sources import RecordFormat
+
+if TYPE_CHECKING:
+    from driftline.sinks.base import Sink
+
+    SinkField: TypeAlias = Sink
+else:
+    SinkField = SINKS.field()
+
+SourceMode: TypeAlias = Literal["labels", "infer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class Reader(ABC):
 
 
 class Source(Part):
-    """A source of labelled records for one model.
+    """A source of records for one model: of labels, or, where its ``mode`` is ``infer``, of rows that are answered.
 
     ``format`` says how a record is written, and ``mapping`` where in it the parts of a label stand; without one a record is an
     item of feedback itself. ``columns`` are those of a line of CSV that comes without a header.
@@ -87,7 +97,26 @@ class Source(Part):
     format: Literal["json", "ndjson", "csv", "msgpack"] = Field("json", description="how a record is written")
     columns: list[str] | None = Field(None, min_length=1, max_length=10_000, description="of CSV without a header")
     mapping: RecordMapping | None = Field(None, description="where the parts of a label stand in a record")
+    mode: SourceMode = Field(
+        "labels",
+        description="what the records are: labels to be learned, or rows to be answered as `predict` answers them",
+    )
+    wait_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=30 * 24 * 3600,
+        description="how long a label by a key waits for the prediction under it; 0: one that comes first is refused",
+    )
+    sink: SinkField | None = Field(None, description="of `infer`: where the predictions are written")
     max_rate: float | None = Field(None, gt=0, le=1e6, description="most records a second")
+
+    @model_validator(mode="after")
+    def _fits_its_mode(self) -> Source:
+        if self.sink is not None and self.mode != "infer":
+            raise ValueError('a source with a "sink" has the "mode" infer')
+        if self.wait_seconds and self.mode != "labels":
+            raise ValueError('"wait_seconds" is of labels: a row waits for nothing')
+        return self
 
     @property
     def identity(self) -> str:

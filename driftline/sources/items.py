@@ -174,6 +174,36 @@ class ItemReader:
             raise InvalidInput(f"time: {error}", field="time", value=value) from None
 
 
+class SourceRowReader(ItemReader):
+    """Makes rows to be answered of the records of one source: ``{"inputs", "key", "id"}``, as far as they have these."""
+
+    def _json(self, record: Decoded) -> bytes:
+        return msgspec.json.encode(
+            self._mapped_row(record) if self.source.mapping is not None else self._own_row(record)
+        )
+
+    def _mapped_row(self, record: Decoded) -> dict[str, Any]:
+        row = {"inputs": self._mapped_inputs(record)}
+        for part in ("key", "id"):
+            value = self._places[part](record.values) if part in self._places else None
+            if value is not None and value != "":
+                row[part] = self._part(part, value, record.are_texts)
+        return row
+
+    def _own_row(self, record: Decoded) -> dict[str, Any]:
+        """A row that is written as one, or, where texts have the names of the model's fields, these."""
+        values = record.values
+        if record.are_texts and self._cells and ("inputs" in self._cells or "inputs" not in values):
+            own = {part: values[part] for part in ("key", "id") if part in values and part not in self._cells}
+            return own | {"inputs": self._row(record, lambda name: self._by_name(values, name))}
+        for name in values:
+            if name not in ("inputs", "key", "id"):
+                raise InvalidInput(f"record: a row has no field {name!r}; it has inputs, key and id", field=name)
+        if "inputs" not in values:
+            raise InvalidInput("inputs: it is missing", field="inputs")
+        return {name: self._of_text(name, value) if record.are_texts else value for name, value in values.items()}
+
+
 def _inputs_of(mapping: RecordMapping) -> Place | dict[str, Place] | None:
     if isinstance(mapping.inputs, dict):
         return {name: Place(text) for name, text in mapping.inputs.items()}

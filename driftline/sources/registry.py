@@ -43,6 +43,8 @@ def shown_spec(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hidden(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping) and name not in SECRET:
+        return shown_spec(value)
     if name not in SECRET or not value:
         return value
     if name != "url" or not isinstance(value, str):
@@ -57,8 +59,8 @@ _OPTION = re.compile(r"([?&][^=&]*(?:pass|token|secret|key|sig)[^=&]*=)[^&]*", r
 
 def changed(described: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with some fields changed: null takes one out, and what was hidden stays as it is."""
-    for fixed in ("type", "name", "model"):
-        if fixed in changes and changes[fixed] != described.get(fixed):
+    for fixed in ("type", "name", "model", "mode"):
+        if fixed in changes and changes[fixed] != described.get(fixed, "labels" if fixed == "mode" else None):
             message = f"{fixed}: it cannot be changed; remove the source and make another one"
             raise InvalidInput(message, field=fixed, value=changes[fixed])
     shown = shown_spec(described)
@@ -95,9 +97,9 @@ def parse_sources(text: str) -> tuple[list[Source], list[str]]:
 
 
 def check_paths(source: Source, folders: Sequence[str]) -> None:
-    """:class:`InvalidInput` where a source reads files that the operator has not opened to sources."""
+    """:class:`InvalidInput` where a source reads or writes files that the operator has not opened to sources."""
     opened = [Path(folder).resolve() for folder in folders]
-    for path in source.paths:
+    for path in [*source.paths, *(() if source.sink is None else source.sink.paths)]:
         found = Path(path).resolve()
         if not any(found == folder or folder in found.parents for folder in opened):
             told = ", ".join(map(str, opened)) or "none"

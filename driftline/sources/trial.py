@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from driftline.errors import DriftlineError, InvalidInput
 from driftline.ingest import feedback
 from driftline.ingest.feedback_items import FeedbackDecoder
 from driftline.sources.base import Source, SourceRecord
-from driftline.sources.items import ItemReader, SourceItem
+from driftline.sources.items import ItemReader, SourceItem, SourceRowReader
 from driftline.store.log import Log
 from driftline.store.predictions import PredictionReader
 from driftline.store.sources import DeadLetter
+from driftline.support import json_text
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,25 @@ class TrialRecord:
 
 
 async def try_source(
-    source: Source, decoder: FeedbackDecoder, count: int = 10, seconds: float = 5.0
+    source: Source, decoder: FeedbackDecoder, check_row: Callable[[bytes], None], count: int = 10, seconds: float = 5.0
 ) -> list[TrialRecord]:
-    """The first records of a source, as it begins; what has come after ``seconds``. Nothing is taken."""
-    items_of = ItemReader(source, decoder.spec, source.identity)
+    """The first records of a source, as it begins; what has come after ``seconds``. Nothing is taken.
+
+    ``check_row`` refuses the JSON of a row that the model does not answer.
+    """
+    is_of_rows = source.mode == "infer"
+    items_of = (SourceRowReader if is_of_rows else ItemReader)(source, decoder.spec, source.identity)
+
+    def check(item: bytes) -> None:
+        if is_of_rows:
+            check_row(item)
+            return
+        sent = decoder.decode(item)
+        if decoder.new_classes is not None:
+            decoder.new_classes.check(sent.label)
+        if sent.inputs is not None:
+            decoder.rows.row(sent.inputs)
+
     found: list[TrialRecord] = []
     reader = await source.open()
     try:
@@ -39,7 +54,7 @@ async def try_source(
         while len(found) < count and time.monotonic() < end:
             batch = await reader.read(position, count)
             for record in batch.records:
-                found += [_tried(record, item, decoder) for item in items_of.items(record)]
+                found += [_tried(record, item, check) for item in items_of.items(record)]
             position = batch.position
             if batch.is_last or (found and not batch.records):
                 break
@@ -48,16 +63,12 @@ async def try_source(
     return found[:count]
 
 
-def _tried(record: SourceRecord, item: SourceItem, decoder: FeedbackDecoder) -> TrialRecord:
+def _tried(record: SourceRecord, item: SourceItem, check: Callable[[bytes], None]) -> TrialRecord:
     if item.error is not None:
         return TrialRecord(record, None, item.error.message)
-    shown = msgspec.json.decode(item.json)
+    shown = json_text.values(item.json, "item")
     try:
-        sent = decoder.decode(item.json)
-        if decoder.new_classes is not None:
-            decoder.new_classes.check(sent.label)
-        if sent.inputs is not None:
-            decoder.rows.row(sent.inputs)
+        check(item.json)
     except InvalidInput as error:
         return TrialRecord(record, shown, error.message)
     return TrialRecord(record, shown, None)

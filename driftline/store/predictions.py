@@ -113,6 +113,7 @@ class PredictionWriter:
         self._written_bytes = 0
         self._expiry_due: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def next_entry(self) -> EntryId:
         """A new entry id, above all former ones."""
@@ -158,7 +159,11 @@ class PredictionWriter:
                 await asyncio.sleep(0.5)
 
     async def flush(self) -> None:
-        """Writes what is queued; :class:`Unavailable` leaves it queued."""
+        """Writes what is queued, and waits for what is being written; :class:`Unavailable` leaves it queued."""
+        async with self._writing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         batch, self._unwritten = self._unwritten, deque()
         if self.connection.server.known.is_full:
             # The memory that is left is reserved for steps and checkpoints, which free memory.

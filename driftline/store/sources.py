@@ -58,6 +58,8 @@ class SourceState(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     taken: int = 0
     refused: int = 0
+    waiting: int = 0
+    """Labels that wait for the prediction that they are about."""
     position: str = ""
     lag_records: int | None = None
     lag_seconds: float | None = None

@@ -20,6 +20,8 @@ POINTS = {
     "job.finished": "the gate has decided on a job's candidate, and nothing of it is written",
     "source.appended": "a source's batch is in the log, and its reader does not know it",
     "source.buried": "records that a source cannot take are kept, and its position has not moved",
+    "source.answered": "the predictions of a source's rows are recorded, and not written to its sink",
+    "source.written": "the predictions of a source's rows are written, and its position has not moved",
     "app.appended": "feedback is in the log, and not acknowledged",
     "app.computed": "a batch is computed, and not answered",
     "app.prepared": "a version is prepared, and not yet served",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ async def supervised(
     first_delay: float = 0.2,
     last_delay: float = 30.0,
     healthy_seconds: float = 60.0,
+    jitter: float = 0.0,
 ) -> None:
     """Runs a background task until it returns or is cancelled; one that raises is restarted.
 
@@ -89,6 +91,7 @@ async def supervised(
         first_delay: seconds until the first restart; each further one waits twice as long, up to ``last_delay``.
         last_delay: the longest time between a failure and the restart.
         healthy_seconds: after so long without a failure, delays and logging start again.
+        jitter: the share of a delay that chance may take off, so that what has failed together does not all come back at once.
     """
     delay, logged = first_delay, set[str]()
     while True:
@@ -113,7 +116,7 @@ async def supervised(
             logger.error("%s failed, and is restarted: %s", name, message, exc_info=failure)
         if on_failure is not None:
             await _told(name, on_failure, failure)
-        await asyncio.sleep(delay)
+        await asyncio.sleep(delay * random.uniform(1.0 - jitter, 1.0))
         delay = min(last_delay, 2 * delay)
 
 

@@ -11,12 +11,13 @@ import numpy as np
 
 from driftline.records import Item
 from driftline.sources.base import Source
+from driftline.sources.model_sources import ModelSources
 from driftline.sources.registry import parse_source
 from driftline.store.sources import SourceBook, SourceState
 from driftline.support.tasks import Troubles
 from tests.waiting import until_async
 from worker.model_store import ModelStore
-from worker.sources.keeper import ModelSources
+from worker.sources.keeper import label_sources
 
 NAME = "environment-1"
 
@@ -32,7 +33,7 @@ def row(n: int) -> list[float]:
 
 @asynccontextmanager
 async def reading(store: ModelStore, *found: Source) -> AsyncIterator[ModelSources]:
-    sources = ModelSources(store, {each.name: each for each in found}, Troubles(), retry_seconds=0.05)
+    sources = label_sources(store, {each.name: each for each in found}, Troubles(), retry_seconds=0.05)
     await sources.apply({})
     try:
         yield sources

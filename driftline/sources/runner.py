@@ -10,16 +10,15 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from driftline.errors import DriftlineError, Unavailable
-from driftline.sources.base import Reader, Source, SourceBatch, SourceGap
-from driftline.store.log import Cursor
+from driftline.sources.base import Reader, SourceBatch, SourceGap
+from driftline.sources.intake import Intake
 from driftline.store.sources import SourceCondition, SourceState, StoredGap
 from driftline.support.tasks import Troubles, supervised
 
-from ..model_store import ModelStore
-from .intake import Intake
-
 MAX_COUNT, MAX_BYTES = 500, 4 * 2**20
 """Most records of one read, and how large they may be before the next one takes fewer."""
+JITTER = 0.5
+"""The share of the time until a source is tried again that chance may take off."""
 MAX_GAPS = 10
 """How many gaps of a source are kept."""
 
@@ -28,8 +27,7 @@ class SourceRunner:
     """Reads a source for as long as the model is owned. A user's stream may fail in any way: it goes on from its last position.
 
     Args:
-        name: what it goes by among the sources of the model.
-        key: what its position is stored under.
+        intake: takes what is read.
         is_stored: whether it is configured through the API.
         on_change: told when it begins to fail, recovers, finds a gap or refuses records.
         retry_seconds: seconds until a failed source is tried again; longer after each failure.
@@ -38,10 +36,7 @@ class SourceRunner:
 
     def __init__(
         self,
-        store: ModelStore,
-        source: Source,
-        name: str,
-        key: str,
+        intake: Intake,
         *,
         is_stored: bool,
         troubles: Troubles,
@@ -49,15 +44,15 @@ class SourceRunner:
         retry_seconds: float = 1.0,
         tell_seconds: float = 2.0,
     ) -> None:
-        self.store = store
-        self.source = source
+        self.intake = intake
+        self.source = intake.source
         self.troubles = troubles
         self.on_change = on_change
         self.retry_seconds = retry_seconds
         self.tell_seconds = tell_seconds
-        self.intake = Intake(store, source, name, key, self._waits, retry_seconds)
-        now = store.now()
-        self.state = SourceState(name, source.type, "catching_up", now, now, is_stored=is_stored)
+        intake.on_wait, intake.retry_seconds = self._waits, retry_seconds
+        now = self._now()
+        self.state = SourceState(intake.name, intake.source.type, "catching_up", now, now, is_stored=is_stored)
         self.gap: SourceGap | None = None
         self._current_at: float | None = None
         self._told_at = -float("inf")
@@ -66,7 +61,10 @@ class SourceRunner:
     @property
     def label(self) -> str:
         """Its name in logs and troubles."""
-        return f"source {self.state.name} of {self.store.uid}"
+        return f"source {self.state.name} of {self.intake.log.uid}"
+
+    def _now(self) -> float:
+        return self.intake.log.connection.now()
 
     @property
     def lag(self) -> float | None:
@@ -78,7 +76,14 @@ class SourceRunner:
         former = (await self._former()) or self.state
         # What a former worker found counts on; how it did then, this one finds out.
         self.state = msgspec.structs.replace(self.state, gaps=former.gaps)
-        await supervised(self.label, self._read, self.troubles, on_failure=self._failed, first_delay=self.retry_seconds)
+        await supervised(
+            self.label,
+            self._read,
+            self.troubles,
+            on_failure=self._failed,
+            first_delay=self.retry_seconds,
+            jitter=JITTER,
+        )
 
     async def _former(self) -> SourceState | None:
         with contextlib.suppress(Unavailable):
@@ -88,7 +93,7 @@ class SourceRunner:
     async def _read(self) -> None:
         reader = await self.source.open()
         try:
-            await self._begin()
+            await self.intake.begin()
             most = MAX_COUNT if self.source.max_rate is None else max(1, min(MAX_COUNT, int(self.source.max_rate / 5)))
             position, count = await self.intake.position(), most
             while True:
@@ -103,13 +108,7 @@ class SourceRunner:
                 count = max(1, count // 2) if size > MAX_BYTES else min(most, 2 * count)
         finally:
             await reader.close()
-
-    async def _begin(self) -> None:
-        """Takes over the position that a former release stored under another name."""
-        former = self.source.former_identity
-        if former and not await self.intake.position() and (position := await self.intake.book.position(former)):
-            await self.store.log.append([], cursor=Cursor(self.intake.key, "", position))
-            await self.intake.book.forget_position(former)
+            await self.intake.close()
 
     async def _take(self, reader: Reader, batch: SourceBatch, position: str) -> str:
         for gap in batch.gaps:
@@ -118,6 +117,7 @@ class SourceRunner:
         if batch.records or batch.position != position:
             await self.intake.take(batch, position)
             await reader.taken()
+        await self.intake.tend()
         self.troubles.over(self.label)
         has_lag = bool(batch.lag) if batch.lag is not None else bool(batch.records)
         if self._current_at is None or not has_lag:
@@ -126,6 +126,7 @@ class SourceRunner:
             self.state,
             taken=self.intake.taken,
             refused=self.intake.refused,
+            waiting=self.intake.waiting,
             position=batch.position,
             lag_records=batch.lag,
             lag_seconds=round(self.lag or 0.0, 3) if has_lag else 0.0,
@@ -143,7 +144,7 @@ class SourceRunner:
     async def _found(self, gap: SourceGap) -> None:
         known = [(each.start, each.end, each.reason) for each in self.state.gaps]
         if (gap.start, gap.end, gap.reason) not in known:
-            gaps = [*self.state.gaps, StoredGap(gap.start, gap.end, gap.reason, self.store.now())]
+            gaps = [*self.state.gaps, StoredGap(gap.start, gap.end, gap.reason, self._now())]
             self.state = msgspec.structs.replace(self.state, gaps=gaps[-MAX_GAPS:])
         self.gap = gap
         await self.tell()
@@ -161,7 +162,7 @@ class SourceRunner:
         """Notes the state; it is stored at once where it is another, else now and then."""
         before = self.state
         is_other = (condition, reason) != (before.state, before.reason)
-        since = before.since if condition == before.state else self.store.now()
+        since = before.since if condition == before.state else self._now()
         self.state = msgspec.structs.replace(before, state=condition, reason=reason, since=since)
         if is_other or self._told is None or time.monotonic() - self._told_at >= self.tell_seconds:
             await self.tell()
@@ -172,6 +173,6 @@ class SourceRunner:
         """Stores how it does, where that is not what was stored last."""
         told = msgspec.structs.replace(self.state, time=0.0)
         if told != self._told:
-            await self.intake.book.tell(msgspec.structs.replace(self.state, time=self.store.now()))
+            await self.intake.book.tell(msgspec.structs.replace(self.state, time=self._now()))
             self._told = told
         self._told_at = time.monotonic()

@@ -1,0 +1,1 @@
+"""Rows from streams, answered as those of calls are, and their predictions written to sinks."""

@@ -1,0 +1,66 @@
+"""What a sink is: its configuration, and the writer that hands messages to its broker."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from driftline.errors import ConfigurationError
+from driftline.spec.registry import Part
+
+
+@dataclass(frozen=True, slots=True)
+class SinkMessage:
+    """A message of JSON. It has the same ``id`` whenever it is written again; ``key`` is what it is about."""
+
+    id: str
+    value: bytes
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What is written, as the reader of its origin has it: the position before, and the one after it."""
+
+    before: str
+    after: str
+
+
+class SinkWriter(ABC):
+    """Writes to one sink. What it raises is told, and the same messages are written again, with the same ids."""
+
+    @abstractmethod
+    async def write(self, messages: Sequence[SinkMessage], moved: Moved) -> None:
+        """Writes messages in their order; it returns once the broker holds all of them."""
+
+    async def reached(self, position: str) -> str:
+        """The position that is written up to, where the store knows of ``position``: another one only where the sink keeps it
+        in the same transaction as its messages, and a crash came before the store learned of it."""
+        return position
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        return None
+
+
+class Sink(Part):
+    """Where messages are written."""
+
+    type: str
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The files and folders of the machine that it writes."""
+        return ()
+
+    async def open(self) -> SinkWriter:
+        """Connects. :class:`ConfigurationError` where a package is missing that it needs."""
+        raise NotImplementedError
+
+
+def client_is_missing(package: str, extra: str) -> ConfigurationError:
+    """The error of a sink whose client is not installed."""
+    return ConfigurationError(
+        f"{package} is not installed; it comes with: pip install 'driftline[{extra}]'", code="no_sink_client"
+    )

@@ -1,0 +1,62 @@
+"""A subject of a NATS JetStream that messages are published to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from driftline.errors import Unavailable
+from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing
+
+
+class NatsSink(Sink):
+    """Publishes to a subject of a stream. An id that the stream has had within its window of duplicates, it keeps once."""
+
+    type: Literal["nats"] = "nats"
+    url: str = Field(min_length=1, description="`nats://host:4222`, several with commas between them")
+    subject: str = Field(min_length=1, description="a subject that a stream holds")
+
+    async def open(self) -> SinkWriter:
+        try:
+            import nats
+        except ImportError:
+            raise client_is_missing("nats-py", "nats") from None
+        try:
+            once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
+            connection = await nats.connect(self.url.split(","), connect_timeout=5, **once)
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            raise Unavailable(f"NATS does not answer: {str(error) or type(error).__name__}") from error
+        return NatsWriter(self, connection)
+
+
+class NatsWriter(SinkWriter):
+    """Publishes the messages of a call at once, and waits until the stream holds each."""
+
+    def __init__(self, sink: NatsSink, connection: Any) -> None:
+        self.sink = sink
+        self.connection = connection
+        self.stream = connection.jetstream(timeout=10)
+
+    async def write(self, messages: Sequence[SinkMessage], moved: Moved) -> None:
+        import nats
+
+        sending = [
+            self.stream.publish(self.sink.subject, message.value, headers=_headers(message)) for message in messages
+        ]
+        try:
+            await asyncio.gather(*sending)
+        except (TimeoutError, nats.errors.Error, nats.js.errors.Error, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise Unavailable(f"the subject {self.sink.subject!r} cannot be written: {reason}") from error
+
+    async def close(self) -> None:
+        with contextlib.suppress(Exception):  # What is left of a connection that broke.
+            await asyncio.wait_for(self.connection.close(), 5)
+
+
+def _headers(message: SinkMessage) -> dict[str, str]:
+    return {"Nats-Msg-Id": message.id} | ({} if message.key is None else {"key": message.key})
