@@ -22,9 +22,8 @@ import socket
 import torch
 import uvicorn
 
-from driftline.api_keys import KeyStore
-from driftline.errors import ConfigurationError, DriftlineError
-from driftline.processes.plan import is_loopback
+from driftline.errors import DriftlineError
+from driftline.processes.plan import is_loopback, refuse_exposure
 from driftline.processes.supervisor import bind
 from driftline.processes.tls import server_context
 from driftline.settings import Settings
@@ -45,11 +44,7 @@ def main() -> None:
         check_at_start(settings)
         listener = _listener(arguments)
         is_public = not is_loopback(listener.getsockname()[0])
-        if is_public and not KeyStore.of(settings).list():
-            raise ConfigurationError(
-                f"without API keys the server binds to this machine only, not to {listener.getsockname()[0]}; "
-                "make a key with `driftline keys create`"
-            )
+        refuse_exposure(settings, listener.getsockname()[0])
         context = server_context(settings)
         app = create_app(settings, is_public=is_public)
     except DriftlineError as error:

@@ -19,6 +19,7 @@ from driftline.processes.plan import is_loopback
 
 from .body_limits import WITHOUT_BODY_BYTES, body_limit
 from .charges import Charges
+from .identity_tokens import IdentityTokens
 from .refused_calls import RefusedCalls
 from .responses import error_content, send_content
 
@@ -86,6 +87,7 @@ class Gatekeeper:
         app: ASGIApp,
         *,
         keys: KeyStore,
+        tokens: IdentityTokens | None = None,
         is_public: bool,
         max_body_bytes: int,
         max_weights_bytes: int,
@@ -96,6 +98,7 @@ class Gatekeeper:
         self.refusals = refusals or RefusedCalls()
         self.charges = charges or Charges({})
         self.keys = keys
+        self.tokens = tokens
         self.is_public = is_public
         self.max_body_bytes = max_body_bytes
         self.max_weights_bytes = max_weights_bytes
@@ -116,7 +119,7 @@ class Gatekeeper:
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raises the error that says why a call is refused."""
         host = headers.get(b"host", b"")
-        if self.is_public or self.keys.is_required:
+        if self.is_public or self.keys.is_required or self.tokens is not None:
             self._check_key(scope, headers)
         elif not _is_this_machine(host):
             raise Forbidden("without API keys only this machine may call", code="wrong_host", field="Host")
@@ -151,7 +154,7 @@ class Gatekeeper:
         if not needed:
             return
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        key = self.keys.check(token.strip()) if kind.lower() == "bearer" else None
+        key = self._proved(token.strip()) if kind.lower() == "bearer" else None
         if key is None:
             raise self._unauthorized(bool(token))
         if needed.isdisjoint(key.scopes) and "admin" not in key.scopes:
@@ -160,6 +163,12 @@ class Gatekeeper:
         if key.models:
             self._check_model(key, scope["method"], scope["path"])
         scope["actor"], scope["key"] = key.name or key.id, key
+
+    def _proved(self, token: str) -> Key | None:
+        """The key that a text proves: a key of this instance has one dot in it, a signed token two."""
+        if self.tokens is not None and token.count(".") == 2:
+            return self.tokens.check(token)
+        return self.keys.check(token)
 
     def _check_model(self, key: Key, method: str, path: str) -> None:
         named = OF_A_MODEL.match(path)
@@ -170,7 +179,7 @@ class Gatekeeper:
         raise Forbidden(message, code="wrong_model", field="model", value=named[1] if named else None)
 
     def _unauthorized(self, has_token: bool) -> Unauthorized:
-        if not self.keys.list():
+        if self.tokens is None and not self.keys.list():
             message = "every call needs a key, and there is none; on the server: driftline keys create --scope admin"
             return Unauthorized(message, code="no_keys")
         self.refusals.note("unknown_key" if has_token else "no_key")

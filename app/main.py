@@ -137,6 +137,7 @@ def create_app(
     app.gatekeeper = Gatekeeper(
         app.route,
         keys=services.keys,
+        tokens=services.tokens,
         is_public=is_public,
         max_body_bytes=settings.max_body_bytes,
         max_weights_bytes=settings.max_weights_bytes,

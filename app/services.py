@@ -36,6 +36,7 @@ from .engine import Engine
 from .event_feed import EventFeed
 from .gatekeeper import key_of
 from .http_meter import HttpMeter
+from .identity_tokens import IdentityTokens
 from .learned_metrics import Learned, learned
 from .metrics import Counted, Metrics
 from .model_metrics import model_metrics
@@ -81,6 +82,7 @@ class Services:
             connections=settings.redis_connections,
         )
         self.keys = KeyStore.of(settings)
+        self.tokens = IdentityTokens.of(settings)
         self.catalog = Catalog(self.connection)
         self.workers = Workers(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
@@ -172,6 +174,7 @@ class Services:
             "store watch": self.connection.watch,
             "refusals": partial(self.refusals.run, self.connection),
             "sources of rows": self.row_sources.run,
+            **({} if self.tokens is None else {"keys of the identity provider": self.tokens.run}),
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
         }
         return [

@@ -140,7 +140,7 @@ class KeyStore:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         if expires is not None and not expires > time.time():
             raise InvalidInput(f"expires: {expires!r} is not a time to come", field="expires", value=expires)
-        key = Key(identifier, _digest(secret), _parse_scopes(scopes), name, created, _parse_models(models), expires)
+        key = Key(identifier, _digest(secret), _parse_scopes(scopes), name, created, parse_models(models), expires)
         with self._changing() as keys:
             keys[identifier] = key
             if keeps_admin:
@@ -268,7 +268,8 @@ def _matches(patterns: tuple[str, ...], model: str) -> bool:
     return any(fnmatchcase(model, pattern) for pattern in patterns)
 
 
-def _parse_models(models: Iterable[str]) -> tuple[str, ...]:
+def parse_models(models: Iterable[str]) -> tuple[str, ...]:
+    """Names or patterns of models, each once; :class:`InvalidInput` names one that is neither."""
     patterns = tuple(dict.fromkeys(models))
     for pattern in patterns:
         if not PATTERN.fullmatch(pattern):

@@ -75,6 +75,16 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = Field(
         None, description="authorities of callers' certificates; then a caller needs one, beside its key"
     )
+    oidc_issuer: str | None = Field(
+        None,
+        description="address of an identity provider (OpenID Connect) whose tokens are taken as API keys are; needs "
+        "`driftline[oidc]`",
+    )
+    oidc_audience: str = Field("", description="whom such a token must be for")
+    oidc_scope_claim: str = Field("scope", description="its claim with scopes such as `driftline:predict`")
+    oidc_models_claim: str = Field(
+        "driftline_models", description="its claim with names or patterns of models; a token without it is for all"
+    )
     path_prefix: str = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",

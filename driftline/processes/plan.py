@@ -156,11 +156,12 @@ def require_redis(settings: Settings) -> str:
     return settings.redis_url
 
 
-def refuse_exposure(settings: Settings) -> None:
-    """Refuse an address that other machines can reach while no key is configured."""
-    if not is_loopback(settings.host) and not KeyStore.of(settings).list():
+def refuse_exposure(settings: Settings, host: str | None = None) -> None:
+    """Refuse an address that other machines can reach (by default that of the settings) where no key could be asked for."""
+    host = host or settings.host
+    if not is_loopback(host) and settings.oidc_issuer is None and not KeyStore.of(settings).list():
         raise ConfigurationError(
-            f"without API keys the server listens on this machine only, not on {settings.host}; make a key first: "
+            f"without API keys the server listens on this machine only, not on {host}; make a key first: "
             f"driftline keys create --scope admin --name me --data-dir {settings.data_dir}"
         )
 
