@@ -117,6 +117,7 @@ async def remove_source(
     if forget:
         await found.book.forget_position(before.key)
     await found.drop([letter.id for letter in await found.book.dead(source=source)])
+    await found.book.wait_no_longer([label.id for label in await found.book.waiting(source)])
     return {"removed": source}
 
 

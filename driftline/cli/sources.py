@@ -1,4 +1,4 @@
-"""``sources``: what the labels of a model are read from."""
+"""``sources``: what the labels of a model, and rows to be answered, are read from."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="What the source goes 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="The source: JSON, @file, or -.")]
 Changes = Annotated[str, typer.Argument(metavar="JSON", help="The fields to change: JSON, @file, or -.")]
 OneSource = Annotated[str | None, typer.Option("--source", help="Of this source alone.", show_default="all sources")]
-COLUMNS = ("name", "type", "state", "taken", "refused", "dead", "lag", "reason")
+COLUMNS = ("name", "type", "state", "taken", "refused", "dead", "waiting", "lag", "reason")
 SHOWN = 60
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    sources = typer.Typer(help="Read labels from streams, tables and files.", no_args_is_help=True)
+    sources = typer.Typer(help="Read labels and rows from streams, tables and files.", no_args_is_help=True)
     for name, command in (
         ("list", list_sources),
         ("show", show),
@@ -61,7 +61,7 @@ def show(model: ModelName, name: Name, server: Server) -> None:
 
 
 def add(model: ModelName, spec: Spec, server: Server) -> None:
-    """Read labels from a source. Its worker begins within a second or two.
+    """Read labels, or rows to be answered, from a source. It begins within a second or two.
 
     For example: driftline sources add churn '{"type": "redis_stream", "name": "labels", "url": "redis://h", "stream": "s"}'
     """

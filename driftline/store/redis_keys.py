@@ -112,6 +112,7 @@ NOUNS = {
     "sources": "hash: source → how far it has been read",
     "source_specs": "hash: name of a source → how it is configured",
     "source_states": "hash: name of a source → how it does, as its worker last told",
+    "waiting": "hash: id → a label of a source that waits for the prediction that it is about",
     "dead": "hash: id → a record that a source could not take",
     "dead_order": "sorted set: these ids, in the order in which they came",
     "dead_counts": "hash: source → how many of its records could not be taken; #n: all; #bytes: of those that are kept",

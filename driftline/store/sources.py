@@ -82,6 +82,23 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     is_cut: bool = False
 
 
+class WaitingLabel(msgspec.Struct, frozen=True, array_like=True):
+    """An item of feedback by key, as JSON, that waits for the prediction under its key; and the record that it came from.
+
+    ``place`` is its place among those that came with it.
+    """
+
+    id: str
+    source: str
+    key: str
+    item: bytes
+    until: float
+    place: int
+    record: str
+    raw: bytes
+    format: RecordFormat
+
+
 class SourceBook:
     """The sources of the model ``uid``."""
 
@@ -160,6 +177,25 @@ class SourceBook:
             arguments += [letter.id, letter.source, msgspec.msgpack.encode(letter)]
         keys = [getattr(self.keys, noun) for noun in ("meta", "dead", "dead_order", "dead_counts")]
         await self.connection.scripts.run("bury", keys, arguments)
+
+    async def wait(self, labels: Iterable[WaitingLabel]) -> None:
+        """Keeps labels until their predictions come, each once by its id."""
+        arguments = [part for label in labels for part in (label.id, msgspec.msgpack.encode(label))]
+        if arguments:
+            await self.connection.scripts.run("wait", [self.keys.meta, self.keys.waiting], arguments)
+
+    async def waiting(self, source: str) -> list[WaitingLabel]:
+        """The labels of a source that wait."""
+        with store_errors():
+            found = await self.connection.redis.hvals(self.keys.waiting)
+        labels = [msgspec.msgpack.decode(text, type=WaitingLabel) for text in found]
+        return [label for label in labels if label.source == source]
+
+    async def wait_no_longer(self, ids: Sequence[str]) -> None:
+        """Keeps these labels no longer."""
+        if ids:
+            with store_errors():
+                await self.connection.redis.hdel(self.keys.waiting, *ids)
 
     async def unbury(self, ids: Sequence[str]) -> int:
         """Takes some off the list; how many are left."""

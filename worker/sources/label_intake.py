@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 
 from driftline.errors import Busy, Conflict, DriftlineError, InvalidInput
@@ -11,28 +12,82 @@ from driftline.ingest import feedback
 from driftline.ingest.feedback import ItemOutcome
 from driftline.ingest.feedback_items import FeedbackDecoder
 from driftline.sources.base import Source, SourceBatch, SourceRecord
-from driftline.sources.intake import Intake
+from driftline.sources.intake import Intake, Refused
 from driftline.sources.items import ItemReader, SourceItem
 from driftline.spec import ModelSpec, parse
-from driftline.store.log import Cursor
+from driftline.store.log import MAX_RECORDS, Cursor
 from driftline.store.predictions import PredictionReader
+from driftline.store.sources import WaitingLabel
 from driftline.support.failpoints import reach
 
 from ..model_store import ModelStore
+from .waiting_labels import WaitingLabels
 
 logger = logging.getLogger("driftline.sources")
 
 Pair = tuple[SourceRecord, SourceItem]
 
 
+TEND_SECONDS = 0.5
+"""How often it looks whether predictions have come that labels wait for."""
+
+
 class LabelIntake(Intake):
-    """Takes labels: the script that appends them also moves the position of the source. While the log is full it waits."""
+    """Takes labels: the script that appends them also moves the position of the source. While the log is full it waits.
+
+    A label by a key under which there is no prediction yet is kept for ``wait_seconds`` of the source, before the position
+    moves, and is taken when the prediction has come; one of the same key that comes later does not pass it.
+    """
 
     def __init__(self, store: ModelStore, source: Source, name: str, key: str) -> None:
         super().__init__(store.log, source, name, key)
         self.store = store
-        self.predictions = PredictionReader(store.connection, store.uid, store.settings.join_horizon)
+        # Who waits for predictions anyway is not kept waiting by each.
+        options = {"key_seconds": 0.0} if source.wait_seconds else {}
+        self.predictions = PredictionReader(store.connection, store.uid, store.settings.join_horizon, **options)
+        self.labels = WaitingLabels(self.book, name, source.wait_seconds)
+        self._tended_at = -float("inf")
         self._readers: tuple[ModelSpec, FeedbackDecoder, ItemReader] | None = None
+
+    async def begin(self) -> None:
+        await super().begin()
+        await self.labels.load()
+        self.waiting = len(self.labels)
+
+    async def tend(self) -> None:
+        """Takes the labels whose predictions have come, and gives up those whose time is over."""
+        if not self.labels or time.monotonic() - self._tended_at < TEND_SECONDS:
+            return
+        joined, over = await self.labels.due()
+        decoder, _ = await self._current()
+        for first in range(0, len(joined), MAX_RECORDS):
+            if not await self._join(decoder, joined[first : first + MAX_RECORDS]):
+                break
+        await self._give_up(over)
+        self.waiting = len(self.labels)
+        self._tended_at = time.monotonic()
+
+    async def _join(self, decoder: FeedbackDecoder, labels: list[WaitingLabel]) -> bool:
+        """Appends labels whose predictions have come; false while there is no room for them."""
+        try:
+            texts, ids = [label.item for label in labels], [label.id for label in labels]
+            outcomes = await feedback.append(self.log, self.predictions, decoder, texts, ids)
+        except Busy as error:
+            await self.on_wait(str(error))
+            return False
+        refused = [(label, outcome.error) for label, outcome in zip(labels, outcomes, strict=True) if outcome.error]
+        await self.bury([(_record(label), label.id, error) for label, error in refused])
+        await self.labels.remove(labels)
+        self.refused += len(refused)
+        self.taken += len(labels) - len(refused)
+        return True
+
+    async def _give_up(self, labels: list[WaitingLabel]) -> None:
+        reason = f"no prediction has come under its key within {self.source.wait_seconds:g} s"
+        error = InvalidInput(f"key: {reason}", code="key_unknown", field="key")
+        await self.bury([(_record(label), label.id, error) for label in labels])
+        await self.labels.remove(labels)
+        self.refused += len(labels)
 
     async def take(self, batch: SourceBatch, before: str) -> None:
         decoder, items_of = await self._current()
@@ -40,11 +95,23 @@ class LabelIntake(Intake):
         wrong = [(record, item.id, item.error) for record, item in found if item.error is not None]
         await self.bury(wrong)
         good = [(record, item) for record, item in found if item.error is None]
-        cursor = Cursor(self.key, before, batch.position)
+        await self._make_room()
+        after = [(record, item, key) for record, item in good if (key := self.labels.key_of(item)) is not None]
+        await self.labels.add(after)
+        held = {item.id for _, item, _ in after}
+        good = [(record, item) for record, item in good if item.id not in held]
+        cursor, waited = Cursor(self.key, before, batch.position), len(self.labels)
         refused = len(wrong) + await self._append(decoder, good, cursor)
         self.refused += refused
-        self.taken += len(found) - refused
+        self.taken += len(found) - len(after) - refused - (len(self.labels) - waited)
+        self.waiting = len(self.labels)
         reach("source.appended")
+
+    async def _make_room(self) -> None:
+        while self.labels.is_full:
+            await self.on_wait(f"{len(self.labels):,} labels wait for their predictions")
+            await asyncio.sleep(self.retry_seconds)
+            await self.tend()
 
     async def _current(self) -> tuple[FeedbackDecoder, ItemReader]:
         """What reads items by the model's spec of now: classes and fields may have come."""
@@ -59,13 +126,12 @@ class LabelIntake(Intake):
 
         async def keep(outcomes: Sequence[ItemOutcome | None]) -> None:
             nonlocal refused
-            wrong = [
-                (record, item.id, outcome.error)
+            failed = [
+                (record, item, outcome.error)
                 for (record, item), outcome in zip(good, outcomes, strict=True)
                 if outcome is not None and outcome.error is not None
             ]
-            refused = len(wrong)
-            await self.bury(wrong)
+            refused = await self._keep(failed)
 
         while True:
             try:
@@ -89,6 +155,19 @@ class LabelIntake(Intake):
                 logger.exception("source %s: items are appended one by one after %s", self.name, error)
                 return await self._one_by_one(decoder, good, cursor)
 
+    async def _keep(self, failed: Sequence[tuple[SourceRecord, SourceItem, DriftlineError]]) -> int:
+        """Lets labels wait that came before their predictions, and keeps the others as what cannot be taken: how many."""
+        may_wait = bool(self.source.wait_seconds)
+        wrong, early = list[Refused](), list[tuple[SourceRecord, SourceItem, str]]()
+        for record, item, error in failed:
+            if may_wait and error.code == "key_unknown":
+                early.append((record, item, str(error.details["value"])))
+            else:
+                wrong.append((record, item.id, error))
+        await self.labels.add(early)
+        await self.bury(wrong)
+        return len(wrong)
+
     async def _one_by_one(self, decoder: FeedbackDecoder, good: list[Pair], cursor: Cursor) -> int:
         """Appends items each by itself: resent, each is known by its id. The position moves after them."""
         refused = 0
@@ -102,7 +181,10 @@ class LabelIntake(Intake):
             except Exception as failure:
                 error = InvalidInput(f"record: {type(failure).__name__}: {failure}", field="record")
             if error is not None:
-                refused += 1
-                await self.bury([(record, item.id, error)])
+                refused += await self._keep([(record, item, error)])
         await self.log.append([], cursor=cursor)
         return refused
+
+
+def _record(label: WaitingLabel) -> SourceRecord:
+    return SourceRecord(label.record, label.raw, label.format)
