@@ -34,12 +34,12 @@ test: check kernels ## check, then run the tests that need nothing else
 test-tools: kernels ## run the tests that need a browser, Redis and Prometheus
 	$(BIN)/python -m pytest $(SPREAD) -m "tools and not long"
 
-test-long: check kernels ## run all tests, with the long form of the faults
-	$(BIN)/python -m pytest $(SPREAD) -m ""
+test-long: check kernels ## run all tests, with the long form of the faults, and every process started as users do
+	DRIFTLINE_TEST_COLD=1 $(BIN)/python -m pytest $(SPREAD) -m ""
 
 coverage: kernels ## run the tests, and show how much of each file they reach
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[coverage]'
-	$(BIN)/python -m pytest $(SPREAD) -m "not long" --cov --cov-report=term
+	DRIFTLINE_TEST_COLD=1 $(BIN)/python -m pytest $(SPREAD) -m "not long" --cov --cov-report=term
 
 # Compiled before the tests begin: no test waits for it, on however busy a machine.
 kernels: .venv/.installed

@@ -10,20 +10,24 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from driftline.client.clients import Client
+from tests import forked
+from tests.forked import Process
 from tests.waiting import SECONDS, until
+
+UP = ("-P", "-m", "driftline.cli", "up", "--port", "0")
 
 
 class Instance:
     """A running ``driftline up``, what it has printed, and a client for it, which asks once."""
 
-    def __init__(self, process: subprocess.Popen[str], lines: list[str], data_dir: Path) -> None:
+    def __init__(self, process: Process, lines: list[str], data_dir: Path) -> None:
         self.process = process
         self.lines = lines
         self.data_dir = data_dir
@@ -65,25 +69,28 @@ class Instance:
 
 def up(folder: Path, /, *arguments: str, **environment: str) -> contextlib.AbstractContextManager[Instance]:
     """``driftline up`` in ``folder``, on a free port; ended at the end."""
-    return up_of(Path(sys.executable), folder, *arguments, **environment)
+    return _running(folder, lambda: forked.start([*UP, *arguments], _environment(environment), folder))
 
 
-@contextlib.contextmanager
-def up_of(python: Path, folder: Path, /, *arguments: str, **environment: str) -> Iterator[Instance]:
-    """The same of the environment that ``python`` belongs to."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [str(python), "-P", "-m", "driftline.cli", "up", "--port", "0", *arguments]
+def up_of(
+    python: Path, folder: Path, /, *arguments: str, **environment: str
+) -> contextlib.AbstractContextManager[Instance]:
+    """The same of the environment that ``python`` belongs to, started as users start it."""
+    command = [str(python), *UP, *arguments]
+    return _running(folder, lambda: forked.start_cold(command, _environment(environment), folder))
+
+
+def _environment(changes: Mapping[str, str]) -> dict[str, str]:
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_") and name != "PYTHONPATH"
     }
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=clean | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return clean | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200", **changes}
+
+
+@contextlib.contextmanager
+def _running(folder: Path, start: Callable[[], Process]) -> Iterator[Instance]:
+    folder.mkdir(parents=True, exist_ok=True)
+    process = start()
     lines: list[str] = []
     reader = threading.Thread(target=_collect, args=(process, lines))
     reader.start()
@@ -109,7 +116,7 @@ def emptied(instance: Instance) -> Iterator[Instance]:
         instance.client.delete_model(model["name"])
 
 
-def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
+def _collect(process: Process, lines: list[str]) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         lines.append(line.rstrip())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ import numpy as np
 import pytest
 
 from driftline.client.clients import Client
+from tests import forked
 from tests.feeding import feeding
 from tests.services import Instance, spec, standing_alarms, up
-from tests.waiting import SECONDS, until
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +28,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``driftline …`` with the data directory in ``folder``."""
     folder.mkdir(exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
-    words = [sys.executable, "-m", "driftline.cli", *arguments]
-    return subprocess.run(words, cwd=folder, env=clean, capture_output=True, text=True, timeout=SECONDS, check=False)
+    return forked.run(["-P", "-m", "driftline.cli", *arguments], clean, folder)
 
 
 def succeeds(folder: Path, *arguments: str) -> Any:

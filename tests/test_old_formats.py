@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import forked
 from tests.fixtures import learners
 from tests.fixtures.models import SETTINGS, answers, are_taken, items, tell
 from tests.golden.runs import this_build
@@ -61,9 +60,9 @@ def started(request: pytest.FixtureRequest, release: str, folders: Path) -> Iter
     place = folders / "here"
     place.mkdir()
     if request.param == "backup":
-        command = [sys.executable, "-m", "driftline.cli", "restore", str(folders / "backup")]
+        command = ["-P", "-m", "driftline.cli", "restore", str(folders / "backup")]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
-        restored = subprocess.run(command, cwd=place, env=clean | SETTINGS, capture_output=True, text=True, check=False)
+        restored = forked.run(command, clean | SETTINGS, place)
         assert restored.returncode == 0, restored.stderr
     else:
         (folders / request.param).rename(place / "driftline-data")

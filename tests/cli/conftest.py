@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.scripted_server import ScriptedServer, scripted_server
-from tests.waiting import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,15 +34,6 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
     """``driftline …`` as a process in a folder of its own."""
 
     def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "driftline.cli", *arguments],
-            env={**environment, **variables},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            cwd=tmp_path,
-            check=False,
-        )
+        return forked.run(["-m", "driftline.cli", *arguments], {**environment, **variables}, tmp_path, stdin)
 
     return run

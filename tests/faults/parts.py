@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from driftline.processes.plan import program
 from driftline.store.connection import source
+from tests import forked
 from tests.services import is_there
 from tests.waiting import SECONDS, until
 
@@ -83,9 +83,7 @@ class WorkerProcess:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.log = Path(tempfile.mkstemp(dir=folder, prefix="worker-")[1])
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                program("worker"), env=os.environ | environment, cwd=folder, stdout=log, stderr=log
-            )
+            self.process = forked.start(program("worker")[1:], os.environ | environment, folder, log)
         self.owner: str = until(self._owner)
 
     def __enter__(self) -> WorkerProcess:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,12 @@ from redis import Redis
 
 from driftline.errors import Unavailable
 from driftline.version import __version__
+from tests import forked
 from tests.conftest import OwnRedis, free_port
 from tests.faults.parts import stopped
 from tests.faults.test_deadly_factory import NETWORK
 from tests.faults.test_disk import DATA, full, small_disk
-from tests.services import Instance, spec, up
+from tests.services import UP, Instance, spec, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -126,10 +126,7 @@ def raises(instance: Instance, incident: Incident, kind: str, model: str | None 
 def run(folder: Path, arguments: Sequence[str], **environment: str) -> str:
     """``driftline …``; it must succeed."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("DRIFTLINE_")}
-    words = [sys.executable, "-P", "-m", "driftline.cli", *arguments]
-    done = subprocess.run(
-        words, cwd=folder, env=clean | environment, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+    done = forked.run(["-P", "-m", "driftline.cli", *arguments], clean | environment, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -264,8 +261,7 @@ def test_drill_disk(incident: Incident, tmp_path: Path, mount: str) -> None:
 
 def run_doctor(folder: Path, data: Path) -> str:
     """Its findings, whatever it finds."""
-    words = [sys.executable, "-P", "-m", "driftline.cli", "doctor", "--data-dir", str(data), "--json"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = forked.run(["-P", "-m", "driftline.cli", "doctor", "--data-dir", str(data), "--json"], os.environ, folder)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
 
@@ -356,14 +352,7 @@ def test_drill_releases(incident: Incident, tmp_path: Path) -> None:
         assert {"driftline_build_info", "driftline_worker_info"} == set(incident.metrics)
         run(folder, [backup if word == "BACKUP" else word for word in upgrade])
     (folder / DATA / "format").write_text("99\n")
-    refused = subprocess.run(
-        [sys.executable, "-P", "-m", "driftline.cli", "up", "--port", "0"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    refused = forked.run(UP, os.environ, folder)
     assert refused.returncode != 0 and "newer Driftline" in refused.stdout + refused.stderr
     for copy in (older, Path(backup)):
         elsewhere = tmp_path / f"after-{copy.name}"

@@ -74,6 +74,6 @@ def test_scenarios_differ_from_each_other() -> None:
     assert [equal for equal in names.values() if len(equal) > 1] == []
 
 
-def test_digests_do_not_depend_on_what_libraries_think_of_the_cpu() -> None:
+def test_digests_do_not_depend_on_what_libraries_think_of_the_cpu(runner: runs.Runner) -> None:
     chosen = ["strategies: experts", "edits: own module: insert", "jobs: rate found"]
-    assert runs.run(chosen, runs.ENVIRONMENT | OTHER_CPUS) == runs.run(chosen)
+    assert runs.run(chosen, runs.ENVIRONMENT | OTHER_CPUS) == runner.run(chosen)
