@@ -20,7 +20,7 @@ from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.store.alarms import Alarms
 from driftline.store.artifacts import Artifacts
-from driftline.store.catalog import Catalog, CatalogEntry
+from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
@@ -83,7 +83,6 @@ class Services:
         )
         self.keys = KeyStore.of(settings)
         self.tokens = IdentityTokens.of(settings)
-        self.catalog = Catalog(self.connection)
         self.workers = Workers(self.connection)
         self.artifacts = Artifacts(settings.data_dir / "artifacts")
         self.metrics = Metrics()
@@ -96,6 +95,7 @@ class Services:
             self.connection, self.engine, loader, settings.poll_seconds, tracing=tracing
         )
         self.events = EventFeed(self.connection, settings.poll_seconds)
+        self.catalog = self.version_watcher.catalog
         self.http_meter = HttpMeter()
         self.charges = Charges.of(settings)
         self.held_bytes = HeldBytes(max(settings.max_held_bytes, 2 * settings.max_body_bytes))

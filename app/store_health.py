@@ -48,7 +48,7 @@ class StoreHealth:
 async def look(connection: RedisConnection, catalog: Catalog, settings: Settings) -> StoreHealth:
     """Reads what there is, and tries a write."""
     try:
-        names = await catalog.names()
+        names = await catalog.newest_names()
         heartbeats = await Workers(connection).read()
         state = await connection.server.state()
     except Unavailable as error:

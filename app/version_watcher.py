@@ -18,6 +18,7 @@ from driftline.store.commits import CanaryVersion, CommitLog, Head
 from driftline.store.connection import RedisConnection
 from driftline.support.failpoints import reach
 from driftline.support.tracing import Tracing
+from driftline.support.turns import Turns
 
 from .engine import Engine, ModelQueue
 from .snapshot import Snapshot
@@ -69,6 +70,7 @@ class VersionWatcher:
         self.on_hint: Callable[[str | None], None] = lambda uid: None
         """Called with each hint that comes."""
         self._uids: dict[str, str] = {}
+        self._turns = Turns()
         self._pinned: OrderedDict[tuple[str, int], ModelQueue] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
         self._refusals: dict[str, dict[str, Refusal]] = {}
@@ -115,7 +117,9 @@ class VersionWatcher:
         """Loads new versions at each hint, until cancelled."""
         async for uid in self.connection.hints():
             self.on_hint(uid)
+            self.catalog.heard_of(uid)
             if uid is None:
+                self._turns.begin_again()
                 await self._follow_all()
             elif uid in self.engine.models:
                 await self._follow(uid)
@@ -127,11 +131,12 @@ class VersionWatcher:
             await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
 
     async def _follow_all(self) -> None:
+        """Brings every model to its head; while hints come, some of those that nothing was heard of."""
         if not self.is_ready:
             await self.loader.warm_up()
         try:
-            self._uids = await self.catalog.names()
-            versions = await self.catalog.live_versions(list(self.engine.models))
+            self._uids = dict(await self.catalog.newest_names())
+            versions = await self.catalog.live_versions(self._turns.next(self.engine.models, self.connection.hears))
         except Unavailable:
             return
         self.is_ready = True

@@ -153,14 +153,25 @@ class Settings(BaseSettings):
     log_keep: int = Field(20_000, ge=0, description="learned records kept in the log for retraining")
 
     poll_seconds: float = Field(1.0, gt=0, description="how often a lost hint from Redis is made up for")
+    workers: int = Field(1, ge=1, le=256, description="learning processes of `up` or `worker`, which share the models")
     worker_id: str | None = Field(
         None, description="a name that no other worker has: started again under it, one takes its models back at once"
     )
     lease_seconds: float = Field(10.0, ge=1, description="a worker that is silent for longer loses its models")
+    idle_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="a learner without work for so long is unloaded; its checkpoint is loaded at the next label",
+    )
     hung_seconds: float = Field(
         10.0,
         gt=0,
         description="a worker that is silent, or computes for one call, for longer is an alarm: `worker_hung`",
+    )
+    job_processes: int = Field(
+        1,
+        ge=0,
+        description="retrain jobs that a worker trains at once in processes of their own; 0: on the thread that learns",
     )
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between checkpoints while a model learns")
     keep_versions: int = Field(20, ge=2, description="newest versions kept for rollback, beside the live one")

@@ -19,8 +19,6 @@ from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
 from driftline.versions import Position, VersionFiles
 
-LEASE_SECONDS = 3600
-
 
 class Versions:
     """Takes a model from whoever learns it, and publishes what it is told."""
@@ -35,7 +33,7 @@ class Versions:
         self.spec, self.uid, self.head = parse(ModelSpec, model.spec), model.uid, model.head
         self.commit_log = CommitLog(self.connection, self.uid)
         self.version_files = VersionFiles(self.artifacts, self.uid)
-        self.lease = Lease(self.connection, self.uid, "test", LEASE_SECONDS)
+        self.lease = Lease(self.connection, self.uid, "test")
         await self.connection.redis.delete(self.lease.keys.lease)
         assert await self.lease.acquire()
         self.step = self.head.step

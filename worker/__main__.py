@@ -26,6 +26,7 @@ from driftline.settings import Settings
 from driftline.support.logs import set_up_logging
 from driftline.support.tracing import open_tracing
 
+from . import training_process
 from .main import Worker
 
 
@@ -43,6 +44,8 @@ def main() -> None:
     torch.set_num_threads(settings.threads)
     gc.freeze()  # What the start has made stays: no collection should look at all of torch again while labels wait.
     gc.enable()
+    if sys.argv[1:2] == ["--train"]:
+        return training_process.main(Path(sys.argv[2]))
     try:
         asyncio.run(run(settings))
     except DriftlineError as error:

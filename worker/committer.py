@@ -245,6 +245,12 @@ class Committer:
         await self.commit(Plan(command=n, set_aside=reason), StepResult(), effect=effect)
 
     @property
+    def has_candidate(self) -> bool:
+        """Whether there are learned labels that no version covers, and the gate may decide at any time."""
+        is_asked = self.learner.spec.recipe.gate.mode in ("auto", "off")
+        return self.is_unpublished and is_asked and not self.is_paused
+
+    @property
     def has_advanced(self) -> bool:
         """Whether there are steps after the newest checkpoint."""
         return self.head.step > (self.head.checkpoint.step if self.head.checkpoint else 0)

@@ -30,6 +30,8 @@ class ComputeMeter:
 
     def __init__(self, window_seconds: float = 30.0) -> None:
         self.window_seconds = window_seconds
+        self.seconds: dict[str, float] = {}
+        """For how long it has computed, by model."""
         self._done_seconds = 0.0
         self._current: tuple[str, float] | None = None
         self._readings = deque([(time.monotonic(), 0.0)])
@@ -43,7 +45,9 @@ class ComputeMeter:
             yield
         finally:
             self._current = None
-            self._done_seconds += time.monotonic() - begin
+            seconds = time.monotonic() - begin
+            self._done_seconds += seconds
+            self.seconds[uid] = self.seconds.get(uid, 0.0) + seconds
 
     def current(self) -> tuple[str, float] | None:
         """The model that it computes for, and for how many seconds in this call; None while it waits."""

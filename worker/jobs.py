@@ -1,4 +1,8 @@
-"""Retrain jobs: a copy of the learner, forked at the command, is trained in slices between the steps of the stream."""
+"""Retrain jobs: a copy of the learner, forked at the command, is trained beside it.
+
+A short job is trained in slices between the steps of the stream, a long one in a process of its own. What comes back from there
+is in a checkpoint before anything is made of it: a recovery loads it. Without that checkpoint it trains again, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ from driftline.support.failpoints import reach
 
 from .commands import Effect
 from .committer import Committer
+from .training import Training, TrainingFailedElsewhere
 
 logger = logging.getLogger("driftline.jobs")
 
@@ -44,19 +49,22 @@ def changed(result: StepResult) -> list[JobRecord]:
     return found
 
 
-async def advance(committer: Committer, slice_seconds: float) -> bool:
-    """Advances the running job by a slice, and ends it when it is done; False when no job runs.
+async def advance(committer: Committer, training: Training) -> bool:
+    """Advances the running job by a slice, and ends it when it is done; False when no job runs, or its process is at work.
 
     Slices commit nothing: after a crash the job is repeated from the checkpoint that was written when it began.
     """
     retraining = committer.learner.retraining
+    training.leave_unless(retraining)
     if retraining is None:
         return False
     is_manual = committer.learner.spec.recipe.gate.mode == "manual"
     if is_manual and retraining.is_waiting:
         return False
     try:
-        await committer.compute(_advance, retraining, slice_seconds)
+        if training.is_heavy(retraining):
+            return await _advance_elsewhere(committer, training)
+        training.worked(retraining, await committer.compute(_advance, retraining, training.slice_seconds))
         if retraining.is_done and is_manual:
             retraining.is_waiting = True
             await committer.store.commit_log.report_progress(retraining.job, 1.0)
@@ -66,7 +74,21 @@ async def advance(committer: Committer, slice_seconds: float) -> bool:
             await committer.store.commit_log.report_progress(retraining.job, retraining.progress, retraining.report())
     except _Failed as failure:
         await _abandon(committer, retraining, failure.reason)
+    except TrainingFailedElsewhere as failure:
+        await _abandon(committer, retraining, str(failure))
     return True
+
+
+async def _advance_elsewhere(committer: Committer, training: Training) -> bool:
+    is_taken = await training.advance(committer.store, committer.compute, committer.learner)
+    if is_taken:
+        await committer.checkpoint()
+    return is_taken
+
+
+async def bring_back(committer: Committer, training: Training) -> bool:
+    """Takes over how far a job has come in a process of its own, as the trainer ends; whether it has to be written."""
+    return committer.is_recovered and await training.bring_back(committer.compute, committer.learner)
 
 
 def waiting(learner: Learner, command: Command) -> str | None:
@@ -84,10 +106,12 @@ class _Failed(Exception):
         super().__init__(self.reason)
 
 
-def _advance(retraining: RetrainJob, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not retraining.is_done and time.monotonic() < deadline:
+def _advance(retraining: RetrainJob, seconds: float) -> float:
+    """Trains for so long, and returns for how long it did."""
+    begin = time.monotonic()
+    while not retraining.is_done and time.monotonic() < begin + seconds:
         _guarded(lambda: retraining.advance(1))
+    return time.monotonic() - begin
 
 
 def _guarded(function: Callable[[], T]) -> T:

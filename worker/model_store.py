@@ -12,7 +12,7 @@ from driftline.records import Record
 from driftline.settings import Settings
 from driftline.store.alarms import Alarms
 from driftline.store.artifacts import Artifacts
-from driftline.store.commits import CommitLog
+from driftline.store.commits import CommitLog, parse_head
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import EventLog
 from driftline.store.log import Log
@@ -59,6 +59,39 @@ class ModelStore:
     async def weights_of(self, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
         """The weights of versions, by version and tensor name; :class:`NotFound` where a version was deleted."""
         return await self.version_files.weights_of(self.commit_log, versions)
+
+    async def has_records(self) -> bool:
+        """Whether there are records or commands that no step has taken; also where the log ends before what was learned.
+
+        Raises:
+            NotFound: the model was deleted.
+        """
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(self.keys.head)
+                pipe.get(self.keys.last)
+                pipe.zcard(self.keys.pending)
+                head, newest, pending = await pipe.execute()
+        return parse_head(head).offset != int(newest or 0) or pending > 0
+
+    async def has_work(self) -> bool:
+        """Whether its learner is needed.
+
+        That is so with :meth:`has_records`, steps that no checkpoint has, labels that no version covers, a job that runs, and
+        an alarm about a condition that may be over.
+        """
+        keys = self.keys
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                pipe.hmget(keys.head, "step", "checkpoint_step", "offset", "version")
+                pipe.hmget(keys.alarms, *CONDITIONS)
+                pipe.hlen(keys.jobs)
+                pipe.zcard(keys.ended)
+                (step, checkpoint_step, offset, version), conditions, jobs, ended = await pipe.execute()
+        if any(conditions) or jobs > ended or int(step or 0) != int(checkpoint_step or 0):
+            return True
+        live = await self.commit_log.version(int(version or 1))
+        return live.offset != int(offset or 0) or await self.has_records()
 
     async def is_paused(self) -> bool:
         with store_errors():

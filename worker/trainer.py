@@ -29,6 +29,7 @@ from .compute import Compute
 from .durations import Durations
 from .model_store import ModelStore
 from .network_check import NetworkCheck, NetworkFailed
+from .training import Training
 
 logger = logging.getLogger("driftline.trainer")
 
@@ -47,7 +48,7 @@ class Trainer:
         compute: runs functions that use torch, in turn with other models.
         read_ahead: the most records that one turn takes from the log.
         halted_seconds: how often a log with missing records is checked again.
-        slice_seconds: for how long a retrain job computes between two steps of the stream.
+        training: where retrain jobs train; default: on the learner's thread.
         first_retry_seconds: until a network that fails on every row is tried again; each further retry waits twice as long.
         last_retry_seconds: the longest delay before such a retry.
         durations: where the durations of its work are counted.
@@ -62,7 +63,7 @@ class Trainer:
         *,
         read_ahead: int = 1024,
         halted_seconds: float = 10.0,
-        slice_seconds: float = 0.05,
+        training: Training | None = None,
         first_retry_seconds: float = 1.0,
         last_retry_seconds: float = 60.0,
         durations: Durations | None = None,
@@ -77,7 +78,9 @@ class Trainer:
         self.network = NetworkCheck(self.committer, first_retry_seconds, last_retry_seconds)
         self.read_ahead = read_ahead
         self.halted_seconds = halted_seconds
-        self.slice_seconds = slice_seconds
+        self.training = training or Training()
+        self.training.on_end = self.wake.set
+        self.idle_since: float | None = None
 
     @property
     def learner(self) -> Learner:
@@ -101,10 +104,13 @@ class Trainer:
                 self.wake.clear()
                 if await self._try_turn() is False:
                     await self._wait()
-            if self.committer.has_advanced and not self.is_halted:
+            has_trained = await jobs.bring_back(self.committer, self.training)
+            if (self.committer.has_advanced or has_trained) and not self.is_halted:
                 await self.committer.checkpoint()
         except (Stopped, Unavailable) as error:
             logger.warning("%s ends without a checkpoint: %s", self.committer.name, error)
+        finally:
+            self.training.kill()
 
     async def _try_turn(self) -> bool | None:
         """Runs a turn, and returns whether it had work; None if the store failed, after waiting for it."""
@@ -132,8 +138,8 @@ class Trainer:
         if did_apply:
             self.network.retry_now()
         did_learn = await self._unless_failing(lambda: self._learn(entries, newest))
-        did_retrain = await jobs.advance(self.committer, self.slice_seconds)
-        if not did_learn and self._has_candidate and self.schedule.until_candidate <= 0:
+        did_retrain = await jobs.advance(self.committer, self.training)
+        if not did_learn and self.committer.has_candidate and self.schedule.until_candidate <= 0:
             await self._unless_failing(self._retry_candidate)
         if self.committer.has_advanced and self.schedule.until_checkpoint <= 0:
             await self.committer.checkpoint()
@@ -226,12 +232,6 @@ class Trainer:
     def _plan(self, updates: int, publish: bool, job: str | None = None, at_once: int = 0) -> Plan:
         return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job, at_once=at_once)
 
-    @property
-    def _has_candidate(self) -> bool:
-        """Whether there are learned labels that no version covers, and the gate may decide at any time."""
-        is_asked = self.learner.spec.recipe.gate.mode in ("auto", "off")
-        return self.committer.is_unpublished and is_asked and not self.committer.is_paused
-
     def _until_step(self) -> float:
         """Seconds until the trigger opens for the waiting labels; 0 after a drift alarm."""
         is_hurried = self.learner.monitor.is_hurried(self.head.offset)
@@ -271,12 +271,14 @@ class Trainer:
             times += self._until_learning()
         if self.committer.has_advanced:
             times.append(self.schedule.until_checkpoint)
+        is_idle = not (times or self.schedule.is_waiting or self.learner.retraining)
+        self.idle_since = (self.idle_since or time.monotonic()) if is_idle else None
         await self._until_woken(max(0.01, min(times)) if times else None)
 
     def _until_learning(self) -> Iterator[float]:
         if self.schedule.is_waiting and not self.committer.is_paused:
             yield self._until_step()
-        if self._has_candidate:
+        if self.committer.has_candidate:
             yield self.schedule.until_candidate
 
     async def _until_woken(self, seconds: float | None) -> None:

@@ -28,6 +28,12 @@ Certificate = Annotated[
     Path | None, typer.Option("--tls-cert", help="The server's certificate: it then speaks TLS alone.")
 ]
 PrivateKey = Annotated[Path | None, typer.Option("--tls-key", help="The private key of the certificate.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Learning processes that share the models.", show_default="1")
+]
+Processes = Annotated[
+    int | None, typer.Option("--processes", min=1, help="Learning processes that share the models.", show_default="1")
+]
 Port = Annotated[int | None, typer.Option("--port", help="The port; 0: a free one.", show_default="8000")]
 
 
@@ -44,13 +50,14 @@ def up(
     replicas: Replicas = None,
     tls_cert: Certificate = None,
     tls_key: PrivateKey = None,
+    workers: Workers = None,
 ) -> None:
     """Start everything on this machine: the server, a worker, and a Valkey unless DRIFTLINE_REDIS_URL names one."""
     from driftline.processes import plan as local
     from driftline.store.format import check_at_start
 
     settings = load_settings(
-        host=host, port=port, data_dir=data_dir, replicas=replicas, tls_cert=tls_cert, tls_key=tls_key
+        host=host, port=port, data_dir=data_dir, replicas=replicas, workers=workers, tls_cert=tls_cert, tls_key=tls_key
     )
     check_at_start(settings)
     supervise(settings, lambda listener: local.plan(settings, listener))
@@ -112,11 +119,20 @@ def serve(
     os.execve(sys.executable, command, local.environment(settings, settings.redis_url))
 
 
-def worker(data_dir: DataDir = None) -> None:
-    """Run one learning process; it needs DRIFTLINE_REDIS_URL."""
+def worker(data_dir: DataDir = None, processes: Processes = None) -> None:
+    """Run learning alone, in one process or several; it needs DRIFTLINE_REDIS_URL."""
     from driftline.processes import plan as local
+    from driftline.processes.supervisor import Supervisor
+    from driftline.store.format import check_at_start
 
-    settings = load_settings(data_dir=data_dir)
+    settings = load_settings(data_dir=data_dir, workers=processes)
+    if settings.workers > 1:
+        local.require_redis(settings)
+        check_at_start(settings)
+        supervisor = Supervisor(local.learning_plan(settings), report)
+        with supervisor.handling_signals():
+            supervisor.run()
+        return
     os.execve(sys.executable, local.program("worker"), local.environment(settings, settings.redis_url))
 
 

@@ -21,6 +21,7 @@ ALARMS = {
     "aside is tried again after `driftline resume`",
     "network_failed": "fix the network's code and restart the worker, roll back, or change the recipe; labels wait meanwhile",
     "worker_task_failed": "the worker's log has the traceback; the task was restarted",
+    "lease_lost": "another worker learns the model; see why the first one was silent: load, memory, the network to the store",
     "store_older": "send again the labels since that copy was made, or restore a newer one",
     "writes_lost": "send again the labels of the moments before; set appendfsync always",
     "source": "mend what it says; the source is tried again, and the alarm ends by itself",

@@ -13,6 +13,7 @@ from driftline.store.catalog import count_waiting
 from driftline.store.commits import Head, Version, parse_head
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.watermarks import Backlog
+from driftline.store.workers import Workers
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -92,7 +93,7 @@ class StoreSnapshot:
 
 async def read(connection: RedisConnection, name: str, uid: str) -> StoreSnapshot | None:
     """Reads a model; None if it has just been deleted."""
-    keys = connection.keys.of(uid)
+    keys, workers = connection.keys.of(uid), await Workers(connection).alive()
     with store_errors():
         async with connection.redis.pipeline(transaction=True) as pipe:
             pipe.hgetall(keys.meta)
@@ -101,7 +102,7 @@ async def read(connection: RedisConnection, name: str, uid: str) -> StoreSnapsho
             pipe.get(keys.last)
             pipe.zrange(keys.pending, 0, -1)
             pipe.zrange(keys.commands, 0, -1)
-            pipe.exists(keys.lease)
+            pipe.get(keys.lease)
             pipe.get(keys.metrics)
             pipe.hvals(keys.alarms)
             pipe.time()
@@ -113,11 +114,14 @@ async def read(connection: RedisConnection, name: str, uid: str) -> StoreSnapsho
         if not found[0] and await connection.redis.hget(connection.keys.names, name) != uid.encode():
             return None
         oldest = await connection.redis.xrange(keys.log, f"({int(found[1].get(b'offset', 0))}-0", "+", 1)
-    return _snapshot(name, uid, (keys.log, keys.steps), found, oldest)
+    is_owned = (found[6] or b"").decode() in workers
+    return _snapshot(name, uid, (keys.log, keys.steps), found, oldest, is_owned)
 
 
-def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], oldest: Entries) -> StoreSnapshot:
-    meta, fields, versions, last, pending, commands, is_owned, metrics, alarms, (seconds, micros) = found[:10]
+def _snapshot(
+    name: str, uid: str, streams: tuple[str, str], found: list[Any], oldest: Entries, is_owned: bool
+) -> StoreSnapshot:
+    meta, fields, versions, last, pending, commands, _, metrics, alarms, (seconds, micros) = found[:10]
     head, newest, now = parse_head(fields), int(last or 0), seconds + micros / 1e6
     waiting = count_waiting(newest, head.offset, commands)
     waited = max(0.0, now - int(oldest[0][1][b"t"]) / 1000) if oldest and waiting > 0 else 0.0
@@ -138,7 +142,7 @@ def _snapshot(name: str, uid: str, streams: tuple[str, str], found: list[Any], o
         backlog=Backlog(max(0, newest - head.offset), max(0, bytes_there - bytes_learned), waited),
         now=now,
         is_paused=meta.get(b"paused") == b"1",
-        is_owned=bool(is_owned),
+        is_owned=is_owned,
         trigger=Trigger.model_validate(spec.get("recipe", {}).get("trigger", {})),
         device=spec.get("device"),
         drifts=json.loads(metrics or b"{}").get("alarms", []),

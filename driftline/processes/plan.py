@@ -52,7 +52,7 @@ def environment(settings: Settings, redis_url: str | None) -> dict[str, str]:
 
 
 def plan(settings: Settings, listener: socket.socket, output: Output = None) -> Plan:
-    """The children of ``driftline up``: a Valkey server unless there is a ``redis_url``, a worker, and the app.
+    """The children of ``driftline up``: a Valkey server unless there is a ``redis_url``, workers, and the app.
 
     ``output`` is where they write.
     """
@@ -62,16 +62,37 @@ def plan(settings: Settings, listener: socket.socket, output: Output = None) -> 
         with contextlib.ExitStack() as stack:
             server = None if settings.redis_url else stack.enter_context(_embedded(settings, guard))
             env = environment(settings, settings.redis_url or (server.url if server else None))
-            named = {"DRIFTLINE_WORKER_ID": secrets.token_hex(6), **env}
-
-            def worker() -> subprocess.Popen[bytes]:
-                return guard.spawn(program("worker"), env=named, stdout=output, stderr=output)
-
             apps = stack.enter_context(_apps(settings.replicas, listener, guard, env, output))
-            ours = [Child("worker", worker, stop_seconds=30.0), *apps]
+            ours = [*_workers(settings, guard, env, output), *apps]
             yield [server.child, *ours] if server else ours
 
     return children
+
+
+def learning_plan(settings: Settings) -> Plan:
+    """The children of ``driftline worker`` with several processes."""
+
+    @contextlib.contextmanager
+    def children(guard: Guard) -> Iterator[Sequence[Child]]:
+        yield _workers(settings, guard, environment(settings, settings.redis_url), None)
+
+    return children
+
+
+def _workers(settings: Settings, guard: Guard, env: Mapping[str, str], output: Output) -> list[Child]:
+    """The learning processes, each with a name that it keeps when it is started again, and its models with it."""
+    prefix = settings.worker_id or secrets.token_hex(6)
+
+    def child(number: int) -> Child:
+        identifier = prefix if settings.workers == 1 else f"{prefix}-{number}"
+
+        def worker() -> subprocess.Popen[bytes]:
+            named = {**env, "DRIFTLINE_WORKER_ID": identifier}
+            return guard.spawn(program("worker"), env=named, stdout=output, stderr=output)
+
+        return Child("worker" if settings.workers == 1 else f"worker-{number}", worker, stop_seconds=30.0)
+
+    return [child(number) for number in range(1, settings.workers + 1)]
 
 
 def serving_plan(settings: Settings, listener: socket.socket) -> Plan:

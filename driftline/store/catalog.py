@@ -15,6 +15,7 @@ from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import EventRecord, happen
 from driftline.store.redis_keys import STORE_ID, new_uid
 from driftline.store.watermarks import RESTORE, Backlog
+from driftline.store.workers import Workers
 
 
 class CatalogEntry(msgspec.Struct, frozen=True):
@@ -36,6 +37,14 @@ class CatalogEntry(msgspec.Struct, frozen=True):
     """How many events of each kind there have been."""
 
 
+class LogEnd(NamedTuple):
+    """The newest record of a log, how many commands are pending, and the epoch of the model's owner."""
+
+    newest: int
+    pending: int
+    epoch: int
+
+
 class Measured(NamedTuple):
     """The learner's metrics of a model, the alarms that its worker has raised, and the backlog of its log."""
 
@@ -50,10 +59,18 @@ def by_uid(names: Mapping[str, str]) -> dict[str, str]:
 
 
 class Catalog:
-    """The map from names to models, and the stored state of each."""
+    """The map from names to models, and the stored state of each.
 
-    def __init__(self, connection: RedisConnection) -> None:
+    Args:
+        rounds: after so many looks :meth:`newest_names` reads all of them again, whether or not a hint has come.
+    """
+
+    def __init__(self, connection: RedisConnection, rounds: int = 30) -> None:
         self.connection = connection
+        self.rounds = rounds
+        self._known: dict[str, str] = {}
+        self._known_uids: set[str] = set()
+        self._looks = 0
 
     async def names(self) -> dict[str, str]:
         """Name → uid of every model; :class:`Unavailable` if the store has lost its data."""
@@ -67,6 +84,35 @@ class Catalog:
         self.connection.recognise(store_id, known)
         self.connection.ends.keep(set(names.values()))
         return names
+
+    async def newest_names(self) -> dict[str, str]:
+        """:meth:`names`, for who asks again and again: while hints come, they are read only when a model came or went."""
+        self._looks += 1
+        if not self.connection.hears or self._looks >= self.rounds or await self._has_other_names():
+            self._looks = 0  # Before the names are read: what is heard of meanwhile may have come too late for them.
+            try:
+                self._known = await self.names()
+            except Unavailable:
+                self._looks = self.rounds
+                raise
+            self._known_uids = set(self._known.values())
+        return self._known
+
+    async def _has_other_names(self) -> bool:
+        """Whether there are more or fewer names than are known."""
+        known = self.connection.store_id
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                pipe.hget(self.connection.keys.names, STORE_ID)
+                pipe.hlen(self.connection.keys.names)
+                store_id, count = await pipe.execute()
+        self.connection.recognise(store_id.decode() if store_id else None, known)
+        return int(count) != len(self._known) + 1
+
+    def heard_of(self, uid: str | None) -> None:
+        """Takes a hint: one of a model that is not known yet, or None after hints were lost, has the names read again."""
+        if uid not in self._known_uids:
+            self._looks = self.rounds
 
     async def _name_store(self) -> str:
         """Gives a new store its id, or reads the one that another process has just given it."""
@@ -121,17 +167,21 @@ class Catalog:
 
         return {uid: (number(live), number(canary)) for uid, (live, canary) in zip(uids, found, strict=True)}
 
-    async def log_ends(self, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """The newest record of each model's log, and how many commands are pending, in one round trip."""
+    async def log_ends(self, uids: Sequence[str]) -> dict[str, LogEnd]:
+        """Where each model's log ends, in one round trip."""
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 for uid in uids:
                     keys = self.connection.keys.of(uid)
                     pipe.get(keys.last)
                     pipe.zcard(keys.pending)
+                    pipe.get(keys.epoch)
                 found = await pipe.execute()
-        ends = zip(found[::2], found[1::2], strict=True)
-        return {uid: (int(last or 0), pending) for uid, (last, pending) in zip(uids, ends, strict=True)}
+        ends = zip(found[::3], found[1::3], found[2::3], strict=True)
+        return {
+            uid: LogEnd(int(last or 0), pending, int(epoch or 0))
+            for uid, (last, pending, epoch) in zip(uids, ends, strict=True)
+        }
 
     async def record_time(self, uid: str, n: int) -> float | None:
         """When record ``n`` of a model's log was appended, in seconds since 1970; None where the log no longer has it."""
@@ -140,7 +190,12 @@ class Catalog:
         return int(found[0][1][b"t"]) / 1000 if found else None
 
     async def owners(self, uids: Sequence[str]) -> dict[str, str | None]:
-        """The worker that holds the lease of each model, in one round trip; None where none does."""
+        """The worker that holds the lease of each model; None where none does, or it is silent for too long."""
+        holders, alive = await self.holders(uids), await Workers(self.connection).alive()
+        return {uid: holder if holder in alive else None for uid, holder in holders.items()}
+
+    async def holders(self, uids: Sequence[str]) -> dict[str, str | None]:
+        """The worker that holds the lease of each model, dead or alive, in one round trip; None where it was released."""
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 for uid in uids:

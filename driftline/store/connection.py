@@ -201,13 +201,26 @@ class HighWatermarks:
 class RedisConnection:
     """One process's connection to the store: the client, the keys with its prefix, the scripts.
 
-    ``watch_seconds`` is how often :meth:`watch` looks.
+    ``watch_seconds`` is how often :meth:`watch` looks. ``hears`` says whether hints come: while they do, no hint is lost but
+    with the connection that brings them.
+
+    Args:
+        connections: the most to a server at once.
+        silent_seconds: after so long without a hint, the connection that brings them is asked for a sign of life.
     """
 
     def __init__(
-        self, url: str, prefix: str, *, watch_seconds: float = 2.0, connections: int = MAX_CONNECTIONS
+        self,
+        url: str,
+        prefix: str,
+        *,
+        watch_seconds: float = 2.0,
+        connections: int = MAX_CONNECTIONS,
+        silent_seconds: float = 5.0,
     ) -> None:
         self.watch_seconds = watch_seconds
+        self.silent_seconds = silent_seconds
+        self.hears = False
         # redis-py types an answer as everything that any protocol and decoding could give; here it is always bytes.
         self.redis: Any = connect(url, connections=connections)
         self.keys = Keys(prefix)
@@ -288,15 +301,35 @@ class RedisConnection:
         while True:
             try:
                 await self.redis.initialize()  # A cluster's nodes must be known before one of them is subscribed to.
-                async with self.redis.pubsub(ignore_subscribe_messages=True) as channel:
+                async with self.redis.pubsub() as channel:
                     await channel.subscribe(self.keys.hints)
-                    yield None
-                    async for message in channel.listen():
-                        yield message["data"].decode()
+                    async for message in self._heard(channel):
+                        if message["type"] == "subscribe":
+                            self.hears = True
+                            yield None
+                        elif message["type"] == "message":
+                            yield message["data"].decode()
             except (RedisError, RedisClusterException, OSError, RuntimeError, AttributeError) as error:
                 if isinstance(error, RuntimeError | AttributeError) and not _is_reset(error):
                     raise
+                self.hears = False
                 await asyncio.sleep(random.uniform(0.2, 1.0))
+            finally:
+                self.hears = False
+
+    async def _heard(self, channel: Any) -> AsyncIterator[dict[str, Any]]:
+        """What comes on a channel; it is asked for an answer when it is silent, and given up when it stays so."""
+        is_asked = True  # A subscription is answered at once.
+        while True:
+            message = await channel.get_message(timeout=self.silent_seconds)
+            if message is not None:
+                is_asked = False
+                yield message
+            elif is_asked:
+                raise ConnectionError("the connection that brings hints is silent")
+            else:
+                await channel.ping()
+                is_asked = True
 
     async def close(self) -> None:
         await self.redis.aclose()

@@ -27,6 +27,9 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     which it computed. ``restarts`` counts its starts under this name since it last ended in order. ``computes_for`` is the uid
     of the model that its compute thread works for, for ``computing_seconds`` so far in one call. ``durations`` are of its
     steps, versions and checkpoints since its start.
+
+    A heartbeat is what renews the leases of all its models, for ``lease_seconds``. What the placement of models needs:
+    ``is_leaving`` says that it ends, ``costs`` what its busy models take of its thread, and ``refused`` which it cannot learn.
     """
 
     id: str
@@ -43,6 +46,14 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     resident_bytes: int = 0
     durations: dict[str, Counted] = {}
     sources: list[SourceLag] = []
+    lease_seconds: float = 10.0
+    is_leaving: bool = False
+    costs: dict[str, float] = {}
+    refused: list[str] = []
+
+    def is_alive(self, now: float) -> bool:
+        """Whether its leases hold at a time by the clock of Redis."""
+        return now - self.time <= self.lease_seconds
 
 
 class Workers:
@@ -77,6 +88,11 @@ class Workers:
         """The newest heartbeat of each worker, by its name, but for those that have been silent for too long."""
         oldest = self.connection.now() - self.keep_seconds
         return [heartbeat for heartbeat in await self._all() if heartbeat.time >= oldest]
+
+    async def alive(self) -> dict[str, Heartbeat]:
+        """The heartbeats of the workers whose leases hold, by worker."""
+        now = await self.connection.time()
+        return {heartbeat.id: heartbeat for heartbeat in await self._all() if heartbeat.is_alive(now)}
 
     async def remove_lost(self) -> None:
         """Removes the heartbeats of workers that have been silent for too long."""

@@ -58,7 +58,7 @@ async def test_the_call_lists_them(client: AppClient) -> None:
     connection = client.services.connection
     assert (await client.get("/v1/workers")).json() == {"workers": [], "unowned": ["weather"]}
     uid = (await client.services.catalog.names())["weather"]
-    assert await Lease(connection, uid, "w1", 30).acquire()
+    assert await Lease(connection, uid, "w1").acquire()
     now = await connection.time()
     await Workers(connection).beat(msgspec.structs.replace(BEAT, time=now, started=now - 5))
     answer = (await client.get("/v1/workers")).json()

@@ -12,6 +12,7 @@ import pytest
 from driftline.doctor import Finding, examine
 from driftline.settings import Settings
 from driftline.store.connection import RedisConnection
+from tests.heartbeats import alive
 from tests.worker.conftest import Bench, labelled
 from worker.model_store import ModelStore
 
@@ -31,6 +32,7 @@ async def model(connection: RedisConnection, embedded: str, thread: ThreadPoolEx
     for first in (0, 64):
         await store.log.append(labelled(64, first))
         await bench.train(store)
+    await alive(connection, f"owner{bench.owners}")
     return store
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from driftline.store.connection import RedisConnection
 from driftline.store.predictions import PredictionBatch, PredictionReader, PredictionWriter
+from driftline.store.workers import Workers
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from tests.worker.running import training, until_learned, working
@@ -84,12 +85,17 @@ async def test_labels_do_not_wait_for_a_clock_of_redis_that_was_set(
 
 async def renewed(store: ModelStore) -> None:
     """Returns when the lease has been renewed."""
-    left = 0
+    workers = Workers(store.connection)
+
+    async def told_at() -> float:
+        owner = await store.connection.redis.get(store.keys.lease)
+        heartbeat = await workers.former((owner or b"").decode())
+        return 0.0 if heartbeat is None else heartbeat.time
+
+    before = await until_async(told_at)
 
     async def is_renewed() -> bool:
-        nonlocal left
-        before, left = left, await store.connection.redis.pttl(store.keys.lease)
-        return 0 < before < left
+        return await told_at() > before
 
     await until_async(is_renewed)
 

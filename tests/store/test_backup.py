@@ -29,6 +29,7 @@ from driftline.store.log import Log
 from driftline.store.redis_keys import NOUNS, new_uid
 from driftline.store.scores import Bucket
 from driftline.store.watermarks import Cap
+from tests.heartbeats import alive
 from tests.store.conftest import SPEC, item
 from tests.waiting import until_async
 
@@ -55,7 +56,7 @@ class Model:
     async def live(self, steps: int = 3) -> None:
         """Two labels and a version a step, a checkpoint at the last but one, two labels and a command that wait."""
         await Catalog(self.connection).create(self.uid, SPEC, self.version(1, 0, 0))
-        self.lease = Lease(self.connection, self.uid, "owner", 3600)
+        self.lease = Lease(self.connection, self.uid, "owner")
         await self.lease.acquire()
         for k in range(1, steps + 1):
             await self.log.append([item(f"i{2 * k - 1}"), item(f"i{2 * k}")])
@@ -159,7 +160,7 @@ async def test_a_former_owner_is_fenced(
     await back_up(connection, artifacts, tmp_path / "b")
     await wipe(connection)
     await restore(connection, elsewhere, tmp_path / "b")
-    assert not await model.lease.renew()
+    assert not await model.lease.is_held()
 
 
 async def test_predictions_and_api_keys_are_copied_only_when_asked(
@@ -345,6 +346,7 @@ async def test_a_model_takes_its_own_place_once_its_owner_has_let_go(
     connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     await back_up(connection, artifacts, tmp_path / "b")
+    await alive(connection, model.lease.owner)
     await model.log.append([item("later")])
     epoch = int(await connection.redis.get(model.keys.epoch))
     restoring = asyncio.create_task(restore(connection, artifacts, tmp_path / "b", replace=True))

@@ -9,7 +9,7 @@ import pytest
 
 from driftline.errors import Conflict, NotFound, Unavailable
 from driftline.records import Command
-from driftline.store.catalog import Catalog
+from driftline.store.catalog import Catalog, LogEnd
 from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
 from driftline.store.redis_keys import new_uid
@@ -38,7 +38,7 @@ async def test_many_models_are_asked_at_once(connection: RedisConnection) -> Non
     assert [model.uid for model in await catalog.models()] == uids
     assert [model.waiting for model in await catalog.models()] == list(range(20))
     assert await catalog.live_versions([*uids, "gone"]) == dict.fromkeys(uids, (1, None)) | {"gone": (None, None)}
-    assert await catalog.log_ends(uids) == {uid: (index + 1, 1) for index, uid in enumerate(uids)}
+    assert await catalog.log_ends(uids) == {uid: LogEnd(index + 1, 1, 0) for index, uid in enumerate(uids)}
 
 
 async def test_a_name_that_is_taken_is_refused_and_nothing_stays(connection: RedisConnection, uid: str) -> None:

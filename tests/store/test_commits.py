@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def lease(connection: RedisConnection, uid: str) -> Lease:
-    lease = Lease(connection, uid, "me", 30)
+    lease = Lease(connection, uid, "me")
     assert await lease.acquire()
     return lease
 
@@ -80,11 +80,11 @@ async def test_a_former_owner_is_fenced_as_soon_as_another_takes_over(
     commit_log: CommitLog, lease: Lease, connection: RedisConnection, uid: str
 ) -> None:
     await connection.redis.delete(lease.keys.lease)  # As if its time had run out.
-    other = Lease(connection, uid, "other", 30)
+    other = Lease(connection, uid, "other")
     assert await other.acquire()
     with pytest.raises(Fenced):
         await commit_log.commit(commit(lease, 1, 0, 10))
-    assert not await lease.renew()
+    assert not await lease.is_held()
     assert (await commit_log.head()).step == 0
     await commit_log.commit(commit(other, 1, 0, 10))
 
@@ -93,23 +93,22 @@ async def test_an_owner_that_nobody_replaced_goes_on_after_its_lease_ran_out(
     lease: Lease, commit_log: CommitLog, connection: RedisConnection
 ) -> None:
     await connection.redis.delete(lease.keys.lease)
-    assert await lease.renew()
     await commit_log.commit(commit(lease, 1, 0, 10))
 
 
 async def test_a_worker_that_died_and_takes_its_lease_again_fences_what_it_was(
     connection: RedisConnection, commit_log: CommitLog
 ) -> None:
-    dead, again = (Lease(connection, commit_log.uid, "worker", 30) for _ in range(2))
+    dead, again = (Lease(connection, commit_log.uid, "worker") for _ in range(2))
     assert await dead.acquire()
     assert await again.acquire()
     assert again.epoch > dead.epoch
-    assert not await dead.renew()
-    assert await again.renew()
+    assert not await dead.is_held()
+    assert await again.is_held()
 
 
 async def test_two_workers_never_hold_one_lease(lease: Lease, connection: RedisConnection, uid: str) -> None:
-    other = Lease(connection, uid, "other", 30)
+    other = Lease(connection, uid, "other")
     assert not await other.acquire()
     await lease.release()
     assert await other.acquire()

@@ -65,6 +65,20 @@ def test_a_writer_that_is_gone_is_a_store_that_does_not_answer() -> None:
         "text".writelines  # type: ignore[attr-defined]  # noqa: B018
 
 
+async def test_a_connection_that_brings_no_hints_and_no_answer_is_made_anew(embedded: str, prefix: str) -> None:
+    connection = RedisConnection(embedded, prefix, silent_seconds=0.05)
+    hints = connection.hints()
+    assert await within(hints) is None and connection.hears
+    waiting = asyncio.ensure_future(anext(hints))
+    await asyncio.sleep(0.3)
+    assert not waiting.done() and connection.hears, "it is quiet, and answers when it is asked"
+    await connection.redis.client_kill_filter(_type="pubsub")
+    assert await asyncio.wait_for(waiting, SECONDS) is None
+    await hints.aclose()  # type: ignore[attr-defined]
+    assert not connection.hears
+    await connection.close()
+
+
 async def within(hints: AsyncIterator[str | None], seconds: float = SECONDS) -> str | None:
     return await asyncio.wait_for(anext(hints), seconds)
 

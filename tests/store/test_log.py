@@ -67,7 +67,7 @@ async def test_a_log_is_full_by_its_bytes_too(connection: RedisConnection, uid: 
     with pytest.raises(Busy) as refused:
         await log.append([item("x")])
     assert f"10 records of {10 * size} bytes wait" in refused.value.message
-    lease, commit_log = Lease(connection, uid, "me", 30), CommitLog(connection, uid)
+    lease, commit_log = Lease(connection, uid, "me"), CommitLog(connection, uid)
     assert await lease.acquire()
     await commit_log.commit(Commit(Step(1, 0, 4, Plan(updates=1), "digest"), lease.epoch, "t", learned=4))
     await log.append([item(name) for name in "abcd"])
@@ -115,7 +115,7 @@ async def test_without_its_head_a_log_takes_nothing_and_no_head_is_made_up(
     log: Log, connection: RedisConnection, uid: str
 ) -> None:
     await log.append([item("a")])
-    lease, commit_log = Lease(connection, uid, "me", 30), CommitLog(connection, uid)
+    lease, commit_log = Lease(connection, uid, "me"), CommitLog(connection, uid)
     assert await lease.acquire()
     await connection.redis.delete(log.keys.head)
     assert (await refused(log)).code == "store_lost"

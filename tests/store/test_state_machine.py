@@ -163,7 +163,7 @@ class Store(RuleBasedStateMachine):
         self.crashed: list[Lease] = []
 
     def lease(self, owner: str) -> Lease:
-        return Lease(self.connection, self.expected.uid, owner, 3600)
+        return Lease(self.connection, self.expected.uid, owner)
 
     # Clients and sources
 
@@ -241,12 +241,18 @@ class Store(RuleBasedStateMachine):
             expected.holder, expected.epoch = lease.owner, expected.epoch + 1
         assert lease.epoch == (expected.epoch if expected.holder == lease.owner else 0)
 
+    @rule(which=st.integers(0, 1), dead=st.sampled_from(["one", "two", "nobody"]))
+    def take_from_the_dead(self, which: int, dead: str) -> None:
+        lease, expected = self.workers[which], self.expected
+        is_free = expected.holder in (None, lease.owner, dead)
+        assert self.do(lease.acquire(dead=dead)) == is_free
+        if is_free:
+            expected.holder, expected.epoch = lease.owner, expected.epoch + 1
+
     @rule(which=st.integers(0, 1))
-    def renew(self, which: int) -> None:
+    def ask_who_holds_it(self, which: int) -> None:
         lease = self.workers[which]
-        assert self.do(lease.renew()) == self.is_owner(lease)
-        if self.is_owner(lease):
-            self.expected.holder = lease.owner
+        assert self.do(lease.is_held()) == self.is_owner(lease)
 
     @rule(which=st.integers(0, 1))
     def release(self, which: int) -> None:
@@ -388,7 +394,7 @@ class Store(RuleBasedStateMachine):
         self.refused(NotFound, commit_log.head())
         self.refused(NotFound, commit_log.commit(Commit(step, lease.epoch, self.unique(), 0)))
         self.refused(Fenced, commit_log.checkpoint(Checkpoint(self.unique(), 0, 0), lease.epoch, log_keep=0))
-        assert not self.do(lease.renew())
+        assert not self.do(lease.is_held())
         self.do(commit_log.report_progress("job", 0.5))
         assert not self.do(log.read(0, 100)) and not self.do(commit_log.steps(0)) and not self.do(commit_log.versions())
         assert all(":item:" in key for key in self.do(stored_keys(self.connection, log.uid))), "only receipts stay"

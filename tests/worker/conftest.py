@@ -63,7 +63,7 @@ class Bench:
         """A trainer of a new owner, with these parameters; whoever had the model before has just died."""
         self.owners += 1
         await self.connection.redis.delete(store.keys.lease)
-        lease = Lease(self.connection, store.uid, f"owner{self.owners}", 30)
+        lease = Lease(self.connection, store.uid, f"owner{self.owners}")
         assert await lease.acquire()
         return Trainer(store, lease, ModelCompute(self.thread, store.uid), **settings)
 

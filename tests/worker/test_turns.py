@@ -98,7 +98,7 @@ def test_files_of_dead_workers_go_when_they_are_old(tmp_path: Path) -> None:
 
 async def own_and_die(bench: Bench, store: ModelStore, owner: str) -> None:
     """A worker that takes the model and dies in its turn; its lease has then run out."""
-    assert await Lease(bench.connection, store.uid, owner, 3600).acquire()
+    assert await Lease(bench.connection, store.uid, owner).acquire()
     await asyncio.to_thread(killed, bench.folder / "turns", owner, store.uid)
     await bench.connection.redis.delete(store.keys.lease)
 
@@ -117,7 +117,7 @@ async def test_a_committed_step_begins_the_count_anew(bench: Bench) -> None:
 
 async def test_an_owner_that_died_elsewhere_or_gave_back_its_lease_counts_nothing(bench: Bench) -> None:
     store, other = await bench.model(), await bench.model("other")
-    assert await Lease(bench.connection, store.uid, "dead", 3600).acquire()
+    assert await Lease(bench.connection, store.uid, "dead").acquire()
     await own_and_die(bench, other, "dead")
     await bench.connection.redis.delete(store.keys.lease)
     async with working(bench) as worker:

@@ -17,6 +17,7 @@ from driftline.store.events import EventRecord, happen
 from driftline.store.sources import all_stored
 from driftline.store.workers import SourceLag
 from driftline.support.tasks import Troubles
+from driftline.support.turns import Turns
 
 from ..model_store import ModelStore
 from .label_intake import LabelIntake
@@ -61,11 +62,21 @@ class SourceKeeper:
         self._models: dict[str, ModelSources] = {}
         self._look = asyncio.Event()
         self._told: set[str] = set()
+        self._turns = Turns()
+        self._heard: set[str] = set()
+
+    def heard_of(self, uid: str | None) -> None:
+        """Takes a hint: the sources of that model may have been changed; None: those of any."""
+        if uid is None:
+            self._turns.begin_again()
+        elif uid in self._models:
+            self._heard.add(uid)
 
     def add(self, name: str, store: ModelStore) -> None:
         """Begins to read the sources of a model that is owned now."""
         own = {source.name: source for source in self.fixed if source.model == name}
         self._models[store.uid] = label_sources(store, own, self.troubles)
+        self._heard.add(store.uid)
         self._look.set()
 
     async def remove(self, uid: str) -> None:
@@ -85,7 +96,14 @@ class SourceKeeper:
                     await self._look.wait()
 
     async def _follow(self) -> None:
-        for uid, found in (await all_stored(self.connection, [*self._models])).items():
+        heard, self._heard = self._heard, set()
+        turn = self._turns.next(self._models, self.connection.hears)
+        try:
+            all_found = await all_stored(self.connection, [*dict.fromkeys([*turn, *heard])])
+        except Unavailable:
+            self._heard |= heard
+            raise
+        for uid, found in all_found.items():
             model = self._models.get(uid)
             if model is not None:
                 await model.apply(found)

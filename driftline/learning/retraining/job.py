@@ -56,8 +56,11 @@ class RetrainJob(Stateful):
         self.is_waiting = False
         self.teacher = teacher
         self.max_learned, self.max_compared = max_learned, max_compared
-        for trial in halving.trials:
-            reference = answering(teacher, trial.course.classes)
+        self._refer_to_teacher()
+
+    def _refer_to_teacher(self) -> None:
+        for trial in self.halving.trials:
+            reference = answering(self.teacher, trial.course.classes)
             trial.course.state.references = ReferenceModels(reference, reference)
 
     @classmethod
@@ -128,6 +131,11 @@ class RetrainJob(Stateful):
         for _ in range(updates):
             if not self.is_done:
                 self.halving.advance()
+
+    def take_trained(self, state: State, table: ClassTable, factories: Sequence[str]) -> None:
+        """Goes on from what its :attr:`halving` has come to in another process, whose state that is."""
+        self.halving = SuccessiveHalving.from_state(state, self.examples, table, factories)
+        self._refer_to_teacher()
 
     def observe(self, examples: Examples, is_live: Sequence[bool]) -> None:
         """Notes what the stream learns meanwhile, and which of it the model was served to; the newest are kept."""

@@ -123,12 +123,11 @@ class Restore:
 
     async def _wait_for_owner(self, name: str, uid: str) -> None:
         deadline = time.monotonic() + self.owner_seconds
-        with store_errors():
-            while await self.connection.redis.exists(self.connection.keys.of(uid).lease):
-                if time.monotonic() > deadline:
-                    message = f"a worker does not release the model {name!r}; stop it and restore again"
-                    raise Unavailable(message, code="model_owned")
-                await asyncio.sleep(0.05)
+        while (await self.catalog.owners([uid]))[uid] is not None:
+            if time.monotonic() > deadline:
+                message = f"a worker does not release the model {name!r}; stop it and restore again"
+                raise Unavailable(message, code="model_owned")
+            await asyncio.sleep(0.05)
 
     async def _clear(self, uid: str) -> int:
         """Deletes what an interrupted restore or a former model has left, but for the epoch, which it returns."""

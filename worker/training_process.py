@@ -1,0 +1,101 @@
+"""The training of one job in a process of its own: it reads the job's state from a folder, trains, and writes the state back.
+
+It trains as the learner's own process would, draw by draw, so that the weights are the same. Told to end (SIGTERM), it writes
+how far it has come. When the worker that has started it is gone, it ends, and removes the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from driftline.errors import DriftlineError
+from driftline.learning.retraining.job import RetrainJob
+from driftline.learning.stateful import State
+from driftline.networks import bundle
+from driftline.networks.user_code import reason_of, user_code
+from driftline.settings import Settings
+from driftline.spec.classes import ClassTable
+
+JOB, TRAINED = "job", "trained"
+NICENESS = 5
+"""Labels and predictions go first."""
+TELL_SECONDS = 0.5
+
+
+class JobMessage(msgspec.Struct, omit_defaults=True):
+    """What the process says, a line each: how far it is, at last that its state is written, or why it failed."""
+
+    progress: float = 0.0
+    report: dict[str, Any] = {}
+    is_written: bool = False
+    failed: str | None = None
+
+
+def write_state(folder: Path, name: str, state: State) -> None:
+    """Writes a state into a folder."""
+    (folder / f"{name}.safetensors").write_bytes(bundle.weights_to_bytes(state.tensors))
+    (folder / f"{name}.json").write_bytes(msgspec.json.encode(state.data))
+
+
+def read_state(folder: Path, name: str) -> State:
+    """The state that was written under a name."""
+    tensors = bundle.weights_from_bytes((folder / f"{name}.safetensors").read_bytes())
+    return State(tensors, msgspec.json.decode((folder / f"{name}.json").read_bytes()))
+
+
+def train(folder: Path, tell: Callable[[JobMessage], None], is_told_to_end: threading.Event) -> None:
+    """Trains the job in a folder to its end, or until it is told to end, and writes what it has come to.
+
+    Raises:
+        DriftlineError: it cannot be trained.
+    """
+    state, told_at = read_state(folder, JOB), -TELL_SECONDS
+    table, factories = ClassTable(state.data.pop("class_table")), state.data.pop("factories")
+    with user_code("the job"):
+        job = RetrainJob.from_state(state, table, factories)
+        while not (job.is_done or is_told_to_end.is_set()):
+            job.advance(1)
+            if time.monotonic() - told_at >= TELL_SECONDS:
+                told_at = time.monotonic()
+                tell(JobMessage(job.progress, job.report()))
+    write_state(folder, TRAINED, job.halving.state_dict())
+    tell(JobMessage(job.progress, is_written=True))
+
+
+def main(folder: Path) -> None:
+    # What a user's code prints goes to the log; the lines that tell of the job have a channel of their own.
+    channel = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    torch.set_num_threads(Settings().threads)
+    is_told_to_end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: is_told_to_end.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_worker, args=[folder], daemon=True).start()
+
+    def tell(told: JobMessage) -> None:
+        channel.write(msgspec.json.encode(told) + b"\n")
+
+    try:
+        train(folder, tell, is_told_to_end)
+    except DriftlineError as error:
+        tell(JobMessage(failed=reason_of(error)))
+
+
+def _end_with_the_worker(folder: Path) -> None:
+    while os.read(0, 1024):
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
