@@ -6,12 +6,10 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
 
 import hypothesis
 import pytest
@@ -20,6 +18,12 @@ from redis import Redis
 from driftline.processes.embedded import EmbeddedServer
 from driftline.processes.supervisor import Guard
 from driftline.store.connection import RedisConnection
+from tests.brokers import kafka as kafka
+from tests.brokers import mosquitto as mosquitto
+from tests.brokers import nats_server as nats_server
+from tests.brokers import postgres as postgres
+from tests.brokers import rabbitmq as rabbitmq
+from tests.ports import free_port, free_ports, missing, wait_for_port
 from tests.services import Instance, emptied, up
 from tests.waiting import until
 
@@ -80,13 +84,6 @@ def anyio_backend() -> str:
 def guard() -> Iterator[Guard]:
     with Guard() as guard:
         yield guard
-
-
-def missing(what: str) -> NoReturn:
-    """Skips for want of a tool, or fails where CI has promised to have all of them."""
-    if os.environ.get("DRIFTLINE_TEST_REQUIRE_ALL"):
-        pytest.fail(f"{what} is missing, and DRIFTLINE_TEST_REQUIRE_ALL is set")
-    pytest.skip(f"{what} is not installed")
 
 
 def _tool(name: str) -> str:
@@ -238,31 +235,6 @@ def empty_instance(shared_instance: Instance) -> Iterator[Instance]:
     """The same, for one test, which finds it without models."""
     with emptied(shared_instance) as instance:
         yield instance
-
-
-def free_port() -> int:
-    return free_ports(1)[0]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses, each another one."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def wait_for_port(port: int) -> None:
-    until(lambda: listens(port))
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture

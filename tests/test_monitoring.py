@@ -16,7 +16,8 @@ import pytest
 import yaml
 from redis import Redis
 
-from tests.conftest import OwnRedis, free_port
+from tests.conftest import OwnRedis
+from tests.ports import free_port
 from tests.services import Instance, spec, up
 from tests.waiting import SECONDS, until
 

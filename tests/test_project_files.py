@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import driftline
-from tests.conftest import missing
+from tests.ports import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOW = ".github/workflows/ci.yml"

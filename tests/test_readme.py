@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
+from tests.ports import missing
 from tests.services import Instance, up
 from tests.waiting import SECONDS
 

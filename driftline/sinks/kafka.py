@@ -77,7 +77,7 @@ class KafkaWriter(SinkWriter):
     async def reached(self, position: str) -> str:
         if self.consumer is None:
             return position
-        (found,) = await self._run(self.consumer.committed, [self._place()], SECONDS)
+        (found,) = await self._run(self.consumer.committed, [self.kafka.TopicPartition(self.sink.topic, 0)], SECONDS)
         self._count = max(0, found.offset)
         if found.offset < 0 or not found.metadata:
             return position
@@ -106,9 +106,8 @@ class KafkaWriter(SinkWriter):
             raise Unavailable(f"the topic {self.sink.topic!r} cannot be written: {reason}")
         if self.sink.transactional:
             self._count += len(messages)
-            note = msgspec.json.encode(_Note(moved.before, moved.after)).decode()
-            place = self._place(self._count, note if len(note) <= MAX_NOTE_BYTES else "")
-            self.producer.send_offsets_to_transaction([place], self.consumer.consumer_group_metadata(), SECONDS)
+            group = self.consumer.consumer_group_metadata()
+            self.producer.send_offsets_to_transaction([self.place(moved)], group, SECONDS)
             self.producer.commit_transaction(SECONDS)
 
     def _produce(self, message: SinkMessage, delivered: Any) -> None:
@@ -123,8 +122,10 @@ class KafkaWriter(SinkWriter):
             except BufferError:
                 self.producer.poll(0.1)
 
-    def _place(self, offset: int = -1001, note: str = "") -> Any:
-        return self.kafka.TopicPartition(self.sink.topic, 0, offset, note)
+    def place(self, moved: Moved) -> Any:
+        """The offset, how many messages were written, with the note beside it."""
+        note = msgspec.json.encode(_Note(moved.before, moved.after)).decode()
+        return self.kafka.TopicPartition(self.sink.topic, 0, self._count, note if len(note) <= MAX_NOTE_BYTES else "")
 
     async def _run(self, function: Any, *arguments: Any) -> Any:
         try:

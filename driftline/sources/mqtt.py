@@ -8,11 +8,11 @@ import queue
 import time
 from typing import Any, Literal
 
-import msgspec
 from pydantic import Field
 
 from driftline.errors import Unavailable
 from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord, lacks
+from driftline.sources.redelivery import QueuePosition
 
 MAX_UNACKNOWLEDGED, WAIT_SECONDS = 100, 1.0
 """How many messages the broker sends ahead, and how long a read waits for the first."""
@@ -51,13 +51,6 @@ class Mqtt(Source):
             await reader.close()
             raise
         return reader
-
-
-class _Position(msgspec.Struct, omit_defaults=True):
-    """How many messages were taken, and the digests of those of the last read, which the broker may send again."""
-
-    count: int = 0
-    last: list[str] = []
 
 
 class MqttReader(Reader):
@@ -127,24 +120,19 @@ class MqttReader(Reader):
         return await asyncio.to_thread(self._read, position, min(count, MAX_UNACKNOWLEDGED))
 
     def _read(self, position: str, count: int) -> SourceBatch:
-        at = msgspec.json.decode(position, type=_Position) if position else _Position()
-        known, digests, records = [*at.last], [], []
-        for message in self._messages(count):
-            self._unacknowledged.append(message)
-            digest = hashlib.sha256(f"{message.topic}\0".encode() + message.payload).hexdigest()[:16]
-            if message.dup and digest in known:
-                known.remove(digest)  # It was stored, and the broker has not learned of it.
-                continue
-            at.count += 1
-            digests.append(digest)
-            records.append(SourceRecord(str(at.count), message.payload, self.source.format))
-        if not records:
+        at, messages = QueuePosition.parsed(position), self._messages(count)
+        self._unacknowledged += messages
+        new, after = at.after([(_digest(each), each.dup) for each in messages])
+        if not new:
             # Nothing is stored, so nothing else will tell the broker.
             self._acknowledge()
             self._check()
             return SourceBatch([], position, lag=0)
-        text = msgspec.json.encode(_Position(at.count, digests)).decode()
-        return SourceBatch(records, text, lag=self.waiting.qsize() or (0 if len(records) < count else None))
+        records = [
+            SourceRecord(str(at.count + number), messages[place].payload, self.source.format)
+            for number, place in enumerate(new, start=1)
+        ]
+        return SourceBatch(records, after.text(), lag=self.waiting.qsize() or (0 if len(messages) < count else None))
 
     def _messages(self, count: int) -> list[Any]:
         found = []
@@ -170,3 +158,7 @@ class MqttReader(Reader):
     def _close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+
+def _digest(message: Any) -> str:
+    return hashlib.sha256(f"{message.topic}\0".encode() + message.payload).hexdigest()[:16]

@@ -15,8 +15,9 @@ import pytest
 from driftline.processes.supervisor import Guard
 from driftline.store.connection import RedisConnection
 from tests.app.conftest import AppClient, Start, create, patient, predict
-from tests.conftest import free_port, redis_server
+from tests.conftest import redis_server
 from tests.faults.parts import Proxy
+from tests.ports import free_port
 from tests.waiting import until_async
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,7 @@ from driftline.processes.plan import is_ready
 from driftline.processes.tls import server_context
 from driftline.settings import Settings
 from driftline.store.connection import connect
-from tests.conftest import free_port, missing
+from tests.ports import free_port, missing
 from tests.services import spec, up
 from tests.waiting import SECONDS
 

@@ -11,7 +11,7 @@ import pytest
 
 from driftline.backtest import plot
 from driftline.errors import ConfigurationError, InvalidInput
-from tests.conftest import missing
+from tests.ports import missing
 
 REPORT: dict[str, Any] = {
     "windows": {"rows": 50, "accuracy": {"mine": [0.5, 0.9], "no_change": [0.5, 0.5]}, "at": [26, 76]},

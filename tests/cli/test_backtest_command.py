@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline.cli import app
-from tests.conftest import missing
+from tests.ports import missing
 
 SMALL = {"strategy": "finetune", "updates": 8}
 

@@ -18,7 +18,7 @@ from driftline import FeedbackRefused, errors
 from driftline.client import retries
 from driftline.client.clients import AsyncClient, Client
 from driftline.client.feedback import RefusedItem
-from tests.conftest import free_port
+from tests.ports import free_port
 from tests.scripted_server import ScriptedServer, scripted_server
 from tests.services import spec, up
 from tests.waiting import until

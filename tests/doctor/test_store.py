@@ -15,8 +15,8 @@ from driftline.processes.embedded import EmbeddedServer
 from driftline.processes.supervisor import Guard
 from driftline.settings import Settings
 from driftline.store.connection import RedisConnection
-from tests.conftest import free_port
 from tests.doctor.conftest import only, worse
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from driftline.errors import Unavailable
-from tests.conftest import missing
 from tests.faults.parts import asking, replaced_by_a_file
 from tests.feeding import check_all_served_once, feeding
+from tests.ports import missing
 from tests.services import Instance, spec, standing_alarms, up
 from tests.waiting import SECONDS, until
 

@@ -14,9 +14,10 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import Unavailable
-from tests.conftest import OwnRedis, free_port
+from tests.conftest import OwnRedis
 from tests.faults.parts import ACQUIRE, Meddling, Proxy, asking, stopped
 from tests.feeding import check_all_served_once, feeding
+from tests.ports import free_port
 from tests.services import Instance, spec, up
 from tests.waiting import until
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.conftest import OwnRedis, free_port
+from tests.conftest import OwnRedis
 from tests.faults.parts import WorkerProcess, asking, owner_in, stopped
 from tests.feeding import check_all_served_once, feeding
+from tests.ports import free_port
 from tests.services import Instance, is_there, spec, standing_alarms, up
 from tests.waiting import SECONDS, until
 from worker.placement import place

@@ -21,10 +21,11 @@ from redis import Redis
 from driftline.errors import Unavailable
 from driftline.version import __version__
 from tests import forked
-from tests.conftest import OwnRedis, free_port
+from tests.conftest import OwnRedis
 from tests.faults.parts import stopped
 from tests.faults.test_deadly_factory import NETWORK
 from tests.faults.test_disk import DATA, full, small_disk
+from tests.ports import free_port
 from tests.services import UP, Instance, spec, up
 from tests.waiting import SECONDS, until
 

@@ -16,9 +16,10 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import NotFound, Unavailable
-from tests.conftest import OwnRedis, free_port
+from tests.conftest import OwnRedis
 from tests.faults.parts import BODY, asking
 from tests.feeding import check_all_served_once, feeding
+from tests.ports import free_port
 from tests.services import Instance, is_there, spec, up
 from tests.waiting import SECONDS, until
 

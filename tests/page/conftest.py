@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from driftline.errors import DriftlineError
-from tests.conftest import missing
+from tests.ports import missing
 from tests.services import Instance, spec, up
 from tests.waiting import SECONDS
 

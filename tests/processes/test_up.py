@@ -15,8 +15,9 @@ from redis import Redis
 
 from driftline.client.clients import Client
 from driftline.errors import DriftlineError, Unavailable
-from tests.conftest import OwnRedis, free_port
+from tests.conftest import OwnRedis
 from tests.feeding import check_all_served_once, feeding
+from tests.ports import free_port
 from tests.services import Instance, is_there, spec, up
 from tests.waiting import until
 

@@ -15,7 +15,7 @@ from driftline.store.connection import RedisConnection, connect, store_errors
 from driftline.store.log import Log
 from driftline.store.redis_health import RedisHealth
 from driftline.store.watermarks import Cap
-from tests.conftest import free_port
+from tests.ports import free_port
 from tests.store.conftest import item
 from tests.waiting import SECONDS
 

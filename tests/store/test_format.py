@@ -22,7 +22,7 @@ from driftline.store.commits import Version
 from driftline.store.connection import RedisConnection
 from driftline.store.format import check_files, check_store, mark
 from driftline.store.redis_keys import new_uid
-from tests.conftest import free_port
+from tests.ports import free_port
 from tests.store.conftest import SPEC
 from tests.waiting import SECONDS
 

@@ -17,7 +17,8 @@ from driftline.store.predictions import PredictionBatch, PredictionWriter
 from driftline.store.redis_health import FULL, RedisHealth, RedisState, worst
 from driftline.store.redis_keys import new_uid
 from driftline.store.watermarks import Cap
-from tests.conftest import free_port, redis_server
+from tests.conftest import redis_server
+from tests.ports import free_port
 from tests.store.conftest import SPEC, first_version, item
 from tests.waiting import until_async
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
-from driftline.processes.supervisor import Guard
 from driftline.records import Item
 from driftline.store.sources import SourceBook
-from tests.conftest import free_port, missing, wait_for_port
+from tests.ports import free_port
 from tests.waiting import until_async
 from tests.worker.conftest import Bench
 from tests.worker.source_reading import alarm_of, labels, made, newest_is, reading, row, told
@@ -35,15 +28,6 @@ async def places(store: ModelStore) -> list[str]:
     """The places of all records that were taken, in their order."""
     entries = await store.log.since(1, 5000)
     return [entry.record.id.split(":", 2)[2] for entry in entries]
-
-
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[tuple[Producer, str]]:
-    """A producer with a mock cluster of librdkafka, which speaks the protocol; and where its brokers are."""
-    producer = Producer({"test.mock.num.brokers": 2, "bootstrap.servers": "unused"})
-    brokers = producer.list_topics(timeout=20).brokers.values()
-    yield producer, ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
-    producer.flush()
 
 
 def produce(producer: Producer, topic: str, first: int, count: int) -> None:
@@ -110,18 +94,6 @@ async def test_a_cluster_that_is_not_there_fails_and_the_worker_goes_on(bench: B
         await told(store, state="failing")
 
 
-@pytest.fixture(scope="module")
-def nats_server(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a NATS server of the machine's own, with JetStream."""
-    binary, port = shutil.which("nats-server") or missing("nats-server"), free_port()
-    options = ["-js", "-sd", str(tmp_path_factory.mktemp("nats")), "-a", "127.0.0.1", "-p", str(port)]
-    process = guard.spawn([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_port(port)
-    yield f"nats://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
-
-
 async def publish(url: str, stream: str, first: int, count: int, again: bool = False, **options: Any) -> None:
     import nats
 
@@ -186,29 +158,6 @@ async def test_a_server_of_nats_that_is_not_there_fails(bench: Bench) -> None:
         assert "does not answer" in await alarm_of(store, "source")
 
 
-@pytest.fixture(scope="module")
-def postgres(guard: Guard) -> Iterator[str]:
-    """The URL of a PostgreSQL of the machine's own, as SQLAlchemy has it."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = str(found[-1]) if found else shutil.which("initdb") or missing("postgresql")
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    # Outside pytest's own folders, which are for the user alone who runs the tests.
-    with tempfile.TemporaryDirectory(prefix="driftline-postgres-", ignore_cleanup_errors=True) as name:
-        folder, port = Path(name), free_port()
-        if user:
-            shutil.chown(folder, "postgres")
-        data = str(folder / "data")
-        made_of = [*user, initdb, "-D", data, "-A", "trust", "-U", "driftline", "--no-sync"]
-        subprocess.run(made_of, check=True, capture_output=True)
-        options = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", name, "-F"]
-        server = str(Path(initdb).with_name("postgres"))
-        process = guard.spawn([*user, server, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for_port(port)
-        yield f"postgresql+psycopg://driftline@127.0.0.1:{port}/postgres"
-        process.terminate()
-        process.wait()
-
-
 async def test_rows_of_postgresql_are_read_by_a_moment(bench: Bench, postgres: str) -> None:
     import psycopg
 
@@ -233,19 +182,6 @@ async def test_rows_of_postgresql_are_read_by_a_moment(bench: Bench, postgres: s
             await told(store, state="running", refused=1)
     first = (await store.log.read(0, 1))[0].record
     assert isinstance(first, Item) and first.label == "yes" and first.time is not None
-
-
-@pytest.fixture(scope="module")
-def mosquitto(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an MQTT broker of the machine's own."""
-    binary, port = shutil.which("mosquitto") or missing("mosquitto"), free_port()
-    config = tmp_path_factory.mktemp("mosquitto") / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
-    process = guard.spawn([binary, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_port(port)
-    yield port
-    process.kill()
-    process.wait()
 
 
 def send(port: int, topic: str, items: list[bytes]) -> None:
@@ -303,3 +239,85 @@ async def test_a_message_of_mqtt_that_was_stored_and_not_acknowledged_is_not_tak
         await asyncio.to_thread(send, mosquitto, "crash", [item(30)])
         await newest_is(store, 31)
     assert await store.log.newest() == 31
+
+
+async def to_rabbit(url: str, queue: str, items: list[bytes], again: bool = False, **arguments: Any) -> None:
+    import aio_pika
+
+    connection = await aio_pika.connect(url)
+    async with connection:
+        channel = await connection.channel()
+        if again:
+            await channel.queue_delete(queue)
+        options = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
+        await channel.declare_queue(queue, durable=True, arguments=options)
+        persistent = aio_pika.DeliveryMode.PERSISTENT
+        for payload in items:
+            await channel.default_exchange.publish(aio_pika.Message(payload, delivery_mode=persistent), queue)
+
+
+async def test_messages_of_a_queue_of_rabbitmq_are_taken_once(bench: Bench, rabbitmq: str) -> None:
+    store = await bench.model()
+    source = made(type="rabbitmq", url=rabbitmq, queue="labels")
+    await to_rabbit(rabbitmq, "labels", [item(n) for n in range(150)])
+    async with reading(store, source):
+        await newest_is(store, 150)
+    await to_rabbit(rabbitmq, "labels", [*(item(n, label=0) for n in range(99)), b"no label"])
+    async with reading(store, source):
+        await newest_is(store, 249)
+        await told(store, state="running", refused=1, lag_records=0)
+    assert await labels(store) == [1] * 150 + [0] * 99
+
+
+async def test_a_message_of_rabbitmq_that_was_stored_and_not_acknowledged_is_not_taken_again(
+    bench: Bench, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from driftline.sources.rabbitmq import QueueReader
+
+    store = await bench.model()
+    source = made(type="rabbitmq", url=rabbitmq, queue="crash")
+
+    async def dies(self: QueueReader) -> None:
+        raise ConnectionError("killed")
+
+    await to_rabbit(rabbitmq, "crash", [item(n) for n in range(20)])
+    with monkeypatch.context() as patched:
+        patched.setattr(QueueReader, "taken", dies)
+        async with reading(store, source):
+            await until_async(store.log.newest)
+    await to_rabbit(rabbitmq, "crash", [item(n, label=0) for n in range(20, 30)])
+    async with reading(store, source):
+        await newest_is(store, 30)
+        await to_rabbit(rabbitmq, "crash", [item(30)])
+        await newest_is(store, 31)
+    assert await labels(store) == [1] * 20 + [0] * 10 + [1]
+
+
+async def test_a_stream_of_rabbitmq_is_read_by_offsets_and_one_that_is_made_again_is_a_gap(
+    bench: Bench, rabbitmq: str
+) -> None:
+    store = await bench.model()
+    source = made(type="rabbitmq", url=rabbitmq, queue="kept", stream=True)
+    await to_rabbit(rabbitmq, "kept", [item(n) for n in range(120)], queue_type="stream")
+    for _ in range(2):
+        async with reading(store, source):
+            await asyncio.sleep(0.1)
+    async with reading(store, source):
+        await newest_is(store, 120)
+        await to_rabbit(rabbitmq, "kept", [item(n) for n in range(120, 130)], queue_type="stream")
+        await newest_is(store, 130)
+    assert await places(store) == [str(n) for n in range(130)]
+    await to_rabbit(rabbitmq, "kept", [item(n, label=0) for n in range(5)], again=True, queue_type="stream")
+    async with reading(store, source):
+        await newest_is(store, 135)
+        assert "made again" in await alarm_of(store, "source_gap")
+    assert (await labels(store))[130:] == [0] * 5
+
+
+async def test_a_queue_of_rabbitmq_that_is_not_there_fails_and_is_read_when_it_is(bench: Bench, rabbitmq: str) -> None:
+    store = await bench.model()
+    async with reading(store, made(type="rabbitmq", url=rabbitmq, queue="later")):
+        assert "cannot be read" in await alarm_of(store, "source")
+        await to_rabbit(rabbitmq, "later", [item(0)])
+        await newest_is(store, 1)
+    await told(store, state="running")
