@@ -320,4 +320,4 @@ async def test_a_queue_of_rabbitmq_that_is_not_there_fails_and_is_read_when_it_i
         assert "cannot be read" in await alarm_of(store, "source")
         await to_rabbit(rabbitmq, "later", [item(0)])
         await newest_is(store, 1)
-    await told(store, state="running")
+        await told(store, state="running")
