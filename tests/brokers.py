@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from confluent_kafka import Producer
 
 from driftline.processes.supervisor import Guard
 from tests.ports import free_port, free_ports, missing, wait_for_port
+
+Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +33,8 @@ def kafka() -> Iterator[tuple[Producer, str]]:
 @pytest.fixture(scope="session")
 def nats_server(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a NATS server of the machine's own, with JetStream."""
-    binary, port = shutil.which("nats-server") or missing("nats-server"), free_port()
-    options = ["-js", "-sd", str(tmp_path_factory.mktemp("nats")), "-a", "127.0.0.1", "-p", str(port)]
-    process = guard.spawn([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_port(port)
+    port = free_port()
+    process = start_nats(guard, tmp_path_factory.mktemp("nats"), port)
     yield f"nats://127.0.0.1:{port}"
     process.kill()
     process.wait()
@@ -64,11 +66,8 @@ def postgres(guard: Guard) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def mosquitto(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of an MQTT broker of the machine's own."""
-    binary, port = shutil.which("mosquitto") or missing("mosquitto"), free_port()
-    config = tmp_path_factory.mktemp("mosquitto") / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
-    process = guard.spawn([binary, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_port(port)
+    port = free_port()
+    process = start_mosquitto(guard, tmp_path_factory.mktemp("mosquitto"), port)
     yield port
     process.kill()
     process.wait()
@@ -76,31 +75,79 @@ def mosquitto(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def rabbitmq(guard: Guard) -> Iterator[str]:
-    """The URL of a RabbitMQ of the machine's own, with a name server of its own."""
-    server, epmd = Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), shutil.which("epmd")
-    if not server.exists() or epmd is None:
-        missing("rabbitmq-server")
-    port, distribution, names = free_ports(3)
+    """The URL of a RabbitMQ of the machine's own."""
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="driftline-rabbitmq-", ignore_cleanup_errors=True) as folder:
-        (Path(folder) / "plugins").write_text("[].\n")
-        own = {
-            "HOME": folder,
+        rabbit = RabbitMqServer(guard, Path(folder), port)
+        rabbit.start()
+        yield rabbit.url
+        rabbit.close()
+
+
+def start_nats(guard: Guard, folder: Path, port: int) -> Process:
+    """A server with JetStream, whose streams stand in ``folder``."""
+    binary = shutil.which("nats-server") or missing("nats-server")
+    options = ["-js", "-sd", str(folder), "-a", "127.0.0.1", "-p", str(port)]
+    return _started(guard, [binary, *options], port)
+
+
+def start_mosquitto(guard: Guard, folder: Path, port: int) -> Process:
+    """An MQTT broker, whose sessions stand in ``folder`` once it has been asked to end."""
+    binary = shutil.which("mosquitto") or missing("mosquitto")
+    config = folder / "mosquitto.conf"
+    kept = f"persistence true\npersistence_location {folder}/\nuser root\n"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n{kept}")
+    return _started(guard, [binary, "-c", str(config)], port)
+
+
+class RabbitMqServer:
+    """A server whose queues stand in ``folder``, and the name server that it needs, which goes with it."""
+
+    def __init__(self, guard: Guard, folder: Path, port: int) -> None:
+        self.guard, self.folder, self.port = guard, folder, port
+        self.url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        self.distribution, names = free_ports(2)
+        server, epmd = Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), shutil.which("epmd")
+        if not server.exists() or epmd is None:
+            missing("rabbitmq-server")
+        (folder / "plugins").write_text("[].\n")
+        self.argv = [str(server)]
+        self.own = {
+            "HOME": str(folder),
             "ERL_EPMD_PORT": str(names),
             "RABBITMQ_NODENAME": f"d{secrets.token_hex(4)}@localhost",
             "RABBITMQ_NODE_PORT": str(port),
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_DIST_PORT": str(distribution),
-            "RABBITMQ_MNESIA_BASE": folder,
-            "RABBITMQ_LOG_BASE": folder,
-            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/plugins",
-            "RABBITMQ_PID_FILE": f"{folder}/pid",
+            "RABBITMQ_DIST_PORT": str(self.distribution),
+            "RABBITMQ_MNESIA_BASE": str(folder),
+            "RABBITMQ_LOG_BASE": str(folder),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
         }
-        nowhere = subprocess.DEVNULL
-        named = guard.spawn([epmd, "-port", str(names), "-address", "127.0.0.1"], stdout=nowhere, stderr=nowhere)
-        wait_for_port(names)
-        process = guard.spawn([str(server)], env=os.environ | own, stdout=nowhere, stderr=nowhere)
-        wait_for_port(port)
-        yield f"amqp://guest:guest@127.0.0.1:{port}/"
-        for each in (process, named):
+        self.names = _started(guard, [epmd, "-port", str(names), "-address", "127.0.0.1"], names)
+        self.process: Process | None = None
+
+    def start(self) -> Process:
+        """Starts it, also after it was killed."""
+        self.process = _started(self.guard, self.argv, self.port, os.environ | self.own)
+        return self.process
+
+    def kill(self) -> None:
+        """kill -9 of the server itself, which its script has started."""
+        pid = int((self.folder / "pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+
+    def close(self) -> None:
+        """Ends both."""
+        for each in (self.process, self.names):
+            assert each is not None
             each.terminate()
             each.wait()
+
+
+def _started(guard: Guard, argv: list[str], port: int, env: Mapping[str, str] | None = None) -> Process:
+    process = guard.spawn(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_port(port)
+    return process

@@ -1,0 +1,285 @@
+"""Sources whose worker, app, store and broker are killed while they are read: each good record is learned once, in its order.
+
+Between good records stand bad ones, and from the half on the records are written otherwise, as after a release of who writes
+them. The mock cluster of Kafka lives in this process, and is not killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from driftline.errors import DriftlineError
+from driftline.processes.supervisor import Guard
+from tests.brokers import RabbitMqServer, start_mosquitto, start_nats
+from tests.conftest import OwnRedis
+from tests.ports import free_port
+from tests.services import Instance, spec, up
+from tests.waiting import until
+from tests.worker.test_broker_sources import send, to_rabbit
+
+pytestmark = pytest.mark.slow
+
+COUNTS = [400, pytest.param(100_000, marks=pytest.mark.long)]
+MAPPING = {"inputs": "row", "label": "label || outcome"}
+
+
+def records(count: int, first: int, is_new: bool) -> list[bytes]:
+    """Records that each say their number; every twentieth is one of several kinds that cannot be taken."""
+    bad: Sequence[bytes] = [b"", b"nothing", b'{"row": [1], "label": 1}', b'{"row": [1,2', b"\xff\xfe", b'{"label": 2}']
+    named = "outcome" if is_new else "label"
+    return [
+        bad[n // 20 % len(bad)]
+        if n % 20 == 7
+        else json.dumps({"row": [n / 2**20, *[0.0] * 7], named: n % 2} | ({"colour": "red"} if is_new else {})).encode()
+        for n in range(first, first + count)
+    ]
+
+
+class Broker:
+    """A broker of one kind: what its source is, how it is fed, and how it dies and comes back."""
+
+    source: Mapping[str, Any]
+
+    def produce(self, found: list[bytes]) -> None:
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """kill -9, and a new start."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+class RedisBroker(Broker):
+    def __init__(self, own_redis: OwnRedis, folder: Path) -> None:
+        self.folder, self.port, self.own_redis = folder, free_port(), own_redis
+        self.source = {"type": "redis_stream", "url": f"redis://127.0.0.1:{self.port}", "stream": "s", "data": "d"}
+        self.running = self.own_redis(self.folder, self.port)
+        self.running.__enter__()
+
+    def produce(self, found: list[bytes]) -> None:
+        from redis import Redis
+
+        with Redis(port=self.port) as redis, redis.pipeline(transaction=False) as pipe:
+            for each in found:
+                pipe.xadd("s", {"d": each})
+            pipe.execute()
+
+    def kill(self) -> None:
+        self.running.__exit__(None, None, None)  # It ends by SIGKILL.
+        self.running = self.own_redis(self.folder, self.port)
+        self.running.__enter__()
+
+    def close(self) -> None:
+        self.running.__exit__(None, None, None)
+
+
+class KafkaBroker(Broker):
+    def __init__(self, kafka: tuple[Producer, str]) -> None:
+        self.producer, servers = kafka
+        self.source = {"type": "kafka", "servers": servers, "topic": f"kills-{random.randrange(10**9)}"}
+
+    def produce(self, found: list[bytes]) -> None:
+        for each in found:
+            self.producer.produce(self.source["topic"], each, partition=0)
+            self.producer.poll(0)
+        self.producer.flush()
+
+
+class NatsBroker(Broker):
+    def __init__(self, guard: Guard, folder: Path) -> None:
+        self.guard, self.folder, self.port = guard, folder, free_port()
+        self.source = {"type": "nats", "url": f"nats://127.0.0.1:{self.port}", "stream": "s"}
+        self.process = start_nats(guard, folder, self.port)
+
+    def produce(self, found: list[bytes]) -> None:
+        asyncio.run(self._publish(found))
+
+    async def _publish(self, found: list[bytes]) -> None:
+        import nats
+
+        connection = await nats.connect(self.source["url"])
+        stream = connection.jetstream()
+        await stream.add_stream(name="s", subjects=["s.>"])
+        for first in range(0, len(found), 500):
+            for each in found[first : first + 500]:
+                await stream.publish("s.a", each)
+        await connection.close()
+
+    def kill(self) -> None:
+        self.close()
+        self.process = start_nats(self.guard, self.folder, self.port)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class RabbitBroker(Broker):
+    def __init__(self, guard: Guard, folder: Path) -> None:
+        self.server = RabbitMqServer(guard, folder, free_port())
+        self.source = {"type": "rabbitmq", "url": self.server.url, "queue": "s"}
+        self.server.start()
+
+    def produce(self, found: list[bytes]) -> None:
+        asyncio.run(to_rabbit(self.server.url, "s", found))
+
+    def kill(self) -> None:
+        self.server.kill()
+        self.server.start()
+
+    def close(self) -> None:
+        self.server.close()
+
+
+class MqttBroker(Broker):
+    """It writes its sessions when it is asked to end: what a kill -9 costs them is between it and who publishes."""
+
+    def __init__(self, guard: Guard, folder: Path) -> None:
+        self.guard, self.folder, self.port = guard, folder, free_port()
+        self.source = {"type": "mqtt", "host": "127.0.0.1", "port": self.port, "topic": "s"}
+        self.process = start_mosquitto(guard, folder, self.port)
+
+    def produce(self, found: list[bytes]) -> None:
+        send(self.port, "s", found)
+
+    def kill(self) -> None:
+        self.close()
+        self.process = start_mosquitto(self.guard, self.folder, self.port)
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    with up(tmp_path_factory.mktemp("kills"), DRIFTLINE_LEASE_SECONDS="2") as found:
+        yield found
+
+
+def drill(instance: Instance, broker: Broker, count: int, **changes: Any) -> None:
+    """Feeds, kills in an order by chance, and checks what was learned by the log and the receipts."""
+    name, client = f"m{random.randrange(10**9)}", instance.client
+    client.create_model(spec(name))
+    source = {**broker.source, "name": "s", "mapping": MAPPING, "max_rate": max(100, count / 5), **changes}
+    broker.produce([b"nothing"])
+    client.make_source(name, source)
+    asked = ["state", "refused"]
+    until(lambda: [told(instance, name, field) for field in asked] in (["running", 1], ["running", 0]))
+    kills: list[Callable[[], None]] = [broker.kill, *(lambda child=child: instance.kill(child) for child in CHILDREN)]
+    random.shuffle(kills)
+    broker.produce(records(count // 2, 0, is_new=False))
+    for kill in kills[:2]:
+        kill()
+    broker.produce(records(count - count // 2, count // 2, is_new=True))
+    for kill in kills[2:]:
+        kill()
+    good = [n for n in range(count) if n % 20 != 7]
+    until(lambda: learned(instance, name) >= len(good), 120 + count / 50)
+    until(lambda: told(instance, name, "state") == "running")
+    entries = list(client.log(name))
+    assert [round(entry["inputs"][0] * 2**20) for entry in entries] == good
+    assert [entry["label"] for entry in entries] == [n % 2 for n in good]
+    some = [entry["id"] for entry in entries[:: len(entries) // 20]]
+    until(lambda: all(client.receipt(name, each)["state"] == "served" for each in some))
+    assert not client.source(name, "s")["gaps"]
+    client.delete_model(name)
+
+
+CHILDREN = ("worker", "app", "valkey")
+
+
+def told(instance: Instance, name: str, field: str) -> Any:
+    try:
+        return {**instance.client.source(name, "s")}[field]
+    except DriftlineError:
+        return None
+
+
+def learned(instance: Instance, name: str) -> int:
+    try:
+        return int(instance.client.model(name)["learned"])
+    except DriftlineError:
+        return 0
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_redis_stream(instance: Instance, own_redis: OwnRedis, tmp_path: Path, count: int) -> None:
+    _run(instance, RedisBroker(own_redis, tmp_path / "redis"), count)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_topic_of_kafka(instance: Instance, kafka: tuple[Producer, str], count: int) -> None:
+    _run(instance, KafkaBroker(kafka), count)
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_stream_of_nats(instance: Instance, guard: Guard, tmp_path: Path, count: int) -> None:
+    _run(instance, NatsBroker(guard, tmp_path), count)
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_queue_of_rabbitmq(instance: Instance, guard: Guard, tmp_path: Path, count: int) -> None:
+    _run(instance, RabbitBroker(guard, tmp_path), count)
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_topic_of_mqtt(instance: Instance, guard: Guard, tmp_path: Path, count: int) -> None:
+    _run(instance, MqttBroker(guard, tmp_path), count)
+
+
+def test_rows_are_answered_and_written_with_one_id_each_whatever_is_killed(
+    instance: Instance, own_redis: OwnRedis, tmp_path: Path
+) -> None:
+    from redis import Redis
+
+    broker, count, client = RedisBroker(own_redis, tmp_path / "redis"), 300, instance.client
+    client.create_model(spec("rows"))
+    sink = {"type": "redis_stream", "url": broker.source["url"], "stream": "predictions"}
+    source = {**broker.source, "name": "s", "mode": "infer", "max_rate": 100, "sink": sink}
+    rows = [json.dumps({"inputs": [n / 2**20, *[0.0] * 7], "key": f"row {n}"}).encode() for n in range(count)]
+    try:
+        broker.produce(rows[: count // 2])
+        client.make_source("rows", source)
+        until(lambda: told(instance, "rows", "taken"))
+        kills: list[Callable[[], None]] = [broker.kill, lambda: instance.kill("app"), lambda: instance.kill("valkey")]
+        random.shuffle(kills)
+        for kill in kills:
+            kill()
+        broker.produce(rows[count // 2 :])
+
+        def written() -> dict[str, str]:
+            with Redis(port=broker.port) as redis:
+                found = [json.loads(fields[b"data"]) for _, fields in redis.xrange("predictions")]
+            return {each["record"]: each["key"] for each in found}
+
+        until(lambda: len(written()) >= count)
+        assert [*written().values()] == [f"row {n}" for n in range(count)]
+        until(lambda: instance.is_ready)
+        outcome = client.feedback("rows", [{"key": f"row {n}", "label": n % 2} for n in (0, count // 2, count - 1)])
+        assert outcome["accepted"] == 3
+    finally:
+        broker.close()
+        client.delete_model("rows")
+
+
+def _run(instance: Instance, broker: Broker, count: int) -> None:
+    seed = random.randrange(10**9)
+    print(f"seed {seed}")
+    random.seed(seed)
+    try:
+        drill(instance, broker, count)
+    finally:
+        broker.close()
