@@ -27,6 +27,9 @@ from tests.ports import free_port, free_ports, missing, wait_for_port
 from tests.services import Instance, emptied, up
 from tests.waiting import until
 
+# As a worker has it, in every process of a test and before torch is loaded: where many share the machine, threads of one
+# computation spend most of their time waiting for each other, and wait busily.
+os.environ["OMP_NUM_THREADS"] = "1"
 # A machine that is busy makes examples slow, and no property wrong.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")

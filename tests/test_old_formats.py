@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests import forked
 from tests.fixtures import learners
@@ -24,8 +23,6 @@ from tests.golden.runs import this_build
 from tests.services import Instance, standing_alarms, up
 
 pytestmark = pytest.mark.slow
-# As a worker has it; more would only wait for each other here.
-torch.set_num_threads(1)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RELEASES = sorted(path.name for path in FIXTURES.glob("v*"))

@@ -22,8 +22,6 @@ from driftline.records import Answer, Item, Label, Plan, Route
 from driftline.spec import ModelSpec, parse
 
 WIDTH = 4
-# As a worker has it; more would only wait for each other here.
-torch.set_num_threads(1)
 
 
 def spec(**changes: Any) -> ModelSpec:
