@@ -18,6 +18,7 @@ from driftline.errors import InvalidInput
 from driftline.ingest import rows
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec, parse
+from driftline.spec.based import BasedSpec, is_based
 from driftline.support.json_text import loads
 
 from .fast_path import by_length, check_kind, read_body
@@ -26,18 +27,22 @@ PARTS = '"spec", and "weights" (a file) or "example" or both'
 
 
 @contextlib.asynccontextmanager
-async def model_form(request: Request) -> AsyncIterator[tuple[ModelSpec, Path | None, Rows | None]]:
+async def model_form(request: Request) -> AsyncIterator[tuple[ModelSpec | BasedSpec, Path | None, Rows | None]]:
     """The spec of a request, the file of its weights, and the rows of its example, while the body of the context runs."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         check_kind(dict(request.scope["headers"]), b"application/json")
-        yield parse(ModelSpec, await by_length(loads, await read_body(request.receive))), None, None
+        body = await by_length(loads, await read_body(request.receive))
+        yield parse(BasedSpec, body) if is_based(body) else parse(ModelSpec, body), None, None
         return
     async with _parsed(request) as form:
         unknown = sorted(set(form) - {"spec", "weights", "example"})
         weights = form.get("weights")
         if "spec" not in form or len(form) < 2 or unknown or isinstance(weights, str):
             raise InvalidInput(f"a multipart body has the parts {PARTS}, not {', '.join(form) or 'none'}", field="body")
-        spec = parse(ModelSpec, await by_length(partial(loads, field="spec"), await _text(form["spec"])))
+        body = await by_length(partial(loads, field="spec"), await _text(form["spec"]))
+        if is_based(body):
+            raise InvalidInput("network.base: a model on a base has its weights, and brings none", field="network.base")
+        spec = parse(ModelSpec, body)
         example = await by_length(partial(_example, spec), await _text(form["example"])) if "example" in form else None
         yield spec, Path(weights.file.name) if weights is not None else None, example
 

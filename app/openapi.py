@@ -14,6 +14,7 @@ from driftline.api.endpoints import ENDPOINTS, PARTS, PROTOCOL, TAGS
 from driftline.api.errors import ErrorAnswer, SentenceAnswer
 from driftline.api.models import SpecBody
 from driftline.spec import ModelSpec
+from driftline.spec.based import BasedSpec
 from driftline.version import __version__
 
 Schema = dict[str, Any]
@@ -44,7 +45,9 @@ def install(app: FastAPI, prefix: str = "") -> None:
 def described() -> Schema:
     """The whole page."""
     spec = ModelSpec.model_json_schema(ref_template=REFERENCE)
-    schemas = {**spec.pop("$defs", {}), ModelSpec.__name__: spec}
+    based = BasedSpec.model_json_schema(ref_template=REFERENCE)
+    parts = {**spec.pop("$defs", {}), **based.pop("$defs", {})}
+    schemas = {**parts, ModelSpec.__name__: spec, BasedSpec.__name__: based}
     paths: dict[str, Schema] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.shown_path, {})[endpoint.method.lower()] = _operation(endpoint)
@@ -64,7 +67,7 @@ def described() -> Schema:
 def schema_of(kind: Any) -> Schema:
     """The schema of a message's type, whole: no message contains itself. A spec is large, and stands on the page once."""
     if kind is SpecBody:
-        return {"$ref": REFERENCE.format(model=ModelSpec.__name__)}
+        return {"anyOf": [{"$ref": REFERENCE.format(model=each.__name__)} for each in (ModelSpec, BasedSpec)]}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         (schema,), parts = msgspec.json.schema_components([kind], ref_template=REFERENCE.replace("model", "name"))
     else:

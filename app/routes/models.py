@@ -27,6 +27,7 @@ from driftline.support.failpoints import reach
 from driftline.support.memory import give_back
 from driftline.versions import VersionFiles
 
+from ..based_models import Beginning, beginning, check_unused
 from ..model_form import model_form
 from ..services import Actor, Has, Sees, Services
 from .mount import json_router, serves
@@ -37,13 +38,13 @@ router = json_router()
 @serves(router, endpoints.CREATE_MODEL)
 async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> ModelState:
     uid = new_uid()
-    async with model_form(request) as (spec, weights, example):
-        if not sees.allows(spec.name):
-            raise Forbidden(f"this key is not for {spec.name}", code="wrong_model", field="name", value=spec.name)
+    async with model_form(request) as (asked, weights, example):
+        if not sees.allows(asked.name):
+            raise Forbidden(f"this key is not for {asked.name}", code="wrong_model", field="name", value=asked.name)
         names = await services.catalog.names()
-        if spec.name in names:
+        if asked.name in names:
             raise Conflict(
-                f"there is already a model {spec.name!r}", code="model_exists", field="name", value=spec.name
+                f"there is already a model {asked.name!r}", code="model_exists", field="name", value=asked.name
             )
         most = services.settings.max_models
         if 0 <= most <= len(names):
@@ -51,11 +52,14 @@ async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> M
             raise InvalidInput(
                 message, code=OVER_BUDGET, field="name", price={"models": len(names) + 1}, budget={"models": most}
             )
+        begun = await beginning(services, asked, sees)
+        spec = begun.spec
         rows.check_tokenizers(spec)
         if spec.device is None and services.settings.device != "cpu":
             # It learns where it is served, also once the operator has set another device.
             spec = spec.changed(device=services.settings.device)
-        first = await asyncio.to_thread(_first_version, services, uid, spec, weights, example)
+        first = await asyncio.to_thread(_first_version, services, uid, spec, begun, weights, example)
+        del begun
     reach("app.created")
     try:
         await services.catalog.create(uid, spec.model_dump(mode="json"), first, actor)
@@ -77,7 +81,8 @@ async def show(model: str, services: Has) -> ModelState:
 
 
 @serves(router, endpoints.DELETE_MODEL)
-async def delete(model: str, services: Has, actor: Actor) -> Deleted:
+async def delete(model: str, services: Has, actor: Actor, sees: Sees) -> Deleted:
+    check_unused(model, await services.catalog.models(), sees)
     uid = await services.catalog.delete(model, actor)
     services.version_watcher.forget(uid)
     await asyncio.to_thread(services.artifacts.remove, uid)
@@ -133,7 +138,7 @@ def _shown_version(version: Version) -> VersionState:
 
 
 def _first_version(
-    services: Services, uid: str, spec: ModelSpec, weights: Path | None, example: Rows | None
+    services: Services, uid: str, spec: ModelSpec, begun: Beginning, weights: Path | None, example: Rows | None
 ) -> Version:
     factories = services.settings.factories
     tensors = bundle.weights_of_file(weights) if weights is not None else None
@@ -141,12 +146,13 @@ def _first_version(
     if tensors is not None:
         services.budget.check(ModelPrice(tensors=len(tensors)), "weights")
     check_versions(spec.recipe.model_dump(), ())
-    learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, factories=factories)
+    learner = Learner.create(spec, seed=int(uid, 16), weights=tensors, begins_with=begun.tensors, factories=factories)
     model = Model(learner.spec, learner.classes, learner.module)
     services.budget.check_module(model.module)
     check_network(model, factories, example)
     if weights is not None:
         check_answers(model)
+    services.artifacts.share(uid, begun.uid, begun.blobs)
     version = VersionFiles(services.artifacts, uid).write_first(model)
     del learner, model
     give_back()

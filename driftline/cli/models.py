@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from driftline.cli.from_file import FileCommand, create_from_file, weights_as_se
 from driftline.cli.history import Waits
 from driftline.cli.infer import Name
 from driftline.cli.output import print_fields
-from driftline.cli.own_network import NetworkChoices
+from driftline.cli.own_network import NetworkChoices, listed_classes
 from driftline.cli.parameters import expanded
 from driftline.cli.table_options import PastChoices, ReadingChoices, Refused, TableChoices, refuse_options
 
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     models = typer.Typer(help="Make, list, show and remove models.", no_args_is_help=True)
     models.command("list")(expanded(list_models))
-    for command in (create, show, delete):
+    for command in (create, adapt, show, delete):
         models.command()(expanded(command))
     app.add_typer(models, name="models")
 
@@ -111,6 +111,35 @@ def create(
         body = parse_json(read_text(spec if spec == "-" else f"@{spec}"))
     with server.client() as client:
         print_fields(client.create_model(body, weights_as_sent(weights, body), example), server.as_json)
+
+
+def adapt(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The model to begin with.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the new model goes by.")],
+    server: Server,
+    rank: Annotated[int, typer.Option("--rank", min=1, help="The rank of each adapter.")] = 8,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", metavar="LAYER", help="A layer that has one; may be repeated.", show_default="all"),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Which version of the base.", show_default="the live one")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", metavar="LIST", help="Its own classes, as dog,cat; or how many: 10 is 0 to 9."),
+    ] = None,
+) -> None:
+    """Make a model that begins as another one and trains adapters on it: the base's weights stay as they are, and are shared.
+
+    For example: driftline models adapt bert customer-17 --rank 8
+    """
+    network: dict[str, Any] = {"base": base, "adapter": {"rank": rank} | ({"layers": layer} if layer else {})}
+    network |= {"version": version} if version is not None else {}
+    own = listed_classes(classes)
+    spec = {"name": name, "network": network} | ({"classes": own} if own is not None else {})
+    with server.client() as client:
+        print_fields(client.create_model(spec), server.as_json)
 
 
 def show(model: ModelName, server: Server) -> None:

@@ -109,7 +109,7 @@ class NetworkChoices:
         network = {"factory": self.factory, "arguments": parse_json(self.arguments), "output": self.output}
         sequence = {"tokenizer": self.tokenizer, "mask": self.mask, "max_length": self.max_length}
         inputs = inputs_like(rows, self.dtype, {name: value for name, value in sequence.items() if value is not None})
-        asked = asked_for(labels, task, _classes(self.classes))
+        asked = asked_for(labels, task, listed_classes(self.classes))
         return {"name": name, **asked, "inputs": inputs, "network": network}, _batch(rows)
 
 
@@ -161,7 +161,8 @@ def _items(value: Any, path: Path) -> list[Mapping[str, Any]]:
     return items
 
 
-def _classes(text: str | None) -> list[int | str] | None:
+def listed_classes(text: str | None) -> list[int | str] | None:
+    """Classes as an option names them: ``dog,cat``, or how many there are."""
     if text is None:
         return None
     names = [name.strip() for name in text.split(",")]

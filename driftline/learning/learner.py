@@ -45,6 +45,7 @@ class Learner(CommandedLearner):
         *,
         seed: int,
         weights: Mapping[str, Tensor] | None = None,
+        begins_with: Mapping[str, Tensor] | None = None,
         factories: Collection[str] = (),
         limits: GateLimits = GateLimits(),  # noqa: B008
     ) -> Learner:
@@ -54,6 +55,7 @@ class Learner(CommandedLearner):
             seed: what the first weights and all random draws start from.
             limits: how many labels the gate takes for what.
             weights: the module's tensors by name, instead of random ones (:func:`driftline.networks.pretrained.load`).
+            begins_with: some of its tensors, of another model; all others are fresh.
 
         Raises:
             InvalidInput: the network cannot be built, or the weights do not fit it.
@@ -62,6 +64,8 @@ class Learner(CommandedLearner):
         module = build(spec, classes, factories=factories, seed=seed)
         if weights is not None:
             pretrained.load(module, weights)
+        if begins_with is not None:
+            pretrained.begin_with(module, begins_with)
         return cls(spec, classes, module, seed, factories, limits)
 
     def learn(self, items: Sequence[Item], numbers: Sequence[int], plan: Plan) -> StepResult:

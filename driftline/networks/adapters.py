@@ -1,4 +1,4 @@
-"""Adapters of low rank on the weights of linear and convolution layers."""
+"""Adapters of low rank on the weights of layers."""
 
 from __future__ import annotations
 
@@ -25,48 +25,86 @@ class LowRank(nn.Module):
         return weight + (self.up @ self.down.flatten(1)).reshape(weight.shape)
 
 
+PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+ADAPTABLE = (*PLAIN, nn.Embedding, nn.MultiheadAttention)
+
+
+def weight_name(module: nn.Module) -> str:
+    """Which parameter of a module an adapter is for: of attention that which gives queries, keys and values."""
+    return "in_proj_weight" if isinstance(module, nn.MultiheadAttention) else "weight"
+
+
 def can_have(module: nn.Module) -> bool:
     """Whether a module has a weight for an adapter."""
-    return parametrize.type_before_parametrizations(module) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    kind = parametrize.type_before_parametrizations(module)
+    # Transformers' Conv1D is a linear layer whose weight lies the other way.
+    if not issubclass(kind, ADAPTABLE) and kind.__name__ != "Conv1D":
+        return False
+    if isinstance(module, nn.Embedding) and (module.sparse or module.max_norm is not None):
+        return False  # Its gradient is no whole matrix, or it writes its weight in a forward pass.
+    weight = getattr(module, weight_name(module), None)
+    return isinstance(weight, Tensor) and weight.dim() > 1 and weight.is_floating_point()
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether this is one of the layers that get adapters where none are named: an edit means the same for good."""
+    return parametrize.type_before_parametrizations(module) in PLAIN
+
+
+def most_rank(module: nn.Module) -> int:
+    """The largest rank that an adapter of a module's weight can have."""
+    weight: Tensor = getattr(module, weight_name(module))
+    return min(len(weight), weight[0].numel())
 
 
 def adapter_of(module: nn.Module) -> LowRank | None:
     """The adapter that a module has."""
-    if not parametrize.is_parametrized(module, "weight"):
+    name = weight_name(module)
+    if not parametrize.is_parametrized(module, name):
         return None
-    found = module.parametrizations["weight"][0]  # type: ignore[index]
+    found = module.parametrizations[name][0]  # type: ignore[index]
     return found if isinstance(found, LowRank) else None
 
 
 def adapt(module: nn.Module, rank: int) -> None:
-    """Freezes a module, and gives it an adapter; :class:`ValueError` where it cannot have one of this rank."""
+    """Freezes a module's own weights, and gives it an adapter; :class:`ValueError` where it cannot have one of this rank."""
     if not can_have(module):
-        raise ValueError(f"a {type(module).__name__} takes no adapter; linear and convolution layers do")
+        raise ValueError(
+            f"a {type(module).__name__} takes no adapter; linear and convolution layers, embeddings and attention do"
+        )
     if parametrize.is_parametrized(module):
         raise ValueError("it has an adapter already; merge_adapters puts it into the weight")
-    weight = module.weight
-    assert isinstance(weight, nn.Parameter)
-    most = min(len(weight), weight[0].numel())
+    name, most = weight_name(module), most_rank(module)
     if rank > most:
         raise ValueError(f"an adapter of rank {rank} is more than its weight has: {most}")
-    adapter = LowRank(weight, rank)
-    module.requires_grad_(False)
-    parametrize.register_parametrization(module, "weight", adapter)
+    adapter = LowRank(getattr(module, name), rank)
+    for parameter in module.parameters(recurse=False):
+        parameter.requires_grad_(False)
+    parametrize.register_parametrization(module, name, adapter)
 
 
 def merged_weight(module: nn.Module) -> Tensor:
     """The weight with its adapter in it, as it is used."""
-    assert isinstance(module.weight, Tensor)
-    return module.weight.detach()
+    weight: Tensor = getattr(module, weight_name(module))
+    return weight.detach()
 
 
 def merge(module: nn.Module) -> None:
     """Puts a module's adapter into its weight, which is trained again if it was before."""
     adapter = adapter_of(module)
     assert adapter is not None
-    weight = nn.Parameter(merged_weight(module))
+    weight, name = nn.Parameter(merged_weight(module)), weight_name(module)
     # Not by remove_parametrizations: it takes the weight from a class that copies of the module share.
     module.__class__ = parametrize.type_before_parametrizations(module)
     del module.parametrizations
-    module.register_parameter("weight", weight)
-    module.requires_grad_(adapter.was_trained)
+    module.register_parameter(name, weight)
+    for parameter in module.parameters(recurse=False):
+        parameter.requires_grad_(adapter.was_trained)
+
+
+def freeze_all_else(network: nn.Module) -> None:
+    """Leaves nothing of a network to be trained but its adapters."""
+    trained = {id(own) for part in network.modules() if isinstance(part, LowRank) for own in part.parameters()}
+    for parameter in network.parameters():
+        if id(parameter) not in trained:
+            parameter.requires_grad_(False)

@@ -33,6 +33,18 @@ def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:
     bundle.load(module, _with_experts(module, _with_intervals(module, _with_scales(module, weights))))
 
 
+def begin_with(module: ServedModel, tensors: Mapping[str, Tensor]) -> None:
+    """Sets some tensors of a fresh module, of another model's. With that one's output it answers as that one's network did.
+
+    Raises:
+        InvalidInput: a tensor is of another shape, or unknown.
+    """
+    has_output = any(name.startswith(OUTPUT) for name in tensors)
+    if has_output and isinstance(module.experts, Mixture | RegressionMixture):
+        module.experts.rely_on_network()
+    bundle.load(module, {**module.state_dict(), **tensors})
+
+
 def _named_as_served(module: ServedModel, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     if (
         any(name.startswith((NETWORK, OUTPUT)) for name in weights)

@@ -95,8 +95,15 @@ def seal(tensor: Tensor) -> Seal:
     if found is None:
         found = _seals[storage] = Seal(tensor.dtype, tensor.shape, _read.pop(storage, None))
         if found.digest is not None:
-            _by_digest[found.digest] = storage
+            _register(found.digest, storage)
     return found
+
+
+def _register(digest: str, storage: UntypedStorage) -> None:
+    """Remembers who has a blob's numbers: the first, so that those who come later have one copy between them."""
+    known = _by_digest.get(digest)
+    if known is None or known not in _seals:
+        _by_digest[digest] = storage
 
 
 def unseal(tensor: Tensor) -> None:
@@ -116,7 +123,7 @@ def digest_of(tensor: Tensor) -> str:
         return _computed(tensor)
     if found.digest is None:
         found.digest = _computed(tensor)
-        _by_digest[found.digest] = tensor.untyped_storage()
+        _register(found.digest, tensor.untyped_storage())
     return found.digest
 
 

@@ -30,6 +30,11 @@ class Layers(Frozen):
     output: Literal["task", "own"] = Field(
         "task", description="`task`: an output layer for the task follows; `own`: the last layer is the output"
     )
+    base: str | None = Field(
+        None,
+        exclude_if=lambda base: base is None,
+        description="the model and version whose weights it began with, as `bert@3`",
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Layers:
@@ -52,6 +57,11 @@ class Factory(Frozen):
     edits: list[EditField] = Field([], description="edits that have been made since, in order")
     output: Literal["task", "own"] = Field(
         "task", description="`task`: an output layer for the task follows; `own`: the network has its own"
+    )
+    base: str | None = Field(
+        None,
+        exclude_if=lambda base: base is None,
+        description="the model and version whose weights it began with, as `bert@3`",
     )
 
 

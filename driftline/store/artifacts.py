@@ -111,6 +111,16 @@ class Artifacts:
         except OSError as error:
             raise _unwilling("write", path, error) from error
 
+    def share(self, uid: str, other: str, digests: Collection[str]) -> None:
+        """Lets a model have blobs of another one, on the same place of the disk, where the file system can do that.
+
+        Those that are not there then are written like any others. Each model's stay until it needs them no more.
+        """
+        private.make_folder(self.root / uid)
+        for digest in digests:
+            with contextlib.suppress(OSError):
+                os.link(self._path(other, digest), self._path(uid, digest))
+
     def _is_whole(self, path: Path, digest: str, size: int) -> bool:
         try:
             signature = _signature(path)

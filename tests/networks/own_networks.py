@@ -79,4 +79,36 @@ def called(way: str) -> nn.Module:
     return Called(WAYS["good"]).requires_grad_(False) if way == "frozen" else Called(WAYS[way])
 
 
-FACTORIES = [f"{__name__}:{name}" for name in ("shared", "called")]
+class Conv1D(nn.Module):
+    """A linear layer as Transformers has it, whose weight is ``[inputs, units]``."""
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, units) / inputs)
+        self.bias = nn.Parameter(torch.zeros(units))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows @ self.weight + self.bias
+
+
+class TextEncoder(nn.Module):
+    """A small encoder of words, with weights in all the places where encoders have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(20, 8)
+        self.places = nn.Parameter(torch.randn(5, 8))
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.mixed = Conv1D(8, 8)
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, words: Tensor) -> Tensor:
+        hidden: Tensor = self.norm(self.mixed(self.block(self.words(words) + self.places)))
+        return hidden.mean(1)
+
+
+def text_encoder() -> nn.Module:
+    return TextEncoder()
+
+
+FACTORIES = [f"{__name__}:{name}" for name in ("shared", "called", "text_encoder")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftline.networks.adapters import adapter_of, merged_weight
+from driftline.networks.adapters import adapter_of, merged_weight, weight_name
 from driftline.networks.edit_session import EditSession
 from driftline.networks.edits import EditBehaviour
 from driftline.networks.structure.base import Structure
@@ -22,4 +22,4 @@ class MergeAdaptersEdit(EditBehaviour[MergeAdapters]):
     def fill(self, session: EditSession) -> None:
         for path, module in session.before.network.named_modules():
             if adapter_of(module) is not None:
-                session.set(f"network.{path}.weight", merged_weight(module))
+                session.set(f"network.{path}.{weight_name(module)}", merged_weight(module))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
+from driftline.networks.adapters import weight_name
 from driftline.networks.modules import Branched
 from driftline.networks.unit_flow import shapes
 from driftline.spec.parts.layers import Activation, Layer
@@ -90,12 +91,21 @@ class Structure(ABC):
 
     def adapt(self, name: str, rank: int | None) -> None:
         """Gives a layer an adapter; None puts it into the weight."""
-        weight, original = f"{self.path(name)}.weight", f"{self.path(name)}.parametrizations.weight.original"
+        path, own = self.path(name), weight_name(self.module(name))
+        weight, original = f"{path}.{own}", f"{path}.parametrizations.{own}.original"
         self._adapt(name, rank)
         self.moves.append((original, weight) if rank is None else (weight, original))
 
     @abstractmethod
     def _adapt(self, name: str, rank: int | None) -> None: ...
+
+    @abstractmethod
+    def can_adapt(self, name: str) -> bool:
+        """Whether a layer can have an adapter."""
+
+    @abstractmethod
+    def freeze_all_but(self, adapted: Collection[str]) -> None:
+        """Leaves nothing to be trained but adapters; ``adapted`` are the layers that have got one."""
 
     @abstractmethod
     def join(self, layers: Sequence[Layer]) -> None:

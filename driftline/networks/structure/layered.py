@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
+from driftline.networks.adapters import adapter_of
 from driftline.networks.sequential import layer_names
 from driftline.networks.structure.base import Structure, path_in
 from driftline.networks.unit_flow import unit_flow_after
@@ -71,9 +72,18 @@ class LayeredStructure(Structure):
         self._change(name, frozen=is_frozen)
 
     def _adapt(self, name: str, rank: int | None) -> None:
-        if not isinstance(self.layer(name), Adaptable):
+        if not self.can_adapt(name):
             raise ValueError(f"the layer {name!r} takes no adapter; linear and convolution layers do")
         self._change(name, adapter=Adapter(rank=rank) if rank is not None else None)
+
+    def can_adapt(self, name: str) -> bool:
+        return isinstance(self.layer(name), Adaptable)
+
+    def freeze_all_but(self, adapted: Collection[str]) -> None:
+        for name in self.names:
+            module = self.module(name)
+            if name not in adapted and adapter_of(module) is None and any(True for _ in module.parameters()):
+                self.freeze(name, True)
 
     def join(self, layers: Sequence[Layer]) -> None:
         if len(self.lists) == 1:

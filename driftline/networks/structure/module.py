@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,12 @@ class ModuleStructure(Structure):
             adapters.adapt(self.module(name), rank)
         else:
             adapters.merge(self.module(name))
+
+    def can_adapt(self, name: str) -> bool:
+        return adapters.can_have(self.module(name))
+
+    def freeze_all_but(self, adapted: Collection[str]) -> None:
+        adapters.freeze_all_else(self.network)
 
     def join(self, layers: Sequence[Layer]) -> None:
         branch, _ = sequential(layers, joined(self.rows), "branch")

@@ -132,14 +132,20 @@ class Unfreeze(Edit):
 
 
 class AddAdapters(Edit):
-    """Freezes linear and conv2d ``layers``, or all, and trains an adapter of ``rank`` on each (LoRA, Hu et al. 2021).
+    """Freezes ``layers``, or all linear and convolution layers, and trains an adapter of ``rank`` on each.
 
-    An adapter starts at zero: the function stays.
+    Of a network of your own also embeddings, attention and Transformers' ``Conv1D`` can have one (LoRA, Hu et al. 2021). An
+    adapter starts at zero: the function stays.
     """
 
     type: Literal["adapter"] = "adapter"
     rank: int = Field(ge=1, le=10_000, description="the rank of each adapter")
-    layers: list[str] | None = Field(None, min_length=1, description="which layers; else all that are linear or conv2d")
+    layers: list[str] | None = Field(
+        None, min_length=1, description="which layers; else all linear and convolution layers"
+    )
+    alone: bool = Field(
+        False, exclude_if=lambda alone: not alone, description="whether all else is frozen, but the output layer"
+    )
 
     @property
     def keeps_function(self) -> bool:
