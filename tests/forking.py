@@ -152,7 +152,8 @@ def _become(
 
 
 def _printed(number: int, errors: str) -> Any:
-    return open(number, "w", encoding="utf-8", errors=errors, buffering=1, closefd=False)
+    encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
+    return open(number, "w", encoding=encoding, errors=errors, buffering=1, closefd=False)
 
 
 def _run(arguments: list[str]) -> object:
