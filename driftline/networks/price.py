@@ -1,6 +1,7 @@
 """What a model would take, worked out before any of it is allocated, and the budget that it has to fit.
 
 Numbers of a spec are counted first; then its layers are built on torch's meta device, where tensors have shapes and no memory.
+Layers that are few numbers by any count are built as they are: the meta device loads torch's compiler, which takes seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from driftline.errors import InvalidInput
 from driftline.networks.layers import builder
 from driftline.networks.seeded import seeded
 from driftline.networks.sequential import layered, network_rows
+from driftline.networks.size_bound import size_bound
 from driftline.networks.unit_flow import shapes
 from driftline.spec import Factory, ModelSpec
 from driftline.spec.network import layers_of
@@ -28,6 +30,8 @@ TEXT_BYTES = 16
 """About what a number takes in an answer."""
 OWN = "driftline."
 OVER_BUDGET = "over_budget"
+SMALL = 2**20
+"""Numbers that are allocated without a thought."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +180,15 @@ def _lists(spec: ModelSpec) -> list[Sequence[Layer]]:
     return [] if network is None else [network.layers, *network.branches.values()]
 
 
+def _is_small(spec: ModelSpec) -> bool:
+    shapes = [tensor.shape for tensor in spec.network_inputs.values()]
+    row = shapes[0] if len(shapes) == 1 else [sum(int(torch.Size(shape).numel()) for shape in shapes)]
+    return sum(size_bound(layers, row) for layers in _lists(spec)) <= SMALL
+
+
 def _built(spec: ModelSpec, counted: ModelPrice) -> ModelPrice:
-    """The price of layers, built on the meta device; :class:`InvalidInput` where they do not fit together."""
-    with seeded(0), torch.device("meta"), torch.no_grad():
+    """The price of layers, built on the meta device or small; :class:`InvalidInput` where they do not fit together."""
+    with seeded(0), torch.device("cpu" if _is_small(spec) else "meta"), torch.no_grad():
         module, shape = layered(spec)
         given: Mapping[str, tuple[int, ...]] = shapes(module, network_rows(spec), takes_names=False)
     state = list(module.state_dict().values())
