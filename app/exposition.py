@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client.core import GaugeMetricFamily
 
+from driftline.api.metrics import AlarmState
 from driftline.support.tasks import Troubles
 
 from .learned_metrics import Learned, text_of
@@ -20,6 +21,7 @@ def exposition(
     health: Measurement[StoreHealth] | None,
     learned: Measurement[Learned] | None,
     troubles: Troubles,
+    artifacts: Iterable[AlarmState] = (),
 ) -> bytes:
     """Everything that is measured: what the replicas count, and what was last read of the store, each with its age."""
     families = process_families(health)
@@ -27,7 +29,7 @@ def exposition(
     alarms = GaugeMetricFamily(
         "driftline_alarms", "alarms that stand, 1; without a model: of the instance", labels=["model", "kind"]
     )
-    for alarm in _alarms(health, learned):
+    for alarm in [*_alarms(health, learned), *(("", kind) for kind in sorted({each["kind"] for each in artifacts}))]:
         alarms.add_metric(alarm, 1)
     families.add(alarms)
     if learned is not None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 
-from driftline.api.metrics import ModelMetricsAnswer
+from driftline.api.metrics import AlarmState, ModelMetricsAnswer
 from driftline.api.scopes import Scope
 from driftline.api_keys import Key, KeyStore
 from driftline.errors import Unavailable
@@ -19,7 +19,7 @@ from driftline.networks.price import ModelBudget, NewClasses
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.store.alarms import Alarms
-from driftline.store.artifacts import Artifacts
+from driftline.store.artifact_place import open_artifacts
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection
@@ -30,6 +30,7 @@ from driftline.store.workers import Workers
 from driftline.support.tasks import Troubles, supervised
 from driftline.support.tracing import Tracing
 
+from .artifact_check import ArtifactCheck
 from .body_limits import HeldBytes
 from .charges import Charges
 from .engine import Engine
@@ -84,7 +85,8 @@ class Services:
         self.keys = KeyStore.of(settings)
         self.tokens = IdentityTokens.of(settings)
         self.workers = Workers(self.connection)
-        self.artifacts = Artifacts(settings.data_dir / "artifacts")
+        self.artifacts = open_artifacts(settings)
+        self._artifact_check = ArtifactCheck(self.artifacts)
         self.metrics = Metrics()
         self.prediction_writer = PredictionWriter(
             self.connection, horizon=settings.join_horizon, budget=settings.prediction_bytes
@@ -100,6 +102,7 @@ class Services:
         self.charges = Charges.of(settings)
         self.held_bytes = HeldBytes(max(settings.max_held_bytes, 2 * settings.max_body_bytes))
         self.store_health = Sampler(self._look, every=watch_seconds, patience=patience)
+        self.artifact_looks = Sampler(self._look_for_notes, every=watch_seconds, patience=patience)
         self.counted = Sampler(self._count, every=5.0, patience=patience, idle_seconds=60.0)
         self.learned = Sampler(self._read_learned, every=5.0, patience=patience, idle_seconds=60.0)
         self.webhooks = [
@@ -169,6 +172,7 @@ class Services:
             "prediction writer": self.prediction_writer.run,
             SAMPLE: self._sample,
             "store health": self.store_health.run,
+            "artifacts": self.artifact_looks.run,
             "counts of all replicas": self.counted.run,
             "metrics of learning": self.learned.run,
             "store watch": self.connection.watch,
@@ -203,6 +207,14 @@ class Services:
 
     async def _look(self) -> StoreHealth:
         return await look(self.connection, self.catalog, self.settings)
+
+    async def _look_for_notes(self) -> list[AlarmState]:
+        health = self.store_health.last
+        return await self._artifact_check.look(() if health is None else health.value.heartbeats)
+
+    async def artifact_alarms(self) -> list[AlarmState]:
+        """What is wrong with the artifacts: kept apart from those of a worker, or unavailable."""
+        return self._artifact_check.newest(await self.artifact_looks.newest())
 
     async def _count(self) -> Counted:
         health = await self.store_health.newest()

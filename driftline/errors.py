@@ -128,9 +128,11 @@ class ConfigurationError(DriftlineError):
     default_code = "configuration"
     codes = frozenset(
         {
+            "missing_extra",
             "newer_format",
             "no_matplotlib",
             "no_opentelemetry",
+            "no_sink_client",
             "no_source_client",
             "no_textual",
             "proxy",

@@ -31,6 +31,14 @@ class Settings(BaseSettings):
         128, ge=4, description="most connections of a process to Redis; a call that finds none free waits for one"
     )
     data_dir: Path = Field(Path("driftline-data"), description="artifacts, and the embedded server's files")
+    artifacts: str | None = Field(
+        None,
+        description="where versions and checkpoints are: `file:/FOLDER`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or "
+        "`az://ACCOUNT/CONTAINER/PREFIX`; default: in the data directory",
+    )
+    artifact_cache_bytes: int = Field(
+        10 * 2**30, ge=0, description="of an object store, what copies in the data directory may take"
+    )
     keys_file: Path | None = Field(None, description="API keys; default: keys.json in the data directory")
     device: str = Field(
         "cpu",

@@ -109,6 +109,12 @@ def promtool() -> str:
 
 
 @pytest.fixture(scope="session")
+def moto_server() -> str:
+    """An S3 of this machine: ``pip install moto flask flask-cors``, in an environment of its own."""
+    return _tool("moto_server")
+
+
+@pytest.fixture(scope="session")
 def prometheus() -> str:
     return _tool("prometheus")
 

@@ -288,10 +288,10 @@ class Committer:
                 await self.wait_for_store(error)
 
     async def wait_for_store(self, error: Unavailable) -> None:
-        """Waits for the ``retry_after`` of an error before the store or the disk is tried again."""
+        """Waits for the ``retry_after`` of an error before the store or the artifacts are tried again."""
         logger.warning("%s waits for its store: %s", self.name, error)
-        if error.code == "disk":
-            await self.conditions.raise_once("disk", error.message)
+        if error.code in ("disk", "object_store"):
+            await self.conditions.raise_once(error.code, error.message)
         begin = time.monotonic()
         await asyncio.sleep(error.retry_after or 1)
         self._waited += time.monotonic() - begin

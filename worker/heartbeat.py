@@ -66,6 +66,7 @@ class Heart:
         self.on_late = on_late
         self.beat_seconds = beat_seconds
         self.is_leaving = False
+        self.note = self.artifacts_failure = ""
         self._last: float | None = None
         self._trouble = self._silence = ""
         self._begun: tuple[float, int] | None = None
@@ -123,6 +124,8 @@ class Heart:
                 is_leaving=self.is_leaving,
                 costs=self.costs.current,
                 refused=list(self.refused()),
+                note=self.note,
+                artifacts_failure=self.artifacts_failure,
             )
         )
 

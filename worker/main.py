@@ -15,7 +15,7 @@ from driftline.networks.kernels.all_kernels import warm
 from driftline.processes.plan import require_redis
 from driftline.settings import Settings
 from driftline.sources.registry import parse_sources
-from driftline.store.artifacts import Artifacts
+from driftline.store.artifact_place import open_artifacts
 from driftline.store.connection import RedisConnection
 from driftline.store.format import check_files, check_store, mark
 from driftline.store.lease import Lease
@@ -27,6 +27,7 @@ from .durations import Durations
 from .heartbeat import MAX_BEAT_SECONDS, Heart
 from .log_watch import LogWatch
 from .model_store import ModelStore
+from .note import Note
 from .ownership import Owned, Ownership
 from .sources.keeper import SourceKeeper
 from .sweeper import Sweeper
@@ -63,7 +64,7 @@ class Worker:
         self.connection = RedisConnection(
             require_redis(settings), settings.prefix, connections=settings.redis_connections
         )
-        self.artifacts = Artifacts(settings.data_dir / "artifacts")
+        self.artifacts = open_artifacts(settings)
         self.thread = ThreadPoolExecutor(1, "torch")
         self.owner = settings.worker_id or secrets.token_hex(6)
         self.meter = ComputeMeter()
@@ -85,6 +86,7 @@ class Worker:
             beat_seconds=beat_seconds,
         )
         self.ownership.excuse = self.heart.silence
+        self.note = Note(self.artifacts, self.heart)
         self.training_places = TrainingPlaces(settings.job_processes) if settings.job_processes else None
         self._stop = asyncio.Event()
 
@@ -134,6 +136,7 @@ class Worker:
             self.turns.close()
             if self._stop.is_set():
                 await self.heart.leave()
+                await self.note.remove()
             if self.tracing is not None:
                 await asyncio.to_thread(self.tracing.close)
             await self.connection.close()
@@ -141,7 +144,7 @@ class Worker:
     async def _begin(self) -> None:
         check_files(self.settings.data_dir)
         await self.connection.until_available(self.store_seconds)
-        await check_store(self.connection, self.settings.data_dir)
+        await check_store(self.connection, self.settings.data_dir, self.artifacts)
         await mark(self.connection, self.settings.data_dir)
         self.turns = self.ownership.turns = TurnFile(self.settings.data_dir / "turns", self.owner)
         # Not in the midst of a step, and not before the store is there.
@@ -159,6 +162,7 @@ class Worker:
             "sweeping": Sweeper(self.connection, self.artifacts, self.turns, self.settings).run,
             "watching the store": self.connection.watch,
             "heartbeat": self.heart.run,
+            "artifacts": self.note.run,
             "sources": self.sources.run,
         }
         # The heart must beat again before the leases run out.

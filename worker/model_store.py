@@ -22,7 +22,7 @@ from driftline.versions import VersionFiles
 
 COUNTS = "counts"
 """Where the counts of steps stand among a model's metrics."""
-CONDITIONS = ("disk", "log_gap", "store_lost", "trainer_failed")
+CONDITIONS = ("disk", "object_store", "log_gap", "store_lost", "trainer_failed")
 """Alarms about what lasts: they are withdrawn when the model is learned again. The others are about what has happened."""
 
 

@@ -18,6 +18,9 @@ from .turns import TurnFile
 
 logger = logging.getLogger("driftline.worker")
 
+NOTE_SECONDS = 600.0
+"""A note that was not written again for so long is of a dead worker."""
+
 
 class Sweeper:
     """Sweeps every ``sweep_seconds``: keys and files of models without a name, turn files and heartbeats of dead workers."""
@@ -41,6 +44,8 @@ class Sweeper:
                     logger.info("the keys of model %s go: it has no name", uid)
                 await self.workers.remove_lost()
             await asyncio.to_thread(self.turns.remove_abandoned, age, time.time())
+            with contextlib.suppress(Unavailable):
+                await asyncio.to_thread(self.artifacts.remove_abandoned_notes, max(age, NOTE_SECONDS))
             if are_ours:
                 with contextlib.suppress(Unavailable):
                     await self._remove_abandoned()
@@ -54,7 +59,7 @@ class Sweeper:
             logger.warning(
                 "%s holds the files of another store: none of them is removed; restore that store's backup, or use "
                 "another data directory",
-                self.artifacts.root,
+                self.artifacts.place,
             )
         return False
 

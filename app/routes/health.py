@@ -33,7 +33,7 @@ async def readyz(services: Has) -> Ready:
     reason = missing_device(services.settings.device)
     if reason is not None:
         raise Unavailable(f"DRIFTLINE_DEVICE: {reason}", code="device_missing")
-    sample = await services.store_health.newest()
+    sample, of_artifacts = await asyncio.gather(services.store_health.newest(), services.artifact_alarms())
     if sample is None:
         raise Unavailable("the store has not answered yet", code="not_ready", retry_after=1)
     access, error = access_of(sample), sample.value.error
@@ -44,7 +44,7 @@ async def readyz(services: Has) -> Ready:
     of_models: list[AlarmState] = [
         {"kind": SWAP_FAILED, "message": why, "state": "standing", "model": name} for name, why in failures.items()
     ]
-    alarms = [*store_alarms(sample), *of_models]
+    alarms = [*store_alarms(sample), *of_artifacts, *of_models]
     return {"status": "ready", "store": access, "age": round(sample.age, 3), "alarms": alarms}
 
 
@@ -59,8 +59,11 @@ async def workers(services: Has) -> WorkerList:
 @serves(router, endpoints.PROMETHEUS)
 async def prometheus(services: Has) -> Response:
     services.sample()
-    counted, health, learned = await asyncio.gather(
-        services.counted.newest(), services.store_health.newest(), services.learned.newest()
+    counted, health, learned, artifacts = await asyncio.gather(
+        services.counted.newest(),
+        services.store_health.newest(),
+        services.learned.newest(),
+        services.artifact_alarms(),
     )
-    text = await asyncio.to_thread(exposition, counted, health, learned, services.troubles)
+    text = await asyncio.to_thread(exposition, counted, health, learned, services.troubles, artifacts)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

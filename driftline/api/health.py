@@ -29,7 +29,7 @@ class Ready(TypedDict):
     age: float
     """How long ago the store was looked at, in seconds."""
     alarms: list[AlarmState]
-    """What is wrong with the store and the workers, and which models cannot be brought to their newest version."""
+    """What is wrong with the store, the workers and the artifacts, and which models cannot follow their newest version."""
 
 
 @message

@@ -89,13 +89,13 @@ def restore(
 
 def _with_store(settings: Settings, work: Callable[[RedisConnection, Artifacts], Awaitable[Index]]) -> Index:
     from driftline.processes.plan import store_url
-    from driftline.store.artifacts import Artifacts
+    from driftline.store.artifact_place import open_artifacts
     from driftline.store.connection import RedisConnection
 
     async def run(url: str) -> Index:
         connection = RedisConnection(url, settings.prefix)
         try:
-            return await work(connection, Artifacts(settings.data_dir / "artifacts"))
+            return await work(connection, open_artifacts(settings))
         finally:
             await connection.close()
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
 from driftline.doctor import snapshot
 from driftline.doctor.finding import Finding, error, ok, warning
 from driftline.doctor.snapshot import Bundle, StoreSnapshot
-from driftline.errors import DriftlineError
+from driftline.errors import DriftlineError, Unavailable
 from driftline.settings import Settings
-from driftline.store.artifacts import Artifacts
+from driftline.store.artifact_place import open_artifacts
+from driftline.store.artifacts import Artifacts, StoredBlob
 from driftline.store.connection import RedisConnection
 from driftline.support.formatting import count_text, size_text
 
@@ -38,7 +35,6 @@ class Files:
     def __init__(self, artifacts: Artifacts, uid: str) -> None:
         self.artifacts = artifacts
         self.uid = uid
-        self.folder = artifacts.root / uid
         self.named: set[str] = set()
         self._troubles: dict[str, str | None] = {}
 
@@ -50,9 +46,9 @@ class Files:
         except DriftlineError as trouble:
             return trouble.message
         except msgspec.DecodeError as trouble:
-            return f"{self.folder / digest} is not a manifest: {trouble}"
+            return f"{self.artifacts.place_of(self.uid, digest)} is not a manifest: {trouble}"
         if manifest.model != self.uid:
-            return f"the manifest {self.folder / digest} belongs to another model"
+            return f"the manifest {self.artifacts.place_of(self.uid, digest)} belongs to another model"
         return next(filter(None, [self._file(file.sha256) for file in manifest.files.values()]), None)
 
     def _file(self, digest: str) -> str | None:
@@ -65,15 +61,14 @@ class Files:
                 self._troubles[digest] = trouble.message
         return self._troubles[digest]
 
-    def unnamed(self) -> Iterator[os.DirEntry[str]]:
+    def unnamed(self) -> list[StoredBlob]:
         """The files that no checked bundle names."""
-        with suppress(FileNotFoundError):
-            yield from (entry for entry in os.scandir(self.folder) if entry.name not in self.named)
+        return [blob for blob in self.artifacts.stored(self.uid) if blob.name not in self.named]
 
 
 async def check(connection: RedisConnection, settings: Settings, model: StoreSnapshot) -> list[Finding]:
     """Checks manifests and files of everything that the store names, and finds unnamed files."""
-    files = Files(Artifacts(settings.data_dir / "artifacts"), model.uid)
+    files = Files(open_artifacts(settings), model.uid)
     troubles = await asyncio.to_thread(_troubles, files, model)
     if troubles:
         # What was retired in the meantime may have been deleted.
@@ -107,15 +102,11 @@ def _damage(model: StoreSnapshot, bundle: Bundle, troubles: dict[str, str]) -> F
 
 def _orphans(files: Files, settings: Settings, model: StoreSnapshot) -> list[Finding]:
     """Files that nothing refers to. New files may be about to be named, so only old ones count."""
-    states = []
-    for entry in files.unnamed():
-        with suppress(FileNotFoundError):
-            states.append(entry.stat())
-    old = [state for state in states if time.time() - state.st_mtime > settings.orphan_seconds]
+    old = [blob for blob in files.unnamed() if time.time() - blob.modified > settings.orphan_seconds]
     if not old:
         return []
-    size = size_text(sum(state.st_size for state in old))
-    message = f"{model.name}: nothing refers to {count_text(len(old), 'file')} ({size}) in {files.folder}"
+    size, place = size_text(sum(blob.bytes for blob in old)), files.artifacts.place_of(model.uid)
+    message = f"{model.name}: nothing refers to {count_text(len(old), 'file')} ({size}) in {place}"
     return [warning("orphans", message, "the worker removes them some time after the model's next version")]
 
 
@@ -125,24 +116,20 @@ async def check_strangers(settings: Settings, names: dict[str, str]) -> list[Fin
 
 
 def _strangers(settings: Settings, names: dict[str, str]) -> list[Finding]:
-    root = settings.data_dir.resolve() / "artifacts"
+    artifacts = open_artifacts(settings)
     try:
-        folders = [
-            Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and entry.name not in names.values()
-        ]
-        old = [folder for folder in folders if time.time() - folder.stat().st_mtime > settings.orphan_seconds]
-        sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in old]
-    except FileNotFoundError:
-        return []
-    except OSError as trouble:
-        advice = "give the user who runs Driftline the right to read it"
-        return [error("orphans", f"{trouble.filename}: {trouble.strerror}", advice)]
+        strangers = [model for model in artifacts.models() if model.name not in names.values()]
+    except Unavailable as trouble:
+        return [error("orphans", trouble.message, "give the user who runs Driftline the right to read it")]
+    old = [model for model in strangers if time.time() - model.modified > settings.orphan_seconds]
     if old and not names:
-        message = f"the store knows no model, but {root} holds files of {count_text(len(old), 'model')}"
+        message = f"the store knows no model, but {artifacts.place} holds files of {count_text(len(old), 'model')}"
         advice = "see that DRIFTLINE_REDIS_URL and DRIFTLINE_PREFIX are right; if the store has lost them, restore it"
         return [warning("orphans", message, advice)]
-    advice = "remove it, unless another Driftline shares this data directory: rm -r "
-    return [
-        warning("orphans", f"{folder} ({size_text(size)}) belongs to no model", f"{advice}{folder}")
-        for folder, size in zip(old, sizes, strict=True)
-    ]
+    return [_stranger(artifacts.place_of(model.name), model.bytes) for model in old]
+
+
+def _stranger(place: str, size: int) -> Finding:
+    how = "with the tools of its vendor" if "://" in place else f"rm -r {place}"
+    advice = f"remove it, unless another Driftline has its artifacts there too: {how}"
+    return warning("orphans", f"{place} ({size_text(size)}) belongs to no model", advice)

@@ -14,6 +14,7 @@ ALARMS = {
     "recovery_failed": "the findings about artifacts, log and steps say what is damaged; recovery went on without it",
     "step_failed": "look at the records and at the network's own code; a record that fails alone was set aside",
     "command_failed": "fix what it says, and send the command again",
+    "object_store": "see what the object store says: credentials, endpoint, room; it ends by itself",
     "disk": "make room on the disk of the artifacts, or mount it again; it ends by itself",
     "log_gap": "the findings about the log say what is missing",
     "store_lost": "restore the store, or restart Driftline to go on with what is there",

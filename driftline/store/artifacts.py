@@ -1,6 +1,7 @@
 """The files of versions and checkpoints: immutable blobs, named by the sha256 of their content.
 
 A blob may be large, and many versions refer to it: it is read and written in chunks, and written and compared only once.
+App and worker meet in them, so each worker leaves a note there: who does not find it keeps its artifacts elsewhere.
 """
 
 from __future__ import annotations
@@ -12,21 +13,35 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
+from urllib.parse import quote
 
 from driftline.errors import CorruptData, Unavailable
 from driftline.support import private
 
 OWNER_FILE = ".store"
 """The file that names the store which the blobs belong to."""
-
+NOTE = ".worker-"
+"""How the name of a file begins that is a worker's note."""
 
 Part: TypeAlias = bytes | memoryview
 
 CHUNK_BYTES = 2**22
 """How much of a blob is read, hashed or written at once; other threads run meanwhile."""
+
+
+class StoredBlob(NamedTuple):
+    """A blob that is there, or a model's folder; when it was written, in seconds since 1970."""
+
+    name: str
+    bytes: int
+    modified: float
+
+
+class OtherContent(Exception):
+    """What was written is not what its sha256 is of."""
 
 
 class BlobReader:
@@ -43,7 +58,7 @@ class BlobReader:
         try:
             data = self._file.read(count)
         except OSError as error:
-            raise _unwilling("read", self._path, error) from error
+            raise unwilling("read", self._path, error) from error
         self._sha256.update(data)
         return data
 
@@ -54,7 +69,7 @@ class BlobReader:
             try:
                 count = self._file.readinto(part)
             except OSError as error:
-                raise _unwilling("read", self._path, error) from error
+                raise unwilling("read", self._path, error) from error
             self._sha256.update(part[:count])
 
     def chunks(self) -> Iterator[bytes]:
@@ -85,9 +100,9 @@ class Artifacts:
                 os.utime(path)
             else:
                 private.make_folder(path.parent)
-                self._write(path, data)
+                self._write(path, [data])
         except OSError as error:
-            raise _unwilling("write", path, error) from error
+            raise unwilling("write", path, error) from error
         return digest
 
     def put_parts(self, uid: str, digest: str, parts: Sequence[Part]) -> None:
@@ -106,10 +121,12 @@ class Artifacts:
                 os.utime(path)
             else:
                 private.make_folder(path.parent)
-                self._write(path, *parts, digest=digest, syncs_folder=False)
-            self._whole[path] = _signature(path)
+                self._write(path, parts, digest=digest, syncs_folder=False)
+            self._whole[path] = signature(path)
         except OSError as error:
-            raise _unwilling("write", path, error) from error
+            raise unwilling("write", path, error) from error
+        except OtherContent:
+            raise changed_meanwhile(str(path), digest) from None
 
     def share(self, uid: str, other: str, digests: Collection[str]) -> None:
         """Lets a model have blobs of another one, on the same place of the disk, where the file system can do that.
@@ -123,26 +140,25 @@ class Artifacts:
 
     def _is_whole(self, path: Path, digest: str, size: int) -> bool:
         try:
-            signature = _signature(path)
+            found = signature(path)
         except FileNotFoundError:
             return False
-        if self._whole.get(path) == signature:
+        if self._whole.get(path) == found:
             return True
         with path.open("rb") as file:
             reader = BlobReader(path, file)
             return reader.size == size and reader.digest() == digest
 
-    def _write(self, path: Path, *parts: Part, digest: str | None = None, syncs_folder: bool = True) -> None:
+    def _write(self, path: Path, parts: Iterable[Part], digest: str | None = None, syncs_folder: bool = True) -> None:
         aside, sha256 = path.parent / f".{secrets.token_hex(8)}", hashlib.sha256()
         try:
             with open(aside, "wb", buffering=0, opener=private.owner_alone) as file:
-                for chunk in _chunks(parts):
+                for chunk in chunks_of(parts):
                     _write_all(file, chunk)
                     if digest is not None:
                         sha256.update(chunk)
                 if digest is not None and sha256.hexdigest() != digest:
-                    message = f"a tensor was changed while it was written to {path}"
-                    raise CorruptData(message, code="artifact_damaged", sha256=digest)
+                    raise OtherContent
                 os.fsync(file.fileno())
             aside.rename(path)
             if syncs_folder:
@@ -175,9 +191,9 @@ class Artifacts:
         try:
             file = path.open("rb")
         except FileNotFoundError:
-            raise CorruptData(f"the artifact {path} is missing", code="artifact_missing", sha256=digest) from None
+            raise missing(str(path), digest) from None
         except OSError as error:
-            raise _unwilling("read", path, error) from error
+            raise unwilling("read", path, error) from error
         with file:
             reader = BlobReader(path, file)
             try:
@@ -186,7 +202,7 @@ class Artifacts:
             except ValueError:
                 is_whole = False
         if not is_whole:
-            raise CorruptData(f"the artifact {path} is damaged", code="artifact_damaged", sha256=digest)
+            raise damaged(str(path), digest)
 
     def texts(self, uid: str) -> Iterator[bytes]:
         """The blobs of a model that look like JSON: its manifests, as its other blobs are binary."""
@@ -202,17 +218,26 @@ class Artifacts:
         Returns:
             How many were deleted.
         """
-        gone = 0
+        now = self._now()
+        gone = [
+            blob.name
+            for blob in self.stored(uid)
+            if blob.name not in keep and (blob.name in retired or now - blob.modified > orphan_seconds)
+        ]
+        self._delete(uid, gone)
+        return len(gone)
+
+    def _delete(self, uid: str, names: Collection[str]) -> None:
         with _tolerated(self.root / uid):
-            for entry in list(os.scandir(self.root / uid)):
-                if entry.name in keep:
-                    continue
-                with contextlib.suppress(FileNotFoundError):
-                    if entry.name in retired or time.time() - entry.stat().st_mtime > orphan_seconds:
-                        os.unlink(entry.path)
-                        self._whole.pop(Path(entry.path), None)
-                        gone += 1
-        return gone
+            for path in (self._path(uid, name) for name in names):
+                path.unlink(missing_ok=True)
+                self._whole.pop(path, None)
+
+    def stored(self, uid: str) -> list[StoredBlob]:
+        """The blobs of a model that are there, whether or not anything refers to them."""
+        with _tolerated(self.root / uid):
+            return list(_listed(self.root / uid))
+        return []
 
     def are_of(self, store_id: str) -> bool:
         """Whether the blobs belong to this store; the first store that asks becomes their owner.
@@ -225,23 +250,55 @@ class Artifacts:
                 self.adopt(store_id)
             return path.read_text() == store_id
         except OSError as error:
-            raise _unwilling("read", path, error) from error
+            raise unwilling("read", path, error) from error
 
     def adopt(self, store_id: str) -> None:
         """Makes this store the owner of the blobs, as after a restore from a backup."""
         private.make_folder(self.root)
         private.close_to_others(self.root)
-        self._write(self.root / OWNER_FILE, store_id.encode())
+        self._write(self.root / OWNER_FILE, [store_id.encode()])
+
+    def leave_note(self, owner: str, text: str) -> None:
+        """Writes a worker's note, which takes the place of its last one; :class:`Unavailable` where that is refused."""
+        path = self.root / note_name(owner)
+        try:
+            private.make_folder(self.root)
+            self._write(path, [text.encode()])
+        except OSError as error:
+            raise unwilling("write", path, error) from error
+
+    def note_of(self, owner: str) -> str | None:
+        """The note of a worker; None where it has left none here, :class:`Unavailable` where it cannot be read."""
+        path = self.root / note_name(owner)
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unwilling("read", path, error) from error
+
+    def remove_note(self, owner: str) -> None:
+        """Removes the note of a worker that ends."""
+        with _tolerated(self.root):
+            (self.root / note_name(owner)).unlink(missing_ok=True)
+
+    def remove_abandoned_notes(self, orphan_seconds: float) -> None:
+        """Removes the notes that nobody has written again for so long."""
+        with _tolerated(self.root):
+            for note in _listed(self.root):
+                if note.name.startswith(NOTE) and self._now() - note.modified > orphan_seconds:
+                    (self.root / note.name).unlink(missing_ok=True)
 
     def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:
         """The models that are not ``known``, and whose newest file is older than ``orphan_seconds``."""
+        now = self._now()
+        return [each.name for each in self.models() if each.name not in known and now - each.modified > orphan_seconds]
+
+    def models(self) -> list[StoredBlob]:
+        """Every model that has blobs here: its uid, their bytes, and when the newest was written."""
         with _tolerated(self.root):
-            now = time.time()
-            return [
-                entry.name
-                for entry in os.scandir(self.root)
-                if entry.name not in {*known, OWNER_FILE} and now - entry.stat().st_mtime > orphan_seconds
-            ]
+            folders = [each for each in _listed(self.root) if not each.name.startswith(".")]
+            return [each._replace(bytes=sum(blob.bytes for blob in self.stored(each.name))) for each in folders]
         return []
 
     def remove(self, uid: str) -> None:
@@ -249,8 +306,45 @@ class Artifacts:
         self._whole = {path: known for path, known in self._whole.items() if path.parent.name != uid}
         shutil.rmtree(self.root / uid, ignore_errors=True)
 
+    def _now(self) -> float:
+        """The time by the clock that dates what is stored, in seconds since 1970."""
+        return time.time()
+
+    @property
+    def place(self) -> str:
+        """Where they are, as messages name it."""
+        return str(self.root.resolve())
+
+    def place_of(self, uid: str, digest: str = "") -> str:
+        """Where a model's blobs are, or one of them."""
+        return f"{self.place}/{uid}/{digest}".rstrip("/")
+
     def _path(self, uid: str, digest: str) -> Path:
         return self.root / uid / digest
+
+
+def missing(place: str, digest: str) -> CorruptData:
+    return CorruptData(f"the artifact {place} is missing", code="artifact_missing", sha256=digest)
+
+
+def damaged(place: str, digest: str) -> CorruptData:
+    return CorruptData(f"the artifact {place} is damaged", code="artifact_damaged", sha256=digest)
+
+
+def changed_meanwhile(place: str, digest: str) -> CorruptData:
+    return CorruptData(f"a tensor was changed while it was written to {place}", code="artifact_damaged", sha256=digest)
+
+
+def note_name(owner: str) -> str:
+    """The name of the file that is a worker's note."""
+    return NOTE + quote(owner, safe="")
+
+
+def _listed(folder: Path) -> Iterator[StoredBlob]:
+    for entry in list(os.scandir(folder)):
+        with contextlib.suppress(FileNotFoundError):
+            found = entry.stat()
+            yield StoredBlob(entry.name, found.st_size if entry.is_file() else 0, found.st_mtime)
 
 
 @contextlib.contextmanager
@@ -261,10 +355,10 @@ def _tolerated(folder: Path) -> Iterator[None]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _unwilling("tidy", folder, error) from error
+        raise unwilling("tidy", folder, error) from error
 
 
-def _unwilling(verb: str, path: Path, error: OSError) -> Unavailable:
+def unwilling(verb: str, path: Path, error: OSError) -> Unavailable:
     return Unavailable(
         f"cannot {verb} {path}: {error.strerror}; it is tried again until the disk has room and lets us use this folder",
         code="disk",
@@ -272,13 +366,14 @@ def _unwilling(verb: str, path: Path, error: OSError) -> Unavailable:
     )
 
 
-def _signature(path: Path) -> tuple[int, int, int]:
+def signature(path: Path) -> tuple[int, int, int]:
     """What of a file is another where it was replaced or written again."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _chunks(parts: Sequence[Part]) -> Iterator[memoryview]:
+def chunks_of(parts: Iterable[Part]) -> Iterator[memoryview]:
+    """What parts hold, a chunk at a time, without a copy of it."""
     for part in parts:
         view = memoryview(part)
         yield from (view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES))

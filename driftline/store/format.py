@@ -12,6 +12,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from driftline.errors import ConfigurationError, CorruptData, Unavailable
 from driftline.records import MANIFEST_FORMAT, STATE_FORMAT, STORE_FORMAT
 from driftline.settings import Settings
+from driftline.store.artifact_place import open_artifacts
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import STORE_ID
@@ -47,8 +49,8 @@ def check_files(data_dir: Path) -> None:
         _refuse_newer(int((data_dir / MARKER).read_text()), STORE_FORMAT, str(data_dir))
 
 
-async def check_store(connection: RedisConnection, data_dir: Path) -> None:
-    """Refuses a store or artifacts of a newer format.
+async def check_store(connection: RedisConnection, data_dir: Path, artifacts: Artifacts | None = None) -> None:
+    """Refuses a store or artifacts of a newer format; those of the data directory where none are given.
 
     Raises:
         ConfigurationError: they are newer; the message says what to do.
@@ -58,7 +60,7 @@ async def check_store(connection: RedisConnection, data_dir: Path) -> None:
         found = await connection.redis.get(connection.keys.format)
     if found is not None:
         _refuse_newer(_number(found), STORE_FORMAT, _place(data_dir, connection))
-    for marked in await _manifests(connection, Artifacts(data_dir / "artifacts")):
+    for marked in await _manifests(connection, artifacts or Artifacts(data_dir / "artifacts")):
         _refuse_newer(marked.format, MANIFEST_FORMAT, str(data_dir))
         _refuse_newer(marked.data.format, STATE_FORMAT, str(data_dir))
 
@@ -86,7 +88,7 @@ def check_at_start(settings: Settings) -> None:
 async def _check_url(url: str, settings: Settings) -> None:
     connection = RedisConnection(url, settings.prefix)
     try:
-        await check_store(connection, settings.data_dir)
+        await check_store(connection, settings.data_dir, open_artifacts(settings))
     finally:
         await connection.close()
 
@@ -106,9 +108,14 @@ async def _manifests(connection: RedisConnection, artifacts: Artifacts) -> list[
 
 
 def _read(artifacts: Artifacts, digests: list[tuple[str, str]]) -> Iterator[_Marked]:
-    for uid, digest in digests:
+    def read(place: tuple[str, str]) -> _Marked | None:
         with contextlib.suppress(CorruptData, Unavailable, msgspec.DecodeError):
-            yield msgspec.json.decode(artifacts.get(uid, digest), type=_Marked)
+            return msgspec.json.decode(artifacts.get(*place), type=_Marked)
+        return None
+
+    # There may be thousands, and an object store answers each after some time.
+    with ThreadPoolExecutor(8) as readers:
+        yield from filter(None, readers.map(read, digests))
 
 
 def _number(text: bytes) -> int:

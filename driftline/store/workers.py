@@ -30,6 +30,9 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A heartbeat is what renews the leases of all its models, for ``lease_seconds``. What the placement of models needs:
     ``is_leaving`` says that it ends, ``costs`` what its busy models take of its thread, and ``refused`` which it cannot learn.
+
+    ``note`` is what it has written among its artifacts under its name: who does not find it there keeps them elsewhere.
+    ``artifacts_failure`` is why it could not write it.
     """
 
     id: str
@@ -50,6 +53,8 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     is_leaving: bool = False
     costs: dict[str, float] = {}
     refused: list[str] = []
+    note: str = ""
+    artifacts_failure: str = ""
 
     def is_alive(self, now: float) -> bool:
         """Whether its leases hold at a time by the clock of Redis."""

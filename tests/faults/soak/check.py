@@ -203,7 +203,7 @@ async def check_store(events: Iterable[Event], connection: RedisConnection, arti
     for model, uid in run.began.models.items():
         store = ModelStore(connection, artifacts, uid, settings)
         wrong += [f"{model}: {text}" for text in await _check_model(run, model, store)]
-    strangers = {path.name for path in artifacts.root.iterdir()} - {*run.began.models.values(), ".store"}
+    strangers = {model.name for model in artifacts.models()} - {*run.began.models.values()}
     return wrong + [f"the folder {name} belongs to no model" for name in sorted(strangers)]
 
 
