@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import re
 from collections.abc import Sequence
 from functools import reduce
@@ -261,6 +263,10 @@ def malformed(error: Exception, body: bytes, field: str = "body") -> InvalidInpu
     message, _, path = str(error).partition(" - at `$")
     steps = path.rstrip("`").lstrip(".")
     where = steps or field
+    if "[...]" in steps and (beyond := _beyond_range(body)) is not None:
+        return InvalidInput(
+            f"{beyond[0]}: {beyond[1]}: {message[:1].lower()}{message[1:]}", field=beyond[0], value=beyond[1]
+        )
     if not message.startswith("Expected `"):
         return InvalidInput(f"{where}: {message[:1].lower()}{message[1:]}", field=where)
     expected = " or ".join(EXPECTED.get(name, name) for name in message.split("`")[1].split(" | "))
@@ -269,6 +275,31 @@ def malformed(error: Exception, body: bytes, field: str = "body") -> InvalidInpu
     except UNREADABLE as other:
         return malformed(other, body, field)
     return InvalidInput(f"{where}: {shown} is not {expected}", field=where, value=shown)
+
+
+class _Digits(str):
+    """A number as it is written, of which a float can hold no more than that it is too large."""
+
+
+def _digits(text: str) -> _Digits | float:
+    return _Digits(text) if math.isinf(float(text)) else 0.0
+
+
+def _beyond_range(body: bytes) -> tuple[str, str] | None:
+    """Where the first number stands that no float can hold, and how it is written: msgspec does not name keys of objects."""
+    try:
+        whole = json.loads(body, parse_float=_digits, parse_int=len)
+    except (ValueError, RecursionError):  # What follows it is no JSON.
+        return None
+    waiting = [("", whole)]
+    for place, value in waiting:
+        if isinstance(value, _Digits):
+            return place, str(value)[:40]
+        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        waiting += [
+            (f"{place}[{key}]" if isinstance(key, int) else f"{place}.{key}".lstrip("."), part) for key, part in parts
+        ]
+    return None
 
 
 def _at(body: bytes, path: str) -> Any:

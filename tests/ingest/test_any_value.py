@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -175,3 +176,13 @@ def test_times_that_float32_would_merge_are_told_apart() -> None:
 )
 def test_an_item_that_is_refused_keeps_its_id(data: bytes, name: str | None) -> None:
     assert sent_id(data) == name
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "1" * 400 + ".0"])
+@pytest.mark.parametrize("name", ["amount", "kind", "unknown", "a.b"])
+def test_a_number_that_no_float_can_hold_is_named(number: str, name: str) -> None:
+    text = f'{{"label": 1, "inputs": {{"other": {"9" * 5000}, "{name}": {number}}}}}'
+    with pytest.raises(InvalidInput, match=re.escape(f"inputs.{name}: {number[:40]}")):
+        FEEDBACK.decode(text.encode())
+    with pytest.raises(InvalidInput):
+        FEEDBACK.decode(text[:-1].encode())
