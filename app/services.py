@@ -46,6 +46,7 @@ from .sampling import Sampler
 from .snapshot import Snapshot
 from .store_health import StoreHealth, look
 from .streams.keeper import RowSources
+from .streams.sink_feeder import SinkFeeder, parse_sinks
 from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
 from .webhooks import WebhookSender, parse_webhooks
@@ -108,6 +109,10 @@ class Services:
         self.webhooks = [
             WebhookSender(target, self.connection, self.events, is_private_allowed=settings.webhook_private)
             for target in parse_webhooks(settings.webhooks)
+        ]
+        self.sinks = [
+            SinkFeeder(target, self.connection, self.events, settings.poll_seconds)
+            for target in parse_sinks(settings.sinks)
         ]
         self.budget = budget_of(settings)
         self.refusals = RefusedCalls()
@@ -180,6 +185,7 @@ class Services:
             "sources of rows": self.row_sources.run,
             **({} if self.tokens is None else {"keys of the identity provider": self.tokens.run}),
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
+            **{f"sink {number}": sink.run for number, sink in enumerate(self.sinks, 1)},
         }
         return [
             supervised(name, function, self.troubles, healthy_seconds=self.healthy_seconds)

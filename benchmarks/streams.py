@@ -1,6 +1,8 @@
-"""How many labels a second each kind of source takes, against the same labels over HTTP, in one run of one Driftline's parts.
+"""How many labels a second each kind of source takes, against the same labels over HTTP; how soon a label is served; and how
+many rows a second are answered from a stream into a stream, against calls of predict: all in one run.
 
-Nothing is learned meanwhile: it is the way into the log that is measured. The sources run in this process, as in a worker.
+While rates are measured nothing is learned: it is the way into the log that is. The sources of labels run in this process, as
+in a worker. Brokers that the machine does not have are left out.
 
 python -m benchmarks.streams [LABELS]
 """
@@ -9,6 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sqlite3
+import statistics
 import sys
 import tempfile
 import time
@@ -24,6 +29,7 @@ import numpy as np
 from confluent_kafka import Producer
 
 from driftline.client.clients import AsyncClient
+from driftline.errors import NotFound
 from driftline.processes import instance
 from driftline.processes.embedded import EmbeddedServer
 from driftline.processes.supervisor import Guard
@@ -31,11 +37,15 @@ from driftline.sources.base import Source
 from driftline.sources.registry import parse_source
 from driftline.store.connection import RedisConnection
 from driftline.support.tasks import Troubles
+from tests.brokers import RabbitMqServer, start_mosquitto, start_nats
+from tests.ports import free_port
 from tests.services import spec
 from tests.worker.conftest import Bench
+from tests.worker.test_broker_sources import send, to_rabbit
 from worker.sources.keeper import label_sources
 
 Items = list[dict[str, Any]]
+COLUMNS = [*"abcdefgh"]
 
 
 async def over_http(items: Items) -> float:
@@ -67,32 +77,159 @@ async def by_source(found: Bench, source: Source, count: int) -> float:
     store = await found.model(f"m{found.owners}")
     found.owners += 1
     sources = label_sources(store, {"bench": source}, Troubles())
-    begun = time.monotonic()
     await sources.apply({})
+    while not (first := await store.log.newest()):
+        await asyncio.sleep(0.005)
+    begun = time.monotonic()
     while await store.log.newest() < count:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.005)
     taken = time.monotonic() - begun
     await sources.close()
-    return count / taken
+    return (count - first) / taken
 
 
-async def fill(found: Bench, producer: Producer, items: Items, folder: Path) -> dict[str, dict[str, Any]]:
-    """The labels in a stream, a file and a topic."""
+async def of_store(found: Bench, items: Items) -> Source:
+    """A Redis stream of the labels."""
     async with found.connection.redis.pipeline(transaction=False) as pipe:
         for each in items:
             pipe.xadd("labels", {"inputs": json.dumps(each["inputs"]), "label": each["label"]})
         await pipe.execute()
+    return parse_source({"type": "redis_stream", "url": found.url, "stream": "labels"})
+
+
+def of_file(folder: Path, texts: list[bytes]) -> Source:
     path = folder / "labels.ndjson"
-    path.write_text("".join(json.dumps(each) + "\n" for each in items))
+    path.write_bytes(b"\n".join(texts) + b"\n")
+    return parse_source({"type": "files", "path": str(path)})
+
+
+def of_table(folder: Path, items: Items) -> Source:
+    path = folder / "labels.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"CREATE TABLE labels (id INTEGER PRIMARY KEY, label INTEGER, {', '.join(COLUMNS)})")
+        marks = ", ".join("?" * (1 + len(COLUMNS)))
+        rows = [(each["label"], *each["inputs"]) for each in items]
+        connection.executemany(f"INSERT INTO labels (label, {', '.join(COLUMNS)}) VALUES ({marks})", rows)
+    mapping = {"inputs": f"[{', '.join(COLUMNS)}]", "label": "label"}
+    described = {"type": "sql", "url": f"sqlite:///{path}", "table": "labels", "cursor": "id", "mapping": mapping}
+    return parse_source(described)
+
+
+def of_kafka(producer: Producer, texts: list[bytes]) -> Source:
     broker = next(iter(producer.list_topics(timeout=20).brokers.values()))
-    for each in items:
-        producer.produce("labels", json.dumps(each))
+    for each in texts:
+        producer.produce("labels", each)
     producer.flush()
-    return {
-        "redis_stream": {"url": found.url, "stream": "labels"},
-        "files": {"path": str(path)},
-        "kafka": {"servers": f"{broker.host}:{broker.port}", "topic": "labels"},
-    }
+    return parse_source({"type": "kafka", "servers": f"{broker.host}:{broker.port}", "topic": "labels"})
+
+
+async def of_nats(port: int, texts: list[bytes]) -> Source:
+    import nats
+
+    connection = await nats.connect(f"nats://127.0.0.1:{port}")
+    stream = connection.jetstream()
+    await stream.add_stream(name="labels", subjects=["labels"])
+    for first in range(0, len(texts), 500):
+        await asyncio.gather(*(stream.publish("labels", each) for each in texts[first : first + 500]))
+    await connection.close()
+    return parse_source({"type": "nats", "url": f"nats://127.0.0.1:{port}", "stream": "labels"})
+
+
+async def of_mqtt(port: int, texts: list[bytes]) -> Source:
+    source = parse_source({"type": "mqtt", "host": "127.0.0.1", "port": port, "topic": "labels"})
+    await (await source.open()).close()  # The session is there before anything is published.
+    await asyncio.to_thread(send, port, "labels", texts)
+    return source
+
+
+async def of_rabbit(url: str, texts: list[bytes]) -> Source:
+    await to_rabbit(url, "labels", texts)
+    return parse_source({"type": "rabbitmq", "url": url, "queue": "labels"})
+
+
+async def sources(found: Bench, folder: Path, items: Items) -> AsyncIterator[Source]:
+    """A source of each kind, each with all the labels in it."""
+    texts = [json.dumps(each).encode() for each in items]
+    yield await of_store(found, items)
+    yield of_file(folder, texts)
+    # A mock cluster of librdkafka, which lives as long as its producer.
+    settings = {"test.mock.num.brokers": 1, "bootstrap.servers": "none", "queue.buffering.max.messages": 10**6}
+    producer = Producer(settings)
+    yield of_kafka(producer, texts)
+    yield of_table(folder, items)
+    with Guard() as guard:
+        if shutil.which("nats-server"):
+            port = free_port()
+            start_nats(guard, folder, port)
+            yield await of_nats(port, texts)
+        if shutil.which("mosquitto"):
+            port = free_port()
+            start_mosquitto(guard, folder, port)
+            yield await of_mqtt(port, texts)
+        if Path("/usr/lib/rabbitmq/bin/rabbitmq-server").exists():
+            server = RabbitMqServer(guard, folder, free_port())
+            server.start()
+            yield await of_rabbit(server.url, texts)
+            server.close()
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[AsyncClient, Any, str]]:
+    """A client of an instance, and the store that it shares with the streams."""
+    async with bench() as found:
+        with instance.up(note=lambda line: None, DRIFTLINE_REDIS_URL=found.url) as url:
+            async with AsyncClient(url) as client:
+                yield client, found.connection.redis, found.url
+
+
+async def served_after(count: int = 60) -> list[float]:
+    """Seconds from when a label is in a Redis stream to when the live version covers it, a label at a time, as an instance
+    serves and learns them."""
+    rng, waits = np.random.default_rng(1), []
+    async with running() as (client, redis, store):
+        await client.create_model(spec())
+        await client.make_source("weather", {"type": "redis_stream", "name": "s", "url": store, "stream": "labels"})
+        for n in range(count):
+            row = rng.normal(size=8)
+            begun = time.monotonic()
+            fields = {"id": f"label {n}", "inputs": json.dumps(row.tolist()), "label": int(row[0] > 0)}
+            await redis.xadd("labels", fields)
+            while not await is_served(client, f"label {n}"):
+                await asyncio.sleep(0.005)
+            waits.append(time.monotonic() - begun)
+    return waits[10:]
+
+
+async def is_served(client: AsyncClient, item: str) -> bool:
+    try:
+        return (await client.receipt("weather", item))["state"] == "served"
+    except NotFound:
+        return False
+
+
+async def predicted(items: Items) -> tuple[float, float]:
+    """Rows a second of ``Client.predict``, four calls of 128 at a time, and from a Redis stream into another."""
+    rows = [each["inputs"] for each in items]
+    async with running() as (client, redis, store):
+        await client.create_model(spec())
+        await client.predict("weather", rows[:128])
+        begun, batches = time.monotonic(), [rows[at : at + 128] for at in range(0, len(rows), 128)]
+        for first in range(0, len(batches), 4):
+            await asyncio.gather(*(client.predict("weather", batch) for batch in batches[first : first + 4]))
+        called = len(rows) / (time.monotonic() - begun)
+        async with redis.pipeline(transaction=False) as pipe:
+            for n, row in enumerate(rows):
+                pipe.xadd("rows", {"inputs": json.dumps(row), "key": str(n)})
+            await pipe.execute()
+        sink = {"type": "redis_stream", "url": store, "stream": "predictions"}
+        source = {"type": "redis_stream", "name": "s", "url": store, "stream": "rows", "mode": "infer", "sink": sink}
+        await client.make_source("weather", source)
+        while not (first := await redis.xlen("predictions")):
+            await asyncio.sleep(0.005)
+        begun = time.monotonic()
+        while await redis.xlen("predictions") < len(rows):
+            await asyncio.sleep(0.005)
+        return called, (len(rows) - first) / (time.monotonic() - begun)
 
 
 async def main(count: int) -> None:
@@ -100,14 +237,15 @@ async def main(count: int) -> None:
     items: Items = [{"inputs": row.tolist(), "label": int(row[0] > 0)} for row in rng.normal(size=(count, 8))]
     http = await over_http(items)
     print(f"{'HTTP':<14}{http:10,.0f} labels a second")
-    # A mock cluster of librdkafka, which lives as long as its producer.
-    settings = {"test.mock.num.brokers": 1, "bootstrap.servers": "none", "queue.buffering.max.messages": 10**6}
-    producer = Producer(settings)
     with tempfile.TemporaryDirectory() as folder:
         async with bench() as found:
-            for kind, described in (await fill(found, producer, items, Path(folder))).items():
-                rate = await by_source(found, parse_source({"type": kind, **described}), count)
-                print(f"{kind:<14}{rate:10,.0f} labels a second, {rate / http:.2f} of HTTP")
+            async for source in sources(found, Path(folder), items):
+                rate = await by_source(found, source, count)
+                print(f"{source.type:<14}{rate:10,.0f} labels a second, {rate / http:.2f} of HTTP", flush=True)
+    waits = await served_after()
+    print(f"a label in a stream is served after {1000 * statistics.median(waits):.0f} ms (median of {len(waits)})")
+    called, streamed = await predicted(items)
+    print(f"predict {called:,.0f} rows a second, from stream to stream {streamed:,.0f}: {streamed / called:.2f} of it")
 
 
 if __name__ == "__main__":

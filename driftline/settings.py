@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         repr=False,
         description="where events are sent: a JSON list of `url`, `secret`, `kinds`, `models`, or @FILE that holds it",
     )
+    sinks: str = Field(
+        "[]",
+        repr=False,
+        description="where events and dead letters are written: a JSON list of sinks, each with `carries`, `kinds`, `models`, "
+        "or @FILE that holds it",
+    )
     webhook_private: bool = Field(
         False, description="whether events are also sent to addresses that are not of the public Internet"
     )

@@ -96,7 +96,9 @@ def start_mosquitto(guard: Guard, folder: Path, port: int) -> Process:
     binary = shutil.which("mosquitto") or missing("mosquitto")
     config = folder / "mosquitto.conf"
     kept = f"persistence true\npersistence_location {folder}/\nuser root\n"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n{kept}")
+    config.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 500\n{kept}"
+    )
     return _started(guard, [binary, "-c", str(config)], port)
 
 

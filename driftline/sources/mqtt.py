@@ -14,7 +14,7 @@ from driftline.errors import Unavailable
 from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord, lacks
 from driftline.sources.redelivery import QueuePosition
 
-MAX_UNACKNOWLEDGED, WAIT_SECONDS = 100, 1.0
+MAX_UNACKNOWLEDGED, WAIT_SECONDS = 500, 1.0
 """How many messages the broker sends ahead, and how long a read waits for the first."""
 
 

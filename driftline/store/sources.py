@@ -210,6 +210,19 @@ class SourceBook:
         letters = [msgspec.msgpack.decode(text, type=DeadLetter) for text in found if text is not None]
         return [letter for letter in letters if source in (None, letter.source)][:count]
 
+    async def dead_after(self, number: int, count: int = 500) -> list[tuple[int, DeadLetter]]:
+        """Those that came after the so-many-th, each with how many had come with it, the oldest first."""
+        with store_errors():
+            ids = await self.connection.redis.zrangebyscore(
+                self.keys.dead_order, f"({number}", "+inf", start=0, num=count, withscores=True
+            )
+            found = await self.connection.redis.hmget(self.keys.dead, [each for each, _ in ids]) if ids else []
+        return [
+            (int(order), msgspec.msgpack.decode(text, type=DeadLetter))
+            for (_, order), text in zip(ids, found, strict=True)
+            if text is not None
+        ]
+
     async def dead_counts(self) -> dict[str, int]:
         """How many records of each source could ever not be taken."""
         with store_errors():

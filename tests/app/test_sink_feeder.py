@@ -1,0 +1,89 @@
+"""What happens, and what sources could not take, is written to sinks: in order, until it is taken, by one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.streams import sink_feeder
+from app.streams.sink_feeder import parse_sinks
+from driftline.errors import ConfigurationError, Unavailable
+from driftline.sinks.base import Moved, SinkMessage
+from driftline.sinks.files import FileWriter
+from driftline.store.sources import DeadLetter, SourceBook
+from tests.app.conftest import Start, create
+from tests.app.test_events import pause
+from tests.waiting import until_async
+
+pytestmark = pytest.mark.anyio
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+async def test_events_are_written_once_each_in_order_of_the_wanted_kinds_and_by_one_process(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.ndjson"
+    sinks = json.dumps([{"type": "files", "path": str(path), "kinds": ["pause", "resume"]}])
+    monkeypatch.setattr(sink_feeder, "FIRST_PAUSE", 0.01)
+    whole, failures = FileWriter.write, 2
+
+    async def failing(self: FileWriter, messages: Sequence[SinkMessage], moved: Moved) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise Unavailable("no room")
+        await whole(self, messages, moved)
+
+    monkeypatch.setattr(FileWriter, "write", failing)
+    client, _ = await start(sinks=sinks), await start(sinks=sinks)
+    feeder = client.services.sinks[0]
+    await until_async(lambda: feeder._kept(feeder._field))
+    await create(client)
+    await pause(client, 6)
+    await until_async(lambda: _count(path, 6))
+    found = lines(path)
+    assert [each["kind"] for each in found] == ["pause", "resume"] * 3
+    assert len({each["id"] for each in found}) == 6
+    assert all(each["model"] == "weather" for each in found)
+
+
+async def _count(path: Path, count: int) -> bool:
+    return len(lines(path)) >= count
+
+
+async def test_dead_letters_are_written_as_they_come(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "dead.ndjson"
+    client = await start(sinks=json.dumps([{"type": "files", "path": str(path), "carries": "dead_letters"}]))
+    await create(client)
+    book = SourceBook(client.services.connection, await client.services.catalog.uid("weather"))
+    for n in range(3):
+        await book.bury([DeadLetter(f"x:{n}", "labels", str(n), "no label", b'{"a": 1}', "json", 1.0)])
+    await until_async(lambda: _count(path, 3))
+    assert [each["place"] for each in lines(path)] == ["0", "1", "2"]
+    assert lines(path)[0]["raw"] == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("{}", "list"),
+        ("[", "DRIFTLINE_SINKS"),
+        ('[{"type": "pigeon"}]', "pigeon"),
+        ('[{"type": "files", "path": "x", "kinds": ["weather"]}]', "weather"),
+        ('[{"type": "files", "path": "x", "carries": "rows"}]', "carries"),
+        ('[{"type": "redis_stream", "url": "redis://me:secret@h/x/"}]', "stream"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_one_sentence_without_passwords(text: str, wrong: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse_sinks(text)
+    assert "DRIFTLINE_SINKS" in refused.value.message
+    assert "secret" not in refused.value.message
+    assert wrong in refused.value.message or wrong == "pigeon"
