@@ -25,7 +25,7 @@ from prometheus_client import values
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.forked import FILES, NUMBER, Forked
 
-PRELOADED = ("app.http_server", "app.main", "driftline.cli", "torch._dynamo", "uvicorn", "uvloop", "worker.main")
+PRELOADED = ("app.http_server", "app.main", "driftline.cli", "uvicorn", "uvloop", "worker.main")
 
 
 def main() -> None:
