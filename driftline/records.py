@@ -19,7 +19,7 @@ STATE_FORMAT = 3
 Label = int | str | float | list[int | str | float]
 """A class, the number of a regression, or the numbers of its outputs in their order."""
 Route = Literal["live", "canary", "pinned", "import"]
-CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "compare"]
+CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "compare", "forget"]
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -199,6 +199,11 @@ class Settings(BaseSettings):
         ge=0,
         description="bytes that these versions of a model may take beside what the others have; those of days come first",
     )
+    checkpoint_bytes: int = Field(
+        256 * 2**20,
+        ge=0,
+        description="bytes that a model's former checkpoints may take, from which it learns again when labels are forgotten",
+    )
     keep_events: int = Field(
         10_000, ge=100, description="events kept of a model; beside them as many that tell of versions and refusals"
     )

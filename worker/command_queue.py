@@ -10,6 +10,7 @@ from driftline.learning.reports.evaluation import JobEvaluation
 from driftline.learning.step_result import StepResult
 from driftline.networks.user_code import reason_of
 from driftline.records import Command, Plan
+from driftline.store.erasure import FORGET
 from driftline.store.watermarks import RESTORE
 
 from . import jobs
@@ -28,13 +29,15 @@ class CommandQueue:
 
     async def apply(self) -> bool:
         """Carries out the pending commands in the order of the log; returns whether there were any."""
-        did = False
+        did = is_forgetting = False
         store = self.committer.store
         for n in await store.pending():
             entry = await store.log.get(n)
             if entry is None or not isinstance(entry.record, Command):
                 raise CorruptData(f"the log lacks the command {n}; {RESTORE}", code="log_gap")
-            if not must_wait(self.committer.learner, entry.record):
+            if entry.record.kind == FORGET:
+                is_forgetting = True  # It is carried out apart; a retrain after it must not learn what is forgotten.
+            elif not must_wait(self.committer.learner, entry.record, is_forgetting):
                 await self._carry_out(n, entry.record)
                 did = True
         return did

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,15 +34,23 @@ class Effect:
     command: Command | None = None
 
 
-def must_wait(learner: Learner, command: Command) -> bool:
-    """Whether the command cannot be carried out yet: one retrain job runs at a time."""
-    return command.kind == "retrain" and learner.retraining is not None
+def must_wait(learner: Learner, command: Command, is_forgetting: bool) -> bool:
+    """Whether the command cannot be carried out yet: one retrain job runs at a time, and none before what is forgotten is."""
+    return command.kind == "retrain" and (is_forgetting or learner.retraining is not None)
 
 
 async def carry_out(
-    store: ModelStore, compute: Compute, learner: Learner, command: Command, offset: int, plan: Plan
+    store: ModelStore,
+    compute: Compute,
+    learner: Learner,
+    command: Command,
+    offset: int,
+    plan: Plan,
+    is_kept: Callable[[Item], bool] = lambda item: True,
 ) -> Effect:
     """Carries out a command on the learner. The plan names the version that it publishes and the job that it ends.
+
+    ``is_kept`` says which items of the log a retrain may learn.
 
     Raises:
         InvalidInput, NotFound, CorruptData: it cannot be done; the learner is as it was.
@@ -49,7 +58,8 @@ async def carry_out(
     arguments = command.arguments
     match command.kind:
         case "retrain":
-            return await _retrain(store, compute, learner, command, offset)
+            examples = [item for item in await store.log.latest(offset, store.settings.log_keep) if is_kept(item)]
+            return await _retrain(store, compute, learner, command, examples)
         case "cancel":
             return _cancel(learner, arguments["job"])
         case "rollback":
@@ -63,15 +73,16 @@ async def carry_out(
             return Effect(is_new_spec=True, needs_checkpoint=learner.retraining is not None)
         case "pause" | "resume":
             return Effect(paused=command.kind == "pause")
-        case "compare":
-            # It only measures: a repeated step has nothing to do.
+        case "compare" | "forget":
+            # A comparison only measures, and of what is forgotten a checkpoint has the state: repeated, both do nothing.
             return Effect()
     raise InvalidInput(f"this worker does not know the command {command.kind!r}", field="kind", value=command.kind)
 
 
-async def _retrain(store: ModelStore, compute: Compute, learner: Learner, command: Command, offset: int) -> Effect:
+async def _retrain(
+    store: ModelStore, compute: Compute, learner: Learner, command: Command, examples: list[Item]
+) -> Effect:
     arguments: dict[str, Any] = command.arguments
-    examples: list[Item] = await store.log.latest(offset, store.settings.log_keep)
     recipe, edits, epochs = arguments["recipe"], arguments["edits"], arguments["epochs"]
     race = arguments.get("race", [])
     versions = await store.weights_of(RetrainPlan.of(learner.spec, recipe, edits, race).versions)
@@ -108,6 +119,6 @@ async def _rollback(store: ModelStore, compute: Compute, learner: Learner, numbe
     return Effect(jobs=jobs, publish=f"rolled back to version {number}", is_new_spec=True, needs_checkpoint=True)
 
 
-JOBS = ("compare", "retrain")
+JOBS = ("compare", "forget", "retrain")
 """The kinds of commands that are jobs: each ends with a report."""
 REFUSALS = (InvalidInput, NotFound, CorruptData)

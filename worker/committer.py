@@ -32,10 +32,11 @@ from driftline.learning.learner import Learner
 from driftline.learning.step_result import StepResult
 from driftline.networks.model import Model
 from driftline.records import Command, Item, Plan
-from driftline.store.commits import Commit, Head, JobRecord, Step, apply_commit
+from driftline.store.commits import Checkpoint, Commit, Head, JobRecord, Step, apply_commit
 from driftline.store.lease import Lease
 from driftline.store.log import LogEntry
 from driftline.store.rejected import RejectedRecord
+from driftline.store.replacement import Replacement
 from driftline.support.failpoints import reach
 from driftline.support.tracing import Tracing
 from driftline.versions import Position
@@ -121,8 +122,9 @@ class Committer:
     async def _fail_lost_jobs(self) -> None:
         """Ends the jobs that were running when the learner had to restart without them."""
         running = self.learner.retraining
+        pending = await self.store.pending_ids()
         for job in await self.store.commit_log.running_jobs():
-            if running is None or running.job != job.id:
+            if (running is None or running.job != job.id) and job.id not in pending:
                 lost = JobRecord(job.id, "failed", report={"reason": "lost: recovery could not repeat it"})
                 await self.commit(Plan(), StepResult(), effect=Effect(jobs=[lost]))
 
@@ -134,6 +136,7 @@ class Committer:
         end: int | None = None,
         batch: Sequence[LogEntry] = (),
         effect: Effect | None = None,
+        replacement: Replacement | None = None,
     ) -> None:
         """Commits a step over ``batch``, with the version that it publishes; see the top of this file for the order.
 
@@ -145,6 +148,7 @@ class Committer:
             end: the log number that the step reaches; default: the head's, for a step that takes no records.
             batch: the records that it takes.
             effect: what else changes, besides the learner.
+            replacement: what goes with it, where no step leads to the learner; its checkpoint is committed with the step.
 
         Raises:
             Fenced: another worker owns the model now.
@@ -154,6 +158,10 @@ class Committer:
         effect, begin = effect or Effect(), self._worked
         at = Position(self.head.step + 1, self.head.offset if end is None else end)
         commit = await self._prepared(at, plan, result, batch, effect)
+        if replacement is not None:
+            place = await self.retry_until_available(lambda: self._write_checkpoint(at))
+            whole = msgspec.structs.replace(replacement, checkpoint=place.manifest)
+            commit = msgspec.structs.replace(commit, replacement=whole)
         await self.retry_until_available(lambda: self.store.commit_log.commit(commit))
         reach("trainer.committed")
         self._tell(commit)
@@ -207,7 +215,8 @@ class Committer:
     async def _whole(self, job: JobRecord, version: int | None, command: Command | None) -> JobRecord:
         """A job with its version, and with who has asked for it and why: its command tells, or what is stored of it."""
         if command is not None and command.id == job.id:
-            return msgspec.structs.replace(job, version=version, reason=command.reason, asked_by=command.actor)
+            number = version or job.version
+            return msgspec.structs.replace(job, version=number, reason=command.reason, asked_by=command.actor)
         known = await self.retry_until_available(lambda: self.store.commit_log.job(job.id)) or job
         return msgspec.structs.replace(job, version=version, reason=known.reason, asked_by=known.asked_by)
 
@@ -261,17 +270,21 @@ class Committer:
         Steps and records are trimmed only up to the previous checkpoint, where recovery begins if this one is damaged.
         """
         begin = time.monotonic()
-        learner, at = self.learner, Position(self.head.step, self.head.offset)
-        # Nothing computes for this model until the state is written, so that it is not copied.
-        state = await self.compute(learner.present_state)
-        model = Model(learner.spec, learner.classes, learner.module)
-        place = await asyncio.to_thread(self.store.version_files.write_checkpoint, model, state, at)
+        place = await self._write_checkpoint(Position(self.head.step, self.head.offset))
         reach("trainer.checkpointing")
         await self.store.commit_log.checkpoint(place, self.lease.epoch, self.store.settings.log_keep)
         reach("trainer.checkpointed")
         self.head = msgspec.structs.replace(self.head, checkpoint=place, older_checkpoint=self.head.checkpoint)
         self.schedule.checkpointed(time.monotonic() - begin)
         await self.retention.apply(self.head)
+
+    async def _write_checkpoint(self, at: Position) -> Checkpoint:
+        """Writes the files of a checkpoint, which nothing names yet."""
+        learner = self.learner
+        # Nothing computes for this model until the state is written, so that it is not copied.
+        state = await self.compute(learner.present_state)
+        model = Model(learner.spec, learner.classes, learner.module)
+        return await asyncio.to_thread(self.store.version_files.write_checkpoint, model, state, at)
 
     async def retry_until_available(self, action: Callable[[], Awaitable[T]]) -> T:
         """Repeats an action on the store until the store answers.

@@ -56,6 +56,11 @@ class ModelStore:
         with store_errors():
             return [int(n) for n in await self.connection.redis.zrange(self.keys.pending, 0, -1)]
 
+    async def pending_ids(self) -> set[str]:
+        """The ids of the pending commands."""
+        found = [await self.log.get(n) for n in await self.pending()]
+        return {entry.record.id for entry in found if entry is not None}
+
     async def weights_of(self, versions: Iterable[int]) -> dict[int, dict[str, Tensor]]:
         """The weights of versions, by version and tensor name; :class:`NotFound` where a version was deleted."""
         return await self.version_files.weights_of(self.commit_log, versions)

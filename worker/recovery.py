@@ -84,7 +84,7 @@ async def _compare_with_files(store: ModelStore, head: Head) -> None:
 
 
 async def repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpoint | None) -> Learner:
-    build, learner = await compute(_load, store, place) if place else await _first(store, compute)
+    build, learner = await compute(load_checkpoint, store, place) if place else await first_learner(store, compute)
     step_number = place.step if place else 0
     while step_number < head.step:
         for step in (steps := await store.commit_log.steps(step_number)):
@@ -127,7 +127,8 @@ async def _carry_out_again(store: ModelStore, compute: Compute, learner: Learner
     await carry_out(store, compute, learner, entry.record, step.start, step.plan)
 
 
-def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:
+def load_checkpoint(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:
+    """The learner of a checkpoint, and the build that has written it; :class:`CorruptData` where a file is damaged."""
     files, factories = store.version_files, store.settings.factories
     manifest = files.manifest(place.manifest)
     module = build(parse(ModelSpec, manifest.spec), manifest.classes, factories=factories, seed=0)
@@ -139,9 +140,14 @@ def _load(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Lear
     return manifest.build, Learner.from_state(files.state(manifest), factories=factories, module=module)
 
 
-async def _first(store: ModelStore, compute: Compute) -> tuple[dict[str, object], Learner]:
-    version = await store.commit_log.version(1)
-    manifest, state = store.version_files.read(version.manifest)
+async def first_learner(
+    store: ModelStore, compute: Compute, written: str | None = None
+) -> tuple[dict[str, object], Learner]:
+    """The learner before its first label, and the build that has made it; :class:`NotFound` where version 1 is not kept.
+
+    ``written`` is the manifest of version 1, where it is known.
+    """
+    manifest, state = store.version_files.read(written or (await store.commit_log.version(1)).manifest)
     spec = parse(ModelSpec, manifest.spec)
 
     def create() -> Learner:

@@ -6,15 +6,20 @@ import asyncio
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from driftline.errors import CorruptData, NotFound
-from driftline.store.commits import Head, Version
+from driftline.store.checkpoints import FormerCheckpoints, spread
+from driftline.store.commits import Checkpoint, Head, Version
 from driftline.support.failpoints import reach
 
 from .model_store import ModelStore
 
 LADDER = ((60, 3600), (3600, 86400), (86400, math.inf))
 """Of each so many seconds one version is kept, for so many seconds."""
+
+
+Kept = TypeVar("Kept", Version, Checkpoint)
 
 
 class Retention:
@@ -26,22 +31,33 @@ class Retention:
     def __init__(self, store: ModelStore) -> None:
         self.store = store
         self._versions: dict[int, Version] | None = None
+        self._former = FormerCheckpoints(store.connection, store.uid)
+        self._checkpoints: list[Checkpoint] | None = None
         self._files: dict[str, Mapping[str, int]] = {}
         self._swept_at = -math.inf
 
-    async def apply(self, head: Head, published: Version | None = None) -> None:
+    async def erase(self, head: Head) -> None:
+        """Deletes every file that a head and the lists in the store do not refer to, at once: this owner is writing none."""
+        self._versions, self._swept_at = None, -math.inf
+        await self.apply(head, orphan_seconds=0.0)
+
+    async def apply(self, head: Head, published: Version | None = None, *, orphan_seconds: float | None = None) -> None:
         """Deletes what is beyond its time. A file that was never referred to is deleted after an hour.
 
         Args:
             published: the version that has come since the last time.
+            orphan_seconds: after how long a file that was never referred to is deleted; default: that of the settings.
         """
         if self._versions is None:
             self._versions = {version.version: version for version in await self.store.commit_log.versions()}
         elif published is not None:
             self._versions[published.version] = published
+        if published is None or self._checkpoints is None:
+            self._checkpoints = await self._thinned(head)
         retained = await asyncio.to_thread(self._retained, head, list(self._versions.values()))
         retired = [version for number, version in self._versions.items() if number not in retained]
         manifests = {version.manifest for version in retained.values()} | named(head)
+        manifests |= {checkpoint.manifest for checkpoint in self._checkpoints}
         gone = set(self._files) - manifests
         is_sweep = time.monotonic() - self._swept_at >= self.store.settings.sweep_seconds
         if is_sweep:
@@ -52,8 +68,24 @@ class Retention:
         self._versions = retained
         reach("retention.retired")
         gone |= {version.manifest for version in retired}
-        await asyncio.to_thread(self._collect, manifests, gone)
+        age = self.store.settings.orphan_seconds if orphan_seconds is None else orphan_seconds
+        await asyncio.to_thread(self._collect, manifests, gone, age)
         self._swept_at = time.monotonic()
+
+    async def _thinned(self, head: Head) -> list[Checkpoint]:
+        """The former checkpoints that are kept; the others are taken off the list."""
+        settings, known = self.store.settings, await self._former.all()
+        oldest = await self.store.log.since(1, 1) if known else []
+        wanted = spread(known, oldest[0].n if oldest else head.offset + 1, settings.log_keep)
+        places = [place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None]
+
+        def affordable() -> list[Checkpoint]:
+            stored = frozenset[str]().union(*(self._of(manifest) for manifest in places))
+            return list(self._affordable(reversed(wanted), stored, settings.checkpoint_bytes))
+
+        kept = await asyncio.to_thread(affordable)
+        await self._former.drop({each.manifest for each in known} - {each.manifest for each in kept})
+        return kept
 
     async def _trim(self) -> None:
         """Removes events and scores that are beyond their time."""
@@ -72,24 +104,23 @@ class Retention:
         manifests = {*named(head), *(version.manifest for version in kept.values())}
         stored = frozenset[str]().union(*(self._of(manifest) for manifest in manifests))
         aged = by_age(versions, self.store.now(), settings.version_seconds)
-        kept |= {version.version: version for version in self._affordable(aged, stored)}
+        kept |= {version.version: version for version in self._affordable(aged, stored, settings.version_bytes)}
         return {number: kept[number] for number in sorted(kept)}
 
-    def _affordable(self, versions: Iterable[Version], stored: Collection[str]) -> Iterator[Version]:
-        """Those that take no more than ``version_bytes`` beside what is ``stored`` anyway, the first ones first."""
+    def _affordable(self, found: Iterable[Kept], stored: Collection[str], left: int) -> Iterator[Kept]:
+        """Those that take no more than so many bytes beside what is ``stored`` anyway, the first ones first."""
         counted = {*stored}
-        left = self.store.settings.version_bytes
-        for version in versions:
-            files = {name: size for name, size in self._of(version.manifest).items() if name not in counted}
+        for each in found:
+            files = {name: size for name, size in self._of(each.manifest).items() if name not in counted}
             if sum(files.values()) <= left:
                 left -= sum(files.values())
                 counted |= files.keys()
-                yield version
+                yield each
 
-    def _collect(self, manifests: set[str], gone: set[str]) -> None:
+    def _collect(self, manifests: set[str], gone: set[str], orphan_seconds: float) -> None:
         keep = frozenset[str]().union(*(self._of(manifest) for manifest in manifests))
         retired = frozenset[str]().union(*(self._of(manifest) for manifest in gone))
-        self.store.artifacts.collect(self.store.uid, keep, self.store.settings.orphan_seconds, retired - keep)
+        self.store.artifacts.collect(self.store.uid, keep, orphan_seconds, retired - keep)
         for manifest in gone:
             self._files.pop(manifest, None)
 

@@ -11,6 +11,7 @@ from driftline.learning.step_result import StepResult
 from driftline.records import Command
 from driftline.store.alarms import over, raised
 from driftline.store.commits import JobRecord
+from driftline.store.erasure import FORGET
 from driftline.store.events import EventRecord
 from driftline.versions import Position
 
@@ -37,7 +38,8 @@ def step_events(
         *(EventRecord("concept", returned.message, WORKER, details=returned.as_json()) for returned in result.returned),
         *_of_command(effect),
         *_of_version(result.decision, effect, publication, at, covered),
-        *(_of_job(job, effect, publication) for job in effect.jobs),
+        # A job that goes on has begun before.
+        *(_of_job(job, effect, publication) for job in effect.jobs if job.state != "running" or job.report is None),
     ]
 
 
@@ -50,10 +52,24 @@ def alarm_event(alarm: Alarm) -> EventRecord:
 def _of_command(effect: Effect) -> Iterator[EventRecord]:
     """A changed recipe. Commands that publish or that are jobs have events of their own; a pause has one since it was asked."""
     command = effect.command
+    if command is not None and command.kind == FORGET:
+        yield from _of_erasure(effect, command)
     if command is not None and command.kind == "recipe":
         changes = command.arguments["recipe"]
         message = f"the recipe was changed: {', '.join(sorted(changes))}"
         yield EventRecord("recipe", message, *_by(command), details={"recipe": changes})
+
+
+def _of_erasure(effect: Effect, command: Command) -> Iterator[EventRecord]:
+    """What was forgotten: how much, and not what."""
+    for job in effect.jobs:
+        if job.state == "succeeded":
+            report = job.report or {}
+            details: dict[str, Any] = {
+                name: report[name] for name in ("labels", "predictions", "relearned", "unlearned") if name in report
+            }
+            message = f"{report['labels']} labels and {report['predictions']} predictions were forgotten"
+            yield EventRecord(FORGET, message, *_by(command), version=job.version, job=job.id, details=details)
 
 
 def _of_version(

@@ -27,6 +27,7 @@ from .commands import Effect
 from .committer import Committer, Stopped
 from .compute import Compute
 from .durations import Durations
+from .forgetting import ForgetJobs
 from .model_store import ModelStore
 from .network_check import NetworkCheck, NetworkFailed
 from .training import Training
@@ -72,6 +73,7 @@ class Trainer:
         self.store = store
         self.committer = Committer(store, lease, compute, durations, tracing)
         self.commands = CommandQueue(self.committer)
+        self.forgetting = ForgetJobs(self.committer)
         self.schedule = self.committer.schedule
         self.wake = asyncio.Event()
         self.is_halted = False
@@ -133,6 +135,7 @@ class Trainer:
         newest = await self.store.log.newest()
         if newest < self.head.offset:
             await self._go_back(newest)
+        did_forget = await self.forgetting.advance()  # Before records are read: it may erase some of them.
         entries = await self.store.log.read(self.head.offset, self.read_ahead)
         did_apply = await self.commands.apply()
         if did_apply:
@@ -143,7 +146,7 @@ class Trainer:
             await self._unless_failing(self._retry_candidate)
         if self.committer.has_advanced and self.schedule.until_checkpoint <= 0:
             await self.committer.checkpoint()
-        return did_apply or did_learn or did_retrain
+        return did_apply or did_learn or did_retrain or did_forget
 
     async def _learn(self, entries: list[LogEntry], newest: int) -> bool:
         """Steps over the waiting records once the trigger opens; far from the log's end, ``newest``, with fewer updates."""

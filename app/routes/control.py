@@ -12,7 +12,18 @@ from typing import Annotated, Any, NamedTuple, cast
 from fastapi import Body, Depends, Header, Query, Response
 
 from driftline.api import endpoints
-from driftline.api.control import CommandQueued, Compare, JobBegun, JobState, Reason, Retrain, RetrainPreview, Rollback
+from driftline.api.control import (
+    CommandQueued,
+    Compare,
+    Forget,
+    ForgetPreview,
+    JobBegun,
+    JobState,
+    Reason,
+    Retrain,
+    RetrainPreview,
+    Rollback,
+)
 from driftline.errors import Conflict, InvalidInput, NotFound
 from driftline.learning.retraining.dry_run import dry_run
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
@@ -21,7 +32,10 @@ from driftline.networks.model import Model
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import CatalogEntry, by_uid
+from driftline.store.checkpoints import places_before
 from driftline.store.commits import JobRecord
+from driftline.store.erasure import Erasure, facts_of
+from driftline.store.selection import Selection, find
 from driftline.versions import VersionFiles
 
 from ..services import Actor, Has, Sees, Services, Sight
@@ -89,6 +103,39 @@ async def compare(model: str, body: Compare, services: Has, caller: By) -> JobBe
         for version in body.versions:
             await services.commit_log(uid).version(version)
     return await told.begin("compare", body.model_dump(exclude={"reason"}))
+
+
+@serves(router, endpoints.FORGET)
+async def forget(model: str, body: Forget, services: Has, caller: By, response: Response) -> JobBegun | ForgetPreview:
+    asked = body.model_dump(exclude={"dry_run", "reason"})
+    if not any(value is not None and value != [] for value in asked.values()):
+        raise InvalidInput('say what is to be forgotten: "keys", "ids", "source", "since" or "until"', field="keys")
+    uid = await services.catalog.uid(model)
+    if body.dry_run:
+        response.status_code = 200
+        return await _would_forget(services, uid, Selection.of(asked))
+    return await Told(services, uid, caller, body.reason).begin("forget", asked)
+
+
+async def _would_forget(services: Services, uid: str, selection: Selection) -> ForgetPreview:
+    log, commit_log = services.log(uid), services.commit_log(uid)
+    head = await commit_log.head()
+    records = await find(log, selection, await log.newest() + 1, head.offset)
+    predicted = facts_of(await Erasure(services.connection, uid, 0).predicted(records))
+    is_learned = records.first <= head.offset
+    places = await places_before(log, head, records.first) if is_learned else []
+    oldest = await log.since(1, 1)
+    nearest = places[0] if places else None
+    begun_at = nearest.offset if nearest is not None else oldest[0].n - 1 if oldest else head.offset
+    return {
+        "labels": records.labels,
+        "learned": records.learned,
+        "predictions": len(predicted),
+        "relearned": head.offset - begun_at if is_learned else 0,
+        "unlearned": bool(places) or not is_learned,
+        "versions": [each.version for each in await commit_log.versions() if each.offset >= records.first],
+        "unknown": selection.unknown({*records.known, *predicted}),
+    }
 
 
 @serves(router, endpoints.SHOW_JOB)

@@ -41,6 +41,31 @@ def _command(
     )
 
 
+FORGET: Final = Endpoint(
+    "POST",
+    "/v1/models/{model}/forget",
+    control.JobBegun,
+    "Forget labels",
+    CONTROL,
+    ADMIN,
+    "Erases labels and predictions, and learns again without them what came since, from a state before the first of them; the "
+    "gate decides on the weights.\n\nThe facts of `keys` and `ids`, and those labelled by a `source` or in a time. With "
+    "`dry_run` it answers 200 with what would be forgotten, and begins nothing.",
+    {"job_id": "4be0c1-1f"},
+    202,
+    bodies=(MediaType(control.Forget, {"keys": ["order-17"], "reason": "a request of the customer"}),),
+    also={
+        200: MediaType(
+            control.ForgetPreview,
+            {
+                **{"labels": 1, "learned": 1, "predictions": 1, "relearned": 940, "unlearned": True},
+                **{"versions": [12, 13], "unknown": []},
+            },
+        )
+    },
+    has_key=True,
+    client="forget",
+)
 ROLL_BACK: Final = _command(
     "rollback",
     "Roll back",

@@ -29,6 +29,28 @@ class Retrain(Body):
     """Say what it would give and cost, and begin nothing."""
 
 
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Forget(Body):
+    """What is to be forgotten: by name, or by the source and the time of its labels."""
+
+    keys: list[Name] = Field([], max_length=10_000)
+    """Your own keys of rows, labelled or not."""
+    ids: list[Name] = Field([], max_length=10_000)
+    """Ids of items or of predictions."""
+    source: str | None = Field(None, min_length=1, max_length=200)
+    """Labels of this source."""
+    since: float | None = Field(None, ge=0, le=1e10)
+    """Labels from this time on, in seconds since 1970, as the log shows it."""
+    until: float | None = Field(None, ge=0, le=1e10)
+    """Labels before this time."""
+    reason: str = Field("", max_length=1000)
+    """Kept with the job and its event."""
+    dry_run: bool = False
+    """Say what would be forgotten and learned again, and begin nothing."""
+
+
 class Reason(Body):
     """Why a command is given."""
 
@@ -83,7 +105,7 @@ class JobBegun(TypedDict):
 
 @message
 class JobState(TypedDict):
-    """A retrain or a comparison."""
+    """A retrain, a comparison or an erasure."""
 
     id: NotRequired[str]
     """What it goes by."""
@@ -102,6 +124,26 @@ class JobState(TypedDict):
     report: NotRequired[dict[str, Any] | None]
     """What it has changed: scores, size and speed ``before`` and ``after``; of a comparison of both ``versions``. While it
     runs, how its ``race`` stands."""
+
+
+@message
+class ForgetPreview(TypedDict):
+    """What would be forgotten; nothing is begun."""
+
+    labels: int
+    """Labels that the log holds of it, corrections counted."""
+    learned: int
+    """Those that were learned."""
+    predictions: int
+    """Recorded predictions."""
+    relearned: int
+    """Records that would be learned again, without these."""
+    unlearned: bool
+    """Whether the weights would know nothing of them; else they are too old: no state from before them is left."""
+    versions: list[int]
+    """Versions that have learned some of them, and would be deleted."""
+    unknown: list[str]
+    """Keys and ids of which nothing is kept."""
 
 
 @message

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from driftline.api import examples
 from driftline.api.command_endpoints import CHANGE_RECIPE as CHANGE_RECIPE
 from driftline.api.command_endpoints import CONTROL
+from driftline.api.command_endpoints import FORGET as FORGET
 from driftline.api.command_endpoints import PAUSE as PAUSE
 from driftline.api.command_endpoints import PROMOTE as PROMOTE
 from driftline.api.command_endpoints import RESUME as RESUME

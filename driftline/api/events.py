@@ -18,6 +18,7 @@ KINDS = {
     "rollback": "The weights of an old version were published again.",
     "promote": "An admin made what was learned the live version.",
     "recipe": "The recipe was changed.",
+    "forget": "Labels were forgotten, as somebody had asked for; `details` says how many.",
     "pause": "Learning was paused.",
     "resume": "Learning goes on.",
     "job": "A retrain or a comparison was queued, began or ended; `details.state` says which.",

@@ -120,7 +120,7 @@ class Receipt(TypedDict):
 
     id: NotRequired[str]
     """The item's id."""
-    state: Literal["queued", "learned", "served", "rejected", "quarantined", "revised"]
+    state: Literal["queued", "learned", "served", "rejected", "quarantined", "revised", "forgotten"]
     """``served``: the live version covers it, also if it was held out; ``rejected``, ``quarantined``: it was not learned;
     ``revised``: another label has taken its place."""
     version: NotRequired[int]

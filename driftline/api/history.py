@@ -70,7 +70,7 @@ class ListedReceipt(TypedDict):
 
     id: str
     """The item's id."""
-    state: Literal["queued", "learned", "served", "rejected", "quarantined", "revised", "unknown"]
+    state: Literal["queued", "learned", "served", "rejected", "quarantined", "revised", "forgotten", "unknown"]
     """As in a receipt by itself; ``unknown``: there is no such item, or it is too old."""
     version: NotRequired[int]
     """The first version that covers it."""

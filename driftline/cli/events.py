@@ -67,7 +67,7 @@ def events(
     """
     columns = [column for column in EVENT_COLUMNS if column != "model" or model is None]
     with server.patient(model) if is_followed else server.client() as client:
-        newest = newest_events(client, model, kind, parse_since(since), min(limit, MAX_PAGE))
+        newest = newest_events(client, model, kind, parse_time(since), min(limit, MAX_PAGE))
         found = list(itertools.islice(newest, limit))[::-1]
         if not is_followed:
             print_table(found if server.as_json else _shown(found), columns, server.as_json, empty="nothing yet")
@@ -131,10 +131,10 @@ def _shown(events: Sequence[Event]) -> list[dict[str, Any]]:
     return rows
 
 
-def parse_since(text: str | None, now: float | None = None) -> float | None:
+def parse_time(text: str | None, option: str = "--since", now: float | None = None) -> float | None:
     """A time in seconds since 1970, from one by ISO 8601 or from how long ago it was.
 
-    >>> parse_since("2h", now=10000.0), parse_since("1970-01-01T00:01:00Z")
+    >>> parse_time("2h", now=10000.0), parse_time("1970-01-01T00:01:00Z")
     (2800.0, 60.0)
     """
     if text is None:
@@ -145,7 +145,7 @@ def parse_since(text: str | None, now: float | None = None) -> float | None:
     try:
         return datetime.fromisoformat(text.strip()).timestamp()
     except ValueError:
-        message = f"--since takes 90s, 30m, 12h, 7d, or a time by ISO 8601, not {text!r}"
+        message = f"{option} takes 90s, 30m, 12h, 7d, or a time by ISO 8601, not {text!r}"
         raise typer.BadParameter(message) from None
 
 

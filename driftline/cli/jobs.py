@@ -59,7 +59,7 @@ def retrain(
         if is_dry_run:
             print_dry_run(client.retrain_dry_run(model, **what), server.as_json)
             return
-        _begun(client, client.retrain(model, **what, reason=reason), is_waiting, timeout, server.as_json)
+        show_begun(client, client.retrain(model, **what, reason=reason), is_waiting, timeout, server.as_json)
 
 
 def compare(
@@ -73,7 +73,7 @@ def compare(
 ) -> None:
     """Two kept versions side by side, on the same examples: scores, speed, size, and what is beyond chance."""
     with server.client() as client:
-        _begun(client, client.compare(model, first, second, reason), is_waiting, timeout, server.as_json)
+        show_begun(client, client.compare(model, first, second, reason), is_waiting, timeout, server.as_json)
 
 
 def job(
@@ -122,7 +122,7 @@ def _without_what_is_said(job: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _begun(client: Client, identifier: str, is_waiting: bool, timeout: float, as_json: bool) -> None:
+def show_begun(client: Client, identifier: str, is_waiting: bool, timeout: float, as_json: bool) -> None:
     """Says what a job that has begun goes by, and waits for it."""
     if is_waiting:
         _wait(client, identifier, timeout, as_json)

@@ -16,6 +16,7 @@ from driftline.client.feedback import (
     items_body,
     items_of,
 )
+from driftline.client.forget_calls import ForgetCalls
 from driftline.client.history_calls import HistoryCalls
 from driftline.client.inputs import as_column, encode_inputs, to_json
 from driftline.client.methods import CallMethod, StreamMethod
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from driftline.api.scopes import Scope
 
 FINAL_JOB_STATES = frozenset({"succeeded", "failed", "cancelled"})
-FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined", "revised"})
+FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined", "revised", "forgotten"})
 # Answers to a stream come while it is sent, and are read after that: so many fit any socket's buffers.
 MAX_STREAM_BATCH = 500
 
 
-class Calls(EventCalls, HistoryCalls, SourceCalls):
+class Calls(EventCalls, ForgetCalls, HistoryCalls, SourceCalls):
     """The calls. ``AsyncClient`` awaits them, ``Client`` does not."""
 
     @CallMethod

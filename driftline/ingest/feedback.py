@@ -248,6 +248,8 @@ async def _earlier(log: Log, name: str, label: Label, sent: Sent) -> ItemOutcome
     known = own if fact == name or fact is None else await log.find(fact)
     if known is None:
         return None if own is None else _outcome(name, "conflict", own.n)
+    if known.exception is not None and known.exception[0] == "forgotten":
+        return None
     is_same = (own is None or fact == name) and known.said is not None and Said(label).is_of_label(known.said)
     return _outcome(name, "duplicate" if is_same else "conflict", known.n)
 

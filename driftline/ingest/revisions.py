@@ -49,6 +49,9 @@ async def revision(
             raise item
         return item, Expectation("0")
     live_id, known = live
+    if known.exception is not None and known.exception[0] == "forgotten":
+        message = f"what was known of {name!r} was erased; it is taken again once its id is no longer recognised"
+        raise InvalidInput(message, code="forgotten", field="id", value=name)
     said = known.said
     if said is None or former is not None:
         entry = await log.get(known.n)

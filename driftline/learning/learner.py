@@ -11,12 +11,12 @@ from driftline.learning.corrections import Corrected, parted
 from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch, refused
 from driftline.learning.late_labels import is_history, lived
-from driftline.learning.learner_commands import CommandedLearner
 from driftline.learning.monitoring.monitor import Alarm, ServedRow
 from driftline.learning.monitoring.prequential import Scored
 from driftline.learning.old_states import upgraded
 from driftline.learning.promotion.champions import Candidate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
+from driftline.learning.relearning import RelearnedLearner
 from driftline.learning.retraining.plan import RetrainPlan
 from driftline.learning.stateful import State, part
 from driftline.learning.step_result import StepResult
@@ -35,7 +35,7 @@ from driftline.spec.classes import ClassTable
 ALARM_EPOCHS = 10
 
 
-class Learner(CommandedLearner):
+class Learner(RelearnedLearner):
     """Scores, learns and puts candidates to the gate, a step at a time; it knows neither clock nor store."""
 
     @classmethod

@@ -6,7 +6,7 @@ from driftline.records import Command
 from driftline.store.events import EventRecord
 
 PAUSES = {"pause": "learning is paused", "resume": "learning goes on"}
-JOBS = {"retrain": "a retrain", "compare": "a comparison"}
+JOBS = {"retrain": "a retrain", "compare": "a comparison", "forget": "an erasure"}
 
 
 def asked(command: Command) -> EventRecord | None:

@@ -141,7 +141,10 @@ class Catalog:
         await self._mark_unnamed(uid)
         await self.connection.scripts.run(
             "create",
-            [getattr(keys, noun) for noun in ("meta", "head", "versions", "coverage", "events", "routine")],
+            [
+                getattr(keys, noun)
+                for noun in ("meta", "head", "versions", "coverage", "events", "routine", "checkpoints")
+            ],
             [*map(_texts, (meta, head)), msgspec.json.encode(first), created.stored[1]],
         )
         with store_errors():

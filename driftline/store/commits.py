@@ -23,6 +23,7 @@ from driftline.records import Plan
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import EventRecord
 from driftline.store.rejected import MAX_REJECTED, RejectedRecord
+from driftline.store.replacement import Replacement
 from driftline.store.scores import Bucket
 
 
@@ -114,7 +115,7 @@ class Commit(msgspec.Struct, frozen=True):
 
     ``version`` goes live; with a ``share`` it becomes the canary instead. ``rejected`` labels were not learned.
     ``alarms`` are raised, by kind, and those of the kinds ``over`` end; ``buckets`` of ``minutes`` and ``hours`` take the place
-    of what is kept of the same time.
+    of what is kept of the same time. ``replacement``: its learner is another one.
     """
 
     step: Step
@@ -133,6 +134,7 @@ class Commit(msgspec.Struct, frozen=True):
     alarms: Mapping[str, dict[str, Any]] = {}
     over: Sequence[str] = ()
     buckets: Mapping[str, Sequence[Bucket]] = {}
+    replacement: Replacement | None = None
 
 
 COMMITTED = [
@@ -156,8 +158,11 @@ COMMITTED = [
     "minutes",
     "hours",
     "rejected",
+    "checkpoints",
 ]
 """What a commit touches, in the order of ``commit.lua``."""
+CHECKPOINTED = ("epoch", "head", "log", "steps", "commands", "pending", "last", "checkpoints")
+"""The same of a checkpoint."""
 
 
 class CommitLog:
@@ -196,7 +201,7 @@ class CommitLog:
         _raise_for(answer, commit.step.k)
 
     async def checkpoint(self, checkpoint: Checkpoint, epoch: int, log_keep: int) -> None:
-        """Names the newest checkpoint, and trims log and steps up to the one before it.
+        """Names the newest checkpoint, and trims log and steps up to the one before it; the one before that is a former one.
 
         Raises:
             Fenced: another worker owns the model now.
@@ -205,7 +210,7 @@ class CommitLog:
         keys = self.keys
         answer = await self.connection.scripts.run(
             "checkpoint",
-            [keys.epoch, keys.head, keys.log, keys.steps, keys.commands, keys.pending, keys.last],
+            [getattr(keys, noun) for noun in CHECKPOINTED],
             [epoch, checkpoint.manifest, checkpoint.step, checkpoint.offset, log_keep],
         )
         _raise_for(answer, checkpoint.step)
@@ -322,8 +327,12 @@ def apply_commit(head: Head, commit: Commit) -> Head:
     canary = None if commit.ends_canary or is_live else head.canary
     if version is not None and share is not None:
         canary = CanaryVersion(version.version, version.manifest, share)
+    replacement = commit.replacement
+    place = Checkpoint(replacement.checkpoint, commit.step.k, commit.step.end) if replacement else head.checkpoint
     return msgspec.structs.replace(
         head,
+        checkpoint=place,
+        older_checkpoint=None if replacement else head.older_checkpoint,
         version=version.version if version is not None and is_live else head.version,
         manifest=version.manifest if version is not None and is_live else head.manifest,
         step=commit.step.k,
@@ -362,6 +371,8 @@ def _arguments(commit: Commit) -> bytes:
         arguments |= {"covers": version.offset} | ({} if commit.share is None else {"share": commit.share})
     if commit.ends_canary:
         arguments["ends_canary"] = True
+    if commit.replacement is not None:
+        arguments["replacement"] = msgspec.structs.asdict(commit.replacement)
     if step.plan.command is not None:
         arguments["command"] = step.plan.command
     if commit.spec is not None:

@@ -8,8 +8,8 @@ import hmac
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from redis.exceptions import RedisError
@@ -21,6 +21,8 @@ from driftline.store.facts import fact_of_key
 from driftline.store.prediction_ids import EntryId, PredictionId
 from driftline.store.prediction_keys import ENTRY_BYTES, PredictionKeys, place_text
 
+T = TypeVar("T", bytes, bytes | list[bytes])
+
 MIN_EXPIRY_SECONDS = 60.0
 """How often a stream's expiry is set again."""
 
@@ -29,7 +31,8 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     """One computed batch: the bytes of all rows (little-endian, C order), or of fields those of each; and one label a row.
 
     ``contexts`` are those of the traces that rows belong to, and ``keys`` the names that their users gave them, by row;
-    ``tokens`` those of the requests, by the first row of each. Batches of former releases have no tokens.
+    ``tokens`` those of the requests, by the first row of each. Batches of former releases have no tokens. Nothing is left
+    of the rows that are ``erased``.
     """
 
     version: int
@@ -42,12 +45,26 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     contexts: dict[int, str] = {}
     tokens: dict[int, bytes] = {}
     keys: dict[int, str] = {}
+    erased: list[int] = []
 
     def row(self, index: int) -> tuple[dict[str, bytes], Answer]:
         """One row's inputs, and what was answered."""
         inputs = {name: _part(data, index, self.rows) for name, data in self.inputs.items()}
         outputs, trace = _part(self.outputs, index, self.rows), _part(self.traces, index, self.rows)
         return inputs, Answer(self.version, self.labels[index], outputs, trace)
+
+    def without(self, rows: Collection[int]) -> PredictionBatch:
+        """The same batch with nothing left of some rows; the others stay where they are."""
+        return msgspec.structs.replace(
+            self,
+            inputs={name: _blanked(data, rows, self.rows) for name, data in self.inputs.items()},
+            outputs=_blanked(self.outputs, rows, self.rows),
+            labels=[None if row in rows else label for row, label in enumerate(self.labels)],
+            traces=_blanked(self.traces, rows, self.rows),
+            contexts={row: context for row, context in self.contexts.items() if row not in rows},
+            keys={row: key for row, key in self.keys.items() if row not in rows},
+            erased=sorted({*self.erased, *rows}),
+        )
 
     def token(self, index: int) -> str:
         """The token of the request that a row belongs to, as it stands in its id; empty where there is none."""
@@ -60,6 +77,16 @@ def _part(data: bytes | list[bytes], index: int, rows: int) -> bytes:
         return data[index]
     size = len(data) // rows
     return data[index * size : (index + 1) * size]
+
+
+def _blanked(data: T, rows: Collection[int], count: int) -> T:
+    if isinstance(data, list):
+        return [b"" if row in rows else each for row, each in enumerate(data)]
+    size = len(data) // count
+    found = bytearray(data)
+    for row in rows:
+        found[row * size : (row + 1) * size] = bytes(size)
+    return bytes(found)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -337,7 +364,7 @@ class PredictionReader:
         if isinstance(batch, str):
             return _missing(text, batch)
         row, token = identifier.row, batch.token(identifier.row)
-        if row >= batch.rows or not _is_token(identifier.token, token):
+        if row >= batch.rows or row in batch.erased or not _is_token(identifier.token, token):
             return _missing(text, "prediction_unknown")
         named = dataclasses.replace(identifier, token=token)
         fact = fact_of_key(batch.keys[row]) if row in batch.keys else named.fact

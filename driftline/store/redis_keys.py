@@ -93,6 +93,7 @@ NOUNS = {
     "head": "hash: version, manifest, step, offset, learned, bytes (of the records up to offset), checkpoint …, events "
     "(how many), events:KIND (how many of it), event_ms (of the newest)",
     "steps": "stream: committed steps, entry k-0",
+    "checkpoints": "sorted set: former checkpoints that are kept, by their log offset",
     "versions": "hash: version → what is known of it",
     "coverage": "sorted set: version, by the log offset up to which it is the first to cover",
     "commands": "sorted set: log numbers of all commands in the log",

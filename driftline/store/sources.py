@@ -184,12 +184,12 @@ class SourceBook:
         if arguments:
             await self.connection.scripts.run("wait", [self.keys.meta, self.keys.waiting], arguments)
 
-    async def waiting(self, source: str) -> list[WaitingLabel]:
-        """The labels of a source that wait."""
+    async def waiting(self, source: str | None = None) -> list[WaitingLabel]:
+        """The labels that wait; ``source``: of one source alone."""
         with store_errors():
             found = await self.connection.redis.hvals(self.keys.waiting)
         labels = [msgspec.msgpack.decode(text, type=WaitingLabel) for text in found]
-        return [label for label in labels if label.source == source]
+        return [label for label in labels if source in (None, label.source)]
 
     async def wait_no_longer(self, ids: Sequence[str]) -> None:
         """Keeps these labels no longer."""

@@ -125,8 +125,8 @@ async def keys_left(connection: RedisConnection) -> list[bytes]:
     return [key async for key in connection.redis.scan_iter(f"{connection.keys.prefix}*")]
 
 
-def test_every_key_of_a_model_is_copied_but_the_lease() -> None:
-    assert set(format.KINDS) == set(NOUNS) - {"lease"}
+def test_every_key_of_a_model_is_copied_but_the_lease_and_former_checkpoints() -> None:
+    assert set(format.KINDS) == set(NOUNS) - {"lease", "checkpoints"}
     assert set(format.KINDS.values()) == set(copy._READ)
 
 
@@ -142,6 +142,7 @@ async def test_what_is_restored_is_what_was_there(
 
     meta, epoch, lease = (getattr(model.keys, noun).encode() for noun in ("meta", "epoch", "lease"))
     assert before.pop(lease) == b"owner" and lease not in after
+    assert before.pop(model.keys.checkpoints.encode()), "former checkpoints are not copied"
     assert int(after.pop(epoch)) > int(before.pop(epoch))
     old, new = before.pop(meta), after.pop(meta)
     assert old.pop(b"log_id") != new.pop(b"log_id") and old == new
@@ -403,4 +404,4 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
     await restore(connection, artifacts, tmp_path / "b")
     assert await Catalog(connection).names() == {"weather": model.uid}
     after = await model.content()
-    assert set(after) == set(before) - {model.keys.lease.encode()}
+    assert set(after) == set(before) - {model.keys.lease.encode(), model.keys.checkpoints.encode()}

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.store.commits import Version
+from driftline.store.checkpoints import MAX_FORMER, FormerCheckpoints, spread
+from driftline.store.commits import Checkpoint, Version
 from tests.worker.conftest import Bench, labelled
 from worker.retention import Retention, by_age, named
 
@@ -93,12 +94,43 @@ async def test_what_versions_share_stays_until_the_last_of_them_goes(bench: Benc
         await bench.train(store)
     kept, head = await store.commit_log.versions(), await store.commit_log.head()
     assert kept[0].version > 1 and len(kept) == 3
-    needed = [
-        store.version_files.blobs(manifest).keys() for manifest in {*named(head), *(each.manifest for each in kept)}
-    ]
+    former = await FormerCheckpoints(store.connection, store.uid).all()
+    manifests = {*named(head), *(each.manifest for each in kept), *(each.manifest for each in former)}
+    needed = [store.version_files.blobs(manifest).keys() for manifest in manifests]
     shared = first.keys() & needed[0]
     assert shared and all(shared <= blobs for blobs in needed)
     on_disk = {path.name for path in (store.artifacts.root / store.uid).iterdir()}
     assert on_disk == set().union(*needed), "all that is named is there, and nothing else"
     for manifest in named(head):
         assert store.version_files.read(manifest)
+
+
+@given(st.lists(st.integers(0, 50_000), max_size=200), st.integers(1, 50_000), st.integers(0, 30_000))
+def test_former_checkpoints_are_few_and_stay_where_they_are_once_they_are_kept(
+    offsets: list[int], first: int, records: int
+) -> None:
+    every = [Checkpoint(f"{n}", n, offset) for n, offset in enumerate(sorted(offsets))]
+    kept = spread(every, first, records)
+    assert all(each.offset + 1 >= first for each in kept), "what came before the log cannot be learned again"
+    reach = max(0, max(offsets, default=0) - first + 1)
+    assert len(kept) <= (reach * MAX_FORMER // records + 2 if records else 0)
+    newer = [*kept, Checkpoint("new", 1000, max(offsets, default=0))]
+    assert spread(newer, first, records)[: len(kept)] == kept, "a newer one takes the place of none"
+
+
+async def test_former_checkpoints_are_kept_within_their_bytes_and_go_with_the_log(bench: Bench) -> None:
+    bench.settings = bench.settings.model_copy(update={"log_keep": 64})
+    store = await bench.model(recipe={"trigger": {"labels": 8, "seconds": 0}})
+    former = FormerCheckpoints(store.connection, store.uid)
+    for start in range(0, 96, 8):
+        await store.log.append(labelled(8, first=start))
+        await bench.train(store)
+    offsets = [each.offset for each in await former.all()]
+    oldest = (await store.log.since(1, 1))[0].n
+    assert {*range(oldest - 1, 80, 8)} <= {*offsets}, "one of each part of what the log holds"
+    assert min(offsets) == oldest - 1 and len(offsets) <= MAX_FORMER + 1
+    for each in await former.all():
+        assert store.version_files.read(each.manifest)
+    store.settings = store.settings.model_copy(update={"checkpoint_bytes": 0})
+    await Retention(store).apply(await store.commit_log.head())
+    assert await former.all() == []

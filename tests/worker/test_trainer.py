@@ -70,10 +70,10 @@ async def test_a_command_of_another_version_is_refused_by_name_and_learning_goes
     """``forget`` was a kind of command that logs of older versions may hold."""
     store = await bench.model(recipe={"trigger": {"labels": 20, "seconds": 0.3}})
     async with training(bench, store) as trainer:
-        await add(store, trainer, [Command("c1", "forget", {"ids": ["7"]}), *labelled(20)])
+        await add(store, trainer, [Command("c1", "dream", {"ids": ["7"]}), *labelled(20)])
         await offset_is(store, 21)
         alarm = await store.connection.redis.hget(store.keys.alarms, "command_failed")
-    assert "this worker does not know the command 'forget'" in alarm.decode()
+    assert "this worker does not know the command 'dream'" in alarm.decode()
     assert (await store.commit_log.head()).learned == 20
 
 

@@ -37,8 +37,8 @@ MAX_CHUNK_BYTES = 2**20
 
 Entry = tuple[bytes, list[tuple[bytes, bytes]]]
 
-KINDS = {noun: what.partition(":")[0] for noun, what in NOUNS.items() if noun != "lease"}
-"""Noun → its type in Redis, for every key of a model that a backup holds."""
+KINDS = {noun: what.partition(":")[0] for noun, what in NOUNS.items() if noun not in ("lease", "checkpoints")}
+"""Noun → its type in Redis, for every key of a model that a backup holds; former checkpoints would be most of its bytes."""
 
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]

@@ -80,6 +80,8 @@ local function judged(i)
   if own and string.match(own.rest, '^id:') then own = nil end
   if own and not (live and live.n == own.n) then return 'conflict', own.n end
   if not live then return nil end
+  -- What was erased is not brought back by a correction that was on its way, nor learned again.
+  if string.match(live.rest, '^forgotten:') then return 'conflict', live.n end
   if expected == '-' then
     local is_same = not own and live.label ~= '' and live.label == string.match(said, '^%x*')
     return is_same and 'duplicate' or 'conflict', live.n, is_same and live

@@ -3,7 +3,7 @@
 -- All of it or nothing: a script is never cut off, so that no reader and no crash meets a head without its step, a version
 -- without its head, or a job without its outcome. What it names in files is there already (worker/committer.py says why).
 -- KEYS: meta, epoch, head, steps, versions, coverage, pending, jobs, ended, progress, metrics, log, events, routine,
---       alarms, over, acknowledged, minutes, hours, rejected, then the item key of each rejected label
+--       alarms, over, acknowledged, minutes, hours, rejected, checkpoints, then the item key of each rejected label
 -- ARGV: one JSON object (see driftline/store/commits.py, Commit), channel, uid, keep_jobs, how many rejected labels are kept
 -- Answers 'ok', 'gone', 'fenced', or 'out_of_order'.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
@@ -35,6 +35,15 @@ elseif c.version then
   if redis.call('ZCOUNT', KEYS[6], c.covers, '+inf') == 0 then redis.call('ZADD', KEYS[6], c.covers, c.version) end
   redis.call('ZREMRANGEBYRANK', KEYS[6], 0, -10001)
 end
+-- A learner to which no step leads brings its checkpoint. What has learned the records from number `first` on goes: versions and
+-- checkpoints.
+local replaced = c.replacement
+if replaced then
+  redis.call('HSET', KEYS[3], 'checkpoint', replaced.checkpoint, 'checkpoint_step', c.step, 'checkpoint_offset', c.to,
+    'checkpoint_time', redis.call('TIME')[1], 'older_checkpoint', '', 'older_step', 0, 'older_offset', 0)
+  redis.call('ZREMRANGEBYSCORE', KEYS[21], replaced.first, '+inf')
+  for _, version in ipairs(replaced.retired) do redis.call('HDEL', KEYS[5], version) end
+end
 if c.spec then redis.call('HSET', KEYS[1], 'spec', c.spec) end
 -- The flag was set when the command was appended: one that was appended since has set it otherwise.
 if c.paused and (c.command or 0) >= tonumber(redis.call('HGET', KEYS[1], 'paused_by') or '0') then
@@ -45,7 +54,7 @@ redis.call('HDEL', KEYS[1], 'crashes')
 if c.command then redis.call('ZREM', KEYS[7], c.command) end
 -- Why a record was not learned stands in its receipt, and expires with it; and among the newest such labels.
 for i, label in ipairs(c.rejected) do
-  local key = KEYS[20 + i]
+  local key = KEYS[21 + i]
   local receipt, n = string.match(redis.call('GET', key) or '', '^((%d+):[%x.]+)')
   if receipt and tonumber(n) == label[1] then redis.call('SET', key, receipt .. ':' .. label[2], 'KEEPTTL') end
   redis.call('ZADD', KEYS[20], label[1], label[3])

@@ -23,6 +23,7 @@ from driftline.networks.kernels.all_kernels import warm
 from driftline.processes.plan import store_url
 from driftline.settings import Settings
 from driftline.store.artifacts import Artifacts
+from driftline.store.checkpoints import FormerCheckpoints
 from driftline.store.commits import Head, Step
 from driftline.store.connection import RedisConnection
 from tests.faults.soak import events as seen
@@ -241,6 +242,7 @@ async def _kept_steps(store: ModelStore, head: Head) -> list[Step]:
 
 async def _left_over(store: ModelStore, head: Head) -> set[str]:
     places = [place.manifest for place in (head.checkpoint, head.older_checkpoint) if place is not None]
+    places += [place.manifest for place in await FormerCheckpoints(store.connection, store.uid).all()]
     manifests = {head.manifest, *places, *(version.manifest for version in await store.commit_log.versions())}
     wanted = set().union(*(store.version_files.blobs(manifest) for manifest in manifests))
     there = {path.name for path in (store.artifacts.root / store.uid).iterdir()}
