@@ -66,6 +66,9 @@ class RowIntake(Intake):
         model: the name of the model that answers.
     """
 
+    # They are not appended to the log: what a batch costs, whatever its size, is shared by more of them.
+    max_count = 2000
+
     def __init__(
         self,
         log: Log,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from driftline.errors import DriftlineError
 from driftline.sources.base import Source, SourceBatch, SourceRecord
-from driftline.store.log import Cursor, Log
+from driftline.store.log import MAX_RECORDS, Cursor, Log
 from driftline.store.sources import MAX_RAW_BYTES, DeadLetter, SourceBook
 from driftline.support.failpoints import reach
 
@@ -30,6 +30,9 @@ class Intake(ABC):
         name: what it goes by among the sources of the model.
         key: what its position is stored under.
     """
+
+    max_count: ClassVar[int] = MAX_RECORDS
+    """Most records of one batch."""
 
     def __init__(self, log: Log, source: Source, name: str, key: str) -> None:
         self.log = log

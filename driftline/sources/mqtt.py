@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import queue
 import time
@@ -14,8 +15,8 @@ from driftline.errors import Unavailable
 from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord, lacks
 from driftline.sources.redelivery import QueuePosition
 
-MAX_UNACKNOWLEDGED, WAIT_SECONDS = 500, 1.0
-"""How many messages the broker sends ahead, and how long a read waits for the first."""
+MAX_UNACKNOWLEDGED, WAIT_SECONDS, GATHER_SECONDS = 500, 1.0, 0.01
+"""How many messages the broker sends ahead, how long a read waits for the first, and then for others to come with it."""
 
 
 class Mqtt(Source):
@@ -135,13 +136,12 @@ class MqttReader(Reader):
         return SourceBatch(records, after.text(), lag=self.waiting.qsize() or (0 if len(messages) < count else None))
 
     def _messages(self, count: int) -> list[Any]:
-        found = []
-        try:
+        found: list[Any] = []
+        with contextlib.suppress(queue.Empty):
             found.append(self.waiting.get(timeout=WAIT_SECONDS))
+            end = time.monotonic() + GATHER_SECONDS
             while len(found) < count:
-                found.append(self.waiting.get_nowait())
-        except queue.Empty:
-            pass
+                found.append(self.waiting.get(timeout=max(0.0, end - time.monotonic())))
         return found
 
     async def taken(self) -> None:

@@ -15,8 +15,9 @@ from driftline.errors import Unavailable
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
 from driftline.sources.redelivery import QueuePosition
 
-MAX_UNACKNOWLEDGED, WAIT_SECONDS, LOOK_SECONDS = 1000, 1.0, 5.0
-"""How many messages the broker sends ahead, how long a read waits for the first, and how long for one that must be there."""
+MAX_UNACKNOWLEDGED, WAIT_SECONDS, GATHER_SECONDS, LOOK_SECONDS = 1000, 1.0, 0.01, 5.0
+"""How many messages the broker sends ahead; how long a read waits for the first, and then for others to come with it; and how
+long for one that must be there."""
 
 
 class RabbitMq(Source):
@@ -81,6 +82,8 @@ class RabbitReader(Reader):
         found: list[Any] = []
         with contextlib.suppress(TimeoutError):
             found.append(await asyncio.wait_for(self.waiting.get(), seconds))
+            if self.waiting.qsize() < count:
+                await asyncio.sleep(GATHER_SECONDS)
         while len(found) < count and not self.waiting.empty():
             found.append(self.waiting.get_nowait())
         return found

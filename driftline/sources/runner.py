@@ -15,8 +15,8 @@ from driftline.sources.intake import Intake
 from driftline.store.sources import SourceCondition, SourceState, StoredGap
 from driftline.support.tasks import Troubles, supervised
 
-MAX_COUNT, MAX_BYTES = 500, 4 * 2**20
-"""Most records of one read, and how large they may be before the next one takes fewer."""
+MAX_BYTES = 4 * 2**20
+"""How large the records of one read may be before the next one takes fewer."""
 JITTER = 0.5
 """The share of the time until a source is tried again that chance may take off."""
 MAX_GAPS = 10
@@ -94,7 +94,9 @@ class SourceRunner:
         reader = await self.source.open()
         try:
             await self.intake.begin()
-            most = MAX_COUNT if self.source.max_rate is None else max(1, min(MAX_COUNT, int(self.source.max_rate / 5)))
+            most = self.intake.max_count
+            if self.source.max_rate is not None:
+                most = max(1, min(most, int(self.source.max_rate / 5)))
             position, count = await self.intake.position(), most
             while True:
                 began = time.monotonic()
