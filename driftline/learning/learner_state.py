@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +18,7 @@ from driftline.learning.promotion.gate import GateLimits
 from driftline.learning.replay.buffers import ReplayBuffer
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.retraining.recipe_changes import Versions
-from driftline.learning.stateful import State, Stateful
+from driftline.learning.stateful import State, Stateful, copied
 from driftline.networks import bundle
 from driftline.networks.build import rebuilt
 from driftline.networks.clone import sibling
@@ -225,7 +224,7 @@ class LearnerState(Stateful):
         """The whole state, independent of what the learner does next."""
         state = self.present_state()
         tensors = {name: value if is_sealed(value) else value.clone() for name, value in state.tensors.items()}
-        return State(tensors, copy.deepcopy(state.data))
+        return State(tensors, copied(state.data))
 
     def present_state(self) -> State:
         """The whole state in the tensors that the learner goes on with: they are what they are until it does."""

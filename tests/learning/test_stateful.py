@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from driftline.learning.stateful import State, Stateful, undeclared
+from driftline.learning.stateful import State, Stateful, copied, undeclared
 
 
 class Inner(Stateful):
@@ -86,3 +89,24 @@ def test_an_attribute_that_nobody_declared_is_found() -> None:
     assert not undeclared(found) and not undeclared(found.inner)
     found.inner.extra = 1  # type: ignore[attr-defined]
     assert undeclared(found.inner) == {"extra"}
+
+
+PLAIN_DATA: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner),
+)
+
+
+def containers(value: Any) -> Iterator[int]:
+    """The identities of all that could be changed in plain data."""
+    if isinstance(value, list | dict):
+        yield id(value)
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from containers(each)
+
+
+@given(PLAIN_DATA)
+def test_a_copy_of_plain_data_is_equal_and_shares_nothing(value: Any) -> None:
+    other = copied(value)
+    assert repr(other) == repr(value)
+    assert set(containers(other)).isdisjoint(containers(value))

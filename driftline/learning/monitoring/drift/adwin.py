@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
 from driftline.learning.monitoring.drift import DriftDetector
-from driftline.learning.stateful import State
+from driftline.learning.stateful import State, copied
 from driftline.spec.parts.detectors import Adwin
 
 MAX_BUCKETS = 5
@@ -30,7 +29,7 @@ class AdwinDetector(DriftDetector[Adwin]):
 
     def restored(self, name: str, state: State) -> Any:
         # Its buckets are written in place.
-        return copy.deepcopy(state.data[name]) if name == "rows" else super().restored(name, state)
+        return copied(state.data[name]) if name == "rows" else super().restored(name, state)
 
     def update(self, error: float) -> bool:
         self._insert(float(error))
