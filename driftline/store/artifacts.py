@@ -133,9 +133,9 @@ class Artifacts:
 
         Those that are not there then are written like any others. Each model's stay until it needs them no more.
         """
-        private.make_folder(self.root / uid)
         for digest in digests:
             with contextlib.suppress(OSError):
+                private.make_folder(self.root / uid)
                 os.link(self._path(other, digest), self._path(uid, digest))
 
     def _is_whole(self, path: Path, digest: str, size: int) -> bool:
