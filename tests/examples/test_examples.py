@@ -11,6 +11,7 @@ from examples.image import levers
 from examples.recommender import ratings
 from examples.speech import digits
 from examples.streams import digits as streams
+from examples.streams import pipeline
 
 pytestmark = [pytest.mark.long, pytest.mark.slow]
 
@@ -35,6 +36,14 @@ def test_digits_from_a_stream(kind: str) -> None:
     labels = random.integers(0, 10, 900)
     images = (random.random((10, 64))[labels] + 0.2 * random.random((900, 64))).astype(np.float32)
     scores = streams.run(kind, images, labels, rounds=3)
+    assert scores[-1] > max(scores[0], 0.5)
+
+
+def test_digits_from_stream_to_stream() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 800)
+    images = (random.random((10, 64))[labels] + 0.2 * random.random((800, 64))).astype(np.float32)
+    scores = pipeline.run(images, labels, rounds=4)
     assert scores[-1] > max(scores[0], 0.5)
 
 
