@@ -21,6 +21,7 @@ from driftline.learning.stateful import State
 from driftline.networks import bundle, sealed
 from driftline.networks.build import build
 from driftline.networks.model import Model
+from driftline.networks.own_code import own_code
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.commits import Checkpoint, CommitLog, Version
@@ -157,6 +158,7 @@ class VersionFiles:
             spec=model.spec.model_dump(mode="json"),
             classes=list(model.classes),
             created=time.time(),
+            code=own_code(model.spec),
             files={"weights" if kind == "version" else "state": together, **files},
             tensors=blobs,
             **more,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,13 @@ from driftline.learning.learner import Learner
 from driftline.learning.retraining.recipe_changes import named_versions
 from driftline.networks import bundle
 from driftline.networks.build import build
+from driftline.networks.own_code import own_code
 from driftline.networks.sealed import release
 from driftline.records import Command, Item
 from driftline.spec import ModelSpec, parse
 from driftline.spec.classes import are_in_place, class_indices
 from driftline.store.commits import Checkpoint, Head, Step
+from driftline.store.events import EventRecord, happen
 from driftline.support.memory import give_back
 
 from .commands import carry_out
@@ -84,13 +87,14 @@ async def _compare_with_files(store: ModelStore, head: Head) -> None:
 
 
 async def repeat(store: ModelStore, compute: Compute, head: Head, place: Checkpoint | None) -> Learner:
-    build, learner = await compute(load_checkpoint, store, place) if place else await first_learner(store, compute)
+    manifest, learner = await compute(load_checkpoint, store, place) if place else await first_learner(store, compute)
+    await _tell_of_another_build(store, learner, manifest)
     step_number = place.step if place else 0
     while step_number < head.step:
         for step in (steps := await store.commit_log.steps(step_number)):
             await _apply(store, compute, learner, step)
             if step.digest != await compute(learner.digest) and step.digest != await compute(learner.former_digest):
-                raise Diverged(_divergence(step, build))
+                raise Diverged(_divergence(step, manifest.build))
         if not steps:
             raise CorruptData(f"step {step_number + 1} is missing", code="step_gap")
         step_number = steps[-1].k
@@ -127,8 +131,8 @@ async def _carry_out_again(store: ModelStore, compute: Compute, learner: Learner
     await carry_out(store, compute, learner, entry.record, step.start, step.plan)
 
 
-def load_checkpoint(store: ModelStore, place: Checkpoint) -> tuple[dict[str, object], Learner]:
-    """The learner of a checkpoint, and the build that has written it; :class:`CorruptData` where a file is damaged."""
+def load_checkpoint(store: ModelStore, place: Checkpoint) -> tuple[bundle.Manifest, Learner]:
+    """A checkpoint's manifest, and the learner that is in it; :class:`CorruptData` where a file is damaged."""
     files, factories = store.version_files, store.settings.factories
     manifest = files.manifest(place.manifest)
     module = build(parse(ModelSpec, manifest.spec), manifest.classes, factories=factories, seed=0)
@@ -137,15 +141,15 @@ def load_checkpoint(store: ModelStore, place: Checkpoint) -> tuple[dict[str, obj
     release(module, {name for name in module_names if f"{MODULE}.{name}" in manifest.tensors})
     if manifest.tensors:
         give_back()
-    return manifest.build, Learner.from_state(files.state(manifest), factories=factories, module=module)
+    return manifest, Learner.from_state(files.state(manifest), factories=factories, module=module)
 
 
 async def first_learner(
     store: ModelStore, compute: Compute, written: str | None = None
-) -> tuple[dict[str, object], Learner]:
-    """The learner before its first label, and the build that has made it; :class:`NotFound` where version 1 is not kept.
+) -> tuple[bundle.Manifest, Learner]:
+    """The manifest of version 1, and the learner before its first label; :class:`NotFound` where version 1 is not kept.
 
-    ``written`` is the manifest of version 1, where it is known.
+    ``written`` is the manifest's digest, where it is known.
     """
     manifest, state = store.version_files.read(written or (await store.commit_log.version(1)).manifest)
     spec = parse(ModelSpec, manifest.spec)
@@ -153,7 +157,7 @@ async def first_learner(
     def create() -> Learner:
         return Learner.create(spec, seed=store.seed, weights=state.tensors, factories=store.settings.factories)
 
-    return manifest.build, await compute(create)
+    return manifest, await compute(create)
 
 
 async def _restart(store: ModelStore, compute: Compute, head: Head) -> Learner:
@@ -191,6 +195,22 @@ async def _named(store: ModelStore, recipe: dict[str, Any]) -> dict[int, dict[st
     except (CorruptData, NotFound) as error:
         await store.alarm("recovery_failed", f"the recipe's l2_sp pulls nowhere: {error.message}")
         return {}
+
+
+async def _tell_of_another_build(store: ModelStore, learner: Learner, manifest: bundle.Manifest) -> None:
+    """Says that whoever wrote the manifest had another build: the same labels may give other weights here."""
+    here, code = bundle.this_build(), own_code(learner.spec)
+    changes = [
+        f"{name} {manifest.build.get(name)} → {here.get(name)}"
+        for name in sorted({*here, *manifest.build})
+        if here.get(name) != manifest.build.get(name)
+    ]
+    changes += [f"another {name}" for name, digest in code.items() if manifest.code.get(name, digest) != digest]
+    if changes:
+        message = f"the model {learner.spec.name} is learned on with another build than before: {', '.join(changes)}"
+        logger.warning("%s", message)
+        token = hashlib.sha256(f"{store.uid} {message}".encode()).hexdigest()[:16]
+        await happen(store.connection, f"build:{token}", EventRecord("worker", message, "worker"))
 
 
 def _divergence(step: Step, build: dict[str, object]) -> str:

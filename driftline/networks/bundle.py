@@ -54,6 +54,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``files`` are all that it consists of, by their sha256, and by ``weights`` or ``state`` the one that holds the small tensors
     together. ``tensors`` are the names of the large ones, each with the sha256 of its blob, which other versions may refer to
     as well. ``data`` is the plain part of a checkpoint's state. ``step`` and ``offset`` say where in its log the learner stood.
+    ``code`` is the sha256 of the file of each function of a user's own.
     """
 
     format: int = 1
@@ -69,6 +70,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     scores: dict[str, float] = {}
     created: float
     build: dict[str, Any] = msgspec.field(default_factory=this_build)
+    code: dict[str, str] = {}
     data: dict[str, Any] = {}
     files: dict[str, BundleFile]
     tensors: dict[str, str] = {}

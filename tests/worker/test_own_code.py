@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from driftline.networks import bundle
 from driftline.records import Command
 from driftline.store.connection import RedisConnection
+from driftline.store.events import INSTANCE, EventLog, EventPlace
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
 from tests.worker.running import add, offset_is, state_is, training
+from worker import recovery
 
 pytestmark = pytest.mark.anyio
 
@@ -47,3 +50,32 @@ async def test_what_raises_inside_a_job_ends_it_with_its_last_line_and_the_strea
         await until_async(lambda: store.commit_log.covering(501))
         assert trainer.learner.retraining is None
     assert not any(version.report for version in await store.commit_log.versions()), "nothing of the job was served"
+
+
+async def test_a_worker_with_another_build_or_factory_than_the_last_owner_says_so(
+    connection: RedisConnection,
+    embedded: str,
+    thread: ThreadPoolExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(connection, embedded, thread, tmp_path, factories=[NARROW])
+    store = await bench.model(network={"factory": NARROW, "arguments": {"most": 1000}}, recipe={"strategy": "finetune"})
+    await store.log.append(labelled(64))
+
+    async def told() -> list[str]:
+        found = await EventLog(connection, INSTANCE).newest(EventPlace(0, 0), EventPlace.at(2**40), 10, ["worker"])
+        return [stored.event.message for stored in found]
+
+    await bench.train(store)
+    await bench.train(store)
+    assert await told() == []
+    build = bundle.this_build()
+    monkeypatch.setattr(bundle, "this_build", lambda: {**build, "torch": "9.9"})
+    monkeypatch.setattr(recovery, "own_code", lambda spec: {NARROW: "0" * 64})
+    for _ in range(2):
+        await bench.train(store)
+    (message,) = await told()
+    assert message == (
+        f"the model weather is learned on with another build than before: torch {build['torch']} → 9.9, another {NARROW}"
+    )
