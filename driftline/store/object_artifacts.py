@@ -147,8 +147,7 @@ class ObjectArtifacts(Artifacts):
             with contextlib.suppress(FileNotFoundError, Unavailable), _refusals("copy", self.place_of(other, digest)):
                 self._store.copy(f"{other}/{digest}", f"{uid}/{digest}")
         self._listed.pop(uid, None)
-        with contextlib.suppress(OSError):
-            super().share(uid, other, digests)
+        super().share(uid, other, digests)
 
     def _is_there(self, uid: str, digest: str, size: int) -> None:
         self._damaged.discard(f"{uid}/{digest}")
