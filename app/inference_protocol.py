@@ -20,6 +20,7 @@ from driftline.rows.sequences import padded
 from driftline.spec import ModelSpec, TensorSpec
 from driftline.spec.tensors import BFLOAT16
 from driftline.support import json_text
+from driftline.support.lines import without_bom
 
 from .json_rows import flat_numbers, is_finite
 
@@ -63,7 +64,7 @@ def decode(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memo
         length = int(header_length)
     text = body if length == len(body) else body[:length]
     try:
-        request = decoded(_decoder, json_text.without_bom(text))
+        request = decoded(_decoder, without_bom(text))
     except InvalidInput as error:
         message = f"the request is not as the protocol has it: {error.message}"
         raise InvalidInput(message, code=error.code, **error.details) from None

@@ -19,6 +19,7 @@ from driftline.rows.number_types import as_type, is_whole
 from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec
 from driftline.support import json_text
+from driftline.support.lines import without_bom
 
 
 def is_finite(array: NDArray[np.float32]) -> bool:
@@ -112,7 +113,7 @@ class BodyDecoder:
 
     def decode_precisely(self, body: bytes) -> Rows:
         """What the precise parser makes of a body; :class:`InvalidInput` where it does not fit."""
-        body = json_text.without_bom(body)
+        body = without_bom(body)
         found = inputs.decoded(self._decoder, body)
         has_names = self._takes_names or self.spec.fields is not None
         names = 1 + (found.keys is not None) + (_count_names(found.inputs) if has_names else 0)

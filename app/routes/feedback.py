@@ -21,6 +21,7 @@ from driftline.ingest.feedback_items import sent_id
 from driftline.store.facts import KEY, Known
 from driftline.support import json_text
 from driftline.support.failpoints import reach
+from driftline.support.lines import LineCutter, without_bom
 from driftline.support.tasks import end
 
 from ..buffered_body import BufferedBody
@@ -157,7 +158,7 @@ async def _receipt(services: Services, uid: str, identifier: str, found: Known) 
 
 async def _items(body: bytes) -> list[bytes]:
     """The JSON of each item, also of those that are broken: what is wrong with one is no matter of the others."""
-    body = json_text.without_bom(body)
+    body = without_bom(body)
     try:
         items = [bytes(item) for item in _decoder.decode(body).items]
     except msgspec.ValidationError as error:
@@ -272,7 +273,7 @@ async def _lines(
     body = BufferedBody(receive)
     reading = asyncio.create_task(body.read())
     try:
-        cutter = json_text.LineCutter()
+        cutter = LineCutter()
         while True:
             try:
                 async with asyncio.timeout(seconds if cutter.waiting_bytes else None):

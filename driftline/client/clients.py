@@ -18,7 +18,7 @@ from driftline.client.requests import Call, Wait
 from driftline.client.retries import ASKED_AGAIN, Attempts
 from driftline.client.sender import AsyncFeedbackSender, FeedbackSender, OnError
 from driftline.errors import ConfigurationError
-from driftline.support.json_text import LineCutter
+from driftline.support.lines import LineCutter
 
 __all__ = ["AsyncClient", "Client"]
 

@@ -14,6 +14,7 @@ import msgspec
 from driftline.errors import InvalidInput
 from driftline.store.sources import RecordFormat
 from driftline.support import json_text
+from driftline.support.lines import lines, without_bom
 from driftline.tables.cells import plain
 
 _fields = msgspec.msgpack.Decoder(dict[bytes, bytes])
@@ -58,7 +59,7 @@ def decoded(raw: bytes, format: RecordFormat, columns: Sequence[str] | None = No
     if format == "csv":
         yield from _of_csv(raw, columns)
         return
-    pieces = json_text.lines(raw) if format == "ndjson" else [json_text.without_bom(raw)] if format == "json" else [raw]
+    pieces = lines(raw) if format == "ndjson" else [without_bom(raw)] if format == "json" else [raw]
     if not any(piece.strip() for piece in pieces):
         yield InvalidInput("the record is empty", field="record")
         return
@@ -88,7 +89,7 @@ def _of_csv(raw: bytes, columns: Sequence[str] | None) -> Iterator[Decoded | Inv
         yield InvalidInput("record: its cells are not those of a header, and `columns` names none", field="columns")
         return
     try:
-        text = json_text.without_bom(raw).decode()
+        text = without_bom(raw).decode()
     except UnicodeDecodeError as error:
         yield _malformed("csv", error)
         return

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from driftline.errors import InvalidInput, Unavailable
 from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord
 from driftline.support import json_text
+from driftline.support.lines import lines
 
 
 class HttpPull(Source):
@@ -77,7 +78,7 @@ class HttpReader(Reader):
     def _values(self, content: bytes) -> list[Any]:
         try:
             if self.source.format == "ndjson":
-                return [json_text.values(line, "the line") for line in json_text.lines(content)]
+                return [json_text.values(line, "the line") for line in lines(content)]
             value = json_text.values(content, "the text")
         except InvalidInput as error:
             reason = error.message

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from driftline.errors import InvalidInput
+from driftline.support.lines import without_bom
 
 MAX_DEPTH: Final = 100
 """Lists and objects that may stand in one another."""
@@ -24,51 +25,12 @@ MAX_TOKENS: Final = 500_000
 EXPLAINED_BYTES: Final = 2**16
 """A longer text that is not JSON is not read again to say what is wrong with it."""
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
-BOM: Final = b"\xef\xbb\xbf"
 MALFORMED: Final = "malformed_json"
 
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _CLOSING = {ord("]"): ord("["), ord("}"): ord("{")}
 _QUOTE, _COMMA = ord('"'), ord(",")
 _COLON = re.compile(rb"\s*:\s*")
-
-
-class LineCutter:
-    r"""Cuts a text that comes in parts into lines, which end at ``\n`` and at no other character. Empty ones are passed over.
-
-    >>> cutter = LineCutter()
-    >>> cutter.add("1\n2\u2028".encode()) == [b"1"], cutter.add(b"3\n\n4") == ["2\u20283".encode()], cutter.rest()
-    (True, True, [b'4'])
-    """
-
-    def __init__(self) -> None:
-        self.waiting_bytes = 0
-        self._parts: list[bytes] = []
-        self._is_first = True
-
-    def add(self, part: bytes) -> list[bytes]:
-        """The lines that a further part completes."""
-        first, *others = part.split(b"\n")
-        self._parts.append(first)
-        if not others:
-            self.waiting_bytes += len(first)
-            return []
-        found = [*self.rest(), *filter(bytes.strip, others[:-1])]
-        self._parts, self.waiting_bytes = others[-1:], len(others[-1])
-        return found
-
-    def rest(self) -> list[bytes]:
-        """What is left as the last line, where it is no empty one."""
-        line = b"".join(self._parts)
-        if self._is_first:
-            line, self._is_first = without_bom(line), False
-        self._parts, self.waiting_bytes = [], 0
-        return [line] if line.strip() else []
-
-
-def without_bom(data: bytes) -> bytes:
-    """The text without the byte order mark that some programs put before it."""
-    return data.removeprefix(BOM)
 
 
 def loads(data: bytes | str, field: str = "body") -> Any:
@@ -99,12 +61,6 @@ def values(data: bytes, field: str = "body") -> Any:
         return _read(_Exact(field), text, field)
     check_names(text, names, field)
     return value
-
-
-def lines(data: bytes) -> list[bytes]:
-    """The lines of a text as :class:`LineCutter` cuts them."""
-    cutter = LineCutter()
-    return [*cutter.add(data), *cutter.rest()]
 
 
 def count_names(value: Any) -> int:
