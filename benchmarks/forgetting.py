@@ -1,7 +1,8 @@
 """How long it takes to forget 1 % of the labels of a model, and how good it is then, beside one that has never learned them.
 
-The labels to be forgotten are wrong, and come from one source between the others. Accuracy is that on rows of the same stream
-that nobody has learned.
+The labels to be forgotten are wrong, and come from one source between the others. The model that has never learned them began
+with the same weights, since two that did not differ by more than what is measured here. Accuracy is that of what is served on
+rows of the same stream that nobody has learned. The worker's trainer runs in this process, on an embedded store.
 
 python -m benchmarks.forgetting [--labels 20000] [--seeds 3]
 """
@@ -9,20 +10,27 @@ python -m benchmarks.forgetting [--labels 20000] [--seeds 3]
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from driftline.client.clients import Client
-from driftline.processes import instance
+from driftline.processes.embedded import EmbeddedServer
+from driftline.processes.supervisor import Guard
+from driftline.records import Command, Item
+from driftline.store.connection import RedisConnection
+from tests.worker.conftest import Bench
+from worker.model_store import ModelStore
 
-FEATURES, TEST_ROWS, BATCH = 8, 5000, 500
+FEATURES, TEST_ROWS = 8, 5000
 SOURCE = "wrong"
 
 
@@ -35,63 +43,67 @@ def stream(seed: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64
     return rows, np.where(noise, rng.integers(0, 4, count), classes)
 
 
-def learn(client: Client, name: str, items: list[dict[str, Any]]) -> None:
+async def learn(bench: Bench, uid: str, items: list[Item]) -> ModelStore:
     """A model that has learned all of the items, and serves that."""
-    spec = {"name": name, "task": "classification", "inputs": {"shape": [FEATURES]}, "classes": [0, 1, 2, 3]}
-    client.create_model(spec)
-    for start in range(0, len(items), BATCH):
-        client.feedback(name, items[start : start + BATCH])
-    client.wait_served(name, items[-1]["id"], timeout=1800)
+    store = await bench.model(f"model-{uid}", uid, classes=[0, 1, 2, 3])
+    await store.log.append(items)
+    await bench.train(store)
+    return store
 
 
-def accuracy(client: Client, name: str, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    answers: list[Any] = []
-    for start in range(0, len(rows), BATCH):
-        answers += [row["label"] for row in client.predict(name, rows[start : start + BATCH])["predictions"]]
-    return 100 * float(np.mean(np.array(answers) == labels))
+async def accuracy(store: ModelStore, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    head = await store.commit_log.head()
+    module = store.version_files.restored(head.manifest, ()).module
+    with torch.no_grad():
+        answers = module.eval().predict({"inputs": torch.from_numpy(rows)}).argmax(1).numpy()
+    return 100 * float(np.mean(answers == labels))
 
 
-def measure(client: Client, seed: int, count: int) -> tuple[float, dict[str, float], dict[str, Any]]:
-    """Seconds to forget, accuracies, and the report of the job."""
+async def measure(own: Bench, other: Bench, seed: int, count: int) -> str:
+    """A line of the table."""
     rows, labels = stream(seed, count + TEST_ROWS)
     is_wrong = np.zeros(count, bool)
     is_wrong[np.random.default_rng(seed + 1000).choice(count, count // 100, replace=False)] = True
-    items: list[dict[str, Any]] = [
-        {"id": f"i{n}", "inputs": row.tolist(), "label": int((label + wrong) % 4)}
-        | ({"source": SOURCE} if wrong else {})
+    items = [
+        Item(f"i{n}", {"inputs": row.tobytes()}, int((label + wrong) % 4), source=SOURCE if wrong else None)
         for n, (row, label, wrong) in enumerate(zip(rows[:count], labels[:count], is_wrong, strict=True))
     ]
-    test = rows[count:], labels[count:]
-    learn(client, f"all{seed}", items)
-    learn(client, f"never{seed}", [item for item in items if "source" not in item])
-    found = {"with them": accuracy(client, f"all{seed}", *test), "never": accuracy(client, f"never{seed}", *test)}
-    begin = time.monotonic()
-    job = client.wait_for_job(client.forget(f"all{seed}", source=SOURCE), timeout=1800)
-    seconds = time.monotonic() - begin
-    while client.predict(f"all{seed}", rows[:1])["version"] < (job["version"] or 0):
-        time.sleep(0.05)
-    found["forgotten"] = accuracy(client, f"all{seed}", *test)
-    return seconds, found, dict(job["report"] or {})
+    test, uid = (rows[count:], labels[count:]), f"{seed + 1:012x}"
+    never = await accuracy(await learn(other, uid, [item for item in items if item.source is None]), *test)
+    store = await learn(own, uid, items)
+    before = await accuracy(store, *test)
+    begin, spent = time.monotonic(), time.process_time()
+    await store.log.append([Command("job", "forget", {"source": SOURCE})])
+    await own.train(store)
+    seconds, spent = time.monotonic() - begin, time.process_time() - spent
+    job = await store.commit_log.job("job")
+    assert job is not None and job.report is not None and job.report["unlearned"], job
+    after, again = await accuracy(store, *test), job.report["relearned"]
+    shown = [f"{seconds:.1f}", f"{spent:.1f}", f"{again:,}", *(f"{each:.2f}" for each in (before, after, never))]
+    return f"| {seed} | {' | '.join(shown)} | {after - never:+.2f} |"
 
 
-def main() -> None:
+async def main(count: int, seeds: int) -> None:
+    print(
+        "| seed | seconds | of a processor | labels learned again | with them | forgotten | never learned | difference |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder, Guard() as guard, ThreadPoolExecutor(1) as thread:
+        server = EmbeddedServer(Path(folder), guard)
+        server.start()
+        connections = [RedisConnection(server.url, f"{name}:") for name in ("own", "other")]
+        benches = [Bench(each, server.url, thread, Path(folder) / each.keys.prefix[:-1]) for each in connections]
+        for seed in range(seeds):
+            print(await measure(*benches, seed, count), flush=True)
+        for connection in connections:
+            await connection.close()
+        server.stop()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
-    print("| seed | seconds | labels learned again | with them | forgotten | never learned | difference |")
-    print("|---|---|---|---|---|---|---|")
-    with instance.up(note=lambda line: None) as url, Client(url, timeout=300) as client:
-        for seed in range(given.seeds):
-            seconds, found, report = measure(client, seed, given.labels)
-            before, after, never = (found[name] for name in ("with them", "forgotten", "never"))
-            print(
-                f"| {seed} | {seconds:.1f} | {report.get('relearned', 0):,} | {before:.2f} | {after:.2f} | {never:.2f} | "
-                f"{after - never:+.2f} |",
-                flush=True,
-            )
-            print(report, file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()
+    asyncio.run(main(given.labels, given.seeds))
