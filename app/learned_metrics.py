@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from driftline.api.labellers import LabellerInfo
 from driftline.api.metrics import ModelMetricsAnswer
 from driftline.store.catalog import CatalogEntry
 
@@ -24,6 +25,7 @@ RATIOS = frozenset(
 """Scores between 0 and 1."""
 DECISIONS = ("promoted", "refused")
 SET_ASIDE = ("rejected", "quarantined")
+LEARNED_STATES = ("learned", "trusted")
 
 
 class Families:
@@ -80,6 +82,7 @@ def learned(models: Sequence[tuple[CatalogEntry, ModelMetricsAnswer]], owners: M
     for model, measured in models:
         _progress(found, model, measured, owners.get(model.uid) is not None)
         _counts(found, model.name, measured.get("counts", {}))
+        _labellers(found, model.name, measured.get("labellers", []))
         _scores(found, model.name, measured.get("prequential", {}).get("window", {}))
         for kind, count in model.events.items():
             found.counter("events", "what has happened", count, model=model.name, kind=kind)
@@ -119,6 +122,18 @@ def _counts(found: Families, name: str, counts: Mapping[str, int]) -> None:
     for key, value in counts.items():
         if key.startswith("jobs_"):
             found.counter("jobs", "jobs by their end", value, model=name, state=key.removeprefix("jobs_"))
+
+
+def _labellers(found: Families, name: str, labellers: Sequence[LabellerInfo]) -> None:
+    for each in labellers:
+        about = {"model": name, "labeller": each["name"]}
+        found.counter("labeller_labels", "labels by whom they came from", each["labels"], **about)
+        found.counter("labeller_held", "labels that were not learned, as of one who departs", each["held"], **about)
+        found.gauge("labeller_learned", "whether its labels are learned", each["state"] in LEARNED_STATES, **about)
+        found.gauge("labeller_share_ratio", "its share of the weight of the newest labels", each["share"], **about)
+        if each["agreement"] is not None:
+            what = "share of its labels that say what others say of like rows"
+            found.gauge("labeller_agreement_ratio", what, each["agreement"], **about)
 
 
 def _scores(found: Families, name: str, window: Mapping[str, Any]) -> None:

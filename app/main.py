@@ -30,7 +30,7 @@ from .fast_path import FastPathCall
 from .gatekeeper import Gatekeeper
 from .http_meter import metered
 from .responses import error_content
-from .routes import control, events, health, history, keys, log, models, scores, sources, v2
+from .routes import control, events, health, history, keys, labellers, log, models, scores, sources, v2
 from .routes.feedback import Feedback, FeedbackStream, ReceiptRoute
 from .routes.page import Page
 from .routes.predict import Predict
@@ -127,7 +127,7 @@ def create_app(
         [Route(endpoint.path, handler, methods=[endpoint.method]) for endpoint, handler in PLAIN.items()]
     )
     app.router.routes.extend(Page().routes())
-    for routes in (models, log, history, events, scores, control, sources, keys, health, v2):
+    for routes in (models, log, history, events, scores, control, labellers, sources, keys, health, v2):
         app.include_router(routes.router)
     app.add_exception_handler(DriftlineError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)

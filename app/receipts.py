@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from driftline.records import Item, Record, labeller_name
 from driftline.store.facts import Known
 
 
@@ -22,3 +23,10 @@ def revised(known: Known) -> dict[str, Any]:
     if known.said is None or known.said.revises is None:
         return {}
     return {"n": known.n, "revises": known.said.revises}
+
+
+def labeller_of(record: Record) -> dict[str, Any]:
+    """Whom a label came from, where that is known."""
+    if not isinstance(record, Item) or not (record.caller or record.source is not None):
+        return {}
+    return {"labeller": labeller_name(record.caller, record.source)}

@@ -19,7 +19,9 @@ STATE_FORMAT = 3
 Label = int | str | float | list[int | str | float]
 """A class, the number of a regression, or the numbers of its outputs in their order."""
 Route = Literal["live", "canary", "pinned", "import"]
-CommandKind = Literal["retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "compare", "forget"]
+CommandKind = Literal[
+    "retrain", "recipe", "rollback", "promote", "cancel", "pause", "resume", "compare", "forget", "release", "drop"
+]
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,7 +63,8 @@ class Item(msgspec.Struct, frozen=True, tag="item", omit_defaults=True):
     (:class:`driftline.rows.fields.FieldCoder`). ``answer`` is None for items that bring their own inputs. The label of one by
     the route ``import`` became known when ``delay`` more records had come. ``context`` is that of its trace, where it
     has one. ``fact`` is the name of what the label is about, where that is not the item's id; ``revises`` is the former label
-    of the same fact, if it takes the place of one.
+    of the same fact, if it takes the place of one. ``caller`` is who has sent it: the id of an API key, or ``stream:`` and the
+    name of the source that it was read from; empty: nobody in particular. ``source`` is the sender's own name within that.
     """
 
     id: str
@@ -76,6 +79,7 @@ class Item(msgspec.Struct, frozen=True, tag="item", omit_defaults=True):
     context: str = ""
     fact: str = ""
     revises: Revised | None = None
+    caller: str = ""
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):
@@ -94,6 +98,20 @@ class Command(msgspec.Struct, frozen=True, tag="command"):
 
 
 Record = Item | Command
+
+
+def stream_caller(source: str) -> str:
+    """The caller of what was read from the source of this name."""
+    return f"stream:{source}"
+
+
+ANYONE = "anyone"
+
+
+def labeller_name(caller: str, source: str | None) -> str:
+    """What a labeller is called: the id of its API key, or ``anyone``, and after a slash its own ``source``."""
+    return (caller or ANYONE) if source is None else f"{caller or ANYONE}/{source}"
+
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)

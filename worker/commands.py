@@ -73,6 +73,10 @@ async def carry_out(
             return Effect(is_new_spec=True, needs_checkpoint=learner.retraining is not None)
         case "pause" | "resume":
             return Effect(paused=command.kind == "pause")
+        case "release" | "drop":
+            decide = learner.release if command.kind == "release" else learner.drop
+            await compute(decide, arguments["labeller"])
+            return Effect()
         case "compare" | "forget":
             # A comparison only measures, and of what is forgotten a checkpoint has the state: repeated, both do nothing.
             return Effect()

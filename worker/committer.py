@@ -201,6 +201,7 @@ class Committer:
             ends_canary=publication.ends_canary,
             spec=learner.spec.model_dump(mode="json") if is_new_spec else None,
             rejected=_rejected(batch, result),
+            released=result.released,
             jobs=[await self._whole(job, number, effect.command) for job in effect.jobs],
             paused=effect.paused,
             metrics=learner.metrics() | {COUNTS: counted(self.counts, result, effect)},

@@ -54,6 +54,11 @@ def _of_command(effect: Effect) -> Iterator[EventRecord]:
     command = effect.command
     if command is not None and command.kind == FORGET:
         yield from _of_erasure(effect, command)
+    if command is not None and command.kind in ("release", "drop"):
+        done = "is trusted" if command.kind == "release" else "is dropped where it is kept"
+        labeller = command.arguments["labeller"]
+        details = {"decision": command.kind, "labeller": labeller}
+        yield EventRecord("labeller", f"what {labeller} labels {done}", *_by(command), details=details)
     if command is not None and command.kind == "recipe":
         changes = command.arguments["recipe"]
         message = f"the recipe was changed: {', '.join(sorted(changes))}"

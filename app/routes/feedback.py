@@ -27,7 +27,7 @@ from driftline.support.tasks import end
 from ..buffered_body import BufferedBody
 from ..fast_path import by_length, check_kind, read_body
 from ..gatekeeper import caller_of, key_of
-from ..receipts import final_state, revised
+from ..receipts import final_state, labeller_of, revised
 from ..responses import Content, error_body, error_content, json_content, send_content
 from ..services import Services
 from ..traces import RequestTrace
@@ -146,7 +146,9 @@ async def receipt_of_fact(services: Services, uid: str, name: str) -> Receipt:
 
 
 async def _receipt(services: Services, uid: str, identifier: str, found: Known) -> Receipt:
-    about = {"id": identifier, **final_state(found), **revised(found)}
+    entry = await services.log(uid).get(found.n)
+    whose = {} if entry is None else labeller_of(entry.record)
+    about = {"id": identifier, **final_state(found), **revised(found), **whose}
     if "state" in about:
         return cast(Receipt, about)
     commit_log = services.commit_log(uid)
@@ -199,11 +201,11 @@ async def _append(
 ) -> list[feedback.ItemOutcome]:
     """The outcomes of the items, or of those up to the last of ``max_errors`` that were refused."""
     name, key = scope["path_params"]["model"], key_of(scope)
-    may_weigh = key is None or key.may("weights")
+    may_weigh, caller = key is None or key.may("weights"), caller_of(scope)
     uid, decoder = await services.feedback_decoder(name)
     context = feedback.no_context if trace is None else trace.label
     log, predictions = services.log(uid), services.predictions(uid)
-    services.charges.take(caller_of(scope), "items", len(raw))
+    services.charges.take(caller, "items", len(raw))
     outcomes: list[feedback.ItemOutcome] = []
     errors = 0
     try:
@@ -211,7 +213,7 @@ async def _append(
             left = None if max_errors is None else max_errors - errors
             part = raw[first : first + MAX_AT_ONCE]
             found = await feedback.append(
-                log, predictions, decoder, part, context=context, may_weigh=may_weigh, max_errors=left
+                log, predictions, decoder, part, context=context, may_weigh=may_weigh, caller=caller, max_errors=left
             )
             outcomes += found
             errors += sum(outcome.error is not None for outcome in found)

@@ -20,6 +20,7 @@ from driftline.store.facts import KEY, fact_of
 from driftline.store.log import Log, LogEntry
 from driftline.support.json_text import LARGEST_INTEGER
 
+from ..receipts import labeller_of
 from ..services import Has
 from .mount import json_router, serves
 
@@ -70,6 +71,7 @@ def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
         "answer": _shown_answer(spec, item.answer) if item.answer else None,
         **about,  # type: ignore[typeddict-item]
         **revises,
+        **labeller_of(item),
     }
 
 

@@ -34,6 +34,9 @@ from driftline.api.key_endpoints import LIST_KEYS as LIST_KEYS
 from driftline.api.key_endpoints import MAKE_KEY as MAKE_KEY
 from driftline.api.key_endpoints import REVOKE_KEY as REVOKE_KEY
 from driftline.api.key_endpoints import ROTATE_KEY as ROTATE_KEY
+from driftline.api.labeller_endpoints import DROP_LABELLER as DROP_LABELLER
+from driftline.api.labeller_endpoints import LIST_LABELLERS as LIST_LABELLERS
+from driftline.api.labeller_endpoints import RELEASE_LABELLER as RELEASE_LABELLER
 from driftline.api.lazily import LazyModule
 from driftline.api.scopes import ADMIN, ANYONE, READER, Scope
 from driftline.api.source_endpoints import CHANGE_SOURCE as CHANGE_SOURCE

@@ -26,6 +26,7 @@ KINDS = {
     "alarm_over": "What an alarm was about is over.",
     "alarm_acknowledged": "Somebody has seen an alarm.",
     "concept": "A concept has returned: what was learned before it went is gone on with.",
+    "labeller": "An admin has decided about labels that are kept and not learned; `details.decision` says how.",
     "source": "A source of labels was opened or has failed.",
     "worker": "Another worker learns the model now.",
     "key": "An API key was made, given a new secret or revoked.",

@@ -133,6 +133,8 @@ class Receipt(TypedDict):
     """The number of the label whose place it has taken."""
     revised_by: NotRequired[int]
     """The number of the label that has taken its place."""
+    labeller: NotRequired[str]
+    """Whom it came from: the id of an API key or ``anyone``, and after a slash its own ``source``; while the log holds it."""
 
 
 @message
@@ -190,3 +192,5 @@ class LogItem(TypedDict):
     """The user's own name of what it is about, where it has one."""
     revises: NotRequired[int]
     """The number of the label whose place it has taken, where it has."""
+    labeller: NotRequired[str]
+    """Whom it came from: the id of an API key or ``anyone``, and after a slash its own ``source``; where that is known."""

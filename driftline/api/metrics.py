@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from driftline.api.labellers import LabellerInfo
 from driftline.api.message import message
 
 ClassName = Annotated[int | str, Field(description="The class.")]
@@ -235,6 +236,8 @@ class ModelMetricsAnswer(TypedDict):
     counts: NotRequired[dict[str, int]]
     """What has come of its steps so far: candidates ``promoted`` and ``refused``, records ``rejected`` and ``quarantined``, and
     jobs by their end, as ``jobs_succeeded``; none where it did not happen."""
+    labellers: NotRequired[list[LabellerInfo]]
+    """Whose labels it learns; none while all come from nobody in particular."""
     unknown_fields: NotRequired[dict[str, int]]
     """How often each field came, in predictions and feedback, that the model does not have."""
     set_aside: NotRequired[dict[str, int]]

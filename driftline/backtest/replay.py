@@ -273,6 +273,7 @@ class Service:
             label,
             weight=stream.weights[row] if stream.weights is not None else 1.0,
             answer=self.recorded[row] if is_scored else None,
+            caller=stream.callers[row] if stream.callers is not None else "",
         )
 
     def finish(self) -> Played:

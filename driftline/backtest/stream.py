@@ -30,6 +30,7 @@ class Stream:
         weights: how much each row counts; empty: 1.
         served: the class or value that was served for a row, where it is known of some; only these rows are scored.
         arrivals: when each label comes, where the stream itself says so.
+        callers: who each label comes from, as in a record of the log; None: from nobody in particular.
     """
 
     spec: ModelSpec
@@ -40,6 +41,7 @@ class Stream:
     weights: list[float] | None = None
     served: dict[int, Label | None] | None = None
     arrivals: Arrivals | None = None
+    callers: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

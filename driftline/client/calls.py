@@ -19,6 +19,7 @@ from driftline.client.feedback import (
 from driftline.client.forget_calls import ForgetCalls
 from driftline.client.history_calls import HistoryCalls
 from driftline.client.inputs import as_column, encode_inputs, to_json
+from driftline.client.labeller_calls import LabellerCalls
 from driftline.client.methods import CallMethod, StreamMethod
 from driftline.client.requests import Call, Probe, Wait, batches, call, create_call, encode, given
 from driftline.client.source_calls import SourceCalls
@@ -39,7 +40,7 @@ FINAL_RECEIPT_STATES = frozenset({"served", "rejected", "quarantined", "revised"
 MAX_STREAM_BATCH = 500
 
 
-class Calls(EventCalls, ForgetCalls, HistoryCalls, SourceCalls):
+class Calls(EventCalls, ForgetCalls, HistoryCalls, LabellerCalls, SourceCalls):
     """The calls. ``AsyncClient`` awaits them, ``Client`` does not."""
 
     @CallMethod

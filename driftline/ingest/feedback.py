@@ -55,6 +55,7 @@ async def append(
     cursor: Cursor | None = None,
     context: Callable[[str], str] = no_context,
     may_weigh: bool = True,
+    caller: str = "",
     before_append: Callable[[Sequence[ItemOutcome | None]], Awaitable[None]] | None = None,
     max_errors: int | None = None,
 ) -> list[ItemOutcome]:
@@ -66,6 +67,7 @@ async def append(
         cursor: moves the position of a source together with its items.
         context: the context of an item's trace, given that of its prediction.
         may_weigh: whether an item may have a weight of its own.
+        caller: who sends the items, as a record has it.
         before_append: awaited with the outcome of each item that is already known, such as that it does not fit.
         max_errors: after so many items that cannot be read, those that follow are not looked at; None: all are.
 
@@ -112,6 +114,7 @@ async def append(
                     record, expectation = await revision(log, names[index], labels[index], item, record)
                 if isinstance(record, InvalidInput):
                     raise record
+                record = msgspec.structs.replace(record, caller=caller)
             except InvalidInput as error:
                 earlier = await _earlier(log, names[index], labels[index], item)
                 outcomes[index] = earlier or ItemOutcome(names[index], "error", error=error)

@@ -198,6 +198,12 @@ class Course(Stateful):
         if self.module.experts is None and experts_of(self.spec, self.module.width) is not None:
             self.renew_strategy(self.strategy, self.classes, remembered.answered_by(self.module))
 
+    def relearn(self, remembered: Examples) -> None:
+        """Lets what the strategy serves beside the network begin again, from these examples of the state's classes alone."""
+        if self.module.experts is not None:
+            self.module.experts = experts_of(self.spec, self.module.width)
+            self.strategy.relearn(self.state, remembered)
+
     def leave_experts(self) -> None:
         """Goes on without what the strategy serves beside the network; :meth:`renew_strategy` brings it back."""
         self.module.experts = None

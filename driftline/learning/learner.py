@@ -92,7 +92,10 @@ class Learner(RelearnedLearner):
         self.course.state.references = self.promotion.references
         with self.course.state.drawing():
             rejected = refused(self.spec, numbers, items)
-            come, corrections = parted([each for each in zip(numbers, items, strict=True) if each[0] not in rejected])
+            sifted = self._sift(numbers, items, rejected)
+            if sifted.held and not sifted.come:
+                return StepResult(rejected=rejected).joined(sifted.result)
+            come, corrections = parted(sifted.come)
             labelled_batch = self._labelled_batch(*self._known(come, plan))
             if come and not corrections and not len(labelled_batch) and not any(item.weight for _, item in come):
                 # What counts nothing changes nothing: nor does it have former labels replayed.
@@ -115,7 +118,8 @@ class Learner(RelearnedLearner):
                     self.promotion.champion, self.promotion.holdout.examples, self.class_table.names, self.learned
                 )
             forked = self._act_on(alarms, plan.job)
-        return StepResult(served, alarms, rejected, quarantined, decision, forked, dropped, over, returned)
+        found = StepResult(served, alarms, rejected, quarantined, decision, forked, dropped, over, returned)
+        return found.joined(sifted.result)
 
     def _known(
         self, come: Sequence[tuple[int, Item]], plan: Plan
@@ -153,6 +157,7 @@ class Learner(RelearnedLearner):
         if alarms:
             self.promotion.holdout.on_drift()
             self.course.on_drift(self.replay_buffer, max(0, labelled_batch.numbers[0] - alarms[-1].since))
+            self.trust.on_drift(alarms[-1].since)
         alarms += self.monitor.look(live, self.module, self.learned)
         over = self.monitor.settle(alarms)
         self.monitor.keep(alarms)

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from driftline.errors import InvalidInput
-from driftline.learning.corrections import CorrectedLearner
 from driftline.learning.course import Course
 from driftline.learning.examples import Examples
 from driftline.learning.promotion.gate import Comparison, Decision
@@ -21,6 +20,7 @@ from driftline.learning.retraining.recipe_changes import (
     checked_recipe,
     with_recipe,
 )
+from driftline.learning.sifting import SiftingLearner
 from driftline.learning.step_result import StepResult
 from driftline.networks import pretrained
 from driftline.networks.build import build
@@ -32,7 +32,7 @@ from driftline.spec import ModelSpec
 from driftline.spec.classes import class_indices
 
 
-class CommandedLearner(CorrectedLearner):
+class CommandedLearner(SiftingLearner):
     """A learner whose model is changed from outside: promoted, rolled back, retrained, or learning by another recipe."""
 
     def promote(self, version: int) -> None:

@@ -19,6 +19,7 @@ from driftline.learning.replay.buffers import ReplayBuffer
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.retraining.recipe_changes import Versions
 from driftline.learning.stateful import State, Stateful, copied
+from driftline.learning.trust.trust import Trust
 from driftline.networks import bundle
 from driftline.networks.build import rebuilt
 from driftline.networks.clone import sibling
@@ -39,9 +40,9 @@ class LearnerState(Stateful):
 
     ``class_table`` has all classes that the model has ever known, ``monitor`` observes what is served, ``course`` is the
     training, ``replay_buffer`` holds examples for replay, ``promotion`` decides what is served, ``retraining`` is the job that
-    runs beside the stream, if one does, and ``late_labels`` are those of the past that are not known yet. Answers by versions
-    before ``ordered_since`` count classes in another order than the present one; those by versions before ``mixed_since`` are
-    mixed of other members than the present ones.
+    runs beside the stream, if one does, ``late_labels`` are those of the past that are not known yet, and ``trust`` says whose
+    labels are learned. Answers by versions before ``ordered_since`` count classes in another order than the present one; those
+    by versions before ``mixed_since`` are mixed of other members than the present ones.
     """
 
     STATE: ClassVar[tuple[str, ...]] = (
@@ -56,6 +57,7 @@ class LearnerState(Stateful):
         "promotion",
         "retraining",
         "late_labels",
+        "trust",
     )
     DERIVED: ClassVar[tuple[str, ...]] = ("factories",)
 
@@ -82,6 +84,7 @@ class LearnerState(Stateful):
         self.promotion = PromotionController(spec, module, seed, self.class_table, former, former_model, limits)
         self.retraining: RetrainJob | None = None
         self.late_labels = LateLabels()
+        self.trust = Trust(spec.recipe.trust)
 
     @property
     def spec(self) -> ModelSpec:
@@ -118,7 +121,7 @@ class LearnerState(Stateful):
     def trainable(self, items: Sequence[Item]) -> Examples:
         """Those of the items that fit, are of a class that is answered, and are not held out."""
         fitting = usable(self.spec, self.course.state.index_of, items)
-        chosen = [item for item in fitting if not self.promotion.is_held_out(item)]
+        chosen = [item for item in self.trust.learned(fitting) if not self.promotion.is_held_out(item)]
         return Examples.of(self.spec, chosen, self.class_table.ids)
 
     def _begin_again(self) -> None:
@@ -137,6 +140,7 @@ class LearnerState(Stateful):
         if self.spec.recipe.memory != self.replay_buffer.policy.parameters:
             self._renew_replay_buffer(self.replay_buffer.examples)
         self.promotion.follow_recipe(self.spec)
+        self.trust.recipe = self.spec.recipe.trust
 
     def _renew_replay_buffer(self, examples: Examples) -> None:
         """Keeps these examples, as the recipe's replay policy does, and no others."""
@@ -202,12 +206,16 @@ class LearnerState(Stateful):
             "held_out": len(self.promotion.holdout),
             "memory": len(self.replay_buffer),
             "learning_rate": self.course.learning_rate,
+            **({} if self.trust.is_idle else {"labellers": self.trust.shown()}),
             **self.course.metrics(),
         }
 
     def restored(self, name: str, state: State) -> Any:
         if name == "class_table":
             return self.class_table
+        if name == "trust" and name not in state.data:
+            # Nothing was known of whom labels come from, as in former releases.
+            return self.trust
         if name == "mixed_since":
             # In former releases no concept returned.
             return state.data.get(name, 0)
@@ -230,4 +238,8 @@ class LearnerState(Stateful):
         """The whole state in the tensors that the learner goes on with: they are what they are until it does."""
         state = super().state_dict()
         described = {"format": FORMAT, "spec": self.spec.model_dump(mode="json"), "classes": self.classes}
-        return State({name: value.detach() for name, value in state.tensors.items()}, {**described, **state.data})
+        tensors = {name: value.detach() for name, value in state.tensors.items()}
+        if self.trust.is_idle:
+            del state.data["trust"]
+            tensors = {name: value for name, value in tensors.items() if not name.startswith("trust.")}
+        return State(tensors, {**described, **state.data})

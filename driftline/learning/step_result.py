@@ -15,7 +15,8 @@ class StepResult:
 
     ``served`` are the labels that bring an answer, with their scores. ``forked`` names the retrain job that an alarm has begun,
     ``dropped`` the one that a rollback has ended. ``over`` are the kinds of alarms whose cause is over.
-    ``returned`` tells of former concepts that are gone on with.
+    ``returned`` tells of former concepts that are gone on with. ``released`` are the ids of those
+    that had been quarantined and are learned after all.
     """
 
     served: list[ServedRow] = field(default_factory=list)
@@ -27,6 +28,7 @@ class StepResult:
     dropped: str | None = None
     over: list[str] = field(default_factory=list)
     returned: list[Return] = field(default_factory=list)
+    released: dict[int, str] = field(default_factory=dict)
 
     @property
     def scored(self) -> int:
@@ -45,4 +47,5 @@ class StepResult:
             later.dropped or self.dropped,
             [*self.over, *later.over],
             [*self.returned, *later.returned],
+            {**self.released, **later.released},
         )

@@ -10,6 +10,7 @@ from typing import Any
 from driftline.errors import DriftlineError, InvalidInput
 from driftline.ingest import feedback
 from driftline.ingest.feedback_items import FeedbackDecoder
+from driftline.records import stream_caller
 from driftline.sources.base import Source, SourceRecord
 from driftline.sources.items import ItemReader, SourceItem, SourceRowReader
 from driftline.store.log import Log
@@ -94,7 +95,8 @@ async def send_again(
     if item.error is not None:
         return item.error.message
     try:
-        (outcome,) = await feedback.append(log, predictions, decoder, [item.json], [item.id])
+        caller = stream_caller(letter.source)
+        (outcome,) = await feedback.append(log, predictions, decoder, [item.json], [item.id], caller=caller)
     except DriftlineError:
         raise
     except Exception as error:  # What no check has met fails here as it did before.

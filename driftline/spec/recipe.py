@@ -16,6 +16,7 @@ from driftline.spec.parts.losses import LOSSES, Loss
 from driftline.spec.parts.optimizer import Optimizer
 from driftline.spec.parts.replay_policies import REPLAY_POLICIES, ReplayPolicy
 from driftline.spec.parts.strategies import STRATEGIES, Strategy
+from driftline.spec.parts.trust import LabellerTrust
 
 if TYPE_CHECKING:
     AveragingField: TypeAlias = Averaging
@@ -105,6 +106,11 @@ class Recipe(Frozen):
     )
     sanitize: Literal["refuse", "repair"] = Field(
         "refuse", description="what happens to weights that are no finite numbers"
+    )
+    trust: LabellerTrust = Field(
+        LabellerTrust(),
+        exclude_if=lambda trust: trust == LabellerTrust(),
+        description="what happens to labels of a labeller that departs from the others",
     )
     decide: Literal["accuracy", "balanced"] = Field(
         "accuracy",

@@ -113,9 +113,9 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 class Commit(msgspec.Struct, frozen=True):
     """A step, with everything that changes atomically with it.
 
-    ``version`` goes live; with a ``share`` it becomes the canary instead. ``rejected`` labels were not learned.
-    ``alarms`` are raised, by kind, and those of the kinds ``over`` end; ``buckets`` of ``minutes`` and ``hours`` take the place
-    of what is kept of the same time. ``replacement``: its learner is another one.
+    ``version`` goes live; with a ``share`` it becomes the canary instead. ``rejected`` labels were not learned;
+    ``released`` ones are after all: ids by log number. ``alarms`` are raised, by kind, and those of the kinds ``over`` end;
+    ``buckets`` take the place of what is kept of the same time. ``replacement``: its learner is another one.
     """
 
     step: Step
@@ -127,6 +127,7 @@ class Commit(msgspec.Struct, frozen=True):
     ends_canary: bool = False
     spec: dict[str, Any] | None = None
     rejected: Sequence[RejectedRecord] = ()
+    released: Mapping[int, str] = {}
     jobs: list[JobRecord] = []
     paused: bool | None = None
     metrics: dict[str, Any] | None = None
@@ -193,9 +194,10 @@ class CommitLog:
             NotFound: the model is gone.
         """
         keys = self.keys
+        ids = [*(label.id for label in commit.rejected), *commit.released.values()]
         answer = await self.connection.scripts.run(
             "commit",
-            [getattr(keys, noun) for noun in COMMITTED] + [keys.item(label.id) for label in commit.rejected],
+            [getattr(keys, noun) for noun in COMMITTED] + [keys.item(identifier) for identifier in ids],
             [_arguments(commit), self.connection.keys.hints, self.uid, self.keep_jobs, MAX_REJECTED],
         )
         _raise_for(answer, commit.step.k)
@@ -364,6 +366,7 @@ def _arguments(commit: Commit) -> bytes:
         "alarms": [[kind, json.dumps(alarm)] for kind, alarm in commit.alarms.items()],
         "over": list(commit.over),
         "rejected": [[label.n, f"{label.state}:{label.reason}", _text(label)] for label in commit.rejected],
+        "released": [*commit.released],
         "buckets": [[noun, bucket.time, bucket.stored] for noun, each in commit.buckets.items() for bucket in each],
     }
     if version is not None:

@@ -24,7 +24,7 @@ from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEED
 from driftline.api.feedback import FeedbackItem
 from driftline.api.models import SpecBody
 from driftline.api.scopes import SCOPES, default_scopes
-from driftline.client import calls, event_calls, forget_calls, history_calls, source_calls
+from driftline.client import calls, event_calls, forget_calls, history_calls, labeller_calls, source_calls
 from driftline.client.calls import Calls
 from driftline.client.clients import AsyncClient, Client
 from driftline.client.methods import CallMethod, StreamMethod
@@ -44,6 +44,7 @@ CALLS = {
     **vars(event_calls.EventCalls),
     **vars(forget_calls.ForgetCalls),
     **vars(history_calls.HistoryCalls),
+    **vars(labeller_calls.LabellerCalls),
     **vars(source_calls.SourceCalls),
     **vars(Calls),
 }
@@ -205,6 +206,7 @@ def arguments(method: Any) -> dict[str, Any]:
         "scopes": ["predict"],
         "source": {},
         "changes": {},
+        "labeller": "k1/ward-7",
     }
     values |= {"number": 3, "version": 3, "kind": "drift", "first": 1, "second": 2, "recipe": {}}
     parameters = list(inspect.signature(method).parameters.values())[1:]
@@ -221,7 +223,13 @@ def test_a_method_asks_its_endpoint_and_gives_what_that_answers(endpoint: Endpoi
     assert endpoint.pattern.fullmatch(endpoint.url(call.parts)), "every part of the path is given"
     result = get_type_hints(
         getattr(Client, endpoint.client),
-        vars(calls) | vars(event_calls) | vars(forget_calls) | vars(history_calls) | vars(source_calls) | MESSAGES,
+        vars(calls)
+        | vars(event_calls)
+        | vars(forget_calls)
+        | vars(history_calls)
+        | vars(labeller_calls)
+        | vars(source_calls)
+        | MESSAGES,
     )["return"]
     if call.pick is None and endpoint.tag != "health":
         assert endpoint.answer in (result, *getattr(result, "__args__", ()))

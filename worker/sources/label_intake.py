@@ -11,6 +11,7 @@ from driftline.errors import Busy, Conflict, DriftlineError, InvalidInput
 from driftline.ingest import feedback
 from driftline.ingest.feedback import ItemOutcome
 from driftline.ingest.feedback_items import FeedbackDecoder
+from driftline.records import stream_caller
 from driftline.sources.base import Source, SourceBatch, SourceRecord
 from driftline.sources.intake import Intake, Refused
 from driftline.sources.items import ItemReader, SourceItem
@@ -42,6 +43,7 @@ class LabelIntake(Intake):
     def __init__(self, store: ModelStore, source: Source, name: str, key: str) -> None:
         super().__init__(store.log, source, name, key)
         self.store = store
+        self.caller = stream_caller(name)
         # Who waits for predictions anyway is not kept waiting by each.
         options = {"key_seconds": 0.0} if source.wait_seconds else {}
         self.predictions = PredictionReader(store.connection, store.uid, store.settings.join_horizon, **options)
@@ -71,7 +73,7 @@ class LabelIntake(Intake):
         """Appends labels whose predictions have come; false while there is no room for them."""
         try:
             texts, ids = [label.item for label in labels], [label.id for label in labels]
-            outcomes = await feedback.append(self.log, self.predictions, decoder, texts, ids)
+            outcomes = await feedback.append(self.log, self.predictions, decoder, texts, ids, caller=self.caller)
         except Busy as error:
             await self.on_wait(str(error))
             return False
@@ -136,7 +138,9 @@ class LabelIntake(Intake):
         while True:
             try:
                 texts, ids = [item.json for _, item in good], [item.id for _, item in good]
-                await feedback.append(self.log, self.predictions, decoder, texts, ids, cursor, before_append=keep)
+                await feedback.append(
+                    self.log, self.predictions, decoder, texts, ids, cursor, caller=self.caller, before_append=keep
+                )
                 return refused
             except Busy as error:
                 await self.on_wait(str(error))
@@ -174,7 +178,9 @@ class LabelIntake(Intake):
         for record, item in good:
             error: DriftlineError | None
             try:
-                (outcome,) = await feedback.append(self.log, self.predictions, decoder, [item.json], [item.id])
+                (outcome,) = await feedback.append(
+                    self.log, self.predictions, decoder, [item.json], [item.id], caller=self.caller
+                )
                 error = outcome.error
             except DriftlineError:
                 raise

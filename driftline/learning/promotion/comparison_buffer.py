@@ -37,9 +37,9 @@ class ComparisonBuffer(Stateful):
         """Brings the rows to what they would be now."""
         self.examples = self.examples.carried(change)
 
-    def leave_out(self, corrected: Examples) -> None:
-        """Forgets the labels of these facts: what they were compared by was another one."""
-        stays = ~torch.isin(self.examples.numbers, corrected.numbers)
+    def leave_out(self, numbers: Tensor) -> None:
+        """Forgets the labels of these log numbers: what they were compared by counts no longer, or is another one."""
+        stays = ~torch.isin(self.examples.numbers, numbers)
         self.examples, self.errors = self.examples.take(stays), self.errors[stays]
 
     def clear(self) -> None:

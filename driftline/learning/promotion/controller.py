@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from driftline.learning.examples import Examples, RowChange
 from driftline.learning.labelled_batch import LabelledBatch
@@ -67,7 +68,14 @@ class PromotionController(Champions):
     def revise(self, corrected: Examples) -> None:
         """Lets what candidates are judged by follow the labels that facts have now."""
         self.holdout.revise(corrected)
-        self.comparison_buffer.leave_out(corrected)
+        self.comparison_buffer.leave_out(corrected.numbers)
+
+    def leave_out(self, numbers: Tensor) -> None:
+        """Judges no longer by labels of these log numbers."""
+        held = self.holdout.current()
+        if bool((is_gone := torch.isin(held.numbers, numbers)).any()):
+            self._renew_holdout(held.take(~is_gone))
+        self.comparison_buffer.leave_out(numbers)
 
     def observe(self, errors: Sequence[tuple[Item, float]]) -> None:
         """Takes in how wrong served answers were: those of a canary, and of a version that has just taken over."""

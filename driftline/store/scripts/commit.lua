@@ -3,7 +3,8 @@
 -- All of it or nothing: a script is never cut off, so that no reader and no crash meets a head without its step, a version
 -- without its head, or a job without its outcome. What it names in files is there already (worker/committer.py says why).
 -- KEYS: meta, epoch, head, steps, versions, coverage, pending, jobs, ended, progress, metrics, log, events, routine,
---       alarms, over, acknowledged, minutes, hours, rejected, checkpoints, then the item key of each rejected label
+--       alarms, over, acknowledged, minutes, hours, rejected, checkpoints, then the item key of each rejected label, and
+--       of each that is released
 -- ARGV: one JSON object (see driftline/store/commits.py, Commit), channel, uid, keep_jobs, how many rejected labels are kept
 -- Answers 'ok', 'gone', 'fenced', or 'out_of_order'.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
@@ -60,6 +61,12 @@ for i, label in ipairs(c.rejected) do
   redis.call('ZADD', KEYS[20], label[1], label[3])
 end
 redis.call('ZREMRANGEBYRANK', KEYS[20], 0, -1 - tonumber(ARGV[5]))
+for i, n in ipairs(c.released or {}) do
+  local key = KEYS[21 + #c.rejected + i]
+  local receipt, known = string.match(redis.call('GET', key) or '', '^((%d+):[%x.]+)')
+  if receipt and tonumber(known) == n then redis.call('SET', key, receipt, 'KEEPTTL') end
+  redis.call('ZREMRANGEBYSCORE', KEYS[20], n, n)
+end
 for id, state in pairs(c.jobs) do
   redis.call('HSET', KEYS[8], id, state)
   redis.call('HDEL', KEYS[10], id)

@@ -90,6 +90,9 @@ class StrategyRuntime(Runtime[S]):
             remembered: examples of the train state's own classes, for a strategy that cannot go on and begins again.
         """
 
+    def relearn(self, state: TrainState, remembered: Examples) -> None:
+        """Begins again beside the network, by these examples alone."""
+
     def after_restart(self, state: TrainState, former: StrategyRuntime[Any], classes: Sequence[int | str]) -> None:
         """Keeps what is true of the stream, whatever weights are gone on with, of the strategy before; it knew ``classes``."""
 

@@ -170,6 +170,13 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         waiting = other.waiting.answered_by(state.module)
         self.waiting = waiting.with_inputs(state.module.aligned(waiting.inputs))
 
+    def relearn(self, state: TrainState, remembered: Examples) -> None:
+        waiting, sleeping = self.waiting, self.sleeping
+        self.restart(state)
+        self._sleep_on(sleeping, has_former_classes=True)
+        self.waiting = waiting
+        self._play(state, remembered)
+
     def after_restart(self, state: TrainState, former: StrategyRuntime[Any], classes: Sequence[int | str]) -> None:
         if isinstance(former, ExpertsRuntime):
             self._sleep_on(former.sleeping, state.classes[: len(classes)] == [*classes])

@@ -1,0 +1,1 @@
+"""Whose labels are learned: who they came from, how far they agree with those of others, and who departs from these."""

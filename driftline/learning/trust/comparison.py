@@ -1,0 +1,168 @@
+"""How far labels agree with those of others on like rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftline.learning.trust.labeller import Labeller
+from driftline.learning.trust.likeness import Floats, Nearest, ReferenceRows
+
+FAR = 3.0
+"""Values contradict others' where they differ by more than so many times what they most often do."""
+WRONG = 2.0
+POOLED, MIN_POOLED = 32, 10
+"""The newest labels of others that say how often they are contradicted just now, as when a drift begins."""
+SHRINKAGE = 8.0
+"""So many labels does the rate of all count beside those on like rows."""
+
+
+@dataclass(frozen=True)
+class MeasuredLabels:
+    """Labels by their ``numbers`` ``[rows]``: rows as ``points`` ``[rows, dimensions]``, and ``targets`` ``[rows, width]``.
+
+    ``errors`` ``[rows]`` say how wrong what was served was. Where a label is one class, ``served`` ``[rows]`` are the ids of
+    those that were served, NaN where there was none; else it is None.
+    """
+
+    numbers: NDArray[np.int64]
+    points: Floats
+    targets: Floats
+    errors: Floats
+    served: Floats | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Of each label ``[rows]``: whether it ``contradicts`` both others and what was served (1, else 0; NaN where it cannot be
+    compared); how many labels of others on like rows could be compared (``heard``), and how many of these contradicted
+    (``local``); the ``distances`` from others' labels and the ``gaps`` to their rows; and whether its row has come from the
+    same labeller before (``repeated``), with another label (``changed``).
+    """
+
+    contradicts: Floats
+    heard: Floats
+    local: Floats
+    distances: Floats
+    gaps: Floats
+    repeated: NDArray[np.bool_]
+    changed: NDArray[np.bool_]
+
+
+class Circle:
+    """The labellers, and who of them is another one: where at least three API keys label, the sources of one key are not."""
+
+    def __init__(self, labellers: Sequence[Labeller]) -> None:
+        names = {caller: place for place, caller in enumerate(dict.fromkeys(each.caller for each in labellers))}
+        by_key = len(names) > 2
+        self.groups = np.array([names[each.caller] if by_key else place for place, each in enumerate(labellers)])
+        self.voices = 1.0 / np.bincount(self.groups)[self.groups]
+        """How much each says: a key with many sources as much as any other."""
+
+    def others(self, owner: int, owners: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these are others than ``owner``."""
+        return np.asarray(self.groups[owners] != self.groups[owner])
+
+
+def compare(rows: ReferenceRows, measured: MeasuredLabels, owners: NDArray[np.int64], circle: Circle) -> Compared:
+    """Compares labels of ``owners`` ``[rows]`` with those of others among the reference rows."""
+    if not rows.are_like(measured.points, measured.targets):
+        unknown, none = np.full(len(owners), np.nan), np.zeros(len(owners), np.bool_)
+        nothing = np.zeros(len(owners))
+        return Compared(unknown, nothing, nothing, unknown, np.full(len(owners), np.inf), none, none)
+    nearest = rows.nearest(measured.points)
+    is_other = circle.groups[nearest.owners][None] != circle.groups[owners][:, None]
+    like = is_other & (nearest.gaps <= rows.like_gap)
+    voices = like * circle.voices[nearest.owners]
+    theirs = rows.targets.numpy()[nearest.places]
+    if measured.served is not None:
+        contradicts, distances = _by_class(measured, voices, theirs[:, :, 0])
+    else:
+        contradicts, distances = _by_value(rows, measured, voices, theirs)
+    marks = rows.contradicts.numpy()[nearest.places]
+    is_heard = like & np.isfinite(marks)
+    return Compared(
+        contradicts,
+        is_heard.sum(1).astype(np.float64),
+        (is_heard * np.nan_to_num(marks)).sum(1),
+        distances,
+        np.where(is_other, nearest.gaps, np.inf).min(1),
+        *_repeated(rows, nearest, measured, owners),
+    )
+
+
+def _by_class(measured: MeasuredLabels, voices: Floats, theirs: Floats) -> tuple[Floats, Floats]:
+    """Labels can be compared where the class that was served is said by more of the others than any other."""
+    assert measured.served is not None
+    total = voices.sum(1)
+    support = (voices[:, None, :] * (theirs[:, :, None] == theirs[:, None, :])).sum(2)
+    is_served = theirs == measured.served[:, None]
+    of_served, of_another = (voices * is_served).sum(1), np.where(is_served | (voices == 0), 0, support).max(1)
+    said = np.where(of_served > of_another, measured.served, np.nan)
+    own = measured.targets[:, 0]
+    contradicts = np.where(np.isnan(said), np.nan, (said != own).astype(np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        distances = (voices * (theirs != own[:, None])).sum(1) / total
+    return contradicts, distances
+
+
+def _by_value(rows: ReferenceRows, measured: MeasuredLabels, voices: Floats, theirs: Floats) -> tuple[Floats, Floats]:
+    """Values contradict where they are farther than usual both from the mean of the others and from what was served."""
+    total = voices.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (voices[:, :, None] * theirs).sum(1) / total[:, None]
+    distances = np.abs(means - measured.targets).mean(1)
+    is_far = differing(rows, distances, are_classes=False)
+    is_wrong = measured.errors > WRONG * _median(rows.errors.numpy(), measured.errors)
+    contradicts = np.where(total > 0, (is_far & is_wrong).astype(np.float64), np.nan)
+    return contradicts, distances
+
+
+def differing(rows: ReferenceRows, distances: Floats, are_classes: bool) -> NDArray[np.bool_]:
+    """Which labels, so far from those of others on like rows, are other ones."""
+    if are_classes:
+        return np.asarray(np.nan_to_num(distances) > 0.5)
+    return np.asarray(np.nan_to_num(distances) > FAR * _median(rows.distances.numpy(), distances))
+
+
+def _median(known: Floats, new: Floats) -> float:
+    found = known[np.isfinite(known)]
+    found = found if len(found) else new[np.isfinite(new)]
+    return float(np.median(found)) if len(found) else np.inf
+
+
+def _repeated(
+    rows: ReferenceRows, nearest: Nearest, measured: MeasuredLabels, owners: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether each row has come from the same labeller before, and with another label."""
+    own = nearest.owners[None] == owners[:, None]
+    repeated = (own & (nearest.gaps < 1e-6)).any(1)
+    places = np.where(own, nearest.places, -1).max(1)
+    return repeated, repeated & (rows.targets.numpy()[places] != measured.targets).any(1)
+
+
+def expected_rate(
+    owner: int, labellers: Sequence[Labeller], circle: Circle, owners: NDArray[np.int64], marks: Floats
+) -> float:
+    """How often others than ``owner`` contradict each other: of late, or, where that is more and beyond chance, just now; NaN
+    while too little is known.
+
+    Args:
+        owners: of the newest labels of all, in their order; ``marks`` are whether each contradicts others.
+    """
+    newest = marks[circle.others(owner, owners) & np.isfinite(marks)][-POOLED:]
+    if len(newest) < MIN_POOLED:
+        return np.nan
+    now = float(newest.mean())
+    is_other = circle.others(owner, np.arange(len(labellers)))
+    rates = [each.rate for each, other in zip(labellers, is_other, strict=True) if other and each.is_learned]
+    known = [rate for rate in rates if rate is not None]
+    if not known:
+        return now
+    of_late = float(np.median(known))
+    chance = 2 * math.sqrt(max(of_late * (1 - of_late), 0.02) / len(newest))
+    return now if now > of_late + chance else of_late
