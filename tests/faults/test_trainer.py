@@ -17,6 +17,7 @@ from driftline.support import failpoints
 from tests.worker.conftest import Bench, Killed, labelled
 from worker.model_store import ModelStore
 from worker.retention import Retention
+from worker.schedule import StepSchedule
 from worker.trainer import Trainer
 
 pytestmark = pytest.mark.anyio
@@ -53,6 +54,12 @@ def dying_at(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
         patch.setattr(failpoints, "_die_when_due", die)
         with contextlib.suppress(Killed):
             yield reached
+
+
+@pytest.fixture(autouse=True)
+def candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step puts a candidate to the gate: when one is due says the clock, and two runs would differ by it."""
+    monkeypatch.setattr(StepSchedule, "is_candidate_due", lambda self, more_wait: True)
 
 
 @pytest.fixture
