@@ -159,7 +159,7 @@ from driftline.sources.trial import try_source
 
 (source,), wrong = parse_sources('[{"type": "countdown", "model": "m", "start": 3}]')
 assert source.identity == "countdown:3" and not wrong
-tried = asyncio.run(try_source(source, FeedbackDecoder(spec)))
+tried = asyncio.run(try_source(source, FeedbackDecoder(spec), lambda row: None))
 assert [(each.record.place, each.error) for each in tried] == [("3", None), ("2", None), ("1", None)]
 print("well")
 """

@@ -59,6 +59,8 @@ class Run:
     factories: list[str]
     rows: list[tuple[dict[str, bytes], Any]]
     learner: Any
+    labellers: int = 0
+    """How many the labels come from, of whom the first one lies; 0: nobody says."""
     live: int = 1
     newest: int = 1
     learned: int = 0
@@ -78,7 +80,8 @@ class Run:
         spec = parse(ModelSpec, scenario["spec"])
         factories = list(scenario.get("factories", []))
         rows = streams.stream(scenario["stream"], scenario["task"])[: scenario["labels"]]
-        run = cls(spec, factories, rows, Learner.create(spec, seed=SEED, factories=factories))
+        learner = Learner.create(spec, seed=SEED, factories=factories)
+        run = cls(spec, factories, rows, learner, scenario.get("labellers", 0))
         run._keep(1)
         return run
 
@@ -170,7 +173,13 @@ class Run:
             else:
                 items.append(Item(f"i{n}", inputs, label, weight=2.0 if n % 37 == 5 else 1.0, answer=live[place]))
             self._score(items[-1])
-        return items
+        return [self._named(item, n) for item, n in zip(items, numbers, strict=True)] if self.labellers else items
+
+    def _named(self, item: Item, n: int) -> Item:
+        """An item with whom it comes from."""
+        labeller = n % self.labellers
+        changes = {"label": (item.label + 1) % len(self.spec.known_classes())} if not labeller else {}
+        return msgspec.structs.replace(item, caller=f"key{labeller}", **changes)
 
     def _ask(self, module: Any, version: int, rows: Sequence[tuple[dict[str, bytes], Any]]) -> list[Answer]:
         with torch.inference_mode():

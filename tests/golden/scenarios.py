@@ -241,6 +241,12 @@ def types() -> Iterator[tuple[str, Scenario]]:
     yield "precision bf16", {**precise, "spec": {**precise["spec"], "precision": "bf16"}, "is_stable": False}
 
 
+def labellers() -> Iterator[tuple[str, Scenario]]:
+    given = {"kept": {}, "told of": {"mode": "tell"}, "bounded": {"hold": 100, "share": 0.4}}
+    for name, trust in given.items():
+        yield name, scenario({"trust": trust}, script=restarts(400)) | {"labellers": 4}
+
+
 GROUPS = {
     "strategies": strategies,
     "edits": edits,
@@ -256,6 +262,7 @@ GROUPS = {
     "fields": fields,
     "tasks": tasks,
     "types": types,
+    "labellers": labellers,
     "restart": restart,
 }
 
