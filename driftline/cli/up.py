@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftline.cli.common import DataDir, load_settings
+from driftline.cli.parameters import expanded
 
 if TYPE_CHECKING:
     import socket
@@ -20,45 +22,44 @@ if TYPE_CHECKING:
     from driftline.processes.supervisor import Plan
     from driftline.settings import Settings
 
-Host = Annotated[str | None, typer.Option("--host", help="The address to listen on.", show_default="127.0.0.1")]
-Replicas = Annotated[
-    int | None, typer.Option("--replicas", min=1, help="Serving processes that share the port.", show_default="1")
-]
-Certificate = Annotated[
-    Path | None, typer.Option("--tls-cert", help="The server's certificate: it then speaks TLS alone.")
-]
-PrivateKey = Annotated[Path | None, typer.Option("--tls-key", help="The private key of the certificate.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Learning processes that share the models.", show_default="1")
 ]
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, help="Learning processes that share the models.", show_default="1")
 ]
-Port = Annotated[int | None, typer.Option("--port", help="The port; 0: a free one.", show_default="8000")]
+
+
+@dataclass(frozen=True)
+class ServingChoices:
+    """Where the server listens, and how it is run."""
+
+    host: Annotated[str | None, typer.Option("--host", help="The address to listen on.", show_default="127.0.0.1")] = (
+        None
+    )
+    port: Annotated[int | None, typer.Option("--port", help="The port; 0: a free one.", show_default="8000")] = None
+    data_dir: DataDir = None
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", min=1, help="Serving processes that share the port.", show_default="1")
+    ] = None
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="The server's certificate: it then speaks TLS alone.")
+    ] = None
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="The private key of the certificate.")] = None
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (up, serve, worker, demo):
-        app.command()(command)
+        app.command()(expanded(command))
 
 
-def up(
-    host: Host = None,
-    port: Port = None,
-    data_dir: DataDir = None,
-    replicas: Replicas = None,
-    tls_cert: Certificate = None,
-    tls_key: PrivateKey = None,
-    workers: Workers = None,
-) -> None:
+def up(serving: ServingChoices, workers: Workers = None) -> None:
     """Start everything on this machine: the server, a worker, and a Valkey unless DRIFTLINE_REDIS_URL names one."""
     from driftline.processes import plan as local
     from driftline.store.format import check_at_start
 
-    settings = load_settings(
-        host=host, port=port, data_dir=data_dir, replicas=replicas, workers=workers, tls_cert=tls_cert, tls_key=tls_key
-    )
+    settings = load_settings(**asdict(serving), workers=workers)
     check_at_start(settings)
     supervise(settings, lambda listener: local.plan(settings, listener))
 
@@ -95,21 +96,12 @@ def report(line: str) -> None:
     print(f"driftline: {line}", file=sys.stderr, flush=True)
 
 
-def serve(
-    host: Host = None,
-    port: Port = None,
-    data_dir: DataDir = None,
-    replicas: Replicas = None,
-    tls_cert: Certificate = None,
-    tls_key: PrivateKey = None,
-) -> None:
+def serve(serving: ServingChoices) -> None:
     """Run the server alone, in one process or several; it needs DRIFTLINE_REDIS_URL."""
     from driftline.processes import plan as local
     from driftline.store.format import check_at_start
 
-    settings = load_settings(
-        host=host, port=port, data_dir=data_dir, replicas=replicas, tls_cert=tls_cert, tls_key=tls_key
-    )
+    settings = load_settings(**asdict(serving))
     if settings.replicas > 1:
         local.require_redis(settings)
         check_at_start(settings)
