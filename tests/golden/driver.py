@@ -177,9 +177,9 @@ class Run:
 
     def _named(self, item: Item, n: int) -> Item:
         """An item with whom it comes from."""
-        labeller = n % self.labellers
-        changes = {"label": (item.label + 1) % len(self.spec.known_classes())} if not labeller else {}
-        return msgspec.structs.replace(item, caller=f"key{labeller}", **changes)
+        assert isinstance(item.label, int)
+        label = item.label if n % self.labellers else (item.label + 1) % len(self.spec.known_classes())
+        return msgspec.structs.replace(item, label=label, caller=f"key{n % self.labellers}")
 
     def _ask(self, module: Any, version: int, rows: Sequence[tuple[dict[str, bytes], Any]]) -> list[Answer]:
         with torch.inference_mode():
