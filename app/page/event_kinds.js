@@ -15,12 +15,13 @@ const TONES = {
   job: "violet",
   recipe: "violet",
   forget: "violet",
+  labeller: "violet",
 };
 
 // The kinds that the server knows today; others are shown as they come.
 export const KINDS = [
   ...["version", "refusal", "rollback", "promote", "alarm", "alarm_over", "alarm_acknowledged", "job", "recipe", "pause"],
-  ...["resume", "concept", "forget", "source", "worker", "key", "refused", "created", "deleted"],
+  ...["resume", "concept", "forget", "labeller", "source", "worker", "key", "refused", "created", "deleted"],
 ];
 
 // A model that learns has a version every second; what else happens, people look for.
