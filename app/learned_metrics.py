@@ -116,6 +116,8 @@ def _counts(found: Families, name: str, counts: Mapping[str, int]) -> None:
     for decision in DECISIONS:
         value = counts.get(decision, 0)
         found.counter("gate_decisions", "candidates by the gate's decision", value, model=name, decision=decision)
+    what = "candidates that went live and that no comparison has judged"
+    found.counter("gate_unjudged", what, counts.get("unjudged", 0), model=name)
     for reason in SET_ASIDE:
         value = counts.get(reason, 0)
         found.counter("records_set_aside", "records that were not learned", value, model=name, reason=reason)

@@ -17,6 +17,7 @@ def counted(before: Mapping[str, int], result: StepResult, effect: Effect) -> di
     found = Counter(before)
     if result.decision is not None:
         found["promoted" if result.decision.publishes else "refused"] += 1
+        found["unjudged"] += result.decision.is_unjudged
     for job in effect.jobs:
         if job.state in FINAL:
             found[f"jobs_{job.state}"] += 1

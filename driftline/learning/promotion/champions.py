@@ -109,9 +109,9 @@ class Champions(Stateful):
         if not module.is_finite():
             return Decision(False, "its weights are not finite"), None, None
         if self.recipe.mode == "off":
-            return Decision(True, "the gate is off"), None, None
+            return Decision(True, "promoted unjudged: the gate is off"), None, None
         if learned < self.limits.first_labels:
-            return Decision(True, f"the first {self.limits.first_labels} labels"), None, None
+            return Decision(True, f"promoted unjudged: the first {self.limits.first_labels} labels"), None, None
         comparisons = [latest] if latest is not None else []
         held, known = self.holdout.present()
         stay = module.answers(held.targets)
@@ -122,7 +122,7 @@ class Champions(Stateful):
         comparisons.append(Comparison("held-out labels", errors, champions[stay]))
         if learned - self.anchored_at >= self.limits.anchor_labels:
             anchor = gate.errors(self.anchor, own, in_order=False)
-            comparisons.append(Comparison("held-out labels of the anchor", errors, anchor))
+            comparisons.append(Comparison("held-out labels of the anchor", errors, anchor, ("candidate", "anchor")))
         return gate.decide(comparisons), errors, champions
 
     def _errors_of_champion(self, held: Examples, known: Tensor) -> Tensor:

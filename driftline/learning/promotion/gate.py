@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from driftline.networks.served_model import ServedModel, evaluating
 MIN_COMPARED = 10
 """Fewer rows cannot tell a loss from chance."""
 STANDARD_ERRORS = 2.0
+NOTHING = "nothing to compare on yet"
 MAX_ERROR = torch.finfo(torch.float32).max
 """The error of an answer that is not finite."""
 
@@ -47,12 +48,15 @@ class GateLimits:
     watch_standard_errors: float = 3.0
 
 
+Judgement: TypeAlias = Literal["better", "not worse", "worse", "not judged"]
+
+
 @dataclass(frozen=True)
 class Decision:
     """Whether a candidate was promoted, why, and the scores that decided.
 
     ``restored`` says that a former champion takes back the place of what is served. ``canary`` says what becomes of a
-    candidate that answers a share of the traffic.
+    candidate that answers a share of the traffic. ``judgement`` is what a comparison has shown beyond chance, if there was one.
     """
 
     promoted: bool
@@ -60,11 +64,17 @@ class Decision:
     scores: Mapping[str, float] = field(default_factory=dict)
     restored: bool = False
     canary: Literal["begun", "ended"] | None = None
+    judgement: Judgement = "not judged"
 
     @property
     def publishes(self) -> bool:
         """Whether a version comes of it."""
         return self.promoted or self.restored or self.canary == "begun"
+
+    @property
+    def is_unjudged(self) -> bool:
+        """Whether a candidate goes live that no comparison has judged."""
+        return self.promoted and not self.restored and self.judgement == "not judged"
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "scores": dict(self.scores)}
@@ -72,11 +82,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Errors of a candidate and of the one that it is compared with, on the same rows ``[rows]``."""
+    """Errors of a candidate and of the one that it is compared with, on the same rows ``[rows]``, and whose they are."""
 
     name: str
     candidate: Tensor
     other: Tensor
+    names: tuple[str, str] = ("candidate", "champion")
 
     def __len__(self) -> int:
         return len(self.candidate)
@@ -115,7 +126,8 @@ class Comparison:
 
     def __str__(self) -> str:
         ours, others = float(self.candidate.double().mean()), float(self.other.double().mean())
-        return f"error {ours:.3f} to {others:.3f} on {len(self)} {self.name}"
+        own, other = self.names
+        return f"the {own} errs {ours:.3f}, the {other} {others:.3f}, on {len(self)} {self.name}"
 
 
 @torch.no_grad()
@@ -151,10 +163,17 @@ def class_shares(targets: Tensor) -> Tensor:
 
 
 def decide(comparisons: list[Comparison]) -> Decision:
-    """Rejects a candidate that is worse in any comparison; all else is promoted, so that learning goes on."""
+    """Rejects a candidate that is worse in any comparison; all else is promoted, so that learning goes on.
+
+    What too few rows say, which cannot tell a loss from chance, is no judgement.
+    """
     held = [comparison for comparison in comparisons if len(comparison)]
     scores = {name: value for comparison in held for name, value in comparison.scores().items()}
     worse = [comparison for comparison in held if comparison.is_worse]
     if worse:
-        return Decision(False, "worse: " + "; ".join(map(str, worse)), scores)
-    return Decision(True, "not worse: " + ("; ".join(map(str, held)) or "nothing to compare on yet"), scores)
+        return Decision(False, "worse: " + "; ".join(map(str, worse)), scores, judgement="worse")
+    what = "; ".join(map(str, held))
+    if not any(len(comparison) >= MIN_COMPARED for comparison in held):
+        return Decision(True, "promoted unjudged: " + (f"too little to judge by: {what}" if held else NOTHING), scores)
+    judgement: Judgement = "better" if any(comparison.is_beyond_chance for comparison in held) else "not worse"
+    return Decision(True, f"{judgement}: {what}", scores, judgement=judgement)

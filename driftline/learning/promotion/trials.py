@@ -9,7 +9,7 @@ import torch
 
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
-from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
+from driftline.learning.promotion.gate import Comparison, Decision, GateLimits, Judgement
 from driftline.learning.stateful import Stateful
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
@@ -58,7 +58,8 @@ class RejectedStreak(Stateful):
             reason = f"better: {self.comparison}; what was held out is of another world"
         else:
             reason = f"begun again from the champion: refused for {learned - self.since} labels"
-        return Decision(True, reason, self.comparison.scores())
+        judgement: Judgement = "better" if self.is_won else "worse"
+        return Decision(True, reason, self.comparison.scores(), judgement=judgement)
 
 
 class CanaryTrial(Stateful):
@@ -91,11 +92,11 @@ class CanaryTrial(Stateful):
         spread = math.sqrt(float(own.var()) / len(own) + float(others.var()) / len(others))
         difference = float(own.mean() - others.mean())
         scores = {"canary_error": float(own.mean()), "canary_rows": len(own), "champion_error": float(others.mean())}
-        text = (
-            f"error {scores['canary_error']:.3f} to {scores['champion_error']:.3f} as served, {len(own)} labels of it"
-        )
-        is_worse = difference > gate.STANDARD_ERRORS * spread
-        return Decision(not is_worse, f"canary {'worse' if is_worse else 'not worse'}: {text}", scores)
+        errors = f"the canary errs {scores['canary_error']:.3f}, the champion {scores['champion_error']:.3f}, as served"
+        chance = gate.STANDARD_ERRORS * spread
+        judgement: Judgement = "worse" if difference > chance else "better" if difference < -chance else "not worse"
+        reason = f"canary {judgement}: {errors}, {len(own)} labels of it"
+        return Decision(judgement != "worse", reason, scores, judgement=judgement)
 
 
 class PostPromotionWatch(Stateful):
@@ -132,7 +133,8 @@ class PostPromotionWatch(Stateful):
 
     @property
     def comparison(self) -> Comparison:
-        return Comparison("labels as served", torch.tensor(self.served), torch.tensor(self.former))
+        errors = torch.tensor(self.served), torch.tensor(self.former)
+        return Comparison("labels as served", *errors, (f"version {self.version}", "one before"))
 
     @property
     def has_harmed(self) -> bool:
@@ -143,4 +145,4 @@ class PostPromotionWatch(Stateful):
     def decide(self) -> Decision:
         """The predecessor of a version that has harmed takes its place back."""
         reason = f"rolled back: version {self.version} has harmed: {self.comparison}"
-        return Decision(False, reason, self.comparison.scores(), restored=True)
+        return Decision(False, reason, self.comparison.scores(), restored=True, judgement="worse")

@@ -192,8 +192,8 @@ class RetrainJob(Stateful):
         is_live = self.learned_meanwhile.notes["is_live"][:, 0] > 0
         live = _last(self.learned_meanwhile.take(is_live & stays), self.max_compared)
         candidate = beside(self.teacher, own.candidate(), own.spec)
-        errors = [gate.errors(module, live, in_order=False) for module in (candidate, self.teacher.module)]
-        return Comparison("labels since the fork", *errors)
+        ours, others = (gate.errors(module, live, in_order=False) for module in (candidate, self.teacher.module))
+        return Comparison("labels since the fork", ours, others)
 
     def report(self) -> dict[str, Any]:
         """What is to be told of the job beside the gate's decision: the table of its ``halving``, if it is one."""

@@ -60,10 +60,27 @@ def turn(learner: Learner, angle: float) -> None:
         learner.module.output.get_parameter("bias").zero_()
 
 
+@pytest.mark.parametrize(
+    ("ours", "others", "reason", "judgement"),
+    [
+        ([], [], "promoted unjudged: nothing to compare on yet", "not judged"),
+        ([1.0] * 4, [0.0] * 4, "promoted unjudged: too little to judge by: the candidate errs 1.000", "not judged"),
+        ([0.0, 1.0] * 20, [1.0, 0.0] * 20, "not worse: the candidate errs 0.500, the champion 0.500", "not worse"),
+        ([0.0] * 40, [1.0, 0.0] * 20, "better: the candidate errs 0.000, the champion 0.500", "better"),
+        ([1.0, 0.0] * 20, [0.0] * 40, "worse: the candidate errs 0.500, the champion 0.000", "worse"),
+    ],
+)
+def test_the_gate_says_what_it_knows(ours: list[float], others: list[float], reason: str, judgement: str) -> None:
+    decision = decide([Comparison("held-out labels", torch.tensor(ours), torch.tensor(others))])
+    assert decision.reason.startswith(reason) and decision.judgement == judgement
+    assert decision.promoted == (judgement != "worse")
+    assert decision.is_unjudged == (judgement == "not judged")
+
+
 def test_worse_by_more_than_two_standard_errors_is_rejected() -> None:
     decision = decide([more_errors(4)])
     assert not decision.promoted
-    assert decision.reason == "worse: error 0.040 to 0.000 on 100 held-out labels"
+    assert decision.reason == "worse: the candidate errs 0.040, the champion 0.000, on 100 held-out labels"
     assert decision.scores["held-out labels_error"] == pytest.approx(0.04)
     assert decide([more_errors(3)]).promoted, "1.75 standard errors"
 
@@ -162,7 +179,9 @@ def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
     found.learn(world(200), range(200), Plan(publish=True))
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
-    assert decision is not None and not decision.promoted and decision.reason.startswith("worse: error 1.000")
+    assert (
+        decision is not None and not decision.promoted and decision.reason.startswith("worse: the candidate errs 1.000")
+    )
     assert found.promotion.champion.output.get_parameter("weight")[0, 0] == -1
     assert found.module.output.get_parameter("weight")[0, 0] == 1
 
@@ -210,7 +229,7 @@ def test_small_steps_are_compared_together_and_taken_back_when_they_have_harmed(
     assert again is not None and not again.promoted and not again.restored, "on trial, each is compared"
     found.module.load_state_dict(found.promotion.champion.state_dict())
     freed = found.learn(world(1, first=902), [902], Plan(publish=True)).decision
-    assert freed is not None and freed.promoted and "error" in freed.reason
+    assert freed is not None and freed.promoted and "errs" in freed.reason
     other = restored(found)
     assert (other.promotion.rejected_streak, other.promotion.compared_at, other.promotion.is_ahead) == (
         None,
@@ -260,7 +279,7 @@ def test_labels_that_came_singly_overrule_what_was_held_out_at_once() -> None:
     other = turned(world(GateLimits().labels_between, 900))
     for n, one in enumerate(other[:-1]):
         assert found.learn([one], [n], Plan(publish=True)).decision == Decision(
-            True, f"{n + 1} labels since the last comparison"
+            True, f"promoted unjudged: {n + 1} labels since the last comparison"
         )
         found = restored(found)
     last = found.learn(other[-1:], [GateLimits().labels_between - 1], Plan(publish=True)).decision

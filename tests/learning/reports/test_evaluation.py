@@ -40,7 +40,7 @@ def test_a_report_tells_before_and_after() -> None:
     assert after["latest"]["log_loss"] < before["latest"]["log_loss"] and "calibration_error" in after["latest"]
     assert [row["class"] for row in sorted(after["latest"]["classes"], key=lambda row: row["class"])] == [0, 1]
     assert after["latency_ms"].keys() == {"1", "32"} and min(after["latency_ms"].values()) > 0
-    assert found["reason"] == "the gate is off"
+    assert found["reason"] == "promoted unjudged: the gate is off"
 
 
 def test_the_scores_are_those_of_the_answers() -> None:

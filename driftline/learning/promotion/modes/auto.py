@@ -14,7 +14,8 @@ def decide_auto(champions: Champions, candidate: Candidate, latest: Comparison |
     if not candidate.model.module.is_finite():
         return Promotion(champions.refuse(Decision(False, "its weights are not finite"), candidate.learned))
     champions.is_ahead, champions.served_at = True, candidate.learned
-    return Promotion(Decision(True, f"{candidate.learned - champions.compared_at} labels since the last comparison"))
+    since = candidate.learned - champions.compared_at
+    return Promotion(Decision(True, f"promoted unjudged: {since} labels since the last comparison"))
 
 
 def _compare(champions: Champions, candidate: Candidate, latest: Comparison) -> Promotion:
