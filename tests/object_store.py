@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.ports import free_port, wait_for_port
 
@@ -87,7 +88,7 @@ class FaultyStore(ThreadingHTTPServer):
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.behind = port
+        self.store_port = port
         self.fault: Fault | None = None
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -119,9 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
 
         def ask() -> Answer:
-            behind = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
-            behind.request(self.command, self.path, body, dict(self.headers.items()))
-            answer = behind.getresponse()
+            store = http.client.HTTPConnection("127.0.0.1", self.server.store_port, timeout=60)
+            store.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = store.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, headers, answer.read())
 
@@ -147,14 +148,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def object_store(moto_server: str, folder: Path) -> Iterator[FaultyStore]:
-    """A new object store with an empty bucket, until the block ends."""
+    """A new object store with an empty bucket, which this process's environment names, until the block ends."""
     port = free_port()
     with (folder / "moto.log").open("wb") as log:
         moto = subprocess.Popen([moto_server, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
     try:
         wait_for_port(port)
         httpx.put(f"http://127.0.0.1:{port}/{BUCKET}").raise_for_status()
-        with FaultyStore(port) as store:
+        with FaultyStore(port) as store, pytest.MonkeyPatch.context() as patch:
+            for name, value in store.environment.items():
+                patch.setenv(name, value)
             threading.Thread(target=store.serve_forever, daemon=True).start()
             yield store
             store.shutdown()

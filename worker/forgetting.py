@@ -1,7 +1,7 @@
 """What is to be forgotten: a job that learns without it, puts that in the place of what is served, and erases the rest.
 
 1. A second learner learns the log again without the records that are meant, from a state before the first of them, in slices
-   between the steps of the live one (:mod:`.relearning`). The store knows nothing of it: after a crash it begins anew.
+   between the steps of the live one (:mod:`.relearning`). The store knows nothing of it: after a crash it begins again.
 2. The gate compares it with what is served. Refused, the network of the live learner stays; all that is kept beside it holds
    rows, and is learned again.
 3. It takes the place of the live learner: one commit names its version and its checkpoint, and takes the versions and

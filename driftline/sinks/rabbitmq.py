@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from driftline.errors import Unavailable
+from driftline.errors import ConfigurationError, Unavailable
 from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing
 
 
@@ -22,15 +22,24 @@ class RabbitMqSink(Sink):
     exchange: str = Field("", description="the exchange, which is there")
 
     async def open(self) -> SinkWriter:
-        try:
-            import aio_pika
-        except ImportError:
-            raise client_is_missing("aio-pika", "rabbitmq") from None
-        try:
-            connection = await asyncio.wait_for(aio_pika.connect(self.url), 10)
-        except (TimeoutError, OSError, aio_pika.exceptions.AMQPError) as error:
-            raise Unavailable(f"RabbitMQ does not answer: {str(error) or type(error).__name__}") from error
-        return RabbitMqWriter(self, connection)
+        return RabbitMqWriter(self, await connected(self.url, client_is_missing("aio-pika", "rabbitmq")))
+
+
+async def connected(url: str, missing: ConfigurationError) -> Any:
+    """A connection to RabbitMQ, of a sink or of a source.
+
+    Raises:
+        ConfigurationError: ``missing``: its client is not installed.
+        Unavailable: it does not answer.
+    """
+    try:
+        import aio_pika
+    except ImportError:
+        raise missing from None
+    try:
+        return await asyncio.wait_for(aio_pika.connect(url), 10)
+    except (TimeoutError, OSError, aio_pika.exceptions.AMQPError) as error:
+        raise Unavailable(f"RabbitMQ does not answer: {str(error) or type(error).__name__}") from error
 
 
 class RabbitMqWriter(SinkWriter):

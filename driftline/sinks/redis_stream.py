@@ -5,31 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from redis.exceptions import RedisError
 
-from driftline.errors import ConfigurationError, Unavailable
+from driftline.errors import Unavailable
 from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter
 from driftline.store.connection import connect
-from driftline.store.redis_url import parse_redis_url
+from driftline.store.redis_url import RedisUrl
 
 
 class RedisStreamSink(Sink):
     """``XADD stream * id … key … data …``, the message under ``data``."""
 
     type: Literal["redis_stream"] = "redis_stream"
-    url: str = Field(min_length=1, description="`redis://`, `rediss://`, `unix://` or `redis+cluster://`")
+    url: RedisUrl = Field(min_length=1, description="`redis://`, `rediss://`, `unix://` or `redis+cluster://`")
     stream: str = Field(min_length=1, description="the key of the stream")
     max_entries: int | None = Field(None, ge=1, description="about how many of the newest entries are kept; none: all")
-
-    @field_validator("url")
-    @classmethod
-    def _is_readable(cls, url: str) -> str:
-        try:
-            parse_redis_url(url)
-        except ConfigurationError as error:
-            raise ValueError(error.message) from None
-        return url
 
     async def open(self) -> SinkWriter:
         return RedisStreamWriter(self)

@@ -12,6 +12,7 @@ import msgspec
 from pydantic import Field
 
 from driftline.errors import Unavailable
+from driftline.sinks.rabbitmq import connected
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
 from driftline.sources.redelivery import QueuePosition
 
@@ -36,14 +37,7 @@ class RabbitMq(Source):
         return f"rabbitmq:{url.hostname}:{url.port or 5672}/{host}:{self.queue}"
 
     async def open(self) -> Reader:
-        try:
-            import aio_pika
-        except ImportError:
-            raise lacks("aio-pika", "rabbitmq") from None
-        try:
-            connection = await asyncio.wait_for(aio_pika.connect(self.url), 10)
-        except (TimeoutError, OSError, aio_pika.exceptions.AMQPError) as error:
-            raise Unavailable(f"RabbitMQ does not answer: {str(error) or type(error).__name__}") from error
+        connection = await connected(self.url, lacks("aio-pika", "rabbitmq"))
         return StreamReader(self, connection) if self.stream else QueueReader(self, connection)
 
 

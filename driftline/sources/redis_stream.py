@@ -8,14 +8,14 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import Field, field_validator
+from pydantic import Field
 from redis.exceptions import RedisError, ResponseError
 
-from driftline.errors import ConfigurationError, Unavailable
+from driftline.errors import Unavailable
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord
 from driftline.sources.formats import encode_fields
 from driftline.store.connection import connect
-from driftline.store.redis_url import parse_redis_url
+from driftline.store.redis_url import RedisUrl, parse_redis_url
 
 MAX_BLOCK_MS = 1000
 """How long a read waits for the first entry."""
@@ -28,19 +28,10 @@ class RedisStream(Source):
     """
 
     type: Literal["redis_stream"] = "redis_stream"
-    url: str = Field(min_length=1, description="`redis://`, `rediss://`, `unix://` or `redis+cluster://`")
+    url: RedisUrl = Field(min_length=1, description="`redis://`, `rediss://`, `unix://` or `redis+cluster://`")
     stream: str = Field(min_length=1, description="the key of the stream")
     start: str = Field("0", pattern=r"^(\d+(-\d+)?|\$)$", description="where reading begins at first")
     data: str | None = Field(None, min_length=1, description="the field that holds the record; none: the fields are it")
-
-    @field_validator("url")
-    @classmethod
-    def _is_readable(cls, url: str) -> str:
-        try:
-            parse_redis_url(url)
-        except ConfigurationError as error:
-            raise ValueError(error.message) from None
-        return url
 
     @property
     def identity(self) -> str:

@@ -157,7 +157,7 @@ class Erasure:
             raise Fenced("another worker owns the model now")
 
     async def files(self, wait: Callable[[], Awaitable[None]]) -> bool:
-        """Lets the server write its append-only file anew, without what was erased; whether it has."""
+        """Lets the server rewrite its append-only file, without what was erased; whether it has."""
         try:
             with store_errors():
                 found = await self.redis.info("persistence")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 from urllib.parse import quote, unquote
+
+from pydantic import AfterValidator
 
 from driftline.errors import ConfigurationError
 
@@ -45,3 +48,15 @@ def unreadable_url() -> ConfigurationError:
 
 def _encoded(text: str) -> str:
     return quote(unquote(text), safe="")
+
+
+def _readable(url: str) -> str:
+    try:
+        parse_redis_url(url)
+    except ConfigurationError as error:
+        raise ValueError(error.message) from None
+    return url
+
+
+RedisUrl = Annotated[str, AfterValidator(_readable)]
+"""The URL of a store as a field of a spec, which can be read."""

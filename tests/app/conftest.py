@@ -16,7 +16,7 @@ from app.main import create_app
 from app.services import Services
 from driftline.settings import Settings
 from tests.services import Instance, spec
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, until_async
 
 
 class AppClient(httpx.AsyncClient):
@@ -64,6 +64,23 @@ async def start(embedded: str, prefix: str, tmp_path: Path) -> AsyncIterator[Sta
 @pytest.fixture
 async def client(start: Start) -> AppClient:
     return await start()
+
+
+@pytest.fixture
+async def weather(client: AppClient) -> AppClient:
+    """A client of an app that has a model."""
+    await create(client)
+    return client
+
+
+async def source_as(client: AppClient, path: str, **wanted: Any) -> dict[str, Any]:
+    """A source of a model, once it is as ``wanted``."""
+
+    async def found() -> dict[str, Any] | None:
+        info: dict[str, Any] = (await client.get(path)).json()
+        return info if all(info.get(name) == value for name, value in wanted.items()) else None
+
+    return await until_async(found)
 
 
 async def instance_alarms(client: httpx.AsyncClient) -> list[dict[str, Any]]:

@@ -21,9 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.tools]
 
 @pytest.fixture(scope="module")
 def store(moto_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyStore]:
-    with object_store(moto_server, tmp_path_factory.mktemp("moto")) as found, pytest.MonkeyPatch.context() as patch:
-        for name, value in found.environment.items():
-            patch.setenv(name, value)
+    with object_store(moto_server, tmp_path_factory.mktemp("moto")) as found:
         yield found
 
 

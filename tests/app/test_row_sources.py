@@ -13,7 +13,7 @@ from app.streams.keeper import RowSources
 from driftline.sinks.base import Moved, SinkMessage
 from driftline.sinks.redis_stream import RedisStreamWriter
 from driftline.store.sources import SourceBook
-from tests.app.conftest import AppClient, Start
+from tests.app.conftest import AppClient, Start, source_as
 from tests.services import spec
 from tests.waiting import until_async
 from tests.worker.source_reading import row
@@ -49,19 +49,7 @@ async def written(client: AppClient) -> list[dict[str, Any]]:
 
 
 async def shows(client: AppClient, **wanted: Any) -> dict[str, Any]:
-    """The source, once it is as ``wanted``."""
-
-    async def found() -> dict[str, Any] | None:
-        info: dict[str, Any] = (await client.get(f"{PATH}/rows")).json()
-        return info if all(info.get(name) == value for name, value in wanted.items()) else None
-
-    return await until_async(found)
-
-
-@pytest.fixture
-async def weather(client: AppClient) -> AppClient:
-    assert (await client.post("/v1/models", json=spec())).status_code == 201
-    return client
+    return await source_as(client, f"{PATH}/rows", **wanted)
 
 
 async def test_rows_are_answered_as_calls_are_in_their_order_and_known_by_their_keys(weather: AppClient) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from driftline.support.tasks import Troubles, end
-from tests.app.conftest import AppClient, Start
+from tests.app.conftest import AppClient, Start, source_as
 from tests.services import spec
 from tests.waiting import until_async
 from worker.model_store import ModelStore
@@ -53,19 +53,7 @@ async def worker(client: AppClient) -> AsyncIterator[SourceKeeper]:
 
 
 async def shows(client: AppClient, **wanted: Any) -> dict[str, Any]:
-    """The source, once it is as ``wanted``."""
-
-    async def found() -> dict[str, Any] | None:
-        info: dict[str, Any] = (await client.get(f"{PATH}/labels")).json()
-        return info if all(info.get(name) == value for name, value in wanted.items()) else None
-
-    return await until_async(found)
-
-
-@pytest.fixture
-async def weather(client: AppClient) -> AppClient:
-    assert (await client.post("/v1/models", json=spec())).status_code == 201
-    return client
+    return await source_as(client, f"{PATH}/labels", **wanted)
 
 
 async def test_a_source_is_made_read_paused_changed_and_removed_while_the_worker_runs(weather: AppClient) -> None:
