@@ -97,8 +97,7 @@ async def test_what_versions_share_stays_until_the_last_of_them_goes(bench: Benc
     former = await FormerCheckpoints(store.connection, store.uid).all()
     manifests = {*named(head), *(each.manifest for each in kept), *(each.manifest for each in former)}
     needed = [store.version_files.blobs(manifest).keys() for manifest in manifests]
-    shared = first.keys() & needed[0]
-    assert shared and all(shared <= blobs for blobs in needed)
+    assert first.keys() & set.intersection(*(set(blobs) for blobs in needed)), "the frozen layer"
     on_disk = {path.name for path in (store.artifacts.root / store.uid).iterdir()}
     assert on_disk == set().union(*needed), "all that is named is there, and nothing else"
     for manifest in named(head):
