@@ -168,7 +168,7 @@ class Run:
                 items.append(Item(f"i{n}", inputs, label, weight=0.5, route="import"))
             elif n % 31 == 13:
                 items.append(Item(f"i{n}", inputs, label, route="pinned", answer=live[place]))
-            elif n % 667 == 100:
+            elif n % 333 == 100:
                 items.append(Item(f"i{n}", {name: value[:-1] for name, value in inputs.items()}, label))
             else:
                 items.append(Item(f"i{n}", inputs, label, weight=2.0 if n % 37 == 5 else 1.0, answer=live[place]))
@@ -265,7 +265,7 @@ class Run:
             action.get("recipe", {}),
             action.get("edits", []),
             action.get("epochs", 2),
-            self.items[-400:],
+            self.items[-200:],
             self._weights_of(action),
             action.get("race", []),
         )

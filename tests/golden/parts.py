@@ -13,7 +13,7 @@ def hooks() -> Iterator[tuple[str, Scenario]]:
     yield "ema", scenario({"averaging": {"name": "ema", "decay": 0.9}})
     yield "swa", scenario({"averaging": {"name": "swa", "every": 64, "most": 5}})
     yield "l2_sp, champion", scenario({"l2_sp": {"strength": 0.1}})
-    change = {"at": 800, "do": "recipe", "recipe": {"l2_sp": {"version": 2, "strength": 0.2}}, "versions": [2]}
+    change = {"at": 400, "do": "recipe", "recipe": {"l2_sp": {"version": 2, "strength": 0.2}}, "versions": [2]}
     yield "l2_sp, version", scenario(script=[change])
     yield "max_norm", scenario({"max_norm": {"limit": 0.8}})
     yield "refresh", scenario({"refresh": {"rate": 0.02, "maturity": 10, "every": 4}})
@@ -36,7 +36,7 @@ def hooks() -> Iterator[tuple[str, Scenario]]:
                 "distillation": {},
             },
             network=STACK,
-            script=[retrain(800, {"type": "widen", "layer": "linear1", "features": 12})],
+            script=[retrain(400, {"type": "widen", "layer": "linear1", "features": 12})],
         ),
     )
     yield "distillation", scenario({"distillation": {"weight": 0.5, "temperature": 3.0}})
@@ -84,12 +84,12 @@ def optimizers() -> Iterator[tuple[str, Scenario]]:
     schedules: dict[str, dict[str, Any]] = {
         "constant": {},
         "plateau": {"labels": 60},
-        "warm_restart": {"labels": 300},
-        "warmup": {"labels": 400},
+        "warm_restart": {"labels": 150},
+        "warmup": {"labels": 200},
     }
     for name, parameters in schedules.items():
         given = QUICK | {"schedule": {"name": name, **parameters}}
-        yield f"schedule {name}", scenario({"optimizer": given}, labels=900)
+        yield f"schedule {name}", scenario({"optimizer": given}, labels=480)
 
 
 def memories() -> Iterator[tuple[str, Scenario]]:
@@ -113,8 +113,8 @@ def drift() -> Iterator[tuple[str, Scenario]]:
         yield name, scenario({"detector": {"name": name, **parameters}, "on_alarm": "shorten"})
     for answer in ("tell", "faster", "shorten", "retrain"):
         yield f"on_alarm {answer}", scenario({"on_alarm": answer, "updates": 5})
-    inputs = {"reference": 200, "recent": 100, "alpha": 0.001, "embedding": True, "answered": True}
-    yield "inputs, answered", scenario({"input_detector": inputs, "on_alarm": "shorten"}, labels=SHIFT + 300)
+    inputs = {"reference": 100, "recent": 50, "alpha": 0.001, "embedding": True, "answered": True}
+    yield "inputs, answered", scenario({"input_detector": inputs, "on_alarm": "shorten"}, labels=SHIFT + 150)
     yield "inputs, without", scenario({"input_detector": None}, labels=FEW)
 
 

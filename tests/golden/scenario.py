@@ -8,7 +8,7 @@ from typing import Any
 from tests.golden.streams import shape_of
 
 Scenario = dict[str, Any]
-FEW, LABELS = 600, 1000
+FEW, LABELS = 300, 500
 """How many labels a scenario has: up to the drift, or beyond it."""
 HERE = "tests.golden.networks:"
 SMALL = {"preset": "mlp", "hidden": [8]}
@@ -24,7 +24,7 @@ STACK = {
 }
 TASK_OF = {"labels": "multilabel", "values": "regression", "intervals": "regression", "outputs": "regression"}
 QUICK = {"name": "adamw", "learning_rate": 0.03}
-REPLAY = {"strategy": {"name": "replay", "replayed": 32}, "optimizer": QUICK, "memory": {"size": 300}, "updates": 6}
+REPLAY = {"strategy": {"name": "replay", "replayed": 32}, "optimizer": QUICK, "memory": {"size": 150}, "updates": 6}
 
 
 def scenario(

@@ -31,9 +31,9 @@ def strategies() -> Iterator[tuple[str, Scenario]]:
     yield "by default", scenario(base={}, labels=COUNT)
     yield "by default, regression", scenario(base={}, labels=COUNT, task="values")
     script = [
-        {"at": 300, "do": "recipe", "recipe": {"strategy": "experts"}},
-        {"at": 500, "do": "recipe", "recipe": {"strategy": {"name": "ewc", "every": 64}, "batch_size": 24}},
-        {"at": 750, "do": "recipe", "recipe": {"strategy": "replay", "memory": {"name": "fifo", "size": 200}}},
+        {"at": 150, "do": "recipe", "recipe": {"strategy": "experts"}},
+        {"at": 250, "do": "recipe", "recipe": {"strategy": {"name": "ewc", "every": 64}, "batch_size": 24}},
+        {"at": 375, "do": "recipe", "recipe": {"strategy": "replay", "memory": {"name": "fifo", "size": 200}}},
     ]
     yield "one after the other", scenario(script=script)
     yield "one after the other, regression", scenario(script=script, task="values")
@@ -68,7 +68,7 @@ def edits() -> Iterator[tuple[str, Scenario]]:
     for name, given in layered.items():
         versions = sorted({number for edit in given for number in edit.get("versions", [])})
         gate = {"holdout": 0.2} if versions else {}
-        yield name, scenario({"gate": gate}, network=STACK, script=[retrain(650, *given, versions=versions)])
+        yield name, scenario({"gate": gate}, network=STACK, script=[retrain(325, *given, versions=versions)])
     tokens = {
         "layers": [
             {"type": "embedding", "count": 7, "features": 3},
@@ -77,7 +77,7 @@ def edits() -> Iterator[tuple[str, Scenario]]:
         ]
     }
     grown = retrain(SHIFT, {"type": "grow_embedding", "layer": "embedding1", "count": 12})
-    yield "grow_embedding", scenario(network=tokens, stream="tokens", script=[grown], labels=SHIFT + 200)
+    yield "grow_embedding", scenario(network=tokens, stream="tokens", script=[grown], labels=SHIFT + 100)
     own: dict[str, list[dict[str, Any]]] = {
         "widen": [{"type": "widen", "layer": "features.0.0", "features": 5}],
         "insert": [{"type": "insert", "after": "features.4", "layer": {"type": "linear", "features": 6}}],
@@ -99,12 +99,12 @@ def edits() -> Iterator[tuple[str, Scenario]]:
     for name, given in own.items():
         yield (
             f"own module: {name}",
-            scenario(stream="images", network={"factory": HERE + "gated"}, script=[retrain(600, *given)]),
+            scenario(stream="images", network={"factory": HERE + "gated"}, script=[retrain(300, *given)]),
         )
     several = [
-        retrain(300, *layered["widen"]),
-        retrain(550, *layered["concatenate"], *layered["replace_head"]),
-        retrain(800, *layered["adapter"], recipe={"optimizer": {"name": "sgd", "momentum": 0.9}}),
+        retrain(150, *layered["widen"]),
+        retrain(275, *layered["concatenate"], *layered["replace_head"]),
+        retrain(400, *layered["adapter"], recipe={"optimizer": {"name": "sgd", "momentum": 0.9}}),
     ]
     yield "one after the other", scenario(network=STACK, script=several, base=REPLAY | {"averaging": {"name": "ema"}})
     yield (
@@ -112,7 +112,7 @@ def edits() -> Iterator[tuple[str, Scenario]]:
         scenario(
             {"strategy": {"name": "experts", "replayed": 32}},
             network=STACK,
-            script=[retrain(600, *layered["remove_classes"], *layered["prune"])],
+            script=[retrain(300, *layered["remove_classes"], *layered["prune"])],
         ),
     )
 
@@ -125,55 +125,55 @@ def gates() -> Iterator[tuple[str, Scenario]]:
             f"{mode}, that fails",
             scenario({"gate": gate, "optimizer": {"learning_rate": 3.0, "clip": None}}, labels=FEW),
         )
-    promotes = [{"at": at, "do": "promote"} for at in (100, 300, 500, 900)]
-    yield "manual", scenario({"gate": {"mode": "manual"}}, script=[*promotes, retrain(600)])
+    promotes = [{"at": at, "do": "promote"} for at in (50, 150, 250, 450)]
+    yield "manual", scenario({"gate": {"mode": "manual"}}, script=[*promotes, retrain(300)])
     yield "canary, regression", scenario({"gate": {"mode": "canary", "labels": 20}}, labels=FEW, task="values")
 
 
 def classes() -> Iterator[tuple[str, Scenario]]:
     experts = {"strategy": {"name": "experts", "replayed": 32}}
-    yield "open", scenario(task="open", labels=LATE_CLASS + 200)
-    yield "open, experts", scenario(experts, task="open", labels=LATE_CLASS + 200)
+    yield "open", scenario(task="open", labels=LATE_CLASS + 100)
+    yield "open, experts", scenario(experts, task="open", labels=LATE_CLASS + 100)
     yield "open, ewc and ema", scenario({"strategy": {"name": "ewc", "every": 128}, "averaging": "ema"}, task="open")
     yield "open, der", scenario({"strategy": "der"}, task="open")
-    removes = [retrain(700, {"type": "remove_classes", "classes": ["b"]})]
+    removes = [retrain(350, {"type": "remove_classes", "classes": ["b"]})]
     yield "open, removed", scenario(task="open", script=removes)
-    back = [*removes, {"at": 900, "do": "rollback", "version": 3}]
+    back = [*removes, {"at": 450, "do": "rollback", "version": 3}]
     yield "open, removed and rolled back", scenario(experts, task="open", script=back)
-    yield "removed", scenario({"loss": {"name": "cross_entropy", "weights": [1, 2, 3]}}, script=_without(1, 700))
+    yield "removed", scenario({"loss": {"name": "cross_entropy", "weights": [1, 2, 3]}}, script=_without(1, 350))
 
 
 def _without(name: int, at: int) -> list[dict[str, Any]]:
     return [
         retrain(at, {"type": "remove_classes", "classes": [name]}),
-        {"at": at + 200, "do": "rollback", "version": 2},
+        {"at": at + 100, "do": "rollback", "version": 2},
     ]
 
 
 def jobs() -> Iterator[tuple[str, Scenario]]:
     entries = [{"batch_size": 8}, {"optimizer": {"learning_rate": 0.1}}, {"loss": "focal"}]
-    yield "race", scenario(script=[retrain(600, race=entries, epochs=3, promoted=False)])
+    yield "race", scenario(script=[retrain(300, race=entries, epochs=3, promoted=False)])
     edited = [
         {"edits": [{"type": "widen", "layer": "linear1", "features": 14}]},
         {"recipe": {"strategy": "finetune"}},
         {},
     ]
-    yield "race with edits", scenario(network=STACK, script=[retrain(600, race=edited, epochs=2)])
-    yield "race, regression", scenario(task="values", script=[retrain(600, race=entries[:2], epochs=2)])
+    yield "race with edits", scenario(network=STACK, script=[retrain(300, race=edited, epochs=2)])
+    yield "race, regression", scenario(task="values", script=[retrain(300, race=entries[:2], epochs=2)])
     find = {"optimizer": {"learning_rate": "find"}}
-    yield "rate found", scenario(script=[retrain(600, recipe=find, epochs=2)])
-    yield "job under way at the end", scenario(script=[retrain(900, race=entries, epochs=60)])
-    yield "job cancelled", scenario(script=[retrain(600, epochs=60), {"at": 900, "do": "cancel"}])
-    yield "judged by the gate", scenario(script=[retrain(600, epochs=3, promoted=False)])
+    yield "rate found", scenario(script=[retrain(300, recipe=find, epochs=2)])
+    yield "job under way at the end", scenario(script=[retrain(450, race=entries, epochs=60)])
+    yield "job cancelled", scenario(script=[retrain(300, epochs=60), {"at": 450, "do": "cancel"}])
+    yield "judged by the gate", scenario(script=[retrain(300, epochs=3, promoted=False)])
     other = {"strategy": {"name": "experts"}, "distillation": {"weight": 1.0}}
-    yield "job with another strategy", scenario(script=[retrain(600, recipe=other)])
+    yield "job with another strategy", scenario(script=[retrain(300, recipe=other)])
     experts = {"strategy": {"name": "experts", "replayed": 32}}
-    yield "job with experts", scenario(experts, script=[retrain(600, recipe={"optimizer": {"learning_rate": 0.02}})])
-    rollbacks = [{"at": 800, "do": "rollback", "version": 2}, {"at": 900, "do": "rollback", "version": 1}]
+    yield "job with experts", scenario(experts, script=[retrain(300, recipe={"optimizer": {"learning_rate": 0.02}})])
+    rollbacks = [{"at": 400, "do": "rollback", "version": 2}, {"at": 450, "do": "rollback", "version": 1}]
     yield "rollback", scenario(script=rollbacks)
     yield "rollback, experts", scenario(experts, script=rollbacks)
     yield "rollback, experts, regression", scenario(experts, script=rollbacks, task="values")
-    yield "rollback during a job", scenario(script=[retrain(760, epochs=60), *rollbacks])
+    yield "rollback during a job", scenario(script=[retrain(380, epochs=60), *rollbacks])
 
 
 def restart() -> Iterator[tuple[str, Scenario]]:
@@ -204,31 +204,31 @@ def restart() -> Iterator[tuple[str, Scenario]]:
         others = dict(GROUPS[group]())
         for name in names:
             again = copy.deepcopy(others[name])
-            again["script"] += restarts(330, 640, 830, 950, 1350)
+            again["script"] += restarts(165, 320, 390, 430, 675)
             again["script"] = [action for action in again["script"] if action["at"] < again["labels"]]
             yield f"{group}: {name}", {**again, "same_as": f"{group}: {name}"}
 
 
 def fields() -> Iterator[tuple[str, Scenario]]:
     edited = retrain(
-        650, {"type": "rename_field", "field": "size", "to": "length"}, {"type": "drop_field", "field": "made"}
+        325, {"type": "rename_field", "field": "size", "to": "length"}, {"type": "drop_field", "field": "made"}
     )
     kinds = ("boolean", "category", "ignore", "text", "time", {"type": "tensor", "shape": [2]})
     more = [{"type": "add_field", "name": f"more {place}", "field": kind} for place, kind in enumerate(kinds)]
-    added = retrain(650, {"type": "add_field", "name": "weight", "field": "number"}, *more)
+    added = retrain(325, {"type": "add_field", "name": "weight", "field": "number"}, *more)
     yield "renamed and dropped", scenario(stream="fields", script=[edited])
     yield "added", scenario(stream="fields", script=[added])
-    yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open", labels=LATE_CLASS + 200)
-    yield "regression", scenario(stream="fields", task="values", labels=SHIFT + 200)
-    yield "experts, regression", scenario({"strategy": "experts"}, stream="fields", task="values", labels=SHIFT + 200)
+    yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open", labels=LATE_CLASS + 100)
+    yield "regression", scenario(stream="fields", task="values", labels=SHIFT + 100)
+    yield "experts, regression", scenario({"strategy": "experts"}, stream="fields", task="values", labels=SHIFT + 100)
 
 
 def tasks() -> Iterator[tuple[str, Scenario]]:
-    rollback = {"at": 400, "do": "rollback", "version": 2}
-    yield "intervals", scenario(labels=FEW, task="intervals", script=[retrain(200), rollback])
-    yield "several outputs", scenario(labels=FEW, task="outputs", script=[retrain(200), rollback])
+    rollback = {"at": 200, "do": "rollback", "version": 2}
+    yield "intervals", scenario(labels=FEW, task="intervals", script=[retrain(100), rollback])
+    yield "several outputs", scenario(labels=FEW, task="outputs", script=[retrain(100), rollback])
     yield "several outputs of fields", scenario(labels=FEW, task="outputs", stream="fields")
-    yield "multilabel", scenario(labels=FEW, task="labels", script=[retrain(200), rollback])
+    yield "multilabel", scenario(labels=FEW, task="labels", script=[retrain(100), rollback])
     yield "multilabel of fields", scenario(labels=FEW, task="labels", stream="fields")
 
 
@@ -242,9 +242,9 @@ def types() -> Iterator[tuple[str, Scenario]]:
 
 
 def labellers() -> Iterator[tuple[str, Scenario]]:
-    given = {"kept": {}, "told of": {"mode": "tell"}, "bounded": {"hold": 100, "share": 0.4}}
+    given = {"kept": {}, "told of": {"mode": "tell"}, "bounded": {"hold": 50, "share": 0.4}}
     for name, trust in given.items():
-        yield name, scenario({"trust": trust}, script=restarts(400)) | {"labellers": 4}
+        yield name, scenario({"trust": trust}, script=restarts(200)) | {"labellers": 4}
 
 
 GROUPS = {

@@ -12,9 +12,9 @@ from driftline.records import Label
 
 Row = dict[str, Any]
 
-ABRUPT, GRADUAL, SHIFT = 700, (1200, 1600), 1500
-NEW_CLASS, LATE_CLASS = 300, 1000
-COUNT = 2000
+ABRUPT, GRADUAL, SHIFT = 350, (600, 800), 750
+NEW_CLASS, LATE_CLASS = 150, 500
+COUNT = 1000
 NAMES = ("a", "b", "c", "d", "e")
 
 SHAPES: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {
