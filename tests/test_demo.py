@@ -19,7 +19,7 @@ from driftline import demo
 from driftline.demo import chart, display
 from driftline.demo.digits import PHASES, load
 from driftline.demo.outcome import WINDOW, DemoOutcome
-from tests.waiting import SECONDS
+from tests import forked
 
 pytestmark = pytest.mark.slow
 
@@ -120,11 +120,10 @@ def test_plain_lines_need_no_terminal(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.fixture(scope="module")
 def short_run() -> subprocess.CompletedProcess[str]:
-    """A demo of 12 seconds, as a process: plain lines, as its output is no terminal."""
-    root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "driftline.cli", "demo", "--seconds", "12"]
-    environment = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "120"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False)
+    """A demo of 8 seconds, as a process: plain lines, as its output is no terminal."""
+    root = Path(__file__).parents[1]
+    command = ["-m", "driftline.cli", "demo", "--seconds", "8"]
+    return forked.run(command, {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "120"}, root)
 
 
 def test_the_demo_loses_no_label_and_fails_no_request(short_run: subprocess.CompletedProcess[str]) -> None:

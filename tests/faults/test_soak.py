@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from tests import forked
 from tests.faults.soak import events as seen
-from tests.faults.soak.__main__ import soak
 from tests.faults.soak.check import check, check_events
 from tests.faults.soak.events import Event
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 SECONDS = 5
 SEED = 19
 """Its first faults kill processes of every kind."""
@@ -23,7 +25,9 @@ SEED = 19
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("soak")
-    soak(folder, SECONDS, SEED)
+    command = ["-m", "tests.faults.soak", "--seconds", str(SECONDS), "--seed", str(SEED), "--folder", str(folder)]
+    ended = forked.run(command, os.environ, ROOT)
+    assert (folder / "events.jsonl").exists(), ended.stdout + ended.stderr
     return folder
 
 
