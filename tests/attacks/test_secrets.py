@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from driftline.store.artifacts import Artifacts
 from driftline.store.backup import format as backup
 from driftline.store.connection import RedisConnection
 from driftline.store.format import mark
-from tests.waiting import SECONDS
+from tests import forked
 
 SECRET = "Zq7#Wx9/Ky3?"
 
@@ -27,14 +25,8 @@ SECRET = "Zq7#Wx9/Ky3?"
 def test_no_process_prints_a_part_of_a_password(command: list[str], tmp_path: Path) -> None:
     url = f"redis://h?password={SECRET}@127.0.0.1:1"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
-    ended = subprocess.run(
-        [sys.executable, "-m", "driftline.cli", *command],
-        env={**clean, "DRIFTLINE_REDIS_URL": url, "DRIFTLINE_DATA_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    named = {"DRIFTLINE_REDIS_URL": url, "DRIFTLINE_DATA_DIR": str(tmp_path)}
+    ended = forked.run(["-P", "-m", "driftline.cli", *command], clean | named, tmp_path)
     assert ended.returncode != 0 and "cannot be read" in ended.stdout + ended.stderr
     assert not any(part in ended.stdout + ended.stderr for part in ("Zq7", "Wx9", "Ky3"))
 

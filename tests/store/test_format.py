@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -22,9 +21,9 @@ from driftline.store.commits import Version
 from driftline.store.connection import RedisConnection
 from driftline.store.format import check_files, check_store, mark
 from driftline.store.redis_keys import new_uid
+from tests import forked
 from tests.ports import free_port
 from tests.store.conftest import SPEC
-from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -104,14 +103,8 @@ async def test_a_manifest_that_is_missing_or_damaged_is_not_the_check_s_to_tell(
 
 def run(command: str, data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "driftline.cli", *command.split(), "--data-dir", str(data_dir)],
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    arguments = ["-P", "-m", "driftline.cli", *command.split(), "--data-dir", str(data_dir)]
+    return forked.run(arguments, clean | environment, Path("/"))
 
 
 @pytest.mark.parametrize("command", ["up --port {}", "serve --port {}", "serve --replicas 2 --port {}", "worker"])
