@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from driftline.errors import ConfigurationError
 from driftline.spec.registry import Part
@@ -64,3 +67,9 @@ def client_is_missing(package: str, extra: str) -> ConfigurationError:
     return ConfigurationError(
         f"{package} is not installed; it comes with: pip install 'driftline[{extra}]'", code="no_sink_client"
     )
+
+
+async def hang_up(connection: Any) -> None:
+    """Ends a connection to a broker, also one that broke; after five seconds it is left."""
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(connection.close(), 5)

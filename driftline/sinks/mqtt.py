@@ -10,21 +10,53 @@ from pydantic import Field
 
 from driftline.errors import Unavailable
 from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing
+from driftline.spec.registry import Part
 
 SECONDS = 10.0
 """How long the broker may take."""
 
 
-class MqttSink(Sink):
+class MqttBroker(Part):
+    """Which broker, of a sink or of a source, and who connects to it."""
+
+    host: str = Field(min_length=1, description="the broker")
+    port: int = Field(1883, ge=1, le=65535, description="its port")
+    username: str | None = Field(None, description="who connects")
+    password: str | None = Field(None, description="of whom connects; never shown")
+    tls: bool = Field(False, description="whether the connection is encrypted")
+
+    def client(self, **options: Any) -> Any:
+        """A client that is not connected yet; :class:`ImportError` where it is not installed."""
+        import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, **options)
+        if self.username:
+            client.username_pw_set(self.username, self.password)
+        if self.tls:
+            client.tls_set()
+        return client
+
+    def connect(self, client: Any, **options: Any) -> None:
+        """Connects a client, whose thread runs from then on; :class:`Unavailable` where the broker does not answer."""
+        try:
+            client.connect(self.host, self.port, **options)
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"the broker {self.host}:{self.port} does not answer: {error}") from error
+        client.loop_start()
+
+
+def disconnect(client: Any) -> None:
+    """Ends a client and its thread."""
+    client.disconnect()
+    client.loop_stop()
+
+
+class MqttSink(MqttBroker, Sink):
     """Publishes with quality of service 1; the id and the key are user properties of a message."""
 
     type: Literal["mqtt"] = "mqtt"
-    host: str = Field(min_length=1, description="the broker")
-    port: int = Field(1883, ge=1, le=65535, description="its port")
     topic: str = Field(min_length=1, pattern=r"^[^+#]+$", description="the topic")
-    username: str | None = Field(None, description="who writes")
-    password: str | None = Field(None, description="of whom writes; never shown")
-    tls: bool = Field(False, description="whether the connection is encrypted")
 
     async def open(self) -> SinkWriter:
         try:
@@ -32,7 +64,7 @@ class MqttSink(Sink):
         except ImportError:
             raise client_is_missing("paho-mqtt", "mqtt") from None
         try:
-            await asyncio.to_thread(writer.connect)
+            await asyncio.to_thread(self.connect, writer.client)
         except BaseException:
             await writer.close()
             raise
@@ -43,27 +75,13 @@ class MqttWriter(SinkWriter):
     """Publishes, and waits until the broker has acknowledged each message."""
 
     def __init__(self, sink: MqttSink) -> None:
-        import paho.mqtt.client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
         self.sink = sink
         self.properties: Callable[[int], Any] = Properties
         self.kind = PacketTypes.PUBLISH
-        self.client: Any = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        if sink.username:
-            self.client.username_pw_set(sink.username, sink.password)
-        if sink.tls:
-            self.client.tls_set()
-
-    def connect(self) -> None:
-        """Connects; :class:`Unavailable` where the broker does not answer."""
-        try:
-            self.client.connect(self.sink.host, self.sink.port)
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"the broker {self.sink.host}:{self.sink.port} does not answer: {error}") from error
-        self.client.loop_start()
+        self.client = sink.client()
 
     async def write(self, messages: Sequence[SinkMessage], moved: Moved) -> None:
         await asyncio.to_thread(self._write, messages)
@@ -84,8 +102,4 @@ class MqttWriter(SinkWriter):
         return self.client.publish(self.sink.topic, message.value, qos=1, properties=properties)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
+        await asyncio.to_thread(disconnect, self.client)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
-from driftline.errors import Unavailable
-from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing
+from driftline.errors import ConfigurationError, Unavailable
+from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing, hang_up
+
+SECONDS = 10.0
+"""How long a server may take."""
 
 
 class NatsSink(Sink):
@@ -21,16 +23,26 @@ class NatsSink(Sink):
     subject: str = Field(min_length=1, description="a subject that a stream holds")
 
     async def open(self) -> SinkWriter:
-        try:
-            import nats
-        except ImportError:
-            raise client_is_missing("nats-py", "nats") from None
-        try:
-            once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
-            connection = await nats.connect(self.url.split(","), connect_timeout=5, **once)
-        except (TimeoutError, OSError, nats.errors.Error) as error:
-            raise Unavailable(f"NATS does not answer: {str(error) or type(error).__name__}") from error
-        return NatsWriter(self, connection)
+        return NatsWriter(self, await connected(self.url, client_is_missing("nats-py", "nats")))
+
+
+async def connected(url: str, missing: ConfigurationError) -> Any:
+    """A connection to NATS, of a sink or of a source.
+
+    Raises:
+        ConfigurationError: ``missing``: its client is not installed.
+        Unavailable: it does not answer.
+    """
+    try:
+        import nats
+    except ImportError:
+        raise missing from None
+    try:
+        # What breaks is told by whoever reads or writes, and begun again by them; here each server is tried twice.
+        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
+        return await nats.connect(url.split(","), connect_timeout=SECONDS, **once)
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        raise Unavailable(f"NATS does not answer: {str(error) or type(error).__name__}") from error
 
 
 class NatsWriter(SinkWriter):
@@ -39,7 +51,7 @@ class NatsWriter(SinkWriter):
     def __init__(self, sink: NatsSink, connection: Any) -> None:
         self.sink = sink
         self.connection = connection
-        self.stream = connection.jetstream(timeout=10)
+        self.stream = connection.jetstream(timeout=SECONDS)
 
     async def write(self, messages: Sequence[SinkMessage], moved: Moved) -> None:
         import nats
@@ -54,8 +66,7 @@ class NatsWriter(SinkWriter):
             raise Unavailable(f"the subject {self.sink.subject!r} cannot be written: {reason}") from error
 
     async def close(self) -> None:
-        with contextlib.suppress(Exception):  # What is left of a connection that broke.
-            await asyncio.wait_for(self.connection.close(), 5)
+        await hang_up(self.connection)
 
 
 def _headers(message: SinkMessage) -> dict[str, str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
 from driftline.errors import ConfigurationError, Unavailable
-from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing
+from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing, hang_up
 
 
 class RabbitMqSink(Sink):
@@ -70,5 +69,4 @@ class RabbitMqWriter(SinkWriter):
         await self._exchange.publish(body, self.sink.routing_key, mandatory=True, timeout=30)
 
     async def close(self) -> None:
-        with contextlib.suppress(Exception):  # What is left of a connection that broke.
-            await asyncio.wait_for(self.connection.close(), 5)
+        await hang_up(self.connection)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from driftline.errors import Unavailable
+from driftline.sinks.mqtt import SECONDS, MqttBroker, disconnect
 from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord, lacks
 from driftline.sources.redelivery import QueuePosition
 
@@ -19,7 +20,7 @@ MAX_UNACKNOWLEDGED, WAIT_SECONDS, GATHER_SECONDS = 500, 1.0, 0.01
 """How many messages the broker sends ahead, how long a read waits for the first, and then for others to come with it."""
 
 
-class Mqtt(Source):
+class Mqtt(MqttBroker, Source):
     """Reads what is published with quality of service 1 or 2 to topics, from when the source was made.
 
     The broker keeps for the session what comes while nobody reads, as long and as much as it is configured to; what it forgets
@@ -27,12 +28,7 @@ class Mqtt(Source):
     """
 
     type: Literal["mqtt"] = "mqtt"
-    host: str = Field(min_length=1, description="the broker")
-    port: int = Field(1883, ge=1, le=65535, description="its port")
     topic: str = Field(min_length=1, description="a topic, or a filter such as `labels/#`")
-    username: str | None = Field(None, description="who reads")
-    password: str | None = Field(None, description="of whom reads; never shown")
-    tls: bool = Field(False, description="whether the connection is encrypted")
     session_seconds: int = Field(
         7 * 24 * 3600, ge=1, le=2**32 - 1, description="how long the broker keeps what comes while nobody reads"
     )
@@ -58,20 +54,12 @@ class MqttReader(Reader):
     """Acknowledges a message once it is stored. Until then the broker holds it, and sends it again to who comes next."""
 
     def __init__(self, source: Mqtt) -> None:
-        import paho.mqtt.client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
         self.source = source
         digest = hashlib.sha256(source.identity.encode()).hexdigest()[:16]
-        self.client: Any = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=f"driftline-{digest}", protocol=paho.MQTTv5, manual_ack=True
-        )
-        if source.username:
-            self.client.username_pw_set(source.username, source.password)
-        if source.tls:
-            self.client.tls_set()
+        self.client = source.client(client_id=f"driftline-{digest}", manual_ack=True)
         self.client.on_message = lambda client, data, message: self.waiting.put(message)
         self.client.on_connect = self._connected
         self.client.on_disconnect = lambda *rest: self._fail("the connection to the broker is lost")
@@ -86,16 +74,14 @@ class MqttReader(Reader):
 
     def connect(self) -> None:
         """Connects, with the session that was there before."""
-        try:
-            self.client.connect(self.source.host, self.source.port, clean_start=False, properties=self.properties)
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"the broker {self.source.host}:{self.source.port} does not answer: {error}") from error
-        self.client.loop_start()
-        deadline = time.monotonic() + 10
+        self.source.connect(self.client, clean_start=False, properties=self.properties)
+        deadline = time.monotonic() + SECONDS
         while not self._is_ready:
             self._check()
             if time.monotonic() > deadline:
-                raise Unavailable(f"the broker {self.source.host}:{self.source.port} has not answered within 10 s")
+                raise Unavailable(
+                    f"the broker {self.source.host}:{self.source.port} has not answered within {SECONDS:g} s"
+                )
             time.sleep(0.01)
 
     def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -153,11 +139,7 @@ class MqttReader(Reader):
         self._unacknowledged = []
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
+        await asyncio.to_thread(disconnect, self.client)
 
 
 def _digest(message: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -11,6 +10,8 @@ import msgspec
 from pydantic import Field
 
 from driftline.errors import Unavailable
+from driftline.sinks.base import hang_up
+from driftline.sinks.nats import SECONDS, connected
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
 
 
@@ -29,17 +30,7 @@ class NatsStream(Source):
         return f"nats:{','.join(hosts)}:{self.stream}:{self.subject or '>'}"
 
     async def open(self) -> Reader:
-        try:
-            import nats
-        except ImportError:
-            raise lacks("nats-py", "nats") from None
-        try:
-            # One that does not answer is tried again by the runner of sources, which tells of it; here each server twice.
-            once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
-            connection = await nats.connect(self.url.split(","), connect_timeout=5, **once)
-        except (TimeoutError, OSError, nats.errors.Error) as error:
-            raise Unavailable(f"NATS does not answer: {str(error) or type(error).__name__}") from error
-        return NatsReader(self, connection)
+        return NatsReader(self, await connected(self.url, lacks("nats-py", "nats")))
 
 
 class _Position(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,10 +47,11 @@ class _Position(msgspec.Struct, frozen=True, omit_defaults=True):
 class NatsReader(Reader):
     """Reads by a consumer that is forgotten with the connection: the position is stored with the labels."""
 
-    def __init__(self, source: NatsStream, connection: Any) -> None:
+    def __init__(self, source: NatsStream, connection: Any, wait_seconds: float = 1.0) -> None:
         self.source = source
+        self.wait_seconds = wait_seconds
         self.connection = connection
-        self.stream = connection.jetstream(timeout=5)
+        self.stream = connection.jetstream(timeout=SECONDS)
         self._consumer: Any = None
         self._at: str | None = None
 
@@ -73,8 +65,6 @@ class NatsReader(Reader):
             raise Unavailable(f"the stream {self.source.stream!r} cannot be read: {reason}") from error
 
     async def _read(self, position: str, count: int) -> SourceBatch:
-        import nats
-
         about = await self.stream.stream_info(self.source.stream)
         created, first, last = str(about.created), about.state.first_seq, about.state.last_seq
         if position:
@@ -92,17 +82,25 @@ class NatsReader(Reader):
             at = msgspec.structs.replace(at, sequence=first - 1)
         if self._consumer is None or self._at != at.text():
             await self._begin(at)
-        messages = []
-        with contextlib.suppress(nats.errors.TimeoutError):
-            messages = await self._consumer.fetch(count, timeout=1)
         records, lag = [], 0
-        for message in messages:
+        for message in await self._messages(count):
             at = msgspec.structs.replace(at, sequence=message.metadata.sequence.stream)
             lag = message.metadata.num_pending
             place = f"{at.sequence}" if not at.life else f"{at.life}:{at.sequence}"
             records.append(SourceRecord(place, message.data, self.source.format))
         self._at = at.text()
         return SourceBatch(records, at.text(), lag=lag, gaps=gaps)
+
+    async def _messages(self, count: int) -> list[Any]:
+        """What there is, after a wait for the first, which says how many stand after it: asked for more, the client would wait
+        for these as well."""
+        messages: list[Any] = []
+        # The client raises its own error of this kind, and asyncio's where the server has told of the end of the wait too late.
+        with contextlib.suppress(TimeoutError):
+            messages += await self._consumer.fetch(1, timeout=self.wait_seconds)
+            if more := min(messages[0].metadata.num_pending, count - 1):
+                messages += await self._consumer.fetch(more, timeout=self.wait_seconds)
+        return messages
 
     async def _begin(self, at: _Position) -> None:
         from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -123,5 +121,4 @@ class NatsReader(Reader):
         return SourceGap(str(start), str(end), what)
 
     async def close(self) -> None:
-        with contextlib.suppress(Exception):  # What is left of a connection that broke.
-            await asyncio.wait_for(self.connection.close(), 5)
+        await hang_up(self.connection)

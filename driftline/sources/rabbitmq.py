@@ -12,6 +12,7 @@ import msgspec
 from pydantic import Field
 
 from driftline.errors import Unavailable
+from driftline.sinks.base import hang_up
 from driftline.sinks.rabbitmq import connected
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
 from driftline.sources.redelivery import QueuePosition
@@ -88,8 +89,7 @@ class RabbitReader(Reader):
         return int(declared.declaration_result.message_count or 0)
 
     async def close(self) -> None:
-        with contextlib.suppress(Exception):  # What is left of a connection that broke.
-            await asyncio.wait_for(self.connection.close(), 5)
+        await hang_up(self.connection)
 
 
 class QueueReader(RabbitReader):

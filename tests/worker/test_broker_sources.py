@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from driftline.records import Item
+from driftline.sources.base import SourceRecord
+from driftline.sources.nats import NatsReader
 from driftline.store.sources import SourceBook
 from tests.ports import free_port
 from tests.waiting import until_async
@@ -150,6 +153,35 @@ async def test_one_subject_of_a_stream_is_read_without_the_others(bench: Bench, 
         state = await told(store, state="running")
     assert not state.gaps
     assert await places(store) == [str(n) for n in range(2, 21, 2)]
+
+
+async def test_an_empty_stream_of_nats_is_no_failure_where_the_machine_is_too_busy_to_hear_so_in_time(
+    nats_server: str,
+) -> None:
+    await publish(nats_server, "idle", 0, 0)
+    reader = await made(type="nats", url=nats_server, stream="idle").open()
+    assert isinstance(reader, NatsReader)
+    reader.wait_seconds = 0.1
+    try:
+        position = (await reader.read("", 500)).position
+        fetch = reader._consumer.fetch
+
+        async def busy(count: int, timeout: float) -> Any:
+            asyncio.get_running_loop().call_later(0, time.sleep, 2 * timeout)
+            return await fetch(count, timeout)
+
+        reader._consumer.fetch = busy
+        for _ in range(3):
+            assert (await reader.read(position, 500)).records == []
+        reader._consumer.fetch = fetch
+        await publish(nats_server, "idle", 0, 3)
+        found: list[SourceRecord] = []
+        while len(found) < 3:
+            batch = await reader.read(position, 500)
+            found, position = [*found, *batch.records], batch.position
+        assert [record.place for record in found] == ["1", "2", "3"] and batch.lag == 0
+    finally:
+        await reader.close()
 
 
 async def test_a_server_of_nats_that_is_not_there_fails(bench: Bench) -> None:
