@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import torch
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
@@ -46,13 +46,13 @@ def process_families(sample: Measurement[StoreHealth] | None) -> Families:
     names = by_uid(health.names)
     for beat, worker in zip(health.heartbeats, health.workers["workers"], strict=True):
         _worker(found, beat, worker)
-        for lag in beat.sources:
-            model = names.get(lag.model, lag.model)
-            told = "how long ago all labels of a source had been taken"
-            found.gauge("source_lag_seconds", told, lag.seconds, model=model, source=lag.source)
-            if lag.records is not None:
-                left = "records of a source that are not read yet"
-                found.gauge("source_lag_records", left, lag.records, model=model, source=lag.source)
+    for lag in chain(*(beat.sources for beat in health.heartbeats), health.row_lags):
+        model = names.get(lag.model, lag.model)
+        told = "how long ago all records of a source had been taken"
+        found.gauge("source_lag_seconds", told, lag.seconds, model=model, source=lag.source)
+        if lag.records is not None:
+            left = "records of a source that are not read yet"
+            found.gauge("source_lag_records", left, lag.records, model=model, source=lag.source)
     for metric in _durations(health.heartbeats):
         found.add(metric)
     return found

@@ -14,6 +14,7 @@ from driftline.settings import Settings
 from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection
 from driftline.store.redis_health import RedisState
+from driftline.store.source_lags import RowLags, SourceLag
 from driftline.store.workers import Heartbeat, Workers
 from driftline.support.formatting import time_text
 
@@ -32,14 +33,15 @@ Access = Literal["available", "read_only", "unavailable"]
 class StoreHealth:
     """The store at one moment.
 
-    ``error`` is why it could not be read or written. ``names`` is name → uid of every model. ``write_seconds`` is how long a
-    write took.
+    ``error`` is why it could not be read or written. ``row_lags`` are what sources of rows have left to read. ``names`` is
+    name → uid of every model. ``write_seconds`` is how long a write took.
     """
 
     access: Access
     error: Unavailable | None = None
     state: RedisState = field(default_factory=RedisState)
     heartbeats: tuple[Heartbeat, ...] = ()
+    row_lags: tuple[SourceLag, ...] = ()
     workers: WorkerList = field(default_factory=lambda: WorkerList(workers=[], unowned=[]))
     names: Mapping[str, str] = field(default_factory=dict)
     write_seconds: float | None = None
@@ -50,11 +52,14 @@ async def look(connection: RedisConnection, catalog: Catalog, settings: Settings
     try:
         names = await catalog.newest_names()
         heartbeats = await Workers(connection).read()
+        row_lags = await RowLags(connection).read()
         state = await connection.server.state()
     except Unavailable as error:
         return StoreHealth("unavailable", error, connection.server.known)
     listed = worker_list(heartbeats, names, {}, connection.now(), settings.hung_seconds)
-    seen = StoreHealth("available", None, state, tuple(heartbeats), listed, names)
+    uids = {*names.values()}
+    lags = tuple(lag for lag in row_lags if lag.model in uids)
+    seen = StoreHealth("available", None, state, tuple(heartbeats), lags, listed, names)
     begin = time.monotonic()
     try:
         await connection.try_write()

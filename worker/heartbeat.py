@@ -13,7 +13,8 @@ from pathlib import Path
 
 from driftline.errors import Unavailable
 from driftline.store.connection import RedisConnection
-from driftline.store.workers import Heartbeat, SourceLag, Workers
+from driftline.store.source_lags import SourceLag
+from driftline.store.workers import Heartbeat, Workers
 from driftline.version import __version__
 
 from .compute import ComputeMeter

@@ -18,6 +18,7 @@ from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import INSTANCE
 from driftline.store.log import Log
+from driftline.store.source_lags import RowLags
 from driftline.store.sources import all_stored, parse_stored
 from driftline.store.watermarks import Cap
 from driftline.support.tasks import Troubles
@@ -52,6 +53,7 @@ class RowSources:
     ) -> None:
         self.connection = connection
         self.catalog = Catalog(connection)
+        self.lags = RowLags(connection)
         self.watcher = watcher
         self.engine = engine
         self.settings = settings
@@ -96,6 +98,7 @@ class RowSources:
                 await self._apply(uid, self._names[uid], found)
         for uid in [uid for uid in self._models if uid not in self._names]:
             await self._leave(uid)
+            self._wanted.pop(uid, None)
 
     async def _apply(self, uid: str, name: str, found: dict[bytes, bytes]) -> None:
         fixed = [source for source in self.fixed if source.model == name]
@@ -109,8 +112,11 @@ class RowSources:
             return
         if uid not in self._models:
             self._models[uid] = self._made(uid, name, fixed)
-        await self._models[uid].apply(found)
-        if not is_any:
+        model = self._models[uid]
+        await model.apply(found)
+        if is_any:
+            await self.lags.tell(uid, model.lags())
+        else:
             await self._leave(uid)
             self._wanted.pop(uid, None)
 
@@ -154,4 +160,5 @@ class RowSources:
         with contextlib.suppress(Unavailable), store_errors():
             # Another process need not wait for the claim to run out.
             if await self.connection.redis.get(self._claim(uid)) == self.owner.encode():
+                await self.lags.forget(uid)
                 await self.connection.redis.delete(self._claim(uid))

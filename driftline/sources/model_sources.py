@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -16,6 +16,7 @@ from driftline.sources.registry import check_paths, parse_source
 from driftline.sources.runner import SourceRunner
 from driftline.store.alarms import Alarms
 from driftline.store.log import Log
+from driftline.store.source_lags import SourceLag
 from driftline.store.sources import SourceBook, SourceState, StoredSource, parse_stored
 from driftline.support.formatting import count_text
 from driftline.support.tasks import Troubles, end
@@ -148,6 +149,12 @@ class ModelSources:
             if refused > self._refused:
                 self._refused = refused
                 await self._tell_refused()
+
+    def lags(self) -> Iterator[SourceLag]:
+        """What each that runs here has left to read."""
+        for runner in (running.runner for running in self.running.values()):
+            if runner.lag is not None:
+                yield SourceLag(self.log.uid, runner.state.name, round(runner.lag, 3), runner.state.lag_records)
 
     async def _tell_refused(self) -> None:
         letters = await self.book.dead()

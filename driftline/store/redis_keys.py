@@ -49,6 +49,11 @@ class Keys:
         return f"{self.prefix}workers"
 
     @property
+    def row_lags(self) -> str:
+        """Hash: uid → how much its sources of rows have left to read, as the app that runs them last told."""
+        return f"{self.prefix}row_lags"
+
+    @property
     def hints(self) -> str:
         return f"{self.prefix}hints"
 

@@ -5,19 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.source_lags import SourceLag
 
 STEP, VERSION, CHECKPOINT = "step", "version", "checkpoint"
 Counted = tuple[list[int], float]
 """How many durations lay in each bucket (:data:`driftline.support.tally.QUICK`), and their sum in seconds."""
-
-
-class SourceLag(msgspec.Struct, frozen=True):
-    """How long ago a worker had read all that a source held, and how many records are left; ``model`` is a uid."""
-
-    model: str
-    source: str
-    seconds: float
-    records: int | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -15,7 +15,8 @@ from app.learned_metrics import MAX_CLASSES, learned
 from driftline.api.metrics import ModelMetricsAnswer
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import Checkpoint, Head
-from driftline.store.workers import Heartbeat, SourceLag, Workers
+from driftline.store.source_lags import RowLags, SourceLag
+from driftline.store.workers import Heartbeat, Workers
 from driftline.support.tally import QUICK
 from tests.app.conftest import AppClient, Start, create, predict
 from tests.waiting import until_async
@@ -128,6 +129,9 @@ async def test_workers_and_their_sources_have_series(client: AppClient) -> None:
     await Workers(client.services.connection).beat(
         msgspec.structs.replace(beat, sources=[SourceLag(uid, "redis_stream:s", 3.5)])
     )
+    lags = RowLags(client.services.connection)
+    await lags.tell(uid, [SourceLag(uid, "rows", 1.5, 7)])
+    await lags.tell("gone", [SourceLag("gone", "rows", 1.5, 7)])
     found = await series(client)
     assert found[key("worker_info", worker="w1", host="host", pid="12", version="1.0")] == 1
     assert found[key("worker_up", worker="w1")] == 0, "its compute thread does not come back"
@@ -140,6 +144,9 @@ async def test_workers_and_their_sources_have_series(client: AppClient) -> None:
     assert found[key("step_duration_seconds_sum", worker="w1")] == 30
     assert key("version_duration_seconds_count", worker="w1") not in found, "it counts in other buckets"
     assert found[key("source_lag_seconds", model="weather", source="redis_stream:s")] == 3.5
+    assert found[key("source_lag_seconds", model="weather", source="rows")] >= 1.5, "what was told grows older"
+    assert found[key("source_lag_records", model="weather", source="rows")] == 7
+    assert not any("gone" in dict(labels).values() for _, labels in found)
 
 
 def entry(**changes: Any) -> CatalogEntry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from app.streams.keeper import RowSources
 from driftline.sinks.base import Moved, SinkMessage
 from driftline.sinks.redis_stream import RedisStreamWriter
+from driftline.store.source_lags import RowLags
 from driftline.store.sources import SourceBook
 from tests.app.conftest import AppClient, Start, source_as
 from tests.services import spec
@@ -157,6 +158,14 @@ async def test_of_two_processes_one_runs_a_source_and_the_other_goes_on_when_it_
     await client.post(PATH, json=described(client))
     await add(client, range(20))
     await shows(client, state="running", lag_records=0)
+    uid = await client.services.catalog.uid("weather")
+
+    async def told() -> list[tuple[str, int | None]]:
+        return [
+            (lag.source, lag.records) for lag in await RowLags(client.services.connection).read() if lag.model == uid
+        ]
+
+    assert await until_async(told) == [("rows", 0)]
 
     def running(app: AppClient) -> RowSources:
         return app.services.row_sources
@@ -176,6 +185,12 @@ async def test_of_two_processes_one_runs_a_source_and_the_other_goes_on_when_it_
 
     await until_async(all_come)
     assert [each["key"] for each in await written(client)] == [f"row {n}" for n in range(40)]
+    await client.delete(f"{PATH}/rows")
+    await until_async(lambda: _is_empty(told))
+
+
+async def _is_empty(told: Callable[[], Awaitable[list[Any]]]) -> bool:
+    return not await told()
 
 
 async def _nothing() -> None:

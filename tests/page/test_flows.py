@@ -109,6 +109,17 @@ def test_quality_by_class_and_source(visitor: Visitor) -> None:
     shown(page.get_by_role("table", name="Scores by source, last day"), "phone")
 
 
+def test_a_source_shows_what_it_reads_and_where_it_writes(visitor: Visitor, live: Instance) -> None:
+    source = {"type": "redis_stream", "url": "redis://127.0.0.1:1", "name": "visits", "stream": "visits"}
+    sink = {"type": "nats", "url": "nats://127.0.0.1:1", "subject": "answers"}
+    live.client.make_source("weather", source | {"mode": "infer", "paused": True, "sink": sink})
+    page = visitor.open(f"{MODEL}/sources")
+    found = page.get_by_role("table", name="Sources").get_by_role("row").filter(has_text="visits")
+    shown(found, "rows, predictions to nats answers")
+    live.client.remove_source("weather", "visits")
+    until(lambda: found.count() == 0)
+
+
 def test_a_row_is_tried_and_its_label_is_served(visitor: Visitor) -> None:
     page = visitor.open(f"{MODEL}/try")
     for place in range(8):

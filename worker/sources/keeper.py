@@ -14,8 +14,8 @@ from driftline.sources.base import Source
 from driftline.sources.model_sources import ModelSources
 from driftline.store.connection import RedisConnection
 from driftline.store.events import EventRecord, happen
+from driftline.store.source_lags import SourceLag
 from driftline.store.sources import all_stored
-from driftline.store.workers import SourceLag
 from driftline.support.tasks import Troubles
 from driftline.support.turns import Turns
 
@@ -124,8 +124,5 @@ class SourceKeeper:
 
     def lags(self) -> Iterator[SourceLag]:
         """What each has left to read."""
-        for uid, model in self._models.items():
-            for running in model.running.values():
-                runner = running.runner
-                if runner.lag is not None:
-                    yield SourceLag(uid, runner.state.name, round(runner.lag, 3), runner.state.lag_records)
+        for model in self._models.values():
+            yield from model.lags()

@@ -1,4 +1,4 @@
-// What the labels of a model are read from: each source with how it does, and what it could not take.
+// What labels and rows of a model are read from: each source with how it does, and what it could not take.
 
 import { useAction } from "../action.js";
 import { announce } from "../announce.js";
@@ -55,15 +55,24 @@ export function SourcesTab({ model }) {
 }
 
 function Cell({ model, source, name, onDone, onRemove }) {
-  if (name === "name") return html`<strong>${source.name}</strong><span class="sub">${words(source.type)}</span>`;
+  if (name === "name") return html`<strong>${source.name}</strong><span class="sub">${words(source.type)}</span>${goesText(source.spec)}`;
   if (name === "state")
     return html`<${Badge} tone=${TONES[source.state] ?? "neutral"}>${words(source.state)}<//> <span class="sub">
         since <${Ago} time=${source.since} />${source.reason && `: ${source.reason}`}</span
       >
       ${source.gaps.map((gap) => html`<span class="sub">Lost after ${gap.start}, before ${gap.end}: ${gap.reason}</span>`)}`;
-  if (name === "lag") return lagText(source);
+  if (name === "lag")
+    return html`${lagText(source)}${source.waiting > 0 &&
+    html`<span class="sub">${plural(source.waiting, "label")} ${source.waiting === 1 ? "waits" : "wait"} for a prediction</span>`}`;
   if (name === "act") return source.origin === "api" && html`<${Acts} model=${model} source=${source} onDone=${onDone} onRemove=${onRemove} />`;
   return source[name].toLocaleString("en");
+}
+
+// Where what a source reads goes: labels are learned, rows are answered and their predictions written.
+function goesText({ mode, sink }) {
+  if (mode !== "infer") return html`<span class="sub">labels</span>`;
+  const where = sink && (sink.topic ?? sink.stream ?? sink.subject ?? sink.routing_key ?? sink.path);
+  return html`<span class="sub">rows${sink && html`, predictions to ${words(sink.type)} ${where && html`<code>${where}</code>`}`}</span>`;
 }
 
 function lagText({ lag_records: records, lag_seconds: seconds }) {
