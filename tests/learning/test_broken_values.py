@@ -16,7 +16,7 @@ from driftline.rows.rows import Rows
 from driftline.spec import SINGLE_INPUT, ModelSpec, parse
 from driftline.spec.task import TaskName
 
-ROWS, LAST, DELAY = 800, 250, 32
+ROWS, LAST, DELAY = 600, 200, 32
 MOST = 1.1
 """By what the error may be multiplied."""
 Numbers = NDArray[np.float64]
@@ -87,7 +87,7 @@ def some_cells(inputs: Numbers, labels: Numbers) -> None:
 
 
 def units(inputs: Numbers, labels: Numbers) -> None:
-    inputs[250:, 1] *= 1000
+    inputs[200:, 1] *= 1000
 
 
 def tiny(inputs: Numbers, labels: Numbers) -> None:
@@ -96,18 +96,16 @@ def tiny(inputs: Numbers, labels: Numbers) -> None:
 
 INPUTS = {
     "the first row": cell(0, 1e6),
-    "the second row": cell(1, -1e6),
-    "row 20": cell(20, 1e9),
-    "row 500": cell(500, 3e38),
+    "row 20": cell(20, -1e9),
+    "row 350": cell(350, 3e38),
     "one row in a hundred": some_cells,
     "another unit": units,
     "tiny inputs": tiny,
 }
 LABELS = {
     "the first": label(0, 999999.0),
-    "the second": label(1, -1e9),
-    "row 40": label(40, 1e6),
-    "row 500": label(500, 1e9),
+    "row 40": label(40, -1e6),
+    "row 350": label(350, 1e9),
 }
 
 
@@ -134,5 +132,5 @@ def test_a_regression_is_as_good_in_any_unit(strategy: str, unit: float) -> None
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_a_mixture_of_experts_is_as_good_as_with_whole_inputs(kind: str) -> None:
-    # Of three hundred rows one more or less is a matter of chance.
+    # Of two hundred rows one more or less is a matter of chance.
     assert error("classification", "experts", INPUTS[kind]) <= MOST * whole("classification", "experts") + 3 / LAST
