@@ -142,6 +142,7 @@ class RowIntake(Intake):
         spec = (await self._queue()).snapshot.spec
         if self._reader is None or self._reader[0] != spec:
             self._reader = spec, SourceRowReader(self.source, spec, self.key)
+        await self._reader[1].learn(batch.records)
         rows, wrong = list[SourceRow](), list[Refused]()
         for record in batch.records:
             for item in self._reader[1].items(record):

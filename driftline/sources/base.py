@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from driftline.errors import ConfigurationError
 from driftline.sinks.registry import SINKS
+from driftline.sources.formats import BY_SCHEMA
 from driftline.sources.mapping import RecordMapping
 from driftline.spec import NAME_PATTERN
 from driftline.spec.registry import Part
@@ -94,7 +95,18 @@ class Source(Part):
     type: str
     name: str = Field("", pattern=f"^$|{NAME_PATTERN}", description="what it goes by among the sources of its model")
     model: str = Field("", pattern=f"^$|{NAME_PATTERN}", description="the model that it is read for")
-    format: Literal["json", "ndjson", "csv", "msgpack"] = Field("json", description="how a record is written")
+    format: Literal["json", "ndjson", "csv", "msgpack", "avro", "protobuf"] = Field(
+        "json", description="how a record is written"
+    )
+    schema_registry: str | None = Field(
+        None, pattern="^https?://", description="of Avro and Protobuf: the registry whose schemas the records name"
+    )
+    schema_file: str | None = Field(
+        None, min_length=1, description="in its place, a file: a schema of Avro, or descriptors as `protoc` writes them"
+    )
+    message: str | None = Field(
+        None, min_length=1, description="of Protobuf with a file: the full name of the message; none: the first"
+    )
     columns: list[str] | None = Field(None, min_length=1, max_length=10_000, description="of CSV without a header")
     mapping: RecordMapping | None = Field(None, description="where the parts of a label stand in a record")
     mode: SourceMode = Field(
@@ -114,6 +126,13 @@ class Source(Part):
     def _fits_its_mode(self) -> Source:
         if self.sink is not None and self.mode != "infer":
             raise ValueError('a source with a "sink" has the "mode" infer')
+        given = [name for name in ("schema_registry", "schema_file") if getattr(self, name) is not None]
+        if self.format in BY_SCHEMA and len(given) != 1:
+            raise ValueError(f'records of {self.format} need "schema_registry" or "schema_file"')
+        if given and self.format not in BY_SCHEMA:
+            raise ValueError(f'"{given[0]}" is of the formats {" and ".join(sorted(BY_SCHEMA))}')
+        if self.format in BY_SCHEMA and not self.is_of_bytes:
+            raise ValueError(f"what it reads is not written as {self.format}")
         if self.wait_seconds and self.mode != "labels":
             raise ValueError('"wait_seconds" is of labels: a row waits for nothing')
         return self
@@ -122,6 +141,11 @@ class Source(Part):
     def identity(self) -> str:
         """What is read, whoever reads it: broker and stream, without passwords. Its position is stored under this."""
         raise NotImplementedError
+
+    @property
+    def is_of_bytes(self) -> bool:
+        """Whether its records are bytes, in any ``format``; others have one of their own."""
+        return True
 
     @property
     def former_identity(self) -> str | None:

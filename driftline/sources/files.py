@@ -64,6 +64,10 @@ class WatchedFiles(Source):
         ends = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
         return next((kind for end, kind in ends.items() if end in Path(name).suffixes), "ndjson")
 
+    @property
+    def is_of_bytes(self) -> bool:
+        return False
+
     async def open(self) -> Reader:
         return FilesReader(self)
 

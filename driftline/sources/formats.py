@@ -17,6 +17,8 @@ from driftline.support import json_text
 from driftline.support.lines import lines, without_bom
 from driftline.tables.cells import plain
 
+BY_SCHEMA = frozenset({"avro", "protobuf"})
+"""Formats whose records are read by :mod:`driftline.sources.schemas`."""
 _fields = msgspec.msgpack.Decoder(dict[bytes, bytes])
 
 
@@ -132,6 +134,10 @@ def shown(raw: bytes, format: RecordFormat) -> str:
             ).decode()
         if format == "msgpack":
             return msgspec.json.encode(msgspec.msgpack.decode(raw)).decode()
-        return raw.decode()
+        return raw.decode() if format not in BY_SCHEMA else _base64(raw)
     except (msgspec.DecodeError, UnicodeError, TypeError, ValueError, OverflowError):
-        return "base64:" + base64.b64encode(raw).decode()
+        return _base64(raw)
+
+
+def _base64(raw: bytes) -> str:
+    return "base64:" + base64.b64encode(raw).decode()

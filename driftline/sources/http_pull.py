@@ -42,6 +42,10 @@ class HttpPull(Source):
         url = urlsplit(self.url)
         return f"http:{url.scheme}://{url.hostname}:{url.port or ''}{url.path}"
 
+    @property
+    def is_of_bytes(self) -> bool:
+        return False
+
     async def open(self) -> Reader:
         return HttpReader(self)
 

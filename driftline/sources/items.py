@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from driftline.errors import InvalidInput
+from driftline.sources.avro import AvroCodec
 from driftline.sources.base import Source, SourceRecord
-from driftline.sources.formats import Decoded, decoded
+from driftline.sources.formats import BY_SCHEMA, Decoded, decoded
 from driftline.sources.mapping import PARTS, Place, RecordMapping
+from driftline.sources.protobuf import ProtobufCodec
+from driftline.sources.schemas import Codec, RecordSchemas
 from driftline.spec import ModelSpec
 from driftline.spec.parts.fields import TimeField
 from driftline.support import json_text
@@ -23,6 +26,7 @@ MAX_RECORD_BYTES = 4 * 2**20
 """A larger record is refused: it would not fit what is appended at once."""
 _VERBATIM = frozenset({"prediction_id", "key", "id", "source"})
 """Parts that are texts, also where they look like a number."""
+CODECS: Mapping[str, type[Codec]] = {"avro": AvroCodec, "protobuf": ProtobufCodec}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class ItemReader:
 
     def __init__(self, source: Source, spec: ModelSpec, key: str) -> None:
         self.source = source
+        codec = CODECS.get(source.format)
+        self.schemas = None if codec is None else RecordSchemas(source, codec())
         self.prefix = f"s:{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         self.spec = spec
         mapping = source.mapping
@@ -56,13 +62,22 @@ class ItemReader:
         self._cells = {name: reader_of(field) for name, field in fields.items() if not field.dropped}
         self._names = {name: (name, *fields[name].aliases) for name in self._cells}
 
+    async def learn(self, records: Iterable[SourceRecord]) -> None:
+        """Fetches what records are read by, before :meth:`items` of them: the schemas that they name, where they need some.
+
+        Raises:
+            Unavailable: the schemas cannot be read now.
+        """
+        if self.schemas is not None:
+            await self.schemas.learn(record.raw for record in records if record.format in BY_SCHEMA)
+
     def items(self, record: SourceRecord) -> Iterator[SourceItem]:
         """The items of one record, each with an id that it has again whenever it is read again."""
         if len(record.raw) > MAX_RECORD_BYTES:
             message = f"the record has {len(record.raw):,} bytes, more than {MAX_RECORD_BYTES:,}"
             yield SourceItem(self._id(record, 0), error=InvalidInput(message, field="record"))
             return
-        for number, found in enumerate(decoded(record.raw, record.format, self.source.columns)):
+        for number, found in enumerate(self._decoded(record)):
             identifier = self._id(record, number)
             if isinstance(found, InvalidInput):
                 yield SourceItem(identifier, error=found)
@@ -74,6 +89,20 @@ class ItemReader:
             except (TypeError, ValueError, OverflowError) as error:
                 message = f"record: it holds what no item can: {error}"
                 yield SourceItem(identifier, error=InvalidInput(message, field="record"))
+
+    def _decoded(self, record: SourceRecord) -> Iterator[Decoded | InvalidInput]:
+        if record.format not in BY_SCHEMA:
+            yield from decoded(record.raw, record.format, self.source.columns)
+            return
+        try:
+            if self.schemas is None:
+                what = f"it was read as {record.format}, and the source has another format now"
+                raise InvalidInput(f"record: {what}", field="record")
+            if not record.raw:
+                raise InvalidInput("the record is empty", field="record")
+            yield Decoded(self.schemas.values(record.raw))
+        except InvalidInput as error:
+            yield error
 
     def _id(self, record: SourceRecord, number: int) -> str:
         return f"{self.prefix}:{record.place}" + (f":{number}" if number else "")

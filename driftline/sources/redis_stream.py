@@ -44,6 +44,10 @@ class RedisStream(Source):
     def former_identity(self) -> str | None:
         return f"redis_stream:{self.stream}"
 
+    @property
+    def is_of_bytes(self) -> bool:
+        return self.data is not None
+
     async def open(self) -> Reader:
         return RedisStreamReader(self)
 

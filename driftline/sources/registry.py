@@ -16,7 +16,8 @@ from driftline.spec.parse import invalid
 from driftline.spec.registry import Registry
 
 SOURCES = Registry(Source, "driftline.sources", tag="type", group="driftline.sources")
-SECRET = frozenset({"url", "password", "token", "headers", "settings"})
+URLS = frozenset({"url", "schema_registry"})
+SECRET = frozenset({*URLS, "password", "token", "headers", "settings"})
 """Fields that hold passwords; of a URL the rest is shown."""
 HIDDEN = "***"
 
@@ -47,7 +48,7 @@ def _hidden(name: str, value: Any) -> Any:
         return shown_spec(value)
     if name not in SECRET or not value:
         return value
-    if name != "url" or not isinstance(value, str):
+    if name not in URLS or not isinstance(value, str):
         return HIDDEN
     # A password may have any character: all up to the last @ is one.
     return _OPTION.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1:{HIDDEN}@", value))
@@ -99,7 +100,8 @@ def parse_sources(text: str) -> tuple[list[Source], list[str]]:
 def check_paths(source: Source, folders: Sequence[str]) -> None:
     """:class:`InvalidInput` where a source reads or writes files that the operator has not opened to sources."""
     opened = [Path(folder).resolve() for folder in folders]
-    for path in [*source.paths, *(() if source.sink is None else source.sink.paths)]:
+    own = [] if source.schema_file is None else [source.schema_file]
+    for path in [*source.paths, *own, *(() if source.sink is None else source.sink.paths)]:
         found = Path(path).resolve()
         if not any(found == folder or folder in found.parents for folder in opened):
             told = ", ".join(map(str, opened)) or "none"

@@ -49,6 +49,10 @@ class Sql(Source):
         # sqlite:///relative, sqlite:////absolute
         return [urlsplit(self.url).path.removeprefix("/")] if self.url.startswith("sqlite") else []
 
+    @property
+    def is_of_bytes(self) -> bool:
+        return False
+
     async def open(self) -> Reader:
         try:
             return await asyncio.to_thread(SqlReader, self)

@@ -54,6 +54,7 @@ async def try_source(
         position, end = "", time.monotonic() + seconds
         while len(found) < count and time.monotonic() < end:
             batch = await reader.read(position, count)
+            await items_of.learn(batch.records)
             for record in batch.records:
                 found += [_tried(record, item, check) for item in items_of.items(record)]
             position = batch.position
@@ -88,7 +89,9 @@ async def send_again(
     if letter.is_cut:
         return "only the beginning of the record is kept"
     record = SourceRecord(letter.place, letter.raw, letter.format)
-    items = {item.id.removeprefix("s:"): item for item in ItemReader(source, decoder.spec, key).items(record)}
+    items_of = ItemReader(source, decoder.spec, key)
+    await items_of.learn([record])
+    items = {item.id.removeprefix("s:"): item for item in items_of.items(record)}
     item = items.get(letter.id)
     if item is None:
         return "the record holds fewer items than it did"

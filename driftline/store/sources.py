@@ -14,7 +14,7 @@ from driftline.store.events import EventRecord
 MAX_DEAD, MAX_DEAD_BYTES, MAX_RAW_BYTES = 1000, 16 * 2**20, 2**16
 """How many dead letters are kept of a model, in how many bytes, and how many of a record's own bytes."""
 
-RecordFormat: TypeAlias = Literal["json", "ndjson", "csv", "msgpack", "fields"]
+RecordFormat: TypeAlias = Literal["json", "ndjson", "csv", "msgpack", "avro", "protobuf", "fields"]
 """How a record is written. ``fields``: a MessagePack map of byte strings, as a reader of entries with text fields gives it."""
 SourceCondition: TypeAlias = Literal["running", "catching_up", "paused", "failing", "over"]
 

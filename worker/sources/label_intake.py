@@ -93,6 +93,7 @@ class LabelIntake(Intake):
 
     async def take(self, batch: SourceBatch, before: str) -> None:
         decoder, items_of = await self._current()
+        await items_of.learn(batch.records)
         found = [(record, item) for record in batch.records for item in items_of.items(record)]
         wrong = [(record, item.id, item.error) for record, item in found if item.error is not None]
         await self.bury(wrong)
