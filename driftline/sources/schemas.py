@@ -110,8 +110,10 @@ class RecordSchemas:
             if number is None:
                 what = "it does not begin as one whose schema is in a registry: a zero, and four bytes of its id"
                 raise InvalidInput(f"record: {what}", code="malformed_record", field="record")
-            if number in self._unknown:
-                raise self._unknown[number]
+            if number not in self._known:
+                raise self._unknown.get(number) or InvalidInput(
+                    f"record: its schema {number} is not known", field="record"
+                )
             schema, body = self._known[number], raw[HEAD_BYTES:]
         try:
             found = self.codec.values(schema, body)
