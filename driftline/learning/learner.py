@@ -155,7 +155,7 @@ class Learner(RelearnedLearner):
         for error in _live_errors(served):
             self.course.on_error(error)
         if alarms:
-            self.promotion.holdout.on_drift()
+            self.promotion.holdout.on_drift(alarms[-1].since)
             self.course.on_drift(self.replay_buffer, max(0, labelled_batch.numbers[0] - alarms[-1].since))
             self.trust.on_drift(alarms[-1].since)
         alarms += self.monitor.look(live, self.module, self.learned)

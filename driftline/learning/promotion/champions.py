@@ -116,7 +116,8 @@ class Champions(Stateful):
         held, known = self.holdout.present()
         stay = module.answers(held.targets)
         own = held.take(stay)
-        if len(own) < self.limits.min_held_out:
+        is_alone = latest is None or len(latest) < gate.MIN_COMPARED
+        if len(own) < (gate.MIN_COMPARED if is_alone else self.limits.min_held_out):
             return gate.decide(comparisons), None, None
         errors, champions = gate.errors(module, own, in_order=False), self._errors_of_champion(held, known)
         comparisons.append(Comparison("held-out labels", errors, champions[stay]))
@@ -163,9 +164,14 @@ class Champions(Stateful):
     def refuse(self, decision: Decision, learned: int) -> Decision:
         """Keeps the champion; where what is served is ahead of it, the champion takes its place back."""
         self.compared_at = learned
-        self.rejected_streak = self.rejected_streak or RejectedStreak(learned, self.limits)
+        self.streak(learned)
         was_ahead, self.is_ahead = self.is_ahead, False
         return dataclasses.replace(decision, restored=was_ahead)
+
+    def streak(self, learned: int) -> RejectedStreak:
+        """The present streak of rejections, which begins here where there was none."""
+        self.rejected_streak = self.rejected_streak or RejectedStreak(learned, self.holdout.newest, self.limits)
+        return self.rejected_streak
 
     def watch_promotion(self, version: int, spec: ModelSpec, classes: Sequence[int | str]) -> None:
         """Lets the champion, of a model of these ``classes``, watch the version that takes its place.
@@ -202,7 +208,7 @@ class Champions(Stateful):
 
     def _restored_trial(self, name: str, own: State, weights: Mapping[str, Tensor]) -> Stateful:
         if name == "rejected_streak":
-            return RejectedStreak(own.data["since"], self.limits)
+            return RejectedStreak(own.data["since"], self.holdout.newest, self.limits)
         if name == "canary":
             return CanaryTrial(own.data["version"], self.rebuild(weights, own.data["width"]), own.data["needed"])
         model = self.rebuild_model(parse(ModelSpec, own.data["spec"]), list(own.data["classes"]), weights)

@@ -28,7 +28,8 @@ class GateLimits:
 
     Args:
         first_labels: until so many are learned every finite candidate is promoted.
-        min_held_out: held-out labels from which on they are compared on.
+        min_held_out: held-out labels from which on they are compared on beside the latest ones; where there is nothing else,
+            ``MIN_COMPARED`` are enough.
         labels_between: labels from one comparison to the next.
         anchor_labels: labels after which the champion becomes the anchor, against which small losses add up.
         rejected_window: the newest labels that decide a streak of rejections.

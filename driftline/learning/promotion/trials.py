@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits, Judgement
-from driftline.learning.stateful import Stateful
+from driftline.learning.stateful import State, Stateful
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
@@ -21,15 +22,17 @@ class RejectedStreak(Stateful):
     """A learner whose candidate was rejected: what it and the champion have got wrong since, on labels before they are learned.
 
     Held-out labels may be from before a drift, and an alarm may be late. So the newest labels have the last word. ``since`` is
-    how many labels had been learned at the first rejection.
+    how many labels had been learned at the first rejection, ``held_out`` the log number of the newest label that
+    was held out by then.
     """
 
-    STATE = ("since", "own", "others")
+    STATE = ("since", "held_out", "own", "others")
     DERIVED = ("limits",)
 
-    def __init__(self, since: int, limits: GateLimits) -> None:
+    def __init__(self, since: int, held_out: int, limits: GateLimits) -> None:
         self.limits = limits
         self.since = since
+        self.held_out = held_out
         self.own: list[float] = []
         self.others: list[float] = []
 
@@ -37,6 +40,12 @@ class RejectedStreak(Stateful):
         """Takes in the errors of the candidate and of the champion."""
         self.own = [*self.own, *latest.candidate.tolist()][-self.limits.rejected_window :]
         self.others = [*self.others, *latest.other.tolist()][-self.limits.rejected_window :]
+
+    def restored(self, name: str, state: State) -> Any:
+        if name == "held_out" and name not in state.data:
+            # A former release did not say: of what is held out by now, nothing is compared when the streak ends.
+            return self.held_out
+        return super().restored(name, state)
 
     @property
     def comparison(self) -> Comparison:

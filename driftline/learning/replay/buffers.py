@@ -121,7 +121,7 @@ class SlidingWindow(_RowSlots):
     """The newest examples; ``numbers`` counts, for each slot, how many were added before its own.
 
     Where examples have groups it is the newest of each group, and as many of each as there is room for; ``slots`` are those
-    of each group, oldest first. ``since`` is the number of the first after the last drift.
+    of each group, oldest first. ``since`` is the number of the first since the last drift.
     """
 
     STATE: ClassVar[tuple[str, ...]] = ("added", "since", "numbers", "slots")
@@ -215,6 +215,12 @@ class Holdout(SlidingWindow):
         super().carry(change)
         self.keep_errors(None)
 
-    def on_drift(self) -> None:
-        """Drift was detected: what was held out before now is compared no more."""
-        self.since = self.added
+    def on_drift(self, record: int) -> None:
+        """Drift was detected, since this log number: what was held out before it is compared no more."""
+        newer = (self.rows.numbers[: self.filled] >= record).nonzero().flatten().tolist()
+        self.since = max(self.since, min((self.numbers[slot] for slot in newer), default=self.added))
+
+    @property
+    def newest(self) -> int:
+        """The log number of the newest that is held out; 0 where there is none."""
+        return int(self.rows.numbers[: self.filled].max()) if self.filled else 0

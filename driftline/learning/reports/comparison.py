@@ -36,7 +36,7 @@ COSTS = ("parameters", "trained", "bytes", "flops")
 
 
 def examples_of(learner: Learner, items: Sequence[Item]) -> dict[str, Examples]:
-    """``holdout``: what is held out since the last alarm; ``latest``: those of the newest ``items`` that are not held out."""
+    """``holdout``: what is held out since the last drift; ``latest``: those of the newest ``items`` that are not held out."""
     return {"holdout": learner.promotion.holdout.current(), "latest": learner.trainable(items)}
 
 

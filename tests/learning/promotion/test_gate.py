@@ -112,13 +112,21 @@ def test_few_rows_decide_nothing() -> None:
     assert not decide([more_errors(10, rows=10)]).promoted
 
 
-def test_few_held_out_rows_are_not_compared() -> None:
+def test_few_held_out_rows_are_compared_where_there_is_nothing_else() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(100), range(100), Plan())
     turn(found, 180)
     assert 10 < len(found.promotion.holdout) < GateLimits().min_held_out
-    decision = found.learn([], [], Plan(publish=True)).decision
-    assert decision is not None and decision.promoted and decision.scores == {}
+    compared = found.promotion.compare
+    latest = Comparison("latest labels", torch.zeros(64), torch.zeros(64))
+    assert "held-out" not in compared(found.module, found.learned, latest)[0].reason
+    few = Comparison("latest labels", torch.zeros(9), torch.zeros(9))
+    for is_alone in (few, None):
+        decision = compared(found.module, found.learned, is_alone)[0]
+        assert decision.judgement == "worse" and "held-out" in decision.reason
+    held_out = found.promotion.holdout.current()
+    found.promotion.leave_out(held_out.numbers[gate.MIN_COMPARED - 1 :])
+    assert compared(found.module, found.learned)[0].is_unjudged, "that is nothing"
 
 
 def test_the_errors_are_those_of_the_answers() -> None:
@@ -189,10 +197,25 @@ def test_a_worse_candidate_is_not_served_and_learning_goes_on_from_it() -> None:
 def test_labels_from_before_an_alarm_are_not_compared_on() -> None:
     found = straight(recipe={"gate": {"holdout": 0.5}})
     found.learn(world(200), range(200), Plan(publish=True))
-    found.promotion.holdout.on_drift()
+    found.promotion.holdout.on_drift(201)
     turn(found, 180)
     decision = found.learn([], [], Plan(publish=True)).decision
-    assert decision is not None and decision.promoted
+    assert decision is not None and decision.is_unjudged
+
+
+def test_what_has_come_since_a_drift_began_judges_at_its_alarm() -> None:
+    """One of ten answers is wrong, then one of three; the alarm, which is late, knows since when."""
+    found = straight(recipe={"gate": {"holdout": 0.2}, "detector": "ddm"})
+    alarms, come = [], world(2000)
+    for n, each in enumerate(come, 1):
+        is_right = n % (10 if n <= 500 else 3) > 0
+        alarms += found.learn(answered([each], is_right), [n], Plan(updates=0)).alarms
+        if alarms:
+            break
+    held_out = found.promotion.holdout.current()
+    assert 490 < alarms[-1].since < alarms[-1].at and held_out.numbers.min() >= alarms[-1].since
+    assert len(held_out) < len(found.promotion.holdout)
+    assert torch.equal(held_out.numbers, restored(found).promotion.holdout.current().numbers)
 
 
 def test_small_losses_do_not_add_up_beyond_the_anchor() -> None:
@@ -253,11 +276,13 @@ def test_the_newest_labels_overrule_what_was_held_out_in_another_world() -> None
     other = turned(world(60, 900))
     half = restored(found)
     for each in (found, half):
-        first = each.learn(other[:20], range(20), Plan(publish=True)).decision
+        first = each.learn(other[:20], range(201, 221), Plan(publish=True)).decision
         assert first is not None and not first.promoted, "too few to tell"
-        second = each.learn(other[20:], range(20, 60), Plan(publish=True)).decision
+        second = each.learn(other[20:], range(221, 261), Plan(publish=True)).decision
         assert second is not None and second.promoted and "better" in second.reason
-    assert found.promotion.rejected_streak is None and not len(found.promotion.holdout.current())
+    kept = found.promotion.holdout.current()
+    assert found.promotion.rejected_streak is None
+    assert len(kept) > 0 and bool((kept.numbers > 200).all()), "what came since it was refused judges on"
 
 
 def test_a_learner_that_is_refused_for_good_begins_again_and_its_labels_are_served() -> None:

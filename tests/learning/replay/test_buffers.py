@@ -23,10 +23,10 @@ LABELS = st.lists(st.integers(0, 4), max_size=120)
 
 
 def rows(labels: Sequence[float], dtype: torch.dtype = torch.int64, first: int = 0) -> Examples:
-    """Rows that say in their inputs when they came, and in their weights which label they have."""
+    """Rows that say in their inputs, as their log numbers do, when they came, and in their weights which label they have."""
     number = torch.arange(first, first + len(labels), dtype=torch.float32)
     targets = torch.tensor(labels, dtype=dtype)
-    return Examples({"inputs": number[:, None]}, targets, targets.float() + 1)
+    return Examples({"inputs": number[:, None]}, targets, targets.float() + 1, {}, number.long())
 
 
 def replay_buffer(size: int, dtype: torch.dtype = torch.int64) -> ReplayBuffer:
@@ -184,14 +184,20 @@ def test_a_class_that_comes_no_more_stays_held_out() -> None:
     assert [n for n in numbers(held.current()) if n < 8] == [3, 4, 5, 6, 7]
 
 
-def test_only_what_arrived_after_the_last_drift_is_current() -> None:
-    held = holdout(6, 4)
-    held.on_drift()
-    assert len(held.current()) == 0
-    held.add(rows([0] * 3, first=4))
-    assert numbers(held.current()) == [4, 5, 6]
-    held.add(rows([0] * 5, first=7))
-    assert numbers(held.current()) == [6, 7, 8, 9, 10, 11], "the ring has run over the alarm"
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=8), st.integers(0, 30)), max_size=12), st.integers(1, 12)
+)
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_what_has_come_since_the_last_drift_is_current(parts: list[tuple[list[int], int]], size: int) -> None:
+    held, since, count = Holdout(size, rows([])), 0, 0
+    for labels, record in parts:
+        held.add(rows(labels, first=count))
+        count += len(labels)
+        held.on_drift(record)
+        since = max(since, min(record, count))
+        kept = numbers(held.current())
+        assert kept == [n for n in sorted(numbers(held.examples)) if n >= since]
+        assert held.newest == max(numbers(held.examples), default=0)
 
 
 def test_a_holdout_of_no_rows_holds_none() -> None:
@@ -201,7 +207,7 @@ def test_a_holdout_of_no_rows_holds_none() -> None:
 
 def test_a_holdout_goes_on_from_its_state() -> None:
     one = holdout(5, 4, 3)
-    one.on_drift()
+    one.on_drift(7)
     one.add(rows([0] * 2, first=7))
     other, state = holdout(5), copied(one.state_dict())
     other.load_state_dict(state)

@@ -24,9 +24,7 @@ def _compare(champions: Champions, candidate: Candidate, latest: Comparison) -> 
         champions.pass_gate(candidate, errors)
         return Promotion(decision)
     champions.holdout.keep_errors(of_champion)
-    streak = champions.rejected_streak = champions.rejected_streak or RejectedStreak(
-        candidate.learned, champions.limits
-    )
+    streak = champions.streak(candidate.learned)
     streak.observe(latest)
     return _end_streak(champions, streak, candidate) or Promotion(champions.refuse(decision, candidate.learned))
 
@@ -35,5 +33,5 @@ def _end_streak(champions: Champions, streak: RejectedStreak, candidate: Candida
     """Promotes what was rejected where the newest labels speak for it, and lets it begin again where they never do."""
     if not candidate.model.module.is_finite() or not (streak.is_won or streak.is_lost(candidate.learned)):
         return None
-    champions.holdout.on_drift()
+    champions.holdout.on_drift(streak.held_out + 1)
     return Promotion(streak.decide(candidate.learned), "set_champion" if streak.is_won else "begin_again")
