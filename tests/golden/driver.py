@@ -42,6 +42,10 @@ def spec_schema() -> dict[str, Any]:
     return ModelSpec.model_json_schema()
 
 
+def _rows_of(scenario: Mapping[str, Any]) -> list[tuple[dict[str, bytes], Any]]:
+    return streams.stream(scenario["stream"], scenario["task"], scenario.get("times", 1))[: scenario["labels"]]
+
+
 @dataclass
 class Version:
     """A version as the store keeps it."""
@@ -79,7 +83,7 @@ class Run:
     def of(cls, scenario: Mapping[str, Any]) -> Run:
         spec = parse(ModelSpec, scenario["spec"])
         factories = list(scenario.get("factories", []))
-        rows = streams.stream(scenario["stream"], scenario["task"])[: scenario["labels"]]
+        rows = _rows_of(scenario)
         learner = Learner.create(spec, seed=SEED, factories=factories)
         run = cls(spec, factories, rows, learner, scenario.get("labellers", 0))
         run._keep(1)
@@ -108,7 +112,7 @@ class Run:
 
     def extend(self, scenario: Mapping[str, Any]) -> None:
         """Lets the rest of the stream of the same scenario come, which was cut short."""
-        self.rows = streams.stream(scenario["stream"], scenario["task"])[: scenario["labels"]]
+        self.rows = _rows_of(scenario)
 
     @property
     def position(self) -> dict[str, int]:

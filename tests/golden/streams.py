@@ -54,29 +54,32 @@ def shape_of(kind: str) -> Any:
 
 
 @cache
-def stream(kind: str, task: str) -> list[tuple[dict[str, bytes], Label]]:
+def stream(kind: str, task: str, times: int = 1) -> list[tuple[dict[str, bytes], Label]]:
     """Rows with their labels: an abrupt drift, then a gradual one, and at last inputs that are distributed otherwise.
+
+    It is so many times as long, and all that happens comes so much later.
 
     ``task``: ``classes`` are 0 to 2; ``open`` has five by name, of which two arrive late; ``values`` is a regression, and
     ``intervals`` one with intervals, ``outputs`` one with two outputs as well. ``labels`` are of any of three classes.
     """
     draws = np.random.default_rng(11)
     found = []
-    for n in range(COUNT):
-        row, numbers = _row(kind, draws, n)
-        concept = _concept(n, float(draws.random()))
-        found.append((row, _label(task, numbers, concept, n, float(draws.random()))))
+    for n in range(times * COUNT):
+        time = n / times
+        row, numbers = _row(kind, draws, n, has_shifted=time >= SHIFT)
+        concept = _concept(time, float(draws.random()))
+        found.append((row, _label(task, numbers, concept, time, float(draws.random()))))
     return found
 
 
-def _row_of_fields(draws: np.random.Generator, n: int) -> tuple[dict[str, bytes], list[float]]:
+def _row_of_fields(draws: np.random.Generator, n: int, has_shifted: bool) -> tuple[dict[str, bytes], list[float]]:
     """A row of which now and then a field is missing."""
     drawn = draws.random(8)
-    plan, word = int(drawn[1] * (12 if n < SHIFT else 20)), int(drawn[2] * len(WORDS))
+    plan, word = int(drawn[1] * (20 if has_shifted else 12)), int(drawn[2] * len(WORDS))
     part = np.asarray((drawn[3:5] - 0.5) * 4, np.float32)
     hour = FIRST_HOUR + n
     row = {
-        "size": float(drawn[0] * 4 - 2 + (n >= SHIFT)),
+        "size": float(drawn[0] * 4 - 2 + has_shifted),
         "plan": f"plan {plan}",
         "flag": bool(drawn[5] < 0.5),
         "note": WORDS[word],
@@ -92,17 +95,17 @@ def _row_of_fields(draws: np.random.Generator, n: int) -> tuple[dict[str, bytes]
     return {"inputs": msgspec.msgpack.encode(known)}, numbers
 
 
-def _row(kind: str, draws: np.random.Generator, n: int) -> tuple[dict[str, bytes], list[float]]:
+def _row(kind: str, draws: np.random.Generator, n: int, has_shifted: bool) -> tuple[dict[str, bytes], list[float]]:
     if kind == "fields":
-        return _row_of_fields(draws, n)
+        return _row_of_fields(draws, n, has_shifted)
     row, numbers = {}, []
     for name, (shape, dtype) in SHAPES[kind].items():
         drawn = draws.random((2, *shape))
         is_whole = "int" in dtype
         if is_whole:
-            values = np.asarray(drawn[0] * (7 if n < SHIFT else 9), dtype)
+            values = np.asarray(drawn[0] * (9 if has_shifted else 7), dtype)
         else:
-            values = np.asarray((drawn[0] + drawn[1] - 1) * 2 + (n >= SHIFT), np.float32)
+            values = np.asarray((drawn[0] + drawn[1] - 1) * 2 + has_shifted, np.float32)
         row[name] = _bytes(values, dtype)
         numbers += [float(number) * (0.25 if is_whole else 1) for number in values.reshape(-1)]
     return row, numbers
@@ -114,18 +117,18 @@ def _bytes(values: np.ndarray[Any, Any], dtype: str) -> bytes:
     return values.astype(dtype).tobytes()
 
 
-def _concept(n: int, drawn: float) -> int:
+def _concept(time: float, drawn: float) -> int:
     begin, end = GRADUAL
-    if n < ABRUPT:
+    if time < ABRUPT:
         return 0
-    return 2 if drawn < (n - begin) / (end - begin) else 1
+    return 2 if drawn < (time - begin) / (end - begin) else 1
 
 
-def _label(task: str, numbers: list[float], concept: int, n: int, drawn: float) -> Label:
+def _label(task: str, numbers: list[float], concept: int, time: float, drawn: float) -> Label:
     if task == "labels":
         return [name for place, name in enumerate("abc") if numbers[(place + concept) % len(numbers)] > 0.3 * place]
     if task == "outputs":
-        return [float(_label("values", numbers, concept + far, n, drawn)) * 1000**far for far in (0, 1)]  # type: ignore[arg-type]
+        return [float(_label("values", numbers, concept + far, time, drawn)) * 1000**far for far in (0, 1)]  # type: ignore[arg-type]
     if task in ("values", "intervals"):
         factors = [((index * 5 + concept * 7) % 11) - 5 for index in range(len(numbers))]
         return 100 + sum(factor * number for factor, number in zip(factors, numbers, strict=True)) + drawn
@@ -135,7 +138,7 @@ def _label(task: str, numbers: list[float], concept: int, n: int, drawn: float) 
         for name in range(count)
     ]
     if task == "open":
-        known = 3 + (n >= NEW_CLASS) + (n >= LATE_CLASS)
+        known = 3 + (time >= NEW_CLASS) + (time >= LATE_CLASS)
         return NAMES[max(range(known), key=lambda name: scores[name])]
     label = max(range(count), key=lambda name: scores[name])
     return (label + 1) % count if drawn < 0.05 else label
