@@ -14,9 +14,11 @@ COPY pyproject.toml setup.py README.md LICENSE ./
 COPY driftline driftline
 COPY app app
 COPY worker worker
-RUN pip install --no-cache-dir -c constraints.txt '.[demo]'
+# What sources, object stores and identity providers need: see the extras in pyproject.toml.
+ARG EXTRAS=demo,object-store
+RUN pip install --no-cache-dir -c constraints.txt ".[${EXTRAS}]"
 
-RUN useradd --create-home driftline && install --directory --owner driftline --mode 700 /data
+RUN useradd --uid 1000 --create-home driftline && install --directory --owner driftline --mode 700 /data
 USER driftline
 WORKDIR /home/driftline
 # Containers on the same kind of CPU need not compile; on others each start does, where the image is mounted read-only.

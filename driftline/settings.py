@@ -171,6 +171,13 @@ class Settings(BaseSettings):
     worker_id: str | None = Field(
         None, description="a name that no other worker has: started again under it, one takes its models back at once"
     )
+    worker_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="where a worker answers `/livez` and `/readyz`, on the address of `DRIFTLINE_HOST`; of several processes "
+        "the first, the others on the ports after it; none: nowhere",
+    )
     lease_seconds: float = Field(10.0, ge=1, description="a worker that is silent for longer loses its models")
     idle_seconds: float = Field(
         600.0,

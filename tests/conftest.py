@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -39,6 +40,7 @@ OwnRedis = Callable[[Path, int], contextlib.AbstractContextManager[None]]
 # Fixtures that need a program of the machine's own.
 OF_TOOLS = {
     "browser",
+    "kubectl",
     "mosquitto",
     "mount",
     "nats_server",
@@ -106,6 +108,17 @@ def redis_cli() -> str:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     return _tool("promtool")
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    """One that knows components, as those since 2023 do."""
+    found = _tool("kubectl")
+    told = subprocess.run([found, "version", "--client", "--output=json"], capture_output=True, text=True, check=True)
+    version = json.loads(told.stdout)["clientVersion"]
+    if (int(version["major"]), int(version["minor"].rstrip("+"))) < (1, 27):
+        pytest.skip("kubectl is older than 1.27")
+    return found
 
 
 @pytest.fixture(scope="session")

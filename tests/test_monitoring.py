@@ -26,6 +26,7 @@ DEPLOY = ROOT / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
 DASHBOARD = DEPLOY / "grafana" / "driftline.json"
+SCALER = DEPLOY / "kubernetes" / "components" / "keda" / "scaler.yaml"
 NAME = re.compile(r"\b(?:driftline|process)_\w+")
 OF_PROMETHEUS = {"up"}
 
@@ -44,12 +45,14 @@ def panels() -> list[dict[str, Any]]:
 
 
 def named() -> dict[str, set[str]]:
-    """Every metric that the alerts and the dashboard name, by where."""
+    """Every metric that the alerts, the dashboard and the scaler of workers name, by where."""
     found = {rule["alert"]: set(NAME.findall(rule["expr"])) for rule in rules()}
     for panel in panels():
         found[panel["title"]] = {name for target in panel["targets"] for name in NAME.findall(target["expr"])}
     for note in dashboard()["annotations"]["list"]:
         found[note["name"]] = set(NAME.findall(note["expr"]))
+    for trigger in yaml.safe_load(SCALER.read_text())["spec"]["triggers"]:
+        found[trigger["name"]] = set(NAME.findall(trigger["metadata"]["query"]))
     return found
 
 

@@ -93,6 +93,11 @@ class Heart:
         if last is not None and told_at - last > self.lease_seconds / 2 and self.on_late is not None:
             await self.on_late()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has told of the worker."""
+        return self._last is not None
+
     def silence(self) -> str:
         """What has kept it from renewing its leases, now or the last time, and for how long."""
         seconds = time.monotonic() - self._last if self._last is not None else 0.0

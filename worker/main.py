@@ -29,6 +29,7 @@ from .log_watch import LogWatch
 from .model_store import ModelStore
 from .note import Note
 from .ownership import Owned, Ownership
+from .probes import Probes
 from .sources.keeper import SourceKeeper
 from .sweeper import Sweeper
 from .trainer import Trainer
@@ -88,6 +89,7 @@ class Worker:
         self.ownership.excuse = self.heart.silence
         self.note = Note(self.artifacts, self.heart)
         self.training_places = TrainingPlaces(settings.job_processes) if settings.job_processes else None
+        self.probes = Probes(settings.host, settings.worker_port, self._why_unready)
         self._stop = asyncio.Event()
 
     @property
@@ -107,6 +109,15 @@ class Worker:
         """Asks :meth:`run` to end: every trainer finishes its step, writes a checkpoint, and releases its lease."""
         self._stop.set()
 
+    def _why_unready(self) -> str | None:
+        """Why it does not learn; whoever replaces workers one after another waits until it does."""
+        if self._stop.is_set():
+            return "the worker ends"
+        if not self.heart.has_begun:
+            return "the worker starts: kernels are compiled at a first start, and the store is waited for"
+        failing = self.troubles.current()
+        return "; ".join(f"{name}: {why}" for name, why in failing.items()) or None
+
     async def run(self) -> None:
         """Owns and learns models until it is stopped.
 
@@ -118,7 +129,11 @@ class Worker:
             ConfigurationError: a setting is wrong, or the data is of a newer format.
             Unavailable: the store does not answer at the start.
         """
-        await self._begin()
+        async with self.probes.answering():
+            await self._begin()
+            await self._work()
+
+    async def _work(self) -> None:
         helpers = [asyncio.create_task(task) for task in self._helpers()]
         owning, stopped = helpers[0], asyncio.create_task(self._stop.wait())
         try:

@@ -23,6 +23,8 @@ from driftline.store.format import check_at_start
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
+APP_STOP_SECONDS, WORKER_STOP_SECONDS = 20.0, 30.0
+"""How long a process may take to end: to answer what has begun; to finish a step and write the checkpoints."""
 
 
 def folder_of(name: str) -> Path:
@@ -88,9 +90,13 @@ def _workers(settings: Settings, guard: Guard, env: Mapping[str, str], output: O
 
         def worker() -> subprocess.Popen[bytes]:
             named = {**env, "DRIFTLINE_WORKER_ID": identifier}
+            if settings.worker_port:
+                named["DRIFTLINE_WORKER_PORT"] = str(settings.worker_port + number - 1)
             return guard.spawn(program("worker"), env=named, stdout=output, stderr=output)
 
-        return Child("worker" if settings.workers == 1 else f"worker-{number}", worker, stop_seconds=30.0)
+        return Child(
+            "worker" if settings.workers == 1 else f"worker-{number}", worker, stop_seconds=WORKER_STOP_SECONDS
+        )
 
     return [child(number) for number in range(1, settings.workers + 1)]
 
@@ -120,7 +126,7 @@ def _apps(
             return guard.spawn(command, env=counting, pass_fds=[file], stdout=output, stderr=output)
 
         names = [f"app-{number}" for number in range(1, replicas + 1)] if replicas > 1 else ["app"]
-        yield [Child(name, app, stop_seconds=20.0) for name in names]
+        yield [Child(name, app, stop_seconds=APP_STOP_SECONDS) for name in names]
 
 
 class _Embedded:

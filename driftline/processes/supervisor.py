@@ -254,8 +254,11 @@ def describe_exit(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; :class:`ConfigurationError` if the address cannot be bound. Port 0: a free port."""
+def bind(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A listening TCP socket; :class:`ConfigurationError` if the address cannot be bound. Port 0: a free port.
+
+    ``option`` is what chose the port.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -270,6 +273,6 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
-        message = f"cannot listen on {host} port {port}: {reason}; give another --port, or --port 0 for a free one"
+        message = f"cannot listen on {host} port {port}: {reason}; give another {option}, or 0 for a free one"
         raise ConfigurationError(message) from None
     return listener

@@ -1,8 +1,9 @@
 """How kernels are compiled: once for a CPU and a release, and kept in numba's cache from then on.
 
 Numba keeps what it has compiled beside the sources, where it may write there, else in the user's cache folder, or in
-``NUMBA_CACHE_DIR``. It compares the file of a function alone with what it has kept; a kernel calls functions of other files, so
-here these are compared as well. ``NUMBA_DISABLE_JIT=1`` lets Python run the kernels, and look at every index.
+``NUMBA_CACHE_DIR``. Where it may write to none of these, as in a container whose root is read-only, it reads what an image
+brought there. It compares the file of a function alone with what it has kept; a kernel calls functions of other files, so here
+these are compared as well. ``NUMBA_DISABLE_JIT=1`` lets Python run the kernels, and look at every index.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba import config, types
+from numba.core import caching
 
 logger = logging.getLogger("driftline.kernels")
 
@@ -49,17 +51,46 @@ def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
         if config.DISABLE_JIT:
             return function
         dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-        try:
-            dispatcher.enable_caching()
-        except RuntimeError:
-            pass  # No folder can be written to: it is compiled at each start, and `warm` says so.
-        else:
-            dispatcher._cache._cache_file._source_stamp = _sources(function.__module__.rpartition(".")[2])
+        kept = _cache_of(function)
+        if kept is not None:
+            kept._cache_file._source_stamp = _sources(function.__module__.rpartition(".")[2])
+            dispatcher._cache = kept
         _kernels.append((dispatcher, arguments))
         dispatcher._compile_for_args = partial(_at_first_call, dispatcher, arguments)
         return cast(Callable[..., Any], dispatcher)
 
     return compiled
+
+
+def _cache_of(function: Callable[..., Any]) -> caching.FunctionCache | None:
+    """Where a kernel is kept; None: nowhere, it is compiled at each start."""
+    for kind in (caching.FunctionCache, _ReadOnlyCache):
+        try:
+            return kind(function)
+        except RuntimeError:  # No such folder.
+            pass
+    return None
+
+
+def _read_only(locator: Any) -> Any:
+    """Finds the folder that ``locator`` does, where it holds kernels, whether or not it can be written to."""
+
+    def ensure_cache_path(self: Any) -> None:
+        if not any(Path(self.get_cache_path()).glob("*.nbi")):
+            raise FileNotFoundError
+
+    return type(f"ReadOnly{locator.__name__}", (locator,), {"ensure_cache_path": ensure_cache_path})
+
+
+class _ReadOnlyFolders(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_read_only(each) for each in caching.CacheImpl._locator_classes[:3]]  # noqa: RUF012
+
+
+class _ReadOnlyCache(caching.FunctionCache):  # type: ignore[misc]
+    _impl_class = _ReadOnlyFolders
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        """Keeps nothing: what is compiled here is compiled again at the next start, and `warm` says so."""
 
 
 def warm() -> None:
@@ -114,7 +145,7 @@ def folder() -> str | None:
     """Where compiled kernels are kept; None where no folder can be written to."""
     dispatcher, _ = _kernels[0]
     found: str | None = dispatcher._cache.cache_path
-    return found
+    return None if isinstance(dispatcher._cache, _ReadOnlyCache) else found
 
 
 def build() -> dict[str, str]:

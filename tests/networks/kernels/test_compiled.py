@@ -55,8 +55,8 @@ def test_other_types_are_refused_and_not_compiled_for(when: str) -> None:
 
 def test_without_a_folder_to_write_to_kernels_are_compiled_all_the_same() -> None:
     program = """
-from numba.core import caching
-caching.CacheImpl._locator_classes = []
+from numba import config
+config.CACHE_LOCATOR_CLASSES = "IPythonCacheLocator"  # which knows of none, outside of a notebook
 from driftline.networks.kernels import compiled, encoding
 assert compiled.folder() is None
 assert not any(compiled._is_cached(*each) for each in compiled._kernels)
@@ -66,6 +66,26 @@ print("compiled")
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.stdout == "compiled\n", found.stderr
+
+
+def test_kernels_that_an_image_brings_are_loaded_where_nothing_can_be_written() -> None:
+    program = """
+import logging, numpy as np
+from numba.core import caching
+def refuse(self):
+    raise PermissionError
+caching._CacheLocator.ensure_cache_path = refuse
+from driftline.networks.kernels import all_kernels, compiled, encoding
+assert compiled.folder() is None
+dispatcher, arguments = compiled._kernels[0]
+assert all(compiled._is_cached(*each) for each in compiled._kernels)
+all_kernels.warm()
+assert dispatcher.stats.cache_hits and not dispatcher.stats.cache_misses
+dispatcher._cache.save_overload(None, None)
+print("loaded")
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.stdout == "loaded\n" and not found.stderr, found.stderr
 
 
 LEARNS = """
