@@ -107,7 +107,8 @@ class Ownership:
         await self.sources.check(names)
         staying = {identifier: each for identifier, each in peers.items() if not each.is_leaving}
         # What models cost is still told by a worker that leaves, so that its leaving moves none but its own.
-        placed = self._placement.of(names.values(), [self.owner, *staying], self._costs(peers), self._refusals(staying))
+        asked = list(names.values()), [self.owner, *staying], self._costs(peers), self._refusals(staying)
+        placed = await asyncio.to_thread(self._placement.of, *asked)
         for uid, owned in self.owned.items():
             if placed.get(uid, self.owner) != self.owner and not owned.model.is_stopping:
                 logger.info("model %s is given to worker %s", uid, placed[uid])

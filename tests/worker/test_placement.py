@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.placement import IDLE_COST, LEAST_COST, SLACK, Costs, place, step_of
+from worker import placement as placement_module
+from worker.placement import IDLE_COST, LEAST_COST, SLACK, Costs, Placement, place, step_of
 
 UIDS = st.sets(st.text("0123456789abcdef", min_size=12, max_size=12), min_size=1, max_size=60)
 WORKERS = st.sets(st.text("abcdef", min_size=1, max_size=6), min_size=1, max_size=8)
@@ -35,6 +36,33 @@ def test_no_worker_has_more_than_its_share_and_one_model(
 @given(UIDS, WORKERS)
 def test_every_worker_finds_the_same_in_whatever_order_it_reads(uids: set[str], workers: set[str]) -> None:
     assert place(sorted(uids), sorted(workers)) == place(sorted(uids, reverse=True), sorted(workers, reverse=True))
+
+
+@given(st.lists(st.tuples(UIDS, WORKERS, st.sampled_from([1 / 32, 0.25, 1.0]), st.booleans()), min_size=1, max_size=5))
+def test_what_is_kept_of_former_placements_changes_none(asked: list[tuple[set[str], set[str], float, bool]]) -> None:
+    placement = Placement()
+    for uids, workers, cost, is_refused in asked:
+        costs = dict.fromkeys(sorted(uids)[::3], cost)
+        refused = {min(workers): sorted(uids)[::4]} if is_refused else {}
+        assert placement.of(uids, workers, costs, refused) == place(uids, workers, costs, refused)
+        assert {placement.last(uid) for uid in uids} <= workers
+
+
+def test_a_load_that_changes_costs_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    placement, hashed = Placement(), Counter[str]()
+
+    def counted(worker: str, uid: str) -> bytes:
+        hashed[uid] += 1
+        return preference(worker, uid)
+
+    preference = placement_module._preference
+    monkeypatch.setattr(placement_module, "_preference", counted)
+    uids = models(100)
+    placement.of(uids, ["a", "b"], {}, {})
+    placement.of([*uids, "new"], ["a", "b"], {uids[0]: 0.5}, {"a": [uids[1]]})
+    assert set(hashed.values()) == {2} and len(hashed) == 101
+    placement.of([*uids, "new"], ["a", "b", "c"], {}, {})
+    assert hashed["new"] == 5
 
 
 def test_three_hundred_models_are_within_a_fifth_on_three_workers() -> None:
