@@ -13,11 +13,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline.api_keys import Key
 from driftline.errors import Busy, Late, TooLarge
 from driftline.records import Route
 from driftline.rows.rows import Rows, joined_for
+from driftline.store.owners import stored_name
+from driftline.store.prediction_batches import PredictionBatch
 from driftline.store.prediction_ids import TOKEN_BYTES
-from driftline.store.predictions import PredictionBatch, PredictionWriter
+from driftline.store.predictions import PredictionWriter
 from driftline.support.failpoints import reach
 
 from .answers import Batch, BatchAnswer
@@ -44,6 +47,7 @@ class _Request:
     caller: Caller | None
     answer: asyncio.Future[BatchAnswer]
     context: str
+    owner: str
 
 
 @dataclass
@@ -123,12 +127,18 @@ class Engine:
             self.metrics.forget(gone.snapshot.spec.name)
 
     def submit(
-        self, model: ModelQueue, rows: Rows, caller: Caller | None = None, context: str = ""
+        self,
+        model: ModelQueue,
+        rows: Rows,
+        caller: Caller | None = None,
+        context: str = "",
+        key: Key | None = None,
     ) -> asyncio.Future[BatchAnswer]:
         """Queues the rows of one request; one version answers them all. The future raises :class:`Late` after the deadline.
 
         Args:
             context: that of the request's trace, which is recorded with the answer.
+            key: of whoever asks: the answers are its owner's, and requests have their turns by key.
 
         Raises:
             Busy: too many rows are queued for this model.
@@ -144,7 +154,9 @@ class Engine:
             model.metrics.unknown(rows.unknown)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        request = _Request(rows, count, now, now + limits.deadline, caller, loop.create_future(), context)
+        request = _Request(
+            rows, count, now, now + limits.deadline, caller, loop.create_future(), context, key.owner if key else ""
+        )
         model.queue.append(request)
         model.queued_rows += count
         if model.batcher is None:
@@ -224,6 +236,7 @@ class Engine:
         prefix = self.prediction_writer.prefix(snapshot.uid, entry) if entry else None
         batch = Batch(snapshot, rows, outputs, traces, prefix)
         first, contexts, tokens, keys = 0, dict[int, str](), dict[int, bytes](), dict[int, str]()
+        owners, owner = dict[int, str](), ""
         random_bytes = os.urandom(TOKEN_BYTES * len(requests))
         for index, request in enumerate(requests):
             token = tokens[first] = random_bytes[index * TOKEN_BYTES : (index + 1) * TOKEN_BYTES]
@@ -232,10 +245,13 @@ class Engine:
             if request.context:
                 contexts |= dict.fromkeys(range(first, first + request.count), request.context)
             if request.rows.keys is not None:
-                keys |= {row: key for row, key in enumerate(request.rows.keys, first) if key is not None}
+                named = enumerate(request.rows.keys, first)
+                keys |= {row: stored_name(key, request.owner) for row, key in named if key is not None}
+            if request.owner != owner:
+                owner = owners[first] = request.owner
             first += request.count
         if entry is not None:
-            recorded = _recorded(batch, model.route, contexts, tokens, keys)
+            recorded = _recorded(batch, model.route, contexts, tokens, keys, owners)
             self.prediction_writer.record(snapshot.uid, entry, recorded)
 
     def _miss_overdue(self, model: ModelQueue, running: list[_Request]) -> None:
@@ -269,9 +285,14 @@ def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArra
 
 
 def _recorded(
-    batch: Batch, route: Route, contexts: dict[int, str], tokens: dict[int, bytes], keys: dict[int, str]
+    batch: Batch,
+    route: Route,
+    contexts: dict[int, str],
+    tokens: dict[int, bytes],
+    keys: dict[int, str],
+    owners: dict[int, str],
 ) -> PredictionBatch:
     labels = [batch.label(row) for row in range(len(batch.outputs))]
     outputs = batch.outputs.tobytes()
     answered = (len(labels), batch.rows.recorded(), outputs, labels, batch.traces, contexts, tokens, keys)
-    return PredictionBatch(batch.snapshot.version, route, *answered)
+    return PredictionBatch(batch.snapshot.version, route, *answered, owners=owners)

@@ -21,7 +21,7 @@ from driftline.rows.rows import Rows
 
 from .answers import BatchAnswer
 from .engine import Caller, ModelQueue
-from .gatekeeper import content_type
+from .gatekeeper import content_type, key_of
 from .responses import Content, error_content, send_content
 from .services import Services
 from .traces import RequestTrace
@@ -77,7 +77,7 @@ class FastPathCall(ABC):
             check_kind(headers, self.kind)
             rows, encode = self.read(model, headers, await read_body(receive))
             caller: Caller | None = scope.get("extensions", {}).get(CALLER)
-            begun = self._submit(services, model, headers, rows, encode, caller)
+            begun = self._submit(services, model, scope, headers, rows, encode, caller)
         except Exception as error:
             return self.refuse(error)
         with contextlib.suppress(Exception):
@@ -85,12 +85,20 @@ class FastPathCall(ABC):
         return self.settle(begun)
 
     def _submit(
-        self, services: Services, model: ModelQueue, headers: Headers, rows: Rows, encode: Encode, caller: Caller | None
+        self,
+        services: Services,
+        model: ModelQueue,
+        scope: Scope,
+        headers: Headers,
+        rows: Rows,
+        encode: Encode,
+        caller: Caller | None,
     ) -> Begun:
+        key = key_of(scope)
         if services.tracing is None:
-            return Begun(services.engine.submit(model, rows, caller), encode)
+            return Begun(services.engine.submit(model, rows, caller, key=key), encode)
         trace = RequestTrace(services.tracing, self.path, model.snapshot.spec.name, headers)
-        return Begun(services.engine.submit(model, rows, caller, trace.context), encode, trace)
+        return Begun(services.engine.submit(model, rows, caller, trace.context, key), encode, trace)
 
     def begin(self, services: Services, scope: Scope, headers: Headers, body: bytes, caller: Caller) -> Begun | None:
         """Queues the call without waiting; None where it has to wait, as for a model that is not loaded yet."""
@@ -100,7 +108,7 @@ class FastPathCall(ABC):
         model = live.chosen()
         check_kind(headers, self.kind)
         rows, encode = self.read(model, headers, body)
-        return self._submit(services, model, headers, rows, encode, caller)
+        return self._submit(services, model, scope, headers, rows, encode, caller)
 
     def settle(self, begun: Begun) -> Content:
         """The response to a call that :meth:`begin` has queued, once its future is done."""

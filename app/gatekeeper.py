@@ -16,6 +16,7 @@ from driftline.api.scopes import ANYONE, default_scopes
 from driftline.api_keys import Key, KeyStore
 from driftline.errors import DriftlineError, Forbidden, TooLarge, Unauthorized, UnsupportedMedia
 from driftline.processes.plan import is_loopback
+from driftline.store.owners import EVERYTHING, Access
 
 from .body_limits import WITHOUT_BODY_BYTES, body_limit
 from .charges import Charges
@@ -239,6 +240,12 @@ def caller_of(scope: Scope) -> str:
     """Whom a call is charged to: the id of its key, or nobody in particular."""
     key = key_of(scope)
     return "" if key is None else key.id
+
+
+def access_of(scope: Scope) -> Access:
+    """What a call may ask about: without keys everything."""
+    key = key_of(scope)
+    return EVERYTHING if key is None else Access(key.owner, key.may("admin"))
 
 
 def brings_weights(path: str, kind: bytes) -> bool:

@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from driftline.api.scopes import SCOPES, Scope
-from driftline.api_keys import Key, parse_models
+from driftline.api_keys import Key, owner_by_default, parse_models, parse_owner
 from driftline.errors import ConfigurationError, DriftlineError, InvalidInput, Unavailable
 from driftline.processes.plan import is_loopback
 from driftline.settings import Settings
@@ -42,6 +43,7 @@ class IdentityTokens:
         audience: whom a token must be for.
         scope_claim: the claim with the scopes, ``driftline:predict`` and the like: a list, or a text with spaces between them.
         models_claim: the claim with names or patterns of the models that the token is for; where it is missing, all.
+        owner_claim: the claim that says whose its predictions and labels are; where it is missing, its subject's.
         refresh_seconds: how often the keys are fetched; those of a token that is not known at once, but not more often than
             every ``least_seconds``.
     """
@@ -53,6 +55,7 @@ class IdentityTokens:
         *,
         scope_claim: str = "scope",
         models_claim: str = "driftline_models",
+        owner_claim: str = "driftline_owner",
         refresh_seconds: float = 600.0,
         least_seconds: float = 10.0,
     ) -> None:
@@ -66,6 +69,7 @@ class IdentityTokens:
         self.audience = audience
         self.scope_claim = scope_claim
         self.models_claim = models_claim
+        self.owner_claim = owner_claim
         self.refresh_seconds = refresh_seconds
         self.least_seconds = least_seconds
         self._keys: dict[str, Any] | None = None
@@ -92,6 +96,7 @@ class IdentityTokens:
             settings.oidc_audience,
             scope_claim=settings.oidc_scope_claim,
             models_claim=settings.oidc_models_claim,
+            owner_claim=settings.oidc_owner_claim,
         )
 
     def check(self, token: str) -> Key | None:
@@ -188,7 +193,9 @@ class IdentityTokens:
         name = next(str(claims[name]) for name in NAMES if claims.get(name))
         # The same caller has the same id with each token: what it made stays its own.
         identifier = hashlib.sha256(f"{self.issuer} {claims['sub']}".encode()).hexdigest()[:12]
-        return Key(identifier, "", scopes, name[:100], "", parse_models(map(str, models)), float(claims["exp"]))
+        key = Key(identifier, "", scopes, name[:100], "", parse_models(map(str, models)), float(claims["exp"]))
+        owner = parse_owner(str(claims.get(self.owner_claim, "")))
+        return msgspec.structs.replace(key, owner=owner or owner_by_default(key))
 
 
 async def _document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:

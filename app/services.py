@@ -24,6 +24,7 @@ from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import CommitLog
 from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
+from driftline.store.owners import Access
 from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.watermarks import Cap
 from driftline.store.workers import Workers
@@ -35,7 +36,7 @@ from .body_limits import HeldBytes
 from .charges import Charges
 from .engine import Engine
 from .event_feed import EventFeed
-from .gatekeeper import key_of
+from .gatekeeper import access_of, key_of
 from .http_meter import HttpMeter
 from .identity_tokens import IdentityTokens
 from .learned_metrics import Learned, learned
@@ -271,6 +272,11 @@ def sight(request: Request) -> Sight:
     return Sight(key_of(request.scope))
 
 
+def access(request: Request) -> Access:
+    """What whoever makes a call may ask about of a model's predictions and labels."""
+    return access_of(request.scope)
+
+
 class Sight(NamedTuple):
     """What the holder of a key may see; without keys everything."""
 
@@ -293,3 +299,4 @@ class Sight(NamedTuple):
 Has = Annotated[Services, Depends(services)]
 Sees = Annotated[Sight, Depends(sight)]
 Actor = Annotated[str, Depends(actor)]
+Reads = Annotated[Access, Depends(access)]

@@ -28,6 +28,7 @@ from driftline.support import private
 
 FORMAT = 2
 PATTERN = re.compile(r"[a-z0-9_*?-]{1,64}")
+OWNER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 MARKER = "keys-required"
 """The file that says that there are keys, or have been."""
 
@@ -47,6 +48,8 @@ class Key(msgspec.Struct, frozen=True):
     former_sha256: str = ""
     """The secret before the last rotation, which works until ``former_until``."""
     former_until: float = 0.0
+    owner: str = ""
+    """Whose its predictions and labels are; empty: nobody's, as of an admin's and of a key of a release without owners."""
 
     def allows(self, model: str) -> bool:
         """Whether it is for this model."""
@@ -127,6 +130,7 @@ class KeyStore:
         *,
         models: Iterable[str] = (),
         expires: float | None = None,
+        owner: str = "",
         keeps_admin: bool = False,
     ) -> str:
         """Make a key and give its text ``id.secret``: the only time that the secret is known.
@@ -134,6 +138,8 @@ class KeyStore:
         Args:
             models: names or patterns (``team-a-*``) of the models that it is for; none: all.
             expires: until when it works, in seconds since 1970; None: for good.
+            owner: whose its predictions and labels are, which keys of one owner share; by default its own, and of an admin
+                the instance's.
             keeps_admin: :class:`Conflict` where no key would allow ``admin`` for all models.
         """
         identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
@@ -141,6 +147,7 @@ class KeyStore:
         if expires is not None and not expires > time.time():
             raise InvalidInput(f"expires: {expires!r} is not a time to come", field="expires", value=expires)
         key = Key(identifier, _digest(secret), _parse_scopes(scopes), name, created, parse_models(models), expires)
+        key = msgspec.structs.replace(key, owner=parse_owner(owner) or owner_by_default(key))
         with self._changing() as keys:
             keys[identifier] = key
             if keeps_admin:
@@ -276,6 +283,19 @@ def parse_models(models: Iterable[str]) -> tuple[str, ...]:
             message = f"models: {pattern!r} is neither the name of a model nor a pattern such as team-a-*"
             raise InvalidInput(message, field="models", value=pattern)
     return patterns
+
+
+def owner_by_default(key: Key) -> str:
+    """Whose predictions and labels a key's are, where nothing else is said."""
+    return "" if key.may("admin") else key.id
+
+
+def parse_owner(owner: str) -> str:
+    """The name of an owner; :class:`InvalidInput` where it is none."""
+    if owner and not OWNER.fullmatch(owner):
+        message = f"owner: {owner!r} is not 1 to 64 letters, digits, dots, dashes, at signs and underscores"
+        raise InvalidInput(message, field="owner", value=owner)
+    return owner
 
 
 def _parse_scopes(scopes: Iterable[str]) -> tuple[Scope, ...]:

@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     oidc_models_claim: str = Field(
         "driftline_models", description="its claim with names or patterns of models; a token without it is for all"
     )
+    oidc_owner_claim: str = Field(
+        "driftline_owner",
+        description="its claim that says whose its predictions and labels are; where it is missing, its subject's",
+    )
     path_prefix: str = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",

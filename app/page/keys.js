@@ -20,6 +20,7 @@ const COLUMNS = [
   { name: "name", label: "Name" },
   { name: "scopes", label: "Allows" },
   { name: "models", label: "For" },
+  { name: "owner", label: "Owner" },
   { name: "created", label: "Made" },
   { name: "expires", label: "Expires" },
   { name: "change", label: "" },
@@ -36,6 +37,7 @@ export function KeysView() {
     if (name === "scopes") return key.scopes.map((scope) => html`<${Badge} tone=${scope === "admin" ? "warn" : "neutral"}>${scope}<//> `);
     if (name === "created") return html`<${Ago} time=${key.created} />`;
     if (name === "models") return key.models.length ? key.models.join(", ") : "all models";
+    if (name === "owner") return key.owner || "the instance";
     if (name === "expires") return key.expires === null ? "never" : html`<time>${new Date(1000 * key.expires).toISOString().slice(0, 10)}</time>`;
     return html`<button type="button" aria-label="Rotate ${key.name || key.id}" onClick=${() => setRotated(key)}>Rotate</button>
       <button type="button" aria-label="Revoke ${key.name || key.id}" onClick=${() => setRevoked(key)}>Revoke</button>`;
@@ -60,6 +62,7 @@ function Make({ onMade }) {
   const [name, setName] = useState("");
   const [scopes, setScopes] = useState(["predict", "feedback"]);
   const [models, setModels] = useState("");
+  const [owner, setOwner] = useState("");
   const [days, setDays] = useState("");
   const [made, setMade] = useState(null);
   const { busy, error, run } = useAction((_, body) => post("v1/keys", body));
@@ -67,7 +70,7 @@ function Make({ onMade }) {
   async function make(event) {
     event.preventDefault();
     const expires = days ? Date.now() / 1000 + Number(days) * 86400 : null;
-    const answer = await run({ name, scopes, models: models.split(/[\s,]+/).filter(Boolean), expires });
+    const answer = await run({ name, scopes, models: models.split(/[\s,]+/).filter(Boolean), expires, owner });
     if (answer === undefined) return;
     setMade(answer.key);
     setName("");
@@ -82,6 +85,9 @@ function Make({ onMade }) {
       <//>
       <${Field} label="Models" hint="Names, or patterns such as team-a-*, with commas between them; none: all models.">
         ${(tied) => html`<input ...${tied} spellcheck="false" value=${models} onInput=${(event) => setModels(event.target.value)} />`}
+      <//>
+      <${Field} label="Owner" hint="Keys of one owner share predictions and labels; none: they are this key's alone.">
+        ${(tied) => html`<input ...${tied} spellcheck="false" maxlength="64" value=${owner} onInput=${(event) => setOwner(event.target.value)} />`}
       <//>
       <${Field} label="Days" hint="How long it works; none: for good.">
         ${(tied) => html`<input ...${tied} type="number" min="0" step="any" value=${days} onInput=${(event) => setDays(event.target.value)} />`}

@@ -19,6 +19,7 @@ from driftline.errors import DriftlineError, InvalidInput, NotFound, TooLarge, U
 from driftline.ingest import feedback, rows
 from driftline.ingest.feedback_items import sent_id
 from driftline.store.facts import KEY, Known
+from driftline.store.owners import Access, shown_name
 from driftline.support import json_text
 from driftline.support.failpoints import reach
 from driftline.support.lines import LineCutter, without_bom
@@ -26,7 +27,7 @@ from driftline.support.tasks import end
 
 from ..buffered_body import BufferedBody
 from ..fast_path import by_length, check_kind, read_body
-from ..gatekeeper import caller_of, key_of
+from ..gatekeeper import access_of, caller_of, key_of
 from ..receipts import final_state, labeller_of, revised
 from ..responses import Content, error_body, error_content, json_content, send_content
 from ..services import Services
@@ -118,16 +119,16 @@ class ReceiptRoute:
         services: Services = scope["app"].state.services
         try:
             uid = await services.catalog.uid(scope["path_params"]["model"])
-            state = await receipt(services, uid, scope["path_params"]["id"])
+            state = await receipt(services, uid, scope["path_params"]["id"], access_of(scope))
         except DriftlineError as error:
             await send_content(send, error_content(error))
             return
         await send_content(send, json_content(200, state))
 
 
-async def receipt(services: Services, uid: str, identifier: str) -> Receipt:
+async def receipt(services: Services, uid: str, identifier: str, access: Access) -> Receipt:
     """The state of one item, while its id is recognised."""
-    found = await services.log(uid).find(identifier)
+    (found,) = await services.log(uid).find_seen([identifier], access)
     if found is None:
         raise NotFound(
             f"there is no item {identifier!r}, or it is too old", code="unknown_item", field="id", value=identifier
@@ -135,14 +136,14 @@ async def receipt(services: Services, uid: str, identifier: str) -> Receipt:
     return await _receipt(services, uid, identifier, found)
 
 
-async def receipt_of_fact(services: Services, uid: str, name: str) -> Receipt:
-    """The state of the live label of a fact; :class:`NotFound` where none is known."""
-    found = await services.log(uid).find_fact(name)
+async def receipt_of_key(services: Services, uid: str, key: str, access: Access) -> Receipt:
+    """The state of the live label under a user's key; :class:`NotFound` where none is known."""
+    found = await services.log(uid).find_seen_fact(KEY + key, access)
     if found is None:
-        key = name.removeprefix(KEY)
         message = f"there is no label under the key {key!r}, or it is too old"
         raise NotFound(message, code="unknown_item", field="key", value=key)
-    return await _receipt(services, uid, *found)
+    stored, known = found
+    return await _receipt(services, uid, shown_name(stored), known)
 
 
 async def _receipt(services: Services, uid: str, identifier: str, found: Known) -> Receipt:
@@ -213,7 +214,15 @@ async def _append(
             left = None if max_errors is None else max_errors - errors
             part = raw[first : first + MAX_AT_ONCE]
             found = await feedback.append(
-                log, predictions, decoder, part, context=context, may_weigh=may_weigh, caller=caller, max_errors=left
+                log,
+                predictions,
+                decoder,
+                part,
+                context=context,
+                may_weigh=may_weigh,
+                caller=caller,
+                max_errors=left,
+                access=access_of(scope),
             )
             outcomes += found
             errors += sum(outcome.error is not None for outcome in found)

@@ -24,14 +24,15 @@ from driftline.api.history import (
     RejectedLabelList,
 )
 from driftline.errors import InvalidInput
-from driftline.store.facts import Known, fact_of_key
+from driftline.store.facts import Known
 from driftline.store.imports import ImportRecord, Imports
 from driftline.store.job_list import list_jobs
+from driftline.store.owners import shown_name
 from driftline.store.rejected import RejectedLabels
 
 from ..receipts import final_state, revised
-from ..services import Has
-from .feedback import receipt_of_fact
+from ..services import Has, Reads
+from .feedback import receipt_of_key
 from .mount import json_router, serves
 
 router = json_router()
@@ -58,13 +59,13 @@ async def jobs(model: str, services: Has, limit: Annotated[int, Query(ge=1, le=1
 
 
 @serves(router, endpoints.LIST_RECEIPTS)
-async def receipts(model: str, body: ReceiptIds, services: Has) -> ReceiptList:
+async def receipts(model: str, body: ReceiptIds, services: Has, access: Reads) -> ReceiptList:
     uid = await services.catalog.uid(model)
     commit_log = services.commit_log(uid)
     # The head comes first: what it covers then is covered still where the coverage is read.
     offset = (await commit_log.head()).offset
     coverage = await commit_log.coverage()
-    found = await services.log(uid).find_all(body.ids)
+    found = await services.log(uid).find_seen(body.ids, access)
     listed = [_receipt(each, known, offset, coverage) for each, known in zip(body.ids, found, strict=True)]
     return {"receipts": listed}
 
@@ -80,22 +81,25 @@ def _receipt(identifier: str, known: Known | None, offset: int, coverage: list[t
 
 
 @serves(router, endpoints.SHOW_KEY)
-async def receipt_of_key(
-    model: str, services: Has, key: Annotated[str, Query(min_length=1, max_length=MAX_ID_LENGTH)]
+async def show_key(
+    model: str, services: Has, access: Reads, key: Annotated[str, Query(min_length=1, max_length=MAX_ID_LENGTH)]
 ) -> Receipt:
-    return await receipt_of_fact(services, await services.catalog.uid(model), fact_of_key(key))
+    return await receipt_of_key(services, await services.catalog.uid(model), key, access)
 
 
 @serves(router, endpoints.LIST_REJECTED)
 async def rejected(
     model: str,
     services: Has,
+    access: Reads,
     before: Annotated[int | None, Query(ge=1)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> RejectedLabelList:
     labels = RejectedLabels(services.connection, await services.catalog.uid(model))
-    found = await labels.newest(limit + 1, before)
-    listed = [cast(RejectedLabel, msgspec.structs.asdict(label)) for label in found[:limit]]
+    found = await labels.newest(limit + 1, before, access)
+    listed = [
+        cast(RejectedLabel, msgspec.structs.asdict(label) | {"id": shown_name(label.id)}) for label in found[:limit]
+    ]
     return {"labels": listed, "next": listed[-1]["n"] if len(found) > limit else None}
 
 

@@ -31,6 +31,7 @@ async def make_key(body: NewApiKey, services: Has, actor: Actor) -> MadeApiKey:
             body.name,
             models=body.models,
             expires=body.expires,
+            owner=body.owner,
             keeps_admin=True,
         )
     )
@@ -62,5 +63,6 @@ def _shown(key: Key) -> ApiKey:
         "created": created,
         "models": list(key.models),
         "expires": key.expires,
+        "owner": key.owner,
     }
     return about

@@ -16,8 +16,9 @@ from driftline.records import Answer, Item
 from driftline.rows.rows import item_as_json
 from driftline.spec import ModelSpec, parse
 from driftline.spec.label_set import chosen
-from driftline.store.facts import KEY, fact_of
+from driftline.store.facts import fact_of, key_of_fact
 from driftline.store.log import Log, LogEntry
+from driftline.store.owners import shown_name
 from driftline.support.json_text import LARGEST_INTEGER
 
 from ..receipts import labeller_of
@@ -58,11 +59,12 @@ async def lines_of(
 
 
 def _shown(spec: ModelSpec, entry: LogEntry, item: Item) -> LogItem:
-    about = {"key": fact_of(item).removeprefix(KEY)} if fact_of(item).startswith(KEY) else {}
+    key = key_of_fact(fact_of(item))
+    about = {} if key is None else {"key": shown_name(key)}
     revises = {} if item.revises is None else {"revises": item.revises.n}
     return {
         "n": entry.n,
-        "id": item.id,
+        "id": shown_name(item.id),
         "inputs": item_as_json(spec, item.inputs),
         "label": spec.shown_label(item.label),
         "weight": item.weight,

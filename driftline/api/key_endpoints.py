@@ -16,7 +16,7 @@ else:
 KEYS = "keys"
 _KEY = {
     **{"id": "9f3c1a7e55d0", "name": "phone app", "scopes": ["predict", "feedback"], "created": 1.8e9},
-    **{"models": ["weather", "team-a-*"], "expires": 1.9e9},
+    **{"models": ["weather", "team-a-*"], "expires": 1.9e9, "owner": "9f3c1a7e55d0"},
 }
 
 LIST_KEYS: Final = Endpoint(

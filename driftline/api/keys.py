@@ -25,6 +25,8 @@ class ApiKey(TypedDict):
     """Names or patterns of the models that it is for; empty: all."""
     expires: float | None
     """Until when it works, in seconds since 1970; null: for good."""
+    owner: str
+    """Whose its predictions and labels are; empty: the instance's, as an admin's and those of keys of former releases."""
 
 
 @message
@@ -46,6 +48,9 @@ class NewApiKey(Body):
     """Names of the models that it is for, or patterns such as ``team-a-*``; empty: all."""
     expires: float | None = None
     """Until when it works, in seconds since 1970; null: for good."""
+    owner: str = Field("", max_length=64)
+    """Whose its predictions and labels are to be; keys of one owner share them. By default its own alone, or an admin's the
+    instance's."""
 
 
 class Rotation(Body):

@@ -75,12 +75,15 @@ def create(
     name: Annotated[str, typer.Option(help="Whose it is.")] = "",
     models: Models = None,
     days: Annotated[float | None, typer.Option(min=0, help="How long it works; else for good.")] = None,
+    owner: Annotated[
+        str, typer.Option(help="Whose its predictions and labels are, shared by keys of one owner; else its own alone.")
+    ] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key. It is printed this once: only its hash is kept."""
     expires = None if days is None else time.time() + days * 24 * 3600
-    token = _store(data_dir).create(scope, name, models=models or (), expires=expires)
+    token = _store(data_dir).create(scope, name, models=models or (), expires=expires, owner=owner)
     _tell(data_dir, token.partition(".")[0], name, "made")
     print_json({"key": token}) if as_json else print(token)
 
@@ -93,6 +96,7 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             "name": key.name,
             "scopes": ", ".join(key.scopes),
             "models": ", ".join(key.models) or "all",
+            "owner": key.owner,
             "expires": "never"
             if key.expires is None
             else datetime.fromtimestamp(key.expires, UTC).isoformat(timespec="seconds"),
@@ -101,7 +105,7 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         for key in _store(data_dir).list()
     ]
     empty = "there is no key; make one: driftline keys create --scope admin"
-    print_table(rows, ("id", "name", "scopes", "models", "expires", "created"), as_json, empty=empty)
+    print_table(rows, ("id", "name", "scopes", "models", "owner", "expires", "created"), as_json, empty=empty)
 
 
 def rotate(

@@ -60,10 +60,17 @@ class Calls(EventCalls, ForgetCalls, HistoryCalls, LabellerCalls, SourceCalls):
 
     @CallMethod
     def make_key(
-        self, scopes: Sequence[Scope], name: str = "", models: Sequence[str] = (), expires: float | None = None
+        self,
+        scopes: Sequence[Scope],
+        name: str = "",
+        models: Sequence[str] = (),
+        expires: float | None = None,
+        owner: str = "",
     ) -> Call[str]:
-        """Make an API key, told this once. ``models`` are names or patterns; ``expires`` is in seconds since 1970."""
-        wanted = {"scopes": list(scopes), "name": name, "models": list(models), "expires": expires}
+        """Make an API key, told this once. ``models`` are names or patterns; ``expires`` is in seconds since 1970. Keys of one
+        ``owner`` share predictions and labels."""
+        about = {"owner": owner} if owner else {}
+        wanted = {"scopes": list(scopes), "name": name, "models": list(models), "expires": expires, **about}
         return call(endpoints.MAKE_KEY, content=encode(wanted)).then(lambda answer: answer["key"])
 
     @CallMethod

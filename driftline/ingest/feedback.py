@@ -17,6 +17,7 @@ from driftline.records import Item, Label, Route
 from driftline.rows.rows import Rows
 from driftline.store.facts import ANYTHING, Expectation, Said, fact_of_key
 from driftline.store.log import Cursor, Log, mark
+from driftline.store.owners import EVERYTHING, Access, owner_of, shown_name, stored_name
 from driftline.store.prediction_ids import PredictionId
 from driftline.store.predictions import Found, PredictionReader
 
@@ -58,6 +59,7 @@ async def append(
     caller: str = "",
     before_append: Callable[[Sequence[ItemOutcome | None]], Awaitable[None]] | None = None,
     max_errors: int | None = None,
+    access: Access = EVERYTHING,
 ) -> list[ItemOutcome]:
     """Appends items to the log; each succeeds or fails by itself.
 
@@ -70,6 +72,7 @@ async def append(
         caller: who sends the items, as a record has it.
         before_append: awaited with the outcome of each item that is already known, such as that it does not fit.
         max_errors: after so many items that cannot be read, those that follow are not looked at; None: all are.
+        access: whose the items are, and whose predictions they may be about.
 
     Returns:
         One outcome for each item that was looked at, in order. What is not an error is as durable as the store.
@@ -95,10 +98,12 @@ async def append(
             if len(outcomes) == max_errors:
                 break
     names = {
-        index: ids[index] if ids is not None and item.id is None else identifier(item) for index, item in sent.items()
+        index: stored_name(ids[index] if ids is not None and item.id is None else identifier(item), access.owner)
+        for index, item in sent.items()
     }
     labels = {index: decoder.spec.check_label(item.label) for index, item in sent.items()}
-    joined = await _joined(predictions, decoder, sent, labels, names, context)
+    joined = await _joined(predictions, decoder, sent, labels, names, context, access)
+    names |= {index: found.item.id for index, found in joined.items() if isinstance(found, Joined)}
     # A revision meets the live label of its fact, which may be among these very items, or be revised meanwhile: then it is
     # made again. A source is moved on when all are in the log; what is read again until then is known by its id.
     is_revised = any(item.revise is True for item in sent.values())
@@ -116,8 +121,8 @@ async def append(
                     raise record
                 record = msgspec.structs.replace(record, caller=caller)
             except InvalidInput as error:
-                earlier = await _earlier(log, names[index], labels[index], item)
-                outcomes[index] = earlier or ItemOutcome(names[index], "error", error=error)
+                earlier = await _earlier(log, names[index], labels[index], item, access)
+                outcomes[index] = earlier or ItemOutcome(shown_name(names[index]), "error", error=error)
                 continue
             records[index] = record
             expected.append(expectation)
@@ -158,11 +163,13 @@ async def _joined(
     labels: Mapping[int, Label],
     names: Mapping[int, str],
     context: Callable[[str], str],
+    access: Access,
 ) -> dict[int, Joined | InvalidInput]:
     """Each item with its prediction or its own inputs, or the reason why it cannot be joined."""
-    found = await predictions.find({item.prediction_id for item in sent.values() if item.prediction_id is not None})
+    ids = {item.prediction_id for item in sent.values() if item.prediction_id is not None}
+    found = await predictions.find(ids, access)
     keys = {item.key for item in sent.values() if isinstance(item.key, str) and item.inputs is None}
-    under = await predictions.find_keys(keys) if keys else {}
+    under = await predictions.find_keys(keys, access) if keys else {}
     own = [index for index, item in sent.items() if item.inputs is not None]
     brought = dict(zip(own, decoder.rows.rows([sent[index].inputs for index in own]), strict=True))
     joined: dict[int, Joined | InvalidInput] = {}
@@ -201,7 +208,9 @@ def _of_inputs(
             time=sent.time,
             delay=0 if sent.delay is msgspec.UNSET else sent.delay,
             context=context(""),
-            fact=_unless(name, fact_of_key(sent.key) if isinstance(sent.key, str) else name),
+            fact=_unless(
+                name, stored_name(fact_of_key(sent.key), owner_of(name)) if isinstance(sent.key, str) else name
+            ),
         )
     )
 
@@ -211,6 +220,9 @@ def _of_prediction(
 ) -> Joined | InvalidInput:
     if isinstance(found, InvalidInput):
         return found
+    if shown_name(name) == named(sent):
+        # It goes by the name of its fact, whoever sends it.
+        name = stored_name(shown_name(name), owner_of(found.fact))
     item = Item(
         name,
         found.inputs,
@@ -241,23 +253,25 @@ def _content(sent: Sent) -> bytes:
         return json.dumps(msgspec.to_builtins(sent)).encode()
 
 
-async def _earlier(log: Log, name: str, label: Label, sent: Sent) -> ItemOutcome | None:
+async def _earlier(log: Log, name: str, label: Label, sent: Sent, access: Access) -> ItemOutcome | None:
     """The outcome of an item that was appended before and cannot be joined again, as when its prediction has expired."""
-    own = await log.find(name)
+    plain = shown_name(name)
+    own = (await log.find_seen([plain], access))[0] if plain == named(sent) else await log.find(name)
     if own is not None and own.mark == mark(_content(sent)):
         return _outcome(name, "duplicate", own.n)
     predicted = PredictionId.parse(sent.prediction_id or "")
     fact = predicted.fact if predicted is not None else named(sent)
-    known = own if fact == name or fact is None else await log.find(fact)
+    known = own if fact == plain or fact is None else (await log.find_seen([fact], access))[0]
     if known is None:
         return None if own is None else _outcome(name, "conflict", own.n)
     if known.exception is not None and known.exception[0] == "forgotten":
         return None
-    is_same = (own is None or fact == name) and known.said is not None and Said(label).is_of_label(known.said)
+    is_same = (own is None or fact == plain) and known.said is not None and Said(label).is_of_label(known.said)
     return _outcome(name, "duplicate" if is_same else "conflict", known.n)
 
 
-def _outcome(name: str, status: str, n: int) -> ItemOutcome:
+def _outcome(stored: str, status: str, n: int) -> ItemOutcome:
+    name = shown_name(stored)
     if status != "conflict":
         return ItemOutcome(name, cast(Status, status), n)
     message = f"item {name!r} was sent before with another content; to replace its label, send it with revise"

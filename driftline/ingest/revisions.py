@@ -10,6 +10,7 @@ from driftline.errors import InvalidInput
 from driftline.records import Item, Label, Revised
 from driftline.store.facts import Expectation, fact_of, said_by
 from driftline.store.log import Log
+from driftline.store.owners import shown_name
 
 
 class Correction(Protocol):
@@ -22,8 +23,9 @@ class Correction(Protocol):
 
 def unknown_item(name: str) -> InvalidInput:
     """The error of a revision of what no label is known of."""
-    message = f"there is no label of {name!r} to revise, or it is too old; send it with its inputs"
-    return InvalidInput(message, code="unknown_item", field="id", value=name)
+    shown = shown_name(name)
+    message = f"there is no label of {shown!r} to revise, or it is too old; send it with its inputs"
+    return InvalidInput(message, code="unknown_item", field="id", value=shown)
 
 
 async def revision(
@@ -44,14 +46,22 @@ async def revision(
     former = None if isinstance(item, Item) else await _kept(log, name, item)
     fact = fact_of(item if isinstance(item, Item) else former)  # type: ignore[arg-type]
     live = await log.find_fact(fact)
+    if isinstance(item, Item) and live is not None and live[0] == item.id:
+        # Whatever else it brings, it goes by the id of a label, and is about what that is about.
+        entry = await log.get(live[1].n)
+        about = fact if entry is None else fact_of(entry.record)
+        if about != fact:
+            fact, item = about, msgspec.structs.replace(item, fact=about)
+            live = await log.find_fact(fact)
     if live is None:
         if isinstance(item, InvalidInput):
             raise item
         return item, Expectation("0")
     live_id, known = live
     if known.exception is not None and known.exception[0] == "forgotten":
-        message = f"what was known of {name!r} was erased; it is taken again once its id is no longer recognised"
-        raise InvalidInput(message, code="forgotten", field="id", value=name)
+        shown = shown_name(name)
+        message = f"what was known of {shown!r} was erased; it is taken again once its id is no longer recognised"
+        raise InvalidInput(message, code="forgotten", field="id", value=shown)
     said = known.said
     if said is None or former is not None:
         entry = await log.get(known.n)

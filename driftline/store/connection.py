@@ -228,6 +228,7 @@ class RedisConnection:
         self.server = RedisHealth(self.redis)
         self.store_id: str | None = None
         self.ends = HighWatermarks(self.server)
+        self.owners_noted: dict[tuple[str, str], float] = {}
         self._is_lost = False
         self._clock_offset = time.time() - time.monotonic()
 

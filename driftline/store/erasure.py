@@ -16,9 +16,10 @@ from driftline.errors import Fenced, Unavailable
 from driftline.records import Command, Item, decode, encode
 from driftline.store.backup.copy import pattern
 from driftline.store.connection import RedisConnection, store_errors
-from driftline.store.facts import KEY
+from driftline.store.facts import fact_of_key, key_of_fact
+from driftline.store.owners import ANY_OWNER, shown_name, stored_name
+from driftline.store.prediction_batches import decode_batch, encode_batch
 from driftline.store.prediction_ids import EntryId, PredictionId
-from driftline.store.predictions import PredictionBatch
 from driftline.store.selection import ErasedRecords, Selection
 from driftline.store.sources import SourceBook
 
@@ -32,8 +33,6 @@ COPY_SECONDS = 3600
 Fields: TypeAlias = dict[bytes, bytes]
 Predicted: TypeAlias = dict[str, dict[bytes, dict[int, str]]]
 """By stream and entry the rows that are meant, with the fact of each."""
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(PredictionBatch)
 
 
 class Erasure:
@@ -66,7 +65,8 @@ class Erasure:
         erased = await self.predicted(records)
         for name, meant in erased.items():
             await self._rewrite(name, partial(_without, meant))
-        keys = [self.keys.key(fact.removeprefix(KEY)) for fact in records.facts if fact.startswith(KEY)]
+        named = {key for fact in records.facts if (key := key_of_fact(fact)) is not None}
+        keys = [self.keys.key(name) for key in named for name in {key, stored_name(shown_name(key), ANY_OWNER)}]
         for start in range(0, len(keys), MAX_PAGE):
             with store_errors():
                 await self.redis.unlink(*keys[start : start + MAX_PAGE])
@@ -85,10 +85,11 @@ class Erasure:
         """The rows of each entry of a replica's predictions that some facts are about, with these."""
         nonce, found = stream.rpartition(":")[2], dict[bytes, dict[int, str]]()
         async for entry, fields in self._entries(stream):
-            batch = _decoder.decode(fields[b"b"])
-            rows = {row: fact for row, key in batch.keys.items() if (fact := KEY + key) in facts}
+            batch = decode_batch(fields[b"b"])
+            rows = {row: fact for row, key in batch.keys.items() if (fact := fact_of_key(key)) in facts}
             for row in set(range(batch.rows)) - set(batch.erased):
-                fact = PredictionId(self.uid, nonce, EntryId.parse(entry), row, batch.token(row)).fact
+                plain = PredictionId(self.uid, nonce, EntryId.parse(entry), row, batch.token(row)).fact
+                fact = stored_name(plain, batch.owner(row))
                 if fact in facts:
                     rows[row] = fact
             if rows:
@@ -203,7 +204,7 @@ class Erasure:
 def _without(meant: Mapping[bytes, Mapping[int, str]], entry: bytes, fields: Fields) -> Fields:
     if entry not in meant:
         return fields
-    return {**fields, b"b": _encoder.encode(_decoder.decode(fields[b"b"]).without(meant[entry]))}
+    return {**fields, b"b": encode_batch(decode_batch(fields[b"b"]).without(meant[entry]))}
 
 
 def facts_of(predicted: Predicted) -> list[str]:

@@ -14,6 +14,7 @@ from functools import lru_cache
 import msgspec
 
 from driftline.records import Item, Label, Record
+from driftline.store.owners import owner_of, shown_name, stored_name
 
 _WEIGHT = struct.Struct("<d")
 KEY = "key:"
@@ -23,8 +24,14 @@ ANY = "-"
 
 
 def fact_of_key(key: str) -> str:
-    """The name of the fact that goes by a user's key."""
-    return KEY + key
+    """The name of the fact that goes by a user's key, both as the store has them."""
+    return stored_name(KEY + shown_name(key), owner_of(key))
+
+
+def key_of_fact(fact: str) -> str | None:
+    """The user's key that a fact goes by; None where it goes by none. Both as the store has them."""
+    name = shown_name(fact)
+    return stored_name(name.removeprefix(KEY), owner_of(fact)) if name.startswith(KEY) else None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from driftline.store.asked import asked
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import EventRecord
 from driftline.store.facts import ANY, ANYTHING, Expectation, Known, fact_of, said_by
+from driftline.store.owners import Access, Owners, owner_of, stored_name
 from driftline.store.watermarks import RESTORE, Backlog, Cap
 
 APPENDED = ("meta", "log", "last", "head", "commands", "pending", "sources", "alarms", "events", "routine")
@@ -101,6 +102,7 @@ class Log:
         cursor: Cursor | None,
     ) -> list[FeedbackState]:
         keys = self.keys
+        await Owners(self.connection, self.uid).note(owner_of(record.id) for record in records)
         items = [keys.item(record.id) for record in records]
         others: list[str] = []
         where = [cursor.source, cursor.before, cursor.after] if cursor else ["", "", ""]
@@ -233,12 +235,30 @@ class Log:
         named = dict(zip(others, await self._kept(list(others)), strict=True))
         return [known if known is None or known.item is None else named[known.item] or known for known in found]
 
+    async def find_seen(self, names: Sequence[str], access: Access) -> list[Known | None]:
+        """The same of what a caller calls so; of several owners' the newest."""
+        owners = await Owners(self.connection, self.uid).seen(access)
+        found = [await self.find_all([stored_name(name, owner) for name in names]) for owner in owners]
+        return [
+            max((each for each in known if each), key=lambda each: each.n, default=None)
+            for known in zip(*found, strict=True)
+        ]
+
     async def find_fact(self, name: str) -> tuple[str, Known] | None:
         """The id that the live record of a fact goes by, and what is known of it."""
         (found,) = await self._kept([name])
         if found is None or found.item is None:
             return None if found is None else (name, found)
-        return found.item, await self.find(found.item) or found
+        live = await self.find(found.item)
+        # The id may stand for another record by now: what the fact itself says is what a revision has to meet.
+        return (name, found) if live is None or live.n != found.n else (found.item, live)
+
+    async def find_seen_fact(self, name: str, access: Access) -> tuple[str, Known] | None:
+        """The same of what a caller calls so; of several owners' the newest."""
+        names = [stored_name(name, owner) for owner in await Owners(self.connection, self.uid).seen(access)]
+        known = zip(names, await self._kept(names), strict=True)
+        newest = max(((each.n, stored) for stored, each in known if each is not None), default=None)
+        return None if newest is None else await self.find_fact(newest[1])
 
     async def _kept(self, names: Sequence[str]) -> list[Known | None]:
         with store_errors():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.owners import ANY_OWNER, EVERYTHING, Access, stored_name
 
 MAX_NOTED = 1000
 """How many keys one script notes."""
@@ -41,13 +42,25 @@ class PredictionKeys:
             names = [self.keys.key(key) for key, _ in part]
             await self.connection.scripts.run("index", names, [int(seconds * 1000), *(place for _, place in part)])
 
-    async def find(self, keys: Sequence[str]) -> dict[str, StoredPlace | None]:
-        """Where the newest prediction under each key is stored; None where there is none."""
+    async def find(self, keys: Sequence[str], access: Access = EVERYTHING) -> dict[str, StoredPlace | None]:
+        """Where the newest prediction under each key is stored, of those that the caller sees; None where there is none."""
         if not keys:
             return {}
+        owners = ("", ANY_OWNER) if access.sees_all else (access.owner,)
         with store_errors():
-            found = await self.connection.redis.mget([self.keys.key(key) for key in keys])
-        return {key: None if text is None else _place(text) for key, text in zip(keys, found, strict=True)}
+            found = await self.connection.redis.mget(
+                [self.keys.key(stored_name(key, owner)) for owner in owners for key in keys]
+            )
+        places = [None if text is None else _place(text) for text in found]
+        each = (places[place :: len(keys)] for place in range(len(keys)))
+        return {
+            key: max((it for it in some if it), key=_age, default=None) for key, some in zip(keys, each, strict=True)
+        }
+
+
+def _age(place: StoredPlace) -> tuple[int, int]:
+    ms, _, seq = place.entry.partition(b"-")
+    return int(ms), int(seq)
 
 
 def _place(text: bytes) -> StoredPlace:

@@ -8,98 +8,32 @@ import hmac
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
-import msgspec
 from redis.exceptions import RedisError
 
 from driftline.errors import InvalidInput, Unavailable
 from driftline.records import Answer, Route
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.facts import fact_of_key
+from driftline.store.owners import ANY_OWNER, EVERYTHING, Access, Owners, owner_of, shown_name, stored_name
+from driftline.store.prediction_batches import PredictionBatch, decode_batch, encode_batch
 from driftline.store.prediction_ids import EntryId, PredictionId
 from driftline.store.prediction_keys import ENTRY_BYTES, PredictionKeys, place_text
-
-T = TypeVar("T", bytes, bytes | list[bytes])
 
 MIN_EXPIRY_SECONDS = 60.0
 """How often a stream's expiry is set again."""
 
 
-class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
-    """One computed batch: the bytes of all rows (little-endian, C order), or of fields those of each; and one label a row.
-
-    ``contexts`` are those of the traces that rows belong to, and ``keys`` the names that their users gave them, by row;
-    ``tokens`` those of the requests, by the first row of each. Batches of former releases have no tokens. Nothing is left
-    of the rows that are ``erased``.
-    """
-
-    version: int
-    route: Route
-    rows: int
-    inputs: dict[str, bytes | list[bytes]]
-    outputs: bytes
-    labels: list[int | str | None]
-    traces: bytes = b""
-    contexts: dict[int, str] = {}
-    tokens: dict[int, bytes] = {}
-    keys: dict[int, str] = {}
-    erased: list[int] = []
-
-    def row(self, index: int) -> tuple[dict[str, bytes], Answer]:
-        """One row's inputs, and what was answered."""
-        inputs = {name: _part(data, index, self.rows) for name, data in self.inputs.items()}
-        outputs, trace = _part(self.outputs, index, self.rows), _part(self.traces, index, self.rows)
-        return inputs, Answer(self.version, self.labels[index], outputs, trace)
-
-    def without(self, rows: Collection[int]) -> PredictionBatch:
-        """The same batch with nothing left of some rows; the others stay where they are."""
-        return msgspec.structs.replace(
-            self,
-            inputs={name: _blanked(data, rows, self.rows) for name, data in self.inputs.items()},
-            outputs=_blanked(self.outputs, rows, self.rows),
-            labels=[None if row in rows else label for row, label in enumerate(self.labels)],
-            traces=_blanked(self.traces, rows, self.rows),
-            contexts={row: context for row, context in self.contexts.items() if row not in rows},
-            keys={row: key for row, key in self.keys.items() if row not in rows},
-            erased=sorted({*self.erased, *rows}),
-        )
-
-    def token(self, index: int) -> str:
-        """The token of the request that a row belongs to, as it stands in its id; empty where there is none."""
-        first = max((row for row in self.tokens if row <= index), default=None)
-        return "" if first is None else self.tokens[first].hex()
-
-
-def _part(data: bytes | list[bytes], index: int, rows: int) -> bytes:
-    if isinstance(data, list):
-        return data[index]
-    size = len(data) // rows
-    return data[index * size : (index + 1) * size]
-
-
-def _blanked(data: T, rows: Collection[int], count: int) -> T:
-    if isinstance(data, list):
-        return [b"" if row in rows else each for row, each in enumerate(data)]
-    size = len(data) // count
-    found = bytearray(data)
-    for row in rows:
-        found[row * size : (row + 1) * size] = bytes(size)
-    return bytes(found)
-
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(PredictionBatch)
-
-
 class Unwritten(NamedTuple):
-    """An entry that waits to be written: its bytes, and the places of its rows by their keys."""
+    """An entry that waits to be written: its bytes, the places of its rows by their keys, and whose they are."""
 
     uid: str
     entry: EntryId
     data: bytes
     places: dict[str, str]
+    owners: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -155,9 +89,12 @@ class PredictionWriter:
 
     def record(self, uid: str, entry: EntryId, batch: PredictionBatch) -> None:
         """Queues a batch to be written."""
-        data = _encoder.encode(batch)
-        places = {key: place_text(self.nonce, str(entry), row) for row, key in batch.keys.items()}
-        unwritten = Unwritten(uid, entry, data, places)
+        data = encode_batch(batch)
+        places = dict[str, str]()
+        for row, key in batch.keys.items():
+            place = place_text(self.nonce, str(entry), row)
+            places |= dict.fromkeys({key, stored_name(shown_name(key), ANY_OWNER)} if owner_of(key) else {key}, place)
+        unwritten = Unwritten(uid, entry, data, places, frozenset(batch.owners.values()))
         self._unwritten.append(unwritten)
         self._unwritten_bytes += unwritten.size
         while self._unwritten_bytes > self.max_unwritten_bytes:
@@ -219,10 +156,15 @@ class PredictionWriter:
             await PredictionKeys(self.connection, uid).note(places, self.horizon)
 
     async def _write(self, batch: Iterable[Unwritten]) -> None:
+        owners: dict[str, set[str]] = {}
+        for each in batch:
+            owners.setdefault(each.uid, set()).update(each.owners)
+        for uid, found in owners.items():
+            await Owners(self.connection, uid).note(found)
         oldest_ms, now = self._newest.ms - int(self.horizon * 1000), time.monotonic()
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
-                for uid, entry, data, _ in batch:
+                for uid, entry, data, *_ in batch:
                     key = self.connection.keys.of(uid).predictions(self.nonce)
                     pipe.xadd(key, {"b": data}, id=str(entry), minid=oldest_ms)
                     if now >= self._expiry_due.get(uid, 0.0):
@@ -284,22 +226,24 @@ class PredictionReader:
         self.keys = connection.keys.of(uid)
         self.horizon = horizon
 
-    async def find(self, texts: Iterable[str]) -> dict[str, Found | InvalidInput]:
+    async def find(self, texts: Iterable[str], access: Access = EVERYTHING) -> dict[str, Found | InvalidInput]:
         """Inputs, answer and route of each prediction id, or the reason why they are missing.
 
-        A prediction that is not yet stored is waited for, up to ``wait_seconds``.
+        A prediction that is not yet stored is waited for, up to ``wait_seconds``. One that is another's is unknown.
         """
-        return await self._find(set(texts), self._parsed, self.wait_seconds)
+        return await self._find(set(texts), self._parsed, access, self.wait_seconds)
 
-    async def find_keys(self, keys: Iterable[str]) -> dict[str, Found | InvalidInput]:
+    async def find_keys(self, keys: Iterable[str], access: Access = EVERYTHING) -> dict[str, Found | InvalidInput]:
         """The same of the newest prediction under each key, waited for up to ``key_seconds``."""
-        return await self._find(set(keys), self._newest, self.key_seconds)
+        return await self._find(set(keys), self._newest, access, self.key_seconds)
 
-    async def _find(self, waiting: set[str], named: Named, seconds: float) -> dict[str, Found | InvalidInput]:
+    async def _find(
+        self, waiting: set[str], named: Named, access: Access, seconds: float
+    ) -> dict[str, Found | InvalidInput]:
         found: dict[str, Found | InvalidInput] = {}
         deadline = time.monotonic() + seconds
         while waiting:
-            answers = await self._look(await named(waiting))
+            answers = await self._look(await named(waiting, access), access)
             found |= answers
             waiting = {text for text in waiting if _may_come(answers[text])}
             if not waiting or time.monotonic() > deadline:
@@ -307,15 +251,15 @@ class PredictionReader:
             await asyncio.sleep(0.02)
         return found
 
-    async def _parsed(self, texts: Iterable[str]) -> dict[str, PredictionId | InvalidInput]:
+    async def _parsed(self, texts: Iterable[str], access: Access) -> dict[str, PredictionId | InvalidInput]:
         ids = {text: PredictionId.parse(text) for text in texts}
         return {
             text: _missing(text, "prediction_unknown") if found is None or found.uid != self.uid else found
             for text, found in ids.items()
         }
 
-    async def _newest(self, keys: Iterable[str]) -> dict[str, PredictionId | InvalidInput]:
-        places = await PredictionKeys(self.connection, self.uid).find(list(keys))
+    async def _newest(self, keys: Iterable[str], access: Access) -> dict[str, PredictionId | InvalidInput]:
+        places = await PredictionKeys(self.connection, self.uid).find(list(keys), access)
         return {
             key: _missing(key, "key_unknown", "key")
             if place is None
@@ -323,11 +267,13 @@ class PredictionReader:
             for key, place in places.items()
         }
 
-    async def _look(self, named: dict[str, PredictionId | InvalidInput]) -> dict[str, Found | InvalidInput]:
+    async def _look(
+        self, named: dict[str, PredictionId | InvalidInput], access: Access
+    ) -> dict[str, Found | InvalidInput]:
         places = {(found.nonce, found.entry) for found in named.values() if isinstance(found, PredictionId)}
         entries = await self._entries(places)
         return {
-            text: self._answer(text, found, entries) if isinstance(found, PredictionId) else found
+            text: self._answer(text, found, entries, access) if isinstance(found, PredictionId) else found
             for text, found in named.items()
         }
 
@@ -348,7 +294,7 @@ class PredictionReader:
         for index, place in enumerate(ordered):
             exact, first, last = answers[3 * index : 3 * index + 3]
             if exact:
-                found[place] = _decoder.decode(exact[0][1][b"b"])
+                found[place] = decode_batch(exact[0][1][b"b"])
             elif place[1].ms < horizon_ms or (first and place[1] < EntryId.parse(first[0][0])):
                 found[place] = "prediction_expired"
             elif not last or place[1] > EntryId.parse(last[0][0]):
@@ -358,20 +304,25 @@ class PredictionReader:
         return found
 
     def _answer(
-        self, text: str, identifier: PredictionId, entries: dict[tuple[str, EntryId], PredictionBatch | str]
+        self,
+        text: str,
+        identifier: PredictionId,
+        entries: dict[tuple[str, EntryId], PredictionBatch | str],
+        access: Access,
     ) -> Found | InvalidInput:
         batch = entries[identifier.nonce, identifier.entry]
         if isinstance(batch, str):
             return _missing(text, batch)
         row, token = identifier.row, batch.token(identifier.row)
-        if row >= batch.rows or row in batch.erased or not _is_token(identifier.token, token):
+        is_there = row < batch.rows and row not in batch.erased and _is_token(identifier.token, token)
+        if not is_there or not access.sees(batch.owner(row)):
             return _missing(text, "prediction_unknown")
         named = dataclasses.replace(identifier, token=token)
-        fact = fact_of_key(batch.keys[row]) if row in batch.keys else named.fact
+        fact = fact_of_key(batch.keys[row]) if row in batch.keys else stored_name(named.fact, batch.owner(row))
         return Found(*batch.row(row), batch.route, batch.contexts.get(row, ""), fact, identifier.entry.ms / 1000)
 
 
-Named: TypeAlias = Callable[[Iterable[str]], Awaitable[dict[str, PredictionId | InvalidInput]]]
+Named: TypeAlias = Callable[[Iterable[str], Access], Awaitable[dict[str, PredictionId | InvalidInput]]]
 
 REASONS = {
     "prediction_unknown": "this model has made no such prediction",

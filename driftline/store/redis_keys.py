@@ -123,6 +123,7 @@ NOUNS = {
     "dead_order": "sorted set: these ids, in the order in which they came",
     "dead_counts": "hash: source → how many of its records could not be taken; #n: all; #bytes: of those that are kept",
     "imports": "hash: digest of a file of history → how far it was imported",
+    "owners": "hash: owner → 1, of whom there are predictions or items",
     "lease": "string: the worker that learns, for as long as its heartbeats go on",
     "epoch": "string: counts owners; fences the former ones",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.owners import EVERYTHING, Access, owner_of
 
 MAX_REJECTED = 1000
 """How many are kept."""
@@ -30,11 +31,13 @@ class RejectedLabels:
         self.connection = connection
         self.key = connection.keys.of(uid).rejected
 
-    async def newest(self, count: int, before: int | None = None) -> list[RejectedRecord]:
-        """The newest ones, the newest first; ``before`` takes those of lower numbers alone."""
+    async def newest(self, count: int, before: int | None = None, access: Access = EVERYTHING) -> list[RejectedRecord]:
+        """The newest ones that a caller sees, the newest first; ``before`` takes those of lower numbers alone."""
         end = "+inf" if before is None else f"({before}"
+        most = count if access.sees_all else MAX_REJECTED
         with store_errors():
             found = await self.connection.redis.zrange(
-                self.key, end, "-inf", desc=True, byscore=True, offset=0, num=count
+                self.key, end, "-inf", desc=True, byscore=True, offset=0, num=most
             )
-        return [msgspec.json.decode(text, type=RejectedRecord) for text in found]
+        records = [msgspec.json.decode(text, type=RejectedRecord) for text in found]
+        return [record for record in records if access.sees(owner_of(record.id))][:count]

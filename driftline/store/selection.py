@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from driftline.records import Item
-from driftline.store.facts import Known, fact_of, fact_of_key
+from driftline.store.facts import KEY, Known, fact_of
 from driftline.store.log import Log, LogEntry
+from driftline.store.owners import Owners, shown_name, stored_name
 from driftline.store.prediction_ids import PredictionId
 
 MAX_PAGE = 500
@@ -21,6 +22,7 @@ class Selection:
     """What is asked for: the facts of some keys and ids, or those labelled by a source, or in a time, or both.
 
     ``since`` and ``until``, exclusive, are times of labels as the log shows them. An id is that of an item or a prediction.
+    Keys and ids are those of every owner that calls something so.
     """
 
     keys: tuple[str, ...] = ()
@@ -37,14 +39,15 @@ class Selection:
 
     @property
     def asked(self) -> dict[str, frozenset[str]]:
-        """The names of the items and facts that each key and id may stand for."""
+        """The names of the items and facts that each key and id may stand for, as their owners know them."""
         ids = {each: PredictionId.parse(each) for each in self.ids}
         facts = {each: frozenset({each, *([] if found is None else [found.fact])}) for each, found in ids.items()}
-        return {key: frozenset({fact_of_key(key)}) for key in self.keys} | facts
+        return {key: frozenset({KEY + key}) for key in self.keys} | facts
 
     def unknown(self, known: Collection[str]) -> list[str]:
         """The keys and ids of which there is nothing among the names of items and facts that are ``known``."""
-        return [each for each, names in self.asked.items() if names.isdisjoint(known)]
+        shown = {shown_name(each) for each in known}
+        return [each for each, names in self.asked.items() if names.isdisjoint(shown)]
 
     def takes(self, time: float, source: str | None) -> bool:
         """Whether a label is one of those, by its time and its source."""
@@ -100,7 +103,9 @@ async def find(log: Log, selection: Selection, before: int, offset: int) -> Eras
         before: it was asked for before this record was there: labels of a source or a time that came later are not meant.
         offset: up to which number records are learned.
     """
-    found, names = ErasedRecords(), sorted(frozenset[str]().union(*selection.asked.values()))
+    found, owners = ErasedRecords(), await Owners(log.connection, log.uid).everyone()
+    plain = sorted(frozenset[str]().union(*selection.asked.values()))
+    names = [stored_name(name, owner) for name in plain for owner in owners]
     found.facts |= {*names}
     for name, known in zip(names, await log.find_all(names) if names else [], strict=True):
         if known is not None:

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from driftline.store.connection import RedisConnection
-from driftline.store.predictions import PredictionBatch, PredictionReader, PredictionWriter
+from driftline.store.prediction_batches import PredictionBatch
+from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.workers import Workers
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled

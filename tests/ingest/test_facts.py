@@ -21,7 +21,9 @@ from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection
 from driftline.store.facts import fact_of
 from driftline.store.log import Cursor, Log
-from driftline.store.predictions import PredictionBatch, PredictionReader, PredictionWriter
+from driftline.store.owners import EVERYTHING, Access, stored_name
+from driftline.store.prediction_batches import PredictionBatch
+from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.redis_keys import new_uid
 from driftline.store.watermarks import Cap
 from tests.store.conftest import SPEC, first_version
@@ -45,23 +47,26 @@ class Bench:
         self.decoder = FeedbackDecoder(parse(ModelSpec, SPEC))
         self.ids: list[str] = []
 
-    async def predict(self, *keys: str | None) -> list[str]:
+    async def predict(self, *keys: str | None, owner: str = "") -> list[str]:
         entry, inputs = self.writer.next_entry(), np.array([ROW] * len(keys), np.float32)
-        named = {row: key for row, key in enumerate(keys) if key is not None}
+        named = {row: stored_name(key, owner) for row, key in enumerate(keys) if key is not None}
         outputs = np.full((len(keys), 2), 0.5, np.float32).tobytes()
         batch = PredictionBatch(1, "live", len(keys), {"inputs": inputs.tobytes()}, outputs, [1] * len(keys))
-        self.writer.record(self.log.uid, entry, msgspec.structs.replace(batch, keys=named))
+        self.writer.record(self.log.uid, entry, msgspec.structs.replace(batch, keys=named, owners={0: owner}))
         await self.writer.flush()
         return [f"{self.writer.prefix(self.log.uid, entry)}{row:x}" for row in range(len(keys))]
 
-    async def send(self, *items: dict[str, Any], cursor: Cursor | None = None) -> list[ItemOutcome]:
+    async def send(
+        self, *items: dict[str, Any], cursor: Cursor | None = None, access: Access = EVERYTHING
+    ) -> list[ItemOutcome]:
         raw = [json.dumps(item).encode() for item in items]
-        return await feedback.append(self.log, self.predictions, self.decoder, raw, None, cursor)
+        return await feedback.append(
+            self.log, self.predictions, self.decoder, raw, None, cursor, caller=access.owner, access=access
+        )
 
-    async def statuses(self, *items: dict[str, Any]) -> list[str]:
-        return [
-            outcome.error.code if outcome.error is not None else outcome.status for outcome in await self.send(*items)
-        ]
+    async def statuses(self, *items: dict[str, Any], access: Access = EVERYTHING) -> list[str]:
+        outcomes = await self.send(*items, access=access)
+        return [outcome.error.code if outcome.error is not None else outcome.status for outcome in outcomes]
 
     async def records(self) -> list[tuple[int, Item]]:
         entries = await self.log.read(0, 10_000)
@@ -109,6 +114,29 @@ async def test_a_fact_is_learned_once_whatever_it_is_called(bench: Bench) -> Non
     assert len(await bench.records()) == 4
     known = [await bench.log.find(each) for each in ("mine", "y", "key:own", f"p:{one}")]
     assert [each and each.n for each in known] == [1, 2, 4, 1], "whatever was acknowledged has a receipt"
+
+
+async def test_a_revision_by_the_id_of_a_label_is_of_its_fact(bench: Bench) -> None:
+    """It once left two labels of the fact, and a later revision by key was tried for ever."""
+    assert await bench.statuses({"id": "mine", "key": "a", "label": 0}) == ["queued"]
+    assert await bench.statuses({"id": "mine", "inputs": ROW, "label": 1, "revise": True}) == ["queued"]
+    assert await bench.statuses({"key": "a", "label": 1}, {"key": "a", "label": 0, "revise": True}) == [
+        "duplicate",
+        "queued",
+    ]
+    assert [(n, item.revises and item.revises.n, fact_of(item)) for n, item in await bench.records()] == [
+        (1, None, "key:a"),
+        (2, 1, "key:a"),
+        (3, 2, "key:a"),
+    ]
+
+
+async def test_an_id_that_stands_for_another_record_does_not_hold_a_revision_up(bench: Bench) -> None:
+    """As where the log no longer holds the record of the id, so that its fact is not known."""
+    assert await bench.statuses({"id": "mine", "key": "a", "label": 0}) == ["queued"]
+    await bench.log.connection.redis.set(bench.log.keys.item("mine"), "7:00ff.01")
+    assert await bench.statuses({"key": "a", "label": 1, "revise": True}) == ["queued"]
+    assert [item.revises and item.revises.n for _, item in await bench.records()] == [None, 1]
 
 
 async def test_the_label_keeps_its_type(bench: Bench) -> None:

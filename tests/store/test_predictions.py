@@ -10,8 +10,9 @@ import pytest
 
 from driftline.errors import InvalidInput, Unavailable
 from driftline.store.connection import RedisConnection
+from driftline.store.prediction_batches import PredictionBatch
 from driftline.store.prediction_ids import EntryId, PredictionId
-from driftline.store.predictions import Found, PredictionBatch, PredictionReader, PredictionWriter
+from driftline.store.predictions import Found, PredictionReader, PredictionWriter
 from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,8 @@ from driftline.records import Command
 from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
-from driftline.store.predictions import PredictionBatch, PredictionWriter
+from driftline.store.prediction_batches import PredictionBatch
+from driftline.store.predictions import PredictionWriter
 from driftline.store.redis_health import FULL, RedisHealth, RedisState, worst
 from driftline.store.redis_keys import new_uid
 from driftline.store.watermarks import Cap

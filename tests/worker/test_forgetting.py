@@ -18,7 +18,8 @@ from driftline.networks.model import Model
 from driftline.records import Command, Item, Revised
 from driftline.store.events import BEGINNING, EventLog
 from driftline.store.facts import Expectation, fact_of_key
-from driftline.store.predictions import PredictionBatch, PredictionReader, PredictionWriter
+from driftline.store.prediction_batches import PredictionBatch
+from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.selection import Selection, find
 from tests.faults.test_trainer import dying_at
 from tests.worker.conftest import Bench, labelled

@@ -11,7 +11,8 @@ import pytest
 
 from driftline.records import Item
 from driftline.sources.base import Source
-from driftline.store.predictions import PredictionBatch, PredictionWriter
+from driftline.store.prediction_batches import PredictionBatch
+from driftline.store.predictions import PredictionWriter
 from driftline.store.sources import SourceBook
 from tests.worker.conftest import Bench
 from tests.worker.source_reading import alarm_of, labels, made, newest_is, reading, row, told
