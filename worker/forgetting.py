@@ -169,9 +169,10 @@ class ForgetJobs:
         committer, live, learner = self.committer, self.committer.learner, work.relearning.learner
         version = committer.head.newest + 1
         standing = set(live.monitor.standing)
-        await committer.compute(learner.take_place_of, live, version)
+        records = work.records
+        await committer.compute(learner.take_place_of, live, version, lambda n, item: not records.has(n, item))
         reach("forget.relearned")
-        retired = [each.version for each in await self.store.commit_log.versions() if each.offset >= work.records.first]
+        retired = [each.version for each in await self.store.commit_log.versions() if each.offset >= records.first]
         result = StepResult(over=sorted(standing - learner.monitor.standing))
         job = JobRecord(work.command.id, "running", report=self._report(work, decision) | {"version": version})
         jobs = [job]
@@ -180,12 +181,12 @@ class ForgetJobs:
             jobs.append(JobRecord(live.retraining.job, "cancelled", report={"reason": why}))
         effect = Effect(
             jobs=jobs,
-            publish=f"learned again without {work.records.labels} labels that were forgotten",
+            publish=f"learned again without {records.labels} labels that were forgotten",
             is_new_spec=True,
         )
         committer.learner = learner
         await committer.commit(
-            Plan(version=version), result, effect=effect, replacement=Replacement(work.records.first, retired)
+            Plan(version=version), result, effect=effect, replacement=Replacement(records.first, retired)
         )
         reach("forget.committed")
 

@@ -37,6 +37,7 @@ class Relearning:
     have learned what is forgotten.
 
     Args:
+        live: the learner whose place it is to take.
         learner: as it was after record ``offset``.
         records: what it does not learn.
         tainted: the first version that has learned any of it.
@@ -48,6 +49,7 @@ class Relearning:
         self,
         store: ModelStore,
         compute: Compute,
+        live: Learner,
         learner: Learner,
         offset: int,
         records: ErasedRecords,
@@ -55,7 +57,7 @@ class Relearning:
         asked_at: int,
         is_whole: bool,
     ) -> None:
-        self.store, self.compute, self.learner = store, compute, learner
+        self.store, self.compute, self.live, self.learner = store, compute, live, learner
         self.begun_at = self.offset = offset
         self.records, self.tainted, self.asked_at, self.is_whole = records, tainted, asked_at, is_whole
         self.learned = 0
@@ -85,7 +87,7 @@ class Relearning:
                 continue
             learner, offset = found[1], 0 if place is None else place.offset
             await compute(learner.begin_relearning, live)
-            relearning = cls(store, compute, learner, offset, records, tainted, asked_at, is_whole=True)
+            relearning = cls(store, compute, live, learner, offset, records, tainted, asked_at, is_whole=True)
             await relearning._end_job()
             return relearning
         return await cls.of_network(store, compute, live, records, tainted, asked_at)
@@ -105,7 +107,7 @@ class Relearning:
         learner = await compute(Learner.of_network, live)
         await compute(learner.begin_relearning, live)
         offset = oldest[0].n - 1 if oldest else await store.log.newest()
-        return cls(store, compute, learner, offset, records, tainted, asked_at, is_whole=False)
+        return cls(store, compute, live, learner, offset, records, tainted, asked_at, is_whole=False)
 
     async def advance(self, until: int, seconds: float) -> None:
         """Learns records up to number ``until``, for so many seconds at most.
@@ -148,7 +150,9 @@ class Relearning:
 
     def _is_learned(self, entry: LogEntry) -> bool:
         assert self._set_aside is not None and isinstance(entry.record, Item)
-        return entry.n not in self._set_aside and not self.records.has(entry.n, entry.record)
+        n, item = entry.n, entry.record
+        is_set_aside = n in self._set_aside or self.live.trust.is_set_aside(n, item)
+        return not is_set_aside and not self.records.has(n, item)
 
     async def _carry_out(self, n: int, command: Command) -> None:
         """Carries out a command as it was, if what it is about has learned nothing of what is forgotten."""

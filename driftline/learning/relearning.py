@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 from driftline.learning.learner_commands import CommandedLearner
@@ -10,6 +11,7 @@ from driftline.networks import pretrained
 from driftline.networks.build import build
 from driftline.networks.clone import sibling
 from driftline.networks.experts.serving import EXPERTS
+from driftline.records import Item
 from driftline.spec.classes import ClassTable
 
 REPLAYED = 2**40
@@ -46,8 +48,12 @@ class RelearnedLearner(CommandedLearner):
         self.promotion.promote(sibling(live.served))
         return self.promotion.compare(self.course.candidate(), self.learned)[0]
 
-    def take_place_of(self, live: Self, version: int) -> None:
-        """Goes on as what is served from ``version`` on. Alarms stand where they stood."""
+    def take_place_of(self, live: Self, version: int, is_kept: Callable[[int, Item], bool]) -> None:
+        """Goes on as what is served from ``version`` on. Alarms stand where they stood, and whoever is set aside is so, with
+        those of its labels that ``is_kept`` says by number and item.
+        """
+        for withdrawn in self.trust.take_over(live.trust, is_kept):
+            self._withdraw(withdrawn)
         self.ordered_since = live.ordered_since if self.classes == live.classes else version
         self.mixed_since = version
         self.promotion.dismiss()

@@ -23,6 +23,7 @@ from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.selection import Selection, find
 from tests.faults.test_trainer import dying_at
 from tests.worker.conftest import Bench, labelled
+from tests.worker.labellers import QUICK, of_five
 from tests.worker.running import add, alarms, state_is, training
 from worker.model_store import ModelStore
 from worker.recovery import recover
@@ -128,6 +129,27 @@ async def test_wrong_labels_of_a_source_are_undone(bench: Bench) -> None:
     assert accuracy(live) == accuracy(trainer.learner), "it is served, too"
 
 
+async def test_what_is_kept_of_one_who_lies_stays_but_for_what_is_forgotten(bench: Bench) -> None:
+    items = of_five(labelled(400))
+    store = await bench.model(recipe=RECIPE | QUICK)
+    before = (await learned(bench, store, items, 100)).learner.trust
+    liar, kept_before = before.find("k0"), [item.id for _, item in before.held]
+    assert liar is not None and liar.state == "quarantined" and len(kept_before) > 10
+    honest, lie = items[101], next(item for item in items if item.id == kept_before[3])
+    trainer, report = await told(bench, store, ids=[honest.id, lie.id])
+    after, still = trainer.learner.trust, [each for each in kept_before if each != lie.id]
+    assert report["labels"] == 2 and [item.id for _, item in after.held] == still
+    assert after.find("k0") == liar and sum(each.is_learned for each in after.labellers) == 4
+    assert await where(store, honest, lie) == []
+    trained = trainer.learner.replay_buffer.examples
+    counted = trained.numbers[trained.weights > 0].tolist()
+    assert len(counted) > 200 and not any((n - 1) % 5 == 0 for n in counted), "of what it sent nothing counts"
+    await store.log.append([Command("c1", "release", {"labeller": "k0"}), *labelled(5, 600)])
+    released = (await bench.train(store)).learner
+    assert not released.trust.held and not released.trust.released
+    assert released.learned == trainer.learner.learned + len(still) + 5
+
+
 def accuracy(found: Learner | Model) -> float:
     """Of a learner, or of a model, on rows that it has not learned."""
     items = labelled(400, first=5000)
@@ -148,7 +170,7 @@ async def test_a_trainer_that_dies_there_forgets_it_all_the_same(
     expected = await Relearning.begin(store, live.compute, live.learner, live.head, records, 1000, 257)
     await expected.advance(256, 60)
     expected.learner.judged_beside(live.learner)
-    expected.learner.take_place_of(live.learner, live.head.newest + 1)
+    expected.learner.take_place_of(live.learner, live.head.newest + 1, lambda n, item: True)
     await store.log.append([forget(ids=["i100", "i200"])])
     with dying_at(name, 1, monkeypatch) as reached:
         await bench.train(store)

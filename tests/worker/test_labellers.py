@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
-from driftline.records import Command, Item
+from driftline.records import Command
 from driftline.store.rejected import RejectedLabels
 from tests.waiting import until_async
 from tests.worker.conftest import Bench, labelled
+from tests.worker.labellers import QUICK, of_five
 from tests.worker.running import add, alarms, offset_is, training, until_withdrawn
 from worker.model_store import ModelStore
 
 pytestmark = pytest.mark.anyio
-QUICK = {"strategy": "replay", "updates": 2, "input_detector": None}
-
-
-def of_five(items: list[Item]) -> list[Item]:
-    """The items, each from one of five keys in turn, of which the first says the other of two classes."""
-    return [
-        msgspec.structs.replace(item, caller=f"k{n % 5}", label=1 - int(item.label) if n % 5 == 0 else item.label)  # type: ignore[arg-type]
-        for n, item in enumerate(items)
-    ]
 
 
 async def set_aside(store: ModelStore) -> set[str]:

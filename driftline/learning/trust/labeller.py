@@ -78,6 +78,11 @@ class Labeller(msgspec.Struct):
         """Whether its labels are."""
         return self.state in ("learned", "trusted")
 
+    def is_set_aside(self, n: int) -> bool:
+        """Whether its label ``n`` counts no longer: of one that was on hold at first those before it departed still do."""
+        had_agreed = self.state == "on hold" or self.others > 0
+        return not self.is_learned and (n >= self.since or not had_agreed)
+
     @property
     def rate(self) -> float | None:
         """How often it contradicts others of late; None while too little is known."""

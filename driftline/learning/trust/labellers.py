@@ -83,13 +83,21 @@ class Labellers(Stateful):
             found.append(each.shown((errors - each.errors) / rest if rest else None, weight / whole if whole else 0.0))
         return found
 
+    def is_set_aside(self, n: int, item: Item) -> bool:
+        """Whether a label ``n`` is of one who is set aside, and counts no longer."""
+        place = self._places.get((item.caller, item.source))
+        return place is not None and self.labellers[place].is_set_aside(n)
+
     def _place(self, item: Item) -> int:
         """The place of whom an item came from among the labellers."""
-        key = (item.caller, item.source)
+        return self._place_of(item.caller, item.source)
+
+    def _place_of(self, caller: str, source: str | None) -> int:
+        key = (caller, source)
         if key in self._places:
             return self._places[key]
-        if sum(caller == item.caller for caller, _ in self._places) > MAX_SOURCES:
-            key = (item.caller, None)
+        if sum(known == caller for known, _ in self._places) > MAX_SOURCES:
+            key = (caller, None)
         if key not in self._places and len(self.labellers) >= MAX_LABELLERS:
             key = (OTHERS, None)
         if key not in self._places:

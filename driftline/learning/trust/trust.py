@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -248,6 +249,28 @@ class Trust(Labellers):
         self.references.leave_out(self.references.numbers[self.references.numbers < since])
         for labeller in self.labellers:
             labeller.excess = []
+
+    def take_over(self, live: Self, is_kept: Callable[[int, Item], bool]) -> list[Tensor]:
+        """Takes over from a live learner, whose log was learned again here, who is set aside or trusted, and the labels that
+        are kept of them, as far as ``is_kept`` says so of a label by number and item.
+
+        Returns:
+            The log numbers ``[rows]`` of labels that were learned here and count no longer.
+        """
+        withdrawn = []
+        for each in live.labellers:
+            place = self._place_of(each.caller, each.source)
+            if each.is_learned and self.labellers[place].state != each.state:
+                self._release(self.labellers[place], each.state)
+            elif not each.is_learned:
+                own = self._numbers_of(place)
+                withdrawn.append(own[torch.tensor([each.is_set_aside(n) for n in own.tolist()], dtype=torch.bool)])
+                self.references.leave_out(withdrawn[-1])
+                self.labellers[place] = copy.deepcopy(each)
+        self.held = [pair for pair in live.held if is_kept(*pair)]
+        self.released += [pair for pair in live.released if is_kept(*pair)]
+        self.is_standing = live.is_standing
+        return withdrawn
 
     def release(self, name: str) -> None:
         """An admin trusts a labeller: what was held is learned with the next step, and it is not tested any more."""

@@ -185,6 +185,22 @@ def test_what_an_admin_releases_is_learned_and_what_is_dropped_is_not() -> None:
         one.release("nobody")
 
 
+def test_who_is_set_aside_is_taken_over_with_what_is_kept_but_for_what_is_forgotten() -> None:
+    items = labelled(world(400))
+    liar, honest = played(lying(items)), played(items)
+    live, other = (restored(each).trust for each in (liar, honest))
+    (withdrawn,) = other.take_over(live, lambda n, item: n % 2 == 0)
+    assert sorted(withdrawn.tolist()) == [n for n in honest.trust.numbers.tolist() if n % 5 == 1], (
+        "all that it had said"
+    )
+    assert other.held == [pair for pair in live.held if pair[0] % 2 == 0] and other.held != live.held
+    assert other.labellers[0] == live.labellers[0] and not other.find(LIAR).is_learned  # type: ignore[union-attr]
+    # What was set aside here alone is learned, as it is there.
+    live, other = (restored(each).trust for each in (honest, liar))
+    assert not other.take_over(live, lambda n, item: True) and not other.held
+    assert other.released == liar.trust.held and all(each.is_learned for each in other.labellers)
+
+
 def test_an_alarm_names_who_departs_and_told_alone_it_is_learned() -> None:
     service = served(lying(labelled(world(400))), recipe={"trust": {"mode": "tell"}})
     alarms = []
