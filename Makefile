@@ -28,7 +28,8 @@ demo: .venv/.installed ## watch a model meet drift and recover
 up: .venv/.installed ## start everything on this machine
 	$(BIN)/driftline up
 
-test: check kernels ## check, then run the tests that need nothing else
+test: .venv/.installed ## check, then run the tests that need nothing else
+	$(MAKE) -j2 check kernels
 	$(BIN)/python -m pytest $(SPREAD)
 
 test-tools: kernels ## run the tests that need a browser, Redis and Prometheus
