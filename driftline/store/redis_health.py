@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ class RedisHealth:
 
     async def _ask_node(self, **node: Any) -> RedisState:
         settings, info = await asyncio.gather(
-            _unless_hidden(self.redis.config_get("append*", **node)), _unless_hidden(self.redis.info("memory", **node))
+            _unless_hidden(self.redis.config_get, "append*", **node), _unless_hidden(self.redis.info, "memory", **node)
         )
         return RedisState(_durability(settings), info.get("maxmemory_policy"), info.get("used_memory", 0), room(info))
 
@@ -118,9 +118,9 @@ def worst(states: list[RedisState]) -> RedisState:
     )
 
 
-async def _unless_hidden(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+async def _unless_hidden(ask: Callable[..., Awaitable[dict[str, Any]]], what: str, **node: Any) -> dict[str, Any]:
     try:
-        return await answer
+        return await ask(what, **node)
     except ResponseError:
         return {}
 
