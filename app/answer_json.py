@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from driftline.spec.value_layout import ValueLayout
 
 from .answers import Batch, BatchAnswer
+from .snapshot import Snapshot
 
 
 def encoded_rows(answer: BatchAnswer) -> list[bytes]:
@@ -30,6 +31,11 @@ def encoded_rows(answer: BatchAnswer) -> list[bytes]:
         b'{"id":%b,"label":%b,"probabilities":[%b]}' % (i, labels[indices[row]], texts[row])
         for i, row in zip(ids, answer.places, strict=True)
     ]
+
+
+def message_head(snapshot: Snapshot) -> bytes:
+    """The beginning of the JSON of a message that holds one prediction of a version."""
+    return snapshot.answer_head.removesuffix(b'"predictions":[')
 
 
 def labels_text(batch: Batch, row: int) -> Sequence[bytes]:

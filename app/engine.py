@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -105,6 +106,8 @@ class Engine:
         self.prediction_writer = prediction_writer
         self.metrics = metrics
         self.models: dict[str, ModelQueue] = {}
+        self.on_recorded: list[Callable[[Batch, Mapping[int, bytes], Mapping[int, str]], None]] = []
+        """Told of each batch that is recorded, with the token of each request by its first row, and the keys by row."""
         self.thread = ComputeThread("torch")
 
     def model(self, snapshot: Snapshot, route: Route = "live") -> ModelQueue:
@@ -253,6 +256,8 @@ class Engine:
         if entry is not None:
             recorded = _recorded(batch, model.route, contexts, tokens, keys, owners)
             self.prediction_writer.record(snapshot.uid, entry, recorded)
+            for tell in self.on_recorded:
+                tell(batch, tokens, keys)
 
     def _miss_overdue(self, model: ModelQueue, running: list[_Request]) -> None:
         """Fails the requests that are late while a batch runs, and runs again at the next deadline."""

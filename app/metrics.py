@@ -82,10 +82,11 @@ class Metrics:
         self._counters = [self.rows, self.batches, self.seconds, self.refused, self.late, self.swaps]
         self.swap_failures = counter("swap_failures", "versions that could not be loaded")
         self.unrecorded = counter("predictions_unrecorded", "batches not kept for the join")
+        self.unsent = counter("predictions_unsent", "predictions that a sink did not take and that were dropped")
         self.join_horizon = gauge("join_horizon_seconds", "how far back a label can be joined", "livemin")
         self.replicas = gauge("replicas", "serving processes", "livesum")
         self.replicas.set(1)
-        self._unrecorded = 0
+        self._unrecorded = self._unsent = 0
         self.unknown_fields = counter("unknown_fields", "values of fields that there are not", "model", "field")
         self._unknown: dict[str, set[str]] = {}
         self.answers = counter("http_requests", "requests answered", "method", "path", "status")
@@ -142,6 +143,11 @@ class Metrics:
         """Sets how many batches have not been recorded since the start."""
         self.unrecorded.inc(total - self._unrecorded)
         self._unrecorded = total
+
+    def set_unsent(self, total: int) -> None:
+        """Sets how many predictions were dropped that sinks have not taken since the start."""
+        self.unsent.inc(total - self._unsent)
+        self._unsent = total
 
     def forget(self, model: str) -> None:
         """Removes the series of a deleted model.

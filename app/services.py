@@ -47,6 +47,7 @@ from .sampling import Sampler
 from .snapshot import Snapshot
 from .store_health import StoreHealth, look
 from .streams.keeper import RowSources
+from .streams.prediction_feeder import PredictionFeeder
 from .streams.sink_feeder import SinkFeeder, parse_sinks
 from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
@@ -111,9 +112,13 @@ class Services:
             WebhookSender(target, self.connection, self.events, is_private_allowed=settings.webhook_private)
             for target in parse_webhooks(settings.webhooks)
         ]
+        targets = parse_sinks(settings.sinks)
+        self.prediction_sinks = [PredictionFeeder(each) for each in targets if each.carries == "predictions"]
+        self.engine.on_recorded += [sink.add for sink in self.prediction_sinks]
         self.sinks = [
             SinkFeeder(target, self.connection, self.events, settings.poll_seconds)
-            for target in parse_sinks(settings.sinks)
+            for target in targets
+            if target.carries != "predictions"
         ]
         self.budget = budget_of(settings)
         self.refusals = RefusedCalls()
@@ -168,6 +173,7 @@ class Services:
             model.metrics.queued.set(model.queued_rows)
         self.metrics.count(self.http_meter)
         self.metrics.set_unrecorded(self.prediction_writer.dropped)
+        self.metrics.set_unsent(sum(sink.dropped for sink in self.prediction_sinks))
         self.metrics.join_horizon.set(self.prediction_writer.join_horizon)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
@@ -187,6 +193,7 @@ class Services:
             **({} if self.tokens is None else {"keys of the identity provider": self.tokens.run}),
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
             **{f"sink {number}": sink.run for number, sink in enumerate(self.sinks, 1)},
+            **{f"sink of predictions {number}": sink.run for number, sink in enumerate(self.prediction_sinks, 1)},
         }
         return [
             supervised(name, function, self.troubles, healthy_seconds=self.healthy_seconds)

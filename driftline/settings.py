@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     sinks: str = Field(
         "[]",
         repr=False,
-        description="where events and dead letters are written: a JSON list of sinks, each with `carries`, `kinds`, `models`, "
-        "or @FILE that holds it",
+        description="where events, predictions and dead letters are written: a JSON list of sinks, each with `carries`, "
+        "`kinds`, `models`, or @FILE that holds it",
     )
     webhook_private: bool = Field(
         False, description="whether events are also sent to addresses that are not of the public Internet"

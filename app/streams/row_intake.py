@@ -20,7 +20,7 @@ from driftline.store.log import Log
 from driftline.store.predictions import PredictionWriter
 from driftline.support.failpoints import reach
 
-from ..answer_json import encoded_rows
+from ..answer_json import encoded_rows, message_head
 from ..answers import BatchAnswer
 from ..engine import Engine, ModelQueue
 from ..snapshot import Snapshot
@@ -205,7 +205,7 @@ class RowIntake(Intake):
     def _written(self, rows: Sequence[SourceRow], answer: BatchAnswer) -> list[SinkMessage]:
         if self.source.sink is None:
             return []
-        head = answer.batch.snapshot.answer_head.removesuffix(b'"predictions":[')
+        head = message_head(answer.batch.snapshot)
         return [
             SinkMessage(
                 row.id,

@@ -38,13 +38,13 @@ NOTHING = Moved("", "")
 
 
 class SinkTarget(BaseModel):
-    """What is written to one sink: events of all kinds, such as versions, or of some; or what sources could not take."""
+    """What is written to one sink: events, such as versions, of all kinds or some; predictions; what sources could not take."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     sink: Sink
     id: str
-    carries: Literal["events", "dead_letters"] = "events"
+    carries: Literal["events", "predictions", "dead_letters"] = "events"
     kinds: list[str] = Field([])
     models: list[str] = Field([])
 

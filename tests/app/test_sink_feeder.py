@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from driftline.store.sources import DeadLetter, SourceBook
 from tests.app.conftest import Start, create
 from tests.app.test_events import pause
 from tests.waiting import until_async
+from tests.worker.source_reading import row
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +70,62 @@ async def test_dead_letters_are_written_as_they_come(start: Start, tmp_path: Pat
     await until_async(lambda: _count(path, 3))
     assert [each["place"] for each in lines(path)] == ["0", "1", "2"]
     assert lines(path)[0]["raw"] == '{"a": 1}'
+
+
+async def test_predictions_are_written_with_the_ids_by_which_labels_join_them_and_the_keys(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "predictions.ndjson"
+    sink = {"type": "files", "path": str(path), "carries": "predictions", "models": ["weather"]}
+    client = await start(sinks=json.dumps([sink]))
+    await create(client)
+    await create(client, name="other")
+    bodies: list[dict[str, Any]] = [{"inputs": [row(n), row(n + 1)]} for n in range(3)]
+    bodies[1]["keys"] = ["a", None]
+    answers = await asyncio.gather(*(client.post("/v1/models/weather/predict", json=body) for body in bodies))
+    await client.post("/v1/models/other/predict", json=bodies[0])
+    await until_async(lambda: _count(path, 6))
+    wanted: dict[str, dict[str, Any]] = {}
+    for answer, body in zip(answers, bodies, strict=True):
+        found = answer.json()
+        head = {name: found[name] for name in ("model", "version", "classes")}
+        for prediction, key in zip(found["predictions"], body.get("keys", [None, None]), strict=True):
+            wanted[prediction["id"]] = head | prediction | {"key": key}
+    assert {each["id"]: each for each in lines(path)} == wanted
+    item = {"prediction_id": lines(path)[0]["id"], "label": 1}
+    assert (await client.post("/v1/models/weather/feedback", json={"items": [item]})).status_code == 202
+
+
+async def test_predictions_wait_for_a_sink_in_their_order_and_the_oldest_are_dropped_and_counted(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole = tmp_path / "predictions.ndjson", FileWriter.write
+    sink = {"type": "files", "path": str(path), "carries": "predictions"}
+    client = await start(sinks=json.dumps([sink]))
+    (feeder,) = client.services.prediction_sinks
+    feeder.first_pause, failed = 0.01, asyncio.Event()
+
+    async def failing(self: FileWriter, messages: Sequence[SinkMessage], moved: Moved) -> None:
+        failed.set()
+        raise Unavailable("no room")
+
+    monkeypatch.setattr(FileWriter, "write", failing)
+    await create(client)
+    ids = []
+    for n in range(5):
+        answer = await client.post("/v1/models/weather/predict", json={"inputs": [row(n)]})
+        ids.append(answer.json()["predictions"][0]["id"])
+    await failed.wait()
+    feeder.max_bytes = feeder._bytes * 5 // 7
+    answer = await client.post("/v1/models/weather/predict", json={"inputs": [row(5)]})
+    ids.append(answer.json()["predictions"][0]["id"])
+    assert feeder.dropped >= 2
+    monkeypatch.setattr(FileWriter, "write", whole)
+    left = ids[feeder.dropped :]
+    await until_async(lambda: _count(path, len(left)))
+    assert [each["id"] for each in lines(path)] == left
+    client.services.sample()
+    assert b"driftline_predictions_unsent_total %d.0" % feeder.dropped in client.services.metrics.counted(None).text
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,7 @@ class NatsBroker(Broker):
         stream = connection.jetstream()
         await stream.add_stream(name="s", subjects=["s.>"])
         for first in range(0, len(found), 500):
-            for each in found[first : first + 500]:
-                await stream.publish("s.a", each)
+            await asyncio.gather(*(stream.publish("s.a", each, timeout=60) for each in found[first : first + 500]))
         await connection.close()
 
     def kill(self) -> None:
