@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
 
 class LowRank(nn.Module):
     """``W + up · down`` (LoRA, Hu et al. 2021, equation 3, with a scale of 1). ``up`` starts at zero, so nothing changes.
 
-    ``down`` has the shape ``[rank, *inputs]``, ``up`` ``[units, rank]``. ``was_trained``: whether the weight was, before.
+    ``down`` has the shape ``[rank, *inputs]``, ``up`` ``[units, rank]``. ``was_trained``: whether the weight was, before. The
+    sum is computed for those layers alone that need it (:data:`BESIDE`).
     """
 
     def __init__(self, weight: Tensor, rank: int) -> None:
@@ -24,6 +28,37 @@ class LowRank(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         return weight + (self.up @ self.down.flatten(1)).reshape(weight.shape)
 
+
+def _linear(layer: Any, rows: Tensor) -> Tensor:
+    own, adapter = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
+    through: Tensor = functional.linear(functional.linear(rows, adapter.down), adapter.up)
+    return functional.linear(rows, own, layer.bias) + through
+
+
+def _convolution(layer: Any, rows: Tensor) -> Tensor:
+    own, adapter = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
+    through: Tensor = layer._conv_forward(rows, adapter.down, None)
+    channels = through.dim() + 1 - own.dim()  # The dimension that has them: an image by itself is no batch.
+    up = functional.linear(through.movedim(channels, -1), adapter.up).movedim(-1, channels)
+    found: Tensor = layer._conv_forward(rows, own, layer.bias) + up
+    return found
+
+
+def _embedding(layer: Any, numbers: Tensor) -> Tensor:
+    own, adapter = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
+    through = functional.embedding(numbers, adapter.up, layer.padding_idx) @ adapter.down
+    return functional.embedding(numbers, own) + through
+
+
+BESIDE: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
+    nn.Linear: _linear,
+    nn.Conv1d: _convolution,
+    nn.Conv2d: _convolution,
+    nn.Conv3d: _convolution,
+    nn.Embedding: _embedding,
+}
+"""What a layer with an adapter gives, without the matrix that is the sum of both: each pass would compute that anew, and each
+update its gradient, which is as large as the frozen weight."""
 
 PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ADAPTABLE = (*PLAIN, nn.Embedding, nn.MultiheadAttention)
@@ -80,7 +115,18 @@ def adapt(module: nn.Module, rank: int) -> None:
     adapter = LowRank(getattr(module, name), rank)
     for parameter in module.parameters(recurse=False):
         parameter.requires_grad_(False)
+    forward = _beside(module)
     parametrize.register_parametrization(module, name, adapter)
+    if forward is not None:
+        type(module).forward = forward  # type: ignore[method-assign]  # Of this module and of its copies alone.
+
+
+def _beside(module: nn.Module) -> Callable[[Any, Tensor], Tensor] | None:
+    """How a layer computes with its adapter beside its weight; None where the weight has to be whole."""
+    kind = next((kind for kind in BESIDE if type(module).forward is kind.forward), None)
+    if kind is None or getattr(module, "groups", 1) > 1 or getattr(module, "scale_grad_by_freq", False):
+        return None
+    return BESIDE[kind]
 
 
 def merged_weight(module: nn.Module) -> Tensor:

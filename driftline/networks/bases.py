@@ -56,7 +56,7 @@ def _edits(base: Model, adapter: Adaptation) -> list[Edit]:
     layers = adapter.layers
     if layers is None:
         able = {name: structure.module(name) for name in structure.names if structure.can_adapt(name)}
-        # The whole matrix of an embedding would be computed for each pass, of which a pass needs a few rows.
+        # An embedding's has a row for each word, of which a stream teaches few.
         layers = [
             name
             for name, module in able.items()
