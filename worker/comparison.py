@@ -18,7 +18,7 @@ from .committer import Committer
 async def compare(committer: Committer, command: Command) -> Effect:
     """Measures the versions that a command names, on the holdout and on the latest labels.
 
-    One version at a time, so that other models have their turns on the compute thread in between.
+    One version at a time, so that other models have their turns in between.
 
     Raises:
         NotFound, CorruptData: a version was deleted, or is damaged.

@@ -32,15 +32,19 @@ from .ownership import Owned, Ownership
 from .probes import Probes
 from .sources.keeper import SourceKeeper
 from .sweeper import Sweeper
+from .time_slices import TimeSlices
 from .trainer import Trainer
 from .training import Training, TrainingPlaces
 from .turns import TurnFile
 
 logger = logging.getLogger("driftline.worker")
 
+MAX_THREADS = 16
+"""How many models may be in the midst of a call; one of them computes."""
+
 
 class Worker:
-    """One worker process: an IO loop, and one compute thread that its models use in turn.
+    """One worker process: an IO loop, and threads in which its models compute in turn.
 
     Args:
         retry_seconds: how long until a model whose trainer has failed is tried again.
@@ -66,7 +70,8 @@ class Worker:
             require_redis(settings), settings.prefix, connections=settings.redis_connections
         )
         self.artifacts = open_artifacts(settings)
-        self.thread = ThreadPoolExecutor(1, "torch")
+        self.threads = ThreadPoolExecutor(MAX_THREADS, "torch")
+        self.slices = TimeSlices()
         self.owner = settings.worker_id or secrets.token_hex(6)
         self.meter = ComputeMeter()
         self.durations = Durations()
@@ -99,7 +104,7 @@ class Worker:
 
     def _trainer(self, store: ModelStore, lease: Lease) -> Trainer:
         return Trainer(
-            *(store, lease, ModelCompute(self.thread, store.uid, self.turns, self.meter)),
+            *(store, lease, ModelCompute(self.threads, store.uid, self.turns, self.meter, self.slices)),
             training=Training(self.training_places),
             durations=self.durations,
             tracing=self.tracing,
@@ -147,7 +152,7 @@ class Worker:
                 await self.heart.announce_leaving()
             await self.ownership.release_all()
             await end(*helpers, stopped)
-            self.thread.shutdown()
+            self.threads.shutdown()
             self.turns.close()
             if self._stop.is_set():
                 await self.heart.leave()
@@ -163,7 +168,7 @@ class Worker:
         await mark(self.connection, self.settings.data_dir)
         self.turns = self.ownership.turns = TurnFile(self.settings.data_dir / "turns", self.owner)
         # Not in the midst of a step, and not before the store is there.
-        await asyncio.get_running_loop().run_in_executor(self.thread, warm)
+        await asyncio.get_running_loop().run_in_executor(self.threads, warm)
         # Before any model's code runs: a worker that this ends is to be counted as well.
         await self.heart.beat()
         logger.info("worker %s learns", self.owner)

@@ -46,7 +46,7 @@ def _convolution(layer: Any, rows: Tensor) -> Tensor:
 
 def _embedding(layer: Any, numbers: Tensor) -> Tensor:
     own, adapter = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
-    through = functional.embedding(numbers, adapter.up, layer.padding_idx) @ adapter.down
+    through: Tensor = functional.embedding(numbers, adapter.up, layer.padding_idx) @ adapter.down
     return functional.embedding(numbers, own) + through
 
 
@@ -118,7 +118,7 @@ def adapt(module: nn.Module, rank: int) -> None:
     forward = _beside(module)
     parametrize.register_parametrization(module, name, adapter)
     if forward is not None:
-        type(module).forward = forward  # type: ignore[method-assign]  # Of this module and of its copies alone.
+        type(module).forward = forward  # Of this module and of its copies alone.
 
 
 def _beside(module: nn.Module) -> Callable[[Any, Tensor], Tensor] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def outcome(layer: nn.Module, rows: Tensor) -> list[Tensor]:
 
 def whole(layer: nn.Module, rows: Tensor) -> list[Tensor]:
     """The same by the weight with the adapter in it, as the layer would compute without one."""
-    kind = parametrize.type_before_parametrizations(layer)
+    kind: Any = parametrize.type_before_parametrizations(layer)
     copied = clone(layer)
     copied.__class__ = type("Whole", (type(copied),), {"forward": kind.forward})
     return outcome(copied, rows)

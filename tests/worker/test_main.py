@@ -50,7 +50,7 @@ async def test_a_wrong_setting_ends_the_worker_all_the_same(bench: Bench, monkey
     monkeypatch.setattr(Catalog, "names", wrong)
     with pytest.raises(ConfigurationError):
         async with working(bench) as worker:
-            await until_async(lambda: is_shut(worker.thread))
+            await until_async(lambda: is_shut(worker.threads))
 
 
 def is_shut(thread: ThreadPoolExecutor) -> bool:
