@@ -152,6 +152,7 @@ def timed(action: Callable[[int], None]) -> float:
 def freshness(folder: Path, seconds: float) -> None:
     """How long until a label that was acknowledged is in the answers."""
     with up(folder) as instance:
+        instance.client.create_model(spec())
         delays = asyncio.run(measure(instance.url, FRESH_RATE, seconds))
     p50, p95 = (1e3 * float(np.quantile(delays, share)) for share in (0.5, 0.95))
     print(f"label to served at {FRESH_RATE:g} labels/s: p50 {p50:.0f} ms  p95 {p95:.0f} ms")

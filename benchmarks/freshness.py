@@ -51,8 +51,8 @@ async def watch(client: AsyncClient, is_over: asyncio.Event) -> list[tuple[int, 
 
 
 async def measure(url: str, rate: float, seconds: float) -> list[float]:
+    """The seconds from each label of the model ``weather`` to its being served."""
     async with AsyncClient(url) as client, AsyncClient(url) as prober:
-        await client.create_model(spec())
         is_over = asyncio.Event()
         watching = asyncio.create_task(watch(prober, is_over))
         acknowledged = await stream(client, rate, seconds)
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, up(Path(folder)) as instance:
+        instance.client.create_model(spec())
         delays = asyncio.run(measure(instance.url, arguments.rate, arguments.seconds))
     p50, p95, worst = (float(np.quantile(delays, share)) for share in (0.5, 0.95, 1.0))
     print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ if not __package__:
     sys.path.insert(0, str(folder.parents[is_installed]))
     gc.disable()  # Of what a start makes hardly anything is garbage, and looking for it takes a sixth of the start.
 sys.path.append(str(Path.cwd()))
+if sys.argv[1:2] == ["--train"]:
+    os.nice(10)  # Labels and predictions go first, also before the imports below, which compute for seconds.
 
 import asyncio
 import signal

@@ -6,7 +6,6 @@ how far it has come. When the worker that has started it is gone, it ends, and r
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -28,8 +27,6 @@ from driftline.settings import Settings
 from driftline.spec.classes import ClassTable
 
 JOB, TRAINED = "job", "trained"
-NICENESS = 5
-"""Labels and predictions go first."""
 TELL_SECONDS = 0.5
 
 
@@ -77,8 +74,6 @@ def main(folder: Path) -> None:
     # What a user's code prints goes to the log; the lines that tell of the job have a channel of their own.
     channel = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
     torch.set_num_threads(Settings().threads)
     is_told_to_end = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: is_told_to_end.set())
