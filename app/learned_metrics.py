@@ -113,6 +113,8 @@ def _progress(found: Families, model: CatalogEntry, measured: ModelMetricsAnswer
 
 
 def _counts(found: Families, name: str, counts: Mapping[str, int]) -> None:
+    what = "predictions whose label was learned"
+    found.counter("predictions_labelled", what, counts.get("labelled", 0), model=name)
     for decision in DECISIONS:
         value = counts.get(decision, 0)
         found.counter("gate_decisions", "candidates by the gate's decision", value, model=name, decision=decision)

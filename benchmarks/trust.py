@@ -313,7 +313,7 @@ def honest(options: argparse.Namespace, run: Callable[[Any, Iterable[Any]], Iter
 
 
 def steps(options: argparse.Namespace) -> None:
-    """The seconds of labels that are learned, with one labeller and with five, in turn."""
+    """The seconds of a processor that a step takes, with one labeller and with five, in turn."""
     print("| stream | ms a step, one labeller | five | more |\n|---|---|---|---|")
     for name in STREAMS:
         taken: dict[bool, list[float]] = {True: [], False: []}
@@ -324,9 +324,9 @@ def steps(options: argparse.Namespace) -> None:
             services[are_five] = Service(_learner(found, 0, "quarantine"), _stream(found, "quarantine"), DELAY)
         while (count := services[True].next_step()) is not None:
             for are_five, service in services.items():
-                begin = time.perf_counter()
+                begin = time.process_time()
                 service.step(count)
-                taken[are_five].append(time.perf_counter() - begin)
+                taken[are_five].append(time.process_time() - begin)
         one, five = (
             statistics.median(taken[are_five][len(taken[are_five]) // 2 :]) * 1000 for are_five in (False, True)
         )

@@ -13,8 +13,11 @@ FINAL = ("succeeded", "failed", "cancelled")
 
 
 def counted(before: Mapping[str, int], result: StepResult, effect: Effect) -> dict[str, int]:
-    """The counts after a step: decisions of the gate, jobs that have ended, and records that were not learned."""
+    """The counts after a step: predictions whose label was learned, decisions of the gate, jobs that have ended, and records
+    that were not learned.
+    """
     found = Counter(before)
+    found["labelled"] += sum(item.route != "import" for item, _ in result.served)
     if result.decision is not None:
         found["promoted" if result.decision.publishes else "refused"] += 1
         found["unjudged"] += result.decision.is_unjudged

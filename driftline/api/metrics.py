@@ -234,8 +234,9 @@ class ModelMetricsAnswer(TypedDict):
     learning_rate: NotRequired[float]
     """The rate of the last update."""
     counts: NotRequired[dict[str, int]]
-    """What has come of its steps so far: candidates ``promoted`` (``unjudged`` of them without a comparison) and ``refused``,
-    records ``rejected`` and ``quarantined``, and jobs by their end, as ``jobs_succeeded``; none where it did not happen."""
+    """What has come of its steps so far: predictions ``labelled``, candidates ``promoted`` (``unjudged`` of them without a
+    comparison) and ``refused``, records ``rejected`` and ``quarantined``, and jobs by their end, as ``jobs_succeeded``; none
+    where it did not happen."""
     labellers: NotRequired[list[LabellerInfo]]
     """Whose labels it learns; none while all come from nobody in particular."""
     unknown_fields: NotRequired[dict[str, int]]

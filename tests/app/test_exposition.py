@@ -165,12 +165,17 @@ def told(**found: Any) -> Series:
 
 
 def test_learning_has_series_of_its_progress() -> None:
-    counts = {"promoted": 5, "refused": 2, "rejected": 1, "jobs_failed": 1}
+    counts = {"labelled": 80, "promoted": 5, "refused": 2, "rejected": 1, "jobs_failed": 1}
     found = told(counts=counts, held_out=4, memory=50)
     for name, value in (
         *(("labels_learned_total", 90), ("labels_waiting", 10), ("lag_seconds", 2.5), ("log_fullness_ratio", 0.5)),
         *(("steps_total", 30), ("live_version", 7), ("model_paused", 0), ("model_owned", 1)),
-        *(("steps_since_checkpoint", 5), ("checkpoint_timestamp_seconds", 123), ("held_out_examples", 4)),
+        *(
+            ("predictions_labelled_total", 80),
+            ("steps_since_checkpoint", 5),
+            ("checkpoint_timestamp_seconds", 123),
+            ("held_out_examples", 4),
+        ),
     ):
         assert found[key(name, model="weather")] == value, name
     for decision, value in (("promoted", 5), ("refused", 2)):

@@ -88,10 +88,11 @@ async def test_a_trainer_killed_again_and_again_ends_as_one_that_was_not(bench: 
 
 async def test_every_step_counts_its_labels_once(bench: Bench) -> None:
     store = await bench.model()
-    await store.log.append(labelled(200))
+    await store.log.append(labelled(200, answered=1))
     await bench.train(store, die_after=3)
     await store.log.append(labelled(100, first=200))
     await bench.train(store)
+    assert (await store.counts())["labelled"] == 200, "of the other ones nothing was predicted"
     steps = await store.commit_log.steps(0)
     assert [step.start for step in steps[1:]] == [step.end for step in steps[:-1]]
     assert (await store.commit_log.head()).learned == 300
