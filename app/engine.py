@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +26,7 @@ from driftline.support.failpoints import reach
 from .answers import Batch, BatchAnswer
 from .compute import ComputeThread
 from .compute_cost import ComputeCost
+from .fair_queue import FairQueue
 from .metrics import Metrics, ModelMetrics
 from .network_code import network_code
 from .snapshot import Snapshot
@@ -49,6 +49,7 @@ class _Request:
     answer: asyncio.Future[BatchAnswer]
     context: str
     owner: str
+    asker: str
 
 
 @dataclass
@@ -62,8 +63,7 @@ class ModelQueue:
     snapshot: Snapshot
     metrics: ModelMetrics
     route: Route = "live"
-    queue: deque[_Request] = field(default_factory=deque)
-    queued_rows: int = 0
+    queue: FairQueue[_Request] = field(default_factory=lambda: FairQueue[_Request]())
     batcher: asyncio.Task[None] | None = None
     is_filled: asyncio.Event = field(default_factory=asyncio.Event)
     largest: int = 1
@@ -73,6 +73,11 @@ class ModelQueue:
     canary: ModelQueue | None = None
     canary_share: float = 0.0
     cost: ComputeCost = field(default_factory=ComputeCost)
+
+    @property
+    def queued_rows(self) -> int:
+        """The rows that wait."""
+        return self.queue.rows
 
     @property
     def versions(self) -> tuple[int, int | None]:
@@ -144,24 +149,30 @@ class Engine:
             key: of whoever asks: the answers are its owner's, and requests have their turns by key.
 
         Raises:
-            Busy: too many rows are queued for this model.
+            Busy: too many rows are queued for this model, and no other caller has more of them; from a future: another caller
+                has taken its place, that had fewer.
             TooLarge: there are more rows than may ever be queued.
         """
         count, limits = len(rows), model.snapshot.limits
         if count > limits.max_queue:
             raise TooLarge(f"inputs: {count} rows where {limits.max_queue} is the most", field="inputs", value=count)
-        if model.queued_rows + count > limits.max_queue:
+        asker = key.id if key else ""
+        while model.queued_rows + count > limits.max_queue:
             model.metrics.refused.inc()
-            raise Busy(f"{model.queued_rows} rows wait for this model already", code="queue_full", retry_after=1)
+            full = Busy(f"{model.queued_rows} rows wait for this model already", code="queue_full", retry_after=1)
+            last = model.queue.give_way(asker, count)
+            if last is None:
+                raise full
+            if not last.answer.done():
+                last.answer.set_exception(full)
         if rows.unknown:
             model.metrics.unknown(rows.unknown)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        request = _Request(
-            rows, count, now, now + limits.deadline, caller, loop.create_future(), context, key.owner if key else ""
-        )
+        owner = key.owner if key else ""
+        answer: asyncio.Future[BatchAnswer] = loop.create_future()
+        request = _Request(rows, count, now, now + limits.deadline, caller, answer, context, owner, asker)
         model.queue.append(request)
-        model.queued_rows += count
         if model.batcher is None:
             model.batcher = loop.create_task(self._batches(model))
         elif model.queued_rows >= limits.max_batch:
@@ -187,7 +198,7 @@ class Engine:
         if limits.max_wait and model.queued_rows < limits.max_batch:
             model.is_filled.clear()
             try:
-                async with asyncio.timeout_at(model.queue[0].begin + limits.max_wait):
+                async with asyncio.timeout_at(model.queue.next.begin + limits.max_wait):
                     await model.is_filled.wait()
             except TimeoutError:
                 return
@@ -196,9 +207,8 @@ class Engine:
         """Takes queued requests up to ``max_batch`` rows, but for those whose client has gone or whose deadline has passed."""
         taken: list[_Request] = []
         rows, now = 0, asyncio.get_running_loop().time()
-        while model.queue and (not taken or rows + model.queue[0].count <= model.snapshot.limits.max_batch):
-            request = model.queue.popleft()
-            model.queued_rows -= request.count
+        while model.queue and (not taken or rows + model.queue.next.count <= model.snapshot.limits.max_batch):
+            request = model.queue.take()
             if request.answer.done() or (request.caller is not None and request.caller.disconnected):
                 request.answer.cancel()
             elif now > request.deadline:
@@ -239,7 +249,7 @@ class Engine:
         prefix = self.prediction_writer.prefix(snapshot.uid, entry) if entry else None
         batch = Batch(snapshot, rows, outputs, traces, prefix)
         first, contexts, tokens, keys = 0, dict[int, str](), dict[int, bytes](), dict[int, str]()
-        owners, owner = dict[int, str](), ""
+        stored, owners, owner = dict[int, str](), dict[int, str](), ""
         random_bytes = os.urandom(TOKEN_BYTES * len(requests))
         for index, request in enumerate(requests):
             token = tokens[first] = random_bytes[index * TOKEN_BYTES : (index + 1) * TOKEN_BYTES]
@@ -248,13 +258,14 @@ class Engine:
             if request.context:
                 contexts |= dict.fromkeys(range(first, first + request.count), request.context)
             if request.rows.keys is not None:
-                named = enumerate(request.rows.keys, first)
-                keys |= {row: stored_name(key, request.owner) for row, key in named if key is not None}
+                own = {row: key for row, key in enumerate(request.rows.keys, first) if key is not None}
+                keys |= own
+                stored |= {row: stored_name(key, request.owner) for row, key in own.items()}
             if request.owner != owner:
                 owner = owners[first] = request.owner
             first += request.count
         if entry is not None:
-            recorded = _recorded(batch, model.route, contexts, tokens, keys, owners)
+            recorded = _recorded(batch, model.route, contexts, tokens, stored, owners)
             self.prediction_writer.record(snapshot.uid, entry, recorded)
             for tell in self.on_recorded:
                 tell(batch, tokens, keys)

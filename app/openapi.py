@@ -30,6 +30,21 @@ WRONG = {
 }
 SENTENCES = {"400": {"error": "input 'inputs': it is given twice"}, "404": {"error": "there is no model 'wether'"}}
 
+REFUSED = {
+    401: "there is no key, or none that is known here or still works",
+    403: "the key lacks the scope or is for other models; or the page or machine that calls may not",
+    408: "the request did not come in time",
+    409: "it does not go with what is there",
+    413: "the body is too large",
+    414: "the URL is too long",
+    415: "the body is of another kind than is taken",
+    429: "there is too much of it at the moment; `Retry-After` says when to try again",
+    431: "the headers are too large",
+    503: "what is needed for it does not answer; `Retry-After` says when to try again",
+    504: "the answer was not computed in time",
+}
+"""What a call may be refused for, by status, besides what is wrong with what it says."""
+
 
 def install(app: FastAPI, prefix: str = "") -> None:
     """Makes ``app`` serve the description of the endpoints, which stand below ``prefix``."""
@@ -57,6 +72,7 @@ def described() -> Schema:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(schemas.items())),
+            "responses": _shared_refusals(),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"key": []}, {}],
@@ -106,7 +122,7 @@ def _operation(endpoint: Endpoint[Any]) -> Schema:
         "description": endpoint.description,
         "tags": [endpoint.tag],
         "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint), *_headers(endpoint)],
-        "responses": {**responses, **_refusals(endpoint)},
+        "responses": dict(sorted((_refusals(endpoint) | responses).items())),
         "security": [{"key": sorted(endpoint.scopes | {"admin"})}, {}] if endpoint.scopes else [{}],
     }
     if endpoint.bodies:
@@ -156,18 +172,36 @@ def _headers(endpoint: Endpoint[Any]) -> Iterator[Schema]:
 
 
 def _refusals(endpoint: Endpoint[Any]) -> Schema:
-    """The errors of an endpoint, besides those of every call: the key, a store that does not answer."""
-    kind, wrong = (SentenceAnswer, "400") if endpoint.tag == PROTOCOL else (ErrorAnswer, "422")
-    examples: dict[str, Schema] = {}
-    if endpoint.bodies or endpoint.query is not None:
-        examples[wrong] = WRONG
-    if endpoint.parts:
-        examples["404"] = UNKNOWN
-    shown: Schema = SENTENCES if endpoint.tag == PROTOCOL else examples
+    """The errors of an endpoint: its own with an example, and those that may come of any call."""
+    is_protocol = endpoint.tag == PROTOCOL
+    wrong, shown = ("400", SENTENCES) if is_protocol else ("422", {"422": WRONG, "404": UNKNOWN})
+    own = {
+        **({wrong: "refused"} if endpoint.bodies or endpoint.query is not None or endpoint.parts else {}),
+        **({"404": "unknown"} if endpoint.parts else {}),
+    }
+    kind = SentenceAnswer if is_protocol else ErrorAnswer
+    described = {
+        status: {"description": text, "content": _content(MediaType(kind, shown[status]))}
+        for status, text in own.items()
+    }
+    needs_key, changes = bool(endpoint.scopes), endpoint.method != "GET"
+    is_predicted = endpoint.shown_path.endswith(("/predict", "/infer"))
+    left_out = {401: not needs_key, 409: not changes, 504: not is_predicted}
+    return described | {
+        str(status): {"$ref": f"#/components/responses/{_refused(status, is_protocol)}"}
+        for status in REFUSED
+        if not left_out.get(status)
+    }
+
+
+def _refused(status: int, is_protocol: bool) -> str:
+    return f"{'Protocol' if is_protocol else ''}Refused{status}"
+
+
+def _shared_refusals() -> Schema:
+    """What any call may be refused for, once for each form that errors have."""
     return {
-        status: {
-            "description": "refused" if status == wrong else "unknown",
-            "content": _content(MediaType(kind, shown[status])),
-        }
-        for status in examples
+        _refused(status, is_protocol): {"description": text, "content": _content(MediaType(kind, None))}
+        for is_protocol, kind in ((False, ErrorAnswer), (True, SentenceAnswer))
+        for status, text in REFUSED.items()
     }

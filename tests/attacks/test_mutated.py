@@ -16,9 +16,13 @@ pytestmark = pytest.mark.anyio
 FEW, MANY = 1500, 100_000
 
 
+def quoted(path: str) -> str:
+    """What a client cannot write into a URL at all is percent-encoded, as it would have to be."""
+    return quote(path, safe="/?&=%#", encoding="latin-1")
+
+
 async def send(client: AppClient, sample: Sample) -> httpx.Response:
-    # What a client cannot write into a URL at all is percent-encoded, as it would have to be.
-    path = quote(sample.path, safe="/?&=%#", encoding="latin-1")
+    path = quoted(sample.path)
     return await client.request(
         sample.method, path, content=sample.body, headers={"content-type": sample.kind}, follow_redirects=False
     )
