@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         "[]", repr=False, description="streams that the worker reads labels from: JSON, or @FILE that holds it"
     )
     source_folders: Annotated[list[str], NoDecode] = Field(
-        [], description="folders whose files sources may read that are made through the API"
+        [], description="folders, with commas between them, whose files sources may read that are made through the API"
     )
     webhooks: str = Field(
         "[]",

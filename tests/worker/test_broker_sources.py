@@ -284,8 +284,10 @@ async def to_rabbit(url: str, queue: str, items: list[bytes], again: bool = Fals
         options = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
         await channel.declare_queue(queue, durable=True, arguments=options)
         persistent = aio_pika.DeliveryMode.PERSISTENT
-        for payload in items:
-            await channel.default_exchange.publish(aio_pika.Message(payload, delivery_mode=persistent), queue)
+        send = channel.default_exchange.publish
+        messages = [aio_pika.Message(payload, delivery_mode=persistent) for payload in items]
+        for first in range(0, len(messages), 500):
+            await asyncio.gather(*(send(message, queue) for message in messages[first : first + 500]))
 
 
 async def test_messages_of_a_queue_of_rabbitmq_are_taken_once(bench: Bench, rabbitmq: str) -> None:
