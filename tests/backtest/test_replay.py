@@ -144,7 +144,8 @@ def test_base_lines_wait_for_their_labels_as_well() -> None:
 
 
 def test_it_learns_and_the_same_seed_gives_the_same_report() -> None:
-    reports, recipes = [], {"quick": {"optimizer": {"learning_rate": 0.03}}, "experts": {"strategy": "experts"}}
+    recipes: dict[str, Any] = {"quick": {"optimizer": {"learning_rate": 0.03}}, "experts": {"strategy": "experts"}}
+    reports = []
     for seed in (1, 1, 2):
         report = backtest(world(200), recipes, delay=8, seed=seed)
         assert report["accuracy"]["quick"] > 0.75 > report["accuracy"]["majority"]
