@@ -50,7 +50,9 @@ async def prepare(
     report = next((job.report for job in effect.jobs if job.promoted), None)
 
     async def written(reason: str, scores: Mapping[str, float], is_canary: bool = False) -> Version:
-        model = await compute(_model, learner, is_canary)
+        # A mean of weights has to be made. All else is at hand, and needs no turn.
+        has_mean = learner.course.averaging is not None
+        model = await compute(_model, learner, is_canary) if has_mean else _model(learner, is_canary)
         # The learner goes on once the step is committed: until then its tensors stay as they are.
         write = store.version_files.write_version
         version = await asyncio.to_thread(write, model, head.newest + 1, head.version, at, reason, scores)
