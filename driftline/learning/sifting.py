@@ -13,6 +13,7 @@ from driftline.learning.corrections import CorrectedLearner
 from driftline.learning.examples import Examples
 from driftline.learning.promotion import gate
 from driftline.learning.trust.comparison import MeasuredLabels
+from driftline.learning.trust.labeller import WEIGHTS, Labeller
 from driftline.learning.trust.likeness import Floats, points_of
 from driftline.learning.trust.trust import Records, Sifted
 from driftline.networks.served_model import evaluating
@@ -34,6 +35,8 @@ class SiftingLearner(CorrectedLearner):
         """
         come = [each for each in zip(numbers, items, strict=True) if each[0] not in rejected]
         unfit = [item for n, item in zip(numbers, items, strict=True) if n in rejected]
+        if self.trust.is_joined_by(items):
+            self._normalise_weights(self.trust.labellers[0])
         sifted = self.trust.sift(come, unfit, self._measured)
         for withdrawn in sifted.withdrawn:
             self._withdraw(withdrawn)
@@ -94,18 +97,31 @@ class SiftingLearner(CorrectedLearner):
         own = torch.isin(buffer.rows.numbers[: len(buffer)], numbers).nonzero().flatten()
         rows = buffer.rows.take(own).without_notes()
         withdrawn = Examples(rows.inputs, rows.targets, torch.zeros_like(rows.weights), {}, rows.numbers)
-        buffer.revise(withdrawn)
         self.promotion.leave_out(numbers)
-        self.monitor.recent.revise(withdrawn)
+        if len(withdrawn) and self.spec.kind.has_one_class:
+            self.course.state.discount(withdrawn.targets)
+        self._reweigh(withdrawn)
+
+    def _normalise_weights(self, labeller: Labeller) -> None:
+        """Lets the labels of one who was alone until now weigh among themselves alone, as they do beside others."""
+        rows = self.replay_buffer.examples.without_notes()
+        counted = rows.weights[rows.numbers.argsort(stable=True)]
+        labeller.weights = counted[counted > 0][-WEIGHTS:].tolist()
+        weights = torch.tensor([labeller.weighed(weight) if weight else 0.0 for weight in rows.weights.tolist()])
+        if not torch.equal(weights, rows.weights):
+            self._reweigh(Examples(rows.inputs, rows.targets, weights, {}, rows.numbers))
+
+    def _reweigh(self, revised: Examples) -> None:
+        """Gives labels that are kept the weights that they have now."""
+        buffer = self.replay_buffer
+        buffer.revise(revised)
+        self.monitor.recent.revise(revised)
         if self.retraining is not None:
-            self.retraining.revise(withdrawn)
-        if len(withdrawn):
-            # As long as all is remembered, what was learned of them goes without a trace but in the network.
-            is_all_there = self.learned <= buffer.size
-            if self.spec.kind.has_one_class:
-                self.course.state.discount(withdrawn.targets)
-            self.course.strategy.revise(self.course.state, withdrawn)
-            if is_all_there:
+            self.retraining.revise(revised)
+        if len(revised):
+            self.course.strategy.revise(self.course.state, revised)
+            if self.learned <= buffer.size:
+                # As long as all is remembered, what was learned of them goes without a trace but in the network.
                 kept = buffer.examples.take(buffer.examples.weights > 0).without_notes()
                 self.course.relearn(kept.take(kept.numbers.argsort(stable=True)).answered_by(self.module))
 

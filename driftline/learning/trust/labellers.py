@@ -49,6 +49,11 @@ class Labellers(Stateful):
         """Whether there are labellers to compare."""
         return len(self.labellers) > 1 and self.recipe.mode != "off"
 
+    def is_joined_by(self, items: Sequence[Item]) -> bool:
+        """Whether one who was alone until now is joined by another one."""
+        is_alone = len(self.labellers) == 1 and self.recipe.mode != "off"
+        return is_alone and any((item.caller, item.source) not in self._places for item in items)
+
     def find(self, name: str) -> Labeller | None:
         """The labeller of this name."""
         return next((each for each in self.labellers if each.name == name), None)

@@ -230,6 +230,17 @@ def test_weights_count_within_a_labeller() -> None:
     assert mixed.weigh(1e6) < 12
 
 
+@pytest.mark.parametrize("strategy", ["replay", "experts"])
+def test_what_one_said_while_it_was_alone_weighs_no_more_once_another_comes(strategy: str) -> None:
+    alone, others = world(40), [each for each in labelled(world(50, 100)) if each.caller != LIAR]
+    plain, heavy = learner(recipe={"strategy": strategy}), learner(recipe={"strategy": strategy})
+    for one, weight in ((plain, 1.0), (heavy, 1000.0)):
+        play(one, [msgspec.structs.replace(item, caller=LIAR, weight=weight) for item in alone])
+        assert bool((one.replay_buffer.examples.weights == weight).all()), "alone it is as it was sent"
+        one.learn(others, range(41, 81), Plan(updates=1))
+        assert one.replay_buffer.examples.weights.tolist() == [1.0] * len(one.replay_buffer)
+
+
 def test_no_labeller_has_more_than_its_share_of_influence() -> None:
     items = [msgspec.structs.replace(item, caller="k0" if n % 10 else "k1") for n, item in enumerate(world(400))]
     one = played(items, recipe={"trust": {"share": 0.5}})
