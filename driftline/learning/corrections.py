@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from driftline.learning.examples import Examples
+from driftline.learning.examples import NO_EXAMPLES, Examples
 from driftline.learning.labelled_batch import LabelledBatch
 from driftline.learning.learner_state import LearnerState
 from driftline.records import Item
@@ -45,6 +45,9 @@ class Corrected(NamedTuple):
     lost: Examples
 
 
+NOTHING_CORRECTED = Corrected(LabelledBatch([], [], NO_EXAMPLES), NO_EXAMPLES)
+
+
 class CorrectedLearner(LearnerState):
     """A learner whose labels may turn out to be others."""
 
@@ -53,6 +56,8 @@ class CorrectedLearner(LearnerState):
 
         What detectors and comparisons have seen of the former labels stays.
         """
+        if not corrections:
+            return NOTHING_CORRECTED
         late = [row for row, item in corrections.items() if self.late_labels.revise(row, item)]
         # What is imported was answered by what was served then: it is a live one since.
         known = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,7 +49,8 @@ class Examples:
             object.__setattr__(self, "numbers", torch.zeros(len(self.targets), dtype=torch.int64))
 
     def __len__(self) -> int:
-        return len(self.targets)
+        # What ``len`` of a tensor does besides costs ten times as much.
+        return self.targets.size(0)
 
     @classmethod
     def empty(cls, spec: ModelSpec) -> Examples:
@@ -95,14 +96,23 @@ class Examples:
 
     def joined(self, other: Examples) -> Examples:
         """These rows, then the other's, with the notes that both have."""
-        if not len(self) or not len(other):
-            return self if len(self) else other
-        inputs = {name: torch.cat([value, other.inputs[name]]) for name, value in self.inputs.items()}
-        notes = {
-            name: torch.cat([value, other.notes[name]]) for name, value in self.notes.items() if name in other.notes
-        }
-        targets, weights = torch.cat([self.targets, other.targets]), torch.cat([self.weights, other.weights])
-        return Examples(inputs, targets, weights, notes, torch.cat([self.numbers, other.numbers]))
+        return Examples.all_of([self, other])
+
+    @classmethod
+    def all_of(cls, parts: Iterable[Examples]) -> Examples:
+        """The rows of all parts, of which there is one, in order, with the notes that all have."""
+        parts = list(parts)
+        filled = [part for part in parts if len(part)] or parts[:1]
+        if len(filled) == 1:
+            return filled[0]
+        first = filled[0]
+        inputs = {name: torch.cat([part.inputs[name] for part in filled]) for name in first.inputs}
+        shared = [name for name in first.notes if all(name in part.notes for part in filled)]
+        notes = {name: torch.cat([part.notes[name] for part in filled]) for name in shared}
+        targets, weights, numbers = (
+            torch.cat([getattr(part, name) for part in filled]) for name in ("targets", "weights", "numbers")
+        )
+        return cls(inputs, targets, weights, notes, numbers)
 
     def answered_by(self, *modules: ServedModel) -> Examples:
         """The rows whose class all of these modules answer."""
@@ -172,6 +182,10 @@ class Examples:
 
         numbers = tensors.get("numbers", NO_NUMBERS)
         return cls(below("inputs."), tensors["targets"], tensors["weights"], below("notes."), numbers)
+
+
+NO_EXAMPLES = Examples({}, torch.zeros(0), torch.zeros(0))
+"""None, of no model in particular."""
 
 
 def _targets(spec: ModelSpec, labels: Sequence[Label], ids: Mapping[tuple[type, object], int]) -> Tensor:

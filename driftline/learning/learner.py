@@ -119,7 +119,7 @@ class Learner(RelearnedLearner):
                 )
             forked = self._act_on(alarms, plan.job)
         found = StepResult(served, alarms, rejected, quarantined, decision, forked, dropped, over, returned)
-        return found.joined(sifted.result)
+        return found.joined(sifted.result) if sifted.tells else found
 
     def _known(
         self, come: Sequence[tuple[int, Item]], plan: Plan

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -29,29 +30,43 @@ class Arrays(NamedTuple):
 
 
 class Finiteness:
-    """Looks at all weights and buffers of a module that is asked about at every label."""
+    """Looks at all weights and buffers of a module that is asked about at every label.
+
+    What a module consists of is looked for again only where it has changed.
+    """
 
     def __init__(self) -> None:
+        self._places: list[dict[str, Any]] = []
+        self._contents: list[Any] = []
         self._tensors: list[Tensor] = []
         self._pointers: list[int] = []
         self._arrays = _arrays([])
 
     def holds(self, module: nn.Module) -> bool:
         """Whether every number is finite."""
-        tensors = state_of(module)
+        contents = [*chain.from_iterable(map(dict.values, self._places))]
+        is_same = len(contents) == len(self._contents) and all(map(is_, contents, self._contents))
         # A tensor may be the same object in another place.
-        pointers = [tensor.data_ptr() for tensor in tensors]
-        if pointers != self._pointers or not all(map(is_, tensors, self._tensors)):
+        if not is_same or not self._places or [tensor.data_ptr() for tensor in self._tensors] != self._pointers:
+            tensors = state_of(module)
             constant = [tensor for tensor in tensors if is_constant(tensor)]
             if not _holds(_arrays(constant)):
                 return False
             known = set(map(id, constant))
-            changing = _arrays([tensor for tensor in tensors if id(tensor) not in known])
-            self._tensors, self._pointers, self._arrays = tensors, pointers, changing
+            self._arrays = _arrays([tensor for tensor in tensors if id(tensor) not in known])
+            self._tensors, self._pointers = tensors, [tensor.data_ptr() for tensor in tensors]
+            self._places = [*_places_of(module)]
+            self._contents = [*chain.from_iterable(map(dict.values, self._places))]
         return _holds(self._arrays)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Finiteness:
         return Finiteness()
+
+
+def _places_of(module: nn.Module) -> Iterator[dict[str, Any]]:
+    """Where a module and all below it have their tensors and modules."""
+    for each in module.modules():
+        yield from (each._parameters, each._buffers, each._modules)
 
 
 def _holds(arrays: Arrays) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,21 +32,24 @@ class RobustSample:
     last: Indices
 
     @classmethod
-    def of(cls, numbers: Floats) -> RobustSample:
+    def of(cls, numbers: NDArray[np.floating[Any]]) -> RobustSample:
         """Leaves out what is far from the median: six times as far as nine tenths of the numbers.
 
         Of a normal distribution these are ten standard deviations. One number of three may be left out already. Where nine
         tenths are equal, as of a rare flag, six times as far as half of the others is far, if these are more than a few.
         """
-        ordered = np.sort(numbers, axis=1)
+        # In their own type: to sort narrow numbers takes half the time.
+        ordered: Floats = np.sort(numbers, axis=1).astype(np.float64, copy=False)
         count = ordered.shape[1]
         if count < 3:
             return cls(ordered, *(np.full(len(ordered), place) for place in (0, count - 1)))
         median = (ordered[:, (count - 1) // 2] + ordered[:, count // 2])[:, None] / 2
         distances = np.abs(ordered - median)
-        distances.sort(axis=1)
-        reach = distances[:, count - 1 - max(1, count // 10), None] * (REACH + REACH_OF_FEW / count)
+        nearly_all = count - 1 - max(1, count // 10)
+        distances.partition(nearly_all, axis=1)
+        reach = distances[:, nearly_all, None] * (REACH + REACH_OF_FEW / count)
         if not reach.all():
+            distances.sort(axis=1)
             differing = (distances > 0).sum(1, keepdims=True)
             middle = np.minimum(count - differing + (differing - 1) // 2, count - 1)
             of_others = REACH * np.take_along_axis(distances, middle, 1)

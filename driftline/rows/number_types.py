@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from driftline.spec.tensors import BFLOAT16
 _ARRAYS = {BFLOAT16: np.dtype("<u2")}
 
 
+@cache
 def array_type(dtype: str) -> np.dtype[Any]:
     """What arrays of a type consist of, in memory and, little-endian, where they are stored."""
     return _ARRAYS.get(dtype) or np.dtype(dtype).newbyteorder("<")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -102,14 +103,14 @@ def test_labels_that_alternate_are_foreseen_by_the_chain() -> None:
     labels = Labels()
     labels.add_columns(3, 3)
     for before, after in zip([0, 1] * 20, [1, 0] * 20, strict=True):
-        labels.count(before, after)
+        labels.count(np.array([before]), np.array([after]))
     assert labels(1, 0)[0, 0].exp()[1] > 0.9
 
 
 def test_out_of_order_the_newest_label_says_nothing() -> None:
     one, other = mixture_of(4, [0, 1, 2]), mixture_of(4, [0, 1, 2])
     for mixture, newest in ((one, 0), (other, 2)):
-        mixture.labels.count(0, 1)
+        mixture.labels.count(np.array([0]), np.array([1]))
         mixture.labels.newest.fill_(newest)
     rows = random(5, 4)
     assert not torch.equal(one(rows)[0], other(rows)[0])

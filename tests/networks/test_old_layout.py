@@ -43,7 +43,7 @@ def test_its_traces_are_learned_from(written: dict[str, Tensor], mixture: Mixtur
     data = [trace.numpy().tobytes() for trace in written["trace"]]
     traces = read(data, mixture.parts, mixture.columns)
     assert traces is not None
-    assert newest_of(traces) == written["trace"][:, -1].argmax(1).tolist()
+    assert newest_of(traces.numpy()).tolist() == written["trace"][:, -1].argmax(1).tolist()
     before = mixture.weights.clone()
     MixtureLearner(mixture).update_mixture_weights(traces, torch.arange(10) % 3)
     assert not torch.equal(mixture.weights, before)

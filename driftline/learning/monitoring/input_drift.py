@@ -32,7 +32,7 @@ class InputDriftMonitor(Stateful):
     """
 
     STATE = ("inputs", "embedding", "born", "numbers", "waiting", "frozen_copy")
-    DERIVED = ("detector", "former", "first_labels", "renewed_after", "rows_at_once")
+    DERIVED = ("detector", "former", "first_labels", "renewed_after", "rows_at_once", "_waiting")
 
     def __init__(
         self,
@@ -72,14 +72,24 @@ class InputDriftMonitor(Stateful):
     ) -> DriftReport | None:
         """Rows wait until there are some: the copy, which learns no more, gives the same for them later, all at once."""
         self.numbers += numbers
-        self.waiting = (
-            {name: torch.cat([self.waiting[name], value]) for name, value in rows.items()} if self.waiting else rows
-        )
+        self._waiting.append(rows)
         if len(self.numbers) < self.rows_at_once:
             return None
         rows, numbers = self.waiting, self.numbers
         self.waiting, self.numbers = {}, []
         return self.embedding.see({EMBEDDING: embedding(frozen_copy, rows)}, numbers)
+
+    @property
+    def waiting(self) -> dict[str, Tensor]:
+        """The rows of ``numbers``, by name."""
+        if len(self._waiting) > 1:
+            names = self._waiting[0]
+            self.waiting = {name: torch.cat([rows[name] for rows in self._waiting]) for name in names}
+        return self._waiting[0] if self._waiting else {}
+
+    @waiting.setter
+    def waiting(self, rows: dict[str, Tensor]) -> None:
+        self._waiting = [rows] if rows else []
 
     @property
     def is_settled(self) -> bool:

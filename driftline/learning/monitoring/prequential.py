@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.learning.monitoring.label_metrics import LabelMetrics, ScoredLabels, scored_labels
-from driftline.learning.monitoring.ranking import MAX_RANKED, levels_of
+from driftline.learning.monitoring.ranking import LEAST_LEVEL, MAX_RANKED, levels_of
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
     RegressionMetrics,
@@ -32,6 +32,7 @@ Scored: TypeAlias = Any
 """A scored label, of the kind that the task's metrics sum: :class:`ScoredPrediction`, :class:`ScoredLabels` or
 :class:`ScoredValues`."""
 
+FLOAT32 = np.dtype("<f4")
 MAX_CLASSES = 20
 """How many classes are told of by name."""
 MAX_WEIGHT = 1e9
@@ -108,7 +109,7 @@ class Prequential(Stateful):
             unit: of several outputs, what the error of each is divided by ``[outputs]``.
         """
         assert item.answer is not None
-        outputs = np.frombuffer(item.answer.outputs, "<f4")
+        outputs = np.frombuffer(item.answer.outputs, FLOAT32)
         if self.is_regression:
             return self._score_values(n, item, outputs, unit)
         if self.several is not None:
@@ -131,14 +132,16 @@ class Prequential(Stateful):
             confidence = min(1.0, max(0.0, float(outputs.max())))
             likelihood = confidence if is_right else (1 - confidence) / max(1, len(outputs) - 1)
             return scored._replace(loss=surprise(likelihood), confidence=confidence)
-        outputs = np.nan_to_num(outputs, posinf=1.0, neginf=0.0)
-        own = places.get((type(served), served), len(outputs))
-        confidence = min(1.0, max(0.0, float(outputs[own]))) if own < len(outputs) else 0.0
+        if not np.isfinite(outputs).all():
+            outputs = np.nan_to_num(outputs, posinf=1.0, neginf=0.0)
+        chances: list[float] = outputs.tolist()
+        own = places.get((type(served), served), len(chances))
+        confidence = min(1.0, max(0.0, chances[own])) if own < len(chances) else 0.0
         place = places[type(label), label]
-        if place >= len(outputs):
-            return scored._replace(confidence=confidence, levels=self._levels(outputs))
-        found = surprise(float(outputs[place])), brier_score(outputs, place)
-        return scored._replace(loss=found[0], confidence=confidence, brier=found[1], levels=self._levels(outputs))
+        if place >= len(chances):
+            return scored._replace(confidence=confidence, levels=self._levels(chances))
+        found = surprise(chances[place]), brier_score(chances, place)
+        return scored._replace(loss=found[0], confidence=confidence, brier=found[1], levels=self._levels(chances))
 
     def _number_all(self, places: Places) -> None:
         """Numbers the classes of answers in their order, once."""
@@ -151,14 +154,14 @@ class Prequential(Stateful):
                 self._order += [-1] * (number + 1 - len(self._order))
                 self._order[number] = places[key]
 
-    def _levels(self, outputs: NDArray[np.float32]) -> Sequence[int]:
+    def _levels(self, chances: Sequence[float]) -> Sequence[int]:
         """The levels of the probabilities by the numbers of their classes; that of one that is not answered is the least."""
         if len(self.names) > MAX_RANKED:
             return ()
-        chances = np.append(outputs, np.float32(0))
         # A class may have been numbered since the order was made, by a label or an answer of former times.
         order = self._order + [-1] * (len(self.names) - len(self._order))
-        return levels_of(chances[[place if place < len(outputs) else -1 for place in order]])
+        levels = [*levels_of(chances), LEAST_LEVEL]
+        return [levels[place if place < len(chances) else -1] for place in order]
 
     def _score_values(
         self, n: int, item: Item, outputs: NDArray[np.float32], unit: NDArray[np.float32] | None

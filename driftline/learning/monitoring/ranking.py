@@ -7,22 +7,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from driftline.learning.stateful import State, Stateful
 
 LEVELS = 512
 """Levels of log-odds from -16 to 16: probabilities of the same level count as equal."""
+LOWEST, HIGHEST = 1e-7, 1 - 1e-7
+LEAST_LEVEL = 0
+"""That of a probability of 0."""
 MAX_RANKED = 20
 """Of more classes no ranking is measured."""
 
 
-def levels_of(probabilities: NDArray[np.floating[Any]]) -> list[int]:
-    """The level of each probability ``[classes]``."""
-    chances = np.clip(np.nan_to_num(probabilities.astype(np.float64)), 1e-7, 1 - 1e-7)
-    odds = np.log(chances / (1 - chances))
-    levels: list[int] = np.clip((odds + 16) * (LEVELS / 32), 0, LEVELS - 1).astype(np.int64).tolist()
-    return levels
+def levels_of(probabilities: Sequence[float]) -> list[int]:
+    """The level of each probability ``[classes]``; what is no number counts as none."""
+    odds = []
+    for chance in probabilities:
+        chance = min(chance, HIGHEST) if chance > LOWEST else LOWEST
+        odds.append(chance / (1 - chance))
+    logs: list[float] = np.log(odds).tolist()
+    return [min(max(int((each + 16) * (LEVELS / 32)), 0), LEVELS - 1) for each in logs]
 
 
 class RankingHistogram(Stateful):
@@ -47,7 +51,8 @@ class RankingHistogram(Stateful):
         if missing > 0:
             self.rows, self.hits = (np.pad(each, ((0, missing), (0, 0))) for each in (self.rows, self.hits))
         self.count += weight
-        self.rows[range(len(levels)), levels] += weight
+        for row, level in zip(self.rows, levels, strict=False):
+            row[level] += weight
         self.hits[truth, levels[truth] if truth < len(levels) else 0] += weight
         if truth >= len(levels):
             self.rows[truth, 0] += weight

@@ -14,6 +14,8 @@ from driftline.learning.monitoring.ranking import MAX_RANKED, RankingHistogram
 from driftline.learning.stateful import State, Stateful
 
 BINS = 10
+FEW = 8
+"""Up to here numpy adds one number after the other as Python does, and takes longer to begin."""
 MIN_LIKELIHOOD = 1e-7
 """No label is taken to have been less likely: one answer that was sure and wrong would else be all of a log-loss."""
 
@@ -48,10 +50,13 @@ def total(numbers: NDArray[Any]) -> float:
     return float(numbers.sum())
 
 
-def brier_score(probabilities: NDArray[Any], place: int) -> float:
+def brier_score(probabilities: Sequence[float], place: int) -> float:
     """The squared distance of probabilities ``[classes]`` from those of a label at ``place``: 0 to 2."""
-    chances = probabilities.astype(np.float64)
-    return total(chances**2) - 2 * float(chances[place]) + 1
+    if len(probabilities) < FEW:
+        squares = sum(chance * chance for chance in probabilities)
+    else:
+        squares = total(np.array(probabilities) ** 2)
+    return squares - 2 * probabilities[place] + 1
 
 
 def agreement(

@@ -166,8 +166,11 @@ class _Window(Stateful):
 
     def add(self, rows: Mapping[str, Tensor], numbers: Sequence[int]) -> None:
         """Takes rows in; the oldest go."""
-        for start in range(0, len(numbers), self.size):
-            self._write({name: value[start : start + self.size] for name, value in rows.items()})
+        if 0 < len(numbers) <= self.size:
+            self._write(rows)
+        else:
+            for start in range(0, len(numbers), self.size):
+                self._write({name: value[start : start + self.size] for name, value in rows.items()})
         self.numbers.extend(numbers)
 
     def _write(self, rows: Mapping[str, Tensor]) -> None:

@@ -20,18 +20,46 @@ class ComparisonBuffer(Stateful):
     """
 
     STATE = ("examples", "errors")
-    DERIVED = ("size",)
+    DERIVED = ("size", "_examples", "_errors", "_added")
 
     def __init__(self, empty: Examples, size: int = 128) -> None:
         self.size = size
         self.examples = empty
-        self.errors: Tensor = torch.zeros(0)
+        self.errors = torch.zeros(0)
 
     def add(self, examples: Examples, errors: Tensor) -> None:
         """Takes labels in."""
-        newest = slice(max(0, len(self.errors) + len(errors) - self.size), None)
-        self.examples = self.examples.joined(examples).take(newest)
-        self.errors = torch.cat([self.errors, errors])[newest]
+        self._examples.append(examples)
+        self._errors.append(errors)
+        self._added += len(examples)
+        if self._added > self.size:
+            self._join()
+
+    def _join(self) -> None:
+        """Puts together what has come one by one: to do so at each label would cost as much as to learn it."""
+        if len(self._errors) > 1:
+            examples, errors = Examples.all_of(self._examples), torch.cat(self._errors)
+            newest = slice(max(0, len(errors) - self.size), None)
+            self.examples, self.errors = examples.take(newest), errors[newest]
+
+    @property
+    def examples(self) -> Examples:
+        self._join()
+        return self._examples[0]
+
+    @examples.setter
+    def examples(self, examples: Examples) -> None:
+        self._examples, self._added = [examples], 0
+
+    @property
+    def errors(self) -> Tensor:
+        """How wrong the candidate was ``[rows]``."""
+        self._join()
+        return self._errors[0]
+
+    @errors.setter
+    def errors(self, errors: Tensor) -> None:
+        self._errors = [errors]
 
     def carry(self, change: RowChange) -> None:
         """Brings the rows to what they would be now."""

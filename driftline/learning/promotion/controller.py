@@ -55,6 +55,8 @@ class PromotionController(Champions):
         """
         first = self.limits.min_held_out / self.recipe.holdout if self.recipe.holdout else 0
         held = [n >= first and self.is_held_out(item) for n, item in enumerate(batch.items, learned)]
+        if not any(held):
+            return batch
         self.holdout.add(batch.where(held).examples)
         return batch.where([not is_held for is_held in held])
 

@@ -89,9 +89,9 @@ def _classes(module: ServedModel, outputs: Tensor, targets: Tensor) -> list[Scor
         answer = ids[own] if len(row) else -1
         scored = ScoredPrediction(0, target, answer, float(answer != target), None)
         if len(row):
-            scored = scored._replace(confidence=min(1.0, float(row[own])), levels=levels_of(row[by_id]))
+            scored = scored._replace(confidence=min(1.0, float(row[own])), levels=levels_of(row[by_id].tolist()))
         if place < len(row):
-            scored = scored._replace(loss=surprise(float(row[place])), brier=brier_score(row, place))
+            scored = scored._replace(loss=surprise(float(row[place])), brier=brier_score(row.tolist(), place))
         found.append(scored)
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -140,9 +141,12 @@ class TrainState(Stateful):
     def count(self, examples: Examples) -> None:
         """Takes labels into ``counts``, where a row is of one class."""
         if not examples.targets.is_floating_point() and len(examples):
-            found = torch.bincount(examples.targets, minlength=len(self.counts))
-            found[: len(self.counts)] += self.counts
-            self.counts = found
+            # A small array takes numpy a fraction of the time that it takes torch.
+            ids = examples.targets.numpy()
+            missing = int(ids.max()) + 1 - self.counts.size(0)
+            if missing > 0:
+                self.counts = nn.functional.pad(self.counts, (0, missing))
+            np.add.at(self.counts.numpy(), ids, 1)
 
     def discount(self, targets: Tensor) -> None:
         """Takes labels out of ``counts`` that were corrected: ids of classes ``[rows]``."""

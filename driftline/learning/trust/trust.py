@@ -63,6 +63,11 @@ class Sifted:
     withdrawn: list[Tensor] = field(default_factory=list)
 
     @property
+    def tells(self) -> bool:
+        """Whether there is anything to tell of it."""
+        return bool(self.alarms or self.held or self.over or self.released)
+
+    @property
     def result(self) -> StepResult:
         """What is told of it."""
         return StepResult(alarms=self.alarms, quarantined=self.held, over=self.over, released=self.released)

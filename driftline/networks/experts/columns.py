@@ -55,7 +55,7 @@ class ClassColumns(nn.Module):
         self.max_columns = max_columns
         self.register_buffer("seen", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("tags", torch.zeros(0), persistent=False)
-        for name in ("_place", "_mask", "has_column", "_first_unseen", "_marked"):
+        for name in ("_place", "_mask", "has_column", "_first_unseen"):
             self.register_buffer(name, torch.zeros(0), persistent=False)
         self._index()
 

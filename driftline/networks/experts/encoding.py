@@ -79,7 +79,13 @@ class Encoding(Viewed):
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[batch, features]`` → ``[batch, width]``."""
-        return torch.from_numpy(encode(rows_of(rows), *self.arrays(), self.binned))
+        encoded = torch.empty(len(rows), self.width)
+        self.encode(rows, encoded)
+        return encoded
+
+    def encode(self, rows: Tensor, out: Tensor) -> None:
+        """``[batch, features]`` → ``out`` ``[batch, width]``."""
+        encode(rows_of(rows), *self.arrays(), self.binned, array_of(out))
 
     def _viewed(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``centre`` and ``slope``, flat, as kernels take them."""
@@ -133,12 +139,12 @@ class Encoding(Viewed):
             return 0.0
         return 1.0 if seen <= SETTLING else max(new / seen, SLOWEST)
 
-    def _numbers(self, window: Tensor) -> NDArray[np.float64]:
+    def _numbers(self, window: Tensor) -> NDArray[np.float32]:
         """What mean and variance are of ``[features, numbers]``; where all features are in one unit, ``[1, numbers]``."""
         if not self.one_unit:
-            return window[:, : self.binned].double().numpy().T
+            return window[:, : self.binned].numpy().T
         step = -(-window.numel() // MAX_NUMBERS)
         # Every feature has its turn.
         while math.gcd(step, self.features) > 1:
             step += 1
-        return window.reshape(1, -1)[:, ::step].double().numpy()
+        return window.reshape(1, -1)[:, ::step].numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -74,10 +75,10 @@ class Labels(Viewed):
         *_, frequencies, newest, learned = self.arrays()
         kernels.follow(array_of(columns), frequencies, newest, learned, RATE, RAREST)
 
-    def count(self, before: int, after: int) -> None:
-        """Counts one transition between columns."""
+    def count(self, befores: NDArray[np.int64], afters: NDArray[np.int64]) -> None:
+        """Counts transitions between columns ``[rows]``, in their order; one from or to less than 0 is none."""
         counts, successors, rest, *_ = self.arrays()
-        kernels.count(counts, successors, rest, before, after, KEPT)
+        kernels.count(counts, successors, rest, befores, afters, KEPT)
 
     def add_columns(self, count: int, classes: int) -> None:
         """Makes room for ``count`` more columns. Each of all ``classes`` had its even share when nothing was learned."""

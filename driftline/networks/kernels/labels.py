@@ -59,17 +59,23 @@ def slot_of(counts: Any, successors: Any, rest: Any, after: int) -> int:
     return least
 
 
-@kernel(F2, I2, F1, INT, INT, FLOAT)
-def count(counts: Any, successors: Any, rest: Any, before: int, after: int, kept: Any) -> None:
-    """Counts one transition between columns; of those from the same column the share ``kept`` stays."""
-    row = counts[before]
-    for place in range(len(row)):
-        row[place] *= kept
-    if len(rest):
-        rest[before] *= kept
-        row[slot_of(row, successors[before], rest[before : before + 1], after)] += 1
-    else:
-        row[after] += 1
+@kernel(F2, I2, F1, I1, I1, FLOAT)
+def count(counts: Any, successors: Any, rest: Any, befores: Any, afters: Any, kept: Any) -> None:
+    """Counts transitions between columns ``[rows]`` in their order, but those of which either is less than 0; of those from the
+    same column the share ``kept`` stays.
+    """
+    for place_of_row in range(len(befores)):
+        before, after = befores[place_of_row], afters[place_of_row]
+        if before < 0 or after < 0:
+            continue
+        row = counts[before]
+        for place in range(len(row)):
+            row[place] *= kept
+        if len(rest):
+            rest[before] *= kept
+            row[slot_of(row, successors[before], rest[before : before + 1], after)] += 1
+        else:
+            row[after] += 1
 
 
 @kernel(I1, F1, I0, I0, FLOAT, FLOAT)

@@ -55,14 +55,14 @@ NEVER = np.finfo(np.float32).max
 
 @inner
 def quantiles(values: Any, bins: int) -> Any:
-    """The edges between the bins of each feature ``[features, bins - 1]``, of values ``[rows, features]``."""
-    rows, features = values.shape
+    """The edges between the bins of each feature ``[features, bins - 1]``, of values ``[features, rows]``."""
+    features, rows = values.shape
     step = max(1, rows // MAX_SORTED)
     count = (rows + step - 1) // step
     edges, some = np.empty((features, bins - 1), np.float32), np.empty(count, np.float32)
     for feature in range(features):
         for row in range(count):
-            some[row] = values[row * step, feature]
+            some[row] = values[feature, row * step]
         some.sort()
         for edge in range(1, bins):
             edges[feature, edge - 1] = some[edge * count // bins]
@@ -71,19 +71,45 @@ def quantiles(values: Any, bins: int) -> Any:
 
 @inner
 def binned(values: Any, edges: Any) -> Any:
-    """Which bin each number is in ``[rows, features]``."""
-    codes = np.zeros(values.shape, np.int64)
-    for row in range(len(values)):
-        for feature in range(values.shape[1]):
-            value, low, high = values[row, feature], 0, edges.shape[1]
-            while low < high:
-                middle = (low + high) // 2
-                if value > edges[feature, middle]:
-                    low = middle + 1
-                else:
-                    high = middle
-            codes[row, feature] = low
+    """Which bin each number is in, of values ``[features, rows]``: beyond so many edges."""
+    codes = np.zeros(values.shape, np.uint8)
+    for feature in range(len(values)):
+        own, found = values[feature], codes[feature]
+        # A comparison of all numbers with an edge is one of many at once; to search for each number's bin is not.
+        for edge in range(edges.shape[1]):
+            cut = edges[feature, edge]
+            for row in range(len(own)):
+                found[row] += np.uint8(1) if own[row] > cut else np.uint8(0)
     return codes
+
+
+@inner
+def turned(values: Any) -> Any:
+    """``[rows, features]`` → ``[features, rows]``."""
+    rows, features = values.shape
+    out = np.empty((features, rows), np.float32)
+    for row in range(rows):
+        for feature in range(features):
+            out[feature, row] = values[row, feature]
+    return out
+
+
+@inner
+def add_level(codes: Any, node: Any, gradient: Any, weights: Any, histogram: Any) -> None:
+    """Adds rows, of codes ``[features, rows]``, to the ``histogram`` ``[features, nodes, bins, 1 + sums]`` of their nodes."""
+    features, rows = codes.shape
+    bins, parts = np.uint64(histogram.shape[2]), np.uint64(histogram.shape[3])
+    # Feature by feature: what is added to then stays near. Numbers without a sign need no look at whether they are less than 0.
+    first = np.empty(rows, np.uint64)
+    for row in range(rows):
+        first[row] = np.uint64(node[row]) * bins
+    for feature in range(features):
+        own, code = histogram[feature].reshape(-1), codes[feature]
+        for row in range(rows):
+            place = (first[row] + np.uint64(code[row])) * parts
+            own[place] += weights[row]
+            for part in range(gradient.shape[1]):
+                own[place + np.uint64(1 + part)] += gradient[row, part]
 
 
 @inner
@@ -127,33 +153,28 @@ def split(values: Any, gradient: Any, weights: Any, bins: int, min_leaf: float, 
         values: ``[rows, features]``.
         gradient: ``[rows, sums]``, weighted.
         weights: ``[rows]``.
-        bins: parts between quantiles.
+        bins: parts between quantiles, 256 at most.
         min_leaf: the weight of either side at least.
         depth: of the tree, which has ``2**depth - 1`` inner nodes.
     """
     rows, features = values.shape
     parts = 1 + gradient.shape[1]
-    edges = quantiles(values, bins)
-    codes = binned(values, edges)
+    by_feature = turned(values)
+    edges = quantiles(by_feature, bins)
+    codes = binned(by_feature, edges)
     inner_nodes = 2**depth - 1
     places, cuts = np.zeros(inner_nodes, np.int64), np.full(inner_nodes, NEVER, np.float32)
     node = np.zeros(rows, np.int64)
     for level in range(depth):
         nodes = 2**level
-        histogram = np.zeros((nodes, features, bins, parts))
-        for row in range(rows):
-            own = histogram[node[row]]
-            for feature in range(features):
-                code = codes[row, feature]
-                own[feature, code, 0] += weights[row]
-                for part in range(1, parts):
-                    own[feature, code, part] += gradient[row, part - 1]
+        histogram = np.zeros((features, nodes, bins, parts))
+        add_level(codes, node, gradient, weights, histogram)
         for number in range(nodes):
-            place, code, pays = best(histogram[number], min_leaf)
+            place, code, pays = best(histogram[:, number], min_leaf)
             if pays:
                 places[nodes - 1 + number] = place
                 cuts[nodes - 1 + number] = edges[place, min(code, bins - 2)]
         for row in range(rows):
             here = nodes - 1 + node[row]
-            node[row] = 2 * node[row] + (1 if values[row, places[here]] > cuts[here] else 0)
+            node[row] = 2 * node[row] + (1 if by_feature[places[here], row] > cuts[here] else 0)
     return places, cuts

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from operator import is_
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -21,14 +22,14 @@ class BufferViews(Generic[A]):
     """
 
     def __init__(self) -> None:
-        self._tensors: Sequence[Tensor] = ()
+        self._tensors: tuple[Tensor, ...] = ()
         self._made: A | None = None
 
-    def of(self, tensors: Sequence[Tensor], make: Callable[[], A]) -> A:
+    def of(self, tensors: Collection[Tensor], make: Callable[[], A]) -> A:
         """What ``make`` gives, which makes it of these."""
         if self._made is None or len(tensors) != len(self._tensors) or not all(map(is_, tensors, self._tensors)):
             self._made = make()
-            self._tensors = tensors
+            self._tensors = tuple(tensors)
         return self._made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BufferViews[A]:
@@ -51,7 +52,7 @@ class Viewed(OnCpu):
 
     def arrays(self) -> Any:
         """The buffers as kernels take them."""
-        return self._views.of(tuple(self._buffers.values()), self._viewed)  # type: ignore[arg-type]
+        return self._views.of(self._buffers.values(), self._viewed)  # type: ignore[arg-type]
 
     def _viewed(self) -> Any:
         raise NotImplementedError
@@ -67,5 +68,7 @@ def array_of(buffer: Tensor) -> NDArray[Any]:
 
 def rows_of(rows: Tensor) -> NDArray[np.float32]:
     """Rows ``[batch, numbers]`` as a kernel takes them."""
+    if rows.dtype is torch.float32 and not rows.requires_grad and rows.is_cpu and rows.is_contiguous():
+        return rows.numpy()
     found: NDArray[np.float32] = rows.detach().float().cpu().contiguous().numpy()
     return found

@@ -37,10 +37,11 @@ from driftline.networks.kernels.all_kernels import warm
 from driftline.networks.kernels.encoding import encode
 if "warm" in sys.argv:
     warm()
-row, one = np.zeros((1, 1), np.float32), np.ones(1, np.float32)
-assert encode(row, one, one, 0)[0, 0] == -1
+row, one, out = np.zeros((1, 1), np.float32), np.ones(1, np.float32), np.empty((1, 1), np.float32)
+encode(row, one, one, 0, out)
+assert out[0, 0] == -1
 try:
-    encode(row.astype(np.float64), one, one, 0)
+    encode(row.astype(np.float64), one, one, 0, out)
 except TypeError:
     print("refused")
 """
@@ -61,7 +62,9 @@ from driftline.networks.kernels import compiled, encoding
 assert compiled.folder() is None
 assert not any(compiled._is_cached(*each) for each in compiled._kernels)
 import numpy as np
-assert encoding.encode(np.zeros((1, 1), np.float32), *[np.ones(1, np.float32)] * 2, 0)[0, 0] == -1
+out = np.zeros((1, 1), np.float32)
+encoding.encode(np.zeros((1, 1), np.float32), *[np.ones(1, np.float32)] * 2, 0, out)
+assert out[0, 0] == -1
 print("compiled")
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -208,7 +208,7 @@ def test_labels_count_as_their_formulas(most: int) -> None:
     torch.testing.assert_close(labels.frequencies, (before * 0.98**6).index_add_(0, columns, shares))
     assert int(labels.newest) == 2 and int(labels.learned) == 6
     for _ in range(30):
-        labels.count(0, 1)
+        labels.count(np.array([0]), np.array([1]))
     assert labels(1, 0)[0, 0].argmax() == 1
     torch.testing.assert_close(labels(2, -1)[0], (labels.frequencies / labels.frequencies.sum()).log().expand(2, -1))
 

@@ -130,16 +130,16 @@ class MixtureLearner(WindowLearner, WeightLearner):
 
     def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor, numbers: Tensor, is_hurried: bool) -> None:
         self._keep(rows, columns, weights, numbers)
+        neighbours = self.mixture.neighbours
         self.mixture.labels.follow(columns)
-        seen = int(self.mixture.neighbours.seen)
+        seen = int(neighbours.arrays()[3])
         self.unsolved += len(rows)
         if self.unsolved >= min(self._hurried_period if is_hurried else self._period, max(1, seen // 2)):
             self._follow()
-            newest = self.mixture.neighbours.newest(self.unsolved)
-            self.ridge.learn(self._encoded[newest], self.mixture.neighbours.targets[newest], self.weights[newest])
+            newest = neighbours.newest(self.unsolved)
+            self.ridge.learn(self._encoded[newest], neighbours.targets[newest], self.weights[newest])
             self.unsolved = 0
         elif self.ridge.follows:
-            neighbours = self.mixture.neighbours
             slots = neighbours.newest(self.unsolved)
             self.ridge.follow(self._encoded, slots, neighbours.targets, self.weights, len(rows))
         self.untrained += len(rows)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driftline.learning.examples import Examples
+from driftline.learning.examples import NO_EXAMPLES, Examples
 from driftline.learning.promotion.gate import errors_of
 from driftline.learning.stateful import State, Stateful, named, part
 from driftline.learning.training.experts.mixture import MixtureLearner
@@ -201,7 +201,8 @@ class SleepingMixtures(Stateful):
 
     def _newest(self, count: int) -> Examples:
         """The newest rows, so many at most."""
-        known = _joined(self.newest)
+        # Of no rows nothing is known.
+        known = Examples.all_of(self.newest).without_notes() if self.newest else NO_EXAMPLES
         return known.take(slice(max(0, len(known) - min(count, self.max_trial)), None))
 
     def wake(self, former: Former) -> tuple[Return, Examples]:
@@ -278,13 +279,3 @@ def losses(module: ServedModel, examples: Examples) -> Tensor:
 
 def _have_same_rows(one: ServedMixture, other: ServedMixture) -> bool:
     return one.features == other.features and one.parts_of_row == other.parts_of_row
-
-
-def _joined(chunks: Sequence[Examples]) -> Examples:
-    """Rows one after the other; of no rows nothing is known."""
-    if not chunks:
-        return Examples({}, torch.zeros(0), torch.zeros(0))
-    first = chunks[0]
-    inputs = {name: torch.cat([each.inputs[name] for each in chunks]) for name in first.inputs}
-    rest = [torch.cat([getattr(each, name) for each in chunks]) for name in ("targets", "weights", "numbers")]
-    return Examples(inputs, rest[0], rest[1], numbers=rest[2])

@@ -160,10 +160,11 @@ class TreesLearner(Stateful):
         """Finds the questions of the tree at ``place``, and which features they are of."""
         drawn = self._draw(generator)
         # Where there are few rows, most count; never the same ones.
-        part = torch.rand(len(rows), generator=generator) < 0.8
+        part = (torch.rand(len(rows), generator=generator) < 0.8).nonzero().flatten()
         # Of the first few rows none may have been drawn.
-        part |= ~part.any()
-        values = rows_of(rows[part] if len(drawn) == rows.shape[1] else rows[part][:, drawn])
+        part = part if part.numel() else torch.arange(len(rows))
+        chosen = rows.index_select(0, part)
+        values = rows_of(chosen if len(drawn) == rows.shape[1] else chosen.index_select(1, drawn))
         sketch = self._sketched(gradient[part], generator).double().contiguous().numpy()
         questions, found = split(values, sketch, weights[part].double().numpy(), self.bins, self.min_leaf, DEPTH)
         features, cuts = drawn[torch.from_numpy(questions)], torch.from_numpy(found)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.learning.stateful import Stateful
@@ -13,6 +14,9 @@ from driftline.networks.experts.mixture import FLOOR, SETS, Mixture
 from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_other
 from driftline.networks.kernels import weights as kernels
 from driftline.networks.kernels.views import array_of
+
+Floats: TypeAlias = NDArray[np.float32]
+Places: TypeAlias = NDArray[np.int64]
 
 # How fast each set of weights follows its gradient. In the first sets a weight moves in proportion to itself: who is best is
 # soon found among many. In the others all weights move alike: many who know different things stay together.
@@ -78,26 +82,22 @@ class WeightLearner(Stateful):
         if not shares.all():
             counted = torch.from_numpy(shares > 0)
             traces, targets, shares = traces[counted], targets[counted], shares[shares > 0]
-        if not len(targets) or not columns.count:
+        if not targets.size(0) or not columns.count:
             return
         traces = (aligned if columns.is_complete else with_other)(traces.float(), columns)
         others = traces.shape[2] - columns.count
-        places = columns.of(targets) + others if others else columns.of(targets)
-        self._count_transitions(traces, places, others)
-        traces, places, known = _known(traces, places, torch.from_numpy(shares), others)
+        # Small arrays take numpy a fraction of the time that they take torch.
+        served = array_of(traces.contiguous())
+        places = array_of(columns.of(targets)) + others
+        mixture.labels.count(newest_of(served) - others, places - others)
+        served, places, known = _known(served, places, shares, others)
         if not len(places):
             return
         pace = len(places) ** (self.batch_power - 1)
-        fading = self.fading ** float(known.sum())
+        fading = self.fading ** float(torch.from_numpy(known).sum())
         bounds = (PROPORTIONAL, LEAST, self._sums, SHARPENING * pace, COOLEST, SHARPEST, fading, self.trust, FLOOR)
-        served = map(array_of, (traces.contiguous(), places, known))
-        kernels.follow(*served, *mixture.arrays(), array_of(self.losses), self._rates * np.float32(pace), *bounds)
-
-    def _count_transitions(self, traces: Tensor, places: Tensor, others: int) -> None:
-        """Counts each label that was foreseen from the newest one, where both have a column."""
-        for before, after in zip(newest_of(traces), places.tolist(), strict=True):
-            if before >= others and after >= others:
-                self.mixture.labels.count(before - others, after - others)
+        rates = self._rates * np.float32(pace)
+        kernels.follow(served, places, known, *mixture.arrays(), array_of(self.losses), rates, *bounds)
 
     @torch.no_grad()
     def remember(self, traces: Tensor, targets: Tensor) -> None:
@@ -119,19 +119,20 @@ class WeightLearner(Stateful):
         )
 
 
-def _known(traces: Tensor, places: Tensor, weights: Tensor, others: int) -> tuple[Tensor, Tensor, Tensor]:
+def _known(traces: Floats, places: Places, weights: Floats, others: int) -> tuple[Floats, Places, Floats]:
     """Those of the labels that the members could have given, and where: that a class was not known is no fault of theirs.
 
     One whose class had not been seen when the trace was made was any other.
     """
-    if traces[:, 0].numpy().min() > UNKNOWN:
+    if traces[:, 0].min() > UNKNOWN:
         return traces, places, weights
     was_known = _are_known(traces, places)
     if others:
-        places = places.where(was_known, 0)
+        places = np.where(was_known, places, 0)
         was_known = _are_known(traces, places)
     return traces[was_known], places[was_known], weights[was_known]
 
 
-def _are_known(traces: Tensor, places: Tensor) -> Tensor:
-    return traces[:, 0].gather(1, places.unsqueeze(1)).squeeze(1) > UNKNOWN
+def _are_known(traces: Floats, places: Places) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = traces[np.arange(len(places)), 0, places] > UNKNOWN
+    return found

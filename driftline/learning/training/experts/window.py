@@ -90,7 +90,7 @@ class WindowLearner(Stateful):
     @property
     def learned(self) -> int:
         """How many rows were learned."""
-        return int(self.mixture.neighbours.seen)
+        return int(self.mixture.neighbours.arrays()[3])
 
     @torch.no_grad()
     def _recall(self) -> None:
@@ -184,27 +184,26 @@ class WindowLearner(Stateful):
         return self._encoded[slots]
 
     def _encode(self) -> None:
-        self._encoded = self.mixture.encoding(self.rows)
+        self.mixture.encoding.encode(self.rows, self._encoded)
 
     def _train_bank(self, generator: torch.Generator, is_hurried: bool) -> None:
         """The updates of the bank that are due, each of so many new rows; the first rows are not waited with."""
-        seen = int(self.mixture.neighbours.seen)
+        seen = int(self.mixture.neighbours.arrays()[3])
         fresh, replayed = self.hurried[self.learned >= WELL_TAUGHT] if is_hurried else (self.fresh, self.replayed)
         while self.untrained >= fresh or (self.untrained and seen <= self.period):
             self._train(generator, fresh, replayed)
 
     def _train(self, generator: torch.Generator, fresh: int, replayed: int) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
-        fresh = min(fresh, self.untrained)
+        fresh, neighbours = min(fresh, self.untrained), self.mixture.neighbours
         drawn = torch.rand(self.mixture.bank.members, replayed, generator=generator)
         waiting, self.untrained = self.untrained, self.untrained - fresh
-        self.bank.learn(
-            self._encoded, drawn, int(self.mixture.neighbours.seen), waiting, fresh, self._targets(ALL), self.weights
-        )
+        seen = int(neighbours.arrays()[3])
+        self.bank.learn(self._encoded, drawn, seen, waiting, fresh, self._targets(ALL), self.weights)
 
     def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
         """Grows the trees that are due."""
-        if self.trees is not None and self.trees.are_due(self.filled, is_hurried):
+        if self.trees is not None and self.trees.waiting and self.trees.are_due(self.filled, is_hurried):
             kept = slice(self.filled)
             self.trees.learn(self.rows[kept], self._targets(kept), self.weights[kept], generator, is_hurried)
 

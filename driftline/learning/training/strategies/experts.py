@@ -40,7 +40,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     """
 
     STATE = ("mixture", "waiting", "set_aside", "sleeping")
-    DERIVED = ("updates",)
+    DERIVED = ("updates", "_waiting", "_waiting_rows")
     min_rows: ClassVar[int] = 8
     played_rows: ClassVar[int] = 32
     """How many remembered rows a mixture that begins again learns at once."""
@@ -53,8 +53,19 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         self.sleeping = _sleeping_of(state, self.parameters)
 
     @property
+    def waiting(self) -> Examples:
+        if len(self._waiting) > 1:
+            self.waiting = Examples.all_of(self._waiting)
+        return self._waiting[0]
+
+    @waiting.setter
+    def waiting(self, rows: Examples) -> None:
+        # They are put together when they are learned: to do so at each label would cost as much as a small member.
+        self._waiting, self._waiting_rows = [rows], len(rows)
+
+    @property
     def is_waiting(self) -> bool:
-        return self.mixture is not None and len(self.waiting) < self.min_rows
+        return self.mixture is not None and self._waiting_rows < self.min_rows
 
     def batch(self, new: Examples, replay: ExampleSource, generator: torch.Generator) -> Examples:
         return new.joined(replay.sample(self.parameters.replayed, generator))
@@ -63,7 +74,9 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
         """The scales are the network's, and wait with it."""
         if self.mixture is None:
             return super().follow_scales(state, new)
-        self.waiting = self.waiting.joined(new)
+        if len(new):
+            self._waiting.append(new)
+            self._waiting_rows += len(new)
         return None if self.is_waiting else super().follow_scales(state, self.waiting)
 
     def carry(self, state: TrainState, rescaling: Rescaling) -> None:
@@ -115,7 +128,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
     def after_step(self, step: TrainingStep, new: Examples) -> None:
         if self.mixture is None:
             return
-        if not self.is_waiting:
+        if not self.is_waiting and self._waiting_rows:
             self.waiting = self.waiting.take(slice(0, 0))
         if len(new):
             rows = step.state.module.rows(new.inputs)
