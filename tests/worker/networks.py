@@ -69,3 +69,22 @@ class Moody(nn.Module):
 
 def moody() -> nn.Module:
     return Moody()
+
+
+class Hungry(nn.Module):
+    """Lacks the memory to be trained on more than ``most`` rows at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if self.training and len(rows) > self.most:
+            raise MemoryError("no more memory")
+        found: Tensor = self.linear(rows)
+        return found
+
+
+def hungry(most: int) -> nn.Module:
+    return Hungry(most)

@@ -22,13 +22,14 @@ from worker.trainer import Trainer
 pytestmark = pytest.mark.anyio
 
 BOUNDED, MOODY = "tests.worker.networks:bounded", "tests.worker.networks:moody"
+HUNGRY = "tests.worker.networks:hungry"
 RECIPE: dict[str, Any] = {"strategy": "replay", "gate": {"holdout": 0.2}}
 
 
 @pytest.fixture
 def own(connection: RedisConnection, embedded: str, thread: ThreadPoolExecutor, tmp_path: Path) -> Bench:
     """A bench at which networks of the tests may be named."""
-    return Bench(connection, embedded, thread, tmp_path, factories=[BOUNDED, MOODY])
+    return Bench(connection, embedded, thread, tmp_path, factories=[BOUNDED, MOODY, HUNGRY])
 
 
 async def exceptions(store: ModelStore, count: int) -> set[tuple[str, str]]:
@@ -98,6 +99,24 @@ async def test_a_network_that_fails_in_one_mode_waits_too_and_goes_on_when_it_wo
         await until_learned(store, trainer, 600)
         await until_withdrawn(store, "network_failed")
     assert await exceptions(store, 600) == set()
+
+
+async def test_a_want_of_memory_is_no_record_s_fault(own: Bench) -> None:
+    recipe = {"strategy": {"name": "replay", "replayed": 32}, "gate": {"mode": "off"}}
+    store = await own.model(network={"factory": HUNGRY, "arguments": {"most": 24}}, recipe=recipe)
+    async with training(own, store, first_retry_seconds=0.01, last_retry_seconds=0.05) as trainer:
+        await store.log.append(labelled(96))
+        message = await until_alarm(store, trainer, "network_failed")
+        assert "MemoryError: no more memory" in message and "change its recipe" in message
+        learned = (await store.commit_log.head()).learned
+        assert 0 < learned < 96, "what fits beside a memory that is still small is learned"
+        await let_it_retry(trainer)
+        assert (await store.commit_log.head()).learned == learned and await exceptions(store, 96) == set()
+        fewer = {"recipe": {"strategy": {"name": "replay", "replayed": 8}}}
+        await store.log.append([Command("c", "recipe", fewer)])
+        await until_learned(store, trainer, 96)
+        await until_withdrawn(store, "network_failed")
+    assert await exceptions(store, 96) == set()
 
 
 async def test_a_new_owner_withdraws_the_alarm_of_a_former_one(own: Bench) -> None:
