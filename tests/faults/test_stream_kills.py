@@ -27,6 +27,7 @@ from tests.worker.test_broker_sources import send, to_rabbit
 
 pytestmark = pytest.mark.slow
 
+MAX_AHEAD = 15_000
 COUNTS = [400, pytest.param(100_000, marks=pytest.mark.long)]
 MAPPING = {"inputs": "row", "label": "label || outcome", "id": "n"}
 
@@ -178,10 +179,10 @@ def drill(instance: Instance, broker: Broker, count: int, **changes: Any) -> Non
     until(lambda: [told(instance, name, field) for field in asked] in (["running", 1], ["running", 0]))
     kills: list[Callable[[], None]] = [broker.kill, *(lambda child=child: instance.kill(child) for child in CHILDREN)]
     random.shuffle(kills)
-    broker.produce(records(count // 2, 0, is_new=False))
+    feed(instance, broker, name, range(count // 2), is_new=False)
     for kill in kills[:2]:
         kill()
-    broker.produce(records(count - count // 2, count // 2, is_new=True))
+    feed(instance, broker, name, range(count // 2, count), is_new=True)
     for kill in kills[2:]:
         kill()
     good = [n for n in range(count) if n % 20 != 7]
@@ -199,6 +200,13 @@ def drill(instance: Instance, broker: Broker, count: int, **changes: Any) -> Non
 
 
 CHILDREN = ("worker", "app", "valkey")
+
+
+def feed(instance: Instance, broker: Broker, name: str, numbers: range, is_new: bool) -> None:
+    """Produces records, never many more than have been learned: a mock cluster keeps the newest 5 MiB of a partition."""
+    for first in range(numbers.start, numbers.stop, MAX_AHEAD):
+        until(lambda first=first: learned(instance, name) >= 0.9 * (first - MAX_AHEAD), 120 + len(numbers) / 50)
+        broker.produce(records(min(MAX_AHEAD, numbers.stop - first), first, is_new))
 
 
 def told(instance: Instance, name: str, field: str) -> Any:
