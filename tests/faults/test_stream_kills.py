@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ CHILDREN = ("worker", "app", "valkey")
 def feed(instance: Instance, broker: Broker, name: str, numbers: range, is_new: bool) -> None:
     """Produces records, never many more than have been learned: a mock cluster keeps the newest 5 MiB of a partition."""
     for first in range(numbers.start, numbers.stop, MAX_AHEAD):
-        until(lambda first=first: learned(instance, name) >= 0.9 * (first - MAX_AHEAD), 120 + len(numbers) / 50)
+        until(partial(has_learned, instance, name, 0.9 * (first - MAX_AHEAD)), 120 + len(numbers) / 50)
         broker.produce(records(min(MAX_AHEAD, numbers.stop - first), first, is_new))
 
 
@@ -214,6 +215,10 @@ def told(instance: Instance, name: str, field: str) -> Any:
         return {**instance.client.source(name, "s")}[field]
     except DriftlineError:
         return None
+
+
+def has_learned(instance: Instance, name: str, least: float) -> bool:
+    return learned(instance, name) >= least
 
 
 def learned(instance: Instance, name: str) -> int:
