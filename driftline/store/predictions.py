@@ -325,10 +325,10 @@ class PredictionReader:
 Named: TypeAlias = Callable[[Iterable[str], Access], Awaitable[dict[str, PredictionId | InvalidInput]]]
 
 REASONS = {
-    "prediction_unknown": "this model has made no such prediction",
+    "prediction_unknown": "this model has made no such prediction, as far as this caller may know",
     "prediction_expired": "the prediction is no longer kept; send the inputs with the label",
     "prediction_not_stored": "the prediction was not recorded (yet); send the inputs with the label, or try again",
-    "key_unknown": "no prediction is kept under this key; send the inputs with the label",
+    "key_unknown": "no prediction is kept under this key, as far as this caller may know; send the inputs with the label",
 }
 
 
