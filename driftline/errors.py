@@ -182,6 +182,15 @@ PRIMARY = {
 """The class that an HTTP status stands for, unless the code says otherwise. ``/v2`` answers bad input with 400."""
 
 
+def told_by(error: BaseException) -> str:
+    """What an error says, or its name where it says nothing, as many time-outs do.
+
+    >>> told_by(TimeoutError()), told_by(OSError("no route"))
+    ('TimeoutError', 'no route')
+    """
+    return str(error) or type(error).__name__
+
+
 def error_class(status: int, code: str | None = None) -> type[DriftlineError]:
     """The class that the server raised; of a status that Driftline has not, :class:`ServerError` from 500 on."""
     by_code = _by_code().get((status, code)) if code is not None else None

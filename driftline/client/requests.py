@@ -17,7 +17,7 @@ import orjson
 
 from driftline.api.endpoint import JSON, Endpoint
 from driftline.client.inputs import encode_inputs
-from driftline.errors import ConfigurationError, DriftlineError, InvalidInput, Late, Unavailable, from_json
+from driftline.errors import ConfigurationError, DriftlineError, InvalidInput, Late, Unavailable, from_json, told_by
 
 BYTES = "application/octet-stream"
 UPLOAD_SECONDS = 600.0
@@ -212,9 +212,8 @@ def transport_error(url: httpx.URL, error: httpx.TransportError) -> DriftlineErr
     """What a failure below HTTP means to the caller."""
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
         return Late(f"{url} did not answer in time")
-    reason = str(error) or type(error).__name__
     return Unavailable(
-        f"{url} cannot be reached: {reason}; is the server running? "
+        f"{url} cannot be reached: {told_by(error)}; is the server running? "
         "DRIFTLINE_URL names another one (at the command line also --url)"
     )
 

@@ -57,7 +57,7 @@ BESIDE: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
     nn.Conv3d: _convolution,
     nn.Embedding: _embedding,
 }
-"""What a layer with an adapter gives, without the matrix that is the sum of both: each pass would compute that anew, and each
+"""What a layer with an adapter gives, without the matrix that is the sum of both: each pass would compute that again, and each
 update its gradient, which is as large as the frozen weight."""
 
 PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from driftline.errors import ConfigurationError, Unavailable
+from driftline.errors import ConfigurationError, Unavailable, told_by
 from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing, hang_up
 
 SECONDS = 10.0
@@ -42,7 +42,7 @@ async def connected(url: str, missing: ConfigurationError) -> Any:
         once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
         return await nats.connect(url.split(","), connect_timeout=SECONDS, **once)
     except (TimeoutError, OSError, nats.errors.Error) as error:
-        raise Unavailable(f"NATS does not answer: {str(error) or type(error).__name__}") from error
+        raise Unavailable(f"NATS does not answer: {told_by(error)}") from error
 
 
 class NatsWriter(SinkWriter):
@@ -62,8 +62,7 @@ class NatsWriter(SinkWriter):
         try:
             await asyncio.gather(*sending)
         except (TimeoutError, nats.errors.Error, nats.js.errors.Error, OSError) as error:
-            reason = str(error) or type(error).__name__
-            raise Unavailable(f"the subject {self.sink.subject!r} cannot be written: {reason}") from error
+            raise Unavailable(f"the subject {self.sink.subject!r} cannot be written: {told_by(error)}") from error
 
     async def close(self) -> None:
         await hang_up(self.connection)

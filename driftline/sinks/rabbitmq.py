@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from driftline.errors import ConfigurationError, Unavailable
+from driftline.errors import ConfigurationError, Unavailable, told_by
 from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing, hang_up
 
 
@@ -38,7 +38,7 @@ async def connected(url: str, missing: ConfigurationError) -> Any:
     try:
         return await asyncio.wait_for(aio_pika.connect(url), 10)
     except (TimeoutError, OSError, aio_pika.exceptions.AMQPError) as error:
-        raise Unavailable(f"RabbitMQ does not answer: {str(error) or type(error).__name__}") from error
+        raise Unavailable(f"RabbitMQ does not answer: {told_by(error)}") from error
 
 
 class RabbitMqWriter(SinkWriter):
@@ -59,8 +59,7 @@ class RabbitMqWriter(SinkWriter):
                 self._exchange = await channel.get_exchange(name, ensure=True) if name else channel.default_exchange
             await asyncio.gather(*(self._publish(aio_pika, message) for message in messages))
         except (TimeoutError, OSError, RuntimeError, aio_pika.exceptions.AMQPError) as error:
-            reason = str(error) or type(error).__name__
-            raise Unavailable(f"{self.sink.routing_key!r} cannot be written: {reason}") from error
+            raise Unavailable(f"{self.sink.routing_key!r} cannot be written: {told_by(error)}") from error
 
     async def _publish(self, aio_pika: Any, message: SinkMessage) -> None:
         headers = {} if message.key is None else {"key": message.key}

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from pydantic import Field
 
-from driftline.errors import Unavailable
+from driftline.errors import Unavailable, told_by
 from driftline.sinks.base import hang_up
 from driftline.sinks.nats import SECONDS, connected
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
@@ -61,8 +61,7 @@ class NatsReader(Reader):
         try:
             return await self._read(position, count)
         except (TimeoutError, nats.errors.Error, nats.js.errors.Error, OSError) as error:
-            reason = str(error) or type(error).__name__
-            raise Unavailable(f"the stream {self.source.stream!r} cannot be read: {reason}") from error
+            raise Unavailable(f"the stream {self.source.stream!r} cannot be read: {told_by(error)}") from error
 
     async def _read(self, position: str, count: int) -> SourceBatch:
         about = await self.stream.stream_info(self.source.stream)

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from pydantic import Field
 
-from driftline.errors import Unavailable
+from driftline.errors import Unavailable, told_by
 from driftline.sinks.base import hang_up
 from driftline.sinks.rabbitmq import connected
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
@@ -58,8 +58,7 @@ class RabbitReader(Reader):
         try:
             return await self._read(position, count)
         except (TimeoutError, OSError, RuntimeError, aio_pika.exceptions.AMQPError) as error:
-            reason = str(error) or type(error).__name__
-            raise Unavailable(f"the queue {self.source.queue!r} cannot be read: {reason}") from error
+            raise Unavailable(f"the queue {self.source.queue!r} cannot be read: {told_by(error)}") from error
 
     async def _read(self, position: str, count: int) -> SourceBatch:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from driftline.errors import InvalidInput, Unavailable
+from driftline.errors import InvalidInput, Unavailable, told_by
 from driftline.sources.base import Source
 
 MAGIC, HEAD_BYTES = 0, 5
@@ -89,7 +89,7 @@ class RecordSchemas:
                     except InvalidInput as error:
                         self._unknown[number] = error
                     except self.codec.errors as error:
-                        message = f"record: its schema {number} cannot be used: {_why(error)}"
+                        message = f"record: its schema {number} cannot be used: {told_by(error)}"
                         self._unknown[number] = InvalidInput(message, field="record")
 
     def _of_file(self) -> Any:
@@ -99,7 +99,7 @@ class RecordSchemas:
         except OSError as error:
             raise Unavailable(f"the schema {path!r} cannot be read: {error.strerror}") from error
         except self.codec.errors as error:
-            message = f"schema_file: {path} holds no schema of {self.source.format}: {_why(error)}"
+            message = f"schema_file: {path} holds no schema of {self.source.format}: {told_by(error)}"
             raise InvalidInput(message, field="schema_file", value=path) from error
 
     def values(self, raw: bytes) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class RecordSchemas:
         try:
             found = self.codec.values(schema, body)
         except self.codec.errors as error:
-            message = f"record: it does not fit its schema of {self.source.format}: {_why(error)}"
+            message = f"record: it does not fit its schema of {self.source.format}: {told_by(error)}"
             raise InvalidInput(message, code="malformed_record", field="record") from error
         if not isinstance(found, dict):
             raise InvalidInput(f"record: an object is expected, not {type(found).__name__}", field="record")
@@ -178,7 +178,3 @@ def _number(raw: bytes) -> int | None:
 
 def _text(found: dict[str, Any]) -> bytes:
     return str(found["schema"]).encode()
-
-
-def _why(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -33,7 +33,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from driftline.errors import Unavailable
+from driftline.errors import Unavailable, told_by
 from driftline.store.redis_health import RedisHealth
 from driftline.store.redis_keys import Keys
 from driftline.store.redis_url import parse_redis_url, unreadable_url
@@ -135,7 +135,7 @@ def _is_reset(error: Exception) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return told_by(error).splitlines()[0]
 
 
 @cache

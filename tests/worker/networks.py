@@ -17,10 +17,13 @@ class Narrow(nn.Module):
         self.linear = nn.Linear(8, 8)
 
     def forward(self, rows: Tensor) -> Tensor:
-        if len(rows) > self.most:
-            raise ValueError(f"{len(rows)} rows are more than {self.most}\nraised here")
+        self.check(len(rows))
         found: Tensor = self.linear(rows).relu()
         return found
+
+    def check(self, rows: int) -> None:
+        if rows > self.most:
+            raise ValueError(f"{rows} rows are more than {self.most}\nraised here")
 
 
 def narrow(most: int) -> nn.Module:
@@ -71,19 +74,12 @@ def moody() -> nn.Module:
     return Moody()
 
 
-class Hungry(nn.Module):
+class Hungry(Narrow):
     """Lacks the memory to be trained on more than ``most`` rows at once."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.most = most
-        self.linear = nn.Linear(8, 8)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        if self.training and len(rows) > self.most:
+    def check(self, rows: int) -> None:
+        if self.training and rows > self.most:
             raise MemoryError("no more memory")
-        found: Tensor = self.linear(rows)
-        return found
 
 
 def hungry(most: int) -> nn.Module:
