@@ -30,6 +30,9 @@ from .turns import TurnFile
 
 logger = logging.getLogger("driftline.worker")
 
+MAX_TAKINGS = 16
+"""So many models are taken at a time: what else asks the store, the heartbeat above all, finds a connection meanwhile."""
+
 MakeTrainer = Callable[[ModelStore, Lease], Trainer]
 
 
@@ -89,6 +92,7 @@ class Ownership:
         self._reasons: dict[str, str] = {}
         self._lost: list[tuple[float, ModelStore]] = []
         self._look = asyncio.Event()
+        self._takings = asyncio.Semaphore(MAX_TAKINGS)
 
     async def run(self) -> None:
         """Takes models and gives up models until cancelled."""
@@ -143,13 +147,14 @@ class Ownership:
         return sorted(self._refused)
 
     async def _try_to_own(self, name: str, uid: str, holder: str | None, peers: Mapping[str, Heartbeat]) -> None:
-        lease = Lease(self.connection, uid, self.owner)
-        if not await lease.acquire(dead=holder):
-            return
-        store = ModelStore(self.connection, self.artifacts, uid, self.settings)
-        if await self._has_set_aside(name, store, lease):
-            await lease.release()
-            return
+        async with self._takings:
+            lease = Lease(self.connection, uid, self.owner)
+            if not await lease.acquire(dead=holder):
+                return
+            store = ModelStore(self.connection, self.artifacts, uid, self.settings)
+            if await self._has_set_aside(name, store, lease):
+                await lease.release()
+                return
         model = OwnedModel(name, store, lease, self.make_trainer, self.settings.idle_seconds)
         self.costs.begin(uid, self._costs(peers).get(uid, 0.0), self.meter.seconds.get(uid, 0.0))
         self.owned[uid] = Owned(model, asyncio.create_task(self._learn(uid, model)))

@@ -21,7 +21,7 @@ class Turns:
     ['a', 'b', 'c', 'd', 'e']
     """
 
-    def __init__(self, rounds: int = 30, at_least: int = 8) -> None:
+    def __init__(self, rounds: int = 300, at_least: int = 8) -> None:
         self.rounds = rounds
         self.at_least = at_least
         self._left: list[str] = []
