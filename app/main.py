@@ -112,13 +112,14 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(Unavailable):
             await services.connection.time()
+            await services.prediction_writer.claim_streams()
         running = [asyncio.create_task(task) for task in services.background()]
         try:
             yield
         finally:
             await end(*running)
             with contextlib.suppress(Unavailable):
-                await services.prediction_writer.flush()
+                await services.prediction_writer.end()
             await services.close()
 
     app = App(title="Driftline", lifespan=lifespan, docs_url=None, redoc_url=None, swagger_ui_oauth2_redirect_url=None)

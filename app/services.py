@@ -182,6 +182,7 @@ class Services:
             "version hints": self.version_watcher.listen,
             "version poll": self.version_watcher.poll,
             "prediction writer": self.prediction_writer.run,
+            "streams of predictions": self.prediction_writer.keep_streams,
             SAMPLE: self._sample,
             "store health": self.store_health.run,
             "artifacts": self.artifact_looks.run,

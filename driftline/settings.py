@@ -160,7 +160,9 @@ class Settings(BaseSettings):
     record_share: float = Field(0.1, ge=0, le=1, description="the share of batches that `sample` keeps")
     join_horizon: float = Field(24 * 3600.0, gt=0, description="how long a prediction can be joined with its label")
     prediction_bytes: int = Field(
-        256 * 2**20, ge=2**20, description="most memory a replica's recorded predictions take in Redis"
+        256 * 2**20,
+        ge=2**20,
+        description="most memory a replica's predictions, and those that one before it has left, take in Redis",
     )
     receipt_seconds: float = Field(24 * 3600.0, gt=0, description="how long a resent item id is recognised")
     log_cap: int = Field(1_000_000, ge=1000, description="records waiting in one log; above it feedback answers 429")

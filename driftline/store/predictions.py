@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hmac
-import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -21,15 +20,17 @@ from driftline.store.owners import ANY_OWNER, EVERYTHING, Access, Owners, owner_
 from driftline.store.prediction_batches import PredictionBatch, decode_batch, encode_batch
 from driftline.store.prediction_ids import EntryId, PredictionId
 from driftline.store.prediction_keys import ENTRY_BYTES, PredictionKeys, place_text
+from driftline.store.prediction_streams import CLAIM_SECONDS, PredictionStreams, StreamPart
 
 MIN_EXPIRY_SECONDS = 60.0
 """How often a stream's expiry is set again."""
 
 
 class Unwritten(NamedTuple):
-    """An entry that waits to be written: its bytes, the places of its rows by their keys, and whose they are."""
+    """An entry that waits to be written to a stream: its bytes, the places of its rows by their keys, and whose they are."""
 
     uid: str
+    stream: str
     entry: EntryId
     data: bytes
     places: dict[str, str]
@@ -65,16 +66,44 @@ class PredictionWriter:
         self.connection = connection
         self.horizon = horizon
         self.budget = budget
-        self.nonce = secrets.token_hex(4)
+        self.streams = PredictionStreams(connection, horizon)
         self.dropped = 0
+        self._has_others = False
         self._newest = EntryId(0, 0)
         self._unwritten: deque[Unwritten] = deque()
         self._unwritten_bytes = 0
-        self._written: deque[tuple[str, EntryId, int]] = deque()
+        self._written: deque[StreamPart] = deque()
         self._written_bytes = 0
         self._expiry_due: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
+
+    @property
+    def nonce(self) -> str:
+        """What the names of the streams that it writes end with."""
+        return self.streams.nonce
+
+    async def keep_streams(self) -> None:
+        """Keeps the streams this replica's until cancelled."""
+        while True:
+            await self.claim_streams()
+            await asyncio.sleep(CLAIM_SECONDS / 4)
+
+    async def claim_streams(self) -> None:
+        """Claims the streams; what a former replica has left in them counts against the budget."""
+        self._has_others |= await self.streams.claim()
+        if not self._has_others:
+            return
+        left = await self.streams.left()
+        self._has_others = False
+        self._newest = max([self._newest, *(part.last for part in left)])
+        self._written = deque(sorted([*left, *self._written], key=lambda part: part.last))
+        self._written_bytes = sum(part.size for part in self._written)
+
+    async def end(self) -> None:
+        """Writes what is queued, and leaves the streams to the next replica."""
+        await self.flush()
+        await self.streams.release()
 
     def next_entry(self) -> EntryId:
         """A new entry id, above all former ones."""
@@ -94,7 +123,7 @@ class PredictionWriter:
         for row, key in batch.keys.items():
             place = place_text(self.nonce, str(entry), row)
             places |= dict.fromkeys({key, stored_name(shown_name(key), ANY_OWNER)} if owner_of(key) else {key}, place)
-        unwritten = Unwritten(uid, entry, data, places, frozenset(batch.owners.values()))
+        unwritten = Unwritten(uid, self.streams.of(uid), entry, data, places, frozenset(batch.owners.values()))
         self._unwritten.append(unwritten)
         self._unwritten_bytes += unwritten.size
         while self._unwritten_bytes > self.max_unwritten_bytes:
@@ -107,7 +136,7 @@ class PredictionWriter:
         """The age in seconds up to which predictions of this replica can be joined with a label."""
         if self._written_bytes < self.budget * 0.9 or not self._written:
             return self.horizon
-        return min(self.horizon, self.connection.now() - self._written[0][1].ms / 1000)
+        return min(self.horizon, self.connection.now() - self._written[0].last.ms / 1000)
 
     async def run(self) -> None:
         """Writes queued batches until cancelled."""
@@ -142,7 +171,7 @@ class PredictionWriter:
             raise
         size = sum(each.size for each in batch)
         self._unwritten_bytes -= size
-        self._written.extend((each.uid, each.entry, each.size) for each in batch)
+        self._written.extend(StreamPart(each.stream, each.entry, each.size) for each in batch)
         self._written_bytes += size
         await self._trim()
 
@@ -164,12 +193,11 @@ class PredictionWriter:
         oldest_ms, now = self._newest.ms - int(self.horizon * 1000), time.monotonic()
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
-                for uid, entry, data, *_ in batch:
-                    key = self.connection.keys.of(uid).predictions(self.nonce)
-                    pipe.xadd(key, {"b": data}, id=str(entry), minid=oldest_ms)
-                    if now >= self._expiry_due.get(uid, 0.0):
-                        self._expiry_due[uid] = now + MIN_EXPIRY_SECONDS
-                        pipe.expire(key, int(self.horizon + 2 * MIN_EXPIRY_SECONDS))
+                for each in batch:
+                    pipe.xadd(each.stream, {"b": each.data}, id=str(each.entry), minid=oldest_ms)
+                    if now >= self._expiry_due.get(each.stream, 0.0):
+                        self._expiry_due[each.stream] = now + MIN_EXPIRY_SECONDS
+                        pipe.expire(each.stream, int(self.horizon + 2 * MIN_EXPIRY_SECONDS))
                 answers = await pipe.execute(raise_on_error=False)
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
         # A retried write finds the entry of its first attempt: nothing is lost.
@@ -179,13 +207,9 @@ class PredictionWriter:
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
                 while self._written_bytes > self.budget:
-                    uid, entry, size = self._written.popleft()
+                    stream, last, size = self._written.popleft()
                     self._written_bytes -= size
-                    pipe.xtrim(
-                        self.connection.keys.of(uid).predictions(self.nonce),
-                        minid=f"{entry.ms}-{entry.seq + 1}",
-                        approximate=False,
-                    )
+                    pipe.xtrim(stream, minid=f"{last.ms}-{last.seq + 1}", approximate=False)
                 await pipe.execute()
 
 

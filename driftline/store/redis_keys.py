@@ -54,6 +54,12 @@ class Keys:
         return f"{self.prefix}row_lags"
 
     @property
+    def prediction_streams(self) -> str:
+        """Hash: nonce of streams of predictions → until when a replica writes them, and which; see
+        :mod:`driftline.store.prediction_streams`."""
+        return f"{self.prefix}prediction_streams"
+
+    @property
     def hints(self) -> str:
         return f"{self.prefix}hints"
 
@@ -78,7 +84,7 @@ class ModelKeys:
         return f"{self.base}item:{identifier}"
 
     def predictions(self, nonce: str) -> str:
-        """Stream: what the replica that booted with ``nonce`` has answered, a batch an entry."""
+        """Stream: what the replica that writes under ``nonce`` has answered, a batch an entry."""
         return f"{self.base}predictions:{nonce}"
 
     def key(self, name: str) -> str:

@@ -139,7 +139,7 @@ async def test_keys_expire_with_their_predictions_and_count_in_their_memory(
     await note(prediction_writer, uid, {0: "a"})
     redis, key = prediction_writer.connection.redis, stored.keys.key("a")
     assert 0 < await redis.pttl(key) <= 3600_000
-    assert prediction_writer._written[-1][2] > await redis.memory_usage(key)
+    assert prediction_writer._written[-1].size > await redis.memory_usage(key)
 
 
 async def test_each_absence_has_its_reason(
@@ -191,10 +191,61 @@ async def test_the_oldest_predictions_go_when_the_budget_is_spent(connection: Re
     assert prediction_writer.join_horizon < 3600
 
 
+async def test_a_replica_goes_on_in_the_streams_of_one_that_has_ended(connection: RedisConnection, uid: str) -> None:
+    budget, texts, nonces = 20_000, [""], list[str]()
+    for _ in range(6):
+        writer = PredictionWriter(connection, horizon=3600, budget=budget)
+        await writer.claim_streams()
+        living = PredictionWriter(connection, horizon=3600, budget=budget)
+        await living.claim_streams()
+        found = await PredictionReader(connection, uid, horizon=3600).find(texts)
+        assert texts == [""] or isinstance(found[texts[0]], Found), (
+            "what the replica before has answered is still known"
+        )
+        for _ in range(30):
+            entry = writer.next_entry()
+            writer.record(uid, entry, batch(50))
+            await writer.flush()
+        texts = [ids(writer, uid, entry) + "1"]
+        nonces += [writer.nonce, living.nonce]
+        await writer.end()
+        await living.streams.release()
+    assert len(set(nonces)) == 2, "two replicas at a time"
+    streams = [key async for key in connection.redis.scan_iter(connection.keys.of(uid).predictions("*"))]
+    assert sum([await connection.redis.memory_usage(key) for key in streams]) < 3 * budget, (
+        "two budgets, and what a stream takes itself"
+    )
+
+
+async def test_streams_of_a_replica_that_is_silent_are_taken_over_and_not_written_by_both(
+    connection: RedisConnection, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, other = (PredictionWriter(connection, horizon=3600, budget=2**20) for _ in range(2))
+    await silent.claim_streams()
+    nonce = silent.nonce
+    silent.record(uid, first := silent.next_entry(), batch(1))
+    await silent.flush()
+    await silent.claim_streams()
+    await other.claim_streams()
+    assert silent.nonce == nonce != other.nonce
+    monkeypatch.setattr("driftline.store.prediction_streams.CLAIM_SECONDS", -1.0)
+    await silent.claim_streams()
+    another = PredictionWriter(connection, horizon=3600, budget=2**20)
+    monkeypatch.undo()
+    await another.claim_streams()
+    assert another.nonce == nonce and another.next_entry() > first
+    await silent.claim_streams()
+    assert silent.nonce not in (nonce, other.nonce)
+    mine = [PredictionWriter(connection, horizon=3600, budget=2**20) for _ in range(2)]
+    for writer in mine:
+        await writer.claim_streams()
+    assert len({writer.nonce for writer in (silent, other, another, *mine)}) == 5
+
+
 async def test_an_unreachable_store_delays_nothing_and_loses_only_the_oldest(
     connection: RedisConnection, stored: PredictionReader, uid: str
 ) -> None:
-    unreachable = RedisConnection("redis://127.0.0.1:1", "x:")
+    unreachable = RedisConnection("redis://127.0.0.1:1", connection.keys.prefix)
     prediction_writer = PredictionWriter(unreachable, horizon=3600, budget=2**30, max_unwritten_bytes=2**20)
     entries = [prediction_writer.next_entry() for _ in range(40)]
     for entry in entries:
