@@ -1,5 +1,6 @@
-"""Labels a second of processor time, on one thread: rows of 20 numbers, two classes, each label learned by itself at once, or
-32 rows late as the product takes them, beside River's adaptive random forest of ten trees. The contenders take turns.
+"""Labels a second of processor time, on one thread: rows of 20 numbers, two classes or a number to foresee, each label learned
+by itself at once, or 32 rows late as the product takes them, beside River's adaptive random forest of ten trees. The
+contenders take turns.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from benchmarks.common.environments import Unavailable
 from benchmarks.common.results import table
 from benchmarks.learn.options import Options
-from benchmarks.learn.synthetic import synthetic_stream
+from benchmarks.learn.synthetic import synthetic_stream, synthetic_values
 from driftline.backtest.replay import Service
 from driftline.backtest.stream import Stream
 from driftline.learning.learner import Learner
@@ -30,14 +31,22 @@ Turn = Callable[[int], None]
 
 def tables(options: Options) -> list[str]:
     """Labels a second by contender and delay, each also relative to the forest."""
-    stream = synthetic_stream(max(options.rows or 4000, WARM + 2 * TURN), FEATURES, CLASSES, seed=1)
+    count = max(options.rows or 4000, WARM + 2 * TURN)
+    streams = {
+        "classification": synthetic_stream(count, FEATURES, CLASSES, seed=1),
+        "regression": synthetic_values(count, FEATURES, seed=1),
+    }
+    return [_table(task, stream) for task, stream in streams.items()]
+
+
+def _table(task: str, stream: Stream) -> str:
     columns = {delay: rates(stream, delay) for delay in DELAYS}
-    header = ["", *(title for delay in DELAYS for title in (f"delay {delay}", "to ARF"))]
+    header = [task, *(title for delay in DELAYS for title in (f"delay {delay}", "to ARF"))]
     rows = []
     for name in columns[0]:
         pairs = [(round(found[name]), f"{found[name] / found['ARF']:.2f}") for found in columns.values()]
         rows.append([name, *(cell for pair in pairs for cell in pair)])
-    return [table(header, rows)]
+    return table(header, rows)
 
 
 def rates(stream: Stream, delay: int) -> dict[str, float]:
@@ -71,10 +80,11 @@ def ours(stream: Stream, recipe: dict[str, Any], delay: int) -> Turn:
 def forest(stream: Stream, delay: int) -> Turn:
     """The same with River's forest."""
     try:
-        from river.forest import ARFClassifier
+        from river.forest import ARFClassifier, ARFRegressor
     except ImportError:
         raise Unavailable("river is not installed: pip install 'driftline[river]'") from None
-    model: Any = ARFClassifier(n_models=10, seed=0)
+    kind = ARFRegressor if stream.spec.task == "regression" else ARFClassifier
+    model: Any = kind(n_models=10, seed=0)
     rows = [dict(enumerate(row)) for row in stream.inputs.tensors["inputs"].tolist()]
     done = 0
 

@@ -1,4 +1,4 @@
-"""Synthetic streams: rows of normal numbers whose class is given by a random network."""
+"""Synthetic streams: rows of normal numbers whose class, or value, is given by a random network."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ def synthetic_stream(rows: int, features: int, classes: int, seed: int, changes:
     labels = np.concatenate([network_classes(random, features, classes, inputs[part]) for part in parts])
     spec = {"name": "m", "task": "classification", "inputs": {"shape": [features]}, "classes": "open"}
     return Stream(parse(ModelSpec, spec), Rows({"inputs": inputs}), labels.tolist())
+
+
+def synthetic_values(rows: int, features: int, seed: int) -> Stream:
+    """Rows with the value of a random network of 16 units, and noise."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(rows, features)).astype(np.float32)
+    hidden = np.tanh(inputs @ random.normal(size=(features, 16)) / np.sqrt(features))
+    values = hidden @ random.normal(size=16) + 0.3 * random.normal(size=rows)
+    spec = {"name": "m", "task": "regression", "inputs": {"shape": [features]}}
+    return Stream(parse(ModelSpec, spec), Rows({"inputs": inputs}), values.tolist())
 
 
 def network_classes(

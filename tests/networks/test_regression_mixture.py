@@ -9,7 +9,8 @@ from torch import Tensor
 from driftline.networks.experts.levels import LAGS, Levels
 from driftline.networks.experts.neighbours import ValueNeighbours
 from driftline.networks.experts.regression import MAX_LINEAR, RegressionMixture
-from driftline.networks.experts.target_unit import BELIEVED, TargetUnit
+from driftline.networks.experts.target_unit import TargetUnit
+from driftline.networks.kernels.levels import BELIEVED
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -127,3 +128,18 @@ def test_rows_alone_and_in_a_batch_are_answered_alike() -> None:
     for place in range(6):
         one, _ = mixture(rows[place : place + 1], random(6, 2)[place : place + 1])
         torch.testing.assert_close(one[0], whole[place])
+
+
+def test_a_range_that_holds_is_the_same_as_one_that_was_looked_for() -> None:
+    """Labels that need no wider range are not sorted; what is answered does not depend on that."""
+    unit, other, labels = TargetUnit(2), TargetUnit(2), random(300, 2).double()
+    labels[100:110] *= 5
+    labels[150, 0] = 1e6
+    for each in (unit, other):
+        each.follow_range(labels[:16], labels[:50])
+    other._holds = lambda labels: False  # type: ignore[method-assign]
+    for end in range(50, 300):
+        for each in (unit, other):
+            each.follow_range(labels[:end].float())
+        assert all(torch.equal(one, two) for one, two in zip(unit.buffers(), other.buffers(), strict=True))
+    assert bool(unit.high[1] > 5), "it has widened"

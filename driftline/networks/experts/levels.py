@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
+
+from driftline.networks.kernels import levels as kernels
+from driftline.networks.kernels.views import Viewed, array_of
 
 RATES = (0.3, 0.05, 0.005)
 """How much a label counts in each mean; the first ones count more."""
 LAGS = 4
 """So many of the last labels are told with each answer, the newest first."""
+_RATES = np.array(RATES)
 
 
-class Levels(nn.Module):
+class Levels(Viewed):
     """The last labels ``[LAGS, outputs]``, the newest first, and running means ``[means, outputs]``; float64.
 
     What is not known is NaN: before so many labels have come, and where rows are asked about that are from some time before.
@@ -34,25 +42,14 @@ class Levels(nn.Module):
 
     def forward(self, in_order: bool) -> tuple[Tensor, Tensor]:
         """What the members answer to any row ``[members, outputs]``; and the last labels ``[LAGS, outputs]``."""
-        seen = int(self.seen)
-        lags, answers = self.last.clone(), torch.cat([self.last[:1], self.means])
-        lags[seen:] = torch.nan
-        if not seen:
-            answers.fill_(torch.nan)
-        if not in_order:
-            lags.fill_(torch.nan)
-            answers[:-1] = torch.nan
-        return answers, lags
+        answers, lags = kernels.told(self.arrays(), in_order)
+        return torch.from_numpy(answers), torch.from_numpy(lags)
+
+    def _viewed(self) -> tuple[NDArray[Any], ...]:
+        """Last labels, means and count, as kernels take them."""
+        return array_of(self.last), array_of(self.means), array_of(self.seen)
 
     @torch.no_grad()
     def follow(self, labels: Tensor) -> None:
         """Takes labels ``[rows, outputs]`` in, in their order."""
-        labels, first = labels.double(), int(self.seen) + 1
-        counts = torch.arange(first, first + len(labels), dtype=torch.float64)
-        # Until a mean is of as many labels as its rate takes, each counts alike.
-        rates = torch.maximum(torch.tensor(RATES, dtype=torch.float64), 1 / counts.unsqueeze(1)).unsqueeze(2)
-        for label, rate in zip(labels, rates, strict=True):
-            self.means.lerp_(label.expand_as(self.means), rate)
-        self.seen.add_(len(labels))
-        both = torch.cat([labels.flip(0), self.last])
-        self.last.copy_(both[:LAGS])
+        kernels.follow(array_of(labels.double().contiguous()), self.arrays(), _RATES)

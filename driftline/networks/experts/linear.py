@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import pad
 
+from driftline.networks.kernels.views import Viewed, array_of
 
-class LinearHeads(nn.Module):
+
+class LinearHeads(Viewed):
     """Heads on the same features, one for each share of the past that is kept per row (``kept``).
 
     Args:
@@ -31,6 +36,10 @@ class LinearHeads(nn.Module):
         """Goes on as heads of fewer features, which stand at ``places`` now, the constant too; no other has a weight yet."""
         self.heads.zero_()
         self.heads[:, places] = former.heads
+
+    def _viewed(self) -> NDArray[Any]:
+        """The heads as kernels take them."""
+        return array_of(self.heads)
 
     def forward(self, features: Tensor) -> Tensor:
         """``[batch, features + 1]`` → ``[members, batch, outputs]``."""

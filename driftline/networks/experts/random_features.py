@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from driftline.networks.experts.linear import with_constant
+from driftline.networks.kernels.values import feature
+from driftline.networks.kernels.views import Viewed, array_of, rows_of
 
 AMPLITUDE = 2.0
 OF_ENCODING = 0.5
@@ -16,7 +18,7 @@ MAX_ENCODED = 400
 """A wider encoding is left out: it would be most of the features."""
 
 
-class RandomFeatures(nn.Module):
+class RandomFeatures(Viewed):
     """Random cosine features (Rahimi & Recht 2007) of encoded rows, the encoding, and a constant.
 
     Linear in these is an additive model of piecewise-linear functions with whatever else the random features can tell.
@@ -46,7 +48,9 @@ class RandomFeatures(nn.Module):
 
     def forward(self, encoded: Tensor) -> Tensor:
         """``[batch, width]`` → ``[batch, features + 1]``."""
-        projected = (
-            torch.addmm(self.phase, encoded, self.weight).cos_().mul_(AMPLITUDE * math.sqrt(2 / len(self.phase)))
-        )
-        return with_constant(torch.cat([projected, encoded * OF_ENCODING], 1) if self.has_encoding else projected)
+        return torch.from_numpy(feature(rows_of(encoded), self.arrays()))
+
+    def _viewed(self) -> tuple[Any, ...]:
+        """Weight, phase and how large each part is, as kernels take them."""
+        amplitude = AMPLITUDE * math.sqrt(2 / len(self.phase))
+        return array_of(self.weight), array_of(self.phase), amplitude, OF_ENCODING, self.has_encoding

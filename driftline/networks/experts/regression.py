@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import Encoding
 from driftline.networks.experts.levels import LAGS, Levels
-from driftline.networks.experts.linear import LinearHeads, with_constant
+from driftline.networks.experts.linear import LinearHeads
 from driftline.networks.experts.mixture import random_units, window_size
 from driftline.networks.experts.neighbours import ValueNeighbours
 from driftline.networks.experts.random_features import RandomFeatures
 from driftline.networks.experts.target_unit import TargetUnit
-from driftline.networks.experts.trees import MAX_OUTPUTS, Trees
-from driftline.networks.kernels.views import OnCpu
+from driftline.networks.experts.trees import MAX_OUTPUTS, NO_TREES, Trees
+from driftline.networks.kernels import values as kernels
+from driftline.networks.kernels.views import Viewed, array_of, rows_of
 from driftline.spec.row_layout import places_after
 
 # How fast each set of weights follows its gradient; and over which share of its past, per row, each member of the further sets
@@ -28,10 +31,8 @@ SETS = len(RATES) + len(FADINGS)
 KEPT, ENCODED_KEPT, AUTOREGRESSIVE_KEPT = (1.0, 0.999, 0.99, 0.96), (1.0, 0.999), (1.0, 0.99)
 MAX_LINEAR = 256
 """Of wider rows there are no linear regressions: their sums would be larger than all else."""
-LEAST_SERVED = 0.01
-"""A member of less weight is left out of an answer, so that one that is right can take all of it."""
-FARTHEST = 10.0
-"""Where differences between labels are clipped, in units of the target."""
+NO_HEADS = np.zeros((0, 0, 0))
+"""What kernels take where there are no linear regressions."""
 
 
 class ContinuedPlaces(NamedTuple):
@@ -46,7 +47,7 @@ class ContinuedPlaces(NamedTuple):
     slots: Tensor
 
 
-class RegressionMixture(OnCpu):
+class RegressionMixture(Viewed):
     """Experts that learn at different speeds and with different biases, whose values are averaged.
 
     Each of several sets of weights gives a mean ``Σ w_e · v_e`` for each output; the sets are mixed again by ``trust``, how
@@ -128,64 +129,25 @@ class RegressionMixture(OnCpu):
             ``(values [batch, outputs], trace [batch, members + LAGS, outputs])``: the trace holds each member's values, NaN
             where it knows nothing, and then the last labels that were known, the newest first.
         """
-        rows, network = rows.reshape(len(rows), self.features).float().cpu(), network.cpu()
-        encoded, unit = self.encoding(rows), self.target_unit
-        levels, lags = (_for_each(unit.believed(known), len(rows)) for known in self.levels(in_order))
-        found = torch.cat([*self._answers(rows, encoded), network.double().unsqueeze(0)])
-        found = unit.clamped(found.masked_fill_(found.isinf(), torch.nan))
-        trace = torch.cat([*self._differences(encoded, lags), levels, found, lags]).transpose(0, 1).float()
-        return self.mix(trace), trace
+        given, known = rows_of(rows.reshape(len(rows), self.features)), rows_of(network)
+        values, trace = kernels.answer(given, known, *self._arrays(), *self.arrays(), in_order)
+        return torch.from_numpy(values), torch.from_numpy(trace)
 
-    def _differences(self, encoded: Tensor, lags: Tensor) -> Iterator[Tensor]:
-        """What the members say that foresee the difference to the last label, float64 ``[members, batch, outputs]``."""
-        if self.autoregressive is not None:
-            steps = self.autoregressive(self.with_lags(encoded[:, : self.features], lags.transpose(0, 1)))
-            yield self.target_unit.believed(lags[:1] + steps * self.target_unit.scale)
+    def _arrays(self) -> tuple[Any, ...]:
+        """What kernels take of all members."""
+        trees = NO_TREES if self.trees is None else self.trees.arrays()
+        linear, autoregressive = (
+            NO_HEADS if each is None else each.arrays() for each in (self.linear, self.autoregressive)
+        )
+        kinds = (self.random_features, self.encoded, self.bank, self.neighbours)
+        return (
+            *(self.encoding.binned, self.encoding.arrays(), *(kind.arrays() for kind in kinds), trees),
+            *(linear, autoregressive, self.levels.arrays(), self.target_unit.arrays()),
+        )
 
-    def _answers(self, rows: Tensor, encoded: Tensor) -> Iterator[Tensor]:
-        """The values of the members that look at rows alone, each float64 ``[members, batch, outputs]``."""
-        unit, scores = self.target_unit, encoded[:, : self.features]
-        yield unit.restored(self.encoded(self.random_features(encoded)))
-        yield unit.restored(self.bank.values(encoded))
-        yield self.neighbours(scores, unit.low, unit.high).double()
-        if self.trees is not None:
-            yield unit.restored(self.trees.scores(rows)).unsqueeze(0)
-        if self.linear is not None:
-            yield unit.restored(self.linear(with_constant(scores.double())))
-
-    def with_lags(self, scores: Tensor, lags: Tensor) -> Tensor:
-        """What the autoregressive members take: z-scores, where the last label lies, and how it differs from those before.
-
-        Args:
-            scores: ``[batch, features]``.
-            lags: ``[batch, LAGS, outputs]``, the last labels as a trace has them.
-
-        Returns:
-            float64 ``[batch, features + LAGS * outputs + 1]``; NaN where no label was known.
-        """
-        unit, known = self.target_unit, lags.double()
-        newest = known[:, :1]
-        differences = (known[:, 1:] - newest).div_(unit.scale).nan_to_num_(0.0)
-        both = torch.cat([(newest - unit.centre) / unit.scale, differences], 1).clamp_(-FARTHEST, FARTHEST)
-        return with_constant(torch.cat([scores.double(), both.flatten(1)], 1))
-
-    def mix(self, trace: Tensor) -> Tensor:
-        """A trace → values ``[batch, outputs]``, float32."""
-        mixed = (self.mix_each(trace) * self.trust.unsqueeze(2)).sum(1)
-        return mixed.T.float()
-
-    def mix_each(self, trace: Tensor) -> Tensor:
-        """What each set of weights makes of a trace: float64 ``[outputs, sets, batch]``."""
-        values = trace[:, : self.members].permute(2, 1, 0).double()
-        weights = self.weights.where(self.weights >= LEAST_SERVED, 0.0).double()
-        is_known = values.isfinite()
-        if bool(is_known.all()):
-            return torch.matmul(weights / weights.sum(2, keepdim=True), values)
-        known, values = is_known.double(), values.where(is_known, 0.0)
-        heard = torch.matmul(weights, known)
-        # Where those that have weight know nothing, all others speak; where nobody does, there has been no label.
-        others = values.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_(min=1)
-        return torch.where(heard > 0, torch.matmul(weights, values) / heard, others)
+    def _viewed(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """``weights`` and ``trust``, as kernels take them."""
+        return array_of(self.weights), array_of(self.trust)
 
     def has_members_of(self, former: RegressionMixture) -> bool:
         """Whether its members are of the same kinds as another's, whose rows may have fewer numbers."""
@@ -224,15 +186,11 @@ class RegressionMixture(OnCpu):
 
     def rely_on_network(self) -> None:
         """Answers as the network does alone, until others have shown that they do better: it was trained elsewhere."""
-        self.weights.fill_(LEAST_SERVED / self.members)
-        self.weights[:, :, -1] = 1 - LEAST_SERVED
+        least = float(kernels.LEAST_SERVED)
+        self.weights.fill_(least / self.members)
+        self.weights[:, :, -1] = 1 - least
 
     def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """A state as it can be loaded; None where it is not that of a mixture like this."""
         shapes = {name: value.shape for name, value in tensors.items()}
         return dict(tensors) if shapes == {name: value.shape for name, value in self.state_dict().items()} else None
-
-
-def _for_each(values: Tensor, batch: int) -> Tensor:
-    """``[members, outputs]`` → ``[members, batch, outputs]``."""
-    return values.unsqueeze(1).expand(-1, batch, -1)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from driftline.networks.kernels.levels import believe
+from driftline.networks.kernels.views import Viewed, array_of
 from driftline.networks.robust import Floats, RobustSample
 
 STRETCH = 0.5
 """By what share of the range of labels answers may leave it, at either end."""
-BELIEVED = 30.0
-"""The last label, where it is out of range, may still be so many times as large as any label in it: levels do shift."""
 NEWEST = 16
 """So many of the newest labels tell of a range of their own: what has only now come is not far from all else."""
 SETTLING = 128
@@ -25,7 +25,7 @@ SMALLEST = 1e-30
 LARGEST = float(torch.finfo(torch.float32).max)
 
 
-class TargetUnit(nn.Module):
+class TargetUnit(Viewed):
     """Centre and scale of the targets, and the range ``low`` to ``high`` of answers; each float64 ``[outputs]``.
 
     Centre and scale stand still while they fit: what members have learned in them holds for long, and is brought into the
@@ -59,8 +59,13 @@ class TargetUnit(nn.Module):
 
     def believed(self, labels: Tensor) -> Tensor:
         """Labels ``[..., outputs]`` as what is told by them alone takes them; only what is absurd is brought nearer."""
-        most = torch.maximum(torch.maximum(self.low.abs(), self.high.abs()), self.high - self.low) * BELIEVED
-        return labels.clamp(-most, most)
+        _, _, low, high = self.arrays()
+        flat = array_of(labels.double().reshape(-1, len(low)).contiguous())
+        return torch.from_numpy(believe(flat, low, high)).reshape(labels.shape)
+
+    def _viewed(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """Centre, scale and range, as kernels take them."""
+        return array_of(self.centre), array_of(self.scale), array_of(self.low), array_of(self.high)
 
     @torch.no_grad()
     def follow_range(self, newest: Tensor, window: Tensor | None = None) -> None:
@@ -70,6 +75,8 @@ class TargetUnit(nn.Module):
             newest: ``[rows, outputs]``, the last labels.
             window: ``[rows, outputs]``, all that are kept.
         """
+        if window is None and self._holds(array_of(newest[-NEWEST:])):
+            return
         low, high = _range(newest[-NEWEST:])
         if window is not None:
             lowest, highest = _range(window)
@@ -80,6 +87,12 @@ class TargetUnit(nn.Module):
             low, high = np.minimum(low, self.low.numpy()), np.maximum(high, self.high.numpy())
         self.low.copy_(torch.from_numpy(low))
         self.high.copy_(torch.from_numpy(high))
+
+    def _holds(self, labels: NDArray[np.float32]) -> bool:
+        """Whether the range need not widen for labels ``[rows, outputs]``, even if none of them were left out."""
+        low, high = (of(labels, axis=0).astype(np.float64) for of in (np.min, np.max))
+        reach = STRETCH * (high - low)
+        return bool((low - reach >= self.low.numpy()).all() and (high + reach <= self.high.numpy()).all())
 
     @torch.no_grad()
     def follow(self, window: Tensor, is_settled: bool) -> tuple[Tensor, Tensor] | None:

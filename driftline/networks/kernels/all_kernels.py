@@ -7,15 +7,22 @@ from driftline.networks.kernels import (
     encoding,
     finiteness,
     labels,
+    least_squares,
+    levels,
     mixture,
     neighbours,
     ridge,
     rows,
     trees,
+    value_weights,
+    values,
     weights,
     window,
 )
 from driftline.networks.kernels.compiled import warm
 
-ALL = (bank, encoding, finiteness, labels, mixture, neighbours, ridge, rows, trees, weights, window)
+ALL = (
+    *(bank, encoding, finiteness, labels, least_squares, levels, mixture, neighbours, ridge, rows, trees),
+    *(value_weights, values, weights, window),
+)
 __all__ = ("ALL", "warm")

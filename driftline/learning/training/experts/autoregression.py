@@ -10,7 +10,9 @@ from torch import Tensor
 from driftline.learning.stateful import Stateful
 from driftline.learning.training.experts.least_squares import LeastSquares
 from driftline.networks.experts.levels import LAGS
-from driftline.networks.experts.regression import FARTHEST, RegressionMixture
+from driftline.networks.experts.regression import RegressionMixture
+from driftline.networks.kernels.values import learn_differences
+from driftline.networks.kernels.views import array_of, rows_of
 
 
 class Scored(NamedTuple):
@@ -43,29 +45,18 @@ class Autoregression(Stateful):
         self.sums.recall(torch.eye(size, dtype=torch.float64), seen * size)
 
     @torch.no_grad()
-    def learn(self, scored: Scored, errors: Tensor | None, robust: float) -> None:
+    def learn(self, scored: Scored, errors: Tensor, has_errors: bool, robust: float) -> None:
         """Takes labels in, at the end of their step.
 
         Args:
-            errors: the members' running errors ``[outputs, members]``, if there are any yet.
+            errors: the members' running errors ``[outputs, fadings, members]``, if there are any yet (``has_errors``).
             robust: so many of them a label counts for at most: one jump of the level is no rule for the next ones.
         """
-        mixture, sums, unit = self.mixture, self.sums, self.mixture.target_unit
-        encoded = mixture.encoding(scored.rows.reshape(len(scored.rows), mixture.features).float())
-        lags = scored.traces[:, mixture.members :]
-        features = mixture.with_lags(encoded[:, : mixture.features], lags)
-        steps = ((unit.believed(scored.targets) - lags[:, 0]) / unit.scale).clamp(-FARTHEST, FARTHEST)
-        is_known = features.isfinite().all(1)
-        if not is_known.any():
-            return
-        steps, features = steps[is_known], features[is_known]
-        if errors is not None:
-            relative = errors / unit.scale.unsqueeze(1)
-            foreseen, farthest = sums.linear(features), robust * relative.T.unsqueeze(1)
-            steps = foreseen + (steps - foreseen).clamp(-farthest, farthest)
-            sums.follow_noise(relative)
-        sums.add(features, steps, scored.weights[is_known])
-        sums.solve()
+        mixture = self.mixture
+        given = (array_of(scored.traces), array_of(scored.targets), array_of(scored.weights), mixture.members)
+        frame = mixture.encoding.arrays(), mixture.target_unit.arrays(), self.sums.arrays()
+        rows = rows_of(scored.rows.reshape(len(scored.rows), mixture.features))
+        learn_differences(rows, *given, *frame, array_of(errors), has_errors, robust)
 
     def change_target(self, factor: Tensor, offset: Tensor, is_near: bool) -> None:
         """Brings the sums, in which labels are features as well, into another unit of the target.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.learning.stateful import Stateful
 from driftline.networks.experts.linear import LinearHeads
+from driftline.networks.kernels.views import BufferViews, array_of
 
 
 class LeastSquares(Stateful):
@@ -24,7 +27,7 @@ class LeastSquares(Stateful):
     """
 
     STATE = ("gram", "moment", "penalty")
-    DERIVED = ("linear", "damping", "_kept")
+    DERIVED = ("linear", "damping", "_kept", "_views")
 
     def __init__(self, linear: LinearHeads, *, penalty: float, damping: float = 0.0) -> None:
         self.linear = linear
@@ -35,18 +38,18 @@ class LeastSquares(Stateful):
         self.moment = torch.zeros(heads, features, outputs, dtype=linear.heads.dtype)
         self._kept = torch.tensor(linear.kept, dtype=linear.heads.dtype).view(-1, 1, 1)
 
+        self._views: BufferViews[list[NDArray[Any]]] = BufferViews()
+
+    def arrays(self) -> tuple[Any, ...]:
+        """The sums of float64, and the heads, as kernels take them: small ones are taken in and solved there at every label."""
+        tensors = (self._kept, self.gram, self.moment, self.penalty, self.linear.heads)
+        kept, gram, moment, penalty, heads = self._views.of(tensors, lambda: [array_of(each) for each in tensors])
+        return kept.reshape(-1), gram, moment, penalty, self.damping, heads
+
     def forget(self) -> None:
         """Begins again."""
         self.gram.zero_()
         self.moment.zero_()
-
-    def follow_noise(self, errors: Tensor, least: float = 1e-6) -> None:
-        """Penalises as much as there is noise, as Bayes would: what has none is learned exactly.
-
-        Args:
-            errors: the heads' running absolute errors ``[outputs, heads]``, where the deviation of what is learned is 1.
-        """
-        self.penalty.copy_(errors.square().mean(0).clamp(least, 1.0).unsqueeze(1))
 
     def recall(self, features: Tensor, seen: int) -> None:
         """Sums that have the present heads as their solution, as of ``seen`` rows like these ``[rows, features]``."""

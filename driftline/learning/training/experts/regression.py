@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,8 +13,10 @@ from driftline.learning.training.experts.value_trees import ValueTreesLearner
 from driftline.learning.training.experts.window import WindowLearner
 from driftline.networks.experts.encoding import Encoding
 from driftline.networks.experts.linear import with_constant
-from driftline.networks.experts.regression import FADINGS, FARTHEST, RATES, RegressionMixture
+from driftline.networks.experts.regression import FADINGS, RATES, RegressionMixture
 from driftline.networks.experts.target_unit import NEWEST, SETTLING
+from driftline.networks.kernels import least_squares, value_weights
+from driftline.networks.kernels.views import array_of
 
 # A unit that changes by more than this was none: what was learned in it is nothing to go on from.
 LARGEST_CHANGE = 4.0
@@ -72,8 +75,7 @@ class RegressionLearner(WindowLearner):
         self.waiting: list[Scored] = []
         usual = self.period if self.encoded.gram.shape[1] <= 1000 else large_period
         self._period, self._hurried_period = (min(each, size - self.period) for each in (usual, large_period))
-        self._rates = torch.tensor(RATES).view(-1, 1)
-        self._fadings = torch.tensor(FADINGS, dtype=torch.float64).view(-1, 1)
+        self._rates, self._fadings = np.array(RATES), np.array(FADINGS)
         if mixture.neighbours.seen:
             self._recall()
 
@@ -103,49 +105,19 @@ class RegressionLearner(WindowLearner):
             targets: ``[rows]`` or ``[rows, outputs]``.
             weights: ``[rows]``, how much each counts.
         """
-        mixture, counted = self.mixture, weights > 0
-        scored = Scored(rows, traces, targets.double().reshape(len(targets), mixture.outputs), weights).take(counted)
-        self.waiting.append(scored)
-        # Before the first label there is nothing to answer by.
-        _, traces, targets, weights = scored.take(scored.traces[:, mixture.members].isfinite().all(1))
-        if not len(targets):
-            return
-        counts = weights.double()
-        wanted = mixture.target_unit.believed(targets).T.unsqueeze(1)
-        answers = mixture.mix_each(traces)
-        values = traces[:, : mixture.members].permute(2, 1, 0).double()
-        served = (answers * mixture.trust.unsqueeze(2)).sum(1, keepdim=True)
-        values = values.where(values.isfinite(), served)
-        total = float(counts.sum())
-        # What was answered in a unit that was none, as after a first label that was broken, tells of nobody.
-        farthest = FARTHEST * mixture.target_unit.scale.view(-1, 1, 1)
-        scale = self._follow_errors((values - wanted).abs().minimum(farthest) @ (counts / total), total)
-        errors = (answers - wanted) / scale
-        self.losses.mul_(self.fading**total).add_(errors.abs().clamp_(max=self.farthest) @ counts)
-        torch.softmax(self.losses * -self.trust, 1, out=mixture.trust)
-        followed = answers[:, : len(RATES)]
-        distances = (values.unsqueeze(1) - followed.unsqueeze(2)).div_(scale.unsqueeze(3))
-        distances = distances.clamp_(-self.farthest, self.farthest)
-        pull = (errors[:, : len(RATES)].clamp_(-1, 1) * counts).unsqueeze(3)
-        gradient = torch.matmul(distances, pull).squeeze(3).float()
-        rates = self._rates * total ** (self.batch_power - 1)
-        share = min(self.share * total, 0.5)
-        descended = mixture.weights[:, : len(RATES)] * gradient.mul_(-rates).exp_()
-        descended.div_(descended.sum(2, keepdim=True)).mul_(1 - share).add_(share / mixture.members)
-        powers = (
-            (self.errors / self.errors.amin(2, keepdim=True).clamp_(min=1e-30)).clamp_(min=1).pow_(-self.power).float()
+        mixture = self.mixture
+        scored = Scored(
+            rows, traces.float().contiguous(), targets.double().reshape(len(targets), mixture.outputs), weights
         )
-        mixture.weights = torch.cat([descended, powers / powers.sum(2, keepdim=True)], 1)
-
-    def _follow_errors(self, errors: Tensor, rows: float) -> Tensor:
-        """Takes the members' mean errors ``[outputs, members]`` over so many rows in.
-
-        Gives the running error of the best of them, which is never 0 ``[outputs, 1, 1]``.
-        """
-        self.scored += rows
-        rates = (1 - self._fadings**rows).clamp_(min=rows / self.scored)
-        self.errors.lerp_(errors.unsqueeze(1).expand_as(self.errors), rates.expand_as(self.errors))
-        return self.errors[:, -1:].amin(2, keepdim=True).clamp(min=1e-30)
+        if not array_of(weights).all():
+            scored = scored.take(weights > 0)
+        self.waiting.append(scored)
+        if not len(scored.targets):
+            return
+        given = (array_of(scored.traces), array_of(scored.targets), array_of(scored.weights), mixture.members)
+        state = (*mixture.arrays(), array_of(self.errors), array_of(self.losses), self.scored)
+        paces = (self._fadings, self.fading, self.trust, self._rates, self.batch_power, self.share, self.farthest)
+        self.scored += value_weights.follow(*given, mixture.target_unit.arrays(), *state, *paces, self.power)
 
     @torch.no_grad()
     def learn(
@@ -169,10 +141,11 @@ class RegressionLearner(WindowLearner):
             numbers: ``[rows]``, the log numbers of the rows, where they are known.
         """
         numbers = weights.new_zeros(len(rows), dtype=torch.int64) if numbers is None else numbers
-        counts = weights > 0
-        rows = rows.reshape(len(rows), self.mixture.features).float()[counts]
-        targets, weights = targets.reshape(len(targets), self.mixture.outputs).float()[counts], weights[counts]
-        numbers = numbers[counts]
+        rows = rows.reshape(len(rows), self.mixture.features).float()
+        targets = targets.reshape(len(targets), self.mixture.outputs).float()
+        if not array_of(weights).all():
+            counts = weights > 0
+            rows, targets, weights, numbers = rows[counts], targets[counts], weights[counts], numbers[counts]
         for part in range(0, len(rows), self.period):
             end = part + self.period
             self._learn(rows[part:end], targets[part:end], weights[part:end], numbers[part:end], is_hurried)
@@ -203,13 +176,15 @@ class RegressionLearner(WindowLearner):
 
     def solve(self, sums: LeastSquares, slots: Tensor) -> None:
         """Takes rows of the window into sums, by their slots, oldest first, and solves these."""
-        is_linear = sums is self.linear
-        features = self._scores(slots) if is_linear else self.mixture.random_features(self._encoded[slots])
-        sums.add(features, self._scaled(slots), self.weights[slots])
-        if is_linear and self.scored:
+        mixture = self.mixture
+        if sums is self.linear:
+            window = (self._encoded, slots, mixture.neighbours.targets, self.weights)
             # The linear members are the last but for the network.
-            errors = self.errors[:, -1, -1 - sums.linear.members : -1] / self.mixture.target_unit.scale.unsqueeze(1)
-            sums.follow_noise(errors)
+            first = mixture.members - 1 - sums.linear.members
+            arrays = mixture.target_unit.arrays(), sums.arrays(), array_of(self.errors)
+            least_squares.learn(*map(array_of, window), *arrays, first, self.scored > 0)
+            return
+        sums.add(mixture.random_features(self._encoded[slots]), self._scaled(slots), self.weights[slots])
         sums.solve()
 
     def _targets(self, slots: slice | Tensor) -> Tensor:
@@ -262,8 +237,7 @@ class RegressionLearner(WindowLearner):
         """Takes in, at the end of a step, what its labels say by themselves and after one another."""
         for scored in self.waiting:
             if self.autoregressive is not None:
-                errors = self.errors[:, -1, : self.autoregressive.sums.linear.members] if self.scored else None
-                self.autoregressive.learn(scored, errors, self.robust)
+                self.autoregressive.learn(scored, self.errors, self.scored > 0, self.robust)
             self.mixture.levels.follow(self.mixture.target_unit.believed(scored.targets))
         self.waiting.clear()
 
