@@ -1,4 +1,7 @@
-"""Whether this server and the workers keep their artifacts in one place: it looks for the notes that workers leave there."""
+"""Whether this server and the workers keep their artifacts in one place, and read what the other encrypts.
+
+It looks for the notes that workers leave there, and compares keys by their names.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from driftline.support.formatting import time_text
 
 from .sampling import Measurement
 
-APART, UNAVAILABLE = "artifacts_apart", "artifacts_unavailable"
+APART, UNAVAILABLE, KEYS_APART = "artifacts_apart", "artifacts_unavailable", "encryption_keys_apart"
 OVERDUE_SECONDS = 10.0
 """Artifacts that have not answered for longer are an alarm, as a network file system whose server is gone."""
 
@@ -50,6 +53,8 @@ class ArtifactCheck:
         for heartbeat in heartbeats:
             if heartbeat.artifacts_failure:
                 yield alarm(UNAVAILABLE, f"{_name(heartbeat)}: {heartbeat.artifacts_failure}", heartbeat)
+            if missing := self._missing_keys(heartbeat):
+                yield alarm(KEYS_APART, f"{_name(heartbeat)} and this server: {missing}", heartbeat)
         try:
             yield from [self._apart(heartbeat) for heartbeat in heartbeats if not self._has_note(heartbeat)]
         except Unavailable as error:
@@ -64,6 +69,24 @@ class ArtifactCheck:
             return False
         self._found[heartbeat.id] = note
         return True
+
+    def _missing_keys(self, heartbeat: Heartbeat) -> str:
+        """Which key one of them encrypts by that the other does not have."""
+        ours, theirs = self.artifacts.encryption.names, heartbeat.encryption_keys
+        lacks = [
+            f"{who} encrypts by `{keys[0]}`, which {other} does not have"
+            for who, keys, other, known in (
+                ("this server", ours, "the worker", theirs),
+                ("the worker", theirs, "this server", ours),
+            )
+            if keys and keys[0] not in known
+        ]
+        if not lacks:
+            return ""
+        return (
+            f"{', and '.join(lacks)}, and so cannot read: give both the same DRIFTLINE_ENCRYPTION_KEY_FILE, or "
+            "DRIFTLINE_ENCRYPTION_KEY_COMMAND, and start them again"
+        )
 
     def _apart(self, heartbeat: Heartbeat) -> AlarmState:
         message = (

@@ -39,6 +39,14 @@ class Settings(BaseSettings):
     artifact_cache_bytes: int = Field(
         10 * 2**30, ge=0, description="of an object store, what copies in the data directory may take"
     )
+    encryption_key_file: Path | None = Field(
+        None,
+        description="keys that encrypt artifacts and backups: a file of lines `ID BASE64`, of which the first key encrypts and "
+        "all decrypt; needs `driftline[encryption]`",
+    )
+    encryption_key_command: str | None = Field(
+        None, repr=False, description="a command that writes these lines instead, as that of a key management service"
+    )
     keys_file: Path | None = Field(None, description="API keys; default: keys.json in the data directory")
     device: str = Field(
         "cpu",

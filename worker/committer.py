@@ -45,7 +45,7 @@ from .commands import JOBS, Effect
 from .compute import Compute
 from .conditions import Conditions
 from .durations import Durations
-from .model_store import COUNTS, ModelStore
+from .model_store import COUNTS, REFUSED_FILES, ModelStore
 from .publishing import prepare
 from .recovery import recover
 from .retention import Retention
@@ -304,7 +304,7 @@ class Committer:
     async def wait_for_store(self, error: Unavailable) -> None:
         """Waits for the ``retry_after`` of an error before the store or the artifacts are tried again."""
         logger.warning("%s waits for its store: %s", self.name, error)
-        if error.code in ("disk", "object_store"):
+        if error.code in REFUSED_FILES:
             await self.conditions.raise_once(error.code, error.message)
         begin = time.monotonic()
         await asyncio.sleep(error.retry_after or 1)

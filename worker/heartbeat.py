@@ -68,6 +68,7 @@ class Heart:
         self.beat_seconds = beat_seconds
         self.is_leaving = False
         self.note = self.artifacts_failure = ""
+        self.encryption_keys: list[str] = []
         self._last: float | None = None
         self._trouble = self._silence = ""
         self._begun: tuple[float, int] | None = None
@@ -131,6 +132,7 @@ class Heart:
                 costs=self.costs.current,
                 refused=list(self.refused()),
                 note=self.note,
+                encryption_keys=self.encryption_keys,
                 artifacts_failure=self.artifacts_failure,
             )
         )

@@ -22,7 +22,9 @@ from driftline.versions import VersionFiles
 
 COUNTS = "counts"
 """Where the counts of steps stand among a model's metrics."""
-CONDITIONS = ("disk", "object_store", "log_gap", "store_lost", "trainer_failed")
+REFUSED_FILES = ("disk", "object_store", "encryption_key")
+"""Why files cannot be read or written for now: codes of :class:`Unavailable`, and alarms."""
+CONDITIONS = (*REFUSED_FILES, "log_gap", "store_lost", "trainer_failed")
 """Alarms about what lasts: they are withdrawn when the model is learned again. The others are about what has happened."""
 
 

@@ -31,6 +31,7 @@ class Note:
         self.every_seconds = every_seconds
         self.retry_seconds = retry_seconds
         self._text = secrets.token_hex(8)
+        heart.encryption_keys = artifacts.encryption.names
 
     async def run(self) -> None:
         """Writes until cancelled."""

@@ -14,6 +14,7 @@ from driftline.cli import (
     control,
     data,
     doctor,
+    encrypt,
     endings,
     events,
     forget,
@@ -70,6 +71,7 @@ for commands in (
     keys,
     doctor,
     backup,
+    encrypt,
 ):
     commands.register(app)
 

@@ -67,10 +67,12 @@ def restore(
 ) -> None:
     """Bring the models of the backup DIR into the store and the data directory."""
     from driftline.store import backup as store
+    from driftline.store.encryption_keys import encryption_of
 
     settings = load_settings(data_dir=data_dir)
     api_keys = settings.keys_path if with_keys else None
-    store.read_index(folder)  # Checked first, so that no server is started for a folder that is not a backup.
+    # Checked first, so that no server is started for a folder that is not a backup, or that no key here can read.
+    store.read_index(folder, encryption_of(settings))
 
     async def bring(connection: RedisConnection, artifacts: Artifacts) -> Index:
         return await store.restore(

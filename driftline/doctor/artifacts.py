@@ -13,8 +13,10 @@ from driftline.doctor.snapshot import Bundle, StoreSnapshot
 from driftline.errors import DriftlineError, Unavailable
 from driftline.settings import Settings
 from driftline.store.artifact_place import open_artifacts
-from driftline.store.artifacts import Artifacts, StoredBlob
+from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection
+from driftline.store.notes import StoredBlob
+from driftline.store.re_encryption import other_keys
 from driftline.support.formatting import count_text, size_text
 
 
@@ -79,7 +81,7 @@ async def check(connection: RedisConnection, settings: Settings, model: StoreSna
         return [_damage(model, model.bundles[digest], troubles) for digest in troubles]
     count = count_text(len(model.bundles), "bundle")
     whole = ok("artifacts", f"{model.name}: {count} of versions and checkpoints, all whole")
-    return [whole, *await asyncio.to_thread(_orphans, files, settings, model)]
+    return [whole, *await asyncio.to_thread(lambda: [*_encryption(files, model), *_orphans(files, settings, model)])]
 
 
 def _troubles(files: Files, model: StoreSnapshot) -> dict[str, str]:
@@ -98,6 +100,22 @@ def _damage(model: StoreSnapshot, bundle: Bundle, troubles: dict[str, str]) -> F
     else:
         advice += "; until then no rollback to it succeeds"
     return error("artifacts", f"{model.name}: {bundle} is damaged: {troubles[bundle.manifest]}", advice)
+
+
+def _encryption(files: Files, model: StoreSnapshot) -> list[Finding]:
+    """Which files are not encrypted as new ones are; nothing where nothing is encrypted."""
+    key = files.artifacts.encryption.writing
+    count, others = other_keys(files.artifacts, model.uid)
+    if not others:
+        return (
+            []
+            if key is None
+            else [ok("encryption", f"{model.name}: all {count} files are encrypted by the key `{key}`")]
+        )
+    told = [f"{found} {'plain' if name is None else f'by the key `{name}`'}" for name, found in others.items()]
+    new = "new ones are plain" if key is None else f"new ones are encrypted by the key `{key}`"
+    message = f"{model.name}: of {count_text(count, 'file')} {' and '.join(told)}, while {new}"
+    return [warning("encryption", message, "driftline encrypt, while everything runs")]
 
 
 def _orphans(files: Files, settings: Settings, model: StoreSnapshot) -> list[Finding]:

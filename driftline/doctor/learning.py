@@ -16,6 +16,7 @@ ALARMS = {
     "command_failed": "fix what it says, and send the command again",
     "object_store": "see what the object store says: credentials, endpoint, room; it ends by itself",
     "disk": "make room on the disk of the artifacts, or mount it again; it ends by itself",
+    "encryption_key": "give the worker the key that it names; it ends by itself after a restart",
     "log_gap": "the findings about the log say what is missing",
     "store_lost": "restore the store, or restart Driftline to go on with what is there",
     "trainer_failed": "the worker's log has more; it ends by itself when the model is learned again, and a model that was set "

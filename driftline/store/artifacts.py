@@ -1,94 +1,42 @@
 """The files of versions and checkpoints: immutable blobs, named by the sha256 of their content.
 
 A blob may be large, and many versions refer to it: it is read and written in chunks, and written and compared only once.
-App and worker meet in them, so each worker leaves a note there: who does not find it keeps its artifacts elsewhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
-import secrets
 import shutil
-import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
-from urllib.parse import quote
 
-from driftline.errors import CorruptData, Unavailable
+from driftline.store.blobs import (
+    BlobReader,
+    OtherContent,
+    changed_meanwhile,
+    checked,
+    damaged,
+    missing,
+    unwilling,
+)
+from driftline.store.encryption import HEADER_BYTES, Altered, Encryption, Part, PlainFile, key_name
+from driftline.store.file_writes import locked, signature, sync_folder, written_aside
+from driftline.store.notes import Notes, StoredBlob, listed, tolerated
 from driftline.support import private
 
-OWNER_FILE = ".store"
-"""The file that names the store which the blobs belong to."""
-NOTE = ".worker-"
-"""How the name of a file begins that is a worker's note."""
 
-Part: TypeAlias = bytes | memoryview
+class Artifacts(Notes):
+    """Blobs by sha256, in a folder for each model. A blob is complete or not there: it is written aside, synced, renamed.
 
-CHUNK_BYTES = 2**22
-"""How much of a blob is read, hashed or written at once; other threads run meanwhile."""
+    Args:
+        encryption: how blobs are encrypted; notes and the file of the owner hold nothing of a model, and are plain.
+    """
 
-
-class StoredBlob(NamedTuple):
-    """A blob that is there, or a model's folder; when it was written, in seconds since 1970."""
-
-    name: str
-    bytes: int
-    modified: float
-
-
-class OtherContent(Exception):
-    """What was written is not what its sha256 is of."""
-
-
-class BlobReader:
-    """A blob while it is read from its beginning to its end; what was read is whole once all of it was."""
-
-    def __init__(self, path: Path, file: io.BufferedReader) -> None:
-        self.size = os.fstat(file.fileno()).st_size
-        self._path = path
-        self._file = file
-        self._sha256 = hashlib.sha256()
-
-    def take(self, count: int) -> bytes:
-        """The next bytes: fewer at the end of the blob."""
-        try:
-            data = self._file.read(count)
-        except OSError as error:
-            raise unwilling("read", self._path, error) from error
-        self._sha256.update(data)
-        return data
-
-    def fill(self, target: memoryview) -> None:
-        """Reads the next bytes into memory, as many as have room there and the blob has."""
-        for start in range(0, len(target), CHUNK_BYTES):
-            part = target[start : start + CHUNK_BYTES]
-            try:
-                count = self._file.readinto(part)
-            except OSError as error:
-                raise unwilling("read", self._path, error) from error
-            self._sha256.update(part[:count])
-
-    def chunks(self) -> Iterator[bytes]:
-        """All that was not read yet."""
-        while data := self.take(CHUNK_BYTES):
-            yield data
-
-    def digest(self) -> str:
-        """The sha256 of the whole blob, in hexadecimal; what was not read yet is read for it."""
-        for _ in self.chunks():
-            pass
-        return self._sha256.hexdigest()
-
-
-class Artifacts:
-    """Blobs by sha256, in a folder for each model. A blob is complete or not there: it is written aside, synced, renamed."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, encryption: Encryption | None = None) -> None:
+        super().__init__(root)
+        self.encryption = encryption or Encryption()
         self._whole: dict[Path, tuple[int, int, int]] = {}
 
     def put(self, uid: str, data: bytes) -> str:
@@ -96,11 +44,11 @@ class Artifacts:
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(uid, digest)
         try:
-            if path.exists() and path.read_bytes() == data:
+            if self._reads_as(path, digest, len(data)):
                 os.utime(path)
             else:
                 private.make_folder(path.parent)
-                self._write(path, [data])
+                self._write(path, self.encryption.encrypted([data]))
         except OSError as error:
             raise unwilling("write", path, error) from error
         return digest
@@ -121,7 +69,7 @@ class Artifacts:
                 os.utime(path)
             else:
                 private.make_folder(path.parent)
-                self._write(path, parts, digest=digest, syncs_folder=False)
+                self._write(path, self.encryption.encrypted(checked(parts, digest)), syncs_folder=False)
             self._whole[path] = signature(path)
         except OSError as error:
             raise unwilling("write", path, error) from error
@@ -143,30 +91,53 @@ class Artifacts:
             found = signature(path)
         except FileNotFoundError:
             return False
-        if self._whole.get(path) == found:
-            return True
-        with path.open("rb") as file:
-            reader = BlobReader(path, file)
-            return reader.size == size and reader.digest() == digest
+        return self._whole.get(path) == found or self._reads_as(path, digest, size)
 
-    def _write(self, path: Path, parts: Iterable[Part], digest: str | None = None, syncs_folder: bool = True) -> None:
-        aside, sha256 = path.parent / f".{secrets.token_hex(8)}", hashlib.sha256()
+    def _reads_as(self, path: Path, digest: str, size: int) -> bool:
+        """Whether a file is there and holds what it should."""
+        with contextlib.suppress(FileNotFoundError, Altered), self._opened(path) as plain:
+            reader = BlobReader(str(path), plain)
+            return reader.size == size and reader.digest() == digest
+        return False
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path) -> Iterator[PlainFile]:
+        with path.open("rb") as file:
+            yield self.encryption.opened(file, os.fstat(file.fileno()).st_size, str(path))
+
+    def rewrite(self, uid: str, digest: str, links: dict[tuple[int, int], Path]) -> None:
+        """Writes a blob again, encrypted as it would be now, in the place of what is there. Its age stays.
+
+        Args:
+            links: files that were written again, by what they were: models may share one.
+
+        Raises:
+            CorruptData: it is damaged, and stays as it is, or was deleted meanwhile.
+            Unavailable: the disk refuses, or it is encrypted by a key that is not here.
+        """
+        path = self._path(uid, digest)
         try:
-            with open(aside, "wb", buffering=0, opener=private.owner_alone) as file:
-                for chunk in chunks_of(parts):
-                    _write_all(file, chunk)
-                    if digest is not None:
-                        sha256.update(chunk)
-                if digest is not None and sha256.hexdigest() != digest:
-                    raise OtherContent
-                os.fsync(file.fileno())
-            aside.rename(path)
-            if syncs_folder:
-                _sync_folder(path.parent)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                aside.unlink()
-            raise
+            with self._opened(path) as plain:
+                was = path.stat()
+                shared = links.get((was.st_dev, was.st_ino))
+                reader = BlobReader(str(path), plain)
+                parts = self.encryption.encrypted(checked(reader.chunks(), digest))
+                with written_aside(path.parent, () if shared else parts) as aside:
+                    if shared:
+                        aside.unlink()
+                        os.link(shared, aside)
+                    with locked(path.parent):
+                        now = path.stat()  # What was deleted meanwhile must not be there again.
+                        os.utime(aside, ns=(now.st_atime_ns, now.st_mtime_ns))
+                        aside.rename(path)
+                sync_folder(path.parent)
+        except FileNotFoundError:
+            raise missing(str(path), digest) from None
+        except (OtherContent, Altered):
+            raise damaged(str(path), digest) from None
+        except OSError as error:
+            raise unwilling("write", path, error) from error
+        links[was.st_dev, was.st_ino] = path
 
     def get(self, uid: str, digest: str) -> bytes:
         """The blob with this sha256; :class:`CorruptData` when it is missing or damaged."""
@@ -187,30 +158,42 @@ class Artifacts:
         Raises:
             CorruptData: it is missing or damaged.
         """
-        path = self._path(uid, digest)
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            raise missing(str(path), digest) from None
-        except OSError as error:
-            raise unwilling("read", path, error) from error
-        with file:
-            reader = BlobReader(path, file)
+        path, is_whole = self._path(uid, digest), False
+        with contextlib.ExitStack() as stack:
             try:
+                file = stack.enter_context(path.open("rb"))
+                plain = self.encryption.opened(file, os.fstat(file.fileno()).st_size, str(path))
+            except FileNotFoundError:
+                raise missing(str(path), digest) from None
+            except OSError as error:
+                raise unwilling("read", path, error) from error
+            except Altered:
+                raise damaged(str(path), digest) from None
+            reader = BlobReader(str(path), plain)
+            with contextlib.suppress(ValueError):
                 yield reader
                 is_whole = reader.digest() == digest
-            except ValueError:
-                is_whole = False
         if not is_whole:
             raise damaged(str(path), digest)
 
     def texts(self, uid: str) -> Iterator[bytes]:
         """The blobs of a model that look like JSON: its manifests, as its other blobs are binary."""
-        with _tolerated(self.root / uid):
+        with tolerated(self.root / uid):
             for entry in list(os.scandir(self.root / uid)):
-                with contextlib.suppress(FileNotFoundError), open(entry.path, "rb") as file:
-                    if (first := file.read(1)) == b"{":
-                        yield first + file.read()
+                with contextlib.suppress(FileNotFoundError, Altered), self._opened(Path(entry.path)) as plain:
+                    if (first := plain.file.read(1)) == b"{":
+                        yield first + plain.file.read()
+
+    def key_of(self, uid: str, blob: StoredBlob) -> str | None:
+        """The name of the key that has encrypted a blob; None: it is plain, or gone."""
+        with contextlib.suppress(FileNotFoundError, Altered):
+            return key_name(self._begin(uid, blob.name, min(blob.bytes, HEADER_BYTES))) if blob.bytes else None
+        return None
+
+    def _begin(self, uid: str, name: str, count: int) -> bytes:
+        """The first bytes of what is stored of a blob."""
+        with self._path(uid, name).open("rb") as file:
+            return file.read(count)
 
     def collect(self, uid: str, keep: Collection[str], orphan_seconds: float, retired: Collection[str] = ()) -> int:
         """Deletes the blobs of a model that are not in ``keep``: ``retired`` ones at once, others when old enough.
@@ -228,66 +211,16 @@ class Artifacts:
         return len(gone)
 
     def _delete(self, uid: str, names: Collection[str]) -> None:
-        with _tolerated(self.root / uid):
+        with tolerated(self.root / uid), locked(self.root / uid):
             for path in (self._path(uid, name) for name in names):
                 path.unlink(missing_ok=True)
                 self._whole.pop(path, None)
 
     def stored(self, uid: str) -> list[StoredBlob]:
         """The blobs of a model that are there, whether or not anything refers to them."""
-        with _tolerated(self.root / uid):
-            return list(_listed(self.root / uid))
+        with tolerated(self.root / uid):
+            return list(listed(self.root / uid))
         return []
-
-    def are_of(self, store_id: str) -> bool:
-        """Whether the blobs belong to this store; the first store that asks becomes their owner.
-
-        The blobs of a store that has lost its data are all that is left of its models: another store must not delete them.
-        """
-        path = self.root / OWNER_FILE
-        try:
-            if not path.exists():
-                self.adopt(store_id)
-            return path.read_text() == store_id
-        except OSError as error:
-            raise unwilling("read", path, error) from error
-
-    def adopt(self, store_id: str) -> None:
-        """Makes this store the owner of the blobs, as after a restore from a backup."""
-        private.make_folder(self.root)
-        private.close_to_others(self.root)
-        self._write(self.root / OWNER_FILE, [store_id.encode()])
-
-    def leave_note(self, owner: str, text: str) -> None:
-        """Writes a worker's note, which takes the place of its last one; :class:`Unavailable` where that is refused."""
-        path = self.root / note_name(owner)
-        try:
-            private.make_folder(self.root)
-            self._write(path, [text.encode()])
-        except OSError as error:
-            raise unwilling("write", path, error) from error
-
-    def note_of(self, owner: str) -> str | None:
-        """The note of a worker; None where it has left none here, :class:`Unavailable` where it cannot be read."""
-        path = self.root / note_name(owner)
-        try:
-            return path.read_text()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise unwilling("read", path, error) from error
-
-    def remove_note(self, owner: str) -> None:
-        """Removes the note of a worker that ends."""
-        with _tolerated(self.root):
-            (self.root / note_name(owner)).unlink(missing_ok=True)
-
-    def remove_abandoned_notes(self, orphan_seconds: float) -> None:
-        """Removes the notes that nobody has written again for so long."""
-        with _tolerated(self.root):
-            for note in _listed(self.root):
-                if note.name.startswith(NOTE) and self._now() - note.modified > orphan_seconds:
-                    (self.root / note.name).unlink(missing_ok=True)
 
     def abandoned(self, known: Collection[str], orphan_seconds: float) -> list[str]:
         """The models that are not ``known``, and whose newest file is older than ``orphan_seconds``."""
@@ -296,8 +229,8 @@ class Artifacts:
 
     def models(self) -> list[StoredBlob]:
         """Every model that has blobs here: its uid, their bytes, and when the newest was written."""
-        with _tolerated(self.root):
-            folders = [each for each in _listed(self.root) if not each.name.startswith(".")]
+        with tolerated(self.root):
+            folders = [each for each in listed(self.root) if not each.name.startswith(".")]
             return [each._replace(bytes=sum(blob.bytes for blob in self.stored(each.name))) for each in folders]
         return []
 
@@ -306,88 +239,9 @@ class Artifacts:
         self._whole = {path: known for path, known in self._whole.items() if path.parent.name != uid}
         shutil.rmtree(self.root / uid, ignore_errors=True)
 
-    def _now(self) -> float:
-        """The time by the clock that dates what is stored, in seconds since 1970."""
-        return time.time()
-
-    @property
-    def place(self) -> str:
-        """Where they are, as messages name it."""
-        return str(self.root.resolve())
-
     def place_of(self, uid: str, digest: str = "") -> str:
         """Where a model's blobs are, or one of them."""
         return f"{self.place}/{uid}/{digest}".rstrip("/")
 
     def _path(self, uid: str, digest: str) -> Path:
         return self.root / uid / digest
-
-
-def missing(place: str, digest: str) -> CorruptData:
-    return CorruptData(f"the artifact {place} is missing", code="artifact_missing", sha256=digest)
-
-
-def damaged(place: str, digest: str) -> CorruptData:
-    return CorruptData(f"the artifact {place} is damaged", code="artifact_damaged", sha256=digest)
-
-
-def changed_meanwhile(place: str, digest: str) -> CorruptData:
-    return CorruptData(f"a tensor was changed while it was written to {place}", code="artifact_damaged", sha256=digest)
-
-
-def note_name(owner: str) -> str:
-    """The name of the file that is a worker's note."""
-    return NOTE + quote(owner, safe="")
-
-
-def _listed(folder: Path) -> Iterator[StoredBlob]:
-    for entry in list(os.scandir(folder)):
-        with contextlib.suppress(FileNotFoundError):
-            found = entry.stat()
-            yield StoredBlob(entry.name, found.st_size if entry.is_file() else 0, found.st_mtime)
-
-
-@contextlib.contextmanager
-def _tolerated(folder: Path) -> Iterator[None]:
-    """A missing folder counts as empty; one that cannot be read is :class:`Unavailable`."""
-    try:
-        yield
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise unwilling("tidy", folder, error) from error
-
-
-def unwilling(verb: str, path: Path, error: OSError) -> Unavailable:
-    return Unavailable(
-        f"cannot {verb} {path}: {error.strerror}; it is tried again until the disk has room and lets us use this folder",
-        code="disk",
-        retry_after=5,
-    )
-
-
-def signature(path: Path) -> tuple[int, int, int]:
-    """What of a file is another where it was replaced or written again."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def chunks_of(parts: Iterable[Part]) -> Iterator[memoryview]:
-    """What parts hold, a chunk at a time, without a copy of it."""
-    for part in parts:
-        view = memoryview(part)
-        yield from (view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES))
-
-
-def _write_all(file: io.FileIO, data: memoryview) -> None:
-    """Writes to an unbuffered file, which may take a part at once."""
-    while data:
-        data = data[file.write(data) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -50,10 +50,12 @@ def check_files(data_dir: Path) -> None:
 
 
 async def check_store(connection: RedisConnection, data_dir: Path, artifacts: Artifacts | None = None) -> None:
-    """Refuses a store or artifacts of a newer format; those of the data directory where none are given.
+    """Refuses a store or artifacts of a newer format, or of a key that is not here.
+
+    The artifacts are those of the data directory where none are given.
 
     Raises:
-        ConfigurationError: they are newer; the message says what to do.
+        ConfigurationError: the message says what to do.
         Unavailable: the store does not answer.
     """
     with store_errors():
@@ -75,11 +77,13 @@ async def mark(connection: RedisConnection, data_dir: Path) -> None:
 
 
 def check_at_start(settings: Settings) -> None:
-    """Refuses newer data; every process calls it before it opens a port or takes a model.
+    """Refuses newer data, and encryption keys that are not what they should be or lack the one that the models need.
 
-    A store that does not answer is not checked here: the process checks it once it answers.
+    Every process calls it before it opens a port or takes a model. A store that does not answer is not checked here: the
+    process checks it once it answers.
     """
     check_files(settings.data_dir)
+    open_artifacts(settings)
     if settings.redis_url is not None:
         with contextlib.suppress(Unavailable):
             asyncio.run(_check_url(settings.redis_url, settings))
@@ -94,7 +98,11 @@ async def _check_url(url: str, settings: Settings) -> None:
 
 
 async def _manifests(connection: RedisConnection, artifacts: Artifacts) -> list[_Marked]:
-    """The manifests that the heads name, without missing or damaged ones, which recovery deals with."""
+    """The manifests that the heads name, without missing or damaged ones, which recovery deals with.
+
+    Raises:
+        ConfigurationError: one is encrypted by a key that is not here.
+    """
     keys = connection.keys
     with store_errors():
         named = await connection.redis.hgetall(keys.names)
@@ -109,8 +117,13 @@ async def _manifests(connection: RedisConnection, artifacts: Artifacts) -> list[
 
 def _read(artifacts: Artifacts, digests: list[tuple[str, str]]) -> Iterator[_Marked]:
     def read(place: tuple[str, str]) -> _Marked | None:
-        with contextlib.suppress(CorruptData, Unavailable, msgspec.DecodeError):
+        try:
             return msgspec.json.decode(artifacts.get(*place), type=_Marked)
+        except Unavailable as error:
+            if error.code == "encryption_key":  # Who waits for it would answer nothing, and learn nothing, until then.
+                raise ConfigurationError(error.message, field="encryption_key_file") from None
+        except (CorruptData, msgspec.DecodeError):
+            pass
         return None
 
     # There may be thousands, and an object store answers each after some time.

@@ -10,9 +10,8 @@ import contextlib
 import hashlib
 import logging
 import os
-import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -21,24 +20,32 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
 from driftline.errors import ConfigurationError, CorruptData, Unavailable
-from driftline.store.artifacts import (
+from driftline.store.artifacts import Artifacts
+from driftline.store.blobs import (
     CHUNK_BYTES,
-    NOTE,
-    OWNER_FILE,
-    Artifacts,
     BlobReader,
     OtherContent,
-    Part,
-    StoredBlob,
     changed_meanwhile,
-    chunks_of,
+    checked,
     damaged,
-    missing,
-    note_name,
-    signature,
     unwilling,
 )
 from driftline.store.cache_budget import CacheBudget
+from driftline.store.encryption import (
+    ENCRYPTED_CHUNK_BYTES,
+    HEADER_BYTES,
+    TAG_BYTES,
+    Altered,
+    Encryption,
+    Part,
+    key_name,
+    sizes,
+    stream_of,
+)
+from driftline.store.file_writes import signature
+from driftline.store.notes import StoredBlob
+from driftline.store.object_errors import brief, of_blob, refusals
+from driftline.store.object_notes import ObjectNotes
 from driftline.support import private
 
 logger = logging.getLogger("driftline.store")
@@ -70,81 +77,73 @@ def open_store(url: str, seconds: float = 10.0) -> ObjectStore:
             },
         )
     except (BaseError, ValueError) as error:
-        raise ConfigurationError(f"DRIFTLINE_ARTIFACTS={url} cannot be read: {_brief(error)}") from None
+        raise ConfigurationError(f"DRIFTLINE_ARTIFACTS={url} cannot be read: {brief(error)}") from None
 
 
-class ObjectArtifacts(Artifacts):
-    """Blobs as objects ``UID/SHA256``. What is read or written is also in the folder ``cache``.
+class ObjectArtifacts(ObjectNotes, Artifacts):
+    """Blobs as objects ``UID/SHA256``. What is read or written is also in the folder ``cache``, and encrypted there too.
 
     Args:
         url: where they are, as messages name it.
         store: the object store.
         cache_bytes: the most that the cache takes, beside what was used within a minute.
+        encryption: how objects are encrypted.
     """
 
-    def __init__(self, url: str, store: ObjectStore, cache: Path, cache_bytes: int) -> None:
-        super().__init__(cache)
+    def __init__(
+        self, url: str, store: ObjectStore, cache: Path, cache_bytes: int, encryption: Encryption | None = None
+    ) -> None:
+        Artifacts.__init__(self, cache, encryption)
         self.url = url.rstrip("/")
         self._store = store
         self._listed: dict[str, tuple[float, dict[str, int]]] = {}
         self._damaged: set[str] = set()
         self._budget = CacheBudget(cache, cache_bytes)
-        self._clock_ahead = 0.0
-
-    @property
-    def place(self) -> str:
-        return self.url
 
     def put(self, uid: str, data: bytes) -> str:
         """Stores ``data`` and gives its sha256 in hexadecimal; :class:`Unavailable` when the store refuses."""
         digest = hashlib.sha256(data).hexdigest()
-        self._create(uid, digest, data)
+        self._create(uid, digest, [data], len(data))
         self._keep(uid, digest, [data])
         return digest
 
     def put_parts(self, uid: str, digest: str, parts: Sequence[Part]) -> None:
         size = sum(map(len, parts))
-        if self._sizes(uid).get(digest) != size or f"{uid}/{digest}" in self._damaged:
+        if self._sizes(uid).get(digest) not in sizes(size) or f"{uid}/{digest}" in self._damaged:
             self._send(uid, digest, parts, size)
         self._keep(uid, digest, parts)
 
     def _send(self, uid: str, digest: str, parts: Sequence[Part], size: int) -> None:
-        """Sends a blob once its content has proved to be what it should be."""
-
-        def chunks() -> Iterator[memoryview]:
-            sha256 = hashlib.sha256()
-            for chunk in chunks_of(parts):
-                sha256.update(chunk)
-                yield chunk
-            if sha256.hexdigest() != digest:
-                # Before the last byte is acknowledged, so that the store keeps nothing of it.
-                raise OtherContent
-
+        """Sends a blob once its content has proved to be what it should be: before the last byte, so that nothing is kept."""
         try:
             if size <= WHOLE_BYTES:
-                self._create(uid, digest, b"".join(chunks()))
+                self._create(uid, digest, checked(parts, digest), size)
                 return
-            with _of_blob("write", self.place_of(uid, digest), digest):
-                self._store.put(f"{uid}/{digest}", chunks(), chunk_size=2 * CHUNK_BYTES)
+            self._overwrite_parts(uid, digest, checked(parts, digest))
         except OtherContent:
             raise changed_meanwhile(self.place_of(uid, digest), digest) from None
         self._is_there(uid, digest, size)
 
-    def _create(self, uid: str, digest: str, data: bytes) -> None:
+    def _overwrite_parts(self, uid: str, digest: str, parts: Iterable[Part]) -> None:
+        """Sends an object in parts, whether or not it is there."""
+        with of_blob("write", self.place_of(uid, digest), digest):
+            self._store.put(f"{uid}/{digest}", self.encryption.encrypted(parts), chunk_size=2 * CHUNK_BYTES)
+
+    def _create(self, uid: str, digest: str, parts: Iterable[Part], size: int) -> None:
         """Creates an object; one that is there stays, unless it was found to be damaged."""
-        key = f"{uid}/{digest}"
-        with _of_blob("write", self.place_of(uid, digest), digest):
+        key, data = f"{uid}/{digest}", b"".join(self.encryption.encrypted(parts))
+        with of_blob("write", self.place_of(uid, digest), digest):
             try:
                 self._store.put(key, data, mode="create")
             except AlreadyExistsError:
-                if key in self._damaged or self._store.head(key)["size"] != len(data):
+                if key in self._damaged or self._store.head(key)["size"] not in sizes(size):
                     self._store.put(key, data, use_multipart=False)
-        self._is_there(uid, digest, len(data))
+        self._is_there(uid, digest, size)
 
     def share(self, uid: str, other: str, digests: Collection[str]) -> None:
         """Lets a model have blobs of another one, which the store copies; those that it does not are sent like any others."""
         for digest in digests:
-            with contextlib.suppress(FileNotFoundError, Unavailable), _refusals("copy", self.place_of(other, digest)):
+            with contextlib.suppress(FileNotFoundError, Unavailable), refusals("copy", self.place_of(other, digest)):
                 self._store.copy(f"{other}/{digest}", f"{uid}/{digest}")
         self._listed.pop(uid, None)
         super().share(uid, other, digests)
@@ -175,41 +174,55 @@ class ObjectArtifacts(Artifacts):
 
     def check(self, uid: str, digest: str) -> None:
         """Reads an object, not its copy; :class:`CorruptData` when it is missing or damaged."""
-        sha256 = hashlib.sha256()
-        for chunk in self._chunks(uid, digest):
-            sha256.update(chunk)
-        if sha256.hexdigest() != digest:
-            raise self._is_damaged(uid, digest)
+        try:
+            for _ in checked(self._chunks(uid, digest), digest):
+                pass
+        except (OtherContent, Altered):
+            raise self._is_damaged(uid, digest) from None
 
     def _fetch(self, uid: str, digest: str) -> None:
         """Copies an object into the cache, unless it is there and whole."""
         path = self._path(uid, digest)
-        with contextlib.suppress(OSError):
-            if self._is_whole(path, digest, path.stat().st_size):
+        with contextlib.suppress(OSError, Altered, Unavailable):
+            if self._is_whole_copy(path, digest):
                 os.utime(path)
                 self._whole[path] = signature(path)
                 return
         for is_last in (False, True):
             try:
                 private.make_folder(path.parent)
-                self._write(path, self._chunks(uid, digest), digest=digest, syncs_folder=False)
+                self._keep_parts(path, checked(self._chunks(uid, digest), digest))
                 break
-            except OtherContent:
+            except (OtherContent, Altered):
                 if is_last:  # Not a connection that was cut off.
                     raise self._is_damaged(uid, digest) from None
             except OSError as error:
                 raise unwilling("write", path, error) from error
         self._was_cached(path)
 
+    def _is_whole_copy(self, path: Path, digest: str) -> bool:
+        """Whether the cache has the blob, encrypted as it would be now."""
+        with self._opened(path) as plain:
+            is_as_now, size = plain.key == self.encryption.writing, plain.size
+        return is_as_now and self._is_whole(path, digest, size)
+
     def _chunks(self, uid: str, digest: str) -> Iterator[bytes]:
-        """The bytes of an object as they come; what fails there is no failure of the disk that they are written to."""
-        with _of_blob("read", self.place_of(uid, digest), digest):
-            yield from self._store.get(f"{uid}/{digest}").stream(min_chunk_size=CHUNK_BYTES)
+        """What an object holds as it comes; what fails there is no failure of the disk that it is written to."""
+        place = self.place_of(uid, digest)
+        with of_blob("read", place, digest):
+            found = self._store.get(f"{uid}/{digest}")
+            stream = stream_of(found.stream(min_chunk_size=CHUNK_BYTES))
+            plain = self.encryption.opened(stream, found.meta["size"], place)
+            while chunk := plain.file.read(CHUNK_BYTES):
+                yield chunk
 
     def _is_damaged(self, uid: str, digest: str) -> CorruptData:
         """The store has other bytes than were written: whoever writes the blob again writes it over."""
         self._damaged.add(f"{uid}/{digest}")
         return damaged(self.place_of(uid, digest), digest)
+
+    def _keep_parts(self, path: Path, parts: Iterable[Part]) -> None:
+        self._write(path, self.encryption.encrypted(parts), syncs_folder=False)
 
     def _keep(self, uid: str, digest: str, parts: Sequence[Part]) -> None:
         """Puts what was sent into the cache too. It is no loss where the disk refuses."""
@@ -219,7 +232,7 @@ class ObjectArtifacts(Artifacts):
                 os.utime(path)
                 return
             private.make_folder(path.parent)
-            self._write(path, parts, syncs_folder=False)
+            self._keep_parts(path, parts)
         except OSError as error:
             logger.warning("%s is not cached: %s", self.place_of(uid, digest), error)
             return
@@ -234,20 +247,33 @@ class ObjectArtifacts(Artifacts):
     def texts(self, uid: str) -> Iterator[bytes]:
         """The objects of a model that look like JSON: its manifests, as its other blobs are binary."""
 
-        def text(name: str) -> bytes | None:
-            with contextlib.suppress(FileNotFoundError), _refusals("read", self.place_of(uid, name)):
-                begin = self._store.get_range(f"{uid}/{name}", start=0, end=1)
-                return self.get(uid, name) if bytes(begin) == b"{" else None
+        def text(blob: StoredBlob) -> bytes | None:
+            place, count = self.place_of(uid, blob.name), HEADER_BYTES + ENCRYPTED_CHUNK_BYTES + TAG_BYTES
+            with contextlib.suppress(FileNotFoundError, Altered):
+                begin = self._begin(uid, blob.name, min(blob.bytes, HEADER_BYTES))
+                if key_name(begin) is not None:
+                    begin = self._begin(uid, blob.name, min(blob.bytes, count))
+                plain = self.encryption.opened(stream_of([begin]), blob.bytes, place)
+                return self.get(uid, blob.name) if plain.file.read(1) == b"{" else None
             return None
 
         with ThreadPoolExecutor(8) as readers:
-            yield from filter(None, readers.map(text, [blob.name for blob in self.stored(uid) if blob.bytes]))
+            yield from filter(None, readers.map(text, [blob for blob in self.stored(uid) if blob.bytes]))
+
+    def _begin(self, uid: str, name: str, count: int) -> bytes:
+        with refusals("read", self.place_of(uid, name)):
+            return bytes(self._store.get_range(f"{uid}/{name}", start=0, end=count))
+
+    def rewrite(self, uid: str, digest: str, links: dict[tuple[int, int], Path]) -> None:
+        # From the copy: what is sent comes from a thread of the object store's own, which cannot ask it for more.
+        with self.reading(uid, digest) as reader:
+            self._overwrite_parts(uid, digest, reader.chunks())
 
     def stored(self, uid: str) -> list[StoredBlob]:
         return [StoredBlob(path.partition("/")[2], size, at) for path, size, at in self._list(f"{uid}/")]
 
     def models(self) -> list[StoredBlob]:
-        with _refusals("list", self.place):
+        with refusals("list", self.place):
             uids = self._store.list_with_delimiter()["common_prefixes"]
         return [
             StoredBlob(uid, sum(blob.bytes for blob in blobs), max(blob.modified for blob in blobs))
@@ -257,7 +283,7 @@ class ObjectArtifacts(Artifacts):
 
     def _list(self, prefix: str) -> list[tuple[str, int, float]]:
         """Path, bytes and time of the objects whose paths begin so."""
-        with _refusals("list", f"{self.place}/{prefix}"):
+        with refusals("list", f"{self.place}/{prefix}"):
             found = self._store.list(prefix).collect()
         return [(each["path"], each["size"], each["last_modified"].timestamp()) for each in found]
 
@@ -267,97 +293,9 @@ class ObjectArtifacts(Artifacts):
             self._listed.get(uid, (0.0, dict[str, int]()))[1].pop(name, None)
         super()._delete(uid, names)
 
-    def _remove(self, keys: Sequence[str]) -> None:
-        with contextlib.suppress(FileNotFoundError), _refusals("tidy", self.place):
-            if keys:
-                self._store.delete(keys)
-
     def remove(self, uid: str) -> None:
         self._listed.pop(uid, None)
         super().remove(uid)
         # What cannot be deleted now belongs to no model any more, and is swept later.
         with contextlib.suppress(Unavailable):
             self._remove([path for path, _, _ in self._list(f"{uid}/")])
-
-    def are_of(self, store_id: str) -> bool:
-        with _refusals("read", self.place):
-            try:
-                self._store.put(OWNER_FILE, store_id.encode(), mode="create")
-            except AlreadyExistsError:
-                return bytes(self._store.get(OWNER_FILE).bytes()) == store_id.encode()
-        return True
-
-    def adopt(self, store_id: str) -> None:
-        self._overwrite(OWNER_FILE, store_id)
-
-    def leave_note(self, owner: str, text: str) -> None:
-        key = note_name(owner)
-        self._overwrite(key, text)
-        with _refusals("read", f"{self.place}/{key}"):
-            # What is swept is told by its age: by the clock of the store, whatever that of this machine says.
-            self._clock_ahead = self._store.head(key)["last_modified"].timestamp() - time.time()
-
-    def _now(self) -> float:
-        return time.time() + self._clock_ahead
-
-    def _overwrite(self, key: str, text: str) -> None:
-        with _refusals("write", f"{self.place}/{key}"):
-            self._store.put(key, text.encode(), use_multipart=False)
-
-    def note_of(self, owner: str) -> str | None:
-        key = note_name(owner)
-        with contextlib.suppress(FileNotFoundError), _refusals("read", f"{self.place}/{key}"):
-            return bytes(self._store.get(key).bytes()).decode()
-        return None
-
-    def remove_note(self, owner: str) -> None:
-        self._remove([note_name(owner)])
-
-    def remove_abandoned_notes(self, orphan_seconds: float) -> None:
-        with _refusals("list", self.place):
-            notes = [each for each in self._store.list_with_delimiter()["objects"] if NOTE in each["path"]]
-        self._remove(
-            [each["path"] for each in notes if self._now() - each["last_modified"].timestamp() > orphan_seconds]
-        )
-
-
-@contextlib.contextmanager
-def _of_blob(verb: str, place: str, digest: str) -> Iterator[None]:
-    """What the object store refuses is :class:`Unavailable`, and an object that is not there :class:`CorruptData`."""
-    try:
-        with _refusals(verb, place):
-            yield
-    except FileNotFoundError:
-        raise missing(place, digest) from None
-
-
-@contextlib.contextmanager
-def _refusals(verb: str, place: str) -> Iterator[None]:
-    """What the object store refuses is :class:`Unavailable`; an object that is not there is :class:`FileNotFoundError`."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
-            raise _unwilling(verb, place, "there is no such bucket") from None
-        raise
-    except (BaseError, OSError) as error:
-        raise _unwilling(verb, place, _brief(error)) from error
-
-
-def _unwilling(verb: str, place: str, why: str) -> Unavailable:
-    return Unavailable(
-        f"cannot {verb} {place}: {why}; it is tried again until the object store takes it",
-        code="object_store",
-        retry_after=5,
-    )
-
-
-def _brief(error: BaseException) -> str:
-    """What an object store has said, without the request: its code and message where it has given them."""
-    text = str(error)
-    told = [found[1] for name in ("Code", "Message") if (found := re.search(f"<{name}>([^<]{{1,200}})</{name}>", text))]
-    if told:
-        return ": ".join(told)
-    first = (text.splitlines() or [type(error).__name__])[0]
-    first = re.sub(r"^.*?retry_timeout: \S+\s*- ", "", first)
-    return re.sub(r"\?\S*", "", first)[:200]

@@ -24,7 +24,8 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     ``is_leaving`` says that it ends, ``costs`` what its busy models take of its thread, and ``refused`` which it cannot learn.
 
     ``note`` is what it has written among its artifacts under its name: who does not find it there keeps them elsewhere.
-    ``artifacts_failure`` is why it could not write it.
+    ``artifacts_failure`` is why it could not write it. ``encryption_keys`` are the ids and fingerprints of its keys; the first
+    one encrypts.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: list[str] = []
     note: str = ""
     artifacts_failure: str = ""
+    encryption_keys: list[str] = []
 
     def is_alive(self, now: float) -> bool:
         """Whether its leases hold at a time by the clock of Redis."""

@@ -12,6 +12,7 @@ from app.artifact_check import ArtifactCheck
 from driftline.errors import Unavailable
 from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection
+from driftline.store.encryption import Encryption, EncryptionKey
 from driftline.store.workers import Heartbeat
 from tests.app.conftest import AppClient, instance_alarms
 from tests.waiting import until_async
@@ -52,6 +53,25 @@ async def test_a_note_that_is_there_is_no_trouble_and_any_other_is_artifacts_apa
     assert alarm["kind"] == "artifacts_apart", "the note of a copied folder, or of an earlier start"
     former_release = msgspec.structs.replace(BEAT, note="")
     assert await check.look([former_release]) == []
+
+
+async def test_a_worker_and_a_server_that_cannot_read_each_other_s_files_are_told_of(tmp_path: Path) -> None:
+    old, new = EncryptionKey("2026", b"o" * 32), EncryptionKey("2027", b"n" * 32)
+
+    async def kinds(ours: list[EncryptionKey], theirs: list[EncryptionKey]) -> list[str]:
+        beat = msgspec.structs.replace(BEAT, note="", encryption_keys=Encryption(theirs).names)
+        found = await ArtifactCheck(Artifacts(tmp_path / "artifacts", Encryption(ours))).look([beat])
+        lacking = [keys[0] for keys, others in ((ours, theirs), (theirs, ours)) if keys and keys[0] not in others]
+        assert all(f"`{key.name}`" in alarm["message"] for key in lacking for alarm in found)
+        return [alarm["kind"] for alarm in found]
+
+    for same in ([], [old], [old, new]):
+        assert await kinds(same, same) == []
+    assert await kinds([old, new], [new, old]) == [], "in the midst of a rotation"
+    assert (
+        await kinds([new, old], [old]) == await kinds([old], []) == await kinds([], [old]) == ["encryption_keys_apart"]
+    )
+    assert await kinds([old], [new]) == ["encryption_keys_apart"]
 
 
 async def test_artifacts_that_cannot_be_read_or_written_are_named_with_the_reason(

@@ -15,6 +15,7 @@ from driftline.processes.supervisor import Guard
 from driftline.store.artifacts import Artifacts
 from driftline.store.backup import format as backup
 from driftline.store.connection import RedisConnection
+from driftline.store.encryption import Encryption
 from driftline.store.format import mark
 from tests import forked
 
@@ -48,8 +49,8 @@ def artifacts(folder: Path) -> None:
 
 
 def a_backup(folder: Path) -> None:
-    backup.write_file(folder / "models" / "m" / "artifacts" / "0", b"weights")
-    backup.append_pieces(folder / "models" / "m" / "keys", [backup.Text(b"k", b"v")])
+    backup.write_file(folder / "models" / "m" / "artifacts" / "0", b"weights", Encryption())
+    backup.append_pieces(folder / "models" / "m" / "keys", [backup.Text(b"k", b"v")], Encryption())
     backup.settle(folder / "models" / "m" / "keys")
 
 

@@ -16,13 +16,15 @@ from typing import Any
 
 import pytest
 
-from driftline.errors import Conflict, CorruptData, InvalidInput, Unavailable
+from driftline.errors import ConfigurationError, Conflict, CorruptData, InvalidInput, Unavailable
 from driftline.records import Command, Plan
-from driftline.store.artifacts import Artifacts, BlobReader
+from driftline.store.artifacts import Artifacts
 from driftline.store.backup import back_up, copy, format, read_index, restore
+from driftline.store.blobs import BlobReader
 from driftline.store.catalog import Catalog
 from driftline.store.commits import Checkpoint, Commit, CommitLog, Step, Version
 from driftline.store.connection import RedisConnection
+from driftline.store.encryption import Encryption, EncryptionKey
 from driftline.store.events import EventRecord
 from driftline.store.lease import Lease
 from driftline.store.log import Log
@@ -291,13 +293,59 @@ async def test_without_its_index_a_folder_is_no_backup(
     index = json.loads((tmp_path / "b/index.json").read_text())
     (tmp_path / "b/index.json").write_text(json.dumps(index | {"format": 2}))
     with pytest.raises(CorruptData, match="format 2"):
-        read_index(tmp_path / "b")
+        read_index(tmp_path / "b", Encryption())
     (tmp_path / "b/index.json").write_text("{")
     with pytest.raises(CorruptData, match="damaged"):
-        read_index(tmp_path / "b")
+        read_index(tmp_path / "b", Encryption())
     (tmp_path / "b/index.json").unlink()
     with pytest.raises(InvalidInput, match="not a backup"):
-        read_index(tmp_path / "b")
+        read_index(tmp_path / "b", Encryption())
+
+
+async def test_a_backup_is_encrypted_as_artifacts_are_and_needs_the_key_before_anything_is_changed(
+    connection: RedisConnection, model: Model, artifacts: Artifacts, elsewhere: Artifacts, tmp_path: Path
+) -> None:
+    key, newer = EncryptionKey("2026", b"o" * 32), EncryptionKey("2027", b"n" * 32)
+    (tmp_path / "keys").write_text("hashes")
+    artifacts.encryption = Encryption([key])
+    index = await back_up(connection, artifacts, tmp_path / "b", with_predictions=True, api_keys=tmp_path / "keys")
+    files = [path for path in (tmp_path / "b").rglob("*") if path.is_file()]
+    said = b"".join(path.read_bytes() for path in files)
+    assert len(files) > 5 and said.count(b"2026") >= len(files)
+    assert not any(word in said for word in (b"weather", b"waits too", b"hashes", b'"format"', b"manifest"))
+    model_content = await model.content()
+    await wipe(connection)
+    for encryption in (Encryption(), Encryption([newer])):
+        elsewhere.encryption = encryption
+        with pytest.raises(ConfigurationError, match=f"is encrypted by the key `{key.name}`"):
+            await restore(connection, elsewhere, tmp_path / "b")
+    assert await keys_left(connection) == [] and not elsewhere.root.exists()
+    elsewhere.encryption = Encryption([newer, key])
+    assert await restore(connection, elsewhere, tmp_path / "b", api_keys=tmp_path / "restored") == index
+    assert (tmp_path / "restored").read_text() == "hashes"
+    restored = await model.content()
+    copied = [key.encode() for key in (model.keys.log, model.keys.steps, model.keys.head, model.keys.versions)]
+    assert [restored[key] for key in copied] == [model_content[key] for key in copied]
+    assert all(elsewhere.key_of(model.uid, blob) == newer.name for blob in elsewhere.stored(model.uid))
+
+
+async def test_a_piece_of_an_encrypted_backup_that_is_missing_or_moved_is_told(
+    connection: RedisConnection, model: Model, artifacts: Artifacts, elsewhere: Artifacts, tmp_path: Path
+) -> None:
+    elsewhere.encryption = artifacts.encryption = Encryption([EncryptionKey("2026", b"o" * 32)])
+    await back_up(connection, artifacts, tmp_path / "b")
+    path = tmp_path / "b" / "models" / "weather" / format.KEYS
+    data = path.read_bytes()
+    first = 4 + int.from_bytes(data[:4], "big")
+    for wrong in (data[first:] + data[:first], data[first:], data[:first], data + data[:first]):
+        path.write_bytes(wrong)
+        with pytest.raises(CorruptData, match="is damaged"):
+            await restore(connection, elsewhere, tmp_path / "b", replace=True)
+    index = (tmp_path / "b" / "index.json").read_bytes()
+    (tmp_path / "b" / "index.json").write_bytes(index[:-1] + bytes([index[-1] ^ 1]))
+    with pytest.raises(CorruptData, match=r"index\.json is damaged"):
+        await restore(connection, elsewhere, tmp_path / "b")
+    assert not elsewhere.root.exists()
 
 
 @pytest.mark.parametrize("name", [format.KEYS, format.RECEIPTS, "artifacts"])
@@ -381,7 +429,7 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
         import asyncio, os, signal, sys
         from pathlib import Path
         from redis.asyncio import Redis
-        from driftline.store.artifacts import Artifacts, BlobReader
+        from driftline.store.artifacts import Artifacts
         from driftline.store.backup.restore import restore
         from driftline.store.connection import RedisConnection
         hsetnx = Redis.hsetnx

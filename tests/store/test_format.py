@@ -19,6 +19,7 @@ from driftline.store.artifacts import Artifacts
 from driftline.store.catalog import Catalog
 from driftline.store.commits import Version
 from driftline.store.connection import RedisConnection
+from driftline.store.encryption import Encryption, EncryptionKey
 from driftline.store.format import check_files, check_store, mark
 from driftline.store.redis_keys import new_uid
 from tests import forked
@@ -99,6 +100,20 @@ async def test_a_manifest_that_is_missing_or_damaged_is_not_the_check_s_to_tell(
     uid = new_uid()
     await Catalog(connection).create(uid, SPEC, Version(1, "0" * 64, None, 0, 0, 0.0, "created"))
     await check_store(connection, data_dir)
+
+
+async def test_models_of_a_key_that_is_not_here_are_refused_before_anything_is_served(
+    connection: RedisConnection, data_dir: Path
+) -> None:
+    key, other = EncryptionKey("ours", b"o" * 32), EncryptionKey("theirs", b"t" * 32)
+    place = data_dir / "artifacts"
+    uid = new_uid()
+    digest = Artifacts(place, Encryption([key])).put(uid, msgspec.json.encode({"format": MANIFEST_FORMAT}))
+    await Catalog(connection).create(uid, SPEC, Version(1, digest, None, 0, 0, 0.0, "created"))
+    await check_store(connection, data_dir, Artifacts(place, Encryption([other, key])))
+    for encryption in (Encryption(), Encryption([other])):
+        with pytest.raises(ConfigurationError, match=f"is encrypted by the key `{key.name}`"):
+            await check_store(connection, data_dir, Artifacts(place, encryption))
 
 
 def run(command: str, data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from driftline.errors import ConfigurationError, CorruptData
+from driftline.errors import ConfigurationError, CorruptData, Unavailable
 from driftline.settings import Settings
 from driftline.store.artifact_place import open_artifacts
 from driftline.store.artifacts import Artifacts
 from driftline.store.backup import back_up, restore
 from driftline.store.catalog import Catalog
 from driftline.store.connection import RedisConnection
+from driftline.store.encryption import HEADER_BYTES, Encryption, EncryptionKey, key_name
 from driftline.store.object_artifacts import ObjectArtifacts
+from driftline.store.re_encryption import other_keys, re_encrypt
 from driftline.store.redis_keys import new_uid
 from tests.store.test_backup import Model
 
@@ -46,8 +48,10 @@ def store() -> Counted:
     return Counted()
 
 
-def opened(store: Counted, cache: Path, cache_bytes: int = 2**30) -> ObjectArtifacts:
-    return ObjectArtifacts("s3://bucket/prefix", store, cache, cache_bytes)  # type: ignore[arg-type]
+def opened(
+    store: Counted, cache: Path, cache_bytes: int = 2**30, encryption: Encryption | None = None
+) -> ObjectArtifacts:
+    return ObjectArtifacts("s3://bucket/prefix", store, cache, cache_bytes, encryption)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -57,6 +61,39 @@ def artifacts(store: Counted, tmp_path: Path) -> ObjectArtifacts:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def test_objects_and_their_copies_are_encrypted_and_written_again_by_another_key(
+    store: Counted, tmp_path: Path
+) -> None:
+    key, newer = EncryptionKey("2026", b"o" * 32), EncryptionKey("2027", b"n" * 32)
+    plain = opened(store, tmp_path / "a").put("m", b'{"a": "manifest"}')
+    ours = opened(store, tmp_path / "a", encryption=Encryption([key]))
+    assert ours.get("m", plain) == b'{"a": "manifest"}'
+    digest = ours.put("m", b'{"another": "manifest"}')
+    ours.put_parts("m", sha256(LARGE), [LARGE[:9], LARGE[9:]])
+    assert b"manifest" not in b"".join(path.read_bytes() for path in (tmp_path / "a").glob("*/*")), "its copy, too"
+    assert b"w" * 16 not in store.content("m")[sha256(LARGE)]
+    elsewhere = opened(store, tmp_path / "b", encryption=Encryption([newer, key]))
+    assert elsewhere.get("m", sha256(LARGE)) == LARGE and sorted(elsewhere.texts("m")) == [
+        b'{"a": "manifest"}',
+        b'{"another": "manifest"}',
+    ]
+    store.calls.clear()
+    elsewhere.put_parts("m", sha256(LARGE), [LARGE])
+    assert elsewhere.put("m", b'{"another": "manifest"}') == digest
+    assert store.calls.count("put") == 1, "what is there is not sent again"
+    assert other_keys(elsewhere, "m") == (3, {None: 1, key.name: 2})
+    done = re_encrypt(elsewhere)
+    assert (done.files, done.written, done.left) == (3, 3, [])
+    for name, data in store.content("m").items():
+        elsewhere.check("m", name)
+        assert key_name(data[:HEADER_BYTES]) == newer.name
+    with pytest.raises(Unavailable, match=f"s3://bucket/prefix/m/{digest} is encrypted by the key `{newer.name}`"):
+        opened(store, tmp_path / "c").get("m", digest)
+    store.store.put(f"m/{digest}", store.content("m")[digest][:-1] + b"?")
+    with pytest.raises(CorruptData, match="is damaged"):
+        opened(store, tmp_path / "d", encryption=Encryption([newer])).get("m", digest)
 
 
 def test_what_one_machine_puts_another_one_gets_and_reads_from_its_cache_from_then_on(

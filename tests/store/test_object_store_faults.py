@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from driftline.errors import CorruptData, Unavailable
+from driftline.store.encryption import Encryption, EncryptionKey
 from driftline.store.object_artifacts import ObjectArtifacts, open_store
+from driftline.store.re_encryption import re_encrypt
 from tests.object_store import BUCKET, FULL, SLOW_DOWN, FaultyStore, cut_off, error, object_store, other_bytes, slow
 
 pytestmark = pytest.mark.tools
@@ -51,6 +53,23 @@ def test_an_object_is_created_once_and_comes_back_on_another_machine(
     assert [model.name for model in elsewhere.models()] == ["m"] and elsewhere.are_of("store")
     elsewhere.remove("m")
     assert artifacts.stored("m") == []
+
+
+def test_encrypted_objects_of_an_s3_come_back_and_are_written_again(
+    store: FaultyStore, artifacts: ObjectArtifacts, elsewhere: ObjectArtifacts
+) -> None:
+    artifacts.encryption = Encryption([EncryptionKey("2026", b"o" * 32)])
+    elsewhere.encryption = Encryption([EncryptionKey("2027", b"n" * 32), EncryptionKey("2026", b"o" * 32)])
+    digest = artifacts.put("m", b"weights")
+    artifacts.put_parts("m", sha256(LARGE), [LARGE[:8], LARGE[8:]])
+    with store.failing(cut_off(times=1)):
+        assert elsewhere.get("m", sha256(LARGE)) == LARGE
+    assert re_encrypt(elsewhere).written == 2 and re_encrypt(elsewhere).written == 0
+    elsewhere.encryption = Encryption([EncryptionKey("2027", b"n" * 32)])
+    assert elsewhere.get("m", digest) == b"weights"
+    elsewhere.check("m", sha256(LARGE))
+    with store.failing(other_bytes), pytest.raises(CorruptData, match="is damaged"):
+        elsewhere.check("m", digest)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from driftline.learning.promotion.gate import Decision
 from driftline.learning.relearning import RelearnedLearner
 from driftline.networks.model import Model
 from driftline.records import Command, Item, Revised
+from driftline.store.encryption import Encryption, EncryptionKey
 from driftline.store.events import BEGINNING, EventLog
 from driftline.store.facts import Expectation, fact_of_key
 from driftline.store.prediction_batches import PredictionBatch
@@ -48,13 +49,13 @@ async def report_of(store: ModelStore) -> dict[str, Any]:
 
 
 async def everything(store: ModelStore) -> AsyncIterator[tuple[str, bytes]]:
-    """Each key of the model as the store keeps it, and each of its files."""
+    """Each key of the model as the store keeps it, and what each of its files holds."""
     redis = store.connection.redis
     await redis.config_set("rdbcompression", "no")
     for key in [key async for key in redis.scan_iter(count=1000) if key.decode().startswith(store.keys.base)]:
         yield key.decode(), await redis.dump(key)
     for path in (store.artifacts.root / store.uid).iterdir():
-        yield path.name, path.read_bytes()
+        yield path.name, store.artifacts.encryption.decrypted_whole(path.read_bytes(), path.name)
 
 
 async def where(store: ModelStore, *items: Item) -> list[str]:
@@ -86,7 +87,9 @@ def small_parts(bench: Bench) -> None:
     bench.settings = bench.settings.model_copy(update={"log_keep": 320})
 
 
-async def test_nothing_of_it_is_left_and_resends_do_not_bring_it_back(bench: Bench) -> None:
+@pytest.mark.parametrize("keys", [[], [EncryptionKey("2026", b"o" * 32)]], ids=["plain", "encrypted"])
+async def test_nothing_of_it_is_left_and_resends_do_not_bring_it_back(bench: Bench, keys: list[EncryptionKey]) -> None:
+    bench.artifacts.encryption = Encryption(keys)
     small_parts(bench)
     items = labelled(320, answered=1)
     store = await bench.model(recipe=RECIPE)

@@ -21,6 +21,7 @@ from driftline.store.backup.format import BackupFile, Entries, Entry, Fields, In
 from driftline.store.catalog import Catalog
 from driftline.store.commits import Head, Version, parse_head
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.encryption import Encryption
 from driftline.store.redis_keys import Keys
 from driftline.support import private
 
@@ -79,10 +80,10 @@ async def back_up(
         retry_seconds: how much longer each further attempt waits.
     """
     with format.disk_errors(folder), _new_folder(folder):
-        keys_file = _copy_api_keys(api_keys, folder) if api_keys else None
+        keys_file = _copy_api_keys(api_keys, folder, artifacts.encryption) if api_keys else None
         backup = Backup(connection, artifacts, folder, attempts, retry_seconds)
         index = Index(models=await backup.models(with_predictions), api_keys=keys_file)
-        format.write_index(folder, index)
+        format.write_index(folder, index, artifacts.encryption)
     return index
 
 
@@ -102,12 +103,12 @@ def _new_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def _copy_api_keys(path: Path, folder: Path) -> BackupFile:
+def _copy_api_keys(path: Path, folder: Path, encryption: Encryption) -> BackupFile:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ConfigurationError(f"there are no API keys in {path}; leave out --keys") from None
-    return format.write_file(folder / format.API_KEYS, data)
+    return format.write_file(folder / format.API_KEYS, data, encryption)
 
 
 class Backup:
@@ -120,6 +121,7 @@ class Backup:
         self.retry_seconds = retry_seconds
         self.connection = connection
         self.artifacts = artifacts
+        self.encryption = artifacts.encryption
         self.folder = folder
 
     async def models(self, with_predictions: bool) -> list[SavedModel]:
@@ -158,13 +160,13 @@ class Backup:
         blobs = await asyncio.to_thread(self._copy_blobs, point, folder / "artifacts")
         path = folder / format.KEYS
         format.aside(path).unlink(missing_ok=True)
-        format.append_pieces(path, point.pieces)
+        format.append_pieces(path, point.pieces, self.encryption)
         for noun, (first, last) in point.streams.items():
             async for page in self._stream(uid, noun, first, last):
-                format.append_pieces(path, [Entries(noun.encode(), page)])
+                format.append_pieces(path, [Entries(noun.encode(), page)], self.encryption)
         for noun in HAPPENED:
             async for page in self._events(uid, noun, point.happened):
-                format.append_pieces(path, [Entries(noun.encode(), page)])
+                format.append_pieces(path, [Entries(noun.encode(), page)], self.encryption)
         files = {format.KEYS: format.settle(path), **{f"artifacts/{digest}": file for digest, file in blobs.items()}}
         return SavedModel(name, uid, point.head.version, point.head.learned, point.last, files, list(blobs))
 
@@ -173,7 +175,7 @@ class Backup:
         blobs: dict[str, BackupFile] = {}
         for digest in manifests(point):
             self._copy_blob(point.uid, digest, folder, blobs)
-            manifest = msgspec.json.decode((folder / digest).read_bytes(), type=_Manifest)
+            manifest = msgspec.json.decode(format.read_file(folder / digest, self.encryption), type=_Manifest)
             for file in manifest.files.values():
                 # Many versions may have the same one.
                 if file.sha256 not in blobs:
@@ -188,13 +190,14 @@ class Backup:
         if not path.exists():
             try:
                 with self.artifacts.reading(uid, digest) as reader:
-                    format.write_aside(path, reader.chunks())
+                    format.write_aside(path, self.encryption.encrypted(reader.chunks()))
             except CorruptData as error:
                 if error.code != "artifact_missing":
                     raise
                 raise Overtaken(error.message) from error
-            format.settle(path)
-        blobs[digest] = BackupFile(digest, path.stat().st_size)
+            blobs[digest] = format.settle(path)
+        else:  # Of an earlier attempt.
+            blobs[digest] = format.measure(path)
 
     async def _stream(self, uid: str, noun: str, first: int, last: int) -> AsyncIterator[list[Entry]]:
         key, after = getattr(self.connection.keys.of(uid), noun), first - 1
@@ -240,7 +243,7 @@ class Backup:
                 if value is not None and ms > 0 and is_copied(uid, value):
                     pieces[uid].append(Text(self._without_base(uid, key), value, ms))
             for uid, rows in pieces.items():
-                format.append_pieces(self._path(saved[uid], name), rows)
+                format.append_pieces(self._path(saved[uid], name), rows, self.encryption)
 
     async def _copy_predictions(self, saved: dict[str, SavedModel]) -> None:
         async for found in self._scan("predictions:", saved):
@@ -255,7 +258,8 @@ class Backup:
             ms = await self.connection.redis.pttl(key)
         start = b"-"
         while newest and (page := await self._page(key, start, newest[0][0])):
-            format.append_pieces(path, [Entries(self._without_base(uid, key), page, ms if ms > 0 else None)])
+            entries = Entries(self._without_base(uid, key), page, ms if ms > 0 else None)
+            format.append_pieces(path, [entries], self.encryption)
             start = b"(" + page[-1][0]
 
     async def _scan(self, kind: str, saved: dict[str, SavedModel]) -> AsyncIterator[list[tuple[str, bytes]]]:
@@ -283,7 +287,7 @@ class Backup:
     def _settled(self, model: SavedModel, names: list[str]) -> SavedModel:
         files = dict(model.files)
         for name in names:
-            format.append_pieces(self._path(model, name), [])
+            format.append_pieces(self._path(model, name), [], self.encryption)
             files[name] = format.settle(self._path(model, name))
         return msgspec.structs.replace(model, files=files)
 

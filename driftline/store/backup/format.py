@@ -9,23 +9,27 @@
     models/NAME/predictions.msgpack       recorded predictions, where they were asked for
     models/NAME/artifacts/SHA256          versions and checkpoints
 
-A ``.msgpack`` file is a sequence of pieces, each after its length in 4 bytes, big-endian.
+A ``.msgpack`` file is a sequence of pieces, each after its length in 4 bytes, big-endian. With encryption keys each file is
+encrypted (:mod:`driftline.store.encryption`), of a ``.msgpack`` file some pieces at a time. The index, which nobody without a
+key can write, has the sha256 of each file as it stands there, and so says which pieces there are, and in which order.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
-from driftline.errors import ConfigurationError, CorruptData, InvalidInput
+from driftline.errors import ConfigurationError, CorruptData, InvalidInput, Unavailable
+from driftline.store.encryption import HEADER_BYTES, Altered, Encryption, Part, key_name
 from driftline.store.redis_keys import NOUNS
 from driftline.support import private
 from driftline.version import __version__
@@ -137,15 +141,25 @@ class _Format(msgspec.Struct):
     format: int
 
 
-def write_index(folder: Path, index: Index) -> None:
+def write_index(folder: Path, index: Index, encryption: Encryption) -> None:
     """Writes the index, which makes the folder a backup."""
-    write_file(folder / INDEX, msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n")
+    write_file(folder / INDEX, msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n", encryption)
 
 
-def read_index(folder: Path) -> Index:
-    """The index of a backup; :class:`InvalidInput` where the folder is not a backup."""
+def read_index(folder: Path, encryption: Encryption) -> Index:
+    """The index of a backup.
+
+    Raises:
+        InvalidInput: the folder is not a backup.
+        CorruptData: the index is damaged.
+        ConfigurationError: it cannot be read, or is encrypted by a key that is not here.
+    """
     try:
-        data = (folder / INDEX).read_bytes()
+        data = read_file(folder / INDEX, encryption)
+    except Altered as error:
+        raise CorruptData(f"{folder / INDEX} is damaged: {error}; take another backup", code="damaged_backup") from None
+    except Unavailable as error:
+        raise ConfigurationError(error.message) from None
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidInput(
             f"{folder} is not a backup: it has no {INDEX}, which a backup that was interrupted lacks",
@@ -216,13 +230,18 @@ def settle(path: Path) -> BackupFile:
     return measure(path)
 
 
-def write_file(path: Path, data: bytes) -> BackupFile:
+def write_file(path: Path, data: bytes, encryption: Encryption) -> BackupFile:
     """Writes a file atomically: it is complete or not there."""
-    write_aside(path, [data])
+    write_aside(path, encryption.encrypted([data]))
     return settle(path)
 
 
-def write_aside(path: Path, chunks: Iterable[bytes]) -> None:
+def read_file(path: Path, encryption: Encryption) -> bytes:
+    """What a file holds."""
+    return encryption.decrypted_whole(path.read_bytes(), str(path))
+
+
+def write_aside(path: Path, chunks: Iterable[Part]) -> None:
     """Writes a file aside; :func:`settle` completes it."""
     private.make_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
@@ -231,19 +250,31 @@ def write_aside(path: Path, chunks: Iterable[bytes]) -> None:
         file.writelines(chunks)
 
 
-def append_pieces(path: Path, pieces: Sequence[Piece]) -> None:
+def append_pieces(path: Path, pieces: Sequence[Piece], encryption: Encryption) -> None:
     """Appends pieces to a file that is still written aside; :func:`settle` completes it."""
     with open(aside(path), "ab", opener=private.owner_alone) as file:
-        for piece in pieces:
-            data = _encoder.encode(piece)
-            file.write(struct.pack(">I", len(data)) + data)
+        framed = b"".join(_framed(_encoder.encode(piece)) for piece in pieces)
+        file.write(_framed(encryption.encrypted_whole(framed)) if framed and encryption.writing else framed)
 
 
-def read_pieces(path: Path) -> Iterator[Piece]:
+def read_pieces(path: Path, encryption: Encryption) -> Iterator[Piece]:
     """The pieces of a file whose sha256 has been checked."""
     with path.open("rb") as file:
-        while length := file.read(4):
-            yield _decoder.decode(file.read(struct.unpack(">I", length)[0]))
+        for frame in _frames(file):
+            if key_name(frame[:HEADER_BYTES]) is None:
+                yield _decoder.decode(frame)
+            else:
+                pieces = _frames(io.BytesIO(encryption.decrypted_whole(frame, str(path))))
+                yield from map(_decoder.decode, pieces)
+
+
+def _framed(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def _frames(file: BinaryIO) -> Iterator[bytes]:
+    while length := file.read(4):
+        yield file.read(struct.unpack(">I", length)[0])
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from driftline.store.backup.copy import pattern
 from driftline.store.backup.format import Entries, Fields, Index, Piece, SavedModel, Text
 from driftline.store.catalog import Catalog, by_uid
 from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.encryption import Encryption
 from driftline.store.redis_keys import new_uid
 
 MAX_BATCH = 500
@@ -42,7 +43,7 @@ async def restore(
         forget_seconds: how long servers need to notice that a model is gone.
         owner_seconds: how long the worker of a replaced model may take to release it.
     """
-    index = format.read_index(folder)
+    index = format.read_index(folder, artifacts.encryption)
     await asyncio.to_thread(format.verify, folder, index)
     if api_keys is not None:
         _refuse_api_keys(folder, index, api_keys, replace)
@@ -50,7 +51,8 @@ async def restore(
     await restoring.refuse_clashes(index, replace)
     with format.disk_errors(artifacts.root):
         if api_keys is not None:
-            format.write_file(api_keys, (folder / format.API_KEYS).read_bytes())
+            found = format.read_file(folder / format.API_KEYS, artifacts.encryption)
+            format.write_file(api_keys, found, Encryption())  # Where the servers look for them, as they write them.
         for model in index.models:
             await restoring.model(model)
         assert connection.store_id is not None
@@ -143,7 +145,8 @@ class Restore:
 
     def _put_blobs(self, model: SavedModel) -> None:
         for digest in model.artifacts:
-            self.artifacts.put(model.uid, (self.folder / model.folder / "artifacts" / digest).read_bytes())
+            path = self.folder / model.folder / "artifacts" / digest
+            self.artifacts.put(model.uid, format.read_file(path, self.artifacts.encryption))
 
     async def _write_keys(self, model: SavedModel, epoch: int) -> None:
         """Writes long keys in parts; then the short ones in one transaction, with an epoch above those of all former owners."""
@@ -162,7 +165,7 @@ class Restore:
     def _pieces(self, model: SavedModel) -> Iterator[Piece]:
         for name in (format.KEYS, format.RECEIPTS, format.PREDICTIONS):
             if name in model.files:
-                yield from format.read_pieces(self.folder / model.folder / name)
+                yield from format.read_pieces(self.folder / model.folder / name, self.artifacts.encryption)
 
     async def _write(self, base: bytes, pieces: Iterable[Piece], is_transaction: bool) -> None:
         with store_errors():
