@@ -26,6 +26,7 @@ ALARMS = {
     "lease_lost": "another worker learns the model; see why the first one was silent: load, memory, the network to the store",
     "store_older": "send again the labels since that copy was made, or restore a newer one",
     "writes_lost": "send again the labels of the moments before; set appendfsync always",
+    "wrong_only": "have a random part of all answers labelled, and compare with `driftline_predictions_labelled_total`",
     "source": "mend what it says; the source is tried again, and the alarm ends by itself",
     "source_infer": "mend what it says; the rows wait, and the alarm ends by itself",
     "source_gap": "send again what was lost, if somebody still has it; read faster, or keep the stream for longer",
@@ -84,7 +85,7 @@ def _check_alarms(model: StoreSnapshot) -> list[Finding]:
 
 def _drifts(model: StoreSnapshot) -> list[Finding]:
     """The newest drift alarm, while the labels after it are still learned at once."""
-    drift = model.drifts[-1] if model.drifts else None
+    drift = next((alarm for alarm in reversed(model.drifts) if alarm["kind"] in ("drift", "inputs")), None)
     if drift is None or model.head.offset - drift["at"] >= model.trigger.alarm:
         return []
     advice = f"nothing, if it recovers: watch its accuracy with `driftline metrics {model.name}`"

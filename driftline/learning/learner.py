@@ -101,7 +101,7 @@ class Learner(RelearnedLearner):
                 # What counts nothing changes nothing: nor does it have former labels replayed.
                 return StepResult(rejected=rejected)
             live = labelled_batch.live
-            served, alarms, over = self._observe(labelled_batch, live)
+            served, alarms, over = self._observe(labelled_batch, live, plan.version)
             errors = _live_errors(served)
             self._follow_answers(live)
             returned = self._update_mixture_weights(live, served, plan.version)
@@ -145,12 +145,11 @@ class Learner(RelearnedLearner):
         return [record for record in known if record[0] not in unfit], None
 
     def _observe(
-        self, labelled_batch: LabelledBatch, live: LabelledBatch
+        self, labelled_batch: LabelledBatch, live: LabelledBatch, version: int
     ) -> tuple[list[ServedRow], list[Alarm], list[str]]:
-        """Scores what was served, tells all that follow errors, looks for drift; the answers that came, the alarms, and those
-        that are over."""
+        """Scores what was served, tells all that follow errors, looks for drift; the answers, the alarms, and those over."""
         index_of, unit = self.course.state.index_of, self.module.error_unit
-        served, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, unit)
+        served, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, version, unit)
         self.promotion.observe([(item, row.error) for item, row in served])
         for error in _live_errors(served):
             self.course.on_error(error)
@@ -159,6 +158,7 @@ class Learner(RelearnedLearner):
             self.course.on_drift(self.replay_buffer, max(0, labelled_batch.numbers[0] - alarms[-1].since))
             self.trust.on_drift(alarms[-1].since)
         alarms += self.monitor.look(live, self.module, self.learned)
+        alarms += self.monitor.doubt(live, self.known_since, self.served)
         over = self.monitor.settle(alarms)
         self.monitor.keep(alarms)
         return served, alarms, over

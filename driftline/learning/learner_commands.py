@@ -66,6 +66,7 @@ class CommandedLearner(SiftingLearner):
         self._follow_recipe()
         self._set_champion()
         self.promotion.dismiss()
+        self.monitor.label_selection.begin_again()
         self.retraining = None
 
     def change_recipe(self, changes: Mapping[str, Any], versions: Versions = NO_VERSIONS) -> None:

@@ -103,6 +103,11 @@ class LearnerState(Stateful):
         """What was published last, or is to be: the champion, or what is ahead of it."""
         return self.course.candidate() if self.promotion.is_ahead else self.promotion.champion
 
+    def known_since(self, n: int) -> Examples:
+        """The labels from record ``n`` on that are replayed or held out, of classes that are answered."""
+        known = self.replay_buffer.examples.joined(self.promotion.holdout.current())
+        return known.take(known.numbers >= n).answered_by(self.served)
+
     def classes_of(self, module: ServedModel) -> list[int | str]:
         """The classes that a present or former module answers: those of the learner, up to its width."""
         return self.classes[: module.width]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeAlias
 
 import msgspec
+import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
@@ -18,6 +19,8 @@ from driftline.learning.monitoring.attribution import change_point, moved_classe
 from driftline.learning.monitoring.drift import drift_detector
 from driftline.learning.monitoring.forgetting import Forgetting
 from driftline.learning.monitoring.input_drift import InputDriftMonitor
+from driftline.learning.monitoring.label_selection import KIND as WRONG_ONLY
+from driftline.learning.monitoring.label_selection import LabelSelection
 from driftline.learning.monitoring.prequential import Prequential, Scored
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
@@ -35,11 +38,13 @@ ServedRow: TypeAlias = tuple[Item, Scored]
 
 @dataclass(frozen=True)
 class Alarm:
-    """``drift``: the error of what was served has risen. ``inputs``: what comes in is distributed otherwise.
+    """``drift``: the error of what was served has risen. ``inputs``: what comes in is distributed otherwise. ``wrong_only``:
+    labels seem to come for wrong answers alone.
 
     ``at`` is the log number of the label that showed it, ``since`` the one with which it has most likely begun. ``classes`` are
     those that err more, as ``attribution.moved_classes`` gives them, ``features`` the inputs that have moved, as a
-    ``DriftReport`` names them. ``before`` and ``now`` are the mean errors on both sides of ``since``.
+    ``DriftReport`` names them. ``before`` and ``now`` are the mean errors on both sides of ``since``; of ``wrong_only``, what
+    it would be at most, and what it is.
     """
 
     kind: str
@@ -66,7 +71,10 @@ class Monitor(Stateful):
         measured_every: labels from one measurement of forgetting to the next.
     """
 
-    STATE = ("prequential", "detector", "input_drift", "alarms", "standing", "recent", "forgetting", "measured_at")
+    STATE = (
+        *("prequential", "detector", "input_drift", "alarms", "standing", "recent", "forgetting", "measured_at"),
+        "label_selection",
+    )
     DERIVED = ("recipe", "former", "max_alarms", "settled_labels", "max_recent", "measured_every")
 
     def __init__(
@@ -93,6 +101,7 @@ class Monitor(Stateful):
         self.recent = self._recent(spec)
         self.forgetting = Forgetting()
         self.measured_at = 0
+        self.label_selection = LabelSelection()
 
     def _input_drift(self) -> InputDriftMonitor | None:
         detector = self.recipe.input_detector
@@ -107,6 +116,7 @@ class Monitor(Stateful):
         labelled_batch: LabelledBatch,
         index_of: Mapping[tuple[type, object], int],
         since: int,
+        next_version: int,
         unit: Tensor | None = None,
     ) -> tuple[list[ServedRow], list[Alarm]]:
         """Compares what was served with the labels.
@@ -114,12 +124,14 @@ class Monitor(Stateful):
         Args:
             index_of: where each class, by type and name, stands in answers by version ``since`` and later ones; of
                 former answers that is not known.
+            next_version: the first one that may have learned these labels.
             unit: of several outputs, what the error of each is divided by ``[outputs]``.
 
         Returns:
             The items that bring an answer, each with its scores; and the alarms that the errors of live ones have raised.
         """
         served, alarms, scored = [], [], []
+        most = self.prequential.largest_share if WRONG_ONLY not in self.standing else None
         for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True):
             if item.answer is None:
                 continue
@@ -134,6 +146,9 @@ class Monitor(Stateful):
                 self.prequential.add(scored)
                 scored = []
                 alarms.append(self._drift(n))
+                self.label_selection.on_drift()
+            elif most is not None:
+                self.label_selection.update(n, not row.error, item.answer.version, most, next_version)
         self.prequential.add(scored)
         return served, alarms
 
@@ -183,6 +198,21 @@ class Monitor(Stateful):
         found = self.input_drift.see(live.examples.inputs, live.numbers, module, learned)
         return [Alarm("inputs", live.numbers[-1], str(moved), moved.since, features=moved.features) for moved in found]
 
+    def doubt(self, live: LabelledBatch, known_since: Callable[[int], Examples], served: ServedModel) -> list[Alarm]:
+        """Whether labels come for wrong answers alone; ``known_since`` gives those that are kept from a record on."""
+        selection, since = self.label_selection, self.label_selection.since
+        if since is None:
+            return []
+        known = known_since(since)
+        right = len(known) - int(gate.errors(served, known, in_order=False).sum())
+        most = int(torch.unique(known.targets, return_counts=True)[1].max()) if len(known) else 0
+        message, error = selection.message(len(known), right, most), selection.error
+        selection.begin_again()
+        at_most = 1 - (self.prequential.largest_share or 0.0) / 2
+        return (
+            [] if message is None else [Alarm(WRONG_ONLY, live.numbers[-1], message, since, before=at_most, now=error)]
+        )
+
     def keep(self, alarms: Sequence[Alarm]) -> None:
         """Keeps the newest alarms."""
         self.alarms = [*self.alarms, *alarms][-self.max_alarms :]
@@ -211,7 +241,8 @@ class Monitor(Stateful):
     def answered(self, alarms: Sequence[Alarm]) -> list[Alarm]:
         """The alarms that the recipe's ``on_alarm`` is for."""
         detector = self.recipe.input_detector
-        return [alarm for alarm in alarms if alarm.kind == "drift" or (detector is not None and detector.answered)]
+        kinds = {"drift", "inputs"} if detector is not None and detector.answered else {"drift"}
+        return [alarm for alarm in alarms if alarm.kind in kinds]
 
     def is_hurried(self, offset: int) -> bool:
         """Whether, at this offset of the log, labels are learned as they come because of an alarm."""
@@ -265,6 +296,10 @@ class Monitor(Stateful):
             return [Alarm(**alarm) for alarm in state.data[name]]
         if name == "standing":  # A state from before alarms were over has none that stands.
             return set(state.data.get(name, ()))
+        if (
+            name == "label_selection" and name not in state.data
+        ):  # Nor did former releases follow which answers are labelled.
+            return self.label_selection
         return super().restored(name, state)
 
 

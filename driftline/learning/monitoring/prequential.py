@@ -99,6 +99,12 @@ class Prequential(Stateful):
     def count(self) -> int:
         return round(float(self.all.count))
 
+    @property
+    def largest_share(self) -> float | None:
+        """That of the most frequent class among the newest labels; None before the first, and where a label is no class."""
+        counts = self.newest.support if self.has_one_class else []
+        return float(max(counts) / sum(counts)) if sum(counts) > 0 else None
+
     def score(
         self, n: int, item: Item, places: Places | None = None, unit: NDArray[np.float32] | None = None
     ) -> Scored:

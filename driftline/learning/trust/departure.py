@@ -31,7 +31,7 @@ class Departure(msgspec.Struct):
 
     def update(self, n: int, contradicts: float, expected: float) -> None:
         """Takes in whether label ``n`` contradicts others (1, else 0), and the rate that was expected."""
-        if max(self.owned) <= 0:
+        if self.is_at_its_beginning:
             self.since, self.before = n, self.compared
         bound = min(expected + self.margin, 1.0)
         self.owned = [
@@ -39,6 +39,11 @@ class Departure(msgspec.Struct):
             for owned, stake in zip(self.owned, STAKES, strict=True)
         ]
         self.compared += 1
+
+    @property
+    def is_at_its_beginning(self) -> bool:
+        """Whether it owns no more than at first, at any stake."""
+        return max(self.owned) <= 0
 
     @property
     def has_departed(self) -> bool:

@@ -1,0 +1,105 @@
+"""Whether labels come for wrong answers alone: then the accuracy that they show is not that of the traffic."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from driftline.learning.stateful import State, Stateful
+from driftline.learning.trust.departure import Departure
+
+KIND = "wrong_only"
+"""What the alarm is called."""
+MIN_KNOWN = 30
+STANDARD_ERRORS = 2.0
+
+
+class LabelSelection(Stateful):
+    """Follows whether answers that are labelled are right less often than half the share of the most frequent label.
+
+    Always answering that label would be right twice as often. A model may err so for a while after a drift, but not once it
+    has learned what is so now. So what counts are answers by versions that have learned ``taught_after`` labels since errors
+    began to be so many, or since the last drift alarm; and it must be right about the labels that it has learned since, more
+    often than one answer would be: a model that has learned nothing is bad, and its labels may be those of all answers.
+
+    ``rise`` bets on all answers, and says since which record they are so bad, or, where it ``follows_drift``, since which
+    after the alarm; ``taught`` labels have come since, and from version ``counted_from`` on answers count, which ``bet`` bets
+    on: ``right`` of ``counted`` were right.
+    """
+
+    STATE = ("rise", "follows_drift", "bet", "taught", "counted_from", "counted", "right")
+    DERIVED = ("taught_after",)
+
+    def __init__(self, taught_after: int = 128) -> None:
+        self.taught_after = taught_after
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """What answers were like until now says nothing of the next ones."""
+        self.rise, self.bet = Departure(0.0), Departure(0.0)
+        self.follows_drift = False
+        self.taught = self.counted = self.right = 0
+        self.counted_from: int | None = None
+
+    def on_drift(self) -> None:
+        """No version knows what is so since a drift. Further alarms, while answers stay as bad, are about the same one."""
+        if not self.follows_drift:
+            self.begin_again()
+            self.follows_drift = True
+
+    def update(self, n: int, is_right: bool, version: int, most: float, next_version: int) -> None:
+        """Takes in whether the answer of ``version`` that label ``n`` is about was right.
+
+        Args:
+            most: the share of the most frequent label among the newest.
+            next_version: the first one that may have learned this label.
+        """
+        expected = 1 - most / 2
+        self.rise.update(n, float(not is_right), expected)
+        if self.rise.is_at_its_beginning:
+            self.begin_again()
+            return
+        self.taught += 1
+        if self.counted_from is None and self.taught >= self.taught_after:
+            self.counted_from = next_version
+        if self.counted_from is not None and version >= self.counted_from:
+            self.bet.update(n, float(not is_right), expected)
+            self.counted += 1
+            self.right += is_right
+
+    @property
+    def since(self) -> int | None:
+        """The record since which answers are so often wrong that only such may be labelled; None where they are not."""
+        return self.rise.since if self.bet.has_departed else None
+
+    @property
+    def error(self) -> float:
+        """How many of the answers that count were wrong."""
+        return 1 - self.right / self.counted
+
+    def message(self, known: int, right: int, most: int) -> str | None:
+        """What is told of it; None where the model itself may be as bad as its labels say.
+
+        Args:
+            known: how many labels since are known, of which what is served now is ``right`` about so many.
+            most: how many of them are of the most frequent class.
+        """
+        by_chance = most + STANDARD_ERRORS * math.sqrt(most * (known - most) / max(1, known))
+        if known < MIN_KNOWN or right <= by_chance:
+            return None
+        return (
+            f"labels seem to come for wrong answers alone: since record {self.since} {self.right} of {self.counted} answers "
+            f"were right, by versions that had learned what is so since then, while what is served now is right about {right} "
+            f"of {known} of these labels. The accuracy is not that of all answers, and what is right without a label may be "
+            "forgotten: have a random part of all answers labelled"
+        )
+
+    def packed(self, name: str) -> Any:
+        value = getattr(self, name)
+        return msgspec.to_builtins(value) if isinstance(value, Departure) else value
+
+    def restored(self, name: str, state: State) -> Any:
+        value = state.data[name]
+        return msgspec.convert(value, Departure) if isinstance(getattr(self, name), Departure) else value
