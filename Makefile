@@ -35,8 +35,8 @@ test: .venv/.installed ## check, then run the tests that need nothing else
 test-tools: kernels ## run the tests that need a browser, Redis and Prometheus
 	$(BIN)/python -m pytest $(SPREAD) -m "tools and not long"
 
-test-long: check kernels ## run all tests, with the long form of the faults, and every process started as users do
-	DRIFTLINE_TEST_COLD=1 $(BIN)/python -m pytest $(SPREAD) -m ""
+test-long: check kernels ## run all tests, with the long form of the faults, new examples, and every process started as users do
+	DRIFTLINE_TEST_COLD=1 DRIFTLINE_TEST_EXPLORE=1 $(BIN)/python -m pytest $(SPREAD) -m ""
 
 coverage: kernels ## run the tests, and show how much of each file they reach
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[coverage]'

@@ -222,7 +222,8 @@ def _in_type(tensor: InputTensor, array: NDArray[Any], shape: Sequence[int | Non
             raise wrong(tensor, f"a number does not fit {OF_TENSORS[dtype]}")
         return array.astype(dtype)
     if dtype == "float32":
-        narrow = array.astype(np.float32)
+        with np.errstate(over="ignore"):
+            narrow = array.astype(np.float32)
         if not is_finite(narrow):
             raise wrong(tensor, "a number is not a finite float32")
         return narrow

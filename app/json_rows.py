@@ -201,7 +201,8 @@ def _array(tensor: inputs.AnyTensor, column: Any, count: int) -> NDArray[Any] | 
             return None
         # A number that does not fit is told by the precise parser.
         return as_type(wide.reshape(shape), tensor.dtype, "")
-    narrow = wide.astype(np.float32)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(np.float32)
     return narrow.reshape(shape) if len(wide) == count * tensor.size and is_finite(narrow) else None
 
 

@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 
 from driftline.processes.supervisor import Guard
 from tests.ports import free_port, free_ports, missing, wait_for_port
+from tests.waiting import SECONDS
 
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
@@ -25,7 +26,7 @@ Process: TypeAlias = "subprocess.Popen[bytes]"
 def kafka() -> Iterator[tuple[Producer, str]]:
     """A producer with a mock cluster of librdkafka, which speaks the protocol; and where its brokers are."""
     producer = Producer({"test.mock.num.brokers": 2, "bootstrap.servers": "unused"})
-    brokers = producer.list_topics(timeout=20).brokers.values()
+    brokers = producer.list_topics(timeout=SECONDS).brokers.values()
     yield producer, ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
     producer.flush()
 

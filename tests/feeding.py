@@ -85,4 +85,5 @@ def check_all_served_once(instance: Instance, feeder: Feeder) -> None:
     states = {client.receipt(feeder.model, identifier)["state"] for identifier in feeder.acknowledged}
     assert states == {"served"}
     assert client.model(feeder.model)["learned"] == len(feeder.acknowledged)
-    assert standing_alarms(client, feeder.model) == {}
+    # On a busy machine a worker may have been held up for longer than its lease, which is an alarm until it goes on.
+    until(lambda: standing_alarms(client, feeder.model) == {})

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from tests import forked
 from tests.forked import Process
@@ -32,7 +33,7 @@ class Instance:
         self.lines = lines
         self.data_dir = data_dir
         self.url = self._await(r"(https?://\S+)")
-        self.client = Client(self.url, retries=0)
+        self.client = Client(self.url, timeout=SECONDS, retries=0)
         # A connection of its own each time, as a load balancer makes them, and no certificates read for it.
         self._probe = httpx.Client(verify=False, headers={"connection": "close"})
         until(lambda: self.is_ready)
@@ -111,9 +112,11 @@ def _running(folder: Path, start: Callable[[], Process]) -> Iterator[Instance]:
 @contextlib.contextmanager
 def emptied(instance: Instance) -> Iterator[Instance]:
     """An instance that others use too: whatever models are made in it are gone at the end."""
-    yield instance
-    for model in instance.client.models():
-        instance.client.delete_model(model["name"])
+    try:
+        yield instance
+    finally:
+        for model in instance.client.models():
+            instance.client.delete_model(model["name"])
 
 
 def _collect(process: Process, lines: list[str]) -> None:
@@ -127,6 +130,16 @@ def _collect(process: Process, lines: list[str]) -> None:
 def spec(name: str = "weather", **changes: Any) -> dict[str, Any]:
     """A small spec."""
     return {"name": name, "task": "classification", "inputs": {"shape": [8]}, "classes": [0, 1]} | changes
+
+
+def answered_by(client: Client, model: str, version: int, rows: Any) -> Predictions:
+    """The answer of a version, or of a later one: one that is live already is swapped in a moment later."""
+
+    def look() -> Predictions | None:
+        found = client.predict(model, rows)
+        return found if found["version"] >= version else None
+
+    return until(look)
 
 
 def standing_alarms(client: Client, model: str) -> dict[str, str]:

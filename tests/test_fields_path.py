@@ -13,7 +13,7 @@ from driftline.api.models import ModelState
 from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from driftline.errors import InvalidInput
-from tests.services import Instance, emptied, up
+from tests.services import Instance, answered_by, emptied, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -39,16 +39,17 @@ def customers(count: int) -> tuple[list[dict[str, Any]], list[str]]:
     return rows, labels
 
 
-def teach(client: Client, count: int) -> float:
-    """Predicts, then labels; the share of right answers."""
-    right = 0
+def teach(client: Client, count: int) -> tuple[float, str]:
+    """Predicts, then labels; the share of right answers, and the id of the last label."""
+    right, last = 0, ""
     for _ in range(count // 40):
         rows, labels = customers(40)
         answers = client.predict("churn", rows)["predictions"]
         right += sum(answer["label"] == label for answer, label in zip(answers, labels, strict=True))
         items = [{"prediction_id": a["id"], "label": label} for a, label in zip(answers, labels, strict=True)]
         assert client.feedback("churn", items)["accepted"] == 40
-    return right / count
+        last = f"p:{answers[-1]['id']}"
+    return right / count, last
 
 
 def all_learned(client: Client) -> ModelState:
@@ -77,9 +78,10 @@ def test_fields_from_the_first_row_to_the_restart(tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         client = instance.client
         client.create_model(SPEC)
-        teach(client, 800)
-        all_learned(client)
-        assert teach(client, 400) > 0.75, "all fields tell of the class"
+        _, last = teach(client, 800)
+        learned = client.wait_served("churn", last, SECONDS)
+        answered_by(client, "churn", learned["version"], customers(1)[0])
+        assert teach(client, 400)[0] > 0.75, "all fields tell of the class"
         instance.kill("worker")
         teach(client, 200)
         assert all_learned(client)["learned"] == 1400, "no label is lost, none is learned twice"
@@ -116,7 +118,7 @@ def test_a_field_is_added_to_a_live_model(shared_instance: Instance) -> None:
         with_region = [{**row, "region": "north"} for row in rows]
         before = until(lambda: served_by(client, rows, client.model("churn")["version"]))
         assert answers(client, with_region) == pytest.approx(probabilities(before), rel=1e-5)
-        assert client.metrics("churn")["unknown_fields"] == {"region": 5}
+        until(lambda: client.metrics("churn").get("unknown_fields") == {"region": 5})
         waits = client.predict("churn", rows)["predictions"]
         job = client.retrain("churn", edits=[{"type": "add_field", "name": "region", "field": "category"}], epochs=1)
         instance.kill("worker")
@@ -136,9 +138,9 @@ def test_a_field_is_added_to_a_live_model(shared_instance: Instance) -> None:
             assert client.feedback("churn", items)["accepted"] == 20
             all_learned(client)
         assert all_learned(client)["learned"] == 625
-        assert client.metrics("churn")["unknown_fields"] == {"region": 5}
-        live = client.model("churn")["version"]
-        until(lambda: served_by(client, rows, live))
+        until(lambda: client.metrics("churn").get("unknown_fields") == {"region": 5})
+        learned = client.wait_served("churn", f"p:{given[-1]['id']}", SECONDS)
+        answered_by(client, "churn", learned["version"], rows)
         north, south = (answers(client, [{**row, "region": name} for row in rows]) for name in ("north", "south"))
         assert sum(north[0::2]) > sum(south[0::2]) + 1, "the region tells of the class"
         client.rollback("churn", before["version"])

@@ -19,8 +19,8 @@ from driftline.errors import InvalidInput
 from driftline.files.answers import CsvAnswers, QuestionFile, answer_file
 from driftline.files.refusals import Refusals
 from tests import forked
-from tests.services import Instance, emptied
-from tests.waiting import until
+from tests.services import Instance, answered_by, emptied
+from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def infer(client: Client, model: str) -> dict[str, Any]:
         {"name": name, "shape": [2], "datatype": "FP64", "data": data}
         for name, data in (("size", [1.5, -0.5]), ("rooms", [2.5, 0.25]))
     ]
-    found = httpx.post(f"{client.url}/v2/models/{model}/infer", json={"inputs": tensors})
+    found = httpx.post(f"{client.url}/v2/models/{model}/infer", json={"inputs": tensors}, timeout=SECONDS)
     assert found.status_code == 200, found.text
     return {output["name"]: output for output in found.json()["outputs"]}
 
@@ -210,7 +210,8 @@ def test_several_labels(shared_instance: Instance, tmp_path: Path) -> None:
                 client.feedback("mail", [{"prediction_id": first["id"], "label": wrong}])
         entry: Any = list(client.log("mail"))[-1]
         assert isinstance(entry["label"], list) and isinstance(entry["answer"]["labels"], list)
-        until(lambda: client.receipt("mail", entry["id"])["state"] == "served")
+        version = client.wait_served("mail", entry["id"], SECONDS)["version"]
+        answered_by(client, "mail", version, rows(1))
         assert labels(client, {"size": 1.5, "rooms": 2.5}) == ["big", "roomy", 3]
         assert labels(client, {"size": -1.5, "rooms": -1.5}) == []
         scores = client.metrics("mail")["prequential"]

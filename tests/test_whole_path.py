@@ -13,7 +13,7 @@ from driftline.api.models import ModelState
 from driftline.api.predictions import Predictions
 from driftline.client.clients import Client
 from driftline.errors import Conflict, InvalidInput, NotFound
-from tests.services import Instance, spec, up
+from tests.services import Instance, answered_by, spec, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -28,19 +28,20 @@ def world(rows: int, turn: int = 1) -> tuple[list[list[float]], list[int]]:
     return inputs.tolist(), (turn * (inputs @ WEIGHTS) > 0).astype(int).tolist()
 
 
-def teach(client: Client, model: str, rows: int, turn: int = 1) -> float:
-    """Predicts, then labels; gives the share of right answers."""
-    right = 0
+def teach(client: Client, model: str, rows: int, turn: int = 1) -> tuple[int, str]:
+    """Predicts, then labels; gives how many answers were right, and the id of the last label."""
+    right, last = 0, ""
     for _ in range(rows // 32):
         inputs, labels = world(32, turn)
         answers = client.predict(model, inputs)["predictions"]
         right += sum(answer["label"] == label for answer, label in zip(answers, labels, strict=True))
         items = [{"prediction_id": a["id"], "label": label} for a, label in zip(answers, labels, strict=True)]
         assert client.feedback(model, items)["accepted"] == 32
-    return right / rows
+        last = f"p:{answers[-1]['id']}"
+    return right, last
 
 
-def all_served(client: Client, model: str) -> ModelState:
+def all_learned(client: Client, model: str) -> ModelState:
     def look() -> ModelState | None:
         found = client.model(model)
         return found if not found["waiting"] else None
@@ -60,17 +61,19 @@ def test_the_whole_path(tmp_path: Path) -> None:
         with pytest.raises(Conflict):
             client.create_model(spec())
 
-        first = teach(client, "weather", 640)
-        all_served(client, "weather")
-        second = teach(client, "weather", 1280)
-        assert second > max(first, 0.75), "it learns from the labels that come back"
-        shown = all_served(client, "weather")
+        first, last = teach(client, "weather", 640)
+        learned = client.wait_served("weather", last, SECONDS)
+        answered_by(client, "weather", learned["version"], world(1)[0])
+        second, last = teach(client, "weather", 1280)
+        assert second > 0.75 * 1280, "it learns from the labels that come back"
+        client.wait_served("weather", last, SECONDS)
+        shown = all_learned(client, "weather")
         assert shown["learned"] == 1920
         assert shown["version"] > 1
 
         metrics = client.metrics("weather")
         assert metrics["prequential"]["count"] == 1920
-        assert metrics["prequential"]["accuracy"] == pytest.approx((first * 640 + second * 1280) / 1920, abs=1e-3)
+        assert metrics["prequential"]["accuracy"] == pytest.approx((first + second) / 1920, abs=1e-3)
 
         versions_seen = [client.predict("weather", world(1)[0])["version"] for _ in range(20)]
         assert all(a <= b for a, b in itertools.pairwise(versions_seen))
@@ -88,6 +91,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
             assert client.model("weather")["spec"]["recipe"]["optimizer"]["name"] == "sgd"
 
         inputs = world(4)[0]
+        # What is learned is live, so that no version but that of the rollback follows.
         *_, older, live = [version["version"] for version in client.versions("weather")]
         wanted = client.predict("weather", inputs, version=older)
         assert wanted["version"] == older
@@ -107,7 +111,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
         teach(client, "weather", 64)
         assert client.model("weather")["waiting"] == 64
         client.resume("weather")
-        assert all_served(client, "weather")["learned"] == 1984
+        assert all_learned(client, "weather")["learned"] == 1984
         before, weights = client.model("weather"), client.predict("weather", inputs)
 
     with up(tmp_path) as instance:
@@ -121,7 +125,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
             repeated = client.predict("weather", inputs)
             assert probabilities(repeated) == pytest.approx(probabilities(weights), rel=1e-5)
         teach(client, "weather", 64)
-        assert all_served(client, "weather")["learned"] == 2048
+        assert all_learned(client, "weather")["learned"] == 2048
         client.delete_model("weather")
         with pytest.raises(NotFound):
             client.predict("weather", inputs)
@@ -177,7 +181,7 @@ def test_bad_input_names_the_field_and_changes_nothing(empty_instance: Instance)
     with pytest.raises(NotFound):
         client.predict("wether", [row])
     assert [model["name"] for model in client.models()] == ["weather"]
-    assert all_served(client, "weather")["learned"] == 1
+    assert all_learned(client, "weather")["learned"] == 1
 
 
 def test_feedback_as_a_stream_answers_line_by_line(empty_instance: Instance) -> None:
@@ -190,5 +194,5 @@ def test_feedback_as_a_stream_answers_line_by_line(empty_instance: Instance) -> 
     both = [*items, {"inputs": [1], "label": 1}, items[0]]
     answers = list(client.feedback_stream("weather", both, raise_errors=False))
     assert [answer["status"] for answer in answers] == ["queued"] * 300 + ["error", "duplicate"]
-    assert all_served(client, "weather")["learned"] == 300
+    assert all_learned(client, "weather")["learned"] == 300
     assert client.wait_served("weather", "7", SECONDS)["state"] == "served"

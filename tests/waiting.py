@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
-SECONDS = 240.0
+SECONDS = 480.0
 """Far more than anything takes that happens at all, also where many share the machine."""
 PAUSES = (0.02, 0.1)
 """Between two looks: a tenth of what was waited so far, within these bounds. Looking takes time from what is looked for."""

@@ -89,25 +89,19 @@ async def test_a_batch_is_no_larger_than_its_limit(start: Start) -> None:
 
 async def test_a_batch_waits_for_more_where_the_model_says_so(start: Start) -> None:
     client = await start(factories=[FACTORY])
-    await create(client, slow(0.0, max_wait=2, max_batch=5))
+    await create(client, slow(0.0, max_wait=0.05, max_batch=5))
     rows = await warmed(client)
-
-    async def later(seconds: float) -> httpx.Response:
-        await asyncio.sleep(seconds)
-        return await predict(client)
-
-    await asyncio.gather(*(later(0.01 * n) for n in range(4)))
-    assert rows == [4]
-
-
-async def test_a_full_batch_does_not_wait(start: Start) -> None:
-    client = await start(factories=[FACTORY])
-    await create(client, slow(0.0, max_batch=5))
-    model = await client.services.version_watcher.model("weather")
+    await predict(client)
+    assert rows == [1], "not for ever"
+    model = loaded(client)
     patient = replace(model.snapshot.limits, max_wait=3600, deadline=3600)
     model.snapshot = replace(model.snapshot, limits=patient)
+    waiting = [asyncio.create_task(predict(client)) for _ in range(4)]
+    await until_async(lambda: model.queued_rows == 4)
+    assert rows == [1]
     async with asyncio.timeout(SECONDS):
-        await asyncio.gather(*(predict(client) for _ in range(5)))
+        await asyncio.gather(*waiting, predict(client))
+    assert rows == [1, 5], "a full batch does not wait"
 
 
 async def test_a_missed_deadline_is_answered_while_the_batch_still_runs(start: Start) -> None:

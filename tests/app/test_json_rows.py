@@ -26,7 +26,7 @@ def test_the_fast_parser_is_installed() -> None:
     assert flat_numbers(b"[1.5]", "f", [1]) is not None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), st.lists(st.integers(1, 3), max_size=3), st.integers(1, 3), st.sampled_from(["float32", "int64"]))
 def test_both_parsers_give_the_same_numbers(data: st.DataObject, shape: list[int], rows: int, dtype: str) -> None:
     elements = st.floats(width=32, allow_nan=False, allow_infinity=False) if dtype == "float32" else None

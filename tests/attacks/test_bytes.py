@@ -195,7 +195,7 @@ async def test_an_id_that_is_accepted_can_be_asked_for_and_every_line_is_one(att
     asked = AsyncClient("http://127.0.0.1:8000")
     asked._http = attacked
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(st.lists(IDS, min_size=1, max_size=8, unique=True))
     def ids(given: list[str]) -> None:
         taken.extend(given)

@@ -18,6 +18,7 @@ import torch
 from driftline import errors
 from driftline.client.clients import AsyncClient, Client
 from tests.scripted_server import Answer, ScriptedServer, scripted_server
+from tests.waiting import SECONDS
 
 
 @pytest.fixture
@@ -272,21 +273,21 @@ def test_probes_say_yes_or_no(server: ScriptedServer, client: Any) -> None:
 @pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
 def test_waiting_for_a_job_ends_with_the_job(server: ScriptedServer, client: Any, state: str) -> None:
     server.answers = [(200, {"state": "queued"}), (200, {"state": "running"}), (200, {"state": state})]
-    assert client.wait_for_job("u-1", timeout=10)["state"] == state
+    assert client.wait_for_job("u-1", timeout=SECONDS)["state"] == state
 
 
 @pytest.mark.parametrize("state", ["served", "rejected", "quarantined"])
 def test_waiting_for_an_item_ends_with_its_receipt(server: ScriptedServer, client: Any, state: str) -> None:
     server.answers = [(200, {"state": "queued"}), (200, {"state": "learned"}), (200, {"state": state})]
-    assert client.wait_served("m", "i", timeout=10)["state"] == state
+    assert client.wait_served("m", "i", timeout=SECONDS)["state"] == state
 
 
 def test_waiting_in_vain_is_late(server: ScriptedServer, client: Any) -> None:
     server.answers = [(200, {"state": "queued"})] * 100
-    with pytest.raises(errors.Late, match=r"item i of m is still queued after 0\.3 s"):
-        client.wait_served("m", "i", timeout=0.3)
+    with pytest.raises(errors.Late, match=r"item i of m is still queued after 2 s"):
+        client.wait_served("m", "i", timeout=2)
     with pytest.raises(errors.Late, match="job u-1 is still queued"):
-        client.wait_for_job("u-1", timeout=0.3)
+        client.wait_for_job("u-1", timeout=2)
 
 
 def test_both_clients_take_the_same_calls() -> None:

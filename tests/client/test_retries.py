@@ -78,8 +78,9 @@ def test_retries_and_seconds_are_limits(server: ScriptedServer, kind: Any, monke
     with kind(server.url, retries=2) as client, pytest.raises(errors.Unavailable):
         client.model("m")
     assert len(server.requests) == 3
-    monkeypatch.setattr(retries, "FIRST_PAUSE", 10.0)
-    with kind(server.url, timeout=1.0) as client, pytest.raises(errors.Unavailable):
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 1000.0)
+    monkeypatch.setattr(retries, "MAX_PAUSE", 1000.0)
+    with kind(server.url, timeout=60.0) as client, pytest.raises(errors.Unavailable):
         client.model("m")
     assert len(server.requests) == 4, "the next pause is longer than what is left"
     with kind(server.url, retries=-1) as client, pytest.raises(errors.ConfigurationError, match="retries: -1"):

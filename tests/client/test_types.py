@@ -75,7 +75,7 @@ def test_what_a_server_answers_is_what_its_type_says(empty_instance: Instance) -
         (Accepted, handle.feedback(inputs=[[0.5] * 8], labels=[1])),
         (Accepted, handle.feedback(inputs=[[0.5] * 8], labels=[7], raise_errors=False)),
         (Receipt, client.receipt("weather", identifier)),
-        (JobState, client.wait_for_job(job)),
+        (JobState, client.wait_for_job(job, SECONDS)),
         (RetrainPreview, client.retrain_dry_run("weather")),
         (ModelState, handle.state()),
         (list[ModelState], client.models()),

@@ -43,6 +43,10 @@ def message(instance: Instance, model: str, kind: str) -> str:
     return standing_alarms(instance.client, model).get(kind, "")
 
 
+def deaths(instance: Instance) -> int:
+    return sum("worker ended with exit code 13" in line for line in instance.lines)
+
+
 def test_a_factory_that_ends_the_process_is_set_aside_and_the_other_model_learns_on(tmp_path: Path) -> None:
     folder = tmp_path / "up"
     folder.mkdir()
@@ -57,11 +61,11 @@ def test_a_factory_that_ends_the_process_is_set_aside_and_the_other_model_learns
         waiting = feed(instance, "deadly", 0)
         told = until(lambda: message(instance, "deadly", "trainer_failed"))
         assert "3 worker processes in a row" in told and "driftline resume deadly" in told
-        deaths = [line for line in instance.lines if "worker ended with exit code 13" in line]
-        assert len(deaths) == 3, "\n".join(instance.lines)
+        until(lambda: deaths(instance) >= 3)
         last = feed(instance, "healthy", 100)
         until(lambda: is_served(instance, "healthy", last))
-        assert standing_alarms(client, "healthy") == {}
+        until(lambda: standing_alarms(client, "healthy") == {})
+        assert deaths(instance) == 3, "\n".join(instance.lines)
         assert client.predict("deadly", [[0.0] * 8])["version"] == 1
         alive = instance.pid("worker")
         assert client.model("deadly")["waiting"] == 100
@@ -78,6 +82,7 @@ def test_a_healthy_model_whose_worker_is_killed_again_and_again_is_not_set_aside
         for turn in range(4):
             last = feed(instance, "weather", 100 * turn)
             instance.kill("worker")
-        until(lambda: is_served(instance, "weather", last))
-        assert standing_alarms(instance.client, "weather") == {}
+            # A step that is committed begins the count anew.
+            until(lambda last=last: is_served(instance, "weather", last))  # type: ignore[misc]
+        until(lambda: standing_alarms(instance.client, "weather") == {})
         assert instance.client.model("weather")["learned"] == 400

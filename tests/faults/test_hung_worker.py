@@ -66,16 +66,16 @@ def test_a_worker_that_is_stopped_is_silent_until_it_goes_on(tmp_path: Path) -> 
     with up(tmp_path, DRIFTLINE_HUNG_SECONDS="4") as instance:
         instance.client.create_model(spec())
         until(lambda: state(instance) == "working" and not alarm(instance))
-        assert workers_up(instance) == ["1.0"]
+        until(lambda: workers_up(instance) == ["1.0"])
         with stopped(instance.pid("worker")):
             found = until(lambda: alarm(instance))
             assert (
                 f"process {instance.pid('worker')} on" in found["message"] and "has been silent for" in found["message"]
             )
-            assert state(instance) == "silent" and workers_up(instance) == ["0.0"]
+            until(lambda: state(instance) == "silent" and workers_up(instance) == ["0.0"])
             assert instance.client.predict("weather", [[0.0] * 8])["version"] == 1
         until(lambda: state(instance) == "working" and not alarm(instance))
-        assert workers_up(instance) == ["1.0"]
+        until(lambda: workers_up(instance) == ["1.0"])
 
 
 @pytest.mark.slow
@@ -90,8 +90,9 @@ def test_a_network_that_does_not_come_back_is_named(tmp_path: Path) -> None:
         client.create_model(spec("endless", network={"factory": "endless_networks:network"}))
         items = [{"id": f"i{n}", "inputs": [n / 100] * 8, "label": n % 2} for n in range(64)]
         client.feedback("endless", items)
-        message = until(lambda: alarm(instance).get("message", "") if state(instance) == "stuck" else "")
-        assert "'endless'" in message and "in one call" in message
+        # Until it is stuck it may, on a busy machine, be silent too, and that is another alarm.
+        until(lambda: "'endless'" in (message := alarm(instance).get("message", "")) and "in one call" in message)
+        until(lambda: state(instance) == "stuck")
         (worker,) = client.workers()
         assert worker["computing"]["model"] == "endless" and worker["load"] > 0
         is_over.write_text("")

@@ -99,7 +99,7 @@ def test_a_worker_killed_while_it_reads_a_source_takes_each_record_once(tmp_path
         instance.client.make_source("weather", source)
         until(marker.exists)
         until(lambda: taken(instance, 2970))
-        told = instance.client.source("weather", "labels")
+        told = until(lambda: done if (done := instance.client.source("weather", "labels"))["dead"] >= 30 else None)
         assert (told["refused"], told["dead"], told["gaps"]) == (30, 30, [])
         entries = list(instance.client.log("weather"))
         assert [entry["inputs"][0] for entry in entries] == sorted({entry["inputs"][0] for entry in entries})

@@ -26,7 +26,7 @@ from tests.faults.parts import stopped
 from tests.faults.test_deadly_factory import NETWORK
 from tests.faults.test_disk import DATA, full, small_disk
 from tests.ports import free_port
-from tests.services import UP, Instance, spec, up
+from tests.services import UP, Instance, answered_by, spec, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -148,9 +148,11 @@ def feed(instance: Instance, count: int, turn: int = 1, model: str = "weather") 
 
 
 def learn(instance: Instance, count: int, turn: int = 1) -> int:
-    """Feeds, waits until it is served, and gives the version."""
+    """Feeds, waits until the app answers with what it has taught, and gives the version."""
     last = feed(instance, count, turn)
-    return int(instance.client.wait_served("weather", last, timeout=SECONDS)["version"])
+    version = int(instance.client.wait_served("weather", last, timeout=SECONDS)["version"])
+    answered_by(instance.client, "weather", version, [[0.0] * 8])
+    return version
 
 
 def answers(instance: Instance, version: int | None = None) -> Any:

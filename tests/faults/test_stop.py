@@ -20,7 +20,7 @@ from tests.conftest import OwnRedis
 from tests.faults.parts import BODY, asking
 from tests.feeding import check_all_served_once, feeding
 from tests.ports import free_port
-from tests.services import Instance, is_there, spec, up
+from tests.services import Instance, answered_by, is_there, spec, up
 from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.slow
@@ -110,6 +110,7 @@ def test_an_emptied_redis_is_noticed_and_nothing_is_made_up_in_its_place(tmp_pat
                 until(lambda: client.model("weather")["version"] > 2)
             check_all_served_once(instance, feeder)
             files = until(lambda: blobs(tmp_path))
+            answered_by(client, "weather", client.model("weather")["version"], [[0.5] * 8])
             with asking(instance.url) as asker:
                 until(lambda: asker.versions)
                 asked = client.predict("weather", [[0.5] * 8])["predictions"][0]["id"]

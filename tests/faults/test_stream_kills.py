@@ -23,7 +23,7 @@ from tests.brokers import RabbitMqServer, start_mosquitto, start_nats
 from tests.conftest import OwnRedis
 from tests.ports import free_port
 from tests.services import Instance, spec, up
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 from tests.worker.test_broker_sources import send, to_rabbit
 
 pytestmark = pytest.mark.slow
@@ -114,7 +114,7 @@ class NatsBroker(Broker):
         stream = connection.jetstream()
         await stream.add_stream(name="s", subjects=["s.>"])
         for first in range(0, len(found), 500):
-            await asyncio.gather(*(stream.publish("s.a", each, timeout=60) for each in found[first : first + 500]))
+            await asyncio.gather(*(stream.publish("s.a", each, timeout=SECONDS) for each in found[first : first + 500]))
         await connection.close()
 
     def kill(self) -> None:
@@ -187,7 +187,7 @@ def drill(instance: Instance, broker: Broker, count: int, **changes: Any) -> Non
     for kill in kills[2:]:
         kill()
     good = [n for n in range(count) if n % 20 != 7]
-    until(lambda: learned(instance, name) >= len(good), 120 + count / 50)
+    until(lambda: learned(instance, name) >= len(good), SECONDS + count / 50)
     until(lambda: told(instance, name, "state") == "running")
     assert learned(instance, name) == len(good)
     # Of a long log the beginning has been trimmed.
@@ -206,7 +206,7 @@ CHILDREN = ("worker", "app", "valkey")
 def feed(instance: Instance, broker: Broker, name: str, numbers: range, is_new: bool) -> None:
     """Produces records, never many more than have been learned: a mock cluster keeps the newest 5 MiB of a partition."""
     for first in range(numbers.start, numbers.stop, MAX_AHEAD):
-        until(partial(has_learned, instance, name, 0.9 * (first - MAX_AHEAD)), 120 + len(numbers) / 50)
+        until(partial(has_learned, instance, name, 0.9 * (first - MAX_AHEAD)), SECONDS + len(numbers) / 50)
         broker.produce(records(min(MAX_AHEAD, numbers.stop - first), first, is_new))
 
 

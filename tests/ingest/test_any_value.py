@@ -78,7 +78,7 @@ def refusal(call: Callable[[], object]) -> InvalidInput | None:
     return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(KINDS)), VALUES)
 def test_a_value_is_taken_or_named_with_its_row_and_field(kind: str, value: Any) -> None:
     row = {kind: value}
@@ -95,7 +95,7 @@ def test_a_value_is_taken_or_named_with_its_row_and_field(kind: str, value: Any)
             assert error.details["field"] == where and "value" in error.details
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES)
 def test_whatever_is_sent_is_taken_or_refused_by_its_place(value: Any) -> None:
     for name in ("inputs", "label", "weight", "id", "time", "source", "route", "delay", "prediction_id"):
@@ -107,7 +107,7 @@ def test_whatever_is_sent_is_taken_or_refused_by_its_place(value: Any) -> None:
         refusal(lambda body=body: FEEDBACK.decode(encoded(body)))  # type: ignore[misc]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from([*sorted(KINDS), "unknown"]),
     st.sampled_from(["BOOL", "INT8", "UINT64", "INT64", "FP16", "FP32", "FP64", "BYTES", "X"]),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.ingest import feedback
@@ -230,7 +230,7 @@ SENDS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(sends=SENDS, cuts=st.sets(st.integers(1, 11)))
 async def test_whatever_is_sent_in_whatever_parts_a_fact_has_one_live_label(
     connection: RedisConnection, sends: Sequence[dict[str, Any]], cuts: set[int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.errors import InvalidInput
@@ -32,7 +32,7 @@ async def bench(connection: RedisConnection) -> Bench:
 
 
 @given(name=st.text(min_size=1), owner=st.sampled_from(["", "a", "key:", "p:x"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_names_of_different_owners_are_different_and_are_read_back(name: str, owner: str) -> None:
     stored = stored_name(name, owner)
     assert (owner_of(stored), shown_name(stored)) == (owner, name)
@@ -59,9 +59,7 @@ DEEDS = st.lists(
 
 
 @given(deeds=DEEDS)
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=12)
 async def test_no_answer_to_one_owner_depends_on_what_another_does(connection: RedisConnection, deeds: Any) -> None:
     """``b`` is told the prediction ids of ``a`` too; where ``a`` does nothing, these are of nothing."""
     both, alone = await made(connection), await made(connection)

@@ -145,7 +145,7 @@ def added(model: Model, kind: str, name: str = "new") -> Model:
     return result.model
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5).filter(
         lambda kinds: {*kinds} - {"ignore", "tensor"}
@@ -189,7 +189,7 @@ def retrained(one: Learner, edits: list[dict[str, Any]], meanwhile: list[dict[st
     assert decision is not None and decision.promoted
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4).filter(
         lambda kinds: {*kinds} - {"ignore", "tensor"}

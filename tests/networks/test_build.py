@@ -179,7 +179,7 @@ def test_a_single_named_input_keeps_its_shape_and_type() -> None:
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
-@settings(deadline=None, max_examples=30, derandomize=True)
+@settings(max_examples=30)
 def test_any_integer_has_an_embedding(number: int) -> None:
     embedding = ClampedEmbedding(5, 2)
     expected = number if 0 <= number < 5 else 4

@@ -77,7 +77,7 @@ def test_a_mixture_has_the_columns_of_what_it_is_loaded_with(held: list[int]) ->
 
 
 @given(st.lists(st.floats(width=32), max_size=9), st.lists(st.floats(), max_size=3), st.integers(-(2**63), 2**63 - 1))
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(max_examples=40)
 def test_numbers_of_any_type_keep_their_bits(floats: list[float], doubles: list[float], integer: int) -> None:
     tensors = {
         "floats": torch.tensor(floats, dtype=torch.float32).reshape(1, -1),

@@ -140,7 +140,7 @@ def edits(draw: st.DrawFn, model: Model) -> dict[str, Any]:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=20, derandomize=True)
+@settings(max_examples=20)
 def test_edits_in_any_order(data: st.DataObject) -> None:
     start = now = data.draw(models())
     sources = Sources(inputs=rows(start))

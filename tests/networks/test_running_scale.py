@@ -27,7 +27,7 @@ def scale(rows: Tensor, cap: float = 5000.0) -> RunningScale:
 
 
 @given(BATCHES, st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.integers(0, 2**32))
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(max_examples=40)
 def test_rows_in_batches_of_any_size_give_the_mean_and_variance_of_all(
     batches: list[int], mean: float, deviation: float, seed: int
 ) -> None:
@@ -119,7 +119,7 @@ def test_it_keeps_following_beyond_its_cap() -> None:
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=2, max_size=20), st.floats(-100, 100, width=32))
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(max_examples=40)
 def test_restore_is_the_inverse(labels: list[float], value: float) -> None:
     found = RunningScale((), limit=math.inf)
     found.observe(torch.tensor(labels))

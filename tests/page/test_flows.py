@@ -57,7 +57,9 @@ def visible(locator: Locator) -> None:
 
 def kinds(instance: Instance, kind: str, model: str = "weather") -> list[dict[str, Any]]:
     """The events of a kind, newest first."""
-    answer = httpx.get(f"{instance.url}/v1/models/{model}/events", params={"kind": kind, "limit": 1000})
+    answer = httpx.get(
+        f"{instance.url}/v1/models/{model}/events", params={"kind": kind, "limit": 1000}, timeout=SECONDS
+    )
     events: list[dict[str, Any]] = answer.json()["events"]
     return events
 

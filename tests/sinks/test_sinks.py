@@ -17,6 +17,7 @@ from driftline.sinks.registry import SINKS
 from driftline.sources.base import Source
 from driftline.sources.registry import parse_source
 from tests.ports import free_port
+from tests.waiting import SECONDS
 from tests.worker.test_broker_sources import publish, to_rabbit
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +84,7 @@ async def test_a_file_whose_last_line_was_cut_off_loses_that_alone(tmp_path: Pat
 async def test_a_topic_of_kafka(kafka: tuple[Producer, str], is_transactional: bool) -> None:
     producer, servers = kafka
     topic = f"predictions-{is_transactional}"
-    producer.list_topics(topic, timeout=20)
+    producer.list_topics(topic, timeout=SECONDS)
     source = parse_source({"type": "kafka", "servers": servers, "topic": topic})
     sink = {"type": "kafka", "servers": servers, "topic": topic, "transactional": is_transactional}
     assert sorted(await round_trip(sink, source)) == [*range(COUNT)]
@@ -104,7 +105,7 @@ async def test_what_a_transaction_of_kafka_notes_tells_of_a_position_that_the_st
     kafka: tuple[Producer, str],
 ) -> None:
     producer, servers = kafka
-    producer.list_topics("told", timeout=20)
+    producer.list_topics("told", timeout=SECONDS)
     writer = await SINKS.parse({"type": "kafka", "servers": servers, "topic": "told", "transactional": True}).open()
     assert isinstance(writer, KafkaWriter)
     assert await writer.reached("") == ""

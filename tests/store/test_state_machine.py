@@ -472,8 +472,6 @@ def test_no_order_of_events_breaks_what_was_acknowledged(embedded: str) -> None:
         settings=settings(
             max_examples=25,
             stateful_step_count=30,
-            deadline=None,
-            derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -72,7 +72,7 @@ def frames(draw: st.DrawFn) -> tuple[str, str, list[str], list[list[Any]]]:
     return encoding, delimiter, [f"column {place}" for place in range(width)], rows
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(frames())
 def test_any_frame_written_as_csv_comes_back(
     tmp_path: Path, frame: tuple[str, str, list[str], list[list[Any]]]
@@ -90,7 +90,7 @@ def test_any_frame_written_as_csv_comes_back(
     assert (numbers, refused) == (list(range(1, len(rows) + 1)), [])
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(st.lists(st.tuples(texts("utf-8"), st.integers(), st.booleans()), max_size=80), st.integers(1, 60), st.data())
 def test_reading_in_blocks_gives_what_reading_at_once_gives(
     tmp_path: Path, rows: list[tuple[Any, ...]], block_rows: int, data: st.DataObject

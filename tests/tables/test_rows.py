@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -59,7 +59,7 @@ WORDS = st.text(st.characters(codec="utf-8", categories=["L"]), min_size=4, max_
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(WRITTEN, st.booleans() | st.none(), WORDS | st.none(), st.integers(0, 2)), min_size=1, max_size=40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +23,6 @@ from driftline.store.catalog import Catalog
 from driftline.store.commits import Commit
 from driftline.store.connection import RedisConnection
 from driftline.store.lease import Lease
-from driftline.store.redis_keys import new_uid
 from driftline.versions import VersionFiles
 from tests.services import spec
 from tests.waiting import until_async
@@ -47,11 +47,12 @@ class Bench:
         self.thread = thread
         self.artifacts = Artifacts(folder / "artifacts")
         self.settings = Settings(poll_seconds=0.05, **settings)
-        self.owners = 0
+        self.owners = self.models = 0
 
     async def model(self, name: str = "weather", uid: str | None = None, **changes: Any) -> ModelStore:
-        """A new model. The same ``uid`` gives the same first weights."""
-        uid = uid or new_uid()
+        """A new model. The same ``uid`` gives the same first weights, so that a test finds the same ones each time."""
+        self.models += 1
+        uid = uid or hashlib.sha256(f"{name} {self.models}".encode()).hexdigest()[:12]
         found = parse(ModelSpec, spec(name, **changes))
         learner = Learner.create(found, seed=int(uid, 16), factories=self.settings.factories)
         model = Model(learner.spec, learner.classes, learner.module)

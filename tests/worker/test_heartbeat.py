@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -69,19 +68,18 @@ async def test_it_tells_what_the_compute_thread_is_at(connection: RedisConnectio
     heart.cancel()
 
 
-def test_the_load_is_the_share_of_the_time_that_was_computed() -> None:
+def test_the_load_is_the_share_of_the_time_that_was_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("worker.compute.time.monotonic", lambda: now)
     meter = ComputeMeter(window_seconds=0.0)
+    now += 1
     meter.load()
+    now += 1
     with meter.of("abc"):
-        begin = time.monotonic()
-        while time.monotonic() < begin + 0.05:
-            pass
-        assert 0.5 < meter.load() <= 1
-    meter.load()
-    begin = time.monotonic()
-    while time.monotonic() < begin + 0.05:
-        pass
-    assert meter.load() < 0.5
+        now += 3
+        assert meter.load() == pytest.approx(0.75)
+    now += 5
+    assert meter.load() == 0
 
 
 async def test_one_that_has_long_been_silent_is_no_longer_told_of_and_then_removed(

@@ -122,7 +122,8 @@ async def test_two_workers_that_start_at_once_learn_each_label_once(bench: Bench
     async with working(bench) as first, working(bench) as second:
         for store in stores:
             await until_async(partial(is_learned, store))
-        assert len(first.owned) + len(second.owned) == len(stores)
+        # One that has just been given up is nobody's for a moment.
+        await until_async(lambda: len(first.owned) + len(second.owned) == len(stores))
         for store in stores:
             assert await store.connection.redis.hlen(store.keys.alarms) == 0
 
@@ -132,7 +133,7 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
 ) -> None:
     store = await bench.model()
     await store.log.append(labelled(64))
-    slow = iter([6.0])
+    slow = iter([10.0])
     sync = os.fsync
 
     def slow_sync(file: int) -> None:
@@ -140,7 +141,7 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
         sync(file)
 
     monkeypatch.setattr("driftline.store.artifacts.os.fsync", slow_sync)
-    async with working(bench, lease_seconds=4), working(bench, lease_seconds=4):
+    async with working(bench, lease_seconds=8), working(bench, lease_seconds=8):
         await until_async(lambda: is_learned(store))
         assert list(slow) == [], "the disk was slow"
         assert await store.connection.redis.get(store.keys.epoch) == b"1", "no other worker has taken over"

@@ -52,7 +52,7 @@ def is_shared(workers: Sequence[Worker], count: int) -> bool:
 
 async def test_one_worker_keeps_many_idle_models_and_looks_at_a_few_of_them(bench: Bench) -> None:
     uids = await make_idle(bench, MANY)
-    async with working(bench, lease_seconds=1) as worker:
+    async with working(bench, lease_seconds=60) as worker:
         await until_async(lambda: len(worker.owned) == MANY and worker.connection.hears)
         await asyncio.sleep(1.5)
         assert len(worker.owned) == MANY and await epochs(bench, uids) == [1] * MANY
@@ -67,12 +67,12 @@ async def test_one_worker_keeps_many_idle_models_and_looks_at_a_few_of_them(benc
 
 async def test_workers_that_share_many_models_take_none_from_each_other(bench: Bench) -> None:
     uids = await make_idle(bench, MANY)
-    async with working(bench, lease_seconds=2) as first, working(bench, lease_seconds=2) as second:
+    async with working(bench, lease_seconds=60) as first, working(bench, lease_seconds=60) as second:
         await until_async(lambda: is_shared([first, second], MANY))
         before = await epochs(bench, uids)
         await asyncio.sleep(2.5)
         assert await epochs(bench, uids) == before and is_shared([first, second], MANY)
-        async with working(bench, lease_seconds=2) as third:
+        async with working(bench, lease_seconds=60) as third:
             await until_async(lambda: is_shared([first, second, third], MANY))
         await until_async(lambda: is_shared([first, second], MANY))
 
@@ -112,10 +112,11 @@ async def test_a_dead_worker_is_replaced_once_its_heartbeats_have_ended(bench: B
     uids = await make_idle(bench, 60)
     for uid in uids:
         assert await Lease(bench.connection, uid, "dead").acquire()
-    await alive(bench.connection, "dead", seconds=1.5)
+    await alive(bench.connection, "dead")
     async with working(bench) as worker:
         await until_async(lambda: worker.connection.hears)
         assert not worker.owned, "it still counts as alive"
+        await alive(bench.connection, "dead", seconds=0.1)
         await until_async(lambda: len(worker.owned) == len(uids))
         assert await epochs(bench, uids) == [2] * len(uids)
 

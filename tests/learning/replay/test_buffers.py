@@ -60,7 +60,7 @@ def test_everything_is_kept_while_there_is_room() -> None:
 
 
 @given(LABELS, st.integers(0, 30))
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 def test_a_class_is_kept_whole_or_is_among_the_largest(labels: list[int], size: int) -> None:
     kept = filled(size, labels).examples
     held, seen = Counter(kept.targets.tolist()), Counter(labels)
@@ -87,7 +87,7 @@ def test_what_is_kept_of_a_long_stream_is_a_fair_sample(dtype: torch.dtype) -> N
 
 
 @given(LABELS, st.integers(1, 20), st.integers(1, 40))
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(max_examples=40)
 def test_rows_in_one_call_are_kept_as_one_by_one(labels: list[int], size: int, piece: int) -> None:
     at_once, in_pieces, generator = filled(size, labels), replay_buffer(size), seeded()
     for start in range(0, len(labels), piece):
@@ -152,7 +152,7 @@ def holdout(size: int, *batches: int) -> Holdout:
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 12))
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 def test_the_newest_are_held_out_oldest_first(batches: list[int], size: int) -> None:
     held, count = Holdout(size, rows([])), 0
     for batch in batches:
@@ -163,7 +163,7 @@ def test_the_newest_are_held_out_oldest_first(batches: list[int], size: int) -> 
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(1, 12), st.integers(1, 7))
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 def test_the_newest_of_each_class_are_held_out_and_as_many_of_each(labels: list[int], size: int, piece: int) -> None:
     held = Holdout(size, rows([]))
     for first in range(0, len(labels), piece):
@@ -187,7 +187,7 @@ def test_a_class_that_comes_no_more_stays_held_out() -> None:
 @given(
     st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=8), st.integers(0, 30)), max_size=12), st.integers(1, 12)
 )
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 def test_what_has_come_since_the_last_drift_is_current(parts: list[tuple[list[int], int]], size: int) -> None:
     held, since, count = Holdout(size, rows([])), 0, 0
     for labels, record in parts:
@@ -256,7 +256,7 @@ class PlainBalanced:
 
 
 @given(st.lists(st.integers(0, 12), max_size=300), st.integers(1, 25), st.integers(0, 2**32), st.integers(0, 300))
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 def test_the_balanced_policy_places_as_one_that_looks_at_all_classes(
     labels: list[int], size: int, seed: int, cut: int
 ) -> None:
