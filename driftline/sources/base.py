@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -69,6 +69,10 @@ class SourceBatch:
 class Reader(ABC):
     """Reads one source. What it raises is told, and reading begins again from the last position that was stored."""
 
+    reads_ahead: ClassVar[bool] = True
+    """Whether the next batch may be read while the last one is not stored yet. Not where to ask for what comes after a record
+    may tell the source to forget it."""
+
     @abstractmethod
     async def read(self, position: str, count: int) -> SourceBatch:
         """The records after a position, ``count`` at most; ``""`` is the position of a source that was never read.
@@ -76,8 +80,9 @@ class Reader(ABC):
         It waits about a second for the first, and then gives a batch without records, whose position may have moved.
         """
 
-    async def taken(self) -> None:
-        """Tells the source that the last batch is stored for good: only a queue that forgets has to be told."""
+    async def taken(self, position: str) -> None:
+        """Tells the source that all up to a position that :meth:`read` has given is stored for good, and no more than that: the
+        batch after it may have been read. Only a queue that forgets has to be told."""
         return None
 
     async def close(self) -> None:

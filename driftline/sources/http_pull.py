@@ -53,6 +53,8 @@ class HttpPull(Source):
 class HttpReader(Reader):
     """Reads pages. A record that comes twice, as where a service counts from the given one on, is taken once."""
 
+    reads_ahead = False
+
     def __init__(self, source: HttpPull) -> None:
         self.source = source
         self._client = httpx.AsyncClient(timeout=30.0, headers=source.headers or {}, follow_redirects=False)

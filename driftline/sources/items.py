@@ -55,6 +55,7 @@ class ItemReader:
         self._places = {
             part: Place(text) for part in PARTS if mapping is not None and (text := getattr(mapping, part)) is not None
         }
+        self._are_items = mapping is None
         self._inputs = None if mapping is None else _inputs_of(mapping)
         self._label = label_reader(spec, ".", is_typed=False)
         self._seconds = SecondsReader(TimeField())
@@ -76,6 +77,10 @@ class ItemReader:
         if len(record.raw) > MAX_RECORD_BYTES:
             message = f"the record has {len(record.raw):,} bytes, more than {MAX_RECORD_BYTES:,}"
             yield SourceItem(self._id(record, 0), error=InvalidInput(message, field="record"))
+            return
+        if self._are_items and record.format == "json" and record.raw.lstrip().startswith(b"{"):
+            # It means what it would mean to the API, and what is wrong with it is told by whoever reads it there.
+            yield SourceItem(self._id(record, 0), record.raw)
             return
         for number, found in enumerate(self._decoded(record)):
             identifier = self._id(record, number)
@@ -205,6 +210,10 @@ class ItemReader:
 
 class SourceRowReader(ItemReader):
     """Makes rows to be answered of the records of one source: ``{"inputs", "key", "id"}``, as far as they have these."""
+
+    def __init__(self, source: Source, spec: ModelSpec, key: str) -> None:
+        super().__init__(source, spec, key)
+        self._are_items = False
 
     def _json(self, record: Decoded) -> bytes:
         return msgspec.json.encode(

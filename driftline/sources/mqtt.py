@@ -14,10 +14,11 @@ from pydantic import Field
 from driftline.errors import Unavailable
 from driftline.sinks.mqtt import SECONDS, MqttBroker, disconnect
 from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord, lacks
-from driftline.sources.redelivery import QueuePosition
+from driftline.sources.redelivery import QueuePosition, Unacknowledged
 
-MAX_UNACKNOWLEDGED, WAIT_SECONDS, GATHER_SECONDS = 500, 1.0, 0.01
-"""How many messages the broker sends ahead, how long a read waits for the first, and then for others to come with it."""
+MAX_UNACKNOWLEDGED, WAIT_SECONDS, GATHER_SECONDS = 1000, 1.0, 0.01
+"""How many messages the broker sends ahead, those of two reads; how long a read waits for the first, and then for others to
+come with it."""
 
 
 class Mqtt(MqttBroker, Source):
@@ -70,7 +71,7 @@ class MqttReader(Reader):
         self.properties.ReceiveMaximum = MAX_UNACKNOWLEDGED
         self.failure: str | None = None
         self._is_ready = False
-        self._unacknowledged: list[Any] = []
+        self._unacknowledged = Unacknowledged()
 
     def connect(self) -> None:
         """Connects, with the session that was there before."""
@@ -104,15 +105,13 @@ class MqttReader(Reader):
             raise Unavailable(self.failure)
 
     async def read(self, position: str, count: int) -> SourceBatch:
-        return await asyncio.to_thread(self._read, position, min(count, MAX_UNACKNOWLEDGED))
+        return await asyncio.to_thread(self._read, position, min(count, MAX_UNACKNOWLEDGED // 2))
 
     def _read(self, position: str, count: int) -> SourceBatch:
         at, messages = QueuePosition.parsed(position), self._messages(count)
-        self._unacknowledged += messages
         new, after = at.after([(_digest(each), each.dup) for each in messages])
+        self._acknowledge(self._unacknowledged.add(position, after.text() if new else position, messages))
         if not new:
-            # Nothing is stored, so nothing else will tell the broker.
-            self._acknowledge()
             self._check()
             return SourceBatch([], position, lag=0)
         records = [
@@ -130,13 +129,12 @@ class MqttReader(Reader):
                 found.append(self.waiting.get(timeout=max(0.0, end - time.monotonic())))
         return found
 
-    async def taken(self) -> None:
-        self._acknowledge()
+    async def taken(self, position: str) -> None:
+        self._acknowledge(self._unacknowledged.stored(position))
 
-    def _acknowledge(self) -> None:
-        for message in self._unacknowledged:
+    def _acknowledge(self, messages: list[Any]) -> None:
+        for message in messages:
             self.client.ack(message.mid, message.qos)
-        self._unacknowledged = []
 
     async def close(self) -> None:
         await asyncio.to_thread(disconnect, self.client)

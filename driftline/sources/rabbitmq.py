@@ -15,11 +15,11 @@ from driftline.errors import Unavailable, told_by
 from driftline.sinks.base import hang_up
 from driftline.sinks.rabbitmq import connected
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
-from driftline.sources.redelivery import QueuePosition
+from driftline.sources.redelivery import QueuePosition, Unacknowledged
 
 MAX_UNACKNOWLEDGED, WAIT_SECONDS, GATHER_SECONDS, LOOK_SECONDS = 1000, 1.0, 0.01, 5.0
-"""How many messages the broker sends ahead; how long a read waits for the first, and then for others to come with it; and how
-long for one that must be there."""
+"""How many messages the broker sends ahead, those of two reads; how long a read waits for the first, and then for others to
+come with it; and how long for one that must be there."""
 
 
 class RabbitMq(Source):
@@ -94,20 +94,21 @@ class RabbitReader(Reader):
 class QueueReader(RabbitReader):
     """Acknowledges messages once they are stored. Until then the broker holds them, and sends them again to who comes next."""
 
-    _unacknowledged: Any = None
+    def __init__(self, source: RabbitMq, connection: Any) -> None:
+        super().__init__(source, connection)
+        self._unacknowledged = Unacknowledged()
 
     async def _read(self, position: str, count: int) -> SourceBatch:
         if self.channel is None:
             await self._consume()
-        messages = await self._messages(min(count, MAX_UNACKNOWLEDGED))
+        messages = await self._messages(min(count, MAX_UNACKNOWLEDGED // 2))
         left = self.waiting.qsize() + await self._left()
         if not messages:
             return SourceBatch([], position, lag=left)
-        self._unacknowledged = messages[-1]
         at = QueuePosition.parsed(position)
         new, after = at.after([(_digest(each.message_id, each.body), bool(each.redelivered)) for each in messages])
+        await self._acknowledge(self._unacknowledged.add(position, after.text() if new else position, messages))
         if not new:
-            await self.taken()  # Nothing is stored, so nothing else will tell the broker.
             return SourceBatch([], position, lag=left)
         records = [
             SourceRecord(str(at.count + number), messages[place].body, self.source.format)
@@ -115,10 +116,12 @@ class QueueReader(RabbitReader):
         ]
         return SourceBatch(records, after.text(), lag=left)
 
-    async def taken(self) -> None:
-        if self._unacknowledged is not None:
-            await self._unacknowledged.ack(multiple=True)
-        self._unacknowledged = None
+    async def taken(self, position: str) -> None:
+        await self._acknowledge(self._unacknowledged.stored(position))
+
+    async def _acknowledge(self, messages: list[Any]) -> None:
+        if messages:
+            await messages[-1].ack(multiple=True)
 
 
 class _Position(msgspec.Struct, omit_defaults=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 import msgspec
 
@@ -13,7 +14,7 @@ from driftline.errors import DriftlineError, Unavailable
 from driftline.sources.base import Reader, SourceBatch, SourceGap
 from driftline.sources.intake import Intake
 from driftline.store.sources import SourceCondition, SourceState, StoredGap
-from driftline.support.tasks import Troubles, supervised
+from driftline.support.tasks import Troubles, end, supervised
 
 MAX_BYTES = 4 * 2**20
 """How large the records of one read may be before the next one takes fewer."""
@@ -97,17 +98,13 @@ class SourceRunner:
             most = self.intake.max_count
             if self.source.max_rate is not None:
                 most = max(1, min(most, int(self.source.max_rate / 5)))
-            position, count = await self.intake.position(), most
-            while True:
-                began = time.monotonic()
-                batch = await reader.read(position, count)
-                position = await self._take(reader, batch, position)
-                if batch.is_last:
-                    await self._is("over")
-                    return
-                await self._rest(len(batch.records), began)
-                size = sum(len(record.raw) for record in batch.records)
-                count = max(1, count // 2) if size > MAX_BYTES else min(most, 2 * count)
+            position, began = await self.intake.position(), time.monotonic()
+            async with aclosing(batches(reader, position, most)) as found:
+                async for batch in found:
+                    position = await self._take(reader, batch, position)
+                    await self._rest(len(batch.records), began)
+                    began = time.monotonic()
+            await self._is("over")
         finally:
             await reader.close()
             await self.intake.close()
@@ -118,7 +115,7 @@ class SourceRunner:
         refused = self.intake.refused
         if batch.records or batch.position != position:
             await self.intake.take(batch, position)
-            await reader.taken()
+            await reader.taken(batch.position)
         await self.intake.tend()
         self.troubles.over(self.label)
         has_lag = bool(batch.lag) if batch.lag is not None else bool(batch.records)
@@ -178,3 +175,25 @@ class SourceRunner:
             await self.intake.book.tell(msgspec.structs.replace(self.state, time=self._now()))
             self._told = told
         self._told_at = time.monotonic()
+
+
+async def batches(reader: Reader, position: str, most: int) -> AsyncGenerator[SourceBatch, None]:
+    """What a reader gives after a position, of ``most`` records each, until it is over.
+
+    While a batch is being taken the next one is read, which then has its turn: order stays, and no more than one waits. What
+    was read ahead and is not asked for any more, as after a failure, counts for nothing: no position has moved for it.
+    """
+    count = most
+    reading = asyncio.create_task(reader.read(position, count))
+    try:
+        while not (batch := await reading).is_last:
+            size = sum(len(record.raw) for record in batch.records)
+            count = max(1, count // 2) if size > MAX_BYTES else min(most, 2 * count)
+            if reader.reads_ahead:
+                reading = asyncio.create_task(reader.read(batch.position, count))
+            yield batch
+            if not reader.reads_ahead:
+                reading = asyncio.create_task(reader.read(batch.position, count))
+        yield batch
+    finally:
+        await end(reading)

@@ -68,8 +68,9 @@ async def try_source(
 def _tried(record: SourceRecord, item: SourceItem, check: Callable[[bytes], None]) -> TrialRecord:
     if item.error is not None:
         return TrialRecord(record, None, item.error.message)
-    shown = json_text.values(item.json, "item")
+    shown = None
     try:
+        shown = json_text.values(item.json, "item")
         check(item.json)
     except InvalidInput as error:
         return TrialRecord(record, shown, error.message)

@@ -45,7 +45,7 @@ async def round_trip(described: dict[str, Any], source: Source) -> list[int]:
         found: list[int] = []
         for _ in range(60):
             batch = await reader.read(position, 500)
-            await reader.taken()
+            await reader.taken(batch.position)
             position = batch.position
             found += [json.loads(_data(record.raw, record.format))["label"] for record in batch.records]
             if len(found) >= COUNT:

@@ -253,8 +253,7 @@ async def test_a_message_of_mqtt_that_was_stored_and_not_acknowledged_is_not_tak
     store = await bench.model()
     source = made(type="mqtt", host="127.0.0.1", port=mosquitto, topic="crash")
 
-    async def dies(self: MqttReader) -> None:
-        self._unacknowledged = []
+    async def dies(self: MqttReader, position: str) -> None:
         self.client._sock.close()  # As a process that is killed leaves it: without a word.
         raise ConnectionError("killed")
 
@@ -311,7 +310,7 @@ async def test_a_message_of_rabbitmq_that_was_stored_and_not_acknowledged_is_not
     store = await bench.model()
     source = made(type="rabbitmq", url=rabbitmq, queue="crash")
 
-    async def dies(self: QueueReader) -> None:
+    async def dies(self: QueueReader, position: str) -> None:
         raise ConnectionError("killed")
 
     await to_rabbit(rabbitmq, "crash", [item(n) for n in range(20)])
@@ -325,6 +324,27 @@ async def test_a_message_of_rabbitmq_that_was_stored_and_not_acknowledged_is_not
         await to_rabbit(rabbitmq, "crash", [item(30)])
         await newest_is(store, 31)
     assert await labels(store) == [1] * 20 + [0] * 10 + [1]
+
+
+async def test_a_queue_is_told_of_what_is_stored_and_not_of_what_was_read_ahead(mosquitto: int, rabbitmq: str) -> None:
+    mqtt = made(type="mqtt", host="127.0.0.1", port=mosquitto, topic="ahead")
+    await (await mqtt.open()).close()
+    await asyncio.to_thread(send, mosquitto, "ahead", [b"%d" % n for n in range(9)])
+    await to_rabbit(rabbitmq, "ahead", [b"%d" % n for n in range(9)])
+    for source in (mqtt, made(type="rabbitmq", url=rabbitmq, queue="ahead")):
+        reader = await source.open()
+        first = await reader.read("", 3)
+        ahead = await reader.read(first.position, 3)
+        await reader.taken(first.position)
+        await reader.close()
+        assert [record.raw for record in ahead.records] == [b"3", b"4", b"5"]
+        position, found, reader = first.position, list[bytes](), await source.open()
+        while len(found) < 6:
+            batch = await reader.read(position, 3)
+            position, found = batch.position, found + [record.raw for record in batch.records]
+            await reader.taken(position)
+        await reader.close()
+        assert found == [b"%d" % n for n in range(3, 9)]
 
 
 async def test_a_stream_of_rabbitmq_is_read_by_offsets_and_one_that_is_made_again_is_a_gap(

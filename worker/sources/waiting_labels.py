@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from driftline.ingest.rows import UNREADABLE
 from driftline.sources.base import SourceRecord
 from driftline.sources.items import SourceItem
 from driftline.store.prediction_keys import PredictionKeys
@@ -61,7 +62,7 @@ class WaitingLabels:
             return None
         try:
             found = _keyed.decode(item.json)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
         is_before = found.inputs is None and isinstance(found.key, str) and found.key in self._of_key
         return found.key if is_before else None
