@@ -98,8 +98,8 @@ def teach(one: Learner, rows: list[dict[str, Any]], first: int) -> None:
     labels: list[Any] = ["yes" if random.random() < 0.4 else "no" for _ in rows]
     if one.spec.task == "regression":
         labels = random.normal(size=len(rows)).tolist()
-    for start in range(0, len(rows), 6):
-        numbers = range(start, min(start + 6, len(rows)))
+    for start in range(0, len(rows), 12):
+        numbers = range(start, min(start + 12, len(rows)))
         items = [Item(f"i{first + n}", batch.item(n), labels[n]) for n in numbers]
         result = one.learn(items, [first + n for n in numbers], Plan(1, publish=True, version=first + start + 1))
         assert not result.rejected and not result.quarantined
@@ -145,7 +145,7 @@ def added(model: Model, kind: str, name: str = "new") -> Model:
     return result.model
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5).filter(
         lambda kinds: {*kinds} - {"ignore", "tensor"}
@@ -189,7 +189,7 @@ def retrained(one: Learner, edits: list[dict[str, Any]], meanwhile: list[dict[st
     assert decision is not None and decision.promoted
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4).filter(
         lambda kinds: {*kinds} - {"ignore", "tensor"}
@@ -252,7 +252,7 @@ def test_a_new_field_is_learned(new: str, strategy: str | None) -> None:
     one, fields = learned(["number", "category"], NETWORKS[0], "classification", strategy)
     retrained(one, [{"type": "add_field", "name": "new", "field": KINDS[new]}], rows_of(fields, 6, 3), 61)
     random, right = np.random.default_rng(0), []
-    for first in range(101, 601, 10):
+    for first in range(101, 301, 10):
         labels = [bool(random.random() < 0.5) for _ in range(10)]
         rows = [
             row | {"new": told_by(new, label, random)}
@@ -264,7 +264,7 @@ def test_a_new_field_is_learned(new: str, strategy: str | None) -> None:
         batch = RowReader(one.spec).batch(rows)
         items = [Item(f"i{first + n}", batch.item(n), "yes" if label else "no") for n, label in enumerate(labels)]
         one.learn(items, range(first, first + 10), Plan(5, publish=True, version=first + 2000))
-    assert np.mean(right[-15:]) > 0.9, np.round(right, 1)
+    assert np.mean(right[-10:]) > 0.9, np.round(right, 1)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_regression_goes_on_with_what_its_experts_know_and_learns_the_new_fiel
     assert isinstance(one.course.strategy, ExpertsRuntime) and isinstance(
         one.course.strategy.mixture, RegressionLearner
     )
-    assert one.course.strategy.mixture.scored >= 60, "what the members' errors were is known still"
+    assert one.course.strategy.mixture.scored >= 50, "what the members' errors were is known still"
     random, errors = np.random.default_rng(0), []
     for first in range(101, 501, 10):
         told = random.normal(size=10)

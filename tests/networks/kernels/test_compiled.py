@@ -7,11 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from driftline.learning.learner import Learner
 from driftline.networks.kernels import all_kernels, compiled
+from driftline.records import Item, Label, Plan
+from driftline.spec import ModelSpec, parse
 
 ROOM = Path(compiled.__file__).parent
 
@@ -91,42 +96,45 @@ print("loaded")
     assert found.stdout == "loaded\n" and not found.stderr, found.stderr
 
 
-LEARNS = """
-import json, sys
-import numpy as np
-import torch
-from driftline.learning.learner import Learner
-from driftline.records import Item, Plan
-from driftline.spec import ModelSpec, parse
+AT_ONCE = 5
 
-random, answers = np.random.default_rng(1), []
-numbers, two = {"task": "regression"}, {"task": "classification", "classes": [0, 1]}
-for task in ({"task": "classification", "classes": "open"}, numbers, two):
-    one = Learner.create(parse(ModelSpec, {"name": "m", "inputs": {"shape": [3]}} | task), seed=7)
-    for first in range(0, 18, 6):
-        rows = random.normal(size=(6, 3)).astype(np.float32)
-        one.module.eval()
-        with torch.no_grad():
-            answers.append(one.module.predict({"inputs": torch.from_numpy(rows)}).tolist())
-        labels = [f"c{row[0] > 0}" if task["task"] == "classification" else float(row[0]) for row in rows]
-        labels = [int(row[0] > 0) for row in rows] if task.get("classes") == [0, 1] else labels
-        items = [Item(f"i{first + n}", {"inputs": row.tobytes()}, label) for n, (row, label) in enumerate(zip(rows, labels))]
-        one.learn(items, [first + n + 1 for n in range(6)], Plan(updates=1))
-print(json.dumps(answers))
-"""
+
+def answers() -> list[list[list[float]]]:
+    """What a model of each task answers, which learns a few labels again and again."""
+    random, found = np.random.default_rng(1), []
+    numbers, two = {"task": "regression"}, {"task": "classification", "classes": [0, 1]}
+    for task in ({"task": "classification", "classes": "open"}, numbers, two):
+        one = Learner.create(parse(ModelSpec, {"name": "m", "inputs": {"shape": [3]}} | task), seed=7)
+        for first in range(0, 3 * AT_ONCE, AT_ONCE):
+            rows = random.normal(size=(AT_ONCE, 3)).astype(np.float32)
+            one.module.eval()
+            with torch.no_grad():
+                found.append(one.module.predict({"inputs": torch.from_numpy(rows)}).tolist())
+            labels = [label_of(row, task.get("classes")) for row in rows]
+            items = [Item(f"i{first + n}", {"inputs": row.tobytes()}, labels[n]) for n, row in enumerate(rows)]
+            one.learn(items, [first + n + 1 for n in range(AT_ONCE)], Plan(updates=1))
+    return found
+
+
+def label_of(row: np.ndarray[Any, Any], classes: object) -> Label:
+    if classes is None:
+        return float(row[0])
+    return f"c{row[0] > 0}" if classes == "open" else int(row[0] > 0)
 
 
 def test_kernels_stay_within_their_arrays() -> None:
     """Compiled, nothing looks at an index; run by Python, each is looked at, and what comes out is the same."""
-
-    def answers(**environment: str) -> list[list[list[float]]]:
-        command = [sys.executable, "-c", LEARNS]
-        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        found: list[list[list[float]]] = json.loads(done.stdout)
-        return found
-
-    by_python, compiled_ = answers(NUMBA_DISABLE_JIT="1"), answers()
-    assert by_python[0] == [[]] * 6, "no class is known yet"
-    for one, other in zip(by_python, compiled_, strict=True):
+    program = f"import json; from {__name__} import answers; print(json.dumps(answers()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    by_python: list[list[list[float]]] = json.loads(done.stdout)
+    assert by_python[0] == [[]] * AT_ONCE, "no class is known yet"
+    for one, other in zip(by_python, answers(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
