@@ -167,7 +167,8 @@ async def test_a_trainer_that_dies_there_forgets_it_all_the_same(
 ) -> None:
     small_parts(bench)
     items = labelled(256, answered=1)
-    store = await bench.model(recipe=RECIPE)
+    # The mixture of experts, which takes four times as long, dies once; elsewhere it is the place alone that matters.
+    store = await bench.model(recipe=RECIPE if name == POINTS[0] else RECIPE | {"strategy": "replay"})
     live = (await learned(bench, store, items)).committer
     records = await find(store.log, Selection(ids=("i100", "i200")), 1000, 256)
     expected = await Relearning.begin(store, live.compute, live.learner, live.head, records, 1000, 257)

@@ -122,7 +122,7 @@ async def test_a_dead_worker_is_replaced_once_its_heartbeats_have_ended(bench: B
 
 
 async def test_a_worker_that_joins_takes_its_share_at_a_checkpoint_and_learns_each_label_once(bench: Bench) -> None:
-    stores = [await bench.model(f"model{number}") for number in range(4)]
+    stores = [await bench.model(f"model{number}", recipe={"strategy": "replay"}) for number in range(4)]
     async with working(bench) as first:
         for store in stores:
             await store.log.append(labelled(64))
