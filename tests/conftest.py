@@ -41,10 +41,11 @@ hypothesis.settings.register_profile(
     "same examples",
     deadline=None,
     derandomize=True,
+    max_examples=40,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.register_profile(
-    "new examples", hypothesis.settings.get_profile("same examples"), derandomize=False
+    "new examples", hypothesis.settings.get_profile("same examples"), derandomize=False, max_examples=100
 )
 IS_EXPLORING = bool(os.environ.get("DRIFTLINE_TEST_EXPLORE"))
 hypothesis.settings.load_profile("new examples" if IS_EXPLORING else "same examples")
