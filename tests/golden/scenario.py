@@ -8,8 +8,10 @@ from typing import Any
 from tests.golden.streams import shape_of
 
 Scenario = dict[str, Any]
-FEW, LABELS = 300, 500
-"""How many labels a scenario has: up to the drift, or beyond it."""
+BRIEF, FEW, LABELS = 180, 300, 500
+"""How many labels a scenario has: as many as a part takes to show, up to the drift, or beyond it."""
+EDITED = 100
+"""When a brief scenario does what it is about: a version and a job are there, and the labels that follow go through them."""
 HERE = "tests.golden.networks:"
 SMALL = {"preset": "mlp", "hidden": [8]}
 STACK = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.golden.parts import drift, hooks, losses, memories, networks, optimizers
-from tests.golden.scenario import FEW, HERE, LABELS, REPLAY, STACK, Scenario, restarts, retrain, scenario
+from tests.golden.scenario import BRIEF, EDITED, FEW, HERE, LABELS, REPLAY, STACK, Scenario, restarts, retrain, scenario
 from tests.golden.streams import COUNT, LATE_CLASS, SHIFT
 
 
@@ -23,20 +23,24 @@ def strategies() -> Iterator[tuple[str, Scenario]]:
         "replay": {"replayed": 32},
     }
     for name, parameters in given.items():
-        yield name, scenario({"strategy": {"name": name, **parameters}})
+        labels = LABELS if name in ("ewc", "experts", "replay") else FEW
+        yield name, scenario({"strategy": {"name": name, **parameters}}, labels=labels)
     for name in ("replay", "ewc", "der", "agem", "finetune", "experts"):
         yield f"{name}, regression", scenario({"strategy": {"name": name, **given[name]}}, labels=FEW, task="values")
     for name in ("experts", "replay"):
-        yield f"{name}, balanced", scenario({"strategy": {"name": name, **given[name]}, "decide": "balanced"})
+        yield (
+            f"{name}, balanced",
+            scenario({"strategy": {"name": name, **given[name]}, "decide": "balanced"}, labels=FEW),
+        )
     yield "by default", scenario(base={}, labels=COUNT)
-    yield "by default, regression", scenario(base={}, labels=COUNT, task="values")
+    yield "by default, regression", scenario(base={}, task="values")
     script = [
-        {"at": 150, "do": "recipe", "recipe": {"strategy": "experts"}},
-        {"at": 250, "do": "recipe", "recipe": {"strategy": {"name": "ewc", "every": 64}, "batch_size": 24}},
-        {"at": 375, "do": "recipe", "recipe": {"strategy": "replay", "memory": {"name": "fifo", "size": 200}}},
+        {"at": 80, "do": "recipe", "recipe": {"strategy": "experts"}},
+        {"at": 150, "do": "recipe", "recipe": {"strategy": {"name": "ewc", "every": 64}, "batch_size": 24}},
+        {"at": 220, "do": "recipe", "recipe": {"strategy": "replay", "memory": {"name": "fifo", "size": 200}}},
     ]
-    yield "one after the other", scenario(script=script)
-    yield "one after the other, regression", scenario(script=script, task="values")
+    yield "one after the other", scenario(script=script, labels=FEW)
+    yield "one after the other, regression", scenario(script=script, task="values", labels=FEW)
 
 
 def edits() -> Iterator[tuple[str, Scenario]]:
@@ -67,8 +71,10 @@ def edits() -> Iterator[tuple[str, Scenario]]:
     }
     for name, given in layered.items():
         versions = sorted({number for edit in given for number in edit.get("versions", [])})
-        gate = {"holdout": 0.2} if versions else {}
-        yield name, scenario({"gate": gate}, network=STACK, script=[retrain(325, *given, versions=versions)])
+        # Versions are judged by what is held out of hundreds of labels, before the drift.
+        gate, at, labels = ({"holdout": 0.2}, 325, 400) if versions else ({}, EDITED, BRIEF)
+        script = [retrain(at, *given, versions=versions)]
+        yield name, scenario({"gate": gate}, network=STACK, script=script, labels=labels)
     tokens = {
         "layers": [
             {"type": "embedding", "count": 7, "features": 3},
@@ -99,20 +105,24 @@ def edits() -> Iterator[tuple[str, Scenario]]:
     for name, given in own.items():
         yield (
             f"own module: {name}",
-            scenario(stream="images", network={"factory": HERE + "gated"}, script=[retrain(300, *given)]),
+            scenario(
+                stream="images", network={"factory": HERE + "gated"}, script=[retrain(EDITED, *given)], labels=BRIEF
+            ),
         )
     several = [
-        retrain(150, *layered["widen"]),
-        retrain(275, *layered["concatenate"], *layered["replace_head"]),
-        retrain(400, *layered["adapter"], recipe={"optimizer": {"name": "sgd", "momentum": 0.9}}),
+        retrain(EDITED, *layered["widen"]),
+        retrain(160, *layered["concatenate"], *layered["replace_head"]),
+        retrain(220, *layered["adapter"], recipe={"optimizer": {"name": "sgd", "momentum": 0.9}}),
     ]
-    yield "one after the other", scenario(network=STACK, script=several, base=REPLAY | {"averaging": {"name": "ema"}})
+    averaged = REPLAY | {"averaging": {"name": "ema"}}
+    yield "one after the other", scenario(network=STACK, script=several, base=averaged, labels=FEW)
     yield (
         "with experts",
         scenario(
             {"strategy": {"name": "experts", "replayed": 32}},
             network=STACK,
-            script=[retrain(300, *layered["remove_classes"], *layered["prune"])],
+            script=[retrain(EDITED, *layered["remove_classes"], *layered["prune"])],
+            labels=BRIEF,
         ),
     )
 
@@ -120,13 +130,13 @@ def edits() -> Iterator[tuple[str, Scenario]]:
 def gates() -> Iterator[tuple[str, Scenario]]:
     for mode in ("auto", "canary", "off"):
         gate = {"mode": mode, "holdout": 0.15, "holdout_size": 120, "labels": 20, "share": 0.3}
-        yield mode, scenario({"gate": gate}, labels=COUNT if mode == "auto" else LABELS)
+        yield mode, scenario({"gate": gate}, labels=FEW if mode == "off" else LABELS)
         yield (
             f"{mode}, that fails",
             scenario({"gate": gate, "optimizer": {"learning_rate": 3.0, "clip": None}}, labels=FEW),
         )
-    promotes = [{"at": at, "do": "promote"} for at in (50, 150, 250, 450)]
-    yield "manual", scenario({"gate": {"mode": "manual"}}, script=[*promotes, retrain(300)])
+    promotes = [{"at": at, "do": "promote"} for at in (50, 100, 150, 250)]
+    yield "manual", scenario({"gate": {"mode": "manual"}}, script=[*promotes, retrain(180)], labels=FEW)
     yield "canary, regression", scenario({"gate": {"mode": "canary", "labels": 20}}, labels=FEW, task="values")
 
 
@@ -134,46 +144,48 @@ def classes() -> Iterator[tuple[str, Scenario]]:
     experts = {"strategy": {"name": "experts", "replayed": 32}}
     yield "open", scenario(task="open", labels=LATE_CLASS + 100)
     yield "open, experts", scenario(experts, task="open", labels=LATE_CLASS + 100)
-    yield "open, ewc and ema", scenario({"strategy": {"name": "ewc", "every": 128}, "averaging": "ema"}, task="open")
-    yield "open, der", scenario({"strategy": "der"}, task="open")
-    removes = [retrain(350, {"type": "remove_classes", "classes": ["b"]})]
-    yield "open, removed", scenario(task="open", script=removes)
-    back = [*removes, {"at": 450, "do": "rollback", "version": 3}]
-    yield "open, removed and rolled back", scenario(experts, task="open", script=back)
-    yield "removed", scenario({"loss": {"name": "cross_entropy", "weights": [1, 2, 3]}}, script=_without(1, 350))
-
-
-def _without(name: int, at: int) -> list[dict[str, Any]]:
-    return [
-        retrain(at, {"type": "remove_classes", "classes": [name]}),
-        {"at": at + 100, "do": "rollback", "version": 2},
-    ]
+    yield (
+        "open, ewc and ema",
+        scenario({"strategy": {"name": "ewc", "every": 128}, "averaging": "ema"}, task="open", labels=FEW),
+    )
+    yield "open, der", scenario({"strategy": "der"}, task="open", labels=FEW)
+    removes = [retrain(180, {"type": "remove_classes", "classes": ["b"]})]
+    yield "open, removed", scenario(task="open", script=removes, labels=FEW)
+    back = [*removes, {"at": 240, "do": "rollback", "version": 3}]
+    yield "open, removed and rolled back", scenario(experts, task="open", script=back, labels=FEW)
+    closed = [retrain(EDITED, {"type": "remove_classes", "classes": [1]}), {"at": 200, "do": "rollback", "version": 2}]
+    yield "removed", scenario({"loss": {"name": "cross_entropy", "weights": [1, 2, 3]}}, script=closed, labels=FEW)
 
 
 def jobs() -> Iterator[tuple[str, Scenario]]:
+    for name, given in _jobs():
+        yield name, given | {"labels": FEW}
+
+
+def _jobs() -> Iterator[tuple[str, Scenario]]:
     entries = [{"batch_size": 8}, {"optimizer": {"learning_rate": 0.1}}, {"loss": "focal"}]
-    yield "race", scenario(script=[retrain(300, race=entries, epochs=3, promoted=False)])
+    yield "race", scenario(script=[retrain(EDITED, race=entries, epochs=3, promoted=False)])
     edited = [
         {"edits": [{"type": "widen", "layer": "linear1", "features": 14}]},
         {"recipe": {"strategy": "finetune"}},
         {},
     ]
-    yield "race with edits", scenario(network=STACK, script=[retrain(300, race=edited, epochs=2)])
-    yield "race, regression", scenario(task="values", script=[retrain(300, race=entries[:2], epochs=2)])
+    yield "race with edits", scenario(network=STACK, script=[retrain(EDITED, race=edited, epochs=2)])
+    yield "race, regression", scenario(task="values", script=[retrain(EDITED, race=entries[:2], epochs=2)])
     find = {"optimizer": {"learning_rate": "find"}}
-    yield "rate found", scenario(script=[retrain(300, recipe=find, epochs=2)])
-    yield "job under way at the end", scenario(script=[retrain(450, race=entries, epochs=60)])
-    yield "job cancelled", scenario(script=[retrain(300, epochs=60), {"at": 450, "do": "cancel"}])
-    yield "judged by the gate", scenario(script=[retrain(300, epochs=3, promoted=False)])
+    yield "rate found", scenario(script=[retrain(EDITED, recipe=find, epochs=2)])
+    yield "job under way at the end", scenario(script=[retrain(220, race=entries, epochs=60)])
+    yield "job cancelled", scenario(script=[retrain(EDITED, epochs=60), {"at": 180, "do": "cancel"}])
+    yield "judged by the gate", scenario(script=[retrain(EDITED, epochs=3, promoted=False)])
     other = {"strategy": {"name": "experts"}, "distillation": {"weight": 1.0}}
-    yield "job with another strategy", scenario(script=[retrain(300, recipe=other)])
+    yield "job with another strategy", scenario(script=[retrain(EDITED, recipe=other)])
     experts = {"strategy": {"name": "experts", "replayed": 32}}
-    yield "job with experts", scenario(experts, script=[retrain(300, recipe={"optimizer": {"learning_rate": 0.02}})])
-    rollbacks = [{"at": 400, "do": "rollback", "version": 2}, {"at": 450, "do": "rollback", "version": 1}]
+    yield "job with experts", scenario(experts, script=[retrain(EDITED, recipe={"optimizer": {"learning_rate": 0.02}})])
+    rollbacks = [{"at": 200, "do": "rollback", "version": 2}, {"at": 240, "do": "rollback", "version": 1}]
     yield "rollback", scenario(script=rollbacks)
     yield "rollback, experts", scenario(experts, script=rollbacks)
     yield "rollback, experts, regression", scenario(experts, script=rollbacks, task="values")
-    yield "rollback during a job", scenario(script=[retrain(380, epochs=60), *rollbacks])
+    yield "rollback during a job", scenario(script=[retrain(180, epochs=60), *rollbacks])
 
 
 def restart() -> Iterator[tuple[str, Scenario]]:
@@ -188,38 +200,37 @@ def restart() -> Iterator[tuple[str, Scenario]]:
             "lwf",
             "by default, regression",
             "one after the other",
-            "one after the other, regression",
         ],
-        "hooks": ["swa", "refresh", "all at once"],
+        "hooks": ["swa", "all at once"],
         "edits": ["one after the other", "activation, blended", "own module: prune and remove"],
         "gates": ["canary", "manual", "auto, that fails"],
         "classes": ["open, experts", "open, removed and rolled back"],
         "jobs": ["race", "job under way at the end"],
         "drift": ["adwin", "kswin", "on_alarm retrain"],
         "optimizers": ["schedule plateau"],
-        "fields": ["experts", "experts, regression", "renamed and dropped", "added"],
+        "fields": ["experts", "renamed and dropped", "added"],
         "tasks": ["intervals", "several outputs", "multilabel"],
     }
     for group, names in chosen.items():
         others = dict(GROUPS[group]())
         for name in names:
             again = copy.deepcopy(others[name])
-            again["script"] += restarts(165, 320, 390, 430, 675)
-            again["script"] = [action for action in again["script"] if action["at"] < again["labels"]]
+            again["script"] += restarts(65, 125, 165, 320, 390, 430)
+            again["script"] = [action for action in again["script"] if action["at"] <= again["labels"] - 50]
             yield f"{group}: {name}", {**again, "same_as": f"{group}: {name}"}
 
 
 def fields() -> Iterator[tuple[str, Scenario]]:
     edited = retrain(
-        325, {"type": "rename_field", "field": "size", "to": "length"}, {"type": "drop_field", "field": "made"}
+        EDITED, {"type": "rename_field", "field": "size", "to": "length"}, {"type": "drop_field", "field": "made"}
     )
     kinds = ("boolean", "category", "ignore", "text", "time", {"type": "tensor", "shape": [2]})
     more = [{"type": "add_field", "name": f"more {place}", "field": kind} for place, kind in enumerate(kinds)]
-    added = retrain(325, {"type": "add_field", "name": "weight", "field": "number"}, *more)
-    yield "renamed and dropped", scenario(stream="fields", script=[edited])
-    yield "added", scenario(stream="fields", script=[added])
-    yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open", labels=LATE_CLASS + 100)
-    yield "regression", scenario(stream="fields", task="values", labels=SHIFT + 100)
+    added = retrain(EDITED, {"type": "add_field", "name": "weight", "field": "number"}, *more)
+    yield "renamed and dropped", scenario(stream="fields", script=[edited], labels=BRIEF)
+    yield "added", scenario(stream="fields", script=[added], labels=BRIEF)
+    yield "experts", scenario({"strategy": "experts"}, stream="fields", task="open", labels=FEW)
+    yield "regression", scenario(stream="fields", task="values", labels=FEW)
     yield "experts, regression", scenario({"strategy": "experts"}, stream="fields", task="values", labels=SHIFT + 100)
 
 
@@ -234,10 +245,10 @@ def tasks() -> Iterator[tuple[str, Scenario]]:
 
 def types() -> Iterator[tuple[str, Scenario]]:
     for dtype in ("uint8", "float16", "bfloat16"):
-        yield dtype, scenario(labels=FEW, stream=dtype)
+        yield dtype, scenario(labels=BRIEF, stream=dtype)
     tokens = {"layers": [{"type": "embedding", "count": 9, "features": 3}, {"type": "flatten"}]}
-    yield "int32", scenario(labels=FEW, stream="int32", network=tokens)
-    precise = scenario(labels=FEW)
+    yield "int32", scenario(labels=BRIEF, stream="int32", network=tokens)
+    precise = scenario(labels=BRIEF)
     yield "precision bf16", {**precise, "spec": {**precise["spec"], "precision": "bf16"}, "is_stable": False}
 
 
