@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import signal
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import pairwise
@@ -257,3 +261,30 @@ def test_a_file_that_is_deleted_while_it_is_written_again_stays_deleted(
     monkeypatch.setattr(artifacts.encryption, "encrypted", deleted_meanwhile)
     done = re_encrypt(artifacts)
     assert (done.files, done.written, done.left) == (0, 0, []) and list(tmp_path.glob("*/*")) == []
+
+
+def test_what_a_kill_has_interrupted_goes_on_when_it_is_given_again(tmp_path: Path) -> None:
+    texts = {Artifacts(tmp_path).put("m", data): data for data in (b"one", b"two", b"three")}
+    program = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from driftline.store.artifacts import Artifacts
+        from driftline.store.encryption import Encryption, EncryptionKey
+        from driftline.store.re_encryption import re_encrypt
+        rename, count = Path.rename, iter(range(2))
+        def or_die(path, target):
+            if next(count, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return rename(path, target)
+        Path.rename = or_die
+        re_encrypt(Artifacts(Path(sys.argv[1]), Encryption([EncryptionKey("2026", b"o" * 32)])))
+        """
+    )
+    died = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert died.returncode == -signal.SIGKILL
+    artifacts = Artifacts(tmp_path, Encryption([OLD]))
+    assert other_keys(artifacts, "m") == (3, {None: 1})
+    assert all(artifacts.get("m", digest) == data for digest, data in texts.items())
+    assert re_encrypt(artifacts).written == 1 and other_keys(artifacts, "m") == (3, {})
+    assert all(artifacts.get("m", digest) == data for digest, data in texts.items())
