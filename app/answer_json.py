@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from driftline.spec.value_layout import ValueLayout
 
@@ -31,6 +33,18 @@ def encoded_rows(answer: BatchAnswer) -> list[bytes]:
         b'{"id":%b,"label":%b,"probabilities":[%b]}' % (i, labels[indices[row]], texts[row])
         for i, row in zip(ids, answer.places, strict=True)
     ]
+
+
+def message_texts(batch: Batch, tokens: Mapping[int, bytes], keys: Mapping[int, str]) -> list[bytes]:
+    """What comes after :func:`message_head` in the JSON of a message of each row; ``tokens`` by the first row of each request,
+    ``keys`` by row."""
+    found, ends = list[bytes](), [*list(tokens)[1:], len(batch.outputs)]
+    for (first, token), end in zip(tokens.items(), ends, strict=True):
+        texts = encoded_rows(BatchAnswer(batch, first, end - first, token.hex()))
+        found += [
+            b'"key":%b,%b' % (msgspec.json.encode(keys.get(row)), text[1:]) for row, text in enumerate(texts, first)
+        ]
+    return found
 
 
 def message_head(snapshot: Snapshot) -> bytes:

@@ -6,10 +6,11 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from driftline.store.prediction_ids import TOKEN_BYTES
 from driftline.store.predictions import PredictionWriter
 from driftline.support.failpoints import reach
 
+from .answer_json import message_head, message_texts
 from .answers import Batch, BatchAnswer
 from .compute import ComputeThread
 from .compute_cost import ComputeCost
@@ -111,8 +113,8 @@ class Engine:
         self.prediction_writer = prediction_writer
         self.metrics = metrics
         self.models: dict[str, ModelQueue] = {}
-        self.on_recorded: list[Callable[[Batch, Mapping[int, bytes], Mapping[int, str]], None]] = []
-        """Told of each batch that is recorded, with the token of each request by its first row, and the keys by row."""
+        self.is_told: Callable[[str], bool] = lambda model: False
+        """Whether sinks are told of what a model answers."""
         self.thread = ComputeThread("torch")
 
     def model(self, snapshot: Snapshot, route: Route = "live") -> ModelQueue:
@@ -266,9 +268,10 @@ class Engine:
             first += request.count
         if entry is not None:
             recorded = _recorded(batch, model.route, contexts, tokens, stored, owners)
+            if self.is_told(snapshot.spec.name):
+                head, texts = message_head(snapshot), message_texts(batch, tokens, keys)
+                recorded = msgspec.structs.replace(recorded, head=head, texts=texts)
             self.prediction_writer.record(snapshot.uid, entry, recorded)
-            for tell in self.on_recorded:
-                tell(batch, tokens, keys)
 
     def _miss_overdue(self, model: ModelQueue, running: list[_Request]) -> None:
         """Fails the requests that are late while a batch runs, and runs again at the next deadline."""

@@ -82,7 +82,9 @@ class Metrics:
         self._counters = [self.rows, self.batches, self.seconds, self.refused, self.late, self.swaps]
         self.swap_failures = counter("swap_failures", "versions that could not be loaded")
         self.unrecorded = counter("predictions_unrecorded", "batches not kept for the join")
-        self.unsent = counter("predictions_unsent", "predictions that a sink did not take and that were dropped")
+        self.unsent = counter(
+            "predictions_unsent", "predictions that a sink had not taken when they were no longer kept"
+        )
         self.join_horizon = gauge("join_horizon_seconds", "how far back a label can be joined", "livemin")
         self.replicas = gauge("replicas", "serving processes", "livesum")
         self.replicas.set(1)

@@ -48,7 +48,7 @@ from .snapshot import Snapshot
 from .store_health import StoreHealth, look
 from .streams.keeper import RowSources
 from .streams.prediction_feeder import PredictionFeeder
-from .streams.sink_feeder import SinkFeeder, parse_sinks
+from .streams.sink_feeder import EventFeeder, LetterFeeder, SinkFeeder, SinkTarget, parse_sinks
 from .version_loader import VersionLoader
 from .version_watcher import VersionWatcher
 from .webhooks import WebhookSender, parse_webhooks
@@ -112,14 +112,10 @@ class Services:
             WebhookSender(target, self.connection, self.events, is_private_allowed=settings.webhook_private)
             for target in parse_webhooks(settings.webhooks)
         ]
-        targets = parse_sinks(settings.sinks)
-        self.prediction_sinks = [PredictionFeeder(each) for each in targets if each.carries == "predictions"]
-        self.engine.on_recorded += [sink.add for sink in self.prediction_sinks]
-        self.sinks = [
-            SinkFeeder(target, self.connection, self.events, settings.poll_seconds)
-            for target in targets
-            if target.carries != "predictions"
-        ]
+        self.sinks = [self._feeder(target) for target in parse_sinks(settings.sinks)]
+        self.prediction_sinks = [sink for sink in self.sinks if isinstance(sink, PredictionFeeder)]
+        self.engine.is_told = lambda model: any(sink.wants(model) for sink in self.prediction_sinks)
+        self.prediction_writer.on_told += [sink.wake for sink in self.prediction_sinks]
         self.budget = budget_of(settings)
         self.refusals = RefusedCalls()
         self.troubles = Troubles()
@@ -128,6 +124,16 @@ class Services:
         self.healthy_seconds = healthy_seconds
         self._decoders: dict[str, FeedbackDecoder] = {}
         self._brought: dict[str, NewClasses] = {}
+
+    def _feeder(self, target: SinkTarget) -> SinkFeeder:
+        poll = self.settings.poll_seconds
+        match target.carries:
+            case "predictions":
+                return PredictionFeeder(target, self.connection, poll, self.settings.join_horizon)
+            case "dead_letters":
+                return LetterFeeder(target, self.connection, poll)
+            case "events":
+                return EventFeeder(target, self.connection, poll, self.events)
 
     def _hear(self, uid: str | None) -> None:
         self.events.hint(uid)
@@ -194,7 +200,6 @@ class Services:
             **({} if self.tokens is None else {"keys of the identity provider": self.tokens.run}),
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
             **{f"sink {number}": sink.run for number, sink in enumerate(self.sinks, 1)},
-            **{f"sink of predictions {number}": sink.run for number, sink in enumerate(self.prediction_sinks, 1)},
         }
         return [
             supervised(name, function, self.troubles, healthy_seconds=self.healthy_seconds)

@@ -1,91 +1,160 @@
-"""Predictions, whoever asked for them, written to topics of the operator's, after the answers."""
+"""Predictions, whoever asked for them, written to topics of the operator's: those that are recorded, from where they are."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections import deque
-from collections.abc import Mapping
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
-from driftline.errors import Unavailable
 from driftline.sinks.base import SinkMessage, SinkWriter
+from driftline.store.connection import RedisConnection, store_errors
+from driftline.store.owners import shown_name
+from driftline.store.prediction_batches import PredictionBatch, decode_batch
+from driftline.store.prediction_ids import EntryId, PredictionId
 
-from ..answer_json import encoded_rows, message_head
-from ..answers import Batch, BatchAnswer
-from .sink_feeder import FIRST_PAUSE, LAST_PAUSE, NOTHING, SinkTarget
+from .sink_feeder import FIRST_PAUSE, NOTHING, SinkFeeder, SinkTarget
 
 logger = logging.getLogger("driftline.sinks")
 
-MAX_AT_ONCE = 1000
+MAX_ENTRIES, MAX_BYTES, MAX_AT_ONCE = 500, 4 * 2**20, 1000
+"""Most batches of one read, how large they may be before the next one takes fewer, and most messages of one write."""
+LOOK_BACK_SECONDS, LOOK_SECONDS = 10.0, 60.0
+"""For how long after a replica has written it is looked at again and again, and how often all are looked at."""
 
 
-class PredictionFeeder:
-    """Writes what this process answers to one sink, each prediction with its id, until it is taken.
+class _Place(NamedTuple):
+    """How far the predictions of a replica are written: up to which batch, and how many there had been with it; -1: nobody
+    knows."""
 
-    It delays no answer. What a process has answered last may be lost with it; what the sink does not take for long is dropped,
-    the oldest first, and counted.
+    entry: str
+    told: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> _Place:
+        entry, _, count = text.decode().partition(" ")
+        return cls(entry, int(count))
+
+
+class PredictionFeeder(SinkFeeder):
+    """Writes what all replicas have recorded of their answers, in the order of each, from when the sink was configured first.
+
+    What is recorded outlasts its replica, so that whoever goes on writes that too. What is no longer kept before the sink has
+    taken it is lost to it, and counted.
 
     Args:
-        max_bytes: most bytes that wait to be written.
+        horizon: how long a prediction is kept, in seconds.
     """
 
-    def __init__(self, target: SinkTarget, *, max_bytes: int = 32 * 2**20, first_pause: float = FIRST_PAUSE) -> None:
-        self.target = target
-        self.max_bytes = max_bytes
-        self.first_pause = first_pause
+    def __init__(
+        self,
+        target: SinkTarget,
+        connection: RedisConnection,
+        poll_seconds: float,
+        horizon: float,
+        *,
+        first_pause: float = FIRST_PAUSE,
+    ) -> None:
+        super().__init__(target, connection, poll_seconds, first_pause=first_pause)
+        self.horizon = horizon
         self.dropped = 0
-        self._unwritten: deque[SinkMessage] = deque()
-        self._bytes = 0
+        self._begun = time.monotonic()
+        self._places = self.keys.item(f"{self._field}:places")
+        self._count = 1
         self._wake = asyncio.Event()
 
-    def add(self, batch: Batch, tokens: Mapping[int, bytes], keys: Mapping[int, str]) -> None:
-        """Queues the predictions of a batch that is recorded; ``tokens`` by the first row of each request, ``keys`` by row."""
-        snapshot = batch.snapshot
-        if self.target.models and snapshot.spec.name not in self.target.models:
-            return
-        head, ends = message_head(snapshot), [*list(tokens)[1:], len(batch.outputs)]
-        for (first, token), end in zip(tokens.items(), ends, strict=True):
-            answer = BatchAnswer(batch, first, end - first, token.hex())
-            for row, identifier, text in zip(answer.places, answer.ids, encoded_rows(answer), strict=True):
-                key = keys.get(row)
-                value = b'%b"key":%b,%b' % (head, msgspec.json.encode(key), text[1:])
-                self._unwritten.append(SinkMessage(str(identifier), value, key))
-                self._bytes += len(value)
-        while self._bytes > self.max_bytes and self._unwritten:
-            self._bytes -= len(self._unwritten.popleft().value)
-            self.dropped += 1
+    def wants(self, model: str) -> bool:
+        """Whether the predictions of a model go there."""
+        return not self.target.models or model in self.target.models
+
+    def wake(self) -> None:
+        """Looks at once: this process has recorded some."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Writes until cancelled; a sink that fails is tried again, after longer and longer."""
-        pause = self.first_pause
-        while True:
-            try:
-                writer = await self.target.sink.open()
-                try:
-                    while True:
-                        await self._wake.wait()
-                        await self._write(writer)
-                        pause = self.first_pause
-                finally:
-                    await writer.close()
-            except Unavailable as error:
-                logger.warning("the sink of predictions %s does not take what is written: %s", self.target.id, error)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(LAST_PAUSE, 2 * pause)
+    async def _feed(self, writer: SinkWriter) -> None:
+        start = await self._kept(self._field)
+        if not start:
+            start = str(int(1000 * (await self.connection.time() - (time.monotonic() - self._begun))))
+            await self._keep(self._field, start)
+        looked = -float("inf")
+        while await self._is_mine():
+            self._wake.clear()
+            if is_whole := time.monotonic() - looked >= LOOK_SECONDS:
+                looked = time.monotonic()
+                await self._tidy()
+            for stream in await self._streams(is_whole):
+                if not await self._write(writer, stream, start):
+                    return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.poll_seconds):
+                    await self._wake.wait()
 
-    async def _write(self, writer: SinkWriter) -> None:
-        """Writes what is queued; what is not taken is queued again, in its place."""
-        self._wake.clear()
-        while self._unwritten:
-            messages = [self._unwritten.popleft() for _ in range(min(MAX_AT_ONCE, len(self._unwritten)))]
-            try:
-                await writer.write(messages, NOTHING)
-            except BaseException:
-                self._unwritten.extendleft(reversed(messages))
-                self._wake.set()
-                raise
-            self._bytes -= sum(len(message.value) for message in messages)
+    async def _streams(self, is_whole: bool) -> list[str]:
+        """The replicas' predictions that were written to lately, or all: UID:NONCE of each."""
+        since = 0 if is_whole else int((self.connection.now() - LOOK_BACK_SECONDS) * 1000)
+        with store_errors():
+            found = await self.connection.redis.zrangebyscore(self.connection.keys.told, since, "+inf")
+        return [name.decode() for name in found]
+
+    async def _tidy(self) -> None:
+        """Forgets replicas of which nothing is kept any more."""
+        over = int((self.connection.now() - 2 * self.horizon) * 1000)
+        with store_errors():
+            await self.connection.redis.zremrangebyscore(self.connection.keys.told, 0, over)
+            known = {name.encode() for name in await self._streams(is_whole=True)}
+            gone = [name for name in await self.connection.redis.hkeys(self._places) if name not in known]
+            if gone:
+                await self.connection.redis.hdel(self._places, *gone)
+
+    async def _write(self, writer: SinkWriter, stream: str, start: str) -> bool:
+        """Writes what a replica has recorded of a model since; false where another process writes now."""
+        uid, _, nonce = stream.partition(":")
+        key = self.connection.keys.of(uid).predictions(nonce)
+        with store_errors():
+            text = await self.connection.redis.hget(self._places, stream)
+        place = _Place(f"{start}-0", -1) if text is None else _Place.parse(text)
+        while True:
+            with store_errors():
+                page = await self.connection.redis.xrange(key, f"({place.entry}", "+", self._count)
+            if not page:
+                return True
+            if not await self._is_mine():
+                return False
+            size = sum(len(fields[b"b"]) for _, fields in page)
+            self._count = max(1, self._count // 2) if size > MAX_BYTES else min(MAX_ENTRIES, 2 * self._count)
+            messages, lost = list[SinkMessage](), 0
+            for entry, fields in page:
+                batch, count = decode_batch(fields[b"b"]), place.told
+                if batch.texts:
+                    lost += max(0, batch.told - count) if count >= 0 else 0
+                    count = batch.told + len(batch.texts)
+                    messages += self._messages(batch, uid, nonce, EntryId.parse(entry))
+                place = _Place(entry.decode(), count)
+            for first in range(0, len(messages), MAX_AT_ONCE):
+                await writer.write(messages[first : first + MAX_AT_ONCE], NOTHING)
+            with store_errors():
+                await self.connection.redis.hset(self._places, stream, f"{place.entry} {place.told}")
+            if lost:
+                self.dropped += lost
+                logger.warning(
+                    "%s has lost %d predictions, which were no longer kept when it took others", self._field, lost
+                )
+
+    def _messages(self, batch: PredictionBatch, uid: str, nonce: str, entry: EntryId) -> Sequence[SinkMessage]:
+        models = self.target.models
+        if models and not any(batch.head.startswith(b'{"model":%b,' % msgspec.json.encode(name)) for name in models):
+            return []
+        # Of a row that was erased nothing is left.
+        return [
+            SinkMessage(
+                PredictionId(uid, nonce, entry, row, batch.token(row)).fact.removeprefix("p:"),
+                batch.head + text,
+                shown_name(batch.keys[row]) if row in batch.keys else None,
+            )
+            for row, text in enumerate(batch.texts)
+            if text
+        ]

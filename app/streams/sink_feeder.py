@@ -8,6 +8,7 @@ import json
 import logging
 import random
 import secrets
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -84,7 +85,7 @@ def _target(described: Mapping[str, Any]) -> SinkTarget:
     return SinkTarget(sink=sink, id=digest, **own)
 
 
-class SinkFeeder:
+class SinkFeeder(ABC):
     """Writes what one target wants. Of several processes one does; how far it is is kept in the store.
 
     After a crash, messages of the last seconds may come again, with the same ids.
@@ -94,20 +95,17 @@ class SinkFeeder:
         self,
         target: SinkTarget,
         connection: RedisConnection,
-        feed: EventFeed,
         poll_seconds: float,
         *,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
         self.target = target
         self.connection = connection
-        self.feed = feed
         self.poll_seconds = poll_seconds
         self.first_pause = first_pause
         self.owner = secrets.token_hex(8)
         self.keys = connection.keys.of(INSTANCE)
         self._field = f"sink:{target.id}"
-        self._sent: deque[str] = deque(maxlen=MAX_REMEMBERED)
 
     async def run(self) -> None:
         """Writes until cancelled; a sink that fails is told by who restarts this."""
@@ -119,7 +117,7 @@ class SinkFeeder:
             try:
                 writer = await self.target.sink.open()
                 try:
-                    await (self._events(writer) if self.target.carries == "events" else self._letters(writer))
+                    await self._feed(writer)
                 finally:
                     await writer.close()
             except Unavailable as error:
@@ -130,13 +128,37 @@ class SinkFeeder:
             else:
                 pause = self.first_pause
 
+    @abstractmethod
+    async def _feed(self, writer: SinkWriter) -> None:
+        """Writes for as long as no other process does."""
+
     async def _is_mine(self) -> bool:
         claim = self.keys.item(self._field)
         with suppress(Unavailable):
             return bool(await self.connection.scripts.run("hold", [claim], [self.owner, CLAIM_MS]))
         return False
 
-    async def _events(self, writer: SinkWriter) -> None:
+    async def _kept(self, field: str) -> str:
+        with store_errors():
+            found = await self.connection.redis.hget(self.keys.meta, field)
+        return found.decode() if found else ""
+
+    async def _keep(self, field: str, place: str) -> None:
+        with store_errors():
+            await self.connection.redis.hset(self.keys.meta, field, place)
+
+
+class EventFeeder(SinkFeeder):
+    """Writes events, from when the sink was configured first."""
+
+    def __init__(
+        self, target: SinkTarget, connection: RedisConnection, poll_seconds: float, feed: EventFeed, **options: float
+    ) -> None:
+        super().__init__(target, connection, poll_seconds, **options)
+        self.feed = feed
+        self._sent: deque[str] = deque(maxlen=MAX_REMEMBERED)
+
+    async def _feed(self, writer: SinkWriter) -> None:
         text = await self._kept(self._field)
         place = parse_cursor(text, "sink") if text else None
         reader = await self.feed.all_events(place)
@@ -154,7 +176,11 @@ class SinkFeeder:
                 self._sent.extend(event["id"] for event in events)
                 await self._keep(self._field, str(batch[-1].cursor))
 
-    async def _letters(self, writer: SinkWriter) -> None:
+
+class LetterFeeder(SinkFeeder):
+    """Writes what sources could not take."""
+
+    async def _feed(self, writer: SinkWriter) -> None:
         catalog = Catalog(self.connection)
         while await self._is_mine():
             for name, uid in (await catalog.names()).items():
@@ -178,15 +204,6 @@ class SinkFeeder:
             ]
             await writer.write(messages, NOTHING)
             await self._keep(field, str(letters[-1][0]))
-
-    async def _kept(self, field: str) -> str:
-        with store_errors():
-            found = await self.connection.redis.hget(self.keys.meta, field)
-        return found.decode() if found else ""
-
-    async def _keep(self, field: str, place: str) -> None:
-        with store_errors():
-            await self.connection.redis.hset(self.keys.meta, field, place)
 
 
 def _message(event: Event) -> SinkMessage:

@@ -20,6 +20,9 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     ``tokens`` those of the requests, by the first row of each. Batches of former releases have no tokens. Nothing is left
     of the rows that are ``erased``. ``owners`` are whose the rows are, by the first row of each request whose owner is another
     one than that of the request before.
+
+    Where sinks are told of predictions, the JSON of each row's message is ``head`` and its text of ``texts``; ``told`` counts
+    those of the batches that this replica recorded of the model before.
     """
 
     version: int
@@ -34,6 +37,9 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     keys: dict[int, str] = {}
     erased: list[int] = []
     owners: dict[int, str] = {}
+    head: bytes = b""
+    texts: list[bytes] = []
+    told: int = 0
 
     def row(self, index: int) -> tuple[dict[str, bytes], Answer]:
         """One row's inputs, and what was answered."""
@@ -52,6 +58,7 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
             contexts={row: context for row, context in self.contexts.items() if row not in rows},
             keys={row: key for row, key in self.keys.items() if row not in rows},
             erased=sorted({*self.erased, *rows}),
+            texts=[b"" if row in rows else text for row, text in enumerate(self.texts)],
         )
 
     def token(self, index: int) -> str:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
+import msgspec
 from redis.exceptions import RedisError
 
 from driftline.errors import InvalidInput, Unavailable
@@ -27,7 +28,8 @@ MIN_EXPIRY_SECONDS = 60.0
 
 
 class Unwritten(NamedTuple):
-    """An entry that waits to be written to a stream: its bytes, the places of its rows by their keys, and whose they are."""
+    """An entry that waits to be written to a stream: its bytes, the places of its rows by their keys, whose they are, and
+    whether sinks are told of them."""
 
     uid: str
     stream: str
@@ -35,6 +37,12 @@ class Unwritten(NamedTuple):
     data: bytes
     places: dict[str, str]
     owners: frozenset[str] = frozenset()
+    is_told: bool = False
+
+    @property
+    def nonce(self) -> str:
+        """What the name of its stream ends with."""
+        return self.stream.rpartition(":")[2]
 
     @property
     def size(self) -> int:
@@ -69,6 +77,9 @@ class PredictionWriter:
         self.streams = PredictionStreams(connection, horizon)
         self.dropped = 0
         self._has_others = False
+        self.on_told: list[Callable[[], None]] = []
+        """Called when something is written that sinks are told of."""
+        self._told: dict[str, int] = {}
         self._newest = EntryId(0, 0)
         self._unwritten: deque[Unwritten] = deque()
         self._unwritten_bytes = 0
@@ -118,12 +129,16 @@ class PredictionWriter:
 
     def record(self, uid: str, entry: EntryId, batch: PredictionBatch) -> None:
         """Queues a batch to be written."""
+        if batch.texts:
+            batch = msgspec.structs.replace(batch, told=self._told.get(uid, 0))
+            self._told[uid] = batch.told + len(batch.texts)
         data = encode_batch(batch)
         places = dict[str, str]()
         for row, key in batch.keys.items():
             place = place_text(self.nonce, str(entry), row)
             places |= dict.fromkeys({key, stored_name(shown_name(key), ANY_OWNER)} if owner_of(key) else {key}, place)
-        unwritten = Unwritten(uid, self.streams.of(uid), entry, data, places, frozenset(batch.owners.values()))
+        owners, is_told = frozenset(batch.owners.values()), bool(batch.texts)
+        unwritten = Unwritten(uid, self.streams.of(uid), entry, data, places, owners, is_told)
         self._unwritten.append(unwritten)
         self._unwritten_bytes += unwritten.size
         while self._unwritten_bytes > self.max_unwritten_bytes:
@@ -169,6 +184,9 @@ class PredictionWriter:
         except Unavailable:
             self._unwritten.extendleft(reversed(batch))
             raise
+        if any(each.is_told for each in batch):
+            for tell in self.on_told:
+                tell()
         size = sum(each.size for each in batch)
         self._unwritten_bytes -= size
         self._written.extend(StreamPart(each.stream, each.entry, each.size) for each in batch)
@@ -193,6 +211,9 @@ class PredictionWriter:
         oldest_ms, now = self._newest.ms - int(self.horizon * 1000), time.monotonic()
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
+                if told := {f"{each.uid}:{each.nonce}" for each in batch if each.is_told}:
+                    # Before it is there: of what is cut off here, whoever looks finds nothing, and looks again.
+                    pipe.zadd(self.connection.keys.told, dict.fromkeys(told, int(self.connection.now() * 1000)))
                 for each in batch:
                     pipe.xadd(each.stream, {"b": each.data}, id=str(each.entry), minid=oldest_ms)
                     if now >= self._expiry_due.get(each.stream, 0.0):

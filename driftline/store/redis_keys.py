@@ -60,6 +60,11 @@ class Keys:
         return f"{self.prefix}prediction_streams"
 
     @property
+    def told(self) -> str:
+        """Sorted set: UID:NONCE of what a replica has answered and sinks are told of, by when it was last written to."""
+        return f"{self.prefix}told"
+
+    @property
     def hints(self) -> str:
         return f"{self.prefix}hints"
 

@@ -96,36 +96,60 @@ async def test_predictions_are_written_with_the_ids_by_which_labels_join_them_an
     assert (await client.post("/v1/models/weather/feedback", json={"items": [item]})).status_code == 202
 
 
-async def test_predictions_wait_for_a_sink_in_their_order_and_the_oldest_are_dropped_and_counted(
+async def test_predictions_wait_for_a_sink_in_their_order_and_those_that_are_kept_no_longer_are_counted(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, whole = tmp_path / "predictions.ndjson", FileWriter.write
     sink = {"type": "files", "path": str(path), "carries": "predictions"}
     client = await start(sinks=json.dumps([sink]))
     (feeder,) = client.services.prediction_sinks
-    feeder.first_pause, failed = 0.01, asyncio.Event()
+    feeder.first_pause, is_failing = 0.01, True
 
     async def failing(self: FileWriter, messages: Sequence[SinkMessage], moved: Moved) -> None:
-        failed.set()
-        raise Unavailable("no room")
+        if is_failing:
+            raise Unavailable("no room")
+        await whole(self, messages, moved)
 
-    monkeypatch.setattr(FileWriter, "write", failing)
     await create(client)
-    ids = []
-    for n in range(5):
-        answer = await client.post("/v1/models/weather/predict", json={"inputs": [row(n)]})
-        ids.append(answer.json()["predictions"][0]["id"])
-    await failed.wait()
-    feeder.max_bytes = feeder._bytes * 5 // 7
-    answer = await client.post("/v1/models/weather/predict", json={"inputs": [row(5)]})
-    ids.append(answer.json()["predictions"][0]["id"])
-    assert feeder.dropped >= 2
-    monkeypatch.setattr(FileWriter, "write", whole)
-    left = ids[feeder.dropped :]
-    await until_async(lambda: _count(path, len(left)))
-    assert [each["id"] for each in lines(path)] == left
+    ids = [await predicted(client, n) for n in range(2)]
+    await until_async(lambda: _count(path, 2))
+    monkeypatch.setattr(FileWriter, "write", failing)
+    ids += [await predicted(client, n) for n in range(2, 8)]
+    await client.services.prediction_writer.flush()
+    connection, uid = client.services.connection, await client.services.catalog.uid("weather")
+    stream = connection.keys.of(uid).predictions(client.services.prediction_writer.nonce)
+    assert await connection.redis.xtrim(stream, maxlen=4, approximate=False)
+    is_failing = False
+    await until_async(lambda: _count(path, 6))
+    assert [each["id"] for each in lines(path)] == ids[:2] + ids[4:]
+    await until_async(lambda: feeder.dropped == 2)
     client.services.sample()
-    assert b"driftline_predictions_unsent_total %d.0" % feeder.dropped in client.services.metrics.counted(None).text
+    assert b"driftline_predictions_unsent_total 2.0" in client.services.metrics.counted(None).text
+
+
+async def test_one_app_writes_what_all_have_recorded(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "predictions.ndjson"
+    sinks = json.dumps([{"type": "files", "path": str(path), "carries": "predictions"}])
+    first = await start(sinks=sinks)
+
+    async def never() -> bool:
+        return False
+
+    monkeypatch.setattr(first.services.prediction_sinks[0], "_is_mine", never)
+    await create(first)
+    second = await start(sinks=sinks)
+    ids = [await predicted(client, n) for n in range(4) for client in (first, second)]
+    await until_async(lambda: _count(path, len(ids)))
+    written = [each["id"] for each in lines(path)]
+    assert sorted(written) == sorted(ids)
+    assert [each for each in written if each in ids[::2]] == ids[::2]
+
+
+async def predicted(client: Any, n: int) -> str:
+    answer = await client.post("/v1/models/weather/predict", json={"inputs": [row(n)]})
+    return str(answer.json()["predictions"][0]["id"])
 
 
 @pytest.mark.parametrize(

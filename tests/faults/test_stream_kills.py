@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,8 +166,15 @@ class MqttBroker(Broker):
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with up(tmp_path_factory.mktemp("kills"), DRIFTLINE_LEASE_SECONDS="2") as found:
+def sink() -> dict[str, Any]:
+    """Where the predictions of one model go, by whatever call; nobody listens there yet."""
+    return {"type": "redis_stream", "url": f"redis://127.0.0.1:{free_port()}", "stream": "told"}
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory, sink: dict[str, Any]) -> Iterator[Instance]:
+    sinks = json.dumps([{**sink, "carries": "predictions", "models": ["told"]}])
+    with up(tmp_path_factory.mktemp("kills"), DRIFTLINE_LEASE_SECONDS="2", DRIFTLINE_SINKS=sinks) as found:
         yield found
 
 
@@ -289,6 +298,61 @@ def test_rows_are_answered_and_written_with_one_id_each_whatever_is_killed(
     finally:
         broker.close()
         client.delete_model("rows")
+
+
+def test_each_prediction_that_a_label_can_join_is_written_whatever_is_killed(
+    instance: Instance, sink: dict[str, Any], own_redis: OwnRedis, tmp_path: Path
+) -> None:
+    from redis import Redis
+
+    client, port = instance.client, int(sink["url"].rpartition(":")[2])
+    client.create_model(spec("told"))
+    first = [*predicted(instance, range(40))]
+    # They are recorded, and the sink has taken none, when the app that has answered dies.
+    until(lambda: joined(instance, first) == {*first})
+    instance.kill("app")
+    with own_redis(tmp_path / "sink", port):
+        answered = [*predicted(instance, range(40, 80))]
+        for child in ("app", "valkey"):
+            killer = threading.Thread(target=instance.kill, args=(child,))
+            killer.start()
+            answered += predicted(instance, range(80, 300))
+            killer.join()
+        until(lambda: instance.is_ready)
+        answered += predicted(instance, range(300, 320))
+
+        def written() -> dict[str, str]:
+            with Redis(port=port) as redis:
+                found = [json.loads(fields[b"data"]) for _, fields in redis.xrange(sink["stream"])]
+            return {each["id"]: each["key"] for each in found}
+
+        until(lambda: joined(instance, answered[-1:]))
+        kept = joined(instance, answered) | {*first}
+        assert len(kept) > 60
+        until(lambda: kept <= written().keys())
+        found = written()
+        assert [found[each] for each in first] == [str(n) for n in range(40)]
+    client.delete_model("told")
+
+
+def predicted(instance: Instance, rows: range) -> Iterator[str]:
+    """The ids of the predictions of rows that are answered, each asked for once."""
+    for n in rows:
+        try:
+            answer = instance.client.predict("told", [[n / 2**20, *[0.0] * 7]], keys=[str(n)])
+        except DriftlineError:
+            continue
+        yield str(answer["predictions"][0]["id"])
+
+
+def joined(instance: Instance, ids: Sequence[str]) -> set[str]:
+    """The predictions whose label is taken."""
+    found = set[str]()
+    for each in ids:
+        with suppress(DriftlineError):
+            outcome = instance.client.feedback("told", [{"prediction_id": each, "label": 1}])
+            found |= {each} if outcome["accepted"] else set()
+    return found
 
 
 def _run(instance: Instance, broker: Broker, count: int) -> None:

@@ -264,3 +264,8 @@ async def test_an_unreachable_store_delays_nothing_and_loses_only_the_oldest(
 def test_ids_that_no_replica_gave_are_none() -> None:
     for text in ("", "u-n-1-2", "u-n-1-2-3-4", "u-n--1-2-3", "x" * 200, "u-n-1-2-" + "0" * 31 + "-0"):
         assert PredictionId.parse(text) is None
+
+
+def test_of_a_row_that_is_erased_a_sink_is_told_nothing_more() -> None:
+    told = msgspec.structs.replace(batch(3), head=b'{"model":"m",', texts=[b'"a":0}', b'"a":1}', b'"a":2}'])
+    assert told.without([1]).texts == [b'"a":0}', b"", b'"a":2}']
