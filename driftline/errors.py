@@ -132,6 +132,7 @@ class ConfigurationError(DriftlineError):
             "newer_format",
             "no_matplotlib",
             "no_opentelemetry",
+            "no_ray",
             "no_sink_client",
             "no_source_client",
             "no_textual",

@@ -208,6 +208,14 @@ class Settings(BaseSettings):
         ge=0,
         description="retrain jobs that a worker trains at once in processes of their own; 0: on the thread that learns",
     )
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="where these jobs train: on the worker's machine, or on the nodes of a Ray cluster; needs `driftline[ray]`",
+    )
+    ray_address: str | None = Field(
+        None,
+        description="the cluster's address: `HOST:6379` or `ray://HOST:10001`; none: that of `RAY_ADDRESS`, or of this machine",
+    )
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between checkpoints while a model learns")
     keep_versions: int = Field(20, ge=2, description="newest versions kept for rollback, beside the live one")
     version_seconds: float = Field(

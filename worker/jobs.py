@@ -27,7 +27,8 @@ from driftline.support.failpoints import reach
 
 from .commands import Effect
 from .committer import Committer
-from .training import Training, TrainingFailedElsewhere
+from .training import Training
+from .training_run import TrainingFailedElsewhere
 
 logger = logging.getLogger("driftline.jobs")
 

@@ -30,11 +30,13 @@ from .model_store import ModelStore
 from .note import Note
 from .ownership import Owned, Ownership
 from .probes import Probes
+from .ray_engine import RayEngine
 from .sources.keeper import SourceKeeper
 from .sweeper import Sweeper
 from .time_slices import TimeSlices
 from .trainer import Trainer
-from .training import Training, TrainingPlaces
+from .training import Training
+from .training_run import TrainingPlaces
 from .turns import TurnFile
 
 logger = logging.getLogger("driftline.worker")
@@ -93,7 +95,8 @@ class Worker:
         )
         self.ownership.excuse = self.heart.silence
         self.note = Note(self.artifacts, self.heart)
-        self.training_places = TrainingPlaces(settings.job_processes) if settings.job_processes else None
+        self.ray = RayEngine(settings) if settings.engine == "ray" else None
+        self.training_places = TrainingPlaces(settings.job_processes, ray=self.ray) if settings.job_processes else None
         self.probes = Probes(settings.host, settings.worker_port, self._why_unready)
         self._stop = asyncio.Event()
 
@@ -163,6 +166,8 @@ class Worker:
 
     async def _begin(self) -> None:
         check_files(self.settings.data_dir)
+        if self.ray is not None:
+            await self.ray.begin()
         await self.connection.until_available(self.store_seconds)
         await check_store(self.connection, self.settings.data_dir, self.artifacts)
         await mark(self.connection, self.settings.data_dir)
@@ -185,6 +190,8 @@ class Worker:
             "artifacts": self.note.run,
             "sources": self.sources.run,
         }
+        if self.ray is not None:
+            tasks["Ray"] = self.ray.run
         # The heart must beat again before the leases run out.
         last_delay = self.settings.lease_seconds / 3
         for name, task in tasks.items():

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from driftline.errors import DriftlineError
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.stateful import State
 from driftline.networks import bundle
+from driftline.networks.own_code import digest_of
 from driftline.networks.user_code import reason_of, user_code
 from driftline.settings import Settings
 from driftline.spec.classes import ClassTable
@@ -31,12 +33,20 @@ TELL_SECONDS = 0.5
 
 
 class JobMessage(msgspec.Struct, omit_defaults=True):
-    """What the process says, a line each: how far it is, at last that its state is written, or why it failed."""
+    """What the process says, a line each: how far it is, at last that its state is written, or why it failed.
+
+    ``lost`` says why it cannot be trained here, but as well as ever where the worker is.
+    """
 
     progress: float = 0.0
     report: dict[str, Any] = {}
     is_written: bool = False
     failed: str | None = None
+    lost: str | None = None
+
+
+class OtherPlace(Exception):
+    """What is computed here would be something else than where the worker is."""
 
 
 def write_state(folder: Path, name: str, state: State) -> None:
@@ -56,9 +66,11 @@ def train(folder: Path, tell: Callable[[JobMessage], None], is_told_to_end: thre
 
     Raises:
         DriftlineError: it cannot be trained.
+        OtherPlace: this machine has another build, or other code, than the worker's.
     """
     state, told_at = read_state(folder, JOB), -TELL_SECONDS
     table, factories = ClassTable(state.data.pop("class_table")), state.data.pop("factories")
+    _check_place(state.data.pop("build"), state.data.pop("code"))
     with user_code("the job"):
         job = RetrainJob.from_state(state, table, factories)
         while not (job.is_done or is_told_to_end.is_set()):
@@ -68,6 +80,15 @@ def train(folder: Path, tell: Callable[[JobMessage], None], is_told_to_end: thre
                 tell(JobMessage(job.progress, job.report()))
     write_state(folder, TRAINED, job.halving.state_dict())
     tell(JobMessage(job.progress, is_written=True))
+
+
+def _check_place(build: Mapping[str, object], code: Mapping[str, str]) -> None:
+    here = bundle.this_build()
+    names = [name for name in sorted({*here, *build}) if here.get(name) != build.get(name)]
+    if changes := [f"{name} {build.get(name)} → {here.get(name)}" for name in names]:
+        raise OtherPlace(f"{socket.gethostname()} has another build: {', '.join(changes)}")
+    if others := [name for name, digest in code.items() if digest_of(name) != digest]:
+        raise OtherPlace(f"{socket.gethostname()} has not the same file of {', '.join(others)}")
 
 
 def main(folder: Path) -> None:
@@ -85,8 +106,12 @@ def main(folder: Path) -> None:
 
     try:
         train(folder, tell, is_told_to_end)
+    except OtherPlace as error:
+        tell(JobMessage(lost=str(error)))
     except DriftlineError as error:
-        tell(JobMessage(failed=reason_of(error)))
+        # Where the worker is, there is such a device.
+        lacks_device = error.code == "device_missing"
+        tell(JobMessage(lost=error.message) if lacks_device else JobMessage(failed=reason_of(error)))
 
 
 def _end_with_the_worker(folder: Path) -> None:

@@ -27,6 +27,7 @@ ALARMS = {
     "store_older": "send again the labels since that copy was made, or restore a newer one",
     "writes_lost": "send again the labels of the moments before; set appendfsync always",
     "wrong_only": "have a random part of all answers labelled, and compare with `driftline_predictions_labelled_total`",
+    "ray_lost": "mend what it says of the cluster or its nodes; it ends when a job has trained on a node again",
     "source": "mend what it says; the source is tried again, and the alarm ends by itself",
     "source_infer": "mend what it says; the rows wait, and the alarm ends by itself",
     "source_gap": "send again what was lost, if somebody still has it; read faster, or keep the stream for longer",

@@ -7,6 +7,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from driftline.errors import UserCodeFailed
+from driftline.networks.user_code import imported, user_code
 from driftline.spec import ModelSpec
 from driftline.spec.network import Factory
 
@@ -19,6 +21,16 @@ def own_code(spec: ModelSpec) -> dict[str, str]:
     factory = spec.network.factory if isinstance(spec.network, Factory) else None
     named = [name for name in (factory, spec.loss_function) if name is not None]
     return {name: digest for name in named if (digest := _digest(name.partition(":")[0])) is not None}
+
+
+def digest_of(function: str) -> str | None:
+    """The sha256 of the file of a function, which is imported; None where it does not import, or has no file to read."""
+    try:
+        with user_code(function):
+            imported(function)
+    except UserCodeFailed:
+        return None
+    return _digest(function.partition(":")[0])
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.job import RetrainJob
+from driftline.learning.stateful import State
+from driftline.networks.bundle import this_build
 from driftline.records import Command
 from driftline.store.commits import Checkpoint
 from tests.waiting import until_async
@@ -20,7 +23,9 @@ from tests.worker.conftest import Bench, labelled
 from tests.worker.running import add, state_is, training, until_learned
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
-from worker.training import Training, TrainingPlaces
+from worker.training import Training
+from worker.training_process import JOB, OtherPlace, train, write_state
+from worker.training_run import TrainingPlaces
 
 pytestmark = pytest.mark.anyio
 
@@ -114,3 +119,22 @@ async def test_a_job_whose_process_has_no_room_fails_alone(
         assert job is not None and job.report is not None and "No such file" in job.report["reason"]
         await add(store, trainer, labelled(32, first=320))
         await until_learned(store, trainer, 352)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"build": {**this_build(), "torch": "0.1"}}, "another build: torch 0.1 → "),
+        ({"code": {"tests.worker.networks:narrow": "0" * 64}}, "not the same file of tests.worker.networks:narrow"),
+        ({"code": {"tests.worker.nowhere:narrow": "0" * 64}}, "not the same file of tests.worker.nowhere:narrow"),
+    ],
+)
+async def test_where_another_build_or_other_code_is_nothing_is_trained(
+    tmp_path: Path, other: dict[str, Any], message: str
+) -> None:
+    write_state(
+        tmp_path, JOB, State({}, {"class_table": [], "factories": [], "build": this_build(), "code": {}, **other})
+    )
+    with pytest.raises(OtherPlace, match=message):
+        train(tmp_path, lambda told: None, threading.Event())
+    assert [path.stem for path in tmp_path.iterdir()] == [JOB, JOB], "no result is there"
