@@ -126,8 +126,9 @@ async def test_a_job_whose_node_is_killed_is_trained_by_another_one_to_the_same_
         await until_async(lambda: is_training(store))
         (lost,) = nodes_at_work(cluster)
         cluster.remove_node(lost, allow_graceful=False)
-        await store.commit_log.report_progress(f"{UID}-job", 0.0)
         await until_async(lambda: any(node is not lost for node in nodes_at_work(cluster)))
+        # What the lost one told last has come by now.
+        await store.commit_log.report_progress(f"{UID}-job", 0.0)
         await until_async(lambda: is_training(store))
     head = await store.commit_log.head()
     untrained, partly_trained = job_of(store, head.older_checkpoint), job_of(store, head.checkpoint)
