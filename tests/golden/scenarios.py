@@ -200,6 +200,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
             "lwf",
             "by default, regression",
             "one after the other",
+            "replay, balanced",
         ],
         "hooks": ["swa", "all at once"],
         "edits": ["one after the other", "activation, blended", "own module: prune and remove"],
@@ -215,7 +216,7 @@ def restart() -> Iterator[tuple[str, Scenario]]:
         others = dict(GROUPS[group]())
         for name in names:
             again = copy.deepcopy(others[name])
-            again["script"] += restarts(65, 125, 165, 320, 390, 430)
+            again["script"] += restarts(65, 125, 165, 240, 320, 390, 430)
             again["script"] = [action for action in again["script"] if action["at"] <= again["labels"] - 50]
             yield f"{group}: {name}", {**again, "same_as": f"{group}: {name}"}
 

@@ -86,7 +86,8 @@ class Champions(Stateful):
         self.class_table = class_table
         self.rebuild = rebuild
         self.rebuild_model = rebuild_model
-        self.champion = self.anchor = sibling(module)
+        self.champion = sibling(module)
+        self.anchor = sibling(module)
         self.compared_at = self.anchored_at = self.served_at = 0
         self.is_ahead = False
         self.holdout = Holdout(self.recipe.holdout_size, Examples.empty(spec))
@@ -152,14 +153,18 @@ class Champions(Stateful):
         self.compared_at = self.served_at = learned
         self.is_ahead, self.rejected_streak = False, None
         if learned - self.anchored_at >= self.limits.anchor_labels or learned < self.limits.first_labels:
-            self.anchor, self.anchored_at = self.champion, learned
+            self._anchor(learned)
 
     def set_champion(self, module: ServedModel, learned: int) -> None:
         """Makes weights champion and anchor, whatever was before."""
         self.promote(sibling(module))
-        self.anchor = self.champion
-        self.compared_at = self.anchored_at = self.served_at = learned
+        self._anchor(learned)
+        self.compared_at = self.served_at = learned
         self.is_ahead, self.rejected_streak = False, None
+
+    def _anchor(self, learned: int) -> None:
+        """Makes the champion the anchor: another module, since the champion goes on to follow how answers and labels differ."""
+        self.anchor, self.anchored_at = sibling(self.champion), learned
 
     def refuse(self, decision: Decision, learned: int) -> Decision:
         """Keeps the champion; where what is served is ahead of it, the champion takes its place back."""
