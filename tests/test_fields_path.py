@@ -25,6 +25,8 @@ SPEC: dict[str, Any] = {
     "classes": ["no", "yes"],
     "inputs": {"fields": {"tenure": "number", "plan": "category", "note": "text", "since": "time", "row": "ignore"}},
 }
+UNJUDGED = {**SPEC, "recipe": {"gate": {"mode": "off"}}}
+"""What chance may refuse, as a retrain on few labels, goes live."""
 NOTES = ("all is fine", "wants to leave soon")
 
 
@@ -77,7 +79,7 @@ def served_by(client: Client, rows: list[dict[str, Any]], version: int) -> Predi
 def test_fields_from_the_first_row_to_the_restart(tmp_path: Path) -> None:
     with up(tmp_path) as instance:
         client = instance.client
-        client.create_model(SPEC)
+        client.create_model(UNJUDGED)
         _, last = teach(client, 800)
         learned = client.wait_served("churn", last, SECONDS)
         answered_by(client, "churn", learned["version"], customers(1)[0])
@@ -111,7 +113,7 @@ def test_fields_from_the_first_row_to_the_restart(tmp_path: Path) -> None:
 def test_a_field_is_added_to_a_live_model(shared_instance: Instance) -> None:
     with emptied(shared_instance) as instance:
         client = instance.client
-        client.create_model(SPEC)
+        client.create_model(UNJUDGED)
         teach(client, 320)
         all_learned(client)
         rows, _ = customers(5)
