@@ -119,6 +119,9 @@ class Ownership:
                 owned.model.stop()
         free = {name: uid for name, uid in names.items() if placed[uid] == self.owner and self._may_take(uid)}
         holders = await self.catalog.holders(list(free.values())) if free else {}
+        if not {None, self.owner, *peers}.issuperset(holders.values()):
+            # Each tells of itself before it takes its first: whoever has begun since the look above is seen by now.
+            peers = await self._peers.alive()
         takings = (
             self._try_to_own(name, uid, holders[uid], peers)
             for name, uid in free.items()

@@ -14,6 +14,7 @@ from driftline.store.catalog import Catalog
 from driftline.store.commits import Version
 from driftline.store.lease import Lease
 from driftline.store.redis_keys import new_uid
+from driftline.store.workers import Heartbeat
 from tests.heartbeats import alive
 from tests.services import spec
 from tests.waiting import until_async
@@ -21,6 +22,7 @@ from tests.worker.conftest import Bench, labelled
 from tests.worker.running import alarms, is_learned, working
 from worker.main import Worker
 from worker.model_store import ModelStore
+from worker.peers import Peers
 from worker.placement import place
 
 pytestmark = pytest.mark.anyio
@@ -106,6 +108,31 @@ async def test_a_taking_that_fails_has_no_other_model_taken_twice(
     async with working(bench) as worker:
         await until_async(lambda: len(worker.owned) == 2)
         assert await epochs(bench, [failing, slow]) == [1, 1]
+
+
+async def test_a_worker_that_begins_during_a_look_is_not_taken_for_dead(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uid,) = await make_idle(bench, 1)
+    holders, look, other, looks = Catalog.holders, Peers.alive, Lease(bench.connection, uid, "newcomer"), list[int]()
+
+    async def holders_late(catalog: Catalog, uids: Sequence[str]) -> dict[str, str | None]:
+        if other.epoch == 0:
+            await alive(bench.connection, other.owner)
+            assert await other.acquire()
+        return await holders(catalog, uids)
+
+    async def counted(peers: Peers) -> dict[str, Heartbeat]:
+        if other.epoch:
+            looks.append(other.epoch)
+        return await look(peers)
+
+    monkeypatch.setattr(Catalog, "holders", holders_late)
+    monkeypatch.setattr(Peers, "alive", counted)
+    async with working(bench, lease_seconds=600):
+        # What the look with the newcomer has taken is taken by the look after it.
+        await until_async(lambda: len(looks) >= 2)
+        assert await other.is_held()
 
 
 async def test_a_dead_worker_is_replaced_once_its_heartbeats_have_ended(bench: Bench) -> None:
