@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from driftline.errors import ConfigurationError
 from driftline.sinks.registry import SINKS
@@ -126,6 +126,7 @@ class Source(Part):
     )
     sink: SinkField | None = Field(None, description="of `infer`: where the predictions are written")
     max_rate: float | None = Field(None, gt=0, le=1e6, description="most records a second")
+    _session: str | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Source:
@@ -161,6 +162,17 @@ class Source(Part):
     def paths(self) -> Sequence[str]:
         """The files and folders of the machine that it reads."""
         return ()
+
+    @property
+    def session(self) -> str | None:
+        """The name under which a broker that keeps what comes for its readers does so; None: it keeps nothing for this one."""
+        return self._session
+
+    def in_session(self, session: str) -> Self:
+        """The same source, read under a name: each model has one of its own."""
+        found = self.model_copy()
+        found._session = session
+        return found
 
     async def open(self) -> Reader:
         """Connects. :class:`ConfigurationError` where a package is missing that it needs."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import queue
+import secrets
 import time
 from typing import Any, Literal
 
@@ -59,7 +60,9 @@ class MqttReader(Reader):
         from paho.mqtt.properties import Properties
 
         self.source = source
-        digest = hashlib.sha256(source.identity.encode()).hexdigest()[:16]
+        # Whoever comes under a name that another one has gets its place: one name a model, and a trial has none but its own.
+        name = f"{source.identity} {source.session}" if source.session else secrets.token_hex(16)
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         self.client = source.client(client_id=f"driftline-{digest}", manual_ack=True)
         self.client.on_message = lambda client, data, message: self.waiting.put(message)
         self.client.on_connect = self._connected
@@ -67,7 +70,7 @@ class MqttReader(Reader):
         self.client.on_subscribe = self._subscribed
         self.waiting: queue.Queue[Any] = queue.Queue()
         self.properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        self.properties.SessionExpiryInterval = source.session_seconds
+        self.properties.SessionExpiryInterval = source.session_seconds if source.session else 0
         self.properties.ReceiveMaximum = MAX_UNACKNOWLEDGED
         self.failure: str | None = None
         self._is_ready = False

@@ -46,7 +46,7 @@ class SourceRunner:
         tell_seconds: float = 2.0,
     ) -> None:
         self.intake = intake
-        self.source = intake.source
+        self.source = intake.source.in_session(intake.log.uid)
         self.troubles = troubles
         self.on_change = on_change
         self.retry_seconds = retry_seconds

@@ -272,6 +272,26 @@ async def test_a_message_of_mqtt_that_was_stored_and_not_acknowledged_is_not_tak
     assert await store.log.newest() == 31
 
 
+async def test_models_that_read_one_topic_of_mqtt_have_it_each_whole_and_a_trial_takes_nothing_from_them(
+    bench: Bench, mosquitto: int
+) -> None:
+    stores, source = (
+        [await bench.model("one"), await bench.model("other")],
+        made(type="mqtt", host="127.0.0.1", port=mosquitto, topic="shared"),
+    )
+    async with reading(stores[0], source), reading(stores[1], source):
+        for store in stores:
+            await told(store, state="running")
+        trial = await source.open()
+        await asyncio.to_thread(send, mosquitto, "shared", [item(n) for n in range(50)])
+        assert (await trial.read("", 10)).records
+        await trial.close()
+        await asyncio.to_thread(send, mosquitto, "shared", [item(n) for n in range(50, 100)])
+        for store in stores:
+            await newest_is(store, 100)
+            await told(store, state="running", gaps=[])
+
+
 async def to_rabbit(url: str, queue: str, items: list[bytes], again: bool = False, **arguments: Any) -> None:
     import aio_pika
 
@@ -327,7 +347,7 @@ async def test_a_message_of_rabbitmq_that_was_stored_and_not_acknowledged_is_not
 
 
 async def test_a_queue_is_told_of_what_is_stored_and_not_of_what_was_read_ahead(mosquitto: int, rabbitmq: str) -> None:
-    mqtt = made(type="mqtt", host="127.0.0.1", port=mosquitto, topic="ahead")
+    mqtt = made(type="mqtt", host="127.0.0.1", port=mosquitto, topic="ahead").in_session("a model")
     await (await mqtt.open()).close()
     await asyncio.to_thread(send, mosquitto, "ahead", [b"%d" % n for n in range(9)])
     await to_rabbit(rabbitmq, "ahead", [b"%d" % n for n in range(9)])
