@@ -154,10 +154,9 @@ class SourceBook:
         await self.connection.scripts.run("note", [self.keys.meta, self.keys.source_states], [state.name, text])
 
     async def forget(self, names: Sequence[str]) -> None:
-        """Removes what is told of sources that are no more."""
+        """Removes what is told of sources that are no more; one of these that was made again meanwhile stays."""
         if names:
-            with store_errors():
-                await self.connection.redis.hdel(self.keys.source_states, *names)
+            await self.connection.scripts.run("untold", [self.keys.source_specs, self.keys.source_states], [*names])
 
     async def position(self, key: str) -> str:
         """How far a source has been read; empty at first."""

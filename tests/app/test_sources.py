@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from driftline.store.sources import SourceBook, SourceState
 from driftline.support.tasks import Troubles, end
 from tests.app.conftest import AppClient, Start, source_as
 from tests.services import spec
@@ -97,6 +98,20 @@ async def test_a_source_is_made_read_paused_changed_and_removed_while_the_worker
     told = [event["message"] for event in events]
     for what in ("made", "paused", "resumed", "removed"):
         assert any(what in message for message in told) or what == "resumed", told
+
+
+async def test_what_is_told_of_a_source_outlasts_a_look_from_before_it_was_made_again(weather: AppClient) -> None:
+    book = SourceBook(weather.services.connection, await weather.services.catalog.uid("weather"))
+    assert (await weather.post(PATH, json=described(weather))).status_code == 201
+    states = [SourceState(name, "redis_stream", "running", 1.0, 1.0) for name in ("labels", "gone")]
+    for state in states:
+        await book.tell(state)
+    await book.forget(["labels", "gone"])
+    assert set(await book.states()) == {"labels"}
+    await weather.delete(f"{PATH}/labels")
+    await book.tell(states[0])
+    await book.forget(["labels"])
+    assert await book.states() == {}
 
 
 async def test_what_was_refused_is_shown_and_is_sent_again_once_the_cause_is_mended(weather: AppClient) -> None:

