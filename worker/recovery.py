@@ -199,12 +199,7 @@ async def _named(store: ModelStore, recipe: dict[str, Any]) -> dict[int, dict[st
 
 async def _tell_of_another_build(store: ModelStore, learner: Learner, manifest: bundle.Manifest) -> None:
     """Says that whoever wrote the manifest had another build: the same labels may give other weights here."""
-    here, code = bundle.this_build(), own_code(learner.spec)
-    changes = [
-        f"{name} {manifest.build.get(name)} → {here.get(name)}"
-        for name in sorted({*here, *manifest.build})
-        if here.get(name) != manifest.build.get(name)
-    ]
+    changes, code = bundle.build_changes(manifest.build), own_code(learner.spec)
     changes += [f"another {name}" for name, digest in code.items() if manifest.code.get(name, digest) != digest]
     if changes:
         message = f"the model {learner.spec.name} is learned on with another build than before: {', '.join(changes)}"

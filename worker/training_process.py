@@ -83,9 +83,7 @@ def train(folder: Path, tell: Callable[[JobMessage], None], is_told_to_end: thre
 
 
 def _check_place(build: Mapping[str, object], code: Mapping[str, str]) -> None:
-    here = bundle.this_build()
-    names = [name for name in sorted({*here, *build}) if here.get(name) != build.get(name)]
-    if changes := [f"{name} {build.get(name)} → {here.get(name)}" for name in names]:
+    if changes := bundle.build_changes(build):
         raise OtherPlace(f"{socket.gethostname()} has another build: {', '.join(changes)}")
     if others := [name for name, digest in code.items() if digest_of(name) != digest]:
         raise OtherPlace(f"{socket.gethostname()} has not the same file of {', '.join(others)}")

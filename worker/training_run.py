@@ -17,6 +17,7 @@ import msgspec
 from driftline.errors import Unavailable
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.stateful import State
+from driftline.processes.on_ray import MAX_LINE_BYTES
 from driftline.processes.plan import program
 from driftline.processes.supervisor import describe_exit
 
@@ -26,8 +27,6 @@ from .training_process import JOB, TRAINED, JobMessage, read_state, write_state
 
 logger = logging.getLogger("driftline.jobs")
 
-MAX_LINE_BYTES = 1 << 26
-"""The most that a process tells at once."""
 RAY_LOST = "ray_lost"
 """The alarm at a model whose job trains on this machine, as no node can train it."""
 
@@ -100,10 +99,9 @@ class TrainingRun:
 
     async def _run(self, folder: Path) -> None:
         ray = self.places.ray
-        lost = None if ray is None else await self._run_on(ray, folder)
-        if ray is not None and lost is None:
-            return
-        if lost is not None:
+        if ray is not None:
+            if (lost := await self._run_on(ray, folder)) is None:
+                return
             if self._is_told_to_end:
                 raise TrainingFailedElsewhere(lost)
             await self._tell_of_loss(lost)

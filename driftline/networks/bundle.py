@@ -42,6 +42,13 @@ def this_build() -> dict[str, Any]:
     return {**_fixed_build(), "threads": torch.get_num_threads()}
 
 
+def build_changes(before: Mapping[str, object]) -> list[str]:
+    """What of another build differs here: each part, and both values."""
+    here = this_build()
+    names = [name for name in sorted({*here, *before}) if here.get(name) != before.get(name)]
+    return [f"{name} {before.get(name)} → {here.get(name)}" for name in names]
+
+
 @cache
 def _fixed_build() -> dict[str, Any]:
     cpu = torch.backends.cpu.get_cpu_capability()

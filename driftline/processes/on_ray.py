@@ -2,8 +2,8 @@
 
 Run as ``python -m driftline.processes.on_ray FOLDER PROGRAM ARGUMENT…``, it stands for that program, which works on the files
 of a folder: they go to a node, the program's lines come from there, and so do the files that it writes. SIGTERM asks it to end;
-when standard input is closed, both end at once. A node that is lost is replaced by another one, where the program begins anew.
-Where the cluster cannot run it, the last line says why: ``{"lost": "…"}``. Without a FOLDER it tells the cluster's address.
+when standard input is closed, both end at once. Where a node is lost, the program begins again on another. Where the cluster
+cannot run it, the last line says why: ``{"lost": "…"}``. Without a FOLDER it tells the cluster's address.
 
 It is a process of its own because Ray ends whatever is connected to a cluster that is gone: that must not be a learner.
 """

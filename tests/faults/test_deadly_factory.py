@@ -82,7 +82,7 @@ def test_a_healthy_model_whose_worker_is_killed_again_and_again_is_not_set_aside
         for turn in range(4):
             last = feed(instance, "weather", 100 * turn)
             instance.kill("worker")
-            # A step that is committed begins the count anew.
+            # After a step that is committed it is counted from zero.
             until(lambda last=last: is_served(instance, "weather", last))  # type: ignore[misc]
         until(lambda: standing_alarms(instance.client, "weather") == {})
         assert instance.client.model("weather")["learned"] == 400

@@ -296,9 +296,8 @@ class Monitor(Stateful):
             return [Alarm(**alarm) for alarm in state.data[name]]
         if name == "standing":  # A state from before alarms were over has none that stands.
             return set(state.data.get(name, ()))
-        if (
-            name == "label_selection" and name not in state.data
-        ):  # Nor did former releases follow which answers are labelled.
+        # Nor did former releases follow which answers are labelled.
+        if name == "label_selection" and name not in state.data:
             return self.label_selection
         return super().restored(name, state)
 
