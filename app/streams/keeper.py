@@ -124,20 +124,21 @@ class RowSources:
         cap, receipts = Cap.of(self.settings), self.settings.receipt_seconds
         log = Log(self.connection, uid, cap=cap, receipt_seconds=receipts)
 
-        def intake(source: Source, source_name: str, key: str) -> RowIntake:
-            return self.intake(log, name, source, source_name, key)
+        def intake(source: Source, source_name: str, key: str, configured: bytes) -> RowIntake:
+            return self.intake(log, name, source, source_name, key, configured)
 
         own = {source.name: source for source in fixed}
         folders, retry = self.settings.source_folders, self.retry_seconds
         return ModelSources(log, own, self.troubles, intake, "infer", folders, retry)
 
-    def intake(self, log: Log, model: str, source: Source, name: str, key: str) -> RowIntake:
+    def intake(self, log: Log, model: str, source: Source, name: str, key: str, configured: bytes = b"") -> RowIntake:
         """What takes the rows of a source of a model."""
         return RowIntake(
             log,
             source,
             name,
             key,
+            configured,
             model=model,
             watcher=self.watcher,
             engine=self.engine,

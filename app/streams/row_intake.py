@@ -75,13 +75,14 @@ class RowIntake(Intake):
         source: Source,
         name: str,
         key: str,
+        configured: bytes = b"",
         *,
         model: str,
         watcher: VersionWatcher,
         engine: Engine,
         predictions: PredictionWriter,
     ) -> None:
-        super().__init__(log, source, name, key)
+        super().__init__(log, source, name, key, configured)
         self.model = model
         self.watcher = watcher
         self.engine = engine

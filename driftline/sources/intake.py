@@ -29,16 +29,18 @@ class Intake(ABC):
         source: what is read.
         name: what it goes by among the sources of the model.
         key: what its position is stored under.
+        configured: how it is stored among them; empty where it comes from the setting. The position moves while that stands.
     """
 
     max_count: ClassVar[int] = MAX_RECORDS
     """Most records of one batch."""
 
-    def __init__(self, log: Log, source: Source, name: str, key: str) -> None:
+    def __init__(self, log: Log, source: Source, name: str, key: str, configured: bytes = b"") -> None:
         self.log = log
         self.source = source
         self.name = name
         self.key = key
+        self.configured = configured
         self.book = SourceBook(log.connection, log.uid)
         self.on_wait: Callable[[str], Awaitable[None]] = _nowhere
         """Told why reading waits."""
@@ -64,7 +66,8 @@ class Intake(ABC):
         """Takes the records of a batch and moves the position, at once or not at all.
 
         Raises:
-            Conflict: ``source_moved``: the position is not ``before``: another reader has read on.
+            Conflict: ``source_moved``: the position is not ``before``: another reader has read on. ``source_changed``: the
+                source is configured otherwise by now, or removed.
             Unavailable: the store does not answer; the same batch may be taken again.
         """
 
@@ -74,7 +77,11 @@ class Intake(ABC):
 
     async def move(self, before: str, after: str) -> None:
         """Moves the position; :class:`Conflict` where it is not ``before``."""
-        await self.log.append([], cursor=Cursor(self.key, before, after))
+        await self.log.append([], cursor=self.cursor(before, after))
+
+    def cursor(self, before: str, after: str) -> Cursor:
+        """What moves the position."""
+        return Cursor(self.key, before, after, self.name, self.configured)
 
     async def close(self) -> None:
         """Ends its connections."""

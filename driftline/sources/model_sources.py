@@ -41,7 +41,8 @@ class ModelSources:
         log: that of the model.
         fixed: those of the setting, by name.
         troubles: lists each while it fails.
-        intake: makes what takes the records of a source, given its name and what its position is stored under.
+        intake: makes what takes the records of a source, given its name, what its position is stored under, and how it stands
+            in the store.
         mode: of the sources that are run here. Another process runs the others.
         folders: where files are that may be read.
     """
@@ -49,7 +50,7 @@ class ModelSources:
     log: Log
     fixed: Mapping[str, Source]
     troubles: Troubles
-    intake: Callable[[Source, str, str], Intake]
+    intake: Callable[[Source, str, str, bytes], Intake]
     mode: SourceMode
     folders: Sequence[str]
     retry_seconds: float = 1.0
@@ -69,7 +70,7 @@ class ModelSources:
             return
         stored = parse_stored(found)
         wanted = {
-            f"fixed:{name}": (name, source.identity, source)
+            f"fixed:{name}": (name, source.identity, b"", source)
             for name, source in self.fixed.items()
             if source.mode == self.mode
         }
@@ -82,15 +83,15 @@ class ModelSources:
             if isinstance(made, SourceState):
                 silent.append(made)
             else:
-                wanted[each.text] = (name, each.key, made)
+                wanted[each.text] = (name, each.key, found[name.encode()], made)
         for name, running in [*self.running.items()]:
             if running.config not in wanted:
                 await end(running.task)
                 self.troubles.over(running.runner.label)
                 del self.running[name]
-        for config, (name, key, source) in wanted.items():
+        for config, (name, key, configured, source) in wanted.items():
             if name not in self.running:
-                self._start(config, name, key, source)
+                self._start(config, self.intake(source, name, key, configured), name not in self.fixed)
         told = await self.book.states()
         await self.book.forget([name for name in told if name not in stored and name not in self.fixed])
         for state in silent:
@@ -116,15 +117,15 @@ class ModelSources:
         except DriftlineError as error:  # A package that brought its kind is gone.
             return _as(state, SourceState(stored.name, state.type, "failing", now, now, error.message))
 
-    def _start(self, config: str, name: str, key: str, source: Source) -> None:
+    def _start(self, config: str, intake: Intake, is_stored: bool) -> None:
         runner = SourceRunner(
-            self.intake(source, name, key),
-            is_stored=name not in self.fixed,
+            intake,
+            is_stored=is_stored,
             troubles=self.troubles,
             on_change=self.review,
             retry_seconds=self.retry_seconds,
         )
-        self.running[name] = _Running(config, runner, asyncio.create_task(runner.run()))
+        self.running[intake.name] = _Running(config, runner, asyncio.create_task(runner.run()))
 
     async def review(self) -> None:
         """Raises and ends the alarms about the sources; while the store does not answer, the next change does."""

@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from driftline.errors import DriftlineError, Unavailable
+from driftline.errors import Conflict, DriftlineError, Unavailable
 from driftline.sources.base import Reader, SourceBatch, SourceGap
 from driftline.sources.intake import Intake
 from driftline.store.sources import SourceCondition, SourceState, StoredGap
@@ -105,6 +105,11 @@ class SourceRunner:
                     await self._rest(len(batch.records), began)
                     began = time.monotonic()
             await self._is("over")
+        except Conflict as error:
+            if error.code != "source_changed":
+                raise
+            # Whoever looks at what is configured ends this, and begins anew by that.
+            await asyncio.Event().wait()
         finally:
             await reader.close()
             await self.intake.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 from driftline.errors import Busy, Conflict, CorruptData, NotFound, Unavailable
@@ -17,7 +17,19 @@ from driftline.store.facts import ANY, ANYTHING, Expectation, Known, fact_of, sa
 from driftline.store.owners import Access, Owners, owner_of, stored_name
 from driftline.store.watermarks import RESTORE, Backlog, Cap
 
-APPENDED = ("meta", "log", "last", "head", "commands", "pending", "sources", "alarms", "events", "routine")
+APPENDED = (
+    "meta",
+    "log",
+    "last",
+    "head",
+    "commands",
+    "pending",
+    "sources",
+    "alarms",
+    "events",
+    "routine",
+    "source_specs",
+)
 """What an append touches, in the order of ``append.lua``."""
 MAX_RECORDS = 500
 MAX_BYTES = 4 * 2**20
@@ -45,11 +57,14 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class Cursor:
-    """The position of a source. A batch is appended only if the position still is ``before``."""
+    """The position of a source. A batch is appended only if the position still is ``before``, and the source that is stored
+    as ``name`` is still configured as ``configured`` says; of one of the setting that is empty."""
 
     source: str
     before: str
     after: str
+    name: str = ""
+    configured: bytes = b""
 
 
 class Log:
@@ -80,8 +95,8 @@ class Log:
         Raises:
             Busy: the log is at its cap, or the store's memory is; records of earlier chunks are in, and a resend finds them.
             NotFound: the model was deleted.
-            Conflict: the position of the source is not the cursor's; or, with a cursor, ids stand for another content
-                (``ids_taken``), at the ``places`` of its details: nothing was appended.
+            Conflict: the position of the source is not the cursor's, or how it is configured (``source_changed``); or, with
+                a cursor, ids stand for another content (``ids_taken``), at the ``places`` of its details: nothing was appended.
             Unavailable: the store does not answer: the records may be in or not; send them again. Or it has lost what it
                 held of the model (``log_gap``, ``store_lost``): nothing was appended.
         """
@@ -105,7 +120,7 @@ class Log:
         await Owners(self.connection, self.uid).note(owner_of(record.id) for record in records)
         items = [keys.item(record.id) for record in records]
         others: list[str] = []
-        where = [cursor.source, cursor.before, cursor.after] if cursor else ["", "", ""]
+        where = astuple(cursor or Cursor("", "", ""))
         what: list[str | bytes] = []
         for record, mark, payload, known in zip(records, marks, payloads, expected, strict=True):
             said, fact, name = said_by(record), fact_of(record), ""
@@ -147,6 +162,8 @@ class Log:
                 raise NotFound("the model has been deleted", code="unknown_model")
             case "moved":
                 raise Conflict("another reader has moved this source on", code="source_moved")
+            case "changed":
+                raise Conflict("the source is configured otherwise by now", code="source_changed")
             case "conflicts":
                 places = [int(place) - 1 for place in rest.split()]
                 raise Conflict("ids were used before for another content", code="ids_taken", places=places)

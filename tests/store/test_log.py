@@ -220,6 +220,24 @@ async def test_a_source_moves_with_its_items_or_not_at_all(log: Log) -> None:
     assert [entry.record.id for entry in await log.read(0, 10)] == ["a", "b"]
 
 
+@pytest.mark.parametrize("now", [None, '{"as": "it is"}'])
+async def test_a_source_is_not_moved_by_whom_its_configuration_has_left_behind(
+    log: Log, connection: RedisConnection, now: str | None
+) -> None:
+    """One who reads it as it was configured does so until it has heard: of a change, of a position that was forgotten."""
+    stored, read = b'{"as": "it was"}', Cursor("s", "", "1-0", "labels", b'{"as": "it was"}')
+    await connection.redis.hset(log.keys.source_specs, "labels", stored)
+    await log.append([item("a")], cursor=read)
+    await connection.redis.delete(log.keys.source_specs, log.keys.sources)
+    if now is not None:
+        await connection.redis.hset(log.keys.source_specs, "labels", now)
+    with pytest.raises(Conflict) as refused:
+        await log.append([item("b")], cursor=read)
+    assert refused.value.code == "source_changed"
+    assert [entry.record.id for entry in await log.read(0, 10)] == ["a"]
+    assert not await connection.redis.exists(log.keys.sources)
+
+
 async def test_a_deleted_model_takes_nothing(log: Log, connection: RedisConnection) -> None:
     await Catalog(connection).delete("weather")
     with pytest.raises(NotFound):

@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from driftline.errors import ConfigurationError, InvalidInput
-from driftline.sources.base import Source
+from driftline.errors import ConfigurationError, Conflict, InvalidInput
+from driftline.sources.base import Source, SourceBatch
 from driftline.sources.registry import parse_source, parse_sources, shown_spec
-from driftline.store.sources import SourceBook
+from driftline.store.sources import SourceBook, StoredSource
 from driftline.store.watermarks import Cap
-from tests.waiting import until_async
+from tests.waiting import SECONDS, until_async
 from tests.worker.conftest import Bench
 from tests.worker.source_reading import NAME, alarm_of, labels, newest_is, reading, row, told
 
@@ -167,6 +168,41 @@ async def test_an_id_that_comes_again_with_another_content_is_kept_and_the_first
     assert [entry.record.id for entry in await store.log.read(0, 10)] == ["order 1", "order 2"]
     (letter,) = await SourceBook(store.connection, store.uid).dead()
     assert "another content" in letter.reason
+
+
+async def test_a_reader_that_has_not_heard_of_another_configuration_takes_no_more_and_does_not_fail(
+    bench: Bench,
+) -> None:
+    """It goes on taking what it has begun with: the former mapping, and once forgotten, the position again."""
+    store = await bench.model()
+    spec = {"type": "redis_stream", "name": "s", "url": bench.url, "stream": key(bench)}
+    book, specs = SourceBook(store.connection, store.uid), store.keys.source_specs
+    stored = StoredSource("s", spec, "s", 1.0)
+    await bench.connection.redis.hset(specs, "s", stored.text)
+    await add(bench, 2)
+    async with reading(store) as sources:
+        await sources.apply(await bench.connection.redis.hgetall(specs))
+        await told(store, "s", state="running", taken=2)
+        await bench.connection.redis.hset(specs, "s", replace(stored, created=2.0).text)
+        await book.forget_position("s")
+        (running,) = sources.running.values()
+        refused: asyncio.Future[Conflict] = asyncio.get_running_loop().create_future()
+
+        async def seen(batch: SourceBatch, before: str) -> None:
+            try:
+                await type(running.runner.intake).take(running.runner.intake, batch, before)
+            except Conflict as error:
+                refused.set_result(error)
+                raise
+
+        running.runner.intake.take = seen  # type: ignore[method-assign]
+        await add(bench, 1, first=2)
+        assert (await asyncio.wait_for(refused, SECONDS)).code == "source_changed"
+        assert await store.log.newest() == 2 and await book.position("s") == ""
+        await sources.apply(await bench.connection.redis.hgetall(specs))
+        found = await told(store, "s", state="running", taken=3)
+        assert found.reason == "" and sources.troubles.current() == {}
+    assert await store.log.newest() == 3
 
 
 async def test_a_refused_record_is_kept_once_however_often_it_is_read(bench: Bench) -> None:

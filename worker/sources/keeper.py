@@ -30,8 +30,8 @@ def label_sources(
 ) -> ModelSources:
     """The sources of labels of a model that is owned; ``fixed`` are those of the setting."""
 
-    def intake(source: Source, name: str, key: str) -> LabelIntake:
-        return LabelIntake(store, source, name, key)
+    def intake(source: Source, name: str, key: str, configured: bytes) -> LabelIntake:
+        return LabelIntake(store, source, name, key, configured)
 
     folders = store.settings.source_folders
     return ModelSources(store.log, fixed, troubles, intake, "labels", folders, retry_seconds)

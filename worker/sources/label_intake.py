@@ -40,8 +40,8 @@ class LabelIntake(Intake):
     moves, and is taken when the prediction has come; one of the same key that comes later does not pass it.
     """
 
-    def __init__(self, store: ModelStore, source: Source, name: str, key: str) -> None:
-        super().__init__(store.log, source, name, key)
+    def __init__(self, store: ModelStore, source: Source, name: str, key: str, configured: bytes = b"") -> None:
+        super().__init__(store.log, source, name, key, configured)
         self.store = store
         self.caller = stream_caller(name)
         # Who waits for predictions anyway is not kept waiting by each.
@@ -103,7 +103,7 @@ class LabelIntake(Intake):
         await self.labels.add(after)
         held = {item.id for _, item, _ in after}
         good = [(record, item) for record, item in good if item.id not in held]
-        cursor, waited = Cursor(self.key, before, batch.position), len(self.labels)
+        cursor, waited = self.cursor(before, batch.position), len(self.labels)
         refused = len(wrong) + await self._append(decoder, good, cursor)
         self.refused += refused
         self.taken += len(found) - len(after) - refused - (len(self.labels) - waited)

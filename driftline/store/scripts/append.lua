@@ -4,10 +4,11 @@
 -- `kind` is `item`, or that of a command.
 -- A fact has one live label: a record that says the same of it is a duplicate, another one a conflict. A revision takes the
 -- place of the live one, if that still is the one that its writer has met.
--- KEYS: meta, log, last, head, commands, pending, sources, alarms, events, routine, then the item key of each record, then as
---       they come that of its fact where it has another name, and of a revision that of the record that it revises
--- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, events, count,
---       then two a record: 'KIND DIGEST SAID EXPECTED ID', and its payload. `events` is one JSON object: the kind and the text
+-- KEYS: meta, log, last, head, commands, pending, sources, alarms, events, routine, source_specs, then the item key of each
+--       record, then as they come that of its fact where it has another name, and of a revision that of the record that it revises
+-- ARGV: receipt_ms, cap_records, cap_bytes, cap_ms, known, channel, uid, source, cursor_before, cursor_after, name, configured,
+--       events, count, then two a record: 'KIND DIGEST SAID EXPECTED ID', and its payload. `name` and `configured` are what the
+--       source is read by, '' of one of the setting. `events` is one JSON object: the kind and the text
 --       of the event of a record, by its place, and of a `source` that is read for the first time. SAID is LABEL[.WEIGHT], or
 --       '-' of a command; EXPECTED is '-', or of a revision N.FIRST, the numbers of the live and of the first record, 0 where
 --       there is none. ID is given where the fact has another name.
@@ -15,7 +16,8 @@
 -- the id of its live record.
 -- Answers 'gone', 'lost' (the head), 'back LAST KNOWN' (the log ends before a record that the caller knows), 'gap N' (a record
 -- that is not learned is missing), 'halted WHY' (its worker has found that), 'full RECORDS BYTES MS' (what waits), 'done' (a
--- resend: the source has been read past this batch), 'moved' (it stands elsewhere), 'conflicts I…' (of a source: the places of
+-- resend: the source has been read past this batch), 'moved' (it stands elsewhere), 'changed' (it is configured otherwise by
+-- now: who reads it by what it was must not move it), 'conflicts I…' (of a source: the places of
 -- records whose ids or facts stand for another content; nothing was appended), or one {status, n} a record; the status `moved`
 -- is of a revision whose fact has another live record than it expects, and of what follows it of the same fact.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
@@ -43,6 +45,7 @@ end
 
 local source = ARGV[8]
 if source ~= '' then
+  if ARGV[12] ~= '' and redis.call('HGET', KEYS[11], ARGV[11]) ~= ARGV[12] then return 'changed' end
   local cursor = redis.call('HGET', KEYS[7], source) or ''
   if cursor == ARGV[10] then return 'done' end
   if cursor ~= ARGV[9] then return 'moved' end
@@ -50,16 +53,16 @@ end
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local bytes = newest and field(newest, 'b') or learned_bytes
-local count, records, others = tonumber(ARGV[12]), {}, 10 + tonumber(ARGV[12])
+local count, records, others = tonumber(ARGV[14]), {}, 11 + tonumber(ARGV[14])
 local function other()
   others = others + 1
   return KEYS[others]
 end
 for i = 1, count do
-  local kind, digest, said, expected, id = string.match(ARGV[11 + 2 * i], '^(%S+) (%x+) (%S+) (%S+) (.*)$')
-  local item = KEYS[10 + i]
+  local kind, digest, said, expected, id = string.match(ARGV[13 + 2 * i], '^(%S+) (%x+) (%S+) (%S+) (.*)$')
+  local item = KEYS[11 + i]
   records[i] = {kind = kind, digest = digest, said = said ~= '-' and said or '', expected = expected, item = item,
-    fact = id ~= '' and other() or item, former = expected ~= '-' and other(), id = id, payload = ARGV[12 + 2 * i]}
+    fact = id ~= '' and other() or item, former = expected ~= '-' and other(), id = id, payload = ARGV[14 + 2 * i]}
 end
 local function known(key)
   local n, digest, said, rest = string.match(redis.call('GET', key) or '', '^(%d+):(%x+)%.?([%.%x]*):?(.*)$')
@@ -119,7 +122,7 @@ if new > 0 and is_full then
 end
 
 local receipts, before, happened, held = {}, last, {}, {}
-local events = ARGV[11] == '' and {} or cjson.decode(ARGV[11])
+local events = ARGV[13] == '' and {} or cjson.decode(ARGV[13])
 for i = 1, count do
   local record = records[i]
   local item, fact, kind, digest, payload = record.item, record.fact, record.kind, record.digest, record.payload
