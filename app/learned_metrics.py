@@ -94,6 +94,8 @@ def learned(models: Sequence[tuple[CatalogEntry, ModelMetricsAnswer]], owners: M
 def _progress(found: Families, model: CatalogEntry, measured: ModelMetricsAnswer, is_owned: bool) -> None:
     name, head, lag = model.name, model.head, measured["lag"]
     found.counter("labels_learned", "labels learned", head.learned, model=name)
+    what = "predicted rows, labelled or not, whose inputs were compared with those before"
+    found.counter("predictions_watched", what, model.watched, model=name)
     found.gauge("labels_waiting", "labels that wait to be learned", model.waiting, model=name)
     found.gauge("lag_seconds", "age of the oldest label that waits", lag["seconds"], model=name)
     found.gauge("log_fullness_ratio", "share of the log's cap that waits", lag["fullness"], model=name)

@@ -31,6 +31,7 @@ def model_metrics(
         "model": model.name,
         "version": model.head.version,
         "learned": model.head.learned,
+        "watched": model.watched,
         **learner,
         "lag": {
             "labels": model.waiting,

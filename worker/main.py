@@ -25,6 +25,7 @@ from driftline.support.tracing import Tracing
 from .compute import ComputeMeter, ModelCompute
 from .durations import Durations
 from .heartbeat import MAX_BEAT_SECONDS, Heart
+from .input_watch import InputWatch
 from .log_watch import LogWatch
 from .model_store import ModelStore
 from .note import Note
@@ -43,6 +44,8 @@ logger = logging.getLogger("driftline.worker")
 
 MAX_THREADS = 16
 """How many models may be in the midst of a call; one of them computes."""
+INPUT_LOOKS = 10
+"""So many times more seldom than at the logs does a worker look at what is predicted."""
 
 
 class Worker:
@@ -85,6 +88,7 @@ class Worker:
             retry_seconds=retry_seconds,
         )
         self.log_watch = LogWatch(self.ownership)
+        self.input_watch = InputWatch(self.connection, self._stores, INPUT_LOOKS * settings.poll_seconds)
         self.heart = Heart(
             *(self.connection, self.owner, self.meter, self.durations, self.sources.lags),
             costs=self.ownership.costs,
@@ -104,6 +108,9 @@ class Worker:
     def owned(self) -> dict[str, Owned]:
         """The models that it owns, by uid."""
         return self.ownership.owned
+
+    def _stores(self) -> dict[str, ModelStore]:
+        return {uid: owned.model.store for uid, owned in self.owned.items()}
 
     def _trainer(self, store: ModelStore, lease: Lease) -> Trainer:
         return Trainer(
@@ -184,6 +191,7 @@ class Worker:
             "taking models": self.ownership.run,
             "listening for hints": self.log_watch.listen,
             "polling the logs": self.log_watch.poll,
+            "watching inputs": self.input_watch.run,
             "sweeping": Sweeper(self.connection, self.artifacts, self.turns, self.settings).run,
             "watching the store": self.connection.watch,
             "heartbeat": self.heart.run,

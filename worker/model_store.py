@@ -115,10 +115,16 @@ class ModelStore:
         """Stores how many worker processes in a row have died in this model's turn."""
         await self.connection.scripts.run("note", [self.keys.meta, self.keys.meta], ["crashes", crashes])
 
-    async def spec(self) -> dict[str, Any]:
-        """The current spec, with its recipe."""
+    async def count_watched(self, rows: int) -> None:
+        """Counts predicted rows whose inputs were compared with those before; only the owner of the model does."""
         with store_errors():
-            found: dict[str, Any] = json.loads(await self.connection.redis.hget(self.keys.meta, "spec") or "null")
+            known = await self.connection.redis.hget(self.keys.meta, "watched")
+        await self.connection.scripts.run("note", [self.keys.meta, self.keys.meta], ["watched", int(known or 0) + rows])
+
+    async def spec(self) -> dict[str, Any]:
+        """The current spec, with its recipe; empty where the model was deleted."""
+        with store_errors():
+            found: dict[str, Any] = json.loads(await self.connection.redis.hget(self.keys.meta, "spec") or "{}")
         return found
 
     async def alarm(self, kind: str, message: str) -> None:

@@ -221,6 +221,8 @@ class ModelMetricsAnswer(TypedDict):
     """The live version."""
     learned: int
     """Labels that it has learned."""
+    watched: int
+    """Predicted rows, labelled or not, whose inputs were compared with those before: a sample of all."""
     prequential: NotRequired[PrequentialScores]
     """How good the served answers were."""
     forgetting: NotRequired[float]

@@ -19,6 +19,7 @@ class Played:
             that was not known yet is NaN.
         values: ``[rows, width]``, of a regression the numbers of each answer; None of a baseline.
         alarms: the rows, counted from 1, whose labels raised one.
+        input_alarms: those since which the inputs, of rows with and without a label, were seen to have moved.
         versions: how many versions were served. ``rejected`` counts the candidates that were not.
     """
 
@@ -26,6 +27,7 @@ class Played:
     probabilities: NDArray[np.float32] | None = None
     values: NDArray[np.float32] | None = None
     alarms: list[int] = field(default_factory=list)
+    input_alarms: list[int] = field(default_factory=list)
     versions: int = 0
     rejected: int = 0
     seconds: float = 0.0

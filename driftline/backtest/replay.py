@@ -19,6 +19,7 @@ from driftline.backtest.scores import scored_rows, scores
 from driftline.backtest.stream import Stream
 from driftline.errors import InvalidInput
 from driftline.learning.learner import Learner
+from driftline.learning.monitoring.predicted_inputs import PredictedInputs
 from driftline.learning.retraining.recipe_changes import changed_recipe
 from driftline.learning.training.updates_per_step import rows_of_step, updates_for
 from driftline.networks.error_unit import divisor
@@ -67,10 +68,10 @@ def backtest(
 
     Returns:
         Plain data: ``{"accuracy": {name: …}, "balanced_accuracy", "kappa", "recall", "auc", "average_precision", "log_loss",
-        "labels_per_second", "alarms", "versions", "rejected", "windows", "stream", "recipes", "delay", "seed"}``; of a
-        multi-label model ``hamming_loss``, ``subset_accuracy``, ``micro_f1``, ``macro_f1``, and ``f1`` by class; of a
-        regression ``mae`` and ``rmse``, and of its intervals ``coverage``, ``width`` and ``pinball_loss``. ``delay`` is None
-        where the stream says when labels come.
+        "labels_per_second", "alarms", "input_alarms", "versions", "rejected", "windows", "stream", "recipes", "delay",
+        "seed"}``; of a multi-label model ``hamming_loss``, ``subset_accuracy``, ``micro_f1``, ``macro_f1``, and ``f1`` by
+        class; of a regression ``mae`` and ``rmse``, and of its intervals ``coverage``, ``width`` and ``pinball_loss``.
+        ``delay`` is None where the stream says when labels come.
 
     Raises:
         InvalidInput: a recipe or the network does not fit.
@@ -90,6 +91,7 @@ def backtest(
         **scores(stream, learned | baselines(stream, delay)),
         "labels_per_second": {name: round(len(stream) / played.seconds) for name, played in learned.items()},
         "alarms": {name: played.alarms for name, played in learned.items()},
+        "input_alarms": {name: played.input_alarms for name, played in learned.items()},
         "versions": {name: played.versions for name, played in learned.items()},
         "rejected": {name: played.rejected for name, played in learned.items()},
         "stream": {
@@ -170,6 +172,7 @@ class Service:
         self.stream = stream
         self.arrivals = stream.arrivals or after_rows(stream.labels, delay)
         self.played = Played(versions=1)
+        self.inputs = PredictedInputs(learner.spec)
         self.recorded: list[Answer] = []
         self.learned = 0
         self._error = 0.0
@@ -202,7 +205,10 @@ class Service:
         first = len(self.recorded)
         if first >= until:
             return
-        outputs, traces = predict(self.learner, self.stream.inputs[first:until])
+        rows = self.stream.inputs[first:until]
+        outputs, traces = predict(self.learner, rows)
+        moved = self.inputs.see(input_tensors(self.learner.spec, rows.tensors), range(first + 1, until + 1))
+        self.played.input_alarms += [report.since for report in moved]
         if not self.stream.spec.kind.has_classes:
             self._record(outputs, traces, [None] * len(outputs), values_of(self.stream.spec.values, outputs))
             return

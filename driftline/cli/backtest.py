@@ -273,6 +273,10 @@ def show(report: Mapping[str, Any]) -> None:
     left_out = f", {stream['unlabelled']:,} without a label" if stream["unlabelled"] else ""
     skipped = f", {stream['skipped']:,} more cannot be read" if stream["skipped"] else ""
     late = "when it was known" if delay is None else f"{delay:,} rows after its prediction"
+    for name, moved in report["input_alarms"].items():
+        if moved:
+            shown_rows = ", ".join(f"{row:,}" for row in moved[:MAX_CLASSES])
+            print(f"{name.replace('_', ' ')}: the inputs of predicted rows are others since row {shown_rows}")
     print(f"{stream['rows']:,} rows{left_out}{skipped}; a label comes {late}")
 
 

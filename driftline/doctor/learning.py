@@ -27,6 +27,7 @@ ALARMS = {
     "store_older": "send again the labels since that copy was made, or restore a newer one",
     "writes_lost": "send again the labels of the moments before; set appendfsync always",
     "wrong_only": "have a random part of all answers labelled, and compare with `driftline_predictions_labelled_total`",
+    "predicted_inputs": "ask who sends other rows; have some of them labelled, as the accuracy of others says nothing of these",
     "ray_lost": "mend what it says of the cluster or its nodes; it ends when a job has trained on a node again",
     "source": "mend what it says; the source is tried again, and the alarm ends by itself",
     "source_infer": "mend what it says; the rows wait, and the alarm ends by itself",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from driftline.errors import NotFound
-from driftline.store.connection import RedisConnection
+from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.events import EventRecord
 
 TOUCHED = ("meta", "head", "alarms", "over", "acknowledged", "events", "routine")
@@ -25,10 +25,13 @@ class Alarms:
         self.name = name or uid
         self.keys = connection.keys.of(uid)
 
-    async def raise_alarm(self, kind: str, message: str) -> None:
-        """Raises an alarm, which takes the place of one of its kind; an event where none stands that nobody has seen."""
-        alarm = {"kind": kind, "message": message, "time": self.connection.now()}
-        event = raised(kind, message)
+    async def raise_alarm(self, kind: str, message: str, **details: Any) -> None:
+        """Raises an alarm, which takes the place of one of its kind; an event where none stands that nobody has seen.
+
+        ``details`` are told beside the message.
+        """
+        alarm = {"kind": kind, "message": message, "time": self.connection.now(), **details}
+        event = raised(kind, message, **details)
         if await self._run("alarm", kind, json.dumps(alarm), event.stored[1]):
             event.log(self.name)
 
@@ -37,6 +40,16 @@ class Alarms:
         ended = await self._run("alarms_over", *(text for kind in kinds for text in (kind, over(kind).stored[1])))
         for kind in ended:
             over(kind.decode()).log(self.name)
+
+    async def newest(self, kind: str) -> dict[str, Any] | None:
+        """The newest alarm of a kind, with its state; None where there was none."""
+        with store_errors():
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                for noun in PARTS:
+                    pipe.hget(getattr(self.keys, noun), kind)
+                found = await pipe.execute()
+        known = states(*({kind.encode(): text} if text else {} for text in found))
+        return known[0] if known else None
 
     async def acknowledge(self, kind: str, actor: str, reason: str) -> str:
         """Notes that somebody has seen the alarm of a kind; who was the first to. :class:`NotFound` if none stands."""

@@ -35,6 +35,8 @@ class CatalogEntry(msgspec.Struct, frozen=True):
     checkpointed: float | None = None
     events: dict[str, int] = {}
     """How many events of each kind there have been."""
+    watched: int = 0
+    """Predicted rows whose inputs were compared with those before."""
 
 
 class LogEnd(NamedTuple):
@@ -324,6 +326,7 @@ def _model(
         events={
             name.removeprefix(b"events:").decode(): int(n) for name, n in head.items() if name.startswith(b"events:")
         },
+        watched=int(meta.get(b"watched", 0)),
     )
 
 

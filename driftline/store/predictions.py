@@ -23,8 +23,10 @@ from driftline.store.prediction_ids import EntryId, PredictionId
 from driftline.store.prediction_keys import ENTRY_BYTES, PredictionKeys, place_text
 from driftline.store.prediction_streams import CLAIM_SECONDS, PredictionStreams, StreamPart
 
-MIN_EXPIRY_SECONDS = 60.0
-"""How often a stream's expiry is set again."""
+MARK_SECONDS = 10.0
+"""How often a stream that is written to is marked as such, and its expiry set again."""
+EXPIRY_MARGIN = 120
+"""For so many seconds more than its predictions are kept does a stream stay that nobody writes to."""
 
 
 class Unwritten(NamedTuple):
@@ -85,7 +87,7 @@ class PredictionWriter:
         self._unwritten_bytes = 0
         self._written: deque[StreamPart] = deque()
         self._written_bytes = 0
-        self._expiry_due: dict[str, float] = {}
+        self._mark_due: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -216,9 +218,10 @@ class PredictionWriter:
                     pipe.zadd(self.connection.keys.told, dict.fromkeys(told, int(self.connection.now() * 1000)))
                 for each in batch:
                     pipe.xadd(each.stream, {"b": each.data}, id=str(each.entry), minid=oldest_ms)
-                    if now >= self._expiry_due.get(each.stream, 0.0):
-                        self._expiry_due[each.stream] = now + MIN_EXPIRY_SECONDS
-                        pipe.expire(each.stream, int(self.horizon + 2 * MIN_EXPIRY_SECONDS))
+                    if now >= self._mark_due.get(each.stream, 0.0):
+                        self._mark_due[each.stream] = now + MARK_SECONDS
+                        pipe.zadd(self.connection.keys.predicted, {f"{each.uid}:{each.nonce}": self.connection.now()})
+                        pipe.expire(each.stream, int(self.horizon + EXPIRY_MARGIN))
                 answers = await pipe.execute(raise_on_error=False)
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
         # A retried write finds the entry of its first attempt: nothing is lost.

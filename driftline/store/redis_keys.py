@@ -60,6 +60,12 @@ class Keys:
         return f"{self.prefix}prediction_streams"
 
     @property
+    def predicted(self) -> str:
+        """Sorted set: UID:NONCE of the streams of predictions that were written to lately, by when, in seconds; see
+        :mod:`driftline.store.predicted_rows`."""
+        return f"{self.prefix}predicted"
+
+    @property
     def told(self) -> str:
         """Sorted set: UID:NONCE of what a replica has answered and sinks are told of, by when it was last written to."""
         return f"{self.prefix}told"
@@ -103,7 +109,8 @@ class ModelKeys:
 
 NOUNS = {
     "meta": "hash: name, spec, created, log_id, paused, paused_by (record), owner (of the lease), crashes (in a row), "
-    "taken (token of the last taking of the lease); of the instance: webhook:ID (the last event sent there)",
+    "taken (token of the last taking of the lease), watched (predicted rows whose inputs were compared); "
+    "of the instance: webhook:ID (the last event sent there)",
     "log": "stream: records, entry n-0, n dense",
     "last": "string: number of the newest record",
     "head": "hash: version, manifest, step, offset, learned, bytes (of the records up to offset), checkpoint …, events "

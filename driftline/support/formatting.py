@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 
 def size_text(size_bytes: float) -> str:
     """A size in bytes, with a unit.
@@ -26,6 +28,15 @@ def time_text(seconds: float) -> str:
         if seconds >= 2 * length or (unit == "hours" and seconds >= length):
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def moment_text(seconds: float) -> str:
+    """A time in seconds since 1970, in UTC.
+
+    >>> moment_text(0)
+    '1970-01-01T00:00:00Z'
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def count_text(count: int, noun: str) -> str:

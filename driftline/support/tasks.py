@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from driftline.support.formatting import count_text
+from driftline.support.formatting import count_text, moment_text
 
 logger = logging.getLogger("driftline.tasks")
 
@@ -41,8 +41,8 @@ class Trouble:
     failures: int = 1
 
     def __str__(self) -> str:
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.since))
-        return f"{self.message} (failed {count_text(self.failures, 'time')} since {since}; it is restarted)"
+        failed = f"failed {count_text(self.failures, 'time')} since {moment_text(self.since)}"
+        return f"{self.message} ({failed}; it is restarted)"
 
 
 class Troubles:

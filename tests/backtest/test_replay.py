@@ -163,6 +163,17 @@ def test_a_drift_raises_an_alarm_at_its_row() -> None:
     assert report["windows"]["rows"] == 50 and len(report["windows"]["accuracy"]["r"]) == 24
 
 
+def test_inputs_that_move_are_seen_where_no_row_has_a_label_yet() -> None:
+    rows = np.random.default_rng(1).normal(size=(1400, 3)).astype(np.float32)
+    rows[900:, 1] += 2
+    labels = [int(row[0] > 0) if number < 50 else None for number, row in enumerate(rows)]
+    recipes = {"r": {}, "blind": {"input_detector": None}}
+    report = backtest(stream(labels, rows, classes=[0, 1]), recipes, delay=5)
+    (moved,) = report["input_alarms"]["r"]
+    assert 870 < moved < 950 and report["input_alarms"]["blind"] == [] == report["alarms"]["r"]
+    assert report["stream"]["unlabelled"] == 1350
+
+
 def test_a_regression_is_scored_by_its_errors() -> None:
     rows = np.random.default_rng(1).normal(size=(400, 3)).astype(np.float32)
     labels = [float(100 + 10 * row[0]) for row in rows]

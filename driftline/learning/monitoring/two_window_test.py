@@ -42,9 +42,13 @@ class DriftReport:
     since: int
     features: list[dict[str, Any]]
 
+    @property
+    def furthest(self) -> str:
+        """The features that have moved furthest, in words."""
+        return ", ".join(f"{feature['input']}{feature['index'] or ''}" for feature in self.features[:3])
+
     def __str__(self) -> str:
-        furthest = ", ".join(f"{feature['input']}{feature['index'] or ''}" for feature in self.features[:3])
-        return f"what comes in is distributed otherwise since record {self.since}; most in {furthest}"
+        return f"what comes in is distributed otherwise since record {self.since}; most in {self.furthest}"
 
 
 class TwoWindowKS(Stateful):
