@@ -15,7 +15,8 @@ from .time_budget import TimeBudget
 class StepSchedule:
     """Seconds, by this process's clock, until something is due; 0 or less: now. The plan of a step records what was done.
 
-    Publishing and checkpoints each have a share of the trainer's time as their budget.
+    Publishing and checkpoints each have a share of the trainer's time as their budget; publishing saves some of it while few
+    labels come, so that one that comes soon after another is served as soon.
 
     Args:
         checkpoint_seconds: the longest time between two checkpoints while there are steps.
@@ -41,7 +42,7 @@ class StepSchedule:
         self.repeated_seconds = repeated_seconds
         self.first_retry_seconds = first_retry_seconds
         self.last_retry_seconds = last_retry_seconds
-        self.publishing = TimeBudget()
+        self.publishing = TimeBudget(saved_seconds=5.0)
         self.checkpointing = TimeBudget()
         self.begin()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable
 
@@ -52,9 +53,29 @@ def test_a_refused_candidate_is_tried_again_ever_less_often(elapse: Pass) -> Non
         elapse(waits[-1])
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60] and schedule.was_refused
     schedule.published(1.0)
-    assert not schedule.was_refused and schedule.until_candidate == pytest.approx(9), (
-        "a tenth of the time is for publishing"
+    assert not schedule.was_refused and schedule.until_candidate == pytest.approx(4), (
+        "a tenth of the time is for publishing, and of five more seconds while nothing was published"
     )
+
+
+def test_labels_that_come_now_and_then_are_published_at_once_within_a_tenth_of_the_time(elapse: Pass) -> None:
+    schedule, rng, begun = StepSchedule(60), random.Random(1), time.monotonic()
+    runs = list[tuple[float, float]]()
+    for n in range(400):
+        # Now one after another, now far apart.
+        elapse(rng.expovariate(20) if n // 50 % 2 else 1.0)
+        if schedule.until_candidate > 0:
+            assert n // 50 % 2 or n % 50 < 5, "what comes far apart waits for no turn"
+            elapse(schedule.until_candidate)
+        took = rng.uniform(0.01, 0.09)
+        elapse(took)
+        schedule.published(took)
+        runs.append((time.monotonic(), took))
+    for first, (since, took) in enumerate([(begun, 0.0), *runs]):
+        spent = 0.0
+        for at, seconds in runs[first:]:
+            spent += seconds
+            assert spent <= (at - (since - took) + 5) / 10 + 0.09
 
 
 def test_checkpoints_take_a_tenth_of_the_time_at_most(elapse: Pass) -> None:
@@ -63,6 +84,7 @@ def test_checkpoints_take_a_tenth_of_the_time_at_most(elapse: Pass) -> None:
     assert schedule.until_checkpoint == 0
     schedule.checkpointed(1.0)
     assert schedule.until_checkpoint == 60
+    elapse(70)
     schedule.checkpointed(10.0)
     assert schedule.until_checkpoint == pytest.approx(90)
 
@@ -74,6 +96,10 @@ def test_while_more_labels_wait_a_candidate_is_due_every_second_within_a_tenth_o
     assert schedule.is_candidate_due(more_wait=True)
     schedule.tried()
     schedule.published(0.25)
+    elapse(1.0)
+    assert schedule.is_candidate_due(more_wait=True), "what was not published before counts on"
+    schedule.tried()
+    schedule.published(0.5)
     elapse(1.0)
     assert not schedule.is_candidate_due(more_wait=True) and not schedule.is_candidate_due(more_wait=False)
     elapse(1.25)
