@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from driftline.sinks.base import SinkMessage, SinkWriter
+from driftline.store.alarms import Alarms
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.owners import shown_name
 from driftline.store.prediction_batches import PredictionBatch, decode_batch
@@ -19,12 +19,13 @@ from driftline.store.prediction_ids import EntryId, PredictionId
 
 from .sink_feeder import FIRST_PAUSE, NOTHING, SinkFeeder, SinkTarget
 
-logger = logging.getLogger("driftline.sinks")
-
 MAX_ENTRIES, MAX_BYTES, MAX_AT_ONCE = 500, 4 * 2**20, 1000
 """Most batches of one read, how large they may be before the next one takes fewer, and most messages of one write."""
 LOOK_BACK_SECONDS, LOOK_SECONDS = 10.0, 60.0
 """For how long after a replica has written it is looked at again and again, and how often all are looked at."""
+
+GAP = "sink_gap"
+"""The alarm that a sink has lost predictions; it stands until somebody acknowledges it."""
 
 
 class _Place(NamedTuple):
@@ -106,9 +107,10 @@ class PredictionFeeder(SinkFeeder):
         with store_errors():
             await self.connection.redis.zremrangebyscore(self.connection.keys.told, 0, over)
             known = {name.encode() for name in await self._streams(is_whole=True)}
-            gone = [name for name in await self.connection.redis.hkeys(self._places) if name not in known]
-            if gone:
-                await self.connection.redis.hdel(self._places, *gone)
+            for places in (self._places, self.connection.keys.told_counts):
+                gone = [name for name in await self.connection.redis.hkeys(places) if name not in known]
+                if gone:
+                    await self.connection.redis.hdel(places, *gone)
 
     async def _write(self, writer: SinkWriter, stream: str, start: str) -> bool:
         """Writes what a replica has recorded of a model since; false where another process writes now."""
@@ -117,13 +119,20 @@ class PredictionFeeder(SinkFeeder):
         with store_errors():
             text = await self.connection.redis.hget(self._places, stream)
         place = _Place(f"{start}-0", -1) if text is None else _Place.parse(text)
+        with store_errors():
+            recorded = int(await self.connection.redis.hget(self.connection.keys.told_counts, stream) or 0)
         while True:
             with store_errors():
                 page = await self.connection.redis.xrange(key, f"({place.entry}", "+", self._count)
-            if not page:
+            is_behind = 0 <= place.told < recorded
+            if not page and not is_behind:
                 return True
             if not await self._is_mine():
                 return False
+            if not page:
+                # All that had been recorded was there, and is no more.
+                await self._move(stream, uid, _Place(place.entry, recorded), recorded - place.told)
+                return True
             size = sum(len(fields[b"b"]) for _, fields in page)
             self._count = max(1, self._count // 2) if size > MAX_BYTES else min(MAX_ENTRIES, 2 * self._count)
             messages, lost = list[SinkMessage](), 0
@@ -131,18 +140,24 @@ class PredictionFeeder(SinkFeeder):
                 batch, count = decode_batch(fields[b"b"]), place.told
                 if batch.texts:
                     lost += max(0, batch.told - count) if count >= 0 else 0
-                    count = batch.told + len(batch.texts)
+                    count = batch.told + len(batch.texts) if batch.told >= 0 else -1
                     messages += self._messages(batch, uid, nonce, EntryId.parse(entry))
                 place = _Place(entry.decode(), count)
             for first in range(0, len(messages), MAX_AT_ONCE):
                 await writer.write(messages[first : first + MAX_AT_ONCE], NOTHING)
-            with store_errors():
-                await self.connection.redis.hset(self._places, stream, f"{place.entry} {place.told}")
-            if lost:
-                self.dropped += lost
-                logger.warning(
-                    "%s has lost %d predictions, which were no longer kept when it took others", self._field, lost
-                )
+            await self._move(stream, uid, place, lost)
+
+    async def _move(self, stream: str, uid: str, place: _Place, lost: int) -> None:
+        """Goes on from a place, before which so many predictions of a model were lost to the sink; that is told first, as
+        nobody knows it afterwards."""
+        if lost:
+            what = (
+                f"predictions were no longer kept before the sink {self.target.sink.type} ({self.target.id}) took them"
+            )
+            await Alarms(self.connection, uid).raise_alarm(GAP, f"{lost:,} {what}; it takes those that came after them")
+        with store_errors():
+            await self.connection.redis.hset(self._places, stream, f"{place.entry} {place.told}")
+        self.dropped += lost
 
     def _messages(self, batch: PredictionBatch, uid: str, nonce: str, entry: EntryId) -> Sequence[SinkMessage]:
         models = self.target.models

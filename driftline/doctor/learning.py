@@ -32,6 +32,7 @@ ALARMS = {
     "source": "mend what it says; the source is tried again, and the alarm ends by itself",
     "source_infer": "mend what it says; the rows wait, and the alarm ends by itself",
     "source_gap": "send again what was lost, if somebody still has it; read faster, or keep the stream for longer",
+    "sink_gap": "mend the sink, or keep predictions for longer: DRIFTLINE_JOIN_HORIZON, DRIFTLINE_PREDICTION_BYTES",
     "source_refused": "`driftline sources dead MODEL` shows them; `--send` sends them again once the cause is mended",
 }
 

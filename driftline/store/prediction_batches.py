@@ -22,7 +22,7 @@ class PredictionBatch(msgspec.Struct, frozen=True, array_like=True):
     one than that of the request before.
 
     Where sinks are told of predictions, the JSON of each row's message is ``head`` and its text of ``texts``; ``told`` counts
-    those of the batches that this replica recorded of the model before.
+    those of the batches that were recorded of the model in this stream before; -1: nobody knows.
     """
 
     version: int

@@ -65,6 +65,13 @@ class PredictionStreams:
         self.nonce = (await self.connection.scripts.run("claim", keys, arguments)).decode()
         return self.nonce != former
 
+    async def told(self) -> dict[str, int]:
+        """How many predictions of each model, by its uid, have been recorded in them that sinks are told of."""
+        with store_errors():
+            found = await self.connection.redis.hgetall(self.connection.keys.told_counts)
+        places = ((name.decode().split(":"), int(count)) for name, count in found.items())
+        return {uid: count for (uid, nonce), count in places if nonce == self.nonce}
+
     async def left(self) -> list[StreamPart]:
         """What is in them already, from the oldest."""
         uids = list((await Catalog(self.connection).newest_names()).values())

@@ -31,7 +31,7 @@ EXPIRY_MARGIN = 120
 
 class Unwritten(NamedTuple):
     """An entry that waits to be written to a stream: its bytes, the places of its rows by their keys, whose they are, and
-    whether sinks are told of them."""
+    where sinks are told of them how many of the stream they have been told of with these; -1: nobody knows."""
 
     uid: str
     stream: str
@@ -39,7 +39,7 @@ class Unwritten(NamedTuple):
     data: bytes
     places: dict[str, str]
     owners: frozenset[str] = frozenset()
-    is_told: bool = False
+    told: int = 0
 
     @property
     def nonce(self) -> str:
@@ -81,7 +81,8 @@ class PredictionWriter:
         self._has_others = False
         self.on_told: list[Callable[[], None]] = []
         """Called when something is written that sinks are told of."""
-        self._told: dict[str, int] = {}
+        self._told: dict[str, int] | None = {}
+        """How many of each model sinks have been told of in the streams; None: that is not known yet."""
         self._newest = EntryId(0, 0)
         self._unwritten: deque[Unwritten] = deque()
         self._unwritten_bytes = 0
@@ -103,11 +104,13 @@ class PredictionWriter:
             await asyncio.sleep(CLAIM_SECONDS / 4)
 
     async def claim_streams(self) -> None:
-        """Claims the streams; what a former replica has left in them counts against the budget."""
-        self._has_others |= await self.streams.claim()
+        """Claims the streams; what a former replica has left in them counts against the budget, and what sinks are told of is
+        counted on from there."""
+        if await self.streams.claim():
+            self._has_others, self._told = True, None
         if not self._has_others:
             return
-        left = await self.streams.left()
+        left, self._told = await self.streams.left(), await self.streams.told()
         self._has_others = False
         self._newest = max([self._newest, *(part.last for part in left)])
         self._written = deque(sorted([*left, *self._written], key=lambda part: part.last))
@@ -131,16 +134,18 @@ class PredictionWriter:
 
     def record(self, uid: str, entry: EntryId, batch: PredictionBatch) -> None:
         """Queues a batch to be written."""
-        if batch.texts:
+        told = 0
+        if batch.texts and self._told is None:
+            batch, told = msgspec.structs.replace(batch, told=-1), -1
+        elif self._told is not None and batch.texts:
             batch = msgspec.structs.replace(batch, told=self._told.get(uid, 0))
-            self._told[uid] = batch.told + len(batch.texts)
+            self._told[uid] = told = batch.told + len(batch.texts)
         data = encode_batch(batch)
         places = dict[str, str]()
         for row, key in batch.keys.items():
             place = place_text(self.nonce, str(entry), row)
             places |= dict.fromkeys({key, stored_name(shown_name(key), ANY_OWNER)} if owner_of(key) else {key}, place)
-        owners, is_told = frozenset(batch.owners.values()), bool(batch.texts)
-        unwritten = Unwritten(uid, self.streams.of(uid), entry, data, places, owners, is_told)
+        unwritten = Unwritten(uid, self.streams.of(uid), entry, data, places, frozenset(batch.owners.values()), told)
         self._unwritten.append(unwritten)
         self._unwritten_bytes += unwritten.size
         while self._unwritten_bytes > self.max_unwritten_bytes:
@@ -186,7 +191,7 @@ class PredictionWriter:
         except Unavailable:
             self._unwritten.extendleft(reversed(batch))
             raise
-        if any(each.is_told for each in batch):
+        if any(each.told for each in batch):
             for tell in self.on_told:
                 tell()
         size = sum(each.size for each in batch)
@@ -213,7 +218,7 @@ class PredictionWriter:
         oldest_ms, now = self._newest.ms - int(self.horizon * 1000), time.monotonic()
         with store_errors():
             async with self.connection.redis.pipeline(transaction=False) as pipe:
-                if told := {f"{each.uid}:{each.nonce}" for each in batch if each.is_told}:
+                if told := {f"{each.uid}:{each.nonce}" for each in batch if each.told}:
                     # Before it is there: of what is cut off here, whoever looks finds nothing, and looks again.
                     pipe.zadd(self.connection.keys.told, dict.fromkeys(told, int(self.connection.now() * 1000)))
                 for each in batch:
@@ -222,6 +227,9 @@ class PredictionWriter:
                         self._mark_due[each.stream] = now + MARK_SECONDS
                         pipe.zadd(self.connection.keys.predicted, {f"{each.uid}:{each.nonce}": self.connection.now()})
                         pipe.expire(each.stream, int(self.horizon + EXPIRY_MARGIN))
+                if counts := {f"{each.uid}:{each.nonce}": each.told for each in batch if each.told > 0}:
+                    # After it is there: of what counts, whoever finds nothing any more knows that it has gone.
+                    pipe.hset(self.connection.keys.told_counts, mapping=counts)
                 answers = await pipe.execute(raise_on_error=False)
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
         # A retried write finds the entry of its first attempt: nothing is lost.

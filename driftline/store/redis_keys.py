@@ -71,6 +71,11 @@ class Keys:
         return f"{self.prefix}told"
 
     @property
+    def told_counts(self) -> str:
+        """Hash: UID:NONCE → how many predictions have been recorded there that sinks are told of."""
+        return f"{self.prefix}told_counts"
+
+    @property
     def hints(self) -> str:
         return f"{self.prefix}hints"
 

@@ -132,6 +132,60 @@ async def test_predictions_wait_for_a_sink_in_their_order_and_those_that_are_kep
     assert b"driftline_predictions_unsent_total 2.0" in client.services.metrics.counted(None).text
 
 
+async def test_what_a_sink_has_lost_over_a_restart_is_counted_and_told(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole, is_failing = tmp_path / "predictions.ndjson", FileWriter.write, False
+    sinks = json.dumps([{"type": "files", "path": str(path), "carries": "predictions"}])
+
+    async def failing(self: FileWriter, messages: Sequence[SinkMessage], moved: Moved) -> None:
+        if is_failing:
+            raise Unavailable("no room")
+        await whole(self, messages, moved)
+
+    monkeypatch.setattr(FileWriter, "write", failing)
+    client = await start(sinks=sinks)
+    await create(client)
+    connection, uid = client.services.connection, await client.services.catalog.uid("weather")
+    writer = client.services.prediction_writer
+    stream, nonce = connection.keys.of(uid).predictions(writer.nonce), writer.nonce
+    await predicted(client, 0)
+    await until_async(lambda: _count(path, 1))
+    is_failing = True
+    for n in range(1, 4):
+        await predicted(client, n)
+    await writer.end()
+    # Of what the former app has recorded nothing is kept any more when the next one goes on in its stream.
+    assert await connection.redis.xtrim(stream, maxlen=0, approximate=False) == 4
+    next_client = await start(sinks=sinks)
+    assert next_client.services.prediction_writer.nonce == nonce
+    kept = await predicted(next_client, 4)
+    is_failing = False
+    await until_async(lambda: _count(path, 2))
+    assert lines(path)[-1]["id"] == kept
+    feeders = [each.services.prediction_sinks[0] for each in (client, next_client)]
+    await until_async(lambda: sum(feeder.dropped for feeder in feeders) == 3)
+    alarms = {
+        alarm["kind"]: alarm["message"] for alarm in (await client.get("/v1/models/weather/metrics")).json()["alarms"]
+    }
+    assert alarms["sink_gap"].startswith("3 predictions were no longer kept")
+
+
+async def test_what_a_sink_has_lost_is_told_also_where_no_prediction_comes_after_it(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "predictions.ndjson"
+    client = await start(sinks=json.dumps([{"type": "files", "path": str(path), "carries": "predictions"}]))
+    await create(client)
+    await predicted(client, 0)
+    await until_async(lambda: _count(path, 1))
+    feeder, connection = client.services.prediction_sinks[0], client.services.connection
+    (stream,) = [name.decode() for name in await connection.redis.hkeys(connection.keys.told_counts)]
+    await connection.redis.hincrby(connection.keys.told_counts, stream, 5)
+    feeder.wake()
+    await until_async(lambda: feeder.dropped == 5)
+
+
 async def test_one_app_writes_what_all_have_recorded(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
