@@ -2,29 +2,33 @@
 many rows a second are answered from a stream into a stream, against calls of predict: all in one run.
 
 While rates are measured nothing is learned: it is the way into the log that is. The sources of labels run in this process, as
-in a worker. Brokers that the machine does not have are left out.
+in a worker. Brokers that the machine does not have are left out. Beside each rate stands the processor time that a label
+takes of the process that takes it in, the app or the worker, which other work on the machine changes little; the store's and
+the broker's is not in it.
 
-python -m benchmarks.streams [LABELS]
+python -m benchmarks.streams [LABELS] [--only rates served infer] [--kinds redis_stream …] [--per-second 2]
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import hashlib
 import json
 import shutil
 import sqlite3
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import httpx
 import numpy as np
 from confluent_kafka import Producer
 
@@ -48,17 +52,37 @@ Items = list[dict[str, Any]]
 COLUMNS = [*"abcdefgh"]
 
 
-async def over_http(items: Items) -> float:
-    """Labels a second of ``Client.feedback``, four calls of 500 at a time, to a server whose model is paused."""
+class Taken(NamedTuple):
+    """Labels a second, and the seconds of processor time that one takes of who takes it."""
+
+    rate: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:10,.0f} labels a second, {1e6 * self.cpu:6.0f} µs of processor time each"
+
+
+async def over_http(items: Items) -> Taken:
+    """Of ``Client.feedback``, four calls of 500 at a time, to a server whose model is paused."""
     with instance.up(note=lambda line: None) as url:
         async with AsyncClient(url) as client:
             await client.create_model(spec())
             await client.pause("weather")
             await client.feedback("weather", items[:500])
-            begun, batches = time.monotonic(), [items[at : at + 500] for at in range(500, len(items), 500)]
+            batches = [items[at : at + 500] for at in range(500, len(items), 500)]
+            begun, cpu = time.monotonic(), await app_seconds(url)
             for first in range(0, len(batches), 4):
                 await asyncio.gather(*(client.feedback("weather", batch) for batch in batches[first : first + 4]))
-            return (len(items) - 500) / (time.monotonic() - begun)
+            taken = time.monotonic() - begun
+            count = len(items) - 500
+            return Taken(count / taken, (await app_seconds(url) - cpu) / count)
+
+
+async def app_seconds(url: str) -> float:
+    """The processor time that the app has taken."""
+    async with httpx.AsyncClient() as client:
+        lines = (await client.get(f"{url}/metrics")).text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith("process_cpu_seconds_total"))
 
 
 @asynccontextmanager
@@ -72,20 +96,24 @@ async def bench() -> AsyncIterator[Bench]:
         server.stop()
 
 
-async def by_source(found: Bench, source: Source, count: int) -> float:
-    """Labels a second from the first that is taken to the last."""
-    store = await found.model(f"m{found.owners}")
-    found.owners += 1
+async def by_source(found: Bench, source: Source, count: int) -> Taken:
+    """From the first label that is taken to the last."""
+    store = await found.model(source.type, uid_of(source.type))
     sources = label_sources(store, {"bench": source}, Troubles())
     await sources.apply({})
     while not (first := await store.log.newest()):
         await asyncio.sleep(0.005)
-    begun = time.monotonic()
+    begun, cpu = time.monotonic(), time.process_time()
     while await store.log.newest() < count:
-        await asyncio.sleep(0.005)
-    taken = time.monotonic() - begun
+        await asyncio.sleep(0.02)
+    taken, cpu = time.monotonic() - begun, time.process_time() - cpu
     await sources.close()
-    return (count - first) / taken
+    return Taken((count - first) / taken, cpu / (count - first))
+
+
+def uid_of(kind: str) -> str:
+    """That of the model which a source of a kind is read for."""
+    return hashlib.sha256(kind.encode()).hexdigest()[:12]
 
 
 async def of_store(found: Bench, items: Items) -> Source:
@@ -137,7 +165,7 @@ async def of_nats(port: int, texts: list[bytes]) -> Source:
 
 async def of_mqtt(port: int, texts: list[bytes]) -> Source:
     source = parse_source({"type": "mqtt", "host": "127.0.0.1", "port": port, "topic": "labels"})
-    await (await source.open()).close()  # The session is there before anything is published.
+    await (await source.in_session(uid_of("mqtt")).open()).close()  # The session is there before anything is published.
     await asyncio.to_thread(send, port, "labels", texts)
     return source
 
@@ -147,26 +175,30 @@ async def of_rabbit(url: str, texts: list[bytes]) -> Source:
     return parse_source({"type": "rabbitmq", "url": url, "queue": "labels"})
 
 
-async def sources(found: Bench, folder: Path, items: Items) -> AsyncIterator[Source]:
+async def sources(found: Bench, folder: Path, items: Items, kinds: Collection[str]) -> AsyncIterator[Source]:
     """A source of each kind, each with all the labels in it."""
     texts = [json.dumps(each).encode() for each in items]
-    yield await of_store(found, items)
-    yield of_file(folder, texts)
-    # A mock cluster of librdkafka, which lives as long as its producer.
-    settings = {"test.mock.num.brokers": 1, "bootstrap.servers": "none", "queue.buffering.max.messages": 10**6}
-    producer = Producer(settings)
-    yield of_kafka(producer, texts)
-    yield of_table(folder, items)
+    if "redis_stream" in kinds:
+        yield await of_store(found, items)
+    if "files" in kinds:
+        yield of_file(folder, texts)
+    if "kafka" in kinds:
+        # A mock cluster of librdkafka, which lives as long as its producer.
+        settings = {"test.mock.num.brokers": 1, "bootstrap.servers": "none", "queue.buffering.max.messages": 10**6}
+        producer = Producer(settings)
+        yield of_kafka(producer, texts)
+    if "sql" in kinds:
+        yield of_table(folder, items)
     with Guard() as guard:
-        if shutil.which("nats-server"):
+        if "nats" in kinds and shutil.which("nats-server"):
             port = free_port()
             start_nats(guard, folder, port)
             yield await of_nats(port, texts)
-        if shutil.which("mosquitto"):
+        if "mqtt" in kinds and shutil.which("mosquitto"):
             port = free_port()
             start_mosquitto(guard, folder, port)
             yield await of_mqtt(port, texts)
-        if Path("/usr/lib/rabbitmq/bin/rabbitmq-server").exists():
+        if "rabbitmq" in kinds and Path("/usr/lib/rabbitmq/bin/rabbitmq-server").exists():
             server = RabbitMqServer(guard, folder, free_port())
             server.start()
             yield await of_rabbit(server.url, texts)
@@ -182,22 +214,29 @@ async def running() -> AsyncIterator[tuple[AsyncClient, Any, str]]:
                 yield client, found.connection.redis, found.url
 
 
-async def served_after(count: int = 60) -> list[float]:
-    """Seconds from when a label is in a Redis stream to when the live version covers it, a label at a time, as an instance
-    serves and learns them."""
-    rng, waits = np.random.default_rng(1), []
+async def served_after(per_second: float, count: int = 60) -> list[float]:
+    """Seconds from when a label is in a Redis stream to when the live version covers it, as an instance serves and learns them;
+    labels come one by one, as often as ``per_second`` says, at moments by chance."""
+    rng = np.random.default_rng(1)
     async with running() as (client, redis, store):
         await client.create_model(spec())
         await client.make_source("weather", {"type": "redis_stream", "name": "s", "url": store, "stream": "labels"})
-        for n in range(count):
-            row = rng.normal(size=8)
-            begun = time.monotonic()
+
+        async def delay(n: int) -> float:
+            row, begun = rng.normal(size=8), time.monotonic()
             fields = {"id": f"label {n}", "inputs": json.dumps(row.tolist()), "label": int(row[0] > 0)}
             await redis.xadd("labels", fields)
             while not await is_served(client, f"label {n}"):
                 await asyncio.sleep(0.005)
-            waits.append(time.monotonic() - begun)
-    return waits[10:]
+            return time.monotonic() - begun
+
+        await delay(-1)  # All is there.
+        async with asyncio.TaskGroup() as group:
+            delays = []
+            for n in range(count):
+                await asyncio.sleep(rng.exponential(1 / per_second))
+                delays.append(group.create_task(delay(n)))
+    return [each.result() for each in delays]
 
 
 async def is_served(client: AsyncClient, item: str) -> bool:
@@ -232,21 +271,52 @@ async def predicted(items: Items) -> tuple[float, float]:
         return called, (len(rows) - first) / (time.monotonic() - begun)
 
 
-async def main(count: int) -> None:
-    rng = np.random.default_rng(0)
-    items: Items = [{"inputs": row.tolist(), "label": int(row[0] > 0)} for row in rng.normal(size=(count, 8))]
+async def rates(count: int, kinds: Collection[str]) -> None:
+    items = items_of(count)
     http = await over_http(items)
-    print(f"{'HTTP':<14}{http:10,.0f} labels a second")
+    print(f"{'HTTP':<14}{http}")
     with tempfile.TemporaryDirectory() as folder:
         async with bench() as found:
-            async for source in sources(found, Path(folder), items):
-                rate = await by_source(found, source, count)
-                print(f"{source.type:<14}{rate:10,.0f} labels a second, {rate / http:.2f} of HTTP", flush=True)
-    waits = await served_after()
-    print(f"a label in a stream is served after {1000 * statistics.median(waits):.0f} ms (median of {len(waits)})")
-    called, streamed = await predicted(items)
+            async for source in sources(found, Path(folder), items, kinds):
+                taken = await by_source(found, source, count)
+                ratios = f"{taken.rate / http.rate:.2f} and {http.cpu / taken.cpu:.2f} of HTTP"
+                print(f"{source.type:<14}{taken}: {ratios}", flush=True)
+
+
+async def served(per_second: float) -> None:
+    p50, p95, worst = (1000 * float(each) for each in np.quantile(await served_after(per_second), (0.5, 0.95, 1.0)))
+    print(
+        f"{per_second:g} labels a second in a stream are served after {p50:.0f} ms (p95 {p95:.0f}, worst {worst:.0f})"
+    )
+
+
+async def infer(count: int) -> None:
+    called, streamed = await predicted(items_of(count))
     print(f"predict {called:,.0f} rows a second, from stream to stream {streamed:,.0f}: {streamed / called:.2f} of it")
 
 
+def items_of(count: int) -> Items:
+    rng = np.random.default_rng(0)
+    return [{"inputs": row.tolist(), "label": int(row[0] > 0)} for row in rng.normal(size=(count, 8))]
+
+
+KINDS = ("redis_stream", "files", "kafka", "sql", "nats", "mqtt", "rabbitmq")
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("labels", type=int, nargs="?", default=20_000)
+    parser.add_argument("--only", nargs="+", choices=("rates", "served", "infer"), default=["rates", "served", "infer"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--per-second", type=float, default=2.0, help="labels a second of those that are served")
+    asked = parser.parse_args()
+    if "rates" in asked.only:
+        await rates(asked.labels, asked.kinds)
+    if "served" in asked.only:
+        await served(asked.per_second)
+    if "infer" in asked.only:
+        await infer(asked.labels)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000))
+    asyncio.run(main())

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import queue
 import secrets
-import time
+from collections import deque
 from typing import Any, Literal
 
 from pydantic import Field
 
-from driftline.errors import Unavailable
-from driftline.sinks.mqtt import SECONDS, MqttBroker, disconnect
+from driftline.sinks.mqtt_connection import MqttBroker, MqttConnection
 from driftline.sources.base import Reader, Source, SourceBatch, SourceRecord, lacks
 from driftline.sources.redelivery import QueuePosition, Unacknowledged
 
@@ -40,12 +38,11 @@ class Mqtt(MqttBroker, Source):
         return f"mqtt:{self.host}:{self.port}:{self.topic}"
 
     async def open(self) -> Reader:
+        reader = MqttReader(self)
         try:
-            reader = MqttReader(self)
+            await reader.connect()
         except ImportError:
-            raise lacks("paho-mqtt", "mqtt") from None
-        try:
-            await asyncio.to_thread(reader.connect)
+            raise lacks("mqtt5", "mqtt") from None
         except BaseException:
             await reader.close()
             raise
@@ -56,91 +53,70 @@ class MqttReader(Reader):
     """Acknowledges a message once it is stored. Until then the broker holds it, and sends it again to who comes next."""
 
     def __init__(self, source: Mqtt) -> None:
-        from paho.mqtt.packettypes import PacketTypes
-        from paho.mqtt.properties import Properties
-
         self.source = source
-        # Whoever comes under a name that another one has gets its place: one name a model, and a trial has none but its own.
-        name = f"{source.identity} {source.session}" if source.session else secrets.token_hex(16)
-        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        self.client = source.client(client_id=f"driftline-{digest}", manual_ack=True)
-        self.client.on_message = lambda client, data, message: self.waiting.put(message)
-        self.client.on_connect = self._connected
-        self.client.on_disconnect = lambda *rest: self._fail("the connection to the broker is lost")
-        self.client.on_subscribe = self._subscribed
-        self.waiting: queue.Queue[Any] = queue.Queue()
-        self.properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        self.properties.SessionExpiryInterval = source.session_seconds if source.session else 0
-        self.properties.ReceiveMaximum = MAX_UNACKNOWLEDGED
-        self.failure: str | None = None
-        self._is_ready = False
+        self.connection: MqttConnection | None = None
+        self.waiting: deque[Any] = deque()
+        self._came = asyncio.Event()
         self._unacknowledged = Unacknowledged()
 
-    def connect(self) -> None:
+    async def connect(self) -> None:
         """Connects, with the session that was there before."""
-        self.source.connect(self.client, clean_start=False, properties=self.properties)
-        deadline = time.monotonic() + SECONDS
-        while not self._is_ready:
-            self._check()
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"the broker {self.source.host}:{self.source.port} has not answered within {SECONDS:g} s"
-                )
-            time.sleep(0.01)
+        session = self.source.session
+        # Whoever comes under a name that another one has gets its place: one name a model, and a trial has none but its own.
+        name = f"{self.source.identity} {session}" if session else secrets.token_hex(16)
+        self.connection = await self.source.connect(
+            f"driftline-{hashlib.sha256(name.encode()).hexdigest()[:16]}",
+            self._take,
+            session_expiry_interval=self.source.session_seconds if session else 0,
+            receive_max=MAX_UNACKNOWLEDGED,
+        )
+        self.connection.on_failure = self._came.set
+        await self.connection.subscribe(self.source.topic)
 
-    def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            self._fail(f"the broker refuses: {reason}")
-        else:
-            client.subscribe(self.source.topic, qos=1)
-
-    def _subscribed(self, client: Any, data: Any, mid: int, reasons: Any, properties: Any) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
-        if refused:
-            self._fail(f"the broker refuses {self.source.topic!r}: {refused[0]}")
-        self._is_ready = True
-
-    def _fail(self, reason: str) -> None:
-        self.failure = self.failure or reason
-
-    def _check(self) -> None:
-        if self.failure is not None:
-            raise Unavailable(self.failure)
+    def _take(self, message: Any) -> None:
+        self.waiting.append(message)
+        self._came.set()
 
     async def read(self, position: str, count: int) -> SourceBatch:
-        return await asyncio.to_thread(self._read, position, min(count, MAX_UNACKNOWLEDGED // 2))
-
-    def _read(self, position: str, count: int) -> SourceBatch:
-        at, messages = QueuePosition.parsed(position), self._messages(count)
-        new, after = at.after([(_digest(each), each.dup) for each in messages])
+        count = min(count, MAX_UNACKNOWLEDGED // 2)
+        at, messages = QueuePosition.parsed(position), await self._messages(count)
+        new, after = at.after([(_digest(each), each.duplicate) for each in messages])
         self._acknowledge(self._unacknowledged.add(position, after.text() if new else position, messages))
         if not new:
-            self._check()
+            if not messages:
+                self._connected.check()
             return SourceBatch([], position, lag=0)
         records = [
             SourceRecord(str(at.count + number), messages[place].payload, self.source.format)
             for number, place in enumerate(new, start=1)
         ]
-        return SourceBatch(records, after.text(), lag=self.waiting.qsize() or (0 if len(messages) < count else None))
+        return SourceBatch(records, after.text(), lag=len(self.waiting) or (0 if len(messages) < count else None))
 
-    def _messages(self, count: int) -> list[Any]:
-        found: list[Any] = []
-        with contextlib.suppress(queue.Empty):
-            found.append(self.waiting.get(timeout=WAIT_SECONDS))
-            end = time.monotonic() + GATHER_SECONDS
-            while len(found) < count:
-                found.append(self.waiting.get(timeout=max(0.0, end - time.monotonic())))
-        return found
+    async def _messages(self, count: int) -> list[Any]:
+        """What there is, ``count`` at most, after a wait for the first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not self.waiting and self._connected.failure is None:
+                    self._came.clear()
+                    await self._came.wait()
+            if len(self.waiting) < count:
+                await asyncio.sleep(GATHER_SECONDS)
+        return [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
+
+    @property
+    def _connected(self) -> MqttConnection:
+        assert self.connection is not None
+        return self.connection
 
     async def taken(self, position: str) -> None:
         self._acknowledge(self._unacknowledged.stored(position))
 
     def _acknowledge(self, messages: list[Any]) -> None:
-        for message in messages:
-            self.client.ack(message.mid, message.qos)
+        self._connected.acknowledge(messages)
 
     async def close(self) -> None:
-        await asyncio.to_thread(disconnect, self.client)
+        if self.connection is not None:
+            await self.connection.close()
 
 
 def _digest(message: Any) -> str:
