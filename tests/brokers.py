@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -44,24 +45,10 @@ def nats_server(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="session")
 def postgres(guard: Guard) -> Iterator[str]:
     """The URL of a PostgreSQL of the machine's own, as SQLAlchemy has it."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = str(found[-1]) if found else shutil.which("initdb") or missing("postgresql")
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    # Outside pytest's own folders, which are for the user alone who runs the tests.
-    with tempfile.TemporaryDirectory(prefix="driftline-postgres-", ignore_cleanup_errors=True) as name:
-        folder, port = Path(name), free_port()
-        if user:
-            shutil.chown(folder, "postgres")
-        data = str(folder / "data")
-        made_of = [*user, initdb, "-D", data, "-A", "trust", "-U", "driftline", "--no-sync"]
-        subprocess.run(made_of, check=True, capture_output=True)
-        options = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", name, "-F"]
-        server = str(Path(initdb).with_name("postgres"))
-        process = guard.spawn([*user, server, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for_port(port)
-        yield f"postgresql+psycopg://driftline@127.0.0.1:{port}/postgres"
-        process.terminate()
-        process.wait()
+    server = PostgresServer(guard, free_port())
+    server.start()
+    yield server.url
+    server.close()
 
 
 @pytest.fixture(scope="session")
@@ -148,6 +135,47 @@ class RabbitMqServer:
             assert each is not None
             each.terminate()
             each.wait()
+
+
+class PostgresServer:
+    """A server whose data stand in a folder of its own, outside pytest's, which are for the user alone who runs the tests."""
+
+    def __init__(self, guard: Guard, port: int) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        initdb = str(found[-1]) if found else shutil.which("initdb") or missing("postgresql")
+        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self.guard, self.port = guard, port
+        self.url = f"postgresql+psycopg://driftline@127.0.0.1:{port}/postgres"
+        self.folder = tempfile.TemporaryDirectory(prefix="driftline-postgres-", ignore_cleanup_errors=True)
+        if user:
+            shutil.chown(self.folder.name, "postgres")
+        self.data = Path(self.folder.name) / "data"
+        made_of = [*user, initdb, "-D", str(self.data), "-A", "trust", "-U", "driftline", "--no-sync"]
+        subprocess.run(made_of, check=True, capture_output=True)
+        options = ["-D", str(self.data), "-p", str(port), "-h", "127.0.0.1", "-k", self.folder.name, "-F"]
+        self.argv = [*user, str(Path(initdb).with_name("postgres")), *options]
+        self.process: Process | None = None
+
+    def start(self) -> None:
+        """Starts it, also after it was killed."""
+        self.process = _started(self.guard, self.argv, self.port)
+
+    def kill(self) -> None:
+        """kill -9 of the server itself, and of who works for it, which ``runuser`` has started."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+        for each in (pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+
+    def close(self) -> None:
+        """Ends it, and removes its data."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait()
+        self.folder.cleanup()
 
 
 def _started(guard: Guard, argv: list[str], port: int, env: Mapping[str, str] | None = None) -> Process:

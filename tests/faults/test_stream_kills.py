@@ -1,16 +1,15 @@
 """Sources whose worker, app, store and broker are killed while they are read: each good record is learned once, in its order.
 
 Between good records stand bad ones, and from the half on the records are written otherwise, as after a release of who writes
-them. The mock cluster of Kafka lives in this process, and is not killed.
+them. The mock cluster of Kafka lives in this process, and is not killed; files are rotated.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,12 +20,20 @@ from confluent_kafka import Producer
 
 from driftline.errors import DriftlineError
 from driftline.processes.supervisor import Guard
-from tests.brokers import RabbitMqServer, start_mosquitto, start_nats
 from tests.conftest import OwnRedis
+from tests.faults.fed_brokers import (
+    Broker,
+    KafkaBroker,
+    MqttBroker,
+    NatsBroker,
+    PostgresBroker,
+    RabbitBroker,
+    RedisBroker,
+    RotatedFiles,
+)
 from tests.ports import free_port
 from tests.services import Instance, spec, up
 from tests.waiting import SECONDS, until
-from tests.worker.test_broker_sources import send, to_rabbit
 
 pytestmark = pytest.mark.slow
 
@@ -49,122 +56,6 @@ def records(count: int, first: int, is_new: bool) -> list[bytes]:
     ]
 
 
-class Broker:
-    """A broker of one kind: what its source is, how it is fed, and how it dies and comes back."""
-
-    source: Mapping[str, Any]
-
-    def produce(self, found: list[bytes]) -> None:
-        raise NotImplementedError
-
-    def kill(self) -> None:
-        """kill -9, and a new start."""
-
-    def close(self) -> None:
-        """Ends it."""
-
-
-class RedisBroker(Broker):
-    def __init__(self, own_redis: OwnRedis, folder: Path) -> None:
-        self.folder, self.port, self.own_redis = folder, free_port(), own_redis
-        self.source = {"type": "redis_stream", "url": f"redis://127.0.0.1:{self.port}", "stream": "s", "data": "d"}
-        self.running = self.own_redis(self.folder, self.port)
-        self.running.__enter__()
-
-    def produce(self, found: list[bytes]) -> None:
-        from redis import Redis
-
-        with Redis(port=self.port) as redis, redis.pipeline(transaction=False) as pipe:
-            for each in found:
-                pipe.xadd("s", {"d": each})
-            pipe.execute()
-
-    def kill(self) -> None:
-        self.running.__exit__(None, None, None)  # It ends by SIGKILL.
-        self.running = self.own_redis(self.folder, self.port)
-        self.running.__enter__()
-
-    def close(self) -> None:
-        self.running.__exit__(None, None, None)
-
-
-class KafkaBroker(Broker):
-    def __init__(self, kafka: tuple[Producer, str]) -> None:
-        self.producer, servers = kafka
-        self.source = {"type": "kafka", "servers": servers, "topic": f"kills-{random.randrange(10**9)}"}
-
-    def produce(self, found: list[bytes]) -> None:
-        for each in found:
-            self.producer.produce(self.source["topic"], each, partition=0)
-            self.producer.poll(0)
-        self.producer.flush()
-
-
-class NatsBroker(Broker):
-    def __init__(self, guard: Guard, folder: Path) -> None:
-        self.guard, self.folder, self.port = guard, folder, free_port()
-        self.source = {"type": "nats", "url": f"nats://127.0.0.1:{self.port}", "stream": "s"}
-        self.process = start_nats(guard, folder, self.port)
-
-    def produce(self, found: list[bytes]) -> None:
-        asyncio.run(self._publish(found))
-
-    async def _publish(self, found: list[bytes]) -> None:
-        import nats
-
-        connection = await nats.connect(self.source["url"])
-        stream = connection.jetstream()
-        await stream.add_stream(name="s", subjects=["s.>"])
-        for first in range(0, len(found), 500):
-            await asyncio.gather(*(stream.publish("s.a", each, timeout=SECONDS) for each in found[first : first + 500]))
-        await connection.close()
-
-    def kill(self) -> None:
-        self.close()
-        self.process = start_nats(self.guard, self.folder, self.port)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-class RabbitBroker(Broker):
-    def __init__(self, guard: Guard, folder: Path) -> None:
-        self.server = RabbitMqServer(guard, folder, free_port())
-        self.source = {"type": "rabbitmq", "url": self.server.url, "queue": "s"}
-        self.server.start()
-
-    def produce(self, found: list[bytes]) -> None:
-        asyncio.run(to_rabbit(self.server.url, "s", found))
-
-    def kill(self) -> None:
-        self.server.kill()
-        self.server.start()
-
-    def close(self) -> None:
-        self.server.close()
-
-
-class MqttBroker(Broker):
-    """It writes its sessions when it is asked to end: what a kill -9 costs them is between it and who publishes."""
-
-    def __init__(self, guard: Guard, folder: Path) -> None:
-        self.guard, self.folder, self.port = guard, folder, free_port()
-        self.source = {"type": "mqtt", "host": "127.0.0.1", "port": self.port, "topic": "s"}
-        self.process = start_mosquitto(guard, folder, self.port)
-
-    def produce(self, found: list[bytes]) -> None:
-        send(self.port, "s", found)
-
-    def kill(self) -> None:
-        self.close()
-        self.process = start_mosquitto(self.guard, self.folder, self.port)
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-
-
 @pytest.fixture(scope="module")
 def sink() -> dict[str, Any]:
     """Where the predictions of one model go, by whatever call; nobody listens there yet."""
@@ -173,8 +64,12 @@ def sink() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory, sink: dict[str, Any]) -> Iterator[Instance]:
-    sinks = json.dumps([{**sink, "carries": "predictions", "models": ["told"]}])
-    with up(tmp_path_factory.mktemp("kills"), DRIFTLINE_LEASE_SECONDS="2", DRIFTLINE_SINKS=sinks) as found:
+    settings = {
+        "DRIFTLINE_LEASE_SECONDS": "2",
+        "DRIFTLINE_SINKS": json.dumps([{**sink, "carries": "predictions", "models": ["told"]}]),
+        "DRIFTLINE_SOURCE_FOLDERS": str(tmp_path_factory.getbasetemp()),
+    }
+    with up(tmp_path_factory.mktemp("kills"), **settings) as found:
         yield found
 
 
@@ -263,6 +158,17 @@ def test_a_queue_of_rabbitmq(instance: Instance, guard: Guard, tmp_path: Path, c
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_topic_of_mqtt(instance: Instance, guard: Guard, tmp_path: Path, count: int) -> None:
     _run(instance, MqttBroker(guard, tmp_path), count)
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_table_of_postgresql(instance: Instance, guard: Guard, count: int) -> None:
+    _run(instance, PostgresBroker(guard), count)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_files_that_are_rotated(instance: Instance, tmp_path: Path, count: int) -> None:
+    _run(instance, RotatedFiles(tmp_path / "files"), count)
 
 
 def test_rows_are_answered_and_written_with_one_id_each_whatever_is_killed(
