@@ -55,3 +55,42 @@ class Departure(msgspec.Struct):
     def begin_again(self) -> None:
         """Forgets what it has seen but for how much that was."""
         self.owned = [0.0] * len(STAKES)
+
+
+class OneClass(msgspec.Struct):
+    """Bets that a labeller says one class alone, that of its last label, where others may say another one.
+
+    Where it says that class again, of a row of which others say so with a certain chance at most, what the test owns is divided
+    by that chance and a ``margin`` more; where it says another one all is lost, and the next run begins. So it is an e-detector
+    as :class:`Departure` is: labels of one class tell nothing where others say the same, and much where they seldom do.
+
+    ``run`` labels of the class ``target`` have come in a row since the log number ``since``, and ``before`` were compared
+    before them; ``owned`` is a logarithm.
+    """
+
+    margin: float
+    target: float | None = None
+    run: int = 0
+    owned: float = 0.0
+    since: int = 0
+    before: int = 0
+    compared: int = 0
+
+    def update(self, n: int, target: float, chance: float | None) -> None:
+        """Takes in the class of label ``n``, and how often others say it of such a row at most; None where nobody knows."""
+        if target != self.target:
+            self.target, self.since, self.before = target, n, self.compared
+            self.begin_again()
+        elif chance is not None:
+            self.owned -= math.log(min(chance + self.margin, 1.0))
+        self.run += 1
+        self.compared += chance is not None
+
+    @property
+    def has_departed(self) -> bool:
+        """Whether what the test owns is beyond chance."""
+        return self.owned >= math.log(RUN_LENGTH)
+
+    def begin_again(self) -> None:
+        """Forgets the run so far."""
+        self.run, self.owned = 0, 0.0
