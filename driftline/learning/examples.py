@@ -96,7 +96,7 @@ class Examples:
 
     def joined(self, other: Examples) -> Examples:
         """These rows, then the other's, with the notes that both have."""
-        return Examples.all_of([self, other])
+        return Examples.all_of([self, other]) if len(other) else self
 
     @classmethod
     def all_of(cls, parts: Iterable[Examples]) -> Examples:

@@ -207,7 +207,7 @@ class ServedModel(ClassAnswers):
 
     def _rows(self, inputs: dict[str, Tensor], encoded: dict[str, Tensor]) -> Tensor:
         rows = [encoded[FEATURES]] if encoded else []
-        rows += [inputs[each.key].reshape(len(inputs[each.key]), -1).float() for each in self.tensor_inputs]
+        rows += [(value := inputs[each.key]).reshape(value.size(0), -1).float() for each in self.tensor_inputs]
         return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).clamp(-LARGEST, LARGEST)
 
     def watched(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

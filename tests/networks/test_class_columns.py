@@ -10,7 +10,9 @@ from torch import Tensor
 from driftline.networks.experts.columns import ClassColumns
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.mixture import FLOOR, Mixture
-from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, read, with_other
+from driftline.networks.experts.traces import UNKNOWN, aligned, read, with_other
+from driftline.networks.kernels import labels as of_labels
+from driftline.networks.kernels.weights import newest_of
 
 
 def columns_of(classes: int, *seen: int) -> ClassColumns:
@@ -109,7 +111,7 @@ def test_a_recorded_trace_is_read_by_what_has_more_columns() -> None:
     found = read(recorded(then), mixture.parts, mixture.columns)
     assert found is not None
     known = aligned(found, mixture.columns)
-    assert known.shape[2] == 4 and newest_of(known.numpy()).tolist() == [2, 2]
+    assert known.shape[2] == 4 and [*map(newest_of, known.numpy())] == [2, 2]
     torch.testing.assert_close(known[:, :-1, :3], then[:, :-1], atol=1e-2, rtol=1e-2)
     assert (known[:, :, 3] == UNKNOWN).all()
 
@@ -122,7 +124,7 @@ def test_a_trace_without_any_other_class_is_aligned_with_those_that_have_it() ->
     found = read(recorded(then), mixture.parts, mixture.columns)
     assert found is not None and found.shape[2] == 2
     whole = with_other(found, mixture.columns)
-    assert whole.shape[2] == 3 and (whole[:, :, 0] == UNKNOWN).all() and newest_of(whole.numpy()).tolist() == [-1, -1]
+    assert whole.shape[2] == 3 and (whole[:, :, 0] == UNKNOWN).all() and [*map(newest_of, whole.numpy())] == [-1, -1]
 
 
 @pytest.mark.parametrize("seen", [[5, 2], [1, 5], [5]])
@@ -141,7 +143,7 @@ def test_a_trace_of_a_former_release_is_that_of_all_classes_in_order() -> None:
     columns, old = columns_of(4, 0, 1, 2), torch.full((2, 5, 3), -1.5)
     old[:, -1] = torch.tensor([[FLOOR, 0, FLOOR], [FLOOR, FLOOR, FLOOR]])
     found = read(recorded(old), 5, columns)
-    assert found is not None and newest_of(found.numpy()).tolist() == [1, -1]
+    assert found is not None and [*map(newest_of, found.numpy())] == [1, -1]
     assert torch.equal(found[:, :-1], old[:, :-1])
     assert read(recorded(old), 5, columns_of(4, 0, 2, 1)) is None
 
@@ -151,9 +153,9 @@ def test_the_transitions_that_count_most_are_kept_and_the_others_are_one_rest() 
     for each in (labels, dense):
         each.add_columns(10, 10)
         for after in [1, 2, 3] * 20 + [5, 6, 7]:
-            each.count(np.array([0]), np.array([after]))
+            of_labels.count(each.arrays(), 0, after, np.float32(0.999))
         for after in [4, 8] * 5:
-            each.count(np.array([3]), np.array([after]))
+            of_labels.count(each.arrays(), 3, after, np.float32(0.999))
     assert labels.counts.numel() == 40
     sparse, full = (each(1, 0)[0, 0].exp() for each in (labels, dense))
     torch.testing.assert_close(sparse.sum(), torch.tensor(1.0))
@@ -165,7 +167,7 @@ def test_transitions_are_the_same_before_and_after_there_are_too_many_for_all() 
     labels = Labels(max_successors=4)
     labels.add_columns(4, 4)
     for after in (1, 1, 3):
-        labels.count(np.array([2]), np.array([after]))
+        of_labels.count(labels.arrays(), 2, after, np.float32(0.999))
     before = labels(1, 2)[0, 0]
     labels.add_columns(2, 6)
     assert labels.counts.shape == labels.successors.shape == (6, 4)
@@ -182,8 +184,8 @@ def test_transitions_to_a_class_that_is_lost_have_never_been(max_successors: int
     other.add_columns(5, 6)
     place = {0: 0, 1: 1, 3: 2, 4: 3, 5: 4}
     for before, after in [(0, 1), (3, 5), (0, 1), (4, 4), (5, 3)]:
-        one.count(np.array([before]), np.array([after]))
-        other.count(np.array([place[before]]), np.array([place[after]]))
+        of_labels.count(one.arrays(), before, after, np.float32(0.999))
+        of_labels.count(other.arrays(), place[before], place[after], np.float32(0.999))
     one.newest.fill_(3)
     one.select(torch.tensor([0, 1, 3, 4, 5]))
     assert int(one.newest) == 2

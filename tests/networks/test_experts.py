@@ -13,6 +13,7 @@ from driftline.networks.experts.encoding import Encoding
 from driftline.networks.experts.labels import Labels
 from driftline.networks.experts.mixture import FLOOR, Mixture
 from driftline.networks.experts.neighbours import Neighbours
+from driftline.networks.kernels import labels as of_labels
 from driftline.networks.kernels.encoding import LIMIT
 
 
@@ -103,14 +104,14 @@ def test_labels_that_alternate_are_foreseen_by_the_chain() -> None:
     labels = Labels()
     labels.add_columns(3, 3)
     for before, after in zip([0, 1] * 20, [1, 0] * 20, strict=True):
-        labels.count(np.array([before]), np.array([after]))
+        of_labels.count(labels.arrays(), before, after, np.float32(0.999))
     assert labels(1, 0)[0, 0].exp()[1] > 0.9
 
 
 def test_out_of_order_the_newest_label_says_nothing() -> None:
     one, other = mixture_of(4, [0, 1, 2]), mixture_of(4, [0, 1, 2])
     for mixture, newest in ((one, 0), (other, 2)):
-        mixture.labels.count(np.array([0]), np.array([1]))
+        of_labels.count(mixture.labels.arrays(), 0, 1, np.float32(0.999))
         mixture.labels.newest.fill_(newest)
     rows = random(5, 4)
     assert not torch.equal(one(rows)[0], other(rows)[0])

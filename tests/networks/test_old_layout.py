@@ -13,7 +13,8 @@ from driftline.learning.training.experts.mixture import MixtureLearner
 from driftline.networks.experts.labels import MAX_SUCCESSORS, Labels
 from driftline.networks.experts.mixture import Mixture
 from driftline.networks.experts.old_layout import converted
-from driftline.networks.experts.traces import newest_of, read
+from driftline.networks.experts.traces import read
+from driftline.networks.kernels.weights import newest_of
 
 # What a mixture of 2 features and 3 classes had learned from 90 labels, and what it then answered, as the former code wrote it.
 WRITTEN = Path(__file__).parent.parent / "fixtures" / "mixture_with_all_classes.safetensors"
@@ -43,7 +44,7 @@ def test_its_traces_are_learned_from(written: dict[str, Tensor], mixture: Mixtur
     data = [trace.numpy().tobytes() for trace in written["trace"]]
     traces = read(data, mixture.parts, mixture.columns)
     assert traces is not None
-    assert newest_of(traces.numpy()).tolist() == written["trace"][:, -1].argmax(1).tolist()
+    assert [*map(newest_of, traces.numpy())] == written["trace"][:, -1].argmax(1).tolist()
     before = mixture.weights.clone()
     MixtureLearner(mixture).update_mixture_weights(traces, torch.arange(10) % 3)
     assert not torch.equal(mixture.weights, before)

@@ -178,7 +178,7 @@ class _Window(Stateful):
         self.numbers.extend(numbers)
 
     def _write(self, rows: Mapping[str, Tensor]) -> None:
-        count = len(next(iter(rows.values())))
+        count = next(iter(rows.values())).size(0)
         if not self.rows:
             self.rows = {name: value.new_zeros((self.size, *value.shape[1:])) for name, value in rows.items()}
         before_end = min(count, self.size - self.next)

@@ -31,12 +31,13 @@ def member_outputs_of(
     if any(answer is not None and answer.version < mixed_since for answer in answers):
         served = learning
     recorded = [answer.trace if answer is not None and answer.version >= since else b"" for answer in answers]
-    if isinstance(learning.experts, RegressionMixture):
+    mixture = learning.experts
+    if isinstance(mixture, RegressionMixture):
         # What is served may be of a release whose regressions had no mixture.
         knowing = served if served.experts is not None else learning
-        return _values_of(recorded, labelled_batch, knowing, learning.experts)
-    assert isinstance(learning.experts, Mixture)
-    parts, columns = learning.experts.parts, learning.experts.columns
+        return _values_of(recorded, labelled_batch, knowing, mixture)
+    assert isinstance(mixture, Mixture)
+    parts, columns = mixture.parts, mixture.columns
     traces = read(recorded, parts, columns)
     if traces is not None:
         return traces

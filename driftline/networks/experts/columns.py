@@ -23,12 +23,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from driftline.networks.kernels import mixture as kernels
+
 MAX_COLUMNS = 4096
 
 # What tells the columns of a trace apart (:mod:`driftline.networks.experts.traces`). float16 is exact on integers up to 2,048:
 # the tags of ids that are not equal modulo 1,008 differ, and so do those with a mark.
 OTHER_TAG = 8
-FIRST_TAG, TAGS, NEWEST_TAG = 16, 1008, 1024
+FIRST_TAG, TAGS, NEWEST_TAG = 16, 1008, int(kernels.NEWEST_TAG)
 
 
 class ClassColumns(nn.Module):
@@ -47,7 +49,6 @@ class ClassColumns(nn.Module):
     _place: Tensor
     _mask: Tensor
     _first_unseen: Tensor
-    _marked: Tensor
 
     def __init__(self, classes: int, max_columns: int = MAX_COLUMNS) -> None:
         super().__init__()
@@ -71,10 +72,9 @@ class ClassColumns(nn.Module):
         self.has_column[self.seen] = True
         self._mask = torch.zeros(self.classes).masked_fill_(self.has_column, -torch.inf)
         self._first_unseen = self.has_column.int().argmin().reshape(1) if others else torch.zeros(0, dtype=torch.int64)
-        self._newest = -1
         tags = self.seen % TAGS + FIRST_TAG
         self.class_tags = tags.half().numpy().tobytes()
-        self._marked = self.tags = nn.functional.pad(tags, (others, 0), value=OTHER_TAG).float()
+        self.tags = nn.functional.pad(tags, (others, 0), value=OTHER_TAG).float()
 
     @property
     def width(self) -> int:
@@ -83,13 +83,10 @@ class ClassColumns(nn.Module):
 
     def marked(self, newest: int) -> Tensor:
         """The ``tags`` with ``NEWEST_TAG`` added to that of the column ``newest``; -1 is none of them."""
-        # As long as nothing is learned it is the same: to mark it for each answer would cost as much as a small member.
-        if newest != self._newest:
-            marked = self.tags.clone()
-            if newest >= 0:
-                marked[newest - self.count].add_(NEWEST_TAG)
-            self._marked, self._newest = marked, newest
-        return self._marked
+        marked = self.tags.clone()
+        if newest >= 0:
+            marked[newest - self.count].add_(NEWEST_TAG)
+        return marked
 
     @property
     def is_full(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -69,16 +68,6 @@ class Labels(Viewed):
     def rare(self) -> Tensor:
         """Whether the class of each column ``[columns]`` has of late been far below its even share: it belongs to the past."""
         return self.frequencies < RARE / max(len(self.frequencies), 1)
-
-    def follow(self, columns: Tensor) -> None:
-        """Takes labels in, by their columns ``[rows]``, in their order."""
-        *_, frequencies, newest, learned = self.arrays()
-        kernels.follow(array_of(columns), frequencies, newest, learned, RATE, RAREST)
-
-    def count(self, befores: NDArray[np.int64], afters: NDArray[np.int64]) -> None:
-        """Counts transitions between columns ``[rows]``, in their order; one from or to less than 0 is none."""
-        counts, successors, rest, *_ = self.arrays()
-        kernels.count(counts, successors, rest, befores, afters, KEPT)
 
     def add_columns(self, count: int, classes: int) -> None:
         """Makes room for ``count`` more columns. Each of all ``classes`` had its even share when nothing was learned."""

@@ -20,7 +20,7 @@ from driftline.networks.experts.neighbours import Neighbours
 from driftline.networks.experts.ridge import Ridge
 from driftline.networks.experts.trees import NO_TREES, Trees
 from driftline.networks.kernels import mixture as kernels
-from driftline.networks.kernels.views import Viewed, array_of, rows_of
+from driftline.networks.kernels.views import BufferViews, Viewed, array_of, rows_of
 from driftline.spec.row_layout import places_after
 
 FLOOR = -8.0
@@ -81,6 +81,7 @@ class Mixture(Viewed):
         parts: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
+        self._of_members: BufferViews[tuple[Any, ...]] = BufferViews()
         self.parts_of_row = dict(parts or {})
         generator = torch.Generator().manual_seed(seed)
         self.features = features
@@ -133,23 +134,24 @@ class Mixture(Viewed):
         """
         if (network is not None) != self.with_network:
             raise ValueError("network: log-probabilities are given exactly where the mixture is made with_network")
-        if not self.classes:
+        if not self.columns.classes:
             return torch.zeros(len(rows), 0), torch.zeros(len(rows), self.parts, 0)
-        given, columns = rows_of(rows.reshape(len(rows), self.features)), self.columns
-        newest = int(self.labels.newest) if in_order else -1
-        of_network = None if network is None else network.detach().cpu()
+        given, columns, members = rows_of(rows.flatten(1)), self.columns, self.arrays_of_members()
+        newest = int(members[-1][4]) if in_order else -1
         if not columns.is_complete:
+            of_network = None if network is None else network.detach().cpu()
             return self._among_others(torch.from_numpy(given), of_network, newest)
-        known = np.zeros((len(rows), 0), np.float32) if of_network is None else rows_of(columns.narrowed(of_network))
-        tags = array_of(columns.marked(newest))
-        logits, trace = kernels.answer(given, known, *self._arrays(), newest, tags, *self.arrays(), FLOOR)
+        known = np.zeros((len(given), 0), np.float32) if network is None else rows_of(columns.narrowed(network))
+        served = array_of(columns.tags), *self.arrays(), FLOOR
+        logits, trace = kernels.answer(given, known, self.encoding.binned, *members, newest, *served)
         return columns.widened(torch.from_numpy(logits)), torch.from_numpy(trace)
 
-    def _arrays(self) -> tuple[Any, ...]:
-        """What kernels take of all members."""
-        trees = NO_TREES if self.trees is None else self.trees.arrays()
-        kinds = (self.ridge, self.bank, self.neighbours, self.labels)
-        return self.encoding.binned, self.encoding.arrays(), trees, *(kind.arrays() for kind in kinds)
+    def arrays_of_members(self) -> tuple[Any, ...]:
+        """What kernels take of the encoding, trees, ridge, bank, neighbours and labels."""
+        buffers = [
+            buffer for child in self._modules.values() if child is not None for buffer in child._buffers.values()
+        ]
+        return self._of_members.of(buffers, lambda: _arrays_of(self))  # type: ignore[arg-type]
 
     def _viewed(self) -> tuple[Rows, Rows]:
         return array_of(self.weights), array_of(self.trust)
@@ -305,6 +307,12 @@ def _first_weights(mixture: Mixture) -> Tensor:
         + [USUAL] * mixture.with_network
     )
     return start / start.sum()
+
+
+def _arrays_of(mixture: Mixture) -> tuple[Any, ...]:
+    trees = NO_TREES if mixture.trees is None else mixture.trees.arrays()
+    kinds = (mixture.ridge, mixture.bank, mixture.neighbours, mixture.labels)
+    return mixture.encoding.arrays(), trees, *(kind.arrays() for kind in kinds)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -15,21 +15,13 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.networks.experts.columns import FIRST_TAG, NEWEST_TAG, OTHER_TAG, TAGS, ClassColumns
+from driftline.networks.kernels import mixture as kernels
 
-UNKNOWN = -16.0
+UNKNOWN = float(kernels.UNKNOWN)
 """The log-probability of a column that there was not yet when a trace was made."""
-
-
-def newest_of(traces: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The place of the newest label that was known in each of ``[rows, parts, width]``; -1 where there was none."""
-    tags = traces[:, -1]
-    places: NDArray[np.int64] = tags.argmax(1)
-    places[tags.max(1) < NEWEST_TAG] = -1
-    return places
 
 
 def read(recorded: Sequence[bytes], parts: int, columns: ClassColumns) -> Tensor | None:

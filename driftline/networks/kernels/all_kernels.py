@@ -13,6 +13,7 @@ from driftline.networks.kernels import (
     neighbours,
     ridge,
     rows,
+    step,
     trees,
     value_weights,
     values,
@@ -22,7 +23,7 @@ from driftline.networks.kernels import (
 from driftline.networks.kernels.compiled import warm
 
 ALL = (
-    *(bank, encoding, finiteness, labels, least_squares, levels, mixture, neighbours, ridge, rows, trees),
+    *(bank, encoding, finiteness, labels, least_squares, levels, mixture, neighbours, ridge, rows, step, trees),
     *(value_weights, values, weights, window),
 )
 __all__ = ("ALL", "warm")

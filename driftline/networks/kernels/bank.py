@@ -60,17 +60,21 @@ def values(encoded: Any, hidden: Any, hidden_bias: Any, output: Any, output_bias
 
 
 @inner
-def adam(values: Any, gradient: Any, first: Any, second: Any, rate: Any, root: Any, epsilon: Any) -> None:
-    """A step of Adam (Kingma & Ba 2015) for a row of quantities ``[numbers]``.
+def adam(values: Any, gradient: Any, first: Any, second: Any, place: int, paces: Any) -> int:
+    """A step of Adam (Kingma & Ba 2015) for quantities ``[numbers]``, whose moments begin at a ``place``; where they end.
 
-    ``rate``, ``root`` and ``epsilon`` are the learning rate, the factor of the second moment's root and what is added to that,
-    with the corrections for moments that began at 0.
+    ``paces`` are the learning rate, the factor of the second moment's root and what is added to that, with the corrections for
+    moments that began at 0.
     """
+    rate, root, epsilon = paces
+    end = place + len(values)
+    own, squares = first[place:end], second[place:end]
     for i in range(len(values)):
         change = gradient[i]
-        first[i] += (change - first[i]) * KEPT_FIRST
-        second[i] = second[i] * KEPT_SECOND + change * change * NEW_SECOND
-        values[i] -= rate * first[i] / (np.sqrt(second[i]) * root + epsilon)
+        own[i] += (change - own[i]) * KEPT_FIRST
+        squares[i] = squares[i] * KEPT_SECOND + change * change * NEW_SECOND
+        values[i] -= rate * own[i] / (np.sqrt(squares[i]) * root + epsilon)
+    return end
 
 
 BETAS = (0.9, 0.999)
@@ -124,33 +128,23 @@ def descend(rows: Any, active: Any, error: Any, network: Any, first: Any, second
                 back[row, unit] += slope * output[unit, column]
         for unit in range(units):
             back[row, unit] = back[row, unit] if active[row, unit] > ZERO else ZERO
-    place = width * units
-    of_bias = np.zeros(units, np.float32)
-    for row in range(len(rows)):
-        for unit in range(units):
-            of_bias[unit] += back[row, unit]
-    adam(hidden_bias, of_bias, first[place : place + units], second[place : place + units], pace, root, epsilon)
-    place += units
-    of_column = np.empty((units, columns), np.float32)
-    of_column[:] = ZERO
-    for row in range(len(rows)):
-        for unit in range(units):
-            for column in range(columns):
-                of_column[unit, column] += active[row, unit] * error[row, column]
-    for unit in range(units):
-        end = place + columns
-        adam(output[unit], of_column[unit], first[place:end], second[place:end], pace, root, epsilon)
-        place = end
-    of_output = np.zeros(columns, np.float32)
-    for row in range(len(rows)):
-        for column in range(columns):
-            of_output[column] += error[row, column]
-    adam(output_bias, of_output, first[place:], second[place:], pace, root, epsilon)
-    gradient = np.empty(units, np.float32)
+    of_hidden = np.empty((width, units), np.float32)
     for i in range(width):
-        weigh_rows(rows, i, back, gradient)
-        place = i * units
-        adam(hidden[i], gradient, first[place : place + units], second[place : place + units], pace, root, epsilon)
+        weigh_rows(rows, i, back, of_hidden[i])
+    of_hidden_bias = np.zeros(units, np.float32)
+    of_output, of_output_bias = np.zeros((units, columns), np.float32), np.zeros(columns, np.float32)
+    for row in range(len(rows)):
+        for unit in range(units):
+            of_hidden_bias[unit] += back[row, unit]
+            for column in range(columns):
+                of_output[unit, column] += active[row, unit] * error[row, column]
+        for column in range(columns):
+            of_output_bias[column] += error[row, column]
+    place, paces = 0, (pace, root, epsilon)
+    place = adam(hidden.reshape(-1), of_hidden.reshape(-1), first, second, place, paces)
+    place = adam(hidden_bias, of_hidden_bias, first, second, place, paces)
+    place = adam(output.reshape(-1), of_output.reshape(-1), first, second, place, paces)
+    adam(output_bias, of_output_bias, first, second, place, paces)
 
 
 @inner

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
 
-from driftline.networks.kernels.compiled import F1, F2, FLOAT, I0, I1, I2, INT, inner, kernel
+from driftline.networks.kernels.compiled import F1, F2, I0, I2, INT, inner, kernel
+
+LABELS = types.Tuple((F2, I2, F1, F1, I0, I0))
+"""Counts, successors, rest, frequencies, the newest label, how many were learned."""
 
 
 @inner
@@ -59,28 +63,26 @@ def slot_of(counts: Any, successors: Any, rest: Any, after: int) -> int:
     return least
 
 
-@kernel(F2, I2, F1, I1, I1, FLOAT)
-def count(counts: Any, successors: Any, rest: Any, befores: Any, afters: Any, kept: Any) -> None:
-    """Counts transitions between columns ``[rows]`` in their order, but those of which either is less than 0; of those from the
-    same column the share ``kept`` stays.
-    """
-    for place_of_row in range(len(befores)):
-        before, after = befores[place_of_row], afters[place_of_row]
-        if before < 0 or after < 0:
-            continue
-        row = counts[before]
-        for place in range(len(row)):
-            row[place] *= kept
-        if len(rest):
-            rest[before] *= kept
-            row[slot_of(row, successors[before], rest[before : before + 1], after)] += 1
-        else:
-            row[after] += 1
+@inner
+def count(labels: Any, before: int, after: int, kept: Any) -> None:
+    """Counts a transition between columns, unless either is less than 0; of those from the same column ``kept`` stays."""
+    counts, successors, rest = labels[0], labels[1], labels[2]
+    if before < 0 or after < 0:
+        return
+    row = counts[before]
+    for place in range(len(row)):
+        row[place] *= kept
+    if len(rest):
+        rest[before] *= kept
+        row[slot_of(row, successors[before], rest[before : before + 1], after)] += 1
+    else:
+        row[after] += 1
 
 
-@kernel(I1, F1, I0, I0, FLOAT, FLOAT)
-def follow(columns: Any, frequencies: Any, newest: Any, learned: Any, rate: Any, least: Any) -> None:
+@inner
+def follow(columns: Any, labels: Any, rate: Any, least: Any) -> None:
     """Takes labels in, by their ``columns`` ``[rows]``, in their order: running frequencies, the newest, and how many."""
+    _, _, _, frequencies, newest, learned = labels
     kept = np.float32(1) - rate
     for column in columns:
         for each in range(len(frequencies)):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from driftline.networks.kernels.compiled import F1, F2, F3, FLOAT, I1, INT, inner, kernel
+from driftline.networks.kernels.compiled import F1, F2, F3, inner, kernel
 from driftline.networks.kernels.elementary import cosines, log_softmax
 from driftline.networks.kernels.linear import add_product
 
@@ -58,15 +58,46 @@ def subtract(row: Any, share: Any, out: Any) -> None:
 
 
 @inner
+def subtract_four(rows: Any, first: int, start: int, end: int, x: Any) -> None:
+    """``x[start:end]`` becomes less by four of the ``rows``, from the ``first`` on, each as often as ``x`` says at its place.
+
+    To read four at a time takes half as long as one after the other, and less where they have to come from memory.
+    """
+    x0, x1, x2, x3 = x[first], x[first + 1], x[first + 2], x[first + 3]
+    r0, r1, r2, r3 = (
+        rows[first, start:end],
+        rows[first + 1, start:end],
+        rows[first + 2, start:end],
+        rows[first + 3, start:end],
+    )
+    out = x[start:end]
+    for j in range(len(out)):
+        out[j] -= (x0 * r0[j] + x1 * r1[j]) + (x2 * r2[j] + x3 * r3[j])
+
+
+@inner
 def solve(factor: Any, transposed: Any, x: Any) -> None:
     """``x`` ``[units]`` becomes the solution of ``FᵀF y = x``, of an upper triangular ``factor`` F and its transpose."""
     units = len(x)
-    for i in range(units):
+    whole = units - units % 4
+    for first in range(0, whole, 4):
+        for i in range(first, first + 4):
+            for j in range(first, i):
+                x[i] -= factor[j, i] * x[j]
+            x[i] /= factor[i, i]
+        subtract_four(factor, first, first + 4, units, x)
+    for i in range(whole, units):
         x[i] /= factor[i, i]
         subtract(factor[i, i + 1 :], x[i], x[i + 1 :])
-    for i in range(units - 1, -1, -1):
+    for i in range(units - 1, whole - 1, -1):
         x[i] /= factor[i, i]
         subtract(transposed[i, :i], x[i], x[:i])
+    for first in range(whole - 4, -1, -4):
+        for i in range(first + 3, first - 1, -1):
+            for j in range(i + 1, first + 4):
+                x[i] -= transposed[j, i] * x[j]
+            x[i] /= factor[i, i]
+        subtract_four(transposed, first, 0, first, x)
 
 
 @inner
@@ -120,43 +151,27 @@ FACTORS = types.Tuple((F3, F3, F3, F2))
 """Upper triangular factors ``[heads, units, units]``, the same transposed, directions ``[heads, rows, units]``, and shares."""
 
 
-@kernel(F2, I1, I1, F1, INT, INT, F1, F2, F1, FLOAT, FLOAT, FACTORS, F3)
+@inner
 def follow(
-    encoded: Any,
-    slots: Any,
-    targets: Any,
-    weights: Any,
-    known: int,
-    new: int,
-    kept: Any,
-    weight: Any,
-    phase: Any,
-    amplitude: Any,
-    unit: Any,
-    factors: Any,
-    heads: Any,
+    row: Any, target: int, weight: Any, place: int, is_new: bool, ridge: Any, kept: Any, scales: Any, factors: Any
 ) -> None:
-    """Moves heads ``[heads, units, columns]`` to the solution that has the newest rows as well.
+    """Takes the next row ``[1, width]`` since the factors were made; where it ``is_new``, moves the heads to the solution
+    that has it as well.
 
     Args:
-        encoded: ``[size, width]``, a window. ``targets`` ``[size]``, columns, and ``weights`` ``[size]`` are of its rows.
-        slots: where the rows lie that have come since the factors were made.
-        known: how many of them, the first ones, have their directions already.
-        new: how many of them, the last ones, the heads do not have.
+        target: its column. ``weight``: how much it counts.
+        place: how many rows have come since before it.
+        ridge: weight and phase of the random features, and heads ``[heads, units, columns]``.
         kept: ``[heads]``, the share of all before that each keeps per row.
-        weight: of the random features, with their ``phase``. These are ``amplitude`` times as large.
-        unit: what solutions are multiplied by to be heads.
+        scales: how large the features are, and what solutions are multiplied by to be heads.
     """
     upper, lower, directions, shares = factors
-    for row in range(known, len(slots)):
-        slot = slots[row]
-        features = projected(encoded[slot : slot + 1], weight, phase)[0]
-        for i in range(len(features)):
-            features[i] *= amplitude
-        for head in range(len(kept)):
-            own = directions[head]
-            own[row] = direction(
-                features, kept[head], weights[slot], upper[head], lower[head], own[:row], shares[head, : row + 1]
-            )
-            if row >= len(slots) - new:
-                move(features, own[row], shares[head, row], targets[slot], unit, heads[head])
+    features = projected(row, ridge[0], ridge[1])[0]
+    for i in range(len(features)):
+        features[i] *= scales[0]
+    for head in range(len(kept)):
+        own = directions[head]
+        known, counted = own[:place], shares[head, : place + 1]
+        own[place] = direction(features, kept[head], weight, upper[head], lower[head], known, counted)
+        if is_new:
+            move(features, own[place], shares[head, place], target, scales[1], ridge[2][head])

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from driftline.networks.kernels import labels as of_labels
 from driftline.networks.kernels.compiled import DOUBLE, F1, F2, F3, FLOAT, I1, INT, inner, kernel
 from driftline.networks.kernels.elementary import log_softmax
-from driftline.networks.kernels.mixture import sets_mixed
+from driftline.networks.kernels.mixture import NEWEST_TAG, UNKNOWN, sets_mixed
 
 ZERO, ONE, SMALLEST = np.float32(0), np.float32(1), np.float32(1e-9)
 
@@ -96,11 +97,39 @@ def remember(
     descend(traces, answers_of(traces, weights), places, shares, weights, rates, proportional, least, sums)
 
 
-@kernel(F3, I1, F1, F2, F1, F1, F1, INT, FLOAT, F2, DOUBLE, DOUBLE, DOUBLE, DOUBLE, DOUBLE, FLOAT)
+@inner
+def newest_of(trace: Any) -> int:
+    """The column of the newest label that was known when a trace ``[parts, width]`` was made; -1 where there was none."""
+    tags = trace[len(trace) - 1]
+    place = 0
+    for column in range(1, len(tags)):
+        if tags[column] > tags[place]:
+            place = column
+    return place if tags[place] >= NEWEST_TAG else -1
+
+
+@inner
+def known_place(trace: Any, place: int, others: int) -> int:
+    """Where the members could have given a label; -1 where they could not, which is no fault of theirs.
+
+    One whose class had not been seen when the trace was made was any other.
+    """
+    if trace[0, place] > UNKNOWN:
+        return place
+    return 0 if others and trace[0, 0] > UNKNOWN else -1
+
+
+@kernel(
+    *(F3, I1, F1, INT, of_labels.LABELS, FLOAT, F2, F1, F1, F1, INT, FLOAT, F2),
+    *(DOUBLE, DOUBLE, DOUBLE, DOUBLE, DOUBLE, DOUBLE, FLOAT),
+)
 def follow(
     traces: Any,
-    places: Any,
+    columns: Any,
     shares: Any,
+    others: int,
+    labels: Any,
+    kept: Any,
     weights: Any,
     trust: Any,
     losses: Any,
@@ -113,32 +142,59 @@ def follow(
     sharpest: float,
     fading: float,
     trusting: float,
+    power: float,
     floor: Any,
 ) -> None:
-    """Lets the weights and the trust in their sets follow answers as they were served.
+    """Lets the weights, the trust in their sets and the counts of labels follow answers as they were served.
 
     Args:
-        traces: ``[rows, members + 1, width]``. ``places`` ``[rows]``, the columns of the labels.
-        shares: ``[rows]``, how much each counts.
+        traces: ``[rows, members + 1, width]``. ``columns`` ``[rows]``, those of the labels; -1: none.
+        shares: ``[rows]``, how much each counts; what counts nothing changes nothing.
+        others: how many columns of a trace are of classes without one, in front.
+        labels: the arrays of the labels. Of transitions from the same column the share ``kept`` stays.
         weights: ``[sets, members]``. ``trust`` and ``losses`` ``[sets]``.
         rates: ``[sets]``; ``proportional``, ``least`` and ``sums`` as in :func:`descend`.
         sharpening: how fast the sum of all trust is learned, which is between ``coolest`` and ``sharpest``.
-        fading: how much of the losses stays. One unit of them counts ``trusting``.
+        fading: how much of the losses stays per row. One unit of them counts ``trusting``.
+        power: a batch of B rows moves the weights as B to this power single ones would.
         floor: the least log-probability that counts.
     """
-    answers = answers_of(traces, weights)
-    step = min(1.0, max(-1.0, -sharpening * slope_of(answers, places, shares, trust)))
+    places, counted, rows = np.empty(len(traces), np.int64), np.empty(len(traces), np.float32), 0
+    chosen = np.empty(len(traces), np.int64)
     total: Any = ZERO
+    for row in range(len(traces)):
+        if not shares[row] > ZERO:
+            continue
+        of_labels.count(labels, newest_of(traces[row]) - others, columns[row], kept)
+        place = known_place(traces[row], columns[row] + others, others)
+        if place >= 0:
+            chosen[rows], places[rows], counted[rows] = row, place, shares[row]
+            total += shares[row]
+            rows += 1
+    if not rows:
+        return
+    if rows < len(traces):
+        some = np.empty((rows, traces.shape[1], traces.shape[2]), np.float32)
+        for row in range(rows):
+            some[row] = traces[chosen[row]]
+        traces = some
+    pace = rows ** (power - 1)
+    stays = fading**total
+    answers = answers_of(traces, weights)
+    slope = slope_of(answers, places, counted, trust)
+    step = min(1.0, max(-1.0, -(sharpening * pace) * slope))
+    total = ZERO
     for number in range(len(trust)):
         total += trust[number]
     sharpness = np.float32(min(sharpest, max(coolest, total * math.exp(step))))
     for number in range(len(trust)):
-        loss = losses[number] * np.float32(fading)
-        for row in range(len(traces)):
-            loss -= max(answers[row, number, places[row]], floor) * shares[row]
+        loss = losses[number] * np.float32(stays)
+        for row in range(rows):
+            loss -= max(answers[row, number, places[row]], floor) * counted[row]
         losses[number] = loss
         trust[number] = -np.float32(trusting) * loss
     log_softmax(trust)
     for number in range(len(trust)):
         trust[number] = math.exp(trust[number]) * sharpness
-    descend(traces, answers, places, shares, weights, rates, proportional, least, sums)
+    paced = rates * np.float32(pace)
+    descend(traces, answers, places, counted, weights, paced, proportional, least, sums)

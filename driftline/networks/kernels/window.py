@@ -27,8 +27,8 @@ def write_scores(row: Any, rows: Any, norms: Any, slot: int) -> None:
     norms[slot] = norm
 
 
-@kernel(F2, F1, INT, ENCODING, WINDOW, F2, F1, I0, TREES)
-def keep(
+@inner
+def put(
     rows: Any, weights: Any, binned: int, encoding: Any, window: Any, scores: Any, norms: Any, seen: Any, trees: Any
 ) -> None:
     """Puts rows ``[rows, features]`` with their ``weights`` ``[rows]`` in the places of the oldest of a ``window``.
@@ -45,6 +45,14 @@ def keep(
             sums[slot] = np.float32(0)
             add_sums(rows[row : row + 1], trees[0], trees[1], trees[2], sums[slot : slot + 1])
         seen[()] += 1
+
+
+@kernel(F2, F1, INT, ENCODING, WINDOW, F2, F1, I0, TREES)
+def keep(
+    rows: Any, weights: Any, binned: int, encoding: Any, window: Any, scores: Any, norms: Any, seen: Any, trees: Any
+) -> None:
+    """:func:`put`."""
+    put(rows, weights, binned, encoding, window, scores, norms, seen, trees)
 
 
 @kernel(F2, F2, F1)

@@ -11,7 +11,8 @@ from driftline.learning.labelled_batch import LabelledBatch
 from driftline.learning.learner import Learner
 from driftline.learning.training.member_outputs import member_outputs_of
 from driftline.networks.experts.mixture import Mixture
-from driftline.networks.experts.traces import UNKNOWN, newest_of
+from driftline.networks.experts.traces import UNKNOWN
+from driftline.networks.kernels.weights import newest_of
 from driftline.records import Answer, Item
 from driftline.rows.rows import Rows
 from tests.learning.conftest import learner, play, world
@@ -51,7 +52,7 @@ def test_answers_of_versions_that_had_seen_fewer_classes_are_read_beside_newer_o
     assert (mixed[1, :, 3] == UNKNOWN).all() and (mixed[1, :-1, :3] > UNKNOWN).all()
     assert (mixed[2:, :-1] > UNKNOWN).all()
     own = outputs_of(one, third)
-    assert torch.equal(own[2], mixed[2]) and newest_of(own.numpy())[0] >= 1
+    assert torch.equal(own[2], mixed[2]) and newest_of(own.numpy()[0]) >= 1
     assert not torch.equal(outputs_of(one, second)[1, :-1, :3], own[1, :-1, :3]), "as it was served"
     now = outputs_of(one, items)
     torch.testing.assert_close(outputs_of(one, second, since=3), now)

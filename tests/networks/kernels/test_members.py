@@ -16,15 +16,28 @@ from driftline.learning.training.experts.bank import NAMES, BankLearner
 from driftline.learning.training.experts.ridge import RidgeLearner
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import Encoding
-from driftline.networks.experts.labels import Labels
+from driftline.networks.experts.labels import RAREST, RATE, Labels
 from driftline.networks.experts.mixture import FLOOR, Mixture
 from driftline.networks.experts.neighbours import SHIFTS, Neighbours
 from driftline.networks.experts.ridge import KEPT, Ridge
+from driftline.networks.kernels import labels as of_labels
+from driftline.networks.kernels import ridge as of_ridge
 from driftline.networks.kernels.elementary import cosines
 from driftline.networks.kernels.encoding import HALF, LIMIT
 from driftline.networks.kernels.linear import add_product
 
 SEEDS = st.integers(0, 10_000)
+
+
+def follow(learner: RidgeLearner, encoded: Tensor, slots: range, targets: Tensor, weights: Tensor, new: int) -> None:
+    """Lets heads follow the last rows, so many as are ``new``, of those that are not in the sums."""
+    unsolved = len(slots) - new
+    known, factors = learner.following(unsolved, new)
+    scales = tuple(map(np.float32, learner.scales))
+    for place, slot in list(enumerate(slots))[known:]:
+        row, is_new = encoded[slot : slot + 1].numpy(), place >= unsolved
+        of_row = row, int(targets[slot]), weights.numpy()[slot], place, is_new
+        of_ridge.follow(*of_row, learner.ridge.arrays(), learner.kept, scales, factors)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -169,7 +182,7 @@ def test_heads_that_follow_every_row_are_the_solution(rows: int, columns: int, s
     weights = random(rows + 20, seed=seed + 1).abs()
     learner.learn(encoded[:20], targets[:20], weights[:20])
     for row in range(20, rows + 20):
-        learner.follow(encoded, torch.arange(20, row + 1), targets, weights, new=1)
+        follow(learner, encoded, range(20, row + 1), targets, weights, new=1)
     features = (ridge.project(encoded) * learner._amplitude).double()
     for head, kept in enumerate(KEPT):
         shares = weights.double() * kept ** torch.arange(rows + 19, -1, -1)
@@ -187,14 +200,14 @@ def test_what_follows_from_a_state_is_made_again_bit_for_bit() -> None:
     learner, encoded, targets, weights = RidgeLearner(ridge), random(30, 5), torch.arange(30) % 2, torch.ones(30)
     learner.learn(encoded[:10], targets[:10], weights[:10])
     for row in range(10, 20):
-        learner.follow(encoded, torch.arange(10, row + 1), targets, weights, new=1)
+        follow(learner, encoded, range(10, row + 1), targets, weights, new=1)
     before = ridge.heads.clone()
     state, other = learner.state_dict(), RidgeLearner(ridge)
-    learner.follow(encoded, torch.arange(10, 24), targets, weights, new=4)
+    follow(learner, encoded, range(10, 24), targets, weights, new=4)
     wanted = ridge.heads.clone()
     ridge.heads.copy_(before)
     other.load_state_dict(state)
-    other.follow(encoded, torch.arange(10, 24), targets, weights, new=4)
+    follow(other, encoded, range(10, 24), targets, weights, new=4)
     assert torch.equal(ridge.heads, wanted)
 
 
@@ -203,12 +216,12 @@ def test_labels_count_as_their_formulas(most: int) -> None:
     labels, columns = Labels(most), torch.tensor([0, 2, 2, 1, 0, 2])
     labels.add_columns(3, 3)
     before = labels.frequencies.clone()
-    labels.follow(columns)
+    of_labels.follow(columns.numpy(), labels.arrays(), np.float32(RATE), np.float32(RAREST))
     shares = torch.tensor([0.02 * 0.98**age for age in range(5, -1, -1)])
     torch.testing.assert_close(labels.frequencies, (before * 0.98**6).index_add_(0, columns, shares))
     assert int(labels.newest) == 2 and int(labels.learned) == 6
     for _ in range(30):
-        labels.count(np.array([0]), np.array([1]))
+        of_labels.count(labels.arrays(), 0, 1, np.float32(0.999))
     assert labels(1, 0)[0, 0].argmax() == 1
     torch.testing.assert_close(labels(2, -1)[0], (labels.frequencies / labels.frequencies.sum()).log().expand(2, -1))
 

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.learning.stateful import State
 from driftline.learning.training.experts.bank import BankLearner
-from driftline.learning.training.experts.ridge import RidgeLearner
+from driftline.learning.training.experts.ridge import NO_FACTORS, RidgeLearner
 from driftline.learning.training.experts.trees import TreesLearner
 from driftline.learning.training.experts.weights import WeightLearner
 from driftline.learning.training.experts.window import WindowLearner
+from driftline.networks.experts.labels import RAREST, RATE
 from driftline.networks.experts.mixture import Mixture
+from driftline.networks.kernels import step
 from driftline.networks.kernels.views import array_of
 
 # A ridge of more units is solved less often.
@@ -60,7 +63,6 @@ class MixtureLearner(WindowLearner, WeightLearner):
         super()._recall()
         self.ridge.recall(self._encoded[: self.filled], int(self.mixture.neighbours.seen))
 
-    @torch.no_grad()
     def learn(
         self,
         rows: Tensor,
@@ -82,7 +84,7 @@ class MixtureLearner(WindowLearner, WeightLearner):
             numbers: ``[rows]``, the log numbers of the rows, where they are known.
         """
         numbers = weights.new_zeros(len(rows), dtype=torch.int64) if numbers is None else numbers
-        rows = rows.reshape(len(rows), self.mixture.features).float()
+        rows = rows.detach().flatten(1).float()
         if not array_of(weights).all():
             counts = weights > 0
             rows, targets, weights, numbers = rows[counts], targets[counts], weights[counts], numbers[counts]
@@ -90,12 +92,12 @@ class MixtureLearner(WindowLearner, WeightLearner):
         if not known.is_complete:
             self._see(known.new(targets))
         columns = known.of(targets)
-        if known.is_full and bool((columns < 0).any()):
+        if not known.is_complete and known.is_full and bool((columns < 0).any()):
             has_column = columns >= 0
             rows, columns, weights, numbers = (each[has_column] for each in (rows, columns, weights, numbers))
-        for part in range(0, len(rows), self.period):
-            end = part + self.period
-            self._learn(rows[part:end], columns[part:end], weights[part:end], numbers[part:end], is_hurried)
+        given = tuple(map(array_of, (rows, columns, weights, numbers)))
+        for part in range(0, len(given[0]), self.period):
+            self._learn(tuple(each[part : part + self.period] for each in given), is_hurried)
             self._train_bank(generator, is_hurried)
             self._grow_trees(generator, is_hurried)
 
@@ -128,21 +130,25 @@ class MixtureLearner(WindowLearner, WeightLearner):
         self.ridge.learn(self._encoded[newest], neighbours.targets[newest], self.weights[newest])
         self.unsolved = 0
 
-    def _learn(self, rows: Tensor, columns: Tensor, weights: Tensor, numbers: Tensor, is_hurried: bool) -> None:
-        self._keep(rows, columns, weights, numbers)
-        neighbours = self.mixture.neighbours
-        self.mixture.labels.follow(columns)
-        seen = int(neighbours.arrays()[3])
-        self.unsolved += len(rows)
-        if self.unsolved >= min(self._hurried_period if is_hurried else self._period, max(1, seen // 2)):
+    def _learn(self, new: tuple[NDArray[Any], ...], is_hurried: bool) -> None:
+        """Takes rows in, of which kernels are given the rows, their columns, weights and log numbers."""
+        mixture, unsolved, count = self.mixture, self.unsolved, len(new[0])
+        self.unsolved += count
+        self.untrained += count
+        encoding, trees, ridge, _, neighbours, labels = mixture.arrays_of_members()
+        seen = int(neighbours[3]) + count
+        is_due = self.unsolved >= min(self._hurried_period if is_hurried else self._period, max(1, seen // 2))
+        follows = self.ridge.follows and not is_due
+        known, factors = self.ridge.following(unsolved, count) if follows else (0, NO_FACTORS)
+        members = (neighbours, trees, labels, (RATE, RAREST), ridge, self.ridge.kept, self.ridge.scales, factors)
+        step.learn(new, mixture.encoding.binned, encoding, *self._window(), *members, unsolved, known)
+        if self.trees is not None:
+            self.trees.waiting += count
+        if is_due:
             self._follow()
-            newest = neighbours.newest(self.unsolved)
-            self.ridge.learn(self._encoded[newest], neighbours.targets[newest], self.weights[newest])
+            newest = mixture.neighbours.newest(self.unsolved)
+            self.ridge.learn(self._encoded[newest], mixture.neighbours.targets[newest], self.weights[newest])
             self.unsolved = 0
-        elif self.ridge.follows:
-            slots = neighbours.newest(self.unsolved)
-            self.ridge.follow(self._encoded, slots, neighbours.targets, self.weights, len(rows))
-        self.untrained += len(rows)
 
     def reclass(self, indices: Sequence[int | None], classes: int) -> None:
         """Gives classes other indices, in the mixture and here (:meth:`Mixture.reclass`)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.training.experts.least_squares import remembered_sums
 from driftline.networks.experts.ridge import KEPT, Ridge
-from driftline.networks.kernels.ridge import follow
-from driftline.networks.kernels.views import array_of
 
+Factors: TypeAlias = tuple[NDArray[np.float32], ...]
+NO_FACTORS: Factors = tuple(np.zeros((0,) * dimensions, np.float32) for dimensions in (3, 3, 3, 2))
 MAX_FOLLOWED = 128
 """So many rows are followed one after the other between two solutions at most."""
 MAX_FOLLOWING = 500
@@ -36,7 +37,7 @@ class RidgeLearner(Stateful):
     """
 
     STATE = ("gram", "moment")
-    DERIVED = ("ridge", "penalty", "amplitude", "sharpness", "damping", "follows", "_kept", "_factors", "_followed")
+    DERIVED = ("ridge", "penalty", "amplitude", "sharpness", "damping", "follows", "kept", "_factors", "_followed")
 
     def __init__(
         self,
@@ -51,8 +52,8 @@ class RidgeLearner(Stateful):
         self.penalty, self.amplitude, self.sharpness, self.damping = penalty, amplitude, sharpness, damping
         heads, units, columns = ridge.heads.shape
         self.follows = units <= MAX_FOLLOWING
-        self._kept = np.array(KEPT, np.float32)
-        self._factors: tuple[NDArray[np.float32], ...] | None = None
+        self.kept = np.array(KEPT, np.float32)
+        self._factors: Factors | None = None
         self._followed = 0
         self.gram = torch.zeros(heads, units, units)
         self.moment = torch.zeros(heads, units, columns)
@@ -89,25 +90,24 @@ class RidgeLearner(Stateful):
             self.moment[head] += kept @ (wanted - was)
         self._factors = None
 
-    def follow(self, encoded: Tensor, slots: Tensor, targets: Tensor, weights: Tensor, new: int) -> None:
-        """Moves the heads to the solution that has the newest rows as well, one after the other; the sums wait for more.
+    def following(self, unsolved: int, new: int) -> tuple[int, Factors]:
+        """What the heads follow ``new`` rows by, where ``unsolved`` ones before these are not in the sums.
 
-        Args:
-            encoded: ``[size, width]``, a window. ``targets`` ``[size]``, columns, and ``weights`` ``[size]`` are of its rows.
-            slots: where the rows lie that are not in the sums.
-            new: how many of them, the last ones, have come now.
+        Returns:
+            How many of these have their directions already, and the factors; ``NO_FACTORS`` where the heads do not follow.
         """
-        known = len(slots) - new
-        if self._factors is None or self._followed != known:
+        known = unsolved
+        if self._factors is None or self._followed != unsolved:
             # What follows from the sums and these rows is no state: here it is made again.
             self._factored()
             known = 0
-        self._followed = len(slots)
-        if self._factors is not None:
-            weight, phase, heads = self.ridge.arrays()
-            window = map(array_of, (encoded, slots, targets, weights))
-            scales = self._amplitude, self._amplitude * self.sharpness
-            follow(*window, known, new, self._kept, weight, phase, *scales, self._factors, heads)
+        self._followed = unsolved + new
+        return known, self._factors or NO_FACTORS
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """How large the random features are, and what solutions are multiplied by to be heads."""
+        return self._amplitude, self._amplitude * self.sharpness
 
     def _factored(self) -> Tensor | None:
         """The Cholesky factor of the sums, ``LLᵀ``; None where there is none, as of numbers that are too large."""

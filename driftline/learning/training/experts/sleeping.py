@@ -156,18 +156,20 @@ class SleepingMixtures(Stateful):
 
     def on_served(self, state: TrainState, examples: Examples, served: Sequence[float]) -> Former | None:
         """Labels have come to rows that were answered, with the loss of each; gives the former mixture that is to be woken."""
-        if not self.size or not len(examples):
+        count = len(examples)
+        if not self.size or not count:
             return None
-        is_due = self.labels // self.every != (self.labels + len(examples)) // self.every
-        examples = examples.take(slice(-self.max_trial, None)) if len(examples) > self.max_trial else examples
+        is_due = self.labels // self.every != (self.labels + count) // self.every
+        if count > self.max_trial:
+            examples, count = examples.take(slice(-self.max_trial, None)), self.max_trial
         self.newest.append(examples)
         self.served.extend(served)
-        self._kept += len(examples)
+        self._kept += count
         while self._kept - len(self.newest[0]) >= self.max_trial:
             self._kept -= len(self.newest.popleft())
         if self.on_trial:
             self._answer(state, examples)
-            self.on_trial = max(0, self.on_trial - len(examples))
+            self.on_trial = max(0, self.on_trial - count)
         elif self.asleep and is_due and self._is_worse():
             self._begin_trial(state, self.suspicious, 0)
         else:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.learning.stateful import Stateful
+from driftline.networks.experts.labels import KEPT
 from driftline.networks.experts.mixture import FLOOR, SETS, Mixture
-from driftline.networks.experts.traces import UNKNOWN, aligned, newest_of, with_other
+from driftline.networks.experts.traces import aligned, with_other
 from driftline.networks.kernels import weights as kernels
-from driftline.networks.kernels.views import array_of
-
-Floats: TypeAlias = NDArray[np.float32]
-Places: TypeAlias = NDArray[np.int64]
+from driftline.networks.kernels.views import array_of, rows_of
 
 # How fast each set of weights follows its gradient. In the first sets a weight moves in proportion to itself: who is best is
 # soon found among many. In the others all weights move alike: many who know different things stay together.
@@ -63,7 +60,6 @@ class WeightLearner(Stateful):
         self._rates = np.array(RATES, np.float32)
         self._sums = np.array(SUMS, np.float32)
 
-    @torch.no_grad()
     def update_mixture_weights(self, traces: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
         """Learns whom to trust, from answers as they were served.
 
@@ -78,26 +74,18 @@ class WeightLearner(Stateful):
             weights: ``[rows]``, how much each counts; all one where it is None.
         """
         mixture, columns = self.mixture, self.mixture.columns
-        shares = np.ones(len(targets), np.float32) if weights is None else array_of(weights.float())
-        if not shares.all():
-            counted = torch.from_numpy(shares > 0)
-            traces, targets, shares = traces[counted], targets[counted], shares[shares > 0]
-        if not targets.size(0) or not columns.count:
+        if not columns.count:
             return
-        traces = (aligned if columns.is_complete else with_other)(traces.float(), columns)
-        others = traces.shape[2] - columns.count
-        # Small arrays take numpy a fraction of the time that they take torch.
-        served = array_of(traces.contiguous())
-        places = array_of(columns.of(targets)) + others
-        mixture.labels.count(newest_of(served) - others, places - others)
-        served, places, known = _known(served, places, shares, others)
-        if not len(places):
-            return
-        pace = len(places) ** (self.batch_power - 1)
-        fading = self.fading ** float(torch.from_numpy(known).sum())
-        bounds = (PROPORTIONAL, LEAST, self._sums, SHARPENING * pace, COOLEST, SHARPEST, fading, self.trust, FLOOR)
-        rates = self._rates * np.float32(pace)
-        kernels.follow(served, places, known, *mixture.arrays(), array_of(self.losses), rates, *bounds)
+        shares = np.ones(len(targets), np.float32) if weights is None else array_of(weights)
+        if not columns.is_complete:
+            traces = with_other(traces, columns)
+        elif traces.shape[2] < columns.count:
+            traces = aligned(traces, columns)
+        served, others = rows_of(traces), columns.width - columns.count
+        state = (mixture.labels.arrays(), KEPT, *mixture.arrays(), array_of(self.losses))
+        bounds = (PROPORTIONAL, LEAST, self._sums, SHARPENING, COOLEST, SHARPEST)
+        paces = (self.fading, self.trust, self.batch_power, FLOOR)
+        kernels.follow(served, array_of(columns.of(targets)), shares, others, *state, self._rates, *bounds, *paces)
 
     @torch.no_grad()
     def remember(self, traces: Tensor, targets: Tensor) -> None:
@@ -117,22 +105,3 @@ class WeightLearner(Stateful):
         kernels.remember(
             array_of(traces.contiguous()), array_of(places), shares, weights, rates, PROPORTIONAL, LEAST, self._sums
         )
-
-
-def _known(traces: Floats, places: Places, weights: Floats, others: int) -> tuple[Floats, Places, Floats]:
-    """Those of the labels that the members could have given, and where: that a class was not known is no fault of theirs.
-
-    One whose class had not been seen when the trace was made was any other.
-    """
-    if traces[:, 0].min() > UNKNOWN:
-        return traces, places, weights
-    was_known = _are_known(traces, places)
-    if others:
-        places = np.where(was_known, places, 0)
-        was_known = _are_known(traces, places)
-    return traces[was_known], places[was_known], weights[was_known]
-
-
-def _are_known(traces: Floats, places: Places) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = traces[np.arange(len(places)), 0, places] > UNKNOWN
-    return found

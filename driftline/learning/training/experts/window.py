@@ -88,9 +88,14 @@ class WindowLearner(Stateful):
         return self.mixture.neighbours.filled
 
     @property
+    def seen(self) -> int:
+        """How many rows have come into the window."""
+        return int(self.mixture.neighbours.arrays()[3])
+
+    @property
     def learned(self) -> int:
         """How many rows were learned."""
-        return int(self.mixture.neighbours.arrays()[3])
+        return self.seen
 
     @torch.no_grad()
     def _recall(self) -> None:
@@ -123,8 +128,7 @@ class WindowLearner(Stateful):
         mixture, trees = self.mixture, self.trees
         if trees is not None:
             trees.waiting += len(rows)
-        tensors = (self.rows, self.weights, self._encoded, NO_SUMS if trees is None else trees.sums)
-        window = self._views.of(tensors, lambda: tuple(map(array_of, tensors)))
+        window, numbers_of_slots = self._window()
         scores, norms, _, seen, *_ = mixture.neighbours.arrays()
         arrays = NO_TREES if trees is None else trees.trees.arrays()
         new = array_of(rows), array_of(weights)
@@ -132,7 +136,14 @@ class WindowLearner(Stateful):
         end = int(seen)
         slots = np.arange(end - len(rows), end) % len(self.rows)
         array_of(mixture.neighbours.targets)[slots] = targets.numpy()
-        array_of(self.numbers)[slots] = 0 if numbers is None else numbers.numpy()
+        numbers_of_slots[slots] = 0 if numbers is None else numbers.numpy()
+
+    def _window(self) -> tuple[tuple[NDArray[Any], ...], NDArray[np.int64]]:
+        """What is kept of the newest rows, as kernels take it, and their log numbers."""
+        sums = NO_SUMS if self.trees is None else self.trees.sums
+        tensors = (self.rows, self.weights, self._encoded, sums, self.numbers)
+        *window, numbers = self._views.of(tensors, lambda: tuple(map(array_of, tensors)))
+        return tuple(window), numbers
 
     @torch.no_grad()
     def revise(self, numbers: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -188,18 +199,17 @@ class WindowLearner(Stateful):
 
     def _train_bank(self, generator: torch.Generator, is_hurried: bool) -> None:
         """The updates of the bank that are due, each of so many new rows; the first rows are not waited with."""
-        seen = int(self.mixture.neighbours.arrays()[3])
+        seen = self.seen
         fresh, replayed = self.hurried[self.learned >= WELL_TAUGHT] if is_hurried else (self.fresh, self.replayed)
         while self.untrained >= fresh or (self.untrained and seen <= self.period):
             self._train(generator, fresh, replayed)
 
     def _train(self, generator: torch.Generator, fresh: int, replayed: int) -> None:
         """One update of the bank: the oldest rows that it has not had, beside replayed ones."""
-        fresh, neighbours = min(fresh, self.untrained), self.mixture.neighbours
+        fresh = min(fresh, self.untrained)
         drawn = torch.rand(self.mixture.bank.members, replayed, generator=generator)
         waiting, self.untrained = self.untrained, self.untrained - fresh
-        seen = int(neighbours.arrays()[3])
-        self.bank.learn(self._encoded, drawn, seen, waiting, fresh, self._targets(ALL), self.weights)
+        self.bank.learn(self._encoded, drawn, self.seen, waiting, fresh, self._targets(ALL), self.weights)
 
     def _grow_trees(self, generator: torch.Generator, is_hurried: bool) -> None:
         """Grows the trees that are due."""
