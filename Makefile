@@ -17,7 +17,7 @@ export MYPY_NUM_WORKERS ?= auto
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help audit sbom demo test test-tools test-long coverage kernels soak check docs up bench clean
+.PHONY: help audit sbom demo test test-tools test-long coverage kernels soak fuzz check docs up bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,6 +49,11 @@ kernels: .venv/.installed
 soak: .venv/.installed ## break everything at random for an hour, or SECONDS=300, and check what was promised
 	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+fuzz: SECONDS = 600
+fuzz: .venv/.installed ## give what reads bytes of others any bytes, each for ten minutes, or SECONDS=60
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]' || echo "without atheris, by chance alone"
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 check: .venv/.installed ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -75,7 +80,7 @@ audit: .venv-audit/.installed ## look for known vulnerabilities of the pinned pa
 	$(AUDIT)/pip-audit --no-deps --disable-pip -r constraints.txt
 
 clean: ## remove what make and the tests left
-	rm -rf .venv .venv-audit sbom.cdx.json .coverage* build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-audit sbom.cdx.json .coverage* .fuzz build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch alone comes from TORCH_INDEX; what it depends on comes, pinned, with the rest.

@@ -1,17 +1,25 @@
-"""What a caller may ask of a serving process in a second: requests, bytes of bodies, and items of feedback."""
+"""What a caller may ask for in a second: requests, bytes of bodies, and items of feedback.
+
+Each process decides by its own buckets, at once, and settles with those of the store a few times a second: what all processes
+of an instance let through is charged there, and each goes on with what is left. What was too much meanwhile is made up for.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Literal
 
-from driftline.errors import Busy
+from driftline.errors import Busy, Unavailable
 from driftline.settings import Settings
+from driftline.store.shared_charges import Bucket, SharedCharges
 
 Charged = Literal["requests", "bytes", "items"]
 BURST_SECONDS = 5.0
 """What was not asked for so long may be asked for at once."""
+SETTLE_SECONDS = 0.2
 
 
 class TokenBucket:
@@ -22,6 +30,10 @@ class TokenBucket:
         self.rate = rate
         self.level = rate * BURST_SECONDS
         self.filled_at = now
+
+    def settle(self, level: float, now: float) -> None:
+        """Holds as much as it has in common with others."""
+        self.level, self.filled_at = level, now
 
     def take(self, amount: float, now: float) -> float:
         """Takes ``amount``, and gives 0; or takes nothing, and gives the seconds until something is there again."""
@@ -34,15 +46,17 @@ class TokenBucket:
 
 
 class Charges:
-    """The buckets of all callers of one process, by the ids of their keys; there are as many as there are keys.
+    """The buckets of all callers as one process knows them, by the ids of their keys; there are as many as there are keys.
 
-    A limit of 0 is none.
+    A limit of 0 is none. While the store does not answer, each process counts by itself.
     """
 
     def __init__(self, limits: dict[Charged, float], clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = {what: limit for what, limit in limits.items() if limit}
         self._clock = clock
-        self._buckets: dict[tuple[str, Charged], TokenBucket] = {}
+        self._buckets: dict[Bucket, TokenBucket] = {}
+        self._taken: dict[Bucket, float] = {}
+        self._is_new = asyncio.Event()
 
     @classmethod
     def of(cls, settings: Settings) -> Charges:
@@ -55,10 +69,38 @@ class Charges:
         if limit is None or not amount:
             return
         now = self._clock()
-        bucket = self._buckets.get((caller, what))
+        whose = caller, what
+        bucket = self._buckets.get(whose)
         if bucket is None:
-            bucket = self._buckets[caller, what] = TokenBucket(limit, now)
+            bucket = self._buckets[whose] = TokenBucket(limit, now)
+            self._is_new.set()  # Other processes may know more of it: they are asked at once.
         seconds = bucket.take(amount, now)
         if seconds:
             message = f"more than {limit:g} {what} a second were sent with this key; send it again"
             raise Busy(message, code="rate_limited", retry_after=seconds)
+        self._taken[whose] = self._taken.get(whose, 0.0) + amount
+
+    async def run(self, shared: SharedCharges) -> None:
+        """Settles with the store, again and again."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    await self._is_new.wait()
+            self._is_new.clear()
+            with contextlib.suppress(Unavailable):
+                await self.settle(shared)
+
+    async def settle(self, shared: SharedCharges) -> None:
+        """Charges callers in the store for what they were let have here since, and goes on with what is left there.
+
+        Also of a caller that is refused: others may have let it have more, or its debt is made up for.
+        """
+        # What is not settled is forgotten where the store does not answer: an outage is no debt.
+        taken, self._taken = self._taken, {}
+        taken |= {whose: 0.0 for whose, bucket in self._buckets.items() if bucket.level <= 0 and whose not in taken}
+        if not taken:
+            return
+        left = await shared.charge(taken, self.limits)
+        now = self._clock()
+        for whose, level in left.items():
+            self._buckets[whose].settle(level - self._taken.get(whose, 0.0), now)

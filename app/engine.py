@@ -157,7 +157,7 @@ class Engine:
         """
         count, limits = len(rows), model.snapshot.limits
         if count > limits.max_queue:
-            raise TooLarge(f"inputs: {count} rows where {limits.max_queue} is the most", field="inputs", value=count)
+            raise too_many_rows(count, limits.max_queue)
         asker = key.id if key else ""
         while model.queued_rows + count > limits.max_queue:
             model.metrics.refused.inc()
@@ -292,6 +292,11 @@ class Engine:
 
     def close(self) -> None:
         self.thread.close()
+
+
+def too_many_rows(count: int, most: int) -> TooLarge:
+    """The refusal of a request with more rows than may ever be queued."""
+    return TooLarge(f"inputs: {count} rows where {most} is the most", field="inputs", value=count)
 
 
 def _compute(snapshot: Snapshot, requests: list[_Request]) -> tuple[Rows, NDArray[np.float32], bytes, float]:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar, NamedTuple, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -21,7 +22,7 @@ from driftline.rows.rows import Rows
 
 from .answers import BatchAnswer
 from .engine import Caller, ModelQueue
-from .gatekeeper import content_type, key_of
+from .gatekeeper import caller_of, content_type, key_of
 from .responses import Content, error_content, send_content
 from .services import Services
 from .traces import RequestTrace
@@ -36,10 +37,19 @@ Headers = Mapping[bytes, bytes]
 Encode = Callable[[BatchAnswer], Content]
 
 
+ON_LOOP_BYTES = 2**16
+"""What is longer is read in another thread: the loop has others to serve."""
+ON_LOOP_ROWS = 64
+"""An answer to more rows is written in another thread."""
+ROW_BYTES = 64
+"""About what a row is in a body; the work of reading and of writing is shared by it."""
+
+
 class Begun(NamedTuple):
-    """A queued call: the future of its answer, the function that encodes it, and its span where there is one."""
+    """A queued call: the future of its answer, its rows, the function that encodes it, and its span where there is one."""
 
     answer: asyncio.Future[BatchAnswer]
+    rows: int
     encode: Encode
     trace: RequestTrace | None = None
 
@@ -63,6 +73,10 @@ class FastPathCall(ABC):
         """The requested version; None: the live one."""
 
     @abstractmethod
+    def on_loop_bytes(self, model: ModelQueue) -> int:
+        """The most bytes of a body that is read on the event loop."""
+
+    @abstractmethod
     def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
         """The rows of a body, and the function that encodes their answer; :class:`InvalidInput` says what does not fit."""
 
@@ -75,14 +89,18 @@ class FastPathCall(ABC):
         try:
             model = await find_model(services, scope["path_params"]["model"], self.version(scope))
             check_kind(headers, self.kind)
-            rows, encode = self.read(model, headers, await read_body(receive))
+            body, asker = await read_body(receive), caller_of(scope)
+            if len(body) > self.on_loop_bytes(model):
+                rows, encode = await services.bodies.begin(asker, len(body), partial(self.read, model, headers, body))
+            else:
+                rows, encode = self.read(model, headers, body)
             caller: Caller | None = scope.get("extensions", {}).get(CALLER)
             begun = self._submit(services, model, scope, headers, rows, encode, caller)
         except Exception as error:
             return self.refuse(error)
         with contextlib.suppress(Exception):
             await begun.answer
-        return self.settle(begun)
+        return await self.settle_later(services, asker, begun) if begun.rows > ON_LOOP_ROWS else self.settle(begun)
 
     def _submit(
         self,
@@ -96,17 +114,19 @@ class FastPathCall(ABC):
     ) -> Begun:
         key = key_of(scope)
         if services.tracing is None:
-            return Begun(services.engine.submit(model, rows, caller, key=key), encode)
+            return Begun(services.engine.submit(model, rows, caller, key=key), len(rows), encode)
         trace = RequestTrace(services.tracing, self.path, model.snapshot.spec.name, headers)
-        return Begun(services.engine.submit(model, rows, caller, trace.context, key), encode, trace)
+        return Begun(services.engine.submit(model, rows, caller, trace.context, key), len(rows), encode, trace)
 
     def begin(self, services: Services, scope: Scope, headers: Headers, body: bytes, caller: Caller) -> Begun | None:
-        """Queues the call without waiting; None where it has to wait, as for a model that is not loaded yet."""
+        """Queues the call without waiting; None where it has to wait, as for a model that is not loaded yet, or is long."""
         live = services.version_watcher.loaded(scope["path_params"]["model"])
         if live is None or self.version(scope) is not None:
             return None
         model = live.chosen()
         check_kind(headers, self.kind)
+        if len(body) > self.on_loop_bytes(model):
+            return None
         rows, encode = self.read(model, headers, body)
         return self._submit(services, model, scope, headers, rows, encode, caller)
 
@@ -119,6 +139,10 @@ class FastPathCall(ABC):
         if begun.trace is not None:
             begun.trace.end(content.status)
         return content
+
+    def settle_later(self, services: Services, asker: str, begun: Begun) -> asyncio.Future[Content]:
+        """The same beside the event loop, for many rows."""
+        return services.bodies.begin(asker, ROW_BYTES * begun.rows, partial(self.settle, begun))
 
     def refuse(self, error: Exception) -> Content:
         """The response to an error."""
@@ -148,10 +172,6 @@ def check_kind(headers: Headers, kind: bytes | None) -> None:
     if kind is not None and sent != kind:
         value = sent.decode("latin-1")
         raise UnsupportedMedia(f"this call takes {kind.decode()}", field="Content-Type", value=value)
-
-
-ON_LOOP_BYTES = 2**16
-"""What is longer is read in another thread: the loop has others to serve."""
 
 
 async def by_length(read: Callable[[bytes], R], data: bytes) -> R:

@@ -16,12 +16,9 @@ from driftline.errors import DriftlineError
 
 from .body_limits import WITHOUT_BODY_BYTES, body_limit
 from .connection_account import AccountedConnection, too_many_bodies
-from .fast_path import CALLER, Begun, FastPathCall
+from .fast_path import CALLER, ON_LOOP_BYTES, ON_LOOP_ROWS, Begun, FastPathCall
 from .gatekeeper import CHECKED, brings_weights, caller_of, content_type
 from .responses import Content, error_content
-
-MAX_DIRECT_BYTES = 2**20
-"""A longer body is left to uvicorn, which applies back-pressure while it is read."""
 
 
 class JoinedWrites:
@@ -123,7 +120,7 @@ class HttpConnection(AccountedConnection):
             super().on_body(body)
         else:
             self.put_off += body
-            if len(self.put_off) > MAX_DIRECT_BYTES:
+            if len(self.put_off) > ON_LOOP_BYTES:
                 self._leave_to_uvicorn()
 
     def on_message_complete(self) -> None:
@@ -198,8 +195,17 @@ class HttpConnection(AccountedConnection):
         self.cycle, self.put_off = cycle, b""  # type: ignore[assignment]
 
     def _settle(self, cycle: DirectCycle, call: FastPathCall, begun: Begun) -> None:
-        if not cycle.disconnected and not begun.answer.cancelled():
+        if cycle.disconnected or begun.answer.cancelled():
+            return
+        if begun.rows <= ON_LOOP_ROWS:
             self._answer(cycle, call.settle(begun), call.path)
+            return
+        later = call.settle_later(self.config.loaded_app.state.services, self.holder, begun)
+        later.add_done_callback(lambda content: self._answer_late(cycle, call, content))
+
+    def _answer_late(self, cycle: DirectCycle, call: FastPathCall, content: asyncio.Future[Content]) -> None:
+        if not cycle.disconnected:
+            self._answer(cycle, content.result(), call.path)
 
     def _answer(self, cycle: DirectCycle, content: Content, path: str | None = None) -> None:
         """Writes an answer as one packet, and lets the connection go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from operator import itemgetter
@@ -27,15 +28,19 @@ def is_finite(array: NDArray[np.float32]) -> bool:
     return math.isfinite(np.add.reduce(array, axis=None)) or bool(np.isfinite(array).all())
 
 
-def _fast_parser() -> Any:
-    try:
-        from simdjson import Parser
-    except ImportError:  # No wheel for this Python: the precise parser takes everything.
-        return None
-    return Parser()
+class _Parsers(threading.local):
+    """The fast parser, which each thread has for itself: one at a time has a document open in it."""
+
+    def __init__(self) -> None:
+        try:
+            from simdjson import Parser
+        except ImportError:  # No wheel for this Python: the precise parser takes everything.
+            self.fast: Any = None
+        else:
+            self.fast = Parser()
 
 
-_parser = _fast_parser()
+_parsers = _Parsers()
 
 
 class BodyDecoder:
@@ -51,6 +56,19 @@ class BodyDecoder:
         self._takes_names = isinstance(spec.inputs, dict)
         self._brackets = {name: _brackets_a_row(tensor.shape) for name, tensor in spec.tensors.items()}
 
+    @property
+    def on_loop_bytes(self) -> int:
+        """The most bytes of a body that take no longer than a millisecond or so: a field takes longer than a number."""
+        return 2**12 if self.spec.fields is not None else 2**16
+
+    def count(self, body: bytes) -> int:
+        """How many rows a body has, which none is read for; 0 where that cannot be told."""
+        try:
+            inputs = _uncoded.decode(body).inputs
+        except json_text.UNREADABLE:
+            return 0
+        return len(inputs) if isinstance(inputs, list) else max(map(len, inputs.values()), default=0)
+
     def decode(self, body: bytes) -> Rows:
         """The rows of a body; :class:`InvalidInput` names the input or field, the row, and what does not fit."""
         rows = self.decode_fast(body)
@@ -60,7 +78,7 @@ class BodyDecoder:
         """What the fast parser makes of a body; None where it does not take it."""
         if self.spec.fields is not None:
             return self._decode_structs(body)
-        return self._decode_tensors(body) if _parser is not None and not self.spec.sequences else None
+        return self._decode_tensors(body) if _parsers.fast is not None and not self.spec.sequences else None
 
     def _decode_structs(self, body: bytes) -> Rows | None:
         if self._struct_decoder is None:
@@ -77,7 +95,7 @@ class BodyDecoder:
                 found = others + sum(map(len, _named_rows.decode(body).inputs))
                 if body.count(b'":') != found:
                     return None
-        except inputs.UNREADABLE:
+        except json_text.UNREADABLE:
             return None
         return rows if decoded.keys is None else with_keys(rows, decoded.keys)
 
@@ -88,7 +106,7 @@ class BodyDecoder:
 
     def _decode_tensors(self, body: bytes) -> Rows | None:
         try:
-            document = _parser.parse(body)
+            document = _parsers.fast.parse(body)
             if len(document) == 1:
                 return self._arrays(document["inputs"], body)
             # A key with a bracket in it is left to the precise parser.
@@ -130,6 +148,14 @@ def _body_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct("PredictBody", fields, forbid_unknown_fields=True))
 
 
+class _Uncoded(msgspec.Struct):
+    """Rows of which only their number is known."""
+
+    inputs: list[msgspec.Raw] | dict[str, list[msgspec.Raw]]
+
+
+_uncoded = msgspec.json.Decoder(_Uncoded)
+
 _named_rows = _body_decoder(list[dict[str, msgspec.Raw]])
 
 
@@ -165,11 +191,11 @@ def _struct_decoder(row: Any) -> msgspec.json.Decoder[Any]:
 def flat_numbers(data: bytes, kind: str, shape: list[int]) -> NDArray[Any] | None:
     """The numbers of a JSON list, flat or nested as ``shape`` is, as float64 (``f``) or int64 (``i``); None where it is
     anything else."""
-    if _parser is None:
+    if _parsers.fast is None:
         return None
     lists = data.count(b"[")
     try:
-        document = _parser.parse(data)
+        document = _parsers.fast.parse(data)
         if lists != 1 and not (lists == _brackets_a_row(shape) and _has_shape(document, shape)):
             return None
         buffer = document.as_buffer(of_type="d" if kind == "f" else "i")

@@ -26,6 +26,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.log import Log
 from driftline.store.owners import Access
 from driftline.store.predictions import PredictionReader, PredictionWriter
+from driftline.store.shared_charges import SharedCharges
 from driftline.store.watermarks import Cap
 from driftline.store.workers import Workers
 from driftline.support.tasks import Troubles, supervised
@@ -33,9 +34,10 @@ from driftline.support.tracing import Tracing
 
 from .artifact_check import ArtifactCheck
 from .body_limits import HeldBytes
-from .charges import Charges
+from .charges import BURST_SECONDS, Charges
 from .engine import Engine
 from .event_feed import EventFeed
+from .fair_thread import FairThread
 from .gatekeeper import access_of, key_of
 from .http_meter import HttpMeter
 from .identity_tokens import IdentityTokens
@@ -94,6 +96,7 @@ class Services:
         self.prediction_writer = PredictionWriter(
             self.connection, horizon=settings.join_horizon, budget=settings.prediction_bytes
         )
+        self.bodies = FairThread("bodies")
         self.engine = Engine(self.prediction_writer, self.metrics)
         loader = VersionLoader(self.artifacts, settings)
         self.version_watcher = VersionWatcher(
@@ -197,6 +200,7 @@ class Services:
             "store watch": self.connection.watch,
             "refusals": partial(self.refusals.run, self.connection),
             "sources of rows": self.row_sources.run,
+            **({"charges": self._settle} if self.charges.limits else {}),
             **({} if self.tokens is None else {"keys of the identity provider": self.tokens.run}),
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
             **{f"sink {number}": sink.run for number, sink in enumerate(self.sinks, 1)},
@@ -248,6 +252,9 @@ class Services:
         measured = await self.measured(models)
         return await asyncio.to_thread(learned, list(zip(models, measured, strict=True)), owners)
 
+    async def _settle(self) -> None:
+        await self.charges.run(SharedCharges(self.connection, BURST_SECONDS))
+
     async def _sample(self) -> None:
         """Updates the sampled metrics that other replicas read of this one."""
         while True:
@@ -258,6 +265,7 @@ class Services:
     async def close(self) -> None:
         await self.row_sources.close()
         self.engine.close()
+        self.bodies.close()
         self.version_watcher.close()
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)

@@ -25,6 +25,7 @@ from driftline.api.scopes import SCOPES, Scope
 from driftline.errors import ConfigurationError, Conflict, CorruptData, InvalidInput, NotFound
 from driftline.settings import Settings
 from driftline.support import private
+from driftline.support.json_text import UNREADABLE
 
 FORMAT = 2
 PATTERN = re.compile(r"[a-z0-9_*?-]{1,64}")
@@ -97,6 +98,7 @@ class KeyStore:
         self.path = path
         self.marker = marker or path.with_name(MARKER)
         self.look_seconds = look_seconds
+        self._path_text, self._marker_text = str(path), str(self.marker)
         self._is_required = False
         self._look_at = 0.0
         self._stamp: tuple[int, int, int] | None = None
@@ -109,8 +111,9 @@ class KeyStore:
 
     @property
     def is_required(self) -> bool:
-        """Whether a call needs a key: there is one, or there once was."""
-        self._current()
+        """Whether a call needs a key: there is one, or there once was, and so it stays."""
+        if not self._is_required:
+            self._current()
         return self._is_required
 
     def list(self) -> list[Key]:
@@ -183,9 +186,10 @@ class KeyStore:
         return self._keys
 
     def _look(self) -> None:
-        self._is_required = self._is_required or self.marker.exists()
+        # As text, of which no path is made again: every call looks.
+        self._is_required = self._is_required or os.path.exists(self._marker_text)
         try:
-            status = self.path.stat()
+            status = os.stat(self._path_text)
         except FileNotFoundError:
             self._stamp, self._keys = None, {}
             return
@@ -205,7 +209,7 @@ class KeyStore:
             return {}
         except OSError as error:
             raise ConfigurationError(f"the API keys in {self.path} cannot be read: {error.strerror}") from None
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise CorruptData(f"{self.path} is not a file of API keys: {error}") from None
         return {key.id: key if file.format > 1 else _with_weights(key) for key in file.keys}
 

@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     key_requests: float = Field(
         0.0,
         ge=0,
-        description="requests a second that a serving process takes of one API key; above it 429; 0: any number",
+        description="requests a second that the instance takes of one API key; above it 429; 0: any number",
     )
     key_bytes: float = Field(0.0, ge=0, description="bytes of request bodies a second, likewise")
     key_items: float = Field(0.0, ge=0, description="labels a second, likewise")

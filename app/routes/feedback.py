@@ -166,7 +166,7 @@ async def _items(body: bytes) -> list[bytes]:
         items = [bytes(item) for item in _decoder.decode(body).items]
     except msgspec.ValidationError as error:
         raise rows.malformed(error, body) from None
-    except rows.UNREADABLE as error:
+    except json_text.UNREADABLE as error:
         cut = await _cut(body)
         if cut is None:
             raise rows.malformed(error, body) from None

@@ -12,9 +12,12 @@ from driftline.rows.rows import Rows
 
 from ..answer_json import encoded_rows
 from ..answers import BatchAnswer
-from ..engine import ModelQueue
+from ..engine import ModelQueue, too_many_rows
 from ..fast_path import Encode, FastPathCall, Headers, parse_version
 from ..responses import JSON, Content
+
+UNCOUNTED_BYTES = 2**12
+"""Of a longer body rows are counted before any is read."""
 
 
 class Predict(FastPathCall):
@@ -34,8 +37,14 @@ class Predict(FastPathCall):
                 raise InvalidInput(f"query: there is no parameter {name!r}; there is version", field=name)
         return parse_version(fields["version"][-1]) if fields else None
 
+    def on_loop_bytes(self, model: ModelQueue) -> int:
+        return model.snapshot.body.on_loop_bytes
+
     def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
-        return model.snapshot.body.decode(body), encode
+        reader, most = model.snapshot.body, model.snapshot.limits.max_queue
+        if len(body) > UNCOUNTED_BYTES and (count := reader.count(body)) > most:
+            raise too_many_rows(count, most)
+        return reader.decode(body), encode
 
 
 def encode(answer: BatchAnswer) -> Content:

@@ -26,8 +26,8 @@ from driftline.version import __version__
 
 from .. import inference_protocol
 from ..answers import BatchAnswer
-from ..engine import ModelQueue
-from ..fast_path import Encode, FastPathCall, Headers, find_model, parse_version
+from ..engine import ModelQueue, too_many_rows
+from ..fast_path import ON_LOOP_BYTES, Encode, FastPathCall, Headers, find_model, parse_version
 from ..inference_protocol import Output
 from ..responses import JSON, Content
 from ..services import Has
@@ -119,9 +119,18 @@ class Infer(FastPathCall):
         where = scope["path_params"]
         return parse_version(where["version"]) if "version" in where else None
 
+    def on_loop_bytes(self, model: ModelQueue) -> int:
+        return ON_LOOP_BYTES
+
     def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
         request, binary = inference_protocol.decode(body, headers.get(b"inference-header-content-length"))
         _check_outputs(request, model.snapshot.spec)
+        count, most = (
+            max((sum(tensor.shape[:1]) for tensor in request.inputs), default=0),
+            model.snapshot.limits.max_queue,
+        )
+        if most < count <= len(body):  # More rows than bytes are no rows, and told so.
+            raise too_many_rows(count, most)
         rows = model.snapshot.tensors.rows(request, binary)
         if "keys" in request.parameters:
             rows = with_keys(rows, keys_of(request.parameters["keys"]))

@@ -62,6 +62,9 @@ def restore(
         bool, typer.Option("--replace", help="Put the backup's models in the place of those with their names.")
     ] = False,
     with_keys: Annotated[bool, typer.Option("--keys", help="Also the API keys, if the backup has them.")] = False,
+    takes_plain: Annotated[
+        bool, typer.Option("--plain", help="Also where there are encryption keys, and the backup is not encrypted.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -72,7 +75,7 @@ def restore(
     settings = load_settings(data_dir=data_dir)
     api_keys = settings.keys_path if with_keys else None
     # Checked first, so that no server is started for a folder that is not a backup, or that no key here can read.
-    store.read_index(folder, encryption_of(settings))
+    store.read_index(folder, encryption_of(settings), takes_plain=takes_plain)
 
     async def bring(connection: RedisConnection, artifacts: Artifacts) -> Index:
         return await store.restore(
@@ -80,6 +83,7 @@ def restore(
             artifacts,
             folder,
             replace=is_replacing,
+            takes_plain=takes_plain,
             api_keys=api_keys,
             forget_seconds=2 * settings.poll_seconds,
         )

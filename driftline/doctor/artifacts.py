@@ -18,6 +18,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.notes import StoredBlob
 from driftline.store.re_encryption import other_keys
 from driftline.support.formatting import count_text, size_text
+from driftline.support.json_text import UNREADABLE
 
 
 class _File(msgspec.Struct):
@@ -47,7 +48,7 @@ class Files:
             manifest = msgspec.json.decode(self.artifacts.get(self.uid, digest), type=_Manifest)
         except DriftlineError as trouble:
             return trouble.message
-        except msgspec.DecodeError as trouble:
+        except UNREADABLE as trouble:
             return f"{self.artifacts.place_of(self.uid, digest)} is not a manifest: {trouble}"
         if manifest.model != self.uid:
             return f"the manifest {self.artifacts.place_of(self.uid, digest)} belongs to another model"

@@ -162,7 +162,7 @@ def sent_id(data: bytes) -> str | None:
     """The id that an item names itself by, whatever else is wrong with it; None where it does not."""
     try:
         found = _named.decode(data)
-    except rows.UNREADABLE:
+    except json_text.UNREADABLE:
         found = _Named(*(json_text.member(data, name) for name in _Named.__struct_fields__))
     if found.id is not None:
         return found.id[:MAX_ID_LENGTH] if isinstance(found.id, str) else None

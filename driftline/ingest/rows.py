@@ -242,9 +242,6 @@ EXPECTED = {
 """What msgspec calls the types of JSON, in words."""
 
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
-"""What msgspec raises where a text is not JSON, or not of a type."""
-
 T = TypeVar("T")
 
 
@@ -252,7 +249,7 @@ def decoded(decoder: msgspec.json.Decoder[T], data: bytes, field: str = "body") 
     """A JSON text as a type; :class:`InvalidInput` says what is wrong with it."""
     try:
         return decoder.decode(data)
-    except UNREADABLE as error:
+    except json_text.UNREADABLE as error:
         raise malformed(error, data, field) from None
 
 
@@ -272,7 +269,7 @@ def malformed(error: Exception, body: bytes, field: str = "body") -> InvalidInpu
     expected = " or ".join(EXPECTED.get(name, name) for name in message.split("`")[1].split(" | "))
     try:
         shown = _shown(_at(body, steps))
-    except UNREADABLE as other:
+    except json_text.UNREADABLE as other:
         return malformed(other, body, field)
     return InvalidInput(f"{where}: {shown} is not {expected}", field=where, value=shown)
 

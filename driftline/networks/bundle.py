@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import safetensors.torch
@@ -23,9 +23,10 @@ from driftline.networks.running_prior import with_prior
 from driftline.networks.running_scale import with_scales
 from driftline.networks.set_tensors import set_tensors
 from driftline.records import MANIFEST_FORMAT
+from driftline.support.json_text import UNREADABLE
 
 FORMAT = MANIFEST_FORMAT
-MAX_HEADER_BYTES = 4096
+MAX_HEADER_BYTES, MAX_DIMENSIONS = 4096, 64
 MAX_TENSORS, MAX_TENSOR_NAMES_BYTES = 10_000, 4 * 2**20
 """Of a file of weights: the most tensors, and the most bytes that name them."""
 
@@ -97,7 +98,7 @@ def decode(data: bytes) -> Manifest:
     """The manifest that :func:`encode` wrote; :class:`CorruptData` where it is none."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise CorruptData(f"not a manifest: {error}", code="artifact_damaged") from None
     if not 1 <= manifest.format <= FORMAT:
         message = f"a manifest of format {manifest.format}; this Driftline knows up to {FORMAT}"
@@ -170,11 +171,14 @@ def read_tensor(reader: TensorBlob) -> Tensor:
     size = int.from_bytes(reader.take(8), "little")
     if not 0 < size <= MAX_HEADER_BYTES:
         raise ValueError("not the blob of a tensor")
-    described = msgspec.json.decode(reader.take(size), type=dict[str, _Described])[sealed.NAME]
-    dtype, shape = sealed.dtype_of(described.dtype), torch.Size(described.shape)
-    if shape.numel() * dtype.itemsize != reader.size - 8 - size:
+    try:
+        described = msgspec.json.decode(reader.take(size), type=dict[str, _Described])[sealed.NAME]
+    except (*UNREADABLE, KeyError):
+        raise ValueError("the blob of a tensor has no header") from None
+    dtype = sealed.dtype_of(described.dtype)
+    if math.prod(described.shape) * dtype.itemsize != reader.size - 8 - size:
         raise ValueError("the blob of a tensor of another size")
-    found = torch.empty(shape, dtype=dtype)
+    found = torch.empty(described.shape, dtype=dtype)
     reader.fill(sealed.bytes_of(found))
     return found
 
@@ -183,7 +187,7 @@ class _Described(msgspec.Struct):
     """What the header of a blob says of its tensor."""
 
     dtype: str
-    shape: list[int]
+    shape: Annotated[list[Annotated[int, msgspec.Meta(gt=0)]], msgspec.Meta(max_length=MAX_DIMENSIONS)]
 
 
 def load(module: nn.Module, tensors: Mapping[str, Tensor], *, is_trained: bool = True) -> None:

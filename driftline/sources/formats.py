@@ -14,6 +14,7 @@ import msgspec
 from driftline.errors import InvalidInput
 from driftline.store.sources import RecordFormat
 from driftline.support import json_text
+from driftline.support.json_text import UNREADABLE
 from driftline.support.lines import lines, without_bom
 from driftline.tables.cells import plain
 
@@ -70,7 +71,7 @@ def decoded(raw: bytes, format: RecordFormat, columns: Sequence[str] | None = No
             yield _one(piece, format)
         except InvalidInput as error:
             yield error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             yield _malformed(format, error)
 
 

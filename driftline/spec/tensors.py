@@ -11,6 +11,8 @@ from driftline.spec.parse import Frozen
 
 MAX_LENGTH = 512
 """How long a row of any length may be, where its spec does not say."""
+MAX_NUMBERS = 2**31
+"""Of one row: beyond it sizes are none that a tensor can have."""
 MASK = "mask"
 FILE_PATTERN = r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$"
 BFLOAT16 = "bfloat16"
@@ -57,6 +59,12 @@ class TensorSpec(Frozen):
                 raise ValueError(f'"{given[0]}" belongs to a sequence, whose "shape" begins with null')
         if self.tokenizer is not None and (len(self.shape) > 1 or self.dtype not in ("int32", "int64")):
             raise ValueError('a "tokenizer" makes rows of the shape [null] and of the dtype int64 or int32')
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> TensorSpec:
+        if self.size > MAX_NUMBERS:
+            raise ValueError(f"a row of this shape has {self.size} numbers, and {MAX_NUMBERS} is the most")
         return self
 
     @property

@@ -174,6 +174,8 @@ def key_name(begin: bytes) -> str | None:
     if len(begin) < HEADER_BYTES or begin[_FIELDS.size : HEADER_BYTES] != _checksum(fields):
         raise Altered("the header of an encrypted file is damaged")
     _, identifier, fingerprint, _ = _FIELDS.unpack(fields)
+    if not identifier.isascii():
+        raise Altered("the header of an encrypted file names no key")
     return f"{identifier.rstrip(bytes(1)).decode()}:{fingerprint.hex()}"
 
 

@@ -25,6 +25,7 @@ from driftline.store.artifacts import Artifacts
 from driftline.store.connection import RedisConnection, store_errors
 from driftline.store.redis_keys import STORE_ID
 from driftline.support import private
+from driftline.support.json_text import UNREADABLE
 
 MARKER = "format"
 """The file in the data directory that holds the number of its format."""
@@ -122,7 +123,7 @@ def _read(artifacts: Artifacts, digests: list[tuple[str, str]]) -> Iterator[_Mar
         except Unavailable as error:
             if error.code == "encryption_key":  # Who waits for it would answer nothing, and learn nothing, until then.
                 raise ConfigurationError(error.message, field="encryption_key_file") from None
-        except (CorruptData, msgspec.DecodeError):
+        except (CorruptData, *UNREADABLE):
             pass
         return None
 

@@ -54,6 +54,11 @@ class Keys:
         return f"{self.prefix}row_lags"
 
     @property
+    def charges(self) -> str:
+        """Hash: caller:what → what it may still have of that, and when that was so; expires."""
+        return f"{self.prefix}charges"
+
+    @property
     def prediction_streams(self) -> str:
         """Hash: nonce of streams of predictions → until when a replica writes them, and which; see
         :mod:`driftline.store.prediction_streams`."""

@@ -26,6 +26,8 @@ EXPLAINED_BYTES: Final = 2**16
 """A longer text that is not JSON is not read again to say what is wrong with it."""
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 MALFORMED: Final = "malformed_json"
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
+"""What msgspec raises where bytes are not JSON or MessagePack, or not of a type."""
 
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _CLOSING = {ord("]"): ord("["), ord("}"): ord("{")}

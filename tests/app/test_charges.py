@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from app.charges import BURST_SECONDS, Charges
-from driftline.errors import Busy
+from driftline.errors import Busy, Unavailable
+from driftline.store.connection import RedisConnection
+from driftline.store.shared_charges import Bucket, SharedCharges
 from tests.app.conftest import Start, create
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +47,42 @@ def test_what_is_larger_than_a_burst_is_taken_once_and_made_up_for() -> None:
         charges.take("a", "items", 1)
     assert refused.value.retry_after == pytest.approx((10_000 - 100 * BURST_SECONDS + 1) / 100)
     now[0] = refused.value.retry_after or 0
+    charges.take("a", "items", 1)
+
+
+async def test_replicas_share_what_a_caller_may_have_and_its_debt(connection: RedisConnection) -> None:
+    now = [0.0]
+    shared = SharedCharges(connection, BURST_SECONDS)
+    replicas = [Charges({"requests": 0.001, "items": 100}, lambda: now[0]) for _ in range(3)]
+    for replica in replicas:
+        replica.take("a", "items", 400)
+        await replica.settle(shared)
+    # 1200 were taken of 500, and the last one knows it.
+    with pytest.raises(Busy) as refused:
+        replicas[-1].take("a", "items", 1)
+    assert 1 < (refused.value.retry_after or 0) <= (1200 - 500 + 1) / 100
+    replicas[0].take("a", "items", 50)
+    await replicas[0].settle(shared)
+    with pytest.raises(Busy):
+        replicas[0].take("a", "items", 1)
+    replicas[0].take("b", "items", 1)
+
+
+async def test_an_outage_of_the_store_is_no_debt_and_each_process_counts_by_itself(connection: RedisConnection) -> None:
+    class Away(SharedCharges):
+        async def charge(self, taken: Mapping[Bucket, float], rates: Mapping[Any, float]) -> dict[Bucket, float]:
+            raise Unavailable("away", code="store_unavailable")
+
+    now = [0.0]
+    charges = Charges({"items": 100}, lambda: now[0])
+    for _ in range(10):
+        charges.take("a", "items", 500)
+        with pytest.raises(Busy):
+            charges.take("a", "items", 1)
+        with pytest.raises(Unavailable):
+            await charges.settle(Away(connection, BURST_SECONDS))
+        now[0] += 10
+    await charges.settle(SharedCharges(connection, BURST_SECONDS))
     charges.take("a", "items", 1)
 
 

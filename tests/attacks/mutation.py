@@ -146,10 +146,14 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
 
 def request_of(chance: random.Random) -> Sample:
     """A request of which the body, or else the path, is no longer what it was."""
-    sample = chance.choice(SAMPLES)
+    return changed(chance, chance.choice(SAMPLES))
+
+
+def changed(chance: random.Random, sample: Sample) -> Sample:
+    """The same, but for its body or else its path."""
     if sample.body and chance.random() < 0.85:
         return Sample(sample.method, sample.path, mutated(chance, sample.body), sample.kind)
-    start = sample.path.index("/", 1)
+    start = sample.path.find("/", 1) % (len(sample.path) + 1)
     path = mutated(chance, sample.path[start:].encode()).decode("latin-1")
     return Sample(sample.method, sample.path[:start] + path, sample.body, sample.kind)
 

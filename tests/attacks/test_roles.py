@@ -7,21 +7,28 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from app.gatekeeper import scopes_for
 from app.main import create_app
 from driftline.api.scopes import SCOPES
 from driftline.settings import Settings
 from tests.app.conftest import AppClient, create, patient
 from tests.attacks.conftest import MODELS
-from tests.attacks.mutation import SAMPLES, request_of
+from tests.attacks.generated import generated
+from tests.attacks.mutation import SAMPLES, changed
 from tests.attacks.test_mutated import quoted, status_of
+from tests.services import spec
 
 pytestmark = pytest.mark.anyio
 FEW, MANY = 400, 100_000
+URL = b"redis://10.0.0.5"
+RENEWED = 2000
+"""Now and then the models are made again that were deleted."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +53,12 @@ def documented(client: AppClient) -> list[tuple[str, re.Pattern[str], set[int]]]
     ]
 
 
+async def _renew(client: AppClient, admin: dict[str, str]) -> None:
+    for name, changes in MODELS.items():
+        answer = await client.post("/v1/models", json=spec(**changes, name=name), headers=admin)
+        assert answer.status_code in (201, 409), answer.text
+
+
 async def attack(client: AppClient, count: int, seed: int) -> tuple[Counter[tuple[str, int]], set[str]]:
     """How often each role was answered each status, and what was answered that no document names."""
     chance, known = random.Random(seed), documented(client)
@@ -55,26 +68,35 @@ async def attack(client: AppClient, count: int, seed: int) -> tuple[Counter[tupl
     found, unknown = Counter[tuple[str, int]](), set[str]()
     for number in range(count):
         role = chance.choice([*headers])
-        sample = request_of(chance) if chance.random() < 0.9 else chance.choice(SAMPLES)
+        sample = chance.choice(SAMPLES) if chance.random() < 0.5 else generated(chance)
+        if URL in sample.body:
+            # A source is tried where it says that it is: of all hosts that may only be our own.
+            sample = replace(sample, body=sample.body.replace(URL, str(client.services.settings.redis_url).encode()))
+        elif chance.random() < 0.7:
+            sample = changed(chance, sample)
         client.headers.pop("authorization", None)
         client.headers.update(headers[role])
+        if number % RENEWED == 0:
+            print(f"{number} requests", flush=True)
+            await _renew(client, headers["admin"])
         status = await status_of(client, sample, f"{number} of seed {seed}, {role}")
         if status is None:
             continue
         found[role, status] += 1
         path = httpx.URL(quoted(sample.path)).path
+        assert role != "nobody" or status == 401 or not scopes_for(sample.method, path), sample
         named = next(
             (each for method, pattern, each in known if method == sample.method and pattern.fullmatch(path)), None
         )
         if named is not None and status not in named:
-            unknown.add(f"{sample.method} {sample.path} of {role}: {status}")
+            unknown.add(f"{sample.method} {sample.path} of {role}: {status}, {sample.body[:300]!r}")
     return found, unknown
 
 
 async def test_each_role_is_answered_what_the_document_says(guarded: AppClient) -> None:
     found, unknown = await attack(guarded, FEW, seed=3)
     assert not unknown
-    assert {status for role, status in found if role == "nobody"} == {401}
+    assert 401 in {status for role, status in found if role == "nobody"}
     assert {200, 202, 422} <= {status for role, status in found if role == "admin"}
     assert 403 in {status for role, status in found if role == "predict"}
 

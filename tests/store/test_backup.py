@@ -14,6 +14,7 @@ from contextlib import _GeneratorContextManager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from driftline.errors import ConfigurationError, Conflict, CorruptData, InvalidInput, Unavailable
@@ -300,6 +301,33 @@ async def test_without_its_index_a_folder_is_no_backup(
     (tmp_path / "b/index.json").unlink()
     with pytest.raises(InvalidInput, match="not a backup"):
         read_index(tmp_path / "b", Encryption())
+
+
+async def test_where_there_are_keys_a_plain_backup_is_restored_only_by_name(
+    connection: RedisConnection, model: Model, artifacts: Artifacts, elsewhere: Artifacts, tmp_path: Path
+) -> None:
+    index = await back_up(connection, artifacts, tmp_path / "b")
+    await wipe(connection)
+    elsewhere.encryption = Encryption([EncryptionKey("2026", b"o" * 32)])
+    with pytest.raises(InvalidInput, match="is not encrypted, and there are encryption keys"):
+        await restore(connection, elsewhere, tmp_path / "b")
+    assert await keys_left(connection) == []
+    assert await restore(connection, elsewhere, tmp_path / "b", takes_plain=True) == index
+
+
+async def test_a_forged_backup_with_the_sha256_of_no_pieces_changes_nothing(
+    connection: RedisConnection, model: Model, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    index = await back_up(connection, artifacts, tmp_path / "b")
+    (saved,) = index.models
+    path = tmp_path / "b" / saved.folder / format.KEYS
+    path.write_bytes(path.read_bytes() + bytes([0, 0, 0, 9, 1]))
+    forged = msgspec.structs.replace(saved, files={**saved.files, format.KEYS: format.measure(path)})
+    format.write_index(tmp_path / "b", msgspec.structs.replace(index, models=[forged]), Encryption())
+    before = await model.content()
+    with pytest.raises(CorruptData, match=r"keys\.msgpack is damaged"):
+        await restore(connection, artifacts, tmp_path / "b", replace=True)
+    assert await model.content() == before
 
 
 async def test_a_backup_is_encrypted_as_artifacts_are_and_needs_the_key_before_anything_is_changed(

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from driftline.ingest.rows import UNREADABLE
 from driftline.sources.base import SourceRecord
 from driftline.sources.items import SourceItem
 from driftline.store.prediction_keys import PredictionKeys
 from driftline.store.sources import SourceBook, WaitingLabel
+from driftline.support.json_text import UNREADABLE
 
 MAX_WAITING = 50_000
 """How many labels of one source wait; while there are more, reading waits."""

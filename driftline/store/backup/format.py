@@ -32,6 +32,7 @@ from driftline.errors import ConfigurationError, CorruptData, InvalidInput, Unav
 from driftline.store.encryption import HEADER_BYTES, Altered, Encryption, Part, key_name
 from driftline.store.redis_keys import NOUNS
 from driftline.support import private
+from driftline.support.json_text import UNREADABLE
 from driftline.version import __version__
 
 FORMAT = 1
@@ -146,16 +147,23 @@ def write_index(folder: Path, index: Index, encryption: Encryption) -> None:
     write_file(folder / INDEX, msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n", encryption)
 
 
-def read_index(folder: Path, encryption: Encryption) -> Index:
+def read_index(folder: Path, encryption: Encryption, *, takes_plain: bool = False) -> Index:
     """The index of a backup.
 
+    An index that is encrypted was written by whoever has a key, and so was each file, whose sha256 it has.
+
+    Args:
+        takes_plain: also where there are encryption keys a backup may be plain, which anyone can have written.
+
     Raises:
-        InvalidInput: the folder is not a backup.
+        InvalidInput: the folder is not a backup, or the backup is plain.
         CorruptData: the index is damaged.
         ConfigurationError: it cannot be read, or is encrypted by a key that is not here.
     """
     try:
-        data = read_file(folder / INDEX, encryption)
+        file = (folder / INDEX).read_bytes()
+        is_plain = key_name(file[:HEADER_BYTES]) is None
+        data = encryption.decrypted_whole(file, str(folder / INDEX))
     except Altered as error:
         raise CorruptData(f"{folder / INDEX} is damaged: {error}; take another backup", code="damaged_backup") from None
     except Unavailable as error:
@@ -167,6 +175,11 @@ def read_index(folder: Path, encryption: Encryption) -> Index:
         ) from None
     except OSError as error:
         raise ConfigurationError(f"{folder / INDEX} cannot be read: {error.strerror}") from None
+    if is_plain and encryption.writing is not None and not takes_plain:
+        raise InvalidInput(
+            f"{folder} is not encrypted, and there are encryption keys: anyone may have written it; --plain restores it",
+            code="plain_backup",
+        )
     try:
         found = msgspec.json.decode(data, type=_Format).format
         if found != FORMAT:
@@ -176,17 +189,22 @@ def read_index(folder: Path, encryption: Encryption) -> Index:
                 code="unknown_format",
             )
         return msgspec.json.decode(data, type=Index)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise CorruptData(f"{folder / INDEX} is damaged: {error}; take another backup", code="damaged_backup") from None
 
 
-def verify(folder: Path, index: Index) -> None:
-    """Reads every file of a backup; :class:`CorruptData` names the first that is missing or damaged."""
+def verify(folder: Path, index: Index, encryption: Encryption) -> None:
+    """Reads every file of a backup; :class:`CorruptData` names the first that is missing or damaged.
+
+    Pieces are read, too: a plain index may have been written by anyone, with the sha256 of anything.
+    """
     for model in index.models:
         for digest in model.artifacts:
             _check(folder / model.folder / "artifacts" / digest, model.files.get(f"artifacts/{digest}"))
         for name in (KEYS, RECEIPTS, *({PREDICTIONS} & model.files.keys())):
             _check(folder / model.folder / name, model.files.get(name))
+            for _ in read_pieces(folder / model.folder / name, encryption):
+                pass
     if index.api_keys is not None:
         _check(folder / API_KEYS, index.api_keys)
 
@@ -258,14 +276,24 @@ def append_pieces(path: Path, pieces: Sequence[Piece], encryption: Encryption) -
 
 
 def read_pieces(path: Path, encryption: Encryption) -> Iterator[Piece]:
-    """The pieces of a file whose sha256 has been checked."""
-    with path.open("rb") as file:
-        for frame in _frames(file):
-            if key_name(frame[:HEADER_BYTES]) is None:
-                yield _decoder.decode(frame)
-            else:
-                pieces = _frames(io.BytesIO(encryption.decrypted_whole(frame, str(path))))
-                yield from map(_decoder.decode, pieces)
+    """The pieces of a file.
+
+    Raises:
+        CorruptData: it has others.
+        ConfigurationError: one is encrypted by a key that is not here.
+    """
+    try:
+        with path.open("rb") as file:
+            for frame in _frames(file):
+                if key_name(frame[:HEADER_BYTES]) is None:
+                    yield _decoder.decode(frame)
+                else:
+                    pieces = _frames(io.BytesIO(encryption.decrypted_whole(frame, str(path))))
+                    yield from map(_decoder.decode, pieces)
+    except (*UNREADABLE, Altered):
+        raise _damaged(path, "damaged") from None
+    except Unavailable as error:
+        raise ConfigurationError(error.message) from None
 
 
 def _framed(data: bytes) -> bytes:
@@ -274,7 +302,10 @@ def _framed(data: bytes) -> bytes:
 
 def _frames(file: BinaryIO) -> Iterator[bytes]:
     while length := file.read(4):
-        yield file.read(struct.unpack(">I", length)[0])
+        frame = file.read(int.from_bytes(length, "big"))
+        if len(length) + len(frame) < 4 + int.from_bytes(length, "big"):
+            raise Altered("it ends within a piece")
+        yield frame
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ async def restore(
     folder: Path,
     *,
     replace: bool = False,
+    takes_plain: bool = False,
     api_keys: Path | None = None,
     forget_seconds: float = 0.0,
     owner_seconds: float = 120.0,
@@ -39,12 +40,13 @@ async def restore(
 
     Args:
         replace: existing models (and API keys) are replaced; otherwise they are a :class:`Conflict`.
+        takes_plain: also where there are encryption keys the backup may be plain, which anyone can have written.
         api_keys: the path to which API keys are restored; they must be in the backup.
         forget_seconds: how long servers need to notice that a model is gone.
         owner_seconds: how long the worker of a replaced model may take to release it.
     """
-    index = format.read_index(folder, artifacts.encryption)
-    await asyncio.to_thread(format.verify, folder, index)
+    index = format.read_index(folder, artifacts.encryption, takes_plain=takes_plain)
+    await asyncio.to_thread(format.verify, folder, index, artifacts.encryption)
     if api_keys is not None:
         _refuse_api_keys(folder, index, api_keys, replace)
     restoring = Restore(connection, artifacts, folder, forget_seconds, owner_seconds)
