@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.source_files import FILES, ROOT, read
+
 BELOW_ALL = {"errors", "records", "settings", "support", "version"}
 REACHES = {
     "errors": set[str](),
@@ -57,36 +55,13 @@ LIBRARIES = {
 """What the files of a folder do not import themselves."""
 
 
-def module_name(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-FILES = {
-    module_name(path): path
-    for folder in ("driftline", "app", "worker")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-}
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports: also where only a type checker looks, and inside functions."""
-    package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) + 1 - node.level] if node.level else ()
-            module = ".".join([*above, *([node.module] if node.module else [])])
-            names = [f"{module}.{name.name}" for name in node.names]
-            yield from (name if name in FILES else module for name in names)
-
-
 @cache
 def arrows() -> dict[str, set[str]]:
     """The files of ours that each file imports, both by their module's name."""
-    return {name: {module for module in imported(path) if module in FILES} - {name} for name, path in FILES.items()}
+    return {name: {module for module in read(path).imports if module in FILES} - {name} for name, path in FILES.items()}
 
 
+@cache
 def reached(name: str) -> set[str]:
     """All files that a file imports, over any number of others."""
     found: set[str] = set()
@@ -141,7 +116,7 @@ def test_libraries_stay_in_their_rooms(folder: str) -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {module}"
         for path in sorted((ROOT / folder).rglob("*.py"))
-        for module in imported(path)
+        for module in read(path).imports
         if module.split(".")[0] in LIBRARIES[folder]
     ]
     assert not wrong
@@ -152,27 +127,18 @@ def test_app_and_worker_import_their_own_by_relative_names() -> None:
     named = ("app", "worker", "driftline.app", "driftline.worker")
     wrong = [
         f"{path.relative_to(ROOT)} imports {module}"
-        for folder in ("driftline", "app", "worker")
-        for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        for module in absolute(node)
+        for path in FILES.values()
+        for module in read(path).absolute
         if any(module == name or module.startswith(f"{name}.") for name in named)
     ]
     assert not wrong
 
 
-def absolute(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [name.name for name in node.names]
-    return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
-
-
 def test_nothing_is_unpickled() -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {module}"
-        for folder in ("driftline", "app", "worker")
-        for path in (ROOT / folder).rglob("*.py")
-        for module in imported(path)
+        for path in FILES.values()
+        for module in read(path).imports
         if module.split(".")[0] in {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
     ]
     assert not wrong
@@ -189,19 +155,13 @@ def test_a_spec_is_read_without_torch() -> None:
 def test_files_and_classes_stay_small() -> None:
     lines = {name: path.read_text().count("\n") for name, path in FILES.items()}
     assert not {name: count for name, count in lines.items() if count > 400}
-    classes = {
-        f"{name}.{node.name}": (node.end_lineno or 0) - node.lineno
-        for name, path in FILES.items()
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef)
-    }
+    classes = {f"{name}.{each}": size for name, path in FILES.items() for each, size in read(path).classes.items()}
     assert not {name: size for name, size in classes.items() if size >= 250}
 
 
 def test_a_class_name_means_one_thing() -> None:
     found: dict[str, list[str]] = {}
     for name, path in FILES.items():
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found.setdefault(node.name, []).append(name)
+        for each in read(path).names:
+            found.setdefault(each, []).append(name)
     assert not {name: files for name, files in found.items() if len(files) > 1}

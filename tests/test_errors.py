@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,8 +14,7 @@ from app.responses import error_content
 from driftline import errors
 from driftline.client.requests import check
 from driftline.errors import DriftlineError
-
-ROOT = Path(__file__).parent.parent
+from tests.source_files import FILES, read
 
 
 def below(base: type[DriftlineError]) -> Iterator[type[DriftlineError]]:
@@ -77,14 +74,7 @@ def test_every_status_and_code_has_a_class_and_a_fault_of_the_server_is_told_as_
 
 def raised_codes(name: str) -> set[str]:
     """The codes that the source gives to errors of a class."""
-    found = set()
-    for folder in ("driftline", "app", "worker"):
-        for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
-                    given = (word.value for word in node.keywords if word.arg == "code")
-                    found |= {str(value.value) for value in given if isinstance(value, ast.Constant)}
-    return found
+    return {code for path in FILES.values() for called, code in read(path).codes if called == name}
 
 
 @pytest.mark.parametrize("kind", [errors.ConfigurationError, errors.CorruptData, errors.Fenced])

@@ -98,8 +98,11 @@ class CsvFile(TableFormat):
                 while True:
                     self._reader.read_next_batch()
             self._reader = None
-            # Its thread takes one thing after the other: having read something else, it has let go of all that is Python's.
-            csv.open_csv(pa.BufferReader(b"0\n0\n")).read_next_batch()
+            # Its thread takes one thing after the other: having read something else, it has let go of all that is Python's. What
+            # it then lets go of later is none of that: the bytes are Arrow's own.
+            with pa.BufferOutputStream() as nothing:
+                nothing.write(b"0\n0\n")
+            csv.open_csv(pa.BufferReader(nothing.getvalue())).read_next_batch()
 
     def late_doubts(self) -> list[Doubt]:
         if not self._text.strays:

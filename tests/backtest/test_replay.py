@@ -147,7 +147,7 @@ def test_it_learns_and_the_same_seed_gives_the_same_report() -> None:
     recipes: dict[str, Any] = {"quick": {"optimizer": {"learning_rate": 0.03}}, "experts": {"strategy": "experts"}}
     reports = []
     for seed in (1, 1, 2):
-        report = backtest(world(200), recipes, delay=8, seed=seed)
+        report = backtest(world(120), recipes, delay=8, seed=seed)
         assert report["accuracy"]["quick"] > 0.75 > report["accuracy"]["majority"]
         assert report["log_loss"].keys() == {"quick", "experts"}
         del report["labels_per_second"], report["seed"]

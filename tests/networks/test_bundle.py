@@ -65,7 +65,8 @@ def test_a_module_comes_back_bit_for_bit() -> None:
 
 @pytest.mark.parametrize("held", [[], [0], [2, 0], [1, 2, 0]])
 def test_a_mixture_has_the_columns_of_what_it_is_loaded_with(held: list[int]) -> None:
-    one, other = module(classes=["a", "b", "c"]), module(seed=9, classes=["a", "b", "c"])
+    changes: dict[str, Any] = {"classes": ["a", "b", "c"], "recipe": {"strategy": "experts"}}
+    one, other = module(**changes), module(seed=9, **changes)
     assert isinstance(one.experts, Mixture) and isinstance(other.experts, Mixture)
     one.experts.see([2, 0])
     other.experts.see(held)

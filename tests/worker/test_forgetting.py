@@ -34,6 +34,7 @@ from worker.trainer import Trainer
 pytestmark = pytest.mark.anyio
 
 RECIPE: dict[str, Any] = {"trigger": {"labels": 32, "seconds": 0}}
+MIXTURE = RECIPE | {"strategy": "experts"}
 JOB = "job"
 POINTS = ("forget.relearned", "forget.committed", "forget.receipts", "forget.predictions", "forget.erased")
 
@@ -92,7 +93,7 @@ async def test_nothing_of_it_is_left_and_resends_do_not_bring_it_back(bench: Ben
     bench.artifacts.encryption = Encryption(keys)
     small_parts(bench)
     items = labelled(320, answered=1)
-    store = await bench.model(recipe=RECIPE)
+    store = await bench.model(recipe=MIXTURE)
     await learned(bench, store, items)
     gone = [items[170], items[250]]
     assert len(await where(store, *gone)) > 3
@@ -123,7 +124,7 @@ async def test_nothing_of_it_is_left_and_resends_do_not_bring_it_back(bench: Ben
 
 async def test_wrong_labels_of_a_source_are_undone(bench: Bench) -> None:
     items = labelled(64) + [msgspec.structs.replace(item, source="bad") for item in labelled(192, first=64, turn=-1)]
-    store = await bench.model(recipe=RECIPE)
+    store = await bench.model(recipe=MIXTURE)
     before = accuracy((await learned(bench, store, items)).learner)
     trainer, report = await told(bench, store, source="bad")
     assert (report["labels"], report["relearned"], report["unlearned"]) == (192, 64, True)
@@ -168,7 +169,7 @@ async def test_a_trainer_that_dies_there_forgets_it_all_the_same(
     small_parts(bench)
     items = labelled(256, answered=1)
     # The mixture of experts, which takes four times as long, dies once; elsewhere it is the place alone that matters.
-    store = await bench.model(recipe=RECIPE if name == POINTS[0] else RECIPE | {"strategy": "replay"})
+    store = await bench.model(recipe=MIXTURE if name == POINTS[0] else RECIPE)
     live = (await learned(bench, store, items)).committer
     records = await find(store.log, Selection(ids=("i100", "i200")), 1000, 256)
     expected = await Relearning.begin(store, live.compute, live.learner, live.head, records, 1000, 257)
