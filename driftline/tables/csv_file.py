@@ -19,8 +19,9 @@ from driftline.tables.doubt import Doubt
 from driftline.tables.encodings import TextEncoding, Utf8Stream
 from driftline.tables.source import ByteSource
 
-# The parser reads ahead in one thread, which `CsvFile` can wait for.
+# The parser reads ahead in one thread and parses in another one, which `CsvFile` can wait for.
 pa.set_io_thread_count(1)
+pa.set_cpu_count(1)
 
 ROW_BYTES = 128
 HEAD_CHARACTERS = 1 << 17
@@ -91,15 +92,15 @@ class CsvFile(TableFormat):
             yield RowBlock([], {name: [] for name in self.columns}, list(self._refused))
 
     def _close(self) -> None:
-        """Lets the parser come to an end: its thread reads ahead, and would end the process where Python has ended before."""
+        """Lets the parser come to an end: its threads would end the process where Python has ended before."""
         self._data.end()
         if self._reader is not None:
             with suppress(StopIteration, ValueError, OSError):
                 while True:
                     self._reader.read_next_batch()
             self._reader = None
-            # Its thread takes one thing after the other: having read something else, it has let go of all that is Python's. What
-            # it then lets go of later is none of that: the bytes are Arrow's own.
+            # Each thread takes one thing after the other: having read something else, they have let go of all that is
+            # Python's. What they let go of after that is none of it: the bytes are Arrow's own.
             with pa.BufferOutputStream() as nothing:
                 nothing.write(b"0\n0\n")
             csv.open_csv(pa.BufferReader(nothing.getvalue())).read_next_batch()

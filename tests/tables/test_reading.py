@@ -10,6 +10,7 @@ import json
 import lzma
 import subprocess
 import sys
+import weakref
 import zipfile
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import csv as pyarrow_csv
 from pyarrow import parquet
 
 from driftline.errors import InvalidInput
@@ -310,3 +312,23 @@ except ValueError:
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_what_parses_has_let_go_of_all_that_is_python_s_once_a_table_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that lets go of it when Python has ended ends the process."""
+    handlers: list[weakref.ref[Any]] = []
+    whole = pyarrow_csv.ParseOptions
+
+    def seen(**options: Any) -> pyarrow_csv.ParseOptions:
+        handlers.append(weakref.ref(options["invalid_row_handler"]))
+        return whole(**options)
+
+    monkeypatch.setattr(pyarrow_csv, "ParseOptions", seen)
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + 2000 * "1,2\n")
+    for _ in range(10):
+        with open_table(path, ReadingOptions(block_rows=100)) as table:
+            next(table.blocks())
+        assert handlers.pop()() is None
