@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -154,6 +155,7 @@ class Trust(Labellers):
         for place in np.unique(places).tolist():
             labeller = self.labellers[place]
             expected, changes = expected_rate(place, self.labellers, circle, marks), self._rate_of_changes(place)
+            chance = functools.cache(functools.partial(marks.chance, owner=place, circle=circle))
             for row in np.flatnonzero(places == place).tolist():
                 n = int(measured.numbers[row])
                 labeller.scored += 1
@@ -161,7 +163,8 @@ class Trust(Labellers):
                 if measured.served is not None:
                     target, said = float(measured.targets[row, 0]), float(compared.said[row])
                     is_served = bool(np.isfinite(compared.contradicts[row]))
-                    labeller.same_class.update(n, target, marks.chance(target, said, is_served, place, circle))
+                    is_known = np.isfinite(said)
+                    labeller.same_class.update(n, target, chance(target, said, is_served) if is_known else None)
                 if compared.repeated[row]:
                     labeller.repeat(n, bool(compared.changed[row]), changes)
                 mark = float(compared.contradicts[row])
