@@ -29,9 +29,13 @@ KEY = EncryptionKey("2026", b"k" * 32)
 
 
 @cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="driftline-fuzz-")  # Gone with the process.
+
+
 def folder() -> Path:
     """Where files lie that are read from a path."""
-    return Path(tempfile.mkdtemp(prefix="driftline-fuzz-"))
+    return Path(_scratch().name)
 
 
 @cache
