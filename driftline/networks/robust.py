@@ -13,7 +13,7 @@ Indices = NDArray[np.int64]
 
 FARTHEST = 10.0
 """In standard deviations: what is farther from the mean does not count."""
-# The same in distances within which nine tenths of the numbers lie; and how much of that on top where there are few numbers.
+# The same in distances within which nearly all numbers lie; and how much of that on top where there are few numbers.
 REACH, REACH_OF_FEW = 6.0, 24.0
 FEW = 64
 """One in so many numbers may always be out of the way."""
@@ -32,8 +32,8 @@ class RobustSample:
     last: Indices
 
     @classmethod
-    def of(cls, numbers: NDArray[np.floating[Any]]) -> RobustSample:
-        """Leaves out what is far from the median: six times as far as nine tenths of the numbers.
+    def of(cls, numbers: NDArray[np.floating[Any]], one_in: int = 10) -> RobustSample:
+        """Leaves out what is far from the median: six times as far as all numbers but one in so many, as nine tenths of them.
 
         Of a normal distribution these are ten standard deviations. One number of three may be left out already. Where nine
         tenths are equal, as of a rare flag, six times as far as half of the others is far, if these are more than a few.
@@ -45,7 +45,7 @@ class RobustSample:
             return cls(ordered, *(np.full(len(ordered), place) for place in (0, count - 1)))
         median = (ordered[:, (count - 1) // 2] + ordered[:, count // 2])[:, None] / 2
         distances = np.abs(ordered - median)
-        nearly_all = count - 1 - max(1, count // 10)
+        nearly_all = count - 1 - max(1, count // one_in)
         distances.partition(nearly_all, axis=1)
         reach = distances[:, nearly_all, None] * (REACH + REACH_OF_FEW / count)
         if not reach.all():

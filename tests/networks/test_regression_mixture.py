@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from driftline.networks.experts.levels import LAGS, Levels
+from driftline.networks.experts.levels import Levels
 from driftline.networks.experts.neighbours import ValueNeighbours
-from driftline.networks.experts.regression import MAX_LINEAR, RegressionMixture
+from driftline.networks.experts.regression import MAX_LINEAR, SETS, RegressionMixture
 from driftline.networks.experts.target_unit import TargetUnit
-from driftline.networks.kernels.levels import BELIEVED
+from driftline.networks.kernels.levels import BELIEVED, LAGS
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -23,7 +23,7 @@ def test_an_untrained_mixture_answers_near_zero(features: int, outputs: int) -> 
     mixture = RegressionMixture(features, outputs, seed=0)
     values, trace = mixture(random(4, features), torch.zeros(4, outputs))
     assert values.shape == (4, outputs) and values.dtype == torch.float32
-    assert trace.shape == (4, mixture.members + LAGS, outputs)
+    assert trace.shape == (4, mixture.members + LAGS + SETS, outputs)
     assert values.abs().max() < 0.01
 
 
@@ -143,3 +143,19 @@ def test_a_range_that_holds_is_the_same_as_one_that_was_looked_for() -> None:
             each.follow_range(labels[:end].float())
         assert all(torch.equal(one, two) for one, two in zip(unit.buffers(), other.buffers(), strict=True))
     assert bool(unit.high[1] > 5), "it has widened"
+
+
+@pytest.mark.parametrize("one_in", [8, 12])
+def test_labels_that_come_again_are_answered_however_far_they_are_from_most(one_in: int) -> None:
+    unit, places = TargetUnit(1), torch.arange(240).unsqueeze(1)
+    labels = torch.where(places % one_in == 0, 500.0, 2800.0 + places % 7)
+    unit.follow_range(labels[-16:], labels)
+    unit.follow(labels, is_settled=True)
+    assert float(unit.low) < 500 and float(unit.scaled(labels[:1])) > -10
+
+
+def test_a_few_broken_labels_are_no_part_of_the_range() -> None:
+    unit, labels = TargetUnit(1), 2800.0 + torch.arange(240).unsqueeze(1) % 7
+    labels[::20] = 1e6
+    unit.follow_range(labels[-16:], labels)
+    assert float(unit.high) < 3000

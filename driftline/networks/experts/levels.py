@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.networks.kernels import levels as kernels
+from driftline.networks.kernels.levels import LAGS
 from driftline.networks.kernels.views import Viewed, array_of
 
 RATES = (0.3, 0.05, 0.005)
 """How much a label counts in each mean; the first ones count more."""
-LAGS = 4
-"""So many of the last labels are told with each answer, the newest first."""
 _RATES = np.array(RATES)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import Encoding
-from driftline.networks.experts.levels import LAGS, Levels
+from driftline.networks.experts.levels import Levels
 from driftline.networks.experts.linear import LinearHeads
 from driftline.networks.experts.mixture import random_units, window_size
 from driftline.networks.experts.neighbours import ValueNeighbours
@@ -20,6 +20,7 @@ from driftline.networks.experts.random_features import RandomFeatures
 from driftline.networks.experts.target_unit import TargetUnit
 from driftline.networks.experts.trees import MAX_OUTPUTS, NO_TREES, Trees
 from driftline.networks.kernels import values as kernels
+from driftline.networks.kernels.levels import LAGS
 from driftline.networks.kernels.views import Viewed, array_of, rows_of
 from driftline.spec.row_layout import places_after
 
@@ -108,8 +109,8 @@ class RegressionMixture(Viewed):
 
     @property
     def parts(self) -> int:
-        """Rows of a trace: the members, and the last labels."""
-        return self.members + LAGS
+        """Rows of a trace: the members, the last labels, and the sets of weights."""
+        return self.members + LAGS + SETS
 
     @property
     def bytes(self) -> int:
@@ -126,8 +127,8 @@ class RegressionMixture(Viewed):
             in_order: whether the rows come after the newest label that is known, and not from some time before it.
 
         Returns:
-            ``(values [batch, outputs], trace [batch, members + LAGS, outputs])``: the trace holds each member's values, NaN
-            where it knows nothing, and then the last labels that were known, the newest first.
+            ``(values [batch, outputs], trace [batch, members + LAGS + SETS, outputs])``: the trace holds each member's values,
+            NaN where it knows nothing, then the last labels that were known, the newest first, and what each set answered.
         """
         given, known = rows_of(rows.reshape(len(rows), self.features)), rows_of(network)
         values, trace = kernels.answer(given, known, *self._arrays(), *self.arrays(), in_order)

@@ -19,6 +19,8 @@ SETTLING = 128
 """Labels until which the unit follows them closely."""
 CLOSE, LOOSE = 1.25, 1.6
 """By what factor the deviation of labels may differ from the unit, before and after that."""
+BROKEN = 16
+"""One label in so many may be a broken one. What comes more often is foreseen like others, however far it is from these."""
 SHARE = 1e-6
 """Of a constant target the unit is this share of it."""
 SMALLEST = 1e-30
@@ -102,7 +104,7 @@ class TargetUnit(Viewed):
             ``(factor, offset)``, each ``[outputs]``: a former value in the new unit is ``factor * value + offset``. None where
             the unit stays.
         """
-        mean, variance = RobustSample.of(window.double().numpy().T).moments()
+        mean, variance = RobustSample.of(window.double().numpy().T, BROKEN).moments()
         deviation = np.sqrt(variance)
         deviation = np.where(deviation > 0, deviation, np.maximum(np.abs(mean) * SHARE, SMALLEST))
         centre, scale = self.centre.numpy(), self.scale.numpy()
@@ -120,7 +122,7 @@ class TargetUnit(Viewed):
 
 def _range(labels: Tensor) -> tuple[Floats, Floats]:
     """The least and the largest of labels ``[rows, outputs]`` that are not far from all others."""
-    sample = RobustSample.of(labels.double().numpy().T)
+    sample = RobustSample.of(labels.double().numpy().T, BROKEN)
     low, high = (_at(sample.ordered, places) for places in (sample.first, sample.last))
     return low, high
 

@@ -14,6 +14,8 @@ UNIT = types.Tuple((D1, D1, D1, D1))
 """Centre, scale, and the range of answers, from low to high; each ``[outputs]``."""
 LEVELS = types.Tuple((D2, D2, I0))
 """The last labels ``[lags, outputs]``, the newest first, running means ``[means, outputs]``, and how many were seen."""
+LAGS = 4
+"""So many of the last labels are told with each answer, the newest first."""
 BELIEVED = 30.0
 """The last label, where it is out of range, may still be so many times as large as any label in it: levels do shift."""
 FARTHEST = 10.0

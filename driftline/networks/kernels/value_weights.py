@@ -13,6 +13,8 @@ from driftline.networks.kernels.levels import D3, FARTHEST, UNIT, believed, clip
 from driftline.networks.kernels.values import answers_of
 
 ONE, SMALLEST = np.float32(1), 1e-30
+LARGEST_LOSS = 1e6
+"""Of a set of weights that is so far behind the best one nothing more need be known."""
 
 
 @inner
@@ -49,6 +51,18 @@ def descend(
         total += weights[member]
     for member in range(members):
         weights[member] = weights[member] / total * (ONE - np.float32(share)) + np.float32(share / members)
+
+
+@inner
+def follow_losses(answers: Any, wanted: Any, counts: Any, farthest: Any, kept: Any, scale: Any, losses: Any) -> None:
+    """Takes the errors of answers ``[rows, sets]`` into ``losses`` ``[sets]``, less those of the best set."""
+    found = losses * kept
+    for number in range(len(losses)):
+        for row in range(len(counts)):
+            found[number] += min(abs(answers[row, number] - wanted[row]), farthest) / scale * counts[row]
+    least = found.min()
+    for number in range(len(losses)):
+        losses[number] = min(found[number] - least, LARGEST_LOSS)
 
 
 @inner
@@ -92,15 +106,17 @@ def follow(
     """Lets the weights and the trust in their sets follow answers as they were served.
 
     Args:
-        traces: ``[rows, members + lags, outputs]``. ``targets`` ``[rows, outputs]`` and ``weights`` ``[rows]``.
-        mixture_weights: ``[outputs, sets, members]``. ``trust`` and ``losses`` ``[outputs, sets]``.
+        traces: ``[rows, members + lags + sets, outputs]``. ``targets`` ``[rows, outputs]`` and ``weights`` ``[rows]``.
+        mixture_weights: ``[outputs, sets, members]``. ``trust`` ``[outputs, sets]``.
+        losses: of the answers that the sets gave then, which late labels tell of; in errors of the best member of now, and
+            less those of the best set ``[outputs, sets]``.
         errors: running errors ``[outputs, fadings, members]``, with so many labels ``scored``; of their past the shares
             ``fadings`` stay per row.
         fading: how much of the losses stays. One unit of them counts ``trusting``.
         rates: of the sets that descend, the first ones; in each of the others a member is weighed by its error of one fading.
         batch_power: a batch of B rows moves the weights as B to this power single ones would.
         share: how much of all weight is spread evenly at each label.
-        farthest: where distances are clipped, in errors of the best member.
+        farthest: where distances are clipped that weights descend by, in errors of the best member.
         power: of the inverse errors.
 
     Returns:
@@ -119,6 +135,7 @@ def follow(
     answers = answers_of(traces, mixture_weights)
     counts, wanted, own = np.empty(count), np.empty(count), np.empty((count, answers.shape[2]))
     values, of_fadings = np.empty((count, members)), np.empty(len(fadings))
+    given, first = np.empty(own.shape), traces.shape[1] - own.shape[1]
     for number in range(len(fadings)):
         of_fadings[number] = max(1 - fadings[number] ** total, total / (scored + total))
     shared = min(share * total, 0.5)
@@ -127,7 +144,7 @@ def follow(
         for place in range(count):
             row, served = known[place], 0.0
             counts[place] = weights[row]
-            own[place] = answers[row, output]
+            own[place], given[place] = answers[row, output], traces[row, first:, output]
             wanted[place] = believed(targets[row, output], low[output], high[output])
             for number in range(own.shape[1]):
                 served += own[place, number] * trust[output, number]
@@ -136,13 +153,11 @@ def follow(
                 values[place, member] = value if np.isfinite(value) else served
         # What was answered in a unit that was none, as after a first label that was broken, tells of nobody.
         most = FARTHEST * unit_scale[output]
+        former = max(errors[output, len(fadings) - 1].min(), SMALLEST)
         scale = follow_errors(values, wanted, counts, most, of_fadings, errors[output])
+        follow_losses(given, wanted, counts, most, fading**total * former / scale, scale, losses[output])
         for number in range(own.shape[1]):
-            loss = losses[output, number] * fading**total
-            for place in range(count):
-                loss += min(abs(own[place, number] - wanted[place]) / scale, farthest) * counts[place]
-            losses[output, number] = loss
-            trust[output, number] = -trusting * loss
+            trust[output, number] = -trusting * losses[output, number]
         log_softmax(trust[output])
         for number in range(own.shape[1]):
             trust[output, number] = math.exp(trust[output, number])

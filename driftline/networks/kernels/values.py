@@ -13,7 +13,7 @@ from driftline.networks.kernels import trees as boosted
 from driftline.networks.kernels.compiled import D2, DOUBLE, F1, F2, F3, FLAG, I0, I1, INT, inner, kernel
 from driftline.networks.kernels.encoding import LIMIT, encode_part, encoded_rows
 from driftline.networks.kernels.least_squares import SUMS, add_rows, follow_noise, solve_heads
-from driftline.networks.kernels.levels import D3, FARTHEST, LEVELS, UNIT, believed, clipped, told_by, with_lags
+from driftline.networks.kernels.levels import D3, FARTHEST, LAGS, LEVELS, UNIT, believed, clipped, told_by, with_lags
 from driftline.networks.kernels.linear import add_product
 from driftline.networks.kernels.mixture import BANK, ENCODING, TREES
 from driftline.networks.kernels.ridge import projected
@@ -117,13 +117,18 @@ def sets_mixed(trace: Any, weights: Any, out: Any) -> None:
 
 @inner
 def mixed(trace: Any, weights: Any, trust: Any, out: Any) -> None:
-    """Traces ``[batch, parts, outputs]`` → values ``[batch, outputs]`` into ``out``; ``trust`` ``[outputs, sets]``."""
+    """Traces ``[batch, parts, outputs]`` → values ``[batch, outputs]`` into ``out``; ``trust`` ``[outputs, sets]``.
+
+    What each set of weights answers becomes the last parts of the traces.
+    """
+    (outputs, sets), parts = trust.shape, trace.shape[1]
     each = np.empty(trust.shape)
     for row in range(len(trace)):
         sets_mixed(trace[row], weights, each)
-        for output in range(len(trust)):
+        for output in range(outputs):
             total = 0.0
-            for number in range(trust.shape[1]):
+            for number in range(sets):
+                trace[row, parts - sets + number, output] = each[output, number]
                 total += each[output, number] * trust[output, number]
             out[row, output] = total
 
@@ -159,7 +164,7 @@ def answer(
     The others are the arrays of the members.
 
     Returns:
-        Values ``[batch, outputs]``, and the trace ``[batch, members + lags, outputs]``.
+        Values ``[batch, outputs]``, and the trace ``[batch, members + lags + sets, outputs]``.
     """
     (batch, count), outputs, members = rows.shape, network.shape[1], weights.shape[2]
     _, scale, low, high = unit
@@ -181,7 +186,7 @@ def answer(
             lags[lag, output] = believed(lags[lag, output], low[output], high[output])
     found, of_trees = np.empty((members, outputs)), np.zeros((1, outputs), np.float32)
     with_levels, of_row = np.empty(count + lags.size + 1), np.ones(count + 1)
-    trace = np.empty((batch, members + len(lags), outputs), np.float32)
+    trace = np.empty((batch, members + len(lags) + weights.shape[1], outputs), np.float32)
     out = np.empty((batch, outputs), np.float32)
     for row in range(batch):
         place = len(autoregressive)
@@ -221,7 +226,7 @@ def answer(
                 if np.isnan(value):
                     found[member, output] = value
         trace[row, :members] = found
-        trace[row, members:] = lags
+        trace[row, members : members + len(lags)] = lags
     mixed(trace, weights, trust, out)
     return out, trace
 
@@ -244,7 +249,7 @@ def learn_differences(
 
     Args:
         rows: ``[rows, features]``, as they came. ``weights`` ``[rows]``.
-        traces: ``[rows, members + lags, outputs]``, with the labels that were the last known when the rows were answered.
+        traces: ``[rows, members + lags + sets, outputs]``, with the labels that were the last known when these were answered.
         errors: running errors of the members, of which these are the first ones, if there are any yet.
         robust: so many of them a label counts for at most: one jump of the level is no rule for the next ones.
 
@@ -259,7 +264,7 @@ def learn_differences(
     known = 0
     for row in range(batch):
         encode_part(rows[row], encoding[0], encoding[1], np.uint64(0), np.uint64(count), LIMIT, scores)
-        lags = traces[row, members:].astype(np.float64)
+        lags = traces[row, members : members + LAGS].astype(np.float64)
         with_lags(scores, lags, unit, features[known])
         if not np.isfinite(features[known]).all():
             continue

@@ -12,11 +12,10 @@ from torch import Tensor
 from driftline.learning.training.experts.autoregression import Autoregression, Scored
 from driftline.learning.training.experts.least_squares import LeastSquares
 from driftline.learning.training.experts.regression import RegressionLearner
-from driftline.networks.experts.levels import LAGS
 from driftline.networks.experts.linear import LinearHeads, with_constant
-from driftline.networks.experts.regression import FADINGS, RATES, RegressionMixture
+from driftline.networks.experts.regression import FADINGS, RATES, SETS, RegressionMixture
 from driftline.networks.kernels import least_squares
-from driftline.networks.kernels.levels import FARTHEST
+from driftline.networks.kernels.levels import FARTHEST, LAGS
 from driftline.networks.kernels.values import LEAST_SERVED
 
 SEEDS = st.integers(0, 10_000)
@@ -93,7 +92,8 @@ def test_one_call_answers_as_all_members_do(features: int, outputs: int, labels:
     network = random(5, outputs, seed=seed + 1)
     network[3] = torch.inf
     values, trace = mixture(asked, network)
-    torch.testing.assert_close(trace, members_of(mixture, asked, network), atol=1e-3, rtol=1e-3, equal_nan=True)
+    told = torch.cat([members_of(mixture, asked, network), mixed(mixture, trace).permute(2, 1, 0).float()], 1)
+    torch.testing.assert_close(trace, told, atol=1e-3, rtol=1e-3, equal_nan=True)
     expected = (mixed(mixture, trace) * mixture.trust.unsqueeze(2)).sum(1).T.float()
     torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-4)
     alone = [mixture(asked[row : row + 1], network[row : row + 1]) for row in range(5)]
@@ -105,7 +105,8 @@ def test_one_call_answers_as_all_members_do(features: int, outputs: int, labels:
 def test_wide_rows_are_answered_as_all_members_do(features: int) -> None:
     mixture, asked = learned_mixture(features, 1, 30, 1), random(3, features, seed=2)
     expected = members_of(mixture, asked, torch.zeros(3, 1))
-    torch.testing.assert_close(mixture(asked, torch.zeros(3, 1))[1], expected, atol=1e-3, rtol=1e-3, equal_nan=True)
+    trace = mixture(asked, torch.zeros(3, 1))[1][:, : mixture.members + LAGS]
+    torch.testing.assert_close(trace, expected, atol=1e-3, rtol=1e-3, equal_nan=True)
 
 
 @settings(deadline=None, max_examples=20)
@@ -162,7 +163,7 @@ def test_differences_are_learned_as_their_formula(outputs: int, rows: int, has_e
     errors = random(outputs, len(FADINGS), mixture.members, seed=seed + 3).abs().double()
     heads = one.sums.linear.heads.clone()
     direct = LeastSquares(LinearHeads(3 + LAGS * outputs, outputs, (1.0, 0.99)), penalty=1.0)
-    lags = traces[:, mixture.members :]
+    lags = traces[:, mixture.members : mixture.members + LAGS]
     features = with_lags(mixture, mixture.encoding(asked)[:, :3], lags)
     steps = ((unit.believed(targets) - lags[:, 0]) / unit.scale).clamp(-FARTHEST, FARTHEST)[1:]
     if has_errors:
@@ -191,11 +192,13 @@ def test_weights_follow_answers_as_their_formula(outputs: int, rows: int, scored
     network = torch.zeros(rows, outputs)
     network[0] = torch.nan
     traces, weights = mixture(asked, network)[1], 0.1 + random(rows, seed=seed + 2).abs()
+    mixture.weights.copy_(mixture.weights.flip(2))
     learner.scored = scored
     learner.errors.copy_(0.1 + random(*learner.errors.shape, seed=seed + 3).abs())
     learner.losses.copy_(random(*learner.losses.shape, seed=seed + 4).abs())
     before, errors, losses = mixture.weights.clone(), learner.errors.clone(), learner.losses.clone()
     answers, wanted, counts = mixed(mixture, traces), targets.T.unsqueeze(1), weights.double()
+    as_served, former = traces[:, -SETS:].permute(2, 1, 0).double(), errors[:, -1:].amin(2)
     served = (answers * mixture.trust.unsqueeze(2)).sum(1, keepdim=True)
     values = traces[:, : mixture.members].permute(2, 1, 0).double()
     values, total = values.where(values.isfinite(), served), float(counts.sum())
@@ -207,7 +210,8 @@ def test_weights_follow_answers_as_their_formula(outputs: int, rows: int, scored
     torch.testing.assert_close(learner.errors, errors)
     scale = errors[:, -1:].amin(2, keepdim=True)
     missed = (answers - wanted) / scale
-    losses = (losses * 0.99**total + missed.abs().clamp(max=4.0) @ counts).float()
+    losses = losses * 0.99**total * former / scale.squeeze(2) + ((as_served - wanted) / scale).abs() @ counts
+    losses = (losses - losses.amin(1, keepdim=True)).float()
     torch.testing.assert_close(learner.losses, losses, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(mixture.trust, (losses * -0.5).softmax(1), atol=1e-4, rtol=1e-4)
     distances = ((values.unsqueeze(1) - answers[:, :3].unsqueeze(2)) / scale.unsqueeze(3)).clamp(-4.0, 4.0)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from driftline.learning.stateful import Stateful
 from driftline.learning.training.experts.least_squares import LeastSquares
-from driftline.networks.experts.levels import LAGS
 from driftline.networks.experts.regression import RegressionMixture
+from driftline.networks.kernels.levels import LAGS
 from driftline.networks.kernels.values import learn_differences
 from driftline.networks.kernels.views import array_of, rows_of
 

@@ -20,8 +20,6 @@ from driftline.networks.kernels.views import array_of
 
 # A unit that changes by more than this was none: what was learned in it is nothing to go on from.
 LARGEST_CHANGE = 4.0
-UNIT_ROWS = 256
-"""The newest rows whose labels the unit fits."""
 
 
 class RegressionLearner(WindowLearner):
@@ -97,10 +95,11 @@ class RegressionLearner(WindowLearner):
 
         Most sets of weights follow the gradient of their Huber loss multiplicatively (exponentiated gradient, Kivinen & Warmuth
         1997) with a fixed share for all (Herbster & Warmuth 1998); in the others a member weighs as the inverse of its own
-        recent error, to the ``power``. How far each set is trusted is exponential in its recent absolute errors.
+        recent error, to the ``power``. How far each set is trusted is exponential in its recent absolute errors as served:
+        where labels are late, a set that follows them closely is late as well.
 
         Args:
-            traces: ``[rows, members + LAGS, outputs]`` of :meth:`RegressionMixture.forward`.
+            traces: ``[rows, members + LAGS + SETS, outputs]`` of :meth:`RegressionMixture.forward`.
             rows: ``[rows, features]``, as they arrived.
             targets: ``[rows]`` or ``[rows, outputs]``.
             weights: ``[rows]``, how much each counts.
@@ -200,8 +199,9 @@ class RegressionLearner(WindowLearner):
         if is_settled and not is_due:
             unit.follow_range(newest)
             return
-        unit.follow_range(newest, neighbours.targets[: self.filled])
-        change = unit.follow(neighbours.targets[neighbours.newest(min(UNIT_ROWS, self.filled))], is_settled)
+        window = neighbours.targets[: self.filled]
+        unit.follow_range(newest, window)
+        change = unit.follow(window, is_settled)
         if change is not None:
             self._change_unit(*change)
             if not is_due:

@@ -38,7 +38,7 @@ def learner_of(mixture: ServedMixture) -> MixtureLearner | RegressionLearner:
 @dataclass
 class Former:
     """A mixture as it was after ``at`` labels. ``sums`` are, in a trial, those of the labels' weights, and of the differences
-    between the loss of what was served and its own, and of their squares.
+    between the loss of the present mixture and its own, and of their squares.
     """
 
     mixture: ServedMixture
@@ -46,12 +46,12 @@ class Former:
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
 
     @torch.no_grad()
-    def answer(self, state: TrainState, examples: Examples, served: Tensor) -> None:
-        """Takes in rows that it has not learned, of which what was served had the losses ``served`` ``[rows]``."""
+    def answer(self, state: TrainState, examples: Examples, others: Tensor) -> None:
+        """Takes in rows that nobody has learned, of which the present mixture has the losses ``others`` ``[rows]``."""
         module, weights = state.module, examples.weights.double()
         present, module.experts = module.experts, self.mixture
         try:
-            better = served - losses(module, examples)
+            better = others - losses(module, examples)
         finally:
             module.experts = present
         for place, value in enumerate((weights, weights * better, weights * better.square())):
@@ -59,7 +59,7 @@ class Former:
 
     @property
     def gain(self) -> float:
-        """By how much its loss is less than that of what was served."""
+        """By how much its loss is less than that of the present mixture."""
         return self.sums[1] / self.sums[0] if self.sums[0] else 0.0
 
     def score(self, least: int) -> float:
@@ -74,8 +74,8 @@ class SleepingMixtures(Stateful):
     """Copies of a mixture, taken regularly; the last one from before a change sleeps.
 
     After a drift alarm, and where the newest labels are answered worse than those before, the ones that sleep answer the rows
-    of these labels, as if they had been served with the present network. One that is significantly better than what was served
-    is gone on with.
+    that come, beside the present mixture: each as it is before it learns them, with the present network. What was served to
+    them tells nothing where labels are late: nobody knew of the change then. One that is significantly better is gone on with.
 
     ``recent`` are the copies since the last change, oldest first, ``asleep`` the others, the one that slept last at the end;
     ``labels`` counts labels, of which ``copied_at`` had come at the last copy. ``newest`` are the newest rows in their order,
@@ -87,8 +87,8 @@ class SleepingMixtures(Stateful):
         mixture: what is served; of its kind are all.
         period: labels between two copies.
         max_recent: copies since the last change.
-        max_trial: labels after an alarm in which one may be woken, and the newest rows that are kept to answer.
-        every: labels between two looks at the newest losses, those of ``suspicious`` labels.
+        max_trial: labels after an alarm in which one may be woken, and the newest rows that are kept to learn.
+        every: labels between two looks at the newest losses, those of ``suspicious`` labels; of as many is the trial then.
         least: rows that one has to answer before it is woken.
         standard_errors: by how many it has to be better.
         max_bytes: what all copies take at most.
@@ -142,11 +142,11 @@ class SleepingMixtures(Stateful):
         """Keeps so many of those that slept last."""
         self.asleep = self.asleep[max(0, len(self.asleep) - min(self.size, room)) :]
 
-    def on_drift(self, state: TrainState, labels: int) -> None:
+    def on_drift(self, labels: int) -> None:
         """Drift was detected that has begun so many labels ago: what was learned before sleeps, and a trial begins."""
         self._let_sleep(labels)
         if self.asleep:
-            self._begin_trial(state, labels, self.max_trial)
+            self._begin_trial(labels, self.max_trial)
 
     def _let_sleep(self, labels: int) -> None:
         """Lets the last copy sleep that is older than so many labels."""
@@ -171,7 +171,8 @@ class SleepingMixtures(Stateful):
             self._answer(state, examples)
             self.on_trial = max(0, self.on_trial - count)
         elif self.asleep and is_due and self._is_worse():
-            self._begin_trial(state, self.suspicious, 0)
+            self._begin_trial(self.suspicious, self.suspicious)
+            return None
         else:
             return None
         best = max(self.asleep, key=lambda former: former.score(self.least))
@@ -185,21 +186,17 @@ class SleepingMixtures(Stateful):
             return False
         return bool(newest.mean() > before.mean() + 2 * before.std() / math.sqrt(self.suspicious))
 
-    def _begin_trial(self, state: TrainState, labels: int, on_trial: int) -> None:
-        """Lets the ones that sleep answer the newest rows, so many as there are ``labels``, and the next ``on_trial``."""
+    def _begin_trial(self, labels: int, on_trial: int) -> None:
+        """Lets the ones that sleep answer the next ``on_trial`` rows; the newest ``labels`` are of what they may be true of."""
         for former in self.asleep:
             former.sums = [0.0, 0.0, 0.0]
-        self.on_trial, self.tried = on_trial, 0
-        self._answer(state, self._newest(labels))
+        self.on_trial, self.tried = on_trial, min(labels, self._kept, self.max_trial)
 
     def _answer(self, state: TrainState, newest: Examples) -> None:
-        count = len(newest)
-        if not count:
-            return
-        self.tried = min(self.max_trial, self.tried + count)
-        served = torch.tensor([*self.served][-count:], dtype=torch.float64)
+        self.tried = min(self.max_trial, self.tried + len(newest))
+        others = losses(state.module, newest)
         for former in self.asleep:
-            former.answer(state, newest, served)
+            former.answer(state, newest, others)
 
     def _newest(self, count: int) -> Examples:
         """The newest rows, so many at most."""

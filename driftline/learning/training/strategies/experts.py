@@ -112,7 +112,7 @@ class ExpertsRuntime(StrategyRuntime[Experts]):
 
     def on_drift(self, step: TrainingStep, replay: ExampleSource, labels: int) -> None:
         if self.sleeping is not None:
-            self.sleeping.on_drift(step.state, labels)
+            self.sleeping.on_drift(labels)
 
     def on_served(self, state: TrainState, examples: Examples, losses: Sequence[float]) -> Return | None:
         former = None if self.sleeping is None else self.sleeping.on_served(state, examples, losses)
