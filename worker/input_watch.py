@@ -45,7 +45,6 @@ class InputWatch:
     One command a look finds the models that are asked; of these alone it reads, and of each at most some rows.
 
     Args:
-    Args:
         owned: the models that are owned, by uid.
         look_seconds: how often it looks.
     """

@@ -54,6 +54,7 @@ METRICS = {
     "model": "weather",
     "version": 2,
     "learned": 480,
+    "watched": 960,
     "prequential": {
         **{"accuracy": 0.93, "balanced_accuracy": 0.92, "macro_f1": 0.92, "kappa": 0.86, "log_loss": 0.21},
         **{"brier": 0.11, "calibration_error": 0.03, "auc": 0.98, "average_precision": 0.97},

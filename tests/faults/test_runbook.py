@@ -193,6 +193,38 @@ def test_drill_accuracy(instance: Instance, incident: Incident, tmp_path: Path) 
     assert re.search(r"[0-9a-f]{12}-[0-9a-f]+", job)
 
 
+def test_drill_inputs(incident: Incident, tmp_path: Path) -> None:
+    """Inputs moved."""
+    recipe = {"input_detector": {"reference": 100, "recent": 50}}
+    with up(tmp_path / "up", DRIFTLINE_POLL_SECONDS="0.02") as instance:
+        instance.client.create_model(spec(recipe=recipe))
+
+        def predicted(mean: float) -> None:
+            """Rows that nobody labels."""
+            rows = np.random.default_rng(next(SEEDS)).normal(mean, size=(40, 8))
+            instance.client.predict("weather", rows.tolist())
+
+        def is_known() -> bool:
+            predicted(0.0)
+            return (value(instance, "driftline_predictions_watched_total") or 0) >= 300
+
+        def has_moved() -> bool:
+            predicted(3.0)
+            return "predicted_inputs" in alarms(instance, "weather")
+
+        def is_usual() -> bool:
+            predicted(3.0)
+            return "predicted_inputs" not in alarms(instance, "weather")
+
+        until(is_known)
+        assert alarms(instance, "weather") == {}
+        until(has_moved)
+        assert "most in inputs[" in raises(instance, incident, "predicted_inputs", "weather")
+        assert "driftline_predictions_watched_total" in incident.metrics
+        assert "predicted_inputs" in told(instance, incident, "metrics", tmp_path)
+        until(is_usual)
+
+
 def test_drill_labels(instance: Instance, incident: Incident, tmp_path: Path) -> None:
     """Labels pile up."""
     learn(instance, 100)
