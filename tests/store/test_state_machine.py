@@ -470,7 +470,7 @@ def test_no_order_of_events_breaks_what_was_acknowledged(embedded: str) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=25,
+            max_examples=settings().max_examples // 3,
             stateful_step_count=30,
             suppress_health_check=list(HealthCheck),
         ),

@@ -58,7 +58,7 @@ def test_it_learns_what_there_is_to_learn(strategy: str, policy: str) -> None:
 @EVERY_POLICY
 def test_it_goes_on_from_its_state_bit_for_bit(strategy: str, policy: str) -> None:
     one = made(strategy, {"memory": {"name": policy, "size": 64}}, classes="open")
-    items = [*world(100, names=COLOURS[:2]), *world(100, 100, COLOURS), *drift(400, 200)]
+    items = [*world(100, names=COLOURS[:2]), *world(100, 100, COLOURS), *drift(280, 200)]
     items = [i if i.label in COLOURS else item(row_of(i), "red", i.id) for i in items]
     play(one, items[:190])
     other = restored(one)

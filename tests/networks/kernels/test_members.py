@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -173,6 +173,7 @@ def test_a_bank_learns_as_adam_does(is_regression: bool, columns: int, seed: int
         torch.testing.assert_close(got, wanted, atol=6 * bank.kinds[member][0], rtol=0)
 
 
+@settings(max_examples=12)
 @given(rows=st.integers(1, 60), columns=st.integers(1, 4), seed=SEEDS)
 def test_heads_that_follow_every_row_are_the_solution(rows: int, columns: int, seed: int) -> None:
     ridge = Ridge(5, 40, torch.Generator().manual_seed(seed))
