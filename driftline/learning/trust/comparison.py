@@ -17,7 +17,6 @@ FAR = 3.0
 WRONG = 2.0
 POOLED, MIN_POOLED = 32, 10
 """The newest labels of others that say how often they are contradicted just now, as when a drift begins."""
-MIN_OF_CLASS, NEWEST_OF_CLASS, CAUTION = 5, 16, 2
 SHRINKAGE = 8.0
 """So many labels does the rate of all count beside those on like rows."""
 
@@ -40,14 +39,12 @@ class MeasuredLabels:
 @dataclass(frozen=True)
 class Compared:
     """Of each label ``[rows]``: whether it ``contradicts`` both others and what was served (1, else 0; NaN where it cannot be
-    compared); which class others ``said`` of its row (its id; NaN where they say none most, or labels are values); how many
-    labels of others on like rows could be compared (``heard``), and how many of these contradicted (``local``); the
-    ``distances`` from others' labels and the ``gaps`` to their rows; and whether its row has come from the same labeller before
-    (``repeated``), with another label (``changed``).
+    compared); how many labels of others on like rows could be compared (``heard``), and how many of these contradicted
+    (``local``); the ``distances`` from others' labels and the ``gaps`` to their rows; and whether its row has come from the
+    same labeller before (``repeated``), with another label (``changed``).
     """
 
     contradicts: Floats
-    said: Floats
     heard: Floats
     local: Floats
     distances: Floats
@@ -76,22 +73,20 @@ def compare(rows: ReferenceRows, measured: MeasuredLabels, owners: NDArray[np.in
     if not rows.are_like(measured.points, measured.targets):
         unknown, none = np.full(len(owners), np.nan), np.zeros(len(owners), np.bool_)
         nothing = np.zeros(len(owners))
-        return Compared(unknown, unknown, nothing, nothing, unknown, np.full(len(owners), np.inf), none, none)
+        return Compared(unknown, nothing, nothing, unknown, np.full(len(owners), np.inf), none, none)
     nearest = rows.nearest(measured.points)
     is_other = circle.groups[nearest.owners][None] != circle.groups[owners][:, None]
     like = is_other & (nearest.gaps <= rows.like_gap)
     voices = like * circle.voices[nearest.owners]
     theirs = rows.targets.numpy()[nearest.places]
     if measured.served is not None:
-        said, contradicts, distances = _by_class(measured, voices, theirs[:, :, 0])
+        contradicts, distances = _by_class(measured, voices, theirs[:, :, 0])
     else:
         contradicts, distances = _by_value(rows, measured, voices, theirs)
-        said = np.full(len(owners), np.nan)
     marks = rows.contradicts.numpy()[nearest.places]
     is_heard = like & np.isfinite(marks)
     return Compared(
         contradicts,
-        said,
         is_heard.sum(1).astype(np.float64),
         (is_heard * np.nan_to_num(marks)).sum(1),
         distances,
@@ -100,21 +95,19 @@ def compare(rows: ReferenceRows, measured: MeasuredLabels, owners: NDArray[np.in
     )
 
 
-def _by_class(measured: MeasuredLabels, voices: Floats, theirs: Floats) -> tuple[Floats, Floats, Floats]:
-    """What others say of each row, by more of them than any other class, NaN where there is none such; whether the label says
-    another one, where the class that was served says the same as they; and the share of them that say another one than the
-    label.
-    """
+def _by_class(measured: MeasuredLabels, voices: Floats, theirs: Floats) -> tuple[Floats, Floats]:
+    """Labels can be compared where the class that was served is said by more of the others than any other."""
     assert measured.served is not None
-    own, total = measured.targets[:, 0], voices.sum(1)
-    support = (voices[:, None, :] * (theirs[:, :, None] == theirs[:, None, :])).sum(2) * (voices > 0)
-    most = theirs[np.arange(len(own)), support.argmax(1)]
-    of_most, of_another = support.max(1), np.where(theirs == most[:, None], 0, support).max(1)
-    said = np.where(of_most > of_another, most, np.nan)
-    contradicts = np.where(said == measured.served, (said != own).astype(np.float64), np.nan)
+    total = voices.sum(1)
+    support = (voices[:, None, :] * (theirs[:, :, None] == theirs[:, None, :])).sum(2)
+    is_served = theirs == measured.served[:, None]
+    of_served, of_another = (voices * is_served).sum(1), np.where(is_served | (voices == 0), 0, support).max(1)
+    said = np.where(of_served > of_another, measured.served, np.nan)
+    own = measured.targets[:, 0]
+    contradicts = np.where(np.isnan(said), np.nan, (said != own).astype(np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):
         distances = (voices * (theirs != own[:, None])).sum(1) / total
-    return said, contradicts, distances
+    return contradicts, distances
 
 
 def _by_value(rows: ReferenceRows, measured: MeasuredLabels, voices: Floats, theirs: Floats) -> tuple[Floats, Floats]:
@@ -152,38 +145,16 @@ def _repeated(
     return repeated, repeated & (rows.targets.numpy()[places] != measured.targets).any(1)
 
 
-@dataclass(frozen=True)
-class Marks:
-    """Of the newest labels ``[rows]`` of all, in their order: whose they are, their targets, and what :class:`Compared` has."""
-
-    owners: NDArray[np.int64]
-    contradicts: Floats
-    targets: Floats
-    said: Floats
-
-    def chance(self, target: float, said: float, is_served: bool, owner: int, circle: Circle) -> float | None:
-        """How often at most another one than ``owner`` says a class of rows of which others say the class ``said``, and it was
-        served or not: whoever says so most often. None while too little is known.
-
-        Of few it is told with caution, by two more of each (Agresti and Coull 1998); of one alone by what all others say, as
-        much as four labels of its own.
-        """
-        is_like = (self.said == said) & (np.isfinite(self.contradicts) == is_served)
-        is_like &= circle.others(owner, self.owners)
-        says, owners = self.targets[is_like] == target, self.owners[is_like]
-        if len(says) < MIN_OF_CLASS:
-            return None
-        newest = says[-NEWEST_OF_CLASS:]
-        usual = max((part.sum() + CAUTION) / (len(part) + 2 * CAUTION) for part in (says, newest))
-        counts, said_so = np.bincount(owners), np.bincount(owners, weights=says)
-        return float(max(usual, ((said_so + 2 * CAUTION * usual) / (counts + 2 * CAUTION)).max()))
-
-
-def expected_rate(owner: int, labellers: Sequence[Labeller], circle: Circle, marks: Marks) -> float:
+def expected_rate(
+    owner: int, labellers: Sequence[Labeller], circle: Circle, owners: NDArray[np.int64], marks: Floats
+) -> float:
     """How often others than ``owner`` contradict each other: of late, or, where that is more and beyond chance, just now; NaN
     while too little is known.
+
+    Args:
+        owners: of the newest labels of all, in their order; ``marks`` are whether each contradicts others.
     """
-    newest = marks.contradicts[circle.others(owner, marks.owners) & np.isfinite(marks.contradicts)][-POOLED:]
+    newest = marks[circle.others(owner, owners) & np.isfinite(marks)][-POOLED:]
     if len(newest) < MIN_POOLED:
         return np.nan
     now = float(newest.mean())

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from driftline.learning.trust.departure import Departure, OneClass
+from driftline.learning.trust.departure import Departure
 from driftline.records import labeller_name
 
 LabellerState = Literal["learned", "on hold", "quarantined", "trusted"]
@@ -18,11 +18,14 @@ LabellerState = Literal["learned", "on hold", "quarantined", "trusted"]
 MARGIN = 0.15
 """How much more often than others do a labeller may contradict them; on hold, to be learned again, a third of it."""
 ONE_CLASS_MARGIN = 0.15
-"""How much more often than others does an honest labeller say a class, of rows of which they say the same one."""
+"""The same of labels of one class alone, where others say another one."""
+ONE_CLASS_SHARE = 0.1
+"""By what share of all compared labels these must be more than is usual."""
 ITSELF_MARGIN = 0.3
 RECENT = 64
 """Comparisons, and on hold those that others have to bear out, that say how it has been of late."""
 SETTLED = 50
+ONE_CLASS_RUN = 30
 MAX_TIMES = 10.0
 """The most that a label may weigh, in units of the median weight of its labeller's."""
 WEIGHTS = 100
@@ -34,8 +37,9 @@ class Labeller(msgspec.Struct):
     ``labels`` counts those that came, ``held`` those that were not learned, ``rejected`` those that did not fit. ``errors`` is
     the sum over the ``scored`` ones of how wrong the answers were that had been served. ``compared`` labels could be compared
     with others', and ``contradicted`` contradicted both them and what was served; ``repeated`` were of a row that it had
-    labelled before, and ``changed`` of them were other labels. ``marks`` and ``weights`` are the newest ones. On hold,
-    ``others`` counts labels of others since, and ``excess`` says how far the newest comparisons are beyond what is expected.
+    labelled before, and ``changed`` of them were other labels. ``marks`` and ``weights`` are the newest ones; ``run`` is how
+    many labels of the class ``last`` have come in a row. On hold, ``others`` counts labels of others since, and ``excess`` says
+    how far the newest comparisons are beyond what is expected.
     """
 
     caller: str
@@ -56,8 +60,13 @@ class Labeller(msgspec.Struct):
     weights: list[float] = []
     others: int = 0
     excess: list[float] = []
+    last: float | None = None
+    run: int = 0
+    run_compared: int = 0
+    run_expected: float = 0.0
+    run_contradicted: int = 0
     contradiction: Departure = msgspec.field(default_factory=lambda: Departure(MARGIN))
-    same_class: OneClass = msgspec.field(default_factory=lambda: OneClass(ONE_CLASS_MARGIN))
+    one_class: Departure = msgspec.field(default_factory=lambda: Departure(ONE_CLASS_MARGIN))
     itself: Departure = msgspec.field(default_factory=lambda: Departure(ITSELF_MARGIN))
 
     @property
@@ -93,12 +102,35 @@ class Labeller(msgspec.Struct):
         most = MAX_TIMES * statistics.median(self.weights)
         return min(weight, most) / statistics.fmean(min(each, most) for each in self.weights)
 
+    def follow_class(self, target: float) -> None:
+        """Counts how many labels of one class have come in a row."""
+        self.run = self.run + 1 if target == self.last else 1
+        if self.run == 1:
+            self.run_compared, self.run_expected, self.run_contradicted = 0, 0.0, 0
+            self.one_class = Departure(
+                ONE_CLASS_MARGIN, before=self.one_class.compared, compared=self.one_class.compared
+            )
+        self.last = target
+
     def compare(self, n: int, contradicts: float, expected: float) -> None:
         """Takes in whether label ``n`` contradicts others, and how often that is to be expected."""
         self.compared += 1
         self.contradicted += contradicts > 0
         self.marks = [*self.marks, contradicts][-RECENT:]
         self.contradiction.update(n, contradicts, expected)
+        if self.run:
+            self.run_compared += 1
+            self.run_contradicted += contradicts > 0
+            self.run_expected += expected
+            if contradicts:
+                # Where others say the same class there is nothing to tell.
+                self.one_class.update(n, contradicts, expected)
+
+    @property
+    def is_of_one_class(self) -> bool:
+        """Whether it says one class alone, where others often say others."""
+        usual = self.run_expected + ONE_CLASS_SHARE * self.run_compared
+        return self.run >= ONE_CLASS_RUN and self.run_contradicted > usual and self.one_class.has_departed
 
     def repeat(self, n: int, is_changed: bool, expected: float | None) -> None:
         """Takes in the label of a row that it has labelled before; ``expected`` is how often others change theirs, where it
@@ -110,22 +142,23 @@ class Labeller(msgspec.Struct):
             self.itself.update(n, float(is_changed), expected)
 
     @property
-    def departures(self) -> Sequence[tuple[Departure | OneClass, str]]:
+    def departures(self) -> Sequence[tuple[Departure, str]]:
         """The tests that have found that it departs, each with the reason."""
         wrong = f"{sum(self.marks):.0f} of its newest {len(self.marks)} labels that can be compared"
         said = f"contradict others' labels of like rows, and what was served: {wrong}"
-        found: list[tuple[Departure | OneClass, str]] = [
+        found = [
             (
                 self.itself,
                 f"contradict each other: {self.changed} of {self.repeated} labels of rows that it had labelled before",
             ),
             (
-                self.same_class,
-                f"are of one class only, where others have more on like rows: {self.same_class.run} in a row; {wrong}",
+                self.one_class,
+                f"are of one class only, where others have more on like rows: {self.run} in a row; {wrong}",
             ),
             (self.contradiction, said),
         ]
-        return [(test, reason) for test, reason in found if test.has_departed]
+        has_departed = [self.itself.has_departed, self.is_of_one_class, self.contradiction.has_departed]
+        return [each for each, departs in zip(found, has_departed, strict=True) if departs]
 
     def set_aside(self, state: LabellerState, since: int, reason: str) -> None:
         """Its labels are not learned from here on."""
@@ -136,7 +169,7 @@ class Labeller(msgspec.Struct):
         """Its labels are learned again."""
         self.state, self.reason, self.since = state, "", 0
         self.excess, self.marks = [], []
-        for test in (self.contradiction, self.same_class, self.itself):
+        for test in (self.contradiction, self.one_class, self.itself):
             test.begin_again()
 
     @property

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driftline.learning.stateful import State, Stateful
+from driftline.learning.stateful import Stateful
 from driftline.spec.row_layout import CATEGORIES, STATISTICS, TEXTS
 
 Floats = NDArray[np.float64]
@@ -80,30 +79,19 @@ class ReferenceRows(Stateful):
         "distances",
         "errors",
         "contradicts",
-        "said",
         "center",
         "spread",
         "added",
     )
     DERIVED = ("size",)
-    COLUMNS = (
-        "points",
-        "targets",
-        "owners",
-        "numbers",
-        "gaps",
-        "distances",
-        "errors",
-        "contradicts",
-        "said",
-    )
+    COLUMNS = ("points", "targets", "owners", "numbers", "gaps", "distances", "errors", "contradicts")
 
     def __init__(self, size: int = 1000) -> None:
         self.size = size
         none = torch.zeros(0, dtype=torch.float64)
         self.points = self.targets = torch.zeros((0, 0), dtype=torch.float64)
         self.owners = self.numbers = torch.zeros(0, dtype=torch.int64)
-        self.gaps = self.distances = self.errors = self.contradicts = self.said = none
+        self.gaps = self.distances = self.errors = self.contradicts = none
         self.center = self.spread = none
         self.added = 0
 
@@ -191,9 +179,3 @@ class ReferenceRows(Stateful):
     def _keep(self, stays: Tensor) -> None:
         for name in self.COLUMNS:
             setattr(self, name, getattr(self, name)[stays])
-
-    def restored(self, name: str, state: State) -> Any:
-        # Former releases did not keep what had been said of a row.
-        if name in ("said") and name not in state.tensors:
-            return torch.full_like(state.tensors["contradicts"], torch.nan)
-        return super().restored(name, state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -22,7 +21,6 @@ from driftline.learning.trust.comparison import (
     SHRINKAGE,
     Circle,
     Compared,
-    Marks,
     MeasuredLabels,
     compare,
     differing,
@@ -44,7 +42,6 @@ MAX_HELD = 2000
 RECORD = 30
 """Comparisons after which a labeller that has agreed has a record: it may be the first to see a drift."""
 MIN_REPEATED = 30
-NOTHING = np.zeros(0)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[tuple[int, Item]])
@@ -137,34 +134,24 @@ class Trust(Labellers):
             distances=compared.distances[is_learned],
             errors=measured.errors[is_learned],
             contradicts=compared.contradicts[is_learned],
-            said=compared.said[is_learned],
         )
 
     def _follow(self, measured: MeasuredLabels, compared: Compared, places: NDArray[np.int64], circle: Circle) -> None:
         """Lets each labeller's tests follow its labels."""
         known = self.references
         is_learned = np.array([self.labellers[place].is_learned for place in places])
-        marks = Marks(
-            np.concatenate([known.owners.numpy(), places[is_learned]]),
-            np.concatenate([known.contradicts.numpy(), compared.contradicts[is_learned]]),
-            np.concatenate(
-                [known.targets.numpy()[:, 0] if len(known) else NOTHING, measured.targets[is_learned][:, 0]]
-            ),
-            np.concatenate([known.said.numpy(), compared.said[is_learned]]),
-        )
+        owners = np.concatenate([known.owners.numpy(), places[is_learned]])
+        marks = np.concatenate([known.contradicts.numpy(), compared.contradicts[is_learned]])
         for place in np.unique(places).tolist():
             labeller = self.labellers[place]
-            expected, changes = expected_rate(place, self.labellers, circle, marks), self._rate_of_changes(place)
-            chance = functools.cache(functools.partial(marks.chance, owner=place, circle=circle))
+            expected = expected_rate(place, self.labellers, circle, owners, marks)
+            changes = self._rate_of_changes(place)
             for row in np.flatnonzero(places == place).tolist():
                 n = int(measured.numbers[row])
                 labeller.scored += 1
                 labeller.errors += float(measured.errors[row])
                 if measured.served is not None:
-                    target, said = float(measured.targets[row, 0]), float(compared.said[row])
-                    is_served = bool(np.isfinite(compared.contradicts[row]))
-                    is_known = np.isfinite(said)
-                    labeller.same_class.update(n, target, chance(target, said, is_served) if is_known else None)
+                    labeller.follow_class(float(measured.targets[row, 0]))
                 if compared.repeated[row]:
                     labeller.repeat(n, bool(compared.changed[row]), changes)
                 mark = float(compared.contradicts[row])

@@ -8,21 +8,17 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from driftline.backtest.replay import Service
 from driftline.backtest.stream import Stream
 from driftline.errors import NotFound
 from driftline.learning.learner import Learner
-from driftline.learning.stateful import State
-from driftline.learning.trust.comparison import MeasuredLabels
 from driftline.learning.trust.departure import RUN_LENGTH, Departure
 from driftline.learning.trust.labeller import Labeller
 from driftline.learning.trust.labellers import MAX_LABELLERS, MAX_SOURCES
-from driftline.learning.trust.trust import KIND, Records, Trust
+from driftline.learning.trust.trust import KIND
 from driftline.records import Answer, Item, Plan
 from driftline.rows.rows import Rows
-from driftline.spec.parts.trust import LabellerTrust
 from tests.learning.conftest import assert_same, learner, play, restored, spec, values, weights_of, world
 
 LIAR = "k0"
@@ -91,53 +87,6 @@ def test_whoever_says_one_class_alone_is_quarantined() -> None:
     one = played(items)
     assert states(one)[LIAR] == "quarantined"
     assert set(states(one).values()) == {"learned", "quarantined"}
-
-
-def compared(labels: NDArray[np.int64], true: NDArray[np.int64], points: NDArray[np.float64]) -> Trust:
-    """What five labellers in turn make of rows where what was served is true."""
-    trust = Trust(LabellerTrust())
-
-    def measure(come: Records) -> MeasuredLabels:
-        rows = np.array([n - 1 for n, _ in come])
-        targets, answers = labels[rows].astype(np.float64), true[rows].astype(np.float64)
-        return MeasuredLabels(
-            rows + 1, points[rows], targets[:, None], (targets != answers).astype(np.float64), answers
-        )
-
-    items = [(n + 1, Item(f"{n}", {}, 0, caller=f"k{n % 5}")) for n in range(len(labels))]
-    for start in range(0, len(items), 32):
-        trust.sift(items[start : start + 32], [], measure)
-    return trust
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("lie", "found"), [(None, "learned"), (0, "quarantined")])
-def test_a_rare_class_that_one_labeller_denies_gives_it_away_though_nine_of_ten_labels_are_true(
-    lie: int | None, found: str, seed: int
-) -> None:
-    random = np.random.default_rng(seed)
-    points = random.random((2500, 1))
-    true = (points[:, 0] > 0.9).astype(np.int64)
-    # Near the edge all are wrong about the rare class now and then, so that it is contradicted far more often than the other.
-    is_noise = (points[:, 0] > 0.9) & (random.random(2500) < 0.2)
-    labels = np.where(is_noise, 1 - true, true)
-    if lie is not None:
-        labels = np.where(np.arange(2500) % 5 == 0, lie, labels)
-    trust = compared(labels, true, points)
-    assert [each.state for each in trust.labellers] == [found, *["learned"] * 4]
-    if lie is not None:
-        assert 1 - trust.labellers[0].contradicted / trust.labellers[0].compared > 0.85
-        assert "one class only" in trust.labellers[0].reason
-
-
-def test_a_state_from_before_it_was_kept_what_others_had_said_is_read() -> None:
-    points = np.random.default_rng(0).random((200, 1))
-    labels = (points[:, 0] > 0.5).astype(np.int64)
-    state, former = compared(labels, labels, points).state_dict(), Trust(LabellerTrust())
-    former.load_state_dict(
-        State({name: value for name, value in state.tensors.items() if not name.endswith("said")}, state.data)
-    )
-    assert len(former.references) == 200 and bool(former.references.said.isnan().all())
 
 
 def test_values_far_from_what_others_say_are_not_learned() -> None:
@@ -349,3 +298,17 @@ def test_who_contradicts_no_more_than_the_margin_allows_is_not_taken_for_a_liar(
 def test_who_contradicts_far_more_is_found_soon(rate: float, most: int) -> None:
     found = [_bets(rate, 0.1, seed, most) for seed in range(10)]
     assert all(at is not None for at in found)
+
+
+@pytest.mark.parametrize("turns", [(), (600,), (400, 800, 1200)])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_those_who_send_the_labels_of_one_class_each_are_learned_also_through_a_drift(
+    turns: tuple[int, ...], noise: float
+) -> None:
+    """As where one system tells of what was complained about, and another one of what was not."""
+    random, items = np.random.default_rng(0), list[Item]()
+    for place, item in enumerate(world(1600)):
+        is_turned = sum(turn <= place for turn in turns) % 2 != (random.random() < noise)
+        label = int(item.label) ^ is_turned  # type: ignore[arg-type]
+        items.append(msgspec.structs.replace(item, label=label, caller="phone" if label else "web"))
+    assert set(states(played(items)).values()) == {"learned"}
