@@ -125,10 +125,8 @@ class Infer(FastPathCall):
     def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
         request, binary = inference_protocol.decode(body, headers.get(b"inference-header-content-length"))
         _check_outputs(request, model.snapshot.spec)
-        count, most = (
-            max((sum(tensor.shape[:1]) for tensor in request.inputs), default=0),
-            model.snapshot.limits.max_queue,
-        )
+        most = model.snapshot.limits.max_queue
+        count = max((sum(tensor.shape[:1]) for tensor in request.inputs), default=0)
         if most < count <= len(body):  # More rows than bytes are no rows, and told so.
             raise too_many_rows(count, most)
         rows = model.snapshot.tensors.rows(request, binary)

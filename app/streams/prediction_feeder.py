@@ -117,10 +117,11 @@ class PredictionFeeder(SinkFeeder):
         uid, _, nonce = stream.partition(":")
         key = self.connection.keys.of(uid).predictions(nonce)
         with store_errors():
-            text = await self.connection.redis.hget(self._places, stream)
-        place = _Place(f"{start}-0", -1) if text is None else _Place.parse(text)
-        with store_errors():
-            recorded = int(await self.connection.redis.hget(self.connection.keys.told_counts, stream) or 0)
+            async with self.connection.redis.pipeline(transaction=False) as pipe:
+                pipe.hget(self._places, stream)
+                pipe.hget(self.connection.keys.told_counts, stream)
+                text, told = await pipe.execute()
+        place, recorded = _Place(f"{start}-0", -1) if text is None else _Place.parse(text), int(told or 0)
         while True:
             with store_errors():
                 page = await self.connection.redis.xrange(key, f"({place.entry}", "+", self._count)

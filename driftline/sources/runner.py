@@ -108,7 +108,7 @@ class SourceRunner:
         except Conflict as error:
             if error.code != "source_changed":
                 raise
-            # Whoever looks at what is configured ends this, and begins anew by that.
+            # Whoever looks at what is configured ends this, and starts it by that again.
             await asyncio.Event().wait()
         finally:
             await reader.close()
