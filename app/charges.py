@@ -1,4 +1,5 @@
-"""What a caller may ask for in a second: requests, bytes of bodies, and items of feedback.
+"""What a caller may ask for in a time: requests, bytes of bodies, items of feedback, rows and jobs; and how many streams it may
+have open.
 
 Each process decides by its own buckets, at once, and settles with those of the store a few times a second: what all processes
 of an instance let through is charged there, and each goes on with what is left. What was too much meanwhile is made up for.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
@@ -16,7 +18,8 @@ from driftline.errors import Busy, Unavailable
 from driftline.settings import Settings
 from driftline.store.shared_charges import Bucket, SharedCharges
 
-Charged = Literal["requests", "bytes", "items"]
+Charged = Literal["requests", "bytes", "items", "rows", "jobs"]
+MINUTE = 60.0
 BURST_SECONDS = 5.0
 """What was not asked for so long may be asked for at once."""
 SETTLE_SECONDS = 0.2
@@ -53,6 +56,7 @@ class Charges:
 
     def __init__(self, limits: dict[Charged, float], clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = {what: limit for what, limit in limits.items() if limit}
+        self._rates = {what: limit / MINUTE if what == "jobs" else limit for what, limit in self.limits.items()}
         self._clock = clock
         self._buckets: dict[Bucket, TokenBucket] = {}
         self._taken: dict[Bucket, float] = {}
@@ -61,22 +65,37 @@ class Charges:
     @classmethod
     def of(cls, settings: Settings) -> Charges:
         """Those that the settings ask for."""
-        return cls({"requests": settings.key_requests, "bytes": settings.key_bytes, "items": settings.key_items})
+        return cls(
+            {
+                "requests": settings.key_requests,
+                "bytes": settings.key_bytes,
+                "items": settings.key_items,
+                "rows": settings.key_rows,
+                "jobs": settings.key_jobs,
+            }
+        )
 
     def take(self, caller: str, what: Charged, amount: float) -> None:
         """Charges a caller before the work is done; :class:`Busy` where what it asked for before is not made up for yet."""
-        limit = self.limits.get(what)
-        if limit is None or not amount:
-            return
+        if amount and what in self.limits:
+            self._take(caller, what, amount)
+
+    def check(self, caller: str, what: Charged) -> None:
+        """:class:`Busy` where nothing more would be taken now, before it is known how much there is."""
+        if what in self.limits:
+            self._take(caller, what, 0)
+
+    def _take(self, caller: str, what: Charged, amount: float) -> None:
         now = self._clock()
         whose = caller, what
         bucket = self._buckets.get(whose)
         if bucket is None:
-            bucket = self._buckets[whose] = TokenBucket(limit, now)
+            bucket = self._buckets[whose] = TokenBucket(self._rates[what], now)
             self._is_new.set()  # Other processes may know more of it: they are asked at once.
         seconds = bucket.take(amount, now)
         if seconds:
-            message = f"more than {limit:g} {what} a second were sent with this key; send it again"
+            time_unit = "minute" if what == "jobs" else "second"
+            message = f"more than {self.limits[what]:g} {what} a {time_unit} were sent with this key; send it again"
             raise Busy(message, code="rate_limited", retry_after=seconds)
         self._taken[whose] = self._taken.get(whose, 0.0) + amount
 
@@ -100,7 +119,27 @@ class Charges:
         taken |= {whose: 0.0 for whose, bucket in self._buckets.items() if bucket.level <= 0 and whose not in taken}
         if not taken:
             return
-        left = await shared.charge(taken, self.limits)
+        left = await shared.charge(taken, self._rates)
         now = self._clock()
         for whose, level in left.items():
             self._buckets[whose].settle(level - self._taken.get(whose, 0.0), now)
+
+
+class OpenStreams:
+    """The streams that callers have open in one process: of each at most so many; 0: any number."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    def open(self, caller: str) -> Callable[[], None]:
+        """Counts a stream as open until what is given is called; :class:`Busy` where its caller has as many as it may."""
+        if 0 < self._most <= self._open[caller]:
+            message = f"{self._most} streams are open with this key, as many as it may have here; close one"
+            raise Busy(message, code="too_many_streams", retry_after=1)
+        self._open[caller] += 1
+
+        def close() -> None:
+            self._open -= Counter({caller: 1})  # What has come to nothing is not kept.
+
+        return close

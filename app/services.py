@@ -34,7 +34,7 @@ from driftline.support.tracing import Tracing
 
 from .artifact_check import ArtifactCheck
 from .body_limits import HeldBytes
-from .charges import BURST_SECONDS, Charges
+from .charges import BURST_SECONDS, Charges, OpenStreams
 from .engine import Engine
 from .event_feed import EventFeed
 from .fair_thread import FairThread
@@ -106,6 +106,7 @@ class Services:
         self.catalog = self.version_watcher.catalog
         self.http_meter = HttpMeter()
         self.charges = Charges.of(settings)
+        self.open_streams = OpenStreams(settings.key_streams)
         self.held_bytes = HeldBytes(max(settings.max_held_bytes, 2 * settings.max_body_bytes))
         self.store_health = Sampler(self._look, every=watch_seconds, patience=patience)
         self.artifact_looks = Sampler(self._look_for_notes, every=watch_seconds, patience=patience)

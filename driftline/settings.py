@@ -124,6 +124,14 @@ class Settings(BaseSettings):
     )
     key_bytes: float = Field(0.0, ge=0, description="bytes of request bodies a second, likewise")
     key_items: float = Field(0.0, ge=0, description="labels a second, likewise")
+    key_rows: float = Field(0.0, ge=0, description="rows that are predicted a second, likewise")
+    key_jobs: float = Field(0.0, ge=0, description="retrains, comparisons and calls to forget a minute, likewise")
+    key_streams: int = Field(
+        0,
+        ge=0,
+        description="streams of labels and events that a serving process keeps open of one API key; one more answers 429; "
+        "0: any number",
+    )
     max_url_bytes: int = Field(8 * 2**10, ge=256, description="a longer URL is refused with 414")
     max_header_bytes: int = Field(16 * 2**10, ge=1024, description="longer headers of a request are refused with 431")
     max_body_bytes: int = Field(
@@ -152,6 +160,9 @@ class Settings(BaseSettings):
     max_bytes: int = Field(
         2**28, ge=-1, description="bytes that a model's weights, and what its layers give for one row, may take"
     )
+    max_key_models: int = Field(-1, ge=-1, description="models that there may be of those that one API key has made")
+    max_key_model_bytes: int = Field(-1, ge=-1, description="bytes that the weights of these may take together")
+    max_all_model_bytes: int = Field(-1, ge=-1, description="bytes that the weights of all models may take together")
     max_batch: int = Field(128, ge=1, description="most rows that the server computes at once")
     max_queue: int = Field(4096, ge=1, description="rows waiting for one model; above it predict answers 429")
     predict_timeout: float = Field(10.0, gt=0, description="a prediction later than this answers 504")

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Collection
 from typing import Annotated, Any, NamedTuple, cast
 
-from fastapi import Body, Depends, Header, Query, Response
+from fastapi import Body, Depends, Header, Query, Request, Response
 
 from driftline.api import endpoints
 from driftline.api.control import (
@@ -29,6 +29,7 @@ from driftline.learning.retraining.dry_run import dry_run
 from driftline.learning.retraining.plan import RetrainPlan, check_retrain
 from driftline.learning.retraining.recipe_changes import check_recipe, named_versions
 from driftline.networks.model import Model
+from driftline.networks.price import state_bytes
 from driftline.records import Command, CommandKind
 from driftline.spec import ModelSpec, parse
 from driftline.store.catalog import CatalogEntry, by_uid
@@ -38,23 +39,29 @@ from driftline.store.erasure import Erasure, facts_of
 from driftline.store.selection import Selection, find
 from driftline.versions import VersionFiles
 
+from ..gatekeeper import caller_of
 from ..services import Actor, Has, Sees, Services, Sight
+from ..shared_budget import reserve
 from .mount import json_router, serves
 
 router = json_router()
 
 
 class CommandIssuer(NamedTuple):
-    """Who tells a model something, and the ``Idempotency-Key`` of the call: with the same one it is told once."""
+    """Who tells a model something, the ``Idempotency-Key`` of the call: with the same one it is told once; and whom it is
+    charged to."""
 
     actor: str
     key: str | None
+    charged: str
 
 
 def _caller(
-    actor: Actor, idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None
+    request: Request,
+    actor: Actor,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> CommandIssuer:
-    return CommandIssuer(actor, idempotency_key)
+    return CommandIssuer(actor, idempotency_key, caller_of(request.scope))
 
 
 By = Annotated[CommandIssuer, Depends(_caller)]
@@ -68,6 +75,7 @@ async def retrain(
     told, asked = Told(services, found.uid, caller, body.reason), body.model_dump(exclude={"dry_run", "reason"})
     if not body.dry_run and await told.is_resend():
         return await told.begin("retrain", asked)
+    told.charge()
     version_files = VersionFiles(services.artifacts, found.uid)
     before = await asyncio.to_thread(_live, version_files, found, factories)
     retrain_plan = RetrainPlan.of(before.spec, body.recipe, body.edits, body.race)
@@ -80,8 +88,11 @@ async def retrain(
         found_out = await asyncio.to_thread(
             dry_run, before, retrain_plan, body.epochs, examples, factories, versions, services.budget
         )
+        size = max(each["bytes"] for each in found_out.get("race", [found_out["after"]]))
+        await reserve(services, found.uid, caller.charged, size, only_asks=True)
         return cast(RetrainPreview, found_out)
-    await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions, services.budget)
+    size = await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions, services.budget)
+    await reserve(services, found.uid, caller.charged, max(size, state_bytes(before.module)))
     return await told.begin("retrain", asked)
 
 
@@ -100,6 +111,7 @@ async def compare(model: str, body: Compare, services: Has, caller: By) -> JobBe
         raise InvalidInput(message, field="versions", value=body.versions)
     told = Told(services, uid, caller, body.reason)
     if not await told.is_resend():
+        told.charge()
         for version in body.versions:
             await services.commit_log(uid).version(version)
     return await told.begin("compare", body.model_dump(exclude={"reason"}))
@@ -111,10 +123,14 @@ async def forget(model: str, body: Forget, services: Has, caller: By, response: 
     if not any(value is not None and value != [] for value in asked.values()):
         raise InvalidInput('say what is to be forgotten: "keys", "ids", "source", "since" or "until"', field="keys")
     uid = await services.catalog.uid(model)
+    told = Told(services, uid, caller, body.reason)
+    if not body.dry_run and await told.is_resend():
+        return await told.begin("forget", asked)
+    told.charge()
     if body.dry_run:
         response.status_code = 200
         return await _would_forget(services, uid, Selection.of(asked))
-    return await Told(services, uid, caller, body.reason).begin("forget", asked)
+    return await told.begin("forget", asked)
 
 
 async def _would_forget(services: Services, uid: str, selection: Selection) -> ForgetPreview:
@@ -223,6 +239,10 @@ class Told:
         return self.caller.key is not None and any(
             [await log.find(identifier) is not None for identifier in (self._command_id(), self._job_id())]
         )
+
+    def charge(self) -> None:
+        """Charges the caller for a job, or for what a dry run of one takes."""
+        self.services.charges.take(self.caller.charged, "jobs", 1)
 
     async def tell(self, kind: CommandKind, arguments: dict[str, Any]) -> CommandQueued:
         """Appends a command to the model's log."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Annotated, ClassVar
 
 import msgspec
 import orjson
 from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from driftline.api import endpoints
 from driftline.api.endpoint import EVENT_STREAM
@@ -28,7 +29,8 @@ from driftline.store.events import (
 )
 
 from ..event_feed import Batch, shown
-from ..services import Actor, Has, Sees, Sight
+from ..gatekeeper import caller_of
+from ..services import Actor, Has, Sees, Services, Sight
 from .mount import json_router, serves
 
 router = json_router()
@@ -93,7 +95,8 @@ async def list_events(model: str, asked: Asked, request: Request, services: Has)
     log = EventLog(services.connection, uid)
     if is_streamed(request):
         place = _last_seen(request, asked) or await log.end()
-        return _streamed(services.events.of_model(uid, place), asked, {uid: model})
+        batches = services.events.of_model(uid, place)
+        return _streamed(services, request, batches, asked, {uid: model})
     return _page(await log.newest(asked.low, asked.high, asked.limit + 1, asked.kinds), asked, {uid: model})
 
 
@@ -102,7 +105,8 @@ async def list_all_events(asked: Asked, request: Request, services: Has, sees: S
     asked = asked.within(sees)
     if is_streamed(request):
         reader = await services.events.all_events(_last_seen(request, asked))
-        return _streamed(_seen(services.events.of_all(reader), reader.names, sees), asked, reader.names)
+        batches = _seen(services.events.of_all(reader), reader.names, sees)
+        return _streamed(services, request, batches, asked, reader.names)
     names = {uid: name for uid, name in by_uid(await services.catalog.names()).items() if sees.allows(name)}
     # Events of the instance are about models that are gone, or about none.
     uids = [INSTANCE, *names] if sees.is_of_all else list(names)
@@ -146,10 +150,27 @@ def _page(found: list[StoredEvent], asked: Wanted, names: Mapping[str, str]) -> 
     }
 
 
-def _streamed(batches: AsyncIterator[Batch], asked: Wanted, names: Mapping[str, str]) -> StreamingResponse:
+class EventStream(StreamingResponse):
+    """Events as they happen; ``close`` is called when the stream ends, however that is."""
+
     # A proxy that buffers answers would hold events back.
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_messages(batches, asked, names), media_type=EVENT_STREAM, headers=headers)
+    HEADERS: ClassVar = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+    def __init__(self, messages: AsyncIterator[bytes], close: Callable[[], None]) -> None:
+        super().__init__(messages, media_type=EVENT_STREAM, headers=self.HEADERS)
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._close()
+
+
+def _streamed(
+    services: Services, request: Request, batches: AsyncIterator[Batch], asked: Wanted, names: Mapping[str, str]
+) -> EventStream:
+    return EventStream(_messages(batches, asked, names), services.open_streams.open(caller_of(request.scope)))
 
 
 async def _messages(

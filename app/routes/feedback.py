@@ -62,6 +62,7 @@ class Feedback:
 
     async def _content(self, services: Services, scope: Scope, receive: Receive, trace: RequestTrace | None) -> Content:
         check_kind(dict(scope["headers"]), b"application/json")
+        services.charges.check(caller_of(scope), "items")
         items = await _items(await read_body(receive))
         outcomes = await _append(services, scope, items, trace, MAX_ERRORS)
         lasts = await _lasts(services)
@@ -88,9 +89,16 @@ class FeedbackStream:
         try:
             _check_is_ndjson(scope)
             await services.feedback_decoder(name)
+            close = services.open_streams.open(caller_of(scope))
         except DriftlineError as error:
             await send_content(send, error_content(error))
             return
+        try:
+            await self._answer_lines(services, scope, receive, send)
+        finally:
+            close()
+
+    async def _answer_lines(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"application/x-ndjson")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         async with aclosing(

@@ -17,7 +17,7 @@ from driftline.learning.network_trial import check_answers, check_network
 from driftline.learning.retraining.recipe_changes import check_versions
 from driftline.networks import bundle
 from driftline.networks.model import Model
-from driftline.networks.price import OVER_BUDGET, ModelPrice
+from driftline.networks.price import OVER_BUDGET, ModelPrice, state_bytes
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
 from driftline.store.catalog import CatalogEntry
@@ -28,8 +28,10 @@ from driftline.support.memory import give_back
 from driftline.versions import VersionFiles
 
 from ..based_models import Beginning, beginning, check_unused
+from ..gatekeeper import caller_of
 from ..model_form import model_form
 from ..services import Actor, Has, Sees, Services
+from ..shared_budget import reserve
 from .mount import json_router, serves
 
 router = json_router()
@@ -58,8 +60,12 @@ async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> M
         if spec.device is None and services.settings.device != "cpu":
             # It learns where it is served, also once the operator has set another device.
             spec = spec.changed(device=services.settings.device)
-        first = await asyncio.to_thread(_first_version, services, uid, spec, begun, weights, example)
-        del begun
+        built = await asyncio.to_thread(_built, services, uid, spec, begun, weights, example)
+        await services.catalog.mark_unnamed(uid)
+        await reserve(services, uid, caller_of(request.scope), state_bytes(built.module))
+        first = await asyncio.to_thread(_first_version, services, uid, begun, built)
+        del begun, built
+        give_back()
     reach("app.created")
     try:
         await services.catalog.create(uid, spec.model_dump(mode="json"), first, actor)
@@ -137,9 +143,9 @@ def _shown_version(version: Version) -> VersionState:
     }
 
 
-def _first_version(
+def _built(
     services: Services, uid: str, spec: ModelSpec, begun: Beginning, weights: Path | None, example: Rows | None
-) -> Version:
+) -> Model:
     factories = services.settings.factories
     tensors = bundle.weights_of_file(weights) if weights is not None else None
     services.budget.check_spec(spec, spec.known_classes())
@@ -152,8 +158,9 @@ def _first_version(
     check_network(model, factories, example)
     if weights is not None:
         check_answers(model)
+    return model
+
+
+def _first_version(services: Services, uid: str, begun: Beginning, model: Model) -> Version:
     services.artifacts.share(uid, begun.uid, begun.blobs)
-    version = VersionFiles(services.artifacts, uid).write_first(model)
-    del learner, model
-    give_back()
-    return version
+    return VersionFiles(services.artifacts, uid).write_first(model)

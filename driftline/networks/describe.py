@@ -13,6 +13,7 @@ from driftline.networks.edit_session import Sources
 from driftline.networks.edits import apply_all
 from driftline.networks.model import Model
 from driftline.networks.modules import Branched
+from driftline.networks.price import state_bytes
 from driftline.networks.sequential import example_rows, network_rows
 from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT, shapes
@@ -38,8 +39,8 @@ def describe(model: Model) -> dict[str, Any]:
     ]
     width = spec.width(len(model.classes))
     output = [] if isinstance(module.output, nn.Identity) else [_layer(OUTPUT, module.output, (width,))]
-    size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
-    return {"layers": [*layers, *output], **_parameters(module), "bytes": size, "flops": _flops(spec, module)}
+    size = {"bytes": state_bytes(module), "flops": _flops(spec, module)}
+    return {"layers": [*layers, *output], **_parameters(module), **size}
 
 
 def describe_edits(edits: Sequence[Edit], before: Model, sources: Sources | None = None) -> dict[str, Any]:

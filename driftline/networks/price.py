@@ -89,10 +89,8 @@ class ModelBudget:
 
     def check_module(self, module: nn.Module) -> None:
         """Whether a module that is built fits."""
-        state = module.state_dict().values()
-        sizes = [(value.numel(), value.element_size()) for value in state]
-        total, count = sum(number * size for number, size in sizes), sum(number for number, _ in sizes)
-        self.check(ModelPrice(tensors=len(sizes), parameters=count, bytes=total))
+        sizes = [value.numel() for value in module.state_dict().values()]
+        self.check(ModelPrice(tensors=len(sizes), parameters=sum(sizes), bytes=state_bytes(module)))
 
     def check_growth(self, edit: Edit, module: nn.Module) -> None:
         """Whether what an edit adds to a network of a user's own can fit: as many units as it says, in its widest layer."""
@@ -150,6 +148,11 @@ class NewClasses:
         if classes is not self._classes:
             self._classes, self._known, self._known_bytes = classes, frozenset(classes), _text_bytes(classes)
             self._taken = {name: size for name, size in self._taken.items() if name not in self._known}
+
+
+def state_bytes(module: nn.Module) -> int:
+    """The bytes of a module's parameters and buffers."""
+    return sum(value.numel() * value.element_size() for value in module.state_dict().values())
 
 
 def price_of(spec: ModelSpec, classes: Sequence[int | str]) -> ModelPrice:

@@ -140,7 +140,7 @@ class Catalog:
         meta = {"name": name, "spec": json.dumps(spec), "created": first.created, "log_id": new_uid(), "paused": 0}
         created = EventRecord("created", "the model was made, with version 1", actor, version=1)
         head = {"version": 1, "manifest": first.manifest, "step": 0, "offset": 0, "learned": 0}
-        await self._mark_unnamed(uid)
+        await self.mark_unnamed(uid)
         await self.connection.scripts.run(
             "create",
             [
@@ -266,7 +266,7 @@ class Catalog:
     async def delete(self, name: str, actor: str = "system") -> str:
         """Removes a model and returns its uid; its files can then be deleted. ``actor``: who asks for it."""
         uid = await self.uid(name)
-        await self._mark_unnamed(uid)
+        await self.mark_unnamed(uid)
         event = EventRecord("deleted", f"the model {name!r} was removed", actor, model=name, details={"uid": uid})
         await happen(self.connection, f"deleted:{uid}", event)
         await self.connection.scripts.run("forget_name", [self.connection.keys.names], [name, uid])
@@ -288,7 +288,7 @@ class Catalog:
             await self._settle(uid.decode())
         return gone
 
-    async def _mark_unnamed(self, uid: str) -> None:
+    async def mark_unnamed(self, uid: str) -> None:
         """Marks a model whose keys exist without its name: whoever finds the mark much later removes them."""
         begun = await self.connection.time()
         with store_errors():

@@ -59,6 +59,11 @@ class Keys:
         return f"{self.prefix}charges"
 
     @property
+    def model_prices(self) -> str:
+        """Hash: uid → the bytes of the model's weights, and who made it; see :mod:`driftline.store.model_prices`."""
+        return f"{self.prefix}model_prices"
+
+    @property
     def prediction_streams(self) -> str:
         """Hash: nonce of streams of predictions → until when a replica writes them, and which; see
         :mod:`driftline.store.prediction_streams`."""

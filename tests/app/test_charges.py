@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.charges import BURST_SECONDS, Charges
+from app.charges import BURST_SECONDS, Charges, OpenStreams
 from driftline.errors import Busy, Unavailable
 from driftline.store.connection import RedisConnection
 from driftline.store.shared_charges import Bucket, SharedCharges
@@ -103,3 +103,71 @@ async def test_a_key_is_charged_for_requests_bytes_and_labels(start: Start) -> N
     rows = {"inputs": [[0.123456789] * 8] * 100}
     assert (await client.post("/v1/models/weather/predict", json=rows)).status_code in (200, 429)
     assert (await client.post("/v1/models/weather/predict", json=rows)).status_code == 429
+
+
+async def test_a_key_is_charged_for_rows_however_they_come(start: Start) -> None:
+    client = await start(key_rows=2)
+    keys = client.services.keys
+    admin, other, one = (f"Bearer {keys.create([scope])}" for scope in ("admin", "predict", "predict"))
+    client.headers["authorization"] = admin
+    await create(client)
+    asked = {
+        "/v1/models/weather/predict": {"inputs": [[0.5] * 8] * 20},
+        "/v2/models/weather/infer": {
+            "inputs": [{"name": "inputs", "shape": [20, 8], "datatype": "FP32", "data": [0.5] * 160}]
+        },
+    }
+    for key, paths in ((other, list(asked)), (one, list(asked)[::-1])):
+        client.headers["authorization"] = key
+        assert (await client.post(paths[0], json=asked[paths[0]])).status_code == 200
+        refused = await client.post(paths[1], json=asked[paths[1]])
+        assert refused.status_code == 429 and "2 rows a second" in refused.text
+
+
+async def test_a_key_is_charged_for_jobs_and_their_dry_runs_and_not_for_the_same_call_again(start: Start) -> None:
+    client = await start(key_jobs=0.5)
+    await create(client)
+    path, again = "/v1/models/weather/retrain", {"Idempotency-Key": "k"}
+    first = await client.post(path, json={}, headers=again)
+    assert first.status_code == 202
+    assert (await client.post(path, json={}, headers=again)).json() == first.json()
+    versions = {"versions": [1, 2]}
+    for other, body in ((path, {}), (path, {"dry_run": True}), ("/v1/models/weather/compare", versions)):
+        refused = await client.post(other, json=body)
+        assert refused.status_code == 429 and "0.5 jobs a minute" in refused.text
+        assert int(refused.headers["retry-after"]) > 60
+    refused = await client.post("/v1/models/weather/forget", json={"ids": ["a"], "dry_run": True})
+    assert refused.status_code == 429
+
+
+def test_a_caller_has_so_many_streams_open_and_others_have_theirs() -> None:
+    streams = OpenStreams(2)
+    first, second = streams.open("a"), streams.open("a")
+    with pytest.raises(Busy) as refused:
+        streams.open("a")
+    assert refused.value.code == "too_many_streams"
+    streams.open("b")
+    first()
+    first = streams.open("a")
+    first(), second()
+    unlimited = OpenStreams(0)
+    assert len([unlimited.open("a") for _ in range(100)]) == 100
+
+
+async def test_a_stream_of_events_or_labels_counts_until_it_ends(start: Start) -> None:
+    client = await start(key_streams=1)
+    await create(client)
+    events = {"accept": "text/event-stream"}
+    close = client.services.open_streams.open("")
+    path, lines = "/v1/models/weather/feedback/stream", {"content-type": "application/x-ndjson"}
+    line = b'{"inputs": [1, 1, 1, 1, 1, 1, 1, 1], "label": 1}\n'
+    for refused in (
+        await client.get("/v1/events", headers=events),
+        await client.get("/v1/models/weather/events", headers=events),
+        await client.post(path, content=line, headers=lines),
+    ):
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_streams")
+    close()
+    for _ in range(2):
+        taken = await client.post(path, content=line, headers=lines)
+        assert taken.status_code == 200 and taken.json()["status"] == "queued"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from driftline.networks.model import Model
 from driftline.networks.price import UNLIMITED, ModelBudget, NewClasses, price_of
 from driftline.spec import ModelSpec, parse
 from driftline.spec.parts.edits import parse_edits
-from tests.app.conftest import AppClient, create
+from tests.app.conftest import AppClient, Start, create
 from tests.app.conftest import start as start
 from tests.networks.test_build import LAYER_SHAPES
 from tests.services import spec
@@ -200,3 +201,70 @@ def test_a_network_of_a_users_own_is_priced_as_it_grows() -> None:
         apply_all(edits, before, Sources(budget=ModelBudget(parameters=10**6)))
     with pytest.raises(InvalidInput, match="parameters where 10 is the most"):
         ModelBudget(**{**vars(UNLIMITED), "parameters": 10}).check_module(before.module)
+
+
+def as_admins(client: AppClient, count: int) -> list[dict[str, str]]:
+    keys = client.services.keys
+    return [{"authorization": f"Bearer {keys.create(['admin'], name=f'{number}')}"} for number in range(count)]
+
+
+async def made(client: AppClient, name: str, headers: dict[str, str]) -> httpx.Response:
+    return await client.post("/v1/models", json=spec(name), headers=headers)
+
+
+def over_shared(answer: httpx.Response) -> tuple[int, str, int]:
+    error = answer.json()["error"]
+    details = error["details"]
+    over = details["over"]
+    asked, most = details["price"][over], details["budget"][over]
+    assert (
+        f"{asked} " in error["message"]
+        and f"where {most} is the most here (DRIFTLINE_MAX_{over.upper()})" in error["message"]
+    )
+    assert error["code"] == "over_budget"
+    return answer.status_code, over, asked - most
+
+
+async def test_a_key_makes_so_many_models_also_at_once_and_others_make_theirs(start: Start) -> None:
+    client = await start(max_key_models=2)
+    one, other = as_admins(client, 2)
+    answers = await asyncio.gather(*(made(client, f"one{number}", one) for number in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 422, 422]
+    assert {over_shared(answer) for answer in answers if answer.status_code == 422} == {(422, "key_models", 1)}
+    assert (await made(client, "other", other)).status_code == 201
+    name = next(answer.json()["name"] for answer in answers if answer.status_code == 201)
+    await client.delete(f"/v1/models/{name}", headers=other)
+    assert (await made(client, "another", one)).status_code == 201
+    assert (await made(client, "more", one)).status_code == 422
+
+
+async def test_the_weights_of_a_keys_models_are_counted_together_also_those_that_others_let_grow(start: Start) -> None:
+    client = await start()
+    (admin,) = as_admins(client, 1)
+    await made(client, "first", admin)
+    path, widen = "/v1/models/first/retrain", {"edits": [{"type": "widen", "layer": "linear1", "features": 256}]}
+    sizes = (await client.post(path, json={"edits": [], "dry_run": True}, headers=admin)).json()
+    size = sizes["after"]["bytes"]
+    limited = await start(max_key_model_bytes=2 * size)
+    one, other = as_admins(limited, 2)
+    assert (await made(limited, "second", one)).status_code == 201
+    assert (await made(limited, "third", one)).status_code == 201
+    assert over_shared(await made(limited, "fourth", one)) == (422, "key_model_bytes", size)
+    for body in (widen | {"dry_run": True}, widen):
+        refused = await limited.post("/v1/models/second/retrain", json=body, headers=other)
+        assert over_shared(refused)[:2] == (422, "key_model_bytes")
+    same = await limited.post("/v1/models/second/retrain", json={}, headers=other)
+    assert same.status_code == 202, "what does not grow always fits"
+
+
+async def test_models_of_a_former_release_count_among_all(start: Start) -> None:
+    client = await start()
+    (admin,) = as_admins(client, 1)
+    await made(client, "first", admin)
+    await client.services.connection.redis.delete(client.services.connection.keys.model_prices)
+    limited = await start(max_all_model_bytes=1000)
+    refused = await made(limited, "second", admin)
+    status, over, excess = over_shared(refused)
+    assert (status, over) == (422, "all_model_bytes") and excess > 1000
+    prices = await client.services.connection.redis.hkeys(client.services.connection.keys.model_prices)
+    assert [uid.decode() for uid in prices] == [*(await client.services.catalog.names()).values()]

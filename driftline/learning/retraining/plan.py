@@ -27,7 +27,7 @@ from driftline.networks.clone import sibling
 from driftline.networks.edit_session import EditResult, Sources
 from driftline.networks.edits import apply_all
 from driftline.networks.model import Model
-from driftline.networks.price import UNLIMITED, ModelBudget
+from driftline.networks.price import UNLIMITED, ModelBudget, state_bytes
 from driftline.networks.sequential import example_rows
 from driftline.networks.served_model import ServedModel
 from driftline.spec import Frozen, ModelSpec, parse
@@ -172,14 +172,15 @@ def check_retrain(
     factories: Collection[str],
     versions: Versions = NO_VERSIONS,
     budget: ModelBudget = UNLIMITED,
-) -> None:
-    """Whether a retrain fits a model, before anything is changed; :class:`InvalidInput` says what does not.
+) -> int:
+    """The bytes of weights that a retrain gives a model at most, before anything is changed; :class:`InvalidInput` says what
+    does not fit.
 
     ``versions`` are the weights of those that the retrain plan names, ``budget`` what the model may take.
     """
     sources = Sources(versions, example_rows(retrain_plan.spec), budget=budget)
-    for _ in retrain_plan.models(before.classes, before.module, sources, factories):
-        pass
+    models = retrain_plan.models(before.classes, before.module, sources, factories)
+    return max(state_bytes(each.model.module) for each in models)
 
 
 def _check_classes_stay(common: EditResult, edited: EditResult) -> None:
