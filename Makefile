@@ -77,7 +77,7 @@ sbom: .venv/.installed .venv-audit/.installed ## write sbom.cdx.json: every pack
 	$(AUDIT)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o sbom.cdx.json $(BIN)/python
 
 audit: .venv-audit/.installed ## look for known vulnerabilities of the pinned packages; asks the index of packages
-	$(AUDIT)/pip-audit --no-deps --disable-pip -r constraints.txt
+	$(AUDIT)/python -m tests.audit
 
 clean: ## remove what make and the tests left
 	rm -rf .venv .venv-audit sbom.cdx.json .coverage* .fuzz build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

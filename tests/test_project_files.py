@@ -139,3 +139,16 @@ def test_the_version_has_its_section_in_the_changelog_and_is_supported() -> None
     assert released[0] == driftline.__version__
     minor = driftline.__version__.rpartition(".")[0]
     assert f"| {minor} | yes |" in (ROOT / "SECURITY.md").read_text()
+
+
+def test_each_container_of_compose_is_read_only_without_capabilities_and_no_user_of_it_is_root() -> None:
+    services = read("docker-compose.yml")["services"]
+    for name, service in services.items():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"] and "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"] and not service.get("privileged"), name
+    ours = {name for name, service in services.items() if service["image"] == "driftline"}
+    assert ours == {"init", "app", "worker"}
+    assert all(service.get("user", "driftline") != "root" for service in services.values())
+    assert services["valkey"]["user"] == "valkey" and "ports" not in services["valkey"]
+    users = re.findall(r"^USER (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert users == ["driftline"], "the image's own"
