@@ -27,7 +27,14 @@ class ParameterBlock:
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Writes the block of ``source`` over that of ``target``."""
-        target[_grid(target, self.target)] = source[_grid(source, self.source)]
+        if self.source or self.target:
+            target[_grid(target, self.target)] = source[_grid(source, self.source)]
+        else:
+            target.copy_(source)
+
+    def along_first_axis(self) -> ParameterBlock:
+        """The same of what has a number for each position on the first axis."""
+        return ParameterBlock(self.old, self.new, self.source[:1], self.target[:1])
 
 
 def along_axis(old: str, new: str, axis: int, source: Positions, target: Positions) -> ParameterBlock:

@@ -12,6 +12,7 @@ from driftline.networks import bundle
 from driftline.networks.experts.mixture import Mixture
 from driftline.networks.experts.regression import RegressionMixture
 from driftline.networks.experts.serving import EXPERTS
+from driftline.networks.row_table import RowTable
 from driftline.networks.served_model import ServedModel
 
 INTERVALS = "intervals."
@@ -30,7 +31,8 @@ def load(module: ServedModel, weights: Mapping[str, Tensor]) -> None:
         InvalidInput: a tensor is missing, of another shape, unknown, or not finite; or two differ that are one in the network.
     """
     weights = _with_shared(module, _named_as_served(module, weights))
-    bundle.load(module, _with_experts(module, _with_intervals(module, _with_scales(module, weights))))
+    weights = _with_rows(module, _with_scales(module, weights))
+    bundle.load(module, _with_experts(module, _with_intervals(module, weights)))
 
 
 def begin_with(module: ServedModel, tensors: Mapping[str, Tensor]) -> None:
@@ -81,6 +83,16 @@ def _with_scales(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str
         module.target_scale.fix()
     own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith(("scale.", "target_scale."))}
     return {**own, **weights}
+
+
+def _with_rows(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every row of a table that was trained elsewhere is known."""
+    found = dict(weights)
+    for path, layer in module.named_modules():
+        if isinstance(layer, RowTable):
+            found.setdefault(f"{path}.learned_at", torch.zeros_like(layer.learned_at))
+            found.setdefault(f"{path}.labels", torch.zeros_like(layer.labels))
+    return found
 
 
 def _with_intervals(module: ServedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from driftline.networks.edit_session import EditSession
 from driftline.networks.parameter_map import along_axis
@@ -60,7 +60,7 @@ def incoming(session: EditSession, layer: str) -> Tensor:
     """The weights that make each unit ``[units, numbers]``: its own, and those of the normalisations after it."""
     path, flow = session.path(layer), unit_flow_of(session, layer)
     module = session.before.network.get_submodule(path)
-    parts = [value.movedim(unit_axis(module) if value.dim() > 1 else 0, 0) for _, value in _tensors(session, path)]
+    parts = [value.movedim(unit_axis(module), 0) for _, value in _with_units(session, path, module)]
     for place in flow.passed:
         parts += [value.reshape(place.view).movedim(place.axis, 0) for _, value in _tensors(session, place.path)]
     return torch.cat([part.reshape(len(part), -1) for part in parts], 1)
@@ -75,8 +75,8 @@ def regroup(session: EditSession, layer: str, units: Regrouping, noise: float = 
     """
     path, flow = session.path(layer), unit_flow_of(session, layer)
     module = session.before.network.get_submodule(path)
-    for name, value in _tensors(session, path):
-        _select(session, name, unit_axis(module) if value.dim() > 1 else 0, list(units.rows))
+    for name, _ in _with_units(session, path, module):
+        _select(session, name, unit_axis(module), list(units.rows))
     for place in flow.passed:
         for name, _ in _tensors(session, place.path):
             _select(session, name, 0, positions(place, units.rows))
@@ -87,6 +87,11 @@ def _tensors(session: EditSession, path: str) -> list[tuple[str, Tensor]]:
     """The parameters and buffers of a module before the edit, without counters."""
     prefix = f"network.{path}."
     return [(name, value) for name, value in session.old.items() if name.startswith(prefix) and value.dim()]
+
+
+def _with_units(session: EditSession, path: str, module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Those of a module's tensors that have a place for each of its units."""
+    return [(name, value) for name, value in _tensors(session, path) if value.dim() > unit_axis(module)]
 
 
 def positions(place: UnitPlace, rows: Sequence[int]) -> list[int]:

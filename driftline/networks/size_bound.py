@@ -24,7 +24,7 @@ def size_bound(layers: Sequence[Layer], shape: Sequence[int]) -> float:
                 return math.inf
             parameters, given = (size * layer.kernel**2 + 1) * layer.channels, size * layer.channels
         elif isinstance(layer, Embedding):
-            parameters, given = float(layer.count * layer.features), size * layer.features
+            parameters, given = float(layer.count * (layer.features + 1) + 1), size * layer.features
         if isinstance(layer, Adaptable) and layer.adapter is not None:
             parameters += layer.adapter.rank * parameters
         size, is_flat = given, isinstance(layer, Flatten) or (is_flat and not isinstance(layer, Embedding | Reshape))

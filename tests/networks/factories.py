@@ -51,6 +51,22 @@ def factors() -> nn.Module:
     return Factors()
 
 
+class Bags(nn.Module):
+    """A sum of vectors, whose gradient is sparse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(12, 4, mode="sum", sparse=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.bag(inputs)
+        return found
+
+
+def bags() -> nn.Module:
+    return Bags()
+
+
 def raising() -> nn.Module:
     raise OSError("the file is\nnot here")
 

@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from driftline.learning.training.layer_learning_rates import layer_rates
+from driftline.learning.training.row_optimizers import BY_ROWS, with_rows
+from driftline.networks.row_table import row_tables
 from driftline.spec.parts.optimizer import Optimizer
 from driftline.spec.registry import Behaviour
 
@@ -50,11 +51,14 @@ class OptimizerFactory(Behaviour[Optimizer]):
         if recipe.nesterov:
             given["nesterov"] = True
         trained = self.trained(module)
+        tables = {id(table) for _, table in row_tables(module)}
         groups = [
-            {"params": [parameter for parameter, _ in group], "share": share}
-            for share, group in groupby(trained.values(), key=itemgetter(1))
+            {"params": [parameter for parameter, _ in group], "share": share, **({BY_ROWS: True} if by_rows else {})}
+            for (share, by_rows), group in groupby(trained.values(), lambda each: (each[1], id(each[0]) in tables))
         ]
         kind: Any = uncompiled(getattr(torch.optim, TORCH_NAMES[recipe.name]))
+        if tables:
+            kind = with_rows(kind, recipe.name)
         are_real = all(parameter.is_floating_point() for parameter, _ in trained.values())
         given["fused" if recipe.name in FUSED and are_real else "foreach"] = True
         optimizer: torch.optim.Optimizer = kind(groups, lr=recipe.learning_rate, **given)

@@ -14,10 +14,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from driftline.learning.examples import Examples
 from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.optimizers import OptimizerFactory, load_state, state_of
+from driftline.learning.training.row_levers import check_row_tables
 from driftline.networks.devices import drawing_on
 from driftline.networks.edit_session import EditResult
 from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
+from driftline.networks.row_table import RowTable, row_tables
 from driftline.networks.sealed import own
 from driftline.networks.served_model import ServedModel
 from driftline.networks.set_tensors import set_tensors
@@ -63,7 +65,12 @@ class ModuleEdit:
 
     def _carry(self, block: ParameterBlock, value: Tensor, name: str, found: dict[str, Tensor]) -> None:
         if value.dim():
-            block.copy(value, found.setdefault(name, value.new_zeros(self.shapes[block.new])))
+            shape = self.shapes[block.new]
+            if (
+                value.shape != self.before.get_parameter(block.old).shape
+            ):  # Of a table some quantities are of whole rows.
+                shape, block = torch.Size((shape[0], 1)), block.along_first_axis()
+            block.copy(value, found.setdefault(name, value.new_zeros(shape)))
         else:
             found.setdefault(name, value)
 
@@ -75,11 +82,12 @@ class TrainState(Stateful):
     learned; ``counts`` ``[ids]`` those of each class, up to the last that was seen. ``rng_state`` is that of torch's global
     generator while this model
     trains, ``generator`` is its own. ``parameters`` is what is trained, by name, in the optimizer's order; ``norms`` are the
-    layers of batch normalisation, each with whether it is frozen.
+    layers of batch normalisation, each with whether it is frozen; ``tables`` are the names of the parameters whose gradient is
+    sparse.
     """
 
     STATE = ("module", "optimizer", "labels", "counts", "generator", "rng_state")
-    DERIVED = ("spec", "classes", "index_of", "table", "references", "parameters", "norms")
+    DERIVED = ("spec", "classes", "index_of", "table", "references", "parameters", "norms", "tables")
 
     def __init__(self, model: Model, table: ClassTable, seed: int) -> None:
         self.table = table
@@ -99,10 +107,12 @@ class TrainState(Stateful):
         return Model(self.spec, self.classes, self.module)
 
     def renew_optimizer(self) -> None:
-        """A fresh optimizer, as the recipe says."""
+        """A fresh optimizer, as the recipe says; :class:`InvalidInput` where the network cannot have it."""
+        check_row_tables(self.spec.recipe, self.module)
         factory = OptimizerFactory(self.spec.recipe.optimizer)
         self.parameters = {name: parameter for name, (parameter, _) in factory.trained(self.module).items()}
         self.optimizer = factory.build(self.module)
+        self.tables = [name for name, _ in row_tables(self.module) if name in self.parameters]
         has_rates = bool(factory.parameters.layers)
         self.norms = [
             (layer, _is_frozen(layer) or (has_rates and f"{path}.weight" not in self.parameters))
@@ -135,8 +145,29 @@ class TrainState(Stateful):
             return
         parameter = self.parameters[name]
         for value in self.optimizer.state.get(parameter, {}).values():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
+            is_by_row = name in self.tables and not place
+            if isinstance(value, Tensor) and (value.shape == parameter.shape or is_by_row):
                 value[place or ...] = 0
+
+    def forget_asked(self) -> None:
+        """Forgets which rows of tables were asked for by passes that no update follows."""
+        for _, table in self._row_tables():
+            table.asked.clear()
+
+    def admit_rows(self) -> None:
+        """After an update: what came in it for the first time has rows of its own, of which the optimizer knows nothing."""
+        for name, table in self._row_tables():
+            if name in self.tables:
+                new = table.admit(self.labels)
+                for value in self.optimizer.state.get(table.weight, {}).values():
+                    if value.dim():
+                        value[new] = 0
+
+    def _row_tables(self) -> Iterator[tuple[str, RowTable]]:
+        if self.tables:
+            for path, layer in self.module.named_modules():
+                if isinstance(layer, RowTable):
+                    yield f"{path}.weight", layer
 
     def count(self, examples: Examples) -> None:
         """Takes labels into ``counts``, where a row is of one class."""

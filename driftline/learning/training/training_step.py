@@ -14,7 +14,11 @@ from driftline.learning.examples import Examples
 from driftline.learning.training.distillation import DistillationTerm, Term
 from driftline.learning.training.losses import loss_function
 from driftline.learning.training.optimizers import OptimizerFactory
+from driftline.learning.training.row_optimizers import coalesced, numbers_of
 from driftline.learning.training.train_state import TrainState
+
+CLIP_MARGIN = 1e-6
+"""What torch adds to a norm that it divides by."""
 
 GradientChange: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -68,6 +72,7 @@ class TrainingStep:
         """
         state = self.state
         state.train_mode(len(examples))
+        state.forget_asked()
         for weight in state.parameters.values():
             weight.grad = None
         loss = self._whole_loss(examples, extra)
@@ -76,12 +81,16 @@ class TrainingStep:
         loss.backward()  # type: ignore[no-untyped-call]
         if change is not None:
             self._change_gradient(change)
+        for name in state.tables:
+            gradient = state.parameters[name].grad
+            state.parameters[name].grad = coalesced(gradient) if gradient is not None else None
         for hook in self.hooks:
             hook.before_update(state)
         if not self._clip():
             return "the gradient is not finite"
         self._optimizer.set_rate(state.optimizer, self.learning_rate)
         state.optimizer.step()
+        state.admit_rows()
         for hook in self.hooks:
             hook.after_update(state, examples)
         return None
@@ -125,8 +134,13 @@ class TrainingStep:
     def _clip(self) -> bool:
         """Bounds the gradient's norm as the recipe says; whether it is finite."""
         weights = self.state.parameters.values()
-        norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        norm = get_total_norm([numbers_of(weight.grad) for weight in weights if weight.grad is not None])
         length, limit = norm.item(), self._optimizer.parameters.clip
         if limit is not None and length > limit:
-            clip_grads_with_norm_(weights, limit, norm)
+            clip_grads_with_norm_(
+                [weight for name, weight in self.state.parameters.items() if name not in self.state.tables], limit, norm
+            )
+            for name in self.state.tables:
+                if (gradient := self.state.parameters[name].grad) is not None:
+                    numbers_of(gradient).mul_(limit / (norm + CLIP_MARGIN))
         return math.isfinite(length)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from driftline.learning.stateful import State, Stateful, named
 from driftline.learning.training.hooks import HOOK_RUNTIMES, WeightHookRuntime
+from driftline.learning.training.row_levers import check_row_tables
 from driftline.learning.training.train_state import TrainState
 from driftline.networks.served_model import ServedModel
 from driftline.spec import Recipe
@@ -73,5 +74,6 @@ class WeightHooks(Stateful):
 
 def check_hooks(recipe: Recipe, module: ServedModel) -> None:
     """:class:`InvalidInput` where a network cannot be treated as the recipe says."""
+    check_row_tables(recipe, module)
     for hook in recipe.weight_hooks:
         HOOK_RUNTIMES.of(hook).check(hook, module)

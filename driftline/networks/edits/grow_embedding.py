@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from torch.nn import functional
+
 from driftline.networks.edit_session import EditSession
 from driftline.networks.edits import EditBehaviour
 from driftline.networks.modules import ClampedEmbedding
 from driftline.networks.parameter_map import along_axis
+from driftline.networks.row_table import NEVER
 from driftline.networks.structure.base import Structure
 from driftline.spec.parts.edits import Edit
 from driftline.spec.parts.edits.layers import GrowEmbedding
@@ -31,6 +34,9 @@ class GrowEmbeddingEdit(EditBehaviour[GrowEmbedding]):
         old = session.old[name]
         last = len(old) - 1
         session.set(name, old[[*range(last), *[last] * (edit.count - last)]])
+        known = name.removesuffix("weight") + "learned_at"
+        if known in session.old:  # A new row is that of what was never seen until its integer comes.
+            session.set(known, functional.pad(session.old[known][:last], (0, edit.count - last), value=NEVER))
         session.map_parameters(along_axis(name, name, 0, range(last + 1), [*range(last), edit.count - 1]))
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from driftline.networks.layers import LayerBuilder
 from driftline.networks.modules import ClampedEmbedding
+from driftline.networks.row_table import RowTable
 from driftline.spec.parts.layers import Embedding
 
 
@@ -13,4 +14,7 @@ class EmbeddingBuilder(LayerBuilder[Embedding]):
     """A learned vector for each integer."""
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        return ClampedEmbedding(self.parameters.count, self.parameters.features)
+        given = self.parameters
+        if given.sparse:
+            return RowTable(given.count, given.features, given.expires)
+        return ClampedEmbedding(given.count, given.features)

@@ -14,6 +14,7 @@ from driftline.networks import adapters
 from driftline.networks.clone import clone
 from driftline.networks.layers import builder
 from driftline.networks.modules import Blended, Branched, joined
+from driftline.networks.row_table import NEVER, RowTable
 from driftline.networks.sequential import sequential
 from driftline.networks.structure.base import Structure
 from driftline.networks.unit_flow import CONVOLUTIONS, OUTPUT, is_sequential, parent_of, unit_count, unit_flow_after
@@ -86,6 +87,8 @@ class ModuleStructure(Structure):
         assert isinstance(grown, nn.Embedding)
         grown.num_embeddings = count
         _set(grown, "weight", grown.weight.new_zeros((count, grown.embedding_dim)))
+        if isinstance(grown, RowTable):
+            grown.learned_at = torch.full((count,), NEVER)
         self._put(self.path(name), grown)
 
     def absorb(self, name: str, next_name: str, has_bias: bool) -> None:

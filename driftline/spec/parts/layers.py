@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from driftline.spec.registry import Part, Registry
 
@@ -66,12 +66,35 @@ class Conv2d(Adaptable):
 
 
 class Embedding(Layer):
-    """A learned vector of ``features`` numbers for each integer below ``count``; other integers share the last one."""
+    """A learned vector of ``features`` numbers for each integer below ``count``; other integers share the last one.
+
+    A ``sparse`` one is for many integers: an update reads and writes the vectors of its batch alone, and an integer that was
+    never seen has the last vector until it comes, from which its own then starts. With ``expires`` one that has not come for so
+    many labels is as if never seen.
+    """
 
     type: Literal["embedding"] = "embedding"
     count: int = Field(ge=1, le=100_000_000, description="how many integers have a vector of their own")
     features: int = Field(ge=1, le=100_000, description="the numbers of a vector")
+    sparse: bool = Field(
+        False,
+        exclude_if=lambda value: not value,
+        description="whether an update changes the vectors of its batch alone",
+    )
+    expires: int | None = Field(
+        None,
+        ge=1,
+        le=2**53,
+        exclude_if=lambda value: value is None,
+        description="the labels after which a vector that did not come in them is unknown again; of a sparse one",
+    )
     units: ClassVar[str | None] = "features"
+
+    @model_validator(mode="after")
+    def _expires_by_rows(self) -> Embedding:
+        if self.expires is not None and not self.sparse:
+            raise ValueError("expires is of a sparse embedding: set sparse to true")
+        return self
 
 
 class BatchNorm(Layer):
