@@ -73,10 +73,11 @@ class VersionLoader:
         with network_code(f"the network of version {manifest.version}"):
             module = self._module(spec, manifest, spare, has_experts([*small, *manifest.tensors]))
             # What is read takes the place of what the module has, and does not stand beside it.
-            sealed.release(module, manifest.tensors)
+            tables = version_files.brought_up(module, manifest) if spare is not None and module is spare.module else {}
+            sealed.release(module, manifest.tensors.keys() - manifest.rows.keys())
             if manifest.tensors:
                 give_back()
-            tensors = small | version_files.large(manifest)
+            tensors = small | version_files.large(manifest, leaving=tables) | tables
             # What has not changed is the live version's as well.
             bundle.load(module, tensors, is_trained=False)
         # The module may be another version's before the last answer of this one is written.

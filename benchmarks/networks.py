@@ -1,12 +1,15 @@
 """What a large network costs: the bytes of versions and checkpoints, writing, loading and swapping them, and memory.
 
-python -m benchmarks.networks [--sizes 22M 109M] [--rank 8] [--swaps 5] [--only files learner swap serving]
+python -m benchmarks.networks [--sizes 22M 109M] [--rank 8] [--swaps 5] [--only files learner swap serving tables]
 
 Encoders of the sizes of MiniLM-L6 and of BERT-base, with random weights, fully trained and by LoRA. Each figure is measured in
 a process of its own, now and, where that is said, *as files*: each version one file with all tensors, and each module with
 copies of its own, as before tensors had blobs of their own; and of memory beside a *bare loop*, a network and its optimizer on
 the same rows. ``silence`` is the longest time that another thread of the process, which wakes each millisecond, did not run;
 ``idle`` is the same while nothing happens: what the machine adds.
+
+tables: an embedding of a million rows of 64 numbers, dense and by rows, beside a bare loop with torch's optimizers; times are
+of a processor.
 
 serving: a server of its own, whose ``/livez`` another process asks all the time while versions are swapped in.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import resource
 import subprocess
@@ -33,6 +37,7 @@ import torch
 
 from app.version_loader import VersionLoader
 from benchmarks import swap
+from benchmarks.common import row_tables
 from benchmarks.common.encoder import FACTORY, SIZES, TOKENS, encoder, spec
 from benchmarks.common.load import HOST
 from benchmarks.common.processes import resident_bytes
@@ -282,7 +287,7 @@ SECTIONS: dict[str, Callable[..., dict[str, float]]] = {
     "bare": measure_bare,
     "swap": measure_swap,
 }
-PARTS = ("files", "learner", "swap", "serving")
+PARTS = ("files", "learner", "swap", "serving", "tables")
 
 
 def measured(section: str, size: str, rank: int | None, way: str, swaps: int) -> dict[str, float]:
@@ -304,6 +309,10 @@ def measure_here(section: str, size: str, rank: int | None, way: str, swaps: int
         as_files()
     if section == "serving":
         return measure_serving(size, rank, swaps)
+    if section == "tables":
+        with tempfile.TemporaryDirectory() as name:
+            folder = Folder(Path(name))
+            return row_tables.measure(way, folder.files, folder.bytes)
     with tempfile.TemporaryDirectory() as name:
         more = {"swaps": swaps} if section == "swap" else {}
         return SECTIONS[section](size, rank, Folder(Path(name)), **more)
@@ -327,7 +336,11 @@ def main() -> None:
     for section in given.only:
         rows: list[list[Any]] = []
         header: list[str] = []
-        for size in given.sizes:
+        if section == "tables":
+            found = {way: measured(section, "tiny", None, way, given.swaps) for way in row_tables.KINDS}
+            header = [section, *found["by rows"]]
+            rows = [[way, *(round(each.get(name, math.nan), 3) for name in header[1:])] for way, each in found.items()]
+        for size in given.sizes if section != "tables" else ():
             for rank in (given.rank,) if given.lora_only else (given.rank, None):
                 ways = [(section, way) for way in (WAYS[:1] if section == "serving" else WAYS)]
                 for measure, way in [*ways, *([("bare", "bare loop")] if section == "learner" else [])]:

@@ -11,8 +11,9 @@ import msgspec
 
 STORE_FORMAT = 1
 """The format of what Redis holds: keys, records, steps. It grows when an older Driftline would misread it."""
-MANIFEST_FORMAT = 2
-"""The newest format of a version's or checkpoint's manifest; one whose tensors are all in one file is of format 1."""
+MANIFEST_FORMAT = 3
+"""The newest format of a version's or checkpoint's manifest: with tables by rows. Without these it is of format
+2, and where all tensors are in one file of format 1."""
 STATE_FORMAT = 3
 """The format of the learner's state in a checkpoint; :mod:`driftline.learning.old_states` reads former ones."""
 

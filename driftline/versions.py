@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from driftline.errors import CorruptData
 from driftline.learning.stateful import State
-from driftline.networks import bundle, sealed
+from driftline.networks import bundle, row_history, sealed
 from driftline.networks.build import build
 from driftline.networks.model import Model
 from driftline.networks.own_code import own_code
+from driftline.row_files import RowFiles
 from driftline.spec import ModelSpec, parse
 from driftline.store.artifacts import Artifacts
 from driftline.store.commits import Checkpoint, CommitLog, Version
@@ -50,6 +51,7 @@ class VersionFiles:
     def __init__(self, artifacts: Artifacts, uid: str) -> None:
         self.artifacts = artifacts
         self.uid = uid
+        self.row_files = RowFiles(artifacts, uid)
 
     def write_version(
         self, model: Model, number: int, parent: int | None, at: Position, reason: str, scores: Mapping[str, float]
@@ -92,10 +94,27 @@ class VersionFiles:
         """The tensors that are in one file together; of a former release, all."""
         return bundle.weights_from_bytes(self.artifacts.get(self.uid, manifest.together.sha256))
 
-    def large(self, manifest: bundle.Manifest) -> dict[str, Tensor]:
-        """The tensors that have blobs of their own; those that several names have, or another module, are one."""
-        found = {digest: self._tensor(digest) for digest in dict.fromkeys(manifest.tensors.values())}
-        return {name: found[digest] for name, digest in manifest.tensors.items()}
+    def large(self, manifest: bundle.Manifest, leaving: Collection[str] = ()) -> dict[str, Tensor]:
+        """The tensors that have blobs of their own; those that several names have, or another module, are one.
+
+        Args:
+            leaving: names that are not read.
+        """
+        names = [name for name in manifest.tensors if name not in leaving]
+        tables = {name: self.row_files.read(table_files(manifest, name)) for name in names if name in manifest.rows}
+        found = {
+            digest: self._tensor(digest)
+            for digest in {manifest.tensors[name]: None for name in names if name not in tables}
+        }
+        return tables | {name: found[manifest.tensors[name]] for name in names if name not in tables}
+
+    def brought_up(self, module: nn.Module, manifest: bundle.Manifest) -> dict[str, Tensor]:
+        """The tables of a module, which nobody uses, that are brought to those of a manifest by what has changed alone."""
+        own = module.state_dict()
+        found = {name: own[name] for name in manifest.rows if name in own}
+        return {
+            name: table for name, table in found.items() if self.row_files.bring_up(table, table_files(manifest, name))
+        }
 
     def _tensor(self, digest: str) -> Tensor:
         """A tensor from its blob, or from the memory of this process, where a module has it."""
@@ -146,11 +165,17 @@ class VersionFiles:
     ) -> bundle.Manifest:
         """The manifest of tensors, which are written."""
         large = {name: tensor for name, tensor in tensors.items() if _is_large(tensor)}
+        tables = {name: tensor for name, tensor in large.items() if row_history.moment_of(tensor) is not None}
         small = bundle.weights_to_bytes({name: tensor for name, tensor in tensors.items() if name not in large})
-        blobs, files = self._put_large(large)
+        blobs, files = self._put_large({name: tensor for name, tensor in large.items() if name not in tables})
+        by_rows = self.row_files.put(tables)
+        blobs |= {name: first.digest for name, (first, *_) in by_rows.items()}
+        files |= {
+            each.digest: bundle.BundleFile(each.digest, each.bytes) for found in by_rows.values() for each in found
+        }
         together = bundle.BundleFile(self.artifacts.put(self.uid, small), len(small))
         return bundle.Manifest(
-            format=bundle.FORMAT if large else 1,
+            format=bundle.FORMAT if tables else 2 if large else 1,
             kind=kind,
             model=self.uid,
             step=at.step,
@@ -161,6 +186,7 @@ class VersionFiles:
             code=own_code(model.spec),
             files={"weights" if kind == "version" else "state": together, **files},
             tensors=blobs,
+            rows={name: [each.digest for each in rest] for name, (_, *rest) in by_rows.items()},
             **more,
         )
 
@@ -184,6 +210,11 @@ def constants_sealed(module: nn.Module) -> dict[str, Tensor]:
         if sealed.is_constant(tensor):
             sealed.seal(tensor)
     return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def table_files(manifest: bundle.Manifest, name: str) -> list[str]:
+    """The files that hold a table, by their sha256: all of its rows, then those that were written since, oldest first."""
+    return [manifest.tensors[name], *manifest.rows[name]]
 
 
 def _is_large(tensor: Tensor) -> bool:

@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from driftline.errors import CorruptData, InvalidInput
-from driftline.networks import sealed
+from driftline.networks import row_history, sealed
 from driftline.networks.experts.serving import leave_out_missing, with_room
 from driftline.networks.kernels import compiled
+from driftline.networks.row_table import written_by_rows
 from driftline.networks.running_prior import with_prior
 from driftline.networks.running_scale import with_scales
 from driftline.networks.set_tensors import set_tensors
@@ -61,7 +62,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``files`` are all that it consists of, by their sha256, and by ``weights`` or ``state`` the one that holds the small tensors
     together. ``tensors`` are the names of the large ones, each with the sha256 of its blob, which other versions may refer to
-    as well. ``data`` is the plain part of a checkpoint's state. ``step`` and ``offset`` say where in its log the learner stood.
+    as well; ``rows`` the names of tables among these, each with the files of rows that were written since that blob was, oldest
+    first. ``data`` is the plain part of a checkpoint's state. ``step`` and ``offset`` say where in its log the learner stood.
     ``code`` is the sha256 of the file of each function of a user's own.
     """
 
@@ -82,6 +84,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any] = {}
     files: dict[str, BundleFile]
     tensors: dict[str, str] = {}
+    rows: dict[str, list[str]] = {}
 
     @property
     def together(self) -> BundleFile:
@@ -103,7 +106,8 @@ def decode(data: bytes) -> Manifest:
     if not 1 <= manifest.format <= FORMAT:
         message = f"a manifest of format {manifest.format}; this Driftline knows up to {FORMAT}"
         raise CorruptData(message, code="unknown_format")
-    if not {*manifest.tensors.values()} <= {file.sha256 for file in manifest.files.values()}:
+    needed = {*manifest.tensors.values()}.union(*manifest.rows.values())
+    if not needed <= {file.sha256 for file in manifest.files.values()}:
         raise CorruptData("not a manifest: a tensor is in none of its files", code="artifact_damaged")
     return manifest
 
@@ -235,10 +239,12 @@ def digest_of(module: nn.Module, text: str, *, reads_all: bool = False) -> str:
 
     Of large frozen parameters it takes the digest that is known of them; ``reads_all``: their bytes, as a former release did.
     """
-    found = hashlib.sha256(text.encode())
+    found, by_rows = hashlib.sha256(text.encode()), written_by_rows(module)
     for name, value in module.state_dict(keep_vars=True).items():
         found.update(name.encode())
-        if sealed.is_constant(value) and not reads_all:
+        if name in by_rows:
+            found.update(row_history.content_hash(value).to_bytes(8, "little"))
+        elif sealed.is_constant(value) and not reads_all:
             sealed.seal(value)
             found.update(sealed.digest_of(value).encode())
         else:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from driftline.networks import sealed
+from driftline.networks import row_history, sealed
 from driftline.networks.user_code import user_code
 
 M = TypeVar("M", bound=nn.Module)
@@ -84,6 +84,7 @@ def _copied_memory(value: Tensor, memo: dict[Any, Any]) -> Tensor:
     memory = value.untyped_storage()
     if memory._cdata not in memories:
         copied = value.clone()
+        row_history.inherit(copied, value)
         if memory.nbytes() == value.numel() * value.element_size() and copied.stride() == value.stride():
             memories[memory._cdata] = copied.untyped_storage()
             return copied

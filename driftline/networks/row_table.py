@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from driftline.networks import row_history
 from driftline.networks.modules import ClampedEmbedding
 
 NEVER = -(2**62)
@@ -55,8 +56,10 @@ class RowTable(ClampedEmbedding):
         rows = torch.unique(torch.cat(self.asked)) if self.asked else self.learned_at.new_zeros(0)
         self.asked.clear()
         new = rows[~self._is_known(rows) & (rows != last)]
-        self.weight[new] = self.weight[last].clone()
-        self.learned_at[rows] = labels
+        with row_history.writing([self.weight], new):
+            self.weight[new] = self.weight[last].clone()
+        with row_history.writing([self.learned_at], rows):
+            self.learned_at[rows] = labels
         self.labels.fill_(labels)
         return new
 
@@ -75,3 +78,12 @@ def row_tables(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             if id(layer.weight) not in found:
                 yield f"{path}.weight", layer.weight
             found.add(id(layer.weight))
+
+
+def written_by_rows(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module that training writes by rows, by name."""
+    found = dict(row_tables(module))
+    for path, layer in module.named_modules():
+        if isinstance(layer, RowTable) and f"{path}.weight" in found:
+            found[f"{path}.learned_at"] = layer.learned_at
+    return found

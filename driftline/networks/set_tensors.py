@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
-from driftline.networks import sealed
+from driftline.networks import row_history, sealed
 
 
 def set_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, is_trained: bool = True) -> None:
@@ -22,14 +22,22 @@ def set_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, is_trained:
     has_large = any(tensor.nbytes >= sealed.MIN_CONSTANT_BYTES for tensor in tensors.values())
     shared = dict(_sharing(module, tensors, is_trained)) if has_large else {}
     sealed.own(module, {id(own) for own in shared.values()})
-    rest = {name: tensor for name, tensor in tensors.items() if name not in shared}
+    own = module.state_dict()
+    rest = {name: tensor for name, tensor in tensors.items() if name not in shared and not _is_there(own, name, tensor)}
     found = module.load_state_dict(rest, strict=False)
-    lacking = [name for name in found.missing_keys if name not in shared]
+    lacking = [name for name in found.missing_keys if name not in tensors]
     if lacking or found.unexpected_keys:
         raise RuntimeError(f"missing tensors: {lacking}; unknown ones: {found.unexpected_keys}")
+    for name in rest:
+        row_history.inherit(own[name], tensors[name])
     for name, parameter in shared.items():
         sealed.seal(tensors[name])
         parameter.data = tensors[name]
+
+
+def _is_there(own: Mapping[str, Tensor], name: str, tensor: Tensor) -> bool:
+    """Whether a module has its tensor already, as a table has whose rows were written in place."""
+    return name in own and row_history.moment_of(tensor) is not None and own[name].data_ptr() == tensor.data_ptr()
 
 
 def _sharing(module: nn.Module, tensors: Mapping[str, Tensor], is_trained: bool) -> Iterator[tuple[str, nn.Parameter]]:
@@ -54,7 +62,8 @@ def _sharing(module: nn.Module, tensors: Mapping[str, Tensor], is_trained: bool)
 def _fits(parameter: nn.Parameter, tensor: Tensor) -> bool:
     is_alike = (tensor.dtype, tensor.shape, tensor.device) == (parameter.dtype, parameter.shape, parameter.device)
     is_whole = sealed.can_be_blob(tensor) and tensor.untyped_storage().nbytes() == tensor.nbytes
-    return is_alike and is_whole and not tensor.requires_grad and tensor.nbytes >= sealed.MIN_CONSTANT_BYTES
+    is_read_only = not tensor.requires_grad and row_history.moment_of(tensor) is None
+    return is_alike and is_whole and is_read_only and tensor.nbytes >= sealed.MIN_CONSTANT_BYTES
 
 
 def _loads_as_usual(module: nn.Module) -> bool:

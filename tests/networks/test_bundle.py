@@ -165,6 +165,6 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
 
 
 def test_a_manifest_of_a_format_to_come_is_refused_by_its_number() -> None:
-    with pytest.raises(CorruptData, match="format 3; this Driftline knows up to 2") as refused:
-        bundle.decode(msgspec.json.encode(manifest(format=3)))
+    with pytest.raises(CorruptData, match="format 4; this Driftline knows up to 3") as refused:
+        bundle.decode(msgspec.json.encode(manifest(format=4)))
     assert refused.value.code == "unknown_format"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from driftline.learning.training.layer_learning_rates import layer_rates
 from driftline.learning.training.row_optimizers import BY_ROWS, with_rows
+from driftline.networks import row_history
 from driftline.networks.row_table import row_tables
 from driftline.spec.parts.optimizer import Optimizer
 from driftline.spec.registry import Behaviour
@@ -113,7 +114,11 @@ def load_state(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors: 
 def _where_it_belongs(value: Tensor, parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> Tensor:
     """A copy of a quantity, which is beside its parameter; a count of steps is so only where all is done in one call."""
     is_beside = value.dim() > 0 or bool(optimizer.defaults.get("fused"))
-    return value.detach().clone().to(parameter.device) if is_beside else value.clone()
+    if not is_beside:
+        return value.clone()
+    found = value.detach().clone().to(parameter.device)
+    row_history.inherit(found, value)
+    return found
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:

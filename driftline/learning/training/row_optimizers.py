@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from driftline.networks import row_history
+
 State: TypeAlias = dict[str, Any]
 Settings: TypeAlias = dict[str, Any]
 RowUpdate: TypeAlias = "Callable[[Tensor, Tensor, Tensor, State, Settings], None]"
@@ -82,10 +84,18 @@ def with_rows(kind: type[torch.optim.Optimizer], name: str) -> type[torch.optim.
         for group in groups:
             for table in group["params"] if group.get(BY_ROWS) else ():
                 if table.grad is not None:
-                    gradient = coalesced(table.grad)
-                    update(table, gradient.indices()[0], gradient.values(), self.state[table], group)
+                    gradient, state = coalesced(table.grad), self.state[table]
+                    rows = gradient.indices()[0]
+                    with row_history.writing([table, *by_row(state)], rows):
+                        update(table, rows, gradient.values(), state, group)
+                    row_history.track(by_row(state))
 
     return type(kind.__name__, (kind,), {"step": step})
+
+
+def by_row(state: State) -> list[Tensor]:
+    """What an optimizer knows of each row of a table."""
+    return [value for value in state.values() if value.dim()]
 
 
 def coalesced(gradient: Tensor) -> Tensor:

@@ -15,11 +15,13 @@ from driftline.learning.examples import Examples
 from driftline.learning.stateful import State, Stateful, part
 from driftline.learning.training.optimizers import OptimizerFactory, load_state, state_of
 from driftline.learning.training.row_levers import check_row_tables
+from driftline.learning.training.row_optimizers import by_row
+from driftline.networks import row_history
 from driftline.networks.devices import drawing_on
 from driftline.networks.edit_session import EditResult
 from driftline.networks.model import Model
 from driftline.networks.parameter_map import ParameterBlock
-from driftline.networks.row_table import RowTable, row_tables
+from driftline.networks.row_table import RowTable, row_tables, written_by_rows
 from driftline.networks.sealed import own
 from driftline.networks.served_model import ServedModel
 from driftline.networks.set_tensors import set_tensors
@@ -113,6 +115,7 @@ class TrainState(Stateful):
         self.parameters = {name: parameter for name, (parameter, _) in factory.trained(self.module).items()}
         self.optimizer = factory.build(self.module)
         self.tables = [name for name, _ in row_tables(self.module) if name in self.parameters]
+        row_history.track(written_by_rows(self.module).values())
         has_rates = bool(factory.parameters.layers)
         self.norms = [
             (layer, _is_frozen(layer) or (has_rates and f"{path}.weight" not in self.parameters))
@@ -159,8 +162,9 @@ class TrainState(Stateful):
         for name, table in self._row_tables():
             if name in self.tables:
                 new = table.admit(self.labels)
-                for value in self.optimizer.state.get(table.weight, {}).values():
-                    if value.dim():
+                known = by_row(self.optimizer.state.get(table.weight, {}))
+                with row_history.writing(known, new):
+                    for value in known:
                         value[new] = 0
 
     def _row_tables(self) -> Iterator[tuple[str, RowTable]]:
