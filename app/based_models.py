@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor
 
 from driftline.errors import Conflict, NotFound
+from driftline.networks import bundle
 from driftline.networks.bases import adapted
 from driftline.spec import ModelSpec
 from driftline.spec.based import BasedSpec
@@ -32,8 +34,13 @@ class Beginning:
     blobs: frozenset[str] = field(default_factory=frozenset)
 
 
-async def beginning(services: Services, asked: ModelSpec | BasedSpec, sees: Sight) -> Beginning:
+async def beginning(
+    services: Services, asked: ModelSpec | BasedSpec, sees: Sight, adapter: Path | None = None
+) -> Beginning:
     """What a model of this spec begins with.
+
+    Args:
+        adapter: the file of an adapter of PEFT's.
 
     Raises:
         InvalidInput: it does not fit its base.
@@ -48,14 +55,15 @@ async def beginning(services: Services, asked: ModelSpec | BasedSpec, sees: Sigh
     uid = names[name]
     number = asked.network.version or (await services.catalog.get(name)).head.version
     version = await services.commit_log(uid).version(number)
-    return await asyncio.to_thread(_on_base, services, asked, uid, version.manifest, f"{name}@{number}")
+    return await asyncio.to_thread(_on_base, services, asked, uid, version.manifest, f"{name}@{number}", adapter)
 
 
-def _on_base(services: Services, asked: BasedSpec, uid: str, digest: str, name: str) -> Beginning:
+def _on_base(services: Services, asked: BasedSpec, uid: str, digest: str, name: str, adapter: Path | None) -> Beginning:
     files = VersionFiles(services.artifacts, uid)
     with network_code(f"the network of {name}"):
         base = files.restored(digest, services.settings.factories)
-        spec, tensors = adapted(base, name, asked.over(base.spec), asked.network.adapter, services.budget)
+        brought = bundle.weights_of_file(adapter) if adapter is not None else None
+        spec, tensors = adapted(base, name, asked.over(base.spec), asked.network.adapter, services.budget, brought)
     return Beginning(spec, tensors, uid, frozenset(files.manifest(digest).tensors.values()))
 
 

@@ -41,10 +41,20 @@ async def model_form(request: Request) -> AsyncIterator[tuple[ModelSpec | BasedS
             raise InvalidInput(f"a multipart body has the parts {PARTS}, not {', '.join(form) or 'none'}", field="body")
         body = await by_length(partial(loads, field="spec"), await _text(form["spec"]))
         if is_based(body):
-            raise InvalidInput("network.base: a model on a base has its weights, and brings none", field="network.base")
+            yield _with_adapter(body, form), Path(weights.file.name) if weights is not None else None, None
+            return
         spec = parse(ModelSpec, body)
         example = await by_length(partial(_example, spec), await _text(form["example"])) if "example" in form else None
         yield spec, Path(weights.file.name) if weights is not None else None, example
+
+
+def _with_adapter(body: Any, form: FormData) -> BasedSpec:
+    """The spec of a model on a base that brings an adapter along."""
+    spec = parse(BasedSpec, body)
+    if spec.network.adapter.peft is None or "weights" not in form or "example" in form:
+        message = "network.base: a model on a base has its weights, and brings none but those of an adapter (`peft`)"
+        raise InvalidInput(message, field="network.base", value=spec.network.base)
+    return spec
 
 
 class _FilesOnDisk(MultiPartParser):

@@ -1,6 +1,6 @@
 """What a large network costs: the bytes of versions and checkpoints, writing, loading and swapping them, and memory.
 
-python -m benchmarks.networks [--sizes 22M 109M] [--rank 8] [--swaps 5] [--only files learner swap serving tables]
+python -m benchmarks.networks [--sizes 22M 109M] [--rank 8] [--swaps 5] [--only files learner swap serving tables tenants]
 
 Encoders of the sizes of MiniLM-L6 and of BERT-base, with random weights, fully trained and by LoRA. Each figure is measured in
 a process of its own, now and, where that is said, *as files*: each version one file with all tensors, and each module with
@@ -10,6 +10,8 @@ the same rows. ``silence`` is the longest time that another thread of the proces
 
 tables: an embedding of a million rows of 64 numbers, dense and by rows, beside a bare loop with torch's optimizers; times are
 of a processor.
+
+tenants: a hundred models on one base, all of them served by one process, or learned by one.
 
 serving: a server of its own, whose ``/livez`` another process asks all the time while versions are swapped in.
 """
@@ -37,7 +39,7 @@ import torch
 
 from app.version_loader import VersionLoader
 from benchmarks import swap
-from benchmarks.common import row_tables
+from benchmarks.common import on_one_base, row_tables
 from benchmarks.common.encoder import FACTORY, SIZES, TOKENS, encoder, spec
 from benchmarks.common.load import HOST
 from benchmarks.common.processes import resident_bytes
@@ -59,6 +61,8 @@ from tests.versions import Versions
 MB = 1e6
 UID = "0123456789ab"
 IDLE_SECONDS = 3.0
+TENANTS = 100
+TENANTS_ARE = ("served", "learning")
 WAYS = ("now", "as files")
 
 
@@ -287,7 +291,7 @@ SECTIONS: dict[str, Callable[..., dict[str, float]]] = {
     "bare": measure_bare,
     "swap": measure_swap,
 }
-PARTS = ("files", "learner", "swap", "serving", "tables")
+PARTS = ("files", "learner", "swap", "serving", "tables", "tenants")
 
 
 def measured(section: str, size: str, rank: int | None, way: str, swaps: int) -> dict[str, float]:
@@ -309,6 +313,9 @@ def measure_here(section: str, size: str, rank: int | None, way: str, swaps: int
         as_files()
     if section == "serving":
         return measure_serving(size, rank, swaps)
+    if section == "tenants":
+        with tempfile.TemporaryDirectory() as name:
+            return on_one_base.measure(size, rank or 8, TENANTS, Path(name), is_learning=way == "learning")
     if section == "tables":
         with tempfile.TemporaryDirectory() as name:
             folder = Folder(Path(name))
@@ -337,10 +344,14 @@ def main() -> None:
         rows: list[list[Any]] = []
         header: list[str] = []
         if section == "tables":
-            found = {way: measured(section, "tiny", None, way, given.swaps) for way in row_tables.KINDS}
-            header = [section, *found["by rows"]]
-            rows = [[way, *(round(each.get(name, math.nan), 3) for name in header[1:])] for way, each in found.items()]
-        for size in given.sizes if section != "tables" else ():
+            kinds = {way: measured(section, "tiny", None, way, given.swaps) for way in row_tables.KINDS}
+            header = [section, *kinds["by rows"]]
+            rows = [[way, *(round(each.get(name, math.nan), 3) for name in header[1:])] for way, each in kinds.items()]
+        if section == "tenants":
+            kinds = {way: measured(section, given.sizes[-1], given.rank, way, given.swaps) for way in TENANTS_ARE}
+            header = [section, *kinds["served"]]
+            rows = [[way, *(round(value, 1) for value in each.values())] for way, each in kinds.items()]
+        for size in given.sizes if section in SECTIONS or section == "serving" else ():
             for rank in (given.rank,) if given.lora_only else (given.rank, None):
                 ways = [(section, way) for way in (WAYS[:1] if section == "serving" else WAYS)]
                 for measure, way in [*ways, *([("bare", "bare loop")] if section == "learner" else [])]:

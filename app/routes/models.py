@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 
 from fastapi import Request
 
 from driftline.api import endpoints
 from driftline.api.metrics import ModelMetricsAnswer
-from driftline.api.models import Deleted, ModelList, ModelState, VersionDetails, VersionList, VersionState
+from driftline.api.models import AdapterFiles, Deleted, ModelList, ModelState, VersionDetails, VersionList, VersionState
 from driftline.errors import Conflict, Forbidden, InvalidInput
 from driftline.ingest import rows
 from driftline.learning.learner import Learner
 from driftline.learning.network_trial import check_answers, check_network
 from driftline.learning.retraining.recipe_changes import check_versions
-from driftline.networks import bundle
+from driftline.networks import bundle, peft_format
 from driftline.networks.model import Model
 from driftline.networks.price import OVER_BUDGET, ModelPrice, state_bytes
 from driftline.rows.rows import Rows
 from driftline.spec import ModelSpec
+from driftline.spec.based import BasedSpec
 from driftline.store.catalog import CatalogEntry
 from driftline.store.commits import Version
 from driftline.store.redis_keys import new_uid
@@ -30,6 +32,7 @@ from driftline.versions import VersionFiles
 from ..based_models import Beginning, beginning, check_unused
 from ..gatekeeper import caller_of
 from ..model_form import model_form
+from ..network_code import network_code
 from ..services import Actor, Has, Sees, Services
 from ..shared_budget import reserve
 from .mount import json_router, serves
@@ -54,7 +57,9 @@ async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> M
             raise InvalidInput(
                 message, code=OVER_BUDGET, field="name", price={"models": len(names) + 1}, budget={"models": most}
             )
-        begun = await beginning(services, asked, sees)
+        adapter = weights if isinstance(asked, BasedSpec) else None
+        begun = await beginning(services, asked, sees, adapter)
+        weights = weights if adapter is None else None
         spec = begun.spec
         rows.check_tokenizers(spec)
         if spec.device is None and services.settings.device != "cpu":
@@ -108,10 +113,24 @@ async def show_version(model: str, version: int, services: Has) -> VersionDetail
     return {**_shown_version(found), "report": found.report}
 
 
+@serves(router, endpoints.EXPORT_ADAPTER)
+async def export_adapter(model: str, version: int, services: Has) -> AdapterFiles:
+    uid = await services.catalog.uid(model)
+    found = await services.commit_log(uid).version(version)
+    return await asyncio.to_thread(_adapter_of, services, uid, found.manifest)
+
+
 @serves(router, endpoints.SHOW_METRICS)
 async def metrics(model: str, services: Has) -> ModelMetricsAnswer:
     (found,) = await services.measured([await services.catalog.get(model)])
     return found
+
+
+def _adapter_of(services: Services, uid: str, digest: str) -> AdapterFiles:
+    with network_code("the network of the version"):
+        restored = VersionFiles(services.artifacts, uid).restored(digest, services.settings.factories)
+    config, tensors = peft_format.exported(restored.module)
+    return {"config": config, "weights": base64.b64encode(bundle.weights_to_bytes(tensors)).decode()}
 
 
 def shown(services: Services, model: CatalogEntry) -> ModelState:

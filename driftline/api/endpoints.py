@@ -158,6 +158,20 @@ SHOW_VERSION: Final = Endpoint(
     {**examples.SECOND, "report": None},
     client="version",
 )
+EXPORT_ADAPTER: Final = Endpoint(
+    "GET",
+    "/v1/models/{model}/versions/{version}/adapter",
+    models.AdapterFiles,
+    "Export an adapter",
+    MODELS,
+    ADMIN,
+    "The adapters of a version, as PEFT loads them, with the output layer beside them.",
+    {
+        "config": {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["linear1"]},
+        "weights": "OAAAAAAAAAB7Im1",
+    },
+    client="adapter",
+)
 SHOW_METRICS: Final = Endpoint(
     "GET",
     "/v1/models/{model}/metrics",

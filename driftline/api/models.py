@@ -86,6 +86,16 @@ class VersionDetails(VersionState):
 
 
 @message
+class AdapterFiles(TypedDict):
+    """An adapter in the format of PEFT."""
+
+    config: dict[str, Any]
+    """What `adapter_config.json` holds."""
+    weights: str
+    """The file `adapter_model.safetensors`, in base64."""
+
+
+@message
 class VersionList(TypedDict):
     """The history of a model."""
 

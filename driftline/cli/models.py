@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,11 +47,12 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     models = typer.Typer(help="Make, list, show and remove models.", no_args_is_help=True)
     models.command("list")(expanded(list_models))
-    for command in (create, adapt, show, delete):
+    for command in (create, adapt, export, show, delete):
         models.command()(expanded(command))
     app.add_typer(models, name="models")
 
 
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 COLUMNS = ("name", "task", "version", "learned", "waiting", "state")
 
 
@@ -129,17 +132,51 @@ def adapt(
         str | None,
         typer.Option("--classes", metavar="LIST", help="Its own classes, as dog,cat; or how many: 10 is 0 to 9."),
     ] = None,
+    peft: Annotated[
+        Path | None,
+        typer.Option("--peft", metavar="FOLDER", help="An adapter to begin with, as PEFT has saved it."),
+    ] = None,
 ) -> None:
     """Make a model that begins as another one and trains adapters on it: the base's weights stay as they are, and are shared.
 
     For example: driftline models adapt bert customer-17 --rank 8
     """
-    network: dict[str, Any] = {"base": base, "adapter": {"rank": rank} | ({"layers": layer} if layer else {})}
+    adapter: dict[str, Any] = {"rank": rank} | ({"layers": layer} if layer else {})
+    if peft is not None:
+        refuse_options({"--layer": layer}, "adapters of its own, not with --peft")
+        adapter = {"peft": parse_json(read_text(f"@{peft / PEFT_CONFIG}"))}
+    network: dict[str, Any] = {"base": base, "adapter": adapter}
     network |= {"version": version} if version is not None else {}
     own = listed_classes(classes)
     spec = {"name": name, "network": network} | ({"classes": own} if own is not None else {})
+    weights = peft / PEFT_WEIGHTS if peft is not None else None
     with server.client() as client:
-        print_fields(client.create_model(spec), server.as_json)
+        print_fields(client.create_model(spec, weights), server.as_json)
+
+
+def export(
+    model: ModelName,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where its two files go.")],
+    server: Server,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Which version.", show_default="the live one")
+    ] = None,
+) -> None:
+    """Write the adapters of a model on a base as PEFT does, for PeftModel.from_pretrained and `models adapt --peft`.
+
+    For example: driftline models export customer-17 customer-17-adapter
+    """
+    with server.client() as client:
+        number = version or client.model(model)["version"]
+        found = client.adapter(model, number)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        PEFT_CONFIG: json.dumps(found["config"], indent=2).encode(),
+        PEFT_WEIGHTS: base64.b64decode(found["weights"]),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    print_fields({"model": model, "version": number, "folder": str(folder)}, server.as_json)
 
 
 def show(model: ModelName, server: Server) -> None:

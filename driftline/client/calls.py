@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from driftline.api.health import WorkerState
     from driftline.api.keys import ApiKey
     from driftline.api.metrics import ModelMetricsAnswer
-    from driftline.api.models import Deleted, ModelState, VersionDetails, VersionState
+    from driftline.api.models import AdapterFiles, Deleted, ModelState, VersionDetails, VersionState
     from driftline.api.predictions import Predictions
     from driftline.api.scopes import Scope
 
@@ -232,6 +232,12 @@ class Calls(EventCalls, ForgetCalls, HistoryCalls, LabellerCalls, SourceCalls):
     def version(self, model: str, number: int) -> Call[VersionDetails]:
         """One kept version, with the report of the retrain that it came of."""
         return call(endpoints.SHOW_VERSION, model=model, version=str(number))
+
+    @CallMethod
+    def adapter(self, model: str, version: int) -> Call[AdapterFiles]:
+        """The adapters of a version in PEFT's format: what ``adapter_config.json`` holds, and ``adapter_model.safetensors``
+        in base64."""
+        return call(endpoints.EXPORT_ADAPTER, model=model, version=str(version))
 
     @CallMethod
     def rollback(self, model: str, version: int, reason: str | None = None) -> Call[CommandQueued]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from torch import Tensor, nn
 
 from driftline.errors import InvalidInput
+from driftline.networks import peft_format
 from driftline.networks.adapters import adapter_of, most_rank
 from driftline.networks.edit_session import EditSession, Sources
 from driftline.networks.edits import apply_all
@@ -23,7 +26,12 @@ OF_ANSWERS = ("output.", "target_scale.", "error_unit", "intervals.")
 
 
 def adapted(
-    base: Model, name: str, spec: ModelSpec, adapter: Adaptation, budget: ModelBudget = UNLIMITED
+    base: Model,
+    name: str,
+    spec: ModelSpec,
+    adapter: Adaptation,
+    budget: ModelBudget = UNLIMITED,
+    brought: Mapping[str, Tensor] | None = None,
 ) -> tuple[ModelSpec, dict[str, Tensor]]:
     """What a model on a base is, and the tensors that it begins with; all others are fresh.
 
@@ -32,6 +40,7 @@ def adapted(
     Args:
         name: what the base goes by in the spec, as ``bert@3``.
         spec: the model's spec, with the network of the base (:meth:`driftline.spec.based.BasedSpec.over`).
+        brought: the tensors of PEFT's file, where the adapter is PEFT's.
 
     Raises:
         InvalidInput: the base's inputs are others, or no layer of its network can have such an adapter.
@@ -39,14 +48,27 @@ def adapted(
     if spec.inputs != base.spec.inputs:
         message = f"inputs: a model on the base {name!r} takes what that takes; leave them out"
         raise InvalidInput(message, field="inputs", value=spec.model_dump(mode="json")["inputs"])
+    if adapter.peft is not None:
+        rank, paths = peft_format.described(adapter.peft, brought or {})
+        adapter = adapter.model_copy(update={"rank": rank, "layers": _names(base, paths)})
     edited = apply_all(_edits(base, adapter), base, Sources(budget=budget)).model
     network = edited.spec.network
     assert isinstance(network, Layers | Factory)
     own = spec.changed(network=network.model_copy(update={"base": name}))
     is_same = own.task == base.spec.task and own.values == base.spec.values and own.known_classes() == base.classes
     taken = OF_ROWS + (OF_ANSWERS if is_same else ())
-    tensors = edited.module.state_dict()
-    return own, {name: tensor for name, tensor in tensors.items() if name.startswith(taken)}
+    tensors = {name: tensor for name, tensor in edited.module.state_dict().items() if name.startswith(taken)}
+    if adapter.peft is not None:
+        tensors |= peft_format.imported(adapter.peft, brought or {}, edited.module)
+    return own, tensors
+
+
+def _names(base: Model, paths: Sequence[str]) -> list[str]:
+    """The names of the layers at some paths of a network."""
+    structure = EditSession(base).structure
+    names = {structure.path(name): name for name in structure.names}
+    # What is no layer by its path may be one by its name, or is told of as unknown.
+    return [names.get(path, path) for path in paths]
 
 
 def _edits(base: Model, adapter: Adaptation) -> list[Edit]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from driftline.spec.model import NAME_PATTERN, ModelSpec
 from driftline.spec.parse import Frozen, parse
@@ -19,6 +19,16 @@ class Adaptation(Frozen):
     layers: list[str] | None = Field(
         None, min_length=1, description="which layers have one; else all that can, but for embeddings"
     )
+    peft: dict[str, Any] | None = Field(
+        None,
+        description="instead: what PEFT's `adapter_config.json` holds; its tensors are the weights that come along",
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Adaptation:
+        if self.peft is not None and self.model_fields_set != {"peft"}:
+            raise ValueError("peft says rank and layers: leave these out")
+        return self
 
 
 class Base(Frozen):

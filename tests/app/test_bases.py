@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from typing import Any
 
 import pytest
@@ -55,6 +57,30 @@ async def test_a_base_stays_while_models_are_on_it(client: AppClient) -> None:
     assert refused.json()["error"]["message"] == "'bert' is the base of one, two: remove these first"
     for name in ("one", "two", "bert"):
         assert (await client.delete(f"/v1/models/{name}")).status_code == 200
+
+
+async def test_an_adapter_goes_out_and_comes_back_as_another_model(client: AppClient) -> None:
+    await client.post("/v1/models", json={"name": "one", "network": {"base": "bert", "adapter": {"rank": 2}}})
+    exported = (await client.get("/v1/models/one/versions/1/adapter")).json()
+    spec = {"name": "two", "network": {"base": "bert", "adapter": {"peft": exported["config"]}}}
+    files: dict[str, tuple[str | None, str | bytes]] = {
+        "spec": (None, json.dumps(spec)),
+        "weights": ("adapter_model.safetensors", b64decode(exported["weights"])),
+    }
+    made = await client.post("/v1/models", files=files)
+    assert made.status_code == 201, made.text
+    one, two = [
+        (await client.post(f"/v1/models/{name}/predict", json={"inputs": ROWS})).json()["predictions"]
+        for name in ("one", "two")
+    ]
+    assert [row["probabilities"] for row in one] == [row["probabilities"] for row in two]
+    refused = await client.post("/v1/models", json={**spec, "name": "three"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "wrong_adapter")
+    spec = {"name": "three", "network": {"base": "bert"}}
+    refused = await client.post("/v1/models", files={**files, "spec": (None, json.dumps(spec))})
+    assert refused.status_code == 422 and "brings none but those of an adapter" in refused.json()["error"]["message"]
+    refused = await client.get("/v1/models/bert/versions/1/adapter")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "no_adapter")
 
 
 BROKEN: list[tuple[dict[str, Any], int, str, str]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -94,6 +95,22 @@ def test_a_spec_comes_from_a_file_or_from_standard_input(server: Any, run: Any, 
     result = run("models", "create", "spec.json", "--weights", "weights.safetensors", "--url", server.url)
     assert result.returncode == 0
     assert b"the weights" in server.requests[2].body
+
+
+def test_an_adapter_is_written_as_peft_does_and_sent_as_it_was_written(server: Any, run: Any, tmp_path: Path) -> None:
+    config = {"peft_type": "LORA", "r": 8}
+    answer = {"config": config, "weights": base64.b64encode(b"the tensors").decode()}
+    server.answers = [(200, MODEL), (200, answer), (201, MODEL)]
+    result = run("models", "export", "m", "written/here", "--json", "--url", server.url)
+    assert json.loads(result.stdout) == {"model": "m", "version": 3, "folder": "written/here"}
+    assert server.sent[1] == ("GET", "/v1/models/m/versions/3/adapter", None)
+    folder = tmp_path / "written" / "here"
+    assert json.loads((folder / "adapter_config.json").read_text()) == config
+    assert (folder / "adapter_model.safetensors").read_bytes() == b"the tensors"
+    assert run("models", "adapt", "bert", "other", "--peft", "written/here", "--url", server.url).returncode == 0
+    body = server.requests[2].body
+    spec = {"name": "other", "network": {"base": "bert", "adapter": {"peft": config}}}
+    assert b"the tensors" in body and json.dumps(spec, separators=(",", ":")).encode() in body
 
 
 @pytest.mark.parametrize("text", ['{"label": 1}\n{"label": 2}\n', '[{"label": 1},\n {"label": 2}]'])
