@@ -27,11 +27,15 @@ SETTLE_SECONDS = 0.2
 
 class TokenBucket:
     """Fills by ``rate`` a second, up to what :data:`BURST_SECONDS` bring. It takes what there is more than nothing for, however
-    much that is, and nothing more until that is made up for: what a body holds is known only once it has come."""
+    much that is, and nothing more until that is made up for: what a body holds is known only once it has come.
+
+    ``taken`` counts what was, until whoever settles with others sets it back.
+    """
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
-        self.level = rate * BURST_SECONDS
+        self.taken = 0.0
+        self.level = self.most = rate * BURST_SECONDS
         self.filled_at = now
 
     def settle(self, level: float, now: float) -> None:
@@ -40,11 +44,12 @@ class TokenBucket:
 
     def take(self, amount: float, now: float) -> float:
         """Takes ``amount``, and gives 0; or takes nothing, and gives the seconds until something is there again."""
-        self.level = min(self.rate * BURST_SECONDS, self.level + (now - self.filled_at) * self.rate)
-        self.filled_at = now
-        if self.level <= 0:
-            return (1 - self.level) / self.rate
+        level = self.level + (now - self.filled_at) * self.rate
+        self.level, self.filled_at = level if level < self.most else self.most, now
+        if level <= 0:
+            return (1 - level) / self.rate
         self.level -= amount
+        self.taken += amount
         return 0.0
 
 
@@ -58,8 +63,7 @@ class Charges:
         self.limits = {what: limit for what, limit in limits.items() if limit}
         self._rates = {what: limit / MINUTE if what == "jobs" else limit for what, limit in self.limits.items()}
         self._clock = clock
-        self._buckets: dict[Bucket, TokenBucket] = {}
-        self._taken: dict[Bucket, float] = {}
+        self._buckets: dict[Charged, dict[str, TokenBucket]] = {what: {} for what in self.limits}
         self._is_new = asyncio.Event()
 
     @classmethod
@@ -77,27 +81,28 @@ class Charges:
 
     def take(self, caller: str, what: Charged, amount: float) -> None:
         """Charges a caller before the work is done; :class:`Busy` where what it asked for before is not made up for yet."""
-        if amount and what in self.limits:
-            self._take(caller, what, amount)
+        buckets = self._buckets.get(what)
+        if buckets is None or not amount:
+            return
+        bucket = buckets.get(caller) or self._begin(buckets, caller, what)
+        if seconds := bucket.take(amount, self._clock()):
+            raise self._too_much(what, seconds)
 
     def check(self, caller: str, what: Charged) -> None:
         """:class:`Busy` where nothing more would be taken now, before it is known how much there is."""
-        if what in self.limits:
-            self._take(caller, what, 0)
+        bucket = self._buckets.get(what, {}).get(caller)
+        if bucket is not None and (seconds := bucket.take(0, self._clock())):
+            raise self._too_much(what, seconds)
 
-    def _take(self, caller: str, what: Charged, amount: float) -> None:
-        now = self._clock()
-        whose = caller, what
-        bucket = self._buckets.get(whose)
-        if bucket is None:
-            bucket = self._buckets[whose] = TokenBucket(self._rates[what], now)
-            self._is_new.set()  # Other processes may know more of it: they are asked at once.
-        seconds = bucket.take(amount, now)
-        if seconds:
-            time_unit = "minute" if what == "jobs" else "second"
-            message = f"more than {self.limits[what]:g} {what} a {time_unit} were sent with this key; send it again"
-            raise Busy(message, code="rate_limited", retry_after=seconds)
-        self._taken[whose] = self._taken.get(whose, 0.0) + amount
+    def _begin(self, buckets: dict[str, TokenBucket], caller: str, what: Charged) -> TokenBucket:
+        self._is_new.set()  # Other processes may know more of it: they are asked at once.
+        bucket = buckets[caller] = TokenBucket(self._rates[what], self._clock())
+        return bucket
+
+    def _too_much(self, what: Charged, seconds: float) -> Busy:
+        time_unit = "minute" if what == "jobs" else "second"
+        message = f"more than {self.limits[what]:g} {what} a {time_unit} were sent with this key; send it again"
+        return Busy(message, code="rate_limited", retry_after=seconds)
 
     async def run(self, shared: SharedCharges) -> None:
         """Settles with the store, again and again."""
@@ -115,14 +120,19 @@ class Charges:
         Also of a caller that is refused: others may have let it have more, or its debt is made up for.
         """
         # What is not settled is forgotten where the store does not answer: an outage is no debt.
-        taken, self._taken = self._taken, {}
-        taken |= {whose: 0.0 for whose, bucket in self._buckets.items() if bucket.level <= 0 and whose not in taken}
+        buckets: dict[Bucket, TokenBucket] = {
+            (caller, what): bucket for what, each in self._buckets.items() for caller, bucket in each.items()
+        }
+        taken = {whose: bucket.taken for whose, bucket in buckets.items() if bucket.taken or bucket.level <= 0}
         if not taken:
             return
+        for whose in taken:
+            buckets[whose].taken = 0.0
         left = await shared.charge(taken, self._rates)
         now = self._clock()
         for whose, level in left.items():
-            self._buckets[whose].settle(level - self._taken.get(whose, 0.0), now)
+            bucket = buckets[whose]
+            bucket.settle(level - bucket.taken, now)
 
 
 class OpenStreams:

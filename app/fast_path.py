@@ -90,8 +90,8 @@ class FastPathCall(ABC):
             model = await find_model(services, scope["path_params"]["model"], self.version(scope))
             check_kind(headers, self.kind)
             body, asker = await read_body(receive), caller_of(scope)
-            services.charges.check(asker, "rows")
             if len(body) > self.on_loop_bytes(model):
+                services.charges.check(asker, "rows")
                 rows, encode = await services.bodies.begin(asker, len(body), partial(self.read, model, headers, body))
             else:
                 rows, encode = self.read(model, headers, body)
@@ -114,7 +114,7 @@ class FastPathCall(ABC):
         caller: Caller | None,
     ) -> Begun:
         key = key_of(scope)
-        services.charges.take(caller_of(scope), "rows", len(rows))
+        services.charges.take("" if key is None else key.id, "rows", len(rows))
         if services.tracing is None:
             return Begun(services.engine.submit(model, rows, caller, key=key), len(rows), encode)
         trace = RequestTrace(services.tracing, self.path, model.snapshot.spec.name, headers)
@@ -129,7 +129,6 @@ class FastPathCall(ABC):
         check_kind(headers, self.kind)
         if len(body) > self.on_loop_bytes(model):
             return None
-        services.charges.check(caller_of(scope), "rows")
         rows, encode = self.read(model, headers, body)
         return self._submit(services, model, scope, headers, rows, encode, caller)
 

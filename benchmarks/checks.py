@@ -3,8 +3,9 @@
 python -m benchmarks.checks [--rounds 60] [--requests 960]
 
 Two whole instances are asked in turns over 127.0.0.1, a call at a time on each of 32 connections that stay open: one has
-keys, and limits of requests, bytes and labels that nobody reaches; the other has neither. Sizes and deadlines are counted in
-both: they cannot be turned off. What else the machine does only adds to a round, so that the lower quartile tells most.
+keys, and limits of requests, bytes, labels and rows that nobody reaches; the other has neither. Sizes and deadlines are
+counted in both: they cannot be turned off. What else the machine does only adds to a round, so that the lower quartile tells
+most.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.services import Instance, spec, up
 
 CONNECTIONS = 32
 BODY = b'{"inputs": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]]}'
-LIMITS = {f"DRIFTLINE_KEY_{what}": "1000000000" for what in ("REQUESTS", "BYTES", "ITEMS")}
+LIMITS = {f"DRIFTLINE_KEY_{what}": "1000000000" for what in ("REQUESTS", "BYTES", "ITEMS", "ROWS")}
 
 
 class Asked:

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import math
 import os
 import re
 import secrets
@@ -60,13 +61,15 @@ class Key(msgspec.Struct, frozen=True):
         """Whether it allows what a scope is for."""
         return scope in self.scopes or "admin" in self.scopes
 
-    def is_proved_by(self, secret: str, now: float) -> bool:
-        """Whether ``secret`` is its secret, or still is the one before, and it has not expired."""
-        given = _digest(secret)
-        is_known = hmac.compare_digest(given, self.secret_sha256) or (
-            now < self.former_until and hmac.compare_digest(given, self.former_sha256)
-        )
-        return is_known and (self.expires is None or now < self.expires)
+    def proved_until(self, secret: str, now: float) -> float:
+        """Until when ``secret`` proves the key, in seconds since 1970: until it expires, or as long as the one before works; 0
+        where it does not.
+        """
+        given, expires = _digest(secret), math.inf if self.expires is None else self.expires
+        if hmac.compare_digest(given, self.secret_sha256):
+            return expires
+        is_former = now < self.former_until and hmac.compare_digest(given, self.former_sha256)
+        return min(expires, self.former_until) if is_former else 0.0
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -103,6 +106,8 @@ class KeyStore:
         self._look_at = 0.0
         self._stamp: tuple[int, int, int] | None = None
         self._keys: dict[str, Key] = {}
+        self._proved: dict[str, tuple[Key, float]] = {}
+        """Texts that have proved a key since the keys were read, and until when they do: a hash takes longer than all else."""
 
     @classmethod
     def of(cls, settings: Settings) -> KeyStore:
@@ -122,9 +127,16 @@ class KeyStore:
 
     def check(self, token: str) -> Key | None:
         """The key that ``token`` (``id.secret``) proves, or None."""
+        keys, now = self._current(), time.time()
+        key, until = self._proved.get(token, (None, 0.0))
+        if now < until:
+            return key
         identifier, _, secret = token.partition(".")
-        key = self._current().get(identifier)
-        return key if key is not None and key.is_proved_by(secret, time.time()) else None
+        key = keys.get(identifier)
+        if key is None or (until := key.proved_until(secret, now)) <= now:
+            return None
+        self._proved[token] = key, until
+        return key
 
     def create(
         self,
@@ -191,7 +203,7 @@ class KeyStore:
         try:
             status = os.stat(self._path_text)
         except FileNotFoundError:
-            self._stamp, self._keys = None, {}
+            self._stamp, self._keys, self._proved = None, {}, {}
             return
         if not self._is_required:
             self._is_required = True
@@ -199,7 +211,7 @@ class KeyStore:
                 self._mark()
         stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         if stamp != self._stamp:
-            self._keys = self._read()
+            self._keys, self._proved = self._read(), {}
             self._stamp = stamp
 
     def _read(self) -> dict[str, Key]:

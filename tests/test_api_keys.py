@@ -197,3 +197,24 @@ def test_a_torn_file_never_reads_as_no_keys(store: KeyStore, content: str) -> No
     store.path.write_text(content)
     with pytest.raises(CorruptData):
         _ = store.is_required
+
+
+def test_a_secret_that_has_proved_its_key_does_so_no_longer_than_the_key_or_its_grace_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1e9]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    store, other = (KeyStore(tmp_path / "keys.json") for _ in range(2))
+    token = store.create(["predict"], expires=now[0] + 100)
+    identifier = token.partition(".")[0]
+    assert store.check(token) is not None
+    newer = other.rotate(identifier, grace_seconds=10)
+    assert store.check(token) is not None and store.check(newer) is not None
+    now[0] += 10
+    assert store.check(token) is None and store.check(newer) is not None
+    now[0] += 90
+    assert store.check(newer) is None
+    lasting = store.create(["predict"])
+    assert store.check(lasting) is not None
+    other.revoke(lasting.partition(".")[0])
+    assert store.check(lasting) is None
