@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.learning.trust.labeller import Labeller
-from driftline.learning.trust.likeness import Floats, Nearest, ReferenceRows
+from driftline.learning.trust.likeness import Floats, ReferenceRows
+from driftline.networks.kernels.labellers import like_rows, newest_marks
 
 FAR = 3.0
 """Values contradict others' where they differ by more than so many times what they most often do."""
@@ -75,24 +77,24 @@ def compare(rows: ReferenceRows, measured: MeasuredLabels, owners: NDArray[np.in
         nothing = np.zeros(len(owners))
         return Compared(unknown, nothing, nothing, unknown, np.full(len(owners), np.inf), none, none)
     nearest = rows.nearest(measured.points)
-    is_other = circle.groups[nearest.owners][None] != circle.groups[owners][:, None]
-    like = is_other & (nearest.gaps <= rows.like_gap)
-    voices = like * circle.voices[nearest.owners]
+    voices, heard, local, gaps, own = like_rows(
+        owners,
+        circle.groups,
+        nearest.owners,
+        circle.voices,
+        nearest.places,
+        nearest.gaps,
+        rows.like_gap,
+        rows.contradicts.numpy(),
+    )
     theirs = rows.targets.numpy()[nearest.places]
     if measured.served is not None:
         contradicts, distances = _by_class(measured, voices, theirs[:, :, 0])
     else:
         contradicts, distances = _by_value(rows, measured, voices, theirs)
-    marks = rows.contradicts.numpy()[nearest.places]
-    is_heard = like & np.isfinite(marks)
-    return Compared(
-        contradicts,
-        is_heard.sum(1).astype(np.float64),
-        (is_heard * np.nan_to_num(marks)).sum(1),
-        distances,
-        np.where(is_other, nearest.gaps, np.inf).min(1),
-        *_repeated(rows, nearest, measured, owners),
-    )
+    is_repeated = own >= 0
+    is_changed = is_repeated & (rows.targets.numpy()[own] != measured.targets).any(1)
+    return Compared(contradicts, heard, local, distances, gaps, is_repeated, is_changed)
 
 
 def _by_class(measured: MeasuredLabels, voices: Floats, theirs: Floats) -> tuple[Floats, Floats]:
@@ -135,34 +137,24 @@ def _median(known: Floats, new: Floats) -> float:
     return float(np.median(found)) if len(found) else np.inf
 
 
-def _repeated(
-    rows: ReferenceRows, nearest: Nearest, measured: MeasuredLabels, owners: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether each row has come from the same labeller before, and with another label."""
-    own = nearest.owners[None] == owners[:, None]
-    repeated = (own & (nearest.gaps < 1e-6)).any(1)
-    places = np.where(own, nearest.places, -1).max(1)
-    return repeated, repeated & (rows.targets.numpy()[places] != measured.targets).any(1)
-
-
 def expected_rate(
-    owner: int, labellers: Sequence[Labeller], circle: Circle, owners: NDArray[np.int64], marks: Floats
+    owner: int, rates: Sequence[float | None], circle: Circle, owners: NDArray[np.int64], marks: Floats
 ) -> float:
     """How often others than ``owner`` contradict each other: of late, or, where that is more and beyond chance, just now; NaN
     while too little is known.
 
     Args:
+        rates: of each labeller, how often it contradicts others of late; None where that is not known, or it is set aside.
         owners: of the newest labels of all, in their order; ``marks`` are whether each contradicts others.
     """
-    newest = marks[circle.others(owner, owners) & np.isfinite(marks)][-POOLED:]
-    if len(newest) < MIN_POOLED:
+    count, contradicted = newest_marks(owners, circle.groups, owner, marks, POOLED)
+    if count < MIN_POOLED:
         return np.nan
-    now = float(newest.mean())
-    is_other = circle.others(owner, np.arange(len(labellers)))
-    rates = [each.rate for each, other in zip(labellers, is_other, strict=True) if other and each.is_learned]
-    known = [rate for rate in rates if rate is not None]
+    now = float(contradicted / count)
+    group, groups = circle.groups[owner], circle.groups.tolist()
+    known = [rate for rate, other in zip(rates, groups, strict=True) if other != group and rate is not None]
     if not known:
         return now
-    of_late = float(np.median(known))
-    chance = 2 * math.sqrt(max(of_late * (1 - of_late), 0.02) / len(newest))
+    of_late = statistics.median(known)
+    chance = 2 * math.sqrt(max(of_late * (1 - of_late), 0.02) / count)
     return now if now > of_late + chance else of_late

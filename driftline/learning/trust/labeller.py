@@ -86,7 +86,7 @@ class Labeller(msgspec.Struct):
     @property
     def rate(self) -> float | None:
         """How often it contradicts others of late; None while too little is known."""
-        return statistics.fmean(self.marks) if len(self.marks) >= 5 else None
+        return sum(self.marks) / len(self.marks) if len(self.marks) >= 5 else None
 
     def weigh(self, weight: float) -> float:
         """How much a label counts that has come now."""
@@ -144,6 +144,9 @@ class Labeller(msgspec.Struct):
     @property
     def departures(self) -> Sequence[tuple[Departure, str]]:
         """The tests that have found that it departs, each with the reason."""
+        has_departed = [self.itself.has_departed, self.is_of_one_class, self.contradiction.has_departed]
+        if not any(has_departed):
+            return ()
         wrong = f"{sum(self.marks):.0f} of its newest {len(self.marks)} labels that can be compared"
         said = f"contradict others' labels of like rows, and what was served: {wrong}"
         found = [
@@ -157,7 +160,6 @@ class Labeller(msgspec.Struct):
             ),
             (self.contradiction, said),
         ]
-        has_departed = [self.itself.has_departed, self.is_of_one_class, self.contradiction.has_departed]
         return [each for each, departs in zip(found, has_departed, strict=True) if departs]
 
     def set_aside(self, state: LabellerState, since: int, reason: str) -> None:

@@ -124,7 +124,7 @@ class Trust(Labellers):
         self._follow(measured, compared, places, circle)
         self._bear_out(measured, compared, places, circle)
         self._set_aside(int(measured.numbers[-1]), sifted)
-        is_learned = np.array([self.labellers[place].is_learned for place in places])
+        is_learned = self._are_learned(places)
         self.references.add(
             points=measured.points[is_learned],
             targets=measured.targets[is_learned],
@@ -138,31 +138,46 @@ class Trust(Labellers):
 
     def _follow(self, measured: MeasuredLabels, compared: Compared, places: NDArray[np.int64], circle: Circle) -> None:
         """Lets each labeller's tests follow its labels."""
-        known = self.references
-        is_learned = np.array([self.labellers[place].is_learned for place in places])
+        known, is_learned = self.references, self._are_learned(places)
         owners = np.concatenate([known.owners.numpy(), places[is_learned]])
         marks = np.concatenate([known.contradicts.numpy(), compared.contradicts[is_learned]])
-        for place in np.unique(places).tolist():
+        rates = [each.rate if each.is_learned else None for each in self.labellers]
+        rows_of: dict[int, list[int]] = {}
+        for row, place in enumerate(places.tolist()):
+            rows_of.setdefault(place, []).append(row)
+        for place in sorted(rows_of):
             labeller = self.labellers[place]
-            expected = expected_rate(place, self.labellers, circle, owners, marks)
-            changes = self._rate_of_changes(place)
-            for row in np.flatnonzero(places == place).tolist():
-                n = int(measured.numbers[row])
-                labeller.scored += 1
-                labeller.errors += float(measured.errors[row])
-                if measured.served is not None:
-                    labeller.follow_class(float(measured.targets[row, 0]))
-                if compared.repeated[row]:
-                    labeller.repeat(n, bool(compared.changed[row]), changes)
-                mark = float(compared.contradicts[row])
-                if mark == mark and expected == expected:
-                    near = SHRINKAGE * expected + float(compared.local[row])
-                    labeller.compare(n, mark, near / (SHRINKAGE + float(compared.heard[row])))
+            expected = expected_rate(place, rates, circle, owners, marks)
+            self._follow_labeller(place, rows_of[place], expected, measured, compared)
+            rates[place] = labeller.rate if labeller.is_learned else None
+
+    def _follow_labeller(
+        self, place: int, rows: Sequence[int], expected: float, measured: MeasuredLabels, compared: Compared
+    ) -> None:
+        labeller = self.labellers[place]
+        changes = self._rate_of_changes(place) if compared.repeated[rows].any() else None
+        for row in rows:
+            n = int(measured.numbers[row])
+            labeller.scored += 1
+            labeller.errors += float(measured.errors[row])
+            if measured.served is not None:
+                labeller.follow_class(float(measured.targets[row, 0]))
+            if compared.repeated[row]:
+                labeller.repeat(n, bool(compared.changed[row]), changes)
+            mark = float(compared.contradicts[row])
+            if mark == mark and expected == expected:
+                near = SHRINKAGE * expected + float(compared.local[row])
+                labeller.compare(n, mark, near / (SHRINKAGE + float(compared.heard[row])))
+
+    def _are_learned(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.array([each.is_learned for each in self.labellers])[places]
 
     def _bear_out(
         self, measured: MeasuredLabels, compared: Compared, places: NDArray[np.int64], circle: Circle
     ) -> None:
         """Lets those who are on hold be compared with what others say by now, whatever is served."""
+        if not any(each.state == "on hold" for each in self.labellers):
+            return
         rows, are_classes = self.references, measured.served is not None
         of_rows = differing(rows, rows.distances.numpy(), are_classes)
         of_new = differing(rows, compared.distances, are_classes)

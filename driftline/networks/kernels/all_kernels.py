@@ -6,6 +6,7 @@ from driftline.networks.kernels import (
     bank,
     encoding,
     finiteness,
+    labellers,
     labels,
     least_squares,
     levels,
@@ -23,7 +24,7 @@ from driftline.networks.kernels import (
 from driftline.networks.kernels.compiled import warm
 
 ALL = (
-    *(bank, encoding, finiteness, labels, least_squares, levels, mixture, neighbours, ridge, rows, step, trees),
-    *(value_weights, values, weights, window),
+    *(bank, encoding, finiteness, labellers, labels, least_squares, levels, mixture, neighbours, ridge, rows, step),
+    *(trees, value_weights, values, weights, window),
 )
 __all__ = ("ALL", "warm")
