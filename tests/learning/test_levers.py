@@ -88,16 +88,16 @@ def right(items: list[Item]) -> list[Item]:
 
 def stream(names: list[Any]) -> list[Item]:
     """Labels of two classes, then of all; rightly answered, then wrongly, so that there is an alarm; then right again."""
-    early, late = world(120, names=names[:2]), world(350, 120, names)
-    wrong = [Item(i.id, i.inputs, i.label, answer=Answer(1, "none", bytes(8))) for i in late[:200]]
-    return [*right(early), *right(late[200:300]), *wrong, *right(late[300:])]
+    early, late = world(120, names=names[:2]), world(250, 120, names)
+    wrong = [Item(i.id, i.inputs, i.label, answer=Answer(1, "none", bytes(8))) for i in late[:150]]
+    return [*right(early), *right(late[150:200]), *wrong, *right(late[200:])]
 
 
 @EVERY_LEVER
 def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
     one, items = made(LEVERS[lever], classes="open"), stream(COLOURS)
     play(one, items[:110], updates=1)
-    for start, end in ((110, 300), (300, 470)):
+    for start, end in ((110, 240), (240, 370)):
         other = restored(one)
         assert_same(one.state_dict(), other.state_dict())
         outcomes = [play(each, items[start:end], updates=1) for each in (one, other)]
@@ -123,7 +123,7 @@ def test_it_goes_on_bit_for_bit_while_a_retrain_runs(lever: str) -> None:
         each.retraining.advance(2)
         play(each, items[140:200], updates=1)
         assert each.finish(2).decision is not None
-        play(each, items[200:400], updates=1)
+        play(each, items[200:320], updates=1)
     assert_same(one.state_dict(), other.state_dict())
     assert_same(restored(one).state_dict(), one.state_dict())
 

@@ -148,7 +148,7 @@ def test_a_scale_comes_back_bit_for_bit_and_goes_on_the_same() -> None:
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
-FIRST, LATER = range(3), (7, 60, 127, 128, 300)
+FIRST, LATER = range(3), (7, 127, 128, 300)
 
 
 def following(rows: Tensor, step: int = 1) -> RunningScale:
@@ -160,7 +160,7 @@ def following(rows: Tensor, step: int = 1) -> RunningScale:
 
 
 @pytest.mark.parametrize("step", [1, 32])
-@pytest.mark.parametrize("value", [1e3, -1e6, 1e9, 3e38])
+@pytest.mark.parametrize("value", [1e3, -1e9, 3e38])
 @pytest.mark.parametrize("place", [*FIRST, *LATER])
 def test_one_broken_number_moves_nothing(place: int, value: float, step: int) -> None:
     rows = random(400, 2) * 2 + 7
@@ -244,7 +244,7 @@ def test_a_rare_flag_is_seen_beside_a_broken_number() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 32])
-@pytest.mark.parametrize("after", [200, 700, 6000])
+@pytest.mark.parametrize("after", [200, 700, 3000])
 @pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1000.0), (5000.0, 1000.0), (1e6, 1e4)])
 def test_another_unit_is_followed_within_some_hundred_rows(
     mean: float, deviation: float, after: int, step: int

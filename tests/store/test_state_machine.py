@@ -141,7 +141,7 @@ class Store(RuleBasedStateMachine):
         self.runner.close()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
+        return self.runner.get_loop().run_until_complete(work)
 
     def refused(self, error: type[Exception], work: Coroutine[Any, Any, Any]) -> None:
         with pytest.raises(error):

@@ -43,7 +43,7 @@ class _RiverEstimator:
         return _SKIPPED
 
 
-class RiverClassifier(_RiverEstimator, base.Classifier):
+class RiverClassifier(_RiverEstimator, base.Classifier):  # type: ignore[misc]
     """A served classifier.
 
     A clone is another model; a copy and a pickle go on with the same one.
@@ -81,7 +81,7 @@ class RiverClassifier(_RiverEstimator, base.Classifier):
         return {name: value / total for name, value in probabilities.items()} if total else probabilities
 
 
-class RiverRegressor(_RiverEstimator, base.Regressor):
+class RiverRegressor(_RiverEstimator, base.Regressor):  # type: ignore[misc]
     """A served regression, of which all holds that :class:`RiverClassifier` says of itself.
 
     Args:

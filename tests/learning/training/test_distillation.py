@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from driftline.learning.learner import Learner
+from driftline.learning.promotion.gate import GateLimits
 from driftline.learning.training.distillation import distilled
 from driftline.networks.served_model import ServedModel
 from driftline.records import Item
 from driftline.spec.parts.strategies import STRATEGIES
-from tests.learning.conftest import assert_same, examples_of, learner, play, restored, values, world
+from tests.learning.conftest import assert_same, examples_of, learner, play, restored, spec, values, world
 
 FAST = {"learning_rate": 0.02}
 
@@ -64,8 +65,9 @@ def test_classes_that_the_teacher_does_not_know_are_left_alone() -> None:
 def test_the_anchor_teaches_a_stream_whatever_its_strategy(strategy: str) -> None:
     distance = {}
     for weight in (0.0, 50.0):
-        one = learner(recipe={"strategy": strategy, "optimizer": FAST, "distillation": {"weight": weight}})
-        play(one, world(1100), size=100, updates=8)
+        whole = spec(recipe={"strategy": strategy, "optimizer": FAST, "distillation": {"weight": weight}})
+        one = Learner.create(whole, seed=7, limits=GateLimits(anchor_labels=400))
+        play(one, world(400), size=100, updates=8)
         play(one, turned(world(320, 5000)), size=32, updates=4)
         distance[weight] = apart(one.module, one.promotion.anchor, one)
     assert distance[50.0] < 0.6 * distance[0.0]

@@ -62,7 +62,7 @@ def played(mixture: Mixture, opinions: Opinions, batch: int) -> Tensor:
     return torch.cat(found)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("batch", [1, 32])
 @pytest.mark.parametrize(("classes", "rare"), [(2, 0.5), (2, 0.02), (5, 0.8), (5, 0.05)])
 def test_what_is_served_is_no_worse_than_the_median_member(seed: int, batch: int, classes: int, rare: float) -> None:
@@ -75,7 +75,7 @@ def test_what_is_served_is_no_worse_than_the_median_member(seed: int, batch: int
         assert opinions.areas(served) >= opinions.areas(opinions.members).median()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("batch", "most"), [(32, (2.0, 1.0, 0.0)), (32, (4.0, 0.5, 0.0)), (1, (2.0, 1.0, 1.0))])
 def test_of_members_that_are_hardly_sure_of_a_rare_class_most_are_no_better(
     seed: int, batch: int, most: tuple[float, float, float]

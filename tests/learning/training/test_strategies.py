@@ -33,7 +33,14 @@ from tests.learning.conftest import (
 COLOURS: list[int | str] = ["red", "green", 3, "blue"]
 QUICK = {"learning_rate": 0.02}
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES.parts)
-EVERY_POLICY = pytest.mark.parametrize("policy", REPLAY_POLICIES.parts)
+# Each strategy with the usual memory, and each memory with the usual strategy: neither knows which the other is.
+EVERY_PAIR = pytest.mark.parametrize(
+    ("strategy", "policy"),
+    [
+        *((strategy, REPLAY_POLICIES.default) for strategy in STRATEGIES.parts),
+        *(("replay", policy) for policy in REPLAY_POLICIES.parts if policy != REPLAY_POLICIES.default),
+    ],
+)
 
 
 def made(strategy: str | dict[str, Any], recipe: dict[str, Any] | None = None, **changes: Any) -> Learner:
@@ -46,16 +53,14 @@ def drift(count: int, first: int = 0) -> list[Item]:
     return [*answered(right, is_right=True), *answered(wrong, is_right=False)]
 
 
-@EVERY_STRATEGY
-@EVERY_POLICY
+@EVERY_PAIR
 def test_it_learns_what_there_is_to_learn(strategy: str, policy: str) -> None:
     one = made(strategy, {"memory": {"name": policy, "size": 200}})
     play(one, world(600), size=32, updates=4)
     assert accuracy(one, world(300, first=9000)) > 0.9
 
 
-@EVERY_STRATEGY
-@EVERY_POLICY
+@EVERY_PAIR
 def test_it_goes_on_from_its_state_bit_for_bit(strategy: str, policy: str) -> None:
     one = made(strategy, {"memory": {"name": policy, "size": 64}}, classes="open")
     items = [*world(100, names=COLOURS[:2]), *world(100, 100, COLOURS), *drift(280, 200)]
